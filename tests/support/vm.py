@@ -36,7 +36,8 @@ BUSYBOX: Final = "/bin/busybox"
 class Board(NamedTuple):
     """A computer that qemu emulates, its root file system, and the path of its kernel.
 
-    ``modules`` are those needed to mount the root, which has all others.
+    ``modules`` are those needed to mount the root, which has all others. ``boot_words`` are for the
+    kernel's command line.
     """
 
     program: str
@@ -45,6 +46,7 @@ class Board(NamedTuple):
     root: Path
     kernels: Path
     modules: tuple[str, ...]
+    boot_words: str = ""
 
     @property
     def kernel(self) -> Path | None:
@@ -55,7 +57,8 @@ class Board(NamedTuple):
 AMD64: Final = Board(
     "qemu-system-x86_64",
     (
-        *("-M", "q35", "-cpu", "max"),
+        # With an IOMMU, for vfio.
+        *("-M", "q35", "-cpu", "max", "-device", "intel-iommu"),
         # The card and a plain NIC, on one wire.
         *("-device", "pcie-root-port,id=port0,chassis=1,slot=1"),
         *("-netdev", "hubport,hubid=1,id=wire1", "-device", "igb,bus=port0,netdev=wire1"),
@@ -65,6 +68,7 @@ AMD64: Final = Board(
     Path("/"),
     KERNELS,
     ("9p", "9pnet_virtio", "overlay"),
+    "intel_iommu=on iommu=pt",
 )
 
 _REGULAR: Final = 0o100_755
@@ -142,7 +146,10 @@ def boot_command(board: Board, script: str, out: Path) -> list[str]:
         *(board.program, *board.options, "-accel", "tcg,thread=multi", "-smp", "1"),
         *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"),
         *("-kernel", str(kernel), "-initrd", str(initial)),
-        *("-append", f"console={board.console} quiet panic=-1 mitigations=off nokaslr"),
+        *(
+            "-append",
+            f"console={board.console} quiet panic=-1 mitigations=off nokaslr {board.boot_words}",
+        ),
         *("-virtfs", f"local,path={board.root},mount_tag=host,readonly=on,{share}"),
         *("-virtfs", f"local,path={out},mount_tag=out,{share}"),
     ]

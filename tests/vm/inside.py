@@ -29,6 +29,7 @@ from ops.diagnostics.examination import examine
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import over_tcp
 from tests.support.vm import Finding, write_findings
+from tests.vm.sriov_scenarios import SRIOV_SCENARIOS
 
 MODULES: Final = (
     *("igb", "igbvf", "virtio_net", "macvlan", "veth", "nf_tables", "nft_ct", "rdma_rxe"),
@@ -270,6 +271,7 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_the_doctor_tells_of_virtual_functions_and_rdma_devices,
     test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail,
     test_counters_of_a_real_rdma_device_are_scraped_as_they_grow,
+    *SRIOV_SCENARIOS,
 )
 
 

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy, VfRange
-from core.domain.sriov.plan import DesiredNic, default_mac
-from core.errors import ApiUnavailable
+from core.domain.sriov.plan import default_mac
 from core.settings.sriov import SriovSettings
-from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport, SriovReconciler
+from nodeagent.sriov.reconciler import NodeConfiguration, SriovReconciler
 from tests.nodeagent.sriov.cards import Card, CardHardware
+from tests.nodeagent.sriov.written_source import WrittenSource
 
 CARDS = {"connectx-infiniband": "ibs1", "intel-e810": "ens1f0"}
-
-
-class WrittenSource:
-    """``PolicySource`` with what a test says, and what was written to it."""
-
-    def __init__(self) -> None:
-        self.now: NodeConfiguration | None = NodeConfiguration([], {})
-        self.declared: list[Sequence[DesiredNic]] = []
-        self.reports: list[NodeReport] = []
-        self.is_away = False
-
-    def configuration(self) -> NodeConfiguration | None:
-        return self.now
-
-    async def declare(self, desired: Sequence[DesiredNic]) -> None:
-        if self.is_away:
-            raise ApiUnavailable("the API server does not answer")
-        self.declared.append(desired)
-        if self.now is not None:
-            managed = {nic.address for nic in desired if not nic.externally_managed}
-            self.now = self.now._replace(managed=managed)
-
-    async def report(self, report: NodeReport) -> None:
-        self.reports.append(report)
-
-    async def changed(self) -> None:
-        raise AssertionError("a test runs rounds itself")
-
-    def ask(self, *policies: NodePolicy) -> None:
-        assert self.now is not None
-        self.now = self.now._replace(policies=policies)
-
-    @property
-    def last(self) -> NodeReport:
-        return self.reports[-1]
 
 
 class Node:

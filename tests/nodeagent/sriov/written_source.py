@@ -1,0 +1,49 @@
+"""What the API server has for a node, written by a test, and what an agent has written to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from core.domain.sriov.model import NodePolicy
+from core.domain.sriov.plan import DesiredNic
+from core.errors import ApiUnavailable
+from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
+
+
+class WrittenSource:
+    """``PolicySource`` with what a test says, and what was written to it."""
+
+    def __init__(self) -> None:
+        self.now: NodeConfiguration | None = NodeConfiguration([], {})
+        self.declared: list[Sequence[DesiredNic]] = []
+        self.reports: list[NodeReport] = []
+        self.is_away = False
+        self._changed = asyncio.Event()
+
+    def configuration(self) -> NodeConfiguration | None:
+        return self.now
+
+    async def declare(self, desired: Sequence[DesiredNic]) -> None:
+        if self.is_away:
+            raise ApiUnavailable("the API server does not answer")
+        self.declared.append(desired)
+        if self.now is not None:
+            managed = {nic.address for nic in desired if not nic.externally_managed}
+            self.now = self.now._replace(managed=managed)
+
+    async def report(self, report: NodeReport) -> None:
+        self.reports.append(report)
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    def ask(self, *policies: NodePolicy) -> None:
+        assert self.now is not None
+        self.now = self.now._replace(policies=policies)
+        self._changed.set()
+
+    @property
+    def last(self) -> NodeReport:
+        return self.reports[-1]

@@ -1,0 +1,214 @@
+"""Virtual functions from policies on a real SR-IOV card: made, changed, made again after a boot.
+
+The agent carries out what a source in memory has, which stands for the API server; all else is
+real: the card, its drivers, the kernel's /sys and netlink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy, VfRange
+from core.domain.sriov.plan import default_mac
+from core.eventstore.memory import MemoryStore
+from core.settings.sriov import SriovSettings
+from nodeagent.devices.physical_functions import physical_functions
+from nodeagent.settings.values import Settings
+from nodeagent.sriov.reconciler import NodeConfiguration
+from tests.nodeagent.sriov.written_source import WrittenSource
+from tests.support.agent_harness import running
+from tests.support.deadlines import until
+
+NIC: Final = "rail0"
+ADDRESS: Final = "10.6.0.11"
+DEADLINE_S: Final = 120.0
+PF: Final = Path("/sys/class/net") / NIC
+NUMVFS: Final = PF / "device/sriov_numvfs"
+
+
+class VfFacts(NamedTuple):
+    """What must be the same after a boot; names of links are udev's."""
+
+    number: int
+    address: str
+    driver: str
+    mac: str
+    mtu: int
+
+
+def command(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def present() -> list[VfFacts]:
+    (nic,) = (nic for nic in physical_functions((), Path("/sys")) if nic.name == NIC)
+    return [VfFacts(vf.number, vf.address, vf.driver, vf.mac, vf.mtu) for vf in nic.vfs]
+
+
+def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
+    made = NodePolicy("rail", "rail", vfs, NicSelector((NicName(NIC, vf_range),)))
+    return made._replace(**fields)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
+    """An agent of its own; it yields what reads the fault of its last round."""
+    directory = Path(tempfile.mkdtemp(prefix="ow-sriov-"))
+    settings = Settings(
+        node_name="node-2",
+        socket_path=str(directory / "a.sock"),
+        plugin_log_path=str(directory / "plugin.log"),
+        health_port=0,
+        sriov=SriovSettings(kubelet=directory),
+    )
+    async with running(settings, MemoryStore(), sriov=source) as node:
+        service = node.process.sriov
+        assert service is not None
+        yield lambda: service.reconciler.fault
+
+
+async def until_done(source: WrittenSource, vfs: int) -> None:
+    def is_done() -> bool:
+        if not source.reports or source.last.result.status != "Succeeded":
+            return False
+        (nic,) = (nic for nic in source.last.nics if nic.name == NIC)
+        return len(nic.vfs) == vfs
+
+    try:
+        await until(is_done, DEADLINE_S)
+    except TimeoutError:
+        last = source.last.result if source.reports else "no report"
+        raise AssertionError(f"{present()}; {last}") from None
+
+
+async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
+    before = present()
+    source = WrittenSource()
+    source.now = NodeConfiguration([policy(7)], {}, own_addresses=[ADDRESS])
+
+    async with agent_with(source) as fault:
+        await until(lambda: "it carries the node's own traffic" in fault(), DEADLINE_S)
+
+    assert present() == before
+
+
+async def test_a_policy_makes_all_functions_of_a_card_and_changes_them() -> None:
+    source = WrittenSource()
+    source.ask(policy(7, mtu=1_600))
+
+    async with agent_with(source):
+        await until_done(source, 7)
+        made = present()
+        shown = command("ip", "-d", "link", "show", "dev", NIC)
+        source.reports.clear()
+        source.ask(policy(4, mtu=1_600))
+        await until_done(source, 4)
+
+    nic = source.last.nics[0]
+    assert [vf.mac for vf in made] == [default_mac(nic, number) for number in range(7)]
+    assert {(vf.driver, vf.mtu) for vf in made} == {("igbvf", 1_600)}
+    assert all(vf.mac in shown for vf in made), "set at the physical function"
+    assert present() == made[:4]
+
+
+async def test_after_a_boot_everything_is_as_before() -> None:
+    source = WrittenSource()
+    source.ask(policy(4, mtu=1_600))
+    async with agent_with(source):
+        await until_done(source, 4)
+    before = present()
+
+    NUMVFS.write_text("0")
+    (PF / "mtu").write_text("1500")
+    source.reports.clear()
+    async with agent_with(source):
+        await until_done(source, 4)
+
+    assert present() == before
+
+
+async def test_a_range_goes_to_vfio_and_back() -> None:
+    command("modprobe", "vfio-pci")
+    source = WrittenSource()
+    kernel = policy(4, VfRange(0, 1))
+    dpdk = policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="dpdk", resource="dpdk")
+    source.ask(kernel, dpdk)
+
+    async with agent_with(source):
+        await until_done(source, 4)
+        drivers = [vf.driver for vf in present()]
+    # Without a kubelet what is bound to vfio-pci counts as a Pod's: it stays as it is.
+    command("modprobe", "-r", "vfio-pci")
+    source.reports.clear()
+    source.ask(policy(4))
+    async with agent_with(source):
+        await until_done(source, 4)
+
+    assert drivers == ["igbvf", "igbvf", VFIO, VFIO]
+    assert {vf.driver for vf in present()} == {"igbvf"}
+
+
+async def test_what_a_pod_has_is_not_taken_away() -> None:
+    source = WrittenSource()
+    source.ask(policy(4))
+    async with agent_with(source) as fault:
+        await until_done(source, 4)
+        (link,) = (PF / "device/virtfn1/net").iterdir()
+        command("ip", "netns", "add", "vf-owner")
+        command("ip", "link", "set", link.name, "netns", "vf-owner")
+        source.reports.clear()
+        source.ask(policy(2))
+        await until(lambda: "use virtual functions that must go" in fault(), DEADLINE_S)
+        kept = len(present())
+        source.reports.clear()
+        command("ip", "netns", "delete", "vf-owner")
+        await asyncio.sleep(0)
+        await until_done(source, 2)
+
+    assert kept == 4
+
+
+async def test_without_the_policy_nothing_is_left() -> None:
+    source = WrittenSource()
+    source.ask(policy(2))
+    async with agent_with(source):
+        await until_done(source, 2)
+        source.reports.clear()
+        source.ask()
+        await until_done(source, 0)
+
+    assert NUMVFS.read_text().strip() == "0"
+
+
+def _alone(scenario: Callable[[], Awaitable[None]]) -> Callable[[object], Awaitable[None]]:
+    """A scenario with an agent of its own, as one of those with the machine's."""
+
+    @wraps(scenario)
+    async def with_machine(_: object) -> None:
+        await scenario()
+
+    return with_machine
+
+
+SRIOV_SCENARIOS: Final = tuple(
+    map(
+        _alone,
+        (
+            test_the_nic_with_the_nodes_own_address_is_not_changed,
+            test_a_policy_makes_all_functions_of_a_card_and_changes_them,
+            test_after_a_boot_everything_is_as_before,
+            test_a_range_goes_to_vfio_and_back,
+            test_what_a_pod_has_is_not_taken_away,
+            test_without_the_policy_nothing_is_left,
+        ),
+    )
+)
