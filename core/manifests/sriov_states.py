@@ -32,7 +32,9 @@ CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
 DRAINING: Final = "Draining"
-DRAIN_COMPLETE: Final = "DrainComplete"
+
+DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
+"""Of states: the same as ``DESIRED_STATE`` while a drain is needed. Of Nodes: see the drainer."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
 """Annotation: a JSON list of ``namespace/name``, Pods with virtual functions that must go."""

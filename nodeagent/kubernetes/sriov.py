@@ -22,6 +22,7 @@ from core.manifests.sriov_policies import node_policy_of
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
     DESIRED_STATE,
+    DRAIN_LABEL,
     DRAIN_REQUIRED,
     IDLE,
     node_state,
@@ -137,6 +138,8 @@ class KubernetesSriov:
     async def _write_state(self, annotations: Mapping[str, str]) -> None:
         body = node_state(self._node, self._desired)
         body["metadata"]["annotations"] = dict(annotations)
+        if annotations.get(DESIRED_STATE) == DRAIN_REQUIRED:
+            body["metadata"]["labels"] = {DRAIN_LABEL: DRAIN_REQUIRED}
         await self._apply("", body)
 
     async def _apply(self, subresource: str, body: Object) -> None:

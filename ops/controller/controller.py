@@ -33,6 +33,7 @@ from ops.controller.observer import STALE_S_MAX as OBSERVATION_STALE_S_MAX
 from ops.controller.observer import ControllerObserver
 from ops.controller.settings import ControllerSettings
 from ops.kubernetes.kubernetes_host import KubernetesHost
+from ops.kubernetes.node_drainer import KubernetesNodeDrainer
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
@@ -42,6 +43,7 @@ from workflows.engine.worker.retention import Archive
 from workflows.engine.worker.worker import WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.job_host import NOTICES, JobHost, JobSettings, JobSources
+from workflows.jobs.node_drain.activities import DrainActivities
 from workflows.jobs.quarantine.prober import NoProber
 from workflows.jobs.required_executions import ExecutionKeeper
 
@@ -97,7 +99,8 @@ class Controller:
             keys,
             settings.name,
             JobSettings(
-                settings.reclaim, settings.auto_pools, settings.provider, settings.cool_down_s
+                *(settings.reclaim, settings.auto_pools, settings.provider, settings.cool_down_s),
+                settings.sriov.max_unavailable if settings.sriov is not None else 1,
             ),
             sources=JobSources(
                 cluster.facts if cluster is not None else None,
@@ -105,6 +108,7 @@ class Controller:
                 self.prober or NoProber(),
                 self.archiving,
                 faults,
+                _drains(settings, cluster),
             ),
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),
@@ -229,6 +233,14 @@ class Controller:
             self._opened.push(setting, port.close)
             await port.open(settings.listen_address, number, setting)
             _log.info("listening", extra={"fields": {"port": port.port}})
+
+
+def _drains(settings: ControllerSettings, cluster: ClusterWatch | None) -> DrainActivities | None:
+    """None: no node is drained for its virtual functions."""
+    sriov = settings.sriov
+    if cluster is None or sriov is None or not sriov.drain or not settings.namespace:
+        return None
+    return DrainActivities(KubernetesNodeDrainer(cluster.api, settings.namespace))
 
 
 def _admission(

@@ -31,6 +31,7 @@ from core.process.environment import COORDINATOR_NAMES, MULTUS_NAMESPACE, Enviro
 from core.settings.conf_file import ConfFile, read_conf
 from core.settings.device_plugin import device_settings
 from core.settings.shared_settings import cool_down_s, provider_of, traces_endpoint
+from core.settings.sriov import SriovSettings, sriov_settings
 from ops.console.console_settings import ConsoleSettings, console_settings
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
@@ -75,6 +76,7 @@ class ControllerSettings(NamedTuple):
     ``retention``: of the archive. ``probe_interface``: an interface on a link of the Pods, from
     which quarantined addresses are probed; "" for none. ``otlp_endpoint`` "": no traces.
     ``console`` None: no console is served.
+    ``namespace``: the controller's own. ``sriov`` None: no node is drained.
     """
 
     name: str
@@ -95,6 +97,8 @@ class ControllerSettings(NamedTuple):
     probe_interface: str = ""
     retention: Retention = Retention()
     console: ConsoleSettings | None = None
+    namespace: str = ""
+    sriov: SriovSettings | None = None
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
@@ -123,6 +127,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         probe_interface=env.text("ORBWEAVER_PROBE_INTERFACE", ""),
         retention=_retention(env),
         console=console_settings(env, kubernetes, listen),
+        namespace=env.text(NAMESPACE),
+        sriov=sriov_settings(conf.orbweaver.sriov),
     )
 
 

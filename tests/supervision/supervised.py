@@ -23,6 +23,7 @@ MAKERS: Final = ("TaskSpec", "following", "_leader_task")
 
 AGENT: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-tenants"),
+    *("watch-sriov", "sriov"),
     *("cluster-ips", "device-plugin", "cni-request-timeouts", "configuration-view"),
     "refusal-recorder",
 )

@@ -11,6 +11,7 @@ from core.domain.devices import DeviceRules, SubEniRule
 from core.eventstore.memory import MemoryStore
 from core.process.supervision import BACKOFF_S_MIN
 from core.settings.device_plugin import DeviceSettings
+from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
@@ -22,13 +23,15 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """All features with a task are enabled; kubelet and a control group of Pods are missing."""
+    """All features with a task are enabled; kubelet, NICs and a control group are missing."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,
         rdma_metrics_enabled=True,
         provider=ProviderSettings("http://127.0.0.1:1"),
         devices=DeviceSettings(DeviceRules(sub_eni=(SubEniRule(slots=2),)), directory),
+        sriov=SriovSettings(kubelet=directory),
+        sysfs=directory / "sys",
         cluster_ip=ClusterIpSettings(
             enabled=True,
             cgroup=str(directory / "pods"),
@@ -55,6 +58,7 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
         "coordinator": cluster.coordinator,
         "services": cluster.services,
         "supervisor": supervisor,
+        "sriov": cluster.sriov,
     }
     async with running(settings, MemoryStore(), **sources) as node:
         health = node.process.parts.health

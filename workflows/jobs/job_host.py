@@ -45,6 +45,10 @@ from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.autopools.application_dispatcher import ApplicationDispatcher
 from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, PoolPlanner
+from workflows.jobs.node_drain.activities import DrainActivities
+from workflows.jobs.node_drain.drains import SETTINGS as DRAIN_SETTINGS
+from workflows.jobs.node_drain.drains import WORKFLOW_ID as DRAINS_ID
+from workflows.jobs.node_drain.drains import DrainSettings, SriovDrains
 from workflows.jobs.provider.activities import ProviderActivities
 from workflows.jobs.provider.binding import ExternalBinding
 from workflows.jobs.provider.binding_dispatcher import BindingDispatcher
@@ -76,19 +80,23 @@ _log: Final = logging.getLogger(__name__)
 
 
 class JobSettings(NamedTuple):
-    """The settings of each job. ``provider`` None: no network provider binds addresses."""
+    """The settings of each job. ``provider`` None: no network provider binds addresses.
+
+    ``max_unavailable``: nodes that are drained for their virtual functions at a time.
+    """
 
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
     provider: ProviderSettings | None = None
     cool_down_s: int = COOL_DOWN_S
+    max_unavailable: int = 1
 
 
 class JobSources(NamedTuple):
     """The jobs' sources of cluster state; None: from records, standalone.
 
     ``prober`` probes quarantined addresses; ``archive`` None: the log is not archived. ``faults``:
-    registry of stored values that cannot be read.
+    registry of stored values that cannot be read. ``drains`` None: no node is drained.
     """
 
     facts: ReclaimFactsSource | None = None
@@ -96,6 +104,7 @@ class JobSources(NamedTuple):
     prober: Prober = NoProber()
     archive: ArchiveActivities | None = None
     faults: Faults | None = None
+    drains: DrainActivities | None = None
 
 
 class JobHost:
@@ -116,7 +125,8 @@ class JobHost:
     ) -> None:
         self._keys, telemetry = keys, telemetry or Telemetry()
         source = sources.facts or StandalonePodFacts(store, keys)
-        self._settings, self._auto_pools, provider, cool_down_s = settings
+        self._settings, self._auto_pools, provider, cool_down_s, max_unavailable = settings
+        self._drain_settings = DrainSettings(max_unavailable)
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
         self._pod_starter = WorkflowStarter(self._client, self._settings, find_cause)
@@ -147,16 +157,18 @@ class JobHost:
         bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
         self._archive = sources.archive
         archived = ([ArchiveLog], self._archive.all) if self._archive else ([], ())
+        self._drains = sources.drains
+        drained = ([SriovDrains], self._drains.all) if self._drains else ([], ())
         registry = Registry(
             [
                 *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement),
-                *(ProbeQuarantine, AutoPools, *bound[0], *archived[0]),
+                *(ProbeQuarantine, AutoPools, *bound[0], *archived[0], *drained[0]),
             ],
             [
                 *(scan.observe, scan.release, self.pods.resolve),
                 *(retirement.step, retirement.reinstate),
                 *(quarantine.check, quarantine.probe, quarantine.give_back),
-                *(pools.reconcile, *bound[1], *archived[1]),
+                *(pools.reconcile, *bound[1], *archived[1], *drained[1]),
             ],
         )
         self.worker = _WatchedWorker(
@@ -243,6 +255,7 @@ class JobHost:
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
         await self._contained(self._start_scan())
+        await self._contained(self._start_drains())
 
     async def _contained(self, work: Awaitable[object]) -> None:
         """Await it; report an execution that cannot be read."""
@@ -263,6 +276,20 @@ class JobHost:
             ReclaimScan, settings, id=WORKFLOW_ID, signal=SETTINGS, signal_args=[settings]
         )
         _log.info("the reclaim scan runs", extra={"fields": {"run": handle.run_id}})
+
+    async def _start_drains(self) -> None:
+        """Start the drains, and signal them the settings of this replica."""
+        if self._drains is None:
+            with suppress(ExecutionNotFound):
+                await self._client.cancel(DRAINS_ID, "drains for virtual functions are off")
+            return
+        await self._client.signal_with_start(
+            SriovDrains,
+            self._drain_settings,
+            id=DRAINS_ID,
+            signal=DRAIN_SETTINGS,
+            signal_args=[self._drain_settings],
+        )
 
     async def _scan_now(self) -> None:
         settings = scan_settings(self._settings)

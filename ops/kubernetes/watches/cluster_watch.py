@@ -32,12 +32,12 @@ class Watched(NamedTuple):
 
 
 class ClusterWatch:
-    """``facts`` and ``applications`` are the sources of the jobs."""
+    """``facts`` and ``applications`` are the sources of the jobs; ``api`` for their requests."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.facts = ApiServerFacts(api, switches)
         self.applications = KubernetesApplications(api)
-        self._api = api
+        self.api = api
 
     async def run(self) -> None:
         """Run the watches of every replica until cancelled."""
@@ -62,7 +62,7 @@ class ClusterWatch:
 
     async def close(self) -> None:
         """Close every connection; after ``run`` has ended."""
-        await self._api.close()
+        await self.api.close()
 
 
 def _standing(purpose: str, collection: Collection[Any]) -> Watched:

@@ -9,11 +9,14 @@ import pytest
 
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy
 from core.domain.sriov.plan import DesiredNic
-from core.manifests.crds.definitions import definition_of
-from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.kinds.sriov import API_VERSION
-from core.manifests.manifest_writer import dump_yaml
-from core.manifests.sriov_states import BLOCKING_PODS, DESIRED_STATE, IN_PROGRESS, SyncResult
+from core.manifests.sriov_states import (
+    BLOCKING_PODS,
+    DESIRED_STATE,
+    DRAIN_LABEL,
+    IN_PROGRESS,
+    SyncResult,
+)
 from core.settings.sriov import SriovSettings
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.sriov import OPERATOR_DAEMON, KubernetesSriov
@@ -53,10 +56,6 @@ RAIL = {
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
     sweep(server)
-    text = dump_yaml(map(definition_of, SRIOV_KINDS))
-    server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-    for kind in SRIOV_KINDS:
-        server.wait_served(f"{GROUP}/{kind.plural}")
     grant(server, objects(VALUES))
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
     server.request("POST", NODES, {"apiVersion": "v1", "kind": "Node"} | node)
@@ -162,7 +161,9 @@ async def test_a_drain_is_asked_for_and_called_off_by_annotations(
         BLOCKING_PODS: '["shop/a"]',
     }
     assert asked["status"]["syncStatus"] == "InProgress"
+    assert asked["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     assert called_off["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
+    assert "labels" not in called_off["metadata"]
 
 
 async def test_the_daemon_of_an_operator_on_the_node_is_noticed(

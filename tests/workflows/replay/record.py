@@ -23,6 +23,7 @@ from core.eventstore.memory import MemoryStore
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.support.node_harness import NodeHarness, pool
 from tests.workflows.jobs.archive.test_archive import ArchiveJobHarness as ArchiveStage
+from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, ScriptedCluster
 from tests.workflows.jobs.provider.binding_harness import BindingHarness, town
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from tests.workflows.jobs.quarantine import test_probe as quarantine
@@ -32,6 +33,7 @@ from tests.workflows.jobs.retirement.retirement_harness import blue, red
 from tests.workflows.testing.sample import REGISTRY, Basket, Doubling, Failing, Parent, Poisoned
 from tests.workflows.testing.sample import Sleeper as SleeperWorkflow
 from workflows.jobs.archive import activities as archive_activities
+from workflows.jobs.node_drain.drains import DrainSettings
 from workflows.jobs.reclaim.scan import ScanSettings
 from workflows.jobs.retirement.retirement_values import RetirementRequest
 from workflows.model.codec import to_json
@@ -106,6 +108,21 @@ async def archive(write: Write) -> None:
             await handle.cancel()
             await write("jobs/archive-log", handle)
             await harness.environment.close()
+
+
+async def drains(write: Write) -> None:
+    """A node whose last Pod stays for a while, and one that waits for it."""
+    cluster = ScriptedCluster(a=["shop/a", "shop/firm"], b=["shop/b"])
+    cluster.firm = {"shop/firm"}
+    harness = DrainHarness(cluster)
+    handle = await harness.begin()
+    await harness.environment.advance(30)
+    cluster.firm = set()
+    await handle.signal("settings", DrainSettings(2))
+    await harness.environment.advance(60)
+    await handle.cancel("enough")
+    await write("jobs/sriov-drains", handle)
+    await harness.environment.close()
 
 
 async def quarantines(write: Write) -> None:
@@ -254,7 +271,7 @@ async def record(version: int) -> None:
             broken = text.replace('"activity_type": "double"', '"activity_type": "treble"', 1)
             (HERE / "histories/non-deterministic.json").write_text(broken, encoding="utf-8")
 
-    for harness in (samples, bindings, archive, quarantines, retirements, reclaims):
+    for harness in (samples, bindings, archive, drains, quarantines, retirements, reclaims):
         await harness(write)
 
 

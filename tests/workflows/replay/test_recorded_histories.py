@@ -16,6 +16,7 @@ from tests.workflows.testing import sample
 from workflows.api.definitions import Registry
 from workflows.jobs.archive.archive import ArchiveLog
 from workflows.jobs.autopools.application import AutoPools
+from workflows.jobs.node_drain.drains import SriovDrains
 from workflows.jobs.provider.binding import ExternalBinding
 from workflows.jobs.quarantine.probe import ProbeQuarantine
 from workflows.jobs.reclaim.pod import ReclaimPod
@@ -29,7 +30,7 @@ from workflows.testing import replay, replay_file
 HERE = Path(__file__).parent
 JOBS = [
     *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, ProbeQuarantine, ArchiveLog),
-    *(AutoPools, ExternalBinding),
+    *(AutoPools, ExternalBinding, SriovDrains),
 ]
 REGISTRY = Registry([*sample.WORKFLOWS, *JOBS], sample.ACTIVITIES)
 BROKEN = HERE / "histories" / "non-deterministic.json"

@@ -1,0 +1,141 @@
+"""Cordons, drains and uncordons nodes through the API server, for changes of virtual functions.
+
+A label on the Node marks that it is cordoned for that, and whether it was unschedulable before.
+Pods are evicted by the eviction API, which keeps PodDisruptionBudgets. Only Pods that run on the
+node are evicted, whatever its agent says.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from core.domain.sriov.drain_plan import DrainRequest
+from core.errors import ApiError, ApiNotFound
+from core.kubernetes.api import Api, Object, segment
+from core.manifests.kinds.sriov import API_VERSION
+from core.manifests.sriov_states import (
+    BLOCKING_PODS,
+    CURRENT_STATE,
+    DRAIN_LABEL,
+    DRAIN_REQUIRED,
+    DRAINING,
+    IDLE,
+)
+from workflows.jobs.node_drain.drainer import DrainObservation
+
+CORDONED: Final = "cordoned"
+WAS_UNSCHEDULABLE: Final = "was-unschedulable"
+"""Values of the label on a Node: cordoned by us, or found like that."""
+
+NODES: Final = "/api/v1/nodes"
+PODS_MAX: Final = 256
+"""Pods of one node that are evicted in one step."""
+
+
+class KubernetesNodeDrainer:
+    """``NodeDrainer`` of a cluster. ``namespace``: of the SriovNetworkNodeStates."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._api = api
+        self._states = f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/sriovnetworknodestates"
+
+    async def observe(self) -> DrainObservation:
+        """See ``NodeDrainer``."""
+        states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
+        nodes = await self._api.list(f"{NODES}?labelSelector={DRAIN_LABEL}")
+        return DrainObservation(
+            tuple(
+                DrainRequest(state["metadata"]["name"], blocking_pods(state))
+                for state in states.items
+                if state["metadata"]["labels"][DRAIN_LABEL] == DRAIN_REQUIRED
+            ),
+            tuple(node["metadata"]["name"] for node in nodes.items),
+        )
+
+    async def cordon(self, node: str) -> None:
+        """See ``NodeDrainer``."""
+        path = f"{NODES}/{segment(node)}"
+        current = await self._api.find(path)
+        if current is None:
+            return
+        if DRAIN_LABEL not in (current["metadata"].get("labels") or {}):
+            was_unschedulable = bool((current.get("spec") or {}).get("unschedulable"))
+            mark = WAS_UNSCHEDULABLE if was_unschedulable else CORDONED
+            await self._api.merge(
+                path,
+                {
+                    "metadata": {
+                        "resourceVersion": current["metadata"]["resourceVersion"],
+                        "labels": {DRAIN_LABEL: mark},
+                    },
+                    "spec": {"unschedulable": True},
+                },
+            )
+        await self._set_state(node, DRAINING)
+
+    async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
+        """See ``NodeDrainer``."""
+        staying = []
+        for pod in pods[:PODS_MAX]:
+            namespace, _, name = pod.partition("/")
+            path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(name)}"
+            current = await self._api.find(path)
+            if current is None or (current.get("spec") or {}).get("nodeName") != node:
+                continue
+            if "deletionTimestamp" not in current["metadata"]:
+                staying += await self._evict(path, current)
+        return tuple(staying)
+
+    async def uncordon(self, node: str) -> None:
+        """See ``NodeDrainer``."""
+        path = f"{NODES}/{segment(node)}"
+        current = await self._api.find(path)
+        mark = (current or {}).get("metadata", {}).get("labels", {}).get(DRAIN_LABEL)
+        if current is not None and mark is not None:
+            change: Object = {
+                "metadata": {
+                    "resourceVersion": current["metadata"]["resourceVersion"],
+                    "labels": {DRAIN_LABEL: None},
+                }
+            }
+            if mark == CORDONED:
+                change["spec"] = {"unschedulable": None}
+            await self._api.merge(path, change)
+        await self._set_state(node, IDLE)
+
+    async def _evict(self, path: str, pod: Object) -> list[str]:
+        """Why the Pod stays; nothing if its eviction has begun."""
+        metadata = {key: pod["metadata"][key] for key in ("namespace", "name")}
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": metadata,
+            "deleteOptions": {"preconditions": {"uid": pod["metadata"]["uid"]}},
+        }
+        try:
+            await self._api.create(f"{path}/eviction", eviction)
+        except ApiNotFound:
+            return []
+        except ApiError as error:  # 429: a PodDisruptionBudget; 409: another Pod of its name
+            return [f"{metadata['namespace']}/{metadata['name']}: {error}"]
+        return []
+
+    async def _set_state(self, node: str, state: str) -> None:
+        change = {"metadata": {"annotations": {CURRENT_STATE: state}}}
+        try:
+            await self._api.merge(f"{self._states}/{segment(node)}", change)
+        except ApiNotFound:
+            return
+
+
+def blocking_pods(state: Object) -> tuple[str, ...]:
+    """The Pods that a SriovNetworkNodeState names; none if they cannot be read."""
+    text = (state["metadata"].get("annotations") or {}).get(BLOCKING_PODS, "[]")
+    try:
+        pods = json.loads(text)
+    except ValueError:
+        return ()
+    if not isinstance(pods, list):
+        return ()
+    return tuple(pod for pod in pods if isinstance(pod, str) and pod.count("/") == 1)

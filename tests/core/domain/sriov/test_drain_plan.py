@@ -1,0 +1,87 @@
+"""Which nodes are cordoned, drained and put back, in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.sriov.drain_plan import (
+    DRAIN_S_MAX,
+    RETRY_S,
+    CordonNode,
+    DrainRecord,
+    DrainRequest,
+    EvictPods,
+    UncordonNode,
+    plan_drains,
+)
+
+NOW = 1_000_000.0
+A, B, C = (DrainRequest(node, (f"shop/{node}",)) for node in "abc")
+
+
+def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
+    first = plan_drains([A], [], {}, NOW, 1)
+    second = plan_drains([A], ["a"], first.records, NOW + 5, 1)
+
+    assert first.steps == (CordonNode("a"),)
+    assert second.steps == (EvictPods("a", ("shop/a",)),)
+    assert second.records == {"a": DrainRecord(NOW)}
+
+
+@pytest.mark.parametrize(("most", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])])
+def test_so_many_nodes_at_a_time(most: int, cordoned: list[str]) -> None:
+    plan = plan_drains([C, B, A], [], {}, NOW, most)
+
+    assert plan.steps == tuple(map(CordonNode, cordoned))
+
+
+def test_the_next_node_follows_when_one_is_done() -> None:
+    plan = plan_drains([B], ["a"], {"a": DrainRecord(NOW)}, NOW, 1)
+
+    assert plan.steps == (UncordonNode("a"), CordonNode("b"))
+    assert plan.records == {"b": DrainRecord(NOW)}
+
+
+def test_a_node_that_is_not_free_in_time_goes_back_and_the_next_one_gets_its_turn() -> None:
+    plan = plan_drains([A, B], ["a"], {"a": DrainRecord(NOW)}, NOW + DRAIN_S_MAX, 1)
+
+    assert plan.steps == (UncordonNode("a"), CordonNode("b"))
+    assert plan.records["a"] == DrainRecord(NOW, NOW + DRAIN_S_MAX)
+
+
+def test_a_node_that_was_given_up_is_tried_again_later() -> None:
+    given_up = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
+
+    soon = plan_drains([A], [], given_up, NOW + RETRY_S - 1, 1)
+    later = plan_drains([A], [], given_up, NOW + RETRY_S, 1)
+
+    assert soon.steps == ()
+    assert soon.records == given_up
+    assert later.steps == (CordonNode("a"),)
+
+
+def test_a_node_stays_given_up_while_it_cannot_be_uncordoned() -> None:
+    given_up = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
+
+    plan = plan_drains([A], ["a"], given_up, NOW + 5, 1)
+
+    assert plan.steps == (UncordonNode("a"),)
+    assert plan.records == given_up
+
+
+def test_a_cordoned_node_without_a_record_is_taken_over() -> None:
+    plan = plan_drains([A], ["a"], {}, NOW, 1)
+
+    assert plan.steps == (EvictPods("a", ("shop/a",)),)
+    assert plan.records == {"a": DrainRecord(NOW)}
+
+
+def test_without_requests_every_cordoned_node_goes_back() -> None:
+    plan = plan_drains([], ["a", "b"], {"c": DrainRecord(NOW, NOW)}, NOW, 1)
+
+    assert plan.steps == (UncordonNode("a"), UncordonNode("b"))
+    assert plan.records == {}
+
+
+def test_nothing_is_evicted_where_no_pod_is_named() -> None:
+    assert plan_drains([DrainRequest("a")], ["a"], {}, NOW, 1).steps == ()

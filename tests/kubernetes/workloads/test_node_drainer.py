@@ -1,0 +1,145 @@
+"""Nodes of a real API server are cordoned, their Pods evicted, and nodes put back as they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.domain.sriov.drain_plan import DrainRequest
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.manifests.kinds.sriov import API_VERSION
+from core.manifests.sriov_states import BLOCKING_PODS, CURRENT_STATE, DRAIN_LABEL, DRAIN_REQUIRED
+from ops.kubernetes.node_drainer import KubernetesNodeDrainer
+from tests.chart.rendering import objects
+from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.kubernetes.objects import Object
+from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+
+NODE = "node-1"
+GROUP = f"/apis/{API_VERSION}"
+STATES = f"{GROUP}/namespaces/orbweaver/sriovnetworknodestates"
+NODES = "/api/v1/nodes"
+BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
+VALUES = {"sriov": {"install": True}}
+
+
+@pytest.fixture
+def shop(server: ApiServer) -> Iterator[ApiServer]:
+    sweep(server)
+    grant(server, objects(VALUES))
+    server.request("POST", NODES, {"kind": "Node", "metadata": {"name": NODE}})
+    yield server
+    server.request("DELETE", f"{BUDGETS}/firm")
+    server.request("DELETE", f"{STATES}/{NODE}")
+    server.request("DELETE", f"{NODES}/{NODE}")
+    sweep(server)
+    grant(server, objects({}))
+
+
+@pytest.fixture
+async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNodeDrainer]:
+    """With the rights that the chart gives to controllers."""
+    kubeconfig = kubeconfig_of(shop, "orbweaver-controller", tmp_path)
+    api = Api(await open_connection(str(kubeconfig)))
+    yield KubernetesNodeDrainer(api, "orbweaver")
+    await api.close()
+
+
+def ask(server: ApiServer, *pods: str) -> None:
+    """As the agent of the node does."""
+    metadata = {
+        "name": NODE,
+        "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
+        "annotations": {BLOCKING_PODS: json.dumps(pods)},
+    }
+    state = {"apiVersion": API_VERSION, "kind": "SriovNetworkNodeState", "metadata": metadata}
+    assert server.request("POST", STATES, state).status == 201
+
+
+def node(server: ApiServer) -> Object:
+    return server.request("GET", f"{NODES}/{NODE}").body
+
+
+def state_of_node(server: ApiServer) -> str:
+    metadata = server.request("GET", f"{STATES}/{NODE}").body["metadata"]
+    return str(metadata["annotations"][CURRENT_STATE])
+
+
+async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
+    shop: ApiServer, drainer: KubernetesNodeDrainer
+) -> None:
+    ask(shop, "shop/web-0")
+
+    assert (await drainer.observe()).requests == (DrainRequest(NODE, ("shop/web-0",)),)
+    for _ in range(2):
+        await drainer.cordon(NODE)
+    cordoned, observed, draining = node(shop), await drainer.observe(), state_of_node(shop)
+    for _ in range(2):
+        await drainer.uncordon(NODE)
+
+    assert cordoned["spec"]["unschedulable"] is True
+    assert observed.cordoned == (NODE,)
+    assert (draining, state_of_node(shop)) == ("Draining", "Idle")
+    assert "unschedulable" not in node(shop)["spec"]
+    assert (await drainer.observe()).cordoned == ()
+
+
+async def test_a_node_that_was_unschedulable_stays_so(
+    shop: ApiServer, drainer: KubernetesNodeDrainer
+) -> None:
+    shop.kubectl("cordon", NODE)
+
+    await drainer.cordon(NODE)
+    await drainer.uncordon(NODE)
+
+    assert node(shop)["spec"]["unschedulable"] is True
+
+
+async def test_pods_of_the_node_are_evicted_and_those_of_others_are_not(
+    shop: ApiServer, drainer: KubernetesNodeDrainer
+) -> None:
+    create_pod(shop, "web-0", NODE)
+    create_pod(shop, "web-1", "node-2")
+
+    staying = await drainer.evict(NODE, ("shop/web-0", "shop/web-1", "shop/gone"))
+
+    assert staying == ()
+    pods = {pod["metadata"]["name"]: pod for pod in shop.wait_served("/api/v1/pods")["items"]}
+    assert "web-0" not in pods or "deletionTimestamp" in pods["web-0"]["metadata"]
+    assert "deletionTimestamp" not in pods["web-1"]["metadata"]
+
+
+async def test_a_disruption_budget_keeps_its_pod_and_is_said(
+    shop: ApiServer, drainer: KubernetesNodeDrainer
+) -> None:
+    create_pod(shop, "web-0", NODE, labels={"app": "web"})
+    budget = {
+        "metadata": {"name": "firm"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    }
+    assert shop.request("POST", BUDGETS, budget).status == 201
+    running = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    path = "/api/v1/namespaces/shop/pods/web-0/status"
+    shop.request("PATCH", path, running, content=MERGE)
+
+    (text,) = await drainer.evict(NODE, ("shop/web-0",))
+
+    assert text.startswith("shop/web-0: ")
+    assert "disruption budget" in text
+    kept = shop.request("GET", "/api/v1/namespaces/shop/pods/web-0").body
+    assert "deletionTimestamp" not in kept["metadata"]
+
+
+async def test_a_node_that_is_gone_is_fine(drainer: KubernetesNodeDrainer) -> None:
+    await drainer.cordon("no-such-node")
+    await drainer.uncordon("no-such-node")
+
+    assert (await drainer.observe()).cordoned == ()

@@ -1,0 +1,59 @@
+"""A cluster in memory whose nodes need drains, and the execution in skipped time."""
+
+from __future__ import annotations
+
+from core.domain.sriov.drain_plan import DrainRequest
+from core.errors import ApiUnavailable
+from workflows.api.definitions import Registry
+from workflows.jobs.node_drain.activities import DrainActivities
+from workflows.jobs.node_drain.drainer import DrainObservation
+from workflows.jobs.node_drain.drains import WORKFLOW_ID, DrainSettings, SriovDrains
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import TimeSkippingHandle
+
+
+class ScriptedCluster:
+    """``NodeDrainer``. ``pods``: node -> Pods in the way; ``firm``: those that no eviction ends."""
+
+    def __init__(self, **pods: list[str]) -> None:
+        self.pods = pods
+        self.firm: set[str] = set()
+        self.cordoned: list[str] = []
+        self.steps: list[str] = []
+        self.failures = 0
+
+    async def observe(self) -> DrainObservation:
+        if self.failures:
+            self.failures -= 1
+            raise ApiUnavailable("the API server does not answer")
+        requests = [DrainRequest(node, tuple(pods)) for node, pods in self.pods.items() if pods]
+        return DrainObservation(tuple(requests), tuple(self.cordoned))
+
+    async def cordon(self, node: str) -> None:
+        self.steps.append(f"cordon {node}")
+        self.cordoned.append(node)
+
+    async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
+        self.steps.append(f"evict {' '.join(pods)}")
+        self.pods[node] = [pod for pod in self.pods[node] if pod in self.firm]
+        return tuple(f"{pod}: a budget" for pod in self.pods[node])
+
+    async def uncordon(self, node: str) -> None:
+        self.steps.append(f"uncordon {node}")
+        self.cordoned.remove(node)
+
+
+class DrainHarness:
+    """The execution over a cluster."""
+
+    def __init__(self, cluster: ScriptedCluster) -> None:
+        registry = Registry([SriovDrains], list(DrainActivities(cluster).all))
+        self.environment = WorkflowEnvironment(registry, replays=True)
+
+    async def begin(self, max_unavailable: int = 1) -> TimeSkippingHandle:
+        await self.environment.open()
+        handle = await self.environment.start(
+            SriovDrains, DrainSettings(max_unavailable), workflow_id=WORKFLOW_ID
+        )
+        await self.environment.settle()
+        return handle

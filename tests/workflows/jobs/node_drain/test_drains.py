@@ -1,0 +1,97 @@
+"""Nodes are drained for their virtual functions: a few at a time, and never for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from core.domain.sriov.drain_plan import DRAIN_S_MAX, RETRY_S
+from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, ScriptedCluster
+from workflows.jobs.node_drain.drains import ACTIVE_S, IDLE_S, SETTINGS, DrainSettings
+from workflows.testing.handle import TimeSkippingHandle
+
+Begin = Callable[..., Awaitable[tuple[TimeSkippingHandle, DrainHarness]]]
+
+
+@pytest.fixture
+async def begin() -> AsyncIterator[Begin]:
+    harnesses: list[DrainHarness] = []
+
+    async def start(
+        cluster: ScriptedCluster, most: int = 1
+    ) -> tuple[TimeSkippingHandle, DrainHarness]:
+        harness = DrainHarness(cluster)
+        harnesses.append(harness)
+        return await harness.begin(most), harness
+
+    yield start
+    for harness in harnesses:
+        await harness.environment.close()
+
+
+async def test_a_node_is_cordoned_drained_and_put_back(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/web-0", "shop/web-1"])
+
+    handle, harness = await begin(cluster)
+    await harness.environment.advance(2 * ACTIVE_S + 1)
+
+    assert cluster.steps == ["cordon a", "evict shop/web-0 shop/web-1", "uncordon a"]
+    assert cluster.cordoned == []
+    status = await handle.query("status")
+    assert (status["drained"], status["draining"]) == (1, {})
+
+
+async def test_one_node_after_the_other(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
+
+    _, harness = await begin(cluster)
+    await harness.environment.advance(4 * ACTIVE_S)
+
+    assert cluster.steps == [
+        *("cordon a", "evict shop/a", "uncordon a"),
+        *("cordon b", "evict shop/b", "uncordon b"),
+    ]
+
+
+async def test_more_at_a_time_where_the_setting_says_so(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
+    cluster.firm = {"shop/a"}
+
+    handle, harness = await begin(cluster)
+    await handle.signal(SETTINGS, DrainSettings(2))
+    await harness.environment.settle()
+
+    assert cluster.cordoned == ["a", "b"]
+
+
+async def test_a_pod_that_cannot_be_evicted_keeps_no_node_out_of_service(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/a"])
+    cluster.firm = {"shop/a"}
+
+    handle, harness = await begin(cluster)
+    await harness.environment.advance(ACTIVE_S + 1)
+    staying = (await handle.query("status"))["staying"]
+    await harness.environment.advance(DRAIN_S_MAX + ACTIVE_S)
+    given_up = list((await handle.query("status"))["given_up"])
+    back = list(cluster.cordoned)
+    await harness.environment.advance(RETRY_S + IDLE_S)
+
+    assert staying == {"a": ["shop/a: a budget"]}
+    assert (back, given_up) == ([], ["a"])
+    assert cluster.cordoned == ["a"]
+
+
+async def test_an_api_server_that_is_away_is_waited_for(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/a"])
+    cluster.failures = 100
+
+    handle, harness = await begin(cluster)
+    await harness.environment.advance(600)
+    fault = (await handle.query("status"))["fault"]
+    cluster.failures = 0
+    await harness.environment.advance(200)
+
+    assert "the API server does not answer" in fault
+    assert cluster.steps == ["cordon a", "evict shop/a", "uncordon a"]
+    assert (await handle.query("status"))["fault"] == ""

@@ -1,0 +1,144 @@
+"""The workflow that drains nodes for their virtual functions, a few at a time.
+
+One for each cluster, id ``sriov-drains``. It observes the requests, carries out the plan and waits:
+shortly while a node is drained, longer otherwise. The cluster itself says which nodes are cordoned,
+so that an execution that was lost leaves no node out of service. A step whose attempts all fail is
+reported by the query ``status`` and planned again in the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from core.domain.sriov.drain_plan import (
+    CordonNode,
+    DrainRecord,
+    DrainStep,
+    EvictPods,
+    UncordonNode,
+    plan_drains,
+)
+from workflows.api import workflow
+from workflows.jobs.node_drain.activities import DrainActivities
+from workflows.jobs.node_drain.drainer import DrainObservation
+from workflows.jobs.steps import now_s, patient, utc, words
+from workflows.model.payloads import Payload
+
+WORKFLOW_TYPE: Final = "sriov-drains"
+WORKFLOW_ID: Final = "sriov-drains"
+SETTINGS: Final = "settings"
+
+ACTIVE_S: Final = 10.0
+"""Seconds between two rounds while a node is drained: evicted Pods take their grace to end."""
+
+IDLE_S: Final = 30.0
+"""Seconds between two rounds otherwise: a list of a few objects, by a label."""
+
+STEP_S: Final = 30.0
+STEPS_S: Final = 120.0
+"""Seconds of one attempt at a step, and of all attempts."""
+
+_STEP: Final = patient(STEP_S, STEPS_S)
+
+
+class DrainSettings(NamedTuple):
+    """How many nodes are cordoned at a time."""
+
+    max_unavailable: int = 1
+
+
+class ContinuedDrains(NamedTuple):
+    """What a continued execution needs."""
+
+    records: Mapping[str, DrainRecord] = {}
+    drained: int = 0
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class SriovDrains:
+    """The workflow."""
+
+    def __init__(self) -> None:
+        self._settings = DrainSettings()
+        self._state = ContinuedDrains()
+        self._staying: dict[str, list[str]] = {}
+        self._fault = ""
+        self._is_changed = False
+
+    @workflow.run
+    async def run(
+        self, settings: DrainSettings, state: ContinuedDrains = ContinuedDrains()
+    ) -> None:
+        """Drain until cancelled."""
+        self._settings, self._state = settings, state
+        workflow.set_signal_handler(SETTINGS, self._set)
+        while True:
+            try:
+                await self._round()
+                self._fault = ""
+            except workflow.ActivityError as error:
+                self._fault = words(error)
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(self._settings, self._state)
+            pause_s = ACTIVE_S if self._active() else IDLE_S
+            with suppress(workflow.TimeoutError):
+                await workflow.wait_condition(lambda: self._is_changed, pause_s)
+            self._is_changed = False
+
+    @workflow.query
+    def status(self) -> dict[str, Payload]:
+        """The nodes that are drained since when, the Pods that stay and why, the last failure."""
+        records = self._state.records
+        return {
+            "draining": {node: utc(records[node].began_s) for node in self._active()},
+            "given_up": {
+                node: utc(record.given_up_s)
+                for node, record in sorted(records.items())
+                if record.given_up_s
+            },
+            "staying": {node: list(texts) for node, texts in sorted(self._staying.items())},
+            "drained": self._state.drained,
+            "max_unavailable": self._settings.max_unavailable,
+            "fault": self._fault,
+        }
+
+    def _set(self, settings: DrainSettings) -> None:
+        self._settings = settings
+        self._is_changed = True
+
+    def _active(self) -> list[str]:
+        return sorted(node for node, entry in self._state.records.items() if not entry.given_up_s)
+
+    async def _round(self) -> None:
+        observed: DrainObservation = await workflow.execute_activity(
+            DrainActivities.observe, options=_STEP
+        )
+        plan = plan_drains(
+            observed.requests,
+            observed.cordoned,
+            self._state.records,
+            now_s(),
+            self._settings.max_unavailable,
+        )
+        asking = {request.node for request in observed.requests}
+        done = sum(
+            isinstance(step, UncordonNode) and step.node not in asking for step in plan.steps
+        )
+        self._staying = {node: texts for node, texts in self._staying.items() if node in asking}
+        self._state = ContinuedDrains(plan.records, self._state.drained + done)
+        for step in plan.steps:
+            await self._carry_out(step)
+
+    async def _carry_out(self, step: DrainStep) -> None:
+        match step:
+            case CordonNode():
+                await workflow.execute_activity(DrainActivities.cordon, step.node, options=_STEP)
+            case EvictPods():
+                staying: tuple[str, ...] = await workflow.execute_activity(
+                    DrainActivities.evict, step.node, step.pods, options=_STEP
+                )
+                self._staying[step.node] = list(staying)
+            case UncordonNode():
+                await workflow.execute_activity(DrainActivities.uncordon, step.node, options=_STEP)
