@@ -9,6 +9,8 @@ from xml.etree.ElementTree import parse as parse_xml
 
 import pytest
 
+from core.domain.events import EVENT_TYPES
+
 STATIC: Final = Path(__file__).resolve().parents[3] / "ops/console/static"
 MODULES: Final = sorted(STATIC.rglob("*.js"))
 LINES_MAX: Final = 250
@@ -73,3 +75,10 @@ def test_the_icon_is_a_drawing_without_scripts() -> None:
     names = {node.tag.rpartition("}")[2] for node in parse_xml(STATIC / "icon.svg").iter()}
 
     assert names <= {"svg", "style", "path", "circle"}
+
+
+def test_the_filter_of_events_offers_every_type() -> None:
+    text = (STATIC / "pages/events.js").read_text(encoding="utf-8")
+    offered = re.findall(r'"([^"]+)"', text.partition("const KINDS = [")[2].partition("];")[0])
+
+    assert sorted(offered) == sorted(EVENT_TYPES)

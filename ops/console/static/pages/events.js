@@ -11,14 +11,13 @@ import { instantLink, traceLink } from "../parts/history_table.js";
 import { table } from "../parts/table.js";
 
 const KINDS = [
-  "addresses-claimed", "addresses-released", "endpoint-changed", "address-quarantined", "quarantine-lifted",
+  "addresses-claimed", "addresses-released", "allocation-refused", "endpoint-changed", "address-quarantined", "quarantine-lifted",
   "pool-defined", "pool-retired", "pool-deleted", "subnet-defined", "subnet-retired", "subnet-deleted",
-  "reservation-defined", "reservation-deleted", "record-defined", "record-deleted",
+  "reservation-defined", "reservation-deleted", "record-defined", "record-deleted", "application-scaled",
 ];
 const SINCE = [["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"]];
 const FIELDS = ["kind", "pool", "namespace", "pod", "node", "address", "actor"];
 const PAGE = 100;
-const PAGE_SINCE = 1000; // the API lists the events since an instant from the oldest on
 const ROWS_MAX = 500; // on a page that follows the log
 const DRAW_MS = 250; // bursts are drawn together
 
@@ -32,9 +31,7 @@ export const events = {
   ]),
   async load({ query, at }, signal) {
     const since = await beginOf(query.since, at, signal);
-    const limit = since ? PAGE_SINCE : PAGE;
-    const answer = await read(["events"], { ...chosen(query), since, at, cursor: query.cursor, limit }, signal);
-    return { ...answer, items: newestFirst(answer.items), isForward: Boolean(since) };
+    return read(["events"], { ...chosen(query), since, at, cursor: query.cursor, limit: PAGE }, signal);
   },
   view(data, state, signal) {
     const isFollowing = state.isLive && !state.query.cursor;
@@ -68,10 +65,6 @@ async function beginOf(length, at, signal) {
   return apiTime((msOf(instant.time) ?? 0) - lengthMs);
 }
 
-function newestFirst(items) {
-  return [...items].sort((left, right) => right.position - left.position || right.place - left.place);
-}
-
 function follow(data, state, signal, frame, status) {
   let items = data.items;
   let isWaiting = false;
@@ -90,10 +83,10 @@ function follow(data, state, signal, frame, status) {
   }).catch((error) => { status.textContent = `New events do not appear: ${error.message}`; });
 }
 
-function pages({ cursor, examined, isForward }, state) {
+function pages({ cursor, examined }, state) {
   return element("p", { class: "pages-of-list" },
-    state.query.cursor ? link(hrefHere({ cursor: "" }, state), isForward ? "first page" : "newest") : null, " ",
-    cursor ? link(hrefHere({ cursor }, state), isForward ? "later events" : "older", { "data-key": "older" }) : null,
+    state.query.cursor ? link(hrefHere({ cursor: "" }, state), "newest") : null, " ",
+    cursor ? link(hrefHere({ cursor }, state), "older", { "data-key": "older" }) : null,
     examined && cursor ? element("span", { class: "hint" }, ` ${examined} events were examined for this page.`) : null);
 }
 

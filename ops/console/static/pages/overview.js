@@ -4,7 +4,7 @@ import { read } from "../api.js";
 import { element, link } from "../dom.js";
 import { subjectHref } from "../links.js";
 import { hrefOf } from "../location.js";
-import { countText, percentText, plural } from "../numbers.js";
+import { countText, percentText } from "../numbers.js";
 import { distanceText, instantText, msOf } from "../time_text.js";
 import { addressColumn, countColumn, nameColumn, textColumn } from "../parts/columns.js";
 import { forecastWord, fullInMs } from "../parts/forecast.js";
@@ -37,15 +37,26 @@ function section(title, count, ...content) {
   return element("section", {}, element("h2", {}, title, count === null ? null : element("span", { class: "count" }, countText(count))), content);
 }
 
-function totals({ pools, subnets, pods, nodes, counts }) {
+function totals({ pools, subnets, pods, nodes, counts4, counts6 }) {
   const facts = [[pools, "pool"], [subnets, "subnet"], [pods, "Pod"], [nodes, "node"]];
-  const hasBar = Number(counts.total) < COMPARABLE; // an IPv6 pool makes the rest of the bar invisible
+  const families = [[4, counts4], [6, counts6]].filter(([, counts]) => Number(counts.total) > 0);
   return element("section", { class: "totals", "aria-label": "Totals" },
-    element("p", { class: "figures" }, facts.map(([count, noun]) => element("span", {},
-      element("strong", {}, countText(count)), ` ${Number(count) === 1 ? noun : `${noun}s`}`)),
-    element("span", {}, element("strong", {}, countText(counts.allocated)),
-      hasBar ? ` of ${plural(counts.total, "address", "addresses")} allocated` : " addresses allocated")),
-    hasBar ? usageBar(counts) : null, legend());
+    element("p", { class: "figures" },
+      facts.map(([count, noun]) => figure(count, Number(count) === 1 ? noun : `${noun}s`)), families.map(familyFigure)),
+    families.filter(([, counts]) => isComparable(counts)).map(([, counts]) => usageBar(counts)), legend());
+}
+
+function figure(count, text) {
+  return element("span", {}, element("strong", {}, countText(count)), ` ${text}`);
+}
+
+function familyFigure([family, counts]) {
+  return figure(counts.allocated, `${isComparable(counts) ? `of ${countText(counts.total)} ` : ""}IPv${family} addresses allocated`);
+}
+
+/** Of 2^64 addresses a bar would show none that is allocated. */
+function isComparable({ total }) {
+  return Number(total) < COMPARABLE;
 }
 
 function alarms(items) {

@@ -22,17 +22,22 @@ export const search = {
   view({ hits, truncated, isShort }, state) {
     if (isShort) return emptyNotice(`Type at least ${CHARACTERS_MIN} characters: an address or a part of a name, a MAC address, or a trace id.`);
     if (hits.length === 0) {
-      return emptyNotice(state.isLive
-        ? "Nothing in the log matches."
-        : "Nothing matches up to this instant. Go back to live, or choose a later instant.");
+      const scope = state.isLive ? "in the log" : "up to this instant";
+      return [emptyNotice(`No address, Pod or other object ${scope} has this text.`), eventLink(state)];
     }
     const named = hits.filter(({ kind, name }) => kind !== "application" || !name.startsWith("Pod/")); // a Pod of its own
     return [
       Object.entries(TITLES).map(([kind, title]) => group(title, named.filter((hit) => hit.kind === kind))),
       truncated ? element("p", { class: "hint" }, "There are more matches. Type more of the name.") : null,
+      eventLink(state),
     ];
   },
 };
+
+/** Who caused an event is searched among the events. */
+function eventLink({ query }) {
+  return element("p", {}, "Events that were caused by ", link(hrefOf(["events"], { actor: query.q.trim() }), query.q.trim()));
+}
 
 function group(title, hits) {
   if (hits.length === 0) return null;
@@ -49,7 +54,7 @@ function lastHeld(hit) {
 
 function hrefOfHit(hit) {
   if (hit.kind === "event") return hrefOf(["events"], { at: hit.name.split(".")[0] });
-  if (hit.kind === "application") return hrefOf(["search"], { q: hit.name });
+  if (hit.kind === "application") return hrefOf(["search"], { q: hit.name.split("/").slice(-2).join("/") }); // its Pods
   return subjectHref(`${hit.kind}/${hit.name}`);
 }
 
