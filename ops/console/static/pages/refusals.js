@@ -34,19 +34,32 @@ export function refusalsOf(items) {
   return items.filter(({ type }) => type === KIND);
 }
 
-/** Refusals, the newest first, each with the verdict on every candidate pool. */
+/** Refusals with the verdict on every candidate pool. */
 export function refusalList(items, state) {
   if (items.length === 0) return emptyNotice("No request was refused up to this instant.");
-  return element("ul", { class: "refusals" }, items.map((item) => card(item, state)));
+  return element("ul", { class: "refusals" }, [...grouped(items).values()].map((group) => card(group, state)));
 }
 
-function card(item, state) {
-  const { interface: nic, message, remedy, source, times = 1, leftOut = 0, verdicts = [] } = item.refusal ?? {};
+/** A Pod that waits asks again and again: the refusals of one Pod with one message, the newest first. */
+function grouped(items) {
+  const groups = new Map();
+  for (const item of items) {
+    const key = JSON.stringify([item.subject, item.refusal?.message ?? item.detail]);
+    groups.set(key, [...(groups.get(key) ?? []), item]);
+  }
+  return groups;
+}
+
+function card(group, state) {
+  const [item] = group;
+  const { interface: nic, message, remedy, source, leftOut = 0, verdicts = [] } = item.refusal ?? {};
+  const times = group.reduce((sum, { refusal }) => sum + (refusal?.times ?? 1), 0);
   return element("li", { class: "card" },
     element("p", {}, instantLink(state.path, item), " ",
       link(subjectHref(item.subject), item.subject.replace(/^pod\//, ""), { class: "strong" }),
       nic ? ` ${nic}` : "", item.node ? [" on ", link(subjectHref(`node/${item.node}`), item.node)] : "",
-      times > 1 ? [" ", element("span", { class: "tag" }, plural(times, "time"))] : null, " ", traceLink(item.traceId)),
+      " ", traceLink(item.traceId)),
+    times > 1 ? element("p", {}, plural(times, "time"), group.length > 1 ? [", since ", instantLink(state.path, group.at(-1))] : "", ".") : null,
     element("p", {}, sentence(message ? capital(message) : item.detail)),
     remedy ? element("p", {}, capital(sentence(remedy))) : null,
     source ? element("p", { class: "hint" }, `The pools come from ${source}.`) : null,

@@ -7,6 +7,7 @@ import { facts } from "../parts/facts.js";
 import { table } from "../parts/table.js";
 import { presentNotice, statusTag } from "./workflows.js";
 
+const IN_HEAD = new Set(["workflow_type", "workflow_id", "run_id", "task_queue"]); // the same for every event
 const TEXT_CHARACTERS_MAX = 300; // of an attribute; orbctl workflow history has all
 
 export const workflow = {
@@ -48,7 +49,7 @@ function entry({ id, time, type, attributes }, before, startMs) {
     element("span", { class: "history-time", title: instantText(time) }, `+${preciseText(sinceStart)}`),
     element("span", { class: "history-type" }, element("strong", {}, type), element("span", { class: "hint" }, ` #${id}`,
       gap >= 1000 ? ` · ${durationText(gap)} later` : "")),
-    facts(Object.entries(attributes ?? {}).map(([name, value]) => [name, attributeText(value)])));
+    facts(Object.entries(attributes ?? {}).filter(([name]) => !IN_HEAD.has(name)).map(([name, value]) => [name, attributeText(value)])));
 }
 
 /** `+0.412s` of the first seconds of a run, where all the work is. */

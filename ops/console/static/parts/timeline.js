@@ -12,6 +12,7 @@ import { marksOf } from "./time_window.js";
 const LANES_MAX = 40;
 const HUES = 6; // style/parts.css has a colour for each
 const MARKS_MAX = 6;
+const BAR_MIN = 4; // pixels: what began a moment ago is visible
 const MARGIN = 0.02; // of the range, before the first bar
 
 /**
@@ -39,7 +40,7 @@ function barNode({ fromMs, toMs, label, kind }, range, hue) {
   return element("span", {
     class: `bar ${kind === "held" ? `hue-${hue(label)}` : `bar-${kind}`}`,
     title: `${label}: ${instantText(fromMs)} to ${toMs === null ? "now" : instantText(toMs)}`,
-    style: { left: share(fromMs), width: `calc(${share(toMs ?? range.toMs)} - ${share(fromMs)})` },
+    style: { left: `min(${share(fromMs)}, calc(100% - ${BAR_MIN}px))`, width: `calc(${share(toMs ?? range.toMs)} - ${share(fromMs)})` },
   }, label);
 }
 
