@@ -100,24 +100,29 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 
 
 class DeviceSettings(NamedTuple):
-    """What is offered, and kubelet's root directory. ``vf_prefix`` "": no virtual functions."""
+    """What is offered, and kubelet's root directory.
+
+    ``vf_prefix`` "": no virtual functions. ``rdma_config`` None: no shared RDMA devices.
+    """
 
     rules: DeviceRules
     kubelet: Path = Path(KUBELET)
     vf_prefix: str = ""
+    rdma_config: Path | None = None
 
 
 def device_settings(
-    conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = ""
+    conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = "", rdma_config: str = ""
 ) -> DeviceSettings | None:
     """The settings of the device plugin; None if it has nothing to offer. Raises BadInput.
 
     Rules for a network provider apply only if there is one; ``enabled`` is for slots.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)
-    if conf.enabled:
-        return DeviceSettings(_rules(conf, has_provider=has_provider), kubelet, vf_prefix)
-    return DeviceSettings(DeviceRules(), kubelet, vf_prefix) if vf_prefix else None
+    rules = _rules(conf, has_provider=has_provider) if conf.enabled else DeviceRules()
+    if not (conf.enabled or vf_prefix or rdma_config):
+        return None
+    return DeviceSettings(rules, kubelet, vf_prefix, Path(rdma_config) if rdma_config else None)
 
 
 def _rules(conf: DevicePluginConf, *, has_provider: bool) -> DeviceRules:

@@ -5,6 +5,7 @@
     advertiser.py     keeps resources up to date with what the node offers
     slot_offers.py    slots of NICs and of a network provider
     vf_offers.py      virtual functions of SriovNetworkNodePolicies
+    shared_rdma_offers.py  shares of RDMA devices, by the chart's configuration
     pci_files.py      what /sys says of a PCI device
     device_info.py    files that tell Multus what a device is
     device_setup.py   starts it from the settings

@@ -12,6 +12,7 @@ from nodeagent.background_service import BackgroundService
 from nodeagent.devices.advertiser import DeviceAdvertiser, OfferSource
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.pci_files import PciFiles
+from nodeagent.devices.shared_rdma_offers import SharedRdmaSource
 from nodeagent.devices.slot_offers import NodeView, SlotSource, host_nics
 from nodeagent.devices.vf_offers import VfDevices, VfSource
 from nodeagent.facts import FactsSource
@@ -46,6 +47,8 @@ def start_device_plugin(
         sources.append(SlotSource(settings.rules, node_view))
     if settings.vf_prefix and vf_devices is not None:
         sources.append(VfSource(vf_devices, settings.vf_prefix, pci))
+    if settings.rdma_config is not None:
+        sources.append(SharedRdmaSource(settings.rdma_config, pci.sysfs))
     advertiser = DeviceAdvertiser(sources, settings.kubelet / DIRECTORY)
     _register_metrics(advertiser, metrics)
     return BackgroundService(supervisor, TaskSpec(TASK, advertiser.run), advertiser.close)

@@ -17,7 +17,7 @@ from nodeagent.sriov_master import SYSFS
 RDMA_DIRECTORY: Final = "/dev/infiniband"
 VFIO_DIRECTORY: Final = "/dev/vfio"
 
-_RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
+RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
 """uverbsN; umadN and issmN."""
 
 _NO_IOMMU: Final = "vfio-noiommu"
@@ -35,13 +35,13 @@ class PciFiles(NamedTuple):
     def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
         """The character devices of its RDMA device, and the connection manager's."""
         device = self._device(address)
-        names = [name for kind in _RDMA_CLASSES for name in _names(device / kind)]
+        names = [name for kind in RDMA_CLASSES for name in _names(device / kind)]
         return rdma_character_devices(self.sysfs, names)
 
     def vfio_files(self, address: str) -> tuple[DeviceFile, ...]:
         """The device of VFIO and that of its IOMMU group. Raises OSError if it has no group."""
         group = (self._device(address) / "iommu_group").resolve(strict=True)
-        kind = _text(group / "name")
+        kind = read_text(group / "name")
         name = f"noiommu-{group.name}" if kind == _NO_IOMMU else group.name
         return tuple(
             DeviceFile(f"{VFIO_DIRECTORY}/{part}", READ_WRITE_MKNOD) for part in ("vfio", name)
@@ -66,7 +66,7 @@ def _names(directory: Path) -> Iterator[str]:
         yield from sorted(entry.name for entry in directory.iterdir())
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """What a file holds; "" if it cannot be read."""
     try:
         return path.read_text("ascii").strip()

@@ -125,6 +125,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             conf.agent.devices,
             has_provider=provider is not None,
             vf_prefix=sriov.resource_prefix if sriov is not None else "",
+            rdma_config=ours.rdma_config_file,
         ),
         sriov=sriov,
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),

@@ -21,14 +21,9 @@ TABLE: dict[str, Object] = yaml.safe_load(
     Path(__file__).with_name("spiderpool_values.yaml").read_text("utf-8")
 )
 NOTES = "NOTES.txt"
-GROUPS = {"rdma": "rdma.rdmaSharedDevicePlugin.install"}
-"""Foreign software that is not installed: the notes have one line for all of its values."""
 
 
-SINGLE = [leaf for leaf in TABLE if leaf.partition(".")[0] not in GROUPS]
-
-
-@pytest.mark.parametrize("leaf", SINGLE)
+@pytest.mark.parametrize("leaf", TABLE)
 def test_a_value_does_what_the_table_says(leaf: str) -> None:
     row = TABLE[leaf]
     without = row.get("with", {})
@@ -38,19 +33,6 @@ def test_a_value_does_what_the_table_says(leaf: str) -> None:
 
     differs = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert differs - {NOTES} if row["outcome"] == "honoured" else differs == {NOTES}
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_values_of_software_that_is_not_installed_are_taken_and_noted(group: str) -> None:
-    values: Object = {}
-    for leaf, row in TABLE.items():
-        if leaf.startswith(f"{group}."):
-            values = placed(values, leaf, row["try"])
-
-    after = rendered(placed(values, GROUPS[group], value=True))
-
-    assert f"{GROUPS[group]}: " in after[NOTES]
-    assert without_notes(after) == without_notes(rendered({}))
 
 
 def test_a_whole_file_of_values_is_taken() -> None:
@@ -65,7 +47,7 @@ def test_a_whole_file_of_values_is_taken() -> None:
 def test_nothing_is_refused() -> None:
     outcomes = Counter(row["outcome"] for row in TABLE.values())
 
-    assert outcomes == {"honoured": 217, "noted": 95}
+    assert outcomes == {"honoured": 220, "noted": 92}
 
 
 @pytest.mark.parametrize("plural", ["sriovnetworknodepolicies", "sriovnetworknodestates"])
@@ -153,11 +135,6 @@ def keys(leaf: str) -> list[str]:
     """``a.[b.c/d]`` is the key ``b.c/d`` below ``a``."""
     head, bracket, rest = leaf.partition(".[")
     return [*head.split("."), rest.removesuffix("]")] if bracket else head.split(".")
-
-
-def without_notes(templates: dict[str, str]) -> dict[str, str]:
-    """Objects alone."""
-    return {name: text for name, text in templates.items() if name != NOTES}
 
 
 def rendered(values: Object) -> dict[str, str]:

@@ -58,9 +58,35 @@ class SysTree:
         for directory, entries in names.items():
             for entry in entries:
                 (device / directory / entry).mkdir(parents=True)
-        shown = self.root / "class/infiniband" / f"mlx5_{number}"
-        shown.symlink_to(device / "infiniband" / f"mlx5_{number}")
-        (shown / "device").symlink_to(device)
+        for directory, entries in names.items():
+            for entry in entries:
+                path = device / directory / entry
+                (path / "device").symlink_to(device)
+                (path / "ibdev").write_text(f"mlx5_{number}\n")
+                self._show(directory, path)
+
+    def soft_rdma(self, name: str, number: int, link: str) -> None:
+        """A device of soft RoCE over a link, with an active port."""
+        path = self.root / "devices/virtual/infiniband" / name
+        path.mkdir(parents=True)
+        (path / "parent").write_text(f"{link}\n")
+        self._show("infiniband", path)
+        self.port(name, "4: ACTIVE")
+        verbs = self.root / "devices/virtual/infiniband_verbs" / f"uverbs{number}"
+        verbs.mkdir(parents=True)
+        (verbs / "ibdev").write_text(f"{name}\n")
+        self._show("infiniband_verbs", verbs)
+
+    def port(self, name: str, state: str) -> None:
+        """Set the state of an RDMA device's first port."""
+        port = self.root / "class/infiniband" / name / "ports/1"
+        port.mkdir(parents=True, exist_ok=True)
+        (port / "state").write_text(f"{state}\n")
+
+    def _show(self, kind: str, path: Path) -> None:
+        directory = self.root / "class" / kind
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / path.name).symlink_to(path)
 
     def iommu_group(self, device: Path, number: int, name: str = "") -> None:
         """Put a device into an IOMMU group."""

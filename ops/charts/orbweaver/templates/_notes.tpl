@@ -9,7 +9,6 @@
   "spiderpoolController.tls.auto.caExpiration" "the controllers make the authority and rotate it themselves"
   "spiderpoolController.tls.auto.certExpiration" "the controllers make the certificate and rotate it themselves"
   "spiderpoolInit" "a Job with the controllers' image makes the first objects: what clusterDefaultPool and coordinator say"
-  "rdma.rdmaSharedDevicePlugin.install" "the RDMA shared device plugin is not installed; install it by its own chart"
 }}
 {{- $value := $.Values }}
 {{- range splitList "." $path }}
@@ -17,6 +16,19 @@
 {{- end }}
 {{- if $value }}
   {{ $path }}: {{ $said }}
+{{- end }}
+{{- end }}
+{{- with .Values.rdma.rdmaSharedDevicePlugin }}
+{{- if .install }}
+  rdma.rdmaSharedDevicePlugin.install: agents offer the devices of deviceConfig; no plugin is installed
+{{- if hasKey .deviceConfig "periodicUpdateInterval" }}
+  rdma.rdmaSharedDevicePlugin.deviceConfig.periodicUpdateInterval: without effect ({{ .deviceConfig.periodicUpdateInterval }}); agents read devices every five seconds
+{{- end }}
+{{- range $name, $value := omit . "install" "name" "deviceConfig" }}
+{{- if $value }}
+  rdma.rdmaSharedDevicePlugin.{{ $name }}: without effect; it is for the program of the RDMA shared device plugin
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .Values.sriov.install }}

@@ -1,0 +1,129 @@
+"""Shared RDMA devices as extended resources, by the configuration file of the chart.
+
+Each share is a number; a container with one gets the character devices of all devices that the rule
+chooses. Shares are healthy while a port of one of these devices is active. The file is read anew in
+each round, so that an edit of its ConfigMap takes effect without a restart; one that cannot be used
+is a fault, and withdraws nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from errno import EINVAL
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.domain.device_allocation import Device, DeviceAllocation, Offer
+from core.domain.devices import SlotResource
+from core.domain.shared_rdma import HostRdmaDevice, SharedRdmaRule, chosen_devices
+from core.errors import BadInput
+from core.settings.shared_rdma import CONFIG_BYTES_MAX, shared_rdma_rules
+from nodeagent.devices.pci_files import RDMA_CLASSES, rdma_character_devices, read_text
+from nodeagent.sriov_master import SYSFS
+
+DEVICES_MAX: Final = 1_024
+"""RDMA devices of a node, virtual functions included."""
+
+_ACTIVE: Final = "4: ACTIVE"
+_LINK_TYPES: Final = {"1": "ether", "32": "infiniband"}  # include/uapi/linux/if_arp.h
+
+
+class SharedRdmaOffer(NamedTuple):
+    """Shares of RDMA devices. ``names``: the devices."""
+
+    shares: SlotResource
+    names: tuple[str, ...]
+    is_healthy: bool
+    sysfs: Path = SYSFS
+
+    @property
+    def size(self) -> int:
+        """The number of shares."""
+        return self.shares.slots
+
+    def devices(self) -> list[Device]:
+        """Every share."""
+        return [Device(name, self.is_healthy) for name in self.shares.ids()]
+
+    def has(self, device: str, /) -> bool:
+        """Whether it is a share."""
+        return self.shares.has(device)
+
+    def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
+        """The files of all devices, however many shares. Raises OSError."""
+        files = [
+            entry.name
+            for kind in RDMA_CLASSES
+            for entry in _entries(self.sysfs / "class" / kind)
+            if read_text(entry / "ibdev") in self.names
+        ]
+        return DeviceAllocation(files=rdma_character_devices(self.sysfs, files))
+
+
+class SharedRdmaSource(NamedTuple):
+    """Reads the shared devices that a node offers."""
+
+    config: Path
+    sysfs: Path = SYSFS
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "the shared RDMA devices of this node"
+
+    async def read(self) -> dict[str, Offer] | None:
+        """Resource -> shares; a rule without devices here has none. Raises OSError."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> dict[str, Offer]:
+        with self.config.open("rb") as file:
+            text = file.read(CONFIG_BYTES_MAX + 1)
+        try:
+            rules = shared_rdma_rules(text)
+        except BadInput as error:
+            raise OSError(EINVAL, f"{error.subject}: {error}", str(self.config)) from error
+        devices = host_rdma_devices(self.sysfs)
+        return {rule.resource: self._offer(rule, devices) for rule in rules}
+
+    def _offer(self, rule: SharedRdmaRule, devices: Sequence[HostRdmaDevice]) -> SharedRdmaOffer:
+        chosen = list(chosen_devices(rule, devices))
+        shares = SlotResource(rule.resource.rpartition("/")[2], rule.slots if chosen else 0)
+        is_healthy = any(device.is_active for device in chosen)
+        names = tuple(device.name for device in chosen)
+        return SharedRdmaOffer(shares, names, is_healthy, self.sysfs)
+
+
+def host_rdma_devices(sysfs: Path = SYSFS) -> tuple[HostRdmaDevice, ...]:
+    """Every RDMA device of the node's own namespace, by name. Raises OSError."""
+    entries = list(_entries(sysfs / "class/infiniband"))[:DEVICES_MAX]
+    return tuple(_device(entry, sysfs) for entry in entries)
+
+
+def _device(entry: Path, sysfs: Path) -> HostRdmaDevice:
+    pci = entry / "device"
+    driver = pci / "driver"
+    links = tuple(link.name for link in _entries(pci / "net")) or _software_links(entry)
+    kinds = (read_text(sysfs / "class/net" / link / "type") for link in links)
+    ports = _entries(entry / "ports")
+    return HostRdmaDevice(
+        entry.name,
+        read_text(pci / "vendor").removeprefix("0x").lower(),
+        read_text(pci / "device").removeprefix("0x").lower(),
+        driver.resolve().name if driver.exists() else "",
+        links,
+        _LINK_TYPES.get(next(kinds, ""), ""),
+        any(read_text(port / "state") == _ACTIVE for port in ports),
+    )
+
+
+def _software_links(entry: Path) -> tuple[str, ...]:
+    """The interface of a device without hardware (soft RoCE)."""
+    link = read_text(entry / "parent")
+    return (link,) if link else ()
+
+
+def _entries(directory: Path) -> Iterator[Path]:
+    """What is in a directory, by name; nothing if it does not exist."""
+    if directory.is_dir():
+        yield from sorted(directory.iterdir())

@@ -1,0 +1,80 @@
+"""The configuration of shared RDMA devices, as users of both generations type it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.domain.devices import SLOTS_MAX
+from core.domain.shared_rdma import RdmaSelectors, SharedRdmaRule
+from core.errors import BadInput
+from core.settings.shared_rdma import shared_rdma_rules
+
+
+def rules(**conf: object) -> tuple[SharedRdmaRule, ...]:
+    return shared_rdma_rules(json.dumps(conf).encode())
+
+
+def item(**fields: object) -> dict[str, object]:
+    return {"resourceName": "gpu1", "rdmaHcaMax": 100, "selectors": {"ifNames": ["ens1"]}} | fields
+
+
+def test_a_list_has_a_resource_for_each_item() -> None:
+    selectors = {
+        "vendors": ["0x15B3"],
+        "deviceIDs": [1017, "101D"],
+        "drivers": ["mlx5_core"],
+        "ifNames": ["ens1f0np0"],
+        "linkTypes": ["Ether"],
+    }
+    items = [item(resourcePrefix="example.com", selectors=selectors), item(resourceName="gpu2")]
+
+    assert rules(periodicUpdateInterval=300, configList=items) == (
+        SharedRdmaRule(
+            "example.com/gpu1",
+            100,
+            RdmaSelectors(("15b3",), ("1017", "101d"), ("mlx5_core",), ("ens1f0np0",), ("ether",)),
+        ),
+        SharedRdmaRule("spidernet.io/gpu2", 100, RdmaSelectors(links=("ens1",))),
+    )
+
+
+def test_the_one_resource_of_older_charts_stands_beside_the_interval() -> None:
+    old = {"resourcePrefix": "spidernet.io", "resourceName": "hca_shared_devices"}
+    old |= {"vendors": "15b3"}
+
+    (rule,) = rules(periodicUpdateInterval=300, rdmaHcaMax=500, deviceIDs=1017, **old)
+
+    selectors = RdmaSelectors(("15b3",), ("1017",))
+    assert rule == SharedRdmaRule("spidernet.io/hca_shared_devices", 500, selectors)
+    assert rules(periodicUpdateInterval=300) == rules(configList=[]) == ()
+
+
+def test_devices_are_names_of_interfaces_too() -> None:
+    (rule,) = rules(configList=[item(selectors={}, devices=["ib0", "ib1"])])
+
+    assert rule.selectors == RdmaSelectors(links=("ib0", "ib1"))
+
+
+@pytest.mark.parametrize(
+    ("conf", "subject"),
+    [
+        ({"configList": [item(selectors={})]}, "configList[0].selectors"),
+        ({"configList": [item(selectors={"ifName": ["ens1"]})]}, "configList[0].selectors"),
+        (
+            {"configList": [item(selectors={"linkTypes": ["fc"]})]},
+            "configList[0].selectors.linkTypes",
+        ),
+        ({"configList": [item(resourceName="a b")]}, "configList[0].resourceName"),
+        ({"configList": [item(rdmaHcaMax=SLOTS_MAX + 1)]}, "configList[0].rdmaHcaMax"),
+        ({"configList": [item(), item()]}, "configList"),
+    ],
+)
+def test_what_could_not_be_carried_out_is_refused_with_its_field(
+    conf: dict[str, object], subject: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        rules(**conf)
+
+    assert refused.value.subject == subject

@@ -1,0 +1,137 @@
+"""Shares of RDMA devices over a kubelet's socket, from a tree of /sys with cards and soft RoCE."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.domain.shared_rdma import HostRdmaDevice
+from nodeagent.devices.advertiser import DeviceAdvertiser
+from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.shared_rdma_offers import SharedRdmaSource, host_rdma_devices
+from tests.nodeagent.devices.fake_kubelet import Kubelet
+from tests.nodeagent.devices.sys_tree import SysTree
+
+CX5 = "spidernet.io/shared_cx5"
+LOOK_S = 0.02
+
+
+def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTIVE") -> None:
+    device = tree.device(f"0000:3b:00.{number}", vendor="0x15b3", device="0x1017")
+    tree.bind(device, "mlx5_core")
+    tree.link(link, device, type=kind)
+    tree.rdma(device, number)
+    tree.port(f"mlx5_{number}", state)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> SysTree:
+    shown = SysTree(tmp_path / "sys")
+    card(shown, 0, "ens1f0np0", "1")
+    card(shown, 1, "ibs1f1", "32")
+    shown.link("eth1", None, type="1")
+    shown.soft_rdma("rxe0", 2, "eth1")
+    return shown
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config.json"
+
+
+def write(config: Path, slots: int, **selectors: list[str]) -> None:
+    item = {"resourceName": "shared_cx5", "rdmaHcaMax": slots, "selectors": selectors}
+    building = config.with_suffix(".new")
+    building.write_text(json.dumps({"configList": [item]}))
+    building.replace(config)
+
+
+@pytest.fixture
+async def kubelet(
+    short_path: Path, tree: SysTree, config: Path
+) -> AsyncIterator[tuple[Kubelet, DeviceAdvertiser]]:
+    write(config, 3, ifNames=["ens1f0np0"])
+    listening = Kubelet(short_path / DIRECTORY)
+    await listening.start()
+    source = SharedRdmaSource(config, tree.root)
+    advertiser = DeviceAdvertiser([source], listening.directory, LOOK_S)
+    task = asyncio.ensure_future(advertiser.run())
+    yield listening, advertiser
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await advertiser.close()
+    await listening.stop()
+
+
+def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None:
+    card(tree, 3, "ens9f0np0", "1", "1: DOWN")
+
+    assert host_rdma_devices(tree.root) == (
+        HostRdmaDevice("mlx5_0", "15b3", "1017", "mlx5_core", ("ens1f0np0",), "ether", True),
+        HostRdmaDevice("mlx5_1", "15b3", "1017", "mlx5_core", ("ibs1f1",), "infiniband", True),
+        HostRdmaDevice("mlx5_3", "15b3", "1017", "mlx5_core", ("ens9f0np0",), "ether", False),
+        HostRdmaDevice("rxe0", links=("eth1",), link_type="ether", is_active=True),
+    )
+
+
+async def test_a_share_comes_with_the_files_of_all_chosen_devices(
+    kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
+) -> None:
+    listening, _ = kubelet
+    await listening.until(lambda: listening.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"])
+
+    (alone,) = await listening.give(CX5, ["shared_cx5-1"])
+    write(config, 2, ifNames=["ens1f0np0", "eth1"])
+    await listening.until(lambda: listening.told[CX5] == [3, 2])
+    (both,) = await listening.give(CX5, ["shared_cx5-0"])
+
+    names = [path for path, _, _ in both.files]
+    assert [path for path, _, _ in alone.files] == [
+        f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "issm0", "umad0")
+    ]
+    assert names == [
+        f"/dev/infiniband/{name}" for name in ("rdma_cm", "uverbs0", "uverbs2", "issm0", "umad0")
+    ]
+    assert alone.variables == {}
+
+
+async def test_shares_are_healthy_while_a_port_is_active(
+    kubelet: tuple[Kubelet, DeviceAdvertiser], tree: SysTree
+) -> None:
+    listening, _ = kubelet
+    await listening.until(lambda: listening.ill.get(CX5) == [])
+
+    tree.port("mlx5_0", "1: DOWN")
+    await listening.until(lambda: len(listening.ill[CX5]) == 3)
+
+    tree.port("mlx5_0", "4: ACTIVE")
+    await listening.until(lambda: listening.ill[CX5] == [])
+    assert set(listening.told[CX5]) == {3}
+
+
+async def test_a_rule_without_a_device_here_has_no_share(
+    kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
+) -> None:
+    listening, _ = kubelet
+    await listening.until(lambda: CX5 in listening.devices)
+
+    write(config, 3, ifNames=["ens9"])
+
+    await listening.until(lambda: listening.told[CX5] == [3, 0])
+    assert listening.registered == [CX5]
+
+
+async def test_a_configuration_that_cannot_be_used_is_a_fault_and_withdraws_nothing(
+    kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
+) -> None:
+    listening, advertiser = kubelet
+    await listening.until(lambda: CX5 in listening.devices)
+
+    config.write_text('{"configList": [{"resourceName": "shared_cx5", "rdmaHcaMax": 5}]}')
+
+    await listening.until(lambda: any("selects no device" in f for f in advertiser.faults.values()))
+    assert listening.told[CX5] == [3]
