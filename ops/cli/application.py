@@ -31,6 +31,7 @@ _PANELS: Final = {
         "explain": ("explain:explain", "Explain which pools serve a Pod, and why others do not."),
         "simulate": ("simulate:simulate", "Show what a change would do, without writing."),
         "forecast": ("forecast:forecast", "Show when pools and subnets will be full."),
+        "top": ("top:top", "Show pools, rates, refused ADDs and writers, live on a terminal."),
         "status": ("status:status", "Show the state of etcd, writers, log, archive and projector."),
     },
     "Change": {

@@ -91,15 +91,22 @@ def show_table(
             writer.writerow([columns[index].title for index in shown])
         writer.writerows([row[index] for index in shown] for row in rows)
         return
+    visible = [columns[index] for index in shown]
+    print_rich(table_of(visible, ([row[index] for index in shown] for row in rows), header=header))
+
+
+def table_of(
+    columns: Sequence[TableColumn], rows: Iterable[Sequence[str]], *, header: bool = True
+) -> Table:
+    """A table without lines, of all columns."""
     table = Table(
         box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_header=header
     )
-    for index in shown:
-        column = columns[index]
+    for column in columns:
         table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(row[index]) for index in shown))
-    print_rich(table)
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _custom_columns(

@@ -1,19 +1,21 @@
 """``orbctl events``: the newest events of the log, and those to come, one line each.
 
 Begins with the archive and the live log as of now and goes on from that revision, so that no event
-is missed between the two. Writes nothing.
+is missed between the two. Without a time it searches the newest files of the archive alone, and
+says so where it shows fewer events than asked for. Writes nothing.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable
-from typing import Annotated, Final
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, NamedTuple
 
 import typer
 
 from core.archive.replay import open_log
+from core.archive.sealed_log import FileSummary
 from core.audit.event_summary import EventFilter, EventSummary, summary_of
 from core.audit.export import line_of
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
@@ -24,12 +26,15 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, moment, show_table
+from ops.cli.output import TableColumn, counted, moment, show_table
 from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
 
 EVENTS_MAX: Final = 100_000
 """Past events that one run shows at most."""
+
+SEARCHED_EVENTS: Final = 100_000
+"""Without ``--since``: how many of the newest archived events are searched, in whole files."""
 
 _COLUMNS: Final = (
     TableColumn("TIME"),
@@ -45,7 +50,14 @@ _SUBJECT_WIDTH: Final = 32
 
 def events(
     context: typer.Context,
-    since: Annotated[str, typer.Option(help="events after this time (14:03, 15m, ISO 8601)")] = "",
+    since: Annotated[
+        str,
+        typer.Option(help="events after this time (14:03, 15m, ISO 8601); default: see --search"),
+    ] = "",
+    search: Annotated[
+        int,
+        typer.Option(min=0, help="without --since: search so many of the newest archived events"),
+    ] = SEARCHED_EVENTS,
     limit: Annotated[
         int, typer.Option(min=0, max=EVENTS_MAX, help="show the newest so many past events")
     ] = 50,
@@ -63,6 +75,7 @@ def events(
 ) -> None:
     """Show events of the log as they come, one a line.
 
+    Without --since, the live log and the newest 100,000 archived events are searched (--search).
     With -o json, each line is one event with all its fields, as in `orbctl export`.
 
     Examples:
@@ -82,8 +95,14 @@ def events(
 
     async def action(session: ClusterSession) -> Exit:
         after_ms = parse_time(since, session.now_ms()) if since else 0
-        recent, cursor = await session.read(lambda: _past(session, conditions, after_ms, limit))
+        period = _Period(after_ms, search)
+        recent, cursor, unread = await session.read(
+            lambda: _past(session, conditions, period, limit)
+        )
         _show(recent, output)
+        if unread and len(recent) < limit:
+            note = f"{counted(unread, 'older event')} not searched: give --since or --search"
+            print(note, file=sys.stderr)
         if follow:
             async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
                 events = (recorded for segment in segments for recorded in segment.events())
@@ -94,6 +113,13 @@ def events(
 
 
 Found = tuple[Recorded, EventSummary]
+
+
+class _Period(NamedTuple):
+    """Which past is searched: after a time, or without one the newest archived events."""
+
+    after_ms: int
+    searched: int
 
 
 def _types(names: list[str]) -> tuple[str, ...]:
@@ -115,17 +141,35 @@ def _address(text: str) -> str:
 
 
 async def _past(
-    session: ClusterSession, conditions: EventFilter, after_ms: int, limit: int
-) -> tuple[list[Found], Cursor]:
-    """The newest events that are asked for, and where new ones begin."""
+    session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
+) -> tuple[list[Found], Cursor, int]:
+    """The newest events that are asked for, where new ones begin, and how many were not read."""
     view = await open_log(session.store, session.keys, session.archive)
-    after = view.sealed.snapshot_at_time(after_ms).ledger.position if after_ms else 0
+    if period.after_ms:
+        after, unread = view.sealed.snapshot_at_time(period.after_ms).ledger.position, 0
+    else:
+        after, unread = start_of_search(view.sealed.summaries(), period.searched)
     newest: deque[Found] = deque(maxlen=limit)
     async for batch in view.events(after):
-        recent = (recorded for recorded in batch if recorded.recorded_at_ms >= after_ms)
+        recent = (recorded for recorded in batch if recorded.recorded_at_ms >= period.after_ms)
         newest.extend(_matching(recent, conditions))
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
-    return [*newest], Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
+    cursor = Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
+    return [*newest], cursor, unread
+
+
+def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int]:
+    """The position after which the newest files have this many events, and how many are before it.
+
+    ``files``: the archive's, oldest first. Fewer events are after it only if there are no more.
+    """
+    searched = 0
+    for index in range(len(files), 0, -1):
+        newest = files[index - 1]
+        if searched >= events:
+            return newest.last_position, sum(file.events for file in files[:index])
+        searched += newest.events
+    return 0, 0
 
 
 def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Found]:

@@ -1,0 +1,95 @@
+"""``orbctl top``: what the cluster does now, drawn anew as the log goes on.
+
+It reads the state and the live log once, and follows the log from there. Without a terminal it
+prints one screen. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from core.archive.replay import open_log
+from core.audit.activity import Activity
+from core.eventstore.log import Cursor, LogReader
+from core.eventstore.state import read_ledger
+from core.process.concurrency import until_first
+from core.projections.fold import Projection
+from core.projections.projector import Projector
+from ops.cli.context import perform
+from ops.cli.exits import Exit
+from ops.cli.global_options import globals_of
+from ops.cli.output import console, print_rich, show_value
+from ops.cli.top_screen import (
+    TopScreen,
+    board_of,
+    is_interactive,
+    keys_of,
+    plain_board,
+    screen_of,
+)
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
+
+
+def top(context: typer.Context) -> None:
+    """Show pools, rates, refused ADDs and writers, live on a terminal.
+
+    Pools with the least free part come first. Rates are those of the last minute. Press q to quit.
+    Without a terminal, or with -o json, one screen is printed.
+
+    Examples:
+      orbctl top
+      orbctl top -o json
+    """
+    output = globals_of(context).output
+
+    async def action(session: ClusterSession) -> Exit:
+        activity, cursor = await session.read(lambda: _recent(session))
+        if is_interactive() and not output.is_plain:
+            await _follow(session, activity, cursor)
+            return Exit.OK
+        ledger = await read_ledger(session.store, session.keys)
+        board = board_of(Projection(ledger), activity, session.now_ms())
+        if output.is_plain:
+            show_value(plain_board(board), output)
+        else:
+            print_rich(screen_of(board))
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _recent(session: ClusterSession) -> tuple[Activity, Cursor]:
+    """The activity in the live log, and where new events begin."""
+    activity = Activity()
+    view = await open_log(session.store, session.keys, session.archive)
+    async for batch in view.events(view.sealed.cursor.position):
+        activity.note(batch)
+    _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
+    seqs = {writer: head.seq for writer, head in heads.items()}
+    return activity, Cursor(view.revision, seqs)
+
+
+async def _follow(session: ClusterSession, activity: Activity, cursor: Cursor) -> None:
+    """Draw until the user quits. Raises StoreError, LogError."""
+    projector = Projector(session.store, session.keys)
+    screen = TopScreen(
+        console(), lambda: board_of(projector.projection, activity, session.now_ms())
+    )
+
+    async def follow() -> None:
+        async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
+            for segment in segments:
+                activity.note(segment.events())
+            screen.note_change()
+
+    async def draw() -> None:
+        await projector.wait_for(lambda: projector.ready)
+        await screen.run()
+
+    with keys_of(sys.stdin, screen.press):
+        await until_first(projector.run(), follow(), draw())

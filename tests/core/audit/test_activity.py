@@ -1,0 +1,79 @@
+"""Sums of the last minute: what counts, for how long, and what is forgotten."""
+
+from __future__ import annotations
+
+from core.audit.activity import REFUSALS_MAX, WINDOW_S, Activity, PoolActivity
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AllocationRefused,
+    Cause,
+    Event,
+    PoolVerdict,
+    Recorded,
+    Release,
+)
+from core.domain.model import Endpoint, Nic
+
+NOW_MS = 1_767_268_800_000
+NICS = (Nic("eth0", "10.6.0.1/24", "lan"), Nic("net1", "10.7.0.1/24", "storage"))
+ENDPOINT = Endpoint("shop", "web-0", "u", "node-a", "pod/u", "Pod", "web-0", NICS)
+
+
+def recorded(event: Event, at_ms: int = NOW_MS, writer: str = "node-a") -> Recorded:
+    return Recorded(1, 0, "id", at_ms, writer, Cause("test"), event)
+
+
+def refusal(*pools: str, times: int = 1, name: str = "web-1") -> AllocationRefused:
+    verdicts = tuple(PoolVerdict("eth0", 4, pool, False, "full") for pool in pools)
+    where = ("shop", name, "u", "node-a", "pod/u", "eth0")
+    return AllocationRefused(*where, "used-out", "no address", verdicts=verdicts, times=times)
+
+
+def test_the_addresses_of_new_nics_and_of_releases_count_by_their_pools() -> None:
+    activity = Activity()
+    release = Release("10.6.0.1", "lan", "pod/u", 1)
+    gone = AddressesReleased("shop", "web-0", (release,), (), "deleted")
+
+    activity.note([recorded(AddressesClaimed(ENDPOINT, (1,))), recorded(gone)])
+
+    minute = activity.minute(NOW_MS)
+    assert minute.of_pool("storage") == PoolActivity(1, 0, 0)
+    assert minute.of_pool("lan") == PoolActivity(0, 1, 0)
+    assert minute.events_of("node-a") == 2
+
+
+def test_a_refusal_counts_once_for_each_candidate_as_often_as_it_happened() -> None:
+    activity = Activity()
+
+    activity.note([recorded(refusal("lan", "lan", "storage", times=3)), recorded(refusal())])
+
+    minute = activity.minute(NOW_MS)
+    assert [minute.of_pool(name).refused for name in ("lan", "storage", "")] == [3, 3, 1]
+
+
+def test_what_is_older_than_a_minute_does_not_count() -> None:
+    activity = Activity()
+    claim = AddressesClaimed(ENDPOINT, (0,))
+
+    activity.note([recorded(claim, NOW_MS - WINDOW_S * 1000), recorded(claim, NOW_MS - 1000)])
+
+    assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
+    assert activity.minute(NOW_MS + WINDOW_S * 1000).of_pool("lan").claimed == 0
+
+
+def test_a_clock_that_is_ahead_counts_as_now_and_one_that_is_far_behind_not() -> None:
+    activity = Activity()
+    claim = AddressesClaimed(ENDPOINT, (0,))
+
+    activity.note([recorded(claim, NOW_MS + 30_000), recorded(claim, NOW_MS - 3_600_000)])
+
+    assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
+
+
+def test_the_newest_refusals_are_remembered_and_no_more() -> None:
+    activity = Activity()
+
+    activity.note(recorded(refusal(name=f"web-{number}")) for number in range(REFUSALS_MAX + 1))
+
+    assert [activity.refusals[0].pod, len(activity.refusals)] == ["shop/web-1", REFUSALS_MAX]

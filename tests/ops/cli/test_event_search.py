@@ -1,0 +1,33 @@
+"""How much of the archive ``orbctl events`` searches without a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.archive.format import FileLink
+from core.archive.sealed_log import FileSummary
+from ops.cli.commands.events import start_of_search
+
+
+def archived(*events: int) -> list[FileSummary]:
+    """Files with so many events, each at a position of its own."""
+    positions = [sum(events[: number + 1]) for number in range(len(events))]
+    link = FileLink("file", b"")
+    return [
+        FileSummary(link, number, last - count + 1, last, count, count, 0, 0)
+        for number, (count, last) in enumerate(zip(events, positions, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("searched", "after", "unread"),
+    [(0, 60, 60), (1, 30, 30), (30, 30, 30), (31, 10, 10), (50, 10, 10), (51, 0, 0), (99, 0, 0)],
+)
+def test_the_newest_whole_files_with_so_many_events_are_searched(
+    searched: int, after: int, unread: int
+) -> None:
+    assert start_of_search(archived(10, 20, 30), searched) == (after, unread)
+
+
+def test_an_empty_archive_has_nothing_before_the_search() -> None:
+    assert start_of_search([], 5) == (0, 0)

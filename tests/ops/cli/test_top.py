@@ -1,0 +1,117 @@
+"""The screen of ``orbctl top``: its rows, its keys, and when it is drawn again."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import pty
+import termios
+
+import pytest
+from rich.console import Console
+
+from core.audit.activity import PoolActivity, RecentRefusal
+from ops.cli.top_screen import (
+    QUIT_KEYS,
+    ActivityBoard,
+    PoolLine,
+    TopScreen,
+    WriterLine,
+    keys_of,
+    screen_of,
+)
+
+NOW_MS = 1_767_268_800_000
+IDLE = PoolActivity(0, 0, 0)
+
+
+def board(pools: int = 1, *, name: str = "pool") -> ActivityBoard:
+    lines = [PoolLine(f"{name}-{number}", 1, 4, 3, IDLE) for number in range(pools)]
+    writers = [WriterLine("node-a", 2, NOW_MS - 5_000)]
+    refusals = [RecentRefusal(NOW_MS, "shop/web-1", "used-out", "no address\ndetails")]
+    return ActivityBoard(NOW_MS, 7, 1, lines, writers, refusals)
+
+
+def drawn(shown: ActivityBoard, lines: int = 0) -> list[str]:
+    console = Console(width=100, color_system=None)
+    rows = console.render_lines(screen_of(shown, lines), pad=False)
+    return ["".join(segment.text for segment in row) for row in rows]
+
+
+def test_the_screen_has_as_many_lines_as_the_terminal() -> None:
+    lines = drawn(board(50), 24)
+
+    assert len(lines) == 24
+    assert any(line.startswith("... ") and "more pools" in line for line in lines)
+    assert not any("more pool" in line for line in drawn(board(50)))
+
+
+def test_a_refusal_is_one_line_and_a_writer_says_how_long_ago() -> None:
+    text = "\n".join(drawn(board()))
+
+    assert "used-out: no address" in text
+    assert "details" not in text
+    assert "5s" in text
+
+
+def test_a_pool_without_usable_addresses_is_full() -> None:
+    assert PoolLine("p", 0, 0, 0, IDLE).percent == 100
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=100, height=24)
+
+
+def text_of(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("key", QUIT_KEYS)
+async def test_a_key_quits(key: bytes) -> None:
+    screen = TopScreen(terminal(), board)
+    running = asyncio.create_task(screen.run())
+
+    screen.press(b"x")
+    await asyncio.sleep(0)
+    assert not running.done()
+    screen.press(key)
+
+    async with asyncio.timeout(30):
+        await running
+
+
+async def test_a_change_is_drawn() -> None:
+    console, boards = terminal(), [board(name="before")]
+    reads: asyncio.Queue[ActivityBoard] = asyncio.Queue()
+
+    def read() -> ActivityBoard:
+        reads.put_nowait(boards[-1])
+        return boards[-1]
+
+    screen = TopScreen(console, read)
+    running = asyncio.create_task(screen.run())
+    async with asyncio.timeout(30):
+        await reads.get()
+        boards.append(board(name="after"))
+        screen.note_change()
+        while await reads.get() is not boards[-1]:
+            pass
+    screen.press(b"q")
+    await running
+
+    assert text_of(console).index("before-0") < text_of(console).index("after-0")
+
+
+async def test_keys_of_a_terminal_come_at_once_and_the_terminal_is_restored() -> None:
+    master, slave = pty.openpty()
+    pressed: asyncio.Queue[bytes] = asyncio.Queue()
+    with os.fdopen(slave, "r") as stream, os.fdopen(master, "wb", buffering=0) as user:
+        before = termios.tcgetattr(stream.fileno())
+        with keys_of(stream, pressed.put_nowait):
+            user.write(b"q")  # no line ends
+            async with asyncio.timeout(30):
+                assert await pressed.get() == b"q"
+
+        assert termios.tcgetattr(stream.fileno()) == before
