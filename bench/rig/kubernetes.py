@@ -28,6 +28,7 @@ from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.kubernetes.reports import endpoint_report
 from ops.kubernetes.resources import FINALIZER, command_of
+from ops.kubernetes.status_writer import MANAGER
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ASSETS, ApiServer, Loopback, missing_programs
 
@@ -135,7 +136,7 @@ async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
     for namespace, name in ledger.endpoints:
         report = endpoint_report(ledger, (namespace, name))
         assert report is not None, "it is in the ledger"
-        report["metadata"] |= _metadata(name, namespace)
+        report["metadata"] |= _metadata(name, namespace) | {"managedFields": [{"manager": MANAGER}]}
         objects.append((f"{_GROUP}/spiderendpoints/{namespace}/{name}", report))
     await _write(store, objects)
 

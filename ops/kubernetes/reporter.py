@@ -9,8 +9,9 @@ is written once. Failed writes are retried in the next round. Reports are never 
 
 The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
 object is created, so that a late write of a former leader is refused. Creating and merging cost the
-API server less than applying. The status of pools, subnets and reservations is applied nevertheless
-(``status_writer``), because others write conditions into it too.
+API server less than applying, and an object without annotations less than one with a mark: a new
+SpiderEndpoint is known by its field manager. The status of pools, subnets and reservations is
+applied nevertheless (``status_writer``), because others write conditions into it too.
 """
 
 from __future__ import annotations
@@ -82,8 +83,14 @@ def digested(stored: Object) -> Object:
     metadata = stored["metadata"]
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
     cached = {name: metadata[name] for name in names if name in metadata}
-    is_ours = REPORT in metadata.get("annotations", {})
-    return {"metadata": cached, "content_hash": content_hash(stored), "is_ours": is_ours}
+    return {"metadata": cached, "content_hash": content_hash(stored), "is_ours": is_ours(stored)}
+
+
+def is_ours(endpoint: Object) -> bool:
+    """Whether a controller created a SpiderEndpoint or took it over, which left the mark."""
+    metadata = endpoint["metadata"]
+    managers = (entry.get("manager") for entry in metadata.get("managedFields") or ())
+    return REPORT in _annotations(endpoint) or MANAGER in managers
 
 
 def content_hash(endpoint: Object) -> int:
@@ -292,7 +299,8 @@ class Reporter:
         elif stored is None:
             self._own_writes += 1
             created = await self._api.create(endpoints_path(key[0]), desired, MANAGER)
-            self._endpoint_echoes.note(created)
+            if is_ours(created):  # otherwise its event counts as one of others: it gets the mark
+                self._endpoint_echoes.note(created)
         elif not stored["is_ours"] or _is_outdated(stored, desired):
             self._own_writes += 1
             merged = await self._api.merge(endpoint_path(key), _merged(stored, desired), MANAGER)
@@ -326,7 +334,7 @@ def _merged(stored: Object, desired: Object) -> Object:
     metadata = desired["metadata"]
     others = [name for name in stored["metadata"].get("finalizers", ()) if name != FINALIZER]
     changed = {
-        "annotations": metadata["annotations"],
+        "annotations": {REPORT: "true"},
         "finalizers": [*others, *metadata["finalizers"]],
         "ownerReferences": metadata.get("ownerReferences"),
     }

@@ -35,7 +35,10 @@ OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED)
 """The types that the reporter writes."""
 
 REPORT: Final = "orbweaver.io/report"
-"""An annotation of objects that a controller created: only these are deleted."""
+"""An annotation of objects that a controller created or took over: only these are deleted.
+
+A new SpiderEndpoint has none: its field manager tells the same.
+"""
 
 
 class StatusReport(NamedTuple):
@@ -102,7 +105,7 @@ def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
     if endpoint is None:
         return None
     manifest: Object = endpoint_manifest(endpoint)
-    manifest["metadata"] |= {"finalizers": [FINALIZER], "annotations": {REPORT: "true"}}
+    manifest["metadata"]["finalizers"] = [FINALIZER]
     if _is_stateless(endpoint):
         owner = {"apiVersion": "v1", "kind": "Pod", "name": endpoint.name, "uid": endpoint.uid}
         manifest["metadata"]["ownerReferences"] = [owner]

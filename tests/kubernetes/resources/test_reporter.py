@@ -11,6 +11,7 @@ import pytest
 from core.domain.configuration.commands import DeletePool
 from core.domain.model import Pool
 from core.errors import ApiConflict
+from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.reporter import ROUND_S
 from ops.kubernetes.reports import REPORT, StatusReport
 from ops.kubernetes.resources import FINALIZER, TranslatedKind
@@ -46,6 +47,12 @@ def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue")
 
 def endpoint(server: ApiServer, name: str = "web-0") -> Object:
     return get(server, "SpiderEndpoint", name, "shop")
+
+
+def create_foreign_endpoint(server: ApiServer, name: str, status: Object) -> None:
+    body = {"metadata": {"name": name, "namespace": "shop"}, "status": status}
+    kind = {"apiVersion": API_VERSION, "kind": "SpiderEndpoint"}
+    assert server.request("POST", path_of("SpiderEndpoint", "", "shop"), kind | body).status == 201
 
 
 def counted(server: ApiServer, allocated: int) -> bool:
@@ -250,11 +257,7 @@ async def test_a_foreign_endpoint_is_left_alone(
 ) -> None:
     ours = await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
-    foreign = endpoint(server)
-    status = foreign["status"]
-    kept = {"name": "theirs", "namespace": "shop"}
-    body = {"apiVersion": foreign["apiVersion"], "kind": "SpiderEndpoint", "metadata": kept}
-    server.request("POST", path_of("SpiderEndpoint", "", "shop"), body | {"status": status})
+    create_foreign_endpoint(server, "theirs", endpoint(server)["status"])
     await cluster.stop()
 
     cluster.start()
@@ -262,8 +265,38 @@ async def test_a_foreign_endpoint_is_left_alone(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
     assert ours.endpoint.name == "web-0"
-    assert REPORT in foreign["metadata"]["annotations"]
     assert endpoint(server, "theirs")["kind"] == "SpiderEndpoint"
+
+
+async def test_a_foreign_endpoint_of_a_reported_pod_is_taken_over_and_deleted_with_it(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    create_foreign_endpoint(server, "web-1", endpoint(server)["status"])
+
+    await cluster.node.add(pod("web-1"))
+
+    await cluster.until(lambda: REPORT in str(endpoint(server, "web-1")["metadata"]))
+    assert endpoint(server, "web-1")["status"]["current"]["uid"] == "uid-web-1"
+    await cluster.node.delete(pod("web-1"))
+    await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "Status")
+
+
+@pytest.mark.simulated(lacks="kmock does not have: field managers")
+async def test_an_endpoint_without_field_managers_is_deleted_with_its_pod(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    path = path_of("SpiderEndpoint", "web-0", "shop")
+    assert REPORT not in str(endpoint(server)["metadata"])
+
+    server.request("PATCH", path, {"metadata": {"managedFields": [{}]}}, content=MERGE)
+
+    await cluster.until(lambda: REPORT in str(endpoint(server)["metadata"]))
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
 async def test_what_happened_in_a_downtime_is_reported_after_it(
