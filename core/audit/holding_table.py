@@ -242,8 +242,10 @@ class HoldingTable:
         high = value >> HALF_BITS
         return (row for row in _rows_of(self._low, value & _HALF) if self._high[row] == high)
 
-    def named_rows(self, text: str) -> Iterator[tuple[Literal["node", "application"], str, int]]:
-        """The newest row of each node and of each application whose name contains the text."""
+    def named_rows(
+        self, text: str, position: int
+    ) -> Iterator[tuple[Literal["node", "application"], str, int]]:
+        """The newest row, up to a position, of each node and application with the text in it."""
         numbers = self._names.numbers_with(text)
         if not numbers:
             return
@@ -251,8 +253,10 @@ class HoldingTable:
             ("node", self._nodes),
             ("application", self._applications),
         )
+        begun = self.rows_until(position)
         for kind, column in columns:
-            newest = {number: row for row, number in enumerate(column) if number in numbers}
+            rows = enumerate(column[:begun])
+            newest = {number: row for row, number in rows if number in numbers}
             for number, row in newest.items():
                 yield kind, self._names[number], row
 

@@ -182,8 +182,8 @@ class IndexedLog:
         return await self._work.join(upto.number, lambda: self._read_old(position, upto))
 
     async def _read_old(self, position: int, upto: FileSummary) -> LogIndex:
-        base = await asyncio.to_thread(self.view.sealed.snapshot_before, position)
-        index = LogIndex(base)
+        sealed = self.view.sealed
+        index = await asyncio.to_thread(lambda: LogIndex(sealed.snapshot_before(position)))
         await index.read(self.view, upto.last_position)
         self._old[upto.number] = index
         while len(self._old) > OLD_WINDOWS_MAX:

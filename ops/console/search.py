@@ -132,11 +132,9 @@ def _of_row(
 
 def _of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
     """Nodes and applications whose name has the text."""
-    for kind, name, row in table.named_rows(query.lower()):
-        holding = table.holding(row)
-        if holding.began <= instant.position:
-            ended = OPEN if holding.ended > instant.position else holding.ended
-            yield Hit(kind, name, "", ended)
+    for kind, name, row in table.named_rows(query.lower(), instant.position):
+        ended = table.ended(row)
+        yield Hit(kind, name, "", OPEN if ended > instant.position else ended)
 
 
 def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:

@@ -1,0 +1,58 @@
+"""``orbctl console`` serves this machine alone, says where, and ends on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ops.console.web_server import API
+from tests.ops.console.conftest import Console
+from tests.support.archived_cluster import ArchivedCluster
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+
+async def test_it_prints_its_address_answers_and_ends(
+    etcd: EtcdCluster, cluster: ArchivedCluster
+) -> None:
+    variables = {
+        "ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0],
+        "ORBWEAVER_CLUSTER": "test",
+        "ORBWEAVER_ARCHIVE_DIR": str(cluster.directory),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.cli.main", "console", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **variables},
+        cwd=Path(__file__).parents[3],
+    )
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        assert line.startswith("console: http://127.0.0.1:")
+        url = line.partition(" ")[2].strip()
+        async with aiohttp.ClientSession() as client:
+            async with client.get(f"{url}{API[1:]}/overview") as response:
+                assert (await response.json())["totals"]["pods"] == 3
+            headers = {"Host": "attacker.example"}
+            async with client.get(f"{url}{API[1:]}/overview", headers=headers) as response:
+                assert response.status == 403
+        assert b"events are indexed" in await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_console_of_a_controller_answers_to_any_host(console: Console) -> None:
+    reply = await console.reply(f"{API}/log", Host="console.example")
+    assert reply.status == 200
