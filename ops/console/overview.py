@@ -16,6 +16,7 @@ from ops.console.values import (
     instant_at,
     instant_document,
     page_of,
+    second_text,
     time_text,
 )
 
@@ -165,9 +166,9 @@ def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
         yield _alarm("warning", "PoolNearlyFull", "pool", name, held, remedy)
     elif "expected" in summary["forecast"]:
         expected = summary["forecast"]["expected"]
-        left_s = datetime.fromisoformat(expected).timestamp() - now_ms / 1000
-        if left_s < SOON_S:
-            message = f"it is expected to be full at {expected}; {held}"
+        expected_ms = int(datetime.fromisoformat(expected).timestamp() * 1000)
+        if expected_ms - now_ms < SOON_S * 1000:
+            message = f"it is expected to be full at {second_text(expected_ms)}; {held}"
             yield _alarm("warning", "PoolFullSoon", "pool", name, message, remedy)
 
 
