@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,10 @@ def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
     getting, following = (process.stdout for process in watching)
     assert getting is not None
     assert following is not None
-    with watching[0], watching[1]:
+    with ExitStack() as stack:
+        for process in watching:
+            stack.enter_context(process)
+            stack.callback(process.kill)  # a failure must not wait for a process without an end
         assert getting.readline().endswith("/printers\n")
         past = [following.readline() for _ in range(3)]
         assert past == ["pool/blue\n", "pool/six\n", "reservation/printers\n"]
