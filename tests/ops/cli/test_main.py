@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -98,7 +99,7 @@ def test_the_help_of_every_command_has_examples_that_can_be_typed(words: str) ->
 
     for line in filter(None, map(str.strip, text.splitlines())):
         local = line.replace("kubectl orb ", "orbctl ")
-        typed = local[local.index("orbctl ") :].rstrip(")").partition(" > ")[0].partition(" < ")[0]
+        typed = re.split(r" [<>|] ", local[local.index("orbctl ") :].rstrip(")"))[0]
         program, *arguments = shlex.split(typed)
         context: Any = program_of(app).make_context(program, list(arguments))
         rest = [*context._protected_args, *context.args]
