@@ -75,6 +75,30 @@ class NoTrend(NamedTuple):
 FULL: Final = Forecast(0.0, 0.0, 0.0, 0.0, 0)
 
 
+class Horizon(NamedTuple):
+    """A coarse forecast: full in less than ``below_s`` seconds. ``short``: for a table."""
+
+    name: str
+    short: str
+    below_s: float
+
+
+_DAY_S: Final = 86_400.0
+HORIZONS: Final = (
+    Horizon("full", "full", sys.float_info.min),
+    Horizon("within-a-day", "<1d", _DAY_S),
+    Horizon("within-three-days", "<3d", 3 * _DAY_S),
+    Horizon("within-a-week", "<7d", 7 * _DAY_S),
+    Horizon("within-a-month", "<30d", 30 * _DAY_S),
+    Horizon("within-a-quarter", "<90d", 90 * _DAY_S),
+    Horizon("later", ">90d", math.inf),
+)
+"""From near to far; the last one has no end."""
+
+FULL_SOON_S: Final = 3 * _DAY_S
+"""A pool that is full before that is full soon: so long the alert waits too."""
+
+
 class _Window(NamedTuple):
     """Growth an hour, as one window of history shows it."""
 
@@ -122,6 +146,13 @@ def forecast(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
         return NoTrend(f"the growth in {_days(window)} may be chance")
     per_day = window.mean * HOURS_PER_DAY
     return Forecast(earliest * _HOUR_S, expected_s, latest * _HOUR_S, per_day, _day_count(window))
+
+
+def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
+    """The first horizon that a forecast's expected time lies in; None: no trend."""
+    if isinstance(outlook, NoTrend):
+        return None
+    return next((one for one in HORIZONS if outlook.expected_s < one.below_s), HORIZONS[-1])
 
 
 def _window_of(hourly: Sequence[int]) -> _Window:

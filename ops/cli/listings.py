@@ -35,6 +35,7 @@ POOL_COLUMNS = (
     TableColumn("NODENAME", wide=True),
     TableColumn("MULTUSNAME", wide=True),
     TableColumn("APP-NAMESPACE", wide=True),
+    TableColumn("FULL-IN", wide=True),
 )
 SUBNET_COLUMNS = (
     TableColumn("NAME"),
@@ -79,9 +80,13 @@ def pool_listing(
     counts: Mapping[str, PoolUsage],
     totals: Mapping[str, int],
     manifests: Sequence[Plain] = (),
+    full_in: Mapping[str, str] = {},
 ) -> ObjectListing:
-    """Pools; ``totals``: addresses of each."""
-    rows = [_pool_row(pool, counts[pool.name], totals[pool.name]) for pool in pools]
+    """Pools; ``totals``: addresses of each; ``full_in``: when each is full, if that is known."""
+    rows = [
+        (*_pool_row(pool, counts[pool.name], totals[pool.name]), full_in.get(pool.name, "-"))
+        for pool in pools
+    ]
     names = [f"{ObjectKind.POOL}.{GROUP}/{pool.name}" for pool in pools]
     return ObjectListing(POOL_COLUMNS, rows, names, manifests)
 

@@ -5,6 +5,7 @@ Pure: the ledger was read before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.domain.addresses.ip_address import parse_address
@@ -24,13 +25,17 @@ from ops.manifests import pool_manifest, subnet_manifest
 
 
 class ObjectSelection(NamedTuple):
-    """``name`` "" means all; ``namespace`` "" means every one."""
+    """``name`` "" means all; ``namespace`` "" means every one.
+
+    ``full_in``: when pools will be full, for their wide table.
+    """
 
     kind: ObjectKind
     name: str
     namespace: str
     output: Output
     needs_manifests: bool = False
+    full_in: Mapping[str, str] = {}
 
     @property
     def with_manifests(self) -> bool:
@@ -113,7 +118,7 @@ def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
         pool_manifest(pool, held[pool.name], ledger) for pool in pools if selection.with_manifests
     ]
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
-    return listings.pool_listing(pools, counts, totals, manifests)
+    return listings.pool_listing(pools, counts, totals, manifests, selection.full_in)
 
 
 def _subnets(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:

@@ -34,6 +34,7 @@ from ops.controller.observer import ControllerObserver
 from ops.controller.settings import ControllerSettings
 from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.node_drainer import KubernetesNodeDrainer
+from ops.kubernetes.outlooks import PoolOutlooks
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
@@ -84,7 +85,10 @@ class Controller:
         )
         files = LocalFiles(settings.cluster.archive)
         self.archiving = ArchiveActivities(store, keys, files, settings.retention)
-        self.forecaster = Forecaster(store, keys, files, self.projector)
+        outlooks = PoolOutlooks()
+        self.forecaster = Forecaster(
+            store, keys, files, self.projector, on_forecasts=outlooks.update
+        )
         self.observing = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
         self.prober = (
             LinkProber(settings.probe_interface, settings.name)
@@ -120,11 +124,7 @@ class Controller:
         self.health = ControllerHealth(*known, cluster, self.admission, supervised=self.supervised)
         self.noticing = ExecutionKeeper(store, keys, self.projector, NOTICES, settings.name)
         self.console = _console(settings, store, keys, self.connections)
-        self.kubernetes = (
-            KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
-            if settings.kubernetes is not None
-            else None
-        )
+        self.kubernetes = _kubernetes(settings, store, keys, self.projector, outlooks)
         self.ports: list[TcpPort] = []
         self.cluster = cluster
         self._store = store
@@ -241,6 +241,19 @@ def _drains(settings: ControllerSettings, cluster: ClusterWatch | None) -> Drain
     if cluster is None or sriov is None or not sriov.drain or not settings.namespace:
         return None
     return DrainActivities(KubernetesNodeDrainer(cluster.api, settings.namespace))
+
+
+def _kubernetes(
+    settings: ControllerSettings,
+    store: KeyValueStore,
+    keys: Keys,
+    projector: Projector,
+    outlooks: PoolOutlooks,
+) -> KubernetesHost | None:
+    """The tasks with an API server; None without one."""
+    if settings.kubernetes is None:
+        return None
+    return KubernetesHost(settings.kubernetes, store, keys, projector, settings.name, outlooks)
 
 
 def _admission(

@@ -1,4 +1,4 @@
-"""Keeps forecasts of every pool and subnet, for metrics.
+"""Keeps forecasts of every pool and subnet, for metrics and for the status of pools.
 
 Only the replica that leads runs it. It reads on in the log every ``FORECAST_PERIOD_S`` and never
 fails: where the log cannot be read, there are no forecasts until the next period. It only reads.
@@ -24,6 +24,9 @@ from core.projections.projector import Projector
 
 FORECAST_PERIOD_S: Final = 900.0
 
+OnForecasts = Callable[[Mapping[Growing, Forecast | NoTrend]], None]
+"""Receives the forecasts of each period; none: they are not made any more."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -37,8 +40,10 @@ class Forecaster:
         files: Files,
         projector: Projector,
         *,
+        on_forecasts: OnForecasts = lambda _: None,
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
+        self._on_forecasts = on_forecasts
         self.forecasts: Mapping[Growing, Forecast | NoTrend] = {}
         self._made_at_ms = 0
         self._store = store
@@ -56,7 +61,7 @@ class Forecaster:
                 growth = await self.update(growth)
                 await asyncio.sleep(FORECAST_PERIOD_S)
         finally:
-            self.forecasts = {}
+            self._keep({})
 
     async def update(self, growth: GrowthLog) -> GrowthLog:
         """Forecast once; the growth to go on from, a new one where the log is damaged."""
@@ -66,11 +71,11 @@ class Forecaster:
             await growth.read(view, now_ms)
         except OrbweaverError as error:
             _log.warning("no forecast", extra={"fields": {"error": str(error)}})
-            self.forecasts = {}
+            self._keep({})
             return growth if isinstance(error, StoreUnavailable) else GrowthLog()
-        self.forecasts = {
-            one: forecast(growth.net_growth(one, now_ms), left) for one, left in self._left()
-        }
+        self._keep(
+            {one: forecast(growth.net_growth(one, now_ms), left) for one, left in self._left()}
+        )
         self._made_at_ms = now_ms
         return growth
 
@@ -80,6 +85,10 @@ class Forecaster:
         for growing, outlook in self.forecasts.items():
             if growing.kind == kind and isinstance(outlook, Forecast):
                 yield growing.name, max(outlook.expected_s - passed_s, 0.0)
+
+    def _keep(self, forecasts: Mapping[Growing, Forecast | NoTrend]) -> None:
+        self.forecasts = forecasts
+        self._on_forecasts(forecasts)
 
     def _left(self) -> Iterator[tuple[Growing, int]]:
         projection = self._projector.projection

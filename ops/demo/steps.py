@@ -265,6 +265,17 @@ def ask_log(state: DemoState) -> None:
     state.orbctl("verify")
 
 
+def predict(state: DemoState) -> None:
+    """The forecast, which a log of some minutes does not allow yet."""
+    state.stage.step(
+        "When is a pool full?",
+        """The growth of the last weeks is in the log. This log is some minutes long, so that the
+        forecast says that it predicts nothing yet, and why.""",
+    )
+    output = state.orbctl("forecast")
+    expect("the history is shorter than a day" in output, "a forecast without a history")
+
+
 STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     start,
     apply,
@@ -277,6 +288,7 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     lose_node,
     scale,
     ask_log,
+    predict,
 )
 
 

@@ -19,6 +19,7 @@ from ops.kubernetes.coordinators import Coordinators
 from ops.kubernetes.ipam_claims import ClaimReporter
 from ops.kubernetes.leadership import LeaseReport
 from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.outlooks import PoolOutlooks
 from ops.kubernetes.reporter import Reporter
 from ops.kubernetes.resources import TranslatedKind
 from ops.kubernetes.settings import KubernetesSettings
@@ -42,7 +43,9 @@ class KubernetesHost:
         keys: Keys,
         projector: Projector,
         name: str,
+        outlooks: PoolOutlooks | None = None,
     ) -> None:
+        self.outlooks = outlooks or PoolOutlooks()
         self.translator: Translator | None = None
         self.reporter: Reporter | None = None
         self.attachments: Attachments | None = None
@@ -67,7 +70,7 @@ class KubernetesHost:
             informers = {kind: Informer(api, kind.collection) for kind in TranslatedKind}
             status = StatusWriter(api, objects, informers)
             self.translator = Translator(informers, commands, objects, status)
-            self.reporter = Reporter(api, self._projector, informers, status)
+            self.reporter = Reporter(api, self._projector, informers, status, self.outlooks)
             for kind, informer in informers.items():
                 self.tasks.start(following(f"watch-{kind.value}", informer.run, [informer]))
             self.tasks.start(TaskSpec("status-reporter", self.reporter.run))

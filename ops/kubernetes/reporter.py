@@ -35,6 +35,7 @@ from core.manifests.kinds.fields import API_VERSION
 from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
+from ops.kubernetes.outlooks import PoolOutlooks
 from ops.kubernetes.reports import (
     REPORT,
     auto_pool_report,
@@ -119,6 +120,7 @@ class Reporter:
         projector: Projector,
         informers: Mapping[TranslatedKind, Informer],
         status: StatusWriter,
+        outlooks: PoolOutlooks,
         *,
         round_s: float = ROUND_S,
     ) -> None:
@@ -145,6 +147,8 @@ class Reporter:
         ):
             informers[kind].listen(partial(self._note, kind, names))
         status.on_observed(self._configuration.noted.set)
+        self._outlooks = outlooks
+        outlooks.listen(self._note_outlooks)
 
     @property
     def writes(self) -> int:
@@ -175,6 +179,10 @@ class Reporter:
         if changed := self._status.changed_by_others(kind, keys):
             names.update(changed)
             self._configuration.noted.set()
+
+    def _note_outlooks(self, pools: AbstractSet[str]) -> None:
+        self.pending.pools.update(pools)
+        self._configuration.noted.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
         if changed := self._endpoint_echoes.without(keys):
@@ -273,7 +281,7 @@ class Reporter:
 
     async def _pool(self, name: str) -> None:
         stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
-        report = pool_report(self._projector.projection, name)
+        report = pool_report(self._projector.projection, name, self._outlooks.by_pool)
         desired = auto_pool_report(self._projector.projection.ledger, name)
         if desired is not None and not has_report(stored, desired):
             self._own_writes += 1

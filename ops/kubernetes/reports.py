@@ -11,12 +11,14 @@ from typing import Final, NamedTuple
 
 from core.domain.autopools.names import OWNER_NAME
 from core.domain.evolution import EndpointKey, Ledger
+from core.domain.forecast import FULL_SOON_S, Horizon
 from core.domain.model import Endpoint, pod_holder
 from core.kubernetes.api import Object
 from core.manifests.manifest_writer import to_manifest
 from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts
-from ops.kubernetes.conditions import DesiredCondition
+from ops.kubernetes.conditions import DesiredCondition, camel
+from ops.kubernetes.outlooks import Outlooks
 from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
@@ -29,9 +31,9 @@ NEARLY_PERCENT: Final = 90
 EXHAUSTED: Final = "Exhausted"
 NEARLY_EXHAUSTED: Final = "NearlyExhausted"
 CONFLICTED: Final = "Conflicted"
+FULL_SOON: Final = "FullSoon"
 
-
-OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED)
+OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
 """The types that the reporter writes."""
 
 REPORT: Final = "orbweaver.io/report"
@@ -42,13 +44,17 @@ A new SpiderEndpoint has none: its field manager tells the same.
 
 
 class StatusReport(NamedTuple):
-    """The reported status of an object: fields and conditions."""
+    """The reported status of an object: fields and conditions.
+
+    ``unknown``: types of conditions of which nothing is known now; they stay as they are.
+    """
 
     fields: Object
     conditions: Sequence[DesiredCondition] = ()
+    unknown: tuple[str, ...] = ()
 
 
-def pool_report(projection: Projection, name: str) -> StatusReport | None:
+def pool_report(projection: Projection, name: str, outlooks: Outlooks) -> StatusReport | None:
     """The status of a pool; None if it is not in the log."""
     pool = projection.ledger.pools.get(name)
     if pool is None:
@@ -57,7 +63,9 @@ def pool_report(projection: Projection, name: str) -> StatusReport | None:
     shown = projection.addresses_in(name)[:ALLOCATIONS_SHOWN_MAX]
     status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
     status["allocatedIPCount"] = counts.claimed
-    return StatusReport(status, _observed(counts))
+    horizon = outlooks.get(name)
+    conditions = [*_observed(counts), *([] if horizon is None else [_full_soon(horizon)])]
+    return StatusReport(status, conditions, () if name in outlooks else (FULL_SOON,))
 
 
 def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
@@ -136,6 +144,18 @@ def _observed(counts: PoolCounts) -> list[DesiredCondition]:
             quarantine_text if counts.quarantined else "no address is quarantined",
         ),
     ]
+
+
+def _full_soon(horizon: Horizon) -> DesiredCondition:
+    """The forecast in coarse steps; a pool without a trend has no such condition."""
+    is_soon = horizon.below_s <= FULL_SOON_S
+    when = "is full" if horizon.short == "full" else f"will be full in {horizon.short}"
+    return DesiredCondition(
+        FULL_SOON,
+        "True" if is_soon else "False",
+        camel(horizon.name),
+        f"at its present growth the pool {when}; `orbctl forecast` shows how certain that is",
+    )
 
 
 def _reason(is_low: bool) -> str:  # the reason follows from the fact alone

@@ -127,7 +127,9 @@ class StatusWriter:
         if report is not None:
             status = dict(report.fields)
             by_type = {
-                name: condition for name, condition in by_type.items() if name not in OBSERVED
+                name: condition
+                for name, condition in by_type.items()
+                if name not in OBSERVED or name in report.unknown
             }
             by_type |= {
                 condition["type"]: condition

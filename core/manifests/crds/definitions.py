@@ -91,6 +91,7 @@ _NETWORK_COLUMNS: Final = (
     PrinterColumn("TOTAL-IP-COUNT", ".status.totalIPCount", "integer"),
 )
 _FIRST: Final = ".status.current.ips[0]"
+_FULL_SOON: Final = '.status.conditions[?(@.type=="FullSoon")].reason'
 _APP_NAMESPACE: Final = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app\-namespace']"
 
 
@@ -115,6 +116,7 @@ KINDS: Final = (
             PrinterColumn("NodeName", ".spec.nodeName", priority=WIDE),
             PrinterColumn("MultusName", ".spec.multusName", priority=WIDE),
             PrinterColumn("APP-NAMESPACE", _APP_NAMESPACE, priority=WIDE),
+            PrinterColumn("FULL", _FULL_SOON, priority=WIDE),
         ),
         (".spec.subnet", ".spec.ipVersion", ".spec.default", ".spec.disable"),
     ),

@@ -14,7 +14,7 @@ import typer
 from core.archive.replay import open_log
 from core.audit.growth import Growing, GrowthLog
 from core.domain.evolution import Ledger
-from core.domain.forecast import Forecast, NoTrend, last_days
+from core.domain.forecast import Forecast, NoTrend, horizon_of, last_days
 from core.domain.forecast import forecast as forecast_of
 from core.domain.subnets.subnet_model import count
 from core.errors import NotFound
@@ -87,6 +87,16 @@ def forecast(
         return max((report(error) for error in missing), default=Exit.OK)
 
     perform(context, action)
+
+
+async def full_in(session: ClusterSession) -> dict[str, str]:
+    """The pools that have a forecast, each with the time until it is full in coarse steps.
+
+    Raises as reading the log does.
+    """
+    outlooks = await session.read(lambda: _read(session, ("pool",)))
+    horizons = {outlook.one.name: horizon_of(outlook.forecast) for outlook in outlooks}
+    return {name: horizon.short for name, horizon in horizons.items() if horizon is not None}
 
 
 async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
-from core.errors import BadInput, NotFound
+from core.errors import BadInput, LogError, NotFound
 from core.eventstore.state import STATE_KINDS, read_configuration, read_ledger
+from ops.cli.commands.forecast import full_in
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report, report_unread
 from ops.cli.formats import Format, Output
@@ -53,6 +54,7 @@ class GetQuery(NamedTuple):
     selectors: Selectors
     output: Output
     kubeconfig: str
+    full_in: Mapping[str, str] = {}
 
 
 def get(
@@ -107,7 +109,8 @@ def get(
     )
 
     async def action(session: ClusterSession) -> Exit:
-        ledger, listings, missing = await _read(session, query)
+        complete_query = await _with_forecasts(session, query)
+        ledger, listings, missing = await _read(session, complete_query)
         if query.output.is_plain and query.output.format is not Format.CUSTOM_COLUMNS:
             _show_manifests(query, [*listings.values()])
         else:
@@ -115,10 +118,20 @@ def get(
         worst = max((report(error) for error in missing), default=Exit.OK)
         report_unread(ledger)
         if watch:
-            await _watch(session, query, listings, ledger.position)
+            await _watch(session, complete_query, listings, ledger.position)
         return worst
 
     perform(context, action)
+
+
+async def _with_forecasts(session: ClusterSession, query: GetQuery) -> GetQuery:
+    """The query with what only its wide table of pools shows; without, if the log is damaged."""
+    if ObjectKind.POOL not in query.names or not query.output.is_wide:
+        return query
+    try:
+        return query._replace(full_in=await full_in(session))
+    except LogError:  # `orbctl verify` reports it, and a list of pools needs no forecast
+        return query
 
 
 def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
@@ -166,7 +179,12 @@ async def _read(
         for name in names or [""]:
             space, plain_name = split_name(name, query.namespace)
             selection = ObjectSelection(
-                kind, plain_name, space, query.output, needs_manifests=needs_manifests
+                kind,
+                plain_name,
+                space,
+                query.output,
+                needs_manifests=needs_manifests,
+                full_in=query.full_in,
             )
             try:
                 if kind is ObjectKind.POOL and not needs_manifests:
@@ -193,7 +211,7 @@ async def _counted_pools(
         raise NotFound(f"there is no {selection.kind} {selection.full_name}")
     counts = await count_pools(session.store, session.keys, ledger, pools)
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
-    return pool_listing(pools, counts, totals)
+    return pool_listing(pools, counts, totals, full_in=selection.full_in)
 
 
 def _joined(parts: Sequence[ObjectListing]) -> ObjectListing:

@@ -20,6 +20,7 @@ from core.domain.forecast import (
     Forecast,
     NoTrend,
     forecast,
+    horizon_of,
     student_quantile,
     without_peaks,
 )
@@ -189,3 +190,16 @@ def test_the_expected_moment_lies_in_its_interval(hours: list[int], left: int) -
 )
 def test_quantiles_are_those_of_the_tables(freedom: int, quantile: float) -> None:
     assert student_quantile(0.9, freedom) == pytest.approx(quantile, abs=2e-4)
+
+
+def test_a_horizon_is_the_first_coarse_step_that_the_expected_time_lies_in() -> None:
+    def step(expected_s: float) -> str:
+        horizon = horizon_of(Forecast(0.0, expected_s, math.inf, 1.0, 7))
+        assert horizon is not None
+        return horizon.short
+
+    days = [0.0, 0.5, 1.0, 2.9, 3.0, 8.0, 31.0, 400.0]
+    assert [step(day * 86_400.0) for day in days] == [
+        *("full", "<1d", "<3d", "<3d", "<7d", "<30d", "<90d", ">90d"),
+    ]
+    assert horizon_of(NoTrend("no growth")) is None

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.audit.growth import Growing
 from core.domain.configuration.commands import DeletePool
+from core.domain.forecast import Forecast, NoTrend
 from core.domain.model import Pool
 from core.errors import ApiConflict
 from core.manifests.kinds.fields import API_VERSION
@@ -24,6 +26,7 @@ from tests.support.node_harness import addresses, check_everything, pod
 pytestmark = pytest.mark.simulated
 
 AUTO = "auto4-web-eth0-abcde"
+DAY_S = 86_400.0
 TEN = ["10.6.0.10-10.6.0.19"]
 
 
@@ -80,6 +83,41 @@ async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: Translator
     await cluster.until(lambda: counted(server, 0))
     assert "allocatedIPs" not in status_of(server)
     assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
+
+
+async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
+    def forecast(expected_s: float) -> None:
+        outlook = Forecast(0.0, expected_s, 2 * expected_s, 1.0, 7)
+        cluster.host.outlooks.update({Growing("pool", "blue"): outlook})
+
+    def full_soon() -> tuple[str, str] | None:
+        conditions = status_of(server).get("conditions", ())
+        found = [one for one in conditions if one["type"] == "FullSoon"]
+        return (found[0]["status"], found[0]["reason"]) if found else None
+
+    await cluster.until(lambda: counted(server, 0))
+    assert full_soon() is None
+
+    forecast(5 * DAY_S)
+    await cluster.until(lambda: full_soon() == ("False", "WithinAWeek"))
+    await cluster.until_idle()
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    writes = reporter.writes
+    forecast(4.5 * DAY_S)  # the same step
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: counted(server, 1))
+    assert reporter.writes - writes <= 2, "the count and the endpoint"
+    cluster.host.outlooks.update({})  # of a leader that has none yet
+    await cluster.node.add(pod("web-1"))
+    await cluster.until(lambda: counted(server, 2))
+    assert full_soon() == ("False", "WithinAWeek")
+    forecast(2 * DAY_S)
+    await cluster.until(lambda: full_soon() == ("True", "WithinThreeDays"))
+    cluster.host.outlooks.update({Growing("pool", "blue"): NoTrend("no growth")})
+    await cluster.until(lambda: full_soon() is None)
 
 
 async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: TranslatorHarness) -> None:

@@ -13,6 +13,7 @@ from core.domain.forecast import Forecast, NoTrend
 from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
 from ops.controller.metrics import OUR_SCOPE, ControllerMetrics, observe_forecasts
+from ops.kubernetes.outlooks import PoolOutlooks
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster
 from tests.support.engine_harness import eventually
 
@@ -73,6 +74,27 @@ async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
         assert f'orbweaver_pool_exhaustion_seconds{{otel_scope_name="{OUR_SCOPE}"' in text
         assert f'pool="{name}"' in text
     assert not any(f'pool="{name}"' in text for name in quiet)
+
+
+async def test_each_pool_has_an_outlook_and_a_change_of_its_step_is_told_once(
+    cluster: ArchivedCluster, projector: Projector
+) -> None:
+    outlooks = PoolOutlooks()
+    told: list[set[str]] = []
+    outlooks.listen(lambda names: told.append(set(names)))
+    forecaster = Forecaster(
+        *(cluster.store, KEYS, cluster.files, projector),
+        on_forecasts=outlooks.update,
+        now_ms=cluster.now_ms,
+    )
+
+    growth = await forecaster.update(GrowthLog())
+    await forecaster.update(growth)
+
+    assert told == [set(projector.projection.ledger.pools)]
+    with_a_forecast = {name for name, horizon in outlooks.by_pool.items() if horizon is not None}
+    assert with_a_forecast == {name for name, _ in forecaster.exhaustion_s("pool")}
+    assert with_a_forecast
 
 
 async def test_the_expected_time_becomes_shorter_while_time_passes(

@@ -1,0 +1,46 @@
+"""The outlook of each pool: its forecast in coarse steps, for the condition FullSoon.
+
+The forecaster of the leading controller updates them, and the reporter writes them with the other
+conditions. Only a pool whose step has changed is reported again, so that a forecast that moves by
+an hour costs no write. Nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TypeAlias
+
+from core.audit.growth import Growing
+from core.domain.forecast import Forecast, Horizon, NoTrend, horizon_of
+
+Outlooks: TypeAlias = Mapping[str, Horizon | None]
+"""Pool -> its horizon, None: no trend. A pool that is not in it has no forecast yet."""
+
+
+class PoolOutlooks:
+    """The last outlooks; ``by_pool`` is empty while this replica makes no forecasts."""
+
+    def __init__(self) -> None:
+        self.by_pool: Outlooks = {}
+        self._on_change: Callable[[AbstractSet[str]], None] = lambda _: None
+
+    def listen(self, on_change: Callable[[AbstractSet[str]], None]) -> None:
+        """Call this with the names of the pools whose outlook is another one, from now on."""
+        self._on_change = on_change
+
+    def update(self, forecasts: Mapping[Growing, Forecast | NoTrend]) -> None:
+        """Use new forecasts of all pools; none: nothing is known any more."""
+        before = self.by_pool
+        self.by_pool = {
+            growing.name: horizon_of(outlook)
+            for growing, outlook in forecasts.items()
+            if growing.kind == "pool"
+        }
+        changed = {
+            name
+            for name, horizon in self.by_pool.items()
+            if name not in before or before[name] != horizon
+        }
+        if changed:
+            self._on_change(changed)
