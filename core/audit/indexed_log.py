@@ -1,5 +1,7 @@
 """A log with its index, kept up to date by those who ask: any instant at a bounded cost.
 
+What the index has is answered from it alone, also while etcd is away.
+
 The newest ``WINDOW_EVENTS_MAX`` events stay in one ``LogIndex``. An instant before them costs the
 reading of one more index, from the archive's nearest snapshot to the end of that archive file;
 the last ``OLD_WINDOWS_MAX`` of these are kept. Only reads.
@@ -95,7 +97,9 @@ class IndexedLog:
 
     async def at_position(self, position: int) -> LogInstant:
         """The state after a position. Raises BadInput for one that is not reached, PrunedAway."""
-        index = await self.newest()
+        index = self._index
+        if index is None or position > index.position:
+            index = await self.newest()
         for _ in range(2):  # one that is under way may have begun before the position was written
             if position > self.view.revision:
                 index = await self._work.join("newest", self._read_on)
@@ -111,7 +115,9 @@ class IndexedLog:
 
     async def at_time(self, time_ms: int) -> LogInstant:
         """The state before the first event with a later clock. Raises PrunedAway."""
-        index = await self.newest()
+        index = self._index
+        if index is None or time_ms >= index.clock.clock_ms:
+            index = await self.newest()
         if time_ms < index.clock.base_ms:
             files = self.view.sealed.summaries()
             before = [file for file in files if file.clock_ms <= time_ms]

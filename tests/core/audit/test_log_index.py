@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
@@ -18,6 +19,7 @@ from core.audit.state_at import as_of_position, as_of_time
 from core.domain.addresses.ip_address import format_address
 from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, RetirePool
 from core.domain.evolution import Ledger
+from core.errors import StoreUnavailable
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
     KEYS,
@@ -31,6 +33,7 @@ from tests.support.archived_cluster import (
 from tests.support.archived_cluster import (
     archived_cluster as a_cluster,
 )
+from tests.support.faulty_store import FaultyStore
 
 LIFE: list[Move] = [
     *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
@@ -147,6 +150,22 @@ async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedClust
     after = (await log.at_position(revision)).log
     assert after.position > before
     assert list(after.table("main").pods.rows_with("late", 9))
+
+
+async def test_the_past_is_known_while_etcd_is_away(archived_cluster: ArchivedCluster) -> None:
+    store = FaultyStore(archived_cluster.store)
+    log = IndexedLog(store, KEYS, archived_cluster.files)
+    now = await log.now()
+    store.is_unavailable = True
+    position = now.position - 1
+    past = await log.at_position(position)
+    assert told(past.log, position) == folded(
+        await as_of_position(await archived_cluster.view(), position)
+    )
+    before = await log.at_time(past.time_ms - 1)
+    assert before.position < position
+    with pytest.raises(StoreUnavailable):
+        await log.at_position(now.position + 1_000)
 
 
 async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> None:
