@@ -1,0 +1,111 @@
+"""The answers have the members that the OpenAPI document describes, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from tests.ops.console.conftest import Console
+
+pytestmark = pytest.mark.etcd
+
+CONTRACT: Final = Path(__file__).parents[3] / "docs" / "reference" / "console-api.yaml"
+DOCUMENT: Final[Any] = yaml.safe_load(CONTRACT.read_text())
+TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+REQUESTS: Final = {
+    "/log": "/log",
+    "/overview": "/overview",
+    "/pools": "/pools",
+    "/pools/{name}": "/pools/main",
+    "/pools/{name}/timeline": "/pools/main/timeline",
+    "/pools/{name}/addresses": "/pools/six/addresses?last=fd00:6::ffff",
+    "/subnets": "/subnets",
+    "/reservations": "/reservations",
+    "/agents": "/agents",
+    "/addresses": "/addresses",
+    "/addresses/{address}": "/addresses/10.6.0.1",
+    "/addresses/{address}/timeline": "/addresses/10.6.0.9/timeline",
+    "/pods": "/pods",
+    "/pods/{namespace}/{name}": "/pods/shop/db-0",
+    "/pods/{namespace}/{name}/timeline": "/pods/shop/web-1/timeline",
+    "/workflows": "/workflows",
+    "/search": "/search?q=web",
+    "/events": "/events",
+}
+"""A request for each path that the small cluster has an answer for."""
+
+
+def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
+    """What a value has that its schema does not describe, and which required members it lacks."""
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "oneOf" in schema:
+        attempts = [list(deviations(value, one, where)) for one in schema["oneOf"]]
+        if all(attempts):
+            yield from min(attempts, key=len)
+        return
+    types = schema.get("type", [])
+    names = [types] if isinstance(types, str) else types
+    if names and not any(isinstance(value, TYPES[name]) for name in names):
+        yield f"{where}: {value!r} is no {types}"
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{where}: {value!r} is none of {schema['enum']}"
+    if isinstance(value, dict):
+        yield from _members(value, schema, where)
+    elif isinstance(value, list):
+        for item in value:
+            yield from deviations(item, schema.get("items", {}), f"{where}[]")
+
+
+def _members(value: dict[str, Any], schema: Any, where: str) -> Iterator[str]:
+    parts = [_resolved(part) for part in schema.get("allOf", [schema])]
+    properties = {name: one for part in parts for name, one in part.get("properties", {}).items()}
+    required = {name for part in parts for name in part.get("required", [])}
+    yield from (f"{where}: {name} is missing" for name in required - value.keys())
+    for name, member in value.items():
+        if name in properties:
+            yield from deviations(member, properties[name], f"{where}.{name}")
+        elif properties and "additionalProperties" not in schema:
+            yield f"{where}.{name} is not described"
+
+
+def _resolved(schema: Any) -> Any:
+    if "$ref" in schema:
+        return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+async def test_every_answer_is_as_described(console: Console) -> None:
+    paths = DOCUMENT["paths"]
+    differences: list[str] = []
+    for path, request in REQUESTS.items():
+        answer = paths[path]["get"]["responses"]["200"]["content"]["application/json"]
+        document = await console.get(request)
+        differences += deviations(document, answer["schema"], request)
+    assert differences == []
+
+
+async def test_every_error_is_as_described(console: Console) -> None:
+    schema = DOCUMENT["components"]["schemas"]["Error"]
+    reply = await console.reply("/api/v1/pools/nowhere")
+    assert list(deviations(reply.json, schema, "error")) == []
+
+
+def test_an_undescribed_or_missing_member_is_a_difference() -> None:
+    schema = {"$ref": "#/components/schemas/Instant"}
+    assert list(deviations({"position": 1, "time": None}, schema, "at")) == []
+    wrong = {"position": "1", "clock": 2}
+    assert len(list(deviations(wrong, schema, "at"))) == 3
