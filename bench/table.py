@@ -18,6 +18,7 @@ from bench.measures import (
     clusterip,
     commands,
     conflict_detection,
+    console,
     contention,
     coordinator,
     engine,
@@ -148,6 +149,16 @@ MEASURES: tuple[Measure, ...] = (
     Measure("retention", {"retention_scale_ratio": Target("at most", 2)}, retention.measure, 5),
     Measure("history", {"history_1m_ms": Target("at most", 1_000)}, history.measure, 6),
     Measure("as_of", {"as_of_1m_ms": Target("at most", 250)}, as_of.measure, 6),
+    Measure(
+        "console",
+        {
+            "console_seek_ms": Target("at most", 300),
+            "console_first_paint_ms": Target("at most", 1_000),
+        },
+        console.measure,
+        20,
+        quick=False,
+    ),
     Measure(
         "engine",
         {

@@ -19,6 +19,8 @@ const RANGES_TEXT = "A cell is a range of addresses. Its coloured part and its n
 const RANGES = 256; // cells of a range that is too wide for one cell an address
 const WIDER = 256n; // times as wide is the next wider range
 
+let known = null; // {name, answer} of the definition's history that was read last
+
 export const pool = {
   title: ({ path }) => `Pool ${path[1]}`,
   async load({ path: [, name], query, at }, signal) {
@@ -26,9 +28,10 @@ export const pool = {
     const [answer, grid, history] = await Promise.all([
       read(["pools", name], { at }, signal),
       read(["pools", name, "addresses"], range, signal),
-      read(["pools", name, "timeline"], { at }, signal),
+      definitionHistory(name, at, signal),
     ]);
-    return { ...answer, grid, history };
+    const entries = history.entries.filter(({ began }) => began.position <= answer.at.position);
+    return { ...answer, grid, history: { ...history, entries } };
   },
   view({ at, pool: data, grid, history }, state) {
     const nowMs = msOf(at.time);
@@ -45,6 +48,18 @@ export const pool = {
     ];
   },
 };
+
+/**
+ * The changes of the definition, also those after the instant: while the slider moves they are not read again.
+ * A history that is cut off is read up to the instant.
+ */
+async function definitionHistory(name, at, signal) {
+  if (at && known?.name === name) return known.answer;
+  const answer = await read(["pools", name, "timeline"], {}, signal);
+  if (at && answer.dropped > 0) return read(["pools", name, "timeline"], { at }, signal);
+  known = { name, answer };
+  return answer;
+}
 
 /** Where the grid is inside the pool, with ways to the whole pool, a wider range, and the neighbours. */
 function ranges(data, grid, state) {

@@ -1,0 +1,104 @@
+"""The console of a long log in a real Chromium: the first page, and a jump of its time slider.
+
+The server reads the log into its index before the first page is opened, as ``orbctl console`` does.
+First paint is what the browser reports of the page with its content, from an empty cache. A jump is
+from the input of the slider to the page that shows that instant, with the pool as a grid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from statistics import median
+
+from bench.figures import Figure, NotTaken, median_figure
+from bench.measures.logs import SeededLog, long_log
+from bench.rig.lab import Lab
+from core.process.tcp_port import TcpPort
+from ops.console.source import ConsoleSource
+from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
+from tests.core.archive.synthetic import POOL
+from tests.support.browser import PROGRAM, Browser, Page, running_browser
+from tests.support.etcd import EtcdCluster
+
+JUMPS = 10
+"""Instants in one round."""
+
+SEED = 1
+READ = (
+    "document.querySelector('#main')?.ariaBusy === 'false' && !!document.querySelector('#content')"
+)
+
+PAINTED = """new Promise((resolve) => requestAnimationFrame(() => setTimeout(
+  () => resolve(performance.now()))))"""
+"""Milliseconds since the navigation, after the frame with the content."""
+
+JUMP = """(async (share) => {
+  const slider = document.querySelector('[type=range]');
+  const old = document.querySelector('#content');
+  const begin = performance.now();
+  slider.value = Number(slider.min) + share * (Number(slider.max) - Number(slider.min));
+  slider.dispatchEvent(new Event('input'));
+  while (document.querySelector('#content') === old) {
+    await new Promise((resolve) => requestAnimationFrame(resolve));
+  }
+  return performance.now() - begin;
+})"""
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """console_seek_ms, console_first_paint_ms. Raises NotTaken without Chromium."""
+    if shutil.which(PROGRAM) is None:
+        raise NotTaken(f"no {PROGRAM}: apt-get install chromium")
+    log = long_log(lab)
+    with lab.etcd(log.data) as etcd:
+        paints, jumps, slowest = asyncio.run(_measure(lab, etcd, log))
+    unit = f"ms, of {lab.scale.events:,} events"
+    note = f"slowest {slowest:.0f} ms"
+    return [
+        median_figure("console_seek_ms", jumps, unit, note=note),
+        median_figure("console_first_paint_ms", paints, unit),
+    ]
+
+
+async def _measure(
+    lab: Lab, etcd: EtcdCluster, log: SeededLog
+) -> tuple[list[float], list[float], float]:
+    async with lab.store(etcd) as store:
+        source = ConsoleSource(store, lab.keys, log.archive, cluster="bench")
+        await source.log.newest()
+        server = ConsoleServer(source)
+        port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
+        await port.open("127.0.0.1", 0, "console")
+        try:
+            async with running_browser(lab.new_directory("browser")) as browser:
+                return await _rounds(lab, browser, f"http://127.0.0.1:{port.port}/")
+        finally:
+            await server.close()
+            await port.close()
+
+
+async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], list[float], float]:
+    rng = random.Random(SEED)
+    paints: list[float] = []
+    jumps: list[float] = []
+    slowest = 0.0
+    for _ in lab.rounds():
+        page = await browser.open(url)  # a storage of its own: nothing is cached
+        await page.expect(READ)
+        paints.append(float(await page.evaluate(PAINTED)))
+        pool = await browser.open(f"{url}#/pools/{POOL.name}")
+        await pool.expect(f"{READ} && Number(document.querySelector('[type=range]').max) > 1")
+        took = [await _jump(pool, rng.random()) for _ in range(JUMPS)]
+        jumps.append(median(took))
+        slowest = max(slowest, *took)
+        assert not page.errors + pool.errors, "the pages report errors"
+    return paints, jumps, slowest
+
+
+async def _jump(page: Page, share: float) -> float:
+    took = float(await page.evaluate(f"{JUMP}({share})"))
+    await page.expect(READ)
+    assert await page.evaluate("location.hash.includes('at=')"), "the page shows the past"
+    return took
