@@ -171,7 +171,6 @@ def _of_software(facts: Facts) -> Iterator[PlanFinding]:
     release = facts.release
     if release is None:
         return
-    release_name = f"{release.namespace}/{release.name}"
     for path, title, image in (
         ("sriov.install", "SR-IOV network operator", SRIOV_OPERATOR),
         ("rdma.rdmaSharedDevicePlugin.install", "RDMA shared device plugin", RDMA_PLUGIN),
@@ -180,11 +179,19 @@ def _of_software(facts: Facts) -> Iterator[PlanFinding]:
         if not effective_value(release, path):
             continue
         where = f"{running.title} " if running else ""
-        policies = f"; its {facts.sriov_policies} policies stay" if image == SRIOV_OPERATOR else ""
+        what = f"{where}belongs to Helm release {release.namespace}/{release.name} and goes with it"
+        if image == SRIOV_OPERATOR:
+            yield PlanFinding(
+                MigrationDeadline.NONE,
+                title,
+                f"{what}; its {facts.sriov_policies} policies stay, and our agents carry them out"
+                " on each node as soon as the operator's daemon has left it",
+            )
+            continue
         yield PlanFinding(
             MigrationDeadline.BEFORE_REMOVAL,
             title,
-            f"{where}belongs to Helm release {release_name} and goes with it{policies}",
+            what,
             f"install it by its own chart, in namespace {release.namespace}, as soon as the"
             " release is removed; until then leave the release as it is",
         )

@@ -31,6 +31,19 @@ CARRIED: Final = (
 )
 """Paths whose value is written out, set by the user or not."""
 
+SRIOV: Final = (
+    *("sriov.install", "sriov.resourcePrefix"),
+    *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
+)
+"""Written out where the release makes virtual functions: agents take over from its operator."""
+
+SRIOV_OF_THE_OPERATOR: Final = (
+    *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
+    *("nodeSelector", "tolerations", "affinity", "webhooktls", "injectortls"),
+    *("operatorConfig.enableInjector", "operatorConfig.enableOperatorWebhook"),
+    *("operatorConfig.logLevel", "operatorConfig.configurationMode"),
+)
+
 DROPPED: Final = (
     *("global.nameOverride", "global.configName", "spiderpoolInit", "clusterDefaultPool"),
     *(f"spiderpool{part}.name" for part in ("Agent", "Controller")),
@@ -39,7 +52,8 @@ DROPPED: Final = (
     *(f"spiderpool{part}.resources" for part in ("Agent", "Controller")),
     *(f"spiderpool{part}.debug.gopsPort" for part in ("Agent", "Controller")),
     *("spiderpoolController.tls", "multus.multusCNI.name", "multus.multusCNI.uninstall"),
-    *("sriov", "rdma"),
+    *(f"sriov.{name}" for name in SRIOV_OF_THE_OPERATOR),
+    "rdma",
 )
 """What names Spiderpool's programs and objects, or installs others' software beside them."""
 
@@ -50,7 +64,8 @@ def translate(release: HelmRelease) -> dict[str, Any]:
     """A values file with which our chart serves as this release does."""
     effective = _merged(release.defaults, release.values)
     result = copy.deepcopy(dict(release.values))
-    for path in CARRIED:
+    makes_vfs = bool(value_at(effective, "sriov.install"))
+    for path in (*CARRIED, *(SRIOV if makes_vfs else ())):
         if (value := value_at(effective, path)) is not None:
             _put(result, path, copy.deepcopy(value))
     for path in DROPPED:
