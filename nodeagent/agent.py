@@ -204,6 +204,7 @@ class Agent:
         self._opened.push("the device plugin", device_plugin.close)
 
     async def _prepare_node(self) -> None:
+        await self._set_rdma_mode()
         if not self.settings.tune_sysctls:
             return
         selection = self.settings.selection
@@ -214,6 +215,19 @@ class Agent:
         families = tuple(family for family, is_enabled in switches if is_enabled)
         executor = self.parts.executor
         await asyncio.to_thread(tune, executor, executor.home, families)
+
+    async def _set_rdma_mode(self) -> None:
+        """A node that keeps the other mode serves all networks without ``rdmaIsolation``."""
+        mode = self.settings.rdma_mode
+        if not mode:
+            return
+        from nodeagent.rdma.netns_mode import set_netns_mode  # noqa: PLC0415  # if set
+
+        try:
+            if await asyncio.to_thread(set_netns_mode, self.parts.executor, mode):
+                _log.info("set the RDMA mode of this node to %s", mode)
+        except DatapathError as error:
+            _log.error("%s; %s", error, error.remedy)
 
     async def _open_metrics(self, address: str) -> None:
         # Imported here, because OpenTelemetry adds 0.1 s to the start.

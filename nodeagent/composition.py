@@ -25,8 +25,10 @@ from nodeagent.conflict_detection.detector import DetectionCounters, DetectionSw
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.engine import Engine
+from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.settings import ConfiguredSettings, CoordinatorDefaults
+from nodeagent.devices.pci_files import PciFiles
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.handlers.add_handler import AddHandler, Allocate, AllocationSteps
 from nodeagent.handlers.assigned_address_probe import AssignedAddressProbe
@@ -285,9 +287,9 @@ def _coordinator_handler(
     executor = base.executor
     records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
     announcer = Announcer(executor)
-    engine = Engine(
-        executor, executor.home, PreferredReplyMarkRules(executor), records, announcer, os.urandom
-    )
+    rdma = RdmaIsolation(executor, executor.home, PciFiles(base.settings.sysfs))
+    marks = PreferredReplyMarkRules(executor)
+    engine = Engine(executor, executor.home, marks, records, announcer, os.urandom, rdma)
     return CoordinatorHandler(
         *(engine, records, announcer, executor, base.facts),
         defaults or ConfiguredSettings(base.settings.coordinator),

@@ -85,6 +85,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     cluster_ip: ClusterIpConf = msgspec.field(default=ClusterIpConf(), name="clusterIP")
     sriov: SriovConf = SriovConf()
     rdma_config_file: str = ""
+    rdma_mode: str = ""
     coordinator: dict[str, Any] = {}
     """Defaults of network configurations, with the fields of a SpiderCoordinator's spec."""
 

@@ -50,7 +50,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. With the
     same numbers it is the same Pod. ``own_veth``: the coordinator created the pair.
     ``fingerprint``: of the request (``AttachRequest.fingerprint``). ``mac``: the address that the
-    NIC was given, b"" for none.
+    NIC was given, b"" for none. ``rdma``: the RDMA device that moved into the Pod, "" for none.
     """
 
     network: str
@@ -72,6 +72,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     mac: bytes
     plan: AttachmentPlan
     version: int = VERSION
+    rdma: str = ""
 
     @property
     def steps(self) -> tuple[PlanStep, ...]:

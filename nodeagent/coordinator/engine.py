@@ -25,6 +25,7 @@ from nodeagent.coordinator.attachment_records import AttachmentRecord, Attachmen
 from nodeagent.coordinator.differences import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
+from nodeagent.coordinator.rdma_isolation import RdmaMover
 from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
 from nodeagent.coordinator.settings import CoordinatorSettings
 from nodeagent.coordinator.stack_reader import read_host, read_pod, read_veth
@@ -103,12 +104,14 @@ class Engine:
         records: AttachmentRecords,
         announcer: Announcer,
         random_bytes: Callable[[int], bytes],
+        rdma: RdmaMover,
     ) -> None:
         self._executor = executor
         self._node = node
         self._reply_mark_rules = reply_mark_rules
         self._records = records
         self._announcer = announcer
+        self._rdma = rdma
         self._veth_pairs = VethPairs(executor, node, random_bytes)
 
     # -------------------------------------------------------------------------------- ADD
@@ -152,11 +155,13 @@ class Engine:
         mac = mac_of(settings, pod_stack)
         host_stack = read_host(stacks.host, pod_stack, settings.host_table)
         stacks.host.apply([requests.delete_neighbour(entry) for entry in host_stack.stale])
+        rdma = self._rdma.device_of(stacks.namespace, interface) if settings.rdma_isolation else ""
         done: list[Change] = []
         try:
             veth = self._veth_pair(request, decision, stacks)
             wanted = plan(settings, decision, pod_stack, host_stack, veth, request.expected)
             record = _new_record(request, decision, pod_stack, veth, stacks.namespace, wanted, mac)
+            record = msgspec.structs.replace(record, rdma=rdma)
             self._records.put(record)
             changed = self._apply(record, stacks, done)
             if changed != record.plan:
@@ -165,6 +170,8 @@ class Engine:
         except Exception:
             for session, step in reversed(done):
                 session.attempt(_undo([step]))
+            if rdma:
+                self._rdma.give_back(rdma, stacks.namespace)
             if owns:
                 stacks.host.attempt(
                     [requests.delete_link(host_veth_name(request.attachment.container))]
@@ -199,6 +206,8 @@ class Engine:
             self._reply_mark_rules.put(stacks.namespace, record.families)
         if record.own_veth:
             _await_carrier(stacks.host, record.host_veth)
+        if record.rdma:
+            self._rdma.move(record.rdma, stacks.namespace)
         return plan._replace(pod=pod, host=host)
 
     # -------------------------------------------------------------------------------- DEL
@@ -228,6 +237,9 @@ class Engine:
             self._executor.session(namespace) as pod,
         ):
             # Another Pod may have the same path now.
+            is_same = tuple(namespace.identity) == (recorded.device, recorded.inode)
+            if recorded.rdma and is_same:
+                self._rdma.give_back(recorded.rdma, namespace)
             if _has_veth(recorded, PodStacks(namespace, pod, host)):
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)

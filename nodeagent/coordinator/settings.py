@@ -72,6 +72,7 @@ class WrittenSettings(
         "detect_ip_conflict": "detectIPConflict",
         "detect_gateway": "detectGateway",
         "detect_options": "detectOptions",
+        "rdma_isolation": "rdmaIsolation",
     },
 ):
     """The settings of one source; None, "" and () mean not set. Objects are used as a whole."""
@@ -95,6 +96,7 @@ class WrittenSettings(
     detect_ip_conflict: bool | None = None
     detect_gateway: bool | None = None
     detect_options: DetectOptions | None = None
+    rdma_isolation: bool | None = None
 
 
 BUILT_IN: Final = WrittenSettings(
@@ -108,6 +110,7 @@ BUILT_IN: Final = WrittenSettings(
     veth_mtu=1500,
     detect_ip_conflict=False,
     detect_gateway=False,
+    rdma_isolation=False,
 )
 
 
@@ -123,7 +126,8 @@ class CoordinatorSettings(NamedTuple):
 
     ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's.
     ``hijacked``: the networks of the overlay, of Services and of the user, in this order;
-    ``hijack_further_nics``: also in the tables of further NICs.
+    ``hijack_further_nics``: also in the tables of further NICs. ``rdma_isolation``: the RDMA device
+    of the NIC moves into the Pod with it.
     """
 
     mode: str
@@ -141,6 +145,7 @@ class CoordinatorSettings(NamedTuple):
     veth_address: Address | None
     veth_mtu: int
     detection: DetectionTiming
+    rdma_isolation: bool = False
 
 
 class CoordinatorDefaults(Protocol):
@@ -222,6 +227,7 @@ def effective(
         veth_address,
         _number("vethMTU", written.veth_mtu, 1, MTU_MAX),
         read_timing(written.detect_options or DetectOptions()),
+        bool(written.rdma_isolation),
     )
 
 

@@ -1,11 +1,12 @@
-"""RDMA devices: their ports, links and counters. Reads only.
+"""RDMA devices: their ports, links and counters, and the namespace that they belong to.
 
 See include/uapi/rdma/rdma_netlink.h. A socket lists the devices of its network namespace; in shared
-mode every namespace has all devices.
+mode every namespace has all devices. Changes need CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from errno import EFBIG
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple, Self
 
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink.codec import (
+    attribute,
     attribute_u32,
     attributes,
     elements,
@@ -35,8 +37,10 @@ ANSWERS_MAX: Final = 4_096
 
 _NLDEV: Final = 5 << 10
 _DEVICES: Final = _NLDEV | 1
+_SET_DEVICE: Final = _NLDEV | 2
 _PORTS: Final = _NLDEV | 5
 _SYSTEM: Final = _NLDEV | 6
+_SET_SYSTEM: Final = _NLDEV | 7
 _COUNTERS: Final = _NLDEV | 17
 _DEVICE_INDEX: Final = 1
 _DEVICE_NAME: Final = 2
@@ -45,11 +49,14 @@ _NODE_GUID: Final = 6
 _SYSTEM_GUID: Final = 7
 _LINK_NAME: Final = 51
 _NETNS_MODE: Final = 66
+_NETNS_FD: Final = 68
 _HW_COUNTERS: Final = 80
 _COUNTER_NAME: Final = 82
 _COUNTER_VALUE: Final = 83
 _EXCLUSIVE: Final = 0
+_SHARED: Final = 1
 _U64: Final = Struct("=Q")
+_ERROR: Final = Struct("=i")
 
 Attributes = dict[int, memoryview]
 
@@ -134,6 +141,24 @@ class RdmaSocket:
         answer = self._ask(_SYSTEM, b"") or {}
         # Kernels without this attribute share devices.
         return _NETNS_MODE in answer and answer[_NETNS_MODE][0] == _EXCLUSIVE
+
+    def set_exclusive(self, *, exclusive: bool) -> None:
+        """Set the mode. The kernel refuses with EBUSY while other namespaces exist."""
+        self._change(
+            _SET_SYSTEM, attribute(_NETNS_MODE, bytes([_EXCLUSIVE if exclusive else _SHARED]))
+        )
+
+    def move(self, device: RdmaDevice, netns: int) -> None:
+        """Move a device into the namespace of a descriptor. Only in exclusive mode."""
+        request = attribute_u32(_DEVICE_INDEX, device.number)
+        self._change(_SET_DEVICE, request + attribute_u32(_NETNS_FD, netns))
+
+    def _change(self, kind: int, body: bytes) -> None:
+        self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_ACK, 1, body))
+        for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
+            number = -_ERROR.unpack_from(reply)[0] if answer == n.NLMSG_ERROR else 0
+            if number:
+                raise OSError(number, os.strerror(number))
 
     def _ask(self, kind: int, body: bytes) -> Attributes | None:
         """The answer to one request; None if the kernel refuses it."""

@@ -29,6 +29,7 @@ from core.process.environment import (
 )
 from core.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from core.settings.device_plugin import device_settings
+from core.settings.rdma_mode import rdma_mode
 from core.settings.shared_settings import (
     address_order,
     cool_down_s,
@@ -128,6 +129,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             rdma_config=ours.rdma_config_file,
         ),
         sriov=sriov,
+        rdma_mode=rdma_mode(ours.rdma_mode),
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
     )
 

@@ -82,6 +82,7 @@ class Settings(NamedTuple):
     provider: ProviderSettings | None = None
     devices: DeviceSettings | None = None
     sriov: SriovSettings | None = None
+    rdma_mode: str = ""
     sysfs: Path = SYSFS
 
     @property

@@ -21,6 +21,7 @@ from core.domain.model import Attachment
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
+from nodeagent.coordinator.rdma_isolation import RdmaIsolation, RdmaMover
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules, ReplyMarkRules
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
@@ -28,6 +29,7 @@ from nodeagent.coordinator.settings import (
     effective,
     read_settings,
 )
+from nodeagent.devices.pci_files import PciFiles
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
 from ops.lab.namespaces import NamedNamespace as Named
 from ops.lab.programs import run
@@ -163,10 +165,11 @@ class NetworkNode:
         self.cluster = WrittenSettings()
         self.engine = self.engine_with(PreferredReplyMarkRules(network.executor))
 
-    def engine_with(self, marks: ReplyMarkRules) -> Engine:
+    def engine_with(self, marks: ReplyMarkRules, rdma: RdmaMover | None = None) -> Engine:
         network = self.network
         return Engine(
-            network.executor, self.held, marks, self.records, network.announcer, os.urandom
+            *(network.executor, self.held, marks, self.records, network.announcer, os.urandom),
+            rdma or RdmaIsolation(network.executor, self.held, PciFiles()),
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:

@@ -6,8 +6,10 @@ real kernel answers in the same way.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
+from errno import EPERM
 from typing import Any, NamedTuple, cast
 
 from nodeagent.netlink.codec import (
@@ -49,20 +51,48 @@ class Kernel:
 
     def __init__(self, mode: int | None = SHARED) -> None:
         self.mode = mode
+        self.refusal = 0
         self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
 
     def open(self, _: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
         """In place of ``RdmaSocket.open``."""
         if namespace.identity not in self.devices:
             return None
-        devices = self.devices[namespace.identity]
-        return RdmaSocket(cast("Any", _Socket(devices, self.mode)))
+        return RdmaSocket(cast("Any", _Socket(self, namespace.identity)))
+
+    def where(self, name: str) -> list[NamespaceIdentity]:
+        """The namespaces that have a device."""
+        return [
+            identity
+            for identity, devices in self.devices.items()
+            if any(device.name == name for device in devices)
+        ]
+
+    def move(self, number: int, source: NamespaceIdentity, netns: int) -> int:
+        """Move a device as the kernel does; the error number, 0 for none."""
+        if self.refusal or self.mode != EXCLUSIVE:
+            return self.refusal or EPERM
+        status = os.fstat(netns)
+        target = NamespaceIdentity(status.st_dev, status.st_ino)
+        devices = list(self.devices[source])
+        moved = devices.pop(number)
+        self.devices[source] = tuple(devices)
+        self.devices[target] = (*self.devices.get(target, ()), moved)
+        return 0
+
+    def change_mode(self, mode: int) -> int:
+        """Change the mode; the error number, 0 for none."""
+        if not self.refusal:
+            self.mode = mode
+        return self.refusal
 
 
 class _Socket:
-    def __init__(self, devices: tuple[Device, ...], mode: int | None) -> None:
-        self._devices = devices
-        self._mode = mode
+    def __init__(self, kernel: Kernel, identity: NamespaceIdentity) -> None:
+        self._kernel = kernel
+        self._identity = identity
+        self._devices = kernel.devices[identity]
+        self._mode = kernel.mode
         self._answers: list[bytes] = []
 
     def settimeout(self, _: float) -> None:
@@ -83,6 +113,12 @@ class _Socket:
                 self._answers = self._listed(kind)
             case 5:
                 self._answers = self._ports(kind, device)
+            case 2:
+                number = self._kernel.move(device, self._identity, u32(said.get(68)))
+                self._answers = [_message(ERROR, struct.pack("=i", -number))]
+            case 7:
+                number = self._kernel.change_mode(said[66][0])
+                self._answers = [_message(ERROR, struct.pack("=i", -number))]
             case 6:
                 self._answers = self._system(kind)
             case _:

@@ -1,0 +1,117 @@
+"""Moves the RDMA device of a virtual function into the Pod's network namespace, and back.
+
+Only where RDMA devices belong to one namespace each (``rdma system`` says exclusive). The kernel
+itself gives a device back to the node when its namespace ends, so nothing is lost with a Pod that
+disappears; what is recorded is given back earlier, while the namespace still exists. A device that
+the public plugin ``rdma`` has moved already is left to that plugin. Calls block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+from core.errors import DatapathError
+from nodeagent.devices.pci_files import PciFiles
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.rdma import RdmaSocket
+from nodeagent.sriov_master import bus_device
+
+REMEDY: Final = (
+    "set orbweaver.rdmaMode to exclusive and restart the node, or leave rdmaIsolation out"
+)
+
+OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
+
+
+class RdmaMover(Protocol):
+    """Moves RDMA devices between the node and its Pods."""
+
+    def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
+        """The device to move for a NIC of a Pod; "" if the Pod has it. Raises DatapathError."""
+        ...
+
+    def move(self, name: str, namespace: NetworkNamespace, /) -> None:
+        """Move a device into a namespace, if it is not there. Raises DatapathError."""
+        ...
+
+    def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
+        """Move a device to the node, if the namespace has it. Does not raise."""
+        ...
+
+
+class RdmaIsolation(RdmaMover):
+    """Moves them by RDMA netlink. ``node``: the node's namespace."""
+
+    def __init__(
+        self,
+        executor: NetnsExecutor,
+        node: NetworkNamespace,
+        pci: PciFiles,
+        open_socket: OpenSocket = RdmaSocket.open,
+        bus_of: Callable[[str], str] = bus_device,
+    ) -> None:
+        self._executor = executor
+        self._node = node
+        self._pci = pci
+        self._open_socket = open_socket
+        self._bus_of = bus_of
+
+    def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
+        """By the PCI address of the NIC, which the node's /sys has too."""
+        try:
+            with self._socket(self._node) as node:
+                if not node.exclusive():
+                    text = "all namespaces of this node share its RDMA devices"
+                    raise DatapathError(f"{interface}: {text}", subject=interface, remedy=REMEDY)
+            address = self._executor.run(namespace, lambda: self._bus_of(interface))
+            name = self._pci.rdma_name(address)
+            if name or self._has_device(namespace, interface):
+                return name
+        except OSError as error:
+            text = f"cannot read the RDMA device of {interface}: {error}"
+            raise DatapathError(text, subject=interface) from error
+        raise DatapathError(
+            f"{interface} ({address}) has no RDMA device",
+            subject=interface,
+            remedy="choose a network whose virtual functions have one (isRdma of their policy)",
+        )
+
+    def move(self, name: str, namespace: NetworkNamespace, /) -> None:
+        """From the node; a repeated ADD finds it in the Pod."""
+        try:
+            if self._transfer(name, self._node, namespace):
+                return
+            with self._socket(namespace) as pod:
+                if any(device.name == name for device in pod.devices()):
+                    return
+        except OSError as error:
+            text = f"cannot move the RDMA device {name} into {namespace.path}: {error.strerror}"
+            raise DatapathError(text, subject=name) from error
+        raise DatapathError(f"the RDMA device {name} is neither here nor in the Pod", subject=name)
+
+    def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
+        """At the end of its namespace the kernel does so, too."""
+        with suppress(OSError, DatapathError):
+            self._transfer(name, namespace, self._node)
+
+    def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
+        with self._socket(namespace) as pod:
+            ports = [port for device in pod.devices() for port in pod.ports(device)]
+        return any(port.link == interface for port in ports)
+
+    def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
+        """Whether the source had it."""
+        with self._socket(source) as socket:
+            for device in socket.devices():
+                if device.name == name:
+                    socket.move(device, target.fd)
+                    return True
+        return False
+
+    def _socket(self, namespace: NetworkNamespace) -> RdmaSocket:
+        socket = self._open_socket(self._executor, namespace)
+        if socket is None:
+            raise DatapathError("this kernel has no RDMA netlink", remedy="load ib_core")
+        return socket

@@ -1,0 +1,42 @@
+"""Sets whether RDMA devices are shared by all network namespaces (``rdma system set netns``).
+
+The kernel changes the mode only while the node's own network namespace is the only one, so in
+practice at boot; later it refuses, and the fault says what makes it permanent. Nothing else of the
+agent depends on it: an ADD with ``rdmaIsolation`` reads the mode itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.errors import DatapathError
+from core.settings.rdma_mode import EXCLUSIVE
+from nodeagent.coordinator.rdma_isolation import OpenSocket
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.netlink.rdma import RdmaSocket
+
+MODPROBE: Final = "options ib_core netns_mode={} in /etc/modprobe.d, then restart the node"
+
+
+def set_netns_mode(
+    executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
+) -> bool:
+    """Set the mode; whether it was another. Blocks. Raises DatapathError."""
+    is_exclusive = mode == EXCLUSIVE
+    socket = open_socket(executor, executor.home)
+    if socket is None:
+        raise DatapathError(
+            f"cannot set the RDMA mode {mode}: this kernel has no RDMA netlink",
+            remedy="load the driver of the NICs, or leave orbweaver.rdmaMode out",
+        )
+    with socket:
+        try:
+            if socket.exclusive() == is_exclusive:
+                return False
+            socket.set_exclusive(exclusive=is_exclusive)
+        except OSError as error:
+            raise DatapathError(
+                f"cannot set the RDMA mode {mode}: {error.strerror}",
+                remedy=MODPROBE.format(int(not is_exclusive)),
+            ) from error
+    return True

@@ -1,0 +1,153 @@
+"""The RDMA device of a Pod's NIC goes into the Pod and back, by a scripted RDMA netlink.
+
+Namespaces, links and records are real; no machine of ours has an RDMA device that can be moved.
+"""
+
+from __future__ import annotations
+
+from errno import EBUSY
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from core.errors import DatapathError
+from nodeagent.coordinator.rdma_isolation import RdmaIsolation
+from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
+from nodeagent.devices.pci_files import PciFiles
+from nodeagent.netlink.namespaces import NamespaceIdentity
+from nodeagent.rdma.netns_mode import set_netns_mode
+from tests.nodeagent.devices.sys_tree import SysTree
+from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
+from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod
+
+VF = "0000:3b:00.2"
+DEVICE = Device("mlx5_4", 1, 1, (Port("eth0"),))
+PREFIX = "0a:1b"
+
+
+class Rdma(NamedTuple):
+    """A node whose engine moves the device of the only virtual function."""
+
+    kernel: Kernel
+    tree: SysTree
+    vf: Path
+    node: NamespaceIdentity
+    pod: NamespaceIdentity
+
+    @property
+    def holder(self) -> str:
+        """What has the device."""
+        (identity,) = self.kernel.where(DEVICE.name)
+        return {self.node: "node", self.pod: "pod"}[identity]
+
+
+@pytest.fixture
+def rdma(
+    network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod, tmp_path: Path
+) -> Rdma:
+    tree = SysTree(tmp_path / "sys")
+    vf = tree.device(VF)
+    tree.rdma(vf, 4)
+    kernel = Kernel(EXCLUSIVE)
+    node, pod = network_node.held.identity, network.hold(network_pod.inside).identity
+    kernel.devices = {node: (DEVICE,), pod: ()}
+    mover = RdmaIsolation(
+        network.executor, network_node.held, PciFiles(tree.root), kernel.open, lambda _: VF
+    )
+    marks = PreferredReplyMarkRules(network.executor)
+    network_node.engine = network_node.engine_with(marks, mover)
+    return Rdma(kernel, tree, vf, node, pod)
+
+
+def test_the_device_moves_with_the_nic_and_back_with_del(
+    rdma: Rdma, network_pod: NetworkPod
+) -> None:
+    network_pod.add(rdmaIsolation=True)
+    assert rdma.holder == "pod"
+    network_pod.add(rdmaIsolation=True)
+    assert rdma.holder == "pod"
+
+    network_pod.delete()
+
+    assert rdma.holder == "node"
+
+
+def test_without_the_setting_it_stays(rdma: Rdma, network_pod: NetworkPod) -> None:
+    network_pod.add()
+
+    assert rdma.holder == "node"
+
+
+def test_a_crash_between_record_and_move_is_continued_and_reverted(
+    rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RdmaIsolation, "move", die)
+        with pytest.raises(Killed):
+            network_pod.add(rdmaIsolation=True)
+    assert rdma.holder == "node"
+
+    network_pod.add(rdmaIsolation=True)
+    assert rdma.holder == "pod"
+    network_pod.delete()
+    assert rdma.holder == "node"
+
+
+def test_an_add_that_fails_gives_the_device_back(rdma: Rdma, network_pod: NetworkPod) -> None:
+    rdma.kernel.refusal = EBUSY
+
+    with pytest.raises(DatapathError, match=r"cannot move the RDMA device mlx5_4 .* busy"):
+        network_pod.add(rdmaIsolation=True)
+
+    rdma.kernel.refusal = 0
+    assert rdma.holder == "node"
+    assert network_pod.node.records.get(network_pod.container, "eth0") is None
+
+
+def test_a_device_that_the_public_plugin_moved_is_left_to_it(
+    rdma: Rdma, network_pod: NetworkPod
+) -> None:
+    rdma.kernel.devices = {rdma.node: (), rdma.pod: (DEVICE,)}
+    (rdma.vf / "infiniband").rename(rdma.vf / "moved")
+
+    network_pod.add(rdmaIsolation=True)
+    network_pod.delete()
+
+    assert rdma.holder == "pod"
+
+
+def test_shared_devices_and_nics_without_one_are_refused_with_the_reason(
+    rdma: Rdma, network_pod: NetworkPod
+) -> None:
+    rdma.kernel.mode = SHARED
+    with pytest.raises(DatapathError, match="share its RDMA devices"):
+        network_pod.add(rdmaIsolation=True)
+
+    rdma.kernel.mode = EXCLUSIVE
+    (rdma.vf / "infiniband").rename(rdma.vf / "none")
+    with pytest.raises(DatapathError, match=r"0000:3b:00\.2\) has no RDMA device"):
+        network_pod.add(rdmaIsolation=True)
+
+
+def test_the_mode_is_set_once_and_a_busy_kernel_is_said(network: NetworkHarness) -> None:
+    kernel = Kernel(SHARED)
+    kernel.devices = {network.executor.home.identity: ()}
+
+    assert [set_netns_mode(network.executor, "exclusive", kernel.open) for _ in "12"] == [
+        True,
+        False,
+    ]
+    assert kernel.mode == EXCLUSIVE
+    kernel.refusal = EBUSY
+    with pytest.raises(DatapathError) as refused:
+        set_netns_mode(network.executor, "shared", kernel.open)
+
+    assert "options ib_core netns_mode=1" in refused.value.remedy
+    assert kernel.mode == EXCLUSIVE
