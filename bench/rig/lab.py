@@ -86,10 +86,10 @@ class Lab:
         """Set the time budget, in seconds, of the rounds of the next measure."""
         self._share_ends = time.monotonic() + seconds
 
-    def rounds(self, count: int | None = None) -> Iterator[int]:
-        """Numbers of repetitions: at least one, fewer if the time budget is used up."""
+    def rounds(self, count: int | None = None, least: int = 1) -> Iterator[int]:
+        """Numbers of repetitions, fewer if the time budget is used up, but at least ``least``."""
         for number in range(count or self.scale.rounds):
-            if number and time.monotonic() > self._share_ends:
+            if number >= least and time.monotonic() > self._share_ends:
                 return
             yield number
 
