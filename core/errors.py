@@ -130,7 +130,7 @@ class MalformedReview(BadInput):
 
 
 class PrunedAway(BadInput):
-    """The instant is before the first one that the pruned archive still knows."""
+    """The instant is before the first one in the pruned archive."""
 
 
 class NotFound(OrbweaverError):

@@ -99,7 +99,7 @@ class _Stretch(NamedTuple):
 
     @property
     def free(self) -> int:
-        """Roughly how many addresses are free, 0 only if none is.
+        """An estimate of the number of free addresses, 0 only if none is free.
 
         Claims in the gaps of a part count too, as those of addresses that were reserved later: only
         a read proves that a part with gaps is full.

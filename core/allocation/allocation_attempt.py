@@ -184,13 +184,13 @@ class AllocationAttempt:
         return distribute_routes(nics, pools, requested)
 
     def passed_over(self) -> tuple[PoolVerdict, ...]:
-        """The candidates that no address comes from, because of a rule or because they are full."""
+        """The candidates without an address, because of a rule or because they are full."""
         if not self._full:
             return self.selection.passed_over
         return rejected_in_short(map(self._final_verdict, self.selection.verdicts))
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Use what was read of each address and its window after a lost race."""
+        """Use the addresses and windows that were read after a lost race."""
         for address in picked:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:

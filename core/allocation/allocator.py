@@ -123,7 +123,7 @@ class _Progress:
 
 
 class Allocator:
-    """Claims addresses for Pods. ``confirm`` None: there is no API server to check with."""
+    """Claims addresses for Pods. ``confirm`` None: without an API server."""
 
     def __init__(
         self,
@@ -401,7 +401,7 @@ class Allocator:
         picked: list[PickedAddress],
         lost: Lost,
     ) -> LostRace:
-        """Use what was read after the lost race; returns the error to raise."""
+        """Use the reads after the lost race; returns the error to raise."""
         attempt.learn(picked, lost, self._free)
         if attempt.is_outdated(picked, lost):
             progress.attempt = None

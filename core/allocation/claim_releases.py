@@ -1,7 +1,7 @@
 """Releases of named claims: those of a reclaim step, and those that a network provider has unbound.
 
-Both name each claim by its revision, so that late and repeated releases change nothing (I3). What
-is released was decided before; here it is only compared with what is there now.
+Both name each claim by its revision, so that late and repeated releases change nothing (I3). The
+releases were decided before; here they are only compared with the current state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RECLAIMED: Final = "reclaimed"
 
 
 async def reclaim(releaser: Releaser, step: ReclaimStep, cause: Cause) -> Released:
-    """Release exactly the claims that the step names, if all of it is as it was judged.
+    """Release exactly the claims that the step names, if nothing has changed since the decision.
 
     An endpoint may show the address of another, living Pod (docs/reference/reclaim-rules.md,
     "Addresses in use"): that one's claim stays. Raises what ``Releaser`` does.

@@ -26,7 +26,7 @@ from core.errors import LostRace
 from core.process.concurrency import SharedWork
 
 SCARCE_S: Final = 60.0
-"""How long a pool counts as nearly full after the last read that says so."""
+"""Seconds for which a pool counts as nearly full after the last read that shows it."""
 
 CONTENDED_S: Final = 1.0
 """How long a pool counts as contended after the last lost race in it."""

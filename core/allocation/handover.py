@@ -44,7 +44,7 @@ class Handover:
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Hand over what is bound; None: no address of the endpoint is. Repeating changes nothing.
+        """Hand over bound addresses, idempotently; None: no address of the endpoint is bound.
 
         ``decide`` as in ``Releaser.release``. A binding without an endpoint is handed over too.
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).

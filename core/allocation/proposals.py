@@ -51,7 +51,7 @@ def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
 
 
 class StoredEndpoint(NamedTuple):
-    """An endpoint as it was read; revision 0 and None: there is none."""
+    """An endpoint as it was read; revision 0 and None: it does not exist."""
 
     endpoint: Endpoint | None = None
     revision: int = 0

@@ -115,7 +115,7 @@ class Releaser(EndpointWriter):
         if decision is None:
             return Released((), "there is no endpoint")
         if decision.asks:
-            # What was read before the question is kept: the answer may free the addresses (I6).
+            # The earlier reads are kept as guards: the answer may release the addresses (I6).
             self.cache.put(key, state)
         if not decision.ends:
             return Released((), decision.why)

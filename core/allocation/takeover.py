@@ -23,7 +23,7 @@ CLAIMING_MAX: Final = 128
 
 
 class TakeoverResult(NamedTuple):
-    """How many ``commands`` and ``endpoints`` changed something, and the refusals."""
+    """The numbers of ``commands`` and ``endpoints`` that changed something, and the refusals."""
 
     commands: int
     endpoints: int

@@ -3,7 +3,7 @@
 One file is sealed in these steps: read the segments; write index, snapshot and segments file;
 commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
 After the last file, compact. A crash between two steps loses nothing, and the next seal finishes or
-removes what it left: files without the cursor, or sealed segments in etcd. If two archivers run at
+removes the rest: files without a cursor, or sealed segments in etcd. If two archivers run at
 once, the guard of the cursor fails for one of them, whose files are leftovers. Only segments that
 the committed cursor covers are deleted, and only files that have nothing besides the log
 (``core.archive.leftovers``).
@@ -85,7 +85,7 @@ class Archiver:
         self._make_room = make_room
 
     async def live_segments(self) -> int:
-        """How many segments are live and not sealed."""
+        """The number of live segments that are not sealed."""
         view = await open_log(self._store, self._keys, self._files)
         assert view.live is not None
         return view.live.size

@@ -39,7 +39,7 @@ class Files(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Forget a file; one that is gone already is fine."""
+        """Delete a file; a missing one is ignored."""
         ...
 
 

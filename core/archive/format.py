@@ -106,7 +106,7 @@ class FileHeader(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Where a block lies, what it spans, and the chain before its first segment."""
+    """The offset of a block, the segments it spans, and the chain before its first segment."""
 
     offset: int
     size: int
@@ -152,7 +152,7 @@ class BlockWriter:
 
     @property
     def raw_bytes(self) -> int:
-        """Raw bytes of everything added, the block under way included."""
+        """Raw bytes of all added segments, the current block included."""
         return self._closed_bytes + self._pending_bytes
 
     def add(self, segment: Segment) -> None:
@@ -163,7 +163,7 @@ class BlockWriter:
             self.close_block()
 
     def close_block(self) -> None:
-        """Compress what is pending."""
+        """Compress pending segments."""
         if not self._pending:
             return
         raw = _encoder.encode(self._pending)

@@ -26,7 +26,7 @@ class LeftoverFiles(NamedTuple):
 
 
 def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFiles:
-    """Sort out what lies beside the archive's own files. Raises LogCorrupt."""
+    """Classify files that do not belong to the archive. Raises LogCorrupt."""
     prefix = file_prefix(cluster)
     chain_files = {summary.link.base for summary in sealed.summaries()}
     given_up = _given_up(files, sealed)
@@ -52,7 +52,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
 
 
 def sweep(files: Files, sealed: SealedLog, cluster: str) -> None:
-    """Remove what is worthless, the oldest first. Raises LogCorrupt, OSError.
+    """Remove worthless files, the oldest first. Raises LogCorrupt, OSError.
 
     In this order a sweep that was interrupted leaves pruned files that still lead to each other.
     """

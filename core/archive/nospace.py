@@ -40,7 +40,7 @@ class Maintenance(Protocol):
 
 
 class SealedFull(NamedTuple):
-    """What was sealed; whether every member's file was defragmented afterwards."""
+    """The sealed segments, and whether every member was defragmented afterwards."""
 
     sealed: Sealed
     is_defragmented: bool
@@ -109,7 +109,7 @@ class FullLogArchiver:
         await self._maintenance.disarm()
 
     async def _defragment(self) -> None:
-        """Continue without the permission: an administrator may have defragmented by hand."""
+        """Continue without the permission: an administrator may have defragmented the members."""
         try:
             await self._maintenance.defragment()
         except StoreRejected:

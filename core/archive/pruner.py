@@ -57,14 +57,14 @@ class Pruned(NamedTuple):
 
 
 class Sized(NamedTuple):
-    """A file of the chain and what it takes on disk."""
+    """A file of the chain and its size on disk."""
 
     summary: FileSummary
     size: int
 
 
 def surplus(files: Sequence[Sized], retention: Retention, now_ms: int) -> int:
-    """How many of the oldest files to delete; ``files`` oldest first. Pure."""
+    """The number of the oldest files to delete; ``files`` oldest first. Pure."""
     total = sum(file.size for file in files)
     before_ms = now_ms - retention.age_s * 1000
     count = 0

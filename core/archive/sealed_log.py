@@ -1,8 +1,8 @@
 """The sealed part of a log, as its cursor names it: files, snapshots, indexes; read-only.
 
 Files form a chain from the cursor backwards, each named with its digest by the one after it. The
-walk keeps a short summary of each file and no map. Whatever does not fit raises LogCorrupt naming
-the file; what is not in the chain is never read.
+walk keeps a short summary of each file and no map. Any mismatch raises LogCorrupt with the name of
+the file; files outside the chain are never read.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SealedLog:
         return seqs
 
     def base(self) -> ArchiveSnapshot:
-        """The state before the first segment that is there. Raises LogCorrupt when it is lost."""
+        """The state before the first existing segment. Raises LogCorrupt when it is lost."""
         pruned = self.cursor.pruned
         if not pruned.files:
             return empty_snapshot()
@@ -90,7 +90,7 @@ class SealedLog:
         """What a file takes on disk, with index and snapshot. Raises LogCorrupt."""
         size = len(self._files.view(link.base + SEGMENTS_SUFFIX))
         for suffix in (INDEX_SUFFIX, SNAPSHOT_SUFFIX):
-            with suppress(LogCorrupt):  # lost: verify tells
+            with suppress(LogCorrupt):  # lost: verify reports it
                 size += len(self._files.view(link.base + suffix))
         return size
 
@@ -114,7 +114,7 @@ class SealedLog:
         return decode_snapshot(data, name=name)
 
     def fold(self) -> ArchiveSnapshot:
-        """The state at the archive's end: the newest snapshot, and what was sealed after it."""
+        """The state at the archive's end: the newest snapshot and the segments after it."""
         ledger = self.snapshot_before(self.cursor.position).ledger
         for _, segments in self.segments(ledger.position, self.cursor.position):
             for segment in segments:

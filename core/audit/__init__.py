@@ -1,1 +1,1 @@
-"""Questions to the log: who held what and when, what was true then, and whether it all agrees."""
+"""Queries of the log: holders of addresses over time, past states, and consistency."""

@@ -1,6 +1,6 @@
-"""One event in one line: which object it is about, what it names, and what happened.
+"""One event in one line: its object, the names in it, and what happened.
 
-For people who watch the log, and for filters over it. Pure; the whole event is in
+For users who follow the log, and for filters. Pure; the whole event is in
 ``core.audit.export.line_of``.
 """
 

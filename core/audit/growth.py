@@ -1,4 +1,4 @@
-"""Net growth of every pool and subnet by the hour, as the log tells it.
+"""Hourly net growth of every pool and subnet, computed from the log.
 
 The growth of a pool is its claims less its releases; that of a subnet, the addresses its pools got
 less those they gave back. A ``GrowthLog`` reads the last ``HOURS_MAX`` hours once and goes on from

@@ -72,7 +72,7 @@ _UNNAMED: Final = frozenset(("cidr", "node"))
 """Subjects that events need not name: a release names no node, an address no CIDR."""
 
 INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
-"""Subjects that the archive's index knows; of others every sealed segment is searched."""
+"""Subjects in the archive's index; for others every sealed segment is searched."""
 _DIGITS: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECTS: Final = (
     "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/ or"
@@ -168,7 +168,7 @@ class History(NamedTuple):
 
 
 class EntryList:
-    """Entries under way and entries that are over."""
+    """Open and completed entries."""
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject

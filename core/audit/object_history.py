@@ -1,4 +1,4 @@
-"""The life of a configuration object: how a pool, subnet, reservation or record came to be.
+"""The history of a configuration object: a pool, subnet, reservation or record.
 
 For an application: the changes of its record, its number of Pods and its automatic pools. Takes
 events one by one; does no reads.
@@ -43,7 +43,7 @@ class ObjectChange(NamedTuple):
 
 
 class ObjectHistory(EntryList):
-    """Follows the life of one subject."""
+    """Follows the events of one subject."""
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
@@ -174,7 +174,7 @@ def _path(*parts: str) -> str:
 
 
 def described(value: ConfigurationObject) -> str:
-    """What the object says, in one line."""
+    """The object in one line."""
     match value:
         case Reservation():
             return ", ".join(value.ips) or "no addresses"

@@ -76,7 +76,7 @@ class Repaired(NamedTuple):
 def plan_repair(
     ledger: Ledger, differences: Sequence[Difference], state: State, keys: Keys
 ) -> tuple[RepairStep, ...]:
-    """The steps that make the state what the ledger says."""
+    """The steps that make the state equal to the ledger."""
     steps: list[RepairStep] = []
     differing_claims: dict[EndpointKey, list[Difference]] = {}
     for difference in differences:

@@ -44,7 +44,7 @@ class Unreadable(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What the fold says about one key. ``revision`` is 0 unless the fold knows it (claims)."""
+    """The folded value of one key. ``revision`` is 0 unless the fold knows it (claims)."""
 
     kind: str
     value: object
@@ -52,7 +52,7 @@ class Expected(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One key whose state is not what the log says; ``kind`` is its room.
+    """One key whose value differs from the log; ``kind`` is its room.
 
     ``expected``, ``found``: the domain values, None for no key; ``found`` may be ``Unreadable``.
     The revisions are those of the key: the one expected is 0 where any will do.
@@ -90,7 +90,7 @@ async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
 
 
 def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
-    """Where the state is not what the ledger says, in the order of rooms and then of keys."""
+    """Differences between state and ledger, ordered by prefix and key."""
     expected = dict(expected_state(ledger, keys))
     differences = [
         _difference(key, item, state.get(key), keys)
@@ -126,7 +126,7 @@ def _keyed(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes
     try:
         made = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield made(address), expected
-    except AddressSyntaxError:  # the checker reports it where the log says it
+    except AddressSyntaxError:  # the checker reports it at its position in the log
         return
 
 
@@ -163,7 +163,7 @@ def _decoded(kind: str, found: KeyValue) -> object:
 
 
 def _name(key: bytes, kind: str, keys: Keys) -> str:
-    """The part of a key that people know: an address, or a name with its namespace."""
+    """The readable part of a key: an address, or a name with its namespace."""
     tail = key[len(keys.prefix(kind)) :].decode(errors="replace")
     if kind not in {"ip", "quarantine"}:
         return tail

@@ -1,6 +1,6 @@
 """Reads the objects that one command is decided on: by name, by CIDR, by address range.
 
-The cost of a command depends on what it touches: the object of its name, and those that it may
+The cost of a command depends on the objects it affects: the named one, and those that it may
 overlap. A malformed command is decided on all objects. All reads are at one revision.
 """
 
@@ -75,7 +75,7 @@ class Scope(NamedTuple):
 
 
 class _TooMuch(Exception):
-    """The command is malformed, so that what it touches is unknown: decide it on all objects."""
+    """The command is malformed, so its objects are unknown: decide it on all objects."""
 
 
 class ScopeReader:
@@ -305,7 +305,7 @@ class _Loading:
                 raise IndexIncomplete(one.topic, one.family)
 
     async def _read(self, *gets: Get) -> list[RangeResult]:
-        """Read all at one revision; what is configuration is taken in."""
+        """Read all ranges at one revision, and add the configuration among them."""
         if self.ledger.position:
             answers = await self._read_all(gets)
         else:

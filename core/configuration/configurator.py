@@ -151,7 +151,7 @@ class Configurator:
         return Applied(events, outcome.revision)
 
     async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:
-        """Claims of the addresses that a command gives up."""
+        """Claims of the addresses that a command removes."""
         if leaving is None:
             return {}
         return await read_claims(self._store, self._keys, leaving, revision=at)

@@ -89,7 +89,7 @@ class Violation(NamedTuple):
 
 
 class Checker:
-    """Judges a log event by event; ``ledger`` is the fold of what it has seen."""
+    """Judges a log event by event; ``ledger`` is the fold of the events so far."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         """Start at the beginning, or behind a state that has been checked before."""

@@ -19,10 +19,10 @@ from core.domain.patterns.labels import LabelSelector, key_faults, matches
 
 GROUP: Final = "spidernet.io"
 SUB_ENI: Final = f"{GROUP}/sub-eni"
-"""What the slots of a network provider are called unless a rule says otherwise."""
+"""The default resource name of a network provider's slots."""
 
 NIC_SLOTS: Final = 10_000
-"""Of a NIC whose rule says none: as good as any number of Pods."""
+"""The slots of a NIC whose rule has no number: enough for any number of Pods."""
 
 SLOTS_MAX: Final = 100_000
 """Of one resource: kubelet takes no list of more than 4 MiB, and each has some forty bytes."""
@@ -37,7 +37,7 @@ _QUOTA: Final = "requests."
 
 
 class SubEniRule(NamedTuple):
-    """So many slots of a provider's resource on each node that is selected; 0 is a number too."""
+    """A number of slots of a provider's resource on each selected node; 0 is allowed."""
 
     resource: str = SUB_ENI
     slots: int = 0
@@ -45,7 +45,7 @@ class SubEniRule(NamedTuple):
 
 
 class NicRule(NamedTuple):
-    """So many slots of each NIC, by patterns of names. ``include`` empty: of all there are."""
+    """A number of slots of each NIC, by patterns of names. ``include`` empty: of all there are."""
 
     slots: int = NIC_SLOTS
     nodes: LabelSelector = LabelSelector()

@@ -241,5 +241,5 @@ def _days(window: _Window) -> str:
 
 
 def last_days(days: int) -> str:
-    """The history of so many days, in words."""
+    """The length of the history, as text."""
     return f"the last {days} days" if days > 1 else "the last day"

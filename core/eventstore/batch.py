@@ -47,7 +47,7 @@ NO_PROPOSAL_READS: Final[Reads] = tuple
 class Proposal(NamedTuple):
     """Events with their guards and writes; ``Lost`` answers the ``reads`` if a guard fails.
 
-    A read also tells whether the guard of the key that it starts at failed.
+    A read also shows whether the guard of its first key failed.
     """
 
     drafts: tuple[EventDraft, ...]

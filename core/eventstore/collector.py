@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Final
 
 COLLECT_AFTER_OBJECTS: Final = 20_000
-"""New container objects before the collector looks at the youngest; Python's default is 700."""
+"""New container objects before the collector checks the youngest; Python's default is 700."""
 
 CONTROLLER_COLLECT_AFTER_OBJECTS: Final = 5_000
 """The same in a controller."""

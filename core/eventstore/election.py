@@ -174,7 +174,7 @@ class Election:
                 return
 
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
-        """Work while the lease is renewed; returns whether the work has ended by itself."""
+        """Run the work while the lease is renewed; returns whether it has ended on its own."""
         working = asyncio.ensure_future(work(term))
         keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))
         finished = False
@@ -210,7 +210,7 @@ class Election:
             valid_until = requested_at + self._ttl_s
 
     async def _end(self, lease: int) -> None:
-        """Revoke the lease; it expires by itself if etcd cannot be reached."""
+        """Revoke the lease; it expires if etcd cannot be reached."""
         try:
             async with asyncio.timeout(self._ttl_s):
                 await self._store.revoke_lease(lease)

@@ -101,7 +101,7 @@ class RangeResult(NamedTuple):
 
     @property
     def first(self) -> KeyValue | None:
-        """The requested key, or the first of a range; None if there is none."""
+        """The requested key, or the first of a range; None if it does not exist."""
         return self.kvs[0] if self.kvs else None
 
 

@@ -1,4 +1,4 @@
-"""The live log in log order, whatever its size and however many writers it has.
+"""The live log in log order, for any size and any number of writers.
 
 Every writer is read a window ahead, all at one revision, and segments are yielded as soon as their
 order is certain: no segment of any writer can come before the end of the window that ends first.
@@ -61,7 +61,7 @@ class LiveLog:
 
     @property
     def size(self) -> int:
-        """How many segments are live and not sealed."""
+        """The number of live segments that are not sealed."""
         return sum(head - self.sealed.get(writer, 0) for writer, head in self.heads.items())
 
     async def segments(

@@ -138,7 +138,7 @@ class Writer:
         return self._queue.put(proposal)
 
     async def close(self) -> None:
-        """Wait for what is in flight; nothing may be appended afterwards."""
+        """Wait for transactions in flight; nothing may be appended afterwards."""
         await self._queue.drain()
         self._head_revision = -1
 

@@ -30,7 +30,7 @@ from core.errors import (
 from core.kubernetes.connection import Connection
 
 Object: TypeAlias = dict[str, Any]
-"""An object of the API as JSON knows it."""
+"""An object of the API as JSON data."""
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class Api:
 
     @property
     def clock_s(self) -> float:
-        """What the server's clock says now; ours before its first answer. It never goes back."""
+        """The server's time, ours before its first answer. It never goes back."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:

@@ -26,7 +26,7 @@ FAREWELL_S: Final = 0.1
 """What a closed connection gets to end in."""
 
 DEAD_PEER_S: Final = 10
-"""A peer that acknowledges nothing for this long is gone, and the connection with it."""
+"""A connection is closed when the peer acknowledges nothing for this time."""
 
 _PROBE_AFTER_S: Final = 4
 _PROBE_EVERY_S: Final = 2
@@ -34,7 +34,7 @@ _PROBES: Final = 3
 
 
 def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A TCP socket that notices within ``DEAD_PEER_S`` that its peer is gone, idle or not."""
+    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, idle or not."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
@@ -62,7 +62,7 @@ class Connection:
                 socket_factory=tcp_socket,
             ),
             read_bufsize=READ_BYTES,
-            # Else it looks for a .netrc, in a thread, and for proxies before every request.
+            # Otherwise it reads .netrc in a thread, and proxies before every request.
             trust_env=False,
         )
 

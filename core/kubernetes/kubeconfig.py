@@ -130,7 +130,7 @@ def _entry(document: Section, collection: str, kind: str, name: object) -> Secti
 
 
 def _pem(section: Section, name: str, directory: Path) -> bytes:
-    """What a field says, or the file that it names; b"" for nothing."""
+    """The value of a field, or the content of its file; b"" without both."""
     if data := section.get(f"{name}-data"):
         return b64decode(data)
     return _read(directory / section[name]) if section.get(name) else b""

@@ -28,7 +28,7 @@ EXPIRES_EARLY: Final = timedelta(seconds=10)
 """A plugin's token is renewed so long before its end: requests take time too."""
 
 ERROR_CHARS_MAX: Final = 1_000
-"""Of what a plugin says when it fails."""
+"""Characters of a failed plugin's output."""
 
 
 class NoAccess(OSError):

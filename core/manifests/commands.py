@@ -55,7 +55,7 @@ from core.manifests.schemas import RecordBody
 from core.manifests.services import service_of, slice_of
 
 REPLICAS_UNSAID: Final = 1
-"""What a Deployment, ReplicaSet or StatefulSet wants that does not say."""
+"""The default replicas of a Deployment, ReplicaSet or StatefulSet."""
 
 DEFAULT_NAMESPACE: Final = "default"
 """Where a Pod or application is whose manifest names no namespace, as with kubectl."""

@@ -23,7 +23,7 @@ from core.manifests.schemas import SCHEMAS
 from core.manifests.services import service_fields, slice_fields
 
 Plain: TypeAlias = dict[str, object]
-"""A manifest as YAML and JSON know it."""
+"""A manifest as YAML or JSON data."""
 
 _LINE_CHARS_MAX: Final = 2**20
 """Long texts stay on one line, as kubectl prints them."""
@@ -37,7 +37,7 @@ class Allocation(NamedTuple):
 
 
 class PoolStatus(NamedTuple):
-    """What a pool's report says of claims. ``allocations`` by address, may be left out."""
+    """The claims in a pool's status. ``allocations`` by address, may be left out."""
 
     allocated_count: int = 0
     allocations: Mapping[str, Allocation] = {}
@@ -81,7 +81,7 @@ def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
 
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Aliases save nothing here and hide what they stand for."""
+        """Aliases save nothing here and hide their values."""
         return True
 
 

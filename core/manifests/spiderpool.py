@@ -63,7 +63,7 @@ class _RecordValue(Struct, rename="camel", frozen=True):
 
 
 class Dump(NamedTuple):
-    """What was read; ``passed_over``: kind -> how many objects."""
+    """What was read; ``passed_over``: kind -> number of objects."""
 
     cluster: ForeignCluster
     passed_over: dict[str, int]

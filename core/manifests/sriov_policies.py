@@ -26,7 +26,7 @@ def node_policies(text: str) -> Iterator[NodePolicy]:
 
 
 def node_policy_of(value: Mapping[str, object], location: str = "object") -> NodePolicy:
-    """One that came as plain values. What no node can carry out is judged by the domain."""
+    """A policy from plain values. What no node can carry out is judged by the domain."""
     where = f"{location} ({NODE_POLICY})"
     try:
         manifest = msgspec.convert(value, NodePolicyManifest)

@@ -47,7 +47,7 @@ class SharedWork(Generic[K, T]):
         self._under_way: dict[K, _Flight[T]] = {}
 
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What the work for this key brings: of one that is under way, or else of this one."""
+        """The result of the running work for this key, or of new work."""
         flight = self._under_way.get(key)
         if flight is None or flight.task.done():
             flight = self._under_way[key] = _Flight(asyncio.ensure_future(work()))

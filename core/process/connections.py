@@ -2,7 +2,7 @@
 
 A connection above the bound is closed at once. A connection that sends no whole request head in
 ``HEAD_S_MAX``, or stays idle for ``IDLE_S_MAX`` after a response, is closed too, so that idle peers
-never hold descriptors that callers need. What is refused is counted and logged, at most once in
+never hold descriptors that callers need. Refusals are counted, and logged at most once in
 ``LOG_EVERY_S``. Garbage is answered with 400 and counted, without a traceback.
 """
 

@@ -23,7 +23,7 @@ KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true``: it works with the cluster it runs in."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""Where Multus looks for a default network that names no namespace: its ``multusNamespace``."""
+"""The namespace of default networks without one: Multus' ``multusNamespace``."""
 
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",

@@ -20,7 +20,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def pause_s(failures: int, first_s: float, max_s: float) -> float:
-    """Seconds to wait after so many failures in a row: doubled from ``first_s`` to ``max_s``."""
+    """Seconds to wait after consecutive failures: doubled from ``first_s`` to ``max_s``."""
     doublings = min(max(failures - 1, 0), DOUBLINGS_MAX)
     return min(first_s * 2.0**doublings, max_s)
 

@@ -65,7 +65,7 @@ class TaskSpec(NamedTuple):
 
 
 class TaskHealth(NamedTuple):
-    """A supervised task and what is wrong with it; None: nothing."""
+    """A supervised task and its fault; None: nothing."""
 
     name: str
     fault: OrbweaverError | None
@@ -109,12 +109,12 @@ class Supervisor:
         raise self._failure
 
     def health(self) -> list[TaskHealth]:
-        """Every task in the order of its start, and what is wrong with it."""
+        """Every task in the order of its start, with its fault."""
         now = self._monotonic()
         return [TaskHealth(life.spec.name, life.fault(now)) for life in self._lives.values()]
 
     def fault(self, name: str) -> OrbweaverError | None:
-        """What is wrong with one task; a task that was never started is not ready."""
+        """The fault of one task; a task that was never started is not ready."""
         life = self._lives.get(name)
         return NotReady(f"{name} does not run") if life is None else life.fault(self._monotonic())
 
@@ -242,7 +242,7 @@ class BackgroundTasks:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Cancel what is left and wait for it."""
+        """Cancel the remaining tasks and wait for them."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -1,4 +1,4 @@
-"""Closing what was opened, in reverse order, whatever fails on the way.
+"""Closes resources in reverse order, also when some fail to close.
 
 Each step is pushed before or right after its resource is opened, so that a start which fails
 anywhere leaves nothing open. A step that raises or takes too long is logged and counted, and the

@@ -20,7 +20,7 @@ class ChangeBuffer:
         self.endpoints: set[EndpointKey] = set()
 
     def take(self) -> ChangeBuffer:
-        """All of it; from now on there is none."""
+        """Return all changes and clear the buffer."""
         taken = ChangeBuffer()
         taken.add(self)
         self.pools.clear()
@@ -35,7 +35,7 @@ class ChangeBuffer:
         self.endpoints |= other.endpoints
 
     def add_all(self, ledger: Ledger) -> None:
-        """Everything that a ledger knows."""
+        """All keys of a ledger."""
         self.pools |= ledger.pools.keys()
         self.subnets |= ledger.subnets.keys()
         self.endpoints |= ledger.endpoints.keys()

@@ -1,4 +1,4 @@
-"""What an agent knows: the configuration, kept up to date by a watch.
+"""An agent's view of the configuration, updated by a watch.
 
 Pools, subnets, reservations, quarantine and standalone records; never claims: five thousand agents
 must not each receive every allocation. The view is a cache. A decision takes one
@@ -214,7 +214,7 @@ class ConfigurationView:
         await self._supervisor.end(TASK)
 
     def age_s(self) -> float:
-        """Seconds since etcd last said how far it is."""
+        """Seconds since etcd's last progress notification."""
         return time.monotonic() - self._answered_at
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -236,7 +236,7 @@ class ConfigurationView:
         return self.current
 
     async def freshen(self) -> bool:
-        """Catch up with what etcd has now; whether anything was new. Before saying no to anybody.
+        """Catch up with etcd before a refusal; return whether anything was new.
 
         Raises NotReady, StoreUnavailable.
         """
@@ -352,7 +352,7 @@ class _Intake:
     def put(
         self, into: ConfigurationSnapshot, change: KeyChange, *, before_is_known: bool = True
     ) -> None:
-        """Take one change in. ``before_is_known``: the snapshot has what was there before it."""
+        """Take one change in. ``before_is_known``: the snapshot includes the previous values."""
         key, value, revision = change
         text = key_text(self._keys, key)
         into.unread.pop(text, None)
@@ -366,7 +366,7 @@ class _Intake:
             return
         into.unread[text] = Unread(fault, revision)
         if fault.kind == RESERVATIONS.name and (
-            # What no command wrote reserves nothing: what was there before it counts.
+            # A value that no command wrote reserves nothing: the previous value counts.
             was_closing or not before_is_known or self._is_of_a_command(into, revision)
         ):
             into.closing[text] = fault
@@ -386,7 +386,7 @@ class _Intake:
                 _set(into.subnets, name, faults.read(SUBNETS, keys, key, value))
             case "reservation":
                 reservation = faults.read(RESERVATIONS, keys, key, value)
-                if reservation is not None:  # else what it reserved stays reserved
+                if reservation is not None:  # otherwise its addresses stay reserved
                     into.reservations[name] = reservation
             case "quarantine":
                 self._set_aside(into, key, faults.read(QUARANTINES, keys, key, value))

@@ -28,7 +28,7 @@ class FreeIntervals:
         return zip(self._firsts, self._lasts, strict=True)
 
     def __len__(self) -> int:
-        """How many intervals there are, not addresses."""
+        """The number of intervals, not of addresses."""
         return len(self._firsts)
 
     def discard(self, value: int) -> None:

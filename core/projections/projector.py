@@ -40,7 +40,7 @@ REBUILD_PAUSE_S = 2.0
 
 
 class Lag(NamedTuple):
-    """How far behind the log: segments that were not read yet, and for how many seconds."""
+    """The lag behind the log: unread segments, and the seconds since they were written."""
 
     segments: int
     seconds: float
@@ -80,7 +80,7 @@ class Projector:
         self._moved = asyncio.Condition()
 
     def age_s(self) -> float:
-        """Seconds since etcd last said how far the log is."""
+        """Seconds since etcd last reported the end of the log."""
         return self._monotonic() - self._heard_at
 
     async def run(self) -> None:

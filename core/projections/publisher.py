@@ -27,7 +27,7 @@ CHECKPOINT = "projector"
 
 
 class Checkpoint(NamedTuple):
-    """Reports and metrics show at least what was so at ``position``; ``at_ms``: when written."""
+    """Status and metrics include everything up to ``position``; ``at_ms``: when written."""
 
     position: int
     at_ms: int
@@ -88,7 +88,7 @@ class Publisher:
             await asyncio.sleep(self._period_s)
 
     async def adopt(self, fence: Unchanged) -> None:
-        """Read what is stored, and delete what older versions have published of pools.
+        """Read the stored checkpoint, and delete pool views of older versions.
 
         Raises LostRace when the fence does not hold, StoreError.
         """
@@ -129,7 +129,7 @@ class Publisher:
                 return result.revision
             answers = result.reads
         except OutcomeUnknown:
-            # If it is still under way, its guards fail as soon as something newer is written.
+            # If it is still in flight, its guards fail when something newer is written.
             answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
         lead, stored = answers[lead_get].first, answers[stored_get].first
         if (lead.mod_revision if lead else 0) != fence.mod_revision:

@@ -100,7 +100,7 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 
 
 class DeviceSettings(NamedTuple):
-    """What is offered, and kubelet's root directory.
+    """The advertised resources, and kubelet's root directory.
 
     ``vf_prefix`` "": no virtual functions. ``rdma_config`` None: no shared RDMA devices.
     """

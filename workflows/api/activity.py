@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ActivityInfo(NamedTuple):
-    """What an attempt knows of itself.
+    """The data of the current attempt.
 
     ``idempotency_key`` is the same for all attempts and for no other activity.
     ``heartbeat_details`` are what the attempt before this one reported last.

@@ -42,7 +42,7 @@ class ChildHandle(ExternalHandle):
         return self._closed.__await__()
 
     async def cancel(self) -> None:
-        """Ask it to end, as its cancellation type says; await it to see how it ended."""
+        """Cancel the child according to its cancellation type; await it for its outcome."""
         self._closed.cancel()
 
 

@@ -24,14 +24,14 @@ class ChildFutures(Protocol):
 
 
 class WorkflowRuntime(Protocol):
-    """What workflow code may ask of its run. Implemented by the interpreter alone."""
+    """The interface between workflow code and its run. Implemented by the interpreter alone."""
 
     loop: Loop
     now_ms: int
     replaying: bool
 
     def info(self) -> WorkflowInfo:
-        """What the run knows of itself."""
+        """The data of the current run."""
 
     def random(self) -> random.Random:
         """Seeded by the run id."""
@@ -58,7 +58,7 @@ class WorkflowRuntime(Protocol):
         """Signal ``target`` (type, id, run id or "")."""
 
     def cancel_external(self, target: tuple[str, str, str]) -> Future[None]:
-        """Ask ``target`` (type, id, run id or "") to end in order."""
+        """Request the cancellation of ``target`` (type, id, run id or "")."""
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether new code may run here."""

@@ -2,7 +2,7 @@
 
 Two guards share this list. When a workflow type is registered, its code is read
 (``workflows.api.inspection``): a name that leads to a forbidden function is refused before anything
-runs. While code runs, ``workflows.interpreter.guard`` refuses what was reached by another way.
+runs. While code runs, ``workflows.interpreter.guard`` refuses calls that the inspection missed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Future(Generic[T]):
-    """A value that is there later. ``label`` says to people what is awaited."""
+    """A value that is set later. ``label`` describes what is awaited, for users."""
 
     __slots__ = ("_callbacks", "_done", "_error", "_loop", "_result", "label")
 
@@ -105,7 +105,7 @@ class Task(Future[T]):
 
     @property
     def waiting_for(self) -> str:
-        """The label of what it awaits; "" while it can go on."""
+        """The label of the awaited future; "" while the task can continue."""
         return self._awaited.label if self._awaited is not None else ""
 
     def cancel(self) -> bool:
@@ -116,7 +116,7 @@ class Task(Future[T]):
         return True
 
     def close(self) -> None:
-        """Drop the coroutine where it stands, without running what would come after."""
+        """Drop the coroutine at its current point, without running the rest."""
         self._loop.tasks.pop(self, None)
         self._coroutine.close()
 
@@ -180,7 +180,7 @@ class Loop:
         return future
 
     def run_until_idle(self) -> None:
-        """One turn. Errors of the task itself (``WorkflowTaskError``) come out here."""
+        """One turn. Raises errors of the workflow task (``WorkflowTaskError``)."""
         ready = self._ready
         while not self.stopped:
             if ready:

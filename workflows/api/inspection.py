@@ -20,7 +20,7 @@ from workflows.api.forbidden_calls import reason_against
 from workflows.model.errors import ForbiddenCallError
 
 MARK = "__orbweaver_role__"
-"""The attribute by which decorated functions say what they are for."""
+"""The attribute that marks decorated functions."""
 
 _LANGUAGE = ("workflows.api", "workflows.model", "workflows.interpreter", "workflows.engine")
 _PACKAGES_OF_OTHERS = ("site-packages", "dist-packages")

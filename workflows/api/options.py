@@ -1,4 +1,4 @@
-"""What an author can say about an activity or a child, and what a run knows of itself."""
+"""Options of activities and children, and the data of a run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ChildOptions(NamedTuple):
 
 
 class WorkflowInfo(NamedTuple):
-    """What a run knows of itself, as of the present workflow task."""
+    """The data of a run, at the current workflow task."""
 
     workflow_type: str
     workflow_id: str

@@ -1,4 +1,4 @@
-"""Waiting for several things, for some time, or not at all: asyncio's words on our own loop."""
+"""Waiting for several futures, with timeouts or shielded: asyncio's functions on our own loop."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def sleep(seconds: float) -> None:
 async def wait_condition(condition: Callable[[], bool], timeout_s: float | None = None) -> None:
     """Wait until ``condition()`` holds; errors.TimeoutError after ``timeout_s``.
 
-    The condition is looked at after every step of any code of the run: it must be quick and must
-    only look. One that holds already costs neither a wait nor a timer.
+    The condition is evaluated after every step of the run's code: it must be quick and must not
+    change state. One that holds already costs neither a wait nor a timer.
     """
     if condition():
         return
@@ -113,7 +113,7 @@ async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
 
 
 async def shield(awaitable: Awaitable[T]) -> T:
-    """The result; if the caller is cancelled meanwhile, what it waited for goes on."""
+    """The result; if the caller is cancelled, the awaited future continues."""
     future = _future(awaitable)
     await _any_done([future], future.label)
     return future.result()

@@ -162,7 +162,7 @@ def validator(update_name: str) -> Callable[[F], F]:
 
 
 def info() -> WorkflowInfo:
-    """What the run knows of itself."""
+    """The data of the current run."""
     return current().info()
 
 

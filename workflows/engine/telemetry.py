@@ -175,7 +175,7 @@ class Telemetry:
 
 
 def current_traceparent() -> str:
-    """The W3C traceparent of the present span; "" if there is none."""
+    """The W3C traceparent of the current span; "" without one."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return carrier.get("traceparent", "")

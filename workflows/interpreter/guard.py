@@ -94,7 +94,7 @@ _collects = False
 
 
 def _find_copies() -> None:
-    """Functions that modules of workflow code have imported by name; looked for when one is new."""
+    """Functions that modules of workflow code import by name; read again for new modules."""
     global _modules_seen  # noqa: PLW0603 - as below
     modules = reached_modules()
     if len(modules) == _modules_seen:
@@ -110,7 +110,7 @@ def _find_copies() -> None:
 
 
 def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """In a module that is not ours: only what is still as it was found."""
+    """In a foreign module restore only what no other code has replaced."""
     for name, function in after.items():
         if names.get(name) is before[name]:
             names[name] = function
@@ -221,7 +221,7 @@ class _Turn:
         self.bitten = False
 
     def lasts_s(self) -> float:
-        """How long its thread has run since the first look at it. The thread must be alive."""
+        """Seconds that its thread has run since the first check. The thread must be alive."""
         now = clock_gettime(pthread_getcpuclockid(self.thread))
         if self._since is None:
             self._since = now

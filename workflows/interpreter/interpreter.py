@@ -1,4 +1,4 @@
-"""Deterministic execution: a history goes in, commands come out.
+"""Deterministic execution: turns a history into commands.
 
     interpreter = Interpreter(registry)
     decision = interpreter.activate(history)        # ends with WorkflowTaskStarted: do this task
@@ -35,7 +35,7 @@ _OUTCOMES = (ev.WorkflowTaskCompleted, ev.WorkflowTaskFailed, ev.WorkflowTaskTim
 
 
 class Interpreter:
-    """One run. Made empty; the first event says which workflow it is."""
+    """One run. Initially empty; the first event has the workflow type."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -90,7 +90,7 @@ class Interpreter:
             return workflow_task.ask(self._run, name, args)
 
     def check_complete(self) -> None:
-        """NonDeterminismError if code asked for more than the history recorded."""
+        """NonDeterminismError if code issued more commands than the history has."""
         self._matcher.nothing_left(self._last_event_id + 1, "the end of the history")
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class Interpreter:
                 else:
                     self._input(run, event)
             if run.closed:
-                run.close()  # what its code asks for from here on is of no account
+                run.close()  # further commands of its code are ignored
         return decision._replace(closed=True) if run.closed else decision
 
     def _first(self, event: ev.HistoryEvent) -> Run:

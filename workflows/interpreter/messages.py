@@ -66,7 +66,7 @@ class Messages:
         self._on_error = _ignored
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """A handler that is a function of its own; None takes it away. Signals that waited run."""
+        """A handler that is a function; None takes it away. Signals that waited run."""
         handlers = self._signals if kind == "signal" else self._queries
         if function is None:
             handlers.pop(name, None)
@@ -105,7 +105,7 @@ class Messages:
                     validator.function(self._instance, *arguments)
         except WorkflowTaskError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a validator raises is its no
+        except Exception as error:  # noqa: BLE001 - any exception of a validator is a refusal
             return UpdateRejection(request.update_id, failure_of(error))
         return None
 

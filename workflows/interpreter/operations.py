@@ -37,7 +37,7 @@ from workflows.model.policies import CancellationType
 
 
 class CommandBuffer:
-    """Collects commands. While ``reading`` (a query or validator runs) nothing may be asked."""
+    """Collects commands. While ``reading`` (a query or validator runs) no command may be issued."""
 
     __slots__ = ("_commands", "reading")
 
@@ -96,7 +96,7 @@ class Matcher:
         raise NonDeterminismError(event.event_id, expected=describe(recorded), requested=requested)
 
     def nothing_left(self, event_id: int, what: str) -> None:
-        """At ``event_id`` the events of the last task are over; ``what`` is there instead."""
+        """At ``event_id`` the events of the last task are over; the history has ``what``."""
         if self._waiting:
             raise NonDeterminismError(event_id, expected=what, requested=describe(self._waiting[0]))
 
@@ -184,12 +184,12 @@ class OpenOperations:
         return self._last
 
     def start(self, number: int, request: OperationRequest) -> Operation:
-        """Ask for it and keep it until its outcome is known."""
+        """Issue the command and keep the operation until its outcome is known."""
         self._asked.ask(request.command)
         return self.listen(number, request)
 
     def listen(self, number: int, request: OperationRequest) -> Operation:
-        """Keep a second operation for something that was asked for already."""
+        """Keep a second operation for a command that was issued already."""
         operation = Operation(
             self._loop, self._asked, request, lambda: self._open.pop(number, None)
         )
@@ -239,7 +239,7 @@ class Children:
         parent_id: str,
         result_type: object,
     ) -> ChildState:
-        """Ask for a child; its id is the parent's with its number, unless the options say one."""
+        """Start a child; its id is the parent's id with its number, unless the options have one."""
         number = self._pending.next_number()
         workflow_id = options.workflow_id or f"{parent_id}/{number}"
         command = ev.StartChildWorkflowExecutionInitiated(

@@ -1,4 +1,4 @@
-"""The state of one run: its code, what it waits for, what it asks for.
+"""The state of one run: its code, its pending operations, its commands.
 
 ``Run`` is the runtime that the functions of ``workflows.api.workflow`` talk to. It never looks at
 the history as a whole: the interpreter gives it one event after another and takes its commands.
@@ -140,7 +140,7 @@ class Run:
     # -------------------------------------------------------------------- what the code may call
 
     def info(self) -> WorkflowInfo:
-        """What the run knows of itself."""
+        """The data of the run."""
         event_id, task = self._task_started
         started = self.started
         return WorkflowInfo(
@@ -227,7 +227,7 @@ class Run:
         )
 
     def cancel_external(self, target: tuple[str, str, str]) -> Future[None]:
-        """Ask ``target`` (type, id, run id or "") to end in order."""
+        """Request the cancellation of ``target`` (type, id, run id or "")."""
         kind, workflow_id, run_id = target
         self._check_id(workflow_id)
         number = self.externals.next_number()
@@ -244,7 +244,7 @@ class Run:
             raise LimitExceeded(f"{workflow_id[:64]!r} is no workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
-        """Whether new code may run here: always in new runs, in old ones if the history says so.
+        """Whether new code may run here: in new runs, and in old ones whose history has the marker.
 
         The first answer counts for the whole run. In replay there is a marker or there is none;
         outside of replay the call makes one.

@@ -1,8 +1,7 @@
 """One workflow task: each event, followed by everything that it makes ready to run.
 
-Each event has a turn of its own, so that code receives events one by one, however they were
-batched. ``apply`` has one case for each type of event. An exception that leaves the code other than
-by its workflow function fails the task.
+Events are applied one by one, however they were batched. ``apply`` has one case for each type of
+event. An exception that leaves the code other than by its workflow function fails the task.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ NOT_FOR_CODE = (
     ev.WorkflowExecutionUnpaused,
     ev.ActivityTaskStarted,
 )
-"""Events that workflow code never hears of."""
+"""Events that are not passed to workflow code."""
 
 ENDED_FROM_OUTSIDE = (ev.WorkflowExecutionTerminated, ev.WorkflowExecutionTimedOut)
 """Events after which the code does not run."""
@@ -107,7 +106,7 @@ def _external(run: Run, event: ev.Attributes) -> bool:
         return False
     request = run.externals.get(number)
     if request is None:
-        return True  # a child's cancel request: its outcome is what is waited for
+        return True  # a child's cancel request: the code waits for the child's outcome
     if isinstance(
         event,
         ev.SignalExternalWorkflowExecutionFailed | ev.RequestCancelExternalWorkflowExecutionFailed,
@@ -122,13 +121,13 @@ def _external(run: Run, event: ev.Attributes) -> bool:
 def react(
     run: Run, started: ev.HistoryEvent, batch: Sequence[ev.HistoryEvent], *, replaying: bool
 ) -> None:
-    """Do the task ``started`` with the events that came before it."""
+    """Run the task ``started`` with the events before it."""
     run.begin(started, replaying=replaying)
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
         _turn(run, run.create)
     for event in in_order(batch):
         if run.closed:
-            return  # what came with the event that ended it is of no account
+            return  # events after the end of the run are ignored
         _turn(run, lambda event=event: apply(run, event))  # type: ignore[misc]
 
 
@@ -141,7 +140,7 @@ def take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRej
 
 
 def repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccepted]) -> None:
-    """Run the handlers of updates that the history says were let in."""
+    """Run the handlers of updates that the history has accepted."""
     for update in accepted:
         _turn(run, lambda update=update: run.messages.update(update))  # type: ignore[misc]
 

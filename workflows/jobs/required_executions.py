@@ -111,7 +111,7 @@ class ExecutionKeeper:
                     restart_at = self._monotonic() + self._restart_period_s
 
     async def _ensure_all(self, client: Client) -> bool:
-        """Ensure all executions; False if one of them has to be tried again."""
+        """Ensure all executions; False if one of them must be retried."""
         projection = self._projector.projection
         required = [execution for source in self._sources for execution in source(projection)]
         is_complete = True

@@ -1,8 +1,8 @@
-"""What workflow code asks for.
+"""The commands of workflow code.
 
 A command *is* the attributes of the event that records it: the engine gives it the next event id
-and a time, and acts on it. So nothing can be lost between what was asked and what is in the
-history, and replay compares like with like. Only ``new_run_id`` of a ContinuedAsNew is the engine's
+and a time, and acts on it. So a command and its event have the same data, and replay compares them
+directly. Only ``new_run_id`` of a ContinuedAsNew is the engine's
 to fill in. ``COMMAND_NAMES`` has Temporal's name of each, for people.
 """
 
@@ -69,7 +69,7 @@ IDENTITY: dict[type[Command], tuple[str, ...]] = {
 }
 """The fields in which replayed code must agree with the history.
 
-Arguments, options and results may change between versions of the code: what was recorded counts.
+Arguments, options and results may change between versions of the code: the recorded ones are used.
 """
 
 

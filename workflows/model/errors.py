@@ -34,7 +34,7 @@ class FailureError(WorkflowError):
 
 
 class ApplicationError(FailureError):
-    """A failure with a meaning of its own.
+    """A failure of an application, with a type.
 
     ``type`` is what retry policies match (by default the name of the class), ``non_retryable``
     ends the retries whatever the policy says, ``next_retry_delay_s`` (0: as the policy says)
@@ -72,11 +72,11 @@ class _OfOther(FailureError):
 
 
 class ActivityError(_OfOther):
-    """Activity ``subject`` of ``type`` failed for good; ``__cause__`` says why."""
+    """Activity ``subject`` of ``type`` failed for good; ``__cause__`` has the reason."""
 
 
 class ChildWorkflowError(_OfOther):
-    """Child ``subject`` of ``type`` did not complete; ``__cause__`` says why."""
+    """Child ``subject`` of ``type`` did not complete; ``__cause__`` has the reason."""
 
 
 class TimeoutError(FailureError):  # noqa: A001 - Temporal's name; always used as errors.TimeoutError
@@ -101,7 +101,7 @@ class CancelledError(BaseException):
 
 
 class WorkflowTaskError(WorkflowError):
-    """The task failed. Throw the interpreter away; the history is as it was before."""
+    """The task failed. Discard the interpreter; the history is unchanged."""
 
 
 class NonDeterminismError(WorkflowTaskError):

@@ -86,20 +86,20 @@ class WorkflowExecutionTimedOut(NamedTuple):
 
 
 class WorkflowExecutionCanceled(NamedTuple):
-    """The workflow function let the cancellation that was asked for through."""
+    """The workflow function raised the requested cancellation."""
 
     message: str = ""
 
 
 class WorkflowExecutionTerminated(NamedTuple):
-    """Ended from outside; the code was not asked."""
+    """Terminated from outside, without running code."""
 
     reason: str
     identity: str = ""
 
 
 class WorkflowExecutionContinuedAsNew(NamedTuple):
-    """The run ended and another one goes on. The engine fills in ``new_run_id``."""
+    """The run ended and a new run continues it. The engine fills in ``new_run_id``."""
 
     workflow_type: str
     args: tuple[Payload, ...] = ()
@@ -109,7 +109,7 @@ class WorkflowExecutionContinuedAsNew(NamedTuple):
 
 
 class WorkflowExecutionSignaled(NamedTuple):
-    """A message came in. ``request_id`` makes sending it twice the same as once."""
+    """A message was received. ``request_id`` makes sending it twice the same as once."""
 
     signal_name: str
     args: tuple[Payload, ...] = ()
@@ -126,7 +126,7 @@ class WorkflowExecutionCancelRequested(NamedTuple):
 
 
 class WorkflowExecutionPaused(NamedTuple):
-    """Nothing goes on until a human says retry, reset or terminate.
+    """The execution waits until a user retries, resets or terminates it.
 
     ``activity_id`` 0: it is not for an activity's sake.
     """
@@ -137,7 +137,7 @@ class WorkflowExecutionPaused(NamedTuple):
 
 
 class WorkflowExecutionUnpaused(NamedTuple):
-    """It goes on."""
+    """The execution continues."""
 
     reason: str = ""
     identity: str = ""
@@ -210,7 +210,7 @@ class WorkflowTaskFailed(NamedTuple):
 
 
 class ActivityTaskScheduled(NamedTuple):
-    """The run asked for an activity. ``task_queue`` "" is the run's own."""
+    """The run scheduled an activity. ``task_queue`` "" is the run's own."""
 
     activity_id: int
     activity_type: str
@@ -254,13 +254,13 @@ class ActivityTaskTimedOut(NamedTuple):
 
 
 class ActivityTaskCancelRequested(NamedTuple):
-    """The run does not want it any more."""
+    """The run requested its cancellation."""
 
     activity_id: int
 
 
 class ActivityTaskCanceled(NamedTuple):
-    """The activity stopped because the run did not want it any more."""
+    """The activity stopped because of the run's cancel request."""
 
     activity_id: int
     details: tuple[Payload, ...] = ()
@@ -270,7 +270,7 @@ class ActivityTaskCanceled(NamedTuple):
 
 
 class TimerStarted(NamedTuple):
-    """The run wants to be woken ``start_to_fire_s`` after the time of this event."""
+    """The run started a timer that fires ``start_to_fire_s`` after the time of this event."""
 
     timer_id: int
     start_to_fire_s: float
@@ -300,7 +300,7 @@ class MarkerRecorded(NamedTuple):
 
 
 class StartChildWorkflowExecutionInitiated(NamedTuple):
-    """The run wants a child."""
+    """The run requested the start of a child."""
 
     child_id: int
     workflow_type: str
@@ -315,7 +315,7 @@ class StartChildWorkflowExecutionInitiated(NamedTuple):
 
 
 class StartChildWorkflowExecutionFailed(NamedTuple):
-    """There is no child: its id is taken."""
+    """The child was not started: its id is in use."""
 
     child_id: int
     message: str
@@ -372,7 +372,7 @@ class SignalExternalWorkflowExecutionInitiated(NamedTuple):
 
 
 class SignalExternalWorkflowExecutionFailed(NamedTuple):
-    """There is no such running execution."""
+    """No such execution is running."""
 
     request_id: int
     message: str = ""
@@ -385,7 +385,7 @@ class ExternalWorkflowExecutionSignaled(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
-    """The run wants another one (its child, if ``child_id`` is not 0) to end in order."""
+    """The run requested the cancellation of an execution (``child_id`` not 0: its child)."""
 
     request_id: int
     workflow_type: str
@@ -395,7 +395,7 @@ class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionFailed(NamedTuple):
-    """There is no such running execution."""
+    """No such execution is running."""
 
     request_id: int
     message: str = ""

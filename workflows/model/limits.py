@@ -11,7 +11,7 @@ HISTORY_EVENTS_MAX = 4096
 """Events of one run. A run that reaches it is paused: it should have continued as new."""
 
 HISTORY_EVENTS_SUGGEST = 3072
-"""From here on a run is advised to continue as new; a quarter is left to come to an end."""
+"""From here on a run is advised to continue as new, at three quarters of the limit."""
 
 HISTORY_BYTES_MAX = 4 * 1024 * 1024
 """Encoded bytes of one run's history."""

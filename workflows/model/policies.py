@@ -71,7 +71,7 @@ class TimeoutType(StrEnum):
 
 
 class RetryState(StrEnum):
-    """Why there is no further attempt."""
+    """The reason why there is no further attempt."""
 
     NON_RETRYABLE_FAILURE = "NonRetryableFailure"
     TIMEOUT = "Timeout"

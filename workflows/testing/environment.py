@@ -3,8 +3,8 @@
     async with WorkflowEnvironment(Registry([Release], [release])) as env:
         assert await env.execute(Release, "10.6.0.17") == 3
 
-One worker of the engine serves a store in memory; its clock jumps to the next timer once nothing is
-under way. Activities run for real and at the same time, under the engine's slots, retries, timeouts
+One worker of the engine serves a memory store; its clock jumps to the next timer when the worker is
+idle. Activities run for real and at the same time, under the engine's slots, retries, timeouts
 and heartbeats. An activity that shall take long calls ``await env.spend(seconds)``; while one waits
 for anything else, the clock stands still. With ``replays=True`` every workflow task replays its
 history first, which finds non-determinism in every test.
@@ -92,7 +92,7 @@ class WorkflowEnvironment:
         await self._worker.ready()
 
     async def close(self) -> None:
-        """End the worker and everything under way in it."""
+        """Stop the worker and all its work."""
         await self._worker.abandon()
         await self.client.close()
 

@@ -42,7 +42,7 @@ class TimeSkippingHandle:
     async def result(self) -> Any:  # noqa: ANN401 - whatever the workflow returns
         """Skip time until the execution has ended; its result.
 
-        Raises ExecutionFailed with what it failed with as cause, StuckError if it never ends or is
+        Raises ExecutionFailed with the failure as its cause, StuckError if it never ends or is
         paused.
         """
         environment = self._environment

@@ -1,4 +1,4 @@
-"""A clock that jumps to the next awaited moment once nothing else is under way.
+"""A clock that jumps to the next awaited time when all work is done.
 
 It takes the place of the engine's clock (``workflows.engine.clock``) in tests: timers, pauses,
 timeouts and queues are the engine's own and take no time. A task that waits for anything but this

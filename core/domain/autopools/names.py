@@ -64,7 +64,7 @@ class PoolScope(NamedTuple):
 
 
 def scope_labels(scope: PoolScope) -> dict[str, str]:
-    """The labels by which the pools of a place are found, whatever the application's UID."""
+    """The labels that select the pools of a NIC and family, for any UID of the application."""
     application = scope.application
     return {
         OWNER_SUBNET: scope.subnet,
@@ -119,5 +119,5 @@ def scope_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
 
 
 def is_reclaimable(labels: Mapping[str, str]) -> bool:
-    """Whether the pool goes with its application."""
+    """Whether the pool is deleted with its application."""
     return labels.get(RECLAIM) == "true"

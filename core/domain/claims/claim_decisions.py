@@ -43,7 +43,7 @@ Ending = Literal["superseded", "pools-changed", "repair"]
 
 
 class Repeat(NamedTuple):
-    """Everything is there already: answer from the endpoint, write nothing (I7)."""
+    """All claims exist already: answer from the endpoint, write nothing (I7)."""
 
     endpoint: Endpoint
 

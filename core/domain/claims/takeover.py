@@ -28,7 +28,7 @@ Key = tuple[str, str]
 
 
 class Record(NamedTuple):
-    """What a pool's status says of one address."""
+    """One address in a pool's status."""
 
     address: str
     pool: str
@@ -59,7 +59,7 @@ class Finding(NamedTuple):
 
 
 class ForeignCluster(NamedTuple):
-    """Everything the other system knows. ``findings``: what was found while it was read."""
+    """All data of the other system. ``findings``: those of the reader."""
 
     pools: tuple[ForeignPool, ...] = ()
     subnets: tuple[Subnet, ...] = ()
@@ -78,7 +78,7 @@ class TakeOver(NamedTuple):
 
     @property
     def addresses(self) -> int:
-        """How many addresses it claims."""
+        """The number of addresses that it claims."""
         return sum(len(endpoint.addresses()) for endpoint in self.endpoints)
 
 
@@ -117,7 +117,7 @@ def plan_take_over(cluster: ForeignCluster) -> TakeOver:
 def remaining(
     plan: TakeOver, pools: Mapping[str, Pool], endpoints: Mapping[Key, Endpoint]
 ) -> TakeOver:
-    """What is left of a plan when these pools and endpoints are ours already.
+    """The rest of a plan when these pools and endpoints exist already.
 
     A pool that is there is opened again only for the sake of a claim that is not.
     """
@@ -212,7 +212,7 @@ def _without(nic: Nic, address: str) -> Nic:
 def _unlike_records(
     endpoints: Iterable[Endpoint], records: dict[tuple[str, str], Record]
 ) -> Iterator[Finding]:
-    """Where an endpoint says more, or something else, than the records of its pools."""
+    """Differences between an endpoint and the records of its pools."""
     for endpoint in endpoints:
         subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
         for address, pool in endpoint.addresses():

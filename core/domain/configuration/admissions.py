@@ -20,7 +20,7 @@ from core.errors import Refusal
 
 
 class PendingAdmission(NamedTuple):
-    """One admitted object, as the log will have it: a ``pool`` or a ``subnet``.
+    """An admitted object as it will be in the log: a ``pool`` or a ``subnet``.
 
     ``uid`` and ``generation`` are the object's, ``review`` names the request that was admitted.
     ``admitted_at_s``: Unix seconds by the API server's clock.

@@ -37,7 +37,8 @@ InUse = Literal["wait", "refuse"]
 def deletion(kind: Retirable, name: str, in_use: InUse) -> Command:
     """How the deletion of a pool or subnet begins (enableValidatingResourcesDeletedWebhook).
 
-    ``wait``: it retires and goes when it is empty. ``refuse``: it goes at once or not at all.
+    ``wait``: it retires and is deleted when it is empty. ``refuse``: it is deleted at once, or the
+    command is refused.
     """
     if in_use == "refuse":
         return DeletePool(name) if kind == "pool" else DeleteSubnet(name)
@@ -103,7 +104,7 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
 def _serving_subnet_rule(
     subject: ObjectReference, pool: Pool, configuration: Configuration
 ) -> Iterator[Refusal]:
-    """A pool goes with its subnet."""
+    """A pool retires with its subnet."""
     subnet = configuration.subnets.get(owner_of(pool))
     if subnet is not None and subnet.retiring:
         message = f"its subnet {subnet.name} is being retired, and its pools with it"

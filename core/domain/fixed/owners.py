@@ -1,9 +1,9 @@
 """Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims, unless switched off.
 
-The controller of a Pod says whether its addresses are fixed, for an address its holder. Kinds of
-the same names in other API groups do not count (docs/reference/address-assignment.md, "Life of an
-endpoint"), nor does a Pod that is not named as a replica is. An IPAMClaim is named by a network of
-a Pod (``core.domain.fixed.ipam_claims``) and has an endpoint of its own, for this one NIC.
+Whether addresses are fixed depends on the Pod's controller, or on the holder of an address. Kinds
+of the same names in other API groups do not count (docs/reference/address-assignment.md, "Life of
+an endpoint"), nor does a Pod that is not named as a replica is. An IPAMClaim is named by a network
+of a Pod (``core.domain.fixed.ipam_claims``) and has an endpoint of its own, for this one NIC.
 
 ``OwnerFacts`` looks an owner up. A lookup has three results: the object, "certainly gone", or
 "unknown"; only the first two are evidence (I6). ``RecordOwners`` looks in records, without
@@ -73,7 +73,7 @@ class FixedSettings(NamedTuple):
 
 
 class Replica(NamedTuple):
-    """What a replica's name says: its StatefulSet and its ordinal."""
+    """The StatefulSet and the ordinal in a replica's name."""
 
     stateful_set: str
     ordinal: int
@@ -241,7 +241,7 @@ class RecordOwners:
         self._records = records
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """As its record says."""
+        """The value of its record."""
         record = self._records.get((STATEFUL_SET, namespace, name))
         if record is None:
             return UNLISTED

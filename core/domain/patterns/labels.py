@@ -66,7 +66,7 @@ def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
 
 
 def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
-    """The first condition that is not met and what is there instead; empty when all are met."""
+    """The first condition that is not met and the actual value; empty if all are met."""
     unmet = _first_unmet(selector, labels)
     if unmet is None:
         return ""

@@ -5,7 +5,7 @@ See docs/reference/reclaim-rules.md, "Deadlines".
 ``trace`` decides for every add, update and delete of a Pod, ``ReclaimDeadlines`` stores the results
 up to a capacity, ``due`` returns the expired ones. Fixed addresses whose owner exists get no
 deadline, by the VM instance's name for VMs (docs/reference/fixed-address-rules.md, "KubeVirt"),
-unless that is unknown. A deadline never releases an address by itself: ``reclaim_plan.resolve``
+unless that is unknown. A deadline alone never releases an address: ``reclaim_plan.resolve``
 checks the Pod again when it expires.
 """
 

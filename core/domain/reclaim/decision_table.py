@@ -142,7 +142,7 @@ def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
 
 
 def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
-    """There is no Pod: for fixed addresses the owner decides."""
+    """Without a Pod the owner decides about fixed addresses."""
     if to_verify.fixed is None:
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)

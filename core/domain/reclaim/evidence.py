@@ -47,7 +47,7 @@ class Moment(NamedTuple):
     steady_s: float = 0.0
 
     def since(self, earlier: Moment) -> float:
-        """Seconds that have gone by for certain since then: none since another observer's."""
+        """Seconds that have certainly passed since then: 0 for that of another observer."""
         if self.observer != earlier.observer:
             return 0.0
         return max(self.steady_s - earlier.steady_s, 0.0)
@@ -75,7 +75,7 @@ class Evidence(NamedTuple):
 
 
 class ReclaimFence(NamedTuple):
-    """What was judged: the endpoint's Pod and sandboxes, and the claims by revision.
+    """The subject of a decision: the endpoint's Pod and sandboxes, and the claims by revision.
 
     ``uid`` "" and no containers: there was no endpoint. A release whose fence does not hold any
     more is late and does nothing (I3).
@@ -139,7 +139,7 @@ def sighted(
 def fence_of(
     endpoint: Endpoint | None, claims: tuple[tuple[str, RevisedClaim], ...]
 ) -> ReclaimFence:
-    """The fence of what is judged now."""
+    """The fence of the current decision."""
     revisions = tuple((address, held.revision) for address, held in claims)
     if len(revisions) > 1:
         revisions = tuple(sorted(revisions))

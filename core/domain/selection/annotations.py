@@ -56,7 +56,7 @@ def read_ippool(pod: PodFacts, interface: str, *, clean_gateway: bool) -> NicPoo
 def read_namespace_pools(namespace: NamespaceFacts, key: str) -> tuple[str, ...]:
     """Read one default list of the namespace; () without one.
 
-    Raises AllocationError without the wrong-input class: it is not the Pod's author who erred.
+    Raises AllocationError without the wrong-input class: the error is not in the Pod.
     """
     if key not in namespace.annotations:
         return ()

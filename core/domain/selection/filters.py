@@ -143,7 +143,7 @@ def namespace_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | No
 
 
 def pod_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule g. An automatic pool goes by the application alone and skips what follows."""
+    """Rule g. An automatic pool is selected by its application only; later rules are skipped."""
     if pool.pod_affinity is None:
         return None
     pod = filter_input.facts.pod

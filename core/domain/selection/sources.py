@@ -111,7 +111,7 @@ def _asked_nic(context: Context) -> NicSubnets:
     application = application_of_pod(pod)
     require_controller(application.key)
     if request is not None:
-        pool_size(application, request.number, NO_MORE)  # a third party has to say its number
+        pool_size(application, request.number, NO_MORE)  # third parties set the number
     nic = request.find(interface) if request else None
     if nic is None:
         raise NoPoolAvailable(

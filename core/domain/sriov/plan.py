@@ -1,4 +1,4 @@
-"""What has to be done on a node so that its NICs have the virtual functions that policies ask for.
+"""The actions that give a node's NICs the virtual functions of policies.
 
 ``plan_node`` promises: the same policies, labels and facts give the same actions in the same order;
 carried out in this order they end in the wished state, and a plan of that state is empty. The NIC
@@ -56,7 +56,7 @@ class DesiredNic(NamedTuple):
 
 
 class SetVfCount(NamedTuple):
-    """Write the number of virtual functions; from one number to another it goes through 0.
+    """Write the number of virtual functions; the kernel requires 0 between two numbers.
 
     The new ones have no driver: each gets its hardware address first.
     """
@@ -120,7 +120,7 @@ Action: TypeAlias = SetVfCount | SetEswitchMode | SetMtu | SetVfMac | BindDriver
 
 
 class SriovRefusal(NamedTuple):
-    """What a policy asks for and is not done: why, and what to do."""
+    """A part of a policy that is not carried out: the reason, and what to do."""
 
     policy: str
     nic: str
@@ -198,7 +198,7 @@ def default_mac(nic: PhysicalFunction, vf: int) -> str:
 def _apply(
     policy: NodePolicy, nics: Sequence[PhysicalFunction], desired: dict[str, DesiredNic]
 ) -> Iterator[SriovRefusal]:
-    """Add what a policy asks for; those of higher priority are there already."""
+    """Add the virtual functions of a policy, after those of higher priority."""
     for nic in nics:
         ranges = _ranges(policy, nic)
         if not ranges:

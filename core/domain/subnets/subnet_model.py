@@ -1,4 +1,4 @@
-"""Subnets and their pools: the subnet of a pool, its share, and what is left of the subnet.
+"""Subnets and their pools: the subnet of a pool, its share, and the rest of the subnet.
 
 The share of a pool is the pool's own addresses: there is no second record that could differ. A pool
 belongs to the subnet with its CIDR, of which there is at most one, and its label names that subnet.

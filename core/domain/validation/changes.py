@@ -32,7 +32,7 @@ def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
 def immutable_network_rule(
     subject: ObjectReference, existing: Pool | Subnet, desired: Pool | Subnet
 ) -> Iterator[Refusal]:
-    """IP version and CIDR of a pool or subnet stay what they were."""
+    """IP version and CIDR of a pool or subnet are immutable."""
     if desired.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
     elif desired.subnet != existing.subnet:
@@ -42,7 +42,7 @@ def immutable_network_rule(
 def immutable_reservation_rule(
     subject: ObjectReference, existing: Reservation, reservation: Reservation
 ) -> Iterator[Refusal]:
-    """The IP version stays what it was."""
+    """The IP version is immutable."""
     if reservation.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
 
@@ -92,7 +92,7 @@ def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tu
 
 
 def _others(held: list[tuple[str, Claim]]) -> str:
-    """What follows the first address: how many more there are, and some of them."""
+    """The text after the first address: the number of further ones, and some of them."""
     more = held[1:]
     if not more:
         return ""

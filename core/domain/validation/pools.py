@@ -34,10 +34,10 @@ from core.domain.validation.shared import ObjectReference, shortened
 from core.errors import Refusal
 
 SUBNETS_KEPT_MAX: Final = 16_384
-"""How many parsed subnets are kept ready, since a new pool meets every other one."""
+"""The number of cached parsed subnets; a new pool is compared with every other one."""
 
 RANGES_SHOWN_MAX: Final = 4
-"""How many overlapping ranges a refusal names."""
+"""The number of overlapping ranges that a refusal names."""
 
 DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 
@@ -191,7 +191,7 @@ def _fault_of_destination(route: Route, destinations: set[str], cidr: Cidr) -> s
 
 
 def _fault_of_address(text: str, cidr: Cidr) -> str:
-    """What is wrong with a gateway's text, or nothing."""
+    """The fault in a gateway's text, or ""."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -204,7 +204,7 @@ def _fault_of_address(text: str, cidr: Cidr) -> str:
 
 
 def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal]:
-    """Rule 4: what Kubernetes says of the selector; auto pools select by application only."""
+    """Rule 4: Kubernetes' validation of the selector; automatic pools select by application."""
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:
         return
@@ -237,7 +237,7 @@ def _clashes(pool: Pool, cidr: Cidr, other: Pool) -> bool:
 
 
 def shown(addresses: AddressSet) -> str:
-    """A set in a message: its first ranges, and how many more there are."""
+    """A set in a message: its first ranges, and the number of further ones."""
     items = addresses.to_items()
     hidden = len(items) - RANGES_SHOWN_MAX
     return ", ".join(items[:RANGES_SHOWN_MAX]) + (

@@ -13,10 +13,10 @@ from core.errors import Refusal
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 PORT_MAX: Final = 65_535
 AFFINITY_S_MAX: Final = 86_400
-"""A day, as Kubernetes has it."""
+"""A day, the limit of Kubernetes."""
 
 ENDPOINTS_MAX: Final = 1_000
-"""Of one slice, as Kubernetes has it."""
+"""Endpoints of one slice, the limit of Kubernetes."""
 
 
 def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusal]:

@@ -30,7 +30,7 @@ ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
 """Keys and values together; the limit of annotations is Kubernetes' own."""
 
 REFUSALS_MAX: Final = 32
-"""How many causes of one object are reported."""
+"""The number of reported causes of one object."""
 
 SUBDOMAIN_SYNTAX: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"

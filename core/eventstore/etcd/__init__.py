@@ -16,7 +16,7 @@
     settings.py  addresses, credentials and every limit
     access.py    what a user said about etcd -> settings, or an error by the name of the setting
 
-Nothing here knows what an address is; nothing outside imports anything but ``EtcdStore``,
+This package knows no addresses; other packages import only ``EtcdStore``,
 ``EtcdSettings`` and what ``access`` and ``access_control`` have.
 """
 

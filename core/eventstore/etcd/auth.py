@@ -21,7 +21,7 @@ _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 
 class Tokens:
-    """The metadata of calls. ``metadata`` is None while a token is still to be asked for."""
+    """The metadata of calls. ``metadata`` is None until a token has been requested."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._user = settings.user
@@ -46,7 +46,7 @@ class Tokens:
             return self.metadata
 
     def forget(self) -> None:
-        """Ask for a new token before the next call."""
+        """Request a new token before the next call."""
         if self.renewable:
             self.metadata = None
 

@@ -35,7 +35,7 @@ _MOVE_ON = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
 
 
 class CallObserver(Protocol):
-    """Told of every finished call; must be quick and must not raise."""
+    """Called after every call; must be quick and must not raise."""
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
         """``outcome`` is "ok" or the name of an error class; ``method`` a lower-case word."""
@@ -110,13 +110,13 @@ class Calls:
             self._endpoints.failed(link)
 
     def observe(self, method: str, started: float, error: Exception | None = None) -> None:
-        """Tell the observer of a call that began at ``started`` (``time.perf_counter``)."""
+        """Notify the observer of a call that started at ``started`` (``time.perf_counter``)."""
         if self._observer is not None:
             outcome = type(error).__name__ if error is not None else "ok"
             self._observer.on_call(method, time.perf_counter() - started, outcome)
 
     async def close(self) -> None:
-        """End every call under way and refuse new ones."""
+        """Cancel all calls in flight and refuse new ones."""
         self._closed = True
         await self._endpoints.close()
 

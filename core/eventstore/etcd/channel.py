@@ -69,12 +69,12 @@ class EndpointChannel:
         return await self._channel.stream(WATCH_PATH, metadata=metadata)
 
     def close(self) -> None:
-        """Close the connection; calls under way fail."""
+        """Close the connection; calls in flight fail."""
         self._channel.close()
 
 
 class Endpoints:
-    """The links of one store. The first one used is random: a fleet spreads by itself."""
+    """The links of one store. The first one is random, to spread clients."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         if not settings.endpoints:
@@ -112,7 +112,7 @@ class Endpoints:
             self._current = (self._current + 1) % len(self._links)
 
     async def close(self) -> None:
-        """Close every channel; calls under way fail."""
+        """Close every channel; calls in flight fail."""
         if self._connecting is not None:
             self._connecting.cancel()
         _close(self._links)

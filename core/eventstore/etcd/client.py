@@ -105,19 +105,19 @@ class EtcdStore:
         return lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew once; the seconds left, 0 when it is gone."""
+        """Renew once; returns the remaining seconds, 0 for an expired lease."""
         answer = await self._calls.repeat("keep", messages.LeaseKeepAliveRequest(ID=lease))
         remaining_s: int = answer.TTL
         return remaining_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """The seconds left, 0 when it is gone; nothing changes."""
+        """The remaining seconds, 0 for an expired lease; does not renew it."""
         request = messages.LeaseTimeToLiveRequest(ID=lease)
         remaining_s: int = (await self._calls.repeat("time_to_live", request)).TTL
-        return max(remaining_s, 0)  # -1: the lease is gone
+        return max(remaining_s, 0)  # -1: the lease has expired
 
     async def revoke_lease(self, lease: int) -> None:
-        """End the lease; one that is gone is fine, so the call can be repeated."""
+        """Revoke the lease; an expired one is ignored, so the call can be repeated."""
         try:
             await self._calls.repeat("revoke", messages.LeaseRevokeRequest(ID=lease))
         except StoreRejected as error:
@@ -133,5 +133,5 @@ class EtcdStore:
                 raise read_error(failed.failure, self.endpoint) from failed
 
     async def close(self) -> None:
-        """Calls under way fail, later ones raise StoreUnavailable."""
+        """Calls in flight fail, later ones raise StoreUnavailable."""
         await self._calls.close()

@@ -1,7 +1,8 @@
 """What a failed call means for the data: the heart of invariant I9.
 
-A table from gRPC status and etcd's words to one of a few natures. Whatever is not listed as certain
-counts as unknown, so a new message of a new etcd can cost a read-back, never a double write.
+A table from gRPC status and etcd's messages to one of a few natures. Whatever is not listed as
+certain counts as unknown, so a new message of a new etcd can cost a read-back, never a double
+write.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from core.eventstore.space import full
 
 
 class CallState(Enum):
-    """What is known after a call that failed."""
+    """The effect of a failed call on the data."""
 
     REFUSED = "refused"
-    """etcd refuses this request as it is; nothing was written."""
+    """etcd refuses this request; repeating it fails again; nothing was written."""
 
     NOTHING_WRITTEN = "nothing written"
     """The request never reached the log; another try, perhaps elsewhere, may succeed."""
@@ -34,18 +35,18 @@ class CallState(Enum):
     """Nothing was written; a fresh token is needed."""
 
     COMPACTED = "compacted"
-    """The asked revision is gone."""
+    """The requested revision was compacted."""
 
     UNKNOWN = "unknown"
     """A write may have been applied."""
 
 
 NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
-"""etcd's words once its database has reached the quota (the alarm NOSPACE)."""
+"""etcd's message when its database has reached the quota (the alarm NOSPACE)."""
 
 
 class CallFailure(NamedTuple):
-    """One failed call: its nature, and etcd's or the transport's words."""
+    """One failed call: its nature, and the message of etcd or the transport."""
 
     nature: CallState
     text: str
@@ -60,12 +61,12 @@ class CallFailure(NamedTuple):
 _STALE_TOKEN = (
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
-    # No token at all was sent: authentication was switched on after we had asked for one.
+    # No token was sent: authentication was enabled after the token request.
     "etcdserver: user name is empty",
 )
 
 _NEVER_SENT = (
-    # etcd's interceptors, which run before the request is looked at.
+    # etcd's interceptors, which run before the request is processed.
     "etcdserver: no leader",
     "etcdserver: not capable",
     "etcdserver: rpc not supported for learner",

@@ -1,8 +1,8 @@
 """Renewals of leases over one stream of each endpoint, which stays open between them.
 
-A keep-alive is a stream in etcd's API. To open one for each renewal costs several times the renewal
-itself, and a controller renews twice a second for as long as it lives. etcd answers a stream's
-requests one after the other, so one request is under way at a time. A stream that fails, is
+A keep-alive is a stream in etcd's API. Opening a stream for each renewal costs several times the
+renewal itself, and a controller renews twice a second. etcd answers a stream's requests in order,
+so one request is in flight at a time. A stream that fails, is
 answered late or is left by a cancelled caller is closed: its answers belong to no later request.
 """
 

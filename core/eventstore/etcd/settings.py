@@ -1,4 +1,4 @@
-"""Where etcd is, who we are to it, and every limit of the client.
+"""The addresses of etcd, the client's credentials, and every limit of the client.
 
 Plain data: reads no file and no environment. It must never show the password.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 READ_ATTEMPT_S = 2.0
-"""How long one endpoint may keep the first attempt of a read before the next one is asked.
+"""Seconds for the first attempt of a read before the next endpoint is tried.
 
 Each further attempt may take twice as long: a read that is slow because it is large must end.
 """
@@ -29,13 +29,13 @@ WATCH_RETRY_S_MAX = 2.0
 """The longest pause before a broken watch is opened again."""
 
 WATCH_HELD_S = 0.1
-"""How often a watch over several ranges asks again while it holds changes back."""
+"""Seconds between progress requests of a watch that holds changes back."""
 
 WATCH_HELD_CHANGES_MAX = 100_000
 """Changes a watch over several ranges may hold back; beyond it has to start anew."""
 
 FIRST_PAGE_KEYS = 2_000
-"""Keys asked at first of a range without a limit: nearly every read ends there."""
+"""Keys in the first page of a range without a limit: nearly every read ends there."""
 
 PAGE_BYTES = 8_000_000
 """What the later pages of a long read aim at.
@@ -50,7 +50,7 @@ PAGE_KEYS_MAX = 50_000
 """Bound of the keys of one page, however small they are."""
 
 RESTARTS_MAX = 3
-"""How often a long read starts anew when a compaction overtook it."""
+"""Restarts of a long read after compactions."""
 
 KEEPALIVE_S = 7.0
 """Pause before a ping on a busy connection; etcd drops clients that ping oftener than every 5 s."""

@@ -205,7 +205,7 @@ class _Stream:
         self._asking = asyncio.create_task(self._ask())
 
     async def next_batch(self, position: int) -> WatchBatch:
-        """What comes after ``position``. Raises CallFailed, Compacted."""
+        """The changes after ``position``. Raises CallFailed, Compacted."""
         while True:
             response = await self._receive_in_time()
             changes = changes_after(response, position)
@@ -307,7 +307,7 @@ class _Stream:
         return WatchBatch(revision, tuple(ready))
 
     async def _ask(self) -> None:
-        """Ask for progress: now and then, and at once when changes are held back."""
+        """Request progress: periodically, and at once when changes are held back."""
         request = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
         # A broken stream shows itself to the reader.
         with suppress(CallFailed):

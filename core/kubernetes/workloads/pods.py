@@ -49,7 +49,7 @@ def is_alive(pod: Object) -> bool:
 
 
 def controller_of(one: Object) -> Owner | None:
-    """Who controls an object directly. Texts that thousands of Pods share are one text."""
+    """The direct controller of an object. Texts that thousands of Pods share are one text."""
     metadata = one["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):

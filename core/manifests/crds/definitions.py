@@ -41,7 +41,7 @@ class PrinterColumn(NamedTuple):
     priority: int = 0
 
     def shown(self) -> Schema:
-        """As the API has it."""
+        """The definition as an API object."""
         found: Schema = {"jsonPath": self.path, "name": self.name, "type": self.type}
         return found | ({"priority": self.priority} if self.priority else {})
 

@@ -48,7 +48,7 @@ DURATION_CHARS_MAX: Final = 32
 
 
 class DetectOptions(Struct, rename="camel", frozen=True):
-    """How often and how long a probe asks. Durations are Go's, such as 100ms or 1s."""
+    """The number and the timeout of probes. Durations are Go's, such as 100ms or 1s."""
 
     retries: Annotated[
         int | None,

@@ -14,7 +14,7 @@ from core.manifests.kinds.fields import Int64
 
 
 class OwnerReference(Struct, rename="camel", frozen=True):
-    """Who made the object; other fields are ignored."""
+    """The owner of the object; other fields are ignored."""
 
     kind: str = ""
     name: str = ""
@@ -87,7 +87,7 @@ class JobTemplate(Struct, rename="camel", frozen=True):
 
 
 class WorkloadStatus(Struct, rename="camel", frozen=True):
-    """``status`` of an application: what a DaemonSet knows of its size."""
+    """``status`` of an application: the size of a DaemonSet."""
 
     desired_number_scheduled: Int32 | None = None
 

@@ -76,7 +76,7 @@ class EndpointSpec(Struct, rename="camel", frozen=True):
 
 
 class SliceBody(Struct, rename="camel", frozen=True):
-    """What a slice says, without who it is."""
+    """The content of a slice, without its metadata."""
 
     address_type: str
     ports: list[PortSpec] | None = None

@@ -40,7 +40,7 @@ class NicSelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
 
 
 class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """How many virtual functions which NICs get, and what they are for."""
+    """The number of virtual functions of NICs, and their use."""
 
     resource_name: Annotated[
         str,
@@ -117,7 +117,7 @@ class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class NodeStateSpec(Struct, rename="camel", frozen=True):
-    """What the policies come to on this node."""
+    """The combined policies of this node."""
 
     interfaces: Annotated[
         list[DesiredInterface] | None, described("The NICs that policies select.")

@@ -22,7 +22,7 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": Mapping,
     "prevresult": Mapping,
 }
-"""Known fields in lower case, and what they are."""
+"""Known fields in lower case, and their types."""
 
 
 def chain_item(text: str) -> Json:

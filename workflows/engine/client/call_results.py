@@ -22,7 +22,7 @@ from workflows.model.failures import error_of
 from workflows.model.payloads import Payload
 
 POLL_S = 1.0
-"""Seconds between two reads of the history while there is no reply."""
+"""Seconds between two reads of the history without a reply."""
 
 Poll = Callable[[], Awaitable[Reply | None]]
 

@@ -70,7 +70,7 @@ class ExecutionParts(NamedTuple):
 
 
 class ExecutionOwner(NamedTuple):
-    """The shard of an execution: the fence of its writes, and what it is asked to decide.
+    """The shard of an execution: the fence of its writes, and its pending decisions.
 
     ``run_closed``: the run has closed. ``write_lost``: the store holds something else than this
     owner expected. ``reset``: make a run that continues an older one; Lost: the store has changed.
@@ -83,7 +83,7 @@ class ExecutionOwner(NamedTuple):
 
 
 class Execution:
-    """The open run of one id. ``revision``: that of its head's key, 0 while there is none."""
+    """The open run of one id. ``revision``: that of its head's key, 0 before it exists."""
 
     def __init__(
         self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
@@ -137,7 +137,7 @@ class Execution:
             self.wake()
 
     def wake(self) -> None:
-        """Start a step if there is something to do and none is under way."""
+        """Start a step if one is due and none is running."""
         if self.step_under_way is None and not self._stopped and self._has_work:
             self.step_under_way = asyncio.ensure_future(self._work())
 
@@ -153,7 +153,7 @@ class Execution:
         self._code.drop()
 
     async def settled(self) -> None:
-        """Return when no step is under way."""
+        """Return when no step is running."""
         if self.step_under_way is not None:
             await asyncio.wait({self.step_under_way})
 
@@ -181,7 +181,7 @@ class Execution:
             except Exception as error:  # noqa: BLE001 - the other executions of the shard proceed
                 if not (isinstance(error, OrbweaverError) and error.retryable):
                     await self._block(error)
-        self.wake()  # what was not resumed is tried again as a step
+        self.wake()  # what was not resumed is retried as a step
 
     def resume_in_step(self) -> None:
         """The same, as the next step."""

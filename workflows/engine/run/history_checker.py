@@ -45,7 +45,7 @@ _COMPARED = ("next_event_id", "due", "activities", "timers", "children", "cancel
 
 
 def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) -> list[str]:
-    """The violated invariants, as texts; empty if there is none."""
+    """The violated invariants, as texts."""
     if not history:
         return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
     violated = [*_order(history), *_pairs(history), *_tasks(history)]

@@ -48,7 +48,7 @@ class ResetRun(NamedTuple):
 def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
     """The events before the last workflow task that was started at or before ``event_id``.
 
-    If there is none, the first task is executed again.
+    Without one the first task is executed again.
     """
     tasks = [e.event_id for e in history if isinstance(e.attributes, ev.WorkflowTaskStarted)]
     if not tasks:

@@ -1,7 +1,7 @@
 """Whether a failed attempt of an activity is followed by another one, and when. Pure.
 
-A retry policy is read as tenacity's wait and stop strategies. What is never retried: cancellation,
-failures marked or listed as not retryable, and the two timeouts that bound more than one attempt.
+A retry policy is read as tenacity's wait and stop strategies. Never retried are cancellation,
+failures marked or listed as not retryable, and the two timeouts that limit more than one attempt.
 """
 
 from __future__ import annotations

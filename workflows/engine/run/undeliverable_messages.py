@@ -95,7 +95,7 @@ class UndeliverableMessages:
 
 
 def _notification(body: Message) -> tuple[str, Message] | None:
-    """Who is notified of an undeliverable message, and with what."""
+    """The receivers of notifications about an undeliverable message, and their content."""
     match body:
         case Start() if body.started.parent is not None:
             parent = body.started.parent

@@ -51,7 +51,7 @@ class ExecutionFiles:
         self._directory = directory
 
     def write(self, head: RunHead, events: list[HistoryEvent]) -> None:
-        """Make the file durable; one that is there already is the same. Raises OSError."""
+        """Make the file durable; an existing one has the same content. Raises OSError."""
         day = self._directory / _day(head.closed_ms)
         name = file_name(head.run_id)
         if (day / name).exists():

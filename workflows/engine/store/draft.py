@@ -86,7 +86,7 @@ class HistoryDraft:
         """The head after all changes.
 
         A workflow task changes some fields many times: changes are collected, and applied when the
-        head is read. ``_replace`` would look at each of the 30 fields.
+        head is read. ``_replace`` would copy each of the 30 fields.
         """
         if self._changes:
             values = list(self._head)

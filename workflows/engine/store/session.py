@@ -212,7 +212,7 @@ class Committer:
         """Queue one proposal; the future returns its outcome.
 
         The future raises StoreRejected and SessionLost: then nothing more is written, and the
-        outcome of what was in flight is unknown. The call raises SessionLost, Overloaded.
+        outcome of writes in flight is unknown. The call raises SessionLost, Overloaded.
         """
         self._session.check()
         return self._group_commit.put(Proposal((), tuple(guards), tuple(writes)))

@@ -40,7 +40,7 @@ class Slots:
         self._queue: deque[asyncio.Event] = deque()
 
     def take(self, wake: asyncio.Event) -> bool:
-        """Take a slot. False if there is none for this caller yet: then ``wake`` is set later."""
+        """Take a slot. False if no slot is free for this caller: then ``wake`` is set later."""
         if self._free and (not self._queue or self._queue[0] is wake):
             self._free -= 1
             self.leave(wake)
@@ -390,7 +390,7 @@ class ActivityHost:
         self.running: set[asyncio.Task[None]] = set()
 
     async def idle(self) -> None:
-        """Return when no attempt is under way."""
+        """Return when no attempt is running."""
         while self.at_work:
             await asyncio.wait(self.at_work)
 

@@ -1,4 +1,4 @@
-"""Which worker owns which shard: equal shares, takeover, and release of what is above the share.
+"""Ownership of shards by workers: equal shares, takeover, and release of shards above the share.
 
 ``wake/worker/<name>`` exists while a worker runs and ``wake/owner/<shard>`` names an owner, both
 under the worker's lease: when a worker dies they are deleted in one revision, and the others take

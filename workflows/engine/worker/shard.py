@@ -254,7 +254,7 @@ class Shard:
         return {*self._tasks, *(step for step in steps if step is not None)}
 
     async def settled(self) -> None:
-        """Return when no transaction of this shard is under way."""
+        """Return when no transaction of this shard is in flight."""
         for execution in list(self.executions.values()):
             await execution.settled()
 
@@ -279,7 +279,7 @@ class Shard:
         await self._reload(execution)
 
     async def _reload(self, execution: Execution) -> None:
-        """Replace the execution by what is stored. Raises StoreUnavailable."""
+        """Replace the execution by its stored state. Raises StoreUnavailable."""
         workflow_id = execution.head.workflow_id
         get = Get(self._store.keys.open(workflow_id))
         stored = (await self._store.kv.read([get])).ranges[0].kvs

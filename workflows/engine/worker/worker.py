@@ -102,7 +102,7 @@ class Worker:
         return sorted(self.term.shards) if self.term is not None else []
 
     def tasks(self) -> set[asyncio.Task[Any]]:
-        """The steps, messages, replies and attempts that are under way."""
+        """The running steps, messages, replies and attempts."""
         return self.term.tasks_under_way() if self.term is not None else set()
 
     def open_executions(self) -> Counter[ExecutionStatus]:
@@ -152,7 +152,7 @@ class Worker:
             await backoff.wait()
 
     async def close(self) -> None:
-        """Finish what is under way and release the shards: others take over immediately."""
+        """Finish running work and release the shards: others take over immediately."""
         term = self.term
         if term is not None:
             await term.drain()
@@ -163,7 +163,7 @@ class Worker:
             await self._stop()
 
     async def abandon(self) -> None:
-        """Stop like a killed process: release nothing, and leave what is in flight."""
+        """Stop like a killed process: release nothing, and leave requests in flight."""
         term = self.term
         if term is not None:
             term.session.abandon()

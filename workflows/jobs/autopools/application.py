@@ -84,7 +84,7 @@ class AutoPools:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """What was done, and what the execution waits for."""
+        """Executed steps, and what the execution waits for."""
         progress = self._progress
         return {
             "phase": self._phase,

@@ -58,7 +58,7 @@ Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
 
 
 class LastReconciled(NamedTuple):
-    """An application and its pools when they were last compared. None: the application is gone."""
+    """An application and its pools at the last comparison. None: it was deleted."""
 
     application: Application | None
     pools: tuple[Pool, ...]
@@ -284,7 +284,7 @@ class ApplicationDispatcher:
         )
 
     async def _is_gone(self, key: ApplicationKey, pools: list[Pool]) -> bool:
-        """Whether the application is gone on evidence, and one of its pools is to be deleted."""
+        """Whether the application was certainly deleted, and one of its pools must be deleted."""
         if not any(is_reclaimable(pool.labels) for pool in pools):
             return False
         application = await self._planner.source.find(key)

@@ -66,7 +66,7 @@ Outcome: TypeAlias = str | ReconcileStep
 
 
 class ReconcileResult(NamedTuple):
-    """What was done, and how the pools differ from the desired ones (see ``ReconcileReport``)."""
+    """Executed steps, and differences from the desired pools (see ``ReconcileReport``)."""
 
     position: int
     done: tuple[str, ...] = ()
@@ -210,7 +210,7 @@ class AutoPoolActivities:
 def departure(
     pools: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for the pools of an application that is gone, under every UID that it had."""
+    """The steps for the pools of a deleted application, under every UID that it had."""
     uids = sorted({pool.labels.get(OWNER_UID, "") for pool in pools})
     return tuple(step for uid in uids for step in plan_departure(uid, configuration, claimed))
 

@@ -9,5 +9,5 @@ See docs/reference/http-api.md, "Network provider".
 
 Agents do not use this package: they write a binding (core/allocation/bindings.py) and follow it.
 No address stays bound without a claim, and no claim stays while its address is not bound, unless
-its release is under way.
+its release has begun.
 """

@@ -26,8 +26,9 @@ FACTOR: Final = 2.0
 class ProbeProgress(NamedTuple):
     """The results of the probes so far.
 
-    ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: who answered last.
-    ``last`` and ``text``: the last verdict and what was following with it. Times are Unix seconds.
+    ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: the host that
+    answered last. ``last`` and ``text``: the last verdict and what was following with it. Times are
+    Unix seconds.
     """
 
     silent: int = 0

@@ -31,7 +31,7 @@ from workflows.jobs.writers import ShardWriters
 
 
 class PodChange(NamedTuple):
-    """A Pod was created or changed, or its Node was; or the Pod is gone.
+    """A Pod or its Node was created or changed, or the Pod was deleted.
 
     ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
     delete event, and "" without one; ``pod`` is then its last state.

@@ -52,7 +52,7 @@ class RecordFacts(StandaloneCluster):
         self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if its record or its node's was deleted and it has no newer claim, else unknown."""
+        """Gone if its record or its node's was deleted without a newer claim, else unknown."""
         reported = super().pod(namespace, name)
         if not self._deleted or isinstance(reported, PodState) or reported.certain:
             return reported

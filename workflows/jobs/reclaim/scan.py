@@ -71,7 +71,7 @@ _RELEASE: Final = patient(CHUNK_S, CHUNK_ATTEMPTS_S)
 
 
 class ScanSettings(NamedTuple):
-    """How often to scan, and how many chunks to release at once. Times in seconds."""
+    """The scan interval, and the number of chunks to release at once. Times in seconds."""
 
     interval_s: float = 600.0
     on_demand_gap_s: float = 1.0

@@ -2,8 +2,8 @@
 
 A plan of 10,000 steps has megabytes, a payload 64 KiB. A scan state is written in parts under
 its own lease and named by a ``ScanStateRef``. Parts never change, so a readable state is the
-written one. When the lease ends the state is gone: the next scan observes its subjects anew,
-which takes time and frees nothing. Nothing here decides.
+written one. When the lease expires the state is lost: the next scan observes its subjects again,
+which delays releases. Nothing here decides.
 
     job/reclaim/<state>/sighting/<part>   the observed subjects, and how often
     job/reclaim/<state>/step/<part>       the releases to make
@@ -103,7 +103,7 @@ class ScanStates:
                 return {}
             try:
                 observations.update(_observations.decode(_unpacked(data)))
-            except _UNUSABLE:  # of another version: the subjects are observed anew
+            except _UNUSABLE:  # of another version: the subjects are observed again
                 return {}
         return observations
 

@@ -29,7 +29,7 @@ STEP_S: Final = 60.0
 STEPS_S: Final = 300.0
 """Seconds of all attempts at one step; then the next step tries again."""
 
-# A step that is under way is awaited: its commands must not follow those that reinstate the pool.
+# A running step is awaited: its commands must not follow those that reinstate the pool.
 STEP: Final = patient(
     STEP_S,
     STEPS_S,

@@ -1,8 +1,8 @@
 """The retirement of a subnet: the parent of its pools' retirements, then the subnet is deleted.
 
 Id ``retire/subnet/<name>``. All pools retire with the subnet; a limited number of them at a time
-has a child execution each, which deletes its pool. A pool that was retiring before has an execution
-of its own, which is awaited and not cancelled. Cancelling this one makes the subnet serve again,
+has a child execution each, which deletes its pool. A pool that was already retiring has its own
+execution, which is awaited and not cancelled. Cancelling this one makes the subnet serve again,
 then the pools that retired with it.
 """
 
@@ -99,7 +99,7 @@ class SubnetRetirement:
         try:
             child = await workflow.start_child(PoolRetirement, order, options=self._options(name))
         except workflow.ChildWorkflowError:
-            return  # it has a retirement of its own
+            return  # it has its own retirement
         finally:
             self._is_starting = False
         self._children[name] = True

@@ -10,7 +10,8 @@
     frames.py        frames <-> bytes
     status.py        statuses of gRPC, and the error of a failed call
 
-Why not ``grpc.aio``: docs/contributing/decisions/0028. Nothing here knows etcd's messages.
+Why not ``grpc.aio``: docs/contributing/decisions/0028. This package does not depend on etcd's
+messages.
 """
 
 from __future__ import annotations

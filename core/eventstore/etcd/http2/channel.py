@@ -1,8 +1,8 @@
-"""A channel to one endpoint: connects when asked to, and makes calls on the connection that is up.
+"""A channel to one endpoint: connects on request, and makes calls on the open connection.
 
 A request is sent only over a connection whose server has sent its settings, so that "never sent" is
 known and not guessed. A connection that the server is closing finishes its calls while a new one
-takes the next ones. It must never repeat a call, nor connect without being asked.
+takes the next ones. It must never repeat a call, nor connect without a request.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Channel:
         return call
 
     def close(self) -> None:
-        """Close every connection; calls under way fail."""
+        """Close every connection; calls in flight fail."""
         self._closed = True
         for connection in self._connections:
             connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed meanwhile"))

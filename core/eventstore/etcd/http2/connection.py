@@ -3,7 +3,7 @@
 A protocol of asyncio: what arrives is handled at once, in the event loop, and what is sent is
 written at once. Streams that the server certainly did not process end with an error that says so
 (``processed`` False): those after GOAWAY's last one, and those that it refused. It must never open
-anything by itself nor repeat a call.
+a connection itself nor repeat a call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONNECTION_WINDOW_BYTES: Final = 1 << 24
 """What etcd may send on all streams together before the event loop has taken it in."""
 
 SILENT_S_MAX: Final = 0.02
-"""After this long without a byte the kernel is asked whether the peer has closed, before a call."""
+"""After this time without a received byte, a call first checks whether the peer has closed."""
 
 _OUR_SETTINGS: Final = (
     (frames.HEADER_TABLE_SIZE, 0),
@@ -75,7 +75,7 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call is under way."""
+        """Whether a call is in flight."""
         return bool(self._streams.calls)
 
     def open(self, call: RpcCall, block: bytes, message: bytes | None) -> None:
@@ -265,7 +265,7 @@ class Http2Connection(asyncio.Protocol):
             self._loop.call_soon(self.close, _unprocessed("etcd closed the connection"))
 
     def _is_open(self) -> bool:
-        """Whether the peer has not closed; the event loop may not have been told yet."""
+        """Whether the peer has not closed; the event loop may not have noticed yet."""
         if self._transport is None:
             return False
         descriptor = self._transport.get_extra_info("socket").fileno()

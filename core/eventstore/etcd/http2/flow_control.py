@@ -20,7 +20,7 @@ _FRAMES_A_TURN: Final = 4
 
 
 class _Waiting:
-    """What is left of one stream's messages."""
+    """The unsent rest of one stream's messages."""
 
     __slots__ = ("call", "content", "ends")
 

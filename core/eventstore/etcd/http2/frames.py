@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
 FRAME_BYTES_MAX: Final = 16_384
-"""The largest payload that a peer may send unless we ask for more; we do not."""
+"""The default maximum payload of a received frame; our settings do not raise it."""
 
 STREAM_ID_MAX: Final = (1 << 31) - 1
 WINDOW_MAX: Final = (1 << 31) - 1
@@ -167,7 +167,7 @@ def read_number(received: Frame) -> int:
 
 
 def read_goaway(payload: bytes) -> tuple[int, int, str]:
-    """The last stream that the peer processes, its reason and words. Raises ProtocolError."""
+    """The last stream that the peer processes, its reason and message. Raises ProtocolError."""
     if len(payload) < _PAIR.size:
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY of {len(payload)} bytes")
     last, code = _PAIR.unpack_from(payload)

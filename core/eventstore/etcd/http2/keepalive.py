@@ -2,8 +2,8 @@
 
 Only while a call is under way: etcd closes connections of clients that ping without one, or oftener
 than every 5 s. A connection on which something arrives regularly, as a watch's progress does, is
-never pinged. One timer a connection, which is not moved by what arrives: it looks, when it is due,
-how long ago that was.
+never pinged. One timer a connection, which received data do not reset: when it fires, it checks the
+time of the last data.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from core.eventstore.etcd.settings import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 
 SLACK_S: Final = 0.25
-"""Later than due: so that an answer that comes every ``KEEPALIVE_S`` is there before the look."""
+"""Slightly late, so that an answer every ``KEEPALIVE_S`` arrives before the check."""
 
 
 class Peer(Protocol):
@@ -23,7 +23,7 @@ class Peer(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call is under way."""
+        """Whether a call is in flight."""
 
     def ping(self) -> None:
         """Send a PING."""
