@@ -116,11 +116,11 @@ class Page:
         self.session = session
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self._browser = browser
+        self.browser = browser
 
     async def send(self, method: str, **parameters: object) -> dict[str, Any]:
         """Send a command to this page."""
-        return await self._browser.send(method, self.session, **parameters)
+        return await self.browser.send(method, self.session, **parameters)
 
     def take(self, event: str, body: dict[str, Any]) -> None:
         """Note what the page did."""

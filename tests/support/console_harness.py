@@ -20,6 +20,7 @@ from core.domain.selection.request import SelectionRequest
 from core.errors import AllocationError
 from core.eventstore.kv import KeyValueStore
 from core.process.tcp_port import TcpPort
+from ops.console.access import ConsoleAccess
 from ops.console.source import ConsoleSource
 from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
@@ -44,6 +45,7 @@ class ConsoleHarness(NamedTuple):
     """Where it listens, and the nodes of its cluster."""
 
     url: str
+    source: ConsoleSource
     node_a: NodeHarness
     node_b: NodeHarness
 
@@ -71,14 +73,21 @@ async def running_console(
     async with node_a, node_b:
         await _live(clock, node_a, node_b)
         source = ConsoleSource(store, node_a.keys, archive, cluster=cluster, now_ms=clock)
-        server = ConsoleServer(source)
-        port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
-        await port.open("127.0.0.1", 0, "--port")
-        try:
-            yield ConsoleHarness(f"http://127.0.0.1:{port.port}/", node_a, node_b)
-        finally:
-            await server.close()
-            await port.close()
+        async with served(source) as url:
+            yield ConsoleHarness(url, source, node_a, node_b)
+
+
+@asynccontextmanager
+async def served(source: ConsoleSource, access: ConsoleAccess | None = None) -> AsyncIterator[str]:
+    """Serve it on a port of its own, to everybody or by these rules; the address of its page."""
+    server = ConsoleServer(source, access)
+    port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
+    await port.open("127.0.0.1", 0, "--port")
+    try:
+        yield f"http://127.0.0.1:{port.port}/"
+    finally:
+        await server.close()
+        await port.close()
 
 
 async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:

@@ -6,13 +6,14 @@ reported no error and requested nothing from another origin.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from core.errors import Unauthenticated
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
@@ -22,6 +23,7 @@ from tests.support.console_harness import (
     WIDE,
     ConsoleHarness,
     running_console,
+    served,
 )
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import pod
@@ -46,7 +48,16 @@ PAGES = {
 }
 REACHABLE = """[...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
   .filter((node) => node.tabIndex >= 0 && node.checkVisibility())"""
+TOKEN = "a-token"
 VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
+
+
+class TokenOfTheTest:
+    """Admits one token, as a review by the API server would."""
+
+    async def check(self, headers: Mapping[str, str]) -> None:
+        if headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise Unauthenticated("the request has no bearer token", subject="Authorization")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -232,6 +243,24 @@ async def test_an_open_page_shows_what_is_written_meanwhile(
     await show(page, "#/nodes/node-a")
     await console.node_a.add(pod("late-2"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
+
+
+async def test_a_console_with_access_control_takes_a_token_once(
+    tab: Page, console: ConsoleHarness
+) -> None:
+    async with served(console.source, TokenOfTheTest()) as url:
+        page = await tab.browser.open(url)
+        await page.expect("document.querySelector('#token') !== null")
+        await page.evaluate("document.querySelector('#token').focus()")
+        await page.type_text(TOKEN)
+        await page.press("Enter")
+
+        await page.expect("document.querySelector('h1').innerText === 'Overview'")
+        await page.expect("document.querySelector('.live').classList.contains('is-connected')")
+        await show(page, "#/pools/lan")
+        await page.expect("document.querySelector('.cell') !== null")
+        assert TOKEN not in await page.evaluate("location.href + document.cookie")
+        assert all(TOKEN not in request for request in page.requests)
 
 
 async def test_texts_of_the_log_are_shown_and_never_become_markup(page: Page) -> None:
