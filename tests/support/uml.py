@@ -122,6 +122,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Outside, report the result that a marked test had inside."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
+    # The machine has deadlines of its own, longer than that of a test.
+    item.config.hook.pytest_timeout_cancel_timer(item=item)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item):
         item.ihook.pytest_runtest_logreport(report=report)
