@@ -86,6 +86,8 @@ PROMISED = {
     "sim_mass_start_failures",
     "look_over_window_ms",
     "sriov_plan_ms",
+    "devices_ready_s",
+    "device_allocate_ms",
     "look_stranger_ms",
     "coordinator_add_ms",
     "coordinator_del_ms",

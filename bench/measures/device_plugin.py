@@ -1,0 +1,104 @@
+"""The device plugin of a large node: how soon kubelet has its devices, and what an Allocate costs.
+
+Eight NICs with sixteen virtual functions each, all with RDMA devices, as eight resources. kubelet's
+part is played over its sockets; the devices are a tree of files as /sys has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from bench.figures import Figure, median_figure
+from bench.rig.lab import Lab
+from core.domain.sriov.model import NicName, NicSelector, NodePolicy
+from core.domain.sriov.plan import plan_node
+from core.domain.sriov.resources import vf_devices
+from nodeagent.devices.advertiser import DeviceAdvertiser
+from nodeagent.devices.device_info import DeviceInfoFiles
+from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.pci_files import PciFiles
+from nodeagent.devices.physical_functions import physical_functions
+from nodeagent.devices.vf_offers import VfSource
+from tests.nodeagent.devices.fake_kubelet import Kubelet
+from tests.nodeagent.devices.sys_tree import SysTree
+
+NICS = 8
+VFS = 16
+STARTS = 5
+"""Of kubelet, in a whole run."""
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """devices_ready_s, device_allocate_ms."""
+    root = lab.new_directory("devices")
+    source = _source(root)
+    # Paths of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="ow-") as short:
+        kubelet = Kubelet(Path(short) / DIRECTORY)
+        ready_s, allocate_ms = asyncio.run(_measure(lab, source, kubelet))
+    note = f"{NICS * VFS} virtual functions of {NICS} resources"
+    return [
+        median_figure("devices_ready_s", ready_s, "s", note=note),
+        median_figure("device_allocate_ms", allocate_ms, "ms", note=f"one of {note}, with RDMA"),
+    ]
+
+
+async def _measure(lab: Lab, source: VfSource, kubelet: Kubelet) -> tuple[list[float], list[float]]:
+    await kubelet.start()
+    advertiser = DeviceAdvertiser([source], kubelet.directory)
+    task = asyncio.ensure_future(advertiser.run())
+    try:
+        ready_s = []
+        for _ in lab.rounds(STARTS):
+            await kubelet.until(lambda: _is_complete(kubelet))
+            await kubelet.stop()
+            await kubelet.start()
+            began = time.perf_counter()
+            await kubelet.until(lambda: _is_complete(kubelet))
+            ready_s.append(time.perf_counter() - began)
+        allocate_ms = [
+            await _allocate_ms(kubelet, resource, device)
+            for resource, devices in kubelet.devices.items()
+            for device in devices
+        ]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await advertiser.close()
+        await kubelet.stop()
+    return ready_s, allocate_ms
+
+
+def _is_complete(kubelet: Kubelet) -> bool:
+    return sum(map(len, kubelet.devices.values())) == NICS * VFS
+
+
+async def _allocate_ms(kubelet: Kubelet, resource: str, device: str) -> float:
+    began = time.perf_counter()
+    await kubelet.give(resource, [device])
+    return (time.perf_counter() - began) * 1_000
+
+
+def _source(root: Path) -> VfSource:
+    tree = SysTree(root / "sys")
+    policies = [_nic(tree, number) for number in range(NICS)]
+    nics = physical_functions((), tree.root)
+    devices = vf_devices(plan_node(policies, {}, nics).desired, nics)
+    files = PciFiles(tree.root), DeviceInfoFiles(root / "infos")
+    return VfSource(lambda: devices, "spidernet.io", *files)
+
+
+def _nic(tree: SysTree, number: int) -> NodePolicy:
+    """A card with its virtual functions, and the policy for them."""
+    name, counts = f"rail{number}", {"sriov_totalvfs": str(VFS), "sriov_numvfs": str(VFS)}
+    device = tree.device(f"0000:{number:02x}:00.0", vendor="0x15b3", device="0x101d", **counts)
+    tree.link(name, device, mtu="9000", type="1", carrier="1")
+    for vf_number in range(VFS):
+        address = f"0000:{number:02x}:01.{vf_number:x}"
+        vf = tree.vf(device, vf_number, address, "mlx5_core", numa_node="1")
+        tree.link(f"{name}v{vf_number}", vf, mtu="9000", type="1")
+        tree.rdma(vf, number * VFS + vf_number)
+    return NodePolicy(name, name, VFS, NicSelector((NicName(name),)), is_rdma=True)
