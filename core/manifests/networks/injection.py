@@ -10,7 +10,7 @@ Refuses (BadInput) what would give a Pod that cannot start. The Pod is copied, n
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from core.domain.selection.multus import NETWORKS
@@ -64,18 +64,26 @@ def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[s
     if len(chosen) > INJECTED_MAX:
         text = f"label {key}={value} selects {len(chosen)} networks"
         raise BadInput(f"{text}; a Pod can have at most {INJECTED_MAX}", subject=key)
-    sorted_names = sorted(_sorted_as(network, _block(network, key)) for network in chosen)
+    blocks = {f"{one.namespace}/{one.name}": _block(one, key) for one in chosen}
+    names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))
     metadata = after.setdefault("metadata", {})
-    names = ",".join(name for _, name, _ in sorted_names)
-    metadata["annotations"] = (metadata.get("annotations") or {}) | {NETWORKS: names}
-    resources = (resource for _, _, resource in sorted_names)
-    _limit(after["spec"]["containers"], dict.fromkeys(filter(None, resources)))
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {NETWORKS: ",".join(names)}
+    _limit(after["spec"]["containers"], _devices(blocks[name] for name in names))
     return after
 
 
-def _sorted_as(network: Injected, block: Block) -> tuple[str, str, str]:
-    """What networks are ordered by: their interface, then their name; and their device."""
-    return _interface(block), f"{network.namespace}/{network.name}", _resource(block)
+def _devices(blocks: Iterable[Block]) -> Mapping[str, int]:
+    """Resource -> how many the networks need.
+
+    Each network of virtual functions needs one of its own; a share of an RDMA device is for all
+    networks of the Pod that name it.
+    """
+    numbers: dict[str, int] = {}
+    for block in blocks:
+        resource = _resource(block)
+        if resource and (resource not in numbers or isinstance(block, SriovSpec | IbSriovSpec)):
+            numbers[resource] = numbers.get(resource, 0) + 1
+    return numbers
 
 
 def _requested(one: Plain) -> tuple[str, str] | None:
@@ -130,10 +138,10 @@ def _resource(block: Block) -> str:
             return block.resource_name or ""
 
 
-def _limit(containers: list[dict[str, Any]], names: Mapping[str, None]) -> None:
-    """One of each device for the first container, unless some container has it already."""
-    for name in names:
+def _limit(containers: list[dict[str, Any]], numbers: Mapping[str, int]) -> None:
+    """The devices for the first container, except those that some container has already."""
+    for name, number in numbers.items():
         limits = [(one.get("resources") or {}).get("limits") or {} for one in containers]
         if not any(name in each for each in limits):
             resources = containers[0].setdefault("resources", {})
-            resources["limits"] = (resources.get("limits") or {}) | {name: "1"}
+            resources["limits"] = (resources.get("limits") or {}) | {name: str(number)}

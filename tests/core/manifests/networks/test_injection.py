@@ -77,6 +77,44 @@ def test_the_pod_is_asked_before_its_namespace_and_only_the_first_key_counts() -
     assert by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
 
 
+def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> Injected:
+    """A network of virtual functions."""
+    field = kind.replace("-", "")
+    whole = {"resourceName": resource, "ippools": POOLS} | block
+    return labelled(name, {"cniType": kind, field: whole})
+
+
+def test_sriov_infiniband_and_shared_devices_are_limited_by_their_resources() -> None:
+    networks = [
+        vfs("roce", "spidernet.io/gpu1rdma", rdmaIsolation=True),
+        vfs("roce-of-1.0", "spidernet.io/gpu2rdma", enableRdma=True),
+        vfs("ib", "spidernet.io/gpu1ib", "ib-sriov"),
+        macvlan("shared", "ens3", resource="spidernet.io/shared_cx5"),
+        labelled("ipoib", {"cniType": "ipoib", "ipoib": {"master": "ibs5", "ippools": POOLS}}),
+    ]
+
+    found = inject(pod(**{RDMA: "a"}), pod(), networks)
+
+    names = ("ib", "ipoib", "shared", "roce", "roce-of-1.0")
+    assert found["metadata"]["annotations"][NETWORKS] == ",".join(f"net-ns/{n}" for n in names)
+    assert found["spec"]["containers"][0]["resources"]["limits"] == {
+        "spidernet.io/gpu1ib": "1",
+        "spidernet.io/shared_cx5": "1",
+        "spidernet.io/gpu1rdma": "1",
+        "spidernet.io/gpu2rdma": "1",
+    }
+
+
+def test_each_network_of_virtual_functions_needs_one_and_all_share_an_rdma_device() -> None:
+    networks = [vfs("a", "x/vf"), vfs("b", "x/vf"), vfs("c", "x/ib", "ib-sriov")]
+    networks += [macvlan("m", "ens3", resource="x/share"), macvlan("n", "ens4", resource="x/share")]
+
+    found = inject(pod(**{RDMA: "a"}), pod(), networks)
+
+    limits = found["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"x/ib": "1", "x/share": "1", "x/vf": "2"}
+
+
 @pytest.mark.parametrize(
     ("network", "key", "words"),
     [
