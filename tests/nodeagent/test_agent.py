@@ -122,6 +122,7 @@ async def test_the_checks_are_listed_one_a_line(
 
     checks = "[+]fence ok\n[+]serving ok\n[+]writer ok\n[+]view ok\n[+]etcd ok\n"
     checks += "[+]task/cni-request-timeouts ok\n[+]task/configuration-view ok\n"
+    checks += "[+]task/refusal-recorder ok\n"
     assert (ready.status, ready.body.decode()) == (
         200,
         f"{checks}readyz check passed\n",
