@@ -25,6 +25,9 @@ from tests.support.archived_cluster import (
 )
 from tests.support.http_caller import HttpReply
 
+COOL_DOWN_S = 36_000.0
+"""What was released in a test rests until its end, however long the machine takes."""
+
 MAIN = 6
 """Addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
 
@@ -71,7 +74,9 @@ async def console(cluster: ArchivedCluster, tmp_path: Path) -> AsyncIterator[Con
     (static / "index.html").write_text("<!doctype html><title>console</title>")
     (static / "main.js").write_text("export {}")
     (static / "notes.txt").write_text("not served")
-    source = ConsoleSource(cluster.store, KEYS, cluster.directory, cluster="test")
+    source = ConsoleSource(
+        *(cluster.store, KEYS, cluster.directory), cluster="test", cool_down_s=COOL_DOWN_S
+    )
     server = ConsoleServer(source, static=static)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     await port.open("127.0.0.1", 0, "console")
