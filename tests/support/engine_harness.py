@@ -12,7 +12,8 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from tests.support.engine_samples import SampleActivities, registry
 from workflows.api.definitions import Registry
-from workflows.engine.client.client import Client, WorkflowHandle
+from workflows.engine.client.client import Client
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.clock import Clock
 from workflows.engine.run.history_checker import violations

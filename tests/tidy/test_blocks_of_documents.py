@@ -1,4 +1,4 @@
-"""Every block of the documents for users is marked, and each one marked ``sh`` is run by a test."""
+"""Every block of the documents for users is marked, and those with code are run by a test."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from tests.packaging.project import ROOT
 
 FOLDERS = ("tutorials", "guides", "how-to", "concepts", "reference")
-LANGUAGES = {"sh", "console", "text", "yaml", "json"}
-"""``sh`` is run word for word; ``console`` is shown, with what it prints or for one to adapt."""
+LANGUAGES = {"sh", "python", "console", "text", "yaml", "json"}
+"""``sh`` and ``python`` are run word for word; ``console`` is shown, to be adapted."""
 
 RUN = {
     "docs/tutorials/quickstart.md": "tests/ops/lab/test_quickstart.py",
+    "docs/tutorials/write-a-workflow.md": "tests/workflows/testing/test_the_tutorial.py",
     "docs/how-to/install.md": "tests/installation/test_the_documented_installation.py",
     "docs/how-to/upgrade.md": "tests/installation/test_the_documented_installation.py",
     "docs/how-to/migrate-from-spiderpool.md": (
@@ -47,7 +48,7 @@ def test_every_document_with_lines_to_run_has_its_test() -> None:
     with_lines = {
         str(path.relative_to(ROOT))
         for path in DOCUMENTS
-        if any(language == "sh" for language, _ in blocks(path))
+        if any(language in {"sh", "python"} for language, _ in blocks(path))
     }
 
     assert {path for path in with_lines if not path.startswith(GUIDES)} == set(RUN)

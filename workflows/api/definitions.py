@@ -116,6 +116,26 @@ def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Hand
     )
 
 
+class HandlerReference(NamedTuple):
+    """A handler as a caller names it: ``result_type`` Any if only its name is known."""
+
+    name: str
+    result_type: Any = Any
+
+
+def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReference:
+    """A handler by its name, or by its method such as ``Order.approve``.
+
+    TypeError for a method that is not decorated as a handler of this role.
+    """
+    if isinstance(handler, str):
+        return HandlerReference(handler)
+    mark = getattr(handler, MARK, None)
+    if not isinstance(mark, HandlerRole) or mark.role != role:
+        raise TypeError(f"{handler!r} is not decorated with @workflow.{role}")
+    return HandlerReference(mark.name, handler_of(handler, mark.name, method=True).result_type)
+
+
 def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
     """Collect the decorated methods of a class, those of its bases too."""
     check_name(name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from workflows.model.events import ParentRef, SearchAttributes
+from workflows.model.payloads import Payload
 from workflows.model.policies import (
     CancellationType,
     IdReusePolicy,
@@ -55,7 +57,10 @@ class ChildOptions(NamedTuple):
 
 
 class WorkflowInfo(NamedTuple):
-    """The data of a run, at the current workflow task."""
+    """The data of a run, at the current workflow task.
+
+    ``memo``: what the caller noted about the execution when it started it; it never changes.
+    """
 
     workflow_type: str
     workflow_id: str
@@ -72,6 +77,7 @@ class WorkflowInfo(NamedTuple):
     history_events: int
     history_bytes: int
     continue_as_new_suggested: bool
+    memo: Mapping[str, Payload] = {}
 
     def is_continue_as_new_suggested(self) -> bool:
         """Whether the history has grown so long that the run should go on as a new one."""

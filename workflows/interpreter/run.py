@@ -159,6 +159,7 @@ class Run:
             event_id,
             task.history_bytes,
             task.suggest_continue_as_new,
+            dict(started.memo),
         )
 
     def random(self) -> random.Random:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workflows.engine.store.records import RunHead
 from workflows.model.events import HistoryEvent
-from workflows.model.payloads import Payload, from_payload
+from workflows.model.payloads import from_payload
 from workflows.model.policies import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -51,23 +51,23 @@ class TimeSkippingHandle:
         kind = environment.registry.workflows[name].run.result_type
         return from_payload(payload, kind, what=f"the result of {name}")
 
-    async def signal(self, name: str, *args: object) -> None:
+    async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:
         """Signal it, and return when nothing more happens without time passing."""
-        await self._environment.client.signal(self.workflow_id, name, *args)
+        await self._environment.client.signal(self.workflow_id, signal, *args)
         await self._environment.settle()
 
-    async def query(self, name: str, *args: object) -> Payload:
+    async def query(self, query: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
         """Query it, open or closed. Raises CallRejected."""
         await self._environment.settle()
-        return await self._environment.client.query(self.workflow_id, name, *args)
+        return await self._environment.client.query(self.workflow_id, query, *args)
 
-    async def update(self, name: str, *args: object) -> Payload:
+    async def update(self, update: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
         """Update it, and skip time until the handler has returned.
 
         Raises CallRejected, or what the handler failed with.
         """
         environment = self._environment
-        return await environment.call(environment.client.update(self.workflow_id, name, *args))
+        return await environment.call(environment.client.update(self.workflow_id, update, *args))
 
     async def cancel(self, reason: str = "") -> None:
         """Request its cancellation, and return when nothing more happens without time passing."""
@@ -77,6 +77,11 @@ class TimeSkippingHandle:
     async def terminate(self, reason: str = "") -> None:
         """Terminate it."""
         await self._environment.client.terminate(self.workflow_id, reason)
+        await self._environment.settle()
+
+    async def pause(self, reason: str = "") -> None:
+        """Pause it, and return when nothing more happens without time passing."""
+        await self._environment.client.pause(self.workflow_id, reason)
         await self._environment.settle()
 
     async def retry(self, reason: str = "") -> None:

@@ -8,21 +8,28 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import DecodeError, json, to_builtins
+from msgspec import DecodeError, json
 
 from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from ops.cli.context import perform
+from ops.cli.execution_views import (
+    EVENT_COLUMNS,
+    LIST_COLUMNS,
+    execution_row,
+    head_document,
+    print_description,
+    timeline,
+)
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, age, counted, moment, pairs, show_table, show_value
+from ops.cli.output import TableColumn, show_table, show_value
+from ops.cli.times import parse_time
 from workflows.engine.client.client import Client
-from workflows.engine.client.visibility import Description, Filter, Visibility
+from workflows.engine.client.visibility import LIST_MAX, Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.records import RunHead
 from workflows.model.codec import to_json
 from workflows.model.errors import WorkflowError
-from workflows.model.events import HistoryEvent
 from workflows.model.policies import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -38,27 +45,11 @@ Run = Annotated[str, typer.Option("--run", help="run id; the newest run by defau
 Reason = Annotated[str, typer.Option("--reason", help="shown to people, kept in the history")]
 Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or plain text")]
 
-_COLUMNS = (
-    TableColumn("ID"),
+_COUNT_COLUMNS = (
     TableColumn("TYPE"),
     TableColumn("STATUS"),
-    TableColumn("AGE", right=True),
-    TableColumn("EVENTS", right=True),
-    TableColumn("WAITS FOR"),
-    TableColumn("RUN", wide=True),
+    TableColumn("EXECUTIONS", right=True),
 )
-_EVENT_COLUMNS = (
-    TableColumn("EVENT", right=True),
-    TableColumn("AT"),
-    TableColumn("AFTER", right=True),
-    TableColumn("WHAT"),
-    TableColumn("DETAIL"),
-)
-DETAIL_CHARS_MAX = 120
-HIDDEN = frozenset(
-    {"workflow_id", "run_id", "task_queue", "identity", "history_bytes", "timeouts", "retry_policy"}
-)
-"""Fields of events that a timeline leaves out: ``-o wide`` and ``-o json`` have them."""
 
 
 @app.command(name="list")
@@ -71,6 +62,13 @@ def list_(
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", help="NAME=VALUE, a search attribute")
     ] = None,
+    since: Annotated[
+        str, typer.Option(help="only those started after this time (14:03, 15m, ISO 8601)")
+    ] = "",
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="the newest so many executions")
+    ] = LIST_MAX,
+    after: Annotated[str, typer.Option(help="continue after a list that was cut off")] = "",
     queue: Queue = "default",
 ) -> None:
     """List executions, the newest first.
@@ -78,21 +76,58 @@ def list_(
     Examples:
       orbctl workflow list
       orbctl workflow list --type Reclaim --status Running
-      orbctl workflow list --status Paused -o wide
+      orbctl workflow list --status Paused --since 1d -o wide
     """
-    wanted = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
+    conditions = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         visibility = _visibility(session, queue)
-        heads = await visibility.newest_first(wanted)
+        first_ms = parse_time(since, session.now_ms()) if since else 0
+        page = await visibility.page(conditions._replace(started_ms=(first_ms, 0)), after, limit)
+        heads = page.heads
         if output.is_plain:
-            show_value({"executions": [_head_document(head) for head in heads]}, output)
+            document = {"executions": [head_document(head) for head in heads]}
+            show_value(document | ({"next": page.next} if page.next else {}), output)
         elif output.is_name:
             print("\n".join(head.workflow_id for head in heads))
         else:
-            rows = [_row(head, session.now_ms()) for head in heads]
-            show_table(_COLUMNS, rows, output)
+            rows = [execution_row(head, session.now_ms()) for head in heads]
+            show_table(LIST_COLUMNS, rows, output)
+        if page.next and not output.is_plain:
+            print(f"more executions: --after {page.next}", file=sys.stderr)
+        for error in visibility.left_out:
+            print(f"left out: {error}", file=sys.stderr)
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def count(context: typer.Context, queue: Queue = "default") -> None:
+    """Count executions by type and status.
+
+    Examples:
+      orbctl workflow count
+      orbctl workflow count -o json
+    """
+    output = globals_of(context).output
+
+    async def action(session: ClusterSession) -> Exit:
+        visibility = _visibility(session, queue)
+        counts = sorted((await visibility.count()).items())
+        if output.is_plain:
+            rows = [
+                {"type": kind, "status": status.value, "executions": number}
+                for (kind, status), number in counts
+            ]
+            show_value({"counts": rows}, output)
+        else:
+            show_table(
+                _COUNT_COLUMNS,
+                [(kind, status.value, f"{number:,}") for (kind, status), number in counts],
+                output,
+            )
         for error in visibility.left_out:
             print(f"left out: {error}", file=sys.stderr)
         return Exit.OK
@@ -114,9 +149,9 @@ def describe(
     async def action(session: ClusterSession) -> Exit:
         description = await _visibility(session, queue).describe(workflow_id, run)
         if output.is_plain:
-            show_value(_head_document(description.head), output)
+            show_value(head_document(description.head), output)
         else:
-            _describe(description, session.now_ms())
+            print_description(description, session.now_ms())
         return Exit.OK
 
     perform(context, action)
@@ -139,7 +174,7 @@ def history(
         if output.is_plain:
             show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
         else:
-            show_table(_EVENT_COLUMNS, timeline(events, wide=output.is_wide), output)
+            show_table(EVENT_COLUMNS, timeline(events, wide=output.is_wide), output)
         return Exit.OK
 
     perform(context, action)
@@ -261,6 +296,18 @@ def terminate(
 
 
 @app.command()
+def pause(
+    context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
+) -> None:
+    """Pause an execution: its code waits until `retry`, and what arrives is recorded.
+
+    Examples:
+      orbctl workflow pause reclaim --reason 'etcd is moved'
+    """
+    _change(context, queue, lambda client: client.pause(workflow_id, reason), "paused")
+
+
+@app.command()
 def retry(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
@@ -297,98 +344,6 @@ def reset(
         lambda client: client.reset(workflow_id, event, run_id=run, reason=reason),
         "reset to new run",
     )
-
-
-def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
-    """A row for each event: number, time, time since the start, name, what it is about.
-
-    ``wide`` leaves nothing out that is not a default.
-    """
-    hidden = frozenset[str]() if wide else HIDDEN
-    start_ms = events[0].event_time_ms if events else 0
-    return [
-        (
-            str(event.event_id),
-            moment(event.event_time_ms),
-            f"{(event.event_time_ms - start_ms) / 1000:.3f}s",
-            event.event_type,
-            _detail(event, hidden),
-        )
-        for event in events
-    ]
-
-
-def _detail(event: HistoryEvent, hidden: frozenset[str]) -> str:
-    defaults = event.attributes._field_defaults
-    fields = [
-        f"{name}={getattr(event.attributes, name)!r}"
-        for name in event.attributes._fields
-        if name not in hidden
-        and (name not in defaults or defaults[name] != getattr(event.attributes, name))
-    ]
-    text = " ".join(fields)
-    return text if len(text) <= DETAIL_CHARS_MAX else f"{text[: DETAIL_CHARS_MAX - 1]}…"
-
-
-def _row(head: RunHead, now_ms: int) -> tuple[str, ...]:
-    end_ms = head.closed_ms or now_ms
-    return (
-        head.workflow_id,
-        head.workflow_type,
-        head.status.value,
-        age(end_ms - head.started_ms),
-        str(head.next_event_id - 1),
-        _waits_for(head),
-        head.run_id,
-    )
-
-
-def _waits_for(head: RunHead) -> str:
-    if not head.is_open:
-        return head.reason or "-"
-    if head.reason:
-        return head.reason
-    parts = [
-        counted(len(head.activities), "activity", "activities") if head.activities else "",
-        counted(len(head.timers), "timer") if head.timers else "",
-        counted(len(head.children), "child", "children") if head.children else "",
-    ]
-    return ", ".join(filter(None, parts)) or ("a worker" if head.due else "a message")
-
-
-def _describe(description: Description, now_ms: int) -> None:
-    head = description.head
-    pairs(
-        [
-            ("Workflow id", head.workflow_id),
-            ("Run id", head.run_id),
-            ("Type", head.workflow_type),
-            ("Status", head.status.value),
-            ("Reason", head.reason),
-            ("Started", f"{moment(head.started_ms)} ({age(now_ms - head.started_ms)} ago)"),
-            ("Closed", moment(head.closed_ms) if head.closed_ms else ""),
-            ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
-            ("Waits for", _waits_for(head) if head.is_open else ""),
-            (
-                "Worker",
-                description.owner or "no worker owns its shard"
-                if head.is_open
-                else description.owner,
-            ),
-            ("Inbox", counted(description.inbox, "message") if description.inbox else ""),
-            ("Attributes", " ".join(f"{k}={v!r}" for k, v in head.search_attributes.items())),
-            ("Continued as", head.new_run_id),
-        ]
-    )
-    for activity_id, attempt in description.attempts.items():
-        failure = attempt.last_failure
-        why = f", after {failure.type}: {failure.message}" if failure else ""
-        print(f"  activity {activity_id}: attempt {attempt.attempt}{why}")
-
-
-def _head_document(head: RunHead) -> dict[str, Any]:
-    fields: dict[str, Any] = to_builtins(head._asdict())
-    return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}
 
 
 def _visibility(session: ClusterSession, queue: str) -> Visibility:

@@ -17,7 +17,7 @@ from tests.workflows.faults.conftest import judge
 from tests.workflows.faults.killing import KillingStore, Moment, bury
 from workflows.api import activity
 from workflows.api.definitions import Registry
-from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.run.execution import Execution
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.worker.worker import Worker

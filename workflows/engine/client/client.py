@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from core.errors import (
     AlreadyStarted,
@@ -28,7 +28,7 @@ from core.eventstore.kv import (
     KeyValueStore,
     Put,
 )
-from workflows.api.definitions import workflow_definition
+from workflows.api.definitions import reference_to, workflow_definition
 from workflows.engine.client.call_results import Poll, await_reply, recorded_update, result_of
 from workflows.engine.client.client_transactions import (
     INBOX_MESSAGES_MAX,
@@ -41,12 +41,14 @@ from workflows.engine.client.client_transactions import (
     count_inbox,
 )
 from workflows.engine.client.completions import Completions
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.history_reader import find_run, head_of
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.store.records import (
     Message,
+    Pause,
     Query,
     Reply,
     RequestCancel,
@@ -63,50 +65,13 @@ from workflows.model.errors import LimitExceeded
 from workflows.model.events import WorkflowExecutionStarted
 from workflows.model.failures import Failure, error_of
 from workflows.model.limits import SIGNALS_MAX
-from workflows.model.payloads import Payload, from_payload, to_payloads
+from workflows.model.payloads import from_payload, to_payloads
 from workflows.model.policies import ExecutionStatus
 
 REPLY_S = 10.0
 """Seconds that a query or update waits for its reply by default."""
 
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
-
-
-class WorkflowHandle(NamedTuple):
-    """An execution. ``run_id``: the run that was started or found.
-
-    ``opened_at``: the revision of the store at which it was started, 0 if it was found.
-    """
-
-    client: Client
-    workflow_id: str
-    run_id: str
-    result_type: Any = Any
-    opened_at: int = 0
-
-    async def result(self) -> Any:  # noqa: ANN401 - of the workflow's own type
-        """Wait for the end of the execution, over continued runs. Raises ExecutionFailed."""
-        return await self.client.result(*self[1:])
-
-    async def signal(self, name: str, *args: object) -> None:
-        """See ``Client.signal``."""
-        await self.client.signal(self.workflow_id, name, *args)
-
-    async def query(self, name: str, *args: object) -> Payload:
-        """See ``Client.query``."""
-        return await self.client.query(self.workflow_id, name, *args)
-
-    async def update(self, name: str, *args: object) -> Payload:
-        """See ``Client.update``."""
-        return await self.client.update(self.workflow_id, name, *args)
-
-    async def cancel(self, reason: str = "") -> None:
-        """See ``Client.cancel``."""
-        await self.client.cancel(self.workflow_id, reason)
-
-    async def terminate(self, reason: str = "") -> None:
-        """See ``Client.terminate``."""
-        await self.client.terminate(self.workflow_id, reason)
 
 
 class Client:
@@ -248,12 +213,18 @@ class Client:
     # ------------------------------------------------------------------------------ messages
 
     async def signal(
-        self, workflow_id: str, name: str, *args: object, request_id: str = ""
+        self,
+        workflow_id: str,
+        signal: str | Callable[..., Any],
+        *args: object,
+        request_id: str = "",
     ) -> None:
         """Signal the open execution. Two signals with one ``request_id`` are recorded once.
 
-        Raises ExecutionNotFound, LimitExceeded.
+        ``signal``: its name, or the method that handles it, such as ``Order.approve``. Raises
+        ExecutionNotFound, LimitExceeded.
         """
+        name, _ = reference_to(signal, "signal")
         message = self._signal(name, args, request_id)
         while True:
             head = await self._open_head(workflow_id)
@@ -261,29 +232,35 @@ class Client:
                 return
 
     async def query(
-        self, workflow_id: str, name: str, *args: object, timeout_s: float = REPLY_S
-    ) -> Payload:
-        """Query the code. Raises CallRejected, DeadlineExceeded."""
+        self,
+        workflow_id: str,
+        query: str | Callable[..., Any],
+        *args: object,
+        timeout_s: float = REPLY_S,
+    ) -> Any:  # noqa: ANN401 - of the handler's own type
+        """Query the code. ``query`` as in ``signal``. Raises CallRejected, DeadlineExceeded."""
+        name, kind = reference_to(query, "query")
         payloads = to_payloads(args, what=f"arguments of query {name}")
         reply = await self._call(
             workflow_id, lambda lease: Query(name, payloads, lease), name, timeout_s
         )
-        return result_of(reply, workflow_id, name)
+        return from_payload(result_of(reply, workflow_id, name), kind, what=f"reply of {name}")
 
     async def update(
         self,
         workflow_id: str,
-        name: str,
+        update: str | Callable[..., Any],
         *args: object,
         update_id: str = "",
         timeout_s: float = REPLY_S,
-    ) -> Payload:
-        """Update the execution and wait for the result.
+    ) -> Any:  # noqa: ANN401 - of the handler's own type
+        """Update the execution and wait for the result. ``update`` as in ``signal``.
 
         An accepted update that is sent again with its ``update_id`` is not repeated. Raises
         CallRejected by the validator, the handler's failure, and DeadlineExceeded: then the update
         may still be executed, and its result will be in the history.
         """
+        name, kind = reference_to(update, "update")
         payloads = to_payloads(args, what=f"arguments of update {name}")
         self._telemetry.record_span(f"StartWorkflowUpdate:{name}", "", {"workflow.id": workflow_id})
         number = update_id or new_id(self._clock.now_ms())
@@ -298,7 +275,7 @@ class Client:
                 timeout_s,
                 poll,
             )
-        return result_of(reply, workflow_id, name)
+        return from_payload(result_of(reply, workflow_id, name), kind, what=f"reply of {name}")
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
         """Request cancellation. Raises ExecutionNotFound."""
@@ -309,6 +286,17 @@ class Client:
         """End the execution without running its code. Raises ExecutionNotFound."""
         head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
         await self._send(workflow_id, Terminate(reason, self.identity, head.run_id))
+
+    async def pause(self, workflow_id: str, reason: str = "") -> None:
+        """Pause the execution: its code gets nothing until ``retry``, what arrives is recorded.
+
+        Activities that run go on to their ends. Raises ExecutionNotFound, CallRejected if it is
+        paused already.
+        """
+        head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
+        if head.status is ExecutionStatus.PAUSED:
+            raise CallRejected(f"workflow {workflow_id} is paused already", subject=workflow_id)
+        await self._send(workflow_id, Pause(reason, self.identity))
 
     async def retry(self, workflow_id: str, reason: str = "") -> None:
         """Resume a paused execution. Raises ExecutionNotFound, CallRejected."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
-from core.errors import ExecutionNotFound, UnusableValue
+from core.errors import BadInput, ExecutionNotFound, UnusableValue
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.store.archive_files import ExecutionFiles, archived
 from workflows.engine.store.faults import UNREADABLE
@@ -19,21 +20,32 @@ from workflows.engine.store.history_reader import (
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.store.records import Attempt, RunHead
 from workflows.engine.worker.ownership import HOLDER
+from workflows.model.errors import LimitExceeded
 from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
 
 LIST_MAX = 10_000
-"""Executions of one list."""
+"""Executions of one page."""
+
+
+HEADS_MAX = 1_000_000
+"""Executions that one list or count reads; a head has some 400 bytes."""
 
 
 class Filter(NamedTuple):
-    """What to list; empty fields match everything. ``attributes``: all must be equal."""
+    """What to list; empty fields match everything. ``attributes``: all must be equal.
+
+    ``started_ms`` and ``closed_ms``: ranges (from, before) in milliseconds since 1970, 0: no bound.
+    An open execution has no time of its end and is in no range of it.
+    """
 
     workflow_type: str = ""
     statuses: tuple[ExecutionStatus, ...] = ()
     attributes: Mapping[str, Payload] = {}
     id_prefix: str = ""
+    started_ms: tuple[int, int] = (0, 0)
+    closed_ms: tuple[int, int] = (0, 0)
 
     def matches(self, head: RunHead) -> bool:
         """Whether the execution matches."""
@@ -41,10 +53,19 @@ class Filter(NamedTuple):
             self.workflow_type in ("", head.workflow_type)
             and (not self.statuses or head.status in self.statuses)
             and head.workflow_id.startswith(self.id_prefix)
+            and _is_within(head.started_ms, self.started_ms)
+            and _is_within(head.closed_ms, self.closed_ms)
             and all(
                 head.search_attributes.get(name) == value for name, value in self.attributes.items()
             )
         )
+
+
+class ExecutionPage(NamedTuple):
+    """The newest executions that match. ``next``: where the next page begins, "" after the last."""
+
+    heads: Sequence[RunHead]
+    next: str = ""
 
 
 class Description(NamedTuple):
@@ -68,11 +89,11 @@ class Visibility:
         self.left_out: list[UnusableValue] = []
 
     async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
-        """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
+        """Open executions, then closed ones, shard by shard: all that match.
 
-        A head that cannot be read is left out (``left_out``).
+        A head that cannot be read is left out (``left_out``). Raises LimitExceeded.
         """
-        left = LIST_MAX
+        matched = 0
         closed_too = not query.statuses or any(not status.open for status in query.statuses)
         open_too = not query.statuses or any(status.open for status in query.statuses)
         kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
@@ -85,8 +106,11 @@ class Visibility:
                     except UnusableValue as error:
                         self.left_out.append(error)
                         continue
-                    if left and query.matches(head):
-                        left -= 1
+                    if query.matches(head):
+                        matched += 1
+                        if matched > HEADS_MAX:
+                            what = f"more than {HEADS_MAX:,} executions match, HEADS_MAX"
+                            raise LimitExceeded(f"{what}: filter by type, status or time")
                         yield head
 
     async def types(self) -> list[str]:
@@ -96,9 +120,28 @@ class Visibility:
         return [kv.key[len(start) :].decode(errors="replace") for kv in found]
 
     async def newest_first(self, query: Filter = Filter()) -> list[RunHead]:
-        """The same, the newest first. Raises StoreUnavailable."""
-        found = [head async for head in self.heads(query)]
-        return sorted(found, key=lambda head: head.started_ms, reverse=True)
+        """All that match, the newest first. Raises StoreUnavailable, LimitExceeded."""
+        return sorted([head async for head in self.heads(query)], key=_order)
+
+    async def count(self, query: Filter = Filter()) -> Counter[tuple[str, ExecutionStatus]]:
+        """How many executions match, by type and status. Raises StoreUnavailable."""
+        return Counter([(head.workflow_type, head.status) async for head in self.heads(query)])
+
+    async def page(
+        self, query: Filter = Filter(), after: str = "", size: int = LIST_MAX
+    ) -> ExecutionPage:
+        """The newest ``size`` executions, or those after a page's ``next``. Raises BadInput.
+
+        Executions that start meanwhile are on no later page.
+        """
+        start = _start_of(after) if after else None
+        newest = await self.newest_first(query)
+        left = [head for head in newest if start is None or _order(head) > start]
+        heads = left[:size]
+        if len(heads) == len(left):
+            return ExecutionPage(heads)
+        last = heads[-1]
+        return ExecutionPage(heads, f"{last.started_ms}/{last.run_id}")
 
     async def describe(self, workflow_id: str, run_id: str = "") -> Description:
         """One run. Raises ExecutionNotFound."""
@@ -132,6 +175,24 @@ class Visibility:
                 raise
             return archived_run
         return head, await read_history(self._store, self._keys, workflow_id, head.run_id)
+
+
+def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
+    """Whether a time lies in a range (from, before) with open ends of 0; no time does in none."""
+    first, before = bounds
+    return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
+
+
+def _order(head: RunHead) -> tuple[int, str]:
+    """The newest first; runs of one millisecond by their ids."""
+    return -head.started_ms, head.run_id
+
+
+def _start_of(text: str) -> tuple[int, str]:
+    started_ms, _, run_id = text.partition("/")
+    if not (started_ms.isdigit() and run_id):
+        raise BadInput(f"{text[:64]!r} is not where a page begins", subject="next")
+    return -int(started_ms), run_id
 
 
 def _session_of(owner: KeyValue) -> str:

@@ -19,6 +19,7 @@ from workflows.engine.store.records import (
     ChildRecord,
     ExternalEvent,
     Message,
+    Pause,
     RequestCancel,
     Retry,
     RunHead,
@@ -72,6 +73,8 @@ def record_message(draft: HistoryDraft, message: Message) -> None:
             if _for_this_run(draft, message.run_id, message.parents):
                 draft.add(ev.WorkflowExecutionTerminated(message.reason, message.identity))
                 draft.close(RunClosure(ExecutionStatus.TERMINATED, reason=message.reason))
+        case Pause():
+            _pause(draft, message)
         case Retry():
             _retry(draft, message)
         case ChildEvent():
@@ -224,6 +227,15 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
         record_outcome(
             draft, ActivityOutcome(activity_id, 0, failure=failure, state=state, recorded=True)
         )
+
+
+def _pause(draft: HistoryDraft, pause: Pause) -> None:
+    """Pause a run that has begun, at the request of a person."""
+    if draft.head.status is not ExecutionStatus.RUNNING or draft.head.next_event_id == 1:
+        return
+    reason = f"paused by {pause.identity}" + (f": {pause.reason}" if pause.reason else "")
+    draft.add(ev.WorkflowExecutionPaused(reason))
+    draft.change(status=ExecutionStatus.PAUSED, reason=reason, failure=None, paused_activity=0)
 
 
 def _retry(draft: HistoryDraft, retry: Retry) -> None:

@@ -164,6 +164,13 @@ class Retry(NamedTuple):
     identity: str = ""
 
 
+class Pause(NamedTuple):
+    """Pause a run until ``Retry``."""
+
+    reason: str = ""
+    identity: str = ""
+
+
 class Reset(NamedTuple):
     """Continue in a new run from the history up to ``event_id``."""
 
@@ -222,6 +229,7 @@ Message = (
     | Signal
     | RequestCancel
     | Terminate
+    | Pause
     | Retry
     | Reset
     | Query

@@ -24,8 +24,9 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
-from workflows.engine.client.client import Client, WorkflowHandle
+from workflows.engine.client.client import Client
 from workflows.engine.client.client_transactions import USE_EXISTING
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.jobs.provider.activities import ProviderRelease
 from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.model.policies import ExecutionStatus

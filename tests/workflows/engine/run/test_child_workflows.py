@@ -19,7 +19,7 @@ from tests.support.engine_samples import (
     Parent,
     Sleeper,
 )
-from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.history_reader import read_history

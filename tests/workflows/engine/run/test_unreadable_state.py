@@ -19,7 +19,7 @@ from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Companion, Dynasty, Sleeper
 from tests.support.faulty_store import FaultyStore
 from workflows.api.definitions import Registry
-from workflows.engine.client.client import WorkflowHandle
+from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.run import execution, received_events, run_deadlines, run_inbox
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of

@@ -1,0 +1,35 @@
+"""The blocks of docs/tutorials/write-a-workflow.md are one program, which prints what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sybil import Document
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+ROOT = Path(__file__).parents[3]
+TUTORIAL = ROOT / "docs/tutorials/write-a-workflow.md"
+DEADLINE_S = 60.0
+
+
+def blocks(language: str) -> str:
+    """All blocks of a language, one after the other."""
+    document = Document(TUTORIAL.read_text("utf-8"), str(TUTORIAL))
+    return "\n\n".join(one.lexemes["source"] for one in FencedCodeBlockLexer(language)(document))
+
+
+def test_the_tutorials_program_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
+    program = tmp_path / "orders.py"
+    program.write_text(blocks("python"), "utf-8")
+
+    ran = subprocess.run(
+        [sys.executable, str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+
+    assert ran.stdout.strip() == blocks("text").strip(), ran.stderr
