@@ -27,6 +27,9 @@ DRIFT_S: Final = 30.0
 RETRY_S: Final = 5.0
 """Seconds until the next round after one that is incomplete."""
 
+USERS_SHOWN: Final = 8
+"""Pods that a text names."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -156,7 +159,7 @@ class SriovReconciler:
         result = self._result(configuration, plan, faults, blocking)
         self._set_devices(_devices(plan, nics))
         external = frozenset(nic.address for nic in plan.desired if nic.externally_managed)
-        needs_drain = bool(plan.drain) and self._settings.drain
+        needs_drain = bool(blocking) and self._settings.drain
         await self._source.report(NodeReport(nics, external, result, blocking, needs_drain))
         return self._end(result.error, is_complete=result.status == SUCCEEDED)
 
@@ -194,7 +197,13 @@ class SriovReconciler:
         return SyncResult(IN_PROGRESS if plan.actions else SUCCEEDED, text)
 
     def _wait_text(self, nic: str, blocking: tuple[str, ...]) -> str:
-        users = ", ".join(blocking[:8]) or "Pods"
+        """A drain helps only where kubelet names the Pods."""
+        if not blocking:
+            return (
+                f"{nic}: virtual functions that must go are in use, and kubelet names no Pod;"
+                " end the programs or network namespaces that have them"
+            )
+        users = ", ".join(blocking[:USERS_SHOWN])
         rest = (
             "the node is drained first"
             if self._settings.drain

@@ -128,9 +128,9 @@ class VirtualMachine:
         return "" if tools and AMD64.kernel else MISSING
 
     @staticmethod
-    def run(script: str, out: Path) -> str:
+    def run(script: str, out: Path, deadline_s: float = BOOT_DEADLINE_S) -> str:
         """Run the script with ``out`` at /run/out and power off; return the console output."""
-        return _captured(boot_command(AMD64, script, out))
+        return _captured(boot_command(AMD64, script, out), deadline_s)
 
 
 def boot_command(board: Board, script: str, out: Path) -> list[str]:
@@ -155,19 +155,19 @@ def boot_command(board: Board, script: str, out: Path) -> list[str]:
     ]
 
 
-def run_inside(module: str) -> tuple[list[Finding], str]:
+def run_inside(module: str, deadline_s: float = BOOT_DEADLINE_S) -> tuple[list[Finding], str]:
     """Boot, run ``python -m module FILE``, power off; return findings and console."""
     with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
         out = Path(name)
         words = {"project": PROJECT, "python": sys.executable, "module": module}
         quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
-        console = VirtualMachine.run(MODULE_SCRIPT.format(**quoted), out)
+        console = VirtualMachine.run(MODULE_SCRIPT.format(**quoted), out, deadline_s)
         findings = out / "findings.json"
         found = json.loads(findings.read_text()) if findings.exists() else []
         return [Finding(*one) for one in found], console[-TAIL_CHARACTERS:]
 
 
-def _captured(command: list[str]) -> str:
+def _captured(command: list[str], deadline_s: float) -> str:
     try:
         done = subprocess.run(
             command,
@@ -175,11 +175,11 @@ def _captured(command: list[str]) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            timeout=BOOT_DEADLINE_S,
+            timeout=deadline_s,
         )
     except subprocess.TimeoutExpired as late:
         said = (late.stdout or b"").decode(errors="replace")
-        return f"{said}\nnot done within {BOOT_DEADLINE_S} s"
+        return f"{said}\nnot done within {deadline_s:g} s"
     return done.stdout.decode(errors="replace")
 
 

@@ -167,7 +167,7 @@ async def test_what_a_pod_has_is_not_taken_away() -> None:
         command("ip", "link", "set", link.name, "netns", "vf-owner")
         source.reports.clear()
         source.ask(policy(2))
-        await until(lambda: "use virtual functions that must go" in fault(), DEADLINE_S)
+        await until(lambda: "virtual functions that must go are in use" in fault(), DEADLINE_S)
         kept = len(present())
         source.reports.clear()
         command("ip", "netns", "delete", "vf-owner")

@@ -199,6 +199,8 @@ async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node)
     await ethernet.agent.run_round()
 
     assert len(ethernet.card.nics()[0].vfs) == 2
+    assert not ethernet.source.last.needs_drain, "there is no Pod to evict"
+    assert "kubelet names no Pod" in ethernet.agent.fault
 
 
 async def test_nothing_is_changed_before_it_is_declared(node: Node) -> None:
