@@ -6,7 +6,7 @@
 
 import { followEvents } from "./event_stream.js";
 
-const PAUSE_MS = 1_000; // between two calls
+const PAUSE_MS = 2_000; // between two calls: each reads a page again
 
 export class LogFollower {
   #changed;

@@ -21,7 +21,7 @@ const main = document.getElementById("main");
 const announcements = document.getElementById("announcements");
 const header = createHeader();
 const timeBar = new TimeBar(document.getElementById("time-bar"), () => shown);
-const follower = new LogFollower(refresh, (isConnected) => timeBar.connection(isConnected));
+const follower = new LogFollower(refresh, connectionChanged);
 
 let onScreen = new AbortController(); // ends what the content on the screen has started
 let reading = null; // {state, controller} of the page that is being read
@@ -106,6 +106,12 @@ function refresh() {
   timeBar.follow();
   const state = readLocation();
   if (state.isLive && !pageOf(state)?.isLiveItself) show();
+}
+
+/** A page that could not be read is read again when the server is back. */
+function connectionChanged(isConnected) {
+  timeBar.connection(isConnected);
+  if (isConnected && main.querySelector(".notice-error")) show();
 }
 
 function pathOf(state) {

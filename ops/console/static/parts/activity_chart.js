@@ -5,19 +5,19 @@ import { DAY_MS, instantText, msOf } from "../time_text.js";
 
 const WIDTH = 1000;
 const HEIGHT = 100;
-const VISIBLE_MIN = 6;
+const VISIBLE_MIN = 15;
 
-/** `density`: `{time, events}` of pieces of equal length. Heights grow with the root: quiet hours stay visible. */
+/** `density`: `{time, events}` of pieces of equal length. Heights grow with the logarithm: quiet hours stay visible. */
 export function activityChart(density, { fromMs, toMs }) {
   if (density.length === 0) return null;
-  const highest = Math.sqrt(Math.max(1, ...density.map(({ events }) => events)));
+  const highest = Math.log1p(Math.max(1, ...density.map(({ events }) => events)));
   const starts = density.map(({ time }) => msOf(time));
   const length = density.length > 1 ? starts[1] - starts[0] : toMs - fromMs;
   const width = ((length / (toMs - fromMs)) * WIDTH * 0.85).toFixed(2);
   const bars = density.map(({ events }, index) => {
     if (events === 0) return "";
     const x = ((starts[index] - fromMs) / (toMs - fromMs)) * WIDTH;
-    const height = Math.max(VISIBLE_MIN, (Math.sqrt(events) / highest) * HEIGHT).toFixed(1);
+    const height = Math.max(VISIBLE_MIN, (Math.log1p(events) / highest) * HEIGHT).toFixed(1);
     return `M${x.toFixed(2)} ${HEIGHT}v-${height}h${width}v${height}z`;
   });
   return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none" }, svg("path", { d: bars.join("") }));
