@@ -31,13 +31,16 @@ class EventPosition(NamedTuple):
 
 
 class EventConditions(NamedTuple):
-    """What a list or stream of events is limited to. ``namespace`` "": any."""
+    """What a list or stream of events is limited to. ``namespace``, ``trace`` (an id) "": any."""
 
     filter: EventFilter = EventFilter()
     namespace: str = ""
+    trace: str = ""
 
     def document(self, recorded: Recorded) -> Document | None:
         """The event as the contract's ``Event``; None where it does not match."""
+        if self.trace not in recorded.cause.traceparent:
+            return None
         summary = summary_of(recorded)
         if self.namespace and not summary.subject.startswith(f"pod/{self.namespace}/"):
             return None

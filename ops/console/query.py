@@ -13,7 +13,9 @@ from ops.console.events import EventConditions, check_types
 from ops.console.values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
 PAGED = frozenset(("limit", "cursor"))
-EVENT_CONDITIONS = frozenset(("kind", "pool", "namespace", "node", "address", "pod", "actor"))
+EVENT_CONDITIONS = frozenset(
+    ("kind", "pool", "namespace", "node", "address", "pod", "actor", "trace")
+)
 
 
 class ConsoleQuery:
@@ -79,4 +81,5 @@ class ConsoleQuery:
                 self.text("actor"),
             ),
             self.text("namespace"),
+            self.text("trace"),
         )

@@ -14,8 +14,12 @@ from typing import Final, NamedTuple
 import pytest
 
 from core.allocation.refusal_recorder import RefusalRecorder
+from core.allocation.releaser import ReleaseRequest
+from core.domain.claims.claim_decisions import decide_release
 from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
-from core.domain.model import Reservation
+from core.domain.events import Cause
+from core.domain.facts import PodFacts
+from core.domain.model import Attachment, Reservation
 from core.domain.selection.request import SelectionRequest
 from core.errors import AllocationError
 from core.eventstore.kv import KeyValueStore
@@ -35,6 +39,9 @@ HELD: Final = "10.6.0.17"
 
 RESTING: Final = "10.6.0.23"
 """The only other one that can be assigned: of web-3 from 13:00 to 14:00."""
+
+RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
+"""The trace id of that release; the other events have none."""
 
 WIDE: Final = SelectionRequest("eth0", ("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
@@ -119,8 +126,19 @@ async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None
     clock.set(60)
     await node_a.add(pod("web-3"))
     clock.set(120)
-    await node_a.delete(pod("web-3"))
+    await _release(node_a, pod("web-3"))
     clock.set(120.1)
+
+
+async def _release(node: NodeHarness, who: PodFacts) -> None:
+    """A DEL with a trace."""
+    cause = Cause("agent/node-a", traceparent=f"00-{RELEASE_TRACE}-00f067aa0ba902b7-01")
+    attachment = Attachment(f"box-{who.uid}", "eth0")
+    await node.releaser.release(
+        who.endpoint_key,
+        lambda endpoint: decide_release(endpoint, attachment, who.uid, alive=None, validity=None),
+        ReleaseRequest("deleted", "CNI DEL", cause),
+    )
 
 
 async def _refuse(node: NodeHarness, name: str) -> None:

@@ -19,6 +19,7 @@ from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
     HELD,
     HOSTILE_TEXT,
+    RELEASE_TRACE,
     RESTING,
     WIDE,
     ConsoleHarness,
@@ -211,6 +212,15 @@ async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> 
     assert "It holds no address at this instant" in content
     assert "all IP addresses used out" in content
     assert "The pools come from the default IPPools of the cluster." in content
+
+
+async def test_the_trace_of_a_release_leads_to_its_event(page: Page) -> None:
+    await show(page, f"#/search?q={RELEASE_TRACE}")
+    await page.evaluate("document.querySelector('#content a[href*=trace]').click()")
+
+    await page.expect("document.querySelector('h1').innerText === 'Events'")
+    await page.expect("document.querySelectorAll('tbody tr').length === 1")
+    assert "addresses-released" in await text_of(page, "tbody tr")
 
 
 async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page) -> None:

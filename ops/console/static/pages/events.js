@@ -16,7 +16,7 @@ const KINDS = [
   "reservation-defined", "reservation-deleted", "record-defined", "record-deleted", "application-scaled",
 ];
 const SINCE = [["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"]];
-const FIELDS = ["kind", "pool", "namespace", "pod", "node", "address", "actor"];
+const FIELDS = ["kind", "pool", "namespace", "pod", "node", "address", "actor", "trace"];
 const PAGE = 100;
 const ROWS_MAX = 500; // on a page that follows the log
 const DRAW_MS = 250; // bursts are drawn together
@@ -28,6 +28,7 @@ export const events = {
     { name: "kind", label: "Type", options: KINDS }, { name: "since", label: "In the last", options: SINCE },
     { name: "pool", label: "Pool" }, { name: "namespace", label: "Namespace" }, { name: "pod", label: "Pod", hint: "namespace/name" },
     { name: "node", label: "Node" }, { name: "address", label: "Address" }, { name: "actor", label: "Actor" },
+    { name: "trace", label: "Trace id" },
   ]),
   async load({ query, at }, signal) {
     const since = await beginOf(query.since, at, signal);

@@ -23,20 +23,21 @@ export const search = {
     if (isShort) return emptyNotice(`Type at least ${CHARACTERS_MIN} characters: an address or a part of a name, a MAC address, or a trace id.`);
     if (hits.length === 0) {
       const scope = state.isLive ? "in the log" : "up to this instant";
-      return [emptyNotice(`No address, Pod or other object ${scope} has this text.`), eventLink(state)];
+      return [emptyNotice(`No address, Pod or other object ${scope} has this text.`), eventLinks(state)];
     }
     const named = hits.filter(({ kind, name }) => kind !== "application" || !name.startsWith("Pod/")); // a Pod of its own
     return [
       Object.entries(TITLES).map(([kind, title]) => group(title, named.filter((hit) => hit.kind === kind))),
       truncated ? element("p", { class: "hint" }, "There are more matches. Type more of the name.") : null,
-      eventLink(state),
     ];
   },
 };
 
-/** Who caused an event is searched among the events. */
-function eventLink({ query }) {
-  return element("p", {}, "Events that were caused by ", link(hrefOf(["events"], { actor: query.q.trim() }), query.q.trim()));
+/** Actors, and the traces of what is not a claim, are searched among the events. */
+function eventLinks({ query }) {
+  const text = query.q.trim();
+  return element("p", {}, "Search the events instead: ", link(hrefOf(["events"], { actor: text }), "by actor"), ", ",
+    link(hrefOf(["events"], { trace: text.toLowerCase() }), "by trace id"), ".");
 }
 
 function group(title, hits) {
