@@ -16,14 +16,17 @@ ROOT=.arm64/root
 SUITE=trixie
 PYTHON=3.13  # of that suite
 PACKAGES=python3,libstdc++6,etcd-server,etcd-client,containernetworking-plugins,iproute2,iputils-ping,nftables
-PACKAGES+=,iptables,procps,kmod,busybox-static,util-linux,coreutils,dash,bash,sed,grep,mount,binutils,linux-image-arm64
+PACKAGES+=,iptables,procps,bsdutils,openssl,kmod,busybox-static,util-linux,coreutils,dash,bash,sed,grep,mount,binutils,linux-image-arm64
 COMPILER=aarch64-linux-gnu-gcc
+PRELOADED=/usr/local/lib/namespace_type.so
 
-# Tests that pack for a kernel, or ask one, run on a kernel of arm64; the user emulation has all others.
+# Tests that pack for a kernel, or ask one, run on a kernel of arm64; the user emulation has all others, but what
+# tests/support/emulation.py names.
 PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
-    tests/nodeagent/test_agent_on_etcd.py)
+    tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py
+    tests/nodeagent/rdma/test_counter_reader.py)  # the last two because of tests/support/emulation.py
 # An emulated test takes about twenty times as long.
 SLOWLY=(-o timeout=1800 --hypothesis-profile=emulated)
 
@@ -52,6 +55,7 @@ unpack_root() {
     # Packages are unpacked and not configured: what their scripts would have done, as far as it is needed.
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >$ROOT/etc/passwd
     printf 'root:x:0:\nnogroup:x:65534:\n' >$ROOT/etc/group
+    printf '127.0.0.1 localhost\n::1 localhost\n' >$ROOT/etc/hosts
     ln -sf iptables-nft $ROOT/usr/sbin/iptables
     ln -sf ip6tables-nft $ROOT/usr/sbin/ip6tables
     /sbin/depmod -b $ROOT "$(ls $ROOT/usr/lib/modules)"
@@ -81,7 +85,26 @@ copy_sources() {  # the work tree as it is, and the CNI program compiled for arm
         [ ! -e "$file" ] || printf '%s\0' "$file"
     done | tar --null -T - -c | tar -x -C $ROOT/src
     CC=$COMPILER .venv/bin/python -m cni.build $ROOT/src/cni/plugin
+    mkdir -p "$(dirname $ROOT$PRELOADED)"
+    $COMPILER -shared -fPIC -O2 -o $ROOT$PRELOADED tests/support/namespace_type.c
+    echo $PRELOADED >$ROOT$PRELOADED.list
+    : >$ROOT/etc/ld.so.preload
+    write_programs
     compile_bytecode $ROOT/src
+}
+
+write_programs() {  # orbctl and its like, beside the python3 that runs them
+    .venv/bin/python - $ROOT/usr/bin <<'PYTHON'
+import pathlib, sys, tomllib
+for name, target in tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["scripts"].items():
+    module, _, function = target.partition(":")
+    program = pathlib.Path(sys.argv[1], name)
+    program.write_text(
+        f"#!/usr/bin/python3\nimport sys\nsys.path.insert(0, '/src')\nfrom {module} import {function}\n"
+        f"sys.exit({function}())\n"
+    )
+    program.chmod(0o755)
+PYTHON
 }
 
 compile_bytecode() {  # compile_bytecode DIRECTORY...: emulated it takes minutes; bytecode is of every processor
@@ -100,6 +123,22 @@ setup() {
     copy_sources
 }
 
+# Tests compile the CNI program. The cross compiler starts without the emulator, with the libraries of its processor.
+bind_compiler() {
+    local path program
+    for path in /lib64 "/usr/lib/$(uname -m)-linux-gnu" /usr/aarch64-linux-gnu /usr/lib/gcc-cross /usr/libexec/gcc-cross
+    do
+        mkdir -p "$ROOT$path"
+        mount --bind "$path" "$ROOT$path"
+    done
+    for program in as ld gcc; do
+        path=/usr/bin/aarch64-linux-gnu-$program
+        touch "$ROOT$path"
+        mount --bind "$(readlink -f $path)" "$ROOT$path"
+    done
+    ln -sf $COMPILER $ROOT/usr/bin/gcc
+}
+
 # Inside its own namespaces: an ELF file of arm64 starts under the emulator, whoever starts it.
 in_namespaces() {
     local magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
@@ -113,8 +152,10 @@ in_namespaces() {
     mount -t tmpfs run $ROOT/run
     mount -t tmpfs tmp $ROOT/tmp
     mkdir -p $ROOT/run/netns
+    bind_compiler
+    mount --bind $ROOT$PRELOADED.list $ROOT/etc/ld.so.preload  # not in the virtual machine, which has the same root
     ip link set lo up
-    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root chroot $ROOT \
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root ORBWEAVER_EMULATED=user chroot $ROOT \
         /bin/sh -c 'cd /src && exec python3 -m pytest -p no:cacheprovider "$@"' sh "$@"
 }
 

@@ -13,6 +13,7 @@ from ops.installer import EXECUTABLES
 from tests.cni.fake_agent import answering, frame
 from tests.cni.plugin import LOGS, Spiderpool, compiled, error_of, text
 from tests.cni.plugin_library import build
+from tests.support.emulation import uses_sanitizers
 from tests.support.parts import ARM64, MUSL, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
@@ -118,6 +119,7 @@ def test_its_name_says_which_executable_it_is(tmp_path: Path, name: str) -> None
     assert shown[1].startswith("spiderpool is a CNI plugin"), "a name of another's making"
 
 
+@uses_sanitizers
 def test_random_inputs_neither_crash_it_nor_make_it_write_other_than_json(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
     build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
@@ -133,6 +135,7 @@ def test_random_inputs_neither_crash_it_nor_make_it_write_other_than_json(tmp_pa
     assert done.stdout == f"tried {INPUTS} inputs\n"
 
 
+@uses_sanitizers
 def test_whole_calls_are_clean_under_the_sanitizers(
     spiderpool: Spiderpool,
 ) -> None:

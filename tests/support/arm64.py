@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from tests.support.emulation import MACHINE, VARIABLE
 from tests.support.uml import REPORTS_VARIABLE
 from tests.support.vm import PROJECT, Board, boot_command
 
@@ -42,7 +43,7 @@ mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 cd /src
-export {reports}=/run/out/reports TMPDIR=/tmp
+export {reports}=/run/out/reports TMPDIR=/tmp {emulated}
 python3 -m pytest -p no:cacheprovider {arguments}
 echo $? >/run/out/status
 """
@@ -53,6 +54,7 @@ def run_tests(arguments: list[str]) -> int:
     script = SCRIPT.format(
         loading="\n".join(f"modprobe {module}" for module in MODULES),
         reports=REPORTS_VARIABLE,
+        emulated=f"{VARIABLE}={MACHINE}",
         arguments=shlex.join(arguments),
     )
     with tempfile.TemporaryDirectory(prefix="ow-arm64-") as name:

@@ -38,6 +38,7 @@ FAKETIME: Final = "libfaketime"
 IMAGE_BUILDER: Final = "buildah"
 ARM64: Final = "arm64 compiler and emulator"
 MUSL: Final = "musl-gcc"
+PROCESSOR: Final = "a processor that is not emulated"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
@@ -69,6 +70,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     PUBLIC_DOCUMENTS: "name a clone of Spiderpool's repository in ORBWEAVER_SPIDERPOOL_REPOSITORY",
     SPIDERPOOL: "docs/contributing/testing.md says how to build it; name it by SPIDERPOOL_BUILD",
     MUSL: _OF_SETUP.format("musl-tools") + "; unset CC",
+    PROCESSOR: "make test, on the machine itself",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""

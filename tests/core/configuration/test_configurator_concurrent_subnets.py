@@ -18,6 +18,7 @@ from core.domain.model import Pool
 from core.errors import Refused
 from core.eventstore.kv import Delete, KeyValueStore
 from tests.core.domain.subnets.samples import BLUE, NET
+from tests.support.emulation import races_deadlines
 from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
@@ -60,6 +61,7 @@ async def test_of_a_hundred_identical_subnets_one_is_created_and_the_rest_find_i
     assert list(truth.subnets) == ["net"]
 
 
+@races_deadlines
 async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
@@ -72,6 +74,7 @@ async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     assert len((await check_everything(nodes[0])).subnets) == 1
 
 
+@races_deadlines
 async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:

@@ -22,6 +22,7 @@ from nodeagent.conflict_detection.detector import (
 from nodeagent.conflict_detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from tests.nodeagent.conflict_detection.detectors import detecting_on
 from tests.support.descriptors import open_descriptors
+from tests.support.emulation import joins_packet_groups, races_deadlines
 from tests.support.link import Link, Station, ip
 
 BOTH = DetectionSwitches(conflicts=True, gateway=True)
@@ -33,6 +34,7 @@ ONLY6 = Nic("eth0", ipv6="fd00:6::11/64", ipv6_pool="lan-v6", ipv6_gateway="fd00
 ETH_P_ALL = 3
 
 
+@joins_packet_groups
 async def test_free_addresses_with_a_gateway_that_answers_are_free(
     link: Link, detector: Detector
 ) -> None:
@@ -42,6 +44,7 @@ async def test_free_addresses_with_a_gateway_that_answers_are_free(
     assert await detector.probe(pod.netns, DUAL, BOTH) == DetectionResult()
 
 
+@joins_packet_groups
 async def test_a_stranger_is_found_with_its_hardware_address(
     link: Link, detector: Detector
 ) -> None:
@@ -53,6 +56,7 @@ async def test_a_stranger_is_found_with_its_hardware_address(
     assert found == DetectionResult((ConflictingAddress("10.6.0.17", stranger.mac),))
 
 
+@joins_packet_groups
 async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
     link: Link, detector: Detector
 ) -> None:
@@ -64,6 +68,7 @@ async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
     assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
 
 
+@joins_packet_groups
 async def test_strangers_of_both_families_are_told_at_once(link: Link, detector: Detector) -> None:
     first, second = link.station("10.6.0.17/24"), link.station("fd00:6::11/64")
     pod = link.station(up=False)
@@ -76,6 +81,7 @@ async def test_strangers_of_both_families_are_told_at_once(link: Link, detector:
     )
 
 
+@joins_packet_groups
 async def test_a_gateway_that_is_not_there_is_silent(link: Link, detector: Detector) -> None:
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
@@ -89,6 +95,7 @@ async def test_a_gateway_that_is_not_there_is_silent(link: Link, detector: Detec
     )
 
 
+@joins_packet_groups
 async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
     link: Link, detector: Detector
 ) -> None:
@@ -104,14 +111,17 @@ async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
     assert await detector.probe(pod.netns, free, GATEWAY) == DetectionResult()
 
 
+@joins_packet_groups
 async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> None:
     """The usual NIC of Pods: a macvlan receives only multicast groups that it has joined."""
     stranger = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
     name = Path(pod.netns).name
     ip("-n", name, "link", "delete", "eth0")
-    child = ("link", "eth0", "name", "eth0", "netns", name, "type", "macvlan", "mode", "bridge")
+    # Kernels before 6.14 want the name to be free on the node too.
+    child = ("link", "eth0", "name", "mv0", "netns", name, "type", "macvlan", "mode", "bridge")
     ip("-n", Path(node.netns).name, "link", "add", *child)
+    ip("-n", name, "link", "set", "mv0", "name", "eth0")
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
     found = await detector.probe(pod.netns, DUAL, BOTH)
@@ -120,13 +130,16 @@ async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> No
     assert {one.mac for one in found.conflicts} == {stranger.mac}
 
 
+@joins_packet_groups
 async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link) -> None:
     """A macvlan and its master do not receive each other's frames."""
     node, pod = link.station("10.6.0.17/24", "fd00:6::11/64"), link.station()
     name = Path(pod.netns).name
     ip("-n", name, "link", "delete", "eth0")
-    child = ("link", "eth0", "name", "eth0", "netns", name, "type", "macvlan", "mode", "bridge")
+    # Kernels before 6.14 want the name to be free on the node too.
+    child = ("link", "eth0", "name", "mv0", "netns", name, "type", "macvlan", "mode", "bridge")
     ip("-n", Path(node.netns).name, "link", "add", *child)
+    ip("-n", name, "link", "set", "mv0", "name", "eth0")
 
     async with detecting_on(node) as detector:
         found = await detector.probe(pod.netns, DUAL, CONFLICTS)
@@ -139,6 +152,7 @@ async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link
     )
 
 
+@races_deadlines
 async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
     node, pod = link.station(), link.station()
     # Descriptors of earlier tests may be closed at any time, so only new ones count.
@@ -153,6 +167,7 @@ async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
     assert not {name for name in left if not name.startswith("asyncio")}, "the loop's own stay"
 
 
+@joins_packet_groups
 async def test_nobody_learns_of_an_address_from_the_question(
     link: Link, detector: Detector
 ) -> None:
@@ -168,6 +183,7 @@ async def test_nobody_learns_of_an_address_from_the_question(
     assert "fd00:6::11" not in known
 
 
+@joins_packet_groups
 async def test_of_two_that_probe_for_one_address_not_both_go_on(
     link: Link, detector: Detector
 ) -> None:
@@ -220,6 +236,7 @@ async def test_a_namespace_that_vanishes_meanwhile_ends_the_look_in_time(
     assert isinstance(end, DetectionFailed) or end == DetectionResult((), ("10.6.0.1", "fd00:6::1"))
 
 
+@joins_packet_groups
 async def test_a_cancelled_look_leaves_no_socket_open(link: Link, detector: Detector) -> None:
     pod = link.station()
     before = open_sockets()
@@ -235,6 +252,7 @@ async def test_a_cancelled_look_leaves_no_socket_open(link: Link, detector: Dete
     assert open_sockets() - before == set()
 
 
+@joins_packet_groups
 async def test_threads_stay_in_the_agents_own_namespace(link: Link, detector: Detector) -> None:
     pod = link.station()
     own = Path("/proc/thread-self/ns/net").readlink()

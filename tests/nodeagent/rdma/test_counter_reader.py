@@ -13,6 +13,7 @@ from nodeagent.netlink.rdma import RdmaSocket
 from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
 from nodeagent.rdma.values import RdmaPortLink
 from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
+from tests.support.emulation import asks_drivers
 from tests.support.link import NAMESPACES, Link, ip
 
 CARD = 0x506B4B0300AABBCC
@@ -120,6 +121,7 @@ def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_g
     assert [(port.device, port.link) for port in place.ports] == [("mlx5_4", "eth0")]
 
 
+@asks_drivers
 def test_pods_are_read_where_devices_are_theirs_alone(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_reading_ends_after_its_time_and_says_so(
     assert "some were not read" in found.faults["Pods"]
 
 
+@asks_drivers
 def test_statistics_and_speed_of_a_link_are_its_drivers(
     link: Link, executor: NetnsExecutor
 ) -> None:

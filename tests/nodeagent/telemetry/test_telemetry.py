@@ -21,6 +21,7 @@ from core.process.logs import JsonLines, set_up_logging
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer, resource_of
 from tests.support.agent_harness import AgentHarness, running
+from tests.support.emulation import measures_itself
 from tests.support.http_caller import over_tcp
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -151,6 +152,7 @@ async def test_rdma_is_counted_only_where_it_is_asked_for(
     assert value(samples, "orbweaver_rdma_samples_left_out") == 0
 
 
+@measures_itself
 async def test_lost_races_store_calls_and_the_writer_are_measured(metered: AgentHarness) -> None:
     await metered.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     before = await scrape(metered)

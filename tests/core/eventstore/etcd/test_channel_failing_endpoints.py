@@ -12,6 +12,7 @@ from core.errors import OutcomeUnknown, StoreTimeout, StoreUnavailable
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.kv import Absent, Get, Put
 from tests.core.eventstore.etcd.conftest import OpenStore
+from tests.support.emulation import races_deadlines
 from tests.support.etcd import EtcdCluster, free_ports
 
 pytestmark = pytest.mark.etcd
@@ -104,6 +105,7 @@ async def test_a_read_leaves_a_hung_member(trio: EtcdCluster, open_store: OpenSt
     assert store.endpoint != hung.endpoint
 
 
+@races_deadlines
 async def test_a_hung_only_member_makes_a_read_time_out(
     single: EtcdCluster, open_store: OpenStore
 ) -> None:

@@ -14,6 +14,7 @@ from core.eventstore.etcd import EtcdSettings
 from core.eventstore.kv import Get, Put
 from tests.core.eventstore.etcd.conftest import OpenStore
 from tests.support.authorities import PlainAuthority
+from tests.support.emulation import races_deadlines
 from tests.support.etcd import Certificates, EtcdCluster
 
 pytestmark = pytest.mark.etcd
@@ -80,6 +81,7 @@ async def test_a_client_without_a_certificate_gets_no_connection(
         await store.read([Get(b"k")])
 
 
+@races_deadlines
 async def test_rotated_certificates_are_taken_up_without_a_new_store(
     secured: Secured, open_store: OpenStore, tmp_path: Path
 ) -> None:

@@ -1,0 +1,36 @@
+"""What emulated processors cannot do, by name: tests that need it are skipped there.
+
+``make test-arm64`` runs tests in qemu's user emulation and in an emulated machine
+(scripts/arm64.sh). The machine has a kernel of its own and lacks nothing but speed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import pytest
+
+from tests.support.parts import PROCESSOR, needs
+
+VARIABLE: Final = "ORBWEAVER_EMULATED"
+"""What is emulated, in the environment of such a run: user or machine."""
+
+USER: Final = "user"
+MACHINE: Final = "machine"
+
+
+def _left_out(detail: str, *emulations: str) -> pytest.MarkDecorator:
+    """Skip a test in these emulations."""
+    emulated = os.environ.get(VARIABLE) in emulations
+    return pytest.mark.skipif(emulated, reason=needs(PROCESSOR, detail))
+
+
+joins_packet_groups: Final = _left_out(
+    "qemu's user emulation has no PACKET_ADD_MEMBERSHIP, by which packet sockets receive multicast",
+    USER,
+)
+asks_drivers: Final = _left_out("qemu's user emulation has no SIOCETHTOOL", USER)
+uses_sanitizers: Final = _left_out("sanitizers do not run in qemu's user emulation", USER)
+measures_itself: Final = _left_out("qemu's user emulation has zeros in /proc/PID/stat", USER)
+races_deadlines: Final = _left_out("it is too slow for the deadlines of this test", USER, MACHINE)
