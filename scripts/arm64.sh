@@ -26,7 +26,7 @@ PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not con
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
     tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py
-    tests/nodeagent/rdma/test_counter_reader.py)  # the last two because of tests/support/emulation.py
+    tests/nodeagent/rdma/test_counter_reader.py tests/nodeagent/test_sriov_master.py)  # the last three because of tests/support/emulation.py
 # An emulated test takes about twenty times as long.
 SLOWLY=(-o timeout=1800 --hypothesis-profile=emulated)
 

@@ -16,11 +16,12 @@ import pytest
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, Reply, exchange, frame, running
+from tests.support.deadlines import DEADLINE_S
 from tests.support.etcd import EtcdCluster, free_ports
 from tests.support.http_caller import over_tcp
 
 pytestmark = pytest.mark.etcd
-WAIT_S = 60.0
+WAIT_S = DEADLINE_S
 
 
 @pytest.fixture
