@@ -20,8 +20,9 @@ from typing import Final, NamedTuple
 
 from core.archive.replay import LogView, ticked
 from core.archive.snapshot import ArchiveSnapshot
-from core.audit.holding_table import Holder, HoldingTable, Names
+from core.audit.holding_table import Holder, HoldingTable
 from core.audit.log_clock import LogClock
+from core.audit.text_columns import Names
 from core.audit.versions import Versions
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import (
