@@ -192,8 +192,9 @@ def _of_software(facts: Facts) -> Iterator[PlanFinding]:
             MigrationDeadline.BEFORE_REMOVAL,
             title,
             what,
-            f"install it by its own chart, in namespace {release.namespace}, as soon as the"
-            " release is removed; until then leave the release as it is",
+            "copy rdma.rdmaSharedDevicePlugin of its values into those of this chart, and upgrade"
+            " as soon as the release is removed: agents then offer the same devices. Not earlier,"
+            " because two plugins must not offer one resource",
         )
 
 
