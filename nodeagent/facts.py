@@ -29,7 +29,7 @@ from core.projections.configuration_view import ConfigurationView, Unread
 
 DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
-"""Seconds that the API server has to confirm what releases an address."""
+"""Seconds for the API server's confirmation before an address is released."""
 
 MIGRATION: Final = "kubevirt.io/migrationJobName"
 """The annotation of a live migration's target launcher (docs/reference/annotations.md)."""
@@ -41,7 +41,7 @@ Records = Mapping[tuple[str, str, str], RecordDefined]
 
 
 class Liveness(NamedTuple):
-    """Whether a Pod runs. ``alive`` None: only the runtime can tell.
+    """Whether a Pod runs. ``alive`` None: unknown to the agent.
 
     ``doubt``: why the API server did not answer, "" if it did; with a doubt nothing is released.
     """
@@ -51,7 +51,7 @@ class Liveness(NamedTuple):
 
 
 class FactsSource(Protocol):
-    """Where facts come from.
+    """The source of facts.
 
     Cached facts may be old. They are enough to keep an address; before an address is released the
     API server confirms it (``confirm``, ``confirm_wanted``) within ``CONFIRM_S_MAX`` (I6).
@@ -64,7 +64,7 @@ class FactsSource(Protocol):
     async def learn(self, reference: PodReference) -> None:
         """Make the Pod of an ADD known, so that ``facts`` is complete.
 
-        Raises WrongInput if there is no such Pod, NotReady if that cannot be read now.
+        Raises WrongInput if the Pod does not exist, NotReady if it cannot be read now.
         """
         ...
 
@@ -107,7 +107,7 @@ class StandaloneFacts:
     """Facts from the request and from applied records.
 
     The container id stands in for a missing Pod name and for a missing UID; a missing namespace is
-    ``default``. Only the runtime knows whether a Pod runs.
+    ``default``. Unknown: without Kubernetes only the runtime has this fact.
     """
 
     def __init__(self, view: ConfigurationView, node: str, fixed: FixedSettings) -> None:

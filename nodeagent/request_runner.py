@@ -1,10 +1,10 @@
 """Runs requests: limits their number and time, orders those of one container, drains them.
 
-An admitted request is counted until it ends, and ends by its deadline; what it had not committed by
-then is withdrawn. Once draining, no request is admitted.
+An admitted request is counted until it ends, and ends by its deadline; uncommitted changes are
+withdrawn. Once draining, no request is admitted.
 
 A DEL waits for the ADDs of its container that are in progress. A runtime may give up on an ADD and
-send a DEL while the ADD's transaction is on its way; a DEL that did not wait would find nothing,
+send a DEL while the ADD's transaction is in flight; a DEL that did not wait would find nothing,
 and the address would stay allocated. ADDs do not wait for each other: the guards of their
 transactions decide which one succeeds.
 
@@ -172,7 +172,7 @@ class RequestRunner:
 
 
 class RunningRequest:
-    """One admitted request: ``asyncio.timeout`` without a timer of its own.
+    """One admitted request: ``asyncio.timeout`` on a shared timer.
 
     ``work`` counts its duration, its result and its ``tries``, which its code sets; None: nothing
     is counted. ``container``: DELs of it wait for this request, which is an ADD; "": none do.
@@ -283,7 +283,7 @@ class DeadlineSet:
         self._pending.pop(request, None)
 
     def _expire(self) -> None:
-        """Expire what is late, and set the timer for the next one."""
+        """Expire late requests, and set the timer for the next one."""
         self._timer = None
         loop = asyncio.get_running_loop()
         while self._pending:

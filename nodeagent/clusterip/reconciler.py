@@ -83,7 +83,7 @@ class ClusterIpReconciler:
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     def close(self) -> None:
-        """Close the installation; what is pinned stays in use."""
+        """Close the installation; pinned programs and maps stay in use."""
         with self._lock:
             self._closed = True
             installation, self._installation = self._installation, None

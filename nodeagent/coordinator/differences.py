@@ -35,7 +35,7 @@ class _Owner(NamedTuple):
 
 
 def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
-    """What is missing, or exists but should not. Raises as ``NetlinkSession.listing``."""
+    """Missing objects, and objects that should not exist. Raises as ``NetlinkSession.listing``."""
     routes = [
         (step.do.kind, replies.route(memoryview(step.do.body))) for step in _of(steps, _ROUTES)
     ]

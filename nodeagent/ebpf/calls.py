@@ -77,7 +77,7 @@ class Map:
             raise BpfRefused(text, number=E2BIG, subject=name) from None
 
     def get(self, key: bytes) -> bytes | None:
-        """The value at a key; None if there is no entry. Raises BpfRefused."""
+        """The value at a key; None if the entry does not exist. Raises BpfRefused."""
         value = ctypes.create_string_buffer(self.spec.value_bytes)
         try:
             self._element(n.BPF_MAP_LOOKUP_ELEM, key, value)

@@ -45,7 +45,7 @@ class Register(IntEnum):
 
 
 class Size(IntEnum):
-    """How many bytes a load or store moves."""
+    """The number of bytes that a load or store moves."""
 
     BYTE = n.BPF_B
     HALF = n.BPF_H
@@ -67,7 +67,7 @@ class Instruction(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """How many slots of 8 bytes it takes: a 64-bit load takes two."""
+        """The number of 8-byte slots: two for a 64-bit load."""
         return 2 if self.code == _WIDE else 1
 
 

@@ -63,7 +63,7 @@ class GcHandler:
         self._missing = MissingAttachments(monotonic)
 
     async def handle_gc(self, call: Call) -> EndpointGcResult:
-        """Release what is not listed.
+        """Release the attachments that are not listed.
 
         Raises CniFailure when the list is missing, or when an endpoint could not be released.
         """

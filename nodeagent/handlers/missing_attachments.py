@@ -32,7 +32,7 @@ Sandbox = tuple[str, str]
 
 
 class MissingAttachments:
-    """Remembers, by network, what was missing from the last GC and since when."""
+    """Stores, by network, the attachments missing from the last GC and since when."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -43,7 +43,7 @@ class MissingAttachments:
         return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
 
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        """Keep what was missing from this GC, up to ``MISSED_MAX`` in all networks."""
+        """Keep the attachments missing from this GC, up to ``MISSED_MAX`` in all networks."""
         self._missed.pop(network, None)
         left = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
         if len(missed) > left:
@@ -68,7 +68,7 @@ class GcPass:
         self.missed: dict[Sandbox, float] = {}
 
     def evidence(self, sandbox: Sandbox, netns: str) -> str:
-        """The text of the proof that a missing attachment is gone; "" if there is none yet."""
+        """The evidence that a missing attachment is gone; "" without evidence."""
         since = self.missed[sandbox] = self._before.get(sandbox, self._now)
         container, interface = sandbox
         subject = f"container {container} interface {interface}"
@@ -79,7 +79,7 @@ class GcPass:
         return ""
 
     def end(self) -> None:
-        """Remember what was missing."""
+        """Store the missing attachments."""
         self._memory.remember(self._network, self.missed)
 
 

@@ -36,7 +36,7 @@ BIND_S_MAX: Final = 90.0
 """Seconds from the start of an ADD to its answer; below ``BOUND_ADD_DEADLINE_S``."""
 
 RELEASE_RECORD_S: Final = 5.0
-"""How many of these seconds are left for recording the provider's answer and returning it."""
+"""The part of these seconds reserved for recording the provider's answer and returning it."""
 
 
 class Networks(Protocol):

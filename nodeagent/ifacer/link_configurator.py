@@ -38,7 +38,7 @@ class LinkConfigurator:
         self._one_at_a_time = asyncio.Lock()
 
     async def prepare(self, config: InterfaceConfig) -> None:
-        """Create what is missing.
+        """Create missing links.
 
         Raises DatapathError and its kinds: a conflict with existing links, a kernel's refusal.
         """

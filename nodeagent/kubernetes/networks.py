@@ -38,7 +38,7 @@ class CachedNetwork(NamedTuple):
 
 
 def mac_of(link: str) -> str:
-    """The MAC address of a link of this host, "" if there is no such link."""
+    """The MAC address of a link of this host, "" if the link does not exist."""
     try:
         return (LINKS / link / "address").read_text("ascii").strip() if link else ""
     except (OSError, UnicodeDecodeError):

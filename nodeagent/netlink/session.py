@@ -241,7 +241,7 @@ class NetlinkSession:
         return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
     def route_to(self, destination: Address) -> KernelRoute | None:
-        """The route to an address; None if there is none. Raises as ``ask``."""
+        """The route to an address; None if it does not exist. Raises as ``ask``."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
 

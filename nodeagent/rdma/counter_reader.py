@@ -204,7 +204,7 @@ def _counters_in(directory: Path) -> dict[str, int]:
 
 
 def _traffic_class(directory: Path) -> int:
-    """The traffic class of the device's packets; 0 if none is set or the driver does not tell."""
+    """The traffic class of the device's packets; 0 if none is set or it is unknown."""
     try:
         match = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
     except (OSError, ValueError):

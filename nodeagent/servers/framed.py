@@ -315,7 +315,7 @@ class FramedConnection:
             sent = self._socket.send(self._unsent, socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the caller has hung up; what was done stays done
+        except OSError:  # the caller has hung up; its changes stay
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         if self._unsent:

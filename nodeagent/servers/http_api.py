@@ -231,7 +231,7 @@ class HttpApi:
         return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
 
     def _check_request(self, request: web.Request) -> HasHungUp:
-        """Check that the caller is there and the agent is ready. Raises CallerGone, NotReady."""
+        """Check that the caller is connected and the agent ready. Raises CallerGone, NotReady."""
 
         def has_hung_up() -> bool:
             return caller_hung_up(request.transport)

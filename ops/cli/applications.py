@@ -1,7 +1,7 @@
-"""Applications and their automatic pools: what they ask for, what they have, what is still to do.
+"""Applications and their automatic pools: requests, existing pools, pending steps.
 
 The steps are those that the controller's own plan would make now, on the same state. An application
-is known by its record, or by the pools it has. Pure: what is shown was read before.
+is known by its record, or by the pools it has. Pure: all data were read before.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ POOL_COLUMNS: Final = (
 
 
 class ApplicationLine(NamedTuple):
-    """One application. ``steps``: what is to be done.
+    """One application. ``steps``: pending changes.
 
     ``application`` None: there is no record of it, or it is ``missing`` in the cluster.
     """
@@ -75,7 +75,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def state(self) -> str:
-        """In a word or two; the steps say more."""
+        """A short text; the steps have the details."""
         if self.missing is not None:
             return _word_of_missing(self.key, self.missing)
         if self.application is None:

@@ -26,7 +26,7 @@ Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reserva
 
 
 async def write_command(session: ClusterSession, command: Command) -> int:
-    """Decide and write; how many events it made. Raises Refused."""
+    """Decide and write; return the number of events. Raises Refused."""
     is_followed = await _is_followed(session, command)
     applied = await session.write(
         lambda writer: session.configurator(writer).apply(command, session.cause)

@@ -1,4 +1,4 @@
-"""What an ADD would do, without doing it: selection, the addresses it would try, what is there.
+"""The effects of an ADD, without carrying it out: selection, candidate addresses, existing claims.
 
 The same selection, searches and reads as the allocator's; nothing is appended. Between this answer
 and a real ADD others may claim: it is an explanation, not a promise.
@@ -46,11 +46,11 @@ from core.projections.configuration_view import ConfigurationSnapshot, Configura
 from nodeagent.facts import StandaloneFacts
 
 USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
-"""The cluster's settings as they are unless its operator says otherwise."""
+"""The default settings of a cluster."""
 
 
 class Trial(NamedTuple):
-    """One pool of one demand: the address tried first, what is in its way, and the one after it.
+    """One pool of one demand: the first address to try, its obstacle, and the next one.
 
     ``first`` "" means that the pool has nothing to hand out, or may not (``obstacle``); ``then`` ""
     that nothing else is free.
@@ -119,7 +119,7 @@ async def read_snapshot(
 def facts_of(
     store: KeyValueStore, keys: Keys, snapshot: ConfigurationSnapshot, pod: PodReference, node: str
 ) -> RequestFacts:
-    """What an agent on this node would know of the Pod."""
+    """The facts that an agent on this node would have of the Pod."""
     view = ConfigurationView(store, keys)
     view.current = snapshot
     return StandaloneFacts(view, node, FixedSettings()).facts(pod)
@@ -252,7 +252,7 @@ class _Trying:
         return Trial(*scope, str(first), obstacle, then)
 
     def _given_up(self, usable: AddressSet, pool: str) -> str:
-        """An address of this pool that the ADD itself gives up, or ""."""
+        """An address of this pool that the ADD itself releases, or ""."""
         for text, its_pool in self._request.give_up:
             address = parse_address(text)
             is_free = address not in self._mine and address.value in usable

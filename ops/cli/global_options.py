@@ -34,7 +34,7 @@ def unix_ms() -> int:
 
 
 def user_and_host() -> str:
-    """``user@host`` of this process, or what ``ORBWEAVER_WHO`` says."""
+    """``user@host`` of this process, or the value of ``ORBWEAVER_WHO``."""
     if who := os.environ.get(WHO, "").strip():
         return who[:WHO_CHARACTERS_MAX]
     try:

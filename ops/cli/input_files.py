@@ -1,6 +1,6 @@
 """Files that a command reads: what ``-f`` names, folders included.
 
-Light, since a run through kubectl reads the files too, before it knows any command.
+Imports little, because a run through kubectl reads files before it loads commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The kinds of objects, and what people call them.
 
 The long names, plurals and short names of the CRDs (docs/reference/custom-resource-rules.md,
-"Kinds") are known beside our own words.
+"Kinds") are accepted besides our own names.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def plural(kind: ObjectKind) -> str:
 
 
 def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
-    """The kind a word means, if it is one of ``allowed``. Raises BadInput."""
+    """The kind of a name, if it is one of ``allowed``. Raises BadInput."""
     kind = KINDS.get(word.lower())
     if kind in allowed:
         return kind

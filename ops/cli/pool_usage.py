@@ -57,7 +57,7 @@ def available(pool: Pool, ledger: Ledger) -> AddressSet:
 async def count_claims(
     store: KeyValueStore, keys: Keys, sets: Sequence[AddressSet], revision: int
 ) -> list[int]:
-    """How many claims there are in each set. Raises Compacted, StoreUnavailable."""
+    """The number of claims in each set. Raises Compacted, StoreUnavailable."""
     gets = [
         (index, Get(keys.ip(one.family, first), keys.ip(one.family, last) + b"\0", count_only=True))
         for index, one in enumerate(sets)

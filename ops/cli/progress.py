@@ -1,4 +1,4 @@
-"""How far a command that reads or writes the whole log has come: a bar on a terminal.
+"""The progress of commands that read or write the whole log: a bar on a terminal.
 
 On standard error, and only where that is a terminal, so results, pipes and logs of Jobs never
 contain it. It is removed when the command has ended.
@@ -14,7 +14,7 @@ from typing import Final
 from core.domain.events import Recorded
 
 Advance = Callable[[int, int], None]
-"""What is done, and how much there is; 0: unknown."""
+"""The amount done, and the total; 0: unknown."""
 
 REFRESHES_PER_S: Final = 4
 
@@ -25,7 +25,7 @@ def ignore(done: int, total: int) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Advance]:
-    """A bar with this title while the block runs; the value is called with what is done."""
+    """Show a bar with this title while the block runs; call the value with the amount done."""
     if not sys.stderr.isatty():
         yield ignore
         return

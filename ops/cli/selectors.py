@@ -1,6 +1,6 @@
 """Selectors on a command line, as kubectl reads them: ``-l``, ``--field-selector``, ``--sort-by``.
 
-All three look at the manifests of objects. Pure.
+All three use the manifests of objects. Pure.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Selectors(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether a listing stays as it is."""
+        """Whether a listing is unchanged."""
         return self.labels.is_empty() and not self.fields and not self.sort_by
 
     def apply(self, listing: ObjectListing) -> ObjectListing:

@@ -66,7 +66,7 @@ def generate_markdown(
 
 @ip.command()
 def show(context: typer.Context, address: Address = "") -> None:
-    """Show who holds the address, or all that are held."""
+    """Show the holder of the address, or of all claimed addresses."""
     if address:
         describe.describe(context, "address", address)
     else:

@@ -7,7 +7,7 @@
     copy-cni            copies the node's CNI configurations for a controller that is not root
     shutdown            does nothing: the preStop of Spiderpool's chart calls it
 
-Each logs what it did, and exits with 1 if it failed.
+Each logs its changes, and exits with 1 if it failed.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from core.domain.claims.takeover import TakeOver
 from core.domain.evolution import RevisedClaim
 
-NOBODY = "-"
+NO_HOLDER = "-"
 
 
 class AddressDifference(NamedTuple):
@@ -20,7 +20,7 @@ class AddressDifference(NamedTuple):
 
 
 def differences(objects: TakeOver, claims: Mapping[str, RevisedClaim]) -> list[AddressDifference]:
-    """What is not equal, by address: pool and holder in the objects and in the log."""
+    """Differences by address: pool and holder in the objects and in the log."""
     theirs = {
         address: f"{pool}, {endpoint.holder}"
         for endpoint in objects.endpoints
@@ -28,7 +28,7 @@ def differences(objects: TakeOver, claims: Mapping[str, RevisedClaim]) -> list[A
     }
     ours = {address: f"{one.claim.pool}, {one.claim.holder}" for address, one in claims.items()}
     return [
-        AddressDifference(address, theirs.get(address, NOBODY), ours.get(address, NOBODY))
+        AddressDifference(address, theirs.get(address, NO_HOLDER), ours.get(address, NO_HOLDER))
         for address in sorted(theirs.keys() | ours.keys())
         if theirs.get(address) != ours.get(address)
     ]

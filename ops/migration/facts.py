@@ -50,7 +50,7 @@ class DeployedWorkload(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}"
 
     def runs(self, image: str) -> bool:
-        """Whether a container's image is called so, whatever registry it is from."""
+        """Whether a container's image has this name, in any registry."""
         return any(_repository(text) == image for text in self.containers.values())
 
 

@@ -1,4 +1,4 @@
-"""Reads what a migration must know from the API server, and writes nothing.
+"""Reads the facts for a migration from the API server, and writes nothing.
 
 Needs the right to list Secrets (Helm's releases), workloads, definitions, webhooks, networks and
 Spiderpool's objects. A kind that is not defined there has no objects.

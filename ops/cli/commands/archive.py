@@ -1,4 +1,4 @@
-"""``orbctl archive``: seal the live log, see the archive's files, give up the oldest.
+"""``orbctl archive``: seal the live log, show the archive's files, delete the oldest.
 
 All of it needs the archive directory, which is the controllers': run it where that is.
 """

@@ -1,4 +1,4 @@
-"""``orbctl diff``: what is different between two moments of the log."""
+"""``orbctl diff``: the differences between two moments of the log."""
 
 from __future__ import annotations
 

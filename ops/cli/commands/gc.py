@@ -44,7 +44,7 @@ SHOWN_MAX: Final = 50
 
 pause = asyncio.sleep
 steady_s = time.monotonic
-"""Between two looks, and how long that was; tests give their own."""
+"""Waits between two scans and returns the seconds; tests inject it."""
 
 
 def gc(

@@ -1,4 +1,4 @@
-"""``orbctl retire``: let pools and subnets go when they are empty, see what is left, take it back.
+"""``orbctl retire``: delete pools and subnets when they are empty, show progress, cancel.
 
 A retired pool hands out nothing from that moment on. A controller deletes it with its last claim;
 without one nothing is lost: the retirement begins as soon as a controller is there.
@@ -209,7 +209,7 @@ def _retire(
 
 
 async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequest) -> None:
-    """Begin the execution, or give the one that is there this order."""
+    """Start the execution, or signal the running one."""
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
         await client.signal_with_start(

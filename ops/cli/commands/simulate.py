@@ -1,4 +1,4 @@
-"""``orbctl simulate``: what an apply would do: events, refusals, free addresses, who would notice.
+"""``orbctl simulate``: the effects of an apply: events, refusals, free addresses, affected Pods.
 
 The commands run on a fork of the present state through the real ``decide``. Writes nothing.
 """

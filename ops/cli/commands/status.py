@@ -37,7 +37,7 @@ NEWEST_HEADS_MAX: Final = 64
 
 
 class ClusterStatus:
-    """What was read, at one revision."""
+    """The data of all reads, at one revision."""
 
     def __init__(self) -> None:
         self.revision = 0

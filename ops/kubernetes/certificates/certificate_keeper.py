@@ -1,10 +1,11 @@
 """Keeps the webhooks' certificate: all replicas share one Secret, and any of them renews it.
 
-Each replica reads the Secret and creates or renews what is due. The version of the Secret lets one
-of several writers succeed, and the others use what it wrote. Then the replica writes certificate
-and key to files for the webhook server, and the authorities to the webhook configurations. The time
-is the API server's, because the API server verifies the certificates and the clocks of replicas may
-differ. Of a webhook configuration only ``caBundle`` is changed; none is created.
+Each replica reads the Secret and creates or renews certificates when due. The version of the Secret
+lets one of several writers succeed, and the others use what it wrote. Then the replica writes
+certificate and key to files for the webhook server, and the authorities to the webhook
+configurations. The time is the API server's, because the API server verifies the certificates and
+the clocks of replicas may differ. Of a webhook configuration only ``caBundle`` is changed; none is
+created.
 """
 
 from __future__ import annotations
