@@ -50,6 +50,7 @@ def successes(outcomes: list[object]) -> list[Applied]:
     return [one for one in outcomes if isinstance(one, Applied) and one.events]
 
 
+@races_deadlines
 async def test_of_a_hundred_identical_subnets_one_is_created_and_the_rest_find_it_done(
     nodes: list[NodeHarness],
 ) -> None:

@@ -21,7 +21,7 @@ from core.process.logs import JsonLines, set_up_logging
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer, resource_of
 from tests.support.agent_harness import AgentHarness, running
-from tests.support.emulation import measures_itself
+from tests.support.emulation import measures_itself, races_deadlines
 from tests.support.http_caller import over_tcp
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -213,6 +213,7 @@ async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
     assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", kept)] * 2
 
 
+@races_deadlines
 async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     settings: Settings, memory_store: MemoryStore
 ) -> None:

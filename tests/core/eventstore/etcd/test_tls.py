@@ -65,6 +65,7 @@ async def test_a_client_with_a_certificate_reads_writes_and_watches(
     assert [change.value for change in batch.changes] == [b"v"]
 
 
+@races_deadlines
 async def test_endpoints_may_be_written_as_urls(secured: Secured, open_store: OpenStore) -> None:
     urls = tuple(member.url for member in secured.cluster.members)
     store = open_store(secured.settings._replace(endpoints=urls))
