@@ -86,7 +86,8 @@ class KubernetesSriov:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await until_all(*(reflector.run() for reflector in self.reflectors))
+        watches = (reflector.run() for reflector in self.reflectors)
+        await until_all(*watches, self._wake_once_listed())
 
     @property
     def reflectors(self) -> Sequence[Reflector[Any]]:
@@ -130,6 +131,12 @@ class KubernetesSriov:
         """See ``PolicySource``."""
         await self._changed.wait()
         self._changed.clear()
+
+    async def _wake_once_listed(self) -> None:
+        """Wake the first round as soon as everything is known."""
+        for reflector in (*self.reflectors, self._pods):
+            await reflector.listed.wait()
+        self._changed.set()
 
     @property
     def _state(self) -> KeptState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -104,6 +105,16 @@ async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_address
     ]
     assert configuration.labels["network"] == "sriov"
     assert configuration.own_addresses == ("10.6.0.11",)
+
+
+async def test_the_first_round_is_woken_when_everything_is_known(cluster: Cluster) -> None:
+    assert cluster.sriov is not None
+
+    async with asyncio.timeout(PATIENCE_S):
+        while cluster.sriov.configuration() is None:
+            await cluster.sriov.changed()
+
+    assert cluster.sriov.configuration() is not None
 
 
 async def test_a_policy_that_cannot_be_used_is_passed_over_with_its_name(
