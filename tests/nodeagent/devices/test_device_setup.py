@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from core.settings.device_plugin import DeviceSettings
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.slot_offers import host_nics
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.settings.settings_loader import load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.nodeagent.devices.fake_kubelet import Kubelet
+from tests.nodeagent.devices.sys_tree import SysTree
 from tests.support.agent_harness import running
 
 SUB_ENI = "spidernet.io/sub-eni"
@@ -66,6 +69,31 @@ async def test_slots_are_there_as_long_as_the_agent_and_are_counted(
             "refusals": 0,
         }
     assert {one.name for one in kubelet.directory.iterdir()} == {"kubelet.sock"}
+
+
+async def test_the_configuration_file_of_shared_devices_is_offered_by_the_agent(
+    settings: Settings, kubelet: Kubelet, short_path: Path, tmp_path: Path
+) -> None:
+    tree = SysTree(tmp_path / "sys")
+    tree.link("eth1", None, type="1")
+    tree.soft_rdma("rxe0", 0, "eth1")
+    item = {"resourceName": "soft", "rdmaHcaMax": 2, "selectors": {"ifNames": ["eth1"]}}
+    (tmp_path / "config.json").write_text(json.dumps({"configList": [item]}))
+    (tmp_path / "conf.yml").write_text(
+        f"agent: {{networkResourcePlugin: {{kubeletRootDir: {short_path}}}}}\n"
+        f"orbweaver: {{rdmaConfigFile: {tmp_path / 'config.json'}}}\n"
+    )
+    written = load_settings(str(tmp_path / "conf.yml"), {"ORBWEAVER_SYSFS": str(tree.root)})
+    offering = settings._replace(devices=written.devices, sysfs=written.sysfs)
+
+    async with running(offering, MemoryStore()):
+        await kubelet.until(lambda: len(kubelet.devices.get("spidernet.io/soft", ())) == 2)
+        (given,) = await kubelet.give("spidernet.io/soft", ["soft-1"])
+
+    assert [path for path, _, _ in given.files] == [
+        "/dev/infiniband/rdma_cm",
+        "/dev/infiniband/uverbs0",
+    ]
 
 
 async def test_an_agent_without_a_kubelet_serves_as_ever(offering: Settings) -> None:
