@@ -1,0 +1,60 @@
+"""What the ADDs of a Pod got is found again, in the archive too, and as of any moment."""
+
+from __future__ import annotations
+
+from core.allocation.refusal_recorder import RefusalRecorder
+from core.audit.history import history
+from core.audit.history_entries import parse_subject
+from core.audit.past_adds import LogMoment, past_adds
+from core.domain.events import AllocationRefused, Cause
+from core.errors import AddressesUsedOut
+from tests.support.archived_cluster import Add, ArchivedCluster, Remove
+from tests.support.node_harness import pod
+
+KEY = ("shop", "web-0")
+
+
+async def refuse(cluster: ArchivedCluster, name: str) -> int:
+    """One refused ADD; the position of its event."""
+    recorder = RefusalRecorder(cluster.node.writer)
+    recorder.note(pod(name), "eth0", AddressesUsedOut("full"), Cause("agent"))
+    await recorder.write_due()
+    return (await cluster.replayed())[-1].position
+
+
+async def test_a_refusal_in_the_archive_is_found_by_its_pod_and_by_its_uid(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await refuse(archived_cluster, "web-0")
+    await refuse(archived_cluster, "web-1")
+    await archived_cluster.seal()
+    view = await archived_cluster.view()
+
+    for subject in ("shop/web-0", "uid/uid-web-0"):
+        (entry,) = (await history(view, parse_subject(subject))).entries
+        assert (entry.kind, entry.pod, entry.reason) == ("refused", "web-0", "used-out")
+    adds = await past_adds(view, KEY)
+    assert adds.refused is not None
+    assert isinstance(adds.refused.event, AllocationRefused)
+    assert (adds.claims, adds.held) == ((), None)
+
+
+async def test_each_moment_has_its_own_answer(archived_cluster: ArchivedCluster) -> None:
+    refused_at = await refuse(archived_cluster, "web-0")
+    await archived_cluster.live([Add("node-a", "web-0", 0)])
+    claimed_at = (await archived_cluster.replayed())[-1].position
+    await archived_cluster.seal()
+    await archived_cluster.live([Remove("node-a", "web-0", 0)])
+    view = await archived_cluster.view()
+
+    before = await past_adds(view, KEY, LogMoment(position=refused_at - 1))
+    waiting = await past_adds(view, KEY, LogMoment(position=refused_at))
+    holding = await past_adds(view, KEY, LogMoment(position=claimed_at))
+    now = await past_adds(view, KEY)
+
+    assert (before.claims, before.refused) == ((), None)
+    assert waiting.refused is not None
+    assert (len(holding.claims), holding.refused, holding.has_source) == (1, None, True)
+    assert holding.held is not None
+    assert (now.claims, now.held) == ((), None)
+    assert now.released is not None
