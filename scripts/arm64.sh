@@ -22,7 +22,9 @@ PRELOADED=/usr/local/lib/namespace_type.so
 
 # Tests that pack for a kernel, or ask one, run on a kernel of arm64; the user emulation has all others, but what
 # tests/support/emulation.py names.
-PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
+# Left out because of their time, and as the least of a processor: pure functions of Python. `user` runs them too.
+PURE=(tests/core tests/nodeagent tests/cni --ignore=tests/core/domain --ignore=tests/core/manifests
+    -m 'not netns and not uml and not containerd')
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
     tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py
