@@ -65,7 +65,8 @@ function alarms(items) {
     element("ul", { class: "alarms" }, items.map(({ severity, kind, name, message, remedy }) =>
       element("li", { class: `alarm alarm-${severity}` },
         element("span", { class: "severity" }, severity), " ",
-        element("span", {}, name ? [link(subjectHref(`${kind}/${name}`), name), ": "] : null, sentence(message), remedy ? ` ${capital(sentence(remedy))}` : "")))));
+        element("span", {}, name ? [link(subjectHref(`${kind}/${name}`), name), ": "] : null, sentence(message),
+          remedy ? ` ${capital(sentence(remedy))}` : "")))));
 }
 
 function poolTable(pools, state, nowMs) {
