@@ -59,6 +59,9 @@ def load_yaml(text: str) -> Iterator[Document]:
             if value is not None:
                 yield Document(number, value)
             number += 1
+    except _TooLargeError as error:
+        message = f"document {number} is too large: {error}"
+        raise BadInput(message, remedy="split it") from None
     except yaml.YAMLError as error:
         raise BadInput(f"document {number} is not YAML: {_explained(error)}") from None
     except UnicodeEncodeError:
@@ -113,7 +116,9 @@ class _Loader(Composer, yaml.CSafeLoader):
     def _count(self, values: int, event: yaml.NodeEvent) -> None:
         self._values += values
         if self._values > DOCUMENT_VALUES_MAX:
-            raise _fault(f"more than {DOCUMENT_VALUES_MAX} values", event)
+            mark = event.start_mark
+            where = f" (limit reached at line {mark.line + 1})" if mark else ""
+            raise _TooLargeError(f"more than {DOCUMENT_VALUES_MAX} values{where}")
 
 
 def _refuse_tag(_loader: _Loader, node: Node) -> NoReturn:
@@ -137,7 +142,11 @@ def _require_distinct_keys(node: MappingNode) -> None:
 
 
 class _FaultError(yaml.YAMLError):
-    """Our own objection to a text."""
+    """The text breaks a rule of this module, not of YAML."""
+
+
+class _TooLargeError(_FaultError):
+    """A document exceeds the limit on its values."""
 
 
 def _fault(problem: str, place: yaml.NodeEvent | Node) -> _FaultError:

@@ -1,4 +1,7 @@
-"""Bodies of HTTP requests, whole and bounded: in time, in bytes as sent, and decompressed."""
+"""Reads the complete body of an HTTP request.
+
+Limits its time, its size as sent and its decompressed size.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 BODY_S_MAX: Final = 10.0
-"""From the head of a request to the end of its body."""
+"""Seconds from the head of a request to the end of its body."""
 
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
 _WINDOW_BITS: Final = {"gzip": _GZIP_BITS, "x-gzip": _GZIP_BITS, "deflate": zlib.MAX_WBITS}
@@ -19,7 +22,7 @@ _PLAIN: Final = ("", "identity")
 
 
 class BodyRefused(Exception):
-    """The body cannot be read; ``status`` is that of the answer."""
+    """The body cannot be read; ``status``: the HTTP status of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -42,7 +45,10 @@ async def whole_body(request: web.Request, bytes_max: int) -> bytes:
 
 
 def decompressed(data: bytes, encoding: str, bytes_max: int) -> bytes:
-    """What the data hold, never more than ``bytes_max`` of it. Raises BodyRefused."""
+    """The decompressed data, at most ``bytes_max`` bytes. Raises BodyRefused.
+
+    Unencoded data is returned unchanged.
+    """
     name = encoding.strip().lower()
     if name in _PLAIN or not data:
         return data
@@ -57,7 +63,7 @@ def decompressed(data: bytes, encoding: str, bytes_max: int) -> bytes:
     if len(body) > bytes_max:
         raise _too_large(bytes_max)
     if not reader.eof or reader.unused_data:
-        raise BodyRefused(400, f"the body is not one whole {name} stream")
+        raise BodyRefused(400, f"the body is not one complete {name} stream")
     return body
 
 

@@ -102,7 +102,7 @@ class HttpServer:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=END_S_MAX,
-            # A body is decompressed by ``read_body``, within its bound.
+            # A body is decompressed by ``whole_body``, within its bound.
             auto_decompress=False,
             logger=_HttpLog(self),
         )

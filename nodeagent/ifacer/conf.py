@@ -116,7 +116,8 @@ def _interface_config(conf: _Conf) -> InterfaceConfig | None:
     if not conf.vlan and config.bond is None:
         return None
     if conf.vlan and len(config.vlan_name) > INTERFACE_CHARACTERS_MAX:
-        text = f"interface name {config.vlan_name} has more than {INTERFACE_CHARACTERS_MAX} letters"
+        limit = f"more than {INTERFACE_CHARACTERS_MAX} characters"
+        text = f"interface name {config.vlan_name} has {limit}"
         raise CniFailure(INVALID_CONFIG, text, "give the bond a shorter name, or rename the NIC")
     return config
 

@@ -22,13 +22,13 @@ _REMEDIES: Final = {
     errno.EACCES: "run the agent as root with the node's /sys",
     errno.EPERM: "run the agent as root with the node's /sys",
     errno.ENOENT: "check that the driver of the NIC supports it: modinfo DRIVER, dmesg",
-    errno.EBUSY: "end what uses the virtual functions, then it is tried again",
+    errno.EBUSY: "stop what uses the virtual functions; the agent tries again",
     errno.ENOMEM: "the machine gives the NIC too few PCI resources: enable SR-IOV and 'above 4G"
     " decoding' in its setup, or boot with pci=realloc",
-    errno.EIO: "dmesg has the driver's reason",
+    errno.EIO: "see dmesg for the driver's error",
     errno.ENOSPC: "lower numVfs, or raise the limit in the NIC's firmware",
 }
-_REMEDY: Final = "dmesg has the driver's reason; it is tried again"
+_REMEDY: Final = "see dmesg for the driver's error; the agent tries again"
 
 
 class Sysfs:
@@ -87,6 +87,6 @@ class Sysfs:
             raise DatapathError(
                 f"{address} has no network link in the node's network namespace",
                 subject=address,
-                remedy="its driver makes it shortly after it binds; it is tried again",
+                remedy="its driver creates it shortly after it binds; the agent tries again",
             )
         return name

@@ -124,9 +124,9 @@ def _values_of(
 ) -> Callable[[], Awaitable[Values]]:
     if files and (kubeconfig or context):
         raise BadInput(
-            "--filename and --kubeconfig or --context exclude each other",
+            "--filename cannot be combined with --kubeconfig or --context",
             subject="filename",
-            remedy="give --filename, or --kubeconfig and --context",
+            remedy="remove one or the other",
         )
     texts = list(values_in(text for _, text in read_texts(files)))  # standard input is read once
 

@@ -56,9 +56,9 @@ class ProcessContext(NamedTuple):
 
 
 class Globals(NamedTuple):
-    """The global options of one run. ``options``: by the names in ``CLUSTER_VARIABLES``."""
+    """The global options of one run. ``cluster``: by the names in ``CLUSTER_VARIABLES``."""
 
-    options: dict[str, str]
+    cluster: dict[str, str]
     output: Output
     process: ProcessContext
 
@@ -68,6 +68,6 @@ def globals_of(context: typer.Context) -> Globals:
     options_so_far = context.obj
     assert isinstance(options_so_far, Globals), "the callback of the application sets it"
     inherited: dict[str, Any] = context.meta.get(INHERITED, {})
-    options = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
+    cluster = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
     output = parse_output(inherited["output"]) if "output" in inherited else options_so_far.output
-    return options_so_far._replace(options={**options_so_far.options, **options}, output=output)
+    return options_so_far._replace(cluster={**options_so_far.cluster, **cluster}, output=output)

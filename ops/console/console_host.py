@@ -1,6 +1,6 @@
-"""The console of a controller: every replica serves it, by the same certificate as its webhooks.
+"""The console of a controller: every replica serves it, with the same certificate as its webhooks.
 
-The log is read when the first page asks for it, so that a console that is not used costs nothing.
+The log is first read when the first page requests it, so that an unused console costs nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
 from ops.kubernetes.certificates.served_certificate import ServedCertificate
 
 CERTIFICATE_POLL_S: Final = 1.0
-"""How often the console looks whether the webhooks have written their certificate."""
+"""Seconds between checks whether the webhooks have written their certificate."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class ConsoleHost:
             self.port = port.port
             _log.info("serving the console", extra={"fields": {"port": port.port}})
             if certificate is not None:
-                await certificate.keep()
+                await certificate.reload_on_change()
             await asyncio.Event().wait()
         finally:
             self.port = None
@@ -81,15 +81,15 @@ class ConsoleHost:
                 remedy=f"set {AUTH_SETTING}=none, and let only trusted hosts reach the port",
             )
         api = Api(await open_connection(settings.kubeconfig))
-        opened.push("the API server of the console", api.close)
+        opened.push("the console's API client", api.close)
         return TokenAccess(api)
 
     async def _certificate(self) -> ServedCertificate | None:
-        """The certificate; controllers that issue it themselves write it a moment later."""
+        """The certificate. A controller that issues it itself writes it a moment later."""
         files = self._settings.files
         if files is None:
             return None
-        while not all(path.exists() for path in files):  # noqa: ASYNC110  # files send no event
+        while not all(path.exists() for path in files):  # noqa: ASYNC110  # polled: no file events
             await asyncio.sleep(CERTIFICATE_POLL_S)  # another task writes them
         certificate = ServedCertificate(files, "console")
         certificate.load()

@@ -60,10 +60,17 @@ def check_types(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
-    """``POSITION.PLACE``; a position alone means after all of its events. Raises BadInput."""
+    """Parse ``POSITION.INDEX``: the event with this index among those of a log position.
+
+    A position alone stands for the end of its events. Raises BadInput.
+    """
     position, dot, index = text.partition(".")
     if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
-        raise BadInput(f"{text[:64]!r} is not POSITION.PLACE", subject=subject)
+        raise BadInput(
+            f"{text[:64]!r} is not a valid {subject} (expected POSITION.INDEX)",
+            subject=subject,
+            remedy="pass the cursor of the previous page, or the id of the last event received",
+        )
     return EventPosition(int(position), int(index) if dot else _EVERY_PLACE)
 
 

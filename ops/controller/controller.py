@@ -137,7 +137,7 @@ class Controller:
         opened = self._opened
         opened.push("the store", self._store.close)
         if self.cluster is not None:
-            opened.push("the API server", self.cluster.close)
+            opened.push("the API client", self.cluster.close)
         if self.prober is not None:
             opened.push("the prober", self.prober.close)
         if self._metrics is not None:

@@ -120,7 +120,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         opened.push("the store", store.close)
         cluster = await watch_of(settings.kubernetes, settings.reclaim)
         if cluster is not None:
-            opened.push("the API server", cluster.close)
+            opened.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
         failures = controller.stop_failures
         # Modules live as long as the process.

@@ -147,7 +147,7 @@ class Interpreter:
     def _check_number(self, event: ev.HistoryEvent) -> None:
         if event.event_id != self._last_event_id + 1:
             raise HistoryError(
-                f"event {event.event_id} was given, {self._last_event_id + 1} is the next"
+                f"expected event {self._last_event_id + 1}, got event {event.event_id}"
             )
         self._last_event_id = event.event_id
 

@@ -242,7 +242,7 @@ class Run:
     def _check_id(self, workflow_id: str) -> None:
         """Raises LimitExceeded; what a history has recorded is not judged again."""
         if not self.replaying and not is_id(workflow_id):
-            raise LimitExceeded(f"{workflow_id[:64]!r} is no workflow id: use {ID_RULE}")
+            raise LimitExceeded(f"{workflow_id[:64]!r} is not a valid workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether new code may run here: in new runs, and in old ones whose history has the marker.

@@ -1,8 +1,8 @@
 """The net-attach-def of a NIC of the Pod, according to its annotations.
 
 See docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md, "Networks
-of interfaces". Read only for a pool with ``multusName``. Whether the net-attach-def exists is not
-checked.
+of interfaces". Consulted only for pools with ``multusName``. Whether the net-attach-def exists is
+not checked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class Resolution(NamedTuple):
 
 
 def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
-    """The network of a NIC, named or by its index in unnamed mode. Never raises."""
+    """The network of the NIC with this interface name, or, in unnamed mode, with this index.
+
+    Never raises.
+    """
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
             return _cluster_network(pod, settings)

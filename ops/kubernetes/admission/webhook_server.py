@@ -162,7 +162,7 @@ class WebhookPort:
 
     async def keep_certificates(self) -> None:
         """Reload the files when they change."""
-        await self._certificate.keep()
+        await self._certificate.reload_on_change()
 
 
 def _answering(

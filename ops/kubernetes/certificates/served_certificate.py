@@ -40,7 +40,7 @@ class ServedCertificate:
             raise BadInput(message, subject="tls-server-cert") from None
         self._stamp = stamp
 
-    async def keep(self) -> None:
+    async def reload_on_change(self) -> None:
         """Reload the files when they change; keep the old certificate if that fails."""
         while True:
             await asyncio.sleep(CERTIFICATES_POLL_S)

@@ -345,7 +345,7 @@ def test_events_are_given_once_and_in_order() -> None:
 
     script = Script(workflow_of(body))
     script.task()
-    with pytest.raises(HistoryError, match="event 5 was given, 4 is the next"):
+    with pytest.raises(HistoryError, match="expected event 4, got event 5"):
         script.interpreter.activate(script.history[4:])
     with pytest.raises(HistoryError, match="begins with its start"):
         type(script.interpreter)(script.registry).activate(script.history[1:])

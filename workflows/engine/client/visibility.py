@@ -134,7 +134,7 @@ class Visibility:
 
         Executions that start meanwhile are on no later page.
         """
-        start = _start_of(after) if after else None
+        start = _parse_page_token(after) if after else None
         newest = await self.newest_first(query)
         left = [head for head in newest if start is None or _order(head) > start]
         heads = left[:size]
@@ -188,10 +188,14 @@ def _order(head: RunHead) -> tuple[int, str]:
     return -head.started_ms, head.run_id
 
 
-def _start_of(text: str) -> tuple[int, str]:
+def _parse_page_token(text: str) -> tuple[int, str]:
     started_ms, _, run_id = text.partition("/")
     if not (started_ms.isdigit() and run_id):
-        raise BadInput(f"{text[:64]!r} is not where a page begins", subject="next")
+        raise BadInput(
+            f"{text[:64]!r} is not a valid page token",
+            subject="next",
+            remedy="pass the token that the previous list ended with",
+        )
     return -int(started_ms), run_id
 
 

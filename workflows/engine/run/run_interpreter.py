@@ -185,8 +185,8 @@ def _check_limits(draft: HistoryDraft) -> None:
         )
     if size > BYTES_MAX:
         raise LimitExceeded(
-            f"one task writes {size} bytes, BYTES_MAX is {BYTES_MAX}: pass references, "
-            "or await some activities before requesting more"
+            f"one task writes {size} bytes, BYTES_MAX is {BYTES_MAX}: store large payloads "
+            "elsewhere and pass references to them, or await some activities before scheduling more"
         )
     if head.history_bytes > limits.HISTORY_BYTES_MAX and head.is_open:
         raise LimitExceeded(

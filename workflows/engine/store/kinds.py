@@ -30,8 +30,8 @@ from workflows.model.events import HistoryEvent
 
 READERS: Final[tuple[Reader, ...]] = ("worker", "orbctl")
 EXECUTION_REMEDY: Final = (
-    "run a worker of the version that wrote the key, which continues the execution; if no version"
-    " wrote it, delete the key"
+    "run a worker of the version that wrote the key, which continues the execution; if Orbweaver"
+    " did not write it, delete the key"
 )
 CLOSED_REMEDY: Final = "delete the key: its execution is closed"
 LEASED_REMEDY: Final = "nothing: the key is deleted when its lease ends"

@@ -287,7 +287,10 @@ async def read_scan_status(store: KeyValueStore, keys: Keys) -> ScanStatus | Non
             return _status(head.search_attributes, paused=head.status is ExecutionStatus.PAUSED)
         except UNREADABLE as error:
             name = key_text(keys, key)
-            what = f"cannot read the search attributes of workflow {WORKFLOW_ID}: {words_of(error)}"
+            what = (
+                f"cannot read the search attributes of workflow {WORKFLOW_ID} in {name}: "
+                f"{words_of(error)}"
+            )
             raise LogCorrupt(what, subject=name, remedy=OPEN_HEADS.remedy) from error
     return None
 

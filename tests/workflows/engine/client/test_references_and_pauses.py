@@ -142,5 +142,5 @@ async def test_pages_have_every_execution_once_the_newest_first() -> None:
 
 @pytest.mark.parametrize("text", ["one", "1", "/run", "one/run"])
 async def test_a_page_begins_where_one_has_ended(engine: EngineHarness, text: str) -> None:
-    with pytest.raises(BadInput, match="is not where a page begins"):
+    with pytest.raises(BadInput, match="is not a valid page token"):
         await engine.visibility.page(after=text)
