@@ -1,13 +1,13 @@
 """``orbctl retire``: delete pools and subnets when they are empty, show progress, cancel.
 
-A retired pool hands out nothing from that moment on. A controller deletes it with its last claim;
-without one nothing is lost: the retirement begins as soon as a controller is there.
+A pool hands out no address once it is retired. A controller deletes it when its last claim has
+ended; if no controller runs, the workflow starts as soon as one does.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -28,8 +28,8 @@ from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.jobs.retirement.activities import read_remaining
 from workflows.jobs.retirement.retirement_values import (
-    ORDER,
     POOL_WORKFLOW,
+    REQUEST,
     SUBNET_WORKFLOW,
     AtDeadline,
     RemainingClaims,
@@ -53,17 +53,26 @@ REFUSE: Final = "refuse"
 
 Names = Annotated[list[str], typer.Argument(help="names")]
 Deadline = Annotated[str, typer.Option("--deadline", help="deadline, such as 90s, 2h or 3d")]
-GiveBack = Annotated[bool, typer.Option("--give-back", help="reinstate the pool at the deadline")]
+GiveBack = Annotated[
+    bool, typer.Option("--give-back", help="reinstate the pool or subnet at the deadline")
+]
 IfInUse = Annotated[
     str,
     typer.Option(
         "--in-use",
         envvar="ORBWEAVER_RETIRE_IN_USE",
-        help="wait: retire the pool; refuse: fail if it is in use",
+        help="wait: retire it and delete it when empty; refuse: delete it now, or fail if in use",
     ),
 ]
 KindWord = Annotated[str, typer.Argument(help="pool or subnet")]
 Name = Annotated[str, typer.Argument(help="name")]
+
+
+class _RetireOptions(NamedTuple):
+    """The parsed options; ``deadline_s``: seconds from now, 0 for none."""
+
+    deadline_s: float
+    in_use: InUse
 
 
 @app.command()
@@ -80,7 +89,7 @@ def pool(
       orbctl retire pool lan
       orbctl retire pool lan wan
     """
-    _retire(context, "pool", names, _said(deadline, in_use), give_back=give_back)
+    _retire(context, "pool", names, _parse_options(deadline, in_use), give_back=give_back)
 
 
 @app.command()
@@ -96,7 +105,7 @@ def subnet(
     Examples:
       orbctl retire subnet office
     """
-    _retire(context, "subnet", names, _said(deadline, in_use), give_back=give_back)
+    _retire(context, "subnet", names, _parse_options(deadline, in_use), give_back=give_back)
 
 
 @app.command(name="list")
@@ -113,14 +122,16 @@ def list_(context: typer.Context) -> None:
             (kind, name, *await _state(session, kind, name)) for kind, name in await _all(session)
         ]
         if output.is_plain:
-            items = [_document(kind, name, left, ran) for kind, name, left, ran in retirements]
+            items = [
+                _document(kind, name, left, status) for kind, name, left, status in retirements
+            ]
             show_value({"retirements": items}, output)
         elif output.is_name:
             print("\n".join(f"{kind}/{name}" for kind, name, _, _ in retirements))
         else:
             rows = [
-                (f"{kind}/{name}", _left(kind, left), ran or "none yet", _id(kind, name))
-                for kind, name, left, ran in retirements
+                (f"{kind}/{name}", _left(kind, left), status or "none yet", _id(kind, name))
+                for kind, name, left, status in retirements
             ]
             show_table(_COLUMNS, rows, output)
         return Exit.OK
@@ -138,18 +149,18 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
     what, output = _kind(kind), globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        left, ran = await _state(session, what, name)
+        left, status = await _state(session, what, name)
         if left.state == "gone":
             raise NotFound(f"there is no {what} {name}", subject=name)
         if output.is_plain:
-            show_value(_document(what, name, left, ran), output)
+            show_value(_document(what, name, left, status), output)
             return Exit.OK
         pairs(
             (
                 ("object", f"{what}/{name}"),
                 ("state", "retiring" if left.state == "held" else "serving"),
                 ("left", _left(what, left) if left.state == "held" else ""),
-                ("execution", f"{_id(what, name)}, {ran}" if ran else "none yet"),
+                ("execution", f"{_id(what, name)}, {status}" if status else "none yet"),
                 ("holders", "\n".join(f"{one.address} {one.pod}" for one in left.holders)),
                 ("pools", "\n".join(left.pools)),
             )
@@ -172,7 +183,7 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
         done = await write_command(session, Reinstate(what, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
             with suppress(ExecutionNotFound):
-                await client.cancel(_id(what, name), f"taken back by {session.actor}")
+                await client.cancel(_id(what, name), f"cancelled by {session.actor}")
         print(f"{object_name(Reinstate(what, name))} {'serves again' if done else 'serves'}")
         return Exit.OK
 
@@ -183,11 +194,11 @@ def _retire(
     context: typer.Context,
     kind: Retirable,
     names: list[str],
-    limits: tuple[float, InUse],
+    options: _RetireOptions,
     *,
     give_back: bool,
 ) -> None:
-    deadline_s, in_use = limits
+    deadline_s, in_use = options
     if give_back and not deadline_s:
         raise BadInput("--give-back needs a --deadline", subject="give-back")
 
@@ -199,21 +210,22 @@ def _retire(
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")
                 continue
-            await _order(
-                session, kind, RetirementRequest(name, deadline_s, at_deadline, session.actor)
-            )
+            request = RetirementRequest(name, deadline_s, at_deadline, session.actor)
+            await _start_or_signal(session, kind, request)
             print(f"{object_name(command)} {'retiring' if done else 'retiring already'}")
         return Exit.OK
 
     perform(context, action)
 
 
-async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequest) -> None:
+async def _start_or_signal(
+    session: ClusterSession, kind: Retirable, request: RetirementRequest
+) -> None:
     """Start the execution, or signal the running one."""
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
         await client.signal_with_start(
-            workflow, order, id=_id(kind, order.name), signal=ORDER, signal_args=[order]
+            workflow, request, id=_id(kind, request.name), signal=REQUEST, signal_args=[request]
         )
 
 
@@ -240,11 +252,11 @@ async def _state(
     return left, f"{description.head.status.value}{', overdue' if overdue else ''}"
 
 
-def _said(deadline: str, in_use: str) -> tuple[float, InUse]:
+def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
     if in_use == WAIT:
-        return parse_length(deadline), WAIT
+        return _RetireOptions(parse_length(deadline), WAIT)
     if in_use == REFUSE:
-        return parse_length(deadline), REFUSE
+        return _RetireOptions(parse_length(deadline), REFUSE)
     raise BadInput(f"{in_use[:32]!r} is neither {WAIT} nor {REFUSE}", subject="in-use")
 
 
@@ -264,7 +276,7 @@ def _left(kind: Retirable, left: RemainingClaims) -> str:
     return counted(left.claims, "claim") if kind == "pool" else counted(left.pool_count, "pool")
 
 
-def _document(kind: Retirable, name: str, left: RemainingClaims, ran: str) -> dict[str, object]:
+def _document(kind: Retirable, name: str, left: RemainingClaims, status: str) -> dict[str, object]:
     return {
         "kind": kind,
         "name": name,
@@ -274,5 +286,5 @@ def _document(kind: Retirable, name: str, left: RemainingClaims, ran: str) -> di
         "poolCount": left.pool_count,
         "pools": list(left.pools),
         "workflowId": _id(kind, name),
-        "execution": ran,
+        "execution": status,
     }

@@ -47,24 +47,24 @@ class PoolRetirement:
 
     @workflow.run
     async def run(
-        self, order: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
+        self, request: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
     ) -> RetirementResult:
         """Until the pool is deleted, or serves again."""
-        waiting = self._waiting = RetirementWait(order, continued)
+        waiting = self._waiting = RetirementWait(request, continued)
         try:
             while True:
-                state = await take_step(waiting, "pool", order.name)
+                state = await take_step(waiting, "pool", request.name)
                 if state != "held":
                     return RetirementResult(
                         "deleted" if state == "gone" else "serving", waiting.took_s()
                     )
-                if waiting.is_overdue and waiting.order.at_deadline == "reinstate":
-                    return await give_back(waiting, "pool", order.name)
+                if waiting.is_overdue and waiting.request.at_deadline == "reinstate":
+                    return await give_back(waiting, "pool", request.name)
                 if workflow.info().is_continue_as_new_suggested():
-                    workflow.continue_as_new(waiting.order, waiting.continued())
+                    workflow.continue_as_new(waiting.request, waiting.continued())
                 await waiting.wait()
         except workflow.CancelledError:
-            await give_back(waiting, "pool", order.name)
+            await give_back(waiting, "pool", request.name)
             raise
 
     @workflow.query

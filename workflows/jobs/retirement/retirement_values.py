@@ -10,7 +10,7 @@ POOL_WORKFLOW: Final = "pool-retirement"
 SUBNET_WORKFLOW: Final = "subnet-retirement"
 
 CHECK: Final = "look"
-ORDER: Final = "order"
+REQUEST: Final = "order"
 """Signals: something may have changed; a new request, whose deadline counts from now."""
 
 HOLDERS_SHOWN_MAX: Final = 20

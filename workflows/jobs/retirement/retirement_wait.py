@@ -12,7 +12,7 @@ from typing import Final
 from workflows.api import workflow
 from workflows.jobs.retirement.retirement_values import (
     CHECK,
-    ORDER,
+    REQUEST,
     ContinuedRetirement,
     RemainingClaims,
     RetirementRequest,
@@ -38,8 +38,8 @@ def pause_s(unchanged_steps: int) -> float:
 class RetirementWait:
     """The wait state of one retirement, part of the workflow code."""
 
-    def __init__(self, order: RetirementRequest, continued: ContinuedRetirement) -> None:
-        self.order = order
+    def __init__(self, request: RetirementRequest, continued: ContinuedRetirement) -> None:
+        self.request = request
         self.since_s = continued.since_s or now_s()
         self.ordered_s = continued.ordered_s or now_s()
         self.unchanged_steps = continued.unchanged_steps
@@ -47,7 +47,7 @@ class RetirementWait:
         self.fault = ""
         self._is_signalled = False
         workflow.set_signal_handler(CHECK, self.wake)
-        workflow.set_signal_handler(ORDER, self._take)
+        workflow.set_signal_handler(REQUEST, self._receive_request)
 
     @property
     def is_overdue(self) -> bool:
@@ -88,8 +88,8 @@ class RetirementWait:
             "state": "overdue" if self.is_overdue and left.state == "held" else left.state,
             "since": utc(self.since_s),
             "deadline": utc(self._deadline_s()),
-            "at_deadline": self.order.at_deadline if self._deadline_s() else "",
-            "ordered_by": self.order.ordered_by,
+            "at_deadline": self.request.at_deadline if self._deadline_s() else "",
+            "ordered_by": self.request.ordered_by,
             "claims": left.claims,
             "holders": [holder._asdict() for holder in left.holders],
             "pools": left.pool_count,
@@ -105,12 +105,12 @@ class RetirementWait:
         """Seconds since the start."""
         return round(now_s() - self.since_s, 3)
 
-    def _take(self, order: RetirementRequest) -> None:
-        self.order, self.ordered_s = order, now_s()
+    def _receive_request(self, request: RetirementRequest) -> None:
+        self.request, self.ordered_s = request, now_s()
         self.wake()
 
     def _deadline_s(self) -> float:
-        return self.ordered_s + self.order.deadline_s if self.order.deadline_s else 0.0
+        return self.ordered_s + self.request.deadline_s if self.request.deadline_s else 0.0
 
     def _tell(self) -> None:
         workflow.upsert_search_attributes(

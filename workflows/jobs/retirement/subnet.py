@@ -43,19 +43,19 @@ class SubnetRetirement:
 
     @workflow.run
     async def run(
-        self, order: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
+        self, request: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
     ) -> RetirementResult:
         """Until the subnet is deleted, or serves again."""
-        waiting = self._waiting = RetirementWait(order, continued)
+        waiting = self._waiting = RetirementWait(request, continued)
         self._children = dict.fromkeys(continued.children, False)
         try:
             while True:
-                state = await take_step(waiting, "subnet", order.name)
+                state = await take_step(waiting, "subnet", request.name)
                 if state != "held":
                     return RetirementResult(
                         "deleted" if state == "gone" else "serving", waiting.took_s()
                     )
-                if waiting.is_overdue and waiting.order.at_deadline == "reinstate":
+                if waiting.is_overdue and waiting.request.at_deadline == "reinstate":
                     return await self._give_back(waiting)
                 if workflow.info().is_continue_as_new_suggested():
                     self._continue(waiting)
@@ -81,7 +81,7 @@ class SubnetRetirement:
 
     def _continue(self, waiting: RetirementWait) -> NoReturn:
         continued = waiting.continued()._replace(children=tuple(self._children))
-        workflow.continue_as_new(waiting.order, continued)
+        workflow.continue_as_new(waiting.request, continued)
 
     async def _start_children(self, waiting: RetirementWait) -> None:
         remaining = set(waiting.left.pools)
@@ -94,10 +94,10 @@ class SubnetRetirement:
 
     async def _start_child(self, name: str) -> None:
         """Shielded: a run that is cancelled meanwhile must know the child."""
-        order = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
+        request = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
         self._is_starting = True
         try:
-            child = await workflow.start_child(PoolRetirement, order, options=self._options(name))
+            child = await workflow.start_child(PoolRetirement, request, options=self._options(name))
         except workflow.ChildWorkflowError:
             return  # it has its own retirement
         finally:
@@ -118,7 +118,7 @@ class SubnetRetirement:
 
     async def _give_back(self, waiting: RetirementWait) -> RetirementResult:
         """Reinstate the subnet first: its pools cannot serve before it."""
-        outcome = await give_back(waiting, "subnet", waiting.order.name)
+        outcome = await give_back(waiting, "subnet", waiting.request.name)
         await workflow.wait_condition(lambda: not self._is_starting)
         for name in list(self._children):
             child = workflow.external(POOL_WORKFLOW, retirement_id("pool", name))

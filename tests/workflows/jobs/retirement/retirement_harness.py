@@ -51,17 +51,19 @@ class RetirementHarness:
             await self.node.delete(pod(name))
         await self.tell()
 
-    async def retire(self, name: str, order: RetirementRequest | None = None) -> TimeSkippingHandle:
+    async def retire(
+        self, name: str, request: RetirementRequest | None = None
+    ) -> TimeSkippingHandle:
         """Retire a pool, and run the first check."""
         await self.node.apply(RetirePool(name))
-        return await self._started(PoolRetirement, "pool", order or RetirementRequest(name))
+        return await self._started(PoolRetirement, "pool", request or RetirementRequest(name))
 
     async def retire_subnet(
-        self, order: RetirementRequest = RetirementRequest("net")
+        self, request: RetirementRequest = RetirementRequest("net")
     ) -> TimeSkippingHandle:
         """Retire the subnet, and run the first check."""
-        await self.node.apply(RetireSubnet(order.name))
-        return await self._started(SubnetRetirement, "subnet", order)
+        await self.node.apply(RetireSubnet(request.name))
+        return await self._started(SubnetRetirement, "subnet", request)
 
     async def tell(self) -> None:
         """Signal every required execution, and start missing ones."""
@@ -97,10 +99,10 @@ class RetirementHarness:
         await self.node.__aexit__(None, None, None)
 
     async def _started(
-        self, workflow: type, kind: str, order: RetirementRequest
+        self, workflow: type, kind: str, request: RetirementRequest
     ) -> TimeSkippingHandle:
-        workflow_id = retirement_id(kind, order.name)  # type: ignore[arg-type]  # one of the two
-        handle = await self.environment.start(workflow, order, workflow_id=workflow_id)
+        workflow_id = retirement_id(kind, request.name)  # type: ignore[arg-type]  # one of the two
+        handle = await self.environment.start(workflow, request, workflow_id=workflow_id)
         await self.environment.settle()
         return handle
 

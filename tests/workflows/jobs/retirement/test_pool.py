@@ -154,7 +154,7 @@ async def test_a_deadline_can_give_the_pool_back(harness: RetirementHarness) -> 
     assert await harness.retiring() == {"blue": False}
 
 
-async def test_another_order_moves_the_deadline(harness: RetirementHarness) -> None:
+async def test_another_request_moves_the_deadline(harness: RetirementHarness) -> None:
     await harness.node.apply(blue())
     await harness.pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, "reinstate"))
