@@ -155,9 +155,9 @@ class Projection:
             case SubnetRetired(name) | SubnetDeleted(name):
                 self._touch_subnet(name)
             case AddressQuarantined(quarantine):
-                self._quarantine(quarantine.address, PoolTally.set_aside)
+                self._quarantine(quarantine.address, PoolTally.quarantine)
             case QuarantineLifted(address):
-                self._quarantine(address, PoolTally.take_back)
+                self._quarantine(address, PoolTally.lift_quarantine)
 
     def _quarantine(self, text: str, move: _Move) -> None:
         address = parse_address(text)

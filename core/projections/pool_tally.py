@@ -3,7 +3,8 @@
 A claim, a release and a quarantine cost a look-up, not a scan. Only a change of the pool itself, or
 of reservations inside it, makes a new tally, from this pool's claims alone. Pure: no clock, no I/O.
 
-    total = reserved + quarantined + usable        usable = free + claimed among them
+    total      = reserved + quarantined + assignable
+    assignable = free + claimed addresses that are neither reserved nor quarantined
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from core.projections.free import FreeIntervals
 class PoolCounts(NamedTuple):
     """Addresses by state, each 2**63 - 1 at most.
 
-    ``total``: ips without excludeIPs. ``claimed``: also outside of the pool's current addresses.
-    ``reserved``: of the total. ``quarantined``: of the total and not reserved. ``free``: can be
-    claimed.
+    ``total``: ips without excludeIPs. ``claimed``: all claims, including those of addresses that
+    the pool no longer contains. ``reserved``: of the total. ``quarantined``: of the total and not
+    reserved. ``free``: can be claimed.
     """
 
     total: int
@@ -33,9 +34,9 @@ class PoolCounts(NamedTuple):
 
 
 class PoolTally:
-    """One pool. ``held`` is the pool's set of claimed values, which its owner keeps up to date."""
+    """One pool. ``held``: the claimed addresses as integers; the caller updates the set."""
 
-    __slots__ = ("_aside", "_candidates", "_total", "free", "held", "pool")
+    __slots__ = ("_candidates", "_quarantined", "_total", "free", "held", "pool")
 
     def __init__(
         self,
@@ -48,36 +49,36 @@ class PoolTally:
         self.held = held
         self._total = pool_addresses(pool).size
         self._candidates = usable(pool, reservations)
-        self._aside = {value for value in quarantined if value in self._candidates}
-        taken = AddressSet.from_values((*held, *self._aside), pool.family)
+        self._quarantined = {value for value in quarantined if value in self._candidates}
+        taken = AddressSet.from_values((*held, *self._quarantined), pool.family)
         self.free = FreeIntervals(self._candidates - taken)
 
     def is_changed_by(self, reservations: Mapping[str, Reservation]) -> bool:
-        """Whether these reservations leave other addresses than before."""
+        """Whether these reservations reserve other addresses of the pool than before."""
         return usable(self.pool, reservations) != self._candidates
 
     def claim(self, value: int) -> None:
-        """The address is held from now on."""
+        """Record that the address is claimed."""
         self.free.discard(value)
 
     def release(self, value: int) -> None:
-        """The address is held no longer."""
-        if value in self._candidates and value not in self._aside:
+        """Record that the claim of the address has ended."""
+        if value in self._candidates and value not in self._quarantined:
             self.free.add(value)
 
-    def set_aside(self, value: int) -> bool:
-        """The address was quarantined; whether it is one of this pool's."""
+    def quarantine(self, value: int) -> bool:
+        """Record that the address is in quarantine; returns whether it belongs to this pool."""
         if value not in self._candidates:
             return False
-        self._aside.add(value)
+        self._quarantined.add(value)
         self.free.discard(value)
         return True
 
-    def take_back(self, value: int) -> bool:
-        """The quarantine was lifted; whether it was one of this pool's."""
-        if value not in self._aside:
+    def lift_quarantine(self, value: int) -> bool:
+        """Record that its quarantine was lifted; returns whether this pool had it in quarantine."""
+        if value not in self._quarantined:
             return False
-        self._aside.discard(value)
+        self._quarantined.discard(value)
         if value not in self.held:
             self.free.add(value)
         return True
@@ -89,7 +90,7 @@ class PoolTally:
             self._total,
             len(self.held),
             self._total - self._candidates.size,
-            len(self._aside),
+            len(self._quarantined),
             self.free.size,
         )
         return PoolCounts(*(min(count, CLAMPED_SIZE_MAX) for count in exact))

@@ -1,7 +1,8 @@
 """The attachment plan: what one NIC of one Pod needs, as netlink requests. Pure.
 
-Order, tables, priorities and source hints are those of docs/reference/coordinator.md; the tuning of
-routes is in ``policy_routing``. The same input gives the same plan, and each step can be repeated.
+Order, tables, priorities and preferred sources (RTA_PREFSRC) are those of
+docs/reference/coordinator.md; the tuning of routes is in ``policy_routing``. The same input gives
+the same plan, and each step can be repeated.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from nodeagent.netlink.values import (
     Mac,
     Neighbour,
     RoutingRule,
-    everywhere,
+    default_prefix,
     host_prefix,
 )
 
@@ -54,7 +55,7 @@ def plan(
 
     Raises BadInput if the default-route NIC does not exist and is not expected, and as ``mac_of``.
     """
-    source = _source_hint(settings, pod)
+    source = _preferred_source(settings, pod)
     priorities = Priorities(pod.rules)
     underlay_first = decision.mode == "underlay" and decision.first
     steps: list[PlanStep] = []
@@ -74,7 +75,7 @@ def plan(
     if underlay_first:
         steps += _reply_path(pod, host, veth, source)
         for family in pod.families:
-            priorities.taken(family, RULE_PRIORITY)
+            priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
         # In overlay mode these are routes of the first NIC, which may move to another table.
         in_main = tuple(route for route in to_node if route.table == RT_TABLE_MAIN)
@@ -90,7 +91,7 @@ def plan(
 
 
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
-    """The MAC address by ``podMACPrefix``; b"" without a prefix.
+    """The MAC address that ``podMACPrefix`` gives the NIC; b"" without a prefix.
 
     See docs/reference/coordinator.md, "MAC address": the prefix, then the last four bytes of the
     first IP address. Raises BadInput for an ipvlan, which cannot have its own.
@@ -106,8 +107,11 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
     return settings.mac_prefix + (pod.current[0].value & 0xFFFFFFFF).to_bytes(4, "big")
 
 
-def _source_hint(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
-    """The first IPv4 address of the first NIC; none for IPv6, whose hints old kernels refuse."""
+def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
+    """The first IPv4 address of the first NIC.
+
+    None for IPv6: old kernels refuse a route with a preferred IPv6 source.
+    """
     first = pod.link(settings.first_nic)
     if first is None:
         return None
@@ -115,7 +119,7 @@ def _source_hint(settings: CoordinatorSettings, pod: PodStack) -> Address | None
 
 
 def _veth_end(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
-    yield PlanStep(requests.set_up(veth.pod))
+    yield PlanStep(requests.set_link_up(veth.pod))
     address = settings.veth_address
     if address is not None and (address.family == 6 or 4 in pod.families):
         on_link = LinkAddress(veth.pod, address, host_prefix(address).prefix_length)
@@ -140,7 +144,7 @@ def _node_routes(
     tables = (RT_TABLE_MAIN, decision.table) if decision.first else (decision.table,)
     for address in host.node_addresses:
         for table in tables:
-            yield _to_host(address, veth.pod, table, _hint(address.family, source))
+            yield _to_host(address, veth.pod, table, _source_for(address.family, source))
 
 
 def _hijack_routes(
@@ -157,10 +161,10 @@ def _hijack_routes(
         gateway = host.gateway(network.family)
         if gateway is None:
             continue
-        hint = _hint(network.family, source)
+        preferred = _source_for(network.family, source)
         # A CIDR with host bits stands for its network.
         plain = network._replace(address=network.first)
-        yield KernelRoute(plain, veth.pod, gateway, table, hint)
+        yield KernelRoute(plain, veth.pod, gateway, table, preferred)
 
 
 def _reply_path(
@@ -170,8 +174,10 @@ def _reply_path(
         yield rule_step(RoutingRule(family, REPLY_TABLE, RULE_PRIORITY, mark=MARK, mask=MARK_MASK))
         gateway = host.gateway(family)
         if gateway is not None:
-            hint = _hint(family, source)
-            yield route_step(KernelRoute(everywhere(family), veth.pod, gateway, REPLY_TABLE, hint))
+            preferred = _source_for(family, source)
+            yield route_step(
+                KernelRoute(default_prefix(family), veth.pod, gateway, REPLY_TABLE, preferred)
+            )
 
 
 def _policy_routes(
@@ -196,13 +202,14 @@ def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) ->
         yield route_step(_to_host(address, veth.host, settings.host_table, None))
 
 
-def _sysctls(settings: CoordinatorSettings, pod: PodStack, pair: str) -> dict[str, str]:
+def _sysctls(settings: CoordinatorSettings, pod: PodStack, veth_name: str) -> dict[str, str]:
     links = [link.name for link in pod.links if not link.loopback]
-    links += [pair] if pair else []
+    links += [veth_name] if veth_name else []
     values: dict[str, str] = {}
     if 6 in pod.families:
-        # The links follow a change of "all"; if "all" is set already, single links may be off. The
-        # NIC itself is on, because it has an IPv6 address.
+        # Writing "all" changes every link only if its value changes: if it is 0 already, IPv6 may
+        # still be disabled on single links. The call's own NIC is left out: it has an IPv6 address,
+        # so IPv6 is enabled on it.
         names = ["all", "default", *(name for name in links if name != pod.interface.name)]
         values |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:
@@ -217,5 +224,5 @@ def _to_host(address: Address, link: int, table: int, source: Address | None) ->
     return KernelRoute(host_prefix(address), link, table=table, source=source, scope=scope)
 
 
-def _hint(family: Family, source: Address | None) -> Address | None:
+def _source_for(family: Family, source: Address | None) -> Address | None:
     return source if family == 4 else None

@@ -23,8 +23,8 @@ class Priorities:
         for taken in self._taken.values():
             taken.sort()
 
-    def taken(self, family: Family, priority: int) -> None:
-        """Note that a rule of this priority is added."""
+    def reserve(self, family: Family, priority: int) -> None:
+        """Record that a rule of this priority is added."""
         self._taken[family].append(priority)
         self._taken[family].sort()
 
@@ -37,7 +37,7 @@ class Priorities:
         taken = self._taken[family]
         # With fewer than two rules the kernel assigns 0.
         priority = max(taken[1] - 1, 0) if len(taken) > 1 else 0
-        self.taken(family, priority)
+        self.reserve(family, priority)
         rule = RoutingRule(family, table, priority, source)
         self._rules.append(rule)
         return rule

@@ -34,7 +34,7 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
     links = tuple(session.links())
     nic = _named(links, interface)
     if not nic.up:
-        session.apply([requests.set_up(nic.number)])
+        session.apply([requests.set_link_up(nic.number)])
         links = tuple(session.links())
         nic = _named(links, interface)
     lo = {link.number for link in links if link.loopback}

@@ -23,7 +23,7 @@ from nodeagent.ifacer.link_messages import (
     read_vlan_id,
     set_active_member,
 )
-from nodeagent.netlink.requests import EXISTS, Request, set_master, set_up
+from nodeagent.netlink.requests import EXISTS, Request, set_link_down, set_link_up, set_master
 from nodeagent.netlink.values import Link
 
 
@@ -140,7 +140,7 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
     for name in config.interfaces:
         member = facts.find(name)
         if member is not None and member.master == existing.number:
-            steps += [] if member.up else [set_up(member.number)]
+            steps += [] if member.up else [set_link_up(member.number)]
             continue
         fault = "" if facts.made else _why_not_to_join(member, bond, existing, facts)
         if fault:
@@ -148,15 +148,15 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
         else:
             steps += _enslave(_check_member(name, bond, facts), existing)
     if not existing.up:
-        steps.append(set_up(existing.number))
+        steps.append(set_link_up(existing.number))
     return LinkPlan(tuple(steps), tuple(skipped))
 
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     if member.up:
-        yield set_up(member.number, up=False)  # the kernel adds no link that is up
+        yield set_link_down(member.number)  # a bond accepts no member that is up
     yield set_master(member.number, bond.number)
-    yield set_up(member.number)
+    yield set_link_up(member.number)
 
 
 def _why_not_to_join(
@@ -184,12 +184,12 @@ def _vlan_steps(config: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
     if parent is None:
         raise _missing(config.parent)
     if not parent.up:
-        yield set_up(parent.number)
+        yield set_link_up(parent.number)
     if existing is None:
         add = add_vlan(config.vlan_name, parent.number, config.vlan)
         yield add._replace(tolerated=EXISTS)  # another process may have been faster
     elif not existing.up:
-        yield set_up(existing.number)
+        yield set_link_up(existing.number)
 
 
 def choosing_active(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:

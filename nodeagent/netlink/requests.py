@@ -123,10 +123,16 @@ def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Req
     return Request(n.RTM_NEWLINK, NEW, body, "add veth pair", f"{near.name} and {far.name}")
 
 
-def set_up(link: int, *, up: bool = True) -> Request:
-    """Set a link up or down."""
-    body = IFINFOMSG.pack(0, 0, link, n.IFF_UP if up else 0, n.IFF_UP)
-    return Request(n.RTM_NEWLINK, 0, body, f"set {'up' if up else 'down'} link", link)
+def set_link_up(link: int) -> Request:
+    """Set a link up."""
+    body = IFINFOMSG.pack(0, 0, link, n.IFF_UP, n.IFF_UP)
+    return Request(n.RTM_NEWLINK, 0, body, "set up link", link)
+
+
+def set_link_down(link: int) -> Request:
+    """Set a link down."""
+    body = IFINFOMSG.pack(0, 0, link, 0, n.IFF_UP)
+    return Request(n.RTM_NEWLINK, 0, body, "set down link", link)
 
 
 def set_mac(link: int, mac: Mac) -> Request:

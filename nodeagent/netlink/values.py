@@ -174,6 +174,6 @@ def host_prefix(address: Address) -> Cidr:
     return Cidr(family, value, value, 32 if family == 4 else 128, value)
 
 
-def everywhere(family: Family) -> Cidr:
+def default_prefix(family: Family) -> Cidr:
     """The prefix of a default route."""
     return Cidr(family, 0, 2**32 - 1 if family == 4 else 2**128 - 1, 0, 0)

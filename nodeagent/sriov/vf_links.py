@@ -21,7 +21,7 @@ from nodeagent.netlink.devlink import (
     set_eswitch_mode,
 )
 from nodeagent.netlink.namespaces import NetnsExecutor
-from nodeagent.netlink.requests import IFINFOMSG, Request, set_up
+from nodeagent.netlink.requests import IFINFOMSG, Request, set_link_up
 from nodeagent.netlink.session import NetlinkSession
 
 _IFLA_VFINFO_LIST: Final = 22
@@ -79,7 +79,7 @@ class KernelVfLinks:
     def set_up(self, link: str) -> None:
         """See ``VfLinks``."""
         with self._executor.session(self._executor.home) as session:
-            session.apply([set_up(_number(session, link))])
+            session.apply([set_link_up(_number(session, link))])
 
     def set_eswitch_mode(self, address: str, mode: str) -> None:
         """See ``VfLinks``."""

@@ -46,12 +46,12 @@ async def count_pools(
 
 def available(pool: Pool, ledger: Ledger) -> AddressSet:
     """What may be handed out of a pool, held or not."""
-    set_aside = [
+    quarantined = [
         parse_address(one.address).value
         for one in ledger.quarantine.values()
         if one.family == pool.family
     ]
-    return usable(pool, ledger.reservations) - AddressSet.from_values(set_aside, pool.family)
+    return usable(pool, ledger.reservations) - AddressSet.from_values(quarantined, pool.family)
 
 
 async def count_claims(

@@ -115,8 +115,8 @@ def offered(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
     """The pool's addresses that can be claimed: neither reserved nor quarantined."""
-    set_aside = [one.address for one in quarantine.values() if one.family == pool.family]
-    return usable(pool, reservations) - AddressSet.from_items(set_aside, pool.family)
+    quarantined = [one.address for one in quarantine.values() if one.family == pool.family]
+    return usable(pool, reservations) - AddressSet.from_items(quarantined, pool.family)
 
 
 @lru_cache(maxsize=ADDRESS_SETS_MAX)

@@ -21,7 +21,14 @@ from nodeagent.coordinator.modes import NicSetup, decide
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
-from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, RoutingRule, everywhere
+from nodeagent.netlink.values import (
+    Hop,
+    KernelRoute,
+    Link,
+    LinkAddress,
+    RoutingRule,
+    default_prefix,
+)
 
 _LINK: Final = re.compile(r"\blink (\d+)\b")
 PLANS: Final = Path(__file__).parent / "plans"
@@ -80,7 +87,7 @@ def stack(
     routes += [KernelRoute(parse_cidr("fe80::/64"), link.number) for link in links]
     for number in defaults or [link.number for link in links if link.number in GATEWAYS]:
         for gateway in map(parse_address, GATEWAYS[number]):
-            routes.append(KernelRoute(everywhere(gateway.family), number, gateway))
+            routes.append(KernelRoute(default_prefix(gateway.family), number, gateway))
     return PodStack(interface, (LO, *links), addresses, tuple(routes), (*rules, *KERNEL_RULES))
 
 
@@ -186,7 +193,7 @@ def test_without_another_default_route_nothing_is_tuned() -> None:
 def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
     pod = stack(NET1, ETH0, NET1)
     hops = tuple(Hop(number, parse_address(GATEWAYS[number][0])) for number in (2, 3))
-    both = KernelRoute(everywhere(4), hops=hops)
+    both = KernelRoute(default_prefix(4), hops=hops)
     single = tuple(r for r in pod.routes if not (r.is_default and r.family == 4))
     _, made = planned(pod._replace(routes=(*single, both)))
     words = [describe_step(step, {2: "eth0", 3: "net1"}) for step in made.pod]

@@ -24,7 +24,7 @@ from nodeagent.netlink.values import (
     LinkAddress,
     Neighbour,
     RoutingRule,
-    everywhere,
+    default_prefix,
     host_prefix,
 )
 from ops.lab.namespaces import NamedNamespace
@@ -108,7 +108,7 @@ def test_routes_are_read_as_they_were_written(
             host_prefix(address(gateway)), veth.number, table=500, scope=scope, metric=metric
         ),
         KernelRoute(prefix(beyond), veth.number, address(gateway), 500, metric=metric),
-        KernelRoute(everywhere(family), veth.number, address(gateway), 500, metric=metric),
+        KernelRoute(default_prefix(family), veth.number, address(gateway), 500, metric=metric),
     ]
     session.apply([requests.add_route(route) for route in wanted])
     assert sorted(session.routes(family, 500)) == sorted(wanted)
@@ -125,7 +125,7 @@ def test_a_route_with_several_ways_is_read_as_it_was_written(
         Hop(veth.number, address("10.9.0.1")),
         Hop(veth.number, address("10.9.0.2"), weight=3),
     )
-    wanted = KernelRoute(everywhere(4), table=77, hops=hops)
+    wanted = KernelRoute(default_prefix(4), table=77, hops=hops)
     session.apply([requests.add_route(wanted)])
     assert session.routes(4, 77) == [wanted]
     assert wanted.links == (veth.number, veth.number)
