@@ -29,7 +29,8 @@ class PodFacts(NamedTuple):
     ``fixed``: the kind of its fixed addresses, None if they are not fixed; ``endpoint_name``: the
     name of the VM for a VM's Pod, else "". ``migrating``: it is the target of a live migration,
     whose source still uses the addresses. ``claims``: the IPAMClaims of its NICs, by interface and
-    by index; ``claim``: that of the NIC these facts are about (``core.domain.fixed.ipam_claims``).
+    by index; ``ipam_claim``: that of the NIC these facts are about
+    (``core.domain.fixed.ipam_claims``).
     """
 
     namespace: str
@@ -45,7 +46,7 @@ class PodFacts(NamedTuple):
     known: bool = True
     migrating: bool = False
     claims: Mapping[str, str] = {}
-    claim: str = ""
+    ipam_claim: str = ""
 
     @property
     def endpoint_key(self) -> tuple[str, str]:

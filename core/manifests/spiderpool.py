@@ -70,7 +70,7 @@ class Dump(NamedTuple):
 
 
 def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
-    """Everything in these objects, each with where it is from. Raises BadInput."""
+    """Parse these (location, object) pairs. Raises BadInput."""
     pools: list[ForeignPool] = []
     subnets: list[Subnet] = []
     reservations: list[Reservation] = []
@@ -83,7 +83,7 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
         elif kind not in READ_KINDS:
             passed_over[str(kind)[:80]] += 1
         else:
-            match _applied(value, location):
+            match _parse_manifest(value, location):
                 case PoolManifest() as body, Pool() as pool:
                     deleting = body.metadata.deletion_timestamp is not None
                     pools.append(ForeignPool(pool, _records(pool, body.status, location), deleting))
@@ -96,7 +96,7 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """The objects of these texts, JSON or YAML, each with where it is from. Raises BadInput."""
+    """Yields (location, object) for each object of these JSON or YAML texts. Raises BadInput."""
     for text in (part for whole in texts for part in _parts(whole)):
         if not text.lstrip().startswith("{"):
             yield from objects(text)
@@ -105,7 +105,7 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
         if size > TEXT_BYTES_MAX:
             raise BadInput(
                 f"{size} bytes of JSON are more than the limit of {TEXT_BYTES_MAX}",
-                remedy="one file for each kind",
+                remedy="pass a separate file for each kind",
             )
         try:
             value = msgspec.json.decode(text)
@@ -119,11 +119,11 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(text: str) -> list[str]:
-    """Files of JSON that came as one standard input, with YAML's mark between them."""
+    """JSON documents concatenated on standard input, separated by ``---``."""
     return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
-def _applied(value: object, location: str) -> tuple[object, object]:
+def _parse_manifest(value: object, location: str) -> tuple[object, object]:
     """The manifest, and the pool, subnet or reservation that it is. Raises BadInput."""
     body = read_object(value, location)
     try:
@@ -136,7 +136,7 @@ def _applied(value: object, location: str) -> tuple[object, object]:
                 return body, reservation
     except Refused as error:
         raise BadInput(f"{location}: {error}") from None
-    raise AssertionError("READ_KINDS are these three")
+    raise AssertionError("the caller passes only pools, subnets and reservations")
 
 
 def _records(pool: Pool, status: object, place: str) -> tuple[Record, ...]:

@@ -1,9 +1,10 @@
 """Pure decisions of ADD and DEL about an endpoint.
 
-``decide_add`` classifies a request by the stored endpoint: a repeat, a change without addresses
-(new sandbox, open NIC), a claim of addresses, or a refusal. ``claim`` makes the event of the chosen
-addresses. ``decide_release`` decides which claims a DEL ends (I3, I7). Nothing here chooses
-addresses, uses revisions, or waits.
+``decide_add`` classifies a request by the stored endpoint: a repeat, a change that leaves the
+addresses as they are (a new sandbox; a NIC that gets its interface name), or a claim of addresses.
+``claim`` makes the event of the chosen addresses. ``decide_release`` decides which claims a DEL
+ends (invariants I3 and I7, docs/contributing/architecture.md). Nothing here chooses addresses, uses
+revisions, or waits.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Repeat(NamedTuple):
 
 
 class EndpointUpdate(NamedTuple):
-    """The endpoint changes, addresses stay: a new sandbox, an open NIC, the holder's next Pod."""
+    """The endpoint changes, its addresses stay.
+
+    For a new sandbox, a NIC that gets its interface name, or the holder's next Pod.
+    """
 
     event: EndpointChanged
 
@@ -61,9 +65,9 @@ class PoolRequest(NamedTuple):
     ``give_up``: (address, pool) pairs whose claims end in the same transaction, and ``why``: the
     endpoint belonged to an older Pod (``superseded``), has pools that the Pod's template no longer
     lists (``pools-changed``), or shows addresses that cannot be claimed again (``repair``).
-    ``listed``: of the NICs that are created again, the addresses whose pools the template still
-    lists for the same NIC. They stay and need no pool. Each has the interface name of the selection
-    ("0", "1", ... in the unnamed mode).
+    ``listed``: the NICs that are created again, each with only those of its addresses whose pools
+    the template still lists for it. These addresses stay and need no pool. Each NIC has the
+    interface name of the selection ("0", "1", ... in the unnamed mode).
     """
 
     keep: tuple[Nic, ...]
@@ -74,7 +78,7 @@ class PoolRequest(NamedTuple):
 
     @property
     def remaining(self) -> tuple[Nic, ...]:
-        """The endpoint's NICs between the release and the claim: with what is not given up."""
+        """The endpoint's NICs between the release and the claim: without the released addresses."""
         return (
             *self.keep,
             *map(_with_stored_name, self.listed),
@@ -90,9 +94,10 @@ class PoolRequest(NamedTuple):
         )
 
     def with_claims(self, holders: Mapping[str, str]) -> PoolRequest:
-        """The same when only these addresses are claimed, each by its holder.
+        """A copy in which only addresses that the holder still has claimed are ``listed``.
 
-        An address that is listed and not the holder's own cannot stay: its claim was lost.
+        ``holders``: the holder of each claimed address. The other addresses cannot stay: their
+        claims were lost.
         """
 
         def is_own(cidr: str) -> bool:
@@ -117,7 +122,8 @@ def require_alive(pod: PodFacts) -> None:
         raise AllocationError(
             f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
             subject=pod.name,
-            remedy="the Pod is being deleted or has finished; its next one will get addresses",
+            remedy="the Pod is being deleted or has finished; "
+            "the Pod that replaces it will get addresses",
         )
 
 
@@ -132,8 +138,8 @@ def decide_add(
 ) -> Repeat | EndpointUpdate | PoolRequest:
     """Classify an ADD.
 
-    ``moved``: indexes of the endpoint's NICs whose pools the Pod does not request any more
-    (``moved_nics``), ``lost``: of those whose addresses cannot be claimed again
+    ``moved``: indexes of the NICs whose pools the Pod does not request any more (``moved_nics``).
+    ``lost``: indexes of the NICs whose addresses cannot be claimed again
     (``core.domain.fixed.retrieval``). Their claims end in the transaction of the replacement;
     addresses of pools that ``named`` still lists stay. A Pod that repeats its ADD keeps its
     addresses under any holder, because the settings of fixed addresses may have changed.
@@ -150,7 +156,7 @@ def decide_add(
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
-    if pod.claim:
+    if pod.ipam_claim:
         after = after._replace(owner_name=pod.name)
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
@@ -184,8 +190,6 @@ def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
 
 def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) -> frozenset[int]:
     """The NICs of a replica whose pools its template no longer lists.
-
-    See docs/reference/fixed-address-rules.md, "Changed pools".
 
     Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its
     index, and one difference there moves them all. A family that the template has added moves
@@ -274,7 +278,7 @@ def claim(
 
     In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
     others stay open ("") until an ADD names them, and the request's own interface takes the first
-    open one. Raises WrongInput for more NICs than one release could end.
+    open one. Raises WrongInput for more NICs than one transaction can release.
     """
     if len(request.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
@@ -287,8 +291,9 @@ def claim(
     if position is not None:
         nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
-    # The name of a claim's endpoint leads to no Pod, so that the Pod that uses it is its owner.
-    owner = None if pod.claim else pod.owner
+    # An endpoint of an IPAMClaim has the IPAMClaim's name, which names no Pod, so its owner is the
+    # Pod that uses it.
+    owner = None if pod.ipam_claim else pod.owner
     owner_kind, owner_name = ("Pod", pod.name) if owner is None else owner[:2]
     endpoint = Endpoint(
         namespace, name, pod.uid, pod.node, request.holder, owner_kind, owner_name, tuple(nics)
@@ -326,9 +331,10 @@ def decide_release(
 
     ``uid``: the Pod's, "" if unknown. ``alive`` None: unknown, so the DEL of the runtime decides.
     ``validity`` None: the addresses are not fixed. Fixed addresses stay unless their owner is
-    certainly gone, and those of a migration's target until reclaim finds that the source has ended
-    too. A DEL for another UID or an older sandbox is late and ends nothing (I3). The first DEL of a
-    sandbox ends all of its claims, also one for a NIC without an ADD. While another sandbox has
+    certainly gone. ``migrating``: the Pod is the target of a VM live migration; fixed addresses
+    then stay until reclaim finds that the source Pod has ended too. A DEL for another UID or an
+    older sandbox is late and ends nothing (I3). The first DEL of a sandbox ends all of its claims,
+    even if that DEL names a NIC that was never added. While another sandbox has
     NICs of the Pod, only those of the named sandbox end: a late DEL of a NIC that the new sandbox
     has not attached yet must not release the NICs that it uses.
     """

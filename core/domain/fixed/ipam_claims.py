@@ -50,7 +50,7 @@ def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod
-    return pod._replace(fixed="ipamclaim", endpoint_name=endpoint_of_claim(claim), claim=claim)
+    return pod._replace(fixed="ipamclaim", endpoint_name=endpoint_of_claim(claim), ipam_claim=claim)
 
 
 def _is_claim_name(name: str) -> bool:

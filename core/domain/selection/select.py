@@ -81,7 +81,7 @@ def _candidates(context: Context) -> Candidates:
     if not pod.claims:
         return named
     # The NICs of one claim, or those without any, are allocated together: they share an endpoint.
-    nics = tuple(nic for nic in named.nics if pod.claims.get(nic.interface, "") == pod.claim)
+    nics = tuple(nic for nic in named.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim)
     return named._replace(nics=nics)
 
 
