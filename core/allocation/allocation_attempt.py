@@ -97,7 +97,7 @@ class AddressSources(NamedTuple):
 
 
 class AllocationAttempt:
-    """Tries of one ADD on one snapshot. ``listed``: NICs that the Pod keeps (``PoolRequest``)."""
+    """Tries of one ADD on one snapshot. ``listed``: NICs that the Pod keeps (``ClaimPlan``)."""
 
     __slots__ = (
         "_full",

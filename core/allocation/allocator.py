@@ -41,9 +41,9 @@ from core.allocation.record_limit import RECORDS_MAX, RecordLimit
 from core.allocation.releaser import Releaser
 from core.domain.addresses.choice import AddressOrder
 from core.domain.claims.claim_decisions import (
+    ClaimPlan,
     Ending,
     EndpointUpdate,
-    PoolRequest,
     Repeat,
     claim,
     decide_add,
@@ -212,7 +212,7 @@ class Allocator:
 
     async def _retrieve(
         self, progress: _Progress, endpoint: Endpoint
-    ) -> Repeat | EndpointUpdate | PoolRequest:
+    ) -> Repeat | EndpointUpdate | ClaimPlan:
         """Decide for the next Pod of a fixed endpoint.
 
         See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools".
@@ -255,19 +255,19 @@ class Allocator:
             raise self._learn_endpoint(progress, outcome)
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
-    async def _claim(self, progress: _Progress, pool_request: PoolRequest) -> Added:
+    async def _claim(self, progress: _Progress, claim_plan: ClaimPlan) -> Added:
         pod, request = progress.facts.pod, progress.request
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
-        ends_claims = bool(pool_request.give_up or pool_request.listed)
+        ends_claims = bool(claim_plan.give_up or claim_plan.listed)
         if ends_claims:
-            pool_request, ending, staying = await self._held(progress, pool_request)
-        attempt = self._attempt(progress, pool_request)
-        demands = unmet(attempt.selection, pool_request.keep)
-        if not demands and not pool_request.listed:
+            claim_plan, ending, staying = await self._held(progress, claim_plan)
+        attempt = self._attempt(progress, claim_plan)
+        demands = unmet(attempt.selection, claim_plan.keep)
+        if not demands and not claim_plan.listed:
             raise in_standard_mode(no_item_left(attempt.selection))
         picked: list[PickedAddress] = []  # reserved until this try ends
-        is_same_holder = pool_request.why != "superseded"
+        is_same_holder = claim_plan.why != "superseded"
         constraints = AttemptConstraints(self._claiming, picked, ending, is_same_holder)
         try:
             for demand in demands:
@@ -276,7 +276,7 @@ class Allocator:
                 picked.append(address)
             nics = attempt.nics(picked)
             selected = (attempt.selection.source, attempt.passed_over())
-            event = claim(pod, request.attachment, pool_request, nics, *selected)
+            event = claim(pod, request.attachment, claim_plan, nics, *selected)
             draft = EventDraft(self._writer.event_id(), request.cause, event)
             used = [(address.pool, address.demand.family) for address in picked]
             guards = configuration_guards(self._keys, attempt.snapshot, used)
@@ -290,9 +290,7 @@ class Allocator:
 
             if ends_claims:
                 guards += release_guards(self._keys, staying)
-                outcome = await self._append_ending(
-                    progress, proposal, pool_request, ending, picked
-                )
+                outcome = await self._append_ending(progress, proposal, claim_plan, ending, picked)
             else:
                 outcome = await self._writer.append(proposal())
         finally:
@@ -304,37 +302,37 @@ class Allocator:
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
     async def _held(
-        self, progress: _Progress, pool_request: PoolRequest
-    ) -> tuple[PoolRequest, Sequence[Release], Sequence[Release]]:
-        """The request with the claims that exist: those that end, and those that stay.
+        self, progress: _Progress, claim_plan: ClaimPlan
+    ) -> tuple[ClaimPlan, Sequence[Release], Sequence[Release]]:
+        """The plan with the claims that exist: those that end, and those that stay.
 
-        The latter are of NICs that the request creates again.
+        The latter are of NICs that the plan creates again.
         """
-        listed = [pair for nic in pool_request.listed for pair in nic.addresses()]
-        addresses = [address for address, _ in (*pool_request.give_up, *listed)]
+        listed = [pair for nic in claim_plan.listed for pair in nic.addresses()]
+        addresses = [address for address, _ in (*claim_plan.give_up, *listed)]
         held = await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
-        pool_request = pool_request.with_claims({claim.address: claim.holder for claim in held})
-        stays = {address for nic in pool_request.listed for address, _ in nic.addresses()}
+        claim_plan = claim_plan.with_claims({claim.address: claim.holder for claim in held})
+        stays = {address for nic in claim_plan.listed for address, _ in nic.addresses()}
         ending = [claim for claim in held if claim.address not in stays]
-        return pool_request, ending, [claim for claim in held if claim.address in stays]
+        return claim_plan, ending, [claim for claim in held if claim.address in stays]
 
-    def _attempt(self, progress: _Progress, pool_request: PoolRequest) -> AllocationAttempt:
+    def _attempt(self, progress: _Progress, claim_plan: ClaimPlan) -> AllocationAttempt:
         """The current attempt, else a new one that selects on the newest snapshot."""
-        if progress.attempt is None or progress.attempt.listed != pool_request.listed:
+        if progress.attempt is None or progress.attempt.listed != claim_plan.listed:
             facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
                 progress.request.selection,
                 facts,
                 snapshot.catalog,
-                pool_request.settled if pool_request.listed else NONE_SETTLED,
+                claim_plan.settled if claim_plan.listed else NONE_SETTLED,
             )
             progress.attempt = AllocationAttempt(
                 self._keys,
                 snapshot,
                 selection,
                 settings.order,
-                pool_request.holder,
-                pool_request.listed,
+                claim_plan.holder,
+                claim_plan.listed,
             )
         return progress.attempt
 
@@ -342,7 +340,7 @@ class Allocator:
         self,
         progress: _Progress,
         proposal: Callable[[Proposal | None], Proposal],
-        pool_request: PoolRequest,
+        claim_plan: ClaimPlan,
         ending: Sequence[Release],
         picked: Sequence[PickedAddress],
     ) -> Outcome:
@@ -352,22 +350,22 @@ class Allocator:
         """
         endpoint = progress.stored.endpoint
         is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
-        if is_of_another and pool_request.give_up and self._confirm is not None:
+        if is_of_another and claim_plan.give_up and self._confirm is not None:
             # This Pod may be the older one if the watch lags (I6).
             await self._confirm(progress.request.pod)
 
         def with_release(lease: int) -> Proposal:
-            return proposal(self._release_part(progress, pool_request, ending, picked, lease))
+            return proposal(self._release_part(progress, claim_plan, ending, picked, lease))
 
         if not ending:
             return await self._writer.append(with_release(NO_LEASE))
-        rest = self._cooldown.of_older_pods if pool_request.why == "superseded" else self._cooldown
+        rest = self._cooldown.of_older_pods if claim_plan.why == "superseded" else self._cooldown
         return await rest.append(self._writer, with_release)
 
     def _release_part(
         self,
         progress: _Progress,
-        pool_request: PoolRequest,
+        claim_plan: ClaimPlan,
         releases: Sequence[Release],
         picked: Sequence[PickedAddress],
         lease: int,
@@ -376,9 +374,9 @@ class Allocator:
         endpoint = progress.stored.endpoint
         if endpoint is None:
             return None
-        evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_REASONS[pool_request.why]}"
+        evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(
-            *endpoint.key, tuple(releases), pool_request.remaining, pool_request.why, evidence
+            *endpoint.key, tuple(releases), claim_plan.remaining, claim_plan.why, evidence
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         taken_over = {str(one.choice.address) for one in picked if one.choice.claim_revision}

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
-from core.domain.claims.takeover import ForeignCluster, ForeignPool, Record
+from core.domain.claims.takeover import AllocatedIP, ForeignCluster, ForeignPool
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet
 from core.domain.model import (
     Endpoint,
@@ -57,7 +57,7 @@ class _EndpointManifest(Struct, frozen=True):
     status: EndpointReport
 
 
-class _RecordValue(Struct, rename="camel", frozen=True):
+class _AllocatedIPValue(Struct, rename="camel", frozen=True):
     pod: str
     pod_uid: str = ""
 
@@ -139,13 +139,13 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
     raise AssertionError("the caller passes only pools, subnets and reservations")
 
 
-def _records(pool: Pool, status: object, place: str) -> tuple[Record, ...]:
+def _records(pool: Pool, status: object, place: str) -> tuple[AllocatedIP, ...]:
     where = f"{place} (SpiderIPPool {pool.name}): status.allocatedIPs"
     text = _convert(status or {}, PoolReport, where).allocated_ips
     if not text:
         return ()
     try:
-        values = msgspec.json.decode(text, type=dict[str, _RecordValue])
+        values = msgspec.json.decode(text, type=dict[str, _AllocatedIPValue])
     except msgspec.DecodeError as error:
         raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
     records = []
@@ -155,7 +155,7 @@ def _records(pool: Pool, status: object, place: str) -> tuple[Record, ...]:
             canonical = str(parse_address(address))
         except AddressSyntaxError as error:
             raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
-        records.append(Record(canonical, pool.name, namespace, name, value.pod_uid))
+        records.append(AllocatedIP(canonical, pool.name, namespace, name, value.pod_uid))
     return tuple(records)
 
 

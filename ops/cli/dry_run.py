@@ -17,8 +17,8 @@ from core.domain.addresses.ip_address import Address, Family, parse_address
 from core.domain.addresses.routes import unmatched_routes
 from core.domain.claims.assignment import nic_with
 from core.domain.claims.claim_decisions import (
+    ClaimPlan,
     EndpointUpdate,
-    PoolRequest,
     Repeat,
     decide_add,
     holder_of,
@@ -140,13 +140,13 @@ async def explain_add(
     attachment = Attachment("", request.interface)
     decision = decide_add(facts.pod, attachment, held, moved=moved, named=named)
     outlook = _outlook(facts.pod, decision, moves=bool(moved))
-    settled = decision.settled if isinstance(decision, PoolRequest) else frozenset()
+    settled = decision.settled if isinstance(decision, ClaimPlan) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, USUAL, settled)
     except AllocationError as error:
-        repeats = not isinstance(decision, PoolRequest)
+        repeats = not isinstance(decision, ClaimPlan)
         return Explanation(facts, held, repeats, outlook, None, error, ())
-    if not isinstance(decision, PoolRequest):
+    if not isinstance(decision, ClaimPlan):
         return Explanation(facts, held, True, outlook, selection, None, ())
     demands = unmet(selection, decision.keep)
     trying = _Trying(store, keys, snapshot, holder_of(facts.pod), decision)
@@ -184,10 +184,10 @@ def moved_by_template(
     return moved_nics(held, named, Attachment("", request.interface)), named
 
 
-def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | PoolRequest, *, moves: bool) -> str:
+def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, moves: bool) -> str:
     if moves:
         return "the Pod names other IPPools now, so its next ADD moves them"
-    if isinstance(decision, PoolRequest):
+    if isinstance(decision, ClaimPlan):
         return "an ADD replaces or extends them"
     if pod.fixed is None:
         return "an ADD answers these again"
@@ -207,9 +207,9 @@ class _Trying:
         keys: Keys,
         snapshot: ConfigurationSnapshot,
         holder: str,
-        request: PoolRequest,
+        claim_plan: ClaimPlan,
     ) -> None:
-        self._request = request
+        self._claim_plan = claim_plan
         self._store = store
         self._keys = keys
         self._snapshot = snapshot
@@ -233,7 +233,7 @@ class _Trying:
     async def _one(self, demand: Demand, pool: str) -> Trial:
         usable, scope = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
         given_up = self._given_up(usable, pool)
-        if given_up and self._request.why != "superseded":
+        if given_up and self._claim_plan.why != "superseded":
             return Trial(*scope, given_up)
         search = Search(usable, "spread", f"{self._holder} {demand.interface}")
         value = search.next(())
@@ -253,7 +253,7 @@ class _Trying:
 
     def _given_up(self, usable: AddressSet, pool: str) -> str:
         """An address of this pool that the ADD itself releases, or ""."""
-        for text, its_pool in self._request.give_up:
+        for text, its_pool in self._claim_plan.give_up:
             address = parse_address(text)
             is_free = address not in self._mine and address.value in usable
             if its_pool == pool and is_free:

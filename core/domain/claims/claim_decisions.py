@@ -58,7 +58,7 @@ class EndpointUpdate(NamedTuple):
     event: EndpointChanged
 
 
-class PoolRequest(NamedTuple):
+class ClaimPlan(NamedTuple):
     """The ADD claims addresses.
 
     ``keep``: the endpoint's NICs that stay. ``holder``: the holder of all addresses afterwards.
@@ -93,7 +93,7 @@ class PoolRequest(NamedTuple):
             for address, _ in nic.addresses()
         )
 
-    def with_claims(self, holders: Mapping[str, str]) -> PoolRequest:
+    def with_claims(self, holders: Mapping[str, str]) -> ClaimPlan:
         """A copy in which only addresses that the holder still has claimed are ``listed``.
 
         ``holders``: the holder of each claimed address. The other addresses cannot stay: their
@@ -135,7 +135,7 @@ def decide_add(
     moved: frozenset[int] = frozenset(),
     lost: frozenset[int] = frozenset(),
     named: Candidates | None = None,
-) -> Repeat | EndpointUpdate | PoolRequest:
+) -> Repeat | EndpointUpdate | ClaimPlan:
     """Classify an ADD.
 
     ``moved``: indexes of the NICs whose pools the Pod does not request any more (``moved_nics``).
@@ -145,14 +145,14 @@ def decide_add(
     addresses under any holder, because the settings of fixed addresses may have changed.
     """
     if endpoint is None:
-        return PoolRequest((), holder_of(pod))
+        return ClaimPlan((), holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
-        return PoolRequest((), holder_of(pod), endpoint.addresses())
+        return ClaimPlan((), holder_of(pod), endpoint.addresses())
     if moved or lost:
         return _renewal(endpoint, moved | lost, named, "repair" if lost else "pools-changed")
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
-        return PoolRequest(endpoint.nics, endpoint.holder)
+        return ClaimPlan(endpoint.nics, endpoint.holder)
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
@@ -163,7 +163,7 @@ def decide_add(
 
 def _renewal(
     endpoint: Endpoint, going: frozenset[int], named: Candidates | None, why: Ending
-) -> PoolRequest:
+) -> ClaimPlan:
     """Create the NICs of these indexes again, with their addresses that are still listed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
@@ -179,7 +179,7 @@ def _renewal(
         give_up += [pair for pair in nic.addresses() if pair not in pairs]
         if stays is not None:
             listed.append(stays)
-    return PoolRequest(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
+    return ClaimPlan(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
@@ -267,7 +267,7 @@ def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
 def claim(
     pod: PodFacts,
     attachment: Attachment,
-    request: PoolRequest,
+    claim_plan: ClaimPlan,
     chosen: Sequence[Nic],
     source: str = "",
     passed_over: tuple[PoolVerdict, ...] = (),
@@ -277,16 +277,16 @@ def claim(
     ``source`` and ``passed_over``: of the selection, as ``AddressesClaimed`` has them.
 
     In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
-    others stay open ("") until an ADD names them, and the request's own interface takes the first
+    others stay open ("") until an ADD names them, and the attachment's interface takes the first
     open one. Raises WrongInput for more NICs than one transaction can release.
     """
-    if len(request.keep) + len(chosen) > NICS_MAX:
+    if len(claim_plan.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
             f"wrong input, Pod {pod.namespace}/{pod.name} has more than {NICS_MAX} NICs",
             subject=pod.name,
             remedy="request fewer NICs in the Pod's annotations",
         )
-    nics = [*request.keep, *map(_with_stored_name, chosen)]
+    nics = [*claim_plan.keep, *map(_with_stored_name, chosen)]
     position = _position(tuple(nics), attachment.interface)
     if position is not None:
         nics[position] = nics[position].attached(attachment)
@@ -296,9 +296,9 @@ def claim(
     owner = None if pod.ipam_claim else pod.owner
     owner_kind, owner_name = ("Pod", pod.name) if owner is None else owner[:2]
     endpoint = Endpoint(
-        namespace, name, pod.uid, pod.node, request.holder, owner_kind, owner_name, tuple(nics)
+        namespace, name, pod.uid, pod.node, claim_plan.holder, owner_kind, owner_name, tuple(nics)
     )
-    new_nics = tuple(range(len(request.keep), len(nics)))
+    new_nics = tuple(range(len(claim_plan.keep), len(nics)))
     return AddressesClaimed(endpoint, new_nics, source, passed_over)
 
 

@@ -27,8 +27,8 @@ from core.domain.model import Endpoint, Nic, Pool, Reservation, Subnet, pod_hold
 Key = tuple[str, str]
 
 
-class Record(NamedTuple):
-    """One address in a pool's status."""
+class AllocatedIP(NamedTuple):
+    """One entry of ``status.allocatedIPs`` of a pool: an address and its Pod."""
 
     address: str
     pool: str
@@ -43,10 +43,10 @@ class Record(NamedTuple):
 
 
 class ForeignPool(NamedTuple):
-    """A pool with its records; ``deleting``: it has a deletionTimestamp."""
+    """A pool with its records (allocated addresses); ``deleting``: it has a deletionTimestamp."""
 
     pool: Pool
-    records: tuple[Record, ...] = ()
+    records: tuple[AllocatedIP, ...] = ()
     deleting: bool = False
 
 
@@ -147,7 +147,7 @@ def remaining(
 
 def _without_doubles(
     endpoints: Iterable[Endpoint],
-    records: dict[tuple[str, str], Record],
+    records: dict[tuple[str, str], AllocatedIP],
     findings: list[Finding],
 ) -> dict[Key, Endpoint]:
     """The endpoints, of which no two have one address; the one that the records name stays."""
@@ -167,7 +167,7 @@ def _without_doubles(
 
 
 def _losers(
-    several: list[Endpoint], address: str, records: dict[tuple[str, str], Record]
+    several: list[Endpoint], address: str, records: dict[tuple[str, str], AllocatedIP]
 ) -> list[Endpoint]:
     named = [
         endpoint
@@ -210,7 +210,7 @@ def _without(nic: Nic, address: str) -> Nic:
 
 
 def _unlike_records(
-    endpoints: Iterable[Endpoint], records: dict[tuple[str, str], Record]
+    endpoints: Iterable[Endpoint], records: dict[tuple[str, str], AllocatedIP]
 ) -> Iterator[Finding]:
     """Differences between an endpoint and the records of its pools."""
     for endpoint in endpoints:
@@ -229,11 +229,11 @@ def _unlike_records(
 
 
 def _orphans(
-    records: Iterable[Record],
+    records: Iterable[AllocatedIP],
     endpoints: dict[Key, Endpoint],
     taken: set[str],
     findings: list[Finding],
-) -> list[Record]:
+) -> list[AllocatedIP]:
     """Records without an endpoint that has the address: kept, unless its Pod shows them wrong."""
     orphans = []
     for record in records:
@@ -251,9 +251,9 @@ def _orphans(
     return orphans
 
 
-def _endpoints_of(records: Iterable[Record], pools: dict[str, Pool]) -> Iterator[Endpoint]:
+def _endpoints_of(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Endpoint]:
     """Endpoints made of records alone: a NIC without a name for each pair of families."""
-    by_pod: dict[Key, list[Record]] = defaultdict(list)
+    by_pod: dict[Key, list[AllocatedIP]] = defaultdict(list)
     for record in records:
         by_pod[record.key].append(record)
     for (namespace, name), own in by_pod.items():
@@ -262,8 +262,8 @@ def _endpoints_of(records: Iterable[Record], pools: dict[str, Pool]) -> Iterator
         yield Endpoint(namespace, name, uid, "", pod_holder(uid), "Pod", name, nics)
 
 
-def _nics(records: Iterable[Record], pools: dict[str, Pool]) -> Iterator[Nic]:
-    families: dict[int, list[Record]] = {4: [], 6: []}
+def _nics(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Nic]:
+    families: dict[int, list[AllocatedIP]] = {4: [], 6: []}
     for record in records:
         families[parse_address(record.address).family].append(record)
     for index in range(max(len(families[4]), len(families[6]))):

@@ -24,7 +24,7 @@ from core.domain.addresses.ip_address import (
     parse_cidr,
 )
 from core.domain.claims.assignment import nic_with
-from core.domain.claims.takeover import Finding, ForeignCluster, ForeignPool, Record
+from core.domain.claims.takeover import AllocatedIP, Finding, ForeignCluster, ForeignPool
 from core.domain.model import Endpoint, Nic, Pool, Reservation, pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.kinds.records import OpenMetadata
@@ -136,10 +136,10 @@ def cluster_of(
 ) -> ForeignCluster:
     """The cluster of these pools, whose records and endpoints follow from the allocations."""
     endpoints, findings = endpoints_of(allocations, pods, {pool.name: pool for pool in pools})
-    records: defaultdict[str, list[Record]] = defaultdict(list)
+    records: defaultdict[str, list[AllocatedIP]] = defaultdict(list)
     for address, pool_name, key, _ in allocations:
         if key in pods:
-            record = Record(str(address), pool_name, *key, pods[key].uid)
+            record = AllocatedIP(str(address), pool_name, *key, pods[key].uid)
             records[pool_name].append(record)
     foreign = tuple(ForeignPool(pool, tuple(records[pool.name])) for pool in pools)
     return ForeignCluster(foreign, (), tuple(reservations), endpoints, findings)
