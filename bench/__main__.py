@@ -13,7 +13,7 @@ from bench import machine, plots, reporting
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
 from bench.table import MEASURES, chosen, measures_of
-from core.eventstore.collector import collect_seldom
+from core.eventstore.garbage_collection import raise_gc_threshold
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EXIT_FAILED = 1
@@ -42,7 +42,7 @@ def bench(
     except KeyError as error:
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
-    collect_seldom()  # orbctl does too: both read long logs
+    raise_gc_threshold()  # orbctl does too: both read long logs
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     console = reporting.terminal(errors=quick)
     facts = machine.facts()

@@ -16,8 +16,8 @@ import sys
 from typing import Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
-from core.eventstore.collector import collect_seldom
 from core.eventstore.etcd import EtcdStore
+from core.eventstore.garbage_collection import raise_gc_threshold
 from core.process.concurrency import loop_factory, until_first
 from core.process.connections import raise_open_files_limit
 from core.process.logs import set_up_logging
@@ -79,7 +79,7 @@ def _freeze_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    collect_seldom()
+    raise_gc_threshold()
 
 
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:

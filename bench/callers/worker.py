@@ -12,12 +12,12 @@ from typing import Any
 
 from bench.rig.lab import CLUSTER
 from bench.rig.sample_workflows import REGISTRY
-from core.eventstore.collector import (
-    CONTROLLER_COLLECT_AFTER_OBJECTS,
-    collect_seldom,
-    freeze_modules,
-)
 from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.garbage_collection import (
+    CONTROLLER_COLLECT_AFTER_OBJECTS,
+    freeze_current_objects,
+    raise_gc_threshold,
+)
 from core.eventstore.keys import Keys
 from core.process.concurrency import loop_factory
 from workflows.engine.worker.worker import Worker
@@ -25,8 +25,8 @@ from workflows.engine.worker.worker import Worker
 
 async def work(order: dict[str, Any]) -> None:
     """Run until standard input ends, with the event loop and collector settings of a controller."""
-    collect_seldom(CONTROLLER_COLLECT_AFTER_OBJECTS)
-    freeze_modules()
+    raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
+    freeze_current_objects()
     store = EtcdStore(EtcdSettings((order["endpoint"],)))
     async with Worker(store, Keys(CLUSTER), REGISTRY, name=order["name"]):
         print("ready", flush=True)

@@ -18,7 +18,7 @@ from bench.rig.lab import Lab
 from bench.scale import FULL
 from bench.simulation.plan import RACK_NODES, Size
 from bench.simulation.run import Run, Simulation
-from core.eventstore.collector import collect_seldom
+from core.eventstore.garbage_collection import raise_gc_threshold
 
 EXIT_FAILED: Final = 1
 
@@ -32,7 +32,7 @@ def simulate(
     pause_s: Annotated[float, typer.Option(help="between two changes of pools")] = 0.4,
 ) -> None:
     """Simulate one cluster over an etcd of its own and print what was measured."""
-    collect_seldom()
+    raise_gc_threshold()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     size = Size(nodes, max(pools, -(-nodes // RACK_NODES)), pods, rack_pods, changes, pause_s)
     busy = load()

@@ -21,7 +21,7 @@ import uvloop
 
 from bench.simulation.node import SimulatedNode
 from bench.simulation.usage import peak_rss_mb
-from core.eventstore.collector import collect_seldom
+from core.eventstore.garbage_collection import raise_gc_threshold
 from core.eventstore.retry_policies import waiting_for_store
 
 OPENING_MAX: Final = 8
@@ -124,5 +124,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    collect_seldom()
+    raise_gc_threshold()
     uvloop.run(serve())

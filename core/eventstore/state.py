@@ -21,8 +21,8 @@ from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import STATEFUL_SET, replica_of
 from core.domain.model import Claim, Quarantine
 from core.eventstore.codec import CLAIM, ENDPOINT, RECORD
-from core.eventstore.collector import collector_paused
 from core.eventstore.faults import Faults
+from core.eventstore.garbage_collection import gc_paused
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import (
     CLAIMS,
@@ -140,7 +140,7 @@ async def read_ledger(
     ledger = Ledger()
     if faults is not None:
         faults.clear_kinds(*(kind.name for kind in STATE_KINDS))
-    with collector_paused():
+    with gc_paused():
         at = await read_configuration(store, keys, ledger, revision=revision, faults=faults)
         # In parallel: etcd reads one while the other is decoded.
         claims, endpoints = await asyncio.gather(

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from core.errors import OrbweaverError
-from core.eventstore.collector import collect_seldom
+from core.eventstore.garbage_collection import raise_gc_threshold
 from ops.cli import remote
 from ops.cli.application import app
 from ops.cli.command_line import program_of
@@ -44,7 +44,7 @@ def run(
 
 def main() -> None:
     """Entry point of the console scripts."""
-    collect_seldom()
+    raise_gc_threshold()
     as_plugin = Path(sys.argv[0]).name == PLUGIN
     arguments, process = sys.argv[1:], ProcessContext()
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded
-from core.eventstore.collector import (
-    CONTROLLER_COLLECT_AFTER_OBJECTS,
-    collect_seldom,
-    freeze_modules,
-)
 from core.eventstore.etcd import EtcdStore
+from core.eventstore.garbage_collection import (
+    CONTROLLER_COLLECT_AFTER_OBJECTS,
+    freeze_current_objects,
+    raise_gc_threshold,
+)
 from core.process.concurrency import loop_factory
 from core.process.connections import raise_open_files_limit
 from core.process.environment import KUBECONFIG
@@ -124,8 +124,8 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         controller = Controller(settings, store, tracers, cluster)
         failures = controller.stop_failures
         # Modules live as long as the process.
-        freeze_modules()
-        collect_seldom(CONTROLLER_COLLECT_AFTER_OBJECTS)
+        freeze_current_objects()
+        raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
         await controller.run(stop)
     except TaskEnded as error:
         _log.critical("the controller stops: %s", error)

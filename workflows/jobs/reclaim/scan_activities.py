@@ -17,7 +17,7 @@ from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
-from core.eventstore.collector import collector_paused
+from core.eventstore.garbage_collection import gc_paused
 from core.eventstore.state import read_ledger
 from workflows.api import activity
 from workflows.engine.store.faults import OF_ONE_EXECUTION
@@ -99,7 +99,7 @@ class ReclaimActivities:
         Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and errors of the facts.
         """
         await self._states.drop(outdated)
-        with collector_paused():
+        with gc_paused():
             return await self._observe(before)
 
     async def _observe(self, before: ScanStateRef) -> ScanObservation:

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from core.eventstore.collector import freeze_modules
+from core.eventstore.garbage_collection import freeze_current_objects
 from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Chain, Sleeper, Steady
@@ -52,7 +52,7 @@ def _noted(begin: object, made: list[weakref.ref[object]]) -> object:
 
 def test_a_controller_that_has_begun_keeps_its_modules_from_the_cycle_collector() -> None:
     try:
-        freeze_modules()
+        freeze_current_objects()
         assert gc.get_freeze_count() > len(gc.get_objects())
     finally:
         gc.unfreeze()

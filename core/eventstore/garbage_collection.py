@@ -1,13 +1,13 @@
 """Settings of Python's garbage collector for work that creates many objects and no cycles.
 
-``collector_paused``: decoding a large state creates hundreds of thousands of objects, which makes
-the collector run again and again and doubles the time; a pause lasts seconds. ``collect_seldom``:
+``gc_paused``: decoding a large state creates hundreds of thousands of objects, which makes the
+collector run again and again and doubles the time; a pause lasts seconds. ``raise_gc_threshold``:
 folding a log would run the collector for every segment at Python's default, a sixth of a replay's
 time; the agent and ``orbctl`` use it. Controllers collect sooner: answers of the API server leave
 cycles, which would take a fifth more memory. With their threshold the memory is that of Python's
-default, and a worker of executions needs some 7 % less CPU. ``freeze_modules``: a full collection
-traverses some 50,000 objects of imported modules, which blocks the event loop for 30 to 80 ms and
-frees nothing.
+default, and a worker of executions needs some 7 % less CPU. ``freeze_current_objects``: a full
+collection traverses some 50,000 objects of imported modules, which blocks the event loop for 30 to
+80 ms and frees nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTROLLER_COLLECT_AFTER_OBJECTS: Final = 5_000
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Disable the collector inside the block; blocks may be nested."""
     collecting = gc.isenabled()
     gc.disable()
@@ -36,7 +36,7 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def freeze_modules() -> None:
+def freeze_current_objects() -> None:
     """Exclude all current objects from collection; call it once after the start of a process.
 
     A frozen object is still freed when nothing refers to it, but never as a part of a cycle.
@@ -45,6 +45,6 @@ def freeze_modules() -> None:
     gc.freeze()
 
 
-def collect_seldom(after_objects: int = COLLECT_AFTER_OBJECTS) -> None:
+def raise_gc_threshold(after_objects: int = COLLECT_AFTER_OBJECTS) -> None:
     """Set the threshold of the collector, for the whole process."""
     gc.set_threshold(after_objects)
