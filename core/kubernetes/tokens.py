@@ -106,7 +106,7 @@ class CredentialPlugin:
         try:
             command, self._version = str(settings["command"]), str(settings["apiVersion"])
         except KeyError as error:
-            raise NoAccess(f"the exec plugin has no {error}") from None
+            raise NoAccess(f"the exec credential plugin has no {error}") from None
         # As kubectl: a name is looked for in the PATH, a path is relative to the kubeconfig.
         program = str(directory / command) if "/" in command else command
         self._command = [program, *map(str, settings.get("args") or ())]
@@ -142,7 +142,9 @@ class CredentialPlugin:
                 env={**os.environ, **self._variables, "KUBERNETES_EXEC_INFO": request},
             )
         except OSError as error:
-            raise NoAccess(f"the plugin {self._command[0]} cannot be started: {error}") from None
+            raise NoAccess(
+                f"the exec credential plugin {self._command[0]} cannot be started: {error}"
+            ) from None
         try:
             async with asyncio.timeout(PLUGIN_S_MAX):
                 printed, complaint = await process.communicate()
@@ -154,14 +156,14 @@ class CredentialPlugin:
                 await process.wait()
         if process.returncode:
             text = complaint.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
-            raise self._failed(f"ended with code {process.returncode}: {text}")
+            raise self._failed(f"exited with code {process.returncode}: {text}")
         return self._read(printed)
 
     def _read(self, printed: bytes) -> _Status:
         try:
             credential = msgspec.json.decode(printed, type=_ExecCredential)
         except msgspec.DecodeError:
-            raise self._failed("printed no ExecCredential") from None
+            raise self._failed("did not print an ExecCredential") from None
         if credential.api_version != self._version:
             raise self._failed(f"has apiVersion {credential.api_version}, not {self._version}")
         status = credential.status
@@ -170,7 +172,7 @@ class CredentialPlugin:
         return status
 
     def _failed(self, why: str) -> NoAccess:
-        return NoAccess(f"the plugin {self._command[0]} {why}")
+        return NoAccess(f"the exec credential plugin {self._command[0]} {why}")
 
 
 def _is_over(status: _Status) -> bool:

@@ -63,11 +63,13 @@ def load_yaml(text: str) -> Iterator[Document]:
         message = f"document {number} is too large: {error}"
         raise BadInput(message, remedy="split it") from None
     except yaml.YAMLError as error:
-        raise BadInput(f"document {number} is not YAML: {_explained(error)}") from None
+        raise BadInput(f"document {number} cannot be read: {_explained(error)}") from None
     except UnicodeEncodeError:
-        raise BadInput("the text is not YAML: it holds half a surrogate pair") from None
+        raise BadInput("the text cannot be read: it contains half a surrogate pair") from None
     except ValueError:
-        raise BadInput(f"document {number} is not YAML: a number is too long or none") from None
+        raise BadInput(
+            f"document {number} cannot be read: a number is malformed or has too many digits"
+        ) from None
 
 
 class _Loader(Composer, yaml.CSafeLoader):

@@ -71,7 +71,11 @@ class BondOptions(NamedTuple):
 def read_options(text: str) -> BondOptions:
     """The options of a text. Raises BadInput; its subject is the key."""
     if len(text) > OPTIONS_CHARACTERS_MAX:
-        raise _bad("bond.options", f"more than {OPTIONS_CHARACTERS_MAX} characters")
+        raise BadInput(
+            f"bond.options has more than {OPTIONS_CHARACTERS_MAX} characters",
+            subject="bond.options",
+            remedy="shorten it",
+        )
     numbers: list[tuple[NumberOption, int]] = []
     texts: dict[str, str] = {}
     for entry in text.split(";"):

@@ -47,10 +47,10 @@ app = typer.Typer(no_args_is_help=True, help="Show what a migration from Spiderp
 def check(
     context: typer.Context, kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = ""
 ) -> None:
-    """Show what must be moved first, what will happen, and what was found about the data.
+    """Show what must be done before the switch, what will happen, and where records disagree.
 
     Reads Helm's release, workloads, networks, webhooks and custom resources; writes nothing. Exit
-    codes: 0 the switch can be made, 3 something must be moved first, 4 there is no Spiderpool.
+    codes: 0 the switch can be made, 3 something must be done first, 4 there is no Spiderpool.
 
     Examples:
       orbctl migrate check
@@ -174,7 +174,7 @@ def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
     for step in plan.steps:
         print(f"  - {step}")
     if plan.is_ready:
-        print("\nNothing has to be moved first.")
+        print("\nNothing has to be done first.")
 
 
 def _show_finding(finding: PlanFinding) -> None:

@@ -83,7 +83,9 @@ def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
             continue
         if name in texts:
             raise BadInput(
-                f"two networks are called {name}", subject=name, remedy="write them one by one"
+                f"two networks are called {name} and would be written to the same file",
+                subject=name,
+                remedy="put them into separate manifests and write each into a separate directory",
             )
         texts[name] = config
     try:

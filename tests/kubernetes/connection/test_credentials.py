@@ -262,7 +262,7 @@ async def test_a_kubeconfig_that_cannot_be_read_is_refused(tmp_path: Path, text:
 async def test_a_plugin_that_fails_is_quoted(tmp_path: Path) -> None:
     user = {"exec": plugin(tmp_path, {"token": "secret"}, code=3)}
 
-    with pytest.raises(BadInput, match="ended with code 3: not today") as refused:
+    with pytest.raises(BadInput, match="exited with code 3: not today") as refused:
         await open_connection(kubeconfig(tmp_path, "https://api.example", user))
 
     assert "secret" not in str(refused.value)

@@ -64,5 +64,5 @@ def test_two_networks_of_one_name_are_not_written(orbctl: OrbctlHarness, tmp_pat
     done = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
 
     assert done.code == 2
-    assert "two networks are called lan" in done.err
+    assert "two networks are called lan and would be written to the same file" in done.err
     assert not (tmp_path / "made").exists()
