@@ -77,7 +77,7 @@ class Binding(NamedTuple):
     ``gone``: sandboxes that have ended while another one had NICs of the endpoint.
     """
 
-    order: BindingRequest
+    request: BindingRequest
     state: State
     why: str = ""
     reason: ReleaseReason = "unbound"
@@ -102,7 +102,7 @@ class StoredBinding(NamedTuple):
 
 
 def _check_binding(binding: Binding) -> None:
-    for address, _ in binding.order.claims:
+    for address, _ in binding.request.claims:
         parse_address(address)
 
 
@@ -111,7 +111,7 @@ BINDINGS: Final[KeyKind[Binding]] = KeyKind(
     *("binding", "binding", BINDING.decode, ("agent", "controller", "worker", "orbctl")),
     "unbind the addresses of this endpoint at the network provider, then delete the key: the next"
     " ADD of the Pod writes another",
-    key_of=lambda keys, binding: keys.binding(*binding.order.key),
+    key_of=lambda keys, binding: keys.binding(*binding.request.key),
 )
 
 
@@ -130,7 +130,7 @@ class Bindings:
 
     async def write(self, stored: StoredBinding, binding: Binding, *guards: Guard) -> int:
         """Replace the stored binding; returns the new revision, 0: another writer changed it."""
-        name = self._keys.binding(*binding.order.key)
+        name = self._keys.binding(*binding.request.key)
         fence = Unchanged(name, stored.revision) if stored.revision else Absent(name)
         value = BINDING.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
         result = await self._store.commit([fence, *guards], [Put(name, value)])

@@ -1,8 +1,8 @@
 """Releases of endpoints whose addresses a network provider has bound: the provider unbinds first.
 
-A handover is one transaction, guarded by the endpoint and the binding that were read: after it the
-addresses are unbound and released whichever process ends, and until the provider has unbound them
-they stay claimed. An endpoint without a binding is released by ``Releaser``.
+A handover is one transaction, guarded by the endpoint and the binding that were read. Once it is
+committed, the addresses will be unbound and then released, whichever process dies; until the
+provider has unbound them they stay claimed. ``Releaser`` releases an endpoint without a binding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from core.eventstore.retry_policies import racing
 
 HANDED_OVER: Final = "handed over: the network provider unbinds its addresses first"
 UNBINDING: Final = "the network provider is already unbinding its addresses"
-SHARED: Final = "another sandbox has NICs of it: the provider unbinds them with the last one"
+SHARED: Final = (
+    "another sandbox still has NICs of this endpoint; the provider unbinds its addresses when the"
+    " last sandbox has ended"
+)
 
 
 class _BoundEndpoint(NamedTuple):
@@ -59,7 +62,7 @@ class Handover:
         binding, endpoint = bound.binding.binding, bound.endpoint.endpoint
         if binding is None:
             return None
-        order = binding.order
+        request = binding.request
         if endpoint is not None:
             decision = decide(endpoint)
             if not decision.ends:
@@ -67,10 +70,12 @@ class Handover:
             if _has_live_sandbox(binding, decision):
                 return await self._record_ended_sandbox(bound, decision)
             evidence = "; ".join(filter(None, (evidence, decision.evidence)))
-            order = order._replace(claims=await read_revisions(self._store, self._keys, endpoint))
+            request = request._replace(
+                claims=await read_revisions(self._store, self._keys, endpoint)
+            )
         if binding.is_ending:
             return Released((), UNBINDING)
-        returning = Binding(order, "returning", evidence, reason)
+        returning = Binding(request, "returning", evidence, reason)
         guard = endpoint_guard(self._keys.endpoint(*key), bound.endpoint)
         if not await self._bindings.write(bound.binding, returning, guard):
             raise endpoint_changed(key)
@@ -79,7 +84,10 @@ class Handover:
     async def _record_ended_sandbox(
         self, bound: _BoundEndpoint, decision: ReleaseDecision
     ) -> Released:
-        """Keep the name of a sandbox that has ended: the provider unbinds all addresses at once."""
+        """Record the container ID of a sandbox that has ended.
+
+        The provider unbinds all addresses together, after the last sandbox.
+        """
         endpoint, binding = bound.endpoint.endpoint, bound.binding.binding
         assert endpoint is not None
         assert binding is not None
@@ -103,6 +111,9 @@ def _has_live_sandbox(binding: Binding, decision: ReleaseDecision) -> bool:
 
 
 async def read_revisions(store: KeyValueStore, keys: Keys, endpoint: Endpoint) -> ClaimRevisions:
-    """The claims that an endpoint has now. Raises StoreUnavailable, LogCorrupt."""
+    """The (address, etcd revision) pairs of the endpoint's current claims.
+
+    Raises StoreUnavailable, LogCorrupt.
+    """
     addresses = [address for address, _ in endpoint.addresses()]
     return claim_revisions(await read_claims(store, keys, endpoint.key, addresses))

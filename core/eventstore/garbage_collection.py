@@ -1,13 +1,17 @@
 """Settings of Python's garbage collector for work that creates many objects and no cycles.
 
 ``gc_paused``: decoding a large state creates hundreds of thousands of objects, which makes the
-collector run again and again and doubles the time; a pause lasts seconds. ``raise_gc_threshold``:
-folding a log would run the collector for every segment at Python's default, a sixth of a replay's
-time; the agent and ``orbctl`` use it. Controllers collect sooner: answers of the API server leave
-cycles, which would take a fifth more memory. With their threshold the memory is that of Python's
-default, and a worker of executions needs some 7 % less CPU. ``freeze_current_objects``: a full
-collection traverses some 50,000 objects of imported modules, which blocks the event loop for 30 to
-80 ms and frees nothing.
+collector run again and again and doubles the time; the collector stays disabled for seconds at
+most.
+
+``raise_gc_threshold``: while a log is folded, at Python's default threshold the collector would run
+for every segment, a sixth of a replay's time. The agent and ``orbctl`` use the higher threshold. In
+a controller, responses of the API server leave cycles; with the agent's threshold, they would take
+a fifth more memory. With the controllers' lower threshold, memory is as with Python's default, and
+a workflow worker needs some 7 % less CPU.
+
+``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
+which blocks the event loop for 30 to 80 ms and frees nothing.
 """
 
 from __future__ import annotations

@@ -66,15 +66,18 @@ def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeSt
 
 
 def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
-    """The step at a time: the next probe, the next window, or the end; none before ``due``."""
+    """The step to take at ``now``: the next probe, the next window, or the end.
+
+    Before ``due`` the state is unchanged and nothing is sent.
+    """
     if state.finding is not None or now < state.due:
         return ProbeStep(state)
     if state.left:
-        ask = codec.gateway_probe if state.at_gateway else codec.conflict_probe
+        build_probe = codec.gateway_probe if state.at_gateway else codec.conflict_probe
         schedule = _schedule(state)
         pause_s = schedule.interval_s if state.left > 1 else schedule.wait_s
         after = state._replace(due=now + pause_s, left=state.left - 1)
-        return ProbeStep(after, (ask(state.request),))
+        return ProbeStep(after, (build_probe(state.request),))
     if state.at_gateway:
         return ProbeStep(state._replace(finding=GatewaySilent()))
     return _start_gateway_probe(state, codec, now)

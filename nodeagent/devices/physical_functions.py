@@ -1,8 +1,8 @@
 """Reads a node's NICs that can have virtual functions, for plans of ``core.domain.sriov``.
 
-Everything comes from /sys, whose root is a parameter, but for the routes and addresses that say
-which NICs carry the node's own traffic. Changes nothing. A device that disappears meanwhile is left
-out.
+NICs are read from /sys, whose root is a parameter. Which of them carry the node's own traffic is
+read by netlink, from routes and addresses. Changes nothing. A device that disappears during the
+read is left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VF_PORT: Final = re.compile(r"(c\d+)?pf\d+vf\d+")
 def physical_functions(
     own_links: Collection[str], sysfs: Path = SYSFS
 ) -> tuple[PhysicalFunction, ...]:
-    """Every NIC with room for virtual functions, by name. Raises OSError.
+    """Every SR-IOV capable NIC (PF), ordered by name. Raises OSError.
 
     ``own_links``: those that carry the node's own traffic.
     """
@@ -60,19 +60,22 @@ def _is_representor(link: Path) -> bool:
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:
     """The links that carry the node's own traffic. Raises DatapathError.
 
-    ``own_addresses``: those that the API server has of the node, and the node's own ones in its
-    connections to the API server, without prefix lengths.
+    ``own_addresses``: the node's addresses in its Node object, and the local addresses of its
+    connections to the API server; without prefix lengths.
     """
-    carriers = [
+    uplink_indexes = [
         address.link for address in session.addresses() if str(address.address) in own_addresses
     ]
-    return uplinks_of(session.links(), session.routes(), carriers)
+    return uplinks_of(session.links(), session.routes(), uplink_indexes)
 
 
 def uplinks_of(
-    all_links: Collection[Link], routes: Iterable[KernelRoute], carriers: Iterable[int] = ()
+    all_links: Collection[Link], routes: Iterable[KernelRoute], uplink_indexes: Iterable[int] = ()
 ) -> set[str]:
-    """The links of default routes and ``carriers`` (numbers), with all links that they stand on."""
+    """Names of the links of default routes and of all devices below them.
+
+    ``uplink_indexes``: further uplinks (ifindex).
+    """
     links = {link.number: link for link in all_links}
     waiting = [
         number
@@ -80,18 +83,21 @@ def uplinks_of(
         if route.is_default
         for number in ([hop.link for hop in route.hops] or [route.link])
     ]
-    waiting += carriers
+    waiting += uplink_indexes
     reached: set[int] = set()
     while waiting:
         number = waiting.pop()
         if number in links and number not in reached:
             reached.add(number)
-            waiting += _below(links[number], links.values())
+            waiting += _lower_indexes(links[number], links.values())
     return {links[number].name for number in reached}
 
 
-def _below(link: Link, links: Collection[Link]) -> Iterator[int]:
-    """What a link stands on: the ports of a bond or bridge, the master of a VLAN or macvlan."""
+def _lower_indexes(link: Link, links: Collection[Link]) -> Iterator[int]:
+    """The lower devices of a link, by ifindex.
+
+    These are the ports of a bond or bridge, the parent of a VLAN or macvlan.
+    """
     if link.parent and link.parent_netns is None:
         yield link.parent
     yield from (other.number for other in links if other.master == link.number)
@@ -133,7 +139,8 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
             number,
             device_of_vf.name,
             driver,
-            # A driver of networks whose link is not here has it in another network namespace.
+            # Bound to a network driver, but without a netdev here: the netdev is in another network
+            # namespace.
             is_used=link is None and driver not in {"", VFIO},
             numa_node=_numa_node(device_of_vf),
             rdma=_rdma_devices(device_of_vf),
@@ -163,7 +170,7 @@ def _rdma_devices(device: Path) -> tuple[str, ...]:
 
 
 def _mac(link: Path) -> str:
-    """The hardware address; of InfiniBand the GUID, which is the end of its address."""
+    """The hardware address; for InfiniBand the GUID, the last 8 bytes."""
     address = _text(link / "address")
     parts = address.split(":")
     return ":".join(parts[-_GUID_BYTES:]) if len(parts) > _GUID_BYTES else address
@@ -174,7 +181,10 @@ def _hexadecimal(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """What a file holds; "" if it cannot be read, as of a link that lacks what it is for."""
+    """The text of a file.
+
+    "" if it cannot be read, for example because this kind of link has no such attribute.
+    """
     try:
         return path.read_text("ascii").strip()
     except OSError:

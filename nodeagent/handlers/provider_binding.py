@@ -92,7 +92,7 @@ class BindingAllocator:
         parents_of(self._networks.nics(pod, (request.attachment.interface,)))
         await self._admit(request, pod)
         added = await self._allocate(request, facts)
-        binding_request = await self._order(added.endpoint, pod)
+        binding_request = await self._binding_request_of(added.endpoint, pod)
         if not binding_request.addresses or pod.migrating:
             return added
         written: _WrittenRequest = await racing()(self._ask, binding_request, pod, end_time)
@@ -106,13 +106,13 @@ class BindingAllocator:
         if binding is None:
             return
         if not binding.is_ending:
-            if _continues(binding.order, pod):
+            if _continues(binding.request, pod):
                 return
             await self._confirm(request.pod)
             await self._give_back(pod, "superseded", f"Pod {pod.uid} asks for addresses")
         raise _not_yet(binding)
 
-    async def _order(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
+    async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
         """The binding request of an endpoint, with its current claims."""
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
         parents = parents_of(self._networks.nics(pod, interfaces))
@@ -129,13 +129,15 @@ class BindingAllocator:
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
         if binding is not None:
-            if not _texts(binding.order) <= _texts(binding_request):
+            if not _texts(binding.request) <= _texts(binding_request):
                 await self._give_back(pod, "unbound", "its addresses differ from the bound ones")
                 raise _not_yet(binding)
             if binding.is_ending:
                 raise _not_yet(binding)
-            binding_request = binding_request._replace(uid=binding.order.uid, pod=binding.order.pod)
-            if binding.state == "bound" and binding.order.covers(binding_request):
+            binding_request = binding_request._replace(
+                uid=binding.request.uid, pod=binding.request.pod
+            )
+            if binding.state == "bound" and binding.request.covers(binding_request):
                 return _WrittenRequest(binding_request, 0)
         left_s = end_time - asyncio.get_running_loop().time() - RELEASE_RECORD_S
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
@@ -215,7 +217,7 @@ def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
 
 
 def _not_yet(binding: Binding) -> NotReady:
-    key, workflow_id = "/".join(binding.order.key), binding.order.workflow_id
+    key, workflow_id = "/".join(binding.request.key), binding.request.workflow_id
     because = f" ({binding.why})" if binding.why else ""
     return NotReady(
         f"earlier addresses of {key} are still being released by the network provider{because}",

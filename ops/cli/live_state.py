@@ -59,5 +59,5 @@ async def binding_in_words(session: ClusterSession, key: EndpointKey) -> str:
 
 def _words(binding: Binding) -> str:
     why = f" ({binding.why})" if binding.why else ""
-    execution = f"; see `orbctl workflow describe {binding.order.workflow_id}`"
+    execution = f"; see `orbctl workflow describe {binding.request.workflow_id}`"
     return _STATE_WORDS[binding.state] + why + execution

@@ -72,8 +72,8 @@ class Controller:
         keys = Keys(settings.cluster.cluster)
         self.settings = settings
         self.supervisor = supervisor or Supervisor()
-        self.leading = Supervisor()
-        self.viewing = Supervisor()
+        self.leader_supervisor = Supervisor()
+        self.console_supervisor = Supervisor()
         """Runs the console, apart from the rest: a replica is ready with or without it."""
         self.connections = ConnectionCounts()
         self._opened = Teardown()
@@ -144,13 +144,13 @@ class Controller:
             opened.push_blocking("metrics", self._metrics.close)
         opened.push("the jobs", self.jobs.close)
         opened.push("supervised tasks", self.supervisor.close)
-        opened.push("the console", self.viewing.close)
+        opened.push("the console", self.console_supervisor.close)
         try:
             await self._open_ports()
             for task in self._tasks():
                 self.supervisor.start(task)
             if self.console is not None:
-                self.viewing.start(TaskSpec("console", self.console.run))
+                self.console_supervisor.start(TaskSpec("console", self.console.run))
             await until_first(stop.wait(), self.supervisor.wait_failed())
         finally:
             self.health.stopping = True
@@ -163,7 +163,7 @@ class Controller:
 
     def supervised(self) -> list[TaskHealth]:
         """Every task of this replica, those of a leader too while it leads."""
-        tasks = [self.supervisor, self.leading]
+        tasks = [self.supervisor, self.leader_supervisor]
         if self.kubernetes is not None:
             tasks.append(self.kubernetes.tasks)
         if self.admission is not None:
@@ -191,10 +191,10 @@ class Controller:
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
             for task in self._leader_tasks(term):
-                self.leading.start(task)
-            await self.leading.wait_failed()
+                self.leader_supervisor.start(task)
+            await self.leader_supervisor.wait_failed()
         finally:
-            await self.leading.close()
+            await self.leader_supervisor.close()
             _log.info("stopped leading", extra={"fields": {"epoch": term.epoch}})
 
     def _leader_tasks(self, term: LeaderTerm) -> Iterator[TaskSpec]:

@@ -123,7 +123,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
             opened.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
         failures = controller.stop_failures
-        # Modules live as long as the process.
+        # What imports have created lives as long as the process.
         freeze_current_objects()
         raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
         await controller.run(stop)

@@ -31,7 +31,7 @@ _WIDTH_EM: Final[dict[Style, float]] = {
     "title": 0.57,
     "step": 0.55,
 }
-"""Mean width of a character, by style; of code it is exact."""
+"""Mean width of a character, by style; exact for code, which is monospaced."""
 
 
 class Palette(NamedTuple):

@@ -12,36 +12,36 @@ from helm_python import HelmError
 from tests.chart.rendering import CHART, Object, render, values_of
 
 
-def plugin(**said: Any) -> Object:
-    """Values of the device plugin."""
-    return {"spiderpoolAgent": {"networkResourcePlugin": said}}
+def plugin(**settings: Any) -> Object:
+    """Values with these settings of the device plugin."""
+    return {"spiderpoolAgent": {"networkResourcePlugin": settings}}
 
 
-BAD: dict[str, tuple[Object, str]] = {
-    "a value nobody knows": ({"spiderpoolAgnet": {}}, "spiderpoolAgnet"),
-    "a part that nobody knows": ({"multus": {"multusCNI": {"instal": True}}}, "instal"),
-    "a text for the truth of a plugin": ({"plugins": {"installCNI": "yes"}}, "installCNI"),
-    "a text for a truth": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
-    "a port that is none": ({"spiderpoolController": {"httpPort": 70000}}, "httpPort"),
-    "less than no replicas": ({"spiderpoolController": {"replicas": -1}}, "replicas"),
+INVALID: dict[str, tuple[Object, str]] = {
+    "an unknown top-level value": ({"spiderpoolAgnet": {}}, "spiderpoolAgnet"),
+    "an unknown nested value": ({"multus": {"multusCNI": {"instal": True}}}, "instal"),
+    "a string instead of a boolean of plugins": ({"plugins": {"installCNI": "yes"}}, "installCNI"),
+    "a string instead of a boolean of ipam": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
+    "an invalid port": ({"spiderpoolController": {"httpPort": 70000}}, "httpPort"),
+    "a negative number of replicas": ({"spiderpoolController": {"replicas": -1}}, "replicas"),
     "an even number of members": ({"etcd": {"embedded": {"replicas": 2}}}, "replicas"),
     "an endpoint that is a URL": ({"etcd": {"endpoints": ["http://a:2379"]}}, "endpoints"),
-    "an unknown method": ({"etcd": {"tls": {"method": "magic"}}}, "method"),
-    "a right to everything": (
+    "an unknown certificate method": ({"etcd": {"tls": {"method": "magic"}}}, "method"),
+    "a wildcard API group": (
         {"spiderpoolController": {"thirdParties": [{"apiGroup": "*", "resources": ["pods"]}]}},
         "apiGroup",
     ),
-    "an unknown order": ({"orbweaver": {"addressOrder": "random"}}, "addressOrder"),
-    "a mode the public chart has not": ({"coordinator": {"mode": "off"}}, "mode"),
+    "an unknown address order": ({"orbweaver": {"addressOrder": "random"}}, "addressOrder"),
+    "a mode that Spiderpool's chart does not have": ({"coordinator": {"mode": "off"}}, "mode"),
     "a relative path": ({"global": {"cniBinHostPath": "opt/cni/bin"}}, "cniBinHostPath"),
-    "a digest that is none": ({"spiderpoolAgent": {"image": {"digest": "abc"}}}, "digest"),
-    "a level that is none": ({"spiderpoolAgent": {"debug": {"logLevel": "loud"}}}, "logLevel"),
-    "a time-out that is none": ({"iaasNetworkProvider": {"httpRequestTimeout": "x"}}, "Timeout"),
+    "an invalid digest": ({"spiderpoolAgent": {"image": {"digest": "abc"}}}, "digest"),
+    "an invalid log level": ({"spiderpoolAgent": {"debug": {"logLevel": "loud"}}}, "logLevel"),
+    "an invalid timeout": ({"iaasNetworkProvider": {"httpRequestTimeout": "x"}}, "Timeout"),
     "a selector in another spelling": (
         plugin(devicePluginAffinity={"nodeSelector": {"matchlabels": {"a": "b"}}}),
         "matchlabels",
     ),
-    "more slots than kubelet takes": (
+    "more slots than kubelet accepts": (
         plugin(resourceAdvertisement={"masterNIC": {"rules": [{"defaultMaxCount": 100_001}]}}),
         "defaultMaxCount",
     ),
@@ -49,17 +49,17 @@ BAD: dict[str, tuple[Object, str]] = {
         plugin(resourceAdvertisement={"subENI": {"rules": [{"resourceName": "eni"}]}}),
         "resourceName",
     ),
-    "a relative directory of kubelet": (plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
+    "a relative kubelet directory": (plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
     # The chart checks combinations of values.
     "no etcd at all": (
         {"etcd": {"embedded": {"enabled": False}, "tls": {"method": "none"}}},
         "etcd.endpoints is empty",
     ),
-    "certificates for somebody else's etcd": (
+    "automatic certificates for an external etcd": (
         {"etcd": {"embedded": {"enabled": False}, "endpoints": ["a:1"]}},
         "etcd.tls.method: auto",
     ),
-    "no family": ({"ipam": {"enableIPv4": False, "enableIPv6": False}}, "both false"),
+    "no address family": ({"ipam": {"enableIPv4": False, "enableIPv6": False}}, "both false"),
     "no certificate": ({"spiderpoolController": {"tls": {"method": "provided"}}}, "secretName"),
     "a certificate without its key": (
         {"spiderpoolController": {"tls": {"method": "provided", "provided": {"tlsCert": "YQ=="}}}},
@@ -72,9 +72,9 @@ BAD: dict[str, tuple[Object, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
-def test_a_value_that_cannot_work_is_refused_by_its_name(what: str) -> None:
-    values, name = BAD[what]
+@pytest.mark.parametrize("case", INVALID)
+def test_the_error_for_an_invalid_value_names_it(case: str) -> None:
+    values, name = INVALID[case]
 
     with pytest.raises(HelmError) as refused:
         render(values)
@@ -89,18 +89,18 @@ def test_every_value_has_a_schema_and_every_schema_a_value() -> None:
     assert not list(differences(schema, values, ""))
 
 
-def test_what_the_public_chart_calls_the_same_is_taken() -> None:
-    names = values_of("production")
+def test_values_named_as_in_spiderpools_chart_are_accepted() -> None:
+    values = values_of("production")
 
-    assert render(names)
+    assert render(values)
 
 
 def differences(schema: Any, value: Any, path: str) -> list[str]:
     """Keys that only one of the two has."""
     properties = schema.get("properties")
     if properties is None or not value or not isinstance(value, dict):
-        return []  # values that are only noted have no defaults
-    found = [f"{path}.{key}" for key in properties.keys() ^ value.keys()]
+        return []  # the schema names no keys (nodeSelector), or the default is {} (detectOptions)
+    different = [f"{path}.{key}" for key in properties.keys() ^ value.keys()]
     for key in properties.keys() & value.keys():
-        found += differences(properties[key], value[key], f"{path}.{key}")
-    return found
+        different += differences(properties[key], value[key], f"{path}.{key}")
+    return different

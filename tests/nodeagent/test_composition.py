@@ -154,7 +154,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
 
 
 @pytest.mark.parametrize("name", STOPS)
-async def test_a_step_of_the_stop_that_fails_keeps_nothing_else_open(
+async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
     name: str,
     settings: Settings,
     memory_store: MemoryStore,

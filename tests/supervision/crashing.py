@@ -26,7 +26,7 @@ class CrashingSupervisor(Supervisor):
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)
-        self.lives: dict[str, int] = {}
+        self.start_counts: dict[str, int] = {}
         self.specs: dict[str, TaskSpec] = {}
         self._crashes: dict[str, asyncio.Event] = {}
 
@@ -40,7 +40,7 @@ class CrashingSupervisor(Supervisor):
 
     def _breakable(self, spec: TaskSpec) -> Callable[[], Coroutine[Any, Any, object]]:
         async def run() -> None:
-            self.lives[spec.name] = self.lives.get(spec.name, 0) + 1
+            self.start_counts[spec.name] = self.start_counts.get(spec.name, 0) + 1
             await until_first(spec.run(), self._crash_of(spec.name))
 
         return run

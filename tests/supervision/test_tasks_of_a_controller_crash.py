@@ -1,4 +1,4 @@
-"""Each task of a controller crashes, and each step of its start and stop fails."""
+"""Each task of a controller crashes, and each step of its start and shutdown fails."""
 
 from __future__ import annotations
 
@@ -36,18 +36,20 @@ def settings(tmp_path: Path) -> ControllerSettings:
 
 
 class Running:
-    """A running controller, and its exit."""
+    """A running controller and the means to stop it."""
 
     def __init__(self, settings: ControllerSettings) -> None:
-        self.supervisor, self.leading = CrashingSupervisor(), CrashingSupervisor()
+        self.supervisor, self.leader_supervisor = CrashingSupervisor(), CrashingSupervisor()
         self.controller = Controller(settings, MemoryStore(), supervisor=self.supervisor)
-        self.controller.leading = self.leading
+        self.controller.leader_supervisor = self.leader_supervisor
         self.stop = asyncio.Event()
         self.work = asyncio.ensure_future(self.controller.run(self.stop))
 
     @property
     def faults(self) -> dict[str, str]:
-        return {one.name: str(one.fault) for one in self.controller.health.ready() if one.fault}
+        return {
+            fault.name: str(fault.fault) for fault in self.controller.health.ready() if fault.fault
+        }
 
     async def end(self) -> None:
         self.stop.set()
@@ -56,18 +58,18 @@ class Running:
 
 @pytest.fixture
 async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
-    one = Running(settings)
-    await until(lambda: not one.faults)
-    yield one
-    await one.end()
+    running = Running(settings)
+    await until(lambda: not running.faults)
+    yield running
+    await running.end()
 
 
 @pytest.mark.parametrize("name", [*OF_REPLICAS, *OF_LEADERS])
-async def test_a_task_of_a_controller_that_crashes_is_named_and_started_again(
+async def test_a_task_of_a_controller_that_crashes_is_named_and_restarted(
     running: Running, name: str
 ) -> None:
-    supervisor = running.supervisor if name in OF_REPLICAS else running.leading
-    epoch = running.controller.election.term
+    supervisor = running.supervisor if name in OF_REPLICAS else running.leader_supervisor
+    term = running.controller.election.term
 
     supervisor.crash(name)
     await until(lambda: f"task/{name}" in running.faults)
@@ -75,32 +77,34 @@ async def test_a_task_of_a_controller_that_crashes_is_named_and_started_again(
     await until(lambda: not running.faults)
 
     assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in fault
-    assert supervisor.lives[name] == 2
+    assert supervisor.start_counts[name] == 2
     assert not running.work.done()
     if name != "election":
-        assert running.controller.election.term == epoch, "nothing else was stopped"
+        assert running.controller.election.term == term, "nothing else was stopped"
 
 
-async def test_a_console_that_crashes_is_started_again_and_no_reason_to_be_unready(
+async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
     settings: ControllerSettings,
 ) -> None:
     console = ConsoleSettings(port=0, auth="none")
-    one = Running.__new__(Running)
-    one.supervisor, one.leading, viewing = (CrashingSupervisor() for _ in range(3))
-    one.controller = Controller(settings._replace(console=console), MemoryStore())
-    one.controller.viewing = viewing
-    one.stop = asyncio.Event()
-    one.work = asyncio.ensure_future(one.controller.run(one.stop))
-    host = one.controller.console
+    running = Running.__new__(Running)
+    running.supervisor, running.leader_supervisor, console_supervisor = (
+        CrashingSupervisor() for _ in range(3)
+    )
+    running.controller = Controller(settings._replace(console=console), MemoryStore())
+    running.controller.console_supervisor = console_supervisor
+    running.stop = asyncio.Event()
+    running.work = asyncio.ensure_future(running.controller.run(running.stop))
+    host = running.controller.console
     assert host is not None
-    await until(lambda: host.port is not None and not one.faults)
+    await until(lambda: host.port is not None and not running.faults)
 
-    viewing.crash("console")
-    await until(lambda: viewing.lives["console"] == 2 and host.port is not None)
+    console_supervisor.crash("console")
+    await until(lambda: console_supervisor.start_counts["console"] == 2 and host.port is not None)
 
-    assert not one.faults
-    await one.end()
-    assert one.controller.stop_failures == []
+    assert not running.faults
+    await running.end()
+    assert running.controller.stop_failures == []
 
 
 async def test_a_task_that_used_up_its_restarts_ends_the_controller_with_its_exit_code(
@@ -119,7 +123,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_controller_with_its_exi
     assert code == supervision.EXIT_TASK_ENDED == 4
 
 
-async def test_work_that_another_leader_overtook_ends_the_term(
+async def test_a_task_fenced_by_a_newer_leader_ends_the_term(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = running.controller.election.term
@@ -127,14 +131,14 @@ async def test_work_that_another_leader_overtook_ends_the_term(
     publish = running.controller.publisher.run
     calls: list[object] = []
 
-    async def overtaken_once(fence: object) -> None:
+    async def fenced_once(fence: object) -> None:
         calls.append(fence)
         if len(calls) == 1:
-            raise LostRace("the lead was lost")
+            raise LostRace("leadership was lost")
         await publish(fence)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running.controller.publisher, "run", overtaken_once)
-    running.leading.crash("publisher")
+    monkeypatch.setattr(running.controller.publisher, "run", fenced_once)
+    running.leader_supervisor.crash("publisher")
     await until(lambda: len(calls) == 2)
     await until(lambda: not running.faults)
 
@@ -144,18 +148,18 @@ async def test_work_that_another_leader_overtook_ends_the_term(
 
 
 @pytest.mark.parametrize("failing", ["store", "jobs", "supervisor", "port"])
-async def test_a_step_of_the_end_that_fails_keeps_nothing_else_open(
+async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     closed: list[str] = []
-    one = Running.__new__(Running)
-    one.supervisor, one.leading = CrashingSupervisor(), CrashingSupervisor()
-    one.controller = Controller(settings, MemoryStore(), supervisor=one.supervisor)
-    one.controller.leading = one.leading
+    running = Running.__new__(Running)
+    running.supervisor, running.leader_supervisor = CrashingSupervisor(), CrashingSupervisor()
+    running.controller = Controller(settings, MemoryStore(), supervisor=running.supervisor)
+    running.controller.leader_supervisor = running.leader_supervisor
     targets = {
-        "store": (one.controller._store, "close"),
-        "jobs": (one.controller.jobs, "close"),
-        "supervisor": (one.supervisor, "close"),
+        "store": (running.controller._store, "close"),
+        "jobs": (running.controller.jobs, "close"),
+        "supervisor": (running.supervisor, "close"),
         "port": (TcpPort, "close"),
     }
     for name, (target, method) in targets.items():
@@ -168,18 +172,18 @@ async def test_a_step_of_the_end_that_fails_keeps_nothing_else_open(
                 raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(target, method, closing)
-    one.stop = asyncio.Event()
-    one.work = asyncio.ensure_future(one.controller.run(one.stop))
-    await until(lambda: not one.faults)
+    running.stop = asyncio.Event()
+    running.work = asyncio.ensure_future(running.controller.run(running.stop))
+    await until(lambda: not running.faults)
 
-    await one.end()
+    await running.end()
 
-    assert one.work.exception() is None
-    assert len(one.controller.stop_failures) == 1
+    assert running.work.exception() is None
+    assert len(running.controller.stop_failures) == 1
     assert set(closed) == set(targets)
 
 
-async def test_a_port_that_cannot_be_had_leaves_nothing_open(
+async def test_a_port_that_cannot_be_opened_leaves_nothing_open(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def taken(*_: object) -> None:

@@ -87,7 +87,7 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     )
     assert controller.kubernetes is not None
     assert controller.admission is not None
-    controller.leading = supervisors["leader"]
+    controller.leader_supervisor = supervisors["leader"]
     controller.kubernetes.tasks = supervisors["kubernetes"]
     controller.admission.tasks = supervisors["webhooks"]
     stop = asyncio.Event()
@@ -106,20 +106,20 @@ def _all_run(one: Running) -> bool:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-async def test_a_task_that_crashes_is_named_and_started_again_and_no_other_ends(
+async def test_a_task_that_crashes_is_named_and_restarted_and_no_other_ends(
     running: Running, group: str
 ) -> None:
     supervisor, controller = running.supervisors[group], running.controller
     assert {each.name for each in supervisor.health()} == set(GROUPS[group])
 
     for name in GROUPS[group]:
-        term, lives = controller.election.term, supervisor.lives[name]
+        term, start_count = controller.election.term, supervisor.start_counts[name]
         supervisor.crash(name)
         await until(lambda name=name: f"task/{name}" in running.faults())  # type: ignore[misc]
         fault = running.faults()[f"task/{name}"]
         await until(lambda: not running.faults() and _all_run(running))
 
         assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in fault
-        assert supervisor.lives[name] == lives + 1
+        assert supervisor.start_counts[name] == start_count + 1
         assert not running.work.done()
         assert name in ENDS_THE_TERM or controller.election.term == term, name

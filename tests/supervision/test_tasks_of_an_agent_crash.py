@@ -41,7 +41,7 @@ def with_everything(settings: Settings, server: ApiServer, directory: Path) -> S
     )
 
 
-async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
+async def test_each_task_of_an_agent_that_crashes_is_named_and_restarted(
     server_with_crds: ApiServer,
     settings: Settings,
     short_path: Path,
@@ -66,7 +66,7 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
         names = [each.name for each in supervisor.health()]
         for name in names:
             supervisor.crash(name)
-            await until(lambda name=name: supervisor.lives[name] == 2)  # type: ignore[misc]
+            await until(lambda name=name: supervisor.start_counts[name] == 2)  # type: ignore[misc]
             fault = await health.readiness_fault()
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
             assert await health.fault() is None, "requests need none of the tasks at once"

@@ -297,7 +297,7 @@ class NetworkHarness:
         made.listen()
         return made
 
-    def connects(
+    def client_address_seen(
         self,
         named: Named,
         server: socket.socket,

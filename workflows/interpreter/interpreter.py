@@ -87,7 +87,7 @@ class Interpreter:
         if self._run is None or self._broken:
             raise QueryError("the run has no state to ask")
         with CodeScope(self._run):
-            return workflow_task.ask(self._run, name, args)
+            return workflow_task.run_query(self._run, name, args)
 
     def check_complete(self) -> None:
         """NonDeterminismError if code issued more commands than the history has."""

@@ -292,7 +292,7 @@ class Children:
             case ev.ChildWorkflowExecutionCanceled():
                 closed.set_error(CancelledError(f"child {child.workflow_id} was cancelled"))
             case ev.ChildWorkflowExecutionTimedOut():
-                cause = TimeoutError("its time was over", type="StartToClose")
+                cause = TimeoutError("it timed out", type="StartToClose")
                 closed.set_error(child.error("the child timed out", cause))
             case ev.ChildWorkflowExecutionTerminated():
                 cause_ = TerminatedError("it was terminated")

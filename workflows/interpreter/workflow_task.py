@@ -1,7 +1,8 @@
 """One workflow task: each event, followed by everything that it makes ready to run.
 
 Events are applied one by one, however they were batched. ``apply`` has one case for each type of
-event. An exception that leaves the code other than by its workflow function fails the task.
+event. An exception from outside the workflow function and its handlers, or of a type that is
+neither a FailureError nor a CancelledError, fails the workflow task, not the execution.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ NO_SUCH_EXECUTION = "NoSuchExecution"
 """The failure type of a signal or cancel request to an execution that is not open."""
 
 
-def in_order(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
-    """Signals first: they are processed before the events that resume waiting code."""
+def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
+    """Put signals first: they are processed before the events that resume waiting code."""
     if len(batch) == 1:
         return list(batch)
     return sorted(batch, key=lambda event: type(event.attributes) is not SIGNAL)
@@ -84,7 +85,7 @@ def _activity(run: Run, event: ev.Attributes) -> None:
             error.__cause__ = error_of(event.failure)
             activity.set_error(error)
         case ev.ActivityTaskTimedOut():
-            error = _activity_error(activity.request.command, "time was over", event.retry_state)
+            error = _activity_error(activity.request.command, "timed out", event.retry_state)
             error.__cause__ = TimeoutError(f"{event.timeout_type} timeout", type=event.timeout_type)
             if event.failure is not None:
                 error.__cause__.__cause__ = error_of(event.failure)
@@ -121,18 +122,21 @@ def _external(run: Run, event: ev.Attributes) -> bool:
 def react(
     run: Run, started: ev.HistoryEvent, batch: Sequence[ev.HistoryEvent], *, replaying: bool
 ) -> None:
-    """Run the task ``started`` with the events before it."""
+    """Run one workflow task with the events of its batch.
+
+    ``started``: the WorkflowTaskStarted event that opens the task.
+    """
     run.begin(started, replaying=replaying)
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
         _turn(run, run.create)
-    for event in in_order(batch):
+    for event in signals_first(batch):
         if run.closed:
             return  # events after the end of the run are ignored
         _turn(run, lambda event=event: apply(run, event))  # type: ignore[misc]
 
 
 def take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRejection, ...]:
-    """Validate updates and run the handlers of those that are let in."""
+    """Validate updates and run the handlers of those that are accepted."""
     rejections: list[UpdateRejection] = []
     for request in requests:
         _turn(run, lambda request=request: _consider(run, request, rejections))  # type: ignore[misc]
@@ -140,17 +144,17 @@ def take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRej
 
 
 def repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccepted]) -> None:
-    """Run the handlers of updates that the history has accepted."""
+    """Replay the handlers of updates that the history records as accepted."""
     for update in accepted:
         _turn(run, lambda update=update: run.messages.update(update))  # type: ignore[misc]
 
 
-def ask(run: Run, name: str, args: Sequence[Payload]) -> Payload:
-    """The answer of a query."""
+def run_query(run: Run, name: str, args: Sequence[Payload]) -> Payload:
+    """The result of a query."""
     with guard.watchdog.watched(f"query {name}"):
-        answer = run.messages.query(name, args)
+        result = run.messages.query(name, args)
     guard.check()
-    return answer
+    return result
 
 
 def _consider(run: Run, request: UpdateRequest, rejections: list[UpdateRejection]) -> None:

@@ -349,7 +349,7 @@ class ChildWorkflowExecutionCanceled(NamedTuple):
 
 
 class ChildWorkflowExecutionTimedOut(NamedTuple):
-    """The child's time was over."""
+    """The child timed out."""
 
     child_id: int
 

@@ -27,11 +27,11 @@ class Task:
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)
-        self.lives = 0
+        self.start_count = 0
         self.cancelled = False
 
     async def run(self) -> None:
-        self.lives += 1
+        self.start_count += 1
         if self.ends:
             end = self.ends.pop(0)
             if end is not None:
@@ -54,7 +54,7 @@ async def test_a_task_is_started_again_however_it_ended(
     task = Task(end)
 
     supervisor.start(TaskSpec("one", task.run))
-    await until(lambda: task.lives == 2)
+    await until(lambda: task.start_count == 2)
     await until(lambda: supervisor.fault("one") is None)
 
     assert supervisor.restarts == 1
@@ -71,7 +71,7 @@ async def test_a_task_whose_coroutine_cannot_be_made_is_tried_again(
         return task.run()
 
     supervisor.start(TaskSpec("one", make))  # type: ignore[arg-type]
-    await until(lambda: task.lives == 1)
+    await until(lambda: task.start_count == 1)
 
     assert supervisor.restarts == 1
 
@@ -112,7 +112,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Sup
     with pytest.raises(TaskEnded, match="task one ended: RuntimeError: end 2") as ended:
         await supervisor.wait_failed()
 
-    assert task.lives == 3
+    assert task.start_count == 3
     assert ended.value.subject == "one"
     assert isinstance(supervisor.fault("one"), NotReady)
 
@@ -122,12 +122,12 @@ async def test_a_task_that_hears_nothing_is_stale_and_is_started_again(
 ) -> None:
     task, age = Task(), [0.0]
     supervisor.start(TaskSpec("one", task.run, age_s=lambda: age[0], stale_s=0.05))
-    await until(lambda: task.lives == 1)
+    await until(lambda: task.start_count == 1)
     before = supervisor.fault("one")
 
     age[0] = 99.0
     stale = supervisor.fault("one")
-    await until(lambda: task.lives >= 2)
+    await until(lambda: task.start_count >= 2)
     age[0] = 0.0
     await until(lambda: supervisor.fault("one") is None)
 
@@ -149,7 +149,7 @@ async def test_closing_cancels_every_task_and_starts_none_again(supervisor: Supe
     tasks = [Task(), Task(), Task(RuntimeError("a bug"))]
     for number, task in enumerate(tasks):
         supervisor.start(TaskSpec(f"task {number}", task.run))
-    await until(lambda: tasks[2].lives == 2)
+    await until(lambda: tasks[2].start_count == 2)
 
     await supervisor.close()
 
@@ -187,7 +187,7 @@ async def test_a_task_that_hears_its_source_is_checked_only_when_it_can_be_stuck
         return 0.0
 
     supervisor.start(TaskSpec("one", task.run, age_s=age_s, stale_s=15.0))
-    await until(lambda: task.lives == 1)
+    await until(lambda: task.start_count == 1)
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(20 * supervision.STALE_CHECK_S):

@@ -1,4 +1,4 @@
-"""Underlay Pods reach Services over their own NIC, with addresses of Pod and backend.
+"""Underlay Pods reach Services: packets carry the Pod's own address and the backend's.
 
 The cases of docs/reference/networks.md, "Traffic" without kube-proxy, in the coordinator's test
 network.
@@ -32,14 +32,14 @@ TCP: Final = 6
 
 @pytest.fixture
 def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
-    made = Datacentre(tmp_path)
-    yield made
-    made.close()
+    network = Datacentre(tmp_path)
+    yield network
+    network.close()
 
 
 @pytest.fixture
 def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
-    """Pods on two nodes, set up by the coordinator with the Services' networks."""
+    """Pods on two nodes, set up by the coordinator with the Service CIDRs."""
     made = []
     for number in (1, 2):
         pod = datacentre.pod(datacentre.node(f"n{number}"))
@@ -76,13 +76,15 @@ def test_the_network_sees_the_backend_and_the_pods_own_address(
     serve(services, installation, family, target)
     server = datacentre.listen(backend.inside, target, 8080)
     with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
-        wire = datacentre.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
-    with wire:
-        wire.bind(("br0", ANY_PROTOCOL))
-        wire.setblocking(False)
-        seen = datacentre.connects(client.inside, server, CLUSTER_IPS[family], 80)
-        frames = heard(wire)
-    assert seen == own
+        packet_socket = datacentre.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with packet_socket:
+        packet_socket.bind(("br0", ANY_PROTOCOL))
+        packet_socket.setblocking(False)
+        client_address = datacentre.client_address_seen(
+            client.inside, server, CLUSTER_IPS[family], 80
+        )
+        frames = received_frames(packet_socket)
+    assert client_address == own
     assert any(raw(target) in frame for frame in frames)
     assert not any(raw(CLUSTER_IPS[family]) in frame for frame in frames)
 
@@ -98,7 +100,7 @@ def test_a_pod_reaches_itself_by_its_service(
     own = addresses(1)[family]
     serve(services, installation, family, own)
     server = datacentre.listen(pods[0].inside, own, 8080)
-    assert datacentre.connects(pods[0].inside, server, CLUSTER_IPS[family], 80) == own
+    assert datacentre.client_address_seen(pods[0].inside, server, CLUSTER_IPS[family], 80) == own
 
 
 @FAMILIES
@@ -112,16 +114,16 @@ def test_a_service_may_lead_to_the_pods_own_node(
     node = pods[0].node
     serve(services, installation, family, node.addresses[family])
     server = datacentre.listen(node.inside, node.addresses[family], 8080)
-    seen = datacentre.connects(pods[0].inside, server, CLUSTER_IPS[family], 80)
-    assert seen == addresses(1)[family]
+    client_address = datacentre.client_address_seen(pods[0].inside, server, CLUSTER_IPS[family], 80)
+    assert client_address == addresses(1)[family]
 
 
-def heard(wire: socket.socket) -> list[bytes]:
+def received_frames(packet_socket: socket.socket) -> list[bytes]:
     """All received frames."""
     frames = []
     while True:
         try:
-            frames.append(wire.recv(2_048))
+            frames.append(packet_socket.recv(2_048))
         except BlockingIOError:
             return frames
 

@@ -105,10 +105,19 @@ def test_pods_of_ipv6_alone_reach_what_others_reach(
     network_node.node_port(1, 30080, own[0], 8081)
     there = {port: network.listen(first.inside, own[0], port) for port in (80, 8081)}
     behind = network.listen(second.inside, own[1], 8080)
-    assert network.connects(network_node.inside, there[80], own[0], 80) == network_node.addresses[1]
-    assert network.connects(second.inside, there[80], own[0], 80) == own[1]
-    assert network.connects(first.inside, behind, "fd00:96::10", 80) == network_node.addresses[1]
-    assert network.connects(outside, there[8081], network_node.addresses[1], 30080) == OUTSIDE[1]
+    assert (
+        network.client_address_seen(network_node.inside, there[80], own[0], 80)
+        == network_node.addresses[1]
+    )
+    assert network.client_address_seen(second.inside, there[80], own[0], 80) == own[1]
+    assert (
+        network.client_address_seen(first.inside, behind, "fd00:96::10", 80)
+        == network_node.addresses[1]
+    )
+    assert (
+        network.client_address_seen(outside, there[8081], network_node.addresses[1], 30080)
+        == OUTSIDE[1]
+    )
     assert first.pings(network_node.addresses[1])
 
 
@@ -211,7 +220,7 @@ def test_a_hijacked_destination_goes_by_the_node(
     network_node.inside.run("nft", f"table ip egress {{ chain post {{ {masquerade} }}; }}")
     server = network.listen(outside, "198.51.100.2", 80)
     assert (
-        network.connects(network_pod.inside, server, "198.51.100.2", 80)
+        network.client_address_seen(network_pod.inside, server, "198.51.100.2", 80)
         == network_node.addresses[0]
     )
 

@@ -60,7 +60,7 @@ class Pods:
         if at:
             translate(self.nodes[0], family, at, own, port)
         server = self.network.listen(self.pods[number].inside, own, port)
-        return self.network.connects(source, server, at or own, port)
+        return self.network.client_address_seen(source, server, at or own, port)
 
 
 def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> NetworkPod:
@@ -237,9 +237,12 @@ def test_pods_on_what_ifacer_has_made_reach_each_other_and_their_nodes(
         first, second = (("10.8.0.101", "10.8.0.102"), ("fd00:8::101", "fd00:8::102"))[family]
         port = next(_ports)
         server = network.listen(made[0].inside, first, port)
-        assert network.connects(made[1].inside, server, first, port) == second
-        assert network.connects(nodes[0].inside, server, first, port) == nodes[0].addresses[family]
-        assert network.connects(outside, server, first, port) == OUTSIDE[family]
+        assert network.client_address_seen(made[1].inside, server, first, port) == second
+        assert (
+            network.client_address_seen(nodes[0].inside, server, first, port)
+            == nodes[0].addresses[family]
+        )
+        assert network.client_address_seen(outside, server, first, port) == OUTSIDE[family]
         assert made[0].pings(nodes[0].addresses[family])
 
 
@@ -270,7 +273,7 @@ def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(
     for family, own in enumerate(("10.8.0.101", "fd00:8::101")):
         port = next(_ports)
         server = network.listen(pod.inside, own, port)
-        assert network.connects(node.inside, server, own, port) == node.addresses[family]
+        assert network.client_address_seen(node.inside, server, own, port) == node.addresses[family]
         assert pod.pings(node.addresses[family])
     assert pod.pings("10.8.0.1")
     assert pod.delete()

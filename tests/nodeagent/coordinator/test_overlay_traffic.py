@@ -66,14 +66,14 @@ class Overlay:
         """Who a Pod sees that is said hello to at this address of its."""
         port = next(_ports)
         server = self.network.listen(pod.inside, own, port)
-        return self.network.connects(source, server, own, port)
+        return self.network.client_address_seen(source, server, own, port)
 
     def seen_behind(self, source: NetworkPod, family: int, pod: NetworkPod, own: str) -> str:
         """As ``seen``, through a Service of the source's node."""
         port = next(_ports)
         source.node.service(CLUSTER_IPS[family], port, own, 8080 + port)
         server = self.network.listen(pod.inside, own, 8080 + port)
-        return self.network.connects(source.inside, server, CLUSTER_IPS[family], port)
+        return self.network.client_address_seen(source.inside, server, CLUSTER_IPS[family], port)
 
 
 @pytest.fixture(scope="module", params=["eth0", "net1"])
@@ -124,7 +124,9 @@ def test_a_node_port_of_cm_is_answered_by_eth0(overlay: Overlay, family: int) ->
     node, port = overlay.nodes[0], next(_ports)
     node.node_port(family, port, OF_CM[family], port)
     server = overlay.network.listen(overlay.cm.inside, OF_CM[family], port)
-    seen = overlay.network.connects(overlay.outside, server, node.addresses[family], port)
+    seen = overlay.network.client_address_seen(
+        overlay.outside, server, node.addresses[family], port
+    )
     assert seen == OUTSIDE[family]
 
 
@@ -166,10 +168,10 @@ def test_every_further_nic_is_answered_where_it_was_asked(
     for address in own:
         port, family = next(_ports), int(":" in address)
         server = network.listen(pod.inside, address, port)
-        assert network.connects(outside, server, address, port) == OUTSIDE[family]
-        assert network.connects(other.inside, server, address, port) == OF_M[family]
+        assert network.client_address_seen(outside, server, address, port) == OUTSIDE[family]
+        assert network.client_address_seen(other.inside, server, address, port) == OF_M[family]
         assert (
-            network.connects(network_node.inside, server, address, port)
+            network.client_address_seen(network_node.inside, server, address, port)
             == network_node.addresses[family]
         )
 

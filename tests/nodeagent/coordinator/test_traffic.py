@@ -79,7 +79,7 @@ def test_pods_of_two_networks_reach_each_other_by_the_router(
     # Read before any packet: the router would send redirects.
     assert f"via {GATEWAYS[family].partition('/')[0]}" in first.inside.ip("route", "get", there)
     server = network.listen(other.inside, there, 80)
-    assert network.connects(first.inside, server, there, 80) == pods.addresses(0)[family]
+    assert network.client_address_seen(first.inside, server, there, 80) == pods.addresses(0)[family]
 
 
 @FAMILIES
@@ -89,8 +89,8 @@ def test_a_pod_and_its_own_node_reach_each_other(
     pod, node = pods.pods[0], pods.nodes[0]
     own = pods.addresses(0)[family]
     on_pod, on_node = network.listen(pod.inside, own, 80), network.listen(node.inside, "::", 80)
-    assert network.connects(node.inside, on_pod, own, 80) == node.addresses[family]
-    seen = network.connects(pod.inside, on_node, node.addresses[family], 80)
+    assert network.client_address_seen(node.inside, on_pod, own, 80) == node.addresses[family]
+    seen = network.client_address_seen(pod.inside, on_node, node.addresses[family], 80)
     assert seen.removeprefix("::ffff:") == own
 
 
@@ -101,7 +101,7 @@ def test_a_pod_and_another_node_reach_each_other(
     pod, node = pods.pods[0], pods.nodes[1]
     own = pods.addresses(0)[family]
     server = network.listen(pod.inside, own, 80)
-    assert network.connects(node.inside, server, own, 80) == node.addresses[family]
+    assert network.client_address_seen(node.inside, server, own, 80) == node.addresses[family]
     assert pod.pings(node.addresses[family])
 
 
@@ -114,7 +114,7 @@ def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
     pods.nodes[0].service(CLUSTER_IPS[family], 80, target, 8080)
     server = network.listen(backend.inside, target, 8080)
     # The node uses its own address, so that the answer comes back to it.
-    seen = network.connects(pod.inside, server, CLUSTER_IPS[family], 80)
+    seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
     assert seen == pods.nodes[0].addresses[family]
 
 
@@ -126,7 +126,7 @@ def test_a_pod_reaches_itself_by_its_service(
     own = pods.addresses(0)[family]
     pods.nodes[0].service(CLUSTER_IPS[family], 80, own, 8080)
     server = network.listen(pod.inside, own, 8080)
-    seen = network.connects(pod.inside, server, CLUSTER_IPS[family], 80)
+    seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
     assert seen == pods.nodes[0].addresses[family]
 
 
@@ -138,7 +138,7 @@ def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
     pod = pods.pods[0]
     own = pods.addresses(0)[family]
     server = network.listen(pod.inside, own, 80)
-    assert network.connects(outside, server, own, 80) == OUTSIDE[family]
+    assert network.client_address_seen(outside, server, own, 80) == OUTSIDE[family]
     assert pod.pings(OUTSIDE[family])
 
 
@@ -153,7 +153,7 @@ def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
         port = 30080 + number
         node.service(node.addresses[family], port, own, port)
         server = network.listen(pods.pods[0].inside, own, port)
-        seen = network.connects(outside, server, node.addresses[family], port)
+        seen = network.client_address_seen(outside, server, node.addresses[family], port)
         assert seen == node.addresses[family]
 
 
@@ -168,7 +168,7 @@ def test_what_came_in_by_the_node_is_answered_by_the_node(
     own = pods.addresses(0)[family]
     node.node_port(family, 30080, own, 8080)
     server = network.listen(pod.inside, own, 8080)
-    seen = network.connects(outside, server, node.addresses[family], 30080)
+    seen = network.client_address_seen(outside, server, node.addresses[family], 30080)
     assert seen == OUTSIDE[family]
 
 
@@ -178,7 +178,7 @@ def test_without_the_marks_such_an_answer_is_lost(network: NetworkHarness, pods:
     node.node_port(0, 30080, pods.addresses(0)[0], 8080)
     server = network.listen(pod.inside, pods.addresses(0)[0], 8080)
     pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
-    seen = network.connects(outside, server, node.addresses[0], 30080, patience_s=0.5)
+    seen = network.client_address_seen(outside, server, node.addresses[0], 30080, patience_s=0.5)
     assert seen == ""
 
 
@@ -190,8 +190,8 @@ def test_a_second_underlay_nic_is_answered_where_it_was_asked(
     pod.macvlan("net1", "10.7.0.101/24")
     pod.add("net1", **SAID)
     server = network.listen(pod.inside, "10.7.0.101", 80)
-    assert network.connects(outside, server, "10.7.0.101", 80) == OUTSIDE[0]
-    assert network.connects(pods.nodes[0].inside, server, "10.7.0.101", 80)
+    assert network.client_address_seen(outside, server, "10.7.0.101", 80) == OUTSIDE[0]
+    assert network.client_address_seen(pods.nodes[0].inside, server, "10.7.0.101", 80)
     assert "dev net1" in pod.inside.ip("route", "get", OUTSIDE[0], "from", "10.7.0.101")
     assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE[0])
 
@@ -207,7 +207,8 @@ def test_a_redirected_connection_needs_an_address_on_veth0(
     pod.inside.run("nft", f"table ip istio {{ chain pre {{ {rules} }}; }}")
     server = network.listen(pod.inside, "0.0.0.0", 8080)
     assert (
-        network.connects(network_node.inside, server, "10.6.0.101", 80) == network_node.addresses[0]
+        network.client_address_seen(network_node.inside, server, "10.6.0.101", 80)
+        == network_node.addresses[0]
     )
 
 

@@ -59,10 +59,11 @@ class Completions:
         """
         absent_s = 0.0
         while True:
-            await self._watched()
-            future = self._wait_for(run_id)
+            await self._ensure_watch()
+            future = self._register_waiter(run_id)
             try:
-                # A watch that is behind that revision will return the end: no read is needed.
+                # A watch that is behind that revision will still deliver the closing of the run:
+                # no read is needed.
                 if self._watched_revision < opened_at or await self._is_open(workflow_id, run_id):
                     head = await future
                 elif future.done():
@@ -82,8 +83,8 @@ class Completions:
                 return head
             opened_at = 0
 
-    def _wait_for(self, run_id: str) -> asyncio.Future[RunHead | None]:
-        """The closed head, or None: the watch was interrupted, so read again."""
+    def _register_waiter(self, run_id: str) -> asyncio.Future[RunHead | None]:
+        """A future of the closed run's head; None: the watch was interrupted, so read again."""
         future: asyncio.Future[RunHead | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, []).append(future)
         return future
@@ -142,7 +143,8 @@ class Completions:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _watched(self) -> None:
+    async def _ensure_watch(self) -> None:
+        """Start the watch unless it runs; wait until it has started. Raises its error."""
         if (
             self._watch_started.is_set()
             and self._watching is not None
@@ -153,9 +155,9 @@ class Completions:
             self._watch_started.clear()
             self._watching = asyncio.ensure_future(self._watch())
             self._watching.add_done_callback(self._watch_ended)
-        since = asyncio.ensure_future(self._watch_started.wait())
-        await asyncio.wait({since, self._watching}, return_when=asyncio.FIRST_COMPLETED)
-        since.cancel()
+        started = asyncio.ensure_future(self._watch_started.wait())
+        await asyncio.wait({started, self._watching}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
         if self._watching.done():
             self._watching.result()
 

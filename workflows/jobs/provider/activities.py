@@ -31,7 +31,7 @@ from workflows.jobs.writers import ShardWriters
 class ProviderRelease(NamedTuple):
     """The addresses to release, and why."""
 
-    order: BindingRequest
+    request: BindingRequest
     reason: ReleaseReason
     evidence: str
 
@@ -80,23 +80,25 @@ class ProviderActivities:
         await self._provider.close()
 
     @activity.defn(name="allocate-ips")
-    async def allocate(self, order: BindingRequest) -> list[ProviderBinding]:
+    async def allocate(self, request: BindingRequest) -> list[ProviderBinding]:
         """Bind all addresses of a request, or fail. Raises as ``ProviderClient.allocate``."""
         addresses = tuple(
             RequestedAddress(address.address, address.subnet, address.parent_mac)
-            for address in order.addresses
+            for address in request.addresses
         )
-        request = ProviderAllocateRequest(
-            order.pod, order.namespace, order.node, addresses, order.uid
+        allocate_request = ProviderAllocateRequest(
+            request.pod, request.namespace, request.node, addresses, request.uid
         )
-        bound = await self._provider.allocate(request, deadline_s=order.deadline_ms / 1000)
+        bound = await self._provider.allocate(
+            allocate_request, deadline_s=request.deadline_ms / 1000
+        )
         return [
             ProviderBinding(address.ip_address, address.mac_address, address.vlan_id)
             for address in bound
         ]
 
     @activity.defn(name="release-ip")
-    async def release(self, order: BindingRequest, bound: ProviderAddress) -> None:
+    async def release(self, request: BindingRequest, bound: ProviderAddress) -> None:
         """Release one address at the provider.
 
         An address that has another claim by now belongs to that claim and is left alone. Raises
@@ -104,58 +106,58 @@ class ProviderActivities:
         """
         get = Get(self._keys.ip_of(bound.address))
         claim = (await self._store.read([get])).ranges[0].kvs
-        if claim and (bound.address, claim[0].mod_revision) not in order.claims:
+        if claim and (bound.address, claim[0].mod_revision) not in request.claims:
             return
-        request = ProviderReleaseRequest(
-            order.pod,
-            order.namespace,
-            order.node,
+        release_request = ProviderReleaseRequest(
+            request.pod,
+            request.namespace,
+            request.node,
             bound.subnet,
             bound.address,
-            order.uid,
+            request.uid,
             bound.parent_mac,
         )
-        await self._provider.release(request)
+        await self._provider.release(release_request)
 
     @activity.defn(name="record-bound")
-    async def record(self, order: BindingRequest, bound: list[ProviderBinding]) -> bool:
+    async def record(self, request: BindingRequest, bound: list[ProviderBinding]) -> bool:
         """Record MAC addresses and VLANs in the endpoint; False: its claims have ended."""
         choices = {address.address: ProviderChoice(address.mac, address.vlan) for address in bound}
         async with self._writers.borrowed() as (writer, cause):
             endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
-            recorded = await record_choices(endpoints, order.key, order.claims, choices, cause)
+            recorded = await record_choices(endpoints, request.key, request.claims, choices, cause)
         if recorded:
-            await self._write_state(order, "bound", "")
+            await self._write_state(request, "bound", "")
         return recorded
 
     @activity.defn(name="tell-failure")
-    async def report_failure(self, order: BindingRequest, why: str) -> None:
+    async def report_failure(self, request: BindingRequest, why: str) -> None:
         """Report to the agent that the addresses are not bound; they are not released yet."""
-        await self._write_state(order, "failed", why)
+        await self._write_state(request, "failed", why)
 
     @activity.defn(name="release-claims")
     async def end(self, back: ProviderRelease) -> tuple[str, ...]:
         """Release the claims; those that have ended are left alone."""
-        order = back.order
+        request = back.request
         async with self._writers.borrowed() as (writer, cause):
             releaser = Releaser(self._store, self._keys, writer, self._cooldown)
             done = await end_claims(
-                releaser, order.key, order.claims, back.reason, back.evidence, cause
+                releaser, request.key, request.claims, back.reason, back.evidence, cause
             )
-        while (stored := await self._bindings.find(order.key)).binding is not None:
-            if stored.binding.order.uid != order.uid:
+        while (stored := await self._bindings.find(request.key)).binding is not None:
+            if stored.binding.request.uid != request.uid:
                 break
-            if await self._bindings.remove(order.key, stored):
+            if await self._bindings.remove(request.key, stored):
                 break
         return done.addresses
 
     async def _write_state(
-        self, order: BindingRequest, state: Literal["bound", "failed"], why: str
+        self, request: BindingRequest, state: Literal["bound", "failed"], why: str
     ) -> None:
         """Write the state for the agent, unless it has requested more or a release by now."""
-        while (stored := await self._bindings.find(order.key)).binding is not None:
+        while (stored := await self._bindings.find(request.key)).binding is not None:
             binding = stored.binding
-            if binding.state != "asked" or not order.covers(binding.order):
+            if binding.state != "asked" or not request.covers(binding.request):
                 return
             if await self._bindings.write(stored, binding._replace(state=state, why=why)):
                 return

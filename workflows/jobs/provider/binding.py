@@ -73,24 +73,24 @@ class ExternalBinding:
         return self._doing
 
     @workflow.run
-    async def run(self, order: BindingRequest) -> ProviderResult:
+    async def run(self, request: BindingRequest) -> ProviderResult:
         """The bound addresses. Fails, after everything is released, if they cannot be bound."""
         why = ""
         if self._release is None:
-            bound, why = await self._bind(order)
+            bound, why = await self._bind(request)
             if not why and self._release is None:
                 return ProviderResult(tuple(bound))
         self._doing = "releasing"
-        await self._release_all(self._release or ProviderRelease(order, "unbound", why))
+        await self._release_all(self._release or ProviderRelease(request, "unbound", why))
         if why:
             raise ApplicationError(why, type="NotBound", non_retryable=True)
         return ProviderResult((), "released")
 
-    async def _bind(self, order: BindingRequest) -> tuple[list[ProviderBinding], str]:
+    async def _bind(self, request: BindingRequest) -> tuple[list[ProviderBinding], str]:
         """The bound addresses, and why they must be released; "" if they need not."""
-        left_s = order.deadline_ms / 1000 - workflow.now().timestamp()
+        left_s = request.deadline_ms / 1000 - workflow.now().timestamp()
         if left_s <= 0:
-            return [], await self._report(order, "the deadline of the binding has passed")
+            return [], await self._report(request, "the deadline of the binding has passed")
         options = workflow.ActivityOptions(
             start_to_close_s=CALL_S_MAX,
             schedule_to_close_s=left_s,
@@ -98,33 +98,33 @@ class ExternalBinding:
         )
         try:
             bound = await workflow.execute_activity(
-                ProviderActivities.allocate, order, options=options
+                ProviderActivities.allocate, request, options=options
             )
         except workflow.ActivityError as error:
             why = await self._report(
-                order, f"the provider did not bind: {error.__cause__ or error}"
+                request, f"the provider did not bind: {error.__cause__ or error}"
             )
             refused = getattr(error.__cause__, "type", "") == "ProviderRefused"
             if not refused:
                 await workflow.sleep(AFTERMATH_S)
             return [], why
         recorded = await workflow.execute_activity(
-            ProviderActivities.record, order, bound, options=RECORDING
+            ProviderActivities.record, request, bound, options=RECORDING
         )
         if recorded:
             return bound, ""
         return bound, "the claims ended while the addresses were being bound"
 
-    async def _report(self, order: BindingRequest, why: str) -> str:
+    async def _report(self, request: BindingRequest, why: str) -> str:
         """Report the failure to the agent before everything is released."""
         await workflow.execute_activity(
-            ProviderActivities.report_failure, order, why, options=RECORDING
+            ProviderActivities.report_failure, request, why, options=RECORDING
         )
         return why
 
     async def _release_all(self, release: ProviderRelease) -> None:
-        for address in release.order.addresses:
+        for address in release.request.addresses:
             await workflow.execute_activity(
-                ProviderActivities.release, release.order, address, options=RELEASING
+                ProviderActivities.release, release.request, address, options=RELEASING
             )
         await workflow.execute_activity(ProviderActivities.end, release, options=RECORDING)

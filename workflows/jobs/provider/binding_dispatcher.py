@@ -90,8 +90,8 @@ class BindingDispatcher:
             return
         binding = self._faults.read(BINDINGS, self._keys, name, value)
         if binding is not None:
-            self._changed.add(binding.order.key)
-            self._start_task(binding.order.key)
+            self._changed.add(binding.request.key)
+            self._start_task(binding.request.key)
 
     def _start_task(self, key: EndpointKey) -> None:
         if key not in self._tasks:
@@ -127,14 +127,18 @@ class BindingDispatcher:
                 await self._bindings.remove(key, stored)
 
     async def _start(self, binding: Binding) -> WorkflowHandle:
-        order = binding.order
+        request = binding.request
         if binding.state == "asked":
             return await self._client.start(
-                ExternalBinding, order, id=order.workflow_id, options=USE_EXISTING
+                ExternalBinding, request, id=request.workflow_id, options=USE_EXISTING
             )
-        release = ProviderRelease(order, binding.reason, binding.why)
+        release = ProviderRelease(request, binding.reason, binding.why)
         return await self._client.signal_with_start(
-            ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=[release]
+            ExternalBinding,
+            request,
+            id=request.workflow_id,
+            signal=GIVE_BACK,
+            signal_args=[release],
         )
 
     async def _check_claims(self) -> None:
@@ -148,10 +152,10 @@ class BindingDispatcher:
             await asyncio.sleep(CLAIM_CHECK_S)
 
     async def _check_binding(self, binding: Binding, revision: int) -> None:
-        order = binding.order
-        addresses = [address for address, _ in order.claims]
-        if not await read_claims(self._store, self._keys, order.key, addresses):
-            released = Binding(order, "returning", CLAIMS_ENDED)
+        request = binding.request
+        addresses = [address for address, _ in request.claims]
+        if not await read_claims(self._store, self._keys, request.key, addresses):
+            released = Binding(request, "returning", CLAIMS_ENDED)
             await self._bindings.write(StoredBinding(binding, revision), released)
 
 

@@ -51,7 +51,7 @@ class BindingHarness:
         added = [await self.node.add(pod(name), each) for each in interfaces or ("eth0",)]
         return added[-1].endpoint
 
-    async def order(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
+    async def request(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
         """The request of an agent."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
@@ -65,20 +65,24 @@ class BindingHarness:
         where = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
         return BindingRequest(*where, bound, claims, deadline_ms)
 
-    async def start(self, order: BindingRequest) -> TimeSkippingHandle:
+    async def start(self, request: BindingRequest) -> TimeSkippingHandle:
         """Start a binding."""
-        return await self.env.start(ExternalBinding, order, workflow_id=order.workflow_id)
+        return await self.env.start(ExternalBinding, request, workflow_id=request.workflow_id)
 
     async def give_back(
-        self, order: BindingRequest, evidence: str = "CNI DEL"
+        self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
         """Signal the open execution, or start one with the signal."""
-        release = ProviderRelease(order, "deleted", evidence)
+        release = ProviderRelease(request, "deleted", evidence)
         await self.env.client.signal_with_start(
-            ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=(release,)
+            ExternalBinding,
+            request,
+            id=request.workflow_id,
+            signal=GIVE_BACK,
+            signal_args=(release,),
         )
         await self.env.settle()
-        return self.env.handle(order.workflow_id)
+        return self.env.handle(request.workflow_id)
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:
         """The binding in the store."""

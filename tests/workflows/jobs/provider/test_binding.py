@@ -25,8 +25,8 @@ async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(
     harness: BindingHarness,
 ) -> None:
     endpoint = await harness.claim("eth0", "net1")
-    order = await harness.order(endpoint)
-    result = await (await harness.start(order)).result()
+    request = await harness.request(endpoint)
+    result = await (await harness.start(request)).result()
     after = await harness.endpoint()
 
     assert after is not None
@@ -38,9 +38,9 @@ async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(
 
 async def test_the_provider_is_told_what_it_has_to_know(harness: BindingHarness) -> None:
     endpoint = await harness.claim("eth0")
-    order = await harness.order(endpoint)
-    await (await harness.start(order)).result()
-    back = await harness.give_back(order)
+    request = await harness.request(endpoint)
+    await (await harness.start(request)).result()
+    back = await harness.give_back(request)
     await back.result()
     (allocate, bind, bind_ms), (release, free, _) = harness.provider.calls
     who = {
@@ -64,9 +64,9 @@ async def test_a_call_that_failed_is_made_again_and_binds_once(
     harness: BindingHarness, fault: Fault
 ) -> None:
     harness.provider.faults.extend([fault, fault])
-    order = await harness.order(await harness.claim())
+    request = await harness.request(await harness.claim())
 
-    assert len((await (await harness.start(order)).result()).bound) == 1
+    assert len((await (await harness.start(request)).result()).bound) == 1
     assert len(harness.provider.calls) == 3
 
 
@@ -82,9 +82,9 @@ async def test_a_call_that_failed_is_made_again_and_binds_once(
 async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
     harness: BindingHarness, fault: Fault
 ) -> None:
-    order = await harness.order(await harness.claim("eth0", "net1"))
+    request = await harness.request(await harness.claim("eth0", "net1"))
     harness.provider.faults.extend([fault] * 12)
-    handle = await harness.start(order)
+    handle = await harness.start(request)
     await harness.env.advance(52)  # no call starts when less than 48 s of the 100 s are left
     harness.provider.faults.clear()
     with pytest.raises(ExecutionFailed, match="did not bind"):
@@ -95,9 +95,9 @@ async def test_what_cannot_be_bound_is_taken_back_and_its_claims_end(
 
 
 async def test_without_time_for_a_call_none_is_made(harness: BindingHarness) -> None:
-    order = await harness.order(await harness.claim(), wait_s=47)
+    request = await harness.request(await harness.claim(), wait_s=47)
     with pytest.raises(ExecutionFailed, match="too little time left for the provider call"):
-        await (await harness.start(order)).result()
+        await (await harness.start(request)).result()
 
     assert ALLOCATE not in [path for path, _, _ in harness.provider.calls]
 
@@ -106,9 +106,9 @@ async def test_without_time_for_a_call_none_is_made(harness: BindingHarness) -> 
 async def test_a_request_that_is_carried_out_late_is_taken_back_too(
     harness: BindingHarness,
 ) -> None:
-    order = await harness.order(await harness.claim())
+    request = await harness.request(await harness.claim())
     harness.provider.faults.extend([Fault.LATE] * 12)
-    handle = await harness.start(order)
+    handle = await harness.start(request)
     await harness.env.advance(60)
     harness.provider.faults.clear()
     harness.provider.finish_late()
@@ -120,10 +120,10 @@ async def test_a_request_that_is_carried_out_late_is_taken_back_too(
 
 
 async def test_a_claim_that_ended_meanwhile_is_not_left_bound(harness: BindingHarness) -> None:
-    order = await harness.order(await harness.claim())
+    request = await harness.request(await harness.claim())
     await harness.node.delete(pod("web"))
     with pytest.raises(ExecutionFailed, match="claims ended"):
-        await (await harness.start(order)).result()
+        await (await harness.start(request)).result()
 
     assert [path for path, _, _ in harness.provider.calls] == [ALLOCATE, RELEASE]
 
@@ -131,10 +131,10 @@ async def test_a_claim_that_ended_meanwhile_is_not_left_bound(harness: BindingHa
 async def test_an_address_stays_claimed_until_the_provider_has_let_go(
     harness: BindingHarness,
 ) -> None:
-    order = await harness.order(await harness.claim())
-    await (await harness.start(order)).result()
+    request = await harness.request(await harness.claim())
+    await (await harness.start(request)).result()
     harness.provider.away = Fault.REQUEST_LOST
-    back = await harness.give_back(order)
+    back = await harness.give_back(request)
     await harness.env.advance(600)
 
     assert await harness.claimed() == set(harness.provider.bound)
@@ -147,10 +147,10 @@ async def test_an_address_stays_claimed_until_the_provider_has_let_go(
 async def test_a_provider_that_does_not_come_back_is_left_to_a_human(
     harness: BindingHarness,
 ) -> None:
-    order = await harness.order(await harness.claim())
-    await (await harness.start(order)).result()
+    request = await harness.request(await harness.claim())
+    await (await harness.start(request)).result()
     harness.provider.away = Fault.BROKEN
-    back = await harness.give_back(order)
+    back = await harness.give_back(request)
     await harness.env.advance(3 * 3600)
 
     assert await back.status() is ExecutionStatus.PAUSED
@@ -162,19 +162,19 @@ async def test_a_provider_that_does_not_come_back_is_left_to_a_human(
 
 
 async def test_what_is_not_bound_is_given_back_all_the_same(harness: BindingHarness) -> None:
-    order = await harness.order(await harness.claim("eth0", "net1"))
-    await (await harness.give_back(order)).result()
+    request = await harness.request(await harness.claim("eth0", "net1"))
+    await (await harness.give_back(request)).result()
 
     assert not await harness.claimed()
     assert [path for path, _, _ in harness.provider.calls] == [RELEASE, RELEASE]
 
 
 async def test_giving_back_waits_for_the_bind_that_is_under_way(harness: BindingHarness) -> None:
-    order = await harness.order(await harness.claim())
+    request = await harness.request(await harness.claim())
     harness.provider.faults.extend([Fault.BROKEN] * 3)
-    await harness.start(order)
+    await harness.start(request)
     await harness.env.settle()
-    back = await harness.give_back(order)
+    back = await harness.give_back(request)
     assert await back.query("doing") == "binding"
 
     assert (await back.result()).why == "released"
@@ -184,14 +184,14 @@ async def test_giving_back_waits_for_the_bind_that_is_under_way(harness: Binding
 async def test_giving_back_again_takes_nothing_from_whoever_has_the_address_now(
     harness: BindingHarness,
 ) -> None:
-    order = await harness.order(await harness.claim())
-    await (await harness.give_back(order)).result()
-    again = await harness.order(await harness.claim())
+    request = await harness.request(await harness.claim())
+    await (await harness.give_back(request)).result()
+    again = await harness.request(await harness.claim())
     await (await harness.start(again)).result()
     calls = len(harness.provider.calls)
-    await (await harness.give_back(order)).result()
+    await (await harness.give_back(request)).result()
 
-    assert order.addresses == again.addresses  # a Pod gets its previous address
+    assert request.addresses == again.addresses  # a Pod gets its previous address
     assert await harness.claimed()
     assert len(harness.provider.calls) == calls
 
@@ -206,12 +206,14 @@ async def test_whatever_fails_what_is_bound_is_what_is_claimed(seed: int) -> Non
         await harness.env.open()
         handles = []
         for number in range(5):
-            order = await harness.order(await harness.claim("eth0", "net1", name=f"web-{number}"))
+            request = await harness.request(
+                await harness.claim("eth0", "net1", name=f"web-{number}")
+            )
             provider.faults.extend(chance.choices(faults, k=chance.randrange(4)))
-            handles.append(await harness.start(order))
+            handles.append(await harness.start(request))
             if chance.random() < 0.5:
                 await harness.env.advance(chance.choice([0, 1, 5]))
-                await harness.give_back(order)
+                await harness.give_back(request)
         for handle in handles:
             with suppress(ExecutionFailed):
                 await handle.result()

@@ -154,7 +154,7 @@ async def test_a_live_migration_leaves_its_source_the_bind(harness: ProviderHarn
     assert paths(harness) == [ALLOCATE]
     binding = (await harness.binding("vm")).binding
     assert binding is not None
-    assert (binding.state, binding.order.node) == ("bound", "node-1")
+    assert (binding.state, binding.request.node) == ("bound", "node-1")
 
 
 async def test_what_is_reclaimed_is_handed_over_too(harness: ProviderHarness) -> None:
@@ -183,8 +183,8 @@ async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(
     writer = Writer(store, keys, "operator")
     await writer.open()
     releaser = Releaser(store, keys, writer, CoolDown(store, 0))
-    order = ReleaseRequest("operator", "a person", Cause("test"))
-    await releaser.release(("shop", "web-0"), lambda _: ReleaseDecision(True, ""), order)
+    request = ReleaseRequest("operator", "a person", Cause("test"))
+    await releaser.release(("shop", "web-0"), lambda _: ReleaseDecision(True, ""), request)
     await writer.close()
 
     assert harness.provider.bound
