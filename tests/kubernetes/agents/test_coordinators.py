@@ -114,6 +114,7 @@ async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
         veth_mtu=1400,
         detect_ip_conflict=True,
         detect_gateway=False,
+        rdma_isolation=False,
         host_rp_filter=1,
         detect_options=DetectOptions(2, "20ms", "1s"),
     )
