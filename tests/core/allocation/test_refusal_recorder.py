@@ -81,11 +81,13 @@ async def test_many_refusals_share_segments(node: NodeHarness) -> None:
 async def test_a_running_recorder_writes_what_is_noted_and_closing_writes_the_rest(
     node: NodeHarness,
 ) -> None:
+    reader = LogReader(node.store, node.keys)
+    _, cursor = await reader.catch_up(START)
     recorder = RefusalRecorder(node.writer)
     running = asyncio.ensure_future(recorder.run())
     recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
     async with asyncio.timeout(DEADLINE_S):
-        async for segments, _ in LogReader(node.store, node.keys).follow(START):
+        async for segments, _ in reader.follow(cursor):
             if segments:
                 break
     recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))

@@ -96,7 +96,10 @@ async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_address
     assert shop.request("POST", POLICIES, RAIL).status == 201
 
     await source.changed()
-    await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
+    await until(
+        lambda: (known := source.configuration()) and known.policies and "network" in known.labels,
+        PATIENCE_S,
+    )
 
     configuration = source.configuration()
     assert configuration is not None

@@ -70,6 +70,8 @@ async def console(
         "127.0.0.1",
     )
     assert settings == ConsoleSettings("", 0, "token-review", files, kubeconfig)
+    # With port 0 on every address each family would have another port.
+    settings = settings._replace(address="127.0.0.1")
     host = ConsoleHost(settings, MemoryStore(), Keys("test"), tmp_path, cluster="test")
     running = asyncio.ensure_future(host.run())
     authority = trustme.CA()

@@ -124,7 +124,7 @@ def test_columns_are_the_documented_ones(server: ApiServer) -> None:
     names = ["NAME", "VERSION", "SUBNET", "ALLOCATED-IP-COUNT", "TOTAL-IP-COUNT", "DEFAULT"]
     assert header.split() == names
     assert row.split() == ["blue", "4", "10.6.0.0/16", "1", "2", "false"]
-    more = ["DISABLE", "NODENAME", "MULTUSNAME", "APP-NAMESPACE"]
+    more = ["DISABLE", "NODENAME", "MULTUSNAME", "APP-NAMESPACE", "FULL"]
     assert wide_header.split() == names + more
     assert wide_row.split()[-1] == "shop"
 
