@@ -4,14 +4,16 @@ host-local is the IPAM of the CNI project. It writes a file for each address in 
 address, with the container and its interface. It knows no Pods: an address belongs to the Pod of
 that node whose status has it. A network without ranges takes them from the node's podCIDRs, as
 flannel and kubenet hand them over. Only what a living Pod has is taken over, also where no file
-says so: a lost file does not make an address free (I6). Reads no file itself; raises ``BadInput``.
+says so: a lost file does not make an address free (I6). Input in which such an address could be
+missed is refused: a node without its folder, a folder of no node, a Pod that is starting. Reads no
+file itself; raises ``BadInput``.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -97,9 +99,16 @@ class _NetworkRange(NamedTuple):
 
     def serves(self, node: str, address: Address) -> bool:
         """Whether the address is of this subnet, and the range of this node."""
+        return self.contains(address) and self.node in {"", node}
+
+    def contains(self, address: Address) -> bool:
+        """Whether the address is of this subnet, on any node."""
         cidr = self.cidr
-        is_inside = cidr.family == address.family and cidr.first <= address.value <= cidr.last
-        return is_inside and self.node in {"", node}
+        return cidr.family == address.family and cidr.first <= address.value <= cidr.last
+
+    def offers(self, address: Address) -> bool:
+        """Whether the pool of this range has the address."""
+        return self.contains(address) and address.value in self.addresses
 
     @property
     def pool(self) -> str:
@@ -143,6 +152,8 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
     ]
     findings: list[Finding] = []
     reservations = [file for node in nodes for file in _reservations(node, findings)]
+    _check_folders({node.node for node in nodes}, pod_cidrs.keys(), ranges, pods)
+    _check_starting(reservations, ranges, pods)
     allocations = [
         *_reserved(reservations, ranges, pods, findings),
         *_unreserved(reservations, ranges, pods, findings),
@@ -232,6 +243,61 @@ def _address(name: str) -> Address | None:
         return None
 
 
+def _check_folders(
+    folders: set[str],
+    nodes: Collection[str],
+    ranges: Sequence[_NetworkRange],
+    pods: Mapping[PodKey, ForeignPod],
+) -> None:
+    """Refuse folders of no node, and Pods in these ranges on nodes without a folder."""
+    unknown = sorted(folders - set(nodes)) if nodes else []
+    if unknown:
+        raise BadInput(
+            f"folder {unknown[0]} is named as none of the {len(nodes)} Nodes of the input",
+            subject=unknown[0],
+            remedy="name the folder as its node, or remove it if the cluster has no such node",
+        )
+    for key, pod in sorted(pods.items()):
+        for address in pod.interfaces if pod.node not in folders else ():
+            if any(served.contains(address) for served in ranges):
+                raise BadInput(
+                    f"Pod {'/'.join(key)} has {address}, which is in a range, and its node"
+                    f" {pod.node} has no folder",
+                    subject="/".join(key),
+                    remedy="add the node's folder, named as the node",
+                )
+
+
+def _check_starting(
+    reservations: Iterable[_Reservation],
+    ranges: Sequence[_NetworkRange],
+    pods: Mapping[PodKey, ForeignPod],
+) -> None:
+    """Refuse a file that may be of a Pod whose status has no address yet."""
+    held = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
+    starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
+    for node, network, address, *_ in reservations:
+        key = starting.get(node)
+        is_free = (node, address) not in held and any(each.contains(address) for each in ranges)
+        if key is not None and is_free:
+            raise BadInput(
+                f"Pods are starting: {network}/{address} on node {node} may be of Pod"
+                f" {'/'.join(key)}, whose status has no address yet",
+                subject="/".join(key),
+                remedy="import again when the Pod has started; delete it if it cannot start",
+            )
+
+
+def _serving(
+    ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
+) -> _NetworkRange | None:
+    """The range of an address: of its network, else of its node, else any whose pool has it."""
+    serving = [served for served in ranges if served.serves(node, address)]
+    own = [served for served in serving if served.network == network]
+    offering = (served for served in ranges if served.offers(address))
+    return next(iter((*own, *serving)), None) or next(offering, None)
+
+
 def _reserved(
     reservations: Iterable[_Reservation],
     ranges: Sequence[_NetworkRange],
@@ -247,8 +313,7 @@ def _reserved(
             what = f"{network}/{address} is of {container[:CONTAINER_ID_CHARS]}, of no living Pod"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
-        own = (served for served in ranges if served.network == network)
-        serving = next((served for served in own if served.serves(node, address)), None)
+        serving = _serving(ranges, node, address, network)
         if serving is None:
             what = f"{network}/{address} is of {'/'.join(key)}, and no range contains it"
             done = "not taken over: add the configuration of this network"
@@ -267,7 +332,7 @@ def _unreserved(
     reserved = {(file.node, file.address) for file in reservations}
     for key, pod in pods.items():
         for address, (interface, _) in pod.interfaces.items():
-            serving = next((served for served in ranges if served.serves(pod.node, address)), None)
+            serving = _serving(ranges, pod.node, address)
             if serving is None or (pod.node, address) in reserved:
                 continue
             what = f"{'/'.join(key)} has {address}, for which node {pod.node} has no file"

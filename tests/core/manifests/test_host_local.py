@@ -148,7 +148,8 @@ def test_a_network_without_ranges_has_those_of_the_nodes_pod_cidrs() -> None:
     record = {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"podCIDRs": ["10.6.3.0/24"]}}
     files = node("node-a", "10.6.3.5", configuration=flannel)
 
-    cluster = read([files, node("node-b")], record, pod("web-0", "node-a", "10.6.3.5"))
+    other = {"kind": "Node", "metadata": {"name": "node-b"}}
+    cluster = read([files, node("node-b")], record, other, pod("web-0", "node-a", "10.6.3.5"))
 
     pool = next(each.pool for each in cluster.pools if each.pool.subnet == "10.6.3.0/24")
     assert (pool.name, pool.node_names) == ("lan-10.6.3.0-24", ("node-a",))
@@ -167,7 +168,7 @@ def test_a_file_of_no_living_pod_is_leaked(phase: str) -> None:
 
 
 def test_the_address_of_a_pod_without_a_file_is_taken_over_all_the_same() -> None:
-    """Its node's folder is missing, or old: that does not make the address free."""
+    """Its node's folder is old: that does not make the address free."""
     cluster = read([node("node-a")], pod("web-0", "node-a", "10.6.0.5"))
 
     assert [each.name for each in cluster.endpoints] == ["web-0"]
@@ -193,6 +194,47 @@ def test_a_living_address_outside_of_every_range_is_reported() -> None:
     what = "lan/10.9.0.5 is of shop/web-0, and no range contains it"
     done = "not taken over: add the configuration of this network"
     assert findings_of(cluster) == [(what, done)]
+
+
+def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
+    """Otherwise the pool would offer the address of a living Pod (I6)."""
+    text = r"shop/web-0 has 10\.6\.0\.5, .* node node-a\.example\.com has no folder"
+    with pytest.raises(BadInput, match=text) as refused:
+        read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))
+
+    assert refused.value.remedy == "add the node's folder, named as the node"
+
+
+def test_a_pod_outside_of_every_range_needs_no_folder_of_its_node() -> None:
+    assert read([node("node-a")], pod("web-0", "node-b", "10.9.0.5")).endpoints == ()
+
+
+def test_a_folder_of_no_node_is_refused_where_nodes_are_given() -> None:
+    record = {"kind": "Node", "metadata": {"name": "node-a.example.com"}}
+
+    with pytest.raises(BadInput, match="folder node-a is named as none of the 1 Nodes"):
+        read([node("node-a")], record)
+
+
+def test_a_file_that_may_be_of_a_starting_pod_is_refused() -> None:
+    """The status has the address only after the file exists."""
+    starting = pod("web-0", "node-a", phase="Pending")
+
+    with pytest.raises(BadInput, match=r"Pods are starting: lan/10\.6\.0\.5 on node node-a"):
+        read([node("node-a", "10.6.0.5")], starting)
+
+    assert read([node("node-a")], starting).endpoints == ()
+
+
+def test_a_file_of_a_network_without_a_range_is_taken_over_from_the_range_that_has_it() -> None:
+    other = NodeFiles("node-b", [], {"old": {"10.6.0.6": "c\r\neth0"}})
+    same = NodeFiles("node-a", [LAN], {"old": {"10.6.0.5": "c\r\neth0"}})
+    pods = [pod("web-0", "node-a", "10.6.0.5"), pod("web-1", "node-b", "10.6.0.6")]
+
+    cluster = read([same, other], *pods)
+
+    assert [each.nics[0].ipv4 for each in cluster.endpoints] == ["10.6.0.5/24", "10.6.0.6/24"]
+    assert cluster.findings == ()
 
 
 def test_a_file_of_another_name_is_reported_and_skipped() -> None:
