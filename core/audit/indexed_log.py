@@ -71,6 +71,7 @@ class IndexedLog:
         self._index: LogIndex | None = None
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
+        self._reached = 0  # the revision that the index has: the view may be ahead of it
         self._work: SharedWork[str | int, LogIndex] = SharedWork()
         self.now_ms = now_ms
 
@@ -101,9 +102,9 @@ class IndexedLog:
         if index is None or position > index.position:
             index = await self.newest()
         for _ in range(2):  # one that is under way may have begun before the position was written
-            if position > self.view.revision:
+            if position > self._reached:
                 index = await self._work.join("newest", self._read_on)
-        if not 0 <= position <= max(index.position, self.view.revision):
+        if not 0 <= position <= max(index.position, self._reached):
             raise BadInput(
                 f"the log has no position {position}; it has reached {index.position}",
                 subject="at",
@@ -115,6 +116,7 @@ class IndexedLog:
 
     async def at_time(self, time_ms: int) -> LogInstant:
         """The state before the first event with a later clock. Raises PrunedAway."""
+        time_ms = max(time_ms, 0)
         index = self._index
         if index is None or time_ms >= index.clock.clock_ms:
             index = await self.newest()
@@ -166,6 +168,7 @@ class IndexedLog:
             break
         assert self._index is not None
         self._read_at = asyncio.get_running_loop().time()
+        self._reached = self.view.revision
         return self._index
 
     def _begin(self, view: LogView) -> LogIndex:
@@ -181,7 +184,7 @@ class IndexedLog:
     async def _older(self, position: int) -> LogIndex:
         self._require_kept(position)
         for index in self._old.values():
-            if index.first_position <= position <= index.position:
+            if index.first_position <= position < index.position:  # its end begins the next index
                 return index
         files = self.view.sealed.summaries()
         upto = next(file for file in files if file.last_position > position)

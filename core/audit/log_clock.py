@@ -58,7 +58,9 @@ class LogClock:
         return self.base_position, self.base_ms
 
     def time_of(self, position: int) -> int:
-        """The clock after everything up to the position."""
+        """The clock after everything up to the position; 0 before the base, where it is unknown."""
+        if position < self.base_position:
+            return 0
         index = bisect_right(self._positions, position) - 1
         return self._clocks[index] if index >= 0 else self.base_ms
 

@@ -101,7 +101,7 @@ async def events_after(
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-    following = last if upto < instant.position else None
+    following = EventPosition(upto, _EVERY_PLACE) if upto < instant.position else None
     return _page(instant, items, examined, following)
 
 

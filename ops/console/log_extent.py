@@ -1,9 +1,10 @@
-"""The extent of the log, and its events over time: what a time slider shows. Pure."""
+"""The extent of the log, and its events over time: what a time slider shows. Only reads."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from core.archive.sealed_log import FileSummary
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.audit.log_clock import Bucket, LogClock
 from core.errors import BadInput
@@ -27,10 +28,15 @@ def log_extent(
         if file.last_position <= instant.log.first_position
     ]
     first_position, first_ms = clock.first
+    begins_ms: list[int] = []
     if earlier:
-        first_position, first_ms = earlier[0].first_position, earlier[0].clock_ms
+        first_position, first_ms = earlier[0].first_position, _begin_ms(log, earlier[0])
+        begins_ms = [first_ms, *(file.clock_ms for file in earlier[:-1])]
     density = _in_window(clock, buckets, *window) if any(window) else clock.density(buckets)
-    before = [Bucket(file.clock_ms, file.first_position - 1, file.events) for file in earlier]
+    before = [
+        Bucket(begin_ms, file.first_position - 1, file.events)
+        for begin_ms, file in zip(begins_ms, earlier, strict=True)
+    ]
     pruned = cursor.pruned
     return {
         "at": instant_document(instant),
@@ -50,6 +56,12 @@ def log_extent(
             for bucket in ([] if any(window) else before) + density
         ],
     }
+
+
+def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
+    """The clock at the first segment of a file; its summary has the one at its end."""
+    first = log.view.sealed.open(file.link).segments(0)[0].events()
+    return min(first[0].recorded_at_ms, file.clock_ms) if first else file.clock_ms
 
 
 def _in_window(clock: LogClock, buckets: int, begin: str, end: str) -> list[Bucket]:

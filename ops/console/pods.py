@@ -279,7 +279,8 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         table = log.table(name)
         row = table.row_at(parse_address(address).value, position)
         claimed = table.holder(row).revision if row is not None else 0
-        when = f" at {second_text(log.clock.time_of(claimed))}" if claimed else ""
+        time_ms = log.clock.time_of(claimed)
+        when = f" at {second_text(time_ms)}" if claimed and time_ms else ""
         yield f"{address} was claimed from IPPool {name}{when}, at position {claimed}."
         pool = log.pools.get(name, position)
         if pool is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+from collections.abc import Sequence
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,8 @@ from core.domain.addresses.ip_address import format_address
 from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress, RetirePool
 from core.domain.evolution import Ledger
 from core.errors import StoreUnavailable
+from core.eventstore.kv import Get, ReadResult
+from core.eventstore.writer import unix_ms
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
     KEYS,
@@ -34,6 +39,8 @@ from tests.support.archived_cluster import (
     archived_cluster as a_cluster,
 )
 from tests.support.faulty_store import FaultyStore
+
+TURNS = 50
 
 LIFE: list[Move] = [
     *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
@@ -135,6 +142,38 @@ async def test_an_instant_before_the_window_is_read_from_the_archive(
     assert len(log._old) <= 2
 
 
+async def test_a_time_is_looked_up_in_its_own_archive_file_though_the_one_before_was_read_last(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    ticks = count(unix_ms(), 1_000)
+    archived_cluster.now_ms = lambda: next(ticks)
+    await archived_cluster.live(LIFE)
+    await archived_cluster.seal(file_bytes_max=500)
+    log = IndexedLog(
+        archived_cluster.store,
+        KEYS,
+        archived_cluster.files,
+        now_ms=archived_cluster.now_ms,
+        window_events_max=3,
+    )
+    begin = (await log.newest()).first_position
+    files = [file for file in log.view.sealed.summaries() if file.last_position <= begin]
+    assert len(files) > 2
+    for file, following in pairwise(files):
+        await log.at_position(file.first_position)
+        await _same_time(log, archived_cluster, following.clock_ms - 1)
+        await log.at_position(file.first_position)
+        await _same_time(log, archived_cluster, following.clock_ms)
+
+
+async def test_a_time_before_1970_is_the_begin_of_the_log(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    log = IndexedLog(archived_cluster.store, KEYS, archived_cluster.files)
+    instant = await log.at_time(-1)
+    assert (instant.position, instant.time_ms) == (0, 0)
+
+
 async def _same_time(log: IndexedLog, cluster: ArchivedCluster, time_ms: int) -> None:
     instant: LogInstant = await log.at_time(time_ms)
     ledger = await as_of_time(await cluster.view(), time_ms)
@@ -150,6 +189,32 @@ async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedClust
     after = (await log.at_position(revision)).log
     assert after.position > before
     assert list(after.table("main").pods.rows_with("late", 9))
+
+
+async def test_a_position_that_is_still_being_read_is_waited_for(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    log = IndexedLog(SlowStore(archived_cluster.store), KEYS, archived_cluster.files)
+    await log.newest()
+    log._read_at = float("inf")  # fresh, however slow the machine is
+    await archived_cluster.live([Add("node-a", "late", 0)])
+    revision = (await archived_cluster.view()).revision
+    first = asyncio.create_task(log.at_position(revision))
+    while log.view.revision < revision and not first.done():
+        await asyncio.sleep(0)
+    second = await log.at_position(revision)
+    assert list(second.log.table("main").pods.rows_with("late", 9))
+    await first
+
+
+class SlowStore(FaultyStore):
+    """A store whose answers to reads come some turns of the loop later."""
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """Read after some turns."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        return await super().read(gets, revision=revision)
 
 
 async def test_the_past_is_known_while_etcd_is_away(archived_cluster: ArchivedCluster) -> None:
@@ -188,6 +253,12 @@ def test_a_text_is_not_found_across_two_rows() -> None:
     assert list(column.rows_with("shop", 9)) == [2, 1, 0]
     assert list(column.rows_with("shop", 1)) == [2]
     assert column[1] == "cd/shop"
+
+
+def test_a_clock_knows_no_time_before_its_begin() -> None:
+    clock = LogClock(10, 5_000)
+    clock.append(12, 6_000, 1)
+    assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]
 
 
 def test_density_counts_every_event_in_one_bucket() -> None:
