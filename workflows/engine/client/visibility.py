@@ -91,9 +91,11 @@ class Visibility:
     async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
         """Open executions, then closed ones, shard by shard: all that match.
 
-        A head that cannot be read is left out (``left_out``). Raises LimitExceeded.
+        A head that cannot be read is left out (``left_out``). A run that closes between the two
+        reads is yielded once, as the open one. Raises LimitExceeded.
         """
         matched = 0
+        opened: set[str] = set()
         closed_too = not query.statuses or any(not status.open for status in query.statuses)
         open_too = not query.statuses or any(status.open for status in query.statuses)
         kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
@@ -106,7 +108,9 @@ class Visibility:
                     except UnusableValue as error:
                         self.left_out.append(error)
                         continue
-                    if query.matches(head):
+                    if query.matches(head) and head.run_id not in opened:
+                        if kind == "open":
+                            opened.add(head.run_id)
                         matched += 1
                         if matched > HEADS_MAX:
                             what = f"more than {HEADS_MAX:,} executions match, HEADS_MAX"

@@ -160,6 +160,20 @@ def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(
     assert "b1" not in harness.say("list")[1]
 
 
+async def test_a_run_that_closes_while_it_is_listed_is_listed_once() -> None:
+    engine = EngineHarness(MemoryStore())
+    await engine.worker()
+    handle = await engine.client.start(Sleeper, id="asleep")
+    listed: list[str] = []
+    async for head in engine.visibility.heads():
+        if not listed:
+            await handle.terminate("enough")
+            await engine.until_status("asleep", ExecutionStatus.TERMINATED)
+        listed.append(head.run_id)
+    await engine.close()
+    assert listed == [handle.run_id]
+
+
 @pytest.mark.etcd
 async def test_queries_and_updates_print_what_the_code_answers(
     etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
