@@ -28,7 +28,10 @@ HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
 HITS_EXAMINED_MAX: Final = 5_000
-"""Rows of one kind that a search looks at; the newest ones of a pool are missed beyond it."""
+"""Rows with a Pod's name that a search looks at, in all pools; those before them are missed."""
+
+POOL_HITS_EXAMINED_MIN: Final = 50
+"""Rows of one pool that a search looks at, however many pools there are."""
 
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
 _LOW_HALF: Final = 2**64 - 1
@@ -89,7 +92,9 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
     low = int(trace[1], 16) & _LOW_HALF if trace else 0
     mac = mac_number(query)
     value, family = _address(query)
-    for pool, table in instant.log.holdings.items():
+    holdings = instant.log.holdings
+    rows_max = max(POOL_HITS_EXAMINED_MIN, HITS_EXAMINED_MAX // max(len(holdings), 1))
+    for pool, table in holdings.items():
         pool_family = _family(instant, pool)
         rows: list[tuple[str, int]] = []
         if low:
@@ -99,7 +104,7 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
         if family == pool_family:
             rows += [("address", row) for row in table.rows_of(value)]
         begun = table.rows_until(instant.position)
-        pods = table.pods.rows_with(query.lower(), HITS_EXAMINED_MAX, begun)
+        pods = table.pods.rows_with(query.lower(), rows_max, begun)
         rows += [("pod", row) for row in pods]
         for kind, row in rows:
             yield from _of_row(instant, pool, table, row, kind, query)

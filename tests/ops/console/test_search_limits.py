@@ -1,0 +1,31 @@
+"""A search looks at a limited number of rows, also in a cluster with many pools."""
+
+from __future__ import annotations
+
+from core.archive.snapshot import empty_snapshot
+from core.audit.holding_table import Holder, HoldingTable
+from core.audit.indexed_log import LogInstant
+from core.audit.log_index import LogIndex
+from core.audit.text_columns import Names
+from ops.console.search import HITS_EXAMINED_MAX, POOL_HITS_EXAMINED_MIN, search
+
+POOLS = 90
+PODS = 120
+
+
+def crowded() -> LogInstant:
+    """Many pools with many Pods each."""
+    index, names = LogIndex(empty_snapshot()), Names()
+    for number in range(POOLS):
+        table = index.holdings[f"pool-{number}"] = HoldingTable(names)
+        for pod in range(PODS):
+            holder = Holder(f"shop/web-{number}-{pod}", "node-a", "eth0", "", 0, 0, 1)
+            table.begin(number * PODS + pod, 1, holder)
+    return LogInstant(index, 1, 1)
+
+
+def test_the_pools_share_the_rows_that_a_search_looks_at() -> None:
+    answer = search(crowded(), "web", POOLS * PODS)
+    hits = [hit["name"] for hit in answer["hits"]]
+    assert len(hits) <= max(HITS_EXAMINED_MAX, POOLS * POOL_HITS_EXAMINED_MIN)
+    assert {name.split("-")[1] for name in hits} == {str(number) for number in range(POOLS)}
