@@ -56,6 +56,13 @@ class Versions(Generic[K, V]):
         index = bisect_right(versions, position, key=lambda version: version.position)
         return versions[index - 1].position if index else 0
 
+    def between(self, name: K, after: int, upto: int) -> list[Version[V]]:
+        """The version at a position, if any, and every one that begins in (after, upto]."""
+        versions = self._versions.get(name, [])
+        begin = bisect_right(versions, after, key=lambda version: version.position)
+        end = bisect_right(versions, upto, key=lambda version: version.position)
+        return versions[max(begin - 1, 0) : end]
+
     def at(self, position: int) -> dict[K, V]:
         """Every object at a position, by name."""
         pairs = ((name, self.get(name, position)) for name in self._versions)

@@ -6,17 +6,18 @@ hour is the difference of two counts of the index. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from core.audit.growth import HOUR_MS
 from core.audit.indexed_log import LogInstant
 from core.domain.configuration.configuration_state import readable_addresses
 from core.domain.forecast import HOURS_MAX, Forecast, NoTrend, forecast
-from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import controlled
+from core.domain.model import Subnet
+from core.domain.subnets.subnet_model import owner_of
 from ops.console.values import Document, time_text
 
 PER_DAY_DIGITS: Final = 3
@@ -31,11 +32,14 @@ class GrowthAt:
 
     @cached_property
     def _hours(self) -> list[int]:
-        """The position at each full hour of the last ``HOURS_MAX``, and at their end."""
+        """The position at each full hour of the last ``HOURS_MAX``, and at their end.
+
+        Hours before the index begins are left out: nothing is known of their growth.
+        """
         this_hour = self._instant.time_ms // HOUR_MS
         clock = self._log.clock
-        begins = range(this_hour - HOURS_MAX, this_hour + 1)
-        positions = [clock.position_at(hour * HOUR_MS - 1) for hour in begins]
+        ends = [hour * HOUR_MS - 1 for hour in range(this_hour - HOURS_MAX, this_hour + 1)]
+        positions = [clock.position_at(end) for end in ends if end >= clock.base_ms]
         return [min(position, self._instant.position) for position in positions]
 
     def levels(self, pool: str) -> list[int]:
@@ -51,15 +55,28 @@ class GrowthAt:
     def of_subnet(self, subnet: Subnet, free: int) -> Document:
         """``Forecast`` of a subnet, whose growth is what its pools get."""
         since = self._log.subnets.first_position(subnet.name)
-        sizes: dict[int, int] = {}
-        for position in self._hours:
-            if position >= since and position not in sizes:
-                sizes[position] = self._shared(subnet.name, self._log.pools.at(position))
-        levels = [sizes[position] for position in self._hours if position >= since]
+        changes = self._changes[subnet.name]
+        positions = sorted(changes)
+        sizes = [0, *accumulate(changes[position] for position in positions)]
+        levels = [sizes[bisect_right(positions, hour)] for hour in self._hours if hour >= since]
         return self._document([after - before for before, after in pairwise(levels)], free)
 
-    def _shared(self, subnet: str, pools: Mapping[str, Pool]) -> int:
-        return sum(readable_addresses(pool).size for pool in controlled(subnet, pools))
+    @cached_property
+    def _changes(self) -> defaultdict[str, Counter[int]]:
+        """By subnet and position, how many addresses its pools got there; fewer than 0: lost.
+
+        Every version of a pool is counted once, however many hours and subnets there are.
+        """
+        changes: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        pools, hours = self._log.pools, self._hours
+        for name in pools.names() if hours else ():
+            owner, size = "", 0
+            for position, pool in pools.between(name, hours[0], hours[-1]):
+                changes[owner][position] -= size
+                owner = owner_of(pool) if pool is not None else ""
+                size = readable_addresses(pool).size if pool is not None and owner else 0
+                changes[owner][position] += size
+        return changes
 
     def _document(self, net: list[int], free: int) -> Document:
         outlook: Forecast | NoTrend = forecast(net, free)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final
@@ -12,7 +13,7 @@ from core.domain.addresses.ip_address import Family, format_address
 from core.domain.autopools.names import application_of
 from core.domain.model import Pool, Route, Subnet
 from core.domain.quarantine.quarantine_decisions import seen_in_words
-from core.domain.subnets.subnet_model import controlled, count, owner_of
+from core.domain.subnets.subnet_model import count, owner_of
 from core.errors import NotFound
 from ops.console.address_states import COUNTED, PoolConfiguration, PoolStates, pool_states
 from ops.console.forecasts import GrowthAt
@@ -55,6 +56,18 @@ class PoolsAt:
         """The subnets of the instant."""
         return self.instant.log.subnets.at(self.instant.position)
 
+    @cached_property
+    def _of_subnets(self) -> Mapping[str, Mapping[str, Pool]]:
+        """The pools of each subnet, by name."""
+        owned: defaultdict[str, dict[str, Pool]] = defaultdict(dict)
+        for name, pool in sorted(self.configuration.pools.items()):
+            owned[owner_of(pool)][name] = pool
+        return owned
+
+    def of_subnet(self, subnet: str) -> Mapping[str, Pool]:
+        """The pools that belong to a subnet, by name."""
+        return self._of_subnets.get(subnet, {})
+
     def fullest(self) -> list[Pool]:
         """Every pool, the fullest first, then by name."""
         pools = self.configuration.pools.values()
@@ -92,7 +105,7 @@ class PoolsAt:
 
     def subnet_summary(self, subnet: Subnet) -> Document:
         """``SubnetSummary`` of the contract."""
-        pools = self.configuration.pools
+        pools = self.of_subnet(subnet.name)
         counts = count(subnet, pools)
         return {
             "name": subnet.name,
@@ -109,7 +122,7 @@ class PoolsAt:
             else 0.0,
             "forecast": self.growth.of_subnet(subnet, counts.free),
             "retiring": subnet.retiring,
-            "pools": [pool.name for pool in controlled(subnet.name, pools)],
+            "pools": [*pools],
         }
 
 
@@ -164,9 +177,7 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
     subnet = pools.subnets.get(name)
     if subnet is None:
         raise NotFound(f"there is no SpiderSubnet {name[:64]!r} at this instant", subject="subnet")
-    shares = [
-        pools.summary(pool) for pool in controlled(name, pools.configuration.pools)[:LIMIT_MAX]
-    ]
+    shares = [pools.summary(pool) for pool in [*pools.of_subnet(name).values()][:LIMIT_MAX]]
     return {
         "at": instant_document(pools.instant),
         "subnet": {

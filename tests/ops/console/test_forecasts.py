@@ -1,0 +1,69 @@
+"""Growth at an instant is what the index knows, and each version of a pool is counted once."""
+
+from __future__ import annotations
+
+from core.archive.snapshot import empty_snapshot
+from core.audit.growth import HOUR_MS
+from core.audit.indexed_log import LogInstant
+from core.audit.log_index import LogIndex
+from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.evolution import Ledger
+from core.domain.model import Subnet
+from ops.console.forecasts import GrowthAt
+from tests.support.node_harness import pool
+
+SUBNET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.9.250",))
+HOURS = 200
+
+
+class CountedLabels(dict[str, str]):
+    """Labels that count how often one of them was read."""
+
+    reads = 0
+
+    def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+        """The label of this name."""
+        self.reads += 1
+        return super().get(key, default)
+
+
+def growing(labels: dict[str, str]) -> LogInstant:
+    """A log in which the subnet's pools get 100 addresses, and then one more an hour."""
+    index = LogIndex(empty_snapshot())
+    for hour in range(HOURS + 1):
+        position = hour + 1
+        index.clock.append(position, hour * HOUR_MS, 1)
+        last = pool("grows", f"10.6.0.1-10.6.0.{1 + hour}")._replace(labels=labels)
+        index.pools.define("grows", position, last)
+    fixed = pool("fixed", "10.6.1.1-10.6.1.100")._replace(labels=labels)
+    index.pools.define("fixed", 1, fixed)
+    index.pools.define("other", 50, pool("other", "10.6.2.1-10.6.2.100"))
+    return LogInstant(index, HOURS + 1, HOURS * HOUR_MS)
+
+
+def test_a_subnet_grows_as_its_pools_do() -> None:
+    outlook = GrowthAt(growing({OWNER_SUBNET: "net"})).of_subnet(SUBNET, 1_000)
+    assert outlook["perDay"] == 24.0
+    assert GrowthAt(growing({})).of_subnet(SUBNET, 1_000).keys() == {"noTrend"}
+
+
+def test_every_version_of_a_pool_is_read_once_for_all_subnets() -> None:
+    labels = CountedLabels({OWNER_SUBNET: "net"})
+    instant = growing(labels)
+    labels.reads = 0
+    growth = GrowthAt(instant)
+    for number in range(20):
+        growth.of_subnet(SUBNET._replace(name=f"net-{number}"), 1_000)
+    assert 0 < labels.reads <= HOURS + 2
+
+
+def test_hours_before_the_index_begins_are_not_hours_without_growth() -> None:
+    begin_ms = 1_000 * HOUR_MS + 1
+    ledger = Ledger()
+    ledger.position = 40
+    index = LogIndex(empty_snapshot()._replace(ledger=ledger, clock_ms=begin_ms))
+    index.pools.define("main", 40, pool("main", "10.6.0.1-10.6.0.100"))
+    for hour in range(1, 6):
+        index.clock.append(40 + hour, begin_ms + hour * HOUR_MS, 1)
+    instant = LogInstant(index, 45, begin_ms + 5 * HOUR_MS)
+    assert len(GrowthAt(instant).levels("main")) == 5
