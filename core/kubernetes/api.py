@@ -58,6 +58,9 @@ NAME_CHARS_MAX: Final = 64
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Objects without what is specified and reported of them."""
+
 _UNCHECKED: Final = {"fieldValidation": "Ignore"}
 """Else the server reads a body once more for the sake of warnings, which are never read here."""
 
@@ -160,11 +163,19 @@ class Api:
             version = page.version
         return Listed(items, version)
 
-    async def pages(self, path: str) -> AsyncIterator[Page]:
+    async def names(self, path: str) -> set[str]:
+        """The names of a collection, of which the server sends nothing but the metadata."""
+        return {
+            item["metadata"]["name"]
+            async for page in self.pages(path, _METADATA)
+            for item in page.objects()
+        }
+
+    async def pages(self, path: str, accept: str = _JSON) -> AsyncIterator[Page]:
         """The same page by page, for what is large: all pages are of one version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
-            page = _read(_PAGE, await self._answer("GET", _with(path, query)), path)
+            page = _read(_PAGE, await self._answer("GET", _with(path, query), accept=accept), path)
             yield Page(page.items or [], page.metadata.version)
             if not page.metadata.following:
                 return
@@ -236,12 +247,17 @@ class Api:
         return _read(_OBJECT, await self._answer(method, path, body, content), path)
 
     async def _answer(
-        self, method: str, path: str, body: object = None, content: str = _JSON
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        content: str = _JSON,
+        accept: str = _JSON,
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_S):
-                response = await self._connection.send(method, path, body, content, timeout)
+                response = await self._connection.send(method, path, body, content, timeout, accept)
                 async with response:
                     text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

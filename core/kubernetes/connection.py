@@ -72,10 +72,16 @@ class Connection:
         return self._access.server
 
     async def send(
-        self, method: str, path: str, body: object, content: str, limits: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        body: object,
+        content: str,
+        limits: aiohttp.ClientTimeout,
+        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         """The answer, its body unread; ``path`` with its query. Raises what aiohttp raises."""
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         if authorization := await self._access.token.authorization():
             headers["Authorization"] = authorization
         return await self._session.request(

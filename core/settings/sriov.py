@@ -46,6 +46,11 @@ class SriovSettings(NamedTuple):
     max_unavailable: int = 1
     kubelet: Path = Path(KUBELET)
 
+    @property
+    def drained_nodes_max(self) -> int:
+        """Nodes drained at a time; 0: none, and nodes that are cordoned for it go back."""
+        return self.max_unavailable if self.drain else 0
+
 
 def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | None:
     """The settings; None if virtual functions are left alone. Raises BadInput.

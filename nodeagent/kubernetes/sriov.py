@@ -2,7 +2,8 @@
 
 Policies of all namespaces count. The state is in the agent's namespace, under the node's name; its
 specification says which NICs this node's rounds have changed. Annotations of the state, which the
-SR-IOV network operator has too, ask the controllers to drain the node.
+SR-IOV network operator has too, ask the controllers to drain the node. The Node owns the state, so
+that Kubernetes deletes it with the Node.
 """
 
 from __future__ import annotations
@@ -44,13 +45,18 @@ class KeptNode(NamedTuple):
 
     labels: Mapping[str, str]
     addresses: tuple[str, ...]
+    uid: str
 
 
 class KeptState(NamedTuple):
-    """The cached part of the SriovNetworkNodeState; ``requests``: our annotations."""
+    """The cached part of the SriovNetworkNodeState; ``requests``: our annotations.
+
+    ``asks``: whether the label for drains is set.
+    """
 
     managed: frozenset[str] = frozenset()
     requests: Mapping[str, str] = {}
+    asks: bool = False
 
 
 class KeptPolicy(NamedTuple):
@@ -117,8 +123,10 @@ class KubernetesSriov:
 
     async def report(self, report: NodeReport) -> None:
         """See ``PolicySource``."""
-        annotations = {DESIRED_STATE: IDLE}
-        if report.needs_drain:
+        annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
+        if report.keeps_request:
+            annotations = self._state.requests
+        elif report.needs_drain:
             annotations = {
                 DESIRED_STATE: DRAIN_REQUIRED,
                 BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
@@ -126,6 +134,13 @@ class KubernetesSriov:
         status = node_state_status(self._node, report.nics, report.external, report.result)
         await self._apply("/status", status)
         await self._write_state(annotations)
+
+    async def withdraw(self) -> None:
+        """See ``PolicySource``. Nothing else of the state changes: it may be another program's."""
+        if not self._state.asks:
+            return
+        change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}
+        await self._api.merge(f"{self._states_path}/{segment(self._node)}", change)
 
     async def changed(self) -> None:
         """See ``PolicySource``."""
@@ -145,6 +160,9 @@ class KubernetesSriov:
     async def _write_state(self, annotations: Mapping[str, str]) -> None:
         body = node_state(self._node, self._desired)
         body["metadata"]["annotations"] = dict(annotations)
+        if node := self.nodes.objects.get(("", self._node)):
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": node.uid}
+            body["metadata"]["ownerReferences"] = [owner]
         if annotations.get(DESIRED_STATE) == DRAIN_REQUIRED:
             body["metadata"]["labels"] = {DRAIN_LABEL: DRAIN_REQUIRED}
         await self._apply("", body)
@@ -198,7 +216,9 @@ def kept_node(node: Object) -> KeptNode:
     """Labels and addresses of the Node."""
     addresses = (node.get("status") or {}).get("addresses") or ()
     return KeptNode(
-        node["metadata"].get("labels") or {}, tuple(entry["address"] for entry in addresses)
+        node["metadata"].get("labels") or {},
+        tuple(entry["address"] for entry in addresses),
+        node["metadata"]["uid"],
     )
 
 
@@ -211,4 +231,5 @@ def kept_state(state: Object) -> KeptState:
             nic["pciAddress"] for nic in interfaces if not nic.get("externallyManaged", False)
         ),
         {name: annotations[name] for name in (DESIRED_STATE, BLOCKING_PODS) if name in annotations},
+        DRAIN_LABEL in (state["metadata"].get("labels") or {}),
     )

@@ -1,7 +1,8 @@
 """The NICs of this node for the reconciler: facts from /sys, netlink and kubelet; actions.
 
 Everything that blocks runs in threads. Whether a Pod has a virtual function that is bound to
-vfio-pci only kubelet knows: while it does not answer, all of these count as used.
+vfio-pci only kubelet knows: while it does not answer, all of these count as used, and the Pods that
+it named last are those that have them.
 """
 
 from __future__ import annotations
@@ -36,14 +37,20 @@ class NodeHardware:
         self._executor = executor
         self._server = server
         self._configurator = VfConfigurator(sysfs, KernelVfLinks(executor))
-        self._pods: Mapping[str, str] = {}
+        self._pods: Mapping[str, str] | None = None
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         """See ``NicHardware``."""
         pods = await devices_of_pods(self._settings.kubelet)
         nics = await asyncio.to_thread(self._read, own_addresses)
-        self._pods = pods or {}
+        if pods is not None:
+            self._pods = pods
         return with_pods(nics, pods)
+
+    @property
+    def pods_known(self) -> bool:
+        """See ``NicHardware``."""
+        return self._pods is not None
 
     async def carry_out(self, action: Action) -> None:
         """See ``NicHardware``."""
@@ -51,7 +58,8 @@ class NodeHardware:
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
         """See ``NicHardware``."""
-        return [self._pods[vf.address] for vf in nic.vfs if vf.address in self._pods]
+        pods = self._pods or {}
+        return [pods[vf.address] for vf in nic.vfs if vf.address in pods]
 
     def _read(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         own = {*own_addresses, address_towards(self._server)}

@@ -52,7 +52,8 @@ class NodeConfiguration(NamedTuple):
 class NodeReport(NamedTuple):
     """What the node has, for its SriovNetworkNodeState. ``blocking``: Pods that keep a change back.
 
-    ``needs_drain``: whether they shall be evicted.
+    ``needs_drain``: whether they shall be evicted. ``keeps_request``: whether the state asks as it
+    did before, because it is not known yet which Pods keep the change back.
     """
 
     nics: Sequence[PhysicalFunction]
@@ -60,6 +61,7 @@ class NodeReport(NamedTuple):
     result: SyncResult
     blocking: tuple[str, ...] = ()
     needs_drain: bool = False
+    keeps_request: bool = False
 
 
 class PolicySource(Protocol):
@@ -77,6 +79,10 @@ class PolicySource(Protocol):
         """Write what the node has. Raises ApiError."""
         ...
 
+    async def withdraw(self) -> None:
+        """Ask for no drain any more; nothing if none is asked for. Raises ApiError."""
+        ...
+
     async def changed(self) -> None:
         """Wait for a change of ``configuration``."""
         ...
@@ -91,6 +97,11 @@ class NicHardware(Protocol):
 
     async def carry_out(self, action: Action) -> None:
         """Do one action. Raises DatapathError."""
+        ...
+
+    @property
+    def pods_known(self) -> bool:
+        """Whether kubelet has ever said which Pods have virtual functions."""
         ...
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
@@ -133,16 +144,18 @@ class SriovReconciler:
         configuration = self._source.configuration()
         if configuration is None:
             return self._end("policies and node are not known yet")
-        if configuration.operator:
-            self._set_devices(None)
-            return self._end(
-                f"the Pod {configuration.operator} of an SR-IOV operator manages this node's NICs;"
-                " uninstall the operator, or set sriov.install to false"
-            )
-        if not self._settings.nodes.items() <= configuration.labels.items():
-            self._set_devices({})
-            return self._end("", is_complete=True)
         try:
+            if configuration.operator:
+                self._set_devices(None)
+                await self._source.withdraw()
+                return self._end(
+                    f"the Pod {configuration.operator} of an SR-IOV operator manages this node's"
+                    " NICs; uninstall the operator, or set sriov.install to false"
+                )
+            if not self._settings.nodes.items() <= configuration.labels.items():
+                self._set_devices({})
+                await self._source.withdraw()
+                return self._end("", is_complete=True)
             return await self._reconcile(configuration)
         except (ApiError, DatapathError, OSError) as error:
             return self._end(str(error))
@@ -160,7 +173,10 @@ class SriovReconciler:
         self._set_devices(_devices(plan, nics))
         external = frozenset(nic.address for nic in plan.desired if nic.externally_managed)
         needs_drain = bool(blocking) and self._settings.drain
-        await self._source.report(NodeReport(nics, external, result, blocking, needs_drain))
+        keeps_request = bool(plan.drain) and self._settings.drain and not self._hardware.pods_known
+        await self._source.report(
+            NodeReport(nics, external, result, blocking, needs_drain, keeps_request)
+        )
         return self._end(result.error, is_complete=result.status == SUCCEEDED)
 
     def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class Controller:
             settings.name,
             JobSettings(
                 *(settings.reclaim, settings.auto_pools, settings.provider, settings.cool_down_s),
-                settings.sriov.max_unavailable if settings.sriov is not None else 1,
+                settings.sriov.drained_nodes_max if settings.sriov is not None else 0,
             ),
             sources=JobSources(
                 cluster.facts if cluster is not None else None,
@@ -236,9 +236,8 @@ class Controller:
 
 
 def _drains(settings: ControllerSettings, cluster: ClusterWatch | None) -> DrainActivities | None:
-    """None: no node is drained for its virtual functions."""
-    sriov = settings.sriov
-    if cluster is None or sriov is None or not sriov.drain or not settings.namespace:
+    """None: virtual functions are left alone. Otherwise nodes can at least be uncordoned."""
+    if cluster is None or settings.sriov is None or not settings.namespace:
         return None
     return DrainActivities(KubernetesNodeDrainer(cluster.api, settings.namespace))
 

@@ -76,7 +76,7 @@ class ControllerSettings(NamedTuple):
     ``retention``: of the archive. ``probe_interface``: an interface on a link of the Pods, from
     which quarantined addresses are probed; "" for none. ``otlp_endpoint`` "": no traces.
     ``console`` None: no console is served.
-    ``namespace``: the controller's own. ``sriov`` None: no node is drained.
+    ``namespace``: the controller's own. ``sriov`` None: no node is cordoned or uncordoned.
     """
 
     name: str

@@ -2,12 +2,13 @@
 
 A label on the Node marks that it is cordoned for that, and whether it was unschedulable before.
 Pods are evicted by the eviction API, which keeps PodDisruptionBudgets. Only Pods that run on the
-node are evicted, whatever its agent says.
+node are evicted, whatever its agent says. Requests of nodes that do not exist are passed over.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from core.domain.sriov.drain_plan import DrainRequest
@@ -32,6 +33,11 @@ NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
 """Pods of one node that are evicted in one step."""
 
+REQUESTS_SENT_MAX: Final = 500
+PODS_SENT_MAX: Final = 64
+ALL_PODS_SENT_MAX: Final = 128
+"""Requests of an observation, Pods of one of its nodes and of all: so much a payload holds."""
+
 
 class KubernetesNodeDrainer:
     """``NodeDrainer`` of a cluster. ``namespace``: of the SriovNetworkNodeStates."""
@@ -43,14 +49,16 @@ class KubernetesNodeDrainer:
     async def observe(self) -> DrainObservation:
         """See ``NodeDrainer``."""
         states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
-        nodes = await self._api.list(f"{NODES}?labelSelector={DRAIN_LABEL}")
+        cordoned = await self._api.names(f"{NODES}?labelSelector={DRAIN_LABEL}")
+        asking = {
+            state["metadata"]["name"]: state
+            for state in states.items
+            if state["metadata"]["labels"][DRAIN_LABEL] == DRAIN_REQUIRED
+        }
+        existing = await self._api.names(NODES) if asking else set()
         return DrainObservation(
-            tuple(
-                DrainRequest(state["metadata"]["name"], blocking_pods(state))
-                for state in states.items
-                if state["metadata"]["labels"][DRAIN_LABEL] == DRAIN_REQUIRED
-            ),
-            tuple(node["metadata"]["name"] for node in nodes.items),
+            _requests({node: asking[node] for node in asking.keys() & existing}, cordoned),
+            tuple(sorted(cordoned)),
         )
 
     async def cordon(self, node: str) -> None:
@@ -127,6 +135,16 @@ class KubernetesNodeDrainer:
             await self._api.merge(f"{self._states}/{segment(node)}", change)
         except ApiNotFound:
             return
+
+
+def _requests(asking: Mapping[str, Object], cordoned: Collection[str]) -> tuple[DrainRequest, ...]:
+    """Cordoned nodes first; Pods only of these, since no others are evicted."""
+    share = min(PODS_SENT_MAX, max(1, ALL_PODS_SENT_MAX // max(1, len(cordoned))))
+    nodes = sorted(asking, key=lambda node: (node not in cordoned, node))
+    return tuple(
+        DrainRequest(node, blocking_pods(asking[node])[:share] if node in cordoned else ())
+        for node in nodes[:REQUESTS_SENT_MAX]
+    )
 
 
 def blocking_pods(state: Object) -> tuple[str, ...]:

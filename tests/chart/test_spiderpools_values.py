@@ -61,6 +61,19 @@ def test_definitions_of_virtual_functions_come_with_their_switch_and_stay(plural
     assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
+@pytest.mark.parametrize(("disabled", "evicts"), [(False, True), (True, False)])
+def test_controllers_can_uncordon_nodes_also_where_drains_are_off(
+    disabled: bool, evicts: bool
+) -> None:
+    values = {"sriov": {"install": True, "operatorConfig": {"disableDrain": disabled}}}
+
+    role = find("ClusterRole", "orbweaver-controller", objects(values))
+
+    rights = {(kind, verb) for r in role["rules"] for kind in r["resources"] for verb in r["verbs"]}
+    assert ("nodes", "patch") in rights
+    assert (("pods/eviction", "create") in rights) is evicts
+
+
 def test_images_of_spiderpools_programs_are_ours() -> None:
     image = {"registry": "ghcr.io", "repository": "spidernet-io/spiderpool/spiderpool-agent"}
     agent = find(

@@ -82,7 +82,7 @@ _log: Final = logging.getLogger(__name__)
 class JobSettings(NamedTuple):
     """The settings of each job. ``provider`` None: no network provider binds addresses.
 
-    ``max_unavailable``: nodes that are drained for their virtual functions at a time.
+    ``max_unavailable``: nodes that are drained for their virtual functions at a time, 0: none.
     """
 
     reclaim: ReclaimSettings = ReclaimSettings()

@@ -2,7 +2,8 @@
 
 Pure. Only Pods that keep a change back are evicted. A node that is not free within ``DRAIN_S_MAX``
 is uncordoned and gets another try later, so that a Pod that cannot be evicted keeps no node out
-of service. A node whose request has ended is uncordoned, whatever is known of it.
+of service. Nodes that were never tried come first, then those that were given up longest ago. A
+node whose request has ended is uncordoned, whatever is known of it.
 """
 
 from __future__ import annotations
@@ -67,8 +68,11 @@ def plan_drains(
     now_s: float,
     max_unavailable: int,
 ) -> DrainPlan:
-    """The plan. ``cordoned``: nodes that this plan's earlier steps have cordoned."""
-    asking = {request.node: request for request in requests}
+    """The plan. ``cordoned``: nodes that this plan's earlier steps have cordoned.
+
+    ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained.
+    """
+    asking = {request.node: request for request in requests if max_unavailable}
     later = {
         node: record for node, record in records.items() if node in asking and record.given_up_s
     }
@@ -101,7 +105,11 @@ def _next_nodes(
     later: Mapping[str, DrainRecord],
     now_s: float,
 ) -> Iterator[str]:
-    for node in sorted(asking):
+    for node in sorted(asking, key=lambda node: (_given_up_s(node, later), node)):
         waits = node in later and now_s - later[node].given_up_s < RETRY_S
         if node not in cordoned and not waits:
             yield node
+
+
+def _given_up_s(node: str, later: Mapping[str, DrainRecord]) -> float:
+    return later[node].given_up_s if node in later else 0.0

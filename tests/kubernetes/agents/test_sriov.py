@@ -90,6 +90,10 @@ async def source(cluster: Cluster) -> KubernetesSriov:
     return cluster.sriov
 
 
+def uid_of_node(server: ApiServer) -> str:
+    return str(server.request("GET", f"{NODES}/{NODE}").body["metadata"]["uid"])
+
+
 async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_addresses(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
@@ -167,6 +171,9 @@ async def test_a_drain_is_asked_for_and_called_off_by_annotations(
 
     await source.report(busy)
     asked = shop.request("GET", STATE).body
+    await until(lambda: source.states.objects[(NAMESPACE, NODE)].asks, PATIENCE_S)
+    await source.report(busy._replace(blocking=(), needs_drain=False, keeps_request=True))
+    kept = shop.request("GET", STATE).body
     await source.report(busy._replace(blocking=(), needs_drain=False))
     called_off = shop.request("GET", STATE).body
 
@@ -176,8 +183,29 @@ async def test_a_drain_is_asked_for_and_called_off_by_annotations(
     }
     assert asked["status"]["syncStatus"] == "InProgress"
     assert asked["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
+    for field in ("annotations", "labels"):
+        assert kept["metadata"][field] == asked["metadata"][field]
+    (owner,) = asked["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
     assert called_off["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
     assert "labels" not in called_off["metadata"]
+
+
+async def test_an_agent_that_leaves_its_node_alone_withdraws_its_request(
+    shop: ApiServer, source: KubernetesSriov
+) -> None:
+    mine = DesiredNic("ens1f0", "0000:17:00.0", 2)
+    await source.declare([mine])
+    busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
+    await source.report(busy)
+    await until(lambda: source.states.objects[(NAMESPACE, NODE)].asks, PATIENCE_S)
+
+    await source.withdraw()
+
+    state = shop.request("GET", STATE).body
+    assert DRAIN_LABEL not in state["metadata"].get("labels", {})
+    assert state["metadata"]["annotations"][DESIRED_STATE] == "Idle"
+    assert len(state["spec"]["interfaces"]) == 1, "the rest stays"
 
 
 async def test_the_daemon_of_an_operator_on_the_node_is_noticed(

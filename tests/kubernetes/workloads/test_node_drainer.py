@@ -13,7 +13,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, CURRENT_STATE, DRAIN_LABEL, DRAIN_REQUIRED
-from ops.kubernetes.node_drainer import KubernetesNodeDrainer
+from ops.kubernetes.node_drainer import PODS_SENT_MAX, KubernetesNodeDrainer
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import Object
@@ -53,10 +53,10 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
     await api.close()
 
 
-def ask(server: ApiServer, *pods: str) -> None:
+def ask(server: ApiServer, *pods: str, node: str = NODE) -> None:
     """As the agent of the node does."""
     metadata = {
-        "name": NODE,
+        "name": node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
         "annotations": {BLOCKING_PODS: json.dumps(pods)},
     }
@@ -78,7 +78,7 @@ async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
 ) -> None:
     ask(shop, "shop/web-0")
 
-    assert (await drainer.observe()).requests == (DrainRequest(NODE, ("shop/web-0",)),)
+    assert (await drainer.observe()).requests == (DrainRequest(NODE),)
     for _ in range(2):
         await drainer.cordon(NODE)
     cordoned, observed, draining = node(shop), await drainer.observe(), state_of_node(shop)
@@ -86,10 +86,33 @@ async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
         await drainer.uncordon(NODE)
 
     assert cordoned["spec"]["unschedulable"] is True
-    assert observed.cordoned == (NODE,)
+    assert observed == ((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
     assert (draining, state_of_node(shop)) == ("Draining", "Idle")
     assert "unschedulable" not in node(shop)["spec"]
     assert (await drainer.observe()).cordoned == ()
+
+
+async def test_no_more_pods_are_observed_than_a_payload_holds(
+    shop: ApiServer, drainer: KubernetesNodeDrainer
+) -> None:
+    ask(shop, *(f"shop/web-{number}" for number in range(2 * PODS_SENT_MAX)))
+
+    await drainer.cordon(NODE)
+    (request,) = (await drainer.observe()).requests
+
+    assert len(request.pods) == PODS_SENT_MAX
+
+
+async def test_a_request_of_a_node_that_is_gone_is_passed_over(
+    shop: ApiServer, drainer: KubernetesNodeDrainer
+) -> None:
+    ask(shop, node="node-gone")
+    ask(shop)
+
+    observed = await drainer.observe()
+    shop.request("DELETE", f"{STATES}/node-gone")
+
+    assert observed.requests == (DrainRequest(NODE),)
 
 
 async def test_a_node_that_was_unschedulable_stays_so(

@@ -159,6 +159,7 @@ class CardHardware:
     def __init__(self, card: Card) -> None:
         self.card = card
         self.pods: dict[str, str] | None = {}
+        self.pods_known = True
         self._configurator = VfConfigurator(card, card)
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import grpc
 import pytest
 
 from core.domain.sriov.model import VFIO, PhysicalFunction, VirtualFunction
-from nodeagent.sriov.node_hardware import address_towards, with_pods
+from core.settings.sriov import SriovSettings
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.sriov.node_hardware import NodeHardware, address_towards, with_pods
+from nodeagent.sriov.sysfs import Sysfs
+from tests.nodeagent.devices.fake_kubelet import field, plain
 
 NIC = PhysicalFunction(
     "ens1f0",
@@ -45,3 +52,36 @@ def test_what_kubelet_says_is_used_and_vfio_while_it_does_not_answer(
     (nic,) = with_pods([NIC], pods)
 
     assert [vf.is_used for vf in nic.vfs] == used
+
+
+async def test_a_kubelet_that_does_not_answer_in_between_takes_no_pod_back(tmp_path: Path) -> None:
+    (tmp_path / "pod-resources").mkdir()
+    (tmp_path / "class/net").mkdir(parents=True)
+    device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))
+    pod = field(1, b"web-0") + field(2, b"shop") + field(3, field(1, b"app") + device)
+
+    answers = [b"\xff", field(1, pod), b"\xff"]  # what cannot be read is no answer
+
+    async def answer(_: bytes, __: object) -> bytes:
+        return answers.pop(0)
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(answer, plain, plain)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": method}),)
+    )
+    server.add_insecure_port(f"unix:{tmp_path}/pod-resources/kubelet.sock")
+    executor = NetnsExecutor()
+    hardware = NodeHardware(SriovSettings(kubelet=tmp_path), Sysfs(tmp_path), executor, "")
+
+    await server.start()
+
+    await hardware.nics(())
+    before = hardware.pods_known
+    await hardware.nics(())
+    await hardware.nics(())
+
+    await server.stop(None)
+    executor.close()
+    assert (before, hardware.pods_known) == (False, True)
+    assert hardware.pods_of(NIC) == ["shop/web-0"]

@@ -203,6 +203,20 @@ async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node)
     assert "kubelet names no Pod" in ethernet.agent.fault
 
 
+async def test_before_kubelet_has_answered_a_request_of_an_earlier_agent_stays(
+    ethernet: Node,
+) -> None:
+    ethernet.source.ask(ethernet.policy(2, device_type=VFIO))
+    await ethernet.agent.run_round()
+    settled = ethernet.source.last.keeps_request
+    ethernet.hardware.pods, ethernet.hardware.pods_known = None, False
+
+    ethernet.source.ask(ethernet.policy(4, device_type=VFIO))
+    await ethernet.agent.run_round()
+
+    assert (settled, ethernet.source.last.keeps_request) == (False, True)
+
+
 async def test_nothing_is_changed_before_it_is_declared(node: Node) -> None:
     node.source.ask(node.policy(2))
     node.source.is_away = True
@@ -258,6 +272,7 @@ async def test_where_an_operator_runs_nothing_is_done(node: Node) -> None:
 
     assert node.card.writes == []
     assert node.source.declared == []
+    assert node.source.withdrawals == 1
     assert "the Pod sriov/daemon-x of an SR-IOV operator" in node.agent.fault
     assert node.agent.devices is None
 
@@ -270,6 +285,7 @@ async def test_nodes_without_the_labels_of_the_setting_are_left_alone(tmp_path: 
 
     assert node.card.writes == []
     assert node.source.reports == []
+    assert node.source.withdrawals == 1
     assert node.agent.devices == {}
 
 

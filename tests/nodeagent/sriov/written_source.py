@@ -18,6 +18,7 @@ class WrittenSource:
         self.now: NodeConfiguration | None = NodeConfiguration([], {})
         self.declared: list[Sequence[DesiredNic]] = []
         self.reports: list[NodeReport] = []
+        self.withdrawals = 0
         self.is_away = False
         self._changed = asyncio.Event()
 
@@ -34,6 +35,9 @@ class WrittenSource:
 
     async def report(self, report: NodeReport) -> None:
         self.reports.append(report)
+
+    async def withdraw(self) -> None:
+        self.withdrawals += 1
 
     async def changed(self) -> None:
         await self._changed.wait()

@@ -3,12 +3,13 @@
 One for each cluster, id ``sriov-drains``. It observes the requests, carries out the plan and waits:
 shortly while a node is drained, longer otherwise. The cluster itself says which nodes are cordoned,
 so that an execution that was lost leaves no node out of service. A step whose attempts all fail is
-reported by the query ``status`` and planned again in the next round.
+reported by the query ``status`` and planned again in the next round; the other steps of its round
+are carried out, except that no node is cordoned after one that could not be uncordoned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -44,7 +45,7 @@ _STEP: Final = patient(STEP_S, STEPS_S)
 
 
 class DrainSettings(NamedTuple):
-    """How many nodes are cordoned at a time."""
+    """How many nodes are cordoned at a time; 0: none, and those that are go back."""
 
     max_unavailable: int = 1
 
@@ -75,11 +76,7 @@ class SriovDrains:
         self._settings, self._state = settings, state
         workflow.set_signal_handler(SETTINGS, self._set)
         while True:
-            try:
-                await self._round()
-                self._fault = ""
-            except workflow.ActivityError as error:
-                self._fault = words(error)
+            self._fault = await self._round()
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(self._settings, self._state)
             pause_s = ACTIVE_S if self._active() else IDLE_S
@@ -111,10 +108,14 @@ class SriovDrains:
     def _active(self) -> list[str]:
         return sorted(node for node, entry in self._state.records.items() if not entry.given_up_s)
 
-    async def _round(self) -> None:
-        observed: DrainObservation = await workflow.execute_activity(
-            DrainActivities.observe, options=_STEP
-        )
+    async def _round(self) -> str:
+        """Observe, plan and carry out; the last fault, "" without one."""
+        try:
+            observed: DrainObservation = await workflow.execute_activity(
+                DrainActivities.observe, options=_STEP
+            )
+        except workflow.ActivityError as error:
+            return words(error)
         plan = plan_drains(
             observed.requests,
             observed.cordoned,
@@ -123,13 +124,26 @@ class SriovDrains:
             self._settings.max_unavailable,
         )
         asking = {request.node for request in observed.requests}
-        done = sum(
-            isinstance(step, UncordonNode) and step.node not in asking for step in plan.steps
-        )
         self._staying = {node: texts for node, texts in self._staying.items() if node in asking}
-        self._state = ContinuedDrains(plan.records, self._state.drained + done)
-        for step in plan.steps:
-            await self._carry_out(step)
+        self._state = ContinuedDrains(plan.records, self._state.drained)
+        return await self._carry_out_all(plan.steps, asking)
+
+    async def _carry_out_all(self, steps: Collection[DrainStep], asking: Collection[str]) -> str:
+        """As many of the steps as can be; the last fault, "" without one."""
+        fault = ""
+        may_cordon = True
+        for step in steps:
+            if isinstance(step, CordonNode) and not may_cordon:
+                continue
+            try:
+                await self._carry_out(step)
+            except workflow.ActivityError as error:
+                fault = words(error)
+                may_cordon = may_cordon and not isinstance(step, UncordonNode)
+                continue
+            if isinstance(step, UncordonNode) and step.node not in asking:
+                self._state = self._state._replace(drained=self._state.drained + 1)
+        return fault
 
     async def _carry_out(self, step: DrainStep) -> None:
         match step:

@@ -60,6 +60,23 @@ def test_a_node_that_was_given_up_is_tried_again_later() -> None:
     assert later.steps == (CordonNode("a"),)
 
 
+def test_nodes_that_cannot_be_drained_keep_no_other_from_its_turn() -> None:
+    given_up = {"a": DrainRecord(0.0, NOW - RETRY_S), "b": DrainRecord(0.0, NOW - RETRY_S - 1)}
+
+    first = plan_drains([A, B, C], [], given_up, NOW, 1)
+    then = plan_drains([A, B], [], given_up, NOW, 1)
+
+    assert first.steps == (CordonNode("c"),)
+    assert then.steps == (CordonNode("b"),), "the longest given up"
+
+
+def test_where_no_node_may_be_unavailable_every_cordoned_node_goes_back() -> None:
+    plan = plan_drains([A, B], ["a"], {"a": DrainRecord(NOW)}, NOW, 0)
+
+    assert plan.steps == (UncordonNode("a"),)
+    assert plan.records == {}
+
+
 def test_a_node_stays_given_up_while_it_cannot_be_uncordoned() -> None:
     given_up = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
 

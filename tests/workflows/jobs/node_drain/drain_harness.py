@@ -21,6 +21,8 @@ class ScriptedCluster:
         self.cordoned: list[str] = []
         self.steps: list[str] = []
         self.failures = 0
+        self.stuck: set[str] = set()
+        """Nodes that cannot be changed, nor their Pods evicted."""
 
     async def observe(self) -> DrainObservation:
         if self.failures:
@@ -34,13 +36,19 @@ class ScriptedCluster:
         self.cordoned.append(node)
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
+        self._refuse(node)
         self.steps.append(f"evict {' '.join(pods)}")
         self.pods[node] = [pod for pod in self.pods[node] if pod in self.firm]
         return tuple(f"{pod}: a budget" for pod in self.pods[node])
 
     async def uncordon(self, node: str) -> None:
+        self._refuse(node)
         self.steps.append(f"uncordon {node}")
         self.cordoned.remove(node)
+
+    def _refuse(self, node: str) -> None:
+        if node in self.stuck:
+            raise ApiUnavailable(f"node {node} cannot be changed")
 
 
 class DrainHarness:

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.sriov.drain_plan import DRAIN_S_MAX, RETRY_S
 from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, ScriptedCluster
-from workflows.jobs.node_drain.drains import ACTIVE_S, IDLE_S, SETTINGS, DrainSettings
+from workflows.jobs.node_drain.drains import ACTIVE_S, IDLE_S, SETTINGS, STEPS_S, DrainSettings
 from workflows.testing.handle import TimeSkippingHandle
 
 Begin = Callable[..., Awaitable[tuple[TimeSkippingHandle, DrainHarness]]]
@@ -95,3 +95,37 @@ async def test_an_api_server_that_is_away_is_waited_for(begin: Begin) -> None:
     assert "the API server does not answer" in fault
     assert cluster.steps == ["cordon a", "evict shop/a", "uncordon a"]
     assert (await handle.query("status"))["fault"] == ""
+
+
+async def test_a_node_whose_step_fails_keeps_no_other_from_its_steps(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])
+    cluster.stuck = {"a"}
+
+    handle, harness = await begin(cluster, 2)
+    await harness.environment.advance(STEPS_S + ACTIVE_S)
+
+    assert cluster.steps[:3] == ["cordon a", "cordon b", "evict shop/b"]
+    assert "node a cannot be changed" in (await handle.query("status"))["fault"]
+
+
+async def test_a_node_counts_as_drained_and_makes_room_once_it_is_uncordoned(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=[], b=["shop/b"])
+    cluster.cordoned, cluster.stuck = ["a"], {"a"}
+
+    handle, harness = await begin(cluster)
+    await harness.environment.advance(2 * STEPS_S)
+    steps, status = list(cluster.steps), await handle.query("status")
+    cluster.stuck = set()
+    await harness.environment.advance(2 * STEPS_S)
+
+    assert (steps, status["drained"]) == ([], 0)
+    assert cluster.steps[:2] == ["uncordon a", "cordon b"]
+
+
+async def test_without_drains_a_cordoned_node_is_uncordoned(begin: Begin) -> None:
+    cluster = ScriptedCluster(a=["shop/a"])
+    cluster.cordoned = ["a"]
+
+    await begin(cluster, 0)
+
+    assert cluster.steps == ["uncordon a"]
