@@ -97,9 +97,10 @@ class RdmaIsolation(RdmaMover):
             self._transfer(name, namespace, self._node)
 
     def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
+        """Whether a device of the Pod belongs to the NIC, or names no link, as on InfiniBand."""
         with self._socket(namespace) as pod:
             ports = [port for device in pod.devices() for port in pod.ports(device)]
-        return any(port.link == interface for port in ports)
+        return any(port.link in {"", interface} for port in ports)
 
     def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
         """Whether the source had it."""

@@ -23,6 +23,7 @@ from nodeagent.sriov.vf_links import VfLinks
 
 _GUID_BYTES: Final = 8
 _PROBE: Final = "bus/pci/drivers_probe"
+_AUTOPROBE: Final = "sriov_drivers_autoprobe"
 
 
 class VfConfigurator:
@@ -48,7 +49,7 @@ class VfConfigurator:
 
     def _set_count(self, action: SetVfCount) -> None:
         device = self._sysfs.device(action.address)
-        autoprobe = device / "sriov_drivers_autoprobe"
+        autoprobe = device / _AUTOPROBE
         has_switch = autoprobe.exists()  # kernels before 4.12 bind drivers in any case
         if action.vfs and has_switch:
             self._sysfs.write(autoprobe, "0")
@@ -85,6 +86,9 @@ class VfConfigurator:
         self._sysfs.write(device / "driver_override", driver)
         if self._sysfs.driver(vf):
             self._sysfs.write(device / "driver/unbind", vf)
+        autoprobe = device / "physfn" / _AUTOPROBE
+        if self._sysfs.read(autoprobe) == "0":  # of an agent that ended while it made them
+            self._sysfs.write(autoprobe, "1")
         self._sysfs.write(self._sysfs.root / _PROBE, vf)
         bound = self._sysfs.driver(vf)
         if not bound or (driver and bound != driver):

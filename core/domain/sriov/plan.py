@@ -318,9 +318,12 @@ def _actions(nic: PhysicalFunction, target: DesiredNic) -> Iterator[Action]:
         for group in target.groups
         for number in range(group.vfs.first, group.vfs.last + 1)
     }
-    for number in range(target.vfs) if is_new else sorted(groups):
+    for number in range(target.vfs):
         vf = present.get(number) or VirtualFunction(number, "")
-        yield from _of_a_vf(nic, groups.get(number, _NO_GROUP), vf)
+        # Of an interrupted round also those that no policy selects have no driver yet.
+        is_unbound = not (target.externally_managed or vf.driver)
+        if is_new or number in groups or is_unbound:
+            yield from _of_a_vf(nic, groups.get(number, _NO_GROUP), vf)
 
 
 def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:

@@ -111,10 +111,13 @@ def test_an_add_that_fails_gives_the_device_back(rdma: Rdma, network_pod: Networ
     assert network_pod.node.records.get(network_pod.container, "eth0") is None
 
 
+@pytest.mark.parametrize("link", ["eth0", ""])
 def test_a_device_that_the_public_plugin_moved_is_left_to_it(
-    rdma: Rdma, network_pod: NetworkPod
+    rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
-    rdma.kernel.devices = {rdma.node: (), rdma.pod: (DEVICE,)}
+    """Ports of InfiniBand have no link."""
+    moved = DEVICE._replace(ports=(Port(link),))
+    rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved,)}
     (rdma.vf / "infiniband").rename(rdma.vf / "moved")
 
     network_pod.add(rdmaIsolation=True)

@@ -71,6 +71,21 @@ async def test_drivers_bind_after_the_addresses_are_set(node: Node) -> None:
     assert node.card.read(node.card.path / "sriov_drivers_autoprobe") == "1"
 
 
+async def test_a_crash_while_virtual_functions_are_made_does_not_keep_them_unbound(
+    node: Node,
+) -> None:
+    node.card.write(node.card.path / "sriov_drivers_autoprobe", "0")
+    node.card.write(node.card.path / "sriov_numvfs", "2")
+    node.source.ask(node.policy(2, VfRange(1, 1)))
+
+    assert await node.agent.run_round()
+
+    (nic,) = node.card.nics()
+    assert [vf.mac for vf in nic.vfs] == [default_mac(nic, number) for number in range(2)]
+    assert all(vf.link for vf in nic.vfs)
+    assert node.card.read(node.card.path / "sriov_drivers_autoprobe") == "1"
+
+
 async def test_after_a_boot_everything_is_as_before(node: Node) -> None:
     node.source.ask(node.policy(3, mtu=3_000))
     await node.agent.run_round()

@@ -164,6 +164,17 @@ def test_an_interrupted_round_is_completed() -> None:
     ]
 
 
+def test_an_interrupted_round_is_completed_for_virtual_functions_outside_of_the_range() -> None:
+    nic = RAIL._replace(vfs=(*vfs(1, driver="", mac=""), *vfs(2)[1:]))
+    wish = policy("rdma", 2, "ens1f0#1-1")
+
+    assert lines(plan_node([wish], {}, [nic])) == [
+        f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
+        "ens1f0 vf 0: driver of the kernel",
+    ]
+    assert plan_node([wish._replace(externally_managed=True)], {}, [nic]).actions == ()
+
+
 def test_virtual_functions_outside_of_the_range_become_links_when_they_are_made() -> None:
     plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL])
     again = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL._replace(vfs=vfs(2))])
