@@ -27,6 +27,9 @@ PROBES_MAX: Final = 20
 WINDOW_S_MAX: Final = 10.0
 """Both windows of an ADD, a carrier and a busy node fit into the deadline of 30 s of an ADD."""
 
+_RATIO_DIGITS: Final = 9
+"""Digits of a ratio that count: 0.07 / 0.01 is 7, although floating point makes it more."""
+
 
 class ProbeSchedule(NamedTuple):
     """``probes`` frames ``interval_s`` apart, and ``wait_s`` after the last one; all positive."""
@@ -59,5 +62,6 @@ def scheduled(built_in: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule
     window_s = min(window_s, WINDOW_S_MAX)
     if timing.interval_s is None:
         return spread(probes, window_s)
-    probes = min(probes, ceil(window_s / timing.interval_s))
+    intervals = round(window_s / timing.interval_s, _RATIO_DIGITS)
+    probes = min(probes, max(ceil(intervals), 1))
     return ProbeSchedule(probes, timing.interval_s, window_s - (probes - 1) * timing.interval_s)

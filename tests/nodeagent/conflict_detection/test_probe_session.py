@@ -121,6 +121,12 @@ def test_silence_means_free_and_then_unreachable(
         (DetectOptions(retries=3, interval="1s", timeout="3s"), (0, 1, 2), 3),
         (DetectOptions(retries=3, interval="10ms", timeout="100ms"), (0, 0.01, 0.02), 0.1),
         (DetectOptions(retries=3, interval="1s", timeout="1s"), (0,), 1),
+        (
+            DetectOptions(retries=9, interval="10ms", timeout="70ms"),
+            (0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06),
+            0.07,
+        ),
+        (DetectOptions(retries=3, interval="1h", timeout="1us"), (0,), 1e-6),
         (DetectOptions(retries=3, interval="1s", timeout="1.5s"), (0, 1), 1.5),
         (DetectOptions(interval="1m"), (0,), WINDOW_S_MAX),
         (DetectOptions(retries=1, timeout="1h"), (0,), WINDOW_S_MAX),
