@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -101,5 +101,12 @@ class RefusalRecorder:
             try:
                 await self._writer.append(Proposal(tuple(drafts), (), ()))
             except OrbweaverError as error:
-                self.failed += sum(refused.event.times for refused in batch)
+                self._count_failed(batch)
                 _log.warning("could not write %d refused ADDs to the log: %s", count, error)
+            except BaseException:
+                # Cancelled: it may be written or not, and a second time is never tried.
+                self._count_failed(batch)
+                raise
+
+    def _count_failed(self, batch: Sequence[RefusedAdd]) -> None:
+        self.failed += sum(refused.event.times for refused in batch)

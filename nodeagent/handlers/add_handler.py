@@ -102,8 +102,9 @@ class AddHandler:
             raise
         except (OrbweaverError, CniFailure) as error:
             if isinstance(error, PROBE_ERRORS):
-                pod = self._facts.facts(request.pod).pod
-                self._on_refused(pod, request.attachment.interface, error, request.cause)
+                interface = request.attachment.interface
+                pod = pod_of_nic(self._facts.facts(request.pod).pod, interface)
+                self._on_refused(pod, interface, error, request.cause)
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         cidrs = nic.cidrs()
         return add_result(version, nic, cidrs), {"addresses": cidrs}

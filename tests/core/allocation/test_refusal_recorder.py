@@ -14,7 +14,7 @@ from core.errors import AddressesUsedOut, StoreUnavailable
 from core.eventstore.kv import Get, Guard, TxnResult, Write
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
-from tests.support.deadlines import DEADLINE_S
+from tests.support.deadlines import DEADLINE_S, until
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 
 FULL = AddressesUsedOut("full")
@@ -124,6 +124,39 @@ async def test_what_etcd_does_not_take_is_dropped_and_counted() -> None:
         await recorder.write_due()
 
         assert await refusals(node) == [("web-2", 1)]
+        assert recorder.dropped == 1
+
+
+class HeldStore(MemoryStore):
+    """A store whose transactions wait until a test continues them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.continues = asyncio.Event()
+        self.continues.set()
+        self.waiting = 0
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        self.waiting += not self.continues.is_set()
+        await self.continues.wait()
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_what_is_cancelled_while_it_is_written_is_counted() -> None:
+    store = HeldStore()
+    async with NodeHarness(store) as node:
+        store.continues.clear()
+        recorder = RefusalRecorder(node.writer)
+        recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
+        running = asyncio.ensure_future(recorder.run())
+        await until(lambda: store.waiting)
+
+        running.cancel()
+        await asyncio.wait({running})
+        store.continues.set()
+
         assert recorder.dropped == 1
 
 

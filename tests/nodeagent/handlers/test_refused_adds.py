@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, cast
 
-from core.domain.events import AllocationRefused, Recorded
+import pytest
+
+from core.allocation.add_request import AddRequest
+from core.domain.claims.claim_decisions import holder_of
+from core.domain.events import AllocationRefused, Cause, Recorded
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
+from core.domain.fixed.ipam_claims import pod_of_nic
+from core.domain.model import Attachment, Nic
+from core.domain.selection.request import SelectionRequest
+from core.errors import AddressConflict
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
+from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.conflict_detection.detector import DetectionSwitches
+from nodeagent.handlers.add_handler import AddHandler, AllocationSteps
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import DEADLINE_S, until
@@ -93,3 +106,47 @@ async def test_what_was_counted_is_written_when_the_agent_stops(
         if isinstance(recorded.event, AllocationRefused)
     ]
     assert times == [1, 3]
+
+
+class ClaimFacts:
+    """Facts of a Pod whose NIC net1 has an IPAMClaim."""
+
+    def facts(self, _: PodReference) -> RequestFacts:
+        pod = PodFacts("shop", "web-0", "uid-web-0", claims={"net1": "lan.net1"})
+        return RequestFacts(pod, NamespaceFacts("shop"), NodeFacts("node-1"))
+
+
+class ConflictingProbe:
+    """A probe that always meets a conflicting host."""
+
+    is_enabled = True
+
+    def switches_for(self, _: PodReference) -> DetectionSwitches:
+        return DetectionSwitches(conflicts=True)
+
+    async def allocate_and_probe(self, *_: object) -> Nic:
+        raise AddressConflict("10.6.0.10 is used by another host")
+
+
+@pytest.mark.parametrize("interface", ["eth0", "net1"])
+async def test_a_conflict_of_a_nic_with_an_ipam_claim_is_refused_to_the_claim(
+    interface: str,
+) -> None:
+    holders: list[str] = []
+
+    def on_refused(pod: PodFacts, *_: object) -> None:
+        holders.append(holder_of(pod))
+
+    steps = AllocationSteps(cast("Any", None), on_refused)
+    handler = AddHandler(
+        *cast("Any", (None, None, None, ClaimFacts(), None, steps, ConflictingProbe()))
+    )
+    attachment = Attachment("c-web-0", interface)
+    request = AddRequest(PodReference(), attachment, SelectionRequest(interface), Cause("agent"))
+
+    with pytest.raises(CniFailure):
+        await handler.handle_add(request, "1.0.0", 0.0)
+
+    claim = ClaimFacts().facts(PodReference()).pod
+    assert holders == [holder_of(pod_of_nic(claim, interface))]
+    assert (holders == ["pod/uid-web-0"]) is (interface == "eth0")
