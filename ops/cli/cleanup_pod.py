@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from core.errors import BadInput, NotFound, OrbweaverError, Refusal, Refused
@@ -70,8 +71,11 @@ class NodeCleaner:
         try:
             ended = self._until_ended(namespace, name)
             log = self._run("logs", "-n", namespace, name)
-        finally:
-            self._run("delete", "pod", "-n", namespace, name, "--ignore-not-found", "--wait=false")
+        except BaseException:
+            with suppress(OrbweaverError):  # the first error says more
+                self._delete(namespace, name)
+            raise
+        self._delete(namespace, name)
         if ended["status"]["phase"] == "Failed":
             raise OrbweaverError(f"node {node} was not cleaned: {_why(ended)}\n{log}".strip())
         return log
@@ -107,6 +111,9 @@ class NodeCleaner:
                 text = f"Pod {namespace}/{name} did not end within {self._wait_s:g} s: {_why(pod)}"
                 raise OrbweaverError(text, remedy="check that the kubelet of the node answers")
             time.sleep(POLL_S)
+
+    def _delete(self, namespace: str, name: str) -> None:
+        self._run("delete", "pod", "-n", namespace, name, "--ignore-not-found", "--wait=false")
 
     def _items(self, *arguments: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = json.loads(self._run(*arguments, "-o", "json"))["items"]

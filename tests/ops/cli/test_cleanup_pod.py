@@ -115,6 +115,24 @@ def test_a_pod_that_fails_or_never_starts_is_deleted_and_says_why(
     assert cluster.called[-1] == "delete"
 
 
+def test_a_pod_that_cannot_be_deleted_does_not_hide_why_it_failed(
+    daemon_set: dict[str, Any],
+) -> None:
+    cluster = ScriptedCluster(daemon_set)
+    cluster.pod["status"] = {"phase": "Pending"}
+
+    def kubectl(words: Sequence[str], stdin: str) -> str:
+        if words[0] == "delete":
+            raise OrbweaverError("the API server does not answer")
+        return cluster(words, stdin)
+
+    with pytest.raises(OrbweaverError, match="did not end within 0 s"):
+        NodeCleaner(kubectl, wait_s=0).clean("worker-7")
+    cluster.pod["status"] = {"phase": "Succeeded"}
+    with pytest.raises(OrbweaverError, match="does not answer"):
+        NodeCleaner(kubectl).clean("worker-7")
+
+
 def test_a_node_with_an_agent_is_not_cleaned(daemon_set: dict[str, Any]) -> None:
     cluster = ScriptedCluster(daemon_set)
     metadata = {"namespace": "net", "name": "orbweaver-agent-x"}
