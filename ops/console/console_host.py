@@ -22,7 +22,7 @@ from core.process.teardown import Teardown
 from ops.console.access import ConsoleAccess, OpenAccess, TokenAccess
 from ops.console.console_settings import AUTH_SETTING, PORT_SETTING, ConsoleSettings
 from ops.console.source import ConsoleSource
-from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
+from ops.console.web_server import CONNECTIONS_MAX, LOOPBACK_HOSTS, ConsoleServer
 from ops.kubernetes.certificates.served_certificate import ServedCertificate
 
 CERTIFICATE_POLL_S: Final = 1.0
@@ -54,7 +54,9 @@ class ConsoleHost:
         """Serve until cancelled. Raises BadInput: credentials, certificate, port."""
         settings, opened = self._settings, Teardown()
         try:
-            server = ConsoleServer(self._source, await self._access(opened))
+            is_local = settings.auth == "none" and settings.address in LOOPBACK_HOSTS
+            hosts = LOOPBACK_HOSTS if is_local else None
+            server = ConsoleServer(self._source, await self._access(opened), hosts=hosts)
             port = TcpPort(server.app(), "console", CONNECTIONS_MAX, self._connections)
             opened.push("the console's port", port.close)
             opened.push("the console's streams", server.close)

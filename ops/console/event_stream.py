@@ -2,16 +2,16 @@
 
 The watch runs while there are readers. A reader that falls ``BACKLOG_MAX`` events behind is ended
 and connects again; ``Last-Event-ID`` says from where. What cannot be repeated is announced as a
-gap.
+gap, with a position of its own, so that a client does not request the same again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.audit.indexed_log import IndexedLog
 from core.domain.events import Recorded
@@ -32,8 +32,11 @@ START_S_MAX: Final = 5.0
 
 AWAY_PAUSE_S: Final = 0.5
 
-GAP: Final = None
-"""In place of events: some were missed."""
+
+class Gap(NamedTuple):
+    """In place of events: some were missed. What follows in the stream is after ``position``."""
+
+    position: int
 
 
 class EventReader:
@@ -41,30 +44,40 @@ class EventReader:
 
     def __init__(self) -> None:
         self.is_open = True
-        self._events: deque[Recorded | None] = deque()
+        self._events: deque[Recorded | Gap] = deque()
         self._last = EventPosition(0, 0)
         self._changed = asyncio.Event()
 
-    def put(self, recorded: Recorded | None) -> None:
+    def begin(self, events: Iterable[Recorded | Gap]) -> None:
+        """Add what was missed, which its source limits and no client has had time to read."""
+        self._events.extend(recorded for recorded in events if self._is_new(recorded))
+
+    def put(self, recorded: Recorded | Gap) -> None:
         """Add an event, if it is newer than the last one; without space the reader ends."""
-        if recorded is not GAP:
-            here = EventPosition(recorded.position, recorded.place)
-            if here <= self._last:
-                return
-            self._last = here
+        if not self._is_new(recorded):
+            return
         if len(self._events) >= BACKLOG_MAX:
             self.is_open = False
         elif self.is_open:
             self._events.append(recorded)
         self._changed.set()
 
+    def _is_new(self, recorded: Recorded | Gap) -> bool:
+        if isinstance(recorded, Gap):
+            return True
+        here = EventPosition(recorded.position, recorded.place)
+        if here <= self._last:
+            return False
+        self._last = here
+        return True
+
     def end(self) -> None:
         """No further events."""
         self.is_open = False
         self._changed.set()
 
-    async def next_events(self, timeout_s: float) -> list[Recorded | None]:
-        """What has come, ``GAP`` among it; none after the timeout or at the end."""
+    async def next_events(self, timeout_s: float) -> list[Recorded | Gap]:
+        """What has come, gaps among it; none after the timeout or at the end."""
         if not self._events and self.is_open:
             self._changed.clear()
             try:
@@ -74,7 +87,7 @@ class EventReader:
                 return []
         return self.take()
 
-    def take(self) -> list[Recorded | None]:
+    def take(self) -> list[Recorded | Gap]:
         """What has come until now."""
         events = [*self._events]
         self._events.clear()
@@ -109,12 +122,10 @@ class EventFeed:
         self._readers.add(live)
         try:
             await self._start()
-            if after is not None:
-                for recorded in await self._missed(after):
-                    reader.put(recorded)
+            missed = await self._missed(after) if after is not None else []
             # From here on without a pause: what came in the meantime, then what comes.
-            for recorded in live.take():
-                reader.put(recorded)
+            lost = [] if live.is_open else [Gap(self._begun)]
+            reader.begin([*missed, *live.take(), *lost])
             self._readers.discard(live)
             self._readers.add(reader)
             yield reader
@@ -134,6 +145,7 @@ class EventFeed:
     async def _start(self) -> None:
         """Have the log followed, so that nothing is missed after ``_begun``."""
         if self._watch is None or self._watch.done():
+            self._following.clear()
             self._watch = self._tasks.start(self._follow())
         try:
             async with asyncio.timeout(START_S_MAX):
@@ -141,33 +153,40 @@ class EventFeed:
         except TimeoutError:
             raise NotReady("the log cannot be followed yet", remedy="check etcd") from None
 
-    async def _missed(self, after: EventPosition) -> list[Recorded | None]:
-        """The events after a position, from memory."""
+    async def _missed(self, after: EventPosition) -> list[Recorded | Gap]:
+        """The events after a position, from memory: ``RECENT_EVENTS`` at most, after a gap."""
         index = (await self._log.at_position(self._begun)).log
         recent = [*index.recent]
-        events: list[Recorded | None] = [
+        events: list[Recorded | Gap] = [
             recorded
             for recorded in recent
             if EventPosition(recorded.position, recorded.place) > after
         ]
-        is_whole = index.clock.events <= len(recent) or recent[0].position <= after.position
-        return events if is_whole else [GAP, *events]
+        begin = recent[0].position if recent else index.position
+        has_all = index.clock.events <= len(recent) and after.position >= index.first_position
+        return events if has_all or begin <= after.position else [Gap(begin), *events]
 
     async def _follow(self) -> None:
-        backoff = Backoff(AWAY_PAUSE_S)
+        """Publish what is written, and move ``_begun`` along; after an outage a gap, then go on."""
+        backoff, was_away = Backoff(AWAY_PAUSE_S), False
         while True:
             try:
                 cursor = await self._log_reader.cursor_now()
                 self._begun = cursor.position
+                if was_away:
+                    self._publish(Gap(cursor.position))
+                    was_away = False
                 self._following.set()
                 async for segments, _ in self._log_reader.follow(cursor):
                     for segment in segments:
                         for recorded in segment.events():
                             self._publish(recorded)
+                        self._begun = segment.position
             except (Compacted, LogGap, LogCorrupt, StoreUnavailable):
-                self._publish(GAP)
+                self._following.clear()
+                was_away = True
                 await backoff.wait()
 
-    def _publish(self, recorded: Recorded | None) -> None:
+    def _publish(self, recorded: Recorded | Gap) -> None:
         for reader in self._readers:
             reader.put(recorded)

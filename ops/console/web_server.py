@@ -31,7 +31,7 @@ from core.errors import (
     Unauthenticated,
 )
 from ops.console.access import ConsoleAccess, OpenAccess
-from ops.console.event_stream import GAP
+from ops.console.event_stream import Gap
 from ops.console.events import EventConditions, parse_event_position
 from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
 from ops.console.routes import ROUTES, ConsoleRoute
@@ -48,6 +48,12 @@ WRITE_S_MAX: Final = 30.0
 
 IMMUTABLE_S: Final = 86_400
 COMPRESSED_FROM_BYTES: Final = 4_096
+ACCESS_RECHECK_S: Final = 60.0
+"""How long a stream goes on before the access of its client is checked again."""
+
+LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
+"""The names of a console that only its own machine reaches: a page elsewhere cannot use another."""
+
 STATIC: Final = Path(__file__).parent / "static"
 
 TYPES: Final[Mapping[str, str]] = {
@@ -94,7 +100,10 @@ Middleware = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ConsoleServer:
-    """The application of the console. ``hosts``: the names it answers to, None for any."""
+    """The application of the console.
+
+    ``hosts``: the names it answers to, None for any. ``recheck_s``: as ``ACCESS_RECHECK_S``.
+    """
 
     def __init__(
         self,
@@ -103,11 +112,13 @@ class ConsoleServer:
         *,
         static: Path = STATIC,
         hosts: frozenset[str] | None = None,
+        recheck_s: float = ACCESS_RECHECK_S,
     ) -> None:
         self._source = source
         self._access = access or OpenAccess()
         self._static = static.resolve()
         self._hosts = hosts
+        self._recheck_s = recheck_s
 
     def app(self) -> web.Application:
         """The application with every route."""
@@ -156,8 +167,13 @@ class ConsoleServer:
                 document = await route.answer(self._source, query)
             body = msgspec.json.encode(document)
             etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
-            headers = {hdrs.ETAG: etag, hdrs.CACHE_CONTROL: "no-cache"}
-            if query.text("at").isdecimal():
+            headers = {
+                hdrs.ETAG: etag,
+                hdrs.CACHE_CONTROL: "no-cache",
+                hdrs.VARY: hdrs.AUTHORIZATION,
+            }
+            # An answer that is not requested again would outlive the access of its reader.
+            if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
                 immutable = f"private, max-age={IMMUTABLE_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
             if request.headers.get(hdrs.IF_NONE_MATCH) == etag:
@@ -175,35 +191,60 @@ class ConsoleServer:
         after = parse_event_position(last, "Last-Event-ID") if last else None
         response = web.StreamResponse(headers={**HEADERS, hdrs.CACHE_CONTROL: "no-store"})
         response.content_type = "text/event-stream"
+        loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
             with suppress(ConnectionError, TimeoutError):  # the client has gone, or does not read
-                await response.write(_messages(reader.take(), conditions))
-                while reader.is_open:
-                    events = await reader.next_events(HEARTBEAT_S)
+                events = reader.take()
+                checked = loop.time()
+                while True:
                     async with asyncio.timeout(WRITE_S_MAX):
                         await response.write(_messages(events, conditions))
+                    if not reader.is_open:
+                        break
+                    events = await reader.next_events(min(HEARTBEAT_S, self._recheck_s))
+                    if loop.time() - checked >= self._recheck_s:
+                        if not await self._is_admitted(request):
+                            break
+                        checked = loop.time()
         return response
+
+    async def _is_admitted(self, request: web.Request) -> bool:
+        """Whether the client may still read; if that cannot be said, the stream ends too."""
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                await self._access.check(request.headers)
+        except (OrbweaverError, TimeoutError):
+            return False
+        return True
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         path = request.match_info["path"] or "index.html"
         if path.startswith("api/"):
             message = f"there is no path {request.path[:128]!r}"
             return _error(404, "NotFound", message, "see docs/reference/console-api.md")
-        file = (self._static / path).resolve()
-        content_type = TYPES.get(file.suffix)
-        if content_type is None or not file.is_relative_to(self._static) or not file.is_file():
+        file = self._static_file(path)
+        if file is None:
             return _error(404, "NotFound", f"there is no file {path[:128]!r}", "open ./")
-        headers = {hdrs.CONTENT_TYPE: content_type, hdrs.CACHE_CONTROL: "no-cache"}
+        headers = {hdrs.CONTENT_TYPE: TYPES[file.suffix], hdrs.CACHE_CONTROL: "no-cache"}
         return web.FileResponse(file, headers=headers)
 
+    def _static_file(self, path: str) -> Path | None:
+        """The file of a path, if it exists below the folder and is of a type that is served."""
+        try:
+            file = (self._static / path).resolve()
+            is_served = file.suffix in TYPES and file.is_relative_to(self._static)
+            return file if is_served and file.is_file() else None
+        except (OSError, ValueError):  # a name that no file system accepts
+            return None
 
-def _messages(events: Sequence[Recorded | None], conditions: EventConditions) -> bytes:
+
+def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:
     """Server-sent events; a comment where there are none, which keeps proxies from hanging up."""
     messages = []
     for recorded in events:
-        if recorded is GAP:
-            messages.append(b"event: gap\ndata: {}\n\n")
+        if isinstance(recorded, Gap):
+            messages.append(b"id: %d\nevent: gap\ndata: {}\n\n" % recorded.position)
             continue
         document = conditions.document(recorded)
         if document is not None:

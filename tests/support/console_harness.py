@@ -26,7 +26,7 @@ from core.eventstore.kv import KeyValueStore
 from core.process.tcp_port import TcpPort
 from ops.console.access import ConsoleAccess
 from ops.console.source import ConsoleSource
-from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
+from ops.console.web_server import ACCESS_RECHECK_S, CONNECTIONS_MAX, ConsoleServer
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 
 START_MS: Final = 1_767_268_800_000
@@ -85,9 +85,14 @@ async def running_console(
 
 
 @asynccontextmanager
-async def served(source: ConsoleSource, access: ConsoleAccess | None = None) -> AsyncIterator[str]:
+async def served(
+    source: ConsoleSource,
+    access: ConsoleAccess | None = None,
+    *,
+    recheck_s: float = ACCESS_RECHECK_S,
+) -> AsyncIterator[str]:
     """Serve it on a port of its own, to everybody or by these rules; the address of its page."""
-    server = ConsoleServer(source, access)
+    server = ConsoleServer(source, access, recheck_s=recheck_s)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     await port.open("127.0.0.1", 0, "--port")
     try:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
-LOOPBACK_HOSTS: Final = frozenset((LOOPBACK, "localhost", "::1"))
 
 
 def console(
@@ -50,7 +49,11 @@ async def _serve(session: ClusterSession, port: int) -> None:
     # aiohttp and the engine of workflows are slow to import, and no other command needs them.
     from core.process.tcp_port import TcpPort  # noqa: PLC0415
     from ops.console.source import ConsoleSource  # noqa: PLC0415
-    from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer  # noqa: PLC0415
+    from ops.console.web_server import (  # noqa: PLC0415
+        CONNECTIONS_MAX,
+        LOOPBACK_HOSTS,
+        ConsoleServer,
+    )
 
     settings = session.settings
     source = ConsoleSource(

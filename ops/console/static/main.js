@@ -5,7 +5,7 @@
  * the slider moves is skipped.
  */
 
-import { forgetToken, tokenForm } from "./access.js";
+import { forgetToken, token, tokenForm } from "./access.js";
 import { ApiError } from "./api.js";
 import { element, replace } from "./dom.js";
 import { readLocation } from "./location.js";
@@ -69,7 +69,7 @@ async function readAndShow(state) {
 }
 
 function failure(error) {
-  if (error instanceof ApiError && error.status === 401) {
+  if (error instanceof ApiError && (error.status === 401 || (error.code === "AccessDenied" && token()))) {
     forgetToken();
     return tokenForm(error.message, () => { timeBar.start(); follower.start(); show(); });
   }

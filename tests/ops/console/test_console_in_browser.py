@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from core.errors import Unauthenticated
+from core.errors import AccessDenied, Unauthenticated
 from core.eventstore.etcd import EtcdSettings, EtcdStore
+from ops.console.event_stream import Gap
 from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
     HELD,
@@ -50,6 +51,7 @@ PAGES = {
 REACHABLE = """[...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
   .filter((node) => node.tabIndex >= 0 && node.checkVisibility())"""
 TOKEN = "a-token"
+REFUSED_TOKEN = "of-another-user"
 VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 
 
@@ -57,6 +59,8 @@ class TokenOfTheTest:
     """Admits one token, as a review by the API server would."""
 
     async def check(self, headers: Mapping[str, str]) -> None:
+        if headers.get("Authorization") == f"Bearer {REFUSED_TOKEN}":
+            raise AccessDenied("the user may not read the console", subject="Authorization")
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             raise Unauthenticated("the request has no bearer token", subject="Authorization")
 
@@ -250,6 +254,10 @@ async def test_an_open_page_shows_what_is_written_meanwhile(
     await console.node_a.add(pod("late-1"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-1\"]') !== null")
 
+    await page.evaluate("document.querySelector('#content').classList.add('old')")
+    console.source.feed._publish(Gap(0))
+    await page.expect(SHOWN)  # what was missed may be in the list
+
     await show(page, "#/nodes/node-a")
     await console.node_a.add(pod("late-2"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
@@ -270,6 +278,9 @@ async def test_a_console_with_access_control_takes_a_token_once(
         await show(page, "#/pools/lan")
         await page.expect("document.querySelector('.cell') !== null")
         assert TOKEN not in await page.evaluate("location.href + document.cookie")
+        await page.evaluate(f"sessionStorage.setItem('orbweaver-token', '{REFUSED_TOKEN}')")
+        await page.evaluate("window.dispatchEvent(new Event('locationchange'))")
+        await page.expect("document.querySelector('#token') !== null")
         assert all(TOKEN not in request for request in page.requests)
 
 

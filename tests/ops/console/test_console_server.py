@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
+from pathlib import Path
 
+import aiohttp
 import pytest
 
-from ops.console.event_stream import BACKLOG_MAX, READERS_MAX, EventReader
+from core.errors import AccessDenied
+from core.eventstore.memory import MemoryStore
+from ops.console.console_host import ConsoleHost
+from ops.console.console_settings import ConsoleSettings
+from ops.console.event_stream import READERS_MAX, EventReader
 from ops.console.web_server import API
 from tests.ops.console.conftest import Console
-from tests.support.archived_cluster import Add, Remove
-from tests.support.deadlines import until
+from tests.support.archived_cluster import KEYS, Add, Remove
+from tests.support.console_harness import served
+from tests.support.deadlines import DEADLINE_S, until
 
 pytestmark = pytest.mark.etcd
+
+
+class AccessFor:
+    """Admits a number of checks; then the rights have been taken away."""
+
+    def __init__(self, checks: int) -> None:
+        self.checks = checks
+
+    async def check(self, headers: Mapping[str, str]) -> None:
+        if not self.checks:
+            raise AccessDenied("the user may not read the console", subject="Authorization")
+        self.checks -= 1
 
 
 async def test_an_answer_about_a_position_never_changes(console: Console) -> None:
@@ -26,6 +47,44 @@ async def test_an_answer_about_a_position_never_changes(console: Console) -> Non
     assert (again.status, again.body) == (304, b"")
     live = await console.reply(f"{API}/pools")
     assert live.headers["Cache-Control"] == "no-cache"
+    assert live.headers["Vary"] == "Authorization"
+
+
+async def test_an_answer_to_a_token_is_requested_again_each_time(console: Console) -> None:
+    async with (
+        served(console.source, AccessFor(checks=1)) as url,
+        console.client.get(f"{url}{API[1:]}/overview?at=0") as response,
+    ):
+        assert (response.status, response.headers["Cache-Control"]) == (200, "no-cache")
+
+
+async def test_a_stream_ends_when_its_client_may_no_longer_read(console: Console) -> None:
+    access = AccessFor(checks=2)
+    async with (
+        served(console.source, access, recheck_s=0.05) as url,
+        console.client.get(f"{url}{API[1:]}/events/stream") as response,
+        asyncio.timeout(DEADLINE_S),
+    ):
+        await response.read()
+    assert access.checks == 0
+
+
+async def test_a_console_for_everybody_on_loopback_answers_to_loopback_names_only(
+    tmp_path: Path,
+) -> None:
+    settings = ConsoleSettings("127.0.0.1", 0, "none")
+    host = ConsoleHost(settings, MemoryStore(), KEYS, tmp_path, cluster="test")
+    running = asyncio.ensure_future(host.run())
+    await until(lambda: host.port is not None or running.done())
+    statuses = {}
+    async with aiohttp.ClientSession() as client:
+        for name in ("localhost", "attacker.example"):
+            url = f"http://127.0.0.1:{host.port}/"
+            async with client.get(url, headers={"Host": name}) as response:
+                statuses[name] = response.status
+    running.cancel()
+    await asyncio.wait({running})
+    assert statuses == {"localhost": 200, "attacker.example": 403}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +121,9 @@ async def test_pages_load_nothing_from_elsewhere(console: Console) -> None:
     assert "Set-Cookie" not in page.headers
     script = await console.reply("/main.js")
     assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
-    for path in ("/notes.txt", "/../conftest.py", "/%2e%2e/archive", "/missing.js"):
+    for path in ("/notes.txt", "/../conftest.py", "/%2e%2e/archive", "/missing.js", "/a%00.js"):
         assert (await console.reply(path)).status == 404
+    assert (await console.reply(f"/{'a' * 300}.js")).status == 404
     async with console.client.post(f"{console.url}{API}/pools") as refused:
         assert refused.status == 405
         assert (await refused.json())["error"]["code"] == "MethodNotAllowed"
@@ -112,11 +172,3 @@ async def test_the_number_of_streams_is_limited(console: Console) -> None:
     feed._readers |= {EventReader() for _ in range(READERS_MAX)}
     reply = await console.reply(f"{API}/events/stream")
     assert (reply.status, reply.json["error"]["code"]) == (503, "Overloaded")
-
-
-async def test_a_reader_that_is_too_slow_is_ended() -> None:
-    reader = EventReader()
-    for _ in range(BACKLOG_MAX + 1):
-        reader.put(None)
-    assert not reader.is_open
-    assert len(reader.take()) == BACKLOG_MAX

@@ -75,6 +75,7 @@ function follow(data, state, signal, frame, status) {
   };
   const query = { ...chosen(state.query), after: data.at.position };
   followEvents(query, signal, (type, event) => {
+    if (type === "gap") window.dispatchEvent(new Event("locationchange")); // the list is read again
     if (type !== "log") return;
     items = [event, ...items].slice(0, ROWS_MAX);
     if (!isWaiting) setTimeout(draw, DRAW_MS);

@@ -1,0 +1,125 @@
+"""The feed of events: nothing is lost in silence, and a gap is announced when it can be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from core.audit.indexed_log import IndexedLog, LogInstant
+from core.domain.events import Recorded
+from core.eventstore.kv import IsWhole, WatchBatch
+from ops.console.event_stream import BACKLOG_MAX, EventFeed, EventReader, Gap
+from ops.console.events import EventPosition
+from tests.ops.console.conftest import Console
+from tests.support.archived_cluster import KEYS, Add, ArchivedCluster
+from tests.support.deadlines import DEADLINE_S, until
+from tests.support.faulty_store import FaultyStore
+
+pytestmark = pytest.mark.etcd
+
+BEGIN = EventPosition(0, 0)
+
+
+class BreakingStore(FaultyStore):
+    """Its watches end too while it is unavailable."""
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        async for batch in self.store.watch(ranges, after=after, is_whole=is_whole):
+            self._check()
+            yield batch
+
+
+class BusyLog(IndexedLog):
+    """Something happens whenever an instant is read."""
+
+    def __init__(self, cluster: ArchivedCluster) -> None:
+        super().__init__(cluster.store, KEYS, cluster.files)
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def at_position(self, position: int) -> LogInstant:
+        self.meanwhile()
+        return await super().at_position(position)
+
+
+async def test_a_second_reader_has_what_came_since_the_watch_began(console: Console) -> None:
+    feed = console.source.feed
+    last = (await console.get("/log"))["last"]["position"]
+    async with feed.open(None) as first:
+        await console.cluster.live([Add("node-a", "late", 0)])
+        events = await first.next_events(DEADLINE_S)
+        async with feed.open(EventPosition(last, 2**31)) as second:
+            assert second.take()[: len(events)] == events != []
+
+
+async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
+    cluster: ArchivedCluster,
+) -> None:
+    log = BusyLog(cluster)
+    feed = EventFeed(cluster.store, KEYS, log)
+    async with feed.open(BEGIN) as reader:
+        everything = reader.take()
+
+    def burst() -> None:
+        for _ in range(BACKLOG_MAX + 1):
+            feed._publish(Gap(1))
+
+    log.meanwhile = burst
+    async with feed.open(BEGIN) as reader:
+        events = reader.take()
+        assert reader.is_open
+    await feed.close()
+    assert all(isinstance(event, Recorded) for event in everything)
+    assert events == [*everything, *[Gap(1)] * BACKLOG_MAX, Gap(feed._begun)]
+
+
+async def test_a_gap_is_announced_after_an_outage_and_says_up_to_where(
+    cluster: ArchivedCluster,
+) -> None:
+    store = BreakingStore(cluster.store)
+    feed = EventFeed(store, KEYS, IndexedLog(store, KEYS, cluster.files))
+    async with feed.open(None) as reader:
+        store.is_unavailable = True
+        await cluster.live([Add("node-a", "late", 0)])
+        await until(lambda: not feed._following.is_set())
+        assert reader.take() == []
+        store.is_unavailable = False
+        (gap,) = await reader.next_events(DEADLINE_S)
+        assert gap == Gap(feed._begun)
+        async with feed.open(BEGIN) as second:
+            (*_, newest) = second.take()
+    await feed.close()
+    assert isinstance(newest, Recorded)
+    assert newest.position <= feed._begun
+
+
+async def test_a_gap_has_an_id_so_that_its_reader_goes_on_behind_it(console: Console) -> None:
+    feed = console.source.feed
+    async with console.client.get(f"{console.url}/api/v1/events/stream") as response:
+        assert await response.content.readuntil(b"\n\n") == b":\n\n"
+        feed._publish(Gap(7))
+        async with asyncio.timeout(DEADLINE_S):
+            message = await response.content.readuntil(b"\n\n")
+    assert message == b"id: 7\nevent: gap\ndata: {}\n\n"
+
+
+def test_a_reader_begins_with_all_that_was_missed() -> None:
+    reader = EventReader()
+    reader.begin([Gap(1)] * (BACKLOG_MAX + 1))
+    assert reader.is_open
+    assert len(reader.take()) == BACKLOG_MAX + 1
+
+
+def test_a_reader_that_is_too_slow_is_ended() -> None:
+    reader = EventReader()
+    for _ in range(BACKLOG_MAX + 1):
+        reader.put(Gap(1))
+    assert not reader.is_open
+    assert len(reader.take()) == BACKLOG_MAX
