@@ -351,6 +351,20 @@ def test_helm_test_mounts_the_archive_on_the_controllers_node() -> None:
     assert term["labelSelector"] == controller["selector"]
 
 
+def test_no_affinity_of_the_user_brings_an_agent_to_a_node_that_is_cleaned() -> None:
+    disabled = {"key": "orbweaver.io/agent", "operator": "NotIn", "values": ["disabled"]}
+    east, west = ({"key": "zone", "operator": "In", "values": [zone]} for zone in ("east", "west"))
+    terms = [{"matchExpressions": [zone]} for zone in (east, west)]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    values = {"spiderpoolAgent": {"affinity": {"nodeAffinity": required}}}
+    agent = find("DaemonSet", "orbweaver-agent", objects(values))
+
+    affinity = agent["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    assert affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] == [
+        {"matchExpressions": [zone, disabled]} for zone in (east, west)
+    ]
+
+
 def pod_of(one: Object) -> Object | None:
     """The Pod or Pod template of an object."""
     if one["kind"] == "Pod":

@@ -65,6 +65,10 @@ INVALID: dict[str, tuple[Object, str]] = {
         {"spiderpoolController": {"tls": {"method": "provided", "provided": {"tlsCert": "YQ=="}}}},
         "tlsKey",
     ),
+    "a port of the console that the webhooks have": (
+        {"orbweaver": {"console": {"enabled": True, "port": 5722}}},
+        "orbweaver.console.port: 5722 is also spiderpoolController.webhookPort",
+    ),
     "a pool without a subnet": (
         {"clusterDefaultPool": {"installIPv4IPPool": True}},
         "clusterDefaultPool.ipv4Subnet",

@@ -223,6 +223,18 @@ seccompProfile: {type: RuntimeDefault}
 {{/* ------------------------------------------------------------------------------------ checks */}}
 
 {{- define "orbweaver.checks" -}}
+{{- with .Values.orbweaver.console -}}
+{{- $own := $.Values.spiderpoolController -}}
+{{- $ports := dict "httpPort" $own.httpPort "webhookPort" $own.webhookPort -}}
+{{- if $own.prometheus.enabled -}}
+{{- $_ := set $ports "prometheus.port" $own.prometheus.port -}}
+{{- end -}}
+{{- range $name, $port := $ports -}}
+{{- if and $.Values.orbweaver.console.enabled (eq (int $port) (int $.Values.orbweaver.console.port)) -}}
+{{- fail (printf "orbweaver.console.port: %d is also spiderpoolController.%s" (int $port) $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if not (or .Values.ipam.enableIPv4 .Values.ipam.enableIPv6) -}}
 {{- fail "ipam.enableIPv4 and ipam.enableIPv6 are both false" -}}
 {{- end -}}
