@@ -60,6 +60,8 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
     grant(server, objects(VALUES))
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
     server.request("POST", NODES, {"apiVersion": "v1", "kind": "Node"} | node)
+    # Another test may have left a Node of this name.
+    server.request("PATCH", f"{NODES}/{NODE}", node, content=MERGE)
     address = {"status": {"addresses": [{"type": "InternalIP", "address": "10.6.0.11"}]}}
     server.request("PATCH", f"{NODES}/{NODE}/status", address, content=MERGE)
     yield server
@@ -100,10 +102,7 @@ async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_address
     assert shop.request("POST", POLICIES, RAIL).status == 201
 
     await source.changed()
-    await until(
-        lambda: (known := source.configuration()) and known.policies and "network" in known.labels,
-        PATIENCE_S,
-    )
+    await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
 
     configuration = source.configuration()
     assert configuration is not None
