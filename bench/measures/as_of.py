@@ -14,7 +14,7 @@ from statistics import median
 import msgspec
 
 from bench.figures import Figure, median_figure
-from bench.measures.logs import SeededLog, long_log
+from bench.measures.logs import SeededLog, long_log, milliseconds
 from bench.rig.lab import Lab
 from ops.console.grid import CELLS_DEFAULT, grid
 from ops.console.overview import overview
@@ -33,9 +33,7 @@ def measure(lab: Lab) -> list[Figure]:
     log = long_log(lab)
     with lab.etcd(log.data) as etcd:
         samples, note = asyncio.run(_measure(lab, etcd, log))
-    events = lab.scale.events
-    unit = "ms" if events == 1_000_000 else f"ms, of {events:,} events instead of 1,000,000"
-    return [median_figure("as_of_1m_ms", samples, unit, note=note)]
+    return [median_figure("as_of_1m_ms", samples, milliseconds(lab), note=note)]
 
 
 async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[float], str]:

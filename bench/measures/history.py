@@ -12,7 +12,7 @@ import time
 from statistics import mean, median
 
 from bench.figures import Figure, median_figure
-from bench.measures.logs import SeededLog, long_log
+from bench.measures.logs import SeededLog, long_log, milliseconds
 from bench.rig.lab import Lab
 from core.archive.replay import open_log
 from core.audit.history import history
@@ -37,9 +37,7 @@ def measure(lab: Lab) -> list[Figure]:
     log = long_log(lab)
     with lab.etcd(log.data) as etcd:
         samples, note = asyncio.run(_measure(lab, etcd, log))
-    events = lab.scale.events
-    unit = "ms" if events == 1_000_000 else f"ms, of {events:,} events instead of 1,000,000"
-    return [median_figure("history_1m_ms", samples, unit, note=note)]
+    return [median_figure("history_1m_ms", samples, milliseconds(lab), note=note)]
 
 
 async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[float], str]:

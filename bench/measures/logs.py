@@ -6,7 +6,7 @@ It is made once a run; whoever reads it starts an etcd on a copy and shares the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bench.rig.lab import Lab
 from core.archive.archiver import Archiver
@@ -20,6 +20,7 @@ PER_SEGMENT = 64
 """Events of one segment: a busy writer's group commit."""
 
 ARCHIVED_SHARE = 0.9
+PROMISED_EVENTS: Final = 1_000_000
 
 
 class SeededLog(NamedTuple):
@@ -41,3 +42,9 @@ def long_log(lab: Lab) -> SeededLog:
         await Archiver(store, keys, files).seal(int(newest * ARCHIVED_SHARE))
 
     return SeededLog(lab.seed("log", write), files, archive)
+
+
+def milliseconds(lab: Lab) -> str:
+    """The unit of a time in a log of a million events; it names the number if it is another."""
+    events = lab.scale.events
+    return "ms" if events == PROMISED_EVENTS else f"ms, of {events:,} events instead of 1,000,000"

@@ -26,7 +26,7 @@ QUEUE_EVENTS_MAX: Final = 256
 """Events that wait to be written."""
 
 BATCH_EVENTS_MAX: Final = 16
-"""Events in one proposal: far below the largest request of etcd, whatever they say."""
+"""Events in one proposal: far below the request limit of etcd, also with the longest texts."""
 
 CLOSE_S_MAX: Final = 2.0
 """How long the rest may take to be written when the process ends."""

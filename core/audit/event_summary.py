@@ -6,10 +6,12 @@ For users who follow the log, and for filters. Pure; the whole event is in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from core.audit.object_history import change_of, described, size_in_words
 from core.domain.events import (
+    EVENT_TYPES,
     TYPE_NAMES,
     AddressesClaimed,
     AddressesReleased,
@@ -21,6 +23,7 @@ from core.domain.events import (
     Recorded,
 )
 from core.domain.model import Endpoint
+from core.errors import BadInput
 
 
 class EventSummary(NamedTuple):
@@ -32,6 +35,19 @@ class EventSummary(NamedTuple):
     pools: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     node: str = ""
+
+
+def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
+    """The names, all of event types. Raises BadInput with ``subject`` for an unknown one."""
+    checked = tuple(names)
+    for name in checked:
+        if name not in EVENT_TYPES:
+            raise BadInput(
+                f"there is no event type {name[:64]!r}",
+                subject=subject,
+                remedy=f"use one of {', '.join(EVENT_TYPES)}",
+            )
+    return checked
 
 
 class EventFilter(NamedTuple):

@@ -34,7 +34,7 @@ def start_device_plugin(
 ) -> BackgroundService:
     """Start to advertise; kubelet may start later. After ``close`` Pods keep their devices.
 
-    ``vf_devices`` None: there are no virtual functions to offer.
+    ``vf_devices`` None: no virtual functions are advertised.
     """
 
     def labels() -> Mapping[str, str] | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from core.audit.event_summary import EventFilter, EventSummary, summary_of
 from core.audit.history_entries import stamp_of
 from core.audit.indexed_log import IndexedLog, LogInstant
-from core.domain.events import EVENT_TYPES, AllocationRefused, Recorded
+from core.domain.events import AllocationRefused, Recorded
 from core.errors import BadInput
 from ops.console.values import Document, instant_document, refusal_document, time_text
 
@@ -45,18 +44,6 @@ class EventConditions(NamedTuple):
         if self.namespace and not summary.subject.startswith(f"pod/{self.namespace}/"):
             return None
         return _document(recorded, summary) if self.filter.matches(recorded, summary) else None
-
-
-def check_types(names: Iterable[str]) -> tuple[str, ...]:
-    """The event types. Raises BadInput for one that does not exist."""
-    for name in names:
-        if name not in EVENT_TYPES:
-            raise BadInput(
-                f"there is no event type {name[:64]!r}",
-                subject="kind",
-                remedy=f"use one of {', '.join(EVENT_TYPES)}",
-            )
-    return tuple(names)
 
 
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:

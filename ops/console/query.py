@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from aiohttp import web
 
-from core.audit.event_summary import EventFilter
+from core.audit.event_summary import EventFilter, check_types
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.errors import BadInput
-from ops.console.events import EventConditions, check_types
+from ops.console.events import EventConditions
 from ops.console.values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
 PAGED = frozenset(("limit", "cursor"))
@@ -73,7 +73,7 @@ class ConsoleQuery:
         address = self.text("address")
         return EventConditions(
             EventFilter(
-                check_types(self.texts("kind")),
+                check_types(self.texts("kind"), "kind"),
                 self.text("pool"),
                 self.text("pod"),
                 self.text("node"),

@@ -173,7 +173,7 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVe
 
 
 def _kind(to_verify: PodToVerify, pod: PodState, rules: Rules) -> FixedKind | None:
-    """How the addresses are fixed. A claim's are its own, whatever controls the Pod."""
+    """How the addresses are fixed. Those of an IPAMClaim depend on it, not on the Pod."""
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
     return pod.fixed(rules.settings) or to_verify.fixed

@@ -3,7 +3,7 @@
 Pure. Only Pods that keep a change back are evicted. A node that is not free within ``DRAIN_S_MAX``
 is uncordoned and gets another try later, so that a Pod that cannot be evicted keeps no node out
 of service. Nodes that were never tried come first, then those that were given up longest ago. A
-node whose request has ended is uncordoned, whatever is known of it.
+node whose request has ended is uncordoned, also if the plan has no record of it.
 """
 
 from __future__ import annotations

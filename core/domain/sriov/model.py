@@ -93,7 +93,7 @@ class VirtualFunction(NamedTuple):
     """One that a node has. ``driver`` "": none; ``mac`` "": not known; ``is_used``: in a Pod.
 
     ``numa_node`` -1: the machine has none. ``rdma``: its RDMA devices in the node's own namespace.
-    ``iommu_group`` "": there is no IOMMU.
+    ``iommu_group`` "": without IOMMU.
     """
 
     number: int

@@ -1,7 +1,7 @@
 """Which virtual functions of a node are which resource, for those that offer them to Pods.
 
-A resource has all virtual functions that policies put into it, those of Pods included, whatever
-NIC they belong to. Pure: the facts come from the kernel, the groups from the plan of the node.
+A resource has all virtual functions that policies put into it, on all NICs, including those that
+Pods use. Pure: the facts come from the kernel, the groups from the plan of the node.
 """
 
 from __future__ import annotations

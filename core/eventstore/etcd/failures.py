@@ -1,7 +1,7 @@
 """What a failed call means for the data: the heart of invariant I9.
 
-A table from gRPC status and etcd's messages to one of a few natures. Whatever is not listed as
-certain counts as unknown, so a new message of a new etcd can cost a read-back, never a double
+A table from gRPC status and etcd's messages to one of a few natures. Failures that are not listed
+as certain count as unknown, so a new message of a new etcd can cost a read-back, never a double
 write.
 """
 

@@ -16,7 +16,7 @@ import typer
 
 from core.archive.replay import open_log
 from core.archive.sealed_log import FileSummary
-from core.audit.event_summary import EventFilter, EventSummary, summary_of
+from core.audit.event_summary import EventFilter, EventSummary, check_types, summary_of
 from core.audit.export import line_of
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import EVENT_TYPES, Recorded
@@ -84,7 +84,9 @@ def events(
       orbctl events --follow --type addresses-claimed --node node-a
       orbctl events --follow -o json
     """
-    conditions = EventFilter(_types(type_ or []), pool, pod, node, _address(address), actor)
+    conditions = EventFilter(
+        check_types(type_ or [], "--type"), pool, pod, node, _address(address), actor
+    )
     output = globals_of(context).output
     if output.is_plain and output.format is not Format.JSON:
         raise BadInput(
@@ -120,17 +122,6 @@ class _Period(NamedTuple):
 
     after_ms: int
     searched: int
-
-
-def _types(names: list[str]) -> tuple[str, ...]:
-    for name in names:
-        if name not in EVENT_TYPES:
-            raise BadInput(
-                f"there is no event type {name[:64]!r}",
-                subject="--type",
-                remedy=f"use one of {', '.join(EVENT_TYPES)}",
-            )
-    return tuple(names)
 
 
 def _address(text: str) -> str:
