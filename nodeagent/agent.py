@@ -32,7 +32,7 @@ from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from nodeagent.rdma.rdma_exposition import RdmaExposition
-    from nodeagent.rdma.values import Tenants
+    from nodeagent.rdma.values import RdmaPods
     from nodeagent.sriov.sriov_setup import SriovService
 
 DRAIN_S_MAX: Final = 20.0
@@ -54,7 +54,7 @@ class Agent:
         *,
         sources: AgentSources = STANDALONE,
         services: ServiceSource | None = None,
-        tenants: Callable[[], Tenants] | None = None,
+        rdma_pods: Callable[[], RdmaPods] | None = None,
         tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +67,7 @@ class Agent:
         self._close_parts_at_the_end()
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
-        self._tenants = tenants
+        self._rdma_pods = rdma_pods
         self._sriov_source, self._server = sources.sriov, sources.server
         self.sriov: SriovService | None = None
         self._services = services or RecordSource(self.parts.view, settings.node_name)
@@ -249,7 +249,7 @@ class Agent:
         from nodeagent.rdma.rdma_exposition import RdmaExposition  # noqa: PLC0415  # if enabled
 
         node, parts = self.settings.node_name, self.parts
-        return RdmaExposition.over(node, parts.executor, self._tenants, parts.metrics)
+        return RdmaExposition.over(node, parts.executor, self._rdma_pods, parts.metrics)
 
     async def _open_writer_and_view(self) -> None:
         parts = self.parts

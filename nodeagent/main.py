@@ -120,12 +120,13 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
             *(cluster.facts, cluster.networks, cluster.coordinator, supervisor),
             *(cluster.sriov, cluster.server),
         )
+    rdma_pods = cluster.rdma_pods if cluster is not None else None
     agent = Agent(
         settings,
         store,
         sources=sources,
         services=cluster.services if cluster is not None else None,
-        tenants=cluster.tenants.by_address if cluster is not None and cluster.tenants else None,
+        rdma_pods=rdma_pods.by_address if rdma_pods is not None else None,
         tracer=tracer,
     )
     opened.push("the agent", agent.stop)

@@ -60,7 +60,7 @@ def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
         if link is None:
             return ()
         return tuple(
-            str(address.address) for address in session.addresses() if address.link == link.number
+            str(address.address) for address in session.addresses() if address.link == link.ifindex
         )
 
 

@@ -416,7 +416,7 @@ def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
         local = [text for text, route in routes.items() if route and route.kind == RTN_LOCAL]
         if not local:
             return {}
-        macs = {link.number: link.mac for link in session.links()}
+        macs = {link.ifindex: link.mac for link in session.links()}
         return {
             text: mac_text(macs.get(entry.link, b""))
             for text in local

@@ -115,7 +115,7 @@ def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address |
     first = pod.link(settings.first_nic)
     if first is None:
         return None
-    return next((a for a in pod.addresses_of(first.number) if a.family == 4), None)
+    return next((a for a in pod.addresses_of(first.ifindex) if a.family == 4), None)
 
 
 def _veth_end(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
@@ -130,11 +130,12 @@ def _interface(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanSte
     link = pod.interface
     mac = mac_of(settings, pod)
     if mac:
-        yield PlanStep(requests.set_mac(link.number, mac), requests.set_mac(link.number, link.mac))
+        own_mac = requests.set_mac(link.ifindex, link.mac)
+        yield PlanStep(requests.set_mac(link.ifindex, mac), own_mac)
     if settings.tx_queue_len:
         yield PlanStep(
-            requests.set_tx_queue_len(link.number, settings.tx_queue_len),
-            requests.set_tx_queue_len(link.number, link.tx_queue_len),
+            requests.set_tx_queue_len(link.ifindex, settings.tx_queue_len),
+            requests.set_tx_queue_len(link.ifindex, link.tx_queue_len),
         )
 
 
@@ -189,7 +190,7 @@ def _policy_routes(
     for route in settings.policy_routes:
         if route.destination.family in pod.families:
             plain = route.destination._replace(address=route.destination.first)
-            yield route_step(KernelRoute(plain, pod.interface.number, route.gateway, table))
+            yield route_step(KernelRoute(plain, pod.interface.ifindex, route.gateway, table))
 
 
 def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:

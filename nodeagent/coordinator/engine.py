@@ -334,7 +334,7 @@ def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
 def _is_same(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
     """Whether the Pod has the namespace, the NIC and the veth pair of the record."""
     nic = stacks.pod.link(recorded.interface)
-    return nic is not None and nic.number == recorded.link and _has_veth(recorded, stacks)
+    return nic is not None and nic.ifindex == recorded.link and _has_veth(recorded, stacks)
 
 
 def _has_veth(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
@@ -374,7 +374,7 @@ def _new_record(
         netns=attachment.netns,
         device=namespace.identity.device,
         inode=namespace.identity.inode,
-        link=pod_stack.interface.number,
+        link=pod_stack.interface.ifindex,
         pod_veth=veth.pod,
         pod_veth_name=request.settings.first_nic if overlay else VETH,
         host_veth=veth.host,

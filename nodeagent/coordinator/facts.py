@@ -38,7 +38,7 @@ class PodStack(NamedTuple):
     @property
     def current(self) -> tuple[Address, ...]:
         """The addresses of the NIC of this call."""
-        return self.addresses_of(self.interface.number)
+        return self.addresses_of(self.interface.ifindex)
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -65,7 +65,7 @@ def default_nic(pod: PodStack) -> Link | None:
     others = [
         link
         for link in pod.links
-        if link.number in over and not link.loopback and link.number != pod.interface.number
+        if link.ifindex in over and not link.loopback and link.ifindex != pod.interface.ifindex
     ]
     return min(others, default=None)
 
@@ -75,7 +75,7 @@ def _of_call(pod: PodStack) -> Iterator[KernelRoute]:
 
 
 def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Iterator[PlanStep]:
-    for address in pod.addresses_of(link.number):
+    for address in pod.addresses_of(link.ifindex):
         if address.family in pod.families:
             yield rule_step(priorities.next(host_prefix(address), table))
 
@@ -83,23 +83,23 @@ def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Ite
 def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
     first = pod.link(settings.first_nic)
     for route in _of_call(pod):
-        if route.is_default and first is not None and first.number in route.links:
-            yield route_step(_copy(_narrowed(route, first.number), REPLY_TABLE))
+        if route.is_default and first is not None and first.ifindex in route.links:
+            yield route_step(_copy(_narrowed(route, first.ifindex), REPLY_TABLE))
 
 
 def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[PlanStep]:
     """Copies of all routes over a NIC; its default routes leave main."""
-    over = [route for route in _of_call(pod) if mover.number in route.links]
+    over = [route for route in _of_call(pod) if mover.ifindex in route.links]
     # Connected networks come first, so that gateways of later routes are reachable.
     for route in sorted(over, key=lambda route: (route.is_default, route.gateway is not None)):
         if route.destination == _LINK_LOCAL:
             continue
-        narrowed = _narrowed(route, mover.number)
+        narrowed = _narrowed(route, mover.ifindex)
         copy = _copy(narrowed, table)
         if route.is_default:
             # The only default route of its table needs no metric; the kernel chooses its source.
             yield route_step(copy._replace(source=None, metric=0))
-            yield from _without(route, narrowed, mover.number)
+            yield from _without(route, narrowed, mover.ifindex)
         else:
             yield route_step(copy)
 

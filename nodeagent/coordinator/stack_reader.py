@@ -34,10 +34,10 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
     links = tuple(session.links())
     nic = _named(links, interface)
     if not nic.up:
-        session.apply([requests.set_link_up(nic.number)])
+        session.apply([requests.set_link_up(nic.ifindex)])
         links = tuple(session.links())
         nic = _named(links, interface)
-    lo = {link.number for link in links if link.loopback}
+    lo = {link.ifindex for link in links if link.loopback}
     addresses = tuple(
         entry
         for entry in session.addresses()
@@ -86,11 +86,11 @@ def veth_of(end: Link, host_session: NetlinkSession) -> VethPair:
     if end.kind == "veth" and end.parent:
         answer = host_session.ask(requests.get_link_number(end.parent))
         peer = None if answer is None else replies.link(memoryview(answer))
-    if peer is None or peer.kind != "veth" or peer.parent != end.number:
+    if peer is None or peer.kind != "veth" or peer.parent != end.ifindex:
         text = f"{end.name} of the Pod is not a veth with its other end on this node"
         remedy = "in overlay mode the first NIC has to be a veth (Calico, Cilium, flannel)"
         raise DatapathError(text, subject=end.name, remedy=remedy)
-    return VethPair(end.number, end.mac, peer.number, peer.mac, peer.name)
+    return VethPair(end.ifindex, end.mac, peer.ifindex, peer.mac, peer.name)
 
 
 def _named(links: Iterable[Link], name: str) -> Link:
@@ -105,7 +105,7 @@ def _named(links: Iterable[Link], name: str) -> Link:
 
 
 def _in_order(pod: PodStack) -> list[LinkAddress]:
-    order = {link.number: index for index, link in enumerate(pod.links)}
+    order = {link.ifindex: index for index, link in enumerate(pod.links)}
     return sorted(pod.addresses, key=lambda entry: order.get(entry.link, len(order)))
 
 

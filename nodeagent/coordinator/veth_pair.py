@@ -57,7 +57,7 @@ class VethPairs:
             check(creation, outcome)
         made = replies.link(memoryview(outcomes[-1].answer))
         write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
-        return VethPair(made.parent, far.mac, made.number, near.mac, name)
+        return VethPair(made.parent, far.mac, made.ifindex, near.mac, name)
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
         """Remove the pair of an ADD that did not finish. Raises DatapathError and its kinds."""

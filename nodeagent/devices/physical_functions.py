@@ -76,7 +76,7 @@ def uplinks_of(
 
     ``uplink_indexes``: further uplinks (ifindex).
     """
-    links = {link.number: link for link in all_links}
+    links = {link.ifindex: link for link in all_links}
     waiting = [
         number
         for route in routes
@@ -100,7 +100,7 @@ def _lower_indexes(link: Link, links: Collection[Link]) -> Iterator[int]:
     """
     if link.parent and link.parent_netns is None:
         yield link.parent
-    yield from (other.number for other in links if other.master == link.number)
+    yield from (other.ifindex for other in links if other.master == link.ifindex)
 
 
 def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> PhysicalFunction:

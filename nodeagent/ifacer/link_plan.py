@@ -80,7 +80,7 @@ def _check_vlan(config: InterfaceConfig, facts: NodeLinks) -> None:
         kind = f"VLAN {_id_of(existing)}" if existing.kind == VLAN else existing.kind or "a NIC"
         raise _taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
     parent = facts.find(config.parent)
-    if existing is not None and parent is not None and existing.parent != parent.number:
+    if existing is not None and parent is not None and existing.parent != parent.ifindex:
         raise _taken(config.vlan_name, f"is a VLAN, but not on {config.parent}")
     if parent is None and config.bond is None:
         raise _missing(config.parent)
@@ -103,7 +103,7 @@ def _check_member(name: str, bond: DesiredBond, facts: NodeLinks) -> Link:
     if member is None:
         raise _missing(name)
     if member.master:
-        master = next((link.name for link in facts.links if link.number == member.master), "?")
+        master = next((link.name for link in facts.links if link.ifindex == member.master), "?")
         raise DatapathError(
             f"interface {name} belongs to {master} and cannot be a member of {bond.name}",
             subject=name,
@@ -132,15 +132,15 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
     if existing is None:
         for name in config.interfaces:
             _check_member(name, bond, facts)
-        indexes = {link.name: link.number for link in facts.links}
+        indexes = {link.name: link.ifindex for link in facts.links}
         add = add_bond(bond.name, bond.mode, bond.options, indexes)
         return LinkPlan((add._replace(tolerated=EXISTS),))
     steps: list[Request] = []
     skipped: list[str] = []
     for name in config.interfaces:
         member = facts.find(name)
-        if member is not None and member.master == existing.number:
-            steps += [] if member.up else [set_link_up(member.number)]
+        if member is not None and member.master == existing.ifindex:
+            steps += [] if member.up else [set_link_up(member.ifindex)]
             continue
         fault = "" if facts.made else _why_not_to_join(member, bond, existing, facts)
         if fault:
@@ -148,15 +148,15 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
         else:
             steps += _enslave(_check_member(name, bond, facts), existing)
     if not existing.up:
-        steps.append(set_link_up(existing.number))
+        steps.append(set_link_up(existing.ifindex))
     return LinkPlan(tuple(steps), tuple(skipped))
 
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     if member.up:
-        yield set_link_down(member.number)  # a bond accepts no member that is up
-    yield set_master(member.number, bond.number)
-    yield set_link_up(member.number)
+        yield set_link_down(member.ifindex)  # a bond accepts no member that is up
+    yield set_master(member.ifindex, bond.ifindex)
+    yield set_link_up(member.ifindex)
 
 
 def _why_not_to_join(
@@ -171,7 +171,7 @@ def _why_not_to_join(
         return "does not exist"
     if member.master:
         return "belongs to another bond or bridge"
-    if member.number in facts.in_use:
+    if member.ifindex in facts.in_use:
         return "has addresses"
     mode = read_bond_mode(existing)
     if mode != bond.mode:
@@ -184,20 +184,20 @@ def _vlan_steps(config: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
     if parent is None:
         raise _missing(config.parent)
     if not parent.up:
-        yield set_link_up(parent.number)
+        yield set_link_up(parent.ifindex)
     if existing is None:
-        add = add_vlan(config.vlan_name, parent.number, config.vlan)
+        add = add_vlan(config.vlan_name, parent.ifindex, config.vlan)
         yield add._replace(tolerated=EXISTS)  # another process may have been faster
     elif not existing.up:
-        yield set_link_up(existing.number)
+        yield set_link_up(existing.ifindex)
 
 
 def choosing_active(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:
     """The request that chooses the active member of a new bond, once it is a member."""
     existing, member = facts.find(bond.name), facts.find(bond.options.active)
-    if existing is None or member is None or member.master != existing.number:
+    if existing is None or member is None or member.master != existing.ifindex:
         return ()
-    return (set_active_member(existing.number, member.number),)
+    return (set_active_member(existing.ifindex, member.ifindex),)
 
 
 def _id_of(link: Link) -> int:

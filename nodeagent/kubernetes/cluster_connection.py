@@ -16,8 +16,8 @@ from nodeagent.settings.values import Settings
 
 if TYPE_CHECKING:
     from nodeagent.kubernetes.networks import KubernetesNetworks
+    from nodeagent.kubernetes.rdma_pods import RdmaPodWatch
     from nodeagent.kubernetes.sriov import KubernetesSriov
-    from nodeagent.kubernetes.tenants import KubernetesTenants
 
 _log: Final = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _log: Final = logging.getLogger(__name__)
 class Cluster:
     """A connected cluster; close it at the end.
 
-    ``networks`` None: there is no network provider; ``tenants`` None: RDMA metrics are disabled;
+    ``networks`` None: there is no network provider; ``rdma_pods`` None: RDMA metrics are disabled;
     ``coordinator`` None: the SpiderCoordinator is disabled; ``sriov`` None: virtual functions are
     left alone. ``server``: the URL of the API server.
     """
@@ -53,12 +53,12 @@ class Cluster:
 
             self.networks = networks = KubernetesNetworks(api, settings.selection)
             self._watches.append(following("watch-networks", networks.run, [networks.configs]))
-        self.tenants: KubernetesTenants | None = None
+        self.rdma_pods: RdmaPodWatch | None = None
         if settings.metrics_enabled and settings.rdma_metrics_enabled:
-            from nodeagent.kubernetes.tenants import KubernetesTenants  # noqa: PLC0415  # if needed
+            from nodeagent.kubernetes.rdma_pods import RdmaPodWatch  # noqa: PLC0415  # if needed
 
-            self.tenants = tenants = KubernetesTenants(api, settings.node_name)
-            self._watches.append(following("watch-tenants", tenants.run, [tenants.pods]))
+            self.rdma_pods = rdma_pods = RdmaPodWatch(api, settings.node_name)
+            self._watches.append(following("watch-rdma-pods", rdma_pods.run, [rdma_pods.pods]))
         self.sriov = self._watch_sriov(settings)
         for watch in self._watches:
             self._supervisor.start(watch)

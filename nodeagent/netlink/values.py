@@ -26,7 +26,7 @@ Mac = bytes
 
 
 class Link(NamedTuple):
-    """A network interface; ``number`` is its ifindex.
+    """A network interface.
 
     ``parent`` is IFLA_LINK: peer of a veth, lower device of a macvlan or VLAN; ``master`` is
     IFLA_MASTER: its bond or bridge. ``parent_netns``: the kernel's id of the namespace of
@@ -34,7 +34,7 @@ class Link(NamedTuple):
     bytes.
     """
 
-    number: int
+    ifindex: int
     name: str
     flags: int = 0
     kind: str = ""

@@ -17,7 +17,7 @@ from core.process.supervision import BackgroundTasks
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.rdma.counter_reader import CounterReader
 from nodeagent.rdma.samples import samples_of, text_of
-from nodeagent.rdma.values import Tenants
+from nodeagent.rdma.values import RdmaPods
 from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0
@@ -27,13 +27,13 @@ STALE_S_MAX: Final = 60.0
 _log: Final = logging.getLogger(__name__)
 
 
-def no_tenants() -> Tenants:
+def no_rdma_pods() -> RdmaPods:
     """Without Kubernetes the Pods of devices are unknown."""
     return {}
 
 
 class RdmaExposition:
-    """The RDMA metrics of one node; ``tenants``: the Pods with devices, by address.
+    """The RDMA metrics of one node; ``rdma_pods``: the Pods with devices, by address.
 
     It owns the reader. Create and call it inside the event loop.
     """
@@ -42,13 +42,13 @@ class RdmaExposition:
         self,
         node: str,
         reader: CounterReader,
-        tenants: Callable[[], Tenants],
+        rdma_pods: Callable[[], RdmaPods],
         metrics: AgentMetrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
         self._reader = reader
-        self._tenants = tenants
+        self._rdma_pods = rdma_pods
         self._monotonic = monotonic
         self._tasks = BackgroundTasks("RDMA counters")
         self._reading: asyncio.Task[None] | None = None
@@ -73,11 +73,11 @@ class RdmaExposition:
         cls,
         node: str,
         executor: NetnsExecutor,
-        tenants: Callable[[], Tenants] | None,
+        rdma_pods: Callable[[], RdmaPods] | None,
         metrics: AgentMetrics,
     ) -> RdmaExposition:
-        """The metrics of this node; ``tenants`` None: without Kubernetes."""
-        return cls(node, CounterReader(executor), tenants or no_tenants, metrics)
+        """The metrics of this node; ``rdma_pods`` None: without Kubernetes."""
+        return cls(node, CounterReader(executor), rdma_pods or no_rdma_pods, metrics)
 
     async def text(self) -> bytes:
         """All samples; none if the last reading is too old."""
@@ -94,8 +94,8 @@ class RdmaExposition:
 
     async def _refresh(self) -> None:
         try:
-            tenants = self._tenants()
-            text, left_out, faults = await asyncio.to_thread(self._read, tenants)
+            rdma_pods = self._rdma_pods()
+            text, left_out, faults = await asyncio.to_thread(self._read, rdma_pods)
         except Exception:
             self._failures += 1  # the failed task is logged; the next scrape reads again
             raise
@@ -106,7 +106,7 @@ class RdmaExposition:
         self._text, self._left_out, self._faults = text, left_out, faults
         self._read_at = self._monotonic()
 
-    def _read(self, tenants: Tenants) -> tuple[bytes, int, dict[str, str]]:
+    def _read(self, rdma_pods: RdmaPods) -> tuple[bytes, int, dict[str, str]]:
         reading = self._reader.read()
-        samples = samples_of(self._node, reading.places, tenants)
+        samples = samples_of(self._node, reading.places, rdma_pods)
         return text_of(samples), samples.left_out, reading.faults

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from core import __version__
 from nodeagent.rdma.counter_help import UNKNOWN, WORDS
-from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant, Tenants
+from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPods, RdmaPortLink
 from nodeagent.telemetry.metrics import COMPATIBLE
 
 SAMPLES_MAX: Final = 50_000
@@ -44,12 +44,12 @@ class Samples(NamedTuple):
     left_out: int
 
 
-def samples_of(node: str, namespaces: Iterable[NamespacePorts], tenants: Tenants) -> Samples:
+def samples_of(node: str, namespaces: Iterable[NamespacePorts], rdma_pods: RdmaPods) -> Samples:
     """The samples of all ports."""
     values: dict[str, dict[str, int]] = {}
     count = left_out = 0
     for ports in namespaces:
-        for name, labels, value in _of_namespace(node, ports, tenants.get(ports.address)):
+        for name, labels, value in _of_namespace(node, ports, rdma_pods.get(ports.address)):
             family = values.setdefault(name, {})
             if labels not in family:
                 if count == SAMPLES_MAX:
@@ -81,16 +81,16 @@ def counter_name(key: str) -> str:
 
 
 def _of_namespace(
-    node: str, ports: NamespacePorts, tenant: Tenant | None
+    node: str, ports: NamespacePorts, pod: RdmaPod | None
 ) -> Iterator[tuple[str, str, int]]:
     """The samples of one namespace: name, labels, value."""
-    tenant_labels = _tenant_labels(tenant)
+    pod_labels = _pod_labels(pod)
     for port in ports.ports:
         port_labels = (
             *(("node_name", node), ("ifname", port.device), ("net_dev_name", port.link)),
             *_SCOPE,
         )
-        labels = _label_text((*port_labels, *_device_labels(port), *tenant_labels))
+        labels = _label_text((*port_labels, *_device_labels(port), *pod_labels))
         for key, value in port.counters.items():
             yield counter_name(key), labels, value
         for key, value in port.statistics.items():
@@ -117,16 +117,16 @@ def _device_labels(port: RdmaPortLink) -> Labels:
     return (*labels, ("rdma_parent_name", port.parent)) if port.parent else labels
 
 
-def _tenant_labels(tenant: Tenant | None) -> Labels:
-    if tenant is None:
+def _pod_labels(pod: RdmaPod | None) -> Labels:
+    if pod is None:
         return ()
-    labels = (("pod_namespace", tenant.namespace), ("pod_name", tenant.name))
-    if tenant.owner is None:
+    labels = (("pod_namespace", pod.namespace), ("pod_name", pod.name))
+    if pod.owner is None:
         return labels
     return (
         *labels,
-        ("owner_api_version", tenant.owner.api_version),
-        ("owner_kind", tenant.owner.kind),
-        ("owner_namespace", tenant.owner.namespace),
-        ("owner_name", tenant.owner.name),
+        ("owner_api_version", pod.owner.api_version),
+        ("owner_kind", pod.owner.kind),
+        ("owner_namespace", pod.owner.namespace),
+        ("owner_name", pod.owner.name),
     )

@@ -42,7 +42,7 @@ class NamespacePorts(NamedTuple):
     address: str = ""
 
 
-class Tenant(NamedTuple):
+class RdmaPod(NamedTuple):
     """A Pod with RDMA devices. ``owner`` None: it has no owner, or the agent may not read it."""
 
     namespace: str
@@ -50,5 +50,5 @@ class Tenant(NamedTuple):
     owner: Owner | None = None
 
 
-Tenants = Mapping[str, Tenant]
+RdmaPods = Mapping[str, RdmaPod]
 """Pods by address; a Pod is listed under each of its addresses."""

@@ -107,4 +107,4 @@ def _number(session: NetlinkSession, name: str) -> int:
     link = session.link(name)
     if link is None:
         raise DatapathError(f"there is no link {name}", subject=name)
-    return link.number
+    return link.ifindex

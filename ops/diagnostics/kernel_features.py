@@ -91,7 +91,7 @@ def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
             name = f"p{next(parents)}"
             session.attempt([add_link(name, "veth")])
             link = session.link(name)
-            parent = 0 if link is None else link.number
+            parent = 0 if link is None else link.ifindex
         request = add_link(f"try-{kind.kind}", kind.kind, parent=parent, data=kind.data)
         (outcome,) = session.attempt([request])
         why = os.strerror(outcome.number) if outcome.number else ""

@@ -49,14 +49,14 @@ class Gateway(NamedTuple):
 def master_nics(session: NetlinkSession) -> list[MasterNic]:
     """Every such interface, by index. Raises NetlinkRefused, NetlinkLost."""
     links = session.links()
-    names = {link.number: link.name for link in links}
+    names = {link.ifindex: link.name for link in links}
     addresses: dict[int, list[str]] = {}
     for entry in session.addresses():
         if entry.scope < RT_SCOPE_LINK:
             text = f"{format_address(*entry.address)}/{entry.prefix_length}"
             addresses.setdefault(entry.link, []).append(text)
     return [
-        _nic(link, names, tuple(addresses.get(link.number, ())))
+        _nic(link, names, tuple(addresses.get(link.ifindex, ())))
         for link in links
         if not link.loopback and link.kind in MASTER_KINDS and len(link.mac) == _ETHERNET_MAC_BYTES
     ]
@@ -64,7 +64,7 @@ def master_nics(session: NetlinkSession) -> list[MasterNic]:
 
 def default_gateways(session: NetlinkSession) -> list[Gateway]:
     """The gateways of the default routes. Raises NetlinkRefused, NetlinkLost."""
-    names = {link.number: link.name for link in session.links()}
+    names = {link.ifindex: link.name for link in session.links()}
     families: tuple[Family, ...] = (4, 6)
     gateways = [
         Gateway(names.get(number, "?"), format_address(*gateway), family)

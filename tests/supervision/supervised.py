@@ -22,7 +22,7 @@ MAKERS: Final = ("TaskSpec", "following", "_leader_task")
 """Functions that create a specification; the first argument is the task's name."""
 
 AGENT: Final = (
-    *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-tenants"),
+    *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-rdma-pods"),
     *("watch-sriov", "sriov"),
     *("cluster-ips", "device-plugin", "cni-request-timeouts", "configuration-view"),
     "refusal-recorder",

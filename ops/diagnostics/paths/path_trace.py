@@ -93,7 +93,7 @@ def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteQ
     peer = far_end(link, node)
     if peer is None:
         return _Left(PathSegment(name, tuple(stops), _out(link, node)), "by nic", source, link)
-    onward = node.ask(RouteQuestion(question.destination, source, peer.number))
+    onward = node.ask(RouteQuestion(question.destination, source, peer.ifindex))
     stops.append(_stop(node, onward))
     return _through_node(name, stops, onward, source)
 
@@ -119,16 +119,17 @@ def _back(
         return None
     if left.way == "by nic":
         assert left.link is not None
-        return _into_pod([], pod, RouteQuestion(source, destination, left.link.number))
-    incoming = left.link.number if left.way == "by node" and left.link is not None else 0
+        return _into_pod([], pod, RouteQuestion(source, destination, left.link.ifindex))
+    incoming = left.link.ifindex if left.way == "by node" and left.link is not None else 0
     answer = node.ask(RouteQuestion(source, destination, incoming))
     stops = [_stop(node, answer)]
     if answer.why_not or answer.link is None:
         return PathSegment("back", tuple(stops), answer.why_not or "not sent")
     inner = near_end(answer.link, pod)
     if inner is not None:
-        return _into_pod(stops, pod, RouteQuestion(source, destination, inner.number))
-    if any(link.kind in ABOVE and link.parent == answer.link.number for link in pod.links.values()):
+        return _into_pod(stops, pod, RouteQuestion(source, destination, inner.ifindex))
+    parents = {link.parent for link in pod.links.values() if link.kind in ABOVE}
+    if answer.link.ifindex in parents:
         end = f"lost: {answer.link.name} does not reach the interfaces whose master it is"
         return PathSegment("back", tuple(stops), end)
     return PathSegment("back", tuple(stops), f"leaves the node by {answer.link.name}")
@@ -143,14 +144,14 @@ def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteQuestion) 
 def far_end(link: Link, node: NetworkStack) -> Link | None:
     """The node's end of a Pod's link; None: it is not a veth to the node."""
     peer = node.links.get(link.parent) if link.kind == VETH else None
-    both = peer is not None and peer.kind == VETH and peer.parent == link.number
+    both = peer is not None and peer.kind == VETH and peer.parent == link.ifindex
     return peer if both else None
 
 
 def near_end(link: Link, pod: NetworkStack) -> Link | None:
     """The Pod's end of a link of the node; None: it is not a veth to this Pod."""
     inner = pod.links.get(link.parent) if link.kind == VETH else None
-    both = inner is not None and inner.kind == VETH and inner.parent == link.number
+    both = inner is not None and inner.kind == VETH and inner.parent == link.ifindex
     return inner if both else None
 
 

@@ -71,7 +71,7 @@ class Stack:
     def __init__(self, name: str, session: NetlinkSession) -> None:
         self.name = name
         self._session = session
-        self.links = {link.number: link for link in session.links()}
+        self.links = {link.ifindex: link for link in session.links()}
         self._rules: dict[Family, Sequence[RoutingRule]] = {}
 
     def ask(self, question: RouteQuestion) -> RouteResult:
@@ -105,7 +105,7 @@ class Stack:
         hop = route.hops[0] if route.hops else None
         next_address = (hop.gateway if hop else route.gateway) or answer.question.destination
         for entry in self._session.neighbours(next_address.family):
-            if (entry.address, entry.link) == (next_address, link.number):
+            if (entry.address, entry.link) == (next_address, link.ifindex):
                 return _neighbour_text(entry)
         return f"no neighbour entry for {format_address(*next_address)}"
 

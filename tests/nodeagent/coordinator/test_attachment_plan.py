@@ -73,19 +73,19 @@ def stack(
 ) -> PodStack:
     """A Pod with these links; ``defaults``: those with default routes in main."""
     addresses = tuple(
-        LinkAddress(link.number, parse_address(text), 64)
+        LinkAddress(link.ifindex, parse_address(text), 64)
         for family in (4, 6)
         for link in links
-        for text in OWN.get(link.number, ())
+        for text in OWN.get(link.ifindex, ())
         if parse_address(text).family == family
     )
     routes = [
-        KernelRoute(parse_cidr(network), link.number, source=source_of(link.number, network))
+        KernelRoute(parse_cidr(network), link.ifindex, source=source_of(link.ifindex, network))
         for link in links
-        for network in NETWORKS.get(link.number, ())
+        for network in NETWORKS.get(link.ifindex, ())
     ]
-    routes += [KernelRoute(parse_cidr("fe80::/64"), link.number) for link in links]
-    for number in defaults or [link.number for link in links if link.number in GATEWAYS]:
+    routes += [KernelRoute(parse_cidr("fe80::/64"), link.ifindex) for link in links]
+    for number in defaults or [link.ifindex for link in links if link.ifindex in GATEWAYS]:
         for gateway in map(parse_address, GATEWAYS[number]):
             routes.append(KernelRoute(default_prefix(gateway.family), number, gateway))
     return PodStack(interface, (LO, *links), addresses, tuple(routes), (*rules, *KERNEL_RULES))
@@ -105,7 +105,7 @@ def planned(
 
 
 def written(pod: PodStack, decision: NicSetup, made: AttachmentPlan) -> str:
-    names = {link.number: link.name for link in pod.links} | {9: "veth0", 77: "HOST-END"}
+    names = {link.ifindex: link.name for link in pod.links} | {9: "veth0", 77: "HOST-END"}
     if decision.mode == "overlay":
         names[9] = "eth0"
     lines = [f"{decision.mode}, {'first' if decision.first else 'later'}, table {decision.table}"]

@@ -309,7 +309,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     # Their veth pairs were deleted with their namespaces; entries on other interfaces remain.
     batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
     (pod_veth,) = (
-        link.number for link in links_of(network, network_node) if link.name == "cali-left"
+        link.ifindex for link in links_of(network, network_node) if link.name == "cali-left"
     )
     before = tables_of(network_node)
     for number in range(LEFTOVERS):

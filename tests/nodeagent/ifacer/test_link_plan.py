@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
     "a bond": (BONDED, (ENS3, ENS4), ["add bond link bd0"]),
     "a half-made bond": (
         BONDED,
-        (ENS3, DOWN3._replace(number=4, name="ens4"), BD0._replace(flags=0)),
+        (ENS3, DOWN3._replace(ifindex=4, name="ens4"), BD0._replace(flags=0)),
         ["set down link 3", "set master 9 of link 3", "set up link 3",
          "set master 9 of link 4", "set up link 4", "set up link 9"],
     ),

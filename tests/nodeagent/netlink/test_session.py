@@ -71,7 +71,7 @@ def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
     assert (veth.mac, far.mac) == (NEAR_MAC, FAR_MAC)
     assert (veth.mtu, far.mtu) == (1400, 1400)
     assert (veth.kind, far.kind) == ("veth", "veth")
-    assert (veth.parent, far.parent) == (far.number, veth.number)
+    assert (veth.parent, far.parent) == (far.ifindex, veth.ifindex)
     assert veth.up
     assert veth.broadcasts
     assert veth.parent_netns is not None
@@ -81,7 +81,7 @@ def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
 def test_an_address_is_read_as_it_was_written(
     session: NetlinkSession, veth: Link, text: str
 ) -> None:
-    wanted = LinkAddress(veth.number, address(text), 24, 0, n.IFA_F_NODAD)
+    wanted = LinkAddress(veth.ifindex, address(text), 24, 0, n.IFA_F_NODAD)
     session.apply([requests.add_address(wanted)])
     (found,) = [a for a in session.addresses(wanted.address.family) if a.address == wanted.address]
     assert found._replace(flags=0) == wanted._replace(flags=0)
@@ -99,16 +99,16 @@ def test_routes_are_read_as_they_were_written(
 ) -> None:
     family = address(own).family
     session.apply(
-        [requests.add_address(LinkAddress(veth.number, address(own), 24, flags=n.IFA_F_NODAD))]
+        [requests.add_address(LinkAddress(veth.ifindex, address(own), 24, flags=n.IFA_F_NODAD))]
     )
     scope = n.RT_SCOPE_LINK if family == 4 else n.RT_SCOPE_UNIVERSE
     metric = 0 if family == 4 else 1024
     wanted = [
         KernelRoute(
-            host_prefix(address(gateway)), veth.number, table=500, scope=scope, metric=metric
+            host_prefix(address(gateway)), veth.ifindex, table=500, scope=scope, metric=metric
         ),
-        KernelRoute(prefix(beyond), veth.number, address(gateway), 500, metric=metric),
-        KernelRoute(default_prefix(family), veth.number, address(gateway), 500, metric=metric),
+        KernelRoute(prefix(beyond), veth.ifindex, address(gateway), 500, metric=metric),
+        KernelRoute(default_prefix(family), veth.ifindex, address(gateway), 500, metric=metric),
     ]
     session.apply([requests.add_route(route) for route in wanted])
     assert sorted(session.routes(family, 500)) == sorted(wanted)
@@ -120,15 +120,15 @@ def test_routes_are_read_as_they_were_written(
 def test_a_route_with_several_ways_is_read_as_it_was_written(
     session: NetlinkSession, veth: Link
 ) -> None:
-    session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
+    session.apply([requests.add_address(LinkAddress(veth.ifindex, address("10.9.0.7"), 24))])
     hops = (
-        Hop(veth.number, address("10.9.0.1")),
-        Hop(veth.number, address("10.9.0.2"), weight=3),
+        Hop(veth.ifindex, address("10.9.0.1")),
+        Hop(veth.ifindex, address("10.9.0.2"), weight=3),
     )
     wanted = KernelRoute(default_prefix(4), table=77, hops=hops)
     session.apply([requests.add_route(wanted)])
     assert session.routes(4, 77) == [wanted]
-    assert wanted.links == (veth.number, veth.number)
+    assert wanted.links == (veth.ifindex, veth.ifindex)
 
 
 @pytest.mark.parametrize("own", ["10.9.0.7", "fd00:9::7"])
@@ -151,7 +151,7 @@ def test_rules_are_read_as_they_were_written(session: NetlinkSession, own: str) 
 def test_a_neighbour_entry_replaces_what_was_believed(
     session: NetlinkSession, veth: Link, own: str
 ) -> None:
-    wanted = Neighbour(veth.number, address(own), FAR_MAC)
+    wanted = Neighbour(veth.ifindex, address(own), FAR_MAC)
     session.apply([requests.set_neighbour(wanted._replace(mac=NEAR_MAC))])
     session.apply([requests.set_neighbour(wanted)])
     found = [entry for entry in session.neighbours(wanted.address.family) if entry.mac == FAR_MAC]
@@ -161,10 +161,10 @@ def test_a_neighbour_entry_replaces_what_was_believed(
 
 
 def test_the_kernel_tells_which_way_it_goes(session: NetlinkSession, veth: Link) -> None:
-    session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
+    session.apply([requests.add_address(LinkAddress(veth.ifindex, address("10.9.0.7"), 24))])
     route = session.route_to(address("10.9.0.9"))
     assert route is not None
-    assert (route.link, route.source) == (veth.number, address("10.9.0.7"))
+    assert (route.link, route.source) == (veth.ifindex, address("10.9.0.7"))
     assert session.route_to(address("10.77.0.1")) is None
 
 
@@ -174,21 +174,21 @@ def test_a_link_that_is_not_there_is_none(session: NetlinkSession) -> None:
 
 
 def test_the_name_of_a_link_is_told_by_its_number(session: NetlinkSession, veth: Link) -> None:
-    assert session.link_name(veth.number) == "near"
+    assert session.link_name(veth.ifindex) == "near"
     assert session.link_name(1) == "lo"
-    assert session.link_name(veth.number + 1_000) == ""
+    assert session.link_name(veth.ifindex + 1_000) == ""
 
 
 def test_a_listing_of_both_families_is_that_of_ipv4_and_then_that_of_ipv6(
     session: NetlinkSession, veth: Link
 ) -> None:
     for own, far in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
-        on_link = LinkAddress(veth.number, address(own), 24, flags=n.IFA_F_NODAD)
+        on_link = LinkAddress(veth.ifindex, address(own), 24, flags=n.IFA_F_NODAD)
         session.apply(
             [
                 requests.add_address(on_link),
                 requests.add_rule(RoutingRule(address(own).family, 500, 1000)),
-                requests.set_neighbour(Neighbour(veth.number, address(far), FAR_MAC)),
+                requests.set_neighbour(Neighbour(veth.ifindex, address(far), FAR_MAC)),
             ]
         )
     for list_all in (session.addresses, session.rules, session.routes, session.neighbours):
@@ -338,8 +338,8 @@ def test_a_family_that_the_kernel_lacks_has_nothing(
     session: NetlinkSession, veth: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel without IPv6 answers an IPv6 dump with IPv4 objects."""
-    session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
-    session.apply([requests.set_neighbour(Neighbour(veth.number, address("10.9.0.8"), FAR_MAC))])
+    session.apply([requests.add_address(LinkAddress(veth.ifindex, address("10.9.0.7"), 24))])
+    session.apply([requests.set_neighbour(Neighbour(veth.ifindex, address("10.9.0.8"), FAR_MAC))])
     for name in ("all_addresses", "all_rules", "all_neighbours"):
         ask = getattr(requests, name)
         monkeypatch.setattr(requests, name, lambda _, ask=ask: ask(4))

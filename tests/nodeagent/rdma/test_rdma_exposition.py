@@ -12,8 +12,8 @@ import pytest
 
 from nodeagent.rdma import rdma_exposition
 from nodeagent.rdma.counter_reader import CounterRead, CounterReader
-from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_tenants
-from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
+from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_rdma_pods
+from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.support.agent_harness import ManualClock
 
@@ -48,8 +48,10 @@ def reader() -> Iterator[Scripted]:
 
 
 def exposition(reader: Scripted, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
-    tenants = {"10.6.0.17": Tenant("shop", "train-0")}
-    return RdmaExposition("node-1", cast("CounterReader", reader), lambda: tenants, metrics, clock)
+    rdma_pods = {"10.6.0.17": RdmaPod("shop", "train-0")}
+    return RdmaExposition(
+        "node-1", cast("CounterReader", reader), lambda: rdma_pods, metrics, clock
+    )
 
 
 async def counted(exposed: RdmaExposition) -> list[str]:
@@ -142,4 +144,4 @@ async def test_a_reading_that_crashes_is_counted_and_logged_and_the_next_scrape_
 
 
 def test_outside_kubernetes_nobody_has_a_device() -> None:
-    assert no_tenants() == {}
+    assert no_rdma_pods() == {}

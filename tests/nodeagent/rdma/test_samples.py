@@ -15,7 +15,7 @@ from nodeagent.rdma import samples
 from nodeagent.rdma.counter_help import WORDS
 from nodeagent.rdma.counter_reader import guid_of
 from nodeagent.rdma.samples import counter_name, guid_text, samples_of, text_of
-from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
+from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
 
 GOLDEN = Path(__file__).with_name("scrape.txt")
 CARD = 0x506B4B0300AABBCC
@@ -46,8 +46,8 @@ PLACES = (
     NamespacePorts((VF._replace(device="mlx5_5"),), "10.6.0.18"),
 )
 TENANTS = {
-    "10.6.0.17": Tenant("shop", "train-0", JOB),
-    "10.6.0.18": Tenant("shop", "alone"),
+    "10.6.0.17": RdmaPod("shop", "train-0", JOB),
+    "10.6.0.18": RdmaPod("shop", "alone"),
 }
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from core.domain.model import Owner
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
-from nodeagent.kubernetes.tenants import NETWORK_STATUS, KubernetesTenants
-from nodeagent.rdma.values import Tenant
+from nodeagent.kubernetes.rdma_pods import NETWORK_STATUS, RdmaPodWatch
+from nodeagent.rdma.values import RdmaPod
 from nodeagent.settings.values import Settings
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of, may
@@ -57,7 +57,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """Tenants as in an agent, with the permissions of the chart."""
+    """The watch of Pods as in an agent, with the permissions of the chart."""
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True)
     found = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
@@ -67,9 +67,9 @@ async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-def tenants(cluster: Cluster) -> KubernetesTenants:
-    assert cluster.tenants is not None
-    return cluster.tenants
+def rdma_pods(cluster: Cluster) -> RdmaPodWatch:
+    assert cluster.rdma_pods is not None
+    return cluster.rdma_pods
 
 
 def run(
@@ -99,7 +99,7 @@ def owner_of(one: Object) -> Owner:
 
 
 async def test_pods_with_devices_are_known_by_their_addresses_with_the_top_of_their_owners(
-    shop: ApiServer, tenants: KubernetesTenants
+    shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
     def life() -> tuple[Object, Object]:
         deployment = create_set(shop, "Deployment", "web", replicas=0)
@@ -114,26 +114,26 @@ async def test_pods_with_devices_are_known_by_their_addresses_with_the_top_of_th
     deployment, training = await asyncio.to_thread(life)
 
     wanted = {
-        "10.6.0.17": Tenant("shop", "web-1", owner_of(deployment)),
-        "fd00:6::17": Tenant("shop", "web-1", owner_of(deployment)),
-        "10.6.0.18": Tenant("shop", "train-0", owner_of(training)),
-        "fd00:6::18": Tenant("shop", "train-0", owner_of(training)),
-        "10.6.0.19": Tenant("shop", "alone"),
-        "fd00:6::19": Tenant("shop", "alone"),
+        "10.6.0.17": RdmaPod("shop", "web-1", owner_of(deployment)),
+        "fd00:6::17": RdmaPod("shop", "web-1", owner_of(deployment)),
+        "10.6.0.18": RdmaPod("shop", "train-0", owner_of(training)),
+        "fd00:6::18": RdmaPod("shop", "train-0", owner_of(training)),
+        "10.6.0.19": RdmaPod("shop", "alone"),
+        "fd00:6::19": RdmaPod("shop", "alone"),
     }
 
     def whole() -> bool:
-        found = tenants.by_address()
+        found = rdma_pods.by_address()
         return len(found) == len(wanted) and len([1 for one in found.values() if one.owner]) == 4
 
     await until(whole)
-    assert tenants.by_address() == wanted
+    assert rdma_pods.by_address() == wanted
     await asyncio.to_thread(delete_pod, shop, "alone")
-    await until(lambda: "10.6.0.19" not in tenants.by_address())
+    await until(lambda: "10.6.0.19" not in rdma_pods.by_address())
 
 
 async def test_whose_owner_may_not_be_read_or_is_gone_has_none(
-    shop: ApiServer, tenants: KubernetesTenants
+    shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
     def life() -> None:
         secretive = train(shop, "secretives", "Secretive", SECRET[0])
@@ -153,11 +153,11 @@ async def test_whose_owner_may_not_be_read_or_is_gone_has_none(
     await asyncio.to_thread(life)
 
     def done() -> bool:
-        found = tenants.by_address()
+        found = rdma_pods.by_address()
         return len(found) == 12 and found["10.6.0.22"].owner is not None
 
     await until(done)
-    owners = {one.name: one.owner for one in tenants.by_address().values() if one.owner}
+    owners = {one.name: one.owner for one in rdma_pods.by_address().values() if one.owner}
     assert set(owners) == {"web-1"}
 
 
@@ -172,5 +172,5 @@ async def test_agents_watch_and_read_none_of_it_unless_they_are_asked_to_count(
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     found = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
     assert found is not None
-    assert found.tenants is None
+    assert found.rdma_pods is None
     await found.close()

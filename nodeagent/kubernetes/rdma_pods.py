@@ -18,7 +18,7 @@ from core.kubernetes.informer import ObjectKey, Reflector
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of
 from core.process.concurrency import until_all
-from nodeagent.rdma.values import Tenant
+from nodeagent.rdma.values import RdmaPod
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 DEVICE: Final = "rdma-device"
@@ -33,18 +33,18 @@ KINDS_MAX: Final = 128
 
 
 class CachedPod(NamedTuple):
-    """The cached part of a Pod. Without ``addresses`` it is not a tenant, or not yet."""
+    """The cached part of a Pod. Without ``addresses`` it has no RDMA device, or none yet."""
 
     addresses: tuple[str, ...] = ()
     owner: Owner | None = None
 
 
-class KubernetesTenants:
+class RdmaPodWatch:
     """The Pods with RDMA devices, ``by_address``; ``run`` keeps them up to date."""
 
     def __init__(self, api: Api, node: str) -> None:
         self.pods = Reflector(
-            api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept_tenant
+            api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", cached_rdma_pod
         )
         self._api = api
         self._tops: OrderedDict[str, Owner] = OrderedDict()
@@ -56,10 +56,10 @@ class KubernetesTenants:
         """Watch until cancelled."""
         await until_all(self.pods.run(), self._chains.run())
 
-    def by_address(self) -> dict[str, Tenant]:
-        """All tenants; an owner that is not known yet is None."""
+    def by_address(self) -> dict[str, RdmaPod]:
+        """The Pods by each of their addresses; an owner that is not known yet is None."""
         return {
-            address: Tenant(*key, self._top_of(kept.owner))
+            address: RdmaPod(*key, self._top_of(kept.owner))
             for key, kept in self.pods.objects.items()
             for address in kept.addresses
         }
@@ -109,11 +109,11 @@ class KubernetesTenants:
         return served
 
 
-def kept_tenant(pod: Object) -> CachedPod:
-    """The cached part of a Pod; Pods of the host network are not tenants."""
+def cached_rdma_pod(pod: Object) -> CachedPod:
+    """The cached part of a Pod; Pods of the host network have no RDMA device of their own."""
     annotations = pod["metadata"].get("annotations") or {}
-    is_tenant = DEVICE in annotations.get(NETWORK_STATUS, "")
-    if not is_tenant or (pod.get("spec") or {}).get("hostNetwork"):
+    has_device = DEVICE in annotations.get(NETWORK_STATUS, "")
+    if not has_device or (pod.get("spec") or {}).get("hostNetwork"):
         return CachedPod()
     return CachedPod(tuple(addresses_of(pod.get("status") or {})), first_owner(pod))
 
