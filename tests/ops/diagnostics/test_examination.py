@@ -33,9 +33,13 @@ def doctor(station: Station, *options: str) -> tuple[int, str]:
 
 
 def node(link: Link) -> Station:
-    """A node on the link, with an address and a default route."""
+    """A node on the link, with an address and a default route; it does not forward.
+
+    A new namespace takes its IPv4 settings from this machine, which may forward.
+    """
     made = link.station("10.6.0.2/24", "fd00:6::2/64")
     name = Path(made.netns).name
+    ip("netns", "exec", name, "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
     ip("-n", name, "link", "set", "lo", "up")
     ip("-n", name, "route", "add", "default", "via", "10.6.0.1")
     return made
