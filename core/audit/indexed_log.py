@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.archive.archiver import LIVE_EVENTS_MAX
@@ -27,7 +28,8 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""Events of the newest index, some 150 MB; with those that came since it was begun, half more."""
+"""Events of the newest index, some 150 MB; with those that came since it was begun, half more. The
+index that replaces it is read beside it."""
 
 OLD_WINDOWS_MAX: Final = 2
 """Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
@@ -69,6 +71,7 @@ class IndexedLog:
         self._window_events_max = window_events_max
         self._view: LogView | None = None
         self._index: LogIndex | None = None
+        self._next: LogIndex | None = None  # the following one, until its first read has ended
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
         self._reached = 0  # the revision that the index has: the view may be ahead of it
@@ -152,24 +155,28 @@ class IndexedLog:
         return LogView(view.sealed, part, self.now_ms)
 
     async def _read_on(self) -> LogIndex:
-        for attempt in range(TRIES_MAX):
-            self._view = await open_log(self._store, self._keys, self._files, now_ms=self.now_ms)
-            most = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
-            if self._index is None or self._index.clock.events > most:
-                self._index = await asyncio.to_thread(self._begin, self._view)
-            try:
-                await self._index.read(
-                    self._part(self._index, self._index.position, self._view.revision)
-                )
-            except (Compacted, LogGap):  # sealed in the meantime: the next view has it
-                if attempt == TRIES_MAX - 1:
-                    raise
-                continue
-            break
-        assert self._index is not None
+        for _ in range(TRIES_MAX - 1):
+            with suppress(Compacted, LogGap):  # sealed in the meantime: the next view has it
+                return await self._read_view()
+        return await self._read_view()
+
+    async def _read_view(self) -> LogIndex:
+        self._view = view = await open_log(self._store, self._keys, self._files, now_ms=self.now_ms)
+        index = await self._index_to_read(view)
+        await index.read(self._part(index, index.position, view.revision))
+        self._index, self._next = index, None
         self._read_at = asyncio.get_running_loop().time()
-        self._reached = self.view.revision
-        return self._index
+        self._reached = view.revision
+        return index
+
+    async def _index_to_read(self, view: LogView) -> LogIndex:
+        """The newest index; if it has too many events, the one that will replace it."""
+        most = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
+        if self._index is not None and self._index.clock.events <= most:
+            return self._index
+        if self._next is None:
+            self._next = await asyncio.to_thread(self._begin, view)
+        return self._next
 
     def _begin(self, view: LogView) -> LogIndex:
         left = self._window_events_max

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import Sequence
 from itertools import count, pairwise
@@ -41,6 +42,8 @@ from tests.support.archived_cluster import (
 from tests.support.faulty_store import FaultyStore
 
 TURNS = 50
+READS_OF_A_VIEW = 1
+"""Reads of the store that open a view of the log."""
 
 LIFE: list[Move] = [
     *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
@@ -231,6 +234,39 @@ async def test_the_past_is_known_while_etcd_is_away(archived_cluster: ArchivedCl
     assert before.position < position
     with pytest.raises(StoreUnavailable):
         await log.at_position(now.position + 1_000)
+
+
+async def test_a_new_window_answers_only_after_it_was_read_to_its_end(
+    archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.audit.indexed_log.LIVE_EVENTS_MAX", 0)
+    store = BreakingStore(archived_cluster.store)
+    await archived_cluster.live(LIFE)
+    log = IndexedLog(store, KEYS, archived_cluster.files, window_events_max=3)
+    now = await log.now()
+    await archived_cluster.live([Add("node-a", "late", 0)])
+    store.reads_left = READS_OF_A_VIEW
+    with pytest.raises(StoreUnavailable):
+        await log.at_position(now.position + 1)
+    past = await log.at_position(now.position)
+    assert told(past.log, now.position) == told(now.log, now.position)
+
+    store.reads_left = sys.maxsize
+    later = await log.at_position(now.position + 1)
+    assert later.log is not now.log
+    assert list(later.log.table("main").pods.rows_with("late", 9))
+
+
+class BreakingStore(FaultyStore):
+    """A store that becomes unavailable after some reads."""
+
+    reads_left = sys.maxsize
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """Read, as long as reads are left."""
+        self.reads_left -= 1
+        self.is_unavailable = self.reads_left < 0
+        return await super().read(gets, revision=revision)
 
 
 async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> None:
