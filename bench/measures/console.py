@@ -1,4 +1,4 @@
-"""The console of a long log in a real Chromium: the first page, and a jump of its time slider.
+"""The console of a long log with many claims in a real Chromium: first page, jump of the slider.
 
 The server reads the log into its index before the first page is opened, as ``orbctl console`` does.
 First paint is what the browser reports of the page with its content, from an empty cache. A jump is
@@ -54,7 +54,7 @@ def measure(lab: Lab) -> list[Figure]:
     log = long_log(lab)
     with lab.etcd(log.data) as etcd:
         paints, jumps, slowest = asyncio.run(_measure(lab, etcd, log))
-    unit = f"ms, of {lab.scale.events:,} events"
+    unit = f"ms, of {lab.scale.events:,} events and {lab.scale.claims:,} claims"
     note = f"slowest {slowest:.0f} ms"
     return [
         median_figure("console_seek_ms", jumps, unit, note=note),

@@ -32,12 +32,12 @@ class SeededLog(NamedTuple):
 
 
 def long_log(lab: Lab) -> SeededLog:
-    """A log of claims and releases with as many events as the scale says."""
+    """A log of claims and releases, with as many events and live claims as the scale says."""
     archive = lab.directory / "archive"
     files = LocalFiles(archive)
 
     async def write(store: KeyValueStore, keys: Keys) -> None:
-        await fill(store, keys, Shape(lab.scale.events, PER_SEGMENT))
+        await fill(store, keys, Shape(lab.scale.events, PER_SEGMENT, held=lab.scale.claims))
         newest = (await open_log(store, keys, files)).revision
         await Archiver(store, keys, files).seal(int(newest * ARCHIVED_SHARE))
 

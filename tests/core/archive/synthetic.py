@@ -71,9 +71,9 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
 
 
 def address_of(serial: int) -> str:
-    """The address of the pod with this number; addresses come back after 65,536 pods."""
-    value = serial % 65_536
-    return f"10.1.{value >> 8}.{value & 255}"
+    """The address of the pod with this number; addresses come back after 131,072 pods."""
+    value = serial % 131_072
+    return f"10.{1 + (value >> 16)}.{value >> 8 & 255}.{value & 255}"
 
 
 def uid_of(serial: int) -> str:
