@@ -57,7 +57,7 @@ def demo(
 
 
 def _wait(stage: DemoOutput, laboratory: Laboratory) -> None:
-    stage.say("Everything is still there, until you press Enter. For example:")
+    stage.say("Everything is still there, the console too, until you press Enter. For example:")
     stage.command(f"export ORBWEAVER_ETCD_ENDPOINTS={laboratory.etcd.outside_endpoint}")
     stage.command("orbctl get endpoints -A")
     stage.command("ip netns")

@@ -11,6 +11,7 @@ from typing import Final
 from ops.demo.datapath import reach_node, serve
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import NAMESPACE, DemoState
+from ops.lab.http import json_of
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox, addresses_in
@@ -276,6 +277,25 @@ def predict(state: DemoState) -> None:
     expect("the history is shorter than a day" in output, "a forecast without a history")
 
 
+def browse(state: DemoState) -> None:
+    """The console, which has every state of the last minutes."""
+    stage, address = state.stage, state.pods["refunds"].addresses[0]
+    stage.step(
+        "The same in a browser",
+        """The console shows pools, addresses, Pods, workflows and events, and its slider goes to
+        each state since the first step. Its pages read an API that programs can read too.""",
+    )
+    stage.command("orbctl console &")
+    url = state.laboratory.console()
+    stage.output(f"console: {url}", style="green")
+    path = f"api/v1/addresses/{address}?at={state.remembered}"
+    stage.command(f"curl -s '{url}{path}' | jq -r .holding.pod")
+    holder = json_of(url + path)["holding"]["pod"]
+    expect(holder == "payments", f"the console names another holder: {holder}")
+    stage.output(holder)
+    stage.say("It ends with the demo; `make demo ARGS=--stay` keeps both until you press Enter.")
+
+
 STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     start,
     apply,
@@ -289,6 +309,7 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     scale,
     ask_log,
     predict,
+    browse,
 )
 
 

@@ -1,4 +1,4 @@
-"""Starts, stops and kills long-running processes in a namespace.
+"""Starts, stops and kills long-running processes, in a namespace or outside.
 
 A daemon dies with the process that started it, even if that process is killed. Only processes that
 were started here are signalled. The caller passes the readiness check.
@@ -29,7 +29,7 @@ class Daemon:
     def __init__(
         self,
         identity: LabIdentity,
-        namespace: NamedNamespace,
+        namespace: NamedNamespace | None,
         command: Sequence[str],
         log: Path,
         environment: Mapping[str, str],
@@ -58,10 +58,11 @@ class Daemon:
         assert self._process is None, "started twice"
         # setpriv and nsenter execute the program, so that the process id is the program's. In its
         # own session it receives no Ctrl-C: the laboratory stops its daemons in order.
-        command = ["setpriv", "--pdeathsig", "KILL", *self._namespace.inside(self.command)]
+        place = self._namespace
+        command = list(self.command) if place is None else place.inside(self.command)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                ["setpriv", "--pdeathsig", "KILL", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

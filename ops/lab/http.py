@@ -1,11 +1,15 @@
-"""One request over HTTP to a unix socket."""
+"""One request over HTTP, to a unix socket or to a URL."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import socket
+import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from ops.lab.identity import LabFailed
 
 ANSWER_DEADLINE_S: Final = 5.0
 """Longer than an agent needs to detect that etcd does not answer."""
@@ -27,6 +31,15 @@ def get(path: Path, url: str, body: str = "") -> tuple[int, str]:
         return 0, ""
     finally:
         connection.close()
+
+
+def json_of(url: str) -> Any:  # noqa: ANN401 - any JSON
+    """The document of a URL on this machine. Raises LabFailed."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_DEADLINE_S) as reply:  # noqa: S310 - http
+            return json.load(reply)
+    except (OSError, ValueError) as error:
+        raise LabFailed(f"GET {url}: {error}") from None
 
 
 class _Connection(http.client.HTTPConnection):

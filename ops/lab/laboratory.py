@@ -7,6 +7,7 @@ next laboratory removes what a killed one left.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ from ops.lab.store import Etcd
 
 GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64")
 """The default gateways of the Pods' networks."""
+
+_CONSOLE_URL: Final = re.compile(r"^console: (http://\S+)$", re.MULTILINE)
 
 
 class Laboratory:
@@ -68,7 +71,7 @@ class Laboratory:
         self.predecessors: list[LabIdentity] = []
         """Killed laboratories that were removed at the start."""
         self._made: Counter[str] = Counter()
-        self._speakers: list[Daemon] = []
+        self._daemons: list[Daemon] = []
         self._gateways = tuple(gateways)
         self._settings = dict(settings or {})
         self._coordinator = coordinator
@@ -101,8 +104,8 @@ class Laboratory:
         with _undisturbed():
             for node in self.nodes.values():
                 node.agent.kill()
-            for speaker in self._speakers:
-                speaker.kill()
+            for daemon in self._daemons:
+                daemon.kill()
             self.controller.process.kill()
             self.etcd.kill()
             remove(self.identity)
@@ -150,10 +153,20 @@ class Laboratory:
         command = [sys.executable, "-m", "ops.lab.pod_programs", "serve", sandbox.pod, str(port)]
         log = self.directory / f"{sandbox.pod}.log"
         made = Daemon(self.identity, sandbox.namespace, command, log, {})
-        self._speakers.append(made)
+        self._daemons.append(made)
         made.start()
         made.wait_until(lambda: listens(sandbox.namespace, port))
         return made
+
+    def console(self) -> str:
+        """Start ``orbctl console`` outside, where a browser is; its URL. Raises LabFailed."""
+        log = self.directory / "console.log"
+        command = [ours("orbctl"), "console", "--port", "0"]
+        console = Daemon(self.identity, None, command, log, self.environment())
+        self._daemons.append(console)
+        console.start()
+        console.wait_until(lambda: _console_url(log) != "")
+        return _console_url(log)
 
     def environment(self) -> dict[str, str]:
         """The environment with which programs outside find this laboratory's etcd."""
@@ -176,6 +189,12 @@ class Laboratory:
 def listens(namespace: NamedNamespace, port: int) -> bool:
     """Whether a program listens on a TCP port inside. Raises LabFailed."""
     return bool(namespace.run("ss", "-Hltn", f"sport = :{port}").strip())
+
+
+def _console_url(log: Path) -> str:
+    """The URL that a console has printed; "" before."""
+    printed = _CONSOLE_URL.search(log.read_text())
+    return printed[1] if printed else ""
 
 
 @contextmanager
