@@ -1,25 +1,34 @@
 """Metrics and spans under Temporal's names. Costs nothing without a provider.
 
-Spans of a workflow open and close at once, because a long span does not survive a takeover. They
-are linked to the trace that started the execution: StartWorkflow, SignalWithStartWorkflow,
-RunWorkflow, SignalWorkflow, StartWorkflowUpdate, StartActivity, RunActivity, each followed by ``:``
-and the type or name.
+An execution is one trace (docs/reference/traces.md). It begins with the span of the client's call,
+which is linked to the trace of the start's cause; each span's name ends with ``:`` and the type or
+name. Spans of a run open and close at once, because a long span does not survive a takeover.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from workflows.api.activity import ActivityInfo
+from workflows.engine.store.records import RunHead
+from workflows.model.failures import Failure
+from workflows.model.policies import ExecutionStatus
 
 Attributes = Mapping[str, str]
 _PROPAGATOR = TraceContextTextMapPropagator()
+_ERROR_TYPE = "error.type"
+_UNSUCCESSFUL = frozenset(
+    {ExecutionStatus.FAILED, ExecutionStatus.TERMINATED, ExecutionStatus.TIMED_OUT}
+)
 
 
 _ENDS = {
@@ -140,31 +149,94 @@ class Telemetry:
         if self._meter is not None:
             self._shards_taken.add(1)
 
-    def record_span(self, name: str, traceparent: str, attributes: Attributes) -> str:
-        """Record a span that opens and closes at once; the traceparent for what follows from it."""
+    @contextmanager
+    def call_span(self, name: str, attributes: Attributes) -> Iterator[str]:
+        """The span of a client's call until its reply; yields its traceparent, "" without spans."""
         if self._tracer is None:
-            return traceparent
-        links = _links(traceparent)
-        with self._tracer.start_as_current_span(name, links=links, attributes=attributes):
-            return current_traceparent() or traceparent
+            yield ""
+            return
+        with self._tracer.start_as_current_span(
+            name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False
+        ) as span:
+            try:
+                yield current_traceparent()
+            except Exception as error:
+                span.set_attribute(_ERROR_TYPE, type(error).__name__)
+                raise
+
+    def record_call(
+        self,
+        name: str,
+        attributes: Attributes,
+        cause: str = "",
+        link_attributes: Attributes | None = None,
+    ) -> str:
+        """Record a client's call that has no reply; returns the traceparent for what follows.
+
+        ``cause``: the traceparent that the span is linked to, with these attributes; "" for none.
+        """
+        if self._tracer is None:
+            return cause
+        with self._tracer.start_as_current_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            links=_links(cause, link_attributes),
+        ):
+            return current_traceparent()
+
+    def record_run_span(self, name: str, head: RunHead, caller: str = "") -> str:
+        """Record what a run has done; returns the traceparent for what follows.
+
+        ``caller``: the traceparent of the message that it handles; "": the span belongs to the
+        trace of the start. A continued run's spans begin traces of their own, which are linked to
+        that one: a workflow that continues for months is not one trace.
+        """
+        if self._tracer is None:
+            return head.traceparent
+        parent, cause = _origin(head)
+        with self._tracer.start_as_current_span(
+            name,
+            _context(caller or parent),
+            attributes=_of_run(head.workflow_id, head.run_id),
+            links=_links("" if caller else cause),
+        ):
+            return current_traceparent()
+
+    def record_completion(self, head: RunHead) -> None:
+        """Record the end of a run."""
+        if self._tracer is None:
+            return
+        parent, cause = _origin(head)
+        span = self._tracer.start_span(
+            f"CompleteWorkflow:{head.workflow_type}",
+            _context(parent),
+            attributes=_of_run(head.workflow_id, head.run_id)
+            | {"workflow.status": head.status.value},
+            links=_links(cause),
+        )
+        if head.status in _UNSUCCESSFUL:
+            _set_failure(span, head.failure if isinstance(head.failure, Failure) else None)
+        span.end()
 
     @contextmanager
-    def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[None]:
-        """The span and latency of one attempt of an activity."""
+    def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[Callable[[Failure], None]]:
+        """The span and latency of one attempt of an activity; yields what marks it as failed."""
         started = perf_counter()
         try:
             if self._tracer is None:
-                yield
+                yield _ignore_failure
                 return
-            name = f"RunActivity:{info.activity_type}"
-            attributes = {
-                "workflow.id": info.workflow_id,
-                "workflow.run_id": info.run_id,
-                "activity.attempt": str(info.attempt),
-            }
-            links = _links(traceparent)
-            with self._tracer.start_as_current_span(name, links=links, attributes=attributes):
-                yield
+            with self._tracer.start_as_current_span(
+                f"RunActivity:{info.activity_type}",
+                _context(traceparent),
+                SpanKind.SERVER,
+                {
+                    **_of_run(info.workflow_id, info.run_id),
+                    "activity.attempt": info.attempt,
+                },
+            ) as span:
+                yield partial(_set_failure, span)
         finally:
             if self._meter is not None:
                 labels = {
@@ -181,9 +253,33 @@ def current_traceparent() -> str:
     return carrier.get("traceparent", "")
 
 
-def _links(traceparent: str) -> list[trace.Link]:
-    if not traceparent:
-        return []
-    span = trace.get_current_span(_PROPAGATOR.extract({"traceparent": traceparent}))
-    context = span.get_span_context()
-    return [trace.Link(context)] if context.is_valid else []
+def _context(traceparent: str) -> Context:
+    """The context of a child of that span; "" for the root of a trace."""
+    return _PROPAGATOR.extract({"traceparent": traceparent}, Context())
+
+
+def _origin(head: RunHead) -> tuple[str, str]:
+    """The traceparents of the parent, and of the link, of a run's spans; "" for none."""
+    is_continued = head.first_run_id not in ("", head.run_id)
+    return ("", head.traceparent) if is_continued else (head.traceparent, "")
+
+
+def _links(traceparent: str, attributes: Attributes | None = None) -> list[trace.Link]:
+    context = trace.get_current_span(_context(traceparent)).get_span_context()
+    return [trace.Link(context, attributes)] if context.is_valid else []
+
+
+def _of_run(workflow_id: str, run_id: str) -> dict[str, str]:
+    return {"workflow.id": workflow_id, "workflow.run_id": run_id}
+
+
+def _set_failure(span: trace.Span, failure: Failure | None) -> None:
+    """Mark a span as failed, by the type that retry policies match."""
+    message = failure.message if failure is not None else ""
+    kind = (failure.type or failure.kind.value) if failure is not None else "_OTHER"
+    span.set_attribute(_ERROR_TYPE, kind)
+    span.set_status(Status(StatusCode.ERROR, message))
+
+
+def _ignore_failure(_: Failure) -> None:
+    """Without spans."""

@@ -166,7 +166,8 @@ def _consider(run: Run, request: UpdateRequest, rejections: list[UpdateRejection
     if rejection is not None:
         rejections.append(rejection)
         return
-    run.messages.update(ev.WorkflowExecutionUpdateAccepted(*request))
+    update_id, name, args, identity, _ = request
+    run.messages.update(ev.WorkflowExecutionUpdateAccepted(update_id, name, args, identity))
 
 
 def _turn(run: Run, apply_input: Callable[[], object]) -> None:

@@ -80,6 +80,7 @@ class UpdateRequest(NamedTuple):
     update_name: str
     args: tuple[Payload, ...] = ()
     identity: str = ""
+    traceparent: str = ""
 
 
 class UpdateRejection(NamedTuple):

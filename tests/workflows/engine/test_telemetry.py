@@ -1,15 +1,20 @@
-"""Metrics and spans under Temporal's names, linked to what started the execution."""
+"""Metrics and spans under Temporal's names; an execution is one trace, linked to its cause."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext
 
+from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, within
-from tests.support.engine_samples import Basket, Chain
+from tests.support.engine_samples import Basket, Chain, Counting
 from workflows.engine.client.client import Client
 from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.telemetry import Telemetry
@@ -32,19 +37,25 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
     worker.start()
     await within(worker.ready())
     async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
-        options = StartOptions(traceparent=TRACEPARENT)
+        options = StartOptions(traceparent=TRACEPARENT, link_attributes={"link": "cause"})
         await within((await client.start(Chain, ["a"], id="one", options=options)).result())
 
-    spans = {span.name: span for span in exporter.get_finished_spans()}
-    assert set(spans) == {
-        *("StartWorkflow:Chain", "RunWorkflow:Chain"),
-        *("StartActivity:work", "RunActivity:work"),
-    }
-    assert f"{spans['StartWorkflow:Chain'].links[0].context.trace_id:032x}" == TRACE_ID
-    started = spans["StartWorkflow:Chain"].context
-    assert spans["RunWorkflow:Chain"].links[0].context.span_id == started.span_id
-    asked = spans["StartActivity:work"].context
-    assert spans["RunActivity:work"].links[0].context.span_id == asked.span_id
+    spans = exporter.get_finished_spans()
+    assert [(span.name, parent_of(span, spans)) for span in spans] == [
+        ("StartWorkflow:Chain", ""),
+        ("RunWorkflow:Chain", "StartWorkflow:Chain"),
+        ("StartActivity:work", "StartWorkflow:Chain"),
+        ("RunActivity:work", "StartActivity:work"),
+        ("RunActivity:work", "StartActivity:work"),
+        ("CompleteWorkflow:Chain", "StartWorkflow:Chain"),
+    ]
+    (link,) = spans[0].links
+    assert f"{link.context.trace_id:032x}" == TRACE_ID
+    assert link.attributes == {"link": "cause"}
+    failed, succeeded = (span for span in spans if span.name == "RunActivity:work")
+    assert attributes_of(failed)["error.type"] == "OSError"
+    assert (failed.status.is_ok, succeeded.status.is_ok) == (False, True)
+    assert [attributes_of(span)["activity.attempt"] for span in (failed, succeeded)] == [1, 2]
 
     data = reader.get_metrics_data()
     assert data is not None
@@ -65,15 +76,79 @@ async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
-    await engine.worker()
-    async with Client(engine.store, engine.keys, telemetry=Telemetry(tracers=tracers)) as client:
+    telemetry = Telemetry(tracers=tracers)
+    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
+    engine.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+    async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
         await client.signal_with_start(Basket, id="one", signal="put", signal_args=["a"])
+        await client.query("one", "count")
         await client.signal("one", "put", "b")
         await client.update("one", "take", "a")
+        with pytest.raises(CallRejected):
+            await client.update("one", "take", "c")
 
-    assert {span.name for span in exporter.get_finished_spans()} == {
-        *("SignalWithStartWorkflow:Basket", "SignalWorkflow:put", "StartWorkflowUpdate:take"),
+    spans = exporter.get_finished_spans()
+    start = "SignalWithStartWorkflow:Basket"
+    assert {(span.name, parent_of(span, spans)) for span in spans} == {
+        ("SignalWorkflow:put", ""),
+        (start, ""),
+        ("RunWorkflow:Basket", start),
+        ("HandleSignal:put", "SignalWorkflow:put"),
+        ("QueryWorkflow:count", ""),
+        ("HandleQuery:count", "QueryWorkflow:count"),
+        ("StartWorkflowUpdate:take", ""),
+        ("HandleUpdate:take", "StartWorkflowUpdate:take"),
     }
+    rejected = [span for span in spans if "error.type" in attributes_of(span)]
+    assert [(span.name, span.status.is_ok) for span in rejected] == [
+        ("StartWorkflowUpdate:take", False)
+    ]
+
+
+async def test_a_continued_run_has_traces_of_its_own_that_are_linked_to_the_first(
+    engine: EngineHarness,
+) -> None:
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = Telemetry(tracers=tracers)
+    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
+    engine.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+    async with Client(engine.store, engine.keys, telemetry=telemetry) as client:
+        await within((await client.start(Counting, 1, id="one")).result())
+
+    spans = exporter.get_finished_spans()
+    start, continued = context_of(spans[0]), spans[3]
+    assert [(span.name, parent_of(span, spans)) for span in spans] == [
+        ("StartWorkflow:Counting", ""),
+        ("RunWorkflow:Counting", "StartWorkflow:Counting"),
+        ("CompleteWorkflow:Counting", "StartWorkflow:Counting"),
+        ("RunWorkflow:Counting", ""),
+        ("CompleteWorkflow:Counting", ""),
+    ]
+    assert [link.context.span_id for link in continued.links] == [start.span_id]
+    assert context_of(continued).trace_id != start.trace_id
+
+
+def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
+    """The name of a span's parent; "" for the root of a trace."""
+    if span.parent is None:
+        return ""
+    parent_id = span.parent.span_id
+    return next(other.name for other in spans if context_of(other).span_id == parent_id)
+
+
+def context_of(span: ReadableSpan) -> SpanContext:
+    context: SpanContext | None = span.context
+    assert context is not None
+    return context
+
+
+def attributes_of(span: ReadableSpan) -> Mapping[str, object]:
+    return span.attributes or {}
 
 
 async def test_counts_of_closed_runs_begin_at_zero_with_the_worker(engine: EngineHarness) -> None:

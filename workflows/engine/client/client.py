@@ -137,8 +137,8 @@ class Client:
         name, result_type = _named(workflow)
         payloads = to_payloads(args, what=f"arguments of {name}")
         verb = "StartWorkflow" if signal is None else "SignalWithStartWorkflow"
-        trace = self._telemetry.record_span(
-            f"{verb}:{name}", options.traceparent, {"workflow.id": id}
+        trace = self._telemetry.record_call(
+            f"{verb}:{name}", {"workflow.id": id}, options.traceparent, options.link_attributes
         )
         while True:
             now_ms = self._clock.now_ms()
@@ -171,7 +171,7 @@ class Client:
     ) -> WorkflowHandle:
         """Signal the open execution of the id, or start one with the signal; atomic either way."""
         _, result_type = _named(workflow)
-        message = self._signal(signal, signal_args, "")
+        message = self._signal(id, signal, signal_args, "")
         while True:
             opened = await self._find_open(id)
             if opened is not None:
@@ -197,7 +197,7 @@ class Client:
 
         Raises AlreadyStarted by the reuse policy, LimitExceeded, StoreUnavailable, OutcomeUnknown.
         """
-        message = self._signal(signal, signal_args, "")
+        message = self._signal(id, signal, signal_args, "")
         while True:
             try:
                 await self.start(workflow, *args, id=id, options=options)
@@ -225,7 +225,7 @@ class Client:
         ExecutionNotFound, LimitExceeded.
         """
         name, _ = reference_to(signal, "signal")
-        message = self._signal(name, args, request_id)
+        message = self._signal(workflow_id, name, args, request_id)
         while True:
             head = await self._open_head(workflow_id)
             if await self._try_signal(head, message):
@@ -241,10 +241,14 @@ class Client:
         """Query the code. ``query`` as in ``signal``. Raises CallRejected, DeadlineExceeded."""
         name, kind = reference_to(query, "query")
         payloads = to_payloads(args, what=f"arguments of query {name}")
-        reply = await self._call(
-            workflow_id, lambda lease: Query(name, payloads, lease), name, timeout_s
-        )
-        return from_payload(result_of(reply, workflow_id, name), kind, what=f"reply of {name}")
+        with self._telemetry.call_span(
+            f"QueryWorkflow:{name}", {"workflow.id": workflow_id}
+        ) as trace:
+            reply = await self._call(
+                workflow_id, lambda lease: Query(name, payloads, lease, trace), name, timeout_s
+            )
+            result = result_of(reply, workflow_id, name)
+        return from_payload(result, kind, what=f"reply of {name}")
 
     async def update(
         self,
@@ -262,20 +266,23 @@ class Client:
         """
         name, kind = reference_to(update, "update")
         payloads = to_payloads(args, what=f"arguments of update {name}")
-        self._telemetry.record_span(f"StartWorkflowUpdate:{name}", "", {"workflow.id": workflow_id})
         number = update_id or new_id(self._clock.now_ms())
         poll = partial(recorded_update, self.store, self.keys, workflow_id, number)
-        reply = await poll() if update_id else None
-        if reply is None:
-            await self._open_head(workflow_id)
-            reply = await self._call(
-                workflow_id,
-                lambda lease: Update(number, name, payloads, self.identity, lease),
-                name,
-                timeout_s,
-                poll,
-            )
-        return from_payload(result_of(reply, workflow_id, name), kind, what=f"reply of {name}")
+        with self._telemetry.call_span(
+            f"StartWorkflowUpdate:{name}", {"workflow.id": workflow_id}
+        ) as trace:
+            reply = await poll() if update_id else None
+            if reply is None:
+                await self._open_head(workflow_id)
+                reply = await self._call(
+                    workflow_id,
+                    lambda lease: Update(number, name, payloads, self.identity, lease, trace),
+                    name,
+                    timeout_s,
+                    poll,
+                )
+            result = result_of(reply, workflow_id, name)
+        return from_payload(result, kind, what=f"reply of {name}")
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
         """Request cancellation. Raises ExecutionNotFound."""
@@ -375,9 +382,11 @@ class Client:
 
     # ------------------------------------------------------------------------------ writing
 
-    def _signal(self, name: str, args: Sequence[object], request_id: str) -> Signal:
+    def _signal(
+        self, workflow_id: str, name: str, args: Sequence[object], request_id: str
+    ) -> Signal:
         payloads = to_payloads(args, what=f"arguments of signal {name}")
-        trace = self._telemetry.record_span(f"SignalWorkflow:{name}", "", {})
+        trace = self._telemetry.record_call(f"SignalWorkflow:{name}", {"workflow.id": workflow_id})
         return Signal(name, payloads, self.identity, request_id, trace)
 
     async def _try_signal(self, head: RunHead, signal: Signal) -> bool:

@@ -8,7 +8,7 @@ session was lost is unknown (OutcomeUnknown); nothing is written twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from core.errors import AlreadyStarted, DeadlineExceeded, OutcomeUnknown, SessionLost
@@ -51,7 +51,10 @@ NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the
 
 
 class StartOptions(NamedTuple):
-    """Options of a start. Timeouts in seconds, 0: none. ``trigger``: id of the event behind it."""
+    """Options of a start. Timeouts in seconds, 0: none. ``trigger``: id of the event behind it.
+
+    ``traceparent``: the span that the start's is linked to, with ``link_attributes``.
+    """
 
     reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
     conflict: IdConflictPolicy = IdConflictPolicy.FAIL
@@ -61,6 +64,7 @@ class StartOptions(NamedTuple):
     memo: dict[str, Payload] = {}  # noqa: RUF012 - never changed in place
     traceparent: str = ""
     trigger: str = ""
+    link_attributes: Mapping[str, str] = {}
 
 
 USE_EXISTING: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)

@@ -81,7 +81,8 @@ class Updates:
                 continue
             self._callers[update.update_id] = (message.message_id, update.lease)
             requests[update.update_id] = UpdateRequest(
-                update.update_id, update.name, update.args, update.identity
+                *(update.update_id, update.name, update.args, update.identity),
+                update.traceparent,
             )
         return list(requests.values())
 

@@ -434,6 +434,7 @@ class Execution:
             return
         duration_s = (head.closed_ms - head.started_ms) / 1000
         telemetry.record_end(head.workflow_type, head.status.value, duration_s)
+        telemetry.record_completion(head)
         self._code.drop()
         self._updates.clear()
         self.timers.stop()
@@ -455,6 +456,9 @@ class Execution:
                 continue
             try:
                 await self._load_code()
+                self._telemetry.record_run_span(
+                    f"HandleQuery:{query.name}", self.head, query.traceparent
+                )
                 reply = Reply(self._code.query(query.name, query.args))
             except (WorkflowError, UnusableValue) as error:
                 reply = rejection(str(error), type(error).__name__)

@@ -149,9 +149,7 @@ class PendingActivities:
         recorded: bool = False,
     ) -> None:
         name = f"StartActivity:{scheduled.activity_type}"
-        trace = self._host.telemetry.record_span(
-            name, head.traceparent, {"workflow.id": head.workflow_id}
-        )
+        trace = self._host.telemetry.record_run_span(name, head)
         task = ActivityTask(
             head.workflow_id,
             head.run_id,

@@ -22,7 +22,12 @@ from workflows.interpreter import Interpreter
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.errors import LimitExceeded, WorkflowTaskError
-from workflows.model.events import HistoryEvent, WorkflowTaskCompleted, WorkflowTaskStarted
+from workflows.model.events import (
+    HistoryEvent,
+    WorkflowExecutionSignaled,
+    WorkflowTaskCompleted,
+    WorkflowTaskStarted,
+)
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.payloads import Payload
 
@@ -142,9 +147,10 @@ class RunInterpreter:
             head.next_event_id > limits.HISTORY_EVENTS_SUGGEST
             or head.history_bytes > limits.HISTORY_BYTES_SUGGEST
         )
-        if telemetry.traces and not self._interpreter.last_event_id and not self._unprocessed:
-            name = f"RunWorkflow:{head.workflow_type}"
-            telemetry.record_span(name, head.traceparent, {"workflow.id": head.workflow_id})
+        if telemetry.traces:
+            if not self._interpreter.last_event_id and not _has_task(self._unprocessed):
+                telemetry.record_run_span(f"RunWorkflow:{head.workflow_type}", head)
+            _record_messages(telemetry, draft, updates)
         draft.add(WorkflowTaskStarted(draft.identity, head.history_bytes, suggest))
         events = [*self._unprocessed, *draft.events]
         self._unprocessed.clear()
@@ -167,6 +173,25 @@ class RunInterpreter:
         except WorkflowTaskError:
             self.drop()  # its state is undefined after a failed task
             raise
+
+
+def _has_task(events: Sequence[HistoryEvent]) -> bool:
+    """Whether a workflow task is among the events: the next one is not the run's first."""
+    return any(isinstance(event.attributes, WorkflowTaskStarted) for event in events)
+
+
+def _record_messages(
+    telemetry: Telemetry, draft: HistoryDraft, updates: Sequence[UpdateRequest]
+) -> None:
+    """The spans of the signals and updates that a task handles, below those of their callers."""
+    for event in draft.events:
+        signal = event.attributes
+        if isinstance(signal, WorkflowExecutionSignaled):
+            name = f"HandleSignal:{signal.signal_name}"
+            telemetry.record_run_span(name, draft.head, signal.traceparent)
+    for update in updates:
+        name = f"HandleUpdate:{update.update_name}"
+        telemetry.record_run_span(name, draft.head, update.traceparent)
 
 
 def _check_limits(draft: HistoryDraft) -> None:

@@ -187,6 +187,7 @@ class Query(NamedTuple):
     name: str
     args: tuple[Payload, ...] = ()
     lease: int = 0
+    traceparent: str = ""
 
 
 class Update(NamedTuple):
@@ -197,6 +198,7 @@ class Update(NamedTuple):
     args: tuple[Payload, ...] = ()
     identity: str = ""
     lease: int = 0
+    traceparent: str = ""
 
 
 class ChildEvent(NamedTuple):

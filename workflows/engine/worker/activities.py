@@ -245,8 +245,11 @@ class RunningActivity:
             return failure, None
         self._is_in_thread = False
         try:
-            with host.telemetry.attempt(self._info(), self._activity.traceparent):
-                return await self._attempt()
+            with host.telemetry.attempt(self._info(), self._activity.traceparent) as mark_failed:
+                failure, result = await self._attempt()
+                if failure is not None:
+                    mark_failed(failure)
+                return failure, result
         finally:
             if not self._is_in_thread:  # a thread keeps its slot until it ends
                 slots.release()

@@ -37,6 +37,10 @@ FAULTS: Final = (OrbweaverError, WorkflowError)
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 
+CLAIMED_BY: Final = "claimed-by"
+TRIGGERED_BY: Final = "triggered-by"
+"""Kinds of links of an execution's first span: to the ADD's span, or to that of the change."""
+
 FOLLOWING: Final = "following changes of Pods"
 """The log line of a listener that has caught up: the laboratory waits for it."""
 
@@ -68,14 +72,16 @@ class WorkflowStarter:
         self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
     ) -> None:
         """Start the Pod's execution, or signal it. Raises as ``Client.start_or_signal``."""
-        traceparent = origin.traceparent
+        traceparent, link = origin.traceparent, {"ipam.link": TRIGGERED_BY}
         if self._find_cause is not None and origin.held is not None:
             cause = await self._find_cause(origin.held)
-            traceparent = (cause.traceparent if cause is not None else "") or traceparent
+            if cause is not None and cause.traceparent:
+                traceparent, link = cause.traceparent, _link_to_claim(origin.held)
         options = StartOptions(
             search_attributes={"ReclaimReason": deadline.reason, "ReclaimNode": deadline.node},
             trigger=origin.trigger,
             traceparent=traceparent,
+            link_attributes=link,
         )
         await self._client.start_or_signal(
             ReclaimPod,
@@ -86,6 +92,18 @@ class WorkflowStarter:
             signal_args=[deadline],
             options=options,
         )
+
+
+def _link_to_claim(held: RevisedClaim) -> dict[str, str]:
+    """The attributes of the link to the span that claimed the Pod's addresses."""
+    claim = held.claim
+    return {
+        "ipam.link": CLAIMED_BY,
+        "ipam.event.id": claim.event,
+        "ipam.pool.name": claim.pool,
+        "k8s.namespace.name": claim.namespace,
+        "k8s.pod.name": claim.pod,
+    }
 
 
 class ObservedChange(NamedTuple):

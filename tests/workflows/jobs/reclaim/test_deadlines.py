@@ -1,4 +1,4 @@
-"""A trace leads from the CNI call that claimed an address to the release that ended the claim."""
+"""The trace of a reclaim leads to the release, and by a link to the ADD behind the claim."""
 
 from __future__ import annotations
 
@@ -54,10 +54,19 @@ async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_rel
         and any(f"{link.context.trace_id:032x}" == TRACE_ID for link in span.links)
     ]
     assert len(linked) == 1
+    (link,) = linked[0].links
+    assert link.attributes is not None
+    assert (link.attributes["ipam.link"], link.attributes["k8s.pod.name"]) == (
+        "claimed-by",
+        "web-0",
+    )
     attempts = {
         f"{span.context.span_id:016x}" for span in spans if span.name == "RunActivity:reclaim-pod"
     }
-    assert release.cause.traceparent.split("-")[2] in attempts
+    _, trace_id, span_id, _ = release.cause.traceparent.split("-")
+    assert span_id in attempts
+    assert linked[0].context is not None
+    assert trace_id == f"{linked[0].context.trace_id:032x}"
     assert release.cause.actor == "orbweaver-controller/reclaim-pod"
     assert release.cause.correlation_id == "reclaim/shop/web-0/uid-web-0"
 
