@@ -84,6 +84,7 @@ class Agent:
             self._start_cluster_ips()
             self._start_sriov()
             self._start_device_plugin()
+            self._start_roce_qos()
             await self._remove_stale_attachments()
             await self.open_servers()
             await self.become_ready()
@@ -202,6 +203,18 @@ class Agent:
             PciFiles(self.settings.sysfs),
         )
         self._opened.push("the device plugin", device_plugin.close)
+
+    def _start_roce_qos(self) -> None:
+        settings, parts = self.settings, self.parts
+        if not settings.roce_qos:
+            return
+        from nodeagent.roce_qos.roce_qos_setup import start_roce_qos  # noqa: PLC0415  # if set
+
+        roce_qos = start_roce_qos(
+            *(settings.roce_qos, settings.sysfs, parts.facts),
+            *(parts.executor, parts.metrics, parts.supervisor),
+        )
+        self._opened.push("RoCE QoS", roce_qos.close)
 
     async def _prepare_node(self) -> None:
         await self._set_rdma_mode()

@@ -12,10 +12,13 @@ from core.process.supervision import Supervisor, TaskSpec
 
 
 class BackgroundService:
-    """A started feature. ``on_close`` runs after its task has ended."""
+    """A started feature. ``on_close`` runs after its task has ended; None: nothing is open then."""
 
     def __init__(
-        self, supervisor: Supervisor, task: TaskSpec, on_close: Callable[[], Awaitable[None]]
+        self,
+        supervisor: Supervisor,
+        task: TaskSpec,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._supervisor = supervisor
         self._task = task
@@ -25,4 +28,5 @@ class BackgroundService:
     async def close(self) -> None:
         """End the task, then close the feature."""
         await self._supervisor.end(self._task.name)
-        await self._on_close()
+        if self._on_close is not None:
+            await self._on_close()

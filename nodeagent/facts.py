@@ -103,6 +103,12 @@ class FactsSource(Protocol):
         ...
 
 
+def node_labels(facts: FactsSource) -> Mapping[str, str] | None:
+    """The labels of this node; None while they are unknown."""
+    node = facts.node()
+    return node.labels if node.known else None
+
+
 class StandaloneFacts:
     """Facts from the request and from applied records.
 

@@ -17,6 +17,7 @@ import msgspec
 from core.domain.addresses.choice import AddressOrder
 from core.errors import BadInput
 from core.settings.device_plugin import AgentConf
+from core.settings.roce_qos import RULES_MAX, RoceQosConf
 from core.settings.sriov import SriovConf
 
 CONF_BYTES_MAX: Final = 1 << 20
@@ -86,6 +87,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     sriov: SriovConf = SriovConf()
     rdma_config_file: str = ""
     rdma_mode: str = ""
+    roce_qos: Annotated[tuple[RoceQosConf, ...], msgspec.Meta(max_length=RULES_MAX)] = ()
     coordinator: dict[str, Any] = {}
     """Defaults of network configurations, with the fields of a SpiderCoordinator's spec."""
 

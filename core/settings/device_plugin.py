@@ -9,6 +9,7 @@ refused, because an empty selector would match every node.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
@@ -153,11 +154,7 @@ def _nic_rule(rule: NicRuleConf, path: str) -> NicRule:
         ("includeInterfaces", rule.include_interfaces),
         ("excludeInterfaces", rule.exclude_interfaces),
     ):
-        for pattern in patterns:
-            try:
-                globs.match(pattern, "")
-            except globs.BadPattern as error:
-                raise BadInput(str(error), subject=f"{path}.{field}") from None
+        check_patterns(patterns, f"{path}.{field}")
     return NicRule(
         rule.default_max_count or NIC_SLOTS,
         _nodes(rule.node_selector, f"{path}.nodeSelector"),
@@ -171,6 +168,15 @@ def _nodes(spec: SelectorSpec, path: str) -> LabelSelector:
     for problem in problems(selector, path):
         raise BadInput(problem.message, subject=problem.path)
     return selector
+
+
+def check_patterns(patterns: Iterable[str], key: str) -> None:
+    """Raise BadInput for the first malformed pattern."""
+    for pattern in patterns:
+        try:
+            globs.match(pattern, "")
+        except globs.BadPattern as error:
+            raise BadInput(str(error), subject=key) from None
 
 
 def kubelet_directory(root: str) -> Path:

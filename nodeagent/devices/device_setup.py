@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from core.domain.devices import DeviceRules
@@ -15,7 +14,7 @@ from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.shared_rdma_offers import SharedRdmaSource
 from nodeagent.devices.slot_offers import NodeView, SlotSource, host_nics
 from nodeagent.devices.vf_offers import VfDevices, VfSource
-from nodeagent.facts import FactsSource
+from nodeagent.facts import FactsSource, node_labels
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.telemetry.metrics import AgentMetrics
 
@@ -36,14 +35,9 @@ def start_device_plugin(
 
     ``vf_devices`` None: no virtual functions are advertised.
     """
-
-    def labels() -> Mapping[str, str] | None:
-        node = facts.node()
-        return node.labels if node.known else None
-
     sources: list[OfferSource] = []
     if settings.rules != DeviceRules():
-        node_view = NodeView(labels, lambda: host_nics(executor))
+        node_view = NodeView(lambda: node_labels(facts), lambda: host_nics(executor))
         sources.append(SlotSource(settings.rules, node_view))
     if settings.vf_prefix and vf_devices is not None:
         sources.append(VfSource(vf_devices, settings.vf_prefix, pci))

@@ -124,6 +124,15 @@ class RdmaSocket:
             for port in self._list(_PORTS, request)
         ]
 
+    def ports_by_link(self) -> dict[str, list[tuple[RdmaDevice, RdmaPort]]]:
+        """The ports of all devices by their link, without ports that have none."""
+        ports: dict[str, list[tuple[RdmaDevice, RdmaPort]]] = {}
+        for device in self.devices():
+            for port in self.ports(device):
+                if port.link:
+                    ports.setdefault(port.link, []).append((device, port))
+        return ports
+
     def counters(self, device: RdmaDevice, port: RdmaPort) -> dict[str, int] | None:
         """A port's counters by the kernel's names; None if this kernel does not support it."""
         request = attribute_u32(_DEVICE_INDEX, device.number)

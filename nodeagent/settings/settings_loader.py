@@ -30,6 +30,7 @@ from core.process.environment import (
 from core.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from core.settings.device_plugin import device_settings
 from core.settings.rdma_mode import rdma_mode
+from core.settings.roce_qos import roce_qos_rules
 from core.settings.shared_settings import (
     address_order,
     cool_down_s,
@@ -130,6 +131,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         ),
         sriov=sriov,
         rdma_mode=rdma_mode(ours.rdma_mode),
+        roce_qos=roce_qos_rules(ours.roce_qos),
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
     )
 

@@ -10,6 +10,7 @@ from core.allocation.provider_settings import ProviderSettings
 from core.allocation.record_limit import RECORDS_MAX
 from core.domain.addresses.choice import AddressOrder
 from core.domain.fixed.owners import FixedSettings
+from core.domain.roce_qos.model import RoceQosRule
 from core.domain.selection.request import SelectionSettings
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.access import ETCD_ENDPOINT
@@ -45,9 +46,10 @@ class Settings(NamedTuple):
 
     ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: controllers call it,
     an agent only needs to know that it exists. ``devices`` None: no device plugin; ``sriov`` None:
-    virtual functions are left alone; ``sysfs``: where the node's /sys is writable.
-    ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator`` in Kubernetes, "" for
-    none. Port 0: any free port. ``records_max``: the limit of claims in a pool, 0 for none.
+    virtual functions are left alone, ``roce_qos`` empty: so is QoS of RoCE NICs; ``sysfs``: where
+    the node's /sys is writable. ``coordinator_name``: the SpiderCoordinator that overrides
+    ``coordinator`` in Kubernetes, "" for none. Port 0: any free port. ``records_max``: the limit of
+    claims in a pool, 0 for none.
     """
 
     node_name: str
@@ -83,6 +85,7 @@ class Settings(NamedTuple):
     devices: DeviceSettings | None = None
     sriov: SriovSettings | None = None
     rdma_mode: str = ""
+    roce_qos: tuple[RoceQosRule, ...] = ()
     sysfs: Path = SYSFS
 
     @property

@@ -24,7 +24,7 @@ class SriovService(BackgroundService):
     """The started reconciler; after ``close`` virtual functions stay as they are."""
 
     def __init__(self, supervisor: Supervisor, reconciler: SriovReconciler) -> None:
-        super().__init__(supervisor, TaskSpec(TASK, reconciler.run), _nothing)
+        super().__init__(supervisor, TaskSpec(TASK, reconciler.run))
         self.reconciler = reconciler
 
     @property
@@ -47,10 +47,6 @@ def start_sriov(
     reconciler = SriovReconciler(settings, source, hardware)
     _register_metrics(reconciler, metrics)
     return SriovService(supervisor, reconciler)
-
-
-async def _nothing() -> None:
-    """Nothing is open beside the task."""
 
 
 def _register_metrics(reconciler: SriovReconciler, metrics: AgentMetrics) -> None:

@@ -1,4 +1,4 @@
-"""Files of /sys below a root, for virtual functions and their drivers.
+"""Files of /sys below a root, for virtual functions, their drivers, and QoS of RoCE NICs.
 
 Paths and meanings are those of the kernel's Documentation/ABI/testing/sysfs-bus-pci and
 sysfs-class-net. A write that the kernel refuses is a DatapathError with the file, the kernel's
@@ -18,7 +18,8 @@ DEVICES: Final = "bus/pci/devices"
 DRIVERS: Final = "bus/pci/drivers"
 
 _REMEDIES: Final = {
-    errno.EROFS: "mount the node's /sys writable, as the chart does with sriov.install",
+    errno.EROFS: "mount the node's /sys writable, as the chart does with sriov.install or"
+    " orbweaver.roceQos",
     errno.EACCES: "run the agent as root with the node's /sys",
     errno.EPERM: "run the agent as root with the node's /sys",
     errno.ENOENT: "check that the driver of the NIC supports it: modinfo DRIVER, dmesg",
@@ -32,7 +33,7 @@ _REMEDY: Final = "see dmesg for the driver's error; the agent tries again"
 
 
 class Sysfs:
-    """The tree below ``root``. ``write`` raises DatapathError."""
+    """The tree below ``root``. ``write`` and ``make`` raise DatapathError."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -58,12 +59,22 @@ class Sysfs:
             finally:
                 os.close(file)
         except OSError as error:
-            shown = f"/sys/{path.relative_to(self.root)}"
-            raise DatapathError(
-                f"cannot write {text or 'nothing'} to {shown}: {error.strerror}",
-                subject=shown,
-                remedy=_REMEDIES.get(error.errno or 0, _REMEDY),
-            ) from error
+            raise self._refused(f"write {text or 'nothing'} to", path, error) from error
+
+    def make(self, path: Path) -> None:
+        """Make a directory of configfs, which stands for an object; it may exist."""
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._refused("make", path, error) from error
+
+    def _refused(self, verb: str, path: Path, error: OSError) -> DatapathError:
+        shown = f"/sys/{path.relative_to(self.root)}"
+        return DatapathError(
+            f"cannot {verb} {shown}: {error.strerror}",
+            subject=shown,
+            remedy=_REMEDIES.get(error.errno or 0, _REMEDY),
+        )
 
     def driver(self, address: str) -> str:
         """The driver of a PCI device; "" without one."""

@@ -10,6 +10,7 @@ from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import CLUSTER_IPS, PINS
 from ops.diagnostics.network_manager import CONFIGURATION, SUGGESTED_FILE, SUGGESTION
 from ops.diagnostics.nics import MasterNic
+from ops.diagnostics.roce_qos import RoceNicState
 
 Verdict = Literal["ok", "warning", "failed"]
 """``failed``: Pods of the common kinds will not work; ``warning``: some will not, or may not."""
@@ -37,6 +38,7 @@ def diagnose(examination: Examination) -> list[Diagnosis]:
         *_sysctls(examination),
         *_manager(examination),
         *(diagnosis for nic in examination.nics for diagnosis in _nic(nic)),
+        *map(_roce, examination.roce),
         *map(_gateway, examination.gateways),
         *(
             Diagnosis("examination", "failed", fault, "run it as root")
@@ -138,6 +140,21 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
         yield Diagnosis(check, "warning", text, remedy)
     else:
         yield Diagnosis(check, "ok", text)
+
+
+def _roce(state: RoceNicState) -> Diagnosis:
+    check = f"RoCE QoS of {state.nic}"
+    if not state.differences and not state.gaps:
+        return Diagnosis(check, "ok", state.found)
+    missing = "; ".join((*state.differences, *state.gaps))
+    if state.nodes:
+        text = f"{state.found}; a rule for nodes with {state.nodes} asks for {missing}"
+        return Diagnosis(check, "ok", text)
+    if state.differences:
+        remedy = "the log of the agent says why it is not set"
+        return Diagnosis(check, "warning", f"{state.found}; missing: {missing}", remedy)
+    remedy = "use another driver, or set this part by the tools of its vendor"
+    return Diagnosis(check, "warning", f"{state.found}; {missing}", remedy)
 
 
 def _gateway(answer: GatewayAnswer) -> Diagnosis:

@@ -14,14 +14,23 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.addresses.ip_address import Family
+from core.domain.roce_qos.model import RoceQosRule
 from core.errors import OrbweaverError
+from core.settings.conf_file import read_conf
+from core.settings.roce_qos import roce_qos_rules
+from core.settings.shared_settings import CONF_PATH
 from nodeagent.conflict_detection.detector import Detector
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.roce_qos.qos_files import QosFiles
+from nodeagent.roce_qos.roce_nics import RoceNics
 from nodeagent.settings import sysctls
+from nodeagent.sriov.sysfs import Sysfs
+from nodeagent.sriov_master import SYSFS
 from ops.diagnostics.hardware import read_hardware
 from ops.diagnostics.kernel_features import KernelFeature, abilities
 from ops.diagnostics.network_manager import Manager, read_manager
 from ops.diagnostics.nics import Gateway, MasterNic, default_gateways, master_nics
+from ops.diagnostics.roce_qos import RoceNicState, roce_states
 
 T = TypeVar("T")
 
@@ -32,6 +41,10 @@ CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
 
 POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
 """Kubernetes sets it in every container."""
+
+
+SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
+"""Where the chart mounts the node's /sys, with the configfs of the RDMA connection manager."""
 
 
 class GatewayAnswer(NamedTuple):
@@ -58,6 +71,7 @@ class Examination(NamedTuple):
     gateways: tuple[GatewayAnswer, ...]
     manager: Manager | None
     faults: tuple[str, ...] = ()
+    roce: tuple[RoceNicState, ...] = ()
 
 
 class _Reader:
@@ -71,6 +85,7 @@ class _Reader:
         self.sysctls: list[sysctls.SysctlValue] = []
         self.nics: list[MasterNic] = []
         self.gateways: list[Gateway] = []
+        self.roce: list[RoceNicState] = []
 
     def read(self) -> None:
         """Read all parts. Blocks: call it in a thread."""
@@ -82,6 +97,9 @@ class _Reader:
             nics = self._try("interfaces", lambda: master_nics(session))
             self.nics = self._try("devices", lambda: _with_hardware(executor, nics)) or nics
             self.gateways = self._try("routes", lambda: default_gateways(session))
+        rules = self._try("orbweaver.roceQos", _roce_qos_rules)
+        roce = RoceNics(executor, QosFiles(Sysfs(Path(os.environ.get(SYSFS_VARIABLE, SYSFS)))))
+        self.roce = self._try("RoCE NICs", lambda: roce_states(roce.read(), rules))
 
     def _try(self, what: str, part: Callable[[], list[T]]) -> list[T]:
         try:
@@ -114,7 +132,12 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
         tuple(answers),
         None if POD_VARIABLE in os.environ else read_manager(),
         tuple(reader.faults),
+        tuple(reader.roce),
     )
+
+
+def _roce_qos_rules() -> list[RoceQosRule]:
+    return list(roce_qos_rules(read_conf(Path(CONF_PATH)).orbweaver.roce_qos))
 
 
 def _with_hardware(executor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:

@@ -68,13 +68,9 @@ def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
 
 def _rdma_devices(executor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
     """The names of RDMA devices, by link; empty if the kernel has no RDMA."""
-    devices: dict[str, list[str]] = {}
     kernel = RdmaSocket.open(executor, namespace)
     if kernel is None:
-        return devices
+        return {}
     with kernel:
-        for device in kernel.devices():
-            for port in kernel.ports(device):
-                if port.link:
-                    devices.setdefault(port.link, []).append(device.name)
-    return devices
+        ports = kernel.ports_by_link()
+    return {link: [device.name for device, _ in entries] for link, entries in ports.items()}

@@ -156,6 +156,7 @@ VALUE_MEANINGS: Final = {
     "orbweaver.addressOrder": "the order in which the addresses of a pool are tried",
     "orbweaver.announceAddresses": "announce new addresses to neighbours",
     "orbweaver.rdmaMode": "to whom the RDMA devices of nodes belong",
+    "orbweaver.roceQos": "trust, PFC, ECN and traffic classes of RoCE NICs",
     "orbweaver.ipamClaims": "IPAMClaims hold the addresses of the NICs that name them",
     "orbweaver.provider.verifyTls": "verify the certificate of the network provider",
     "orbweaver.console.enabled": "controllers serve the console",

@@ -17,7 +17,7 @@ import pytest
 
 from nodeagent.conflict_detection import packet_socket
 from nodeagent.ebpf import calls, instructions, numbers
-from nodeagent.netlink import codec, ethtool, nftables, requests, session
+from nodeagent.netlink import codec, dcb, ethtool, nftables, requests, session
 from nodeagent.servers import sockets
 from tests.support.parts import ARM64, needs
 
@@ -25,7 +25,7 @@ ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 HEADERS = (
     *("linux/netlink.h", "linux/rtnetlink.h", "linux/neighbour.h", "linux/fib_rules.h"),
     *("linux/netfilter/nfnetlink.h", "linux/if.h", "linux/ethtool.h", "linux/if_packet.h"),
-    *("linux/bpf.h", "asm/unistd.h"),
+    *("linux/dcbnl.h", "linux/bpf.h", "asm/unistd.h"),
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
 """The structures of unix(7), in headers that cannot be included together with the kernel's."""
@@ -102,6 +102,14 @@ LAYOUTS = (
         "struct ethtool_sset_info",
         "cmd reserved sset_mask data[0]",
         whole=False,
+    ),
+    Layout(dcb.DCBMSG, "struct dcbmsg", "dcb_family cmd dcb_pad"),
+    Layout(dcb.DCB_APP, "struct dcb_app", "selector priority protocol"),
+    Layout(
+        dcb.IEEE_PFC,
+        "struct ieee_pfc",
+        "pfc_cap pfc_en mbc delay "
+        + " ".join(f"{name}[{tc}]" for name in ("requests", "indications") for tc in range(8)),
     ),
     Layout(sockets._CREDENTIALS, "struct ucred", "pid uid gid"),
     Layout(instructions.INSTRUCTION, "struct bpf_insn", "code - off imm"),

@@ -23,7 +23,7 @@ MAKERS: Final = ("TaskSpec", "following", "_leader_task")
 
 AGENT: Final = (
     *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-rdma-pods"),
-    *("watch-sriov", "sriov"),
+    *("watch-sriov", "sriov", "roce-qos"),
     *("cluster-ips", "device-plugin", "cni-request-timeouts", "configuration-view"),
     "refusal-recorder",
 )

@@ -8,6 +8,7 @@ import pytest
 
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.devices import DeviceRules, SubEniRule
+from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from core.eventstore.memory import MemoryStore
 from core.process.supervision import BACKOFF_S_MIN
 from core.settings.device_plugin import DeviceSettings
@@ -31,6 +32,7 @@ def with_everything(settings: Settings, server: ApiServer, directory: Path) -> S
         provider=ProviderSettings("http://127.0.0.1:1"),
         devices=DeviceSettings(DeviceRules(sub_eni=(SubEniRule(slots=2),)), directory),
         sriov=SriovSettings(kubelet=directory),
+        roce_qos=(RoceQosRule(RoceQos()),),
         sysfs=directory / "sys",
         cluster_ip=ClusterIpSettings(
             enabled=True,

@@ -21,8 +21,13 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from core.eventstore.memory import MemoryStore
+from nodeagent.roce_qos.qos_files import QosFiles
+from nodeagent.roce_qos.qos_reconciler import QosReconciler
+from nodeagent.roce_qos.roce_nics import RoceNics
 from nodeagent.settings.values import Settings
+from nodeagent.sriov.sysfs import Sysfs
 from ops import installer
 from ops.diagnostics.diagnosis import diagnose
 from ops.diagnostics.examination import examine
@@ -262,6 +267,29 @@ async def test_counters_of_a_real_rdma_device_are_scraped_as_they_grow(machine: 
     assert failures.value == 0
 
 
+async def test_qos_of_a_soft_device_is_what_its_kernel_has_of_it(machine: Machine) -> None:
+    """A traffic class for connections; the card has no DCB, which no emulated card has."""
+    sh("modprobe", "rdma_cm")
+    sh("mount", "-t", "configfs", "none", "/sys/kernel/config")
+    executor = machine.node.process.parts.executor
+    hardware = RoceNics(executor, QosFiles(Sysfs(Path("/sys"))))
+    agent = QosReconciler([RoceQosRule(RoceQos(), (MASTER,))], lambda: None, hardware)
+
+    await agent.run_round()
+    made = agent.changes
+    await agent.run_round()
+
+    assert (agent.faults, made, agent.changes) == ({}, 1, 1)
+    port = Path("/sys/kernel/config/rdma_cm/rxe0/ports/1")
+    assert (port / "default_roce_tos").read_text() == "160\n"
+    assert (port / "default_roce_mode").read_text() == "RoCE v2\n"
+    assert [gap.setting for gap in agent.plan.gaps] == [
+        *("trust, PFC", "ECN", "traffic class of rxe0"),
+    ]
+    words = {one.check: one.found for one in diagnose(await examine())}
+    assert words[f"RoCE QoS of {MASTER}"] == "no DCB, no ECN files, rxe0 RDMA CM 160"
+
+
 SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_network,
     test_pods_on_two_vfs_of_one_card_reach_each_other,
@@ -271,6 +299,7 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_the_doctor_tells_of_virtual_functions_and_rdma_devices,
     test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail,
     test_counters_of_a_real_rdma_device_are_scraped_as_they_grow,
+    test_qos_of_a_soft_device_is_what_its_kernel_has_of_it,
     *SRIOV_SCENARIOS,
 )
 

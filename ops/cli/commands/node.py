@@ -63,7 +63,7 @@ def doctor(
     node: OtherNode = "",  # noqa: ARG001  # ops.cli.remote runs the command there
     gateway: Gateways = None,
 ) -> None:
-    """Check a node: kernel, sysctls, interfaces, gateways.
+    """Check a node: kernel, sysctls, interfaces, RoCE QoS, gateways.
 
     Changes nothing. Requires root on this node; for NODE it runs in the Pod of that node's agent,
     through kubectl. Exits with 1 if a check failed.
@@ -213,6 +213,10 @@ def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, An
             for entry in examination.sysctls
         ],
         "interfaces": [_nic(nic) for nic in examination.nics],
+        "roceQos": [
+            state._asdict() | {"differences": list(state.differences), "gaps": list(state.gaps)}
+            for state in examination.roce
+        ],
         "gateways": [
             entry.gateway._asdict() | {"answeredBy": list(entry.macs), "fault": entry.fault}
             for entry in examination.gateways

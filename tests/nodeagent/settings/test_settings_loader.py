@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from core.errors import BadInput
 from core.settings.shared_settings import CONF_PATH, add_daemon_options, conf_path
 from core.settings.sriov import SriovSettings
@@ -119,6 +120,11 @@ def test_virtual_functions_are_left_alone_unless_switched_on(tmp_path: Path) -> 
 
     assert settings.sriov == SriovSettings("spidernet.io", {"network": "sriov"}, drain=False)
     assert settings.sysfs == Path("/host/sys")
+
+
+def test_qos_of_roce_nics_is_left_alone_without_rules(tmp_path: Path) -> None:
+    assert load(tmp_path).roce_qos == ()
+    assert load(tmp_path, "orbweaver: {roceQos: [{}]}").roce_qos == (RoceQosRule(RoceQos()),)
 
 
 def test_a_prefix_that_no_resource_may_have_is_refused(tmp_path: Path) -> None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+from core.domain.roce_qos.model import (
+    UNSET,
+    DcbSettings,
+    EcnSettings,
+    RoceNic,
+    RocePort,
+    RoceQos,
+    RoceQosRule,
+)
 from nodeagent.settings.sysctls import WANTED, SysctlValue
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import KernelFeature
 from ops.diagnostics.network_manager import Manager
 from ops.diagnostics.nics import Gateway, MasterNic
+from ops.diagnostics.roce_qos import roce_states
 
 NIC = MasterNic(
     "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")
@@ -134,3 +144,49 @@ def test_what_is_wrong_comes_with_what_to_do(seen: Examination, diagnosis: Diagn
 
     assert diagnosis in diagnoses
     assert worst(diagnoses) == diagnosis.verdict
+
+
+QOS = RoceQos()
+RULE = RoceQosRule(QOS, ("ens*",))
+CARD = RoceNic(
+    "ens1f0",
+    (RocePort("mlx5_0", 1, 160, 160),),
+    DcbSettings(frozenset({5}), QOS.dscp_priorities),
+    EcnSettings(frozenset({5}), frozenset({5}), 48, 6),
+)
+OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET),), pf="ens1f0")
+HAS = "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"
+WITHOUT = "trust pcp, PFC off, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160"
+NOTHING = CARD._replace(dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),))
+
+
+@pytest.mark.parametrize(
+    ("nic", "rules", "verdict", "found"),
+    [
+        (CARD, [RULE], "ok", HAS),
+        (NOTHING, [], "ok", WITHOUT),
+        (NOTHING, [RULE], "warning", f"{WITHOUT}; missing: DSCP to priority 0-7:0"),
+        (NOTHING, [RULE._replace(nodes={"network": "roce"})], "ok",
+         f"{WITHOUT}; a rule for nodes with network=roce asks for DSCP to priority 0-7:0"),
+        (CARD._replace(dcb=None, ecn=None), [RULE], "warning",
+         "no DCB, no ECN files, mlx5_0 traffic class 160 RDMA CM 160; trust, PFC: the driver has"),
+    ],
+)  # fmt: skip
+def test_the_qos_of_a_roce_nic_is_shown_with_what_its_rule_asks_for_besides(
+    nic: RoceNic, rules: list[RoceQosRule], verdict: str, found: str
+) -> None:
+    examination = WELL._replace(roce=tuple(roce_states([nic], rules)))
+
+    (row,) = (one for one in diagnose(examination) if one.check == "RoCE QoS of ens1f0")
+
+    assert row.verdict == verdict
+    assert row.found.startswith(found)
+    assert bool(row.remedy) is (verdict == "warning")
+
+
+def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
+    done = OF_A_VF._replace(ports=(RocePort("mlx5_2", 1, 160, 160),))
+
+    assert roce_states([done], [RULE]) == []
+    assert roce_states([OF_A_VF], []) == []
+    assert [state.nic for state in roce_states([OF_A_VF], [RULE])] == ["ens1f0v0"]

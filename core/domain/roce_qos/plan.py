@@ -1,0 +1,231 @@
+"""The changes that give a node's RoCE NICs what rules ask for.
+
+``plan_qos`` promises: the same rules, labels and facts give the same changes in the same order;
+carried out they end in the desired state, whose plan is empty. What a driver does not have is a
+gap, which keeps nothing else from being done. A virtual function has traffic classes only: the rest
+belongs to its card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+from core.domain.roce_qos.model import (
+    TRUST_DSCP,
+    DscpPriority,
+    EcnSettings,
+    RoceNic,
+    RocePort,
+    RoceQos,
+    RoceQosRule,
+    Trust,
+    qos_of,
+)
+
+NOTIFICATION: Final = "roce_np"
+REACTION: Final = "roce_rp"
+CNP_DSCP: Final = "cnp_dscp"
+CNP_PRIORITY: Final = "cnp_802p_prio"
+
+
+class SetTrust(NamedTuple):
+    """Set by which field the NIC finds the priority of a packet."""
+
+    nic: str
+    trust: Trust
+
+    def __str__(self) -> str:
+        return f"{self.nic}: trust {self.trust}"
+
+
+class AddDscpPriorities(NamedTuple):
+    """Add entries to the table from DSCPs to priorities."""
+
+    nic: str
+    entries: tuple[DscpPriority, ...]
+
+    def __str__(self) -> str:
+        return f"{self.nic}: DSCP to priority {_shown(self.entries)}"
+
+
+class RemoveDscpPriorities(NamedTuple):
+    """Remove entries from it; one that is not there any more is no error."""
+
+    nic: str
+    entries: tuple[DscpPriority, ...]
+
+    def __str__(self) -> str:
+        return f"{self.nic}: no DSCP to priority {_shown(self.entries)}"
+
+
+class SetPfc(NamedTuple):
+    """Set the priorities with PFC; all others have none."""
+
+    nic: str
+    priorities: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.nic}: PFC {','.join(map(str, self.priorities)) or 'off'}"
+
+
+class EnableEcn(NamedTuple):
+    """Enable ECN of a priority at the notification or the reaction point."""
+
+    nic: str
+    point: str
+    priority: int
+
+    def __str__(self) -> str:
+        return f"{self.nic}: ECN {self.point} priority {self.priority}"
+
+
+class SetCnp(NamedTuple):
+    """Set the DSCP or the priority of CNPs."""
+
+    nic: str
+    field: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.nic}: {self.field} {self.value}"
+
+
+class SetTrafficClass(NamedTuple):
+    """Set the traffic class of all queue pairs of an RDMA device's port."""
+
+    nic: str
+    device: str
+    port: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.nic}: {self.device} traffic_class {self.value}"
+
+
+class SetCmTrafficClass(NamedTuple):
+    """Set the traffic class of its connections by the RDMA connection manager."""
+
+    nic: str
+    device: str
+    port: int
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.nic}: {self.device} default_roce_tos {self.value}"
+
+
+QosChange: TypeAlias = (
+    SetTrust
+    | AddDscpPriorities
+    | RemoveDscpPriorities
+    | SetPfc
+    | EnableEcn
+    | SetCnp
+    | SetTrafficClass
+    | SetCmTrafficClass
+)
+
+
+class QosGap(NamedTuple):
+    """A setting that a NIC's driver or the kernel does not have, and what to do."""
+
+    nic: str
+    setting: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.nic}: {self.setting}: {self.reason}"
+
+
+class QosPlan(NamedTuple):
+    """``desired``: what each selected NIC shall have."""
+
+    desired: Mapping[str, RoceQos]
+    changes: tuple[QosChange, ...] = ()
+    gaps: tuple[QosGap, ...] = ()
+
+
+def plan_qos(
+    rules: Collection[RoceQosRule], labels: Mapping[str, str], nics: Collection[RoceNic]
+) -> QosPlan:
+    """The plan of a node."""
+    selected = [(nic, qos) for nic in nics if (qos := qos_of(rules, labels, nic)) is not None]
+    steps = [step for nic, qos in selected for step in _steps(nic, qos)]
+    return QosPlan(
+        {nic.name: qos for nic, qos in selected},
+        tuple(step for step in steps if not isinstance(step, QosGap)),
+        tuple(step for step in steps if isinstance(step, QosGap)),
+    )
+
+
+def _steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
+    if not nic.pf:
+        yield from _dcb_steps(nic, qos)
+        if nic.ecn is None:
+            reason = "the driver has no /sys/class/net/*/ecn; NVIDIA's DOCA-OFED has it"
+            yield QosGap(nic.name, "ECN", reason)
+        else:
+            yield from _ecn_steps(nic.name, nic.ecn, qos)
+    for port in nic.ports:
+        yield from _port_steps(nic.name, port, qos)
+
+
+def _dcb_steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
+    if nic.dcb is None:
+        yield QosGap(nic.name, "trust, PFC", "the driver has no DCB")
+        return
+    table = nic.dcb.dscp_priorities
+    target = qos.dscp_priorities if qos.trust == TRUST_DSCP else frozenset()
+    if missing := tuple(sorted(target - table)):
+        yield AddDscpPriorities(nic.name, missing)
+    if wrong := tuple(sorted(table - target)):
+        yield RemoveDscpPriorities(nic.name, wrong)
+    if nic.dcb.trust is not None and nic.dcb.trust[:1] != (qos.trust,):
+        yield SetTrust(nic.name, qos.trust)
+    if nic.dcb.pfc is None:
+        yield QosGap(nic.name, "PFC", "the driver has no PFC by IEEE 802.1Qaz")
+    elif nic.dcb.pfc != frozenset(qos.pfc):
+        yield SetPfc(nic.name, qos.pfc)
+
+
+def _ecn_steps(nic: str, ecn: EcnSettings, qos: RoceQos) -> Iterator[QosChange | QosGap]:
+    for point, enabled in ((NOTIFICATION, ecn.notification), (REACTION, ecn.reaction)):
+        if qos.priority not in enabled:
+            yield EnableEcn(nic, point, qos.priority)
+    fields = (
+        (CNP_DSCP, ecn.cnp_dscp, qos.cnp_dscp),
+        (CNP_PRIORITY, ecn.cnp_priority, qos.cnp_priority),
+    )
+    for field, value, target in fields:
+        if value is None:
+            yield QosGap(nic, field, "the driver has no such file in /sys")
+        elif value != target:
+            yield SetCnp(nic, field, target)
+
+
+def _port_steps(nic: str, port: RocePort, qos: RoceQos) -> Iterator[QosChange | QosGap]:
+    if port.traffic_class is None:
+        reason = "the driver has no /sys/class/infiniband/*/tc; programs choose it themselves"
+        yield QosGap(nic, f"traffic class of {port.device}", reason)
+    elif port.traffic_class != qos.traffic_class:
+        yield SetTrafficClass(nic, port.device, port.port, qos.traffic_class)
+    if port.cm_traffic_class is None:
+        reason = "modprobe rdma_cm, and mount -t configfs none /sys/kernel/config"
+        yield QosGap(nic, f"RDMA CM of {port.device}", reason)
+    elif port.cm_traffic_class != qos.traffic_class:
+        yield SetCmTrafficClass(nic, port.device, port.port, qos.traffic_class)
+
+
+def _shown(entries: tuple[DscpPriority, ...]) -> str:
+    """Entries as iproute2 writes them, consecutive DSCPs of one priority as a range."""
+    ranges: list[list[int]] = []
+    for dscp, priority in entries:
+        if ranges and ranges[-1][1:] == [dscp - 1, priority]:
+            ranges[-1][1] = dscp
+        else:
+            ranges.append([dscp, dscp, priority])
+    return " ".join(
+        f"{first if first == last else f'{first}-{last}'}:{priority}"
+        for first, last, priority in ranges
+    )

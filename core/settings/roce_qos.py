@@ -1,0 +1,92 @@
+"""``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
+
+A list of rules; the first that fits a NIC counts. Every key has a default, so that ``[{}]`` is what
+Spiderpool's script for lossless RoCE sets without variables:
+
+    [{nics: [ens*f0np0], nodeSelector: {network: roce}, rdmaPriority: 5, cnpPriority: 6}]
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from core.domain.roce_qos.model import (
+    DSCP_BITS_BELOW,
+    DSCPS_OF_A_PRIORITY,
+    TRUST_DSCP,
+    RoceQos,
+    RoceQosRule,
+    Trust,
+    traffic_class_of,
+)
+from core.errors import BadInput
+from core.settings.device_plugin import check_patterns
+
+RULES_MAX: Final = 32
+NICS_MAX: Final = 64
+"""Patterns of one rule."""
+
+_KEY: Final = "orbweaver.roceQos"
+
+_Priority = Annotated[int, msgspec.Meta(ge=0, le=7)]
+_Dscp = Annotated[int, msgspec.Meta(ge=0, le=63)]
+_TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """One rule. A DSCP that is left out is eight times its priority."""
+
+    nics: Annotated[tuple[str, ...], msgspec.Meta(max_length=NICS_MAX)] = ()
+    node_selector: dict[str, str] = {}
+    trust: Trust = TRUST_DSCP
+    rdma_priority: _Priority = 5
+    rdma_dscp: _Dscp | None = None
+    traffic_class: _TrafficClass | None = None
+    cnp_priority: _Priority = 6
+    cnp_dscp: _Dscp | None = None
+    pfc_priorities: tuple[_Priority, ...] | None = None
+
+
+def roce_qos_rules(conf: tuple[RoceQosConf, ...]) -> tuple[RoceQosRule, ...]:
+    """The rules; empty: NICs are left alone. Raises BadInput."""
+    return tuple(_rule(item, f"{_KEY}[{number}]") for number, item in enumerate(conf))
+
+
+def _rule(item: RoceQosConf, key: str) -> RoceQosRule:
+    check_patterns(item.nics, f"{key}.nics")
+    return RoceQosRule(_qos(item, key), item.nics, item.node_selector)
+
+
+def _qos(item: RoceQosConf, key: str) -> RoceQos:
+    dscp = _or(item.rdma_dscp, item.rdma_priority * DSCPS_OF_A_PRIORITY)
+    cnp_dscp = _or(item.cnp_dscp, item.cnp_priority * DSCPS_OF_A_PRIORITY)
+    traffic_class = _or(item.traffic_class, traffic_class_of(dscp))
+    if item.rdma_priority == item.cnp_priority:
+        raise BadInput(
+            f"it is {item.cnp_priority}, as rdmaPriority",
+            subject=f"{key}.cnpPriority",
+            remedy="CNPs need a priority of their own: PFC of RoCE would hold them up",
+        )
+    if dscp == cnp_dscp:
+        raise BadInput(
+            f"it is {cnp_dscp}, as rdmaDscp",
+            subject=f"{key}.cnpDscp",
+            remedy="choose another one, or leave it out",
+        )
+    if traffic_class >> DSCP_BITS_BELOW != dscp:
+        raise BadInput(
+            f"{traffic_class} has the DSCP {traffic_class >> DSCP_BITS_BELOW}, not {dscp}",
+            subject=f"{key}.trafficClass",
+            remedy=f"leave it out for {traffic_class_of(dscp)}, or set rdmaDscp",
+        )
+    pfc = (item.rdma_priority,) if item.pfc_priorities is None else item.pfc_priorities
+    return RoceQos(
+        *(item.trust, item.rdma_priority, dscp, traffic_class),
+        *(item.cnp_priority, cnp_dscp, tuple(sorted(set(pfc)))),
+    )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

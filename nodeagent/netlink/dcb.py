@@ -1,0 +1,156 @@
+"""Data Center Bridging by rtnetlink: PFC, trust, and the table from DSCPs to priorities.
+
+See include/uapi/linux/dcbnl.h and dcb(8). The kernel refuses a link whose driver has no DCB with
+EOPNOTSUPP. A change is answered with the driver's errno in one byte of the answer, so an
+acknowledged change may have failed. Changes need CAP_NET_ADMIN.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from errno import EINVAL, ENOENT, EOPNOTSUPP
+from struct import Struct
+from typing import Final
+
+from core.domain.roce_qos.model import (
+    PRIORITIES,
+    TRUST_DSCP,
+    TRUST_PCP,
+    DcbSettings,
+    DscpPriority,
+    Trust,
+)
+from core.errors import NetlinkRefused
+from nodeagent.netlink.codec import attribute, attribute_text, attributes, elements, nested
+from nodeagent.netlink.requests import Request
+from nodeagent.netlink.session import NetlinkSession
+
+RTM_GETDCB: Final = 78
+RTM_SETDCB: Final = 79
+
+DCBMSG: Final = Struct("=BBH")
+IEEE_PFC: Final = Struct("=3BxH2x16Q")
+IEEE_PFC_ENABLED: Final = 1
+"""The field of it that has the priorities as bits."""
+
+DCB_APP: Final = Struct("=BBH")
+
+_IEEE_SET: Final = 20
+_IEEE_GET: Final = 21
+_IEEE_DEL: Final = 27
+_IFNAME: Final = 1
+_IEEE: Final = 13
+_PFC: Final = 2
+_APP_TABLE: Final = 3
+_TRUST_TABLE: Final = 11
+_IEEE_APP: Final = 1
+_DCB_APP: Final = 2
+_SELECTOR_DSCP: Final = 5
+_SELECTOR_PCP: Final = 255
+_TRUST_OF: Final[dict[int, Trust]] = {_SELECTOR_DSCP: TRUST_DSCP, _SELECTOR_PCP: TRUST_PCP}
+_TRUSTED: Final = {
+    TRUST_DSCP: attribute(_IEEE_APP, bytes([_SELECTOR_DSCP])),
+    TRUST_PCP: attribute(_DCB_APP, bytes([_SELECTOR_PCP])),
+}
+_ERRNO_MODULUS: Final = 256
+
+
+def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
+    """What the driver of a link has; None if it has no DCB. Raises NetlinkRefused, NetlinkLost."""
+    ieee = _read(session, link)
+    if ieee is None:
+        return None
+    pfc, trust = ieee.get(_PFC), ieee.get(_TRUST_TABLE)
+    return DcbSettings(
+        None if pfc is None else _priorities(IEEE_PFC.unpack_from(pfc)[IEEE_PFC_ENABLED]),
+        frozenset(_dscp_priorities(ieee.get(_APP_TABLE))),
+        None
+        if trust is None
+        else tuple(_TRUST_OF[s[0]] for s in elements(trust) if s[0] in _TRUST_OF),
+    )
+
+
+def set_pfc(session: NetlinkSession, link: str, priorities: Iterable[int]) -> None:
+    """Enable PFC for these priorities and no others. Raises NetlinkRefused, NetlinkLost."""
+    pfc = (_read(session, link) or {}).get(_PFC)
+    if pfc is None:
+        raise _refused(f"set PFC of {link}", EOPNOTSUPP)
+    fields = list(IEEE_PFC.unpack_from(pfc))
+    fields[IEEE_PFC_ENABLED] = sum(1 << priority for priority in set(priorities))
+    _change(session, link, _IEEE_SET, "set PFC of", attribute(_PFC, IEEE_PFC.pack(*fields)))
+
+
+def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
+    """Set the field that priorities come from. Raises NetlinkRefused, NetlinkLost."""
+    _change(session, link, _IEEE_SET, "set trust of", nested(_TRUST_TABLE, _TRUSTED[trust]))
+
+
+def add_dscp_priorities(
+    session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
+) -> None:
+    """Add entries to the table. Raises NetlinkRefused, NetlinkLost."""
+    _change(session, link, _IEEE_SET, "add DSCP priorities of", _table(entries))
+
+
+def remove_dscp_priorities(
+    session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
+) -> None:
+    """Remove entries from the table; missing ones are no error. Raises as ``set_trust``.
+
+    One by one: the kernel stops at the first that is missing, and some drivers remove the old entry
+    of a DSCP by themselves when they add a new one.
+    """
+    for entry in entries:
+        try:
+            _change(session, link, _IEEE_DEL, "remove a DSCP priority of", _table([entry]))
+        except NetlinkRefused as error:
+            if error.number != ENOENT:
+                raise
+
+
+def _read(session: NetlinkSession, link: str) -> dict[int, memoryview] | None:
+    body = DCBMSG.pack(0, _IEEE_GET, 0) + attribute_text(_IFNAME, link)
+    try:
+        answer = session.ask(Request(RTM_GETDCB, 0, body, "read DCB of", link))
+    except NetlinkRefused as error:
+        if error.number != EOPNOTSUPP:
+            raise
+        return None
+    return None if answer is None else _ieee(answer)
+
+
+def _change(session: NetlinkSession, link: str, command: int, verb: str, setting: bytes) -> None:
+    body = DCBMSG.pack(0, command, 0) + attribute_text(_IFNAME, link) + nested(_IEEE, setting)
+    (outcome,) = session.apply([Request(RTM_SETDCB, 0, body, verb, link)])
+    status = attributes(outcome.answer[DCBMSG.size :]).get(_IEEE)
+    if status is None:
+        raise _refused(f"{verb} {link}", EINVAL)
+    if status[0]:
+        raise _refused(f"{verb} {link}", _ERRNO_MODULUS - status[0])
+
+
+def _ieee(answer: bytes) -> dict[int, memoryview]:
+    """The nested attributes of an answer; none if the driver has CEE only."""
+    ieee = attributes(answer[DCBMSG.size :]).get(_IEEE)
+    return {} if ieee is None else attributes(ieee)
+
+
+def _table(entries: Iterable[DscpPriority]) -> bytes:
+    packed = (DCB_APP.pack(_SELECTOR_DSCP, entry.priority, entry.dscp) for entry in entries)
+    return nested(_APP_TABLE, *(attribute(_IEEE_APP, entry) for entry in packed))
+
+
+def _dscp_priorities(table: memoryview | None) -> Iterable[DscpPriority]:
+    for entry in () if table is None else elements(table):
+        selector, priority, dscp = DCB_APP.unpack_from(entry)
+        if selector == _SELECTOR_DSCP:
+            yield DscpPriority(dscp, priority)
+
+
+def _priorities(bits: int) -> frozenset[int]:
+    return frozenset(priority for priority in PRIORITIES if bits >> priority & 1)
+
+
+def _refused(what: str, number: int) -> NetlinkRefused:
+    return NetlinkRefused(f"cannot {what}: {os.strerror(number)}", number=number)

@@ -1,0 +1,97 @@
+"""ECN and traffic classes of RoCE: files of /sys, and of the RDMA connection manager's configfs.
+
+``class/net/<link>/ecn`` and ``class/infiniband/<device>/tc`` are files of NVIDIA's DOCA-OFED.
+``kernel/config/rdma_cm`` is the kernel's (Documentation/ABI/testing/configfs-rdma_cm): a directory
+that is made there stands for an RDMA device.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from core.domain.roce_qos.model import PRIORITIES, UNSET, EcnSettings, RocePort
+from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION, REACTION
+from nodeagent.sriov.sysfs import Sysfs
+
+RDMA_CM: Final = "kernel/config/rdma_cm"
+ROCE_V2: Final = "RoCE v2"
+
+_TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
+
+
+class QosFiles:
+    """Below one tree of /sys. Reading never fails; writing raises DatapathError."""
+
+    def __init__(self, sysfs: Sysfs) -> None:
+        self._sysfs = sysfs
+
+    def is_ethernet(self, link: str) -> bool:
+        """Whether a link is Ethernet, and not IPoIB (include/uapi/linux/if_arp.h)."""
+        return self._sysfs.read(self._link(link) / "type") == "1"
+
+    def pf(self, link: str) -> str:
+        """The link of the card, if the link is a virtual function; otherwise ""."""
+        card = self._link(link) / "device/physfn/net"
+        return min((path.name for path in card.iterdir()), default="") if card.is_dir() else ""
+
+    def ecn(self, link: str) -> EcnSettings | None:
+        """ECN of a link; None if the driver has no files for it."""
+        directory = self._link(link) / "ecn"
+        if not directory.is_dir():
+            return None
+        notification, reaction = (
+            frozenset(
+                priority
+                for priority in PRIORITIES
+                if self._sysfs.read(directory / point / f"enable/{priority}") == "1"
+            )
+            for point in (NOTIFICATION, REACTION)
+        )
+        cnp = directory / NOTIFICATION
+        fields = (self._number(cnp / field) for field in (CNP_DSCP, CNP_PRIORITY))
+        return EcnSettings(notification, reaction, *fields)
+
+    def port(self, device: str, port: int) -> RocePort:
+        """The traffic classes of a port. Nothing is created for it."""
+        file = self._traffic_class(device, port)
+        match = _TRAFFIC_CLASS.search(self._sysfs.read(file))
+        traffic_class = int(match[1]) if match else UNSET if file.exists() else None
+        cm_traffic_class = self._number(self._cm(device, port) / "default_roce_tos")
+        if cm_traffic_class is None and (self._sysfs.root / RDMA_CM).is_dir():
+            cm_traffic_class = UNSET
+        return RocePort(device, port, traffic_class, cm_traffic_class)
+
+    def enable_ecn(self, link: str, point: str, priority: int) -> None:
+        """Enable ECN of a priority."""
+        self._sysfs.write(self._link(link) / "ecn" / point / f"enable/{priority}", "1")
+
+    def set_cnp(self, link: str, field: str, value: int) -> None:
+        """Set a field of CNPs."""
+        self._sysfs.write(self._link(link) / "ecn" / NOTIFICATION / field, str(value))
+
+    def set_traffic_class(self, device: str, port: int, value: int) -> None:
+        """Set the traffic class of all queue pairs."""
+        self._sysfs.write(self._traffic_class(device, port), str(value))
+
+    def set_cm_traffic_class(self, device: str, port: int, value: int) -> None:
+        """Set the traffic class of connections by the RDMA CM, which are RoCE v2 then."""
+        self._sysfs.make(self._sysfs.root / RDMA_CM / device)
+        files = self._cm(device, port)
+        if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:
+            self._sysfs.write(files / "default_roce_mode", ROCE_V2)
+        self._sysfs.write(files / "default_roce_tos", str(value))
+
+    def _link(self, link: str) -> Path:
+        return self._sysfs.root / "class/net" / link
+
+    def _traffic_class(self, device: str, port: int) -> Path:
+        return self._sysfs.root / "class/infiniband" / device / f"tc/{port}/traffic_class"
+
+    def _cm(self, device: str, port: int) -> Path:
+        return self._sysfs.root / RDMA_CM / device / "ports" / str(port)
+
+    def _number(self, path: Path) -> int | None:
+        text = self._sysfs.read(path)
+        return int(text, 0) if text.isdecimal() else None

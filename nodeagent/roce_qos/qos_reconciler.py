@@ -1,0 +1,122 @@
+"""Keeps a node's RoCE NICs as rules ask for, in the background.
+
+Level-triggered: each round reads labels and NICs, plans and carries out. The kernel does not report
+changes of these files, so a round follows every ``DRIFT_S``, which also limits how often the agent
+and another program, such as an LLDP daemon, can undo each other's changes. A change that fails
+keeps no other from being made. Nothing that fails here affects Pods' addresses or interfaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
+
+from core.domain.roce_qos.model import RoceNic, RoceQosRule
+from core.domain.roce_qos.plan import QosChange, QosGap, QosPlan, plan_qos
+from core.errors import DatapathError
+
+DRIFT_S: Final = 60.0
+"""Seconds between two rounds."""
+
+RETRY_S: Final = 5.0
+"""Seconds until the next round while the labels of the node are unknown."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class QosHardware(Protocol):
+    """The RoCE NICs of a node; its methods block."""
+
+    def read(self) -> tuple[RoceNic, ...]:
+        """Every RoCE NIC. Raises DatapathError, OSError."""
+        ...
+
+    def carry_out(self, change: QosChange) -> None:
+        """Carry out one change. Raises DatapathError."""
+        ...
+
+
+class QosReconciler:
+    """The rounds of one node; ``run`` until cancelled.
+
+    ``labels`` returns None while they are unknown. ``faults``: error texts by change; ``gaps``:
+    what drivers do not have.
+    """
+
+    def __init__(
+        self,
+        rules: Collection[RoceQosRule],
+        labels: Callable[[], Mapping[str, str] | None],
+        hardware: QosHardware,
+    ) -> None:
+        self.rounds = 0
+        self.changes = 0
+        self.plan = QosPlan({})
+        self.faults: Mapping[str, str] = {}
+        self._faulty: Mapping[str, int] = {}
+        self._rules = rules
+        self._labels = labels
+        self._hardware = hardware
+
+    async def run(self) -> None:
+        """Run rounds; a fault is logged once and tried again."""
+        while True:
+            is_complete = await self.run_round()
+            await asyncio.sleep(DRIFT_S if is_complete else RETRY_S)
+
+    async def run_round(self) -> bool:
+        """One round; False if labels decide and are unknown."""
+        labels = self._labels()
+        if labels is None:
+            if any(rule.nodes for rule in self._rules):
+                return False
+            labels = {}
+        try:
+            nics = await asyncio.to_thread(self._hardware.read)
+        except (DatapathError, OSError) as error:
+            self._report(self.plan, {"read": str(error)}, {})
+        else:
+            await self._reconcile(plan_qos(self._rules, labels, nics))
+        self.rounds += 1
+        return True
+
+    def faults_by_nic(self) -> Mapping[str, int]:
+        """The number of failed changes of each selected NIC."""
+        return {nic: self._faulty.get(nic, 0) for nic in self.plan.desired}
+
+    def gaps_by_nic(self) -> Mapping[str, int]:
+        """The number of settings that the driver of each selected NIC does not have."""
+        counts = Counter(gap.nic for gap in self.plan.gaps)
+        return {nic: counts[nic] for nic in self.plan.desired}
+
+    async def _reconcile(self, plan: QosPlan) -> None:
+        faults: dict[str, str] = {}
+        faulty: Counter[str] = Counter()
+        for change in plan.changes:
+            try:
+                await asyncio.to_thread(self._hardware.carry_out, change)
+            except DatapathError as error:
+                faults[str(change)] = str(error)
+                faulty[change.nic] += 1
+            else:
+                self.changes += 1
+                _log.info("carried out %s", change)
+        self._report(plan, faults, faulty)
+
+    def _report(self, plan: QosPlan, faults: Mapping[str, str], faulty: Mapping[str, int]) -> None:
+        """Log what is new."""
+        for gap in _new(plan.gaps, self.plan.gaps):
+            _log.warning("RoCE QoS is not complete: %s", gap)
+        for what, why in faults.items():
+            if self.faults.get(what) != why:
+                _log.warning("RoCE QoS: %s: %s", what, why)
+        if self.faults and not faults:
+            _log.info("RoCE QoS is as the rules ask for")
+        self.plan, self.faults, self._faulty = plan, faults, faulty
+
+
+def _new(gaps: Sequence[QosGap], known: Sequence[QosGap]) -> list[QosGap]:
+    return [gap for gap in gaps if gap not in known]

@@ -1,0 +1,98 @@
+"""Reads the RoCE NICs of this node, and carries out one change of a plan.
+
+A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace. Both functions
+block: call them in a worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from core.domain.roce_qos.model import RoceNic
+from core.domain.roce_qos.plan import (
+    AddDscpPriorities,
+    EnableEcn,
+    QosChange,
+    RemoveDscpPriorities,
+    SetCmTrafficClass,
+    SetCnp,
+    SetPfc,
+    SetTrafficClass,
+    SetTrust,
+)
+from nodeagent.netlink import dcb
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.roce_qos.qos_files import QosFiles
+
+NICS_MAX: Final = 1_024
+"""RoCE NICs of a node, virtual functions among them; the others are left alone."""
+
+OpenRdma = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
+
+
+class RoceNics:
+    """The RoCE NICs of one node."""
+
+    def __init__(
+        self, executor: NetnsExecutor, files: QosFiles, open_rdma: OpenRdma = RdmaSocket.open
+    ) -> None:
+        self._executor = executor
+        self._files = files
+        self._open_rdma = open_rdma
+
+    def read(self) -> tuple[RoceNic, ...]:
+        """The NICs by name. Raises DatapathError, OSError."""
+        kernel = self._open_rdma(self._executor, self._executor.home)
+        if kernel is None:
+            return ()
+        with kernel:
+            ports = kernel.ports_by_link()
+        with self._executor.session(self._executor.home) as session:
+            return tuple(
+                self._nic(session, link, ports[link])
+                for link in sorted(ports)[:NICS_MAX]
+                if self._files.is_ethernet(link)
+            )
+
+    def carry_out(self, change: QosChange) -> None:
+        """Carry out one change; it may be repeated. Raises DatapathError."""
+        match change:
+            case EnableEcn(nic, point, priority):
+                self._files.enable_ecn(nic, point, priority)
+            case SetCnp(nic, field, value):
+                self._files.set_cnp(nic, field, value)
+            case SetTrafficClass(_, device, port, value):
+                self._files.set_traffic_class(device, port, value)
+            case SetCmTrafficClass(_, device, port, value):
+                self._files.set_cm_traffic_class(device, port, value)
+            case _:
+                with self._executor.session(self._executor.home) as session:
+                    _change_dcb(session, change)
+
+    def _nic(
+        self, session: NetlinkSession, link: str, ports: list[tuple[RdmaDevice, RdmaPort]]
+    ) -> RoceNic:
+        return RoceNic(
+            link,
+            tuple(self._files.port(device.name, port.number) for device, port in ports),
+            dcb.read_dcb(session, link),
+            self._files.ecn(link),
+            self._files.pf(link),
+        )
+
+
+def _change_dcb(
+    session: NetlinkSession, change: SetTrust | AddDscpPriorities | RemoveDscpPriorities | SetPfc
+) -> None:
+    match change:
+        case SetTrust(nic, trust):
+            dcb.set_trust(session, nic, trust)
+        case AddDscpPriorities(nic, entries):
+            dcb.add_dscp_priorities(session, nic, entries)
+        case RemoveDscpPriorities(nic, entries):
+            dcb.remove_dscp_priorities(session, nic, entries)
+        case SetPfc(nic, priorities):
+            dcb.set_pfc(session, nic, priorities)

@@ -1,0 +1,60 @@
+"""Starts the reconciler of RoCE quality of service from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from core.domain.roce_qos.model import RoceQosRule
+from core.process.supervision import Supervisor, TaskSpec
+from nodeagent.background_service import BackgroundService
+from nodeagent.facts import FactsSource, node_labels
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.roce_qos.qos_files import QosFiles
+from nodeagent.roce_qos.qos_reconciler import QosReconciler
+from nodeagent.roce_qos.roce_nics import RoceNics
+from nodeagent.sriov.sysfs import Sysfs
+from nodeagent.telemetry.metrics import AgentMetrics
+
+TASK: Final = "roce-qos"
+"""The name of its supervised task."""
+
+_LABEL: Final = "net_dev_name"
+
+
+def start_roce_qos(
+    rules: Collection[RoceQosRule],
+    sysfs: Path,
+    facts: FactsSource,
+    executor: NetnsExecutor,
+    metrics: AgentMetrics,
+    supervisor: Supervisor,
+) -> BackgroundService:
+    """Start to apply rules. ``sysfs``: where the node's /sys is writable.
+
+    After ``close`` NICs stay as they are.
+    """
+    hardware = RoceNics(executor, QosFiles(Sysfs(sysfs)))
+    reconciler = QosReconciler(rules, lambda: node_labels(facts), hardware)
+    _register_metrics(reconciler, metrics)
+    return BackgroundService(supervisor, TaskSpec(TASK, reconciler.run))
+
+
+def _register_metrics(reconciler: QosReconciler, metrics: AgentMetrics) -> None:
+    metrics.gauge_by(
+        _LABEL,
+        "roce_qos_faults",
+        "Settings of RoCE QoS that could not be made, by NIC of a rule",
+        reconciler.faults_by_nic,
+    )
+    metrics.gauge_by(
+        _LABEL,
+        "roce_qos_gaps",
+        "Settings of RoCE QoS that the driver does not have, by NIC of a rule",
+        reconciler.gaps_by_nic,
+    )
+    metrics.counter(
+        "roce_qos_rounds", "Comparisons of RoCE NICs with rules", lambda: reconciler.rounds
+    )
+    metrics.counter("roce_qos_changes", "Changes of RoCE QoS", lambda: reconciler.changes)

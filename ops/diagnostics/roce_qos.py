@@ -1,0 +1,98 @@
+"""Says in words what QoS the RoCE NICs of a node have, and how they differ from rules. Pure.
+
+The labels of the node are not known here: a rule for nodes with labels may not be for this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from core.domain.roce_qos.model import (
+    TRUST_DSCP,
+    TRUST_PCP,
+    UNSET,
+    DcbSettings,
+    EcnSettings,
+    RoceNic,
+    RocePort,
+    RoceQosRule,
+)
+from core.domain.roce_qos.plan import plan_qos
+
+
+class RoceNicState(NamedTuple):
+    """A NIC: what it has; what its rule asks for besides, and what its driver lacks.
+
+    ``nodes``: the labels of the nodes that the rule is for, as text.
+    """
+
+    nic: str
+    found: str
+    differences: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    nodes: str = ""
+
+
+def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
+    """The state of each NIC; of virtual functions only of those that differ from their rule."""
+    states = [_state(nic, rules) for nic in nics]
+    pairs = zip(nics, states, strict=True)
+    return [state for nic, state in pairs if not nic.pf or state.differences]
+
+
+def _state(nic: RoceNic, rules: Collection[RoceQosRule]) -> RoceNicState:
+    text = ", ".join((*_dcb(nic.dcb), *_ecn(nic.ecn), *map(_port, nic.ports)))
+    for rule in rules:
+        labels = rule.nodes
+        plan = plan_qos([rule], labels, [nic])
+        if plan.desired:
+            return RoceNicState(
+                nic.name,
+                text,
+                tuple(_without_nic(change) for change in plan.changes),
+                tuple(_without_nic(gap) for gap in plan.gaps),
+                ",".join(f"{key}={value}" for key, value in labels.items()),
+            )
+    return RoceNicState(nic.name, text)
+
+
+def _without_nic(step: object) -> str:
+    return str(step).partition(": ")[2]
+
+
+def _dcb(dcb: DcbSettings | None) -> Iterator[str]:
+    if dcb is None:
+        yield "no DCB"
+        return
+    if dcb.trust is not None:
+        yield f"trust {' '.join(dcb.trust) or 'none'}"
+    else:
+        yield f"trust {TRUST_DSCP if dcb.dscp_priorities else TRUST_PCP}"
+    if dcb.pfc is not None:
+        yield f"PFC {_listed(dcb.pfc)}"
+
+
+def _ecn(ecn: EcnSettings | None) -> Iterator[str]:
+    if ecn is None:
+        yield "no ECN files"
+        return
+    yield f"ECN {_listed(ecn.notification & ecn.reaction)}"
+    if ecn.cnp_dscp is not None:
+        yield f"CNP DSCP {ecn.cnp_dscp}"
+    if ecn.cnp_priority is not None:
+        yield f"CNP priority {ecn.cnp_priority}"
+
+
+def _port(port: RocePort) -> str:
+    values = (("traffic class", port.traffic_class), ("RDMA CM", port.cm_traffic_class))
+    shown = [
+        f"{name} {'unset' if value == UNSET else value}"
+        for name, value in values
+        if value is not None
+    ]
+    return f"{port.device} {' '.join(shown) or 'without traffic classes'}"
+
+
+def _listed(priorities: Iterable[int]) -> str:
+    return " ".join(map(str, sorted(priorities))) or "off"

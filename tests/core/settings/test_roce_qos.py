@@ -1,0 +1,51 @@
+"""``orbweaver.roceQos`` of conf.yml: rules with the defaults of Spiderpool's script."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from core.errors import BadInput
+from core.settings.conf_file import parse_conf
+from core.settings.roce_qos import roce_qos_rules
+
+
+def rules(text: str) -> tuple[RoceQosRule, ...]:
+    return roce_qos_rules(
+        parse_conf(f"orbweaver: {{roceQos: [{text}]}}".encode(), "f").orbweaver.roce_qos
+    )
+
+
+def test_an_empty_rule_is_for_all_nics_what_the_script_sets_without_variables() -> None:
+    assert rules("") == ()
+    assert rules("{}") == (RoceQosRule(RoceQos("dscp", 5, 40, 160, 6, 48, (5,))),)
+
+
+def test_dscps_and_pfc_follow_from_the_priorities_unless_they_are_written() -> None:
+    written = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
+
+    assert rules(f"{written}, {{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4]}}") == (
+        RoceQosRule(RoceQos("pcp", 3, 24, 98, 6, 48, (3,)), ("ens*",), {"a": "b"}),
+        RoceQosRule(RoceQos("dscp", 5, 26, 104, 6, 0, (3, 4))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("{trust: vlan}", "orbweaver.roceQos[0].trust"),
+        ("{rdmaPriority: 8}", "orbweaver.roceQos[0].rdmaPriority"),
+        ("{rdmaDscp: 64}", "orbweaver.roceQos[0].rdmaDscp"),
+        ("{pfcPriorities: [-1]}", "orbweaver.roceQos[0].pfcPriorities[0]"),
+        ("{pfc: [5]}", "orbweaver.roceQos[0]"),
+        ("{}, {cnpPriority: 5}", "orbweaver.roceQos[1].cnpPriority"),
+        ("{cnpDscp: 40}", "orbweaver.roceQos[0].cnpDscp"),
+        ("{trafficClass: 106}", "orbweaver.roceQos[0].trafficClass"),
+        ("{nics: ['ens[']}", "orbweaver.roceQos[0].nics"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_with_its_key(text: str, subject: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        rules(text)
+
+    assert refused.value.subject.replace("[...]", f"[{subject[subject.find('[') + 1]}]") == subject

@@ -1,0 +1,108 @@
+"""DCB requests, compared with those of dcb(8), and sent to this machine's kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from errno import EOPNOTSUPP
+from functools import partial
+from typing import Any, cast
+
+import pytest
+
+from core.domain.roce_qos.model import DcbSettings, DscpPriority
+from core.errors import NetlinkRefused
+from nodeagent.netlink import dcb
+from nodeagent.netlink.requests import Request
+from nodeagent.netlink.session import NetlinkSession, RequestOutcome
+from ops.lab.namespaces import NamedNamespace
+from tests.nodeagent.roce_qos.dcb_kernel import DcbExecutor, DcbLink
+from tests.support.link import ip
+
+OF_V0 = b"\x07\0\x01\0v0\0\0"
+"""The name of the link, as in all recorded requests."""
+
+
+class Recorder:
+    """In place of a session; it confirms every change."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def apply(self, batch: list[Request]) -> list[RequestOutcome]:
+        self.requests += batch
+        return [RequestOutcome(answer=b"\0\0\0\0\x05\0\x0d\0\0\0\0\0")]
+
+
+def recorded() -> tuple[Recorder, NetlinkSession]:
+    recorder = Recorder()
+    return recorder, cast("Any", recorder)
+
+
+def test_entries_for_dscps_are_those_of_dcb_app_add_and_del() -> None:
+    recorder, session = recorded()
+
+    dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5), DscpPriority(48, 6)))
+    dcb.remove_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
+
+    add, remove = recorder.requests
+    assert (add.kind, remove.kind) == (79, 79)
+    table = b"\x14\0\x03\x80\x08\0\x01\0\x05\x05\x28\0\x08\0\x01\0\x05\x06\x30\0"
+    assert add.body == b"\0\x14\0\0" + OF_V0 + b"\x18\0\x0d\x80" + table
+    entry = b"\x0c\0\x03\x80\x08\0\x01\0\x05\x05\x28\0"
+    assert remove.body == b"\0\x1b\0\0" + OF_V0 + b"\x10\0\x0d\x80" + entry
+
+
+def test_the_order_of_trust_is_that_of_dcb_apptrust_set() -> None:
+    recorder, session = recorded()
+
+    dcb.set_trust(session, "v0", "dscp")
+    dcb.set_trust(session, "v0", "pcp")
+
+    by_dscp, by_pcp = (request.body for request in recorder.requests)
+    head = b"\0\x14\0\0" + OF_V0 + b"\x10\0\x0d\x80\x0c\0\x0b\x80"
+    assert by_dscp == head + b"\x05\0\x01\0\x05\0\0\0"
+    assert by_pcp == head + b"\x05\0\x02\0\xff\0\0\0"
+
+
+def test_pfc_is_changed_in_what_the_driver_has() -> None:
+    link = DcbLink()
+    executor = DcbExecutor({"v0": link})
+    before = link.pfc
+
+    with executor.session(executor.home) as session:
+        dcb.set_pfc(session, "v0", (3, 5))
+
+        assert dcb.read_dcb(session, "v0") == DcbSettings(frozenset({3, 5}))
+    assert link.pfc == before[:1] + b"\x28" + before[2:], "delay and capabilities stay"
+
+
+def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
+    link = DcbLink()
+    executor = DcbExecutor({"v0": link})
+    link.refusal = EOPNOTSUPP
+
+    with executor.session(executor.home) as session, pytest.raises(NetlinkRefused) as refused:
+        dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
+
+    assert refused.value.number == EOPNOTSUPP
+    assert str(refused.value) == "cannot add DSCP priorities of v0: Operation not supported"
+
+
+def test_a_link_without_dcb_has_none_and_refuses_changes(
+    session: NetlinkSession, named: NamedNamespace
+) -> None:
+    ip("-n", named.name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
+
+    assert dcb.read_dcb(session, "v0") is None
+    assert dcb.read_dcb(session, "nowhere") is None
+    entries = (DscpPriority(40, 5),)
+    changes: list[Callable[[], None]] = [
+        partial(dcb.set_pfc, session, "v0", (5,)),
+        partial(dcb.set_trust, session, "v0", "dscp"),
+        partial(dcb.add_dscp_priorities, session, "v0", entries),
+        partial(dcb.remove_dscp_priorities, session, "v0", entries),
+    ]
+    for change in changes:
+        with pytest.raises(NetlinkRefused) as refused:
+            change()
+        assert refused.value.number == EOPNOTSUPP

@@ -1,0 +1,129 @@
+"""A scripted kernel with DCB, whose driver behaves as mlx5's: DSCP entries decide on trust.
+
+It shares only headers and attributes with ``nodeagent.netlink.dcb``. A namespace of a real kernel
+refuses what this one does not have (``tests/nodeagent/netlink/test_dcb.py``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from errno import EINVAL, ENODEV, ENOENT, EOPNOTSUPP
+from typing import Any, cast
+
+from nodeagent.netlink.codec import attribute, attributes, elements, message, nested
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.session import NetlinkSession
+
+GET, SET = 78, 79
+IEEE_SET, IEEE_GET, IEEE_DEL = 20, 21, 27
+IFNAME, IEEE = 1, 13
+PFC, APP_TABLE, TRUST_TABLE = 2, 3, 11
+DSCP = 5
+PFC_BYTES = 136
+
+
+class DcbLink:
+    """A link; ``trust`` None: its driver has no order of trust. ``refusal``: errno of changes."""
+
+    def __init__(self, *, has_dcb: bool = True, trust: list[int] | None = None) -> None:
+        self.has_dcb = has_dcb
+        self.trust = trust
+        self.pfc = bytes((8, 0, 1, 0, 0x34, 0x12)) + bytes(PFC_BYTES - 6)
+        self.priorities: dict[int, int] = {}
+        self.refusal = 0
+
+    @property
+    def pfc_priorities(self) -> list[int]:
+        """The priorities with PFC."""
+        return [priority for priority in range(8) if self.pfc[1] >> priority & 1]
+
+    def settings(self) -> bytes:
+        """The attributes of an answer."""
+        entries = (
+            attribute(1, struct.pack("=BBH", DSCP, priority, dscp))
+            for dscp, priority in self.priorities.items()
+        )
+        trust = () if self.trust is None else (self._trust_table(),)
+        return b"".join((attribute(PFC, self.pfc), nested(APP_TABLE, *entries), *trust))
+
+    def change(self, command: int, settings: dict[int, memoryview]) -> int:
+        """Carry out a change; the errno, 0 for none."""
+        if self.refusal:
+            return self.refusal
+        if PFC in settings:
+            assert len(settings[PFC]) == PFC_BYTES
+            self.pfc = bytes(settings[PFC])
+        if TRUST_TABLE in settings:
+            if self.trust is None:
+                return EOPNOTSUPP
+            self.trust = [selector[0] for selector in elements(settings[TRUST_TABLE])]
+        for entry in elements(settings.get(APP_TABLE, memoryview(b""))):
+            selector, priority, dscp = struct.unpack("=BBH", entry)
+            if selector != DSCP or dscp > 63 or priority > 7:
+                return EINVAL
+            if command == IEEE_SET:
+                self.priorities[dscp] = priority
+            elif self.priorities.get(dscp) == priority:
+                del self.priorities[dscp]
+            else:
+                return ENOENT
+        return 0
+
+    def _trust_table(self) -> bytes:
+        assert self.trust is not None
+        return nested(
+            TRUST_TABLE, *(attribute(1 if s == DSCP else 2, bytes([s])) for s in self.trust)
+        )
+
+
+class DcbExecutor(NetnsExecutor):
+    """An executor whose sessions are of this kernel."""
+
+    def __init__(self, links: dict[str, DcbLink]) -> None:
+        super().__init__()
+        self.links = links
+        self.changes = 0
+
+    def session(self, namespace: NetworkNamespace) -> NetlinkSession:
+        """A session that the links answer."""
+        assert namespace is self.home
+        return NetlinkSession(cast("Any", _Socket(self)))
+
+
+class _Socket:
+    """Answers in the queue of a socket, with an acknowledgement for the last request."""
+
+    def __init__(self, kernel: DcbExecutor) -> None:
+        self._kernel = kernel
+        self._answers: list[bytes] = []
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def send(self, request: bytes) -> None:
+        _, kind, _, sequence, _ = struct.unpack_from("=IHHII", request)
+        command = request[17]
+        self._answers += self._served(kind, sequence, command, attributes(request[20:]))
+
+    def recv(self, _: int) -> bytes:
+        if not self._answers:
+            raise BlockingIOError(11, "empty")
+        return self._answers.pop(0)
+
+    def _served(
+        self, kind: int, sequence: int, command: int, said: dict[int, memoryview]
+    ) -> Iterator[bytes]:
+        link = self._kernel.links.get(bytes(said[IFNAME]).rstrip(b"\0").decode())
+        errno = ENODEV if link is None else 0 if link.has_dcb else EOPNOTSUPP
+        if link is not None and not errno:
+            head = bytes((0, command, 0, 0))
+            if kind == GET:
+                assert command == IEEE_GET
+                yield message(GET, 0, sequence, head + nested(IEEE, link.settings()))
+            else:
+                self._kernel.changes += 1
+                number = link.change(command, attributes(said[IEEE]))
+                # The kernel puts the negative errno into one byte.
+                yield message(GET, 0, sequence, head + attribute(IEEE, bytes([-number & 0xFF])))
+        yield message(2, 0, sequence, struct.pack("=i", -errno) + bytes(16))

@@ -1,0 +1,212 @@
+"""Rounds over RoCE NICs: what rules ask for is set once, kept, and set again after drift."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from errno import EBUSY
+from pathlib import Path
+
+import pytest
+
+from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from nodeagent.roce_qos.qos_files import RDMA_CM, QosFiles
+from nodeagent.roce_qos.qos_reconciler import QosReconciler
+from nodeagent.roce_qos.roce_nics import RoceNics
+from nodeagent.sriov.sysfs import Sysfs
+from tests.nodeagent.devices.sys_tree import SysTree
+from tests.nodeagent.rdma.scripted_kernel import Device, Kernel, Port
+from tests.nodeagent.roce_qos.dcb_kernel import DcbExecutor, DcbLink
+
+ECN = "class/net/ens1f0/ecn"
+TRAFFIC_CLASS = "class/infiniband/{}/tc/1/traffic_class"
+TOS = f"{RDMA_CM}/{{}}/ports/1/default_roce_tos"
+VF_GUID, PF_GUID = 2, 1
+
+
+class DriverFiles(Sysfs):
+    """Files that answer as the drivers' do: what is read differs from what was written."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.writes: list[str] = []
+
+    def write(self, path: Path, text: str) -> None:
+        shown = f"Global tclass={text}" if path.name == "traffic_class" else text
+        super().write(path, shown)
+        self.writes.append(f"{path.relative_to(self.root)} {text}")
+
+    def make(self, path: Path) -> None:
+        super().make(path)
+        port = path / "ports/1"
+        port.mkdir(parents=True, exist_ok=True)
+        for name, text in (("default_roce_tos", "0"), ("default_roce_mode", "IB/RoCE v1")):
+            if not (port / name).exists():
+                (port / name).write_text(f"{text}\n")
+
+
+class RoceNode:
+    """A ConnectX card with DOCA-OFED, its virtual function, a soft device, and IPoIB."""
+
+    def __init__(self, root: Path) -> None:
+        tree = SysTree(root)
+        card = tree.device("0000:3b:00.0")
+        tree.link("ens1f0", card, type="1")
+        tree.link("ens1f0v0", tree.vf(card, 0, "0000:3b:00.2", "mlx5_core"), type="1")
+        tree.link("eth0", None, type="1")
+        tree.link("ibs2", None, type="32")
+        for point in ("roce_np", "roce_rp"):
+            self._make(root / ECN / point / "enable", **{str(number): "0" for number in range(8)})
+        self._make(root / ECN / "roce_np", cnp_dscp="48", cnp_802p_prio="7")
+        for device in ("mlx5_0", "mlx5_2"):
+            self._make((root / TRAFFIC_CLASS.format(device)).parent, traffic_class="")
+        (root / RDMA_CM).mkdir(parents=True)
+        self.files = DriverFiles(root)
+        self.dcb = DcbLink()
+        links = {"ens1f0": self.dcb, "ens1f0v0": DcbLink(has_dcb=False)}
+        self.executor = DcbExecutor(links | {"eth0": DcbLink(has_dcb=False)})
+        self.kernel = Kernel()
+        self.kernel.devices[self.executor.home.identity] = (
+            Device("mlx5_0", PF_GUID, PF_GUID, (Port("ens1f0"),)),
+            Device("mlx5_2", VF_GUID, PF_GUID, (Port("ens1f0v0"),)),
+            Device("mlx5_4", 4, 4, (Port("ibs2"), Port(""))),
+            Device("rxe0", 5, 5, (Port("eth0"),)),
+        )
+        self.labels: dict[str, str] | None = {}
+
+    def agent(self, *rules: RoceQosRule) -> QosReconciler:
+        hardware = RoceNics(self.executor, QosFiles(self.files), self.kernel.open)
+        return QosReconciler(rules or (RoceQosRule(RoceQos(), ("ens*",)),), self._labels, hardware)
+
+    def read(self, path: str, device: str = "") -> str:
+        return (self.files.root / path.format(device)).read_text().strip()
+
+    def set(self, path: str, text: str) -> None:
+        (self.files.root / path).write_text(f"{text}\n")
+
+    def _labels(self) -> dict[str, str] | None:
+        return self.labels
+
+    @staticmethod
+    def _make(directory: Path, **files: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(f"{text}\n")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[RoceNode]:
+    made = RoceNode(tmp_path)
+    yield made
+    made.executor.close()
+
+
+async def test_a_card_gets_what_spiderpools_script_sets_and_is_then_left_alone(
+    node: RoceNode,
+) -> None:
+    agent = node.agent()
+
+    assert await agent.run_round()
+    done = (len(node.files.writes), node.executor.changes)
+    assert await agent.run_round()
+
+    assert node.dcb.pfc_priorities == [5]
+    assert node.dcb.priorities == {dscp: dscp // 8 for dscp in range(64)}
+    for point in ("roce_np", "roce_rp"):
+        enabled = [node.read(f"{ECN}/{point}/enable/{number}") for number in range(8)]
+        assert enabled == ["0"] * 5 + ["1"] + ["0"] * 2
+    assert node.read(f"{ECN}/roce_np/cnp_dscp") == "48"
+    assert node.read(f"{ECN}/roce_np/cnp_802p_prio") == "6"
+    for device in ("mlx5_0", "mlx5_2"):
+        assert node.read(TRAFFIC_CLASS, device) == "Global tclass=160"
+        assert node.read(TOS, device) == "160"
+        assert node.read(f"{RDMA_CM}/{device}/ports/1/default_roce_mode") == "RoCE v2"
+    assert (len(node.files.writes), node.executor.changes) == done
+    assert (agent.faults, agent.rounds, agent.changes) == ({}, 2, 9)
+    assert agent.gaps_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
+
+
+async def test_what_another_program_changes_is_set_again_and_nothing_else(node: RoceNode) -> None:
+    agent = node.agent()
+    await agent.run_round()
+    node.files.writes.clear()
+
+    node.dcb.pfc = bytes((8, 0)) + node.dcb.pfc[2:]
+    node.dcb.priorities |= {40: 0}
+    node.set(f"{ECN}/roce_np/cnp_dscp", "0")
+    await agent.run_round()
+
+    assert (node.dcb.pfc_priorities, node.dcb.priorities[40]) == ([5], 5)
+    assert node.files.writes == [f"{ECN}/roce_np/cnp_dscp 48"]
+
+
+async def test_a_change_that_fails_is_logged_once_and_keeps_no_other_from_being_made(
+    node: RoceNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = node.agent()
+    node.dcb.refusal = EBUSY
+    caplog.set_level(logging.INFO)
+
+    for _ in range(2):
+        await agent.run_round()
+
+    assert node.read(TRAFFIC_CLASS, "mlx5_0") == "Global tclass=160"
+    assert agent.faults_by_nic() == {"ens1f0": 2, "ens1f0v0": 0}
+    busy = [record.message for record in caplog.records if "busy" in record.message]
+    assert len(busy) == 2
+    assert busy[1] == "RoCE QoS: ens1f0: PFC 5: cannot set PFC of ens1f0: Device or resource busy"
+
+    node.dcb.refusal = 0
+    await agent.run_round()
+
+    assert agent.faults_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
+    assert caplog.records[-1].message == "RoCE QoS is as the rules ask for"
+
+
+async def test_what_a_driver_lacks_is_logged_once_and_counted(
+    node: RoceNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = node.agent(RoceQosRule(RoceQos(), ("eth0",)))
+
+    for _ in range(2):
+        await agent.run_round()
+
+    assert node.read(TOS, "rxe0") == "160"
+    assert agent.gaps_by_nic() == {"eth0": 3}
+    assert [record.message for record in caplog.records][:1] == [
+        "RoCE QoS is not complete: eth0: trust, PFC: the driver has no DCB"
+    ]
+    assert len(caplog.records) == 3
+
+
+async def test_a_read_only_tree_is_named_with_the_remedy(node: RoceNode) -> None:
+    agent = node.agent()
+    (node.files.root / ECN / "roce_rp/enable/5").unlink()
+
+    await agent.run_round()
+
+    (fault,) = agent.faults.values()
+    assert fault.startswith(f"cannot write 1 to /sys/{ECN}/roce_rp/enable/5: No such file")
+
+
+async def test_rules_for_labels_wait_until_the_labels_of_the_node_are_known(
+    node: RoceNode,
+) -> None:
+    agent = node.agent(RoceQosRule(RoceQos(), (), {"network": "roce"}))
+    node.labels = None
+
+    assert not await agent.run_round()
+    node.labels = {"network": "roce"}
+    assert await agent.run_round()
+
+    assert set(agent.plan.desired) == {"ens1f0", "ens1f0v0", "eth0"}, "all but IPoIB"
+
+
+async def test_a_node_without_rdma_has_nothing_to_do(node: RoceNode) -> None:
+    node.kernel.devices.clear()
+    node.labels = None
+    agent = node.agent()
+
+    assert await agent.run_round()
+
+    assert (agent.plan.desired, agent.faults) == ({}, {})
