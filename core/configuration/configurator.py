@@ -24,7 +24,7 @@ from core.domain.configuration.admissions import (
 )
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
-from core.domain.configuration.decisions import decide, given_up, left_behind
+from core.domain.configuration.decisions import decide, left_behind, removed_addresses
 from core.domain.events import Cause, Event
 from core.domain.model import Claim
 from core.domain.subnets.subnet_decisions import wants_more
@@ -99,14 +99,16 @@ class Configurator:
     async def dry_run(self, command: Command) -> tuple[Event, ...]:
         """The events the command would cause now; writes nothing. Raises Refused."""
         scope = await self._scopes.read(command, may_write=False)
-        claimed = await self._claimed(given_up(scope.configuration, command), scope.position)
+        claimed = await self._claimed(
+            removed_addresses(scope.configuration, command), scope.position
+        )
         return decide(scope.configuration, command, claimed)
 
     async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
         """The same on the log, and what pending admissions have against it. Raises Refused."""
         scope = await self._scopes.read(command, may_write=False)
         configuration = scope.configuration
-        claimed = await self._claimed(given_up(configuration, command), scope.position)
+        claimed = await self._claimed(removed_addresses(configuration, command), scope.position)
         events = decide(configuration, command, claimed)
         near = related(command, pending) if events else []
         if not _refusals(configuration, command, claimed, near):
@@ -118,7 +120,7 @@ class Configurator:
         self, command: Command, cause: Cause, observed: EventDraft | None = None
     ) -> Applied:
         at, configuration, indexed, unread = await self._scopes.read(command)
-        claimed = await self._claimed(given_up(configuration, command), at)
+        claimed = await self._claimed(removed_addresses(configuration, command), at)
         events = decide(configuration, command, claimed)
         if not events:
             return Applied((), at)

@@ -15,7 +15,7 @@ from core.domain.addresses.ip_address import V4, V6, Family, format_address, par
 from core.domain.claims.assignment import PoolAvailability, StoredState, decide_assignment
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, offered, reserved_addresses
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import (
     Cause,
     Event,
@@ -43,7 +43,7 @@ class SimulatedStep(NamedTuple):
     command: Command
     events: tuple[Event, ...]
     refusals: tuple[Refusal, ...] = ()
-    in_the_way: tuple[Holding, ...] = ()
+    blocking: tuple[Holding, ...] = ()
     changed: tuple[str, ...] = ()
 
 
@@ -100,7 +100,7 @@ class Fork:
 
     def _try(self, command: Command) -> SimulatedStep:
         configuration = self.configuration
-        leaving = given_up(configuration, command)
+        leaving = removed_addresses(configuration, command)
         holdings = tuple(self._inside(leaving))
         ledger = self._projection.ledger
         claimed = {refusal.address: ledger.claims[refusal.address].claim for refusal in holdings}
@@ -145,7 +145,7 @@ class Fork:
             if before.get(name) != after.get(name)
         ]
 
-    def noticed(self) -> Iterator[Holding]:
+    def affected_holders(self) -> Iterator[Holding]:
         """Affected holders: those whose address, gateway or routes change by a command.
 
         No holder loses an address by configuration; ``why`` states the difference.
@@ -161,7 +161,7 @@ class Fork:
                 yield _holding(address, held, "quarantined while it is held")
         for name, before in sorted(self._pools_before.items()):
             after = ledger.pools.get(name)
-            why = _what_came_with_it(before, after) if after else ""
+            why = _kept_settings(before, after) if after else ""
             if why:
                 tally = self._projection.tallies[name]
                 values = AddressSet.from_values(tally.held, tally.pool.family)
@@ -210,7 +210,7 @@ def _newly_reserved(
     return reserved_addresses(after, family) - reserved_addresses(before, family)
 
 
-def _what_came_with_it(before: Pool, after: Pool) -> str:
+def _kept_settings(before: Pool, after: Pool) -> str:
     parts = []
     if before.gateway != after.gateway:
         parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")

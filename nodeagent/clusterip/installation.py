@@ -36,7 +36,7 @@ from nodeagent.ebpf.calls import (
     pin,
 )
 
-ROOM: Final = "orbweaver"
+DIRECTORY: Final = "orbweaver"
 LINKS: Final = "links"
 MAPS: Final = f"v{layout.VERSION}"
 
@@ -52,7 +52,7 @@ class Installation:
     @classmethod
     def open(cls, bpffs: Path) -> Self:
         """Open the pinned maps, or create them. Raises BpfRefused, DatapathError."""
-        directory = bpffs / ROOM if can_pin(bpffs) else None
+        directory = bpffs / DIRECTORY if can_pin(bpffs) else None
         maps: dict[str, Map] = {}
         installation = cls(directory, maps)
         try:
@@ -86,7 +86,7 @@ class Installation:
                 for key, value in services
             },
             {
-                layout.Slot(*layout.SLOT.unpack(key)): layout.unpack_place(value)
+                layout.Slot(*layout.SLOT.unpack(key)): layout.unpack_backend(value)
                 for key, value in backends
             },
             frozenset(layout.unpack_member(key) for key, _ in members),
@@ -97,8 +97,8 @@ class Installation:
         services, backends, members = (
             self._maps[spec.name] for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
         )
-        for slot, place in plan.put_backends.items():
-            backends.put(layout.SLOT.pack(*slot), layout.pack_place(place))
+        for slot, backend in plan.put_backends.items():
+            backends.put(layout.SLOT.pack(*slot), layout.pack_backend(backend))
         for member in plan.put_members:
             members.put(layout.pack_member(member), layout.NOTHING)
         for frontend, head in plan.put_services.items():
@@ -178,7 +178,7 @@ class Installation:
 
 def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
     """The frontends in the pinned maps of this node; none without maps. Raises BpfRefused."""
-    directory = bpffs / ROOM / MAPS
+    directory = bpffs / DIRECTORY / MAPS
     maps: dict[str, Map] = {}
     try:
         for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS):
@@ -195,7 +195,7 @@ def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
 
 def remove(bpffs: Path) -> bool:
     """Detach and remove what an agent pinned; whether there was anything. Raises OSError."""
-    directory = bpffs / ROOM
+    directory = bpffs / DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False
     # The links first: no socket may use incomplete maps.

@@ -37,7 +37,7 @@ CLIENTS_MAX: Final = 16_384
 FRONTEND: Final = Struct("=16s2sBx")
 HEAD: Final = Struct("=III")
 SLOT: Final = Struct("=II")
-PLACE: Final = Struct("=16s2s2x")
+BACKEND: Final = Struct("=16s2s2x")
 MEMBER: Final = Struct("=I16s2s2x")
 CLIENT_BYTES: Final = 32
 CHOSEN_BYTES: Final = 32
@@ -49,7 +49,7 @@ SERVICES: Final = MapSpec(
     "services", n.BPF_MAP_TYPE_HASH, FRONTEND.size, HEAD.size, FRONTENDS_MAX, _GROWS
 )
 BACKENDS: Final = MapSpec(
-    "backends", n.BPF_MAP_TYPE_HASH, SLOT.size, PLACE.size, 2 * BACKENDS_MAX, _GROWS
+    "backends", n.BPF_MAP_TYPE_HASH, SLOT.size, BACKEND.size, 2 * BACKENDS_MAX, _GROWS
 )
 MEMBERS: Final = MapSpec(
     "members", n.BPF_MAP_TYPE_HASH, MEMBER.size, len(NOTHING), 2 * BACKENDS_MAX, _GROWS
@@ -97,14 +97,14 @@ def unpack_frontend(data: bytes) -> Frontend:
     return Frontend(address, int.from_bytes(port, "big"), protocol)
 
 
-def pack_place(backend: TransportAddress) -> bytes:
+def pack_backend(backend: TransportAddress) -> bytes:
     """The value of ``backends``."""
-    return PLACE.pack(backend.address, backend.port.to_bytes(2, "big"))
+    return BACKEND.pack(backend.address, backend.port.to_bytes(2, "big"))
 
 
-def unpack_place(data: bytes) -> TransportAddress:
+def unpack_backend(data: bytes) -> TransportAddress:
     """The value of ``backends``."""
-    address, port = PLACE.unpack(data)
+    address, port = BACKEND.unpack(data)
     return TransportAddress(address, int.from_bytes(port, "big"))
 
 

@@ -95,8 +95,8 @@ def understand(raw: StoredMaps) -> Contents:
     entries, broken = {}, set()
     slots, members = set(raw.backends), set(raw.members)
     for frontend, head in raw.services.items():
-        places = [raw.backends.get(Slot(head.group, number)) for number in range(head.size)]
-        present = [place for place in places if place is not None]
+        backends = [raw.backends.get(Slot(head.group, number)) for number in range(head.size)]
+        present = [backend for backend in backends if backend is not None]
         entry = Entry(head.group, BackendGroup(tuple(present), head.affinity_s))
         entry_members = set(members_of(entry))
         if len(present) < head.size or not entry_members <= raw.members:
@@ -150,12 +150,12 @@ def head_of(entry: Entry) -> FrontendHead:
 
 def slots_of(entry: Entry) -> dict[Slot, TransportAddress]:
     """Its backends by slot."""
-    places = enumerate(entry.balance.backends)
-    return {Slot(entry.group, number): place for number, place in places}
+    backends = enumerate(entry.balance.backends)
+    return {Slot(entry.group, number): backend for number, backend in backends}
 
 
 def members_of(entry: Entry) -> Iterator[Member]:
     """Its members, if it has client affinity."""
     if entry.balance.affinity_s:
-        for place in entry.balance.backends:
-            yield Member(entry.group, place)
+        for backend in entry.balance.backends:
+            yield Member(entry.group, backend)

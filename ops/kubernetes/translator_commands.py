@@ -16,7 +16,7 @@ from core.configuration.refusal_notes import Refusals
 from core.domain.configuration.admissions import admitted_value
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import Cause
 from core.domain.evolution import Ledger
 from core.errors import LostRace, NotReady, Refused, WriterFenced
@@ -129,7 +129,7 @@ class Commands:
     def _is_applied(self, command: Command) -> bool:
         """Whether the command would change nothing in the projection; False in doubt."""
         configuration = self.configuration
-        if given_up(configuration, command):
+        if removed_addresses(configuration, command):
             return False
         try:
             return not decide(configuration, command, {})

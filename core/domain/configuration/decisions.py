@@ -2,7 +2,7 @@
 
 Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
 ``decide``, which raises only ``Refused``. The caller gets the addresses that a command removes from
-a pool from ``given_up``, reads their claims, passes them, and guards the same range in its
+a pool from ``removed_addresses``, reads their claims, passes them, and guards the same range in its
 transaction (I2). A repeated command has no event: applying an unchanged object, retiring a retiring
 pool, quarantining a quarantined address. Deleting an unknown object is refused.
 """
@@ -77,7 +77,7 @@ from core.domain.validation.shared import (
 from core.domain.validation.subnets import owner_rules
 
 
-def given_up(configuration: Configuration, command: Command) -> AddressSet | None:
+def removed_addresses(configuration: Configuration, command: Command) -> AddressSet | None:
     """The addresses that a command removes from a pool; None if there are none.
 
     None for a malformed command too, which ``decide`` refuses.
@@ -88,7 +88,7 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     if isinstance(command, AdvanceRetirement):
         return drained(configuration, command)
     if isinstance(command, ApplyAutoPool):
-        return _perhaps_given_up(configuration, command)
+        return _removed_by_auto_pool(configuration, command)
     if not isinstance(command, ApplyPool):
         return None
     existing = configuration.pools.get(command.pool.name)
@@ -101,7 +101,9 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     return (readable_addresses(existing) - remaining) or None
 
 
-def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> AddressSet | None:
+def _removed_by_auto_pool(
+    configuration: Configuration, command: ApplyAutoPool
+) -> AddressSet | None:
     """For a pool that shrinks: all of its addresses, because the unclaimed ones are unknown yet."""
     place, uid, size = command.desired[:3]
     pool = find_pool(place, uid, configuration.pools.values())
@@ -130,8 +132,8 @@ def decide(
 ) -> tuple[Event, ...]:
     """The events that a command causes; none when it changes nothing.
 
-    ``claimed``: the claims by address inside ``given_up(configuration, command)``; more do no
-    harm. Raises Refused.
+    ``claimed``: the claims by address inside ``removed_addresses(configuration, command)``, and
+    perhaps others. Raises Refused.
     """
     match command:
         case ApplyPool() | RetirePool() | DeletePool():
@@ -230,7 +232,7 @@ def _drop_auto_pool(
     if pool is None or not is_theirs or OWNER_NAME not in pool.labels:
         return ()
     subject = ObjectReference("SpiderIPPool", pool.name)
-    if any(empty_pool_rule(subject, given_up(configuration, command), claimed)):
+    if any(empty_pool_rule(subject, removed_addresses(configuration, command), claimed)):
         return (PoolRetired(pool.name),) if command.retire and not pool.retiring else ()
     return (PoolDeleted(pool.name),)
 
@@ -257,7 +259,7 @@ def _judge_changed_pool(
     require(immutable_network_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
-    lost = given_up(configuration, ApplyPool(pool))
+    lost = removed_addresses(configuration, ApplyPool(pool))
     require(
         chain(
             content_rules(subject, pool, configuration.pools),
@@ -271,7 +273,7 @@ def _delete_pool(
 ) -> tuple[Event, ...]:
     pool = _known_pool(configuration, command.name)
     subject = ObjectReference("SpiderIPPool", pool.name)
-    require(empty_pool_rule(subject, given_up(configuration, command), claimed))
+    require(empty_pool_rule(subject, removed_addresses(configuration, command), claimed))
     return (PoolDeleted(pool.name),)
 
 

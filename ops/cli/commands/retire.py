@@ -141,7 +141,7 @@ def list_(context: typer.Context) -> None:
 
 @app.command()
 def show(context: typer.Context, kind: KindWord, name: Name) -> None:
-    """Show who is in the way of one retirement.
+    """Show what one retirement waits for.
 
     Examples:
       orbctl retire show pool lan

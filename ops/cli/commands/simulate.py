@@ -67,8 +67,8 @@ def simulate(
         steps = [fork.apply(command) for command in commands]
         planned = [plan for plan in _planned(fork.ledger) if plan not in already]
         plans = [_carried_out(plan, fork) for plan in planned]
-        noticed = list(islice(fork.noticed(), HOLDINGS_SHOWN_MAX + 1))
-        result = SimulationResult(steps, plans, noticed)
+        affected = list(islice(fork.affected_holders(), HOLDINGS_SHOWN_MAX + 1))
+        result = SimulationResult(steps, plans, affected)
         if output.is_plain:
             show_value(_plain(result, fork.effects()), output)
         else:
@@ -86,11 +86,11 @@ class AutomaticPoolPlan(NamedTuple):
 
 
 class SimulationResult(NamedTuple):
-    """Everything that a simulation has found; ``noticed`` may have one more than is shown."""
+    """Everything that a simulation has found; ``affected`` may have one more than is shown."""
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]
-    noticed: list[Holding]
+    affected: list[Holding]
 
     @property
     def is_refused(self) -> bool:
@@ -132,9 +132,9 @@ def _show(result: SimulationResult, fork: Fork, output: Output) -> None:
     if effects:
         heading("\nAddresses")
         show_table(_EFFECT_COLUMNS, [_effect_row(effect) for effect in effects], output)
-    if result.noticed:
-        heading("\nHolders that would notice")
-        _show_holdings(result.noticed)
+    if result.affected:
+        heading("\nAffected holders")
+        _show_holdings(result.affected)
     elif not result.is_refused:
         print("\nno holder would be affected")
 
@@ -146,9 +146,9 @@ def _show_refused(name: str, step: SimulatedStep) -> None:
         print(f"  - {where}{refusal.message} [{refusal.rule}]")
         if refusal.remedy:
             print(f"    → {refusal.remedy}")
-    if step.in_the_way:
-        print(f"    {counted(len(step.in_the_way), 'holder')} in the way:")
-        for one in step.in_the_way[:HOLDINGS_SHOWN_MAX]:
+    if step.blocking:
+        print(f"    {counted(len(step.blocking), 'holder')} that prevent it:")
+        for one in step.blocking[:HOLDINGS_SHOWN_MAX]:
             print(f"      {one.address}  {one.namespace}/{one.pod}")
 
 
@@ -195,8 +195,8 @@ def _change(effect: PoolEffect, field: str) -> str:
     return f"{'-' if before is None else f'{before:,}'} → {'-' if after is None else f'{after:,}'}"
 
 
-def _show_holdings(noticed: list[Holding]) -> None:
-    rows = [(one.address, f"{one.namespace}/{one.pod}", one.pool, one.why) for one in noticed]
+def _show_holdings(affected: list[Holding]) -> None:
+    rows = [(one.address, f"{one.namespace}/{one.pod}", one.pool, one.why) for one in affected]
     columns = (
         TableColumn("ADDRESS"),
         TableColumn("HELD BY"),
@@ -216,7 +216,7 @@ def _plain(result: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any
                 "events": [TYPE_NAMES[type(event)] for event in step.events],
                 "changed": list(step.changed),
                 "refusals": [refusal._asdict() for refusal in step.refusals],
-                "inTheWay": [holding._asdict() for holding in step.in_the_way[:HOLDINGS_SHOWN_MAX]],
+                "inTheWay": [holding._asdict() for holding in step.blocking[:HOLDINGS_SHOWN_MAX]],
             }
             for step in result.steps
         ],
@@ -239,7 +239,7 @@ def _plain(result: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any
             }
             for effect in effects
         ],
-        "noticed": [holding._asdict() for holding in result.noticed[:HOLDINGS_SHOWN_MAX]],
+        "noticed": [holding._asdict() for holding in result.affected[:HOLDINGS_SHOWN_MAX]],
     }
 
 

@@ -70,33 +70,33 @@ async def fork_of_two_pods() -> Fork:
         return Fork(await read_ledger(node.store, node.keys))
 
 
-async def test_a_refused_shrink_names_everyone_in_the_way() -> None:
+async def test_a_refused_shrink_names_the_holders_that_prevent_it() -> None:
     fork = await fork_of_two_pods()
 
     step = fork.apply(ApplyPool(pool("blue", "10.6.0.11")))
 
-    assert [one.address for one in step.in_the_way] == ["10.6.0.10"]
+    assert [one.address for one in step.blocking] == ["10.6.0.10"]
     assert step.refusals[0].rule == "address-in-use"
     assert fork.effects() == []
 
 
-async def test_who_keeps_an_old_gateway_would_notice() -> None:
+async def test_a_holder_that_keeps_an_old_gateway_is_affected() -> None:
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
 
-    noticed = list(fork.noticed())
+    noticed = list(fork.affected_holders())
     assert {one.pod for one in noticed} == {"web-0", "web-1"}
     assert {one.why for one in noticed} == {"keeps no gateway until its Pod is created again"}
 
 
-async def test_who_holds_an_address_that_is_set_aside_would_notice() -> None:
+async def test_the_holder_of_an_address_that_is_set_aside_is_affected() -> None:
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))
     fork.apply(QuarantineAddress("10.6.0.11", "seen"))
 
-    assert {(one.address, one.why.split()[0]) for one in fork.noticed()} == {
+    assert {(one.address, one.why.split()[0]) for one in fork.affected_holders()} == {
         ("10.6.0.10", "reserved:"),
         ("10.6.0.11", "quarantined"),
     }

@@ -16,7 +16,7 @@ from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import load_documents
 from nodeagent.clusterip import reconciler
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.clusterip.installation import ROOM, Installation
+from nodeagent.clusterip.installation import DIRECTORY, Installation
 from nodeagent.clusterip.map_plan import MapPlan, fit
 from nodeagent.settings.values import Settings
 from tests.nodeagent.clusterip.clusterip_harness import BACKENDS, PORT, SERVICE, ClusterIPHarness
@@ -112,7 +112,7 @@ async def test_an_agent_that_is_switched_off_takes_away_what_was_pinned(
     await agent.process.stop()
     async with serving(services, settings, store, enabled=False):
         assert connects(services) == "OSError"
-        assert not (services.bpffs / ROOM).exists()
+        assert not (services.bpffs / DIRECTORY).exists()
 
 
 async def test_counts_are_told_to_whoever_scrapes(agent: AgentHarness) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
 from nodeagent.clusterip.frontends import BackendGroup
-from nodeagent.clusterip.installation import LINKS, MAPS, ROOM, Installation, remove, served
+from nodeagent.clusterip.installation import DIRECTORY, LINKS, MAPS, Installation, remove, served
 from nodeagent.clusterip.map_plan import understand
 from nodeagent.clusterip.pods import can_pin, pods_cgroup
 from nodeagent.clusterip.programs import HOOKS, DesiredPrograms
@@ -115,13 +115,13 @@ def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> N
 
 
 def test_maps_of_another_layout_go_once_ours_serve(pinned: ClusterIPHarness) -> None:
-    old = pinned.bpffs / ROOM / "v0"
+    old = pinned.bpffs / DIRECTORY / "v0"
     old.mkdir()
     installation = pinned.install()
     assert not old.exists()
-    names = {path.name for path in (pinned.bpffs / ROOM / LINKS).iterdir()}
+    names = {path.name for path in (pinned.bpffs / DIRECTORY / LINKS).iterdir()}
     assert names == {hook.name for hook in HOOKS}
-    assert (pinned.bpffs / ROOM / MAPS).is_dir()
+    assert (pinned.bpffs / DIRECTORY / MAPS).is_dir()
     assert installation.is_pinned
 
 
@@ -140,7 +140,7 @@ def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: ClusterIPHarnes
 def test_switching_off_takes_all_of_it_away(pinned: ClusterIPHarness) -> None:
     assert remove(pinned.bpffs)
     assert not is_served(pinned)
-    assert not (pinned.bpffs / ROOM).exists()
+    assert not (pinned.bpffs / DIRECTORY).exists()
     assert not remove(pinned.bpffs)
 
 
@@ -158,7 +158,7 @@ def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
 
 
 def test_only_a_bpffs_can_hold_pins(pinned: ClusterIPHarness, tmp_path: Path) -> None:
-    assert can_pin(pinned.bpffs / ROOM)
+    assert can_pin(pinned.bpffs / DIRECTORY)
     assert not can_pin(tmp_path)
 
 

@@ -12,12 +12,12 @@ from nodeagent.clusterip.layout import (
     FrontendHead,
     Member,
     Slot,
+    pack_backend,
     pack_frontend,
     pack_member,
-    pack_place,
+    unpack_backend,
     unpack_frontend,
     unpack_member,
-    unpack_place,
 )
 from nodeagent.clusterip.map_plan import Contents, MapPlan, StoredMaps, fit, plan, understand
 
@@ -25,7 +25,7 @@ EMPTY = StoredMaps({}, {}, frozenset())
 
 addresses = st.binary(min_size=16, max_size=16)
 ports = st.integers(1, 65_535)
-places = st.builds(
+backends = st.builds(
     TransportAddress, st.sampled_from([bytes(15) + bytes([n]) for n in range(4)]), ports
 )
 frontends = st.builds(
@@ -36,7 +36,7 @@ frontends = st.builds(
 )
 balances = st.builds(
     BackendGroup,
-    st.lists(places, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
+    st.lists(backends, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
     st.sampled_from([0, 0, 60]),
 )
 states = st.dictionaries(frontends, balances, max_size=6)
@@ -57,8 +57,8 @@ def after(raw: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMa
     services, backends, members = dict(raw.services), dict(raw.backends), set(raw.members)
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
-            case "put backend", Slot() as slot, TransportAddress() as place:
-                backends[slot] = place
+            case "put backend", Slot() as slot, TransportAddress() as backend:
+                backends[slot] = backend
             case "put member", Member() as member, _:
                 members.add(member)
             case "put service", Frontend() as frontend, FrontendHead() as head:
@@ -168,8 +168,8 @@ def test_a_map_that_lost_a_backend_is_made_whole_again() -> None:
 def test_keys_and_values_are_read_back_as_they_were_written(
     address: bytes, port: int, group: int
 ) -> None:
-    frontend, place = Frontend(address, port, 17), TransportAddress(address, port)
-    member = Member(group, place)
+    frontend, backend = Frontend(address, port, 17), TransportAddress(address, port)
+    member = Member(group, backend)
     assert unpack_frontend(pack_frontend(frontend)) == frontend
-    assert unpack_place(pack_place(place)) == place
+    assert unpack_backend(pack_backend(backend)) == backend
     assert unpack_member(pack_member(member)) == member

@@ -20,7 +20,7 @@ from core.domain.configuration.commands import (
     RetireSubnet,
 )
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused
@@ -252,9 +252,11 @@ def test_what_users_add_to_a_pool_stays_when_it_is_resized() -> None:
 def test_only_a_pool_that_shrinks_has_claims_looked_up() -> None:
     state = State(NET, auto(3))
 
-    assert given_up(state.configuration, auto(3)) is None
-    assert given_up(state.configuration, auto(4)) is None
-    assert given_up(state.configuration, auto(2)) == pool_addresses(state.ledger.pools[NAME])
+    assert removed_addresses(state.configuration, auto(3)) is None
+    assert removed_addresses(state.configuration, auto(4)) is None
+    assert removed_addresses(state.configuration, auto(2)) == pool_addresses(
+        state.ledger.pools[NAME]
+    )
 
 
 def test_dropping_deletes_a_free_pool_and_leaves_one_in_use() -> None:

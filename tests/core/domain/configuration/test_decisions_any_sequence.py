@@ -27,7 +27,7 @@ from core.domain.configuration.commands import (
     RetirePool,
 )
 from core.domain.configuration.configuration_state import Configuration, pool_addresses, usable
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import Cause, RecordDefined, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import Claim, Pool, Reservation, Route
@@ -138,7 +138,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
     """Decide and fold; False when the command was refused."""
     configuration = Configuration.of(ledger)
-    given_up(configuration, command)
+    removed_addresses(configuration, command)
     try:
         events = decide(configuration, command, claimed)
     except Refused:

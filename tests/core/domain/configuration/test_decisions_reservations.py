@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.addresses.ip_address import V4, V6
 from core.domain.configuration.commands import ApplyReservation, DeleteReservation
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import ReservationDefined, ReservationDeleted
 from core.domain.model import Reservation
 from tests.core.domain.configuration.samples import EMPTY, causes, refusals, reservation, stored
@@ -79,7 +79,7 @@ def test_a_changed_reservation_is_defined_anew_and_takes_no_address_from_a_pool(
     command = ApplyReservation(reservation("10.7.0.2"))
 
     assert decide(CONFIGURATION, command, {}) == (ReservationDefined(reservation("10.7.0.2")),)
-    assert given_up(CONFIGURATION, command) is None
+    assert removed_addresses(CONFIGURATION, command) is None
 
 
 def test_a_reservation_is_deleted_by_name_and_an_unknown_one_is_not_found() -> None:

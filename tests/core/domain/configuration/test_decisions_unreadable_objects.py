@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePool
 from core.domain.configuration.configuration_state import Configuration
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.model import Pool, Subnet
 from tests.core.domain.configuration.samples import BLUE, having, refusals
 
@@ -54,7 +54,7 @@ def test_an_unreadable_pool_can_be_corrected_and_deleted() -> None:
     configuration = with_stored(BROKEN)
     corrected = ApplyPool(BROKEN._replace(ips=("10.7.1.10",)))
 
-    lost = given_up(configuration, corrected)
+    lost = removed_addresses(configuration, corrected)
     assert lost is not None
     assert lost.to_items() == ["10.7.1.11-10.7.1.12"]
     assert decide(configuration, corrected, {})

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.addresses.ip_address import V4, V6
 from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool
-from core.domain.configuration.decisions import decide, given_up
+from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import PoolDefined
 from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
@@ -20,7 +20,7 @@ SHRUNK = ApplyPool(BLUE._replace(ips=("10.7.0.10-10.7.0.12",)))
 
 
 def given_up_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
-    addresses = given_up(CONFIGURATION, command)
+    addresses = removed_addresses(CONFIGURATION, command)
     return addresses.to_items() if addresses is not None else []
 
 
@@ -76,7 +76,7 @@ def test_the_ip_version_cannot_be_changed_and_is_told_before_the_subnet() -> Non
     pool = Pool("blue", V6, "fd00:7::/64")
 
     assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
-    assert given_up(CONFIGURATION, ApplyPool(pool)) is None
+    assert removed_addresses(CONFIGURATION, ApplyPool(pool)) is None
 
 
 def test_the_rules_of_creation_hold_for_changes_too() -> None:
@@ -125,10 +125,10 @@ class TestGivenUp:
     def test_other_commands_give_up_nothing(
         self, command: ApplyPool | RetirePool | DeletePool
     ) -> None:
-        assert given_up(CONFIGURATION, command) is None
+        assert removed_addresses(CONFIGURATION, command) is None
 
     def test_an_empty_pool_gives_up_nothing_when_it_is_deleted(self) -> None:
-        assert given_up(having(BLUE._replace(ips=())), DeletePool("blue")) is None
+        assert removed_addresses(having(BLUE._replace(ips=())), DeletePool("blue")) is None
 
 
 class TestAddressesInUse:
