@@ -115,6 +115,14 @@ class IdConflictPolicy(StrEnum):
     TERMINATE_EXISTING = "TerminateExisting"
 
 
+class UpdateStage(StrEnum):
+    """How far an update has come: stored, accepted by its validator and recorded, or completed."""
+
+    ADMITTED = "Admitted"
+    ACCEPTED = "Accepted"
+    COMPLETED = "Completed"
+
+
 class ExecutionStatus(StrEnum):
     """Of an execution. PAUSED waits for a person: retry, reset, cancel or terminate."""
 

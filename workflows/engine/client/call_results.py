@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from core.errors import CallRejected, Compacted
 from core.eventstore.kv import Get, KeyValueStore
+from core.process.retry import Backoff
 from workflows.engine.run.call_replies import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
 from workflows.engine.store.keys import WorkflowKeys
@@ -20,21 +22,42 @@ from workflows.engine.store.records import REPLY, Reply
 from workflows.model.events import HistoryEvent, WorkflowExecutionUpdateCompleted
 from workflows.model.failures import error_of
 from workflows.model.payloads import Payload
+from workflows.model.policies import UpdateStage
 
 POLL_S = 1.0
-"""Seconds between two reads of the history without a reply."""
+POLL_S_MAX = 15.0
+"""Seconds between two reads of the history without a reply; doubled up to the max."""
 
 Poll = Callable[[], Awaitable[Reply | None]]
 
 
-async def await_reply(
-    store: KeyValueStore, keys: WorkflowKeys, message: str, *, after: int, poll: Poll | None = None
-) -> Reply:
-    """The reply to a message sent at revision ``after``, or that of ``poll`` if it comes first.
+class SentMessage(NamedTuple):
+    """A message that is stored: its id, and the revision that it was written at."""
 
-    Has no timeout of its own. Raises StoreUnavailable.
+    message_id: str
+    revision: int
+
+
+async def await_reply(
+    store: KeyValueStore,
+    keys: WorkflowKeys,
+    sent: SentMessage | None,
+    *,
+    poll: Poll | None = None,
+    to_completion: bool = False,
+) -> Reply:
+    """The reply to a message, or that of ``poll`` if it comes first.
+
+    ``sent`` None: another caller has sent it, so there is only ``poll``. ``to_completion``: a
+    reply that an update was accepted is not enough. Has no timeout of its own. Raises
+    StoreUnavailable.
     """
-    waiting = [asyncio.ensure_future(_replied(store, keys.reply(message), after))]
+    waiting = []
+    if sent is not None:
+        reply = _replied(
+            store, keys.reply(sent.message_id), sent.revision, to_completion=to_completion
+        )
+        waiting.append(asyncio.ensure_future(reply))
     if poll is not None:
         waiting.append(asyncio.ensure_future(_polled(poll)))
     try:
@@ -58,9 +81,16 @@ def result_of(reply: Reply, workflow_id: str, name: str) -> Payload:
 
 
 async def recorded_update(
-    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, update_id: str
+    store: KeyValueStore,
+    keys: WorkflowKeys,
+    workflow_id: str,
+    update_id: str,
+    stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """The reply to an update by the histories; None: none yet. Raises StoreUnavailable."""
+    """The reply to an update at ``stage`` or a later one, by the histories; None: none yet.
+
+    Raises StoreUnavailable.
+    """
     opened, closed = await read_heads(store, keys, workflow_id)
     heads = [*closed, *([opened] if opened is not None else [])]
     head = next((head for head in reversed(heads) if update_id in head.updates), opened)
@@ -71,6 +101,8 @@ async def recorded_update(
     reply = _outcome(await read_history(store, keys, workflow_id, head.run_id), update_id)
     if reply is None and not head.is_open:
         return rejection(f"the run is {head.status.value}, and the update did not complete")
+    if reply is None and stage is not UpdateStage.COMPLETED:
+        return Reply(accepted=True)
     return reply
 
 
@@ -82,23 +114,29 @@ def _outcome(history: Sequence[HistoryEvent], update_id: str) -> Reply | None:
     return None
 
 
-async def _replied(store: KeyValueStore, key: bytes, after: int) -> Reply:
+async def _replied(store: KeyValueStore, key: bytes, after: int, *, to_completion: bool) -> Reply:
+    def awaited(value: bytes | None) -> Reply | None:
+        reply = REPLY.decode(value) if value is not None else None
+        return None if reply is not None and reply.accepted and to_completion else reply
+
     while True:
         # The archiver of the log may compact the revision of a watch that has just started.
         with suppress(Compacted):
             async for batch in store.watch([(key, key + b"\0")], after=after):
                 for change in batch.changes:
-                    if change.value is not None:
-                        return REPLY.decode(change.value)
+                    if (reply := awaited(change.value)) is not None:
+                        return reply
         result = await store.read([Get(key)])
-        if result.ranges[0].kvs:
-            return REPLY.decode(result.ranges[0].kvs[0].value)
+        for kv in result.ranges[0].kvs:
+            if (reply := awaited(kv.value)) is not None:
+                return reply
         after = result.revision
 
 
 async def _polled(poll: Poll) -> Reply:
+    backoff = Backoff(POLL_S, POLL_S_MAX)
     while True:
-        await asyncio.sleep(POLL_S)
+        await backoff.wait()
         reply = await poll()
         if reply is not None:
             return reply

@@ -8,10 +8,11 @@ closing a run compares the signal fence. A client writes no history.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from core.errors import (
     AlreadyStarted,
@@ -29,7 +30,12 @@ from core.eventstore.kv import (
     Put,
 )
 from workflows.api.definitions import reference_to, workflow_definition
-from workflows.engine.client.call_results import Poll, await_reply, recorded_update, result_of
+from workflows.engine.client.call_results import (
+    SentMessage,
+    await_reply,
+    recorded_update,
+    result_of,
+)
 from workflows.engine.client.client_transactions import (
     INBOX_MESSAGES_MAX,
     INBOX_URGENT_MAX,
@@ -41,7 +47,7 @@ from workflows.engine.client.client_transactions import (
     count_inbox,
 )
 from workflows.engine.client.completions import Completions
-from workflows.engine.client.handles import WorkflowHandle
+from workflows.engine.client.handles import UpdateHandle, WorkflowHandle
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.store.archive_files import ExecutionFiles
 from workflows.engine.store.history_reader import find_run, head_of
@@ -50,7 +56,6 @@ from workflows.engine.store.records import (
     Message,
     Pause,
     Query,
-    Reply,
     RequestCancel,
     Reset,
     Retry,
@@ -66,7 +71,9 @@ from workflows.model.events import WorkflowExecutionStarted
 from workflows.model.failures import Failure, error_of
 from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import from_payload, to_payloads
-from workflows.model.policies import ExecutionStatus
+from workflows.model.policies import ExecutionStatus, UpdateStage
+
+T = TypeVar("T")
 
 REPLY_S = 10.0
 """Seconds that a query or update waits for its reply by default."""
@@ -244,9 +251,11 @@ class Client:
         with self._telemetry.call_span(
             f"QueryWorkflow:{name}", {"workflow.id": workflow_id}
         ) as trace:
-            reply = await self._call(
-                workflow_id, lambda lease: Query(name, payloads, lease, trace), name, timeout_s
-            )
+            await check_inbox(self.store, self.keys, workflow_id)
+            lease = await self._session.lease()
+            sent = await self._send(workflow_id, Query(name, payloads, lease, trace))
+            async with self._reply_timeout(workflow_id, name, timeout_s):
+                reply = await await_reply(self.store, self.keys, sent)
             result = result_of(reply, workflow_id, name)
         return from_payload(result, kind, what=f"reply of {name}")
 
@@ -264,25 +273,69 @@ class Client:
         CallRejected by the validator, the handler's failure, and DeadlineExceeded: then the update
         may still be executed, and its result will be in the history.
         """
+        handle = await self.start_update(
+            workflow_id,
+            update,
+            *args,
+            wait_for_stage=UpdateStage.COMPLETED,
+            update_id=update_id,
+            timeout_s=timeout_s,
+        )
+        return await handle.result()
+
+    async def start_update(
+        self,
+        workflow_id: str,
+        update: str | Callable[..., Any],
+        *args: object,
+        wait_for_stage: UpdateStage = UpdateStage.ACCEPTED,
+        update_id: str = "",
+        timeout_s: float = REPLY_S,
+    ) -> UpdateHandle[Any]:
+        """Send an update and wait for a stage of it; the handle waits for the result.
+
+        ADMITTED: the update is stored, and a worker will validate it. ACCEPTED: it is in the
+        history, and its handler runs. Raises as ``update``; a failure of the handler only if
+        COMPLETED was awaited.
+        """
         name, kind = reference_to(update, "update")
         payloads = to_payloads(args, what=f"arguments of update {name}")
         number = update_id or new_id(self._clock.now_ms())
-        poll = partial(recorded_update, self.store, self.keys, workflow_id, number)
+        handle: UpdateHandle[Any] = UpdateHandle(self, workflow_id, number, name, kind)
+        stage = wait_for_stage
+        poll = partial(recorded_update, self.store, self.keys, workflow_id, number, stage)
         with self._telemetry.call_span(
             f"StartWorkflowUpdate:{name}", {"workflow.id": workflow_id}
         ) as trace:
             reply = await poll() if update_id else None
             if reply is None:
                 await self._open_head(workflow_id)
-                reply = await self._call(
-                    workflow_id,
-                    lambda lease: Update(number, name, payloads, self.identity, lease, trace),
-                    name,
-                    timeout_s,
-                    poll,
-                )
-            result = result_of(reply, workflow_id, name)
-        return from_payload(result, kind, what=f"reply of {name}")
+                lease = await self._session.lease()
+                message = Update(number, name, payloads, self.identity, lease, trace, stage)
+                sent = await self._send(workflow_id, message)
+                handle = handle._replace(sent=sent)
+                if stage is UpdateStage.ADMITTED:
+                    return handle
+                async with self._reply_timeout(workflow_id, name, timeout_s):
+                    is_last = stage is UpdateStage.COMPLETED
+                    reply = await await_reply(
+                        self.store, self.keys, sent, poll=poll, to_completion=is_last
+                    )
+            if reply.rejected or stage is UpdateStage.COMPLETED:
+                result_of(reply, workflow_id, name)
+        return handle if reply.accepted else handle._replace(reply=reply)
+
+    async def update_result(self, handle: UpdateHandle[T]) -> T:
+        """Wait for the result of an update; see ``UpdateHandle.result``."""
+        workflow_id, name, reply = handle.workflow_id, handle.name, handle.reply
+        if reply is None:
+            poll = partial(recorded_update, self.store, self.keys, workflow_id, handle.update_id)
+            reply = await poll() or await await_reply(
+                self.store, self.keys, handle.sent, poll=poll, to_completion=True
+            )
+        result = result_of(reply, workflow_id, name)
+        value: T = from_payload(result, handle.result_type, what=f"reply of {name}")
+        return value
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
         """Request cancellation. Raises ExecutionNotFound."""
@@ -354,31 +407,19 @@ class Client:
         )
         raise error from (error_of(failure) if failure is not None else None)
 
-    async def _call(
-        self,
-        workflow_id: str,
-        message: Callable[[int], Message],
-        name: str,
-        timeout_s: float,
-        poll: Poll | None = None,
-    ) -> Reply:
-        await check_inbox(self.store, self.keys, workflow_id)
-        number, lease = new_id(self._clock.now_ms()), await self._session.lease()
-        put = Put(self.keys.inbox(workflow_id, number), encode_message(message(lease)))
-        outcome = await self._session.propose([], [put])
-        assert isinstance(outcome, Committed), "a proposal without guards is not lost"
+    @asynccontextmanager
+    async def _reply_timeout(
+        self, workflow_id: str, name: str, timeout_s: float
+    ) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(timeout_s):
-                return await await_reply(
-                    self.store, self.keys, number, after=outcome.revision, poll=poll
-                )
+                yield
         except TimeoutError:
-            pass
-        raise DeadlineExceeded(
-            f"no worker replied to {name} of workflow {workflow_id} within {timeout_s:g} s",
-            subject=workflow_id,
-            remedy=NO_WORKER,
-        )
+            raise DeadlineExceeded(
+                f"no worker replied to {name} of workflow {workflow_id} within {timeout_s:g} s",
+                subject=workflow_id,
+                remedy=NO_WORKER,
+            ) from None
 
     # ------------------------------------------------------------------------------ writing
 
@@ -404,9 +445,12 @@ class Client:
         )
         return isinstance(outcome, Committed)
 
-    async def _send(self, workflow_id: str, message: Message) -> None:
-        key = self.keys.inbox(workflow_id, new_id(self._clock.now_ms()))
-        await self._session.propose([], [Put(key, encode_message(message))])
+    async def _send(self, workflow_id: str, message: Message) -> SentMessage:
+        message_id = new_id(self._clock.now_ms())
+        put = Put(self.keys.inbox(workflow_id, message_id), encode_message(message))
+        outcome = await self._session.propose([], [put])
+        assert isinstance(outcome, Committed), "a proposal without guards is not lost"
+        return SentMessage(message_id, outcome.revision)
 
     async def _open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead:
         """Raises ExecutionNotFound, and as ``_find_open``."""

@@ -1,4 +1,4 @@
-"""The handle of an execution: what ``Client.start`` returns, and the calls that it makes for it.
+"""The handles of an execution and of an update, which ``start`` and ``start_update`` return.
 
 Signals, queries and updates are named by the methods that handle them, or by their names. A call by
 method has the type that the method returns. A handle holds no state and writes nothing itself.
@@ -7,14 +7,40 @@ method has the type that the method returns. A handle holds no state and writes 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
+from workflows.engine.client.call_results import SentMessage
+from workflows.engine.store.records import Reply
 from workflows.model.payloads import Payload
+from workflows.model.policies import UpdateStage
 
 if TYPE_CHECKING:
     from workflows.engine.client.client import Client
 
 T = TypeVar("T")
+
+
+class UpdateHandle(NamedTuple, Generic[T]):
+    """An update that was sent. ``reply``: its outcome, None if it was not known then.
+
+    ``sent``: its message; None if another caller has sent it.
+    """
+
+    client: Client
+    workflow_id: str
+    update_id: str
+    name: str = "update"
+    result_type: Any = Any
+    sent: SentMessage | None = None
+    reply: Reply | None = None
+
+    async def result(self) -> T:
+        """Wait for the result. Raises CallRejected, or what the handler failed with.
+
+        A worker may die meanwhile, and so may this process: another handle of the same id
+        (``WorkflowHandle.update_handle``) gets the same result.
+        """
+        return await self.client.update_result(self)
 
 
 class WorkflowHandle(NamedTuple):
@@ -74,6 +100,48 @@ class WorkflowHandle(NamedTuple):
     async def update(self, update: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.update``."""
         return await self.client.update(self.workflow_id, update, *args)
+
+    @overload
+    async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
+        self, update: str, *args: object, wait_for_stage: UpdateStage = ..., update_id: str = ...
+    ) -> UpdateHandle[Payload]:
+        """An update by its name: plain data."""
+
+    @overload
+    async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
+        self,
+        update: Callable[..., Awaitable[T]],
+        *args: object,
+        wait_for_stage: UpdateStage = ...,
+        update_id: str = ...,
+    ) -> UpdateHandle[T]:
+        """An update by its async method: what the method returns."""
+
+    @overload
+    async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
+        self,
+        update: Callable[..., T],
+        *args: object,
+        wait_for_stage: UpdateStage = ...,
+        update_id: str = ...,
+    ) -> UpdateHandle[T]:
+        """An update by its plain method: what the method returns."""
+
+    async def start_update(
+        self,
+        update: str | Callable[..., Any],
+        *args: object,
+        wait_for_stage: UpdateStage = UpdateStage.ACCEPTED,
+        update_id: str = "",
+    ) -> UpdateHandle[Any]:
+        """See ``Client.start_update``."""
+        return await self.client.start_update(
+            self.workflow_id, update, *args, wait_for_stage=wait_for_stage, update_id=update_id
+        )
+
+    def update_handle(self, update_id: str) -> UpdateHandle[Payload]:
+        """The handle of an update that was sent before, here or elsewhere: its result is data."""
+        return UpdateHandle(self.client, self.workflow_id, update_id)
 
     async def pause(self, reason: str = "") -> None:
         """See ``Client.pause``."""

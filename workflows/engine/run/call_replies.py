@@ -11,17 +11,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from core.errors import StoreError
-from core.eventstore.kv import KeyValueStore, Put
+from core.eventstore.kv import Absent, KeyValueStore, Put
 from workflows.engine.store.draft import HistoryDraft, PendingReply
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import REPLY, InboxMessage, Reply, RunHead, Update
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
-from workflows.model.events import WorkflowExecutionUpdateCompleted
+from workflows.model.events import (
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
+)
 from workflows.model.failures import Failure, FailureKind
-from workflows.model.policies import ExecutionStatus
+from workflows.model.policies import ExecutionStatus, UpdateStage
 
 
 def rejection(why: str, kind: str = "Refused") -> Reply:
@@ -47,15 +51,25 @@ class ReplyWriter:
 
     async def _write(self, pending: PendingReply) -> None:
         key = self._keys.reply(pending.message_id)
+        # Replies are written at the same time: "accepted" must not replace a result.
+        guards = [Absent(key)] if pending.reply.accepted else []
         with suppress(StoreError):
-            await self._store.commit([], [Put(key, REPLY.encode(pending.reply), pending.lease)])
+            await self._store.commit(guards, [Put(key, REPLY.encode(pending.reply), pending.lease)])
+
+
+class UpdateCaller(NamedTuple):
+    """Where the reply to an update goes; ``stage``: as in ``Update``."""
+
+    message_id: str
+    lease: int
+    stage: UpdateStage
 
 
 class Updates:
-    """The updates of one run that have no reply yet."""
+    """The updates of one run that have no result yet."""
 
     def __init__(self) -> None:
-        self._callers: dict[str, tuple[str, int]] = {}
+        self._callers: dict[str, UpdateCaller] = {}
 
     def clear(self) -> None:
         """Forget all callers: the run is closed, and they read its history."""
@@ -79,7 +93,8 @@ class Updates:
             if why:
                 draft.replies.append(PendingReply(message.message_id, update.lease, rejection(why)))
                 continue
-            self._callers[update.update_id] = (message.message_id, update.lease)
+            caller = UpdateCaller(message.message_id, update.lease, update.stage)
+            self._callers[update.update_id] = caller
             requests[update.update_id] = UpdateRequest(
                 *(update.update_id, update.name, update.args, update.identity),
                 update.traceparent,
@@ -97,11 +112,18 @@ class Updates:
             if isinstance(completed, WorkflowExecutionUpdateCompleted):
                 reply = Reply(completed.result, completed.failure)
                 self._reply(draft, completed.update_id, reply)
+        for event in draft.events:
+            accepted = event.attributes
+            if isinstance(accepted, WorkflowExecutionUpdateAccepted):
+                caller = self._callers.get(accepted.update_id)
+                if caller is not None and caller.stage is UpdateStage.ACCEPTED:
+                    reply = Reply(accepted=True)
+                    draft.replies.append(PendingReply(caller.message_id, caller.lease, reply))
 
     def _reply(self, draft: HistoryDraft, update_id: str, reply: Reply) -> None:
         caller = self._callers.pop(update_id, None)
         if caller is not None:
-            draft.replies.append(PendingReply(*caller, reply))
+            draft.replies.append(PendingReply(caller.message_id, caller.lease, reply))
 
     def _rejected(self, head: RunHead, in_this_task: int) -> str:
         """Why an update is rejected after ``in_this_task`` others of the same task; "" if not."""

@@ -22,7 +22,12 @@ from workflows.model.events import (
 )
 from workflows.model.failures import Failure
 from workflows.model.payloads import Payload
-from workflows.model.policies import ExecutionStatus, IdReusePolicy, ParentClosePolicy
+from workflows.model.policies import (
+    ExecutionStatus,
+    IdReusePolicy,
+    ParentClosePolicy,
+    UpdateStage,
+)
 
 
 class ChildRecord(NamedTuple):
@@ -191,7 +196,7 @@ class Query(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Update the execution; ``lease`` as in ``Query``."""
+    """Update the execution; ``lease`` as in ``Query``. ``stage``: also reply at this stage."""
 
     update_id: str
     name: str
@@ -199,6 +204,7 @@ class Update(NamedTuple):
     identity: str = ""
     lease: int = 0
     traceparent: str = ""
+    stage: UpdateStage = UpdateStage.COMPLETED
 
 
 class ChildEvent(NamedTuple):
@@ -256,11 +262,15 @@ class InboxMessage(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Reply to a query or update: a result or a failure. ``rejected``: it was not executed."""
+    """Reply to a query or update: a result or a failure. ``rejected``: it was not executed.
+
+    ``accepted``: an update was accepted and has not completed, so it has no result yet.
+    """
 
     result: Payload = None
     failure: Failure | None = None
     rejected: bool = False
+    accepted: bool = False
 
 
 HEAD = StateCodec(RunHead)

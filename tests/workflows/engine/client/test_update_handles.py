@@ -1,0 +1,129 @@
+"""An update's handle: it is there at the stage that was asked for, and waits for the result."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import CallRejected, DeadlineExceeded
+from tests.support.engine_harness import EngineHarness, eventually, within
+from workflows.api import workflow
+from workflows.api.definitions import Registry
+from workflows.engine.client.client import Client
+from workflows.engine.client.handles import UpdateHandle, WorkflowHandle
+from workflows.model.errors import ApplicationError
+from workflows.model.policies import UpdateStage
+
+
+@workflow.defn(name="approval")
+class Approval:
+    """Its update returns when a signal opens the gate."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def open_gate(self) -> None:
+        self.is_open = True
+
+    @workflow.update
+    async def approve(self, who: str) -> str:
+        await workflow.wait_condition(lambda: self.is_open)
+        if who == "Mallory":
+            raise ApplicationError("Mallory may not approve")
+        return f"approved by {who}"
+
+    @workflow.validator("approve")
+    def check(self, who: str) -> None:
+        if not who:
+            raise ApplicationError("a name is needed")
+
+
+REGISTRY = Registry([Approval])
+
+
+async def _started(engine: EngineHarness) -> WorkflowHandle:
+    await engine.worker(registry=REGISTRY)
+    return await engine.client.start(Approval, id="one")
+
+
+async def test_a_caller_goes_on_when_its_update_is_accepted(engine: EngineHarness) -> None:
+    execution = await _started(engine)
+
+    approval = await within(execution.start_update(Approval.approve, "Ann"))
+    assert "WorkflowExecutionUpdateAccepted" in await engine.types(execution)
+    assert "WorkflowExecutionUpdateCompleted" not in await engine.types(execution)
+    await execution.signal(Approval.open_gate)
+
+    assert await within(approval.result()) == "approved by Ann"
+
+
+async def test_a_handler_that_returns_at_once_has_its_result_with_the_acceptance(
+    engine: EngineHarness,
+) -> None:
+    execution = await _started(engine)
+    await execution.signal(Approval.open_gate)
+
+    approval = await within(execution.start_update(Approval.approve, "Ann"))
+
+    assert await within(approval.result()) == "approved by Ann"
+
+
+async def test_an_admitted_update_waits_for_a_worker(engine: EngineHarness) -> None:
+    execution = await engine.client.start(Approval, id="one")
+    approval = await execution.start_update(
+        Approval.approve, "Ann", wait_for_stage=UpdateStage.ADMITTED
+    )
+    with pytest.raises(DeadlineExceeded, match="no worker replied to approve"):
+        await engine.client.start_update("one", "approve", "Bob", timeout_s=0.01)
+    await engine.worker(registry=REGISTRY)
+    await execution.signal(Approval.open_gate)
+
+    assert await within(approval.result()) == "approved by Ann"
+
+
+async def test_a_refused_update_is_told_when_its_acceptance_was_awaited(
+    engine: EngineHarness,
+) -> None:
+    execution = await _started(engine)
+
+    with pytest.raises(CallRejected, match="a name is needed"):
+        await within(execution.start_update(Approval.approve, ""))
+    admitted = await execution.start_update("approve", "", wait_for_stage=UpdateStage.ADMITTED)
+    with pytest.raises(CallRejected, match="a name is needed"):
+        await within(admitted.result())
+
+
+async def test_the_failure_of_a_handler_is_its_result(engine: EngineHarness) -> None:
+    execution = await _started(engine)
+
+    approval = await within(execution.start_update(Approval.approve, "Mallory"))
+    await execution.signal(Approval.open_gate)
+
+    with pytest.raises(ApplicationError, match="Mallory may not approve"):
+        await within(approval.result())
+
+
+async def test_another_client_gets_the_result_after_the_first_worker_died(
+    engine: EngineHarness,
+) -> None:
+    execution = await _started(engine)
+    await within(execution.start_update(Approval.approve, "Ann", update_id="first"))
+    await engine.workers[0].abandon()
+    await engine.worker(registry=REGISTRY)
+    await execution.signal(Approval.open_gate)
+
+    async with Client(engine.store, engine.keys, name="other") as other:
+        later: UpdateHandle[object] = WorkflowHandle(other, "one", "").update_handle("first")
+        again = await within(other.start_update("one", "approve", "Ann", update_id="first"))
+        assert await within(later.result()) == "approved by Ann"
+        assert await within(again.result()) == "approved by Ann"
+
+    async def recorded() -> bool:
+        types = await engine.types(execution)
+        return types.count("WorkflowExecutionUpdateCompleted") == 1
+
+    assert await eventually(recorded)
