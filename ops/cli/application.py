@@ -61,6 +61,10 @@ _PANELS: Final = {
     "System": {
         "archive": ("archive:app", "Archive the live log now; show or shorten the archive."),
         "workflow": ("workflow:app", "Show, signal, query, cancel or reset workflow executions."),
+        "schedule": (
+            "schedule:app",
+            "Show, create, pause, trigger or delete schedules of workflows.",
+        ),
         "node": ("node:app", "Check a node, or clean this one."),
         "trace-path": ("trace_path:trace_path", "Show rules and routes of a Pod's packets."),
         "nad": ("nad:nad", "Print the networks that SpiderMultusConfigs become."),

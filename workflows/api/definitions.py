@@ -93,6 +93,13 @@ class Registry:
         for function in activities:
             self._add(self.activities, activity_definition(function))
 
+    def including(self, workflow: type[Any]) -> Registry:
+        """This registry with one more workflow type."""
+        registry = Registry([workflow])
+        registry.workflows = {**registry.workflows, **self.workflows}
+        registry.activities = self.activities
+        return registry
+
     @staticmethod
     def _add(known: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:
         if definition.name in known:

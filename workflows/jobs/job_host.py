@@ -35,12 +35,15 @@ from core.projections.configuration_view import ConfigurationView
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client
 from workflows.engine.client.client_transactions import USE_EXISTING
+from workflows.engine.client.schedules import Schedules
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker, WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.archive.archive import WORKFLOW_ID as ARCHIVE_ID
 from workflows.jobs.archive.archive import ArchiveLog
+from workflows.jobs.archive.prune import PRUNES, PruneArchive
+from workflows.jobs.archive.prune import SCHEDULE_ID as PRUNES_ID
 from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.autopools.application_dispatcher import ApplicationDispatcher
 from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
@@ -156,7 +159,7 @@ class JobHost:
             )
         bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
         self._archive = sources.archive
-        archived = ([ArchiveLog], self._archive.all) if self._archive else ([], ())
+        archived = ([ArchiveLog, PruneArchive], self._archive.all) if self._archive else ([], ())
         self._drains = sources.drains
         drained = ([SriovDrains], self._drains.all) if self._drains else ([], ())
         registry = Registry(
@@ -254,6 +257,7 @@ class JobHost:
             await self._contained(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
+            await self._contained(Schedules(self._client).ensure(PRUNES_ID, PRUNES))
         await self._contained(self._start_scan())
         await self._contained(self._start_drains())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import DecodeError, json
+from msgspec import json
 
-from core.errors import BadInput, OrbweaverError, Refusal, Refused
+from core.errors import BadInput
 from ops.cli.context import perform
 from ops.cli.execution_views import (
     EVENT_COLUMNS,
@@ -24,12 +23,20 @@ from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.cli.times import parse_time
+from ops.cli.workflow_calls import (
+    Arguments,
+    Queue,
+    change_execution,
+    check_workflow_type,
+    engine_errors,
+    parse_argument,
+    workflow_client,
+)
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import LIST_MAX, Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.codec import to_json
-from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -39,11 +46,9 @@ app = typer.Typer(
     no_args_is_help=True, help="Show, signal, query, cancel or reset workflow executions."
 )
 
-Queue = Annotated[str, typer.Option("--queue", help="task queue")]
 Id = Annotated[str, typer.Argument(help="workflow id")]
 Run = Annotated[str, typer.Option("--run", help="run id; the newest run by default")]
 Reason = Annotated[str, typer.Option("--reason", help="shown to people, kept in the history")]
-Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or plain text")]
 
 _COUNT_COLUMNS = (
     TableColumn("TYPE"),
@@ -193,14 +198,12 @@ def start(
     Examples:
       orbctl workflow start RetirePool retire/lan '"lan"'
     """
-    values = [_value(text) for text in arguments or []]
+    values = [parse_argument(text) for text in arguments or []]
 
     async def action(session: ClusterSession) -> Exit:
-        known = await _visibility(session, queue).types()
-        if workflow_type not in known:
-            raise _unknown_type(workflow_type, queue, known)
-        with _told_as_errors():
-            async with _client(session, queue) as client:
+        await check_workflow_type(session, queue, workflow_type)
+        with engine_errors():
+            async with workflow_client(session, queue) as client:
                 handle = await client.start(workflow_type, *values, id=workflow_id)
         print(f"started run {handle.run_id}")
         return Exit.OK
@@ -221,8 +224,10 @@ def signal(
     Examples:
       orbctl workflow signal reclaim scan-now
     """
-    values = [_value(text) for text in arguments or []]
-    _change(context, queue, lambda client: client.signal(workflow_id, name, *values), "signalled")
+    values = [parse_argument(text) for text in arguments or []]
+    change_execution(
+        context, queue, lambda client: client.signal(workflow_id, name, *values), "signalled"
+    )
 
 
 @app.command()
@@ -238,7 +243,7 @@ def query(
     Examples:
       orbctl workflow query reclaim status
     """
-    values = [_value(text) for text in arguments or []]
+    values = [parse_argument(text) for text in arguments or []]
     _ask(context, queue, lambda client: client.query(workflow_id, name, *values))
 
 
@@ -261,7 +266,7 @@ def update(
     Examples:
       orbctl workflow update reclaim pause true --update-id 1
     """
-    values = [_value(text) for text in arguments or []]
+    values = [parse_argument(text) for text in arguments or []]
     _ask(
         context,
         queue,
@@ -278,7 +283,7 @@ def cancel(
     Examples:
       orbctl workflow cancel reclaim --reason maintenance
     """
-    _change(
+    change_execution(
         context, queue, lambda client: client.cancel(workflow_id, reason), "cancellation requested"
     )
 
@@ -292,7 +297,9 @@ def terminate(
     Examples:
       orbctl workflow terminate reclaim --reason 'it does not end'
     """
-    _change(context, queue, lambda client: client.terminate(workflow_id, reason), "terminated")
+    change_execution(
+        context, queue, lambda client: client.terminate(workflow_id, reason), "terminated"
+    )
 
 
 @app.command()
@@ -304,7 +311,7 @@ def pause(
     Examples:
       orbctl workflow pause reclaim --reason 'etcd is moved'
     """
-    _change(context, queue, lambda client: client.pause(workflow_id, reason), "paused")
+    change_execution(context, queue, lambda client: client.pause(workflow_id, reason), "paused")
 
 
 @app.command()
@@ -316,7 +323,7 @@ def retry(
     Examples:
       orbctl workflow retry reclaim --reason 'etcd is back'
     """
-    _change(context, queue, lambda client: client.retry(workflow_id, reason), "resumed")
+    change_execution(context, queue, lambda client: client.retry(workflow_id, reason), "resumed")
 
 
 @app.command()
@@ -338,7 +345,7 @@ def reset(
     Examples:
       orbctl workflow reset reclaim --event 12
     """
-    _change(
+    change_execution(
         context,
         queue,
         lambda client: client.reset(workflow_id, event, run_id=run, reason=reason),
@@ -351,51 +358,16 @@ def _visibility(session: ClusterSession, queue: str) -> Visibility:
     return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
 
 
-def _client(session: ClusterSession, queue: str) -> Client:
-    return Client(session.store, session.keys, name="orbctl", queue=queue)
-
-
-def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
-    remedy = f"use one of {', '.join(known)}" if known else "start a controller"
-    message = f"no worker on task queue {queue} has registered workflow type {name!r}"
-    if not known:
-        message = f"no worker has registered for task queue {queue}"
-    refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
-    return Refused((refusal,))
-
-
-def _change(
-    context: typer.Context, queue: str, act: Callable[[Client], Awaitable[str | None]], done: str
-) -> None:
-    async def action(session: ClusterSession) -> Exit:
-        with _told_as_errors():
-            async with _client(session, queue) as client:
-                answer = await act(client)
-        print(f"{done} {answer}" if answer else done)
-        return Exit.OK
-
-    perform(context, action)
-
-
 def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[object]]) -> None:
     """Print the answer as JSON."""
 
     async def action(session: ClusterSession) -> Exit:
-        with _told_as_errors():
-            async with _client(session, queue) as client:
+        with engine_errors():
+            async with workflow_client(session, queue) as client:
                 print(json.encode(await ask(client)).decode())
         return Exit.OK
 
     perform(context, action)
-
-
-@contextmanager
-def _told_as_errors() -> Iterator[None]:
-    """The engine's own errors (limits, payloads) as errors of this program."""
-    try:
-        yield
-    except WorkflowError as error:
-        raise OrbweaverError(str(error)) from error
 
 
 def _statuses(names: list[str]) -> tuple[Any, ...]:
@@ -416,13 +388,5 @@ def _attributes(texts: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise BadInput(f"{text!r} is not NAME=VALUE", subject="--attribute")
-        attributes[name] = _value(value)
+        attributes[name] = parse_argument(value)
     return attributes
-
-
-def _value(text: str) -> Any:  # noqa: ANN401 - any JSON
-    """JSON where it is JSON, else the text itself."""
-    try:
-        return json.decode(text)
-    except DecodeError:
-        return text

@@ -36,6 +36,7 @@ from workflows.engine.worker.term import WorkerTerm
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.policies import ExecutionStatus
+from workflows.schedules.scheduler import Scheduler
 
 SESSION_PAUSE_S = 0.5
 """Before another session after a failure; doubled while no session gets its shards."""
@@ -83,7 +84,7 @@ class Worker:
         self.on_closed: list[Callable[[RunHead], None]] = []
         self._store = store
         self._keys = WorkflowKeys(keys, options.queue)
-        self._registry = registry
+        self._registry = registry.including(Scheduler)
         self._options = options
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()

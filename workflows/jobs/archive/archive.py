@@ -1,9 +1,9 @@
-"""The workflow that keeps the live log below its limit (I10) and the archive within its retention.
+"""The workflow that keeps the live log below its limit (I10).
 
 One for each cluster, id ``archive``. It checks the live log, seals it when that is due, and waits:
-shortly while the log grows, longer while it does not. Once an hour it prunes the archive. The
-worker that owns its shard does the work; a step whose attempts all fail is reported by the query
-``status`` and tried again with the next check. Until then the live log grows.
+shortly while the log grows, longer while it does not. So it is no schedule, whose times are known
+before. The worker that owns its shard does the work; a step whose attempts all fail is reported by
+the query ``status`` and tried again with the next check. Until then the live log grows.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from core.archive.archiver import LIVE_SEGMENTS_MAX, Sealed
 from core.archive.pruner import Pruned
 from workflows.api import workflow
 from workflows.jobs.archive.activities import ArchiveActivities, SealCheck
+from workflows.jobs.archive.prune import PRUNE_S
 from workflows.jobs.steps import now_s, patient, utc, words
 from workflows.model.payloads import Payload
 
@@ -28,14 +29,17 @@ STEP_S: Final = 300.0
 STEPS_S: Final = 900.0
 """Seconds of all attempts; then the next check tries again."""
 
-PRUNE_S: Final = 3_600.0
-"""Seconds between two prunes of the archive."""
+PRUNE_BY_SCHEDULE: Final = "prune-by-schedule"
+"""The patch with which the hourly prune became a workflow of its own (``prune``)."""
 
 _STEP: Final = patient(STEP_S, STEPS_S)
 
 
 class ContinuedArchiving(NamedTuple):
-    """Counts since the execution began, and the last check. Times are Unix seconds."""
+    """Counts since the execution began, and the last check. Times are Unix seconds.
+
+    ``pruned_*``: of runs that prune themselves (``PRUNE_BY_SCHEDULE``).
+    """
 
     checks: int = 0
     seals: int = 0
@@ -79,10 +83,11 @@ class ArchiveLog:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The length of the live log, and what was sealed and pruned."""
+        """The length of the live log, and what was sealed."""
         counts = self._counts
-        fields = {**counts._asdict(), "at_s": utc(counts.at_s), "pruned_s": utc(counts.pruned_s)}
-        return {"looks": fields.pop("checks"), **fields}
+        fields = {**counts._asdict(), "at_s": utc(counts.at_s)}
+        shown = {name: value for name, value in fields.items() if not name.startswith("pruned_")}
+        return {"looks": shown.pop("checks"), **shown}
 
     def _want(self) -> None:
         self._wanted = True
@@ -97,7 +102,7 @@ class ArchiveLog:
         self._note(checks=before.checks + 1, live=check.live_segments, at_s=now_s())
         if check.seal_is_due:
             self._sealed(await workflow.execute_activity(ArchiveActivities.seal, options=_STEP))
-        if now_s() - self._counts.pruned_s >= PRUNE_S:
+        if not workflow.patched(PRUNE_BY_SCHEDULE) and now_s() - self._counts.pruned_s >= PRUNE_S:
             self._pruned(await workflow.execute_activity(ArchiveActivities.prune, options=_STEP))
         self._note(fault="")
 

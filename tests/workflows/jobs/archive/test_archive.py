@@ -21,10 +21,12 @@ from tests.support.node_harness import NodeHarness, addresses, pod, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from workflows.api.definitions import Registry
+from workflows.engine.client.schedules import Schedules
 from workflows.jobs.archive import activities as activities_module
 from workflows.jobs.archive import archive
 from workflows.jobs.archive.activities import ArchiveActivities
-from workflows.jobs.archive.archive import PAUSE_S_MAX, PRUNE_S, WORKFLOW_ID, ArchiveLog
+from workflows.jobs.archive.archive import PAUSE_S_MAX, WORKFLOW_ID, ArchiveLog
+from workflows.jobs.archive.prune import PRUNE_S, PRUNES, SCHEDULE_ID, PruneArchive
 from workflows.jobs.job_host import JobHost, JobSources
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
@@ -49,7 +51,7 @@ class ArchiveJobHarness:
             node.store, node.keys, self.files, retention, now_s=self._now_s
         )
         self.environment = WorkflowEnvironment(
-            Registry([ArchiveLog], list(self.activities.all)), replays=True
+            Registry([ArchiveLog, PruneArchive], list(self.activities.all)), replays=True
         )
 
     async def begin(self) -> TimeSkippingHandle:
@@ -137,17 +139,17 @@ async def test_what_is_too_old_is_given_up_once_an_hour(
     monkeypatch.setattr(archive, "PAUSE_S_MAX", PRUNE_S / 2)
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
-        handle = await harness.begin()
+        await harness.begin()
+        prunes = await Schedules(harness.environment.client).ensure(SCHEDULE_ID, PRUNES)
         for round_ in range(3):
             await node.apply(*(pool(f"p{round_}{n}", f"10.6.{round_}.{n}") for n in range(3)))
             await harness.environment.advance(PRUNE_S)
         cursor = (await read_cursor(node.store, node.keys)).cursor
-        status = await handle.query("status")
+        progress = (await prunes.describe()).progress
         await harness.check()
 
     assert (cursor.files, cursor.pruned.files) == (3, 1)
-    assert isinstance(status, dict)
-    assert status["pruned_files"] == 1
+    assert (progress.actions, progress.fault) == (3, "")
 
 
 async def test_counts_go_over_into_the_next_run(

@@ -1,0 +1,77 @@
+"""What the commands about executions and schedules share: their client, arguments and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from msgspec import DecodeError, json
+
+from core.errors import OrbweaverError, Refusal, Refused
+from ops.cli.context import perform
+from ops.cli.exits import Exit
+from workflows.engine.client.client import Client
+from workflows.engine.client.visibility import Visibility
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.model.errors import WorkflowError
+
+if TYPE_CHECKING:
+    from ops.cli.session import ClusterSession
+
+Queue = Annotated[str, typer.Option("--queue", help="task queue")]
+Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or plain text")]
+
+
+def workflow_client(session: ClusterSession, queue: str) -> Client:
+    """A client of a task queue of the cluster."""
+    return Client(session.store, session.keys, name="orbctl", queue=queue)
+
+
+def change_execution(
+    context: typer.Context, queue: str, act: Callable[[Client], Awaitable[str | None]], done: str
+) -> None:
+    """Send a change; print ``done`` with what it returned."""
+
+    async def action(session: ClusterSession) -> Exit:
+        with engine_errors():
+            async with workflow_client(session, queue) as client:
+                answer = await act(client)
+        print(f"{done} {answer}" if answer else done)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def check_workflow_type(session: ClusterSession, queue: str, name: str) -> None:
+    """Raises Refused for a type that no worker of the queue has had."""
+    known = await Visibility(session.store, WorkflowKeys(session.keys, queue)).types()
+    if name not in known:
+        raise _unknown_type(name, queue, known)
+
+
+def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
+    remedy = f"use one of {', '.join(known)}" if known else "start a controller"
+    message = f"no worker on task queue {queue} has registered workflow type {name!r}"
+    if not known:
+        message = f"no worker has registered for task queue {queue}"
+    refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
+    return Refused((refusal,))
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """The engine's own errors (limits, payloads) as errors of this program."""
+    try:
+        yield
+    except WorkflowError as error:
+        raise OrbweaverError(str(error)) from error
+
+
+def parse_argument(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return json.decode(text)
+    except DecodeError:
+        return text

@@ -1,0 +1,108 @@
+"""A schedule is as durable as every execution: another worker goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from ops.cli.exits import Exit
+from ops.cli.global_options import ProcessContext
+from ops.cli.main import run
+from tests.support.engine_harness import EngineHarness, eventually
+from tests.support.etcd import EtcdCluster
+from workflows.api import workflow
+from workflows.api.definitions import Registry
+from workflows.engine.client.schedules import Schedules
+from workflows.model.policies import ExecutionStatus
+from workflows.schedules.schedule import (
+    Schedule,
+    ScheduleAction,
+    ScheduleDescription,
+    ScheduleInterval,
+    ScheduleSpec,
+)
+
+
+@workflow.defn(name="greeting")
+class Greeting:
+    @workflow.run
+    async def run(self, name: str) -> str:
+        return f"hello {name}"
+
+
+REGISTRY = Registry([Greeting])
+
+
+async def test_another_worker_acts_for_the_schedules_of_one_that_has_stopped(
+    engine: EngineHarness,
+) -> None:
+    schedules = Schedules(engine.client)
+    often = ScheduleSpec((ScheduleInterval(1),))
+    handle = await schedules.create("often", Schedule(ScheduleAction("greeting", ("Ann",)), often))
+    first = await engine.worker(registry=REGISTRY)
+
+    async def acted(times: int) -> ScheduleDescription | None:
+        description = await handle.describe()
+        return description if description.progress.actions >= times else None
+
+    before = await eventually(lambda: acted(1))
+    await first.close()
+    await engine.worker(registry=REGISTRY)
+    await eventually(lambda: acted(before.progress.actions + 1))
+    await handle.pause()
+    await handle.delete()
+    await engine.until_status("schedule/often", ExecutionStatus.TERMINATED)
+
+    started = [head async for head in engine.visibility.heads() if head.workflow_type == "greeting"]
+    assert {head.workflow_id.startswith("often-2") for head in started} == {True}
+    assert await schedules.list() == []
+
+
+@pytest.mark.etcd
+async def test_orbctl_creates_shows_changes_and_deletes_schedules(
+    etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))
+    await engine.worker(registry=REGISTRY)
+
+    async def say(*arguments: str) -> tuple[int, str]:
+        at = ["--etcd", etcd.endpoints[0], "--cluster", engine.keys.cluster]
+        code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    create = ("schedule", "create", "nightly")
+    daily = ("--cron", "0 3 * * *", "--overlap", "BufferOne", "--paused", "--note", "not yet")
+    assert (await say(*create, "bogus", "--every", "1h"))[0] == Exit.REFUSED
+    wrong = await say(*create, "greeting", "Ann", "--cron", "0 3")
+    assert "cron expression '0 3'" in wrong[1]
+    assert await say(*create, "greeting", "Ann", *daily) == (0, "created\n")
+    assert await say("schedule", "trigger", "nightly") == (0, "triggered\n")
+
+    async def greeted() -> bool:
+        return (
+            json.loads((await say("schedule", "describe", "nightly", "-o", "json"))[1])["progress"][
+                "actions"
+            ]
+            == 1
+        )
+
+    await eventually(greeted)
+    _, described = await say("schedule", "describe", "nightly")
+    assert "cron 0 3 * * *" in described
+    assert "paused: not yet" in described
+    assert await say("schedule", "unpause", "nightly") == (0, "unpaused\n")
+
+    async def listed() -> bool:
+        return "03:00:00Z" in (await say("schedule", "list"))[1]
+
+    await eventually(listed)
+    assert await say("schedule", "delete", "nightly") == (0, "deleted\n")
+    await engine.until_status("schedule/nightly", ExecutionStatus.TERMINATED)
+    code, said = await say("schedule", "pause", "nightly")
+    assert (code, "schedule nightly does not exist" in said) == (4, True)
+    await engine.close()
+    await engine.store.close()

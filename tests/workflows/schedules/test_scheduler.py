@@ -1,0 +1,220 @@
+"""A schedule starts executions at its times, and shows and changes what it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.errors import AlreadyStarted, BadInput, ExecutionNotFound
+from workflows.api import activity, workflow
+from workflows.api.definitions import Registry
+from workflows.engine.client.schedules import ListedSchedule, ScheduleHandle, Schedules
+from workflows.engine.client.visibility import Filter
+from workflows.model import limits
+from workflows.model.errors import ApplicationError
+from workflows.model.policies import ExecutionStatus
+from workflows.schedules.schedule import (
+    OverlapPolicy,
+    Schedule,
+    ScheduleAction,
+    ScheduleDescription,
+    ScheduleInterval,
+    SchedulePolicy,
+    ScheduleSpec,
+)
+from workflows.testing.environment import WorkflowEnvironment
+
+HOUR_S = 3_600
+START_MS = 1_700_000_000_000 // (HOUR_S * 1000) * HOUR_S * 1000
+HOURLY = ScheduleSpec((ScheduleInterval(HOUR_S),))
+ACTION = ScheduleAction("prune", (0.0,))
+
+
+@activity.defn()
+async def spend(seconds: float) -> None:
+    await _environments[-1].spend(seconds)
+
+
+_environments: list[WorkflowEnvironment] = []
+
+
+@workflow.defn(name="prune")
+class Prune:
+    """Takes so many seconds; fails for a negative number."""
+
+    @workflow.run
+    async def run(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ApplicationError("the disk is full")
+        options = workflow.ActivityOptions(start_to_close_s=math.inf)
+        await workflow.execute_activity(spend, seconds, options=options)
+
+
+@pytest.fixture
+async def env() -> AsyncIterator[WorkflowEnvironment]:
+    async with WorkflowEnvironment(
+        Registry([Prune], [spend]), replays=True, start_ms=START_MS
+    ) as environment:
+        _environments.append(environment)
+        yield environment
+        _environments.pop()
+
+
+async def _create(
+    env: WorkflowEnvironment,
+    overlap: OverlapPolicy = OverlapPolicy.SKIP,
+    seconds: float = 0.0,
+    **policy: bool,
+) -> ScheduleHandle:
+    action = ACTION._replace(args=(seconds,))
+    schedule = Schedule(action, HOURLY, SchedulePolicy(overlap, **policy))
+    handle = await Schedules(env.client).create("nightly", schedule)
+    await env.settle()
+    return handle
+
+
+async def _described(env: WorkflowEnvironment, handle: ScheduleHandle) -> ScheduleDescription:
+    await env.settle()
+    return await handle.describe()
+
+
+async def _started(env: WorkflowEnvironment) -> list[tuple[str, str]]:
+    """The hour and the status of each execution that was started, in their order."""
+    heads = [head async for head in env.visibility.heads(Filter("prune"))]
+    return sorted((head.workflow_id.partition("T")[2], head.status.value) for head in heads)
+
+
+async def test_it_starts_an_execution_at_each_time(env: WorkflowEnvironment) -> None:
+    handle = await _create(env)
+    await env.advance(2 * HOUR_S)
+
+    description = await _described(env, handle)
+    assert await _started(env) == [("23:00:00Z", "Completed"), ("00:00:00Z", "Completed")][::-1]
+    assert description.progress.actions == 2
+    assert [result.workflow_id for result in description.progress.recent] == [
+        "nightly-2023-11-14T23:00:00Z",
+        "nightly-2023-11-15T00:00:00Z",
+    ]
+    assert description.next_ms[0] == START_MS + 3 * HOUR_S * 1000
+    head = (await env.visibility.describe("nightly-2023-11-15T00:00:00Z")).head
+    assert head.search_attributes == {
+        "ScheduledById": "nightly",
+        "ScheduledStartTime": "2023-11-15T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("overlap", "started"),
+    [
+        (OverlapPolicy.SKIP, ["23 Completed", "02 Running"]),
+        (OverlapPolicy.BUFFER_ONE, ["23 Completed", "00 Running"]),
+        (OverlapPolicy.BUFFER_ALL, ["23 Completed", "00 Running"]),
+        (OverlapPolicy.CANCEL_OTHER, ["23 Canceled", "00 Canceled", "01 Canceled", "02 Running"]),
+        (OverlapPolicy.ALLOW_ALL, ["23 Completed", "00 Running", "01 Running", "02 Running"]),
+    ],
+)
+async def test_the_overlap_policy_decides_what_starts_while_one_runs(
+    env: WorkflowEnvironment, overlap: OverlapPolicy, started: list[str]
+) -> None:
+    await _create(env, overlap, seconds=2.5 * HOUR_S)
+    await env.advance(4 * HOUR_S)
+
+    assert [f"{time[:2]} {status}" for time, status in await _started(env)] == sorted(started)
+
+
+async def test_a_paused_schedule_acts_when_it_is_triggered_only(env: WorkflowEnvironment) -> None:
+    handle = await _create(env)
+    await handle.pause("the disk is moved")
+    await env.advance(2 * HOUR_S)
+    assert await _started(env) == []
+
+    await handle.trigger()
+    description = await _described(env, handle)
+    assert (description.progress.actions, description.next_ms) == (1, ())
+    assert description.progress.note == "the disk is moved"
+    await handle.unpause()
+    await env.advance(HOUR_S)
+
+    assert (await _described(env, handle)).progress.actions == 2
+
+
+async def test_a_failed_action_pauses_a_schedule_that_asks_for_it(
+    env: WorkflowEnvironment,
+) -> None:
+    handle = await _create(env, seconds=-1.0, pause_on_failure=True)
+    await env.advance(3 * HOUR_S)
+
+    progress = (await _described(env, handle)).progress
+    assert (progress.actions, progress.paused) == (1, True)
+    assert progress.note.endswith("the disk is full")
+
+
+async def test_a_list_shows_every_schedule_with_its_next_time(env: WorkflowEnvironment) -> None:
+    handle = await _create(env)
+    schedules = Schedules(env.client)
+    daily = Schedule(ACTION, ScheduleSpec(cron=("30 3 * * *",)))
+    await schedules.create("daily", daily, paused=True)
+    await env.settle()
+
+    assert await schedules.list() == [
+        ListedSchedule("daily", "prune", "cron 30 3 * * *", paused=True, next_time=""),
+        ListedSchedule("nightly", "prune", "every 3600 s", False, "2023-11-14T23:00:00Z"),
+    ]
+    await handle.delete()
+    await env.settle()
+    assert [row.schedule_id for row in await schedules.list()] == ["daily"]
+    with pytest.raises(ExecutionNotFound, match="schedule nightly does not exist"):
+        await handle.trigger()
+
+
+async def test_a_running_action_outlives_its_schedule(env: WorkflowEnvironment) -> None:
+    handle = await _create(env, seconds=600.0)
+    await env.advance(HOUR_S)
+    await handle.delete()
+    await env.advance(600)
+
+    assert await _started(env) == [("23:00:00Z", "Completed")]
+
+
+async def test_ensuring_keeps_a_pause_and_replaces_what_differs(env: WorkflowEnvironment) -> None:
+    schedules = Schedules(env.client)
+    schedule = Schedule(ACTION, HOURLY)
+    handle = await schedules.ensure("nightly", schedule)
+    await env.settle()
+    await handle.pause()
+    await schedules.ensure("nightly", schedule)
+    assert (await _described(env, handle)).progress.paused
+
+    faster = schedule._replace(spec=ScheduleSpec((ScheduleInterval(600),)))
+    await schedules.ensure("nightly", faster)
+    await handle.unpause()
+    await env.advance(HOUR_S)
+
+    description = await _described(env, handle)
+    assert (description.schedule.spec, description.progress.actions) == (faster.spec, 6)
+
+
+async def test_a_schedule_exists_once_and_must_be_valid(env: WorkflowEnvironment) -> None:
+    await _create(env)
+    schedules = Schedules(env.client)
+
+    with pytest.raises(AlreadyStarted):
+        await schedules.create("nightly", Schedule(ACTION, HOURLY))
+    with pytest.raises(BadInput, match="a schedule without times"):
+        await schedules.create("other", Schedule(ACTION, ScheduleSpec()))
+
+
+async def test_a_long_history_continues_when_no_action_runs(
+    env: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HISTORY_EVENTS_SUGGEST", 20)
+    handle = await _create(env, OverlapPolicy.BUFFER_ONE, seconds=90 * 60)
+    await env.advance(48 * HOUR_S)
+
+    runs = await env.runs("schedule/nightly")
+    assert len(runs) > 2
+    assert {run.status for run in runs[:-1]} == {ExecutionStatus.CONTINUED_AS_NEW}
+    progress = (await _described(env, handle)).progress
+    assert progress.actions == len(await _started(env)) == 32

@@ -1,0 +1,151 @@
+"""When a schedule acts, and what becomes of times at which it cannot."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+
+from core.errors import BadInput
+from workflows.schedules.schedule import (
+    BUFFERED_STARTS_MAX,
+    RUNNING_ACTIONS_MAX,
+    OverlapPolicy,
+    Schedule,
+    ScheduleAction,
+    ScheduleInterval,
+    SchedulePolicy,
+    ScheduleProgress,
+    ScheduleSpec,
+)
+from workflows.schedules.times import TIMES_MAX, check_schedule, start_ms, take_due, upcoming
+
+MINUTE_MS = 60_000
+HOURLY = ScheduleSpec((ScheduleInterval(3_600),))
+EVERY_MINUTE = ScheduleSpec((ScheduleInterval(60),))
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def _schedule(
+    overlap: OverlapPolicy = OverlapPolicy.SKIP,
+    window_s: float = 3_600.0,
+    spec: ScheduleSpec = EVERY_MINUTE,
+) -> Schedule:
+    return Schedule(ScheduleAction("order"), spec, SchedulePolicy(overlap, window_s))
+
+
+@pytest.mark.parametrize(
+    ("spec", "times"),
+    [
+        (ScheduleSpec((ScheduleInterval(3_600, 600),)), ["2026-12-01T10:10", "2026-12-01T11:10"]),
+        (ScheduleSpec(cron=("30 3 * * *",)), ["2026-12-02T03:30", "2026-12-03T03:30"]),
+        (ScheduleSpec(cron=("@monthly",)), ["2027-01-01T00:00", "2027-02-01T00:00"]),
+        (ScheduleSpec(cron=("0 0 29 2 *",)), ["2028-02-29T00:00", "2032-02-29T00:00"]),
+        (
+            ScheduleSpec((ScheduleInterval(86_400),), ("0 9 * * MON-FRI",)),
+            ["2026-12-02T00:00", "2026-12-02T09:00"],
+        ),
+    ],
+)
+def test_times_are_those_of_all_intervals_and_expressions(
+    spec: ScheduleSpec, times: list[str]
+) -> None:
+    check_schedule(_schedule(spec=spec))
+
+    assert list(islice(upcoming(spec, _ms("2026-12-01T09:30")), 2)) == [_ms(t) for t in times]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ScheduleSpec(),
+        ScheduleSpec((ScheduleInterval(0.5),)),
+        ScheduleSpec((ScheduleInterval(60, 60),)),
+        ScheduleSpec(cron=("61 * * * *",)),
+        ScheduleSpec(cron=("0 0 31 2 *",)),
+        ScheduleSpec(cron=("tomorrow",)),
+    ],
+)
+def test_a_schedule_that_never_acts_or_too_often_is_refused(spec: ScheduleSpec) -> None:
+    with pytest.raises(BadInput, match="is not valid"):
+        check_schedule(_schedule(spec=spec))
+
+
+def test_a_catch_up_window_has_a_limit() -> None:
+    with pytest.raises(BadInput, match="CATCHUP_WINDOW_S_MAX"):
+        check_schedule(_schedule(window_s=8 * 86_400))
+
+
+def test_jitter_delays_each_start_by_its_own_time_within_its_limit() -> None:
+    spec = HOURLY._replace(jitter_s=600)
+    times = list(islice(upcoming(spec, 0), 50))
+    delays = [start_ms("prune", spec, at_ms) - at_ms for at_ms in times]
+
+    assert delays == [start_ms("prune", spec, at_ms) - at_ms for at_ms in times]
+    assert 0 <= min(delays) < max(delays) < 600_000
+    assert len(set(delays)) > 40
+    assert delays != [start_ms("other", spec, at_ms) - at_ms for at_ms in times]
+
+
+def test_a_jitter_longer_than_the_interval_keeps_the_order() -> None:
+    spec = EVERY_MINUTE._replace(jitter_s=86_400)
+
+    starts = [start_ms("prune", spec, at_ms) for at_ms in islice(upcoming(spec, 0), 50)]
+
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "running", "buffered", "skipped"),
+    [
+        (OverlapPolicy.SKIP, 0, (1,), 4),
+        (OverlapPolicy.SKIP, 1, (), 5),
+        (OverlapPolicy.BUFFER_ONE, 0, (1, 2), 3),
+        (OverlapPolicy.BUFFER_ONE, 1, (1,), 4),
+        (OverlapPolicy.BUFFER_ALL, 1, (1, 2, 3, 4, 5), 0),
+        (OverlapPolicy.CANCEL_OTHER, 1, (5,), 4),
+        (OverlapPolicy.ALLOW_ALL, 1, (1, 2, 3, 4, 5), 0),
+        (OverlapPolicy.ALLOW_ALL, RUNNING_ACTIONS_MAX - 2, (1, 2), 3),
+    ],
+)
+def test_the_overlap_policy_decides_what_waits_for_a_running_action(
+    overlap: OverlapPolicy, running: int, buffered: tuple[int, ...], skipped: int
+) -> None:
+    after = take_due(
+        "prune", _schedule(overlap), ScheduleProgress(), 5 * MINUTE_MS, running=running
+    )
+
+    assert after.buffered == tuple(number * MINUTE_MS for number in buffered)
+    assert (after.skipped_overlap, after.handled_ms) == (skipped, 5 * MINUTE_MS)
+
+
+def test_starts_that_wait_have_a_limit() -> None:
+    schedule, progress = _schedule(OverlapPolicy.BUFFER_ALL, 7 * 86_400), ScheduleProgress()
+    for _ in range(2):
+        progress = take_due("prune", schedule, progress, 2_000 * MINUTE_MS, running=1)
+
+    assert len(progress.buffered) == BUFFERED_STARTS_MAX
+    assert progress.skipped_overlap == 2_000 - BUFFERED_STARTS_MAX
+
+
+def test_what_was_missed_for_longer_than_the_window_is_not_made_up_for() -> None:
+    schedule = _schedule(OverlapPolicy.BUFFER_ALL, window_s=120)
+
+    after = take_due("prune", schedule, ScheduleProgress(), 10 * MINUTE_MS, running=0)
+
+    assert after.buffered == (8 * MINUTE_MS, 9 * MINUTE_MS, 10 * MINUTE_MS)
+    assert after.missed_catchup_window == 7
+
+
+def test_an_outage_of_years_is_handled_in_two_passes() -> None:
+    schedule, now_ms = _schedule(window_s=90), 3 * 366 * 86_400_000
+    first = take_due("prune", schedule, ScheduleProgress(), now_ms, running=0)
+    second = take_due("prune", schedule, first, now_ms, running=0)
+
+    assert (first.missed_catchup_window, first.buffered) == (TIMES_MAX, ())
+    assert len(second.buffered) == 1
+    assert take_due("prune", schedule, second, now_ms, running=0) is second

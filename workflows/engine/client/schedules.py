@@ -1,0 +1,162 @@
+"""A client's schedules: create, list, describe, pause, trigger, replace and delete them.
+
+A schedule is an execution of ``workflows.schedules.scheduler.Scheduler``: it is durable as every
+execution, and the worker that owns its shard acts for it. Changes are signals, so they need no
+worker; a description is a query and needs one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.errors import CallRejected, ExecutionNotFound
+from workflows.engine.client.client import Client
+from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.store.history_reader import read_heads
+from workflows.model.payloads import to_payloads
+from workflows.model.policies import ExecutionStatus
+from workflows.schedules.schedule import Schedule, ScheduleDescription, ScheduleProgress
+from workflows.schedules.scheduler import (
+    ACTION,
+    ID_PREFIX,
+    NEXT,
+    PAUSE,
+    PAUSED,
+    REPLACE,
+    SPEC,
+    TRIGGER,
+    UNPAUSE,
+    WORKFLOW_TYPE,
+    Scheduler,
+)
+from workflows.schedules.times import check_schedule
+
+_OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
+
+
+class ListedSchedule(NamedTuple):
+    """One row of a list. ``next_time``: ISO 8601, "" while it is paused or has not begun."""
+
+    schedule_id: str
+    workflow_type: str
+    spec: str
+    paused: bool
+    next_time: str
+
+
+class Schedules:
+    """The schedules of a client's task queue."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def create(
+        self,
+        schedule_id: str,
+        schedule: Schedule,
+        *,
+        paused: bool = False,
+        note: str = "",
+        trigger_immediately: bool = False,
+    ) -> ScheduleHandle:
+        """Create a schedule. Raises AlreadyStarted, BadInput, PayloadError, StoreUnavailable."""
+        checked = _checked(schedule)
+        progress = ScheduleProgress(paused=paused, note=note)
+        workflow_id = ID_PREFIX + schedule_id
+        await self._client.start(Scheduler, checked, progress, id=workflow_id)
+        handle = self.handle(schedule_id)
+        if trigger_immediately:
+            await handle.trigger()
+        return handle
+
+    async def ensure(self, schedule_id: str, schedule: Schedule) -> ScheduleHandle:
+        """Create a schedule, or replace one that differs. A paused one stays paused.
+
+        Raises BadInput, PayloadError, LimitExceeded, StoreUnavailable, OutcomeUnknown.
+        """
+        checked = _checked(schedule)
+        await self._client.signal_with_start(
+            Scheduler,
+            checked,
+            id=ID_PREFIX + schedule_id,
+            signal=REPLACE,
+            signal_args=[checked],
+        )
+        return self.handle(schedule_id)
+
+    def handle(self, schedule_id: str) -> ScheduleHandle:
+        """A schedule by its id; whether it exists shows the first call."""
+        return ScheduleHandle(self._client, schedule_id)
+
+    async def list(self) -> list[ListedSchedule]:
+        """All schedules, by id. Raises StoreUnavailable, LimitExceeded."""
+        visibility = Visibility(self._client.store, self._client.keys)
+        heads = visibility.heads(Filter(WORKFLOW_TYPE, _OPEN, id_prefix=ID_PREFIX))
+        rows = [
+            ListedSchedule(
+                head.workflow_id.removeprefix(ID_PREFIX),
+                str(head.search_attributes.get(ACTION, "")),
+                str(head.search_attributes.get(SPEC, "")),
+                bool(head.search_attributes.get(PAUSED)),
+                str(head.search_attributes.get(NEXT, "")),
+            )
+            async for head in heads
+        ]
+        return sorted(rows)
+
+
+class ScheduleHandle(NamedTuple):
+    """One schedule. Each call raises ExecutionNotFound if it does not exist."""
+
+    client: Client
+    schedule_id: str
+
+    async def describe(self) -> ScheduleDescription:
+        """Its progress, running actions and next times. Raises DeadlineExceeded."""
+        workflow_id = await self._existing()
+        description: ScheduleDescription = await self.client.query(workflow_id, Scheduler.describe)
+        return description
+
+    async def pause(self, note: str = "") -> None:
+        """Take no action until ``unpause``, except by ``trigger``."""
+        await self._signal(PAUSE, note)
+
+    async def unpause(self, note: str = "") -> None:
+        """Act again, from the next time on."""
+        await self._signal(UNPAUSE, note)
+
+    async def trigger(self) -> None:
+        """Act now, under the overlap policy."""
+        await self._signal(TRIGGER)
+
+    async def replace(self, schedule: Schedule) -> None:
+        """Use another schedule from now on. Raises BadInput."""
+        await self._signal(REPLACE, _checked(schedule))
+
+    async def delete(self, reason: str = "the schedule was deleted") -> None:
+        """Delete it; actions that run go on."""
+        await self.client.terminate(await self._existing(), reason)
+
+    async def _signal(self, name: str, *args: object) -> None:
+        await self.client.signal(await self._existing(), name, *args)
+
+    async def _existing(self) -> str:
+        workflow_id = ID_PREFIX + self.schedule_id
+        head, _ = await read_heads(self.client.store, self.client.keys, workflow_id)
+        if head is None:
+            raise ExecutionNotFound(
+                f"schedule {self.schedule_id} does not exist",
+                subject=self.schedule_id,
+                remedy="check `orbctl schedule list`",
+            )
+        if head.workflow_type != WORKFLOW_TYPE:
+            raise CallRejected(f"{workflow_id} is not a schedule", subject=self.schedule_id)
+        return workflow_id
+
+
+def _checked(schedule: Schedule) -> Schedule:
+    """The schedule as a worker will read it, with its arguments as plain data. Raises BadInput."""
+    check_schedule(schedule)
+    action = schedule.action
+    args = to_payloads(action.args, what=f"arguments of {action.workflow_type}")
+    return schedule._replace(action=action._replace(args=args))

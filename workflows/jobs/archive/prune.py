@@ -1,0 +1,41 @@
+"""The workflow that deletes archive files beyond their retention, and its schedule.
+
+A prune whose attempts all fail is shown by the schedule, and the next hour tries again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.archive.pruner import Pruned
+from workflows.api import workflow
+from workflows.jobs.archive.activities import ArchiveActivities
+from workflows.jobs.steps import patient
+from workflows.schedules.schedule import (
+    Schedule,
+    ScheduleAction,
+    ScheduleInterval,
+    ScheduleSpec,
+)
+
+WORKFLOW_TYPE: Final = "archive-prune"
+SCHEDULE_ID: Final = "archive-prune"
+
+PRUNE_S: Final = 3_600.0
+"""Seconds between two prunes of the archive."""
+
+PRUNES: Final = Schedule(
+    ScheduleAction(WORKFLOW_TYPE), ScheduleSpec((ScheduleInterval(PRUNE_S),), jitter_s=300.0)
+)
+
+_STEP: Final = patient(attempt_s=300.0, attempts_s=900.0)
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class PruneArchive:
+    """One prune."""
+
+    @workflow.run
+    async def run(self) -> Pruned:
+        """What was deleted."""
+        return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

@@ -1,0 +1,142 @@
+"""A schedule as data: what it starts, when, and what happens when a start meets a running one.
+
+A schedule is stored as the arguments of its workflow, so fields are added at the end, with a
+default. Times are integer milliseconds since 1970, durations float seconds.
+"""
+
+# ruff: noqa: RUF012 - a mapping defaults to {}; no value is ever changed in place
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from workflows.model.events import SearchAttributes
+from workflows.model.payloads import Payload
+
+CATCHUP_WINDOW_S = 86_400.0
+"""Seconds that a start may be late. Temporal's is a year, but one run makes up for many."""
+
+CATCHUP_WINDOW_S_MAX = 7 * 86_400.0
+
+INTERVAL_S_MIN = 1.0
+"""Seconds between two times of an interval."""
+
+RUNNING_ACTIONS_MAX = 500
+"""Actions of one schedule that run at the same time, with ALLOW_ALL."""
+
+BUFFERED_STARTS_MAX = 1_000
+"""Starts of one schedule that wait for the end of a running action."""
+
+RECENT_ACTIONS_MAX = 10
+"""Actions that a description shows; all are counted."""
+
+
+class OverlapPolicy(StrEnum):
+    """What happens at a time when the previous action still runs.
+
+    SKIP: the time is skipped. BUFFER_ONE and BUFFER_ALL: one start, or every start, waits for its end.
+    CANCEL_OTHER: it is cancelled, and the new one starts when it has ended. ALLOW_ALL: both run.
+    """
+
+    SKIP = "Skip"
+    BUFFER_ONE = "BufferOne"
+    BUFFER_ALL = "BufferAll"
+    CANCEL_OTHER = "CancelOther"
+    ALLOW_ALL = "AllowAll"
+
+
+class ScheduleInterval(NamedTuple):
+    """Every ``every_s`` since 1970, later by ``offset_s``."""
+
+    every_s: float
+    offset_s: float = 0.0
+
+
+class ScheduleSpec(NamedTuple):
+    """The times of a schedule: those of all intervals and cron expressions, in UTC.
+
+    ``cron``: five fields as in cron and Kubernetes, or ``@hourly``, ``@daily``, ``@weekly``,
+    ``@monthly``, ``@yearly``. ``jitter_s``: each start is later by up to so many seconds, never
+    beyond the next time; how much is a function of the schedule's id and the time.
+    """
+
+    intervals: tuple[ScheduleInterval, ...] = ()
+    cron: tuple[str, ...] = ()
+    jitter_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """For people: ``every 1h; cron 0 3 * * *``."""
+        intervals = [f"every {every_s:g} s" for every_s, _ in self.intervals]
+        return "; ".join([*intervals, *(f"cron {expression}" for expression in self.cron)])
+
+
+class ScheduleAction(NamedTuple):
+    """The start of a workflow. ``workflow_id``: its id before the time, by default the schedule's.
+
+    The execution of 2026-12-01 03:00 has the id ``<workflow_id>-2026-12-01T03:00:00Z``.
+    """
+
+    workflow_type: str
+    args: tuple[Payload, ...] = ()
+    workflow_id: str = ""
+    run_timeout_s: float = 0.0
+    execution_timeout_s: float = 0.0
+    search_attributes: SearchAttributes = {}
+
+
+class SchedulePolicy(NamedTuple):
+    """``catchup_window_s``: a start that is later than this, after an outage, is missed.
+
+    ``pause_on_failure``: an action that fails or times out pauses the schedule.
+    """
+
+    overlap: OverlapPolicy = OverlapPolicy.SKIP
+    catchup_window_s: float = CATCHUP_WINDOW_S
+    pause_on_failure: bool = False
+
+
+class Schedule(NamedTuple):
+    """What a schedule starts and when."""
+
+    action: ScheduleAction
+    spec: ScheduleSpec
+    policy: SchedulePolicy = SchedulePolicy()
+
+
+class ScheduleActionResult(NamedTuple):
+    """An action that was taken. ``at_ms``: its time, ``started_ms``: when it started."""
+
+    at_ms: int
+    started_ms: int
+    workflow_id: str
+    run_id: str
+
+
+class ScheduleProgress(NamedTuple):
+    """What a schedule has done. It passes from run to run of its workflow.
+
+    Times up to ``handled_ms`` are handled. ``buffered``: times whose starts wait. ``actions``:
+    executions started; ``skipped_overlap``: times at which the previous one still ran;
+    ``missed_catchup_window``: times that had passed too long ago, after one outage at most
+    ``workflows.schedules.times.TIMES_MAX``. ``fault``: why the last action failed.
+    """
+
+    handled_ms: int = 0
+    buffered: tuple[int, ...] = ()
+    paused: bool = False
+    note: str = ""
+    actions: int = 0
+    skipped_overlap: int = 0
+    missed_catchup_window: int = 0
+    recent: tuple[ScheduleActionResult, ...] = ()
+    fault: str = ""
+
+
+class ScheduleDescription(NamedTuple):
+    """A schedule with its progress, its running actions, and its next times."""
+
+    schedule: Schedule
+    progress: ScheduleProgress
+    running: tuple[str, ...] = ()
+    next_ms: tuple[int, ...] = ()

@@ -1,0 +1,225 @@
+"""The workflow that acts for one schedule. Its id is ``schedule/`` and the id of the schedule.
+
+At each time it starts the action as a child that outlives it. It waits for the end of a child, so
+that it can apply the overlap policy, and continues as new only when none runs (with ALLOW_ALL at
+any time). So while one runs whose end it needs, a history that has become long gets no more timers:
+times of these hours are handled when the action ends.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+from workflows.api import workflow
+from workflows.model.policies import ParentClosePolicy
+from workflows.schedules.schedule import (
+    RECENT_ACTIONS_MAX,
+    OverlapPolicy,
+    Schedule,
+    ScheduleActionResult,
+    ScheduleDescription,
+    ScheduleProgress,
+)
+from workflows.schedules.times import buffer_start, next_ms, start_ms, take_due, upcoming
+
+WORKFLOW_TYPE: Final = "orbweaver-scheduler"
+ID_PREFIX: Final = "schedule/"
+
+PAUSE: Final = "pause"
+UNPAUSE: Final = "unpause"
+TRIGGER: Final = "trigger"
+REPLACE: Final = "replace"
+"""Signals: stop and continue at the times, with a note; act now; use another schedule."""
+
+STARTED_BY: Final = "ScheduledById"
+STARTED_FOR: Final = "ScheduledStartTime"
+"""Search attributes of what a schedule starts."""
+
+SPEC: Final = "ScheduleSpec"
+ACTION: Final = "ScheduleAction"
+PAUSED: Final = "SchedulePaused"
+NEXT: Final = "ScheduleNextTime"
+"""Search attributes of the schedule itself, for lists."""
+
+NEXT_TIMES: Final = 5
+"""Times that a description shows."""
+
+PASS_GAP_S: Final = 0.001
+"""Seconds between two workflow tasks while more times are due than one handles."""
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class Scheduler:
+    """The workflow."""
+
+    def __init__(self) -> None:
+        self._schedule: Schedule | None = None
+        self._progress = ScheduleProgress()
+        self._running: dict[int, workflow.ChildHandle | None] = {}
+        self._has_changed = False
+
+    @workflow.run
+    async def run(
+        self, schedule: Schedule, progress: ScheduleProgress = ScheduleProgress()
+    ) -> None:
+        """Act until terminated."""
+        self._schedule = schedule
+        self._progress = progress._replace(handled_ms=progress.handled_ms or _now_ms())
+        workflow.set_signal_handler(PAUSE, self._pause)
+        workflow.set_signal_handler(UNPAUSE, self._unpause)
+        workflow.set_signal_handler(TRIGGER, self._trigger)
+        workflow.set_signal_handler(REPLACE, self._replace)
+        while True:
+            self._has_changed = False
+            if not self._progress.paused:
+                self._progress = take_due(
+                    self._id, self._current, self._progress, _now_ms(), running=len(self._running)
+                )
+            if workflow.info().is_continue_as_new_suggested() and not self._waits_for_end:
+                workflow.continue_as_new(self._current, self._progress)
+            await self._start_buffered()
+            self._publish()
+            with suppress(workflow.TimeoutError):
+                await workflow.wait_condition(lambda: self._has_changed, self._wait_s())
+
+    @workflow.query
+    def describe(self) -> ScheduleDescription:
+        """The schedule and its progress."""
+        schedule, progress = self._current, self._progress
+        times = () if progress.paused else upcoming(schedule.spec, progress.handled_ms)
+        return ScheduleDescription(
+            schedule,
+            progress,
+            tuple(self._execution_id(at_ms) for at_ms in self._running),
+            tuple(start_ms(self._id, schedule.spec, at) for at in islice(times, NEXT_TIMES)),
+        )
+
+    # ------------------------------------------------------------------------------ signals
+
+    def _pause(self, note: str = "") -> None:
+        self._change(paused=True, note=note)
+
+    def _unpause(self, note: str = "") -> None:
+        """The times of the pause are not made up for."""
+        if self._progress.paused:
+            self._change(paused=False, note=note, handled_ms=_now_ms())
+
+    def _trigger(self) -> None:
+        overlap, running = self._current.policy.overlap, self._running
+        at_ms = max(_now_ms(), *(taken + 1 for taken in (*running, *self._progress.buffered, 0)))
+        self._progress = buffer_start(overlap, self._progress, at_ms, running=len(running))
+        self._has_changed = True
+
+    def _replace(self, schedule: Schedule) -> None:
+        """A replacement by an equal schedule is none. Times before it are not made up for."""
+        if schedule != self._schedule:
+            self._schedule = schedule
+            self._change(handled_ms=_now_ms())
+
+    def _change(self, **fields: object) -> None:
+        self._progress = self._progress._replace(**fields)  # type: ignore[arg-type]  # by name
+        self._has_changed = True
+
+    # ------------------------------------------------------------------------------ actions
+
+    @property
+    def _id(self) -> str:
+        return workflow.info().workflow_id.removeprefix(ID_PREFIX)
+
+    @property
+    def _current(self) -> Schedule:
+        assert self._schedule is not None, "the first argument of run"
+        return self._schedule
+
+    @property
+    def _waits_for_end(self) -> bool:
+        return bool(self._running) and self._current.policy.overlap is not OverlapPolicy.ALLOW_ALL
+
+    def _wait_s(self) -> float | None:
+        """Seconds to the next time; None: the next signal or end of an action comes first."""
+        if self._progress.paused:
+            return None
+        if self._waits_for_end and workflow.info().is_continue_as_new_suggested():
+            return None
+        spec = self._current.spec
+        due_ms = start_ms(self._id, spec, next_ms(spec, self._progress.handled_ms))
+        return max((due_ms - _now_ms()) / 1000, PASS_GAP_S)
+
+    async def _start_buffered(self) -> None:
+        """Start what waits, as far as the overlap policy lets it."""
+        if self._progress.buffered and self._current.policy.overlap is OverlapPolicy.CANCEL_OTHER:
+            for child in self._running.values():
+                if child is not None:
+                    await child.cancel()
+        while self._progress.buffered and not self._waits_for_end:
+            at_ms, *buffered = self._progress.buffered
+            self._progress = self._progress._replace(buffered=tuple(buffered))
+            self._running[at_ms] = None
+            workflow.start(self._act(at_ms), f"action of {_utc(at_ms)}")
+
+    async def _act(self, at_ms: int) -> None:
+        """Start the action of one time, and wait for its end."""
+        action, fault, started_ms = self._current.action, "", _now_ms()
+        try:
+            child = await workflow.start_child(
+                action.workflow_type,
+                *action.args,
+                options=workflow.ChildOptions(
+                    self._execution_id(at_ms),
+                    action.run_timeout_s,
+                    action.execution_timeout_s,
+                    ParentClosePolicy.ABANDON,
+                    search_attributes={
+                        **action.search_attributes,
+                        STARTED_BY: self._id,
+                        STARTED_FOR: _utc(at_ms),
+                    },
+                ),
+            )
+            self._running[at_ms] = child
+            self._note_action(at_ms, started_ms, child)
+            await child
+        except workflow.ChildWorkflowError as error:
+            fault = f"{self._execution_id(at_ms)}: {error.__cause__ or error}"
+        except workflow.CancelledError:
+            pass
+        self._running.pop(at_ms)
+        self._change(fault=fault)
+        if fault and self._current.policy.pause_on_failure:
+            self._change(paused=True, note=f"paused because of {fault}")
+
+    def _note_action(self, at_ms: int, started_ms: int, child: workflow.ChildHandle) -> None:
+        result = ScheduleActionResult(at_ms, started_ms, child.workflow_id, child.run_id)
+        recent = (*self._progress.recent, result)[-RECENT_ACTIONS_MAX:]
+        self._change(actions=self._progress.actions + 1, recent=recent)
+
+    def _execution_id(self, at_ms: int) -> str:
+        return f"{self._current.action.workflow_id or self._id}-{_utc(at_ms)}"
+
+    def _publish(self) -> None:
+        """Show in lists what has changed since the last time."""
+        schedule, paused = self._current, self._progress.paused
+        next_time = "" if paused else _utc(next_ms(schedule.spec, self._progress.handled_ms))
+        attributes = {
+            SPEC: schedule.spec.text,
+            ACTION: schedule.action.workflow_type,
+            PAUSED: paused,
+            NEXT: next_time,
+        }
+        shown = workflow.info().search_attributes
+        changed = {name: value for name, value in attributes.items() if shown.get(name) != value}
+        if changed:
+            workflow.upsert_search_attributes(changed)
+
+
+def _now_ms() -> int:
+    return round(workflow.now().timestamp() * 1000)
+
+
+def _utc(at_ms: int) -> str:
+    """A time as ISO 8601 text, such as ``2026-12-01T03:00:00Z``."""
+    detail = "milliseconds" if at_ms % 1000 else "seconds"
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec=detail)[:-6] + "Z"

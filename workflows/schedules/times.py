@@ -1,0 +1,146 @@
+"""The times of a schedule, and what is due at them. Pure: the same in every replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final
+
+from cronsim import CronSim, CronSimError
+
+from core.errors import BadInput
+from workflows.schedules.schedule import (
+    BUFFERED_STARTS_MAX,
+    CATCHUP_WINDOW_S_MAX,
+    INTERVAL_S_MIN,
+    RUNNING_ACTIONS_MAX,
+    OverlapPolicy,
+    Schedule,
+    ScheduleInterval,
+    ScheduleProgress,
+    ScheduleSpec,
+)
+
+TIMES_MAX: Final = 1_000
+"""Times that are handled at once; those after them follow in the next workflow task."""
+
+_CRON_NAMES: Final = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+}
+
+_BUFFERED_MAX: Final = {
+    OverlapPolicy.SKIP: 0,
+    OverlapPolicy.BUFFER_ONE: 1,
+    OverlapPolicy.BUFFER_ALL: BUFFERED_STARTS_MAX,
+}
+"""Starts that may wait for a running action."""
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Raises BadInput for a schedule that has no times, or values beyond a limit."""
+    spec, policy = schedule.spec, schedule.policy
+    for interval in spec.intervals:
+        if interval.every_s < INTERVAL_S_MIN or not 0 <= interval.offset_s < interval.every_s:
+            remedy = f"use at least {INTERVAL_S_MIN:g} s, and an offset below the interval"
+            raise _bad(f"an interval of {interval.every_s:g} s + {interval.offset_s:g} s", remedy)
+    for expression in spec.cron:
+        try:
+            next(_cron(expression, 0))
+        except (CronSimError, StopIteration) as error:
+            remedy = "use five fields: minute, hour, day of the month, month, day of the week"
+            why = str(error) or "it never matches"
+            raise _bad(f"cron expression {expression!r} ({why})", remedy) from None
+    if not (spec.intervals or spec.cron):
+        raise _bad("a schedule without times", "give an interval or a cron expression")
+    if not 0 <= policy.catchup_window_s <= CATCHUP_WINDOW_S_MAX:
+        remedy = f"use at most {CATCHUP_WINDOW_S_MAX:g} s (CATCHUP_WINDOW_S_MAX)"
+        raise _bad(f"a catch-up window of {policy.catchup_window_s:g} s", remedy)
+
+
+def next_ms(spec: ScheduleSpec, after_ms: int) -> int:
+    """The first time after ``after_ms``, without jitter."""
+    times = [_next_of(interval, after_ms) for interval in spec.intervals]
+    times += [_ms(next(_cron(expression, after_ms))) for expression in spec.cron]
+    return min(times)
+
+
+def start_ms(schedule_id: str, spec: ScheduleSpec, at_ms: int) -> int:
+    """When the start of a time is due: the time with its jitter."""
+    if not spec.jitter_s:
+        return at_ms
+    most = min(round(spec.jitter_s * 1000), next_ms(spec, at_ms) - at_ms - 1)
+    digest = blake2b(f"{schedule_id}/{at_ms}".encode(), digest_size=8).digest()
+    return at_ms + most * int.from_bytes(digest, "big") // 2**64
+
+
+def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
+    """The times after ``after_ms``, without end."""
+    while True:
+        after_ms = next_ms(spec, after_ms)
+        yield after_ms
+
+
+def take_due(
+    schedule_id: str, schedule: Schedule, before: ScheduleProgress, now_ms: int, *, running: int
+) -> ScheduleProgress:
+    """The progress after the times that are due, at most ``TIMES_MAX`` of them.
+
+    ``running``: how many actions run.
+    """
+    times: list[int] = []
+    for at_ms in upcoming(schedule.spec, before.handled_ms):
+        if start_ms(schedule_id, schedule.spec, at_ms) > now_ms or len(times) == TIMES_MAX:
+            break
+        times.append(at_ms)
+    if not times:
+        return before
+    earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
+    wanted = [at_ms for at_ms in times if at_ms >= earliest_ms]
+    handled_ms = times[-1] if wanted else max(times[-1], earliest_ms - 1)
+    progress = before._replace(
+        handled_ms=handled_ms,
+        missed_catchup_window=before.missed_catchup_window + len(times) - len(wanted),
+    )
+    for at_ms in wanted:
+        progress = buffer_start(schedule.policy.overlap, progress, at_ms, running=running)
+    return progress
+
+
+def buffer_start(
+    overlap: OverlapPolicy, before: ScheduleProgress, at_ms: int, *, running: int
+) -> ScheduleProgress:
+    """The progress with one more start that waits, or with one more that was skipped."""
+    buffered = before.buffered
+    if overlap is OverlapPolicy.CANCEL_OTHER:
+        skipped = before.skipped_overlap + len(buffered)
+        return before._replace(buffered=(at_ms,), skipped_overlap=skipped)
+    if overlap is OverlapPolicy.ALLOW_ALL:
+        most = RUNNING_ACTIONS_MAX - running
+    else:
+        most = _BUFFERED_MAX[overlap] + (not running)
+    if len(buffered) >= most:
+        return before._replace(skipped_overlap=before.skipped_overlap + 1)
+    return before._replace(buffered=(*buffered, at_ms))
+
+
+def _next_of(interval: ScheduleInterval, after_ms: int) -> int:
+    every_ms, offset_ms = round(interval.every_s * 1000), round(interval.offset_s * 1000)
+    return ((after_ms - offset_ms) // every_ms + 1) * every_ms + offset_ms
+
+
+def _cron(expression: str, after_ms: int) -> CronSim:
+    after = datetime.fromtimestamp(after_ms / 1000, UTC)
+    return CronSim(_CRON_NAMES.get(expression, expression), after)
+
+
+def _ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
+
+
+def _bad(what: str, remedy: str) -> BadInput:
+    return BadInput(f"{what} is not valid", subject="schedule", remedy=remedy)
