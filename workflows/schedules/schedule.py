@@ -14,7 +14,7 @@ from workflows.model.events import SearchAttributes
 from workflows.model.payloads import Payload
 
 CATCHUP_WINDOW_S = 86_400.0
-"""Seconds that a start may be late. Temporal's is a year, but one run makes up for many."""
+"""Seconds that a start may be late. Temporal's is a year; a later run makes up for these jobs."""
 
 CATCHUP_WINDOW_S_MAX = 7 * 86_400.0
 
@@ -34,8 +34,9 @@ RECENT_ACTIONS_MAX = 10
 class OverlapPolicy(StrEnum):
     """What happens at a time when the previous action still runs.
 
-    SKIP: the time is skipped. BUFFER_ONE and BUFFER_ALL: one start, or every start, waits for its end.
-    CANCEL_OTHER: it is cancelled, and the new one starts when it has ended. ALLOW_ALL: both run.
+    SKIP: the time is skipped. BUFFER_ONE and BUFFER_ALL: one start, or every start, waits for its
+    end. CANCEL_OTHER: it is cancelled, and the new one starts when it has ended. ALLOW_ALL: both
+    run.
     """
 
     SKIP = "Skip"
