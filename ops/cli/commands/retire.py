@@ -53,8 +53,9 @@ REFUSE: Final = "refuse"
 
 Names = Annotated[list[str], typer.Argument(help="names")]
 Deadline = Annotated[str, typer.Option("--deadline", help="deadline, such as 90s, 2h or 3d")]
-GiveBack = Annotated[
-    bool, typer.Option("--give-back", help="reinstate the pool or subnet at the deadline")
+WithReinstatement = Annotated[
+    bool,
+    typer.Option("--reinstate", "--give-back", help="reinstate the pool or subnet at the deadline"),
 ]
 IfInUse = Annotated[
     str,
@@ -80,7 +81,7 @@ def pool(
     context: typer.Context,
     names: Names,
     deadline: Deadline = "",
-    give_back: GiveBack = False,
+    reinstate: WithReinstatement = False,
     in_use: IfInUse = WAIT,
 ) -> None:
     """Retire pools: no new claims; each is deleted when its last claim has ended.
@@ -89,7 +90,7 @@ def pool(
       orbctl retire pool lan
       orbctl retire pool lan wan
     """
-    _retire(context, "pool", names, _parse_options(deadline, in_use), give_back=give_back)
+    _retire(context, "pool", names, _parse_options(deadline, in_use), reinstate=reinstate)
 
 
 @app.command()
@@ -97,7 +98,7 @@ def subnet(
     context: typer.Context,
     names: Names,
     deadline: Deadline = "",
-    give_back: GiveBack = False,
+    reinstate: WithReinstatement = False,
     in_use: IfInUse = WAIT,
 ) -> None:
     """Retire subnets with all their pools; each is deleted when its last pool has gone.
@@ -105,7 +106,7 @@ def subnet(
     Examples:
       orbctl retire subnet office
     """
-    _retire(context, "subnet", names, _parse_options(deadline, in_use), give_back=give_back)
+    _retire(context, "subnet", names, _parse_options(deadline, in_use), reinstate=reinstate)
 
 
 @app.command(name="list")
@@ -196,14 +197,14 @@ def _retire(
     names: list[str],
     options: _RetireOptions,
     *,
-    give_back: bool,
+    reinstate: bool,
 ) -> None:
     deadline_s, in_use = options
-    if give_back and not deadline_s:
-        raise BadInput("--give-back needs a --deadline", subject="give-back")
+    if reinstate and not deadline_s:
+        raise BadInput("--reinstate needs a --deadline", subject="reinstate")
 
     async def action(session: ClusterSession) -> Exit:
-        at_deadline: AtDeadline = "reinstate" if give_back else "wait"
+        at_deadline: AtDeadline = "reinstate" if reinstate else "wait"
         for name in names:
             command = deletion(kind, name, in_use)
             done = await write_command(session, command)

@@ -59,12 +59,12 @@ class PoolRetirement:
                         "deleted" if state == "gone" else "serving", waiting.took_s()
                     )
                 if waiting.is_overdue and waiting.request.at_deadline == "reinstate":
-                    return await give_back(waiting, "pool", request.name)
+                    return await reinstate(waiting, "pool", request.name)
                 if workflow.info().is_continue_as_new_suggested():
                     workflow.continue_as_new(waiting.request, waiting.continued())
                 await waiting.wait()
         except workflow.CancelledError:
-            await give_back(waiting, "pool", request.name)
+            await reinstate(waiting, "pool", request.name)
             raise
 
     @workflow.query
@@ -87,7 +87,7 @@ async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
     return left.state
 
 
-async def give_back(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
+async def reinstate(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
     """Reinstate the object. Raises ActivityError when a rule forbids it."""
     await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
     return RetirementResult("serving", waiting.took_s())

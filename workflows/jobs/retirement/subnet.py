@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final, NoReturn
 
 from workflows.api import workflow
-from workflows.jobs.retirement.pool import PoolRetirement, give_back, take_step
+from workflows.jobs.retirement.pool import PoolRetirement, reinstate, take_step
 from workflows.jobs.retirement.retirement_values import (
     POOL_WORKFLOW,
     SUBNET_WORKFLOW,
@@ -56,13 +56,13 @@ class SubnetRetirement:
                         "deleted" if state == "gone" else "serving", waiting.took_s()
                     )
                 if waiting.is_overdue and waiting.request.at_deadline == "reinstate":
-                    return await self._give_back(waiting)
+                    return await self._reinstate(waiting)
                 if workflow.info().is_continue_as_new_suggested():
                     self._continue(waiting)
                 await self._start_children(waiting)
                 await waiting.wait()
         except workflow.CancelledError:
-            await self._give_back(waiting)
+            await self._reinstate(waiting)
             raise
 
     @workflow.query
@@ -116,9 +116,9 @@ class SubnetRetirement:
         if self._waiting is not None:
             self._waiting.wake()
 
-    async def _give_back(self, waiting: RetirementWait) -> RetirementResult:
+    async def _reinstate(self, waiting: RetirementWait) -> RetirementResult:
         """Reinstate the subnet first: its pools cannot serve before it."""
-        outcome = await give_back(waiting, "subnet", waiting.request.name)
+        outcome = await reinstate(waiting, "subnet", waiting.request.name)
         await workflow.wait_condition(lambda: not self._is_starting)
         for name in list(self._children):
             child = workflow.external(POOL_WORKFLOW, retirement_id("pool", name))
