@@ -48,7 +48,7 @@ _PANELS: Final = {
     "Audit": {
         "console": ("console:console", "Serve the console for a browser on this machine."),
         "events": ("events:events", "Show events of the log as they come, one a line."),
-        "history": ("history:history", "Show all events of an address, a Pod or a pool."),
+        "history": ("history:history", "Show all events of an address or an object."),
         "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
         "diff": (
             "diff:diff",

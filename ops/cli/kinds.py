@@ -6,6 +6,7 @@ The long names, plurals and short names of the CRDs (docs/reference/custom-resou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -85,6 +86,20 @@ RECORD_KINDS: Final = {
 NAMESPACED: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
 """Records that are in a namespace."""
 
+_ONE_OBJECT: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
+_SUBJECTS: Final = {
+    ObjectKind.POOL: "pool",
+    ObjectKind.SUBNET: "subnet",
+    ObjectKind.RESERVATION: "reservation",
+    ObjectKind.ENDPOINT: "pod",
+    ObjectKind.POD: "pod",
+    ObjectKind.NODE: "node",
+    ObjectKind.APPLICATION: "application",
+    ObjectKind.ADDRESS: "address",
+    ObjectKind.QUARANTINE: "address",
+}
+"""Kinds with a history of their own; that of other records is by ``record/``."""
+
 
 def plural(kind: ObjectKind) -> str:
     """What people call several of them."""
@@ -99,6 +114,25 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
     words = ", ".join(_WORDS[one][0] for one in allowed)
     message = f"{word[:64]!r} cannot be used here" if kind else f"there is no kind {word[:64]!r}"
     raise BadInput(message, subject=word, remedy=f"use one of {words}")
+
+
+def subject_name(words: Sequence[str], namespace: str) -> str:
+    """``KIND NAME`` as what has a history (``core.audit.history_entries``); one word as it is.
+
+    Raises BadInput.
+    """
+    if len(words) == 1:
+        return words[0]
+    if len(words) > 2:
+        raise BadInput(
+            f"{' '.join(words)[:80]!r} names several objects", subject="subject", remedy=_ONE_OBJECT
+        )
+    kind, name = kind_of(words[0], tuple({**_SUBJECTS, **RECORD_KINDS})), words[1]
+    is_namespaced = kind in (*NAMESPACED, ObjectKind.ENDPOINT, ObjectKind.APPLICATION)
+    if is_namespaced and "/" not in name:
+        name = f"{namespace}/{name}"
+    subject = _SUBJECTS.get(kind)
+    return f"{subject}/{name}" if subject else f"record/{RECORD_KINDS[kind]}/{name}"
 
 
 def split_name(text: str, namespace: str) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
-from ops.cli.kinds import split_name
+from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
 from ops.cli.past_explanation import parse_moment, show_adds
@@ -44,7 +44,10 @@ UID_UNSAID: Final = "not-given"
 
 def explain(
     context: typer.Context,
-    pod: Annotated[str, typer.Argument(help="POD, NAMESPACE/POD or an address")] = "",
+    subject: Annotated[
+        list[str] | None,
+        typer.Argument(help="POD, NAMESPACE/POD, an address, or KIND NAME of one of them"),
+    ] = None,
     request: Annotated[
         list[str] | None,
         typer.Option("--request", help="YAML of a Pod, optionally with its Namespace and Node"),
@@ -76,10 +79,11 @@ def explain(
       orbctl explain --request pod.yaml
       orbctl explain shop/web-0 --ipv4-pool lan --node node-a
       orbctl explain shop/web-0 --as-of 14:03
-      orbctl explain 10.6.0.17
+      orbctl explain address 10.6.0.17
     """
-    if bool(pod) == bool(request):
+    if bool(subject) == bool(request):
         raise BadInput("give a Pod, or --request FILE", subject="pod")
+    pod = _plain_name(subject or [])
     output = globals_of(context).output
     records = _records(request) if request else []
     key = _pod_of(records) if request else split_name(pod, namespace)
@@ -163,6 +167,17 @@ def is_address(text: str) -> bool:
     except AddressSyntaxError:
         return False
     return True
+
+
+def _plain_name(words: list[str]) -> str:
+    """What is to be explained, without the kind before it. Raises BadInput."""
+    if len(words) < 2:
+        text = words[0] if words else ""
+        return text.removeprefix("address/") if is_address(text.removeprefix("address/")) else text
+    kind_of(words[0], (ObjectKind.POD, ObjectKind.ENDPOINT, ObjectKind.ADDRESS))
+    if len(words) > 2:
+        raise BadInput("only one object can be explained at a time", subject=words[2])
+    return words[1]
 
 
 async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMoment) -> PastAdds:

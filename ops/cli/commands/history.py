@@ -25,6 +25,7 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.formats import TABLE, Output
 from ops.cli.global_options import globals_of
+from ops.cli.kinds import subject_name
 from ops.cli.output import TableColumn, age, moment, show_table, show_value
 from ops.cli.past_explanation import plain_pool_verdict
 
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 def history(
     context: typer.Context,
     subject: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            help="an address, a CIDR, NAMESPACE/POD, a UID, a pool, use/POOL, node/NAME,"
-            " subnet/NAME, reservation/NAME, application/NAMESPACE/NAME or"
+            help="KIND NAME, or one of: an address, a CIDR, NAMESPACE/POD, a UID, a pool, use/POOL,"
+            " node/NAME, subnet/NAME, reservation/NAME, application/NAMESPACE/NAME or"
             " record/KIND/[NAMESPACE/]NAME"
         ),
     ],
@@ -46,18 +47,19 @@ def history(
         str, typer.Option("-n", "--namespace", help="namespace of a Pod given without one")
     ] = "default",
 ) -> None:
-    """Show all events of an address, a Pod or a pool.
+    """Show all events of an address or an object.
 
     Examples:
       orbctl history 10.6.0.17
+      orbctl history pod shop/web-0
       orbctl history shop/web-0 -o wide
       orbctl history 10.6.0.0/24
-      orbctl history lan
+      orbctl history deployment shop/web
     """
-    output = globals_of(context).output
+    output, text = globals_of(context).output, subject_name(subject, namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        history = await session.read(lambda: _find(session, subject, namespace))
+        history = await session.read(lambda: _find(session, text, namespace))
         if output.is_plain:
             show_value(_plain(history), output)
         elif output.is_name:
