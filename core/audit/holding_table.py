@@ -173,7 +173,7 @@ class HoldingTable:
     def rows_of(self, value: int) -> Iterator[int]:
         """The rows of an address, ascending."""
         high = value >> HALF_BITS
-        return (row for row in _rows_of(self._low, value & _HALF) if self._high[row] == high)
+        return (row for row in rows_of(self._low, value & _HALF) if self._high[row] == high)
 
     def named_rows(
         self, text: str, position: int
@@ -195,11 +195,11 @@ class HoldingTable:
 
     def rows_with_mac(self, mac: int) -> Iterator[int]:
         """The rows of this MAC address, ascending."""
-        return _rows_of(self._macs, mac)
+        return rows_of(self._macs, mac)
 
     def rows_with_trace(self, trace: int) -> Iterator[int]:
         """The rows that a trace claimed, ascending."""
-        return _rows_of(self._traces, trace)
+        return rows_of(self._traces, trace)
 
     @property
     def nbytes(self) -> int:
@@ -212,7 +212,8 @@ class HoldingTable:
         return sum(len(column) * column.itemsize for column in columns) + self.pods.nbytes
 
 
-def _rows_of(column: array[int], value: int) -> Iterator[int]:
+def rows_of(column: array[int], value: int) -> Iterator[int]:
+    """The rows of a column with a value, ascending."""
     row = -1
     try:
         while True:

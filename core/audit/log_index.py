@@ -14,18 +14,19 @@ import re
 from array import array
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView, ticked
 from core.archive.snapshot import ArchiveSnapshot
-from core.audit.holding_table import Holder, HoldingTable
+from core.audit.holding_table import Holder, HoldingTable, rows_of
 from core.audit.log_clock import LogClock
 from core.audit.text_columns import Names
 from core.audit.versions import Versions
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import (
+    TYPE_NAMES,
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
@@ -53,6 +54,8 @@ RECENT_EVENTS: Final = 1_000
 """Events that are kept whole, for those who follow the log."""
 
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-")
+_TYPES: Final = tuple(TYPE_NAMES.values())
+_TYPE_NUMBERS: Final = {kind: number for number, kind in enumerate(TYPE_NAMES)}
 _DIGITS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
@@ -81,6 +84,7 @@ class LogIndex:
         self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
         """The newest events."""
         self._names = Names()
+        self._traces, self._traced, self._traced_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
@@ -124,10 +128,16 @@ class LogIndex:
             writer: self._seqs.get(writer, 0) + count for writer, count in written.items()
         }
 
+    def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
+        """Position and type of each event of a trace (its low 64 bits), without claims."""
+        for row in rows_of(self._traces, trace):
+            yield self._traced[row], _TYPES[self._traced_types[row]]
+
     @property
     def nbytes(self) -> int:
         """About what the columns occupy."""
-        writers = sum(len(column) * column.itemsize for column in self.writers.values())
+        columns = (self._traces, self._traced, self._traced_types, *self.writers.values())
+        writers = sum(len(column) * column.itemsize for column in columns)
         return self.clock.nbytes + writers + sum(one.nbytes for one in self.holdings.values())
 
     def _begin(self, ledger: Ledger) -> None:
@@ -158,9 +168,15 @@ class LogIndex:
 
     def _fold(self, recorded: Recorded) -> None:
         event, position = recorded.event, recorded.position
+        trace = _TRACE.match(recorded.cause.traceparent)
+        low = int(trace[1], 16) if trace else 0
+        if low and not isinstance(event, AddressesClaimed):
+            self._traces.append(low)
+            self._traced.append(position)
+            self._traced_types.append(_TYPE_NUMBERS[type(event)])
         match event:
             case AddressesClaimed(endpoint, new_nics):
-                self._claim(endpoint, new_nics, recorded)
+                self._claim(endpoint, new_nics, position, low)
                 if len(new_nics) < len(endpoint.nics):
                     self._move(endpoint, position)
             case EndpointChanged(endpoint):
@@ -176,14 +192,12 @@ class LogIndex:
             case _:
                 self._configure(event, position)
 
-    def _claim(self, endpoint: Endpoint, nics: Iterable[int], recorded: Recorded) -> None:
-        trace = _TRACE.match(recorded.cause.traceparent)
-        low = int(trace[1], 16) if trace else 0
-        pod, position = f"{endpoint.namespace}/{endpoint.name}", recorded.position
+    def _claim(self, endpoint: Endpoint, nics: Iterable[int], position: int, trace: int) -> None:
+        pod = f"{endpoint.namespace}/{endpoint.name}"
         for index in nics:
             nic = endpoint.nics[index]
             for address, pool in nic.addresses():
-                holder = _holder(endpoint, nic, pod, low, position)
+                holder = _holder(endpoint, nic, pod, trace, position)
                 self._table(pool).begin(parse_address(address).value, position, holder)
 
     def _move(self, endpoint: Endpoint, position: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from core.audit.history_entries import HistorySubject
-from core.errors import BadInput
+from core.errors import BadInput, StoreError
 from ops.console.address_states import COUNTED
 from ops.console.events import EventPosition, events_after, events_before, parse_event_position
 from ops.console.grid import CELLS_DEFAULT, GRID_ADDRESSES_MAX, grid
@@ -25,11 +25,17 @@ from ops.console.pods import (
 )
 from ops.console.pools import pool_answer, pool_page, reservation_page, subnet_answer, subnet_page
 from ops.console.query import EVENT_CONDITIONS, PAGED, ConsoleQuery
-from ops.console.search import HITS_DEFAULT, HITS_MAX, search
+from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
 from ops.console.source import ConsoleSource
 from ops.console.values import COUNT_MAX, Document
-from ops.console.workflows import parse_statuses, workflow_answer, workflow_page
+from ops.console.workflows import (
+    matching_executions,
+    parse_statuses,
+    workflow_answer,
+    workflow_page,
+)
 from workflows.engine.client.visibility import Filter
+from workflows.engine.store.records import RunHead
 
 Handler = Callable[[ConsoleSource, ConsoleQuery], Awaitable[Document]]
 
@@ -151,7 +157,15 @@ async def _workflow(source: ConsoleSource, query: ConsoleQuery) -> Document:
 
 async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
     instant = await source.instant(query.text("at"))
-    return search(instant, query.text("q"), query.number("limit", HITS_DEFAULT, HITS_MAX))
+    text, limit = parse_query(query.text("q")), query.number("limit", HITS_DEFAULT, HITS_MAX)
+    executions: list[RunHead] = []
+    left_out = ""
+    if instant.is_now:
+        try:
+            executions = await matching_executions(source.visibility(), text, trace_of(text))
+        except StoreError as error:  # the index of the log is searched all the same
+            left_out = f"workflows: {error.message}"
+    return search(instant, text, limit, executions) | {"leftOut": left_out}
 
 
 async def _events(source: ConsoleSource, query: ConsoleQuery) -> Document:

@@ -1,4 +1,4 @@
-"""Search by address, MAC address, Pod, namespace, application, pool, subnet or trace id. Pure.
+"""Search by address, MAC address, trace id, or a part of a name or of a workflow id. Pure.
 
 What exists at the instant comes first, then what only the past has. The columns of the index are
 searched, so that one search costs the same however often it finds something.
@@ -7,7 +7,7 @@ searched, so that one search costs the same however often it finds something.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.audit.holding_table import OPEN, HoldingTable
@@ -21,6 +21,7 @@ from core.domain.addresses.ip_address import (
 )
 from core.errors import BadInput
 from ops.console.values import Document, instant_at, instant_document
+from workflows.engine.store.records import RunHead
 
 QUERY_CHARS_MIN: Final = 2
 QUERY_CHARS_MAX: Final = 253
@@ -46,19 +47,36 @@ class Hit(NamedTuple):
     ended: int = OPEN
 
 
-def search(instant: LogInstant, text: str, limit: int) -> Document:
-    """``SearchAnswer`` of the contract. Raises BadInput."""
+def parse_query(text: str) -> str:
+    """What to search for. Raises BadInput."""
     query = text.strip()
     if not QUERY_CHARS_MIN <= len(query) <= QUERY_CHARS_MAX:
         raise BadInput(
             f"a search needs {QUERY_CHARS_MIN} to {QUERY_CHARS_MAX} characters", subject="q"
         )
+    return query
+
+
+def trace_of(query: str) -> str:
+    """The trace id in a trace id or a traceparent; "" for other texts."""
+    trace = _TRACE.match(query.lower())
+    return trace[1] if trace else ""
+
+
+def search(
+    instant: LogInstant, query: str, limit: int, executions: Sequence[RunHead] = ()
+) -> Document:
+    """``SearchAnswer`` of the contract. ``executions``: those that match, the newest first."""
     newest: dict[tuple[str, str], Hit] = {}
     for hit in _hits(instant, query):
         key = hit.kind, hit.name
         if key not in newest or hit.ended > newest[key].ended:
             newest[key] = hit
     hits = sorted(newest.values(), key=lambda hit: (-hit.ended, _ORDER.index(hit.kind), hit.name))
+    hits += [
+        Hit("workflow", head.workflow_id, f"{head.workflow_type}, {head.status.value}")
+        for head in {head.workflow_id: head for head in reversed(executions)}.values()
+    ][::-1]
     return {
         "at": instant_document(instant),
         "query": query,
@@ -88,8 +106,12 @@ def _document(instant: LogInstant, hit: Hit) -> Document:
 def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
     yield from _objects(instant, query)
     yield from _refused(instant, query.lower())
-    trace = _TRACE.match(query.lower())
-    low = int(trace[1], 16) & _LOW_HALF if trace else 0
+    trace = trace_of(query)
+    low = int(trace, 16) & _LOW_HALF if trace else 0
+    if low:
+        for position, kind in instant.log.events_with_trace(low):
+            if position <= instant.position:
+                yield Hit("event", str(position), kind)
     mac = mac_number(query)
     value, family = _address(query)
     holdings = instant.log.holdings

@@ -20,6 +20,9 @@ HISTORY_SHOWN_MAX: Final = 4_096
 """Events of a history in one answer, the newest; a run has that many at most before it continues
 as a new one."""
 
+EXECUTIONS_FOUND_MAX: Final = 50
+"""Executions that one search finds."""
+
 
 def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
     """The statuses. Raises BadInput."""
@@ -65,6 +68,19 @@ async def workflow_answer(
         "history": [_event(event) for event in shown],
         "dropped": len(events) - len(shown),
     }
+
+
+async def matching_executions(visibility: Visibility, text: str, trace: str) -> list[RunHead]:
+    """The newest executions with the text in their id, or with this run id or trace id.
+
+    Raises StoreUnavailable, LimitExceeded.
+    """
+    matching = [
+        head
+        async for head in visibility.heads()
+        if text in head.workflow_id or text == head.run_id or (trace and trace in head.traceparent)
+    ]
+    return sorted(matching, key=lambda head: -head.started_ms)[:EXECUTIONS_FOUND_MAX]
 
 
 def _workflow(head: RunHead) -> Document:

@@ -1,4 +1,4 @@
-/** Search: addresses, MAC addresses, Pods, namespaces, applications, pools, nodes, trace ids. */
+/** Search: addresses, MAC addresses, trace ids, and parts of the names of Pods, workflows and other objects. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
@@ -12,6 +12,7 @@ const TITLES = {
   reservation: "Reservations", node: "Nodes", workflow: "Workflows", event: "Events",
 };
 const CHARACTERS_MIN = 2;
+const SEARCHED = "an address, a MAC address, a trace id, or a part of a name or of a workflow id";
 
 export const search = {
   title: ({ query }) => (query.q ? `Search: ${query.q}` : "Search"),
@@ -19,16 +20,17 @@ export const search = {
     const q = (query.q ?? "").trim();
     return q.length < CHARACTERS_MIN ? { at: null, hits: [], isShort: true } : read(["search"], { q, at }, signal);
   },
-  view({ hits, truncated, isShort }, state) {
-    if (isShort) return emptyNotice(`Type at least ${CHARACTERS_MIN} characters: an address or a part of a name, a MAC address, or a trace id.`);
+  view({ hits, truncated, isShort, leftOut }, state) {
+    if (isShort) return emptyNotice(`Type at least ${CHARACTERS_MIN} characters: ${SEARCHED}.`);
     if (hits.length === 0) {
       const scope = state.isLive ? "in the log" : "up to this instant";
-      return [emptyNotice(`No address, Pod or other object ${scope} has this text.`), eventLinks(state)];
+      return [emptyNotice(`No address, Pod or other object ${scope} has this text.`), unsearched(leftOut), eventLinks(state)];
     }
     const named = hits.filter(({ kind, name }) => kind !== "application" || !name.startsWith("Pod/")); // a Pod of its own
     return [
       Object.entries(TITLES).map(([kind, title]) => group(title, named.filter((hit) => hit.kind === kind))),
       truncated ? element("p", { class: "hint" }, "There are more matches. Type more of the name.") : null,
+      unsearched(leftOut),
     ];
   },
 };
@@ -38,6 +40,10 @@ function eventLinks({ query }) {
   const text = query.q.trim();
   return element("p", {}, "Search the events instead: ", link(hrefOf(["events"], { actor: text }), "by actor"), ", ",
     link(hrefOf(["events"], { trace: text.toLowerCase() }), "by trace id"), ".");
+}
+
+function unsearched(leftOut) {
+  return leftOut ? element("p", { class: "notice" }, `Not searched: ${leftOut}.`) : null;
 }
 
 function group(title, hits) {
@@ -54,7 +60,7 @@ function lastHeld(hit) {
 }
 
 function hrefOfHit(hit) {
-  if (hit.kind === "event") return hrefOf(["events"], { at: hit.name.split(".")[0] });
+  if (hit.kind === "event") return hrefOf(["events"], { at: hit.name });
   if (hit.kind === "application") return hrefOf(["search"], { q: hit.name.split("/").slice(-2).join("/") }); // its Pods
   return subjectHref(`${hit.kind}/${hit.name}`);
 }
