@@ -1,4 +1,4 @@
-"""Who may read the console: everybody, or the users of a Kubernetes cluster that a rule admits.
+"""Who may use the console: everybody, the bearer of one token, or users that a cluster admits.
 
 With token review, the API server says who the bearer of a token is (TokenReview) and whether this
 user may get the path ``CONSOLE_PATH`` (SubjectAccessReview), as for metrics behind kube-rbac-proxy.
@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Final, Protocol
 
 from core.errors import AccessDenied, Unauthenticated
@@ -18,6 +19,9 @@ from core.kubernetes.api import Api
 
 CONSOLE_PATH: Final = "/orbweaver/console"
 """The non-resource URL that a ClusterRole must allow to get."""
+
+ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
+"""The one that it must allow to post, for signals to executions and their retries."""
 
 KEPT_S: Final = 60.0
 TOKENS_KEPT_MAX: Final = 1_000
@@ -31,39 +35,68 @@ _SCHEME: Final = "bearer "
 class ConsoleAccess(Protocol):
     """Decides whether a request is answered."""
 
-    async def check(self, headers: Mapping[str, str]) -> None:
-        """Raises Unauthenticated, AccessDenied, ApiUnavailable."""
+    async def check(self, headers: Mapping[str, str]) -> str:
+        """The name of the user, "" if unknown. Raises Unauthenticated, AccessDenied."""
         ...
 
 
 class OpenAccess:
     """Everybody who reaches the port."""
 
-    async def check(self, headers: Mapping[str, str]) -> None:
+    async def check(self, headers: Mapping[str, str]) -> str:
         """Admit the request."""
+        return ""
+
+
+class SecretAccess:
+    """The bearer of one token, which the process that serves the console has shown to its user."""
+
+    def __init__(self, token: str, user: str) -> None:
+        self._token = token
+        self._user = user
+
+    async def check(self, headers: Mapping[str, str]) -> str:
+        """Admit the bearer, or raise."""
+        if not compare_digest(_token(headers.get("Authorization", "")), self._token):
+            raise _unauthenticated("this is not the token that `orbctl console` has printed")
+        return self._user
 
 
 class TokenAccess:
-    """The users whom the API server knows and a rule admits."""
+    """The users whom the API server knows, and whom a rule admits to a path with a verb.
 
-    def __init__(self, api: Api, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    Raises ApiUnavailable while the API server does not answer.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        path: str = CONSOLE_PATH,
+        verb: str = "get",
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._api = api
+        self._path = path
+        self._verb = verb
         self._monotonic = monotonic
-        self._admitted: OrderedDict[bytes, float] = OrderedDict()
+        self._admitted: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
-    async def check(self, headers: Mapping[str, str]) -> None:
+    async def check(self, headers: Mapping[str, str]) -> str:
         """Admit the bearer of the token, or raise."""
         token = _token(headers.get("Authorization", ""))
         digest = sha256(token.encode()).digest()
-        if self._admitted.get(digest, 0.0) > self._monotonic():
-            return
-        await self._review(token)
-        self._admitted[digest] = self._monotonic() + KEPT_S
+        until, user = self._admitted.get(digest, (0.0, ""))
+        if until > self._monotonic():
+            return user
+        user = await self._review(token)
+        self._admitted[digest] = self._monotonic() + KEPT_S, user
         self._admitted.move_to_end(digest)
         while len(self._admitted) > TOKENS_KEPT_MAX:
             self._admitted.popitem(last=False)
+        return user
 
-    async def _review(self, token: str) -> None:
+    async def _review(self, token: str) -> str:
         body = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -78,7 +111,7 @@ class TokenAccess:
             "uid": user.get("uid", ""),
             "groups": user.get("groups", []),
             "extra": user.get("extra", {}),
-            "nonResourceAttributes": {"path": CONSOLE_PATH, "verb": "get"},
+            "nonResourceAttributes": {"path": self._path, "verb": self._verb},
         }
         body = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -88,10 +121,11 @@ class TokenAccess:
         verdict = (await self._api.create(_ACCESS_REVIEWS, body)).get("status", {})
         if not verdict.get("allowed"):
             raise AccessDenied(
-                f"user {spec['user']} may not read the console",
-                subject=CONSOLE_PATH,
-                remedy=f"bind a ClusterRole with the non-resource URL {CONSOLE_PATH} to the user",
+                f"user {spec['user']} may not {self._verb} {self._path}",
+                subject=self._path,
+                remedy=f"bind a ClusterRole with the non-resource URL {self._path} to the user",
             )
+        return str(spec["user"])
 
 
 def _token(header: str) -> str:
@@ -105,6 +139,6 @@ def _unauthenticated(message: str) -> Unauthenticated:
     return Unauthenticated(
         message,
         subject="Authorization",
-        remedy="log in with a token: `kubectl create token NAME`, of a service account that may"
-        f" get {CONSOLE_PATH}",
+        remedy="log in with the token that `orbctl console` has printed, or with one of a service"
+        f" account that may get {CONSOLE_PATH}: `kubectl create token NAME`",
     )

@@ -19,10 +19,11 @@ from core.kubernetes.connection import open_connection
 from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
-from ops.console.access import ConsoleAccess, OpenAccess, TokenAccess
+from ops.console.access import ACTIONS_PATH, ConsoleAccess, OpenAccess, TokenAccess
 from ops.console.console_settings import AUTH_SETTING, PORT_SETTING, ConsoleSettings
 from ops.console.source import ConsoleSource
 from ops.console.web_server import CONNECTIONS_MAX, LOOPBACK_HOSTS, ConsoleServer
+from ops.console.workflow_actions import WorkflowActions
 from ops.kubernetes.certificates.served_certificate import ServedCertificate
 
 CERTIFICATE_POLL_S: Final = 1.0
@@ -49,6 +50,8 @@ class ConsoleHost:
         self._settings = settings
         self._source = ConsoleSource(store, keys, archive, cluster=cluster, cool_down_s=cool_down_s)
         self._connections = connections
+        self._store = store
+        self._keys = keys
 
     async def run(self) -> None:
         """Serve until cancelled. Raises BadInput: credentials, certificate, port."""
@@ -56,7 +59,8 @@ class ConsoleHost:
         try:
             is_local = settings.auth == "none" and settings.address in LOOPBACK_HOSTS
             hosts = LOOPBACK_HOSTS if is_local else None
-            server = ConsoleServer(self._source, await self._access(opened), hosts=hosts)
+            access, actions = await self._access(opened)
+            server = ConsoleServer(self._source, access, actions, hosts=hosts)
             port = TcpPort(server.app(), "console", CONNECTIONS_MAX, self._connections)
             opened.push("the console's port", port.close)
             opened.push("the console's streams", server.close)
@@ -72,10 +76,10 @@ class ConsoleHost:
             self.port = None
             await opened.close()
 
-    async def _access(self, opened: Teardown) -> ConsoleAccess:
+    async def _access(self, opened: Teardown) -> tuple[ConsoleAccess, WorkflowActions | None]:
         settings = self._settings
         if settings.auth == "none":
-            return OpenAccess()
+            return OpenAccess(), None
         if settings.kubeconfig is None:
             raise BadInput(
                 "without Kubernetes no token can be reviewed",
@@ -84,7 +88,10 @@ class ConsoleHost:
             )
         api = Api(await open_connection(settings.kubeconfig))
         opened.push("the console's API client", api.close)
-        return TokenAccess(api)
+        if not settings.workflow_actions:
+            return TokenAccess(api), None
+        access = TokenAccess(api, ACTIONS_PATH, "post")
+        return TokenAccess(api), WorkflowActions(self._store, self._keys, access)
 
     async def _certificate(self) -> ServedCertificate | None:
         """The certificate. A controller that issues it itself writes it a moment later."""

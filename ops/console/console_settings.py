@@ -14,6 +14,7 @@ from ops.kubernetes.settings import CertificateFiles, KubernetesSettings
 CONSOLE_PORT: Final = 5723
 PORT_SETTING: Final = "ORBWEAVER_CONSOLE_PORT"
 AUTH_SETTING: Final = "ORBWEAVER_CONSOLE_AUTH"
+ACTIONS_SETTING: Final = "ORBWEAVER_CONSOLE_WORKFLOW_ACTIONS"
 ConsoleAuth = Literal["token-review", "none"]
 
 
@@ -21,7 +22,8 @@ class ConsoleSettings(NamedTuple):
     """Where the console listens, and who may read it.
 
     ``address`` "": every one; ``port`` 0: a free one. ``files`` None: without TLS. ``kubeconfig``:
-    of the API server that reviews tokens, None in standalone mode.
+    of the API server that reviews tokens, None in standalone mode. ``workflow_actions``: users with
+    a right of its own may signal and retry executions.
     """
 
     address: str = "127.0.0.1"
@@ -29,6 +31,7 @@ class ConsoleSettings(NamedTuple):
     auth: ConsoleAuth = "token-review"
     files: CertificateFiles | None = None
     kubeconfig: str | None = None
+    workflow_actions: bool = False
 
 
 def console_settings(
@@ -46,8 +49,15 @@ def console_settings(
         names = " or ".join(get_args(ConsoleAuth))
         raise BadInput(f"{text[:64]!r} is not {names}", subject=AUTH_SETTING)
     port = env.port(PORT_SETTING, CONSOLE_PORT)
+    actions = env.truth(ACTIONS_SETTING, default=False)
+    if actions and auth == "none":
+        raise BadInput(
+            "without tokens everybody who reaches the port could change executions",
+            subject=ACTIONS_SETTING,
+            remedy=f"set {AUTH_SETTING}=token-review, or {ACTIONS_SETTING}=false",
+        )
     if kubernetes is None:
-        return ConsoleSettings(listen, port, auth)
+        return ConsoleSettings(listen, port, auth, workflow_actions=actions)
     webhook = kubernetes.webhook
     files = webhook.files if webhook is not None else None
-    return ConsoleSettings("", port, auth, files, kubernetes.kubeconfig)
+    return ConsoleSettings("", port, auth, files, kubernetes.kubeconfig, actions)

@@ -1,4 +1,4 @@
-"""The console's HTTP: JSON answers, server-sent events and static files, all read-only.
+"""The console's HTTP: JSON answers, server-sent events and static files.
 
 Every answer has the headers of a page that loads nothing from elsewhere. No cookies, no sessions,
 relative URLs only. Errors are documents: what happened, and what to do.
@@ -22,6 +22,7 @@ from core.errors import (
     AccessDenied,
     ApiUnavailable,
     BadInput,
+    CallRejected,
     ExecutionNotFound,
     NotFound,
     OrbweaverError,
@@ -36,6 +37,7 @@ from ops.console.events import EventConditions, parse_event_position
 from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
 from ops.console.routes import ROUTES, ConsoleRoute
 from ops.console.source import ConsoleSource
+from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 
 API: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
@@ -86,6 +88,7 @@ _STATUSES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (PrunedAway, 410),
     (BadInput, 400),
     (NotFound, 404),
+    (CallRejected, 409),
     (ExecutionNotFound, 404),
     (Unauthenticated, 401),
     (AccessDenied, 403),
@@ -102,13 +105,15 @@ Middleware = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ConsoleServer:
     """The application of the console.
 
-    ``hosts``: the names it answers to, None for any. ``recheck_s``: as ``ACCESS_RECHECK_S``.
+    ``actions`` None: it only reads. ``hosts``: the names it answers to, None for any.
+    ``recheck_s``: as ``ACCESS_RECHECK_S``.
     """
 
     def __init__(
         self,
         source: ConsoleSource,
         access: ConsoleAccess | None = None,
+        actions: WorkflowActions | None = None,
         *,
         static: Path = STATIC,
         hosts: frozenset[str] | None = None,
@@ -116,16 +121,20 @@ class ConsoleServer:
     ) -> None:
         self._source = source
         self._access = access or OpenAccess()
+        self._actions = actions
         self._static = static.resolve()
         self._hosts = hosts
         self._recheck_s = recheck_s
 
     def app(self) -> web.Application:
         """The application with every route."""
-        app = web.Application(middlewares=[self._protect])
+        app = web.Application(middlewares=[self._protect], client_max_size=BODY_BYTES_MAX)
         for route in ROUTES:
             app.router.add_get(API + route.path, self._answering(route))
         app.router.add_get(f"{API}/events/stream", self._stream)
+        app.router.add_get(f"{API}/access", self._rights)
+        if self._actions is not None:
+            app.router.add_routes(self._actions.routes(API))
         app.router.add_get("/{path:.*}", self._file)
         return app
 
@@ -184,6 +193,17 @@ class ConsoleServer:
             return response
 
         return handler
+
+    async def _rights(self, request: web.Request) -> web.StreamResponse:
+        """``AccessAnswer`` of the contract."""
+        user, may_act = await self._access.check(request.headers), False
+        if self._actions is not None:
+            with suppress(Unauthenticated, AccessDenied):
+                await self._actions.access.check(request.headers)
+                may_act = True
+        body = msgspec.json.encode({"user": user, "workflowActions": may_act})
+        headers = {hdrs.CACHE_CONTROL: "no-store"}
+        return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         conditions = ConsoleQuery(request, EVENT_CONDITIONS | {"after"}).conditions()

@@ -69,6 +69,10 @@ INVALID: dict[str, tuple[Object, str]] = {
         {"orbweaver": {"console": {"enabled": True, "port": 5722}}},
         "orbweaver.console.port: 5722 is also spiderpoolController.webhookPort",
     ),
+    "actions of the console without tokens": (
+        {"orbweaver": {"console": {"enabled": True, "auth": "none", "workflowActions": True}}},
+        "orbweaver.console.workflowActions",
+    ),
     "a pool without a subnet": (
         {"clusterDefaultPool": {"installIPv4IPPool": True}},
         "clusterDefaultPool.ipv4Subnet",

@@ -27,6 +27,7 @@ from core.process.tcp_port import TcpPort
 from ops.console.access import ConsoleAccess
 from ops.console.source import ConsoleSource
 from ops.console.web_server import ACCESS_RECHECK_S, CONNECTIONS_MAX, ConsoleServer
+from ops.console.workflow_actions import WorkflowActions
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 
 START_MS: Final = 1_767_268_800_000
@@ -88,11 +89,12 @@ async def running_console(
 async def served(
     source: ConsoleSource,
     access: ConsoleAccess | None = None,
+    actions: WorkflowActions | None = None,
     *,
     recheck_s: float = ACCESS_RECHECK_S,
 ) -> AsyncIterator[str]:
     """Serve it on a port of its own, to everybody or by these rules; the address of its page."""
-    server = ConsoleServer(source, access, recheck_s=recheck_s)
+    server = ConsoleServer(source, access, actions, recheck_s=recheck_s)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     await port.open("127.0.0.1", 0, "--port")
     try:

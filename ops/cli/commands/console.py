@@ -1,11 +1,12 @@
 """``orbctl console``: the console in the browser, served on loopback by this process.
 
-Reads archive and etcd, writes nothing. Ends on a signal.
+Reads archive and etcd. Ends on a signal.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
+TOKEN_BYTES: Final = 24
+"""Of the token that other users of this machine do not know."""
 
 
 def console(
@@ -27,33 +30,45 @@ def console(
     port: Annotated[
         int, typer.Option(min=0, max=65_535, help="port on loopback; 0 for a free one")
     ] = PORT,
+    *,
+    workflow_actions: Annotated[
+        bool,
+        typer.Option(
+            "--workflow-actions",
+            help="let the pages signal executions and retry paused ones; prints a token that the"
+            " console then needs",
+        ),
+    ] = False,
 ) -> None:
     """Serve the console for a browser on this machine.
 
-    It shows every state that the log has had, and changes nothing, until it is interrupted. Only
-    this machine can connect.
+    It shows every state that the log has had, until it is interrupted. Only this machine can
+    connect. It changes nothing, unless workflow actions are switched on.
 
     Examples:
       orbctl console
       orbctl console --port 0
+      orbctl console --workflow-actions
     """
 
     async def action(session: ClusterSession) -> Exit:
-        await _serve(session, port)
+        await _serve(session, port, has_actions=workflow_actions)
         return Exit.OK
 
     perform(context, action)
 
 
-async def _serve(session: ClusterSession, port: int) -> None:
+async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> None:
     # aiohttp and the engine of workflows are slow to import, and no other command needs them.
     from core.process.tcp_port import TcpPort  # noqa: PLC0415
+    from ops.console.access import OpenAccess, SecretAccess  # noqa: PLC0415
     from ops.console.source import ConsoleSource  # noqa: PLC0415
     from ops.console.web_server import (  # noqa: PLC0415
         CONNECTIONS_MAX,
         LOOPBACK_HOSTS,
         ConsoleServer,
     )
+    from ops.console.workflow_actions import WorkflowActions  # noqa: PLC0415
 
     settings = session.settings
     source = ConsoleSource(
@@ -63,11 +78,16 @@ async def _serve(session: ClusterSession, port: int) -> None:
         cluster=settings.cluster,
         now_ms=session.now_ms,
     )
-    server = ConsoleServer(source, hosts=LOOPBACK_HOSTS)
+    token = secrets.token_urlsafe(TOKEN_BYTES) if has_actions else ""
+    access = SecretAccess(token, session.actor) if has_actions else OpenAccess()
+    actions = WorkflowActions(session.store, session.keys, access) if has_actions else None
+    server = ConsoleServer(source, access, actions, hosts=LOOPBACK_HOSTS)
     listening = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     try:
         await listening.open(LOOPBACK, port, "--port")
         print(f"console: http://{LOOPBACK}:{listening.port}/", flush=True)
+        if token:
+            print(f"token: {token}", flush=True)
         await _read_ahead(source.log)
         await _stopped()
     finally:

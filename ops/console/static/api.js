@@ -2,7 +2,7 @@
  * Reads the JSON API of the console.
  *
  * Paths are relative to the page, so that a reverse proxy can serve the console below any path.
- * Only reads: the console changes nothing.
+ * It only reads, but for the actions on workflows, which the server may have switched on.
  */
 
 import { token } from "./access.js";
@@ -37,18 +37,26 @@ export function urlOf(parts, query = {}) {
 
 /** The JSON answer. Throws ApiError, and AbortError after `signal`. */
 export async function read(parts, query = {}, signal = undefined) {
+  const response = await request(urlOf(parts, query), { headers: headers("application/json") }, signal);
+  return response.json();
+}
+
+/** Posts a document. Throws ApiError, and AbortError after `signal`. */
+export async function send(parts, document, signal = undefined) {
+  const sent = { method: "POST", body: JSON.stringify(document) };
+  await request(urlOf(parts), { ...sent, headers: { ...headers("application/json"), "content-type": "application/json" } }, signal);
+}
+
+async function request(url, options, signal) {
   const deadline = AbortSignal.timeout(REQUEST_MS_MAX);
   let response;
   try {
-    response = await fetch(urlOf(parts, query), {
-      headers: headers("application/json"),
-      signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
-    });
-    if (response.ok) return await response.json();
+    response = await fetch(url, { ...options, signal: signal ? AbortSignal.any([signal, deadline]) : deadline });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, unreachable(deadline.aborted));
   }
+  if (response.ok) return response;
   throw new ApiError(response.status, await refusal(response));
 }
 

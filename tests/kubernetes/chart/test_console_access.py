@@ -1,4 +1,4 @@
-"""The console of a controller: its certificate, and who may read it by the chart's rights."""
+"""The console of a controller: its certificate, and who may read and act by the chart's rights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -27,31 +28,37 @@ from tests.support.parts import HELM, needs
 pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
-VIEWER, STRANGER = "console-viewer", "console-stranger"
+VIEWER, OPERATOR, STRANGER = "console-viewer", "console-operator", "console-stranger"
 RBAC = "rbac.authorization.k8s.io"
-BINDING = {
-    "apiVersion": f"{RBAC}/v1",
-    "kind": "ClusterRoleBinding",
-    "metadata": {"name": VIEWER},
-    "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"{CONTROLLER}-console"},
-    "subjects": [{"kind": "ServiceAccount", "name": VIEWER, "namespace": NAMESPACE}],
-}
+ROLES = {VIEWER: f"{CONTROLLER}-console", OPERATOR: f"{CONTROLLER}-console-workflows"}
+VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
+
+
+def binding(account: str) -> dict[str, Any]:
+    """The role of the chart for a service account."""
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": account},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": ROLES[account]},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}],
+    }
 
 
 @pytest.fixture
 def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
-    """Tokens of one who may read the console, of one who may not, and of nobody."""
+    """Tokens of users who may read, read and act, and neither, and one that is not valid."""
     accounts = [
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": {"name": name, "namespace": NAMESPACE},
         }
-        for name in (VIEWER, STRANGER)
+        for name in (*ROLES, STRANGER)
     ]
-    grant(server, [*objects({"orbweaver": {"console": {"enabled": True}}}), *accounts, BINDING])
+    grant(server, [*objects(VALUES), *accounts, *map(binding, ROLES)])
     tokens = {"nobody": "e30.e30.e30"}
-    for name in (VIEWER, STRANGER):
+    for name in (*ROLES, STRANGER):
         document = yaml.safe_load(kubeconfig_of(server, name, tmp_path).read_text())
         tokens[name] = document["users"][0]["user"]["token"]
     return tokens
@@ -65,11 +72,19 @@ async def console(
     files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     kubeconfig = str(kubeconfig_of(server, CONTROLLER, tmp_path))
     settings = console_settings(
-        EnvironmentVariables({"ORBWEAVER_CONSOLE_ENABLED": "true", "ORBWEAVER_CONSOLE_PORT": "0"}),
+        EnvironmentVariables(
+            {
+                "ORBWEAVER_CONSOLE_ENABLED": "true",
+                "ORBWEAVER_CONSOLE_PORT": "0",
+                "ORBWEAVER_CONSOLE_WORKFLOW_ACTIONS": "true",
+            }
+        ),
         KubernetesSettings(kubeconfig, webhook=WebhookSettings(files)),
         "127.0.0.1",
     )
-    assert settings == ConsoleSettings("", 0, "token-review", files, kubeconfig)
+    assert settings == ConsoleSettings(
+        "", 0, "token-review", files, kubeconfig, workflow_actions=True
+    )
     # With port 0 on every address each family would have another port.
     settings = settings._replace(address="127.0.0.1")
     host = ConsoleHost(settings, MemoryStore(), Keys("test"), tmp_path, cluster="test")
@@ -86,19 +101,28 @@ async def console(
     await asyncio.wait({running})
 
 
-async def test_only_users_that_a_rule_admits_read_the_console(
+async def test_only_users_that_a_rule_admits_read_and_change(
     console: tuple[ConsoleHost, ssl.SSLContext], tokens: dict[str, str]
 ) -> None:
     host, trusting = console
-    url = f"https://localhost:{host.port}/api/v1/overview"
-    statuses = {}
+    api = f"https://localhost:{host.port}/api/v1"
+    signal = f"{api}/workflows/reclaim-scan/signal"
+    reads, changes = {}, {}
     async with aiohttp.ClientSession() as client:
-        async with client.get(url, ssl=trusting) as response:
+        async with client.get(f"{api}/overview", ssl=trusting) as response:
             assert response.status == 401
             assert response.headers["WWW-Authenticate"].startswith("Bearer")
-            assert (await response.json())["error"]["remedy"].startswith("log in with a token")
+            assert (await response.json())["error"]["remedy"].startswith("log in with the token")
         for name, token in tokens.items():
             headers = {"Authorization": f"Bearer {token}"}
-            async with client.get(url, ssl=trusting, headers=headers) as response:
-                statuses[name] = response.status
-    assert statuses == {VIEWER: 200, STRANGER: 403, "nobody": 401}
+            async with client.get(f"{api}/overview", ssl=trusting, headers=headers) as response:
+                reads[name] = response.status
+            body = {"name": "scan-now"}
+            async with client.post(signal, ssl=trusting, headers=headers, json=body) as response:
+                changes[name] = response.status
+        headers = {"Authorization": f"Bearer {tokens[OPERATOR]}"}
+        async with client.get(f"{api}/access", ssl=trusting, headers=headers) as response:
+            user = f"system:serviceaccount:{NAMESPACE}:{OPERATOR}"
+            assert await response.json() == {"user": user, "workflowActions": True}
+    assert reads == {VIEWER: 200, OPERATOR: 200, STRANGER: 403, "nobody": 401}
+    assert changes == {VIEWER: 403, OPERATOR: 404, STRANGER: 403, "nobody": 401}  # no execution

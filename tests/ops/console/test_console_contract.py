@@ -42,6 +42,7 @@ REQUESTS: Final = {
     "/pods/{namespace}/{name}": "/pods/shop/db-0",
     "/pods/{namespace}/{name}/timeline": "/pods/shop/web-1/timeline",
     "/workflows": "/workflows",
+    "/access": "/access",
     "/search": "/search?q=web",
     "/events": "/events",
 }

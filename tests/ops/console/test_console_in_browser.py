@@ -16,6 +16,7 @@ import pytest_asyncio
 from core.errors import AccessDenied, Unauthenticated
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from ops.console.event_stream import Gap
+from ops.console.workflow_actions import WorkflowActions
 from tests.support.browser import Page, View, require_chromium, running_browser
 from tests.support.console_harness import (
     HELD,
@@ -29,6 +30,7 @@ from tests.support.console_harness import (
 )
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import pod
+from workflows.engine.client.client import Client
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -50,6 +52,7 @@ PAGES = {
 }
 REACHABLE = """[...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')]
   .filter((node) => node.tabIndex >= 0 && node.checkVisibility())"""
+WORKFLOW = "basket/of ann"
 TOKEN = "a-token"
 REFUSED_TOKEN = "of-another-user"
 VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
@@ -58,11 +61,12 @@ VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 class TokenOfTheTest:
     """Admits one token, as a review by the API server would."""
 
-    async def check(self, headers: Mapping[str, str]) -> None:
+    async def check(self, headers: Mapping[str, str]) -> str:
         if headers.get("Authorization") == f"Bearer {REFUSED_TOKEN}":
             raise AccessDenied("the user may not read the console", subject="Authorization")
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             raise Unauthenticated("the request has no bearer token", subject="Authorization")
+        return "a-user"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -220,11 +224,50 @@ async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> 
 
 async def test_the_trace_of_a_release_leads_to_its_event(page: Page) -> None:
     await show(page, f"#/search?q={RELEASE_TRACE}")
-    await page.evaluate("document.querySelector('#content a[href*=trace]').click()")
+    assert "addresses-released" in await text_of(page, ".hits li")
+    await page.evaluate("document.querySelector('.hits a').click()")
 
     await page.expect("document.querySelector('h1').innerText === 'Events'")
-    await page.expect("document.querySelectorAll('tbody tr').length === 1")
+    await page.expect("document.querySelector('tbody tr') !== null")
     assert "addresses-released" in await text_of(page, "tbody tr")
+
+
+async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
+    tab: Page, console: ConsoleHarness
+) -> None:
+    keys, store = console.node_a.keys, console.node_a.store
+    async with Client(store, keys) as client:
+        await client.start("Basket", id=WORKFLOW)
+    actions = WorkflowActions(store, keys, TokenOfTheTest())
+    async with served(console.source, TokenOfTheTest(), actions) as url:
+        page = await tab.browser.open(url)
+        await page.expect("document.querySelector('#token') !== null")
+        await page.evaluate(f"sessionStorage.setItem('orbweaver-token', '{TOKEN}')")
+        page.errors.clear()
+        await show(page, "#/search?q=of ann")
+        await page.evaluate("document.querySelector('.hits a').click()")
+        await page.expect("document.querySelector('.actions') !== null")
+        await page.evaluate("document.querySelector('[data-key=action-name]').focus()")
+        await page.type_text("put")
+        await console.node_a.add(pod("late-0"), request=WIDE)  # the page is read again
+        await show(page, await page.evaluate("location.hash"))
+        await page.evaluate("document.querySelector('[data-key=action-arguments]').focus()")
+        await page.type_text('["bread"]')
+        await page.press("Enter")
+        await page.expect("document.querySelector('.notice-good') !== null")
+        assert page.errors == []
+    visibility = console.source.visibility()
+    assert (await visibility.describe(WORKFLOW)).inbox == 2  # its start and the signal
+
+
+async def test_an_execution_has_no_actions_where_they_are_switched_off(
+    page: Page, console: ConsoleHarness
+) -> None:
+    async with Client(console.node_a.store, console.node_a.keys) as client:
+        await client.start("Basket", id="basket/of bob")
+    await show(page, "#/workflows/basket%2Fof%20bob")
+    assert "a worker" in await text_of(page, ".lead")
+    assert await page.evaluate("document.querySelector('.actions') === null")
 
 
 async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page) -> None:

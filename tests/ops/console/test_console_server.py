@@ -30,10 +30,11 @@ class AccessFor:
     def __init__(self, checks: int) -> None:
         self.checks = checks
 
-    async def check(self, headers: Mapping[str, str]) -> None:
+    async def check(self, headers: Mapping[str, str]) -> str:
         if not self.checks:
             raise AccessDenied("the user may not read the console", subject="Authorization")
         self.checks -= 1
+        return "a-user"
 
 
 async def test_an_answer_about_a_position_never_changes(console: Console) -> None:

@@ -84,6 +84,7 @@ NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive
 class Client:
     """A client of the executions of one task queue. ``completions`` may be shared with a worker's.
 
+    ``name``: of its session; ``identity``: who it acts for, in histories, ``name`` by default.
     ``files``: the archive, for the results of runs that have left the store.
     """
 
@@ -93,6 +94,7 @@ class Client:
         keys: Keys,
         *,
         name: str = "client",
+        identity: str = "",
         queue: str = DEFAULT_QUEUE,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
@@ -100,13 +102,13 @@ class Client:
     ) -> None:
         self.store = store
         self.keys = WorkflowKeys(keys, queue)
-        self.identity = name
+        self.identity = identity or name
         self.completions = Completions(store, self.keys, files)
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._session = ClientSession(store, self.keys, name)
         self._starts = StartTransactions(
-            store, self.keys, self._session, self.completions, self._clock, name
+            store, self.keys, self._session, self.completions, self._clock, self.identity
         )
 
     async def __aenter__(self) -> Self:

@@ -234,6 +234,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail (printf "orbweaver.console.port: %d is also spiderpoolController.%s" (int $port) $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .enabled .workflowActions (ne .auth "token-review") -}}
+{{- fail "orbweaver.console.workflowActions needs orbweaver.console.auth: token-review" -}}
+{{- end -}}
 {{- end -}}
 {{- if not (or .Values.ipam.enableIPv4 .Values.ipam.enableIPv6) -}}
 {{- fail "ipam.enableIPv4 and ipam.enableIPv6 are both false" -}}

@@ -5,6 +5,7 @@ import { element } from "../dom.js";
 import { durationText, instantText, msOf } from "../time_text.js";
 import { facts } from "../parts/facts.js";
 import { table } from "../parts/table.js";
+import { workflowActions } from "../parts/workflow_actions.js";
 import { presentNotice, statusTag } from "./workflows.js";
 
 const IN_HEAD = new Set(["workflow_type", "workflow_id", "run_id", "task_queue"]); // the same for every event
@@ -12,8 +13,11 @@ const TEXT_CHARACTERS_MAX = 300; // of an attribute; orbctl workflow history has
 
 export const workflow = {
   title: ({ path }) => `Workflow ${path[1]}`,
-  load: ({ path: [, id], query }, signal) => read(["workflows", id], { run: query.run }, signal),
-  view({ workflow: data, pending, history, dropped }, state) {
+  async load({ path: [, id], query }, signal) {
+    const [answer, access] = await Promise.all([read(["workflows", id], { run: query.run }, signal), read(["access"], {}, signal)]);
+    return { ...answer, mayAct: access.workflowActions };
+  },
+  view({ workflow: data, pending, history, dropped, mayAct }, state) {
     const startMs = msOf(data.started);
     return [
       state.isLive ? null : presentNotice(),
@@ -23,12 +27,18 @@ export const workflow = {
         ["Waits for", data.waitsFor],
       ])),
       pending.length > 0 ? element("section", {}, element("h2", {}, "Pending activities"), pendingTable(pending, state)) : null,
+      mayAct ? workflowActions(data, readAgain) : null,
       element("section", {}, element("h2", {}, "History"),
         dropped > 0 ? element("p", { class: "hint" }, `${dropped} older events are left out.`) : null,
         element("ol", { class: "history" }, history.map((event, index) => entry(event, history[index - 1], startMs)))),
     ];
   },
 };
+
+/** Executions are not in the log of addresses, whose growth would read the page again. */
+function readAgain() {
+  window.dispatchEvent(new Event("locationchange"));
+}
 
 function pendingTable(pending, state) {
   return table({

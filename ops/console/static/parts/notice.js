@@ -11,7 +11,7 @@ export function errorNotice(error, retry) {
     element("p", {}, element("strong", {}, capital(sentence(message)))),
     isKnown && error.remedy ? element("p", {}, capital(sentence(error.remedy))) : null,
     !isKnown ? element("p", {}, "The browser's developer tools show the cause.") : null,
-    !isKnown || error.retryable || error.status === 0
+    !isKnown || error.isRetryable
       ? element("button", { type: "button", on: { click: retry } }, "Try again")
       : null);
 }

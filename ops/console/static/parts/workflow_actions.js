@@ -1,0 +1,68 @@
+/** What a user may do to an open execution: retry a paused one, send a signal. */
+
+import { send } from "../api.js";
+import { element, replace } from "../dom.js";
+import { errorNotice } from "./notice.js";
+
+const TEXT_CHARACTERS_MAX = 1024;
+
+let kept = { key: "", section: null, show: null }; // while the page is read again, with what is typed
+
+/** The forms for an execution; null for a closed one. `acted` is called after the server has accepted. */
+export function workflowActions({ id, run, status }, acted) {
+  if (status !== "Running" && status !== "Paused") return null;
+  const key = `${id} ${run}`;
+  if (kept.key !== key) kept = { key, ...formsOf(id, acted) };
+  kept.show(status);
+  return kept.section;
+}
+
+function formsOf(id, acted) {
+  const outcome = element("div", { role: "status" });
+  const act = async (verb, document, sentence) => {
+    replace(outcome);
+    try {
+      await send(["workflows", id, verb], document);
+      replace(outcome, element("p", { class: "notice notice-good" }, sentence));
+      acted();
+    } catch (error) {
+      replace(outcome, errorNotice(error, () => act(verb, document, sentence)));
+    }
+  };
+  const retry = form("Retry", [{ name: "reason", label: "Reason", hint: "etcd is back" }],
+    ({ reason }) => act("retry", { reason }, "The execution goes on; the attempts of its activities are counted from 1 again."));
+  const signal = form("Send", [{ name: "name", label: "Signal", required: true }, { name: "arguments", label: "Arguments, a JSON list", hint: "[]" }],
+    ({ name, arguments: text }) => {
+      const values = parsed(text);
+      if (values) act("signal", { name, arguments: values }, `The signal ${name} was sent.`);
+      else replace(outcome, element("p", { class: "notice notice-error", role: "alert" }, "The arguments are not a list in JSON."));
+    });
+  const section = element("section", { class: "actions" }, element("h2", {}, "Actions"), retry, signal, outcome);
+  return { section, show: (status) => { retry.hidden = status !== "Paused"; } };
+}
+
+function form(verb, fields, submitted) {
+  const made = element("form", {
+    class: "filters",
+    on: { submit: (event) => { event.preventDefault(); submitted(Object.fromEntries(new FormData(made))); } },
+  }, fields.map((field) => element("label", {}, element("span", {}, field.label), input(field))), element("button", { type: "submit" }, verb));
+  return made;
+}
+
+function input({ name, hint, required }) {
+  return element("input", {
+    type: "text", name, placeholder: hint, required, maxlength: TEXT_CHARACTERS_MAX, spellcheck: "false", autocomplete: "off",
+    "data-key": `action-${name}`,
+  });
+}
+
+/** The list of arguments; [] for an empty text, null for one that is no list. */
+function parsed(text) {
+  if (!text.trim()) return [];
+  try {
+    const values = JSON.parse(text);
+    return Array.isArray(values) ? values : null;
+  } catch {
+    return null;
+  }
+}

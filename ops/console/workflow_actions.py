@@ -1,0 +1,110 @@
+"""Retry and signal of workflow executions, in a console whose owner has switched them on.
+
+Everything else of the console only reads. An action needs a bearer token with a right of its own,
+and a JSON body: a page of another origin can send neither without the server's consent, which is
+never given (no CORS). The history has the name of the user.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+
+from core.errors import AccessDenied, BadInput
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from ops.console.access import ConsoleAccess
+from workflows.engine.client.client import Client
+from workflows.model.errors import WorkflowError
+
+BODY_BYTES_MAX: Final = 65_536
+"""Of a request: the server answers 413 to a longer one."""
+
+TEXT_CHARS_MAX: Final = 1_024
+"""Of a reason, and of the name of a signal."""
+
+_SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
+_log: Final = logging.getLogger(__name__)
+B = TypeVar("B", bound=msgspec.Struct)
+
+
+class RetryBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why a paused execution goes on."""
+
+    reason: str = ""
+
+
+class SignalBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A signal and its arguments."""
+
+    name: str
+    arguments: list[Any] = []
+
+
+class WorkflowActions:
+    """The actions. ``access`` decides who may."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, access: ConsoleAccess) -> None:
+        self.access = access
+        self._store = store
+        self._keys = keys
+
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """The routes below ``prefix``."""
+        execution = f"{prefix}/workflows/{{id:.+}}"
+        return [
+            web.post(f"{execution}/retry", self._retry),
+            web.post(f"{execution}/signal", self._signal),
+        ]
+
+    async def _retry(self, request: web.Request) -> web.Response:
+        body = await _body(request, RetryBody)
+        _check_length(body.reason, "reason")
+        return await self._act(
+            request, "retry", lambda client, workflow: client.retry(workflow, body.reason)
+        )
+
+    async def _signal(self, request: web.Request) -> web.Response:
+        body = await _body(request, SignalBody)
+        _check_length(body.name, "name", least=1)
+        return await self._act(
+            request,
+            f"signal {body.name}",
+            lambda client, workflow: client.signal(workflow, body.name, *body.arguments),
+        )
+
+    async def _act(
+        self, request: web.Request, what: str, act: Callable[[Client, str], Awaitable[None]]
+    ) -> web.Response:
+        workflow_id = request.match_info["id"]
+        user = await self.access.check(request.headers)
+        try:
+            identity = f"console/{user}"
+            async with Client(self._store, self._keys, name="console", identity=identity) as client:
+                await act(client, workflow_id)
+        except WorkflowError as error:
+            raise BadInput(str(error), subject=workflow_id) from error
+        fields = {"user": user, "action": what, "workflow": workflow_id}
+        _log.info("the console has changed an execution", extra={"fields": fields})
+        return web.Response(status=204, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+async def _body(request: web.Request, kind: type[B]) -> B:
+    """The body of an action. Raises AccessDenied for a page of another origin, BadInput."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_ORIGIN:
+        raise AccessDenied("a page of another origin cannot change executions", subject="Origin")
+    if request.content_type != "application/json":
+        raise BadInput("the body is not application/json", subject="Content-Type")
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"the body is not as described: {error}", subject="body") from None
+
+
+def _check_length(text: str, subject: str, least: int = 0) -> None:
+    if not least <= len(text) <= TEXT_CHARS_MAX:
+        raise BadInput(f"{subject} needs {least} to {TEXT_CHARS_MAX:,} characters", subject=subject)

@@ -1,0 +1,169 @@
+"""Signals and retries from the console: switched on, with a right of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from core.errors import AccessDenied, BadInput
+from core.eventstore.memory import MemoryStore
+from core.process.environment import EnvironmentVariables
+from ops.console.access import ConsoleAccess, SecretAccess
+from ops.console.console_settings import ConsoleSettings, console_settings
+from ops.console.source import ConsoleSource
+from ops.console.workflow_actions import BODY_BYTES_MAX, TEXT_CHARS_MAX, WorkflowActions
+from tests.support.console_harness import served
+from tests.support.engine_harness import EngineHarness
+from tests.support.engine_samples import Basket
+from workflows.model.policies import ExecutionStatus
+
+ID = "basket/of ann"
+PATH = "api/v1/workflows/basket/of%20ann"
+TOKEN = "a-token"
+JSON = {"Content-Type": "application/json"}
+
+
+class ReadersOnly:
+    """The rights of a user who may read, and change nothing."""
+
+    async def check(self, headers: Mapping[str, str]) -> str:
+        raise AccessDenied("the user may not post", subject="Authorization")
+
+
+class Reply(NamedTuple):
+    """The status of an answer, and its error."""
+
+    status: int
+    code: str
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[EngineHarness]:
+    engine = EngineHarness(MemoryStore())
+    yield engine
+    await engine.close()
+
+
+class Site:
+    """A console that serves the executions of an engine, and a client of it."""
+
+    def __init__(self, engine: EngineHarness, client: aiohttp.ClientSession, url: str) -> None:
+        self.engine = engine
+        self._client = client
+        self._url = url
+
+    async def post(self, verb: str, body: object, **headers: str) -> Reply:
+        """The answer to an action on the basket."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Authorization": f"Bearer {TOKEN}", **JSON, **headers}
+        url = f"{self._url}{PATH}/{verb}"
+        async with self._client.post(url, data=data, headers=sent) as response:
+            text = await response.text()
+            return Reply(response.status, json.loads(text)["error"]["code"] if text else "")
+
+    async def get(self, path: str) -> Any:
+        """The document of a path, for the bearer of the token."""
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with self._client.get(f"{self._url}api/v1/{path}", headers=headers) as response:
+            return await response.json()
+
+
+@asynccontextmanager
+async def site_of(
+    engine: EngineHarness, directory: Path, rights: ConsoleAccess | None
+) -> AsyncIterator[Site]:
+    """``rights`` None: the actions are switched off."""
+    source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
+    actions = WorkflowActions(engine.store, engine.keys, rights) if rights else None
+    access = SecretAccess(TOKEN, "ann")
+    async with (
+        served(source, access, actions) as url,
+        aiohttp.ClientSession() as client,
+    ):
+        yield Site(engine, client, url)
+
+
+@pytest.fixture
+async def site(engine: EngineHarness, tmp_path: Path) -> AsyncIterator[Site]:
+    await engine.client.start(Basket, id=ID)
+    async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
+        yield site
+
+
+async def test_a_signal_reaches_the_execution_with_the_name_of_its_sender(site: Site) -> None:
+    assert await site.post("signal", {"name": "put", "arguments": ["bread"]}) == (204, "")
+    assert await site.post("signal", {"name": "close"}) == (204, "")
+    await site.engine.worker()
+    assert await site.engine.client.result(ID) == ["bread"]
+    history = (await site.get("workflows/basket/of%20ann"))["history"]
+    senders = {
+        event["attributes"].get("identity")
+        for event in history
+        if event["type"] == "WorkflowExecutionSignaled"
+    }
+    assert senders == {"console/ann"}
+
+
+async def test_a_paused_execution_goes_on_and_a_running_one_is_refused(site: Site) -> None:
+    await site.engine.worker()
+    assert await site.post("retry", {}) == (409, "CallRejected")
+    await site.engine.client.pause(ID, "the disk is full")
+    await site.engine.until_status(ID, ExecutionStatus.PAUSED)
+    assert await site.post("retry", {"reason": "the disk is new"}) == (204, "")
+    await site.engine.until_status(ID, ExecutionStatus.RUNNING)
+
+
+async def test_what_no_page_of_the_console_sends_is_refused(site: Site) -> None:
+    signal = {"name": "close"}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert await site.post("signal", signal, **form) == (400, "BadInput")
+    assert await site.post("signal", signal, Authorization="") == (401, "Unauthenticated")
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert await site.post("signal", signal, **foreign) == (403, "AccessDenied")
+    assert await site.post("signal", {"name": ""}) == (400, "BadInput")
+    assert await site.post("signal", {"name": "x" * (TEXT_CHARS_MAX + 1)}) == (400, "BadInput")
+    assert await site.post("signal", {**signal, "color": "red"}) == (400, "BadInput")
+    assert await site.post("signal", b"close") == (400, "BadInput")
+    assert await site.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (413, "RequestEntityTooLarge")
+    assert (await site.engine.visibility.describe(ID)).inbox == 1  # its start
+
+
+async def test_a_reader_without_the_right_and_a_console_without_actions_change_nothing(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    await engine.client.start(Basket, id=ID)
+    async with site_of(engine, tmp_path, ReadersOnly()) as site:
+        assert await site.get("access") == {"user": "ann", "workflowActions": False}
+        assert await site.post("signal", {"name": "close"}) == (403, "AccessDenied")
+    async with site_of(engine, tmp_path, None) as site:
+        assert await site.get("access") == {"user": "ann", "workflowActions": False}
+        assert (await site.post("signal", {"name": "close"})).status == 405
+    async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
+        assert await site.get("access") == {"user": "ann", "workflowActions": True}
+    assert (await engine.visibility.describe(ID)).inbox == 1
+
+
+def test_a_controller_without_tokens_takes_no_actions() -> None:
+    variables = {"ORBWEAVER_CONSOLE_ENABLED": "true", "ORBWEAVER_CONSOLE_WORKFLOW_ACTIONS": "true"}
+    settings = console_settings(EnvironmentVariables(variables), None, "127.0.0.1")
+    assert settings == ConsoleSettings(workflow_actions=True)
+    open_to_all = EnvironmentVariables({**variables, "ORBWEAVER_CONSOLE_AUTH": "none"})
+    with pytest.raises(BadInput, match="everybody"):
+        console_settings(open_to_all, None, "127.0.0.1")
+
+
+async def test_a_search_finds_executions_by_id_run_and_trace(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    handle = await engine.client.start(Basket, id=ID)
+    async with site_of(engine, tmp_path, None) as site:
+        for query in ("of ann", handle.run_id):
+            (hit,) = (await site.get(f"search?q={query}"))["hits"]
+            assert (hit["kind"], hit["name"], hit["detail"]) == ("workflow", ID, "Basket, Running")
+        assert (await site.get("search?q=of bob"))["hits"] == []
