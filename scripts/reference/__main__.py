@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from scripts.generated_files import ROOT, write_or_compare
 from scripts.reference import chart_values, commands, custom_resources, failures
 
-FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "reference"
+FOLDER: Final = ROOT / "docs" / "reference"
 
 
 def pages() -> dict[Path, str]:
@@ -22,20 +23,5 @@ def pages() -> dict[Path, str]:
     }
 
 
-def main() -> int:
-    """Write the pages, or compare them."""
-    checking = "--check" in sys.argv[1:]
-    differing = []
-    for path, text in pages().items():
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        differing.append(path)
-        if not checking:
-            path.write_text(text, encoding="utf-8")
-    for path in differing:
-        print(f"docs/reference/{path.name} {'differs' if checking else 'written'}")
-    return int(checking and bool(differing))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(pages()))

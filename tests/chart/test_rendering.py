@@ -251,7 +251,7 @@ def test_alerts_and_dashboards_are_the_repositorys(rendered: dict[str, list[Obje
 
     assert find("PrometheusRule", "orbweaver", made)["spec"] == alerts
     data = find("ConfigMap", "orbweaver-dashboards", made)["data"]
-    for name in ("addresses", "rdma"):
+    for name in ("addresses", "rdma-cluster", "rdma-node", "rdma-pod", "rdma-workload"):
         board = (ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
         assert json.loads(data[f"orbweaver-{name}.json"]) == json.loads(board)
 

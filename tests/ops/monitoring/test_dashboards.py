@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from scripts.dashboards.__main__ import files
 from tests.ops.monitoring.test_prometheus import MONITORING, ROOT, dashboards
 
 SITE: Final = "https://orbweaver.example/docs/"
@@ -19,19 +20,38 @@ SELECTED: Final = re.compile(
 )
 METRIC: Final = re.compile(r"\b(?:spiderpool|orbweaver|workflow|rdma|etcd)_[a-z_]+")
 LABELS: Final = frozenset({"workflow_type", "rdma_parent_name"})
-OF_SPIDERPOOL: Final = """
-rx_vport_rdma_unicast_bytes tx_vport_rdma_unicast_bytes rx_vport_rdma_multicast_bytes
-tx_vport_rdma_multicast_bytes rx_vport_rdma_unicast_packets tx_vport_rdma_unicast_packets
-rx_vport_rdma_multicast_packets tx_vport_rdma_multicast_packets vport_speed_mbps rx_pause tx_pause
-rx_discards np_cnp_sent np_ecn_marked_roce_packets rp_cnp_handled rp_cnp_ignored out_of_sequence
-out_of_buffer rx_write_requests rx_read_requests rx_atomic_requests rx_dct_connect
-duplicate_request rnr_nak_retry_err packet_seq_err implied_nak_seq_err local_ack_timeout_err
-resp_local_length_error resp_cqe_error req_cqe_error req_remote_invalid_request
-req_remote_access_errors resp_remote_access_errors resp_cqe_flush_error req_cqe_flush_error
-roce_adp_retrans roce_adp_retrans_to roce_slow_restart roce_slow_restart_cnps
-roce_slow_restart_trans device_tos
+COMMON: Final = """
+out_of_sequence rx_vport_rdma_multicast_bytes rx_vport_rdma_unicast_bytes
+tx_vport_rdma_multicast_bytes tx_vport_rdma_unicast_bytes vport_speed_mbps
 """
-"""The counters on the four RDMA dashboards of Spiderpool 1.0."""
+OF_SPIDERPOOL: Final = {
+    "rdma-cluster": """
+np_cnp_sent np_ecn_marked_roce_packets rp_cnp_handled rp_cnp_ignored rx_discards rx_pause
+tx_pause
+""",
+    "rdma-node": """
+device_tos duplicate_request implied_nak_seq_err local_ack_timeout_err np_cnp_sent
+np_ecn_marked_roce_packets out_of_buffer packet_seq_err req_cqe_error req_cqe_flush_error
+req_remote_invalid_request resp_cqe_error resp_cqe_flush_error resp_local_length_error
+resp_remote_access_errors rnr_nak_retry_err roce_adp_retrans roce_adp_retrans_to
+roce_slow_restart roce_slow_restart_cnps roce_slow_restart_trans rp_cnp_handled rp_cnp_ignored
+rx_atomic_requests rx_dct_connect rx_discards rx_pause rx_read_requests rx_write_requests
+tx_pause
+""",
+    "rdma-pod": """
+duplicate_request implied_nak_seq_err local_ack_timeout_err out_of_buffer packet_seq_err
+req_cqe_error req_cqe_flush_error req_remote_access_errors req_remote_invalid_request
+resp_cqe_error resp_cqe_flush_error resp_local_length_error resp_remote_access_errors
+rnr_nak_retry_err rx_atomic_requests rx_dct_connect rx_read_requests
+rx_vport_rdma_multicast_packets rx_vport_rdma_unicast_packets rx_write_requests
+tx_vport_rdma_multicast_packets tx_vport_rdma_unicast_packets
+""",
+    "rdma-workload": """
+packet_seq_err rx_vport_rdma_unicast_packets tx_vport_rdma_multicast_packets
+tx_vport_rdma_unicast_packets
+""",
+}
+"""The counters on each of the four RDMA dashboards of Spiderpool 1.0, besides the common ones."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -77,7 +97,15 @@ def test_a_dashboard_asks_the_chosen_source_for_the_chosen_cluster(path: Path) -
         assert len(SELECTED.findall(expression)) == len(named), expression
 
 
-def test_every_counter_on_spiderpools_dashboards_is_on_ours() -> None:
-    text = (MONITORING / "dashboards" / "rdma.json").read_text("utf-8")
+@pytest.mark.parametrize("name", OF_SPIDERPOOL)
+def test_every_counter_on_a_dashboard_of_spiderpool_is_on_ours(name: str) -> None:
+    text = (MONITORING / "dashboards" / f"{name}.json").read_text("utf-8")
 
-    assert [name for name in OF_SPIDERPOOL.split() if f"rdma_{name}_total" not in text] == []
+    counters = (COMMON + OF_SPIDERPOOL[name]).split()
+    assert [counter for counter in counters if f"rdma_{counter}_total" not in text] == []
+
+
+def test_the_rdma_dashboards_are_as_their_module_lists_them() -> None:
+    stored = {path: path.read_text("utf-8") for path in dashboards() if path.stem[:5] == "rdma-"}
+
+    assert stored == files(), "run python -m scripts.dashboards"

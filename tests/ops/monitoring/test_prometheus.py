@@ -48,9 +48,11 @@ LAZY: Final = frozenset(
         "orbweaver_contained_faults",
         *(f"orbweaver_clusterip_{what}" for what in ("attached", "backends", "frontends")),
         *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
+        *(f"orbweaver_{what}" for what in ("roce_qos_faults", "roce_qos_gaps")),
+        *(f"orbweaver_{what}" for what in ("devices_faults", "sriov_faults")),
     )
 )
-"""Metrics that appear only after an ADD, growth or a fault."""
+"""Metrics that appear only after an ADD, growth or a fault, or with a feature that is enabled."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 
@@ -207,6 +209,7 @@ def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prome
 def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
     """Metrics that need a device; `tests/vm` shows that they are exposed."""
     named = {name for expression in expressions() for name in RDMA.findall(expression)}
+    named -= {"rdma_parent_name"}  # a label
 
     assert named
     assert named <= {f"rdma_{name}_total" for name in WORDS}

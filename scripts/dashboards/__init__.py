@@ -1,0 +1,7 @@
+"""The RDMA dashboards as JSON for Grafana, from the list of their panels.
+
+board.py   panels and dashboards as Grafana's JSON
+rdma.py    the four RDMA dashboards: cluster, node, Pod, workload
+
+``python -m scripts.dashboards`` writes them; with ``--check`` it only compares.
+"""

@@ -1,0 +1,22 @@
+"""Writes or compares the dashboards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from scripts.dashboards.board import as_text
+from scripts.dashboards.rdma import dashboards
+from scripts.generated_files import ROOT, write_or_compare
+
+FOLDER: Final = ROOT / "ops" / "monitoring" / "dashboards"
+
+
+def files() -> dict[Path, str]:
+    """Every dashboard with the text that its file must have."""
+    return {FOLDER / f"{name}.json": as_text(made) for name, made in dashboards().items()}
+
+
+if __name__ == "__main__":
+    sys.exit(write_or_compare(files()))

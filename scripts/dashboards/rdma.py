@@ -1,0 +1,322 @@
+"""The RDMA dashboards: the cluster, its nodes, Pods, and workloads, each with links to the others.
+
+All counters are those of docs/reference/metrics.md, "RDMA". Only devices in exclusive mode have the
+labels of a Pod and its owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from scripts.dashboards.board import Panel, Query, Variable, board
+
+CLUSTER: Final = 'cluster=~"$cluster"'
+RATE: Final = "[$__rate_interval]"
+SPEED: Final = "vport_speed_mbps"
+TOP: Final = 10
+SMALL: Final = 6
+
+CONGESTION: Final = {
+    "np_ecn_marked_roce_packets": "marked",
+    "np_cnp_sent": "notifications sent",
+    "rp_cnp_handled": "notifications handled",
+    "rp_cnp_ignored": "notifications ignored",
+}
+LOSSES: Final = {
+    "out_of_sequence": "out of order",
+    "packet_seq_err": "NAKs for packets out of order",
+    "out_of_buffer": "no buffer",
+    "implied_nak_seq_err": "missing answers",
+}
+REPETITIONS: Final = {
+    "duplicate_request": "duplicates",
+    "local_ack_timeout_err": "timeouts",
+    "rnr_nak_retry_err": "receiver not ready",
+}
+REQUESTS: Final = {
+    "rx_write_requests": "write",
+    "rx_read_requests": "read",
+    "rx_atomic_requests": "atomic",
+    "rx_dct_connect": "dynamic connections",
+}
+REQUEST_ERRORS: Final = {
+    "req_cqe_error": "completions",
+    "req_cqe_flush_error": "flushed",
+    "req_remote_invalid_request": "invalid at the peer",
+    "req_remote_access_errors": "no access at the peer",
+}
+ANSWER_ERRORS: Final = {
+    "resp_cqe_error": "completions",
+    "resp_cqe_flush_error": "flushed",
+    "resp_local_length_error": "wrong length",
+    "resp_remote_access_errors": "no access",
+}
+RESTARTS: Final = {
+    "roce_adp_retrans": "retransmissions",
+    "roce_adp_retrans_to": "timeouts",
+    "roce_slow_restart": "slow restarts",
+    "roce_slow_restart_cnps": "notifications of slow restarts",
+    "roce_slow_restart_trans": "changes to slow restart",
+}
+WAYS: Final = {"rx": "Received", "tx": "Sent"}
+
+
+class Series(NamedTuple):
+    """Which series: label matchers besides the cluster, and the labels that they are summed by."""
+
+    by: tuple[str, ...]
+    matchers: str = ""
+
+    @property
+    def legend(self) -> str:
+        """The labels, as a legend."""
+        return " ".join(f"{{{{{label}}}}}" for label in self.by)
+
+    def selector(self, counter: str, more: str = "") -> str:
+        """A counter with the matchers."""
+        matchers = ",".join(part for part in (CLUSTER, self.matchers, more) if part)
+        return f"rdma_{counter}_total{{{matchers}}}"
+
+    def rate(self, counter: str, more: str = "") -> str:
+        """The rate of a counter."""
+        return f"rate({self.selector(counter, more)}{RATE})"
+
+    def sum(self, expression: str) -> str:
+        """The sum of an expression."""
+        return f"sum by ({', '.join(self.by)}) ({expression})"
+
+    def bits(self, way: str) -> str:
+        """Bits a second, unicast and multicast."""
+        casts = (self.rate(f"{way}_vport_rdma_{cast}_bytes") for cast in ("unicast", "multicast"))
+        return f"{self.sum(' + '.join(casts))} * 8"
+
+
+NODES: Final = Series(("node_name",))
+CARDS: Final = Series(("node_name", "ifname", "net_dev_name"), 'pod_name=""')
+PODS: Final = Series(("pod_namespace", "pod_name"), 'pod_name!=""')
+OWNERS: Final = Series(("owner_kind", "owner_namespace", "owner_name"), 'owner_name!=""')
+
+
+def dashboards() -> dict[str, dict[str, Any]]:
+    """Every dashboard by the name of its file, without the suffix."""
+    node = _variable("node", "Node", "node_name")
+    namespace = _variable("namespace", "Namespace", "pod_namespace")
+    pod = _variable("pod", "Pod", "pod_name", 'pod_namespace=~"$namespace"')
+    kind = _variable("kind", "Kind", "owner_kind")
+    owners = _variable("namespace", "Namespace", "owner_namespace", 'owner_kind=~"$kind"')
+    chosen = 'owner_kind=~"$kind",owner_namespace=~"$namespace"'
+    workload = _variable("workload", "Workload", "owner_name", chosen)
+    return {
+        "rdma-cluster": _board("orbweaver-rdma", "RDMA cluster", (), _cluster()),
+        "rdma-node": _board("orbweaver-rdma-node", "RDMA node", (node,), _node()),
+        "rdma-pod": _board("orbweaver-rdma-pod", "RDMA Pod", (namespace, pod), _pod()),
+        "rdma-workload": _board(
+            "orbweaver-rdma-workload", "RDMA workload", (kind, owners, workload), _workload()
+        ),
+    }
+
+
+# ------------------------------------------------------------------------------------- dashboards
+
+
+def _cluster() -> list[Panel]:
+    tops = (("nodes", NODES), ("Pods", PODS), ("workloads", OWNERS))
+    return [
+        _stat("Nodes", f"count(count by (node_name) ({NODES.selector(SPEED)}))"),
+        _stat(
+            "Pods with devices of their own",
+            f"count(count by (pod_namespace, pod_name) ({PODS.selector(SPEED)}))",
+            "In exclusive mode only; shared devices belong to the node.",
+        ),
+        _stat(
+            "Workloads",
+            f"count(count by ({', '.join(OWNERS.by)}) ({OWNERS.selector(SPEED)}))",
+        ),
+        _stat(
+            "Namespaces not read, last hour",
+            f"sum(increase(orbweaver_rdma_reading_failures_total{{{CLUSTER}}}[1h]))",
+            "The logs of the agents say which and why.",
+        ),
+        *_traffic(NODES, "by node"),
+        *_utilisation(NODES, "by node", 'is_root="true"'),
+        *(
+            Panel(
+                f"Ten {what} that {verb} most",
+                "bps",
+                (Query(f"topk({TOP}, {series.bits(way)})", series.legend),),
+            )
+            for what, series in tops
+            for way, verb in (("rx", "receive"), ("tx", "send"))
+        ),
+        *_pauses(CARDS._replace(matchers='pod_name="",is_root="true"'), "by card"),
+        _counters("Discards by card", "pps", CARDS, {"rx_discards": "received"}),
+        _counters("Congestion by card", "pps", CARDS, CONGESTION, "ECN marks, and CNPs"),
+        _counters("Out of order by card", "pps", CARDS, {"out_of_sequence": ""}),
+        _qos("orbweaver_roce_qos_faults", "RoCE settings that could not be made", CLUSTER),
+        _top("Ten Pods with most packets out of order", PODS, "out_of_sequence"),
+        _top("Ten Pods with most discards", PODS, "rx_discards"),
+    ]
+
+
+def _node() -> list[Panel]:
+    chosen = 'node_name=~"$node"'
+    cards = CARDS._replace(matchers=f'{chosen},pod_name=""')
+    pods = PODS._replace(by=(*PODS.by, "ifname"), matchers=f'{chosen},pod_name!=""')
+    functions = Series(("node_name", "rdma_parent_name"), f'{chosen},rdma_parent_name!=""')
+    return [
+        *_utilisation(cards, "by device"),
+        *_traffic(cards, "by device"),
+        *_traffic(functions, "by virtual functions of a card"),
+        *_traffic(pods, "by device of a Pod"),
+        *_pauses(cards._replace(by=("node_name", "net_dev_name", "priority")), "by priority"),
+        _counters(
+            "Discards by priority",
+            "pps",
+            cards._replace(by=("node_name", "net_dev_name", "priority")),
+            {"rx_discards": "received", "tx_discards": "to send"},
+        ),
+        _counters("Congestion", "pps", cards, CONGESTION, "ECN marks, and CNPs"),
+        *_details(cards),
+        _counters("Retransmissions and slow restarts", "ops", cards, RESTARTS),
+        _counters("Wrong checksums", "pps", cards, {"rx_icrc_encapsulated": ""}),
+        Panel(
+            "Traffic class",
+            "short",
+            (Query(Series((), chosen).selector("device_tos"), cards.legend),),
+            "The DSCP times four; 0: none is set.",
+            kind="bargauge",
+        ),
+        _qos(
+            "orbweaver_roce_qos_gaps",
+            "RoCE settings that drivers do not have",
+            CLUSTER,
+        ),
+    ]
+
+
+def _pod() -> list[Panel]:
+    chosen = 'pod_name!="",pod_namespace=~"$namespace",pod_name=~"$pod"'
+    devices = Series(("pod_namespace", "pod_name", "ifname", "net_dev_name"), chosen)
+    return [
+        *_traffic(devices, "by device"),
+        *_utilisation(devices, "by device"),
+        *_packets(devices),
+        *_details(devices),
+    ]
+
+
+def _workload() -> list[Panel]:
+    chosen = f'{OWNERS.matchers},owner_kind=~"$kind",owner_namespace=~"$namespace"'
+    owners = OWNERS._replace(matchers=f'{chosen},owner_name=~"$workload"')
+    pods = owners._replace(by=PODS.by)
+    return [
+        *_traffic(owners, "by workload"),
+        *_traffic(pods, "by Pod"),
+        *_utilisation(pods, "by Pod"),
+        *_packets(pods),
+        _counters("Lost and out of order by Pod", "pps", pods, LOSSES),
+        _counters("Repetitions by Pod", "ops", pods, REPETITIONS),
+    ]
+
+
+# ----------------------------------------------------------------------------------------- panels
+
+
+def _board(
+    uid: str, title: str, variables: Sequence[Variable], panels: Sequence[Panel]
+) -> dict[str, Any]:
+    cluster = Variable("cluster", "Cluster", f"label_values(rdma_{SPEED}_total, cluster)")
+    return board(uid, f"Orbweaver: {title}", (cluster, *variables), panels)
+
+
+def _variable(name: str, label: str, values: str, matchers: str = "") -> Variable:
+    selector = Series((), matchers).selector(SPEED)
+    return Variable(name, label, f"label_values({selector}, {values})")
+
+
+def _stat(title: str, expression: str, description: str = "") -> Panel:
+    return Panel(
+        title, "short", (Query(expression),), description, kind="stat", width=SMALL, height=4
+    )
+
+
+def _traffic(series: Series, what: str) -> list[Panel]:
+    return [
+        Panel(f"{title} {what}", "bps", (Query(series.bits(way), series.legend),))
+        for way, title in WAYS.items()
+    ]
+
+
+def _utilisation(series: Series, what: str, roots: str = "") -> list[Panel]:
+    """The share of the links' speed; ``roots``: which ports have the speed that others share."""
+    speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
+    return [
+        Panel(
+            f"Utilisation {what}, {title.lower()}",
+            "percentunit",
+            (Query(f"{series.bits(way)} / 1e6 / {speed}", series.legend),),
+        )
+        for way, title in WAYS.items()
+    ]
+
+
+def _packets(series: Series) -> list[Panel]:
+    return [
+        _counters(
+            f"{title} packets",
+            "pps",
+            series,
+            {f"{way}_vport_rdma_{cast}_packets": cast for cast in ("unicast", "multicast")},
+        )
+        for way, title in WAYS.items()
+    ]
+
+
+def _pauses(series: Series, what: str) -> list[Panel]:
+    return [
+        _counters(
+            f"Pause frames {title.lower()} {what}",
+            "pps",
+            series,
+            {f"{way}_pause": ""},
+            "PFC: a pause that is sent asks the switch to wait.",
+        )
+        for way, title in WAYS.items()
+    ]
+
+
+def _details(series: Series) -> list[Panel]:
+    return [
+        _counters("Requests received", "reqps", series, REQUESTS),
+        _counters("Lost and out of order", "pps", series, LOSSES),
+        _counters("Repetitions", "ops", series, REPETITIONS),
+        _counters("Errors of requests", "ops", series, REQUEST_ERRORS),
+        _counters("Errors of answers", "ops", series, ANSWER_ERRORS),
+    ]
+
+
+def _counters(
+    title: str, unit: str, series: Series, counters: dict[str, str], description: str = ""
+) -> Panel:
+    """The rates of counters, whose texts are added to the legend."""
+    queries = (
+        Query(series.sum(series.rate(counter)), f"{series.legend} {text}".strip())
+        for counter, text in counters.items()
+    )
+    return Panel(title, unit, tuple(queries), description)
+
+
+def _top(title: str, series: Series, counter: str) -> Panel:
+    expression = f"topk({TOP}, {series.sum(series.rate(counter))} > 0)"
+    return Panel(title, "pps", (Query(expression, series.legend),))
+
+
+def _qos(metric: str, title: str, matchers: str) -> Panel:
+    expression = f"sum by (instance, net_dev_name) ({metric}{{{matchers}}}) > 0"
+    return Panel(
+        title,
+        "short",
+        (Query(expression, "{{instance}} {{net_dev_name}}"),),
+        "With orbweaver.roceQos; `orbctl node doctor` and the agent's log say which.",
+    )
