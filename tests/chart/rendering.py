@@ -28,12 +28,12 @@ def values_of(profile: str) -> Object:
     return yaml.safe_load(text) or {}
 
 
-def render(values: Object) -> dict[str, str]:
+def render(values: Object, chart: Path = CHART) -> dict[str, str]:
     """Template -> text, as by ``helm template``. Raises Helm's errors."""
     from helm_python import Chart
 
-    with Chart.load(CHART) as chart:
-        texts = chart.render(values, name="orbweaver", namespace=NAMESPACE)
+    with Chart.load(chart) as loaded:
+        texts = loaded.render(values, name="orbweaver", namespace=NAMESPACE)
     return {name.partition("/templates/")[2]: text for name, text in texts.items()}
 
 
@@ -56,7 +56,12 @@ def _images(node: object) -> Iterator[str]:
 
 def objects(values: Object) -> list[Object]:
     """All rendered objects, in order of templates."""
-    texts = render(values)
+    return objects_of(CHART, values)
+
+
+def objects_of(chart: Path, values: Object) -> list[Object]:
+    """As ``objects``, of another chart."""
+    texts = render(values, chart)
     found: list[Object] = []
     for name in sorted(texts):
         if name.endswith(".yaml"):

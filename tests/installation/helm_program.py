@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
     install = commands.add_parser("install", parents=[common, values])
     install.add_argument("--create-namespace", action="store_true")
     upgrade = commands.add_parser("upgrade", parents=[common, values])
-    upgrade.add_argument("--reuse-values", action="store_true")
+    kept = upgrade.add_mutually_exclusive_group()
+    kept.add_argument("--reuse-values", action="store_true")
+    kept.add_argument("--reset-then-reuse-values", action="store_true")
     upgrade.add_argument("--no-hooks", action="store_true")
     commands.add_parser("rollback", parents=[common]).add_argument("revision", nargs="?", type=int)
     commands.add_parser("test", parents=[common])
@@ -78,11 +80,15 @@ def _upgrade(config: Config, options: argparse.Namespace) -> object:
 
 
 def _upgrade_to(config: Config, options: argparse.Namespace, chart: Path) -> object:
+    values = _values(options)
+    if options.reset_then_reuse_values:  # the SDK has no such option
+        values = _merged(config.get_values(options.name), values)
     release = config.upgrade(
         str(chart),
         options.name,
-        _values(options),
+        values,
         namespace=options.namespace,
+        reset_values=options.reset_then_reuse_values,
         reuse_values=options.reuse_values,
         timeout=TIMEOUT_S,
         wait="hookOnly",
@@ -131,18 +137,22 @@ def _forget_hooks(options: argparse.Namespace) -> None:
 def _values(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in options.values:
-        _merge(found, values_from_yaml(Path(file).read_text("utf-8")))
+        found = _merged(found, values_from_yaml(Path(file).read_text("utf-8")))
     for expression in options.set:
-        _merge(found, parse_set_string(expression))
+        found = _merged(found, parse_set_string(expression))
     return found
 
 
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(name), dict):
-            _merge(into[name], value)
+def _merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """``others`` on top of ``values``, key by key."""
+    merged = dict(values)
+    for name, value in others.items():
+        former = merged.get(name)
+        if isinstance(value, dict) and isinstance(former, dict):
+            merged[name] = _merged(former, value)
         else:
-            into[name] = value
+            merged[name] = value
+    return merged
 
 
 def _notes(release: Any) -> object:

@@ -86,7 +86,7 @@ def test_what_the_documents_say_installs_serves_upgrades_and_leaves_nothing(
     assert_pod_is_on_the_network(cluster)
     assert_nodes_are_checked_without_a_login(cluster)
 
-    cluster.shell(f"{upgrade}{ROLLED_OUT}")
+    cluster.shell(upgrade)
     cluster.shell("kubectl delete pod web")
     cluster.shell(f"{roll_back}{ROLLED_OUT}")
     cluster.shell(POD)

@@ -1,0 +1,115 @@
+"""`helm upgrade --reuse-values` from an earlier chart, whose defaults lack what came later.
+
+Helm then takes the defaults of the release in place of values.yaml, and templates complete them.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from tests.chart.rendering import (
+    CHART,
+    PROFILES,
+    Object,
+    dumped,
+    find,
+    objects,
+    objects_of,
+    values_of,
+)
+
+CURRENT: Final[Object] = yaml.safe_load((CHART / "values.yaml").read_text())
+FIRST: Final[Object] = yaml.safe_load((CHART / "files/first-values.yaml").read_text())
+"""The defaults of the first version."""
+
+INCLUSION: Final = '{{- include "orbweaver.values" . '
+
+Key = tuple[str, ...]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_upgrade_from_the_first_version_renders_its_defaults_with_those_of_what_came_later(
+    profile: str, tmp_path: Path
+) -> None:
+    values = values_of(profile)
+
+    upgraded = objects_of(chart_with(FIRST, tmp_path), values)
+
+    assert dumped(upgraded) == dumped(objects(overlaid(FIRST, values)))
+
+
+def test_a_later_key_is_completed_in_a_section_that_exists(tmp_path: Path) -> None:
+    earlier = copy.deepcopy(CURRENT)
+    for key in later_keys(CURRENT, FIRST):
+        if "image" not in key:  # the schema requires an image's repository
+            remove(earlier, key)
+
+    upgraded = objects_of(chart_with(earlier, tmp_path), {})
+
+    assert earlier["orbweaver"]["console"] == {}
+    assert dumped(upgraded) == dumped(objects({}))
+
+
+def test_a_default_that_the_user_has_removed_stays_removed(tmp_path: Path) -> None:
+    chart = chart_with(FIRST, tmp_path)
+
+    upgraded = objects_of(chart, {"spiderpoolAgent": {"resources": {"limits": None}}})
+
+    pod = find("DaemonSet", "orbweaver-agent", upgraded)["spec"]["template"]["spec"]
+    assert {*pod["containers"][0]["resources"]} == {"requests"}
+
+
+def test_every_template_completes_the_values_first() -> None:
+    templates = [
+        path
+        for path in (CHART / "templates").rglob("*")
+        if path.is_file() and path.suffix != ".tpl"
+    ]
+
+    assert [path for path in templates if not path.read_text().startswith(INCLUSION)] == []
+
+
+def chart_with(defaults: Object, directory: Path) -> Path:
+    """A copy of the chart with other defaults, as ``--reuse-values`` makes it."""
+    chart = directory / "orbweaver"
+    shutil.copytree(CHART, chart)
+    (chart / "values.yaml").write_text(yaml.safe_dump(defaults))
+    return chart
+
+
+def overlaid(values: Object, others: Object) -> Object:
+    """``others`` on top of ``values``, key by key."""
+    result = dict(values)
+    for key, value in others.items():
+        former = result.get(key)
+        if isinstance(value, dict) and isinstance(former, dict):
+            result[key] = overlaid(former, value)
+        else:
+            result[key] = value
+    return result
+
+
+def later_keys(current: Object, first: Object, path: Key = ()) -> Iterator[Key]:
+    """The keys of all values that the first version lacks."""
+    for key, value in current.items():
+        former = first.get(key)
+        if isinstance(value, dict) and value:
+            below = former if isinstance(former, dict) else {}
+            yield from later_keys(value, below, (*path, key))
+        elif key not in first:
+            yield (*path, key)
+
+
+def remove(values: Object, key: Key) -> None:
+    """Remove one key; its sections stay."""
+    *path, last = key
+    for name in path:
+        values = values[name]
+    del values[last]
