@@ -17,7 +17,7 @@ BUILD_FLAGS ?=
 export ENGINE REGISTRY TAG PLATFORMS BASE BUILD_FLAGS
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup-run ## the main job, for real: etcd, two nodes in namespaces, Pods, a crash, the history
 	@$(PYTHON) -m ops.demo $(ARGS)

@@ -10,7 +10,9 @@
 # Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
 # PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image of Debian's packages by mmdebstrap, without a registry)
 # BUILD_FLAGS: further flags of the engine's build command. OUT: where files are written, build/images.
+# ETCD_SOURCE: where etcd's image is copied from if its own registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
 ENGINE=${ENGINE:-docker} REGISTRY=${REGISTRY:-} TAG=${TAG:-local} PLATFORMS=${PLATFORMS:-} BASE=${BASE:-}
@@ -18,6 +20,7 @@ IMAGES=(controller agent)
 ETCD_IMAGE=quay.io/coreos/etcd:v3.5.26  # as in ops/charts/orbweaver/values.yaml; a test compares
 DEBIAN_SUITE=trixie
 DEBIAN_PACKAGES=python3,python3-venv,python-is-python3,ca-certificates
+ETCD_SOURCE=${ETCD_SOURCE:-$ETCD_IMAGE}
 OUT=${OUT:-build/images}
 
 say() { echo "images: $*" >&2; }
@@ -107,23 +110,37 @@ push_image() {  # push_image NAME FILE: prints the digest
         docker) docker push --quiet "$1" >/dev/null
                 docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$1" ;;
         *) if "$ENGINE" manifest exists "$1" 2>/dev/null; then
-               "$ENGINE" manifest push --all --quiet --digestfile "$2" "$1" "docker://$1"
+               push_list "$1" "$2"
            else
-               "$ENGINE" push --quiet --digestfile "$2" "$1" "docker://$1"
-           fi >&2
-           cat "$2" ;;
+               "$ENGINE" push --quiet --digestfile "$2" "$1" "docker://$1" >&2
+               cat "$2"
+           fi ;;
     esac
 }
 
+push_list() {  # push_list NAME FILE: pushes a manifest list with its images, and prints the digest
+    rm -f "$2"
+    "$ENGINE" manifest push --all --quiet --digestfile "$2" "$1" "docker://$1" >&2
+    # buildah 1.39 exits with 0 if a registry refuses the list, and writes no digest.
+    [ -s "$2" ] || fail "$1 was not pushed; try: $ENGINE --log-level debug manifest push --all $1 docker://$1"
+    cat "$2"
+}
+
 copy_etcd() {  # copies etcd's image into the registry, under the repository that the chart names; prints the digest
-    local source=$ETCD_IMAGE target=$REGISTRY${ETCD_IMAGE#*/}
-    case $ENGINE in
-        docker) docker buildx imagetools create --tag "$target" "$source" >/dev/null
-                docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target" ;;
-        *) "$ENGINE" manifest create --all "$target" "docker://$source" >/dev/null
-           "$ENGINE" manifest push --all --quiet --digestfile "$OUT/etcd.digest" "$target" "docker://$target" >&2
-           cat "$OUT/etcd.digest" ;;
-    esac
+    local target=$REGISTRY${ETCD_IMAGE#*/}
+    local remedy="$ETCD_SOURCE was not copied; ETCD_SOURCE=mirror.example.com/etcd:v3.5.26 names another place"
+    if [ "$ENGINE" = docker ]; then
+        docker buildx imagetools create --tag "$target" "$ETCD_SOURCE" >/dev/null || fail "$remedy"
+        docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target"
+        return
+    fi
+    # A list of the same name is left over from an earlier push.
+    "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
+    "$ENGINE" manifest create --all "$target" "docker://$ETCD_SOURCE" >/dev/null || {
+        "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
+        fail "$remedy"
+    }
+    push_list "$target" "$OUT/etcd.digest"
 }
 
 push() {
@@ -135,7 +152,7 @@ push() {
         say "pushing $(name_of "$image")"
         digests[$image]=$(push_image "$(name_of "$image")" "$OUT/$image.digest")
     done
-    say "copying $ETCD_IMAGE to $REGISTRY${ETCD_IMAGE#*/}"
+    say "copying $ETCD_SOURCE to $REGISTRY${ETCD_IMAGE#*/}"
     digests[etcd]=$(copy_etcd)
     cat >"$OUT/values.yaml" <<YAML
 # Every image by digest: helm install -f build/images/values.yaml

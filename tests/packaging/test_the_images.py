@@ -42,6 +42,7 @@ def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
 
 
 ENGINE = """#!/bin/sh
+case "$*" in *docker://"$UNREACHABLE"*) exit 125 ;; esac
 while [ $# -gt 0 ]; do
     case $1 in
         exists) exit 1 ;;
@@ -53,21 +54,48 @@ done
 
 
 def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: Path) -> None:
-    engine = tmp_path / "engine"
-    engine.write_text(ENGINE)
-    engine.chmod(0o755)
     digest = f"sha256:{'5' * 64}"
-    environment = {"ENGINE": str(engine), "REGISTRY": "registry.example.com/mirror", "TAG": "0.1.0"}
-    environment |= {"OUT": str(tmp_path), "DIGEST": digest}
 
-    command = [str(ROOT / "scripts/images.sh"), "push"]
-    subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+    push(tmp_path, DIGEST=digest).check_returncode()
 
     values = yaml.safe_load((tmp_path / "values.yaml").read_text("utf-8"))
     assert set(images_of(values)) == {
         f"registry.example.com/mirror/{name}@{digest}"
         for name in ("orbweaver-agent", "orbweaver-controller", "coreos/etcd")
     }
+
+
+def test_a_push_that_cannot_copy_etcd_fails_and_writes_no_values(tmp_path: Path) -> None:
+    done = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
+    has_values = (tmp_path / "values.yaml").exists()
+    again = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd", ETCD_SOURCE="mirror.example.com/etcd")
+
+    assert done.returncode != 0
+    assert "ETCD_SOURCE" in done.stderr
+    assert not has_values
+    assert again.returncode == 0
+
+
+def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the script's push with a simulated engine."""
+    engine = directory / "engine"
+    engine.write_text(ENGINE)
+    engine.chmod(0o755)
+    settings = {
+        "ENGINE": str(engine),
+        "REGISTRY": "registry.example.com/mirror",
+        "TAG": "0.1.0",
+        "OUT": str(directory),
+        "DIGEST": f"sha256:{'5' * 64}",
+        "UNREACHABLE": "none",
+    }
+    return subprocess.run(
+        [str(ROOT / "scripts/images.sh"), "push"],
+        env=os.environ | settings | environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_every_image_says_what_it_is() -> None:
