@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from core.errors import ApiError, ApiExpired, ApiRejected
+from core.errors import ApiError, ApiExpired, ApiNotServed, ApiRejected
 from core.kubernetes.api import SILENCE_S_MAX, Api, Object, WatchEvent
 from core.process.retry import Backoff
 from core.process.supervision import TaskSpec
@@ -74,13 +74,15 @@ class Reflector(Generic[T]):
     """Keeps ``objects``, a copy of the collection, which is complete once ``listed`` is set.
 
     Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
-    ``keep`` reduces an object to the fields to store.
+    ``keep`` reduces an object to the fields to store. ``tried`` is set once the first list has
+    succeeded or failed.
     """
 
     def __init__(self, api: Api, path: str, keep: Callable[[Object], T]) -> None:
         self.path = path
         self.objects: dict[ObjectKey, T] = {}
         self.listed = asyncio.Event()
+        self.tried = asyncio.Event()
         self.lists = 0
         self.fault = ""
         self._api = api
@@ -118,10 +120,19 @@ class Reflector(Generic[T]):
             except ApiExpired:
                 self._version = ""
             except ApiError as error:
-                self.fault = str(error)
-                self._answered_at = time.monotonic()
-                _log.warning("the watch of %s failed and is tried again: %s", self.path, error)
+                self._failed(error)
             await self._backoff.wait()  # also after a watch that the server ended immediately
+
+    def _failed(self, error: ApiError) -> None:
+        """Set ``fault``, and log it when it is another one than before."""
+        fault = str(error)
+        if isinstance(error, ApiNotServed):
+            fault = f"the API server has no {self.path}: its definition is not installed"
+        if fault != self.fault:
+            _log.warning("the watch of %s failed and is repeated: %s", self.path, fault)
+        self.fault = fault
+        self.tried.set()
+        self._answered_at = time.monotonic()
 
     def _opened(self) -> None:
         self._backoff.reset()
@@ -147,6 +158,7 @@ class Reflector(Generic[T]):
         self._version = version
         self.lists += 1
         self.listed.set()
+        self.tried.set()
         different = {
             key for key in older.keys() | versions.keys() if older.get(key) != versions.get(key)
         }

@@ -5,6 +5,7 @@ See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 Level-triggered, like the translator. A NAD without an owner is adopted. A NAD of another network is
 left unchanged, and an Event reports it. The garbage collector deletes NADs, because the network is
 the controller of its NAD. All networks are reconciled once a minute, which reverts manual edits.
+Without Multus there is no definition of NADs: an Event of each network reports it until there is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from core.manifests.networks.nad_renderer import NetworkAttachment, attachment_n
 from core.manifests.networks.network_parser import checked_network
 from core.manifests.networks.rules import KIND, network_rules, owned_attachment
 from core.process.concurrency import until_first
-from ops.kubernetes.conditions import refused
+from ops.kubernetes.conditions import READY, DesiredCondition, refused
 from ops.kubernetes.objects import ObjectWriter
 
 NETWORKS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
@@ -53,16 +54,20 @@ class Attachments:
         return listed and self._work.empty
 
     async def run(self) -> None:
-        """Work until cancelled; first wait until the CRD of NADs is installed."""
+        """Work until cancelled."""
         await until_first(self.networks.run(), self.nads.run(), self._work_on(), self._resync())
 
     async def _work_on(self) -> None:
         await self.networks.listed.wait()
-        await self.nads.listed.wait()
+        await self.nads.tried.wait()
         self._work.add(self.networks.objects)
         await self._work.run()
 
     async def _resync(self) -> None:
+        await self.nads.tried.wait()
+        if not self.nads.listed.is_set():  # Multus may be installed later
+            await self.nads.listed.wait()
+            self._work.add(self.networks.objects)
         while True:
             await asyncio.sleep(RESYNC_S)
             self._work.add(self.networks.objects)
@@ -80,21 +85,24 @@ class Attachments:
         if network is None or "deletionTimestamp" in network["metadata"]:
             self._reported.pop(key, None)
             return
+        if not self.nads.listed.is_set():
+            await self._report(key, network, _unwritable(self.nads.fault))
+            return
         try:
             attachment = _attachment(network)
             nad = self.nads.objects.get((key[0], attachment.name))
             _require_ours(network, nad, attachment)
         except (BadInput, Refused) as error:
-            await self._report(key, network, error)
+            await self._report(key, network, refused(error))
             return
         self._reported.pop(key, None)
         await self._write(network, nad, attachment)
 
-    async def _report(self, key: ObjectKey, network: Object, error: BadInput | Refused) -> None:
-        """Create an Event, once for each different error."""
-        if self._reported.get(key) != str(error):
-            await self._objects.create_event(network, refused(error))
-            self._reported[key] = str(error)
+    async def _report(self, key: ObjectKey, network: Object, failure: DesiredCondition) -> None:
+        """Create an Event, once for each different failure."""
+        if self._reported.get(key) != failure.message:
+            await self._objects.create_event(network, failure)
+            self._reported[key] = failure.message
 
     async def _write(
         self, network: Object, nad: Object | None, attachment: NetworkAttachment
@@ -112,6 +120,12 @@ class Attachments:
             body["metadata"] |= version | {"annotations": _replacing(nad, attachment)}
             body["spec"] = {"config": attachment.config}
             await self._api.merge(f"{path}/{segment(attachment.name)}", body)
+
+
+def _unwritable(fault: str) -> DesiredCondition:
+    """Not ready, because NADs cannot be read."""
+    message = f"no NetworkAttachmentDefinition was created: {fault}. It comes with Multus"
+    return DesiredCondition(READY, "False", "NoAttachmentDefinitions", message)
 
 
 def _nad_name(one: Object) -> str:

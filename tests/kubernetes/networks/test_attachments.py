@@ -20,10 +20,31 @@ from tests.support.kubernetes import MERGE, ApiServer
 pytestmark = pytest.mark.simulated
 
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[Networks]:
-    await asyncio.to_thread(server.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
-    await asyncio.to_thread(server.wait_served, PATH)
+    await asyncio.to_thread(define, server)
+    async with running_attachments(server) as networks:
+        yield networks
+    await asyncio.to_thread(server.request, "DELETE", PATH)
+
+
+def define(server: ApiServer) -> None:
+    """Install the definition of NADs, as Multus does."""
+    server.kubectl("apply", "--server-side", "-f", "-", stdin=DEFINITION)
+    server.wait_served(PATH)
+
+
+def undefine(server: ApiServer) -> None:
+    """Remove the definition of NADs."""
+    server.request("DELETE", f"{DEFINITIONS}/network-attachment-definitions.k8s.cni.cncf.io")
+    server.wait_unserved(PATH)
+
+
+@contextlib.asynccontextmanager
+async def running_attachments(server: ApiServer) -> AsyncIterator[Networks]:
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
     running = asyncio.ensure_future(attachments.run())
@@ -32,11 +53,27 @@ async def networks(server: ApiServer) -> AsyncIterator[Networks]:
     with contextlib.suppress(asyncio.CancelledError):
         await running
     await api.close()
-    await asyncio.to_thread(server.request, "DELETE", PATH)
 
 
 def macvlan(**spec: object) -> Object:
     return network("macvlan", "net", macvlan={"master": ["ens3"]}, **spec)
+
+
+@pytest.mark.simulated(lacks="kmock does not have: definitions that are removed")
+async def test_without_multus_an_event_reports_it_and_the_nad_comes_with_the_definition(
+    server: ApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asyncio.to_thread(undefine, server)
+    async with running_attachments(server) as networks:
+        await networks.create(macvlan())
+
+        events = await networks.events("net")
+        assert "its definition is not installed. It comes with Multus" in events[0]["note"]
+        await asyncio.to_thread(define, server)
+        await networks.until(bool)
+    await asyncio.to_thread(server.request, "DELETE", PATH)
+
+    assert caplog.text.count("its definition is not installed") == 1
 
 
 async def test_a_network_gets_its_nad(networks: Networks) -> None:
