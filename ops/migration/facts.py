@@ -13,6 +13,7 @@ AGENT_IMAGE: Final = "spiderpool-agent"
 """The last part of the agent's image, wherever it was mirrored to."""
 
 CONTROLLER_IMAGE: Final = "spiderpool-controller"
+OUR_AGENT_IMAGE: Final = "orbweaver-agent"
 MULTUS: Final = "multus"
 
 

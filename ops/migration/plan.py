@@ -15,6 +15,7 @@ from ops.migration.facts import (
     AGENT_IMAGE,
     CONTROLLER_IMAGE,
     MULTUS,
+    OUR_AGENT_IMAGE,
     DeployedWorkload,
     Facts,
     HelmRelease,
@@ -65,9 +66,13 @@ class Plan(NamedTuple):
 
 
 def plan_migration(facts: Facts) -> Plan | None:
-    """The plan; None for a cluster without Spiderpool."""
+    """The plan; None for a cluster without Spiderpool.
+
+    Definitions alone may be what is left of it, unless our agents run: then they are ours.
+    """
     agent = workload_with(facts, AGENT_IMAGE)
-    if agent is None and facts.release is None and not facts.definitions:
+    are_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None
+    if agent is None and facts.release is None and (are_ours or not facts.definitions):
         return None
     findings = (
         *_of_server(facts),

@@ -9,6 +9,7 @@ from ops.migration.plan import MigrationDeadline, plan_migration
 from ops.migration.values import translate
 from tests.chart.rendering import render
 from tests.ops.migration.example_facts import (
+    AGENT,
     CASES,
     GOLDEN,
     SMALL,
@@ -31,6 +32,15 @@ def test_only_a_cluster_without_spiderpool_has_no_plan() -> None:
     bare = SMALL._replace(release=None, workloads=(), definitions=())
 
     assert plan_migration(bare) is None
+
+
+def test_a_cluster_with_our_agents_alone_has_no_plan() -> None:
+    left = SMALL._replace(release=None, workloads=())
+    image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
+    agent = AGENT._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)
+
+    assert plan_migration(left) is not None
+    assert plan_migration(left._replace(workloads=(agent,))) is None
 
 
 def test_multus_in_the_agents_must_move_before_the_switch() -> None:
