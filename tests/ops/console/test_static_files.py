@@ -43,6 +43,8 @@ def test_the_page_names_files_of_its_own_folder_and_has_no_script_or_style_in_it
 
     assert all((STATIC / name).is_file() for name in names)
     assert not re.search(r"<style|style=|\son\w+=|<script(?![^>]*\ssrc=)", page)
+    modules = {path.relative_to(STATIC).as_posix() for path in MODULES}
+    assert {name for name in names if name.endswith(".js")} == modules
     styles = {path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.css")}
     assert {name for name in names if name.endswith(".css")} == styles
 
