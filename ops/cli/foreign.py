@@ -13,6 +13,7 @@ from core.errors import BadInput
 from core.manifests.foreign.calico import read_calico
 from core.manifests.foreign.host_local import read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.node_slices import NODE_SLICES
 from core.manifests.foreign.whereabouts import read_whereabouts
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.spiderpool import Dump, read_spiderpool, values_in
@@ -67,6 +68,7 @@ WHEREABOUTS: Final = ForeignSystem(
     {
         "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions": NETWORK,
         "/apis/whereabouts.cni.cncf.io/v1alpha1/ippools": "IPPool",
+        "/apis/whereabouts.cni.cncf.io/v1alpha1/nodeslicepools": NODE_SLICES,
         **_PODS,
     },
     read_whereabouts,

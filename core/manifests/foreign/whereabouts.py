@@ -1,4 +1,4 @@
-"""Parse the objects of Whereabouts: its IPPools, and the networks that use them.
+"""Parse the objects of Whereabouts: its IPPools, the networks that use them, and node slices.
 
 An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has the range and its allocations, by the distance
 from the range's address; releases before 0.5 wrote the address itself. Bounds, exclusions, gateway
@@ -29,6 +29,13 @@ from core.manifests.foreign.ipam_configurations import (
     ipams_of,
     read_address,
     read_network,
+)
+from core.manifests.foreign.node_slices import (
+    NODE_SLICES,
+    NodeSlice,
+    findings_of,
+    read_node_slices,
+    slice_of,
 )
 from core.manifests.foreign.pods import (
     PodAddress,
@@ -70,16 +77,22 @@ class _Range(Struct, frozen=True):
 class _Ipam(_Range, frozen=True):
     type: str = ""
     network_name: str = ""
+    node_slice_size: str = ""
     gateway: str = ""
     routes: list[IpamRoute] | None = None
     ip_ranges: list[_Range] = msgspec.field(default_factory=list, name="ipRanges")
 
 
 class _Network(NamedTuple):
-    """What one network says of one range. ``name``: NAMESPACE/NAME; ``pool``: of its IPPool."""
+    """What one network says of one range. ``name``: NAMESPACE/NAME; ``pool``: of its IPPool.
+
+    ``is_sliced``: each node has a part of the range ``cidr``, and the bounds do not count.
+    """
 
     name: str
     pool: str
+    cidr: Cidr
+    is_sliced: bool
     addresses: AddressSet
     gateway: str
     routes: tuple[Route, ...]
@@ -87,19 +100,38 @@ class _Network(NamedTuple):
 
 def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
     """Everything in these objects, each with where it is from. Raises BadInput."""
-    by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK))
+    by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK, NODE_SLICES))
     networks = [
         network for location, value in by_kind[NETWORK] for network in _networks(value, location)
     ]
+    slices = read_node_slices(by_kind[NODE_SLICES])
+    _require_slices(networks, slices)
     pools, allocations = [], []
     for location, value in by_kind["IPPool"]:
-        pool, own = _pool(value, location, networks)
+        pool, own = _pool(value, location, networks, slices)
         pools.append(pool)
         allocations += own
-    return Dump(cluster_of(pools, allocations, read_pods(by_kind["Pod"])), skipped)
+    cluster = cluster_of(pools, allocations, read_pods(by_kind["Pod"]))
+    findings = (*cluster.findings, *findings_of(slices))
+    return Dump(cluster._replace(findings=findings), skipped)
 
 
-def _pool(value: object, location: str, networks: list[_Network]) -> tuple[Pool, list[PodAddress]]:
+def _require_slices(networks: list[_Network], slices: list[NodeSlice]) -> None:
+    """Raises BadInput: without them, a pool of one node would serve every node."""
+    divided = {one.whole for one in slices}
+    for network in networks:
+        if network.is_sliced and network.cidr not in divided:
+            raise BadInput(
+                f"network {network.name} divides {network.cidr} among the nodes, and no"
+                f" {NODE_SLICES} with this range is given",
+                subject=network.name,
+                remedy="give nodeslicepools.whereabouts.cni.cncf.io too",
+            )
+
+
+def _pool(
+    value: object, location: str, networks: list[_Network], slices: list[NodeSlice]
+) -> tuple[Pool, list[PodAddress]]:
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
     name = body.metadata.name
     where = f"{location} (IPPool {name})"
@@ -108,14 +140,23 @@ def _pool(value: object, location: str, networks: list[_Network]) -> tuple[Pool,
         PodAddress(_address(key, cidr, where), name, _pod_key(stored.podref, where), stored.ifname)
         for key, stored in body.spec.allocations.items()
     ]
-    using = [network for network in networks if network.pool == name]
+    part = slice_of(name, cidr, slices)
+    using = [
+        network
+        for network in networks
+        if (network.cidr == part.whole if part and network.is_sliced else network.pool == name)
+    ]
     taken = [allocation.address.value for allocation in allocations]
     addresses = AddressSet.from_values(taken, cidr.family)
     for network in using:
-        addresses |= network.addresses
+        addresses |= network.addresses & _hosts(cidr)
     if not using:
         addresses |= _hosts(cidr)
-    gateways = {network.gateway for network in using if network.gateway}
+    gateways = {
+        network.gateway
+        for network in using
+        if network.gateway and cidr.first <= read_address(network.gateway, where).value <= cidr.last
+    }
     routes = {network.routes for network in using if network.routes}
     pool = Pool(
         name,
@@ -124,6 +165,7 @@ def _pool(value: object, location: str, networks: list[_Network]) -> tuple[Pool,
         tuple(addresses.to_items()),
         gateway=gateways.pop() if len(gateways) == 1 else "",
         routes=routes.pop() if len(routes) == 1 else None,
+        node_names=(part.node,) if part else (),
         multus_names=tuple(sorted(network.name for network in using)),
     )
     return pool, allocations
@@ -146,7 +188,9 @@ def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _Network:
     return _Network(
         name,
         prefix + str(cidr).replace(":", "-").replace("/", "-"),
-        _addresses(bounds, cidr, where),
+        cidr,
+        bool(ipam.node_slice_size),
+        _addresses(bounds, cidr, where, is_bounded=not ipam.node_slice_size),
         ipam.gateway if gateway is not None and gateway.family == cidr.family else "",
         tuple(Route(route.dst, route.gw) for route in ipam.routes or ()),
     )
@@ -158,9 +202,11 @@ def _range_cidr(text: str, where: str) -> Cidr:
     return read_cidr(f"{first}/{rest.partition('/')[2]}" if dash else text, where)
 
 
-def _addresses(bounds: _Range, cidr: Cidr, where: str) -> AddressSet:
+def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> AddressSet:
     """What the range assigns: its hosts within the bounds, without the exclusions."""
     hosts = _hosts(cidr)
+    if not is_bounded:
+        bounds = _Range(str(cidr), exclude=bounds.exclude)
     written_first, dash, rest = bounds.range.partition("-")
     first = bounds.range_start or (written_first if dash else "")
     last = bounds.range_end or (rest.partition("/")[0] if dash else "")

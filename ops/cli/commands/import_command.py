@@ -94,7 +94,8 @@ def whereabouts(
 ) -> None:
     """Take over ranges, exclusions and every address in use from Whereabouts.
 
-    KINDS of files: ippools.whereabouts.cni.cncf.io,network-attachment-definitions,pods.
+    KINDS of files: ippools.whereabouts.cni.cncf.io,nodeslicepools.whereabouts.cni.cncf.io if you
+    have them, network-attachment-definitions,pods.
 
     Examples:
       orbctl import whereabouts --dry-run

@@ -34,6 +34,22 @@ def network(name: str, **ipam: Any) -> Plain:
     }
 
 
+def slices(range_: str, *parts: str) -> Plain:
+    """The slices of node-a, of node-b, and of no node."""
+    nodes = ["node-a", "node-b", ""]
+    return {
+        "kind": "NodeSlicePool",
+        "metadata": {"name": "blue", "namespace": "kube-system"},
+        "spec": {"range": range_, "sliceSize": "/28"},
+        "status": {
+            "allocations": [
+                {"nodeName": node, "sliceRange": part}
+                for node, part in zip(nodes, parts, strict=True)
+            ]
+        },
+    }
+
+
 def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> Plain:
     """A Pod with these addresses by interface."""
     status = [
@@ -116,6 +132,40 @@ def test_a_named_network_has_pools_of_its_own() -> None:
 
     assert blue.pool.ips == ("10.6.0.128-10.6.0.254",)
     assert other.pool.ips == ("10.6.0.1-10.6.0.254",)
+
+
+def test_the_slice_of_a_node_is_a_pool_for_that_node_alone() -> None:
+    """Names as of two releases; bounds of the range do not count in a slice, exclusions do."""
+    lan = network(
+        "lan",
+        range="10.6.0.0/16",
+        range_start="10.6.200.1",
+        exclude=["10.6.1.8/29"],
+        gateway="10.6.0.1",
+        node_slice_size="/28",
+        network_name="blue",
+    )
+    pools = (
+        ip_pool("blue-node-a-10.6.0.0-28", "10.6.0.0/28"),
+        ip_pool("blue-node-b", "10.6.1.0/28", {"3": {"podref": "shop/web-0"}}),
+    )
+
+    cluster = read(*pools, lan, slices("10.6.0.0/16", "10.6.0.0/28", "10.6.1.0/28", "10.6.2.0/28"))
+
+    made = [foreign.pool for foreign in cluster.pools]
+    assert [(pool.ips, pool.node_names, pool.gateway) for pool in made] == [
+        (("10.6.0.1-10.6.0.14",), ("node-a",), "10.6.0.1"),
+        (("10.6.1.1-10.6.1.7",), ("node-b",), ""),
+    ]
+    assert {pool.multus_names for pool in made} == {("shop/lan",)}
+    (unused,) = (finding for finding in cluster.findings if "slices" in finding.what)
+    assert (unused.subject, unused.what.split()[0]) == ("NodeSlicePool/blue", "1")
+
+
+def test_slices_without_their_nodes_are_refused() -> None:
+    lan = network("lan", range="10.6.0.0/16", node_slice_size="/28")
+    with pytest.raises(BadInput, match="among the nodes"):
+        read(ip_pool("node-a-10.6.0.0-28", "10.6.0.0/28"), lan)
 
 
 def test_both_families_of_a_network_are_one_interface() -> None:
