@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from core.audit.text_columns import Names, TextColumn
@@ -161,6 +162,12 @@ class HoldingTable:
         """The rows that ended at positions in (after, upto], in that order."""
         first, last = bisect_right(self._ends, after), bisect_right(self._ends, upto)
         return list(self._end_rows[first:last])
+
+    def rows_ended_on(self, node: str, position: int, most: int) -> list[int]:
+        """The rows of a node that ended up to a position, the last ones first."""
+        number, nodes = self._names.known(node), self._nodes
+        ended = reversed(self._end_rows[: bisect_right(self._ends, position)])
+        return list(islice((row for row in ended if nodes[row] == number), most))
 
     def values_at(self, position: int) -> set[int]:
         """The addresses held at the position."""

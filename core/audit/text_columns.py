@@ -71,6 +71,10 @@ class Names:
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
 
+    def known(self, text: str) -> int | None:
+        """The text's number, if it has one."""
+        return self._numbers.get(text)
+
     def numbers_with(self, text: str) -> set[int]:
         """The numbers of the texts that contain this one, in lower case."""
         return {number for number, one in enumerate(self._texts) if text in one.lower()}

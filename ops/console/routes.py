@@ -25,9 +25,10 @@ from ops.console.pods import (
 )
 from ops.console.pools import pool_answer, pool_page, reservation_page, subnet_answer, subnet_page
 from ops.console.query import EVENT_CONDITIONS, PAGED, ConsoleQuery
+from ops.console.released_addresses import released_answer
 from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
 from ops.console.source import ConsoleSource
-from ops.console.values import COUNT_MAX, Document
+from ops.console.values import COUNT_MAX, LIMIT_DEFAULT, LIMIT_MAX, Document
 from ops.console.workflows import (
     matching_executions,
     parse_statuses,
@@ -129,6 +130,25 @@ async def _timeline(
     return await timeline(source.log.view, instant, subject)
 
 
+async def _released(source: ConsoleSource, query: ConsoleQuery) -> Document:
+    instant = await source.instant(query.text("at"))
+    limit = query.number("limit", LIMIT_DEFAULT, LIMIT_MAX)
+    return released_answer(instant, query.path("name"), limit)
+
+
+async def _subnet_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
+    return await _timeline(source, query, HistorySubject("subnet", query.path("name")))
+
+
+async def _reservation_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
+    return await _timeline(source, query, HistorySubject("reservation", query.path("name")))
+
+
+async def _application_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
+    name = f"{query.path('namespace')}/{query.path('name')}"
+    return await _timeline(source, query, HistorySubject("application", name))
+
+
 async def _pool_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
     return await _timeline(source, query, HistorySubject("pool", query.path("name")))
 
@@ -192,7 +212,11 @@ ROUTES: Final = (
     ConsoleRoute("/pools/{name}/addresses", _AT | {"first", "last", "cells"}, _grid),
     ConsoleRoute("/subnets", _AT | PAGED, _subnets),
     ConsoleRoute("/subnets/{name}", _AT, _subnet),
+    ConsoleRoute("/subnets/{name}/timeline", _AT, _subnet_timeline),
     ConsoleRoute("/reservations", _AT | PAGED, _reservations),
+    ConsoleRoute("/reservations/{name}/timeline", _AT, _reservation_timeline),
+    ConsoleRoute("/applications/{namespace}/{name}/timeline", _AT, _application_timeline),
+    ConsoleRoute("/nodes/{name}/released", _AT | {"limit"}, _released),
     ConsoleRoute("/agents", _AT | PAGED, _agents),
     ConsoleRoute("/addresses", _AT | PAGED | {"state", "pool", "namespace", "node"}, _addresses),
     ConsoleRoute("/addresses/{address}", _AT, _address),

@@ -100,11 +100,11 @@ def _waits_for(head: RunHead) -> str:
     if head.reason or not head.is_open:
         return head.reason
     pending = (
-        (len(head.activities), "activities"),
-        (len(head.timers), "timers"),
-        (len(head.children), "children"),
+        (len(head.activities), "an activity", "activities"),
+        (len(head.timers), "a timer", "timers"),
+        (len(head.children), "a child", "children"),
     )
-    parts = [f"{count} {name}" for count, name in pending if count]
+    parts = [one if count == 1 else f"{count} {more}" for count, one, more in pending if count]
     return ", ".join(parts) or ("a worker" if head.due else "a message")
 
 

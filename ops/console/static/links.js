@@ -2,6 +2,8 @@
 
 import { hrefOf } from "./location.js";
 
+const NO_APPLICATIONS = new Set(["Service", "EndpointSlice"]);
+
 /** The page of a subject such as `pod/shop/web-0`, `address/10.6.0.17`, `pool/lan`; null if it has none. */
 export function subjectHref(subject) {
   const [kind, ...names] = subject.split("/");
@@ -10,11 +12,20 @@ export function subjectHref(subject) {
     case "pod": return names.length === 2 ? hrefOf(["pods", ...names]) : null;
     case "pool": return hrefOf(["pools", names.join("/")]);
     case "subnet": return hrefOf(["subnets", names.join("/")]);
+    case "reservation": return hrefOf(["reservations", names.join("/")]);
+    case "application": return names.length === 2 ? hrefOf(["applications", ...names]) : null;
+    case "record": return recordHref(names);
     case "node": return hrefOf(["nodes", names.join("/")]);
     case "namespace": return hrefOf(["addresses"], { namespace: names.join("/") });
     case "workflow": return hrefOf(["workflows", names.join("/")]);
     default: return null;
   }
+}
+
+/** Records of standalone mode: Pods, nodes, and the kinds of applications. */
+function recordHref([kind, ...names]) {
+  if (kind === "Pod" || kind === "Node") return subjectHref([kind.toLowerCase(), ...names].join("/"));
+  return names.length === 2 && !NO_APPLICATIONS.has(kind) ? hrefOf(["applications", ...names]) : null;
 }
 
 /** The page of an address, without its prefix length. */

@@ -105,7 +105,8 @@ function enter(title) {
 function refresh() {
   timeBar.follow();
   const state = readLocation();
-  if (state.isLive && !pageOf(state)?.isLiveItself) show();
+  const page = pageOf(state);
+  if (state.isLive && !page?.isLiveItself && !page?.isSteady) show();
 }
 
 /** A page that could not be read is read again when the server is back. */

@@ -4,6 +4,7 @@ import { address } from "./pages/address.js";
 import { addresses } from "./pages/addresses.js";
 import { events } from "./pages/events.js";
 import { node } from "./pages/node.js";
+import { application, reservation } from "./pages/object_history.js";
 import { overview } from "./pages/overview.js";
 import { pod } from "./pages/pod.js";
 import { pool } from "./pages/pool.js";
@@ -19,23 +20,26 @@ import { workflows } from "./pages/workflows.js";
  * `load(state, signal)`: its data, read from the API;
  * `view(data, state, signal)`: its content, a node or a list; what it starts ends with `signal`;
  * `controls(state)`, optional: filters, which stay untouched while the content is read again;
- * `isLiveItself`, optional: it follows the log without being read again.
+ * `isLiveItself`, optional: it follows the log without being read again;
+ * `isSteady`, optional: it is not read again while it is open, because a search of the whole log costs much.
  */
 const PAGES = {
   "": () => overview,
+  applications: () => application,
   addresses: (path) => (path.length > 1 ? address : addresses),
   events: () => events,
   nodes: () => node,
   pods: () => pod,
   pools: () => pool,
   refusals: () => refusals,
+  reservations: () => reservation,
   search: () => search,
   subnets: () => subnet,
   workflows: (path) => (path.length > 1 ? workflow : workflows),
 };
 
 /** Parts of the path that each page needs after its name. */
-const NAMES_OF = { nodes: 1, pods: 2, pools: 1, subnets: 1 };
+const NAMES_OF = { applications: 2, nodes: 1, pods: 2, pools: 1, reservations: 1, subnets: 1 };
 
 /** The page of a state; null if there is none. */
 export function pageOf({ path }) {

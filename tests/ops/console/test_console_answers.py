@@ -149,6 +149,23 @@ async def test_search_finds_the_present_before_the_past(console: Console) -> Non
     assert kinds == {"node"}
 
 
+async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
+    console: Console,
+) -> None:
+    await console.cluster.live([Remove("node-a", "web-0", 0)])
+    held = {pod: (await console.get(f"/pods/shop/{pod}/timeline")) for pod in ("web-0", "web-1")}
+    items = (await console.get("/nodes/node-a/released"))["items"]
+    assert [item["pod"] for item in items] == ["web-0", "web-0", "web-1", "web-1"]
+    for pod, answer in held.items():
+        expected = {(one["subject"], one["ended"]["position"]) for one in answer["entries"]}
+        shown = [item for item in items if item["pod"] == pod]
+        assert {(item["address"], item["until"]["position"]) for item in shown} == expected
+    before = items[0]["until"]["position"] - 1
+    earlier = await console.get(f"/nodes/node-a/released?at={before}&limit=1")
+    assert ([item["pod"] for item in earlier["items"]], earlier["truncated"]) == (["web-1"], True)
+    assert (await console.get("/nodes/nowhere/released"))["items"] == []
+
+
 async def test_search_finds_what_a_trace_has_done(console: Console) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     node = console.cluster.nodes["node-a"]

@@ -34,6 +34,8 @@ REQUESTS: Final = {
     "/pools/{name}/addresses": "/pools/six/addresses?last=fd00:6::ffff",
     "/subnets": "/subnets",
     "/reservations": "/reservations",
+    "/reservations/{name}/timeline": "/reservations/dns/timeline",
+    "/nodes/{name}/released": "/nodes/node-a/released",
     "/agents": "/agents",
     "/addresses": "/addresses",
     "/addresses/{address}": "/addresses/10.6.0.1",

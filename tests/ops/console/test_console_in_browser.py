@@ -45,6 +45,7 @@ PAGES = {
     "#/addresses?state=resting": "Addresses",
     "#/pods/shop/web-0": "Pod shop/web-0",
     "#/nodes/node-b": "Node node-b",
+    "#/reservations/printers": "Reservation printers",
     "#/events?kind=addresses-released&since=1h": "Events",
     "#/refusals": "Refusals",
     "#/workflows": "Workflows",
@@ -302,6 +303,7 @@ async def test_an_open_page_shows_what_is_written_meanwhile(
     await page.expect(SHOWN)  # what was missed may be in the list
 
     await show(page, "#/nodes/node-a")
+    assert RESTING in await text_of(page, "section:nth-of-type(2)")  # of the Pod that it had
     await console.node_a.add(pod("late-2"), request=WIDE)
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 

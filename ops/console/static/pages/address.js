@@ -46,6 +46,6 @@ function details({ state, holding, pools, quarantine, reservation }) {
     ["Node", node ? link(subjectHref(`node/${node}`), node) : ""], ["Interface", nic], ["MAC", mac],
     [isResting ? "Released" : "Since", since?.time ? instantText(since.time) : ""], ["Rests until", until ? instantText(until) : ""],
     ["Pool", pools.length > 0 ? pools.map((name, index) => [index > 0 ? ", " : "", link(subjectHref(`pool/${name}`), name)]) : "no pool names it"],
-    ["Quarantine", quarantine], ["Reservation", reservation],
+    ["Quarantine", quarantine], ["Reservation", reservation ? link(subjectHref(`reservation/${reservation}`), reservation) : ""],
   ]);
 }

@@ -103,7 +103,8 @@ function forecastColumn(nowMs) {
 export function poolNotes({ default: isDefault, disabled, retiring, owner, application }) {
   const notes = [
     isDefault && "default", disabled && "disabled", retiring && "retiring",
-    owner && link(subjectHref(`subnet/${owner}`), `subnet ${owner}`), application && `of ${application}`,
+    owner && link(subjectHref(`subnet/${owner}`), `subnet ${owner}`),
+    application && link(subjectHref(`application/${application}`), `of ${application}`),
   ].filter(Boolean);
   return notes.length > 0 ? notes.flatMap((note, index) => (index > 0 ? [", ", note] : [note])) : "-";
 }
@@ -133,7 +134,7 @@ function closedAddresses({ items, quarantined }, state) {
     items.length > 0 ? table({
       caption: "Reservations", rows: items, state,
       columns: [
-        textColumn("name", "Reservation"), textColumn("ips", "Addresses", ({ ips }) => ips.join(", "), { class: "code wide" }),
+        nameColumn("reservation", "Reservation", ({ name }) => name), textColumn("ips", "Addresses", ({ ips }) => ips.join(", "), { class: "code wide" }),
         countColumn("size", "Number"),
       ],
     }) : null,

@@ -58,7 +58,7 @@ function card(group, state) {
     element("p", {}, instantLink(state.path, item), " ",
       link(subjectHref(item.subject), item.subject.replace(/^pod\//, ""), { class: "strong" }),
       nic ? ` ${nic}` : "", item.node ? [" on ", link(subjectHref(`node/${item.node}`), item.node)] : "",
-      " ", traceLink(item.traceId)),
+      item.traceId ? [" ", traceLink(item.traceId)] : ""),
     times > 1 ? element("p", {}, plural(times, "time"), group.length > 1 ? [", since ", instantLink(state.path, group.at(-1))] : "", ".") : null,
     element("p", {}, sentence(message ? capital(message) : item.detail)),
     remedy ? element("p", {}, capital(sentence(remedy))) : null,
@@ -70,5 +70,5 @@ function card(group, state) {
 function verdictItem({ interface: nic, family, pool, accepted, rule, detail }) {
   const state = accepted ? "accepted" : "rejected by";
   return element("li", {}, nic ? `${nic}, IPv${family}: ` : "", link(subjectHref(`pool/${pool}`), pool),
-    ` ${state} ${accepted ? "" : rule}`, detail ? `: ${detail}` : "");
+    ` ${state}${accepted ? "" : ` ${rule}`}`, detail ? `: ${detail}` : "");
 }

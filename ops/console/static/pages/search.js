@@ -61,12 +61,12 @@ function lastHeld(hit) {
 
 function hrefOfHit(hit) {
   if (hit.kind === "event") return hrefOf(["events"], { at: hit.name });
-  if (hit.kind === "application") return hrefOf(["search"], { q: hit.name.split("/").slice(-2).join("/") }); // its Pods
+  if (hit.kind === "application") return subjectHref(`application/${hit.name.split("/").slice(-2).join("/")}`);
   return subjectHref(`${hit.kind}/${hit.name}`);
 }
 
 function pathOfHit({ kind, name }) {
   if (kind === "address") return ["addresses", name];
   if (kind === "pod") return ["pods", ...name.split("/")];
-  return kind === "pool" || kind === "subnet" ? [`${kind}s`, name] : [];
+  return kind === "pool" || kind === "subnet" || kind === "reservation" ? [`${kind}s`, name] : [];
 }

@@ -1,21 +1,25 @@
-/** A subnet: what its pools have, what is left, and when nothing is left. */
+/** A subnet: what its pools have, what is left and until when, and the changes of its definition. */
 
-import { read } from "../api.js";
+import { read, readIfAny } from "../api.js";
 import { element } from "../dom.js";
 import { msOf } from "../time_text.js";
-import { countColumn, nameColumn, textColumn } from "../parts/columns.js";
+import { countColumn, nameColumn } from "../parts/columns.js";
 import { facts } from "../parts/facts.js";
 import { forecastText } from "../parts/forecast.js";
+import { changes } from "../parts/history_table.js";
 import { table } from "../parts/table.js";
 import { usageBar, usageText } from "../parts/usage_bar.js";
 import { useColumns } from "./overview.js";
 
 export const subnet = {
   title: ({ path }) => `Subnet ${path[1]}`,
-  load({ path: [, name], at }, signal) {
-    return read(["subnets", name], { at }, signal);
+  async load({ path: [, name], at }, signal) {
+    const [answer, history] = await Promise.all([
+      read(["subnets", name], { at }, signal), readIfAny(["subnets", name, "timeline"], { at }, signal),
+    ]);
+    return { ...answer, history };
   },
-  view({ at, subnet: data, pools }, state) {
+  view({ at, subnet: data, pools, history }, state) {
     const nowMs = msOf(at.time);
     return [
       element("section", { class: "lead" }, usageBar(data), element("p", {}, usageText(data), "."),
@@ -23,14 +27,14 @@ export const subnet = {
       element("section", {}, element("h2", {}, "Pools"), table({
         caption: "Pools of the subnet", rows: pools, state, sort: "sort", empty: "No pool belongs to this subnet at this instant.",
         columns: [
-          nameColumn("pool", "Pool", ({ name }) => name), textColumn("application", "Application"), ...useColumns(),
+          nameColumn("pool", "Pool", ({ name }) => name), nameColumn("application", "Application"), ...useColumns(),
           countColumn("free", "Free", ({ counts }) => counts.free),
         ],
       })),
       element("section", {}, element("h2", {}, "Definition"), facts([
         ["Subnet", data.subnet], ["IPs", data.ips.join(", ")], ["Excluded", data.excludeIPs.join(", ")], ["Gateway", data.gateway],
         ["Routes", data.routes.map(({ to, via }) => `${to} via ${via}`).join(", ")], ["Notes", data.retiring ? "retiring" : ""],
-      ])),
+      ]), history ? changes(history, state) : null),
     ];
   },
 };

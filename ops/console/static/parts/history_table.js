@@ -71,6 +71,10 @@ function labelOf({ namespace, pod, uid }, by) {
   return by === "address" ? `${namespace}/${pod}` : uid.slice(0, UID_CHARACTERS) || pod;
 }
 
+function actors({ began, ended }) {
+  return ended && ended.actor !== began.actor ? `${began.actor} → ${ended.actor}` : began.actor;
+}
+
 function columnsOf(by, endMs) {
   const lastedMs = ({ began, ended }) => (ended ? msOf(ended.time) : endMs) - msOf(began.time);
   const holder = podColumn("Held by");
@@ -81,7 +85,7 @@ function columnsOf(by, endMs) {
     { key: "lasted", title: "Lasted", value: lastedMs, cell: (entry) => durationText(lastedMs(entry)) },
     nameColumn("node", "Node"), nameColumn("pool", "Pool"),
     textColumn("why", "Why", ({ reason, evidence }) => [reason, evidence].filter(Boolean).join(": "), { class: "wide", value: null }),
-    textColumn("by", "By", ({ began, ended }) => (ended && ended.actor !== began.actor ? `${began.actor} → ${ended.actor}` : began.actor)),
+    textColumn("by", "By", actors, { class: "folded" }),
     { key: "trace", title: "Trace", cell: ({ began }) => traceLink(began.traceId) },
   ];
 }
