@@ -32,6 +32,7 @@ _KEY: Final = "orbweaver.roceQos"
 
 _Priority = Annotated[int, msgspec.Meta(ge=0, le=7)]
 _Dscp = Annotated[int, msgspec.Meta(ge=0, le=63)]
+_Percent = Annotated[int, msgspec.Meta(ge=1, le=99)]
 _TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
@@ -47,6 +48,7 @@ class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     cnp_priority: _Priority = 6
     cnp_dscp: _Dscp | None = None
     pfc_priorities: tuple[_Priority, ...] | None = None
+    bandwidth_percent: _Percent | None = None
 
 
 def roce_qos_rules(conf: tuple[RoceQosConf, ...]) -> tuple[RoceQosRule, ...]:
@@ -84,7 +86,7 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
     pfc = (item.rdma_priority,) if item.pfc_priorities is None else item.pfc_priorities
     return RoceQos(
         *(item.trust, item.rdma_priority, dscp, traffic_class),
-        *(item.cnp_priority, cnp_dscp, tuple(sorted(set(pfc)))),
+        *(item.cnp_priority, cnp_dscp, tuple(sorted(set(pfc))), item.bandwidth_percent),
     )
 
 

@@ -1,4 +1,4 @@
-"""Data Center Bridging by rtnetlink: PFC, trust, and the table from DSCPs to priorities.
+"""Data Center Bridging by rtnetlink: PFC, ETS, trust, and priorities of DSCPs.
 
 See include/uapi/linux/dcbnl.h and dcb(8). The kernel refuses a link whose driver has no DCB with
 EOPNOTSUPP. A change is answered with the driver's errno in one byte of the answer, so an
@@ -19,6 +19,7 @@ from core.domain.roce_qos.model import (
     TRUST_PCP,
     DcbSettings,
     DscpPriority,
+    EtsSettings,
     Trust,
 )
 from core.errors import NetlinkRefused
@@ -30,9 +31,13 @@ RTM_GETDCB: Final = 78
 RTM_SETDCB: Final = 79
 
 DCBMSG: Final = Struct("=BBH")
+IEEE_ETS: Final = Struct("=3B8s8s8s8s8s8s8s")
 IEEE_PFC: Final = Struct("=3BxH2x16Q")
 IEEE_PFC_ENABLED: Final = 1
 """The field of it that has the priorities as bits."""
+
+CLASSES_MAX: Final = 8
+"""The kernel's number of traffic classes; a driver's number of 0 means as many."""
 
 DCB_APP: Final = Struct("=BBH")
 
@@ -41,6 +46,7 @@ _IEEE_GET: Final = 21
 _IEEE_DEL: Final = 27
 _IFNAME: Final = 1
 _IEEE: Final = 13
+_ETS: Final = 1
 _PFC: Final = 2
 _APP_TABLE: Final = 3
 _TRUST_TABLE: Final = 11
@@ -53,7 +59,11 @@ _TRUSTED: Final = {
     TRUST_DSCP: attribute(_IEEE_APP, bytes([_SELECTOR_DSCP])),
     TRUST_PCP: attribute(_DCB_APP, bytes([_SELECTOR_PCP])),
 }
-_ERRNO_MODULUS: Final = 256
+_STRICT: Final = 0
+_ETS_BANDWIDTH: Final = 2
+_STATUS_BYTE: Final = 256
+_ERRNO_MAX: Final = 128
+"""Statuses below it are of drivers that report that nothing had to be changed, such as ice."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
@@ -61,13 +71,11 @@ def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
     ieee = _read(session, link)
     if ieee is None:
         return None
-    pfc, trust = ieee.get(_PFC), ieee.get(_TRUST_TABLE)
     return DcbSettings(
-        None if pfc is None else _priorities(IEEE_PFC.unpack_from(pfc)[IEEE_PFC_ENABLED]),
+        _pfc_priorities(ieee.get(_PFC)),
         frozenset(_dscp_priorities(ieee.get(_APP_TABLE))),
-        None
-        if trust is None
-        else tuple(_TRUST_OF[s[0]] for s in elements(trust) if s[0] in _TRUST_OF),
+        _trust(ieee.get(_TRUST_TABLE)),
+        _ets(ieee.get(_ETS)),
     )
 
 
@@ -79,6 +87,20 @@ def set_pfc(session: NetlinkSession, link: str, priorities: Iterable[int]) -> No
     fields = list(IEEE_PFC.unpack_from(pfc))
     fields[IEEE_PFC_ENABLED] = sum(1 << priority for priority in set(priorities))
     _change(session, link, _IEEE_SET, "set PFC of", attribute(_PFC, IEEE_PFC.pack(*fields)))
+
+
+def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
+    """Set traffic classes and bandwidths; unused classes are strict. Raises as ``set_pfc``."""
+    present = (_read(session, link) or {}).get(_ETS)
+    if present is None:
+        raise _refused(f"set ETS of {link}", EOPNOTSUPP)
+    willing, classes_max, shaper, *tables = IEEE_ETS.unpack_from(present)
+    shares = (*ets.bandwidths, *(CLASSES_MAX - len(ets.bandwidths)) * (None,))
+    bandwidths = bytes(share or 0 for share in shares)
+    algorithms = bytes(_STRICT if share is None else _ETS_BANDWIDTH for share in shares)
+    tables[:4] = [bandwidths, bandwidths, algorithms, bytes(ets.classes)]
+    packed = IEEE_ETS.pack(willing, classes_max, shaper, *tables)
+    _change(session, link, _IEEE_SET, "set ETS of", attribute(_ETS, packed))
 
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
@@ -126,8 +148,8 @@ def _change(session: NetlinkSession, link: str, command: int, verb: str, setting
     status = attributes(outcome.answer[DCBMSG.size :]).get(_IEEE)
     if status is None:
         raise _refused(f"{verb} {link}", EINVAL)
-    if status[0]:
-        raise _refused(f"{verb} {link}", _ERRNO_MODULUS - status[0])
+    if status[0] >= _ERRNO_MAX:
+        raise _refused(f"{verb} {link}", _STATUS_BYTE - status[0])
 
 
 def _ieee(answer: bytes) -> dict[int, memoryview]:
@@ -148,8 +170,29 @@ def _dscp_priorities(table: memoryview | None) -> Iterable[DscpPriority]:
             yield DscpPriority(dscp, priority)
 
 
-def _priorities(bits: int) -> frozenset[int]:
+def _pfc_priorities(pfc: memoryview | None) -> frozenset[int] | None:
+    if pfc is None:
+        return None
+    bits = IEEE_PFC.unpack_from(pfc)[IEEE_PFC_ENABLED]
     return frozenset(priority for priority in PRIORITIES if bits >> priority & 1)
+
+
+def _trust(table: memoryview | None) -> tuple[Trust, ...] | None:
+    if table is None:
+        return None
+    return tuple(_TRUST_OF[s[0]] for s in elements(table) if s[0] in _TRUST_OF)
+
+
+def _ets(ets: memoryview | None) -> EtsSettings | None:
+    """The bandwidth of a class without ETS has no meaning, and drivers differ in what it is."""
+    if ets is None:
+        return None
+    _, classes_max, _, shares, _, algorithms, classes, *_ = IEEE_ETS.unpack_from(ets)
+    bandwidths = (
+        share if algorithm == _ETS_BANDWIDTH else None
+        for share, algorithm in zip(shares, algorithms, strict=True)
+    )
+    return EtsSettings(tuple(classes), tuple(bandwidths), classes_max or CLASSES_MAX)
 
 
 def _refused(what: str, number: int) -> NetlinkRefused:

@@ -2,8 +2,9 @@
 
 Level-triggered: each round reads labels and NICs, plans and carries out. The kernel does not report
 changes of these files, so a round follows every ``DRIFT_S``, which also limits how often the agent
-and another program, such as an LLDP daemon, can undo each other's changes. A change that fails
-keeps no other from being made. Nothing that fails here affects Pods' addresses or interfaces.
+and another program, such as an LLDP daemon, can undo each other's changes. A change may interrupt
+the link for a moment, so that one that does not last is made a few times only, and then rarely. A
+change that fails keeps no other from being made, and affects no addresses of Pods.
 """
 
 from __future__ import annotations
@@ -21,8 +22,19 @@ from core.errors import DatapathError
 DRIFT_S: Final = 60.0
 """Seconds between two rounds."""
 
+REPEATS_MAX: Final = 3
+"""Rounds in a row in which the same change is made."""
+
+HOLD_ROUNDS: Final = 60
+"""Rounds after which a change that did not last is made again."""
+
 RETRY_S: Final = 5.0
 """Seconds until the next round while the labels of the node are unknown."""
+
+_UNDONE: Final = (
+    "it was undone again and again, by the driver, the NIC's firmware (DCBX) or another program"
+    " such as lldpad; the agent tries it again in an hour"
+)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -57,6 +69,8 @@ class QosReconciler:
         self.plan = QosPlan({})
         self.faults: Mapping[str, str] = {}
         self._faulty: Mapping[str, int] = {}
+        self._has_nics = True
+        self._repeats: dict[QosChange, int] = {}
         self._rules = rules
         self._labels = labels
         self._hardware = hardware
@@ -95,16 +109,31 @@ class QosReconciler:
     async def _reconcile(self, plan: QosPlan) -> None:
         faults: dict[str, str] = {}
         faulty: Counter[str] = Counter()
+        if self._has_nics and not plan.desired:
+            _log.info("no rule of orbweaver.roceQos is for a RoCE NIC of this node")
+        self._has_nics = bool(plan.desired)
+        self._repeats = {change: self._repeats.get(change, 0) for change in plan.changes}
         for change in plan.changes:
-            try:
-                await asyncio.to_thread(self._hardware.carry_out, change)
-            except DatapathError as error:
-                faults[str(change)] = str(error)
+            if fault := await self._carry_out(change):
+                faults[str(change)] = fault
                 faulty[change.nic] += 1
-            else:
-                self.changes += 1
-                _log.info("carried out %s", change)
         self._report(plan, faults, faulty)
+
+    async def _carry_out(self, change: QosChange) -> str:
+        """Carry out a change, unless it does not last; the fault, "" for none."""
+        repeats = self._repeats[change]
+        is_held = repeats >= REPEATS_MAX and repeats % HOLD_ROUNDS
+        try:
+            if not is_held:
+                await asyncio.to_thread(self._hardware.carry_out, change)
+        except DatapathError as error:
+            return str(error)
+        self._repeats[change] += 1
+        if is_held:
+            return _UNDONE
+        self.changes += 1
+        _log.info("carried out %s", change)
+        return ""
 
     def _report(self, plan: QosPlan, faults: Mapping[str, str], faulty: Mapping[str, int]) -> None:
         """Log what is new."""

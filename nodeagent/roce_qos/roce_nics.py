@@ -17,6 +17,7 @@ from core.domain.roce_qos.plan import (
     RemoveDscpPriorities,
     SetCmTrafficClass,
     SetCnp,
+    SetEts,
     SetPfc,
     SetTrafficClass,
     SetTrust,
@@ -85,9 +86,12 @@ class RoceNics:
 
 
 def _change_dcb(
-    session: NetlinkSession, change: SetTrust | AddDscpPriorities | RemoveDscpPriorities | SetPfc
+    session: NetlinkSession,
+    change: SetTrust | AddDscpPriorities | RemoveDscpPriorities | SetEts | SetPfc,
 ) -> None:
     match change:
+        case SetEts(nic, ets):
+            dcb.set_ets(session, nic, ets)
         case SetTrust(nic, trust):
             dcb.set_trust(session, nic, trust)
         case AddDscpPriorities(nic, entries):

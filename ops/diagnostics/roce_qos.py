@@ -18,7 +18,7 @@ from core.domain.roce_qos.model import (
     RocePort,
     RoceQosRule,
 )
-from core.domain.roce_qos.plan import plan_qos
+from core.domain.roce_qos.plan import ets_text, plan_qos
 
 
 class RoceNicState(NamedTuple):
@@ -69,6 +69,8 @@ def _dcb(dcb: DcbSettings | None) -> Iterator[str]:
         yield f"trust {' '.join(dcb.trust) or 'none'}"
     else:
         yield f"trust {TRUST_DSCP if dcb.dscp_priorities else TRUST_PCP}"
+    if dcb.ets is not None:
+        yield f"ETS {ets_text(dcb.ets)}"
     if dcb.pfc is not None:
         yield f"PFC {_listed(dcb.pfc)}"
 

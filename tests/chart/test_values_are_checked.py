@@ -32,6 +32,10 @@ INVALID: dict[str, tuple[Object, str]] = {
         "apiGroup",
     ),
     "an unknown address order": ({"orbweaver": {"addressOrder": "random"}}, "addressOrder"),
+    "a priority that 802.1Q does not have": (
+        {"orbweaver": {"roceQos": [{"rdmaPriority": 8}]}},
+        "rdmaPriority",
+    ),
     "a mode that Spiderpool's chart does not have": ({"coordinator": {"mode": "off"}}, "mode"),
     "a relative path": ({"global": {"cniBinHostPath": "opt/cni/bin"}}, "cniBinHostPath"),
     "an invalid digest": ({"spiderpoolAgent": {"image": {"digest": "abc"}}}, "digest"),

@@ -106,6 +106,11 @@ LAYOUTS = (
     Layout(dcb.DCBMSG, "struct dcbmsg", "dcb_family cmd dcb_pad"),
     Layout(dcb.DCB_APP, "struct dcb_app", "selector priority protocol"),
     Layout(
+        dcb.IEEE_ETS,
+        "struct ieee_ets",
+        "willing ets_cap cbs tc_tx_bw tc_rx_bw tc_tsa prio_tc tc_reco_bw tc_reco_tsa reco_prio_tc",
+    ),
+    Layout(
         dcb.IEEE_PFC,
         "struct ieee_pfc",
         "pfc_cap pfc_en mbc delay "

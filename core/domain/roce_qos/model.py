@@ -24,12 +24,37 @@ TRUST_PCP: Final = "pcp"
 Trust = Literal["dscp", "pcp"]
 """By which field a NIC finds the priority of a packet: its DSCP, or the PCP of its VLAN tag."""
 
+ETS_CLASSES: Final = 3
+"""Traffic classes of a NIC with bandwidths: for other packets, for RoCE, for CNPs."""
+
 UNSET: Final = -1
 """The driver has the setting, and it has no value."""
 
 
+class EtsSettings(NamedTuple):
+    """Transmission by traffic classes (ETS of IEEE 802.1Qaz).
+
+    ``classes``: the class of each priority; ``bandwidths``: the share of each class in percent,
+    None for a class with strict priority, which is served first. ``classes_max``: of the driver.
+    """
+
+    classes: tuple[int, ...]
+    bandwidths: tuple[int | None, ...]
+    classes_max: int = ETS_CLASSES
+
+    def serves(self, other: EtsSettings) -> bool:
+        """Whether it does for packets what ``other`` does; classes without priorities are equal."""
+        used = set(other.classes)
+        return self.classes == other.classes and all(
+            self.bandwidths[number] == other.bandwidths[number] for number in used
+        )
+
+
 class RoceQos(NamedTuple):
-    """What a NIC shall have. ``pfc``: priorities that are not dropped. Priorities are 0 to 7."""
+    """What a NIC shall have. ``pfc``: priorities that are not dropped. Priorities are 0 to 7.
+
+    ``bandwidth``: the share of RoCE packets in percent, if a link is busy; None: as the NIC has it.
+    """
 
     trust: Trust = TRUST_DSCP
     priority: int = 5
@@ -38,6 +63,19 @@ class RoceQos(NamedTuple):
     cnp_priority: int = 6
     cnp_dscp: int = 48
     pfc: tuple[int, ...] = (5,)
+    bandwidth: int | None = None
+
+    @property
+    def ets(self) -> EtsSettings | None:
+        """Classes for what is not dropped, for CNPs, which are served first, and for the rest."""
+        if self.bandwidth is None:
+            return None
+        lossless = {self.priority, *self.pfc}
+        classes = tuple(
+            1 if priority in lossless else 2 if priority == self.cnp_priority else 0
+            for priority in PRIORITIES
+        )
+        return EtsSettings(classes, (100 - self.bandwidth, self.bandwidth, None))
 
     @property
     def dscp_priorities(self) -> frozenset[DscpPriority]:
@@ -65,13 +103,14 @@ class DscpPriority(NamedTuple):
 class DcbSettings(NamedTuple):
     """What a driver has by DCB netlink. ``pfc``: priorities with PFC; None: it has no PFC.
 
-    ``trust``: the fields that it trusts, in their order; None: the driver has no such setting, and
-    trusts DSCPs while ``dscp_priorities`` has entries.
+    ``ets`` None: it has no traffic classes. ``trust``: the fields that it trusts, in their order;
+    None: it has no such setting, and trusts DSCPs while ``dscp_priorities`` has entries.
     """
 
     pfc: frozenset[int] | None = None
     dscp_priorities: frozenset[DscpPriority] = frozenset()
     trust: tuple[Trust, ...] | None = None
+    ets: EtsSettings | None = None
 
 
 class EcnSettings(NamedTuple):

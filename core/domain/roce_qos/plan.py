@@ -12,9 +12,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from core.domain.roce_qos.model import (
+    ETS_CLASSES,
+    PRIORITIES,
     TRUST_DSCP,
+    DcbSettings,
     DscpPriority,
     EcnSettings,
+    EtsSettings,
     RoceNic,
     RocePort,
     RoceQos,
@@ -57,6 +61,16 @@ class RemoveDscpPriorities(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.nic}: no DSCP to priority {_shown(self.entries)}"
+
+
+class SetEts(NamedTuple):
+    """Set the traffic class of each priority, and the bandwidths of classes."""
+
+    nic: str
+    ets: EtsSettings
+
+    def __str__(self) -> str:
+        return f"{self.nic}: ETS {ets_text(self.ets)}"
 
 
 class SetPfc(NamedTuple):
@@ -119,6 +133,7 @@ QosChange: TypeAlias = (
     SetTrust
     | AddDscpPriorities
     | RemoveDscpPriorities
+    | SetEts
     | SetPfc
     | EnableEcn
     | SetCnp
@@ -183,10 +198,20 @@ def _dcb_steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
         yield RemoveDscpPriorities(nic.name, wrong)
     if nic.dcb.trust is not None and nic.dcb.trust[:1] != (qos.trust,):
         yield SetTrust(nic.name, qos.trust)
+    yield from _ets_steps(nic.name, nic.dcb, qos)
     if nic.dcb.pfc is None:
         yield QosGap(nic.name, "PFC", "the driver has no PFC by IEEE 802.1Qaz")
     elif nic.dcb.pfc != frozenset(qos.pfc):
         yield SetPfc(nic.name, qos.pfc)
+
+
+def _ets_steps(nic: str, dcb: DcbSettings, qos: RoceQos) -> Iterator[QosChange | QosGap]:
+    if qos.ets is None:
+        return
+    if dcb.ets is None or dcb.ets.classes_max < ETS_CLASSES:
+        yield QosGap(nic, "bandwidth", f"the driver has no ETS with {ETS_CLASSES} traffic classes")
+    elif not dcb.ets.serves(qos.ets):
+        yield SetEts(nic, qos.ets)
 
 
 def _ecn_steps(nic: str, ecn: EcnSettings, qos: RoceQos) -> Iterator[QosChange | QosGap]:
@@ -215,6 +240,16 @@ def _port_steps(nic: str, port: RocePort, qos: RoceQos) -> Iterator[QosChange | 
         yield QosGap(nic, f"RDMA CM of {port.device}", reason)
     elif port.cm_traffic_class != qos.traffic_class:
         yield SetCmTrafficClass(nic, port.device, port.port, qos.traffic_class)
+
+
+def ets_text(ets: EtsSettings) -> str:
+    """The priorities of each class that has any, and its share: ``0,1: 50%, 5: strict``."""
+    texts = []
+    for number in sorted(set(ets.classes)):
+        priorities = [str(each) for each in PRIORITIES if ets.classes[each] == number]
+        share = ets.bandwidths[number]
+        texts.append(f"{','.join(priorities)}: {'strict' if share is None else f'{share}%'}")
+    return ", ".join(texts)
 
 
 def _shown(entries: tuple[DscpPriority, ...]) -> str:

@@ -24,9 +24,11 @@ def test_an_empty_rule_is_for_all_nics_what_the_script_sets_without_variables() 
 def test_dscps_and_pfc_follow_from_the_priorities_unless_they_are_written() -> None:
     written = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
 
-    assert rules(f"{written}, {{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4]}}") == (
+    other = "{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4], bandwidthPercent: 60}"
+
+    assert rules(f"{written}, {other}") == (
         RoceQosRule(RoceQos("pcp", 3, 24, 98, 6, 48, (3,)), ("ens*",), {"a": "b"}),
-        RoceQosRule(RoceQos("dscp", 5, 26, 104, 6, 0, (3, 4))),
+        RoceQosRule(RoceQos("dscp", 5, 26, 104, 6, 0, (3, 4), 60)),
     )
 
 
@@ -37,6 +39,7 @@ def test_dscps_and_pfc_follow_from_the_priorities_unless_they_are_written() -> N
         ("{rdmaPriority: 8}", "orbweaver.roceQos[0].rdmaPriority"),
         ("{rdmaDscp: 64}", "orbweaver.roceQos[0].rdmaDscp"),
         ("{pfcPriorities: [-1]}", "orbweaver.roceQos[0].pfcPriorities[0]"),
+        ("{bandwidthPercent: 100}", "orbweaver.roceQos[0].bandwidthPercent"),
         ("{pfc: [5]}", "orbweaver.roceQos[0]"),
         ("{}, {cnpPriority: 5}", "orbweaver.roceQos[1].cnpPriority"),
         ("{cnpDscp: 40}", "orbweaver.roceQos[0].cnpDscp"),

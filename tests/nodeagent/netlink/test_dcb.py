@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.domain.roce_qos.model import DcbSettings, DscpPriority
+from core.domain.roce_qos.model import DcbSettings, DscpPriority, EtsSettings
 from core.errors import NetlinkRefused
 from nodeagent.netlink import dcb
 from nodeagent.netlink.requests import Request
@@ -72,14 +72,43 @@ def test_pfc_is_changed_in_what_the_driver_has() -> None:
     with executor.session(executor.home) as session:
         dcb.set_pfc(session, "v0", (3, 5))
 
-        assert dcb.read_dcb(session, "v0") == DcbSettings(frozenset({3, 5}))
+        read = dcb.read_dcb(session, "v0")
+    assert read == DcbSettings(frozenset({3, 5}), ets=EtsSettings(tuple(range(8)), (None,) * 8, 8))
     assert link.pfc == before[:1] + b"\x28" + before[2:], "delay and capabilities stay"
+
+
+def test_ets_is_changed_in_what_the_driver_has() -> None:
+    link = DcbLink()
+    executor = DcbExecutor({"v0": link})
+    ets = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
+
+    with executor.session(executor.home) as session:
+        dcb.set_ets(session, "v0", ets)
+        read = dcb.read_dcb(session, "v0")
+
+    shares, algorithms = b"\x28\x3c" + bytes(6), b"\x02\x02" + bytes(6)
+    classes = bytes(ets.classes)
+    assert link.ets == b"\0\x08\0" + shares * 2 + algorithms + classes + bytes(24)
+    assert read is not None
+    assert read.ets is not None
+    assert read.ets.serves(ets)
+
+
+def test_a_driver_that_reports_that_nothing_had_to_be_changed_does_not_refuse() -> None:
+    link = DcbLink()
+    executor = DcbExecutor({"v0": link})
+    link.status = 1
+
+    with executor.session(executor.home) as session:
+        dcb.set_pfc(session, "v0", (5,))
+
+    assert executor.changes == 1
 
 
 def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
-    link.refusal = EOPNOTSUPP
+    link.status = -EOPNOTSUPP
 
     with executor.session(executor.home) as session, pytest.raises(NetlinkRefused) as refused:
         dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5),))

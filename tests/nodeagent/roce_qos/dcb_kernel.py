@@ -18,20 +18,28 @@ from nodeagent.netlink.session import NetlinkSession
 GET, SET = 78, 79
 IEEE_SET, IEEE_GET, IEEE_DEL = 20, 21, 27
 IFNAME, IEEE = 1, 13
-PFC, APP_TABLE, TRUST_TABLE = 2, 3, 11
+ETS, PFC, APP_TABLE, TRUST_TABLE = 1, 2, 3, 11
 DSCP = 5
 PFC_BYTES = 136
+ETS_BYTES = 59
+STRICT, BANDWIDTH = 0, 2
 
 
 class DcbLink:
-    """A link; ``trust`` None: its driver has no order of trust. ``refusal``: errno of changes."""
+    """A link; ``trust`` None: its driver has no order of trust.
+
+    ``status``: what changes are answered with, and not made. ``forgets``: they are answered with
+    success, and not made.
+    """
 
     def __init__(self, *, has_dcb: bool = True, trust: list[int] | None = None) -> None:
         self.has_dcb = has_dcb
         self.trust = trust
         self.pfc = bytes((8, 0, 1, 0, 0x34, 0x12)) + bytes(PFC_BYTES - 6)
+        self.ets = bytes((0, 8, 0)) + bytes(24) + bytes(range(8)) + bytes(24)
         self.priorities: dict[int, int] = {}
-        self.refusal = 0
+        self.status = 0
+        self.forgets = False
 
     @property
     def pfc_priorities(self) -> list[int]:
@@ -45,30 +53,46 @@ class DcbLink:
             for dscp, priority in self.priorities.items()
         )
         trust = () if self.trust is None else (self._trust_table(),)
-        return b"".join((attribute(PFC, self.pfc), nested(APP_TABLE, *entries), *trust))
+        simple = (attribute(ETS, self._shown_ets()), attribute(PFC, self.pfc))
+        return b"".join((*simple, nested(APP_TABLE, *entries), *trust))
 
     def change(self, command: int, settings: dict[int, memoryview]) -> int:
-        """Carry out a change; the errno, 0 for none."""
-        if self.refusal:
-            return self.refusal
+        """Carry out a change; its status: a negative errno, or 0."""
+        if self.status or self.forgets:
+            return self.status
+        if ETS in settings:
+            assert len(settings[ETS]) == ETS_BYTES
+            shares, algorithms = settings[ETS][3:11], settings[ETS][19:27]
+            total = sum(s for s, a in zip(shares, algorithms, strict=True) if a == BANDWIDTH)
+            if total not in (0, 100):
+                return -EINVAL
+            self.ets = bytes(settings[ETS])
         if PFC in settings:
             assert len(settings[PFC]) == PFC_BYTES
             self.pfc = bytes(settings[PFC])
         if TRUST_TABLE in settings:
             if self.trust is None:
-                return EOPNOTSUPP
+                return -EOPNOTSUPP
             self.trust = [selector[0] for selector in elements(settings[TRUST_TABLE])]
         for entry in elements(settings.get(APP_TABLE, memoryview(b""))):
             selector, priority, dscp = struct.unpack("=BBH", entry)
             if selector != DSCP or dscp > 63 or priority > 7:
-                return EINVAL
+                return -EINVAL
             if command == IEEE_SET:
                 self.priorities[dscp] = priority
             elif self.priorities.get(dscp) == priority:
                 del self.priorities[dscp]
             else:
-                return ENOENT
+                return -ENOENT
         return 0
+
+    def _shown_ets(self) -> bytes:
+        """With 100 as the share of classes without one."""
+        shares = bytes(
+            share if algorithm == BANDWIDTH else 100
+            for share, algorithm in zip(self.ets[3:11], self.ets[19:27], strict=True)
+        )
+        return self.ets[:3] + shares + self.ets[11:]
 
     def _trust_table(self) -> bytes:
         assert self.trust is not None
@@ -123,7 +147,6 @@ class _Socket:
                 yield message(GET, 0, sequence, head + nested(IEEE, link.settings()))
             else:
                 self._kernel.changes += 1
-                number = link.change(command, attributes(said[IEEE]))
-                # The kernel puts the negative errno into one byte.
-                yield message(GET, 0, sequence, head + attribute(IEEE, bytes([-number & 0xFF])))
+                status = link.change(command, attributes(said[IEEE]))
+                yield message(GET, 0, sequence, head + attribute(IEEE, bytes([status & 0xFF])))
         yield message(2, 0, sequence, struct.pack("=i", -errno) + bytes(16))

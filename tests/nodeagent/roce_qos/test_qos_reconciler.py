@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from nodeagent.roce_qos.qos_files import RDMA_CM, QosFiles
-from nodeagent.roce_qos.qos_reconciler import QosReconciler
+from nodeagent.roce_qos.qos_reconciler import HOLD_ROUNDS, REPEATS_MAX, QosReconciler
 from nodeagent.roce_qos.roce_nics import RoceNics
 from nodeagent.sriov.sysfs import Sysfs
 from tests.nodeagent.devices.sys_tree import SysTree
@@ -144,7 +144,7 @@ async def test_a_change_that_fails_is_logged_once_and_keeps_no_other_from_being_
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = node.agent()
-    node.dcb.refusal = EBUSY
+    node.dcb.status = -EBUSY
     caplog.set_level(logging.INFO)
 
     for _ in range(2):
@@ -156,11 +156,62 @@ async def test_a_change_that_fails_is_logged_once_and_keeps_no_other_from_being_
     assert len(busy) == 2
     assert busy[1] == "RoCE QoS: ens1f0: PFC 5: cannot set PFC of ens1f0: Device or resource busy"
 
-    node.dcb.refusal = 0
+    node.dcb.status = 0
     await agent.run_round()
 
     assert agent.faults_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
     assert caplog.records[-1].message == "RoCE QoS is as the rules ask for"
+
+
+async def test_a_change_that_does_not_last_is_made_three_times_and_then_each_hour(
+    node: RoceNode,
+) -> None:
+    agent = node.agent()
+    await agent.run_round()
+    before = node.executor.changes
+    node.dcb.pfc = bytes((8, 0)) + node.dcb.pfc[2:]
+    node.dcb.forgets = True
+
+    for _ in range(HOLD_ROUNDS - 1):
+        await agent.run_round()
+
+    assert node.executor.changes == before + REPEATS_MAX - 1
+    assert agent.faults_by_nic()["ens1f0"] == 1
+    assert "undone again and again" in agent.faults["ens1f0: PFC 5"]
+
+    node.dcb.forgets = False
+    await agent.run_round()
+    await agent.run_round()
+
+    assert node.dcb.pfc_priorities == [5]
+    assert agent.faults == {}
+
+
+async def test_a_rule_with_a_bandwidth_gives_roce_a_traffic_class_of_its_own(
+    node: RoceNode,
+) -> None:
+    agent = node.agent(RoceQosRule(RoceQos(bandwidth=60), ("ens1f0",)))
+
+    await agent.run_round()
+    changes = agent.changes
+    await agent.run_round()
+
+    assert list(node.dcb.ets[27:35]) == [0, 0, 0, 0, 0, 1, 2, 0]
+    assert agent.changes == changes
+
+
+async def test_rules_for_no_nic_of_the_node_are_said_once(
+    node: RoceNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = node.agent(RoceQosRule(RoceQos(), ("enp*",)))
+    caplog.set_level(logging.INFO)
+
+    for _ in range(2):
+        await agent.run_round()
+
+    assert [record.message for record in caplog.records] == [
+        "no rule of orbweaver.roceQos is for a RoCE NIC of this node"
+    ]
 
 
 async def test_what_a_driver_lacks_is_logged_once_and_counted(

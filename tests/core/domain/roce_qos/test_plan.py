@@ -9,6 +9,7 @@ from core.domain.roce_qos.model import (
     DcbSettings,
     DscpPriority,
     EcnSettings,
+    EtsSettings,
     RoceNic,
     RocePort,
     RoceQos,
@@ -96,6 +97,31 @@ def test_a_driver_with_an_order_of_trust_looks_at_dscps_first(
     assert DONE.dcb is not None
 
     assert changes(DONE._replace(dcb=DONE.dcb._replace(trust=order))) == lines
+
+
+def test_a_bandwidth_is_shared_by_classes_for_roce_and_the_rest_after_cnps() -> None:
+    qos = QOS._replace(bandwidth=60, pfc=(4, 5))
+    single = EtsSettings((0,) * 8, (None,) * 8, 8)
+    assert DONE.dcb is not None
+    nic = DONE._replace(dcb=DONE.dcb._replace(ets=single, pfc=frozenset(qos.pfc)))
+
+    assert changes(nic, qos) == ["ens1f0: ETS 0,1,2,3,7: 40%, 4,5: 60%, 6: strict"]
+    assert qos.ets is not None
+    done = qos.ets._replace(bandwidths=(40, 60, None, 100, 100), classes_max=8)
+    assert changes(nic._replace(dcb=nic.dcb and nic.dcb._replace(ets=done)), qos) == []
+    assert changes(nic._replace(dcb=nic.dcb and nic.dcb._replace(pfc=frozenset({5})))) == []
+
+
+@pytest.mark.parametrize("ets", [None, EtsSettings((0,) * 8, (None,) * 8, 2)])
+def test_a_bandwidth_needs_three_traffic_classes(ets: EtsSettings | None) -> None:
+    nic = DONE._replace(dcb=DONE.dcb and DONE.dcb._replace(ets=ets))
+
+    asked = plan(nic, QOS._replace(bandwidth=60))
+
+    assert asked.changes == ()
+    assert [str(gap) for gap in asked.gaps] == [
+        "ens1f0: bandwidth: the driver has no ETS with 3 traffic classes"
+    ]
 
 
 def test_a_virtual_function_has_traffic_classes_only() -> None:
