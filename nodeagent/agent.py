@@ -21,14 +21,14 @@ from core.eventstore.retry_policies import waiting_for_store
 from core.process.supervision import TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
+from core.process.tracing import current_tracer
 from nodeagent.clusterip.clusterip_setup import start_cluster_ips
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
 from nodeagent.servers.sockets import BACKLOG, ListeningSocket
-from nodeagent.servers.tcp_ports import health_port, metrics_port
+from nodeagent.servers.tcp_ports import health_port
 from nodeagent.settings.sysctls import tune
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from nodeagent.rdma.rdma_exposition import RdmaExposition
@@ -55,14 +55,11 @@ class Agent:
         sources: AgentSources = STANDALONE,
         services: ServiceSource | None = None,
         rdma_pods: Callable[[], RdmaPods] | None = None,
-        tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        self.parts: AgentParts = compose(
-            settings, store, tracer, sources, self._on_fenced, monotonic
-        )
+        self.parts: AgentParts = compose(settings, store, sources, self._on_fenced, monotonic)
         self._opened = Teardown()
         self._close_parts_at_the_end()
         self.health_port: TcpPort | None = None
@@ -140,8 +137,9 @@ class Agent:
         """Register the parts that exist before the start."""
         parts, opened = self.parts, self._opened
         opened.push_blocking("the plugin log", parts.plugin_log.close)
-        if parts.tracer is not None:
-            opened.push_blocking("the tracer", parts.tracer.close)
+        tracer = current_tracer()
+        if tracer is not None:
+            opened.push_blocking("the tracer", tracer.close)
         opened.push("the writer", parts.writer.close)
         opened.push("refused ADDs", parts.refusals.close)
         opened.push("the configuration view", parts.view.close)
@@ -244,14 +242,15 @@ class Agent:
 
     async def _open_metrics(self, address: str) -> None:
         # Imported here, because OpenTelemetry adds 0.1 s to the start.
-        from nodeagent.telemetry.exposition import CONTENT_TYPE, Exposition  # noqa: PLC0415
+        from core.process.openmetrics import metrics_port  # noqa: PLC0415
+        from nodeagent.telemetry.exposition import Exposition  # noqa: PLC0415
 
         rdma = self._rdma_exposition()
         exposition = Exposition(self.parts.metrics, () if rdma is None else (rdma,))
         self._opened.push_blocking("metrics", exposition.close)
         if rdma is not None:
             self._opened.push("RDMA counters", rdma.close)
-        self.metrics_port = metrics_port(exposition.text, CONTENT_TYPE, self.parts.connections)
+        self.metrics_port = metrics_port(exposition.scrape, self.parts.connections)
         self._opened.push("the metrics port", self.metrics_port.close)
         name = "SPIDERPOOL_METRIC_HTTP_PORT"
         await self.metrics_port.open(address, self.settings.metrics_port, name)

@@ -20,6 +20,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor
+from core.process.tracing import current_tracer
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.conflict_detection.detector import DetectionCounters, DetectionSwitches, Detector
 from nodeagent.coordinator.announcer import Announcer
@@ -48,14 +49,13 @@ from nodeagent.request_runner import RequestRunner
 from nodeagent.servers import coordinator
 from nodeagent.servers.call_log import CallLog
 from nodeagent.servers.cni import ChainedPluginHandler, CniHandlers, CniServer
-from nodeagent.servers.framed import FramedServer
+from nodeagent.servers.framed import AnswerCall, FramedServer
 from nodeagent.servers.http_api import HttpApi, HttpHandlers
+from nodeagent.servers.traced_calls import TracedCalls
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
-from nodeagent.telemetry.tracing import Tracer
-from nodeagent.traced_writer import TracedWriter
 
 if TYPE_CHECKING:
     from nodeagent.handlers.provider_binding import Networks
@@ -74,7 +74,6 @@ class AgentParts(NamedTuple):
     runner: RequestRunner
     health: AgentHealth
     metrics: AgentMetrics
-    tracer: Tracer | None
     plugin_log: PluginLog
     framed: FramedServer
     http: HttpApi
@@ -118,7 +117,6 @@ class _Base(NamedTuple):
     runner: RequestRunner
     health: AgentHealth
     metrics: AgentMetrics
-    tracer: Tracer | None
     supervisor: Supervisor
     monotonic: Callable[[], float]
     executor: NetnsExecutor
@@ -131,13 +129,12 @@ class _Base(NamedTuple):
 def compose(
     settings: Settings,
     plain_store: KeyValueStore,
-    tracer: Tracer | None,
     sources: AgentSources,
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> AgentParts:
     """Build every part; none is started."""
-    base = _base(settings, plain_store, tracer, sources, on_fenced, monotonic)
+    base = _base(settings, plain_store, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)
     assigned = AssignedAddressProbe(
@@ -162,9 +159,8 @@ def compose(
         runner=base.runner,
         health=base.health,
         metrics=base.metrics,
-        tracer=base.tracer,
         plugin_log=base.plugin_log,
-        framed=FramedServer(cni.answer_call, base.supervisor, connections),
+        framed=FramedServer(_answer_call(cni), base.supervisor, connections),
         http=http,
         executor=base.executor,
         detector=detector,
@@ -179,17 +175,21 @@ def compose(
     return parts
 
 
+def _answer_call(cni: CniServer) -> AnswerCall:
+    tracer = current_tracer()
+    return cni.answer_call if tracer is None else TracedCalls(cni.answer_call, tracer).answer_call
+
+
 def _base(
     settings: Settings,
     plain_store: KeyValueStore,
-    tracer: Tracer | None,
     sources: AgentSources,
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> _Base:
     metrics, watchdog = AgentMetrics(), StoreWatchdog()
     store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
-    writer = _writer(store, keys, settings.node_name, tracer, on_fenced)
+    writer = Writer(store, keys, settings.node_name, on_fenced=on_fenced)
     supervisor = sources.supervisor or Supervisor()
     view = ConfigurationView(store, keys, supervisor, Faults())
     cooldown = CoolDown(store, settings.cool_down_s)
@@ -203,7 +203,6 @@ def _base(
         RequestRunner(),
         AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor),
         metrics,
-        tracer,
         supervisor,
         monotonic,
         NetnsExecutor(),
@@ -212,18 +211,6 @@ def _base(
         cooldown,
         RefusalRecorder(writer, monotonic),
     )
-
-
-def _writer(
-    store: KeyValueStore,
-    keys: Keys,
-    name: str,
-    tracer: Tracer | None,
-    on_fenced: Callable[[WriterFenced], None],
-) -> Writer:
-    if tracer is None:
-        return Writer(store, keys, name, on_fenced=on_fenced)
-    return TracedWriter(store, keys, name, tracer, on_fenced)
 
 
 def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> HandOver | None:
@@ -303,14 +290,14 @@ def _cni_handlers(
 ) -> CniHandlers:
     settings, store, keys, facts = base.settings, base.store, base.keys, base.facts
     add_handler = AddHandler(
-        *(base.runner, base.metrics.allocation, base.tracer, facts, base.executor),
+        *(base.runner, base.metrics.allocation, facts, base.executor),
         AllocationSteps(
             _allocate(base, sources), base.refusals.note, binds=sources.networks is not None
         ),
         _conflict_probe(base, detector, withdrawal_handler),
     )
     delete_handler = DeleteHandler(
-        *(base.runner, base.metrics.release, base.tracer, base.releaser, facts, settings.actor),
+        *(base.runner, base.metrics.release, base.releaser, facts, settings.actor),
         add_handler.deadline_s,
     )
     status_settings = StatusSettings(settings.node_name, settings.selection, settings.records_max)
@@ -330,9 +317,7 @@ def _conflict_probe(
     base: _Base, detector: Detector, withdrawal_handler: WithdrawalHandler
 ) -> ConflictProbe:
     switches = _detection(base.settings)
-    return ConflictProbe(
-        base.runner, detector, withdrawal_handler, base.facts, switches, base.tracer
-    )
+    return ConflictProbe(base.runner, detector, withdrawal_handler, base.facts, switches)
 
 
 def _chained_plugins(

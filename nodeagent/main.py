@@ -23,18 +23,20 @@ from core.process.connections import raise_open_files_limit
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED, Supervisor
 from core.process.teardown import Teardown
+from core.process.tracing import Tracer, set_tracer
 from core.settings.shared_settings import add_daemon_options, conf_path
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.settings_loader import load_settings
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.tracing import Tracer
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 EXIT_FENCED: Final = 3
+
+SERVICE_NAME: Final = "orbweaver-agent"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -44,13 +46,13 @@ def run(config_path: str) -> int:
     set_up_logging("info")
     try:
         settings = load_settings(config_path, os.environ)
-        tracer = _tracer(settings)
+        set_tracer(_tracer(settings))
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         return EXIT_SETTINGS
     set_up_logging(settings.log_level)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings, tracer))
+        return runner.run(_serve(settings))
 
 
 def main() -> None:
@@ -66,9 +68,10 @@ def main() -> None:
 def _tracer(settings: Settings) -> Tracer | None:
     if not settings.otlp_endpoint:
         return None
-    from nodeagent.telemetry.spans import exporting_to  # noqa: PLC0415  # only if tracing is on
+    from core.process.spans import exporting_to  # noqa: PLC0415  # only if tracing is on
 
-    return exporting_to(settings.otlp_endpoint, settings.node_name)
+    node = settings.node_name
+    return exporting_to(settings.otlp_endpoint, SERVICE_NAME, node, {"k8s.node.name": node})
 
 
 def _freeze_garbage_collector() -> None:
@@ -82,12 +85,12 @@ def _freeze_garbage_collector() -> None:
     raise_gc_threshold()
 
 
-async def _serve(settings: Settings, tracer: Tracer | None) -> int:
+async def _serve(settings: Settings) -> int:
     """Run one agent to its end and close what was opened; returns the exit code."""
     raise_open_files_limit()
     opened = Teardown()
     try:
-        code = await _run(settings, tracer, opened)
+        code = await _run(settings, opened)
     except WriterFenced as error:
         _log.critical("stopped: another process took over this node's writer: %s", error)
         code = EXIT_FENCED
@@ -102,7 +105,7 @@ async def _serve(settings: Settings, tracer: Tracer | None) -> int:
     return EXIT_FAILED if opened.failures and code == EXIT_OK else code
 
 
-async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> int:
+async def _run(settings: Settings, opened: Teardown) -> int:
     store = EtcdStore(settings.etcd)
     opened.push("the store", store.close)
     supervisor = Supervisor()
@@ -127,7 +130,6 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
         sources=sources,
         services=cluster.services if cluster is not None else None,
         rdma_pods=rdma_pods.by_address if rdma_pods is not None else None,
-        tracer=tracer,
     )
     opened.push("the agent", agent.stop)
     loop = asyncio.get_running_loop()

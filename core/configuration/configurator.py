@@ -38,6 +38,7 @@ from core.eventstore.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, 
 from core.eventstore.retry_policies import racing
 from core.eventstore.state import read_claims
 from core.eventstore.writer import Writer
+from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
 """Intervals guarded one by one; of more of them neighbours share a guard, with what is between."""
@@ -89,12 +90,15 @@ class Configurator:
         changes more pools than fit into one transaction is repeated until it is done; after an
         error in between, applying it again continues.
         """
-        last: Applied = await racing()(self._once, command, cause, observed)
-        events = last.events
-        while wants_more(command, last.events):
-            last = await racing()(self._once, command, cause)
-            events += last.events
-        return Applied(events, last.revision)
+        with tracing.span(f"ipam.apply {type(command).__name__}") as span:
+            if span is not None and not cause.traceparent:
+                cause = cause._replace(traceparent=span.traceparent)
+            last: Applied = await racing()(self._once, command, cause, observed)
+            events = last.events
+            while wants_more(command, last.events):
+                last = await racing()(self._once, command, cause)
+                events += last.events
+            return Applied(events, last.revision)
 
     async def dry_run(self, command: Command) -> tuple[Event, ...]:
         """The events the command would cause now; writes nothing. Raises Refused."""

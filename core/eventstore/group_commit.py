@@ -16,14 +16,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from contextvars import Context
+from typing import Final, NamedTuple
 
 from core.errors import OrbweaverError, Overloaded, StoreRejected
 from core.eventstore.batch import Lost, Proposal, TransactionBatch, sort_out
 from core.eventstore.kv import Get, KeyValueStore, TxnResult
+from core.process import tracing
 
 LEFT_OVER_MAX = 8
 """A batch counts as full after this many proposals that did not fit, so that filling is linear."""
+
+
+COMMITTED_WITH: Final = "committed-with"
+"""The kind of a link between spans of proposals: one trace has the transaction of all of them."""
 
 
 class Committed(NamedTuple):
@@ -60,6 +66,7 @@ async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch)
 class _Waiting(NamedTuple):
     proposal: Proposal
     answer: asyncio.Future[Outcome]
+    origin: tracing.Origin | None
 
 
 class GroupCommit:
@@ -107,10 +114,12 @@ class GroupCommit:
                 subject=self._name,
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )
-        waiting = _Waiting(proposal, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(proposal, loop.create_future(), tracing.origin())
         self._queue.append(waiting)
         if self._running is None:
-            self._running = asyncio.ensure_future(self._run())
+            # It works for all callers, and must not continue the trace of the first one.
+            self._running = loop.create_task(self._run(), context=Context())
         return waiting.answer
 
     async def drain(self) -> None:
@@ -175,7 +184,7 @@ class GroupCommit:
     async def _commit(self, batch: TransactionBatch, members: Sequence[_Waiting]) -> None:
         """Commit one transaction; answer every member or put it back at the front of the queue."""
         try:
-            result = await self._transact(batch)
+            result = await self._transact_for(batch, members)
         except StoreRejected as error:
             await self._one_by_one(members, error)
         except Exception as error:  # noqa: BLE001 - every caller must get an answer
@@ -184,6 +193,19 @@ class GroupCommit:
                 self._fail_all(error)
         else:
             self._tell(batch, members, result)
+
+    async def _transact_for(
+        self, batch: TransactionBatch, members: Sequence[_Waiting]
+    ) -> TxnResult:
+        """Transact in the trace of the first member that has one; the others are linked to it."""
+        origins = [member.origin for member in members if member.origin is not None]
+        if not origins:
+            return await self._transact(batch)
+        first, *others = origins
+        for other in others:
+            other.span.link(first.span.traceparent, COMMITTED_WITH)
+        loop = asyncio.get_running_loop()
+        return await loop.create_task(_result_of(self._transact(batch)), context=first.context)
 
     def _tell(
         self, batch: TransactionBatch, members: Sequence[_Waiting], result: TxnResult
@@ -220,6 +242,10 @@ class GroupCommit:
         _fail([*self._in_flight, *self._queue], error)
         self._queue.clear()
         self._survivors = self._failures_without_loss = 0
+
+
+async def _result_of(transacting: Awaitable[TxnResult]) -> TxnResult:
+    return await transacting  # a task runs coroutines, not every awaitable
 
 
 def _answer(member: _Waiting, outcome: Outcome) -> None:

@@ -31,6 +31,7 @@ from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEADS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.eventstore.retry_policies import settling
+from core.process import tracing
 
 QUEUE_DEPTH_MAX = 4096
 """Proposals that may wait for the next transaction."""
@@ -135,7 +136,18 @@ class Writer:
             raise self._fenced
         if self._head_revision < 0:
             raise NotReady("the writer is not open", subject=self.name)
+        if tracing.current_tracer() is not None:
+            return self._append_traced(proposal)
         return self._queue.put(proposal)
+
+    async def _append_traced(self, proposal: Proposal) -> Outcome:
+        """``append`` with a span from the queue to the outcome."""
+        with tracing.span("ipam.append", attributes={"ipam.events": len(proposal.drafts)}) as span:
+            outcome = await self._queue.put(proposal)
+            if span is not None:
+                span.set_attribute("ipam.outcome", type(outcome).__name__.lower())
+                span.set_attribute("ipam.revision", outcome.revision)
+            return outcome
 
     async def close(self) -> None:
         """Wait for transactions in flight; nothing may be appended afterwards."""

@@ -15,6 +15,8 @@ from typing import Final, TextIO
 
 import msgspec
 
+from core.process.tracing import log_fields
+
 LEVELS: Final[dict[str, int]] = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -41,6 +43,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "msg": record.getMessage(),
         }
+        line |= log_fields()
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

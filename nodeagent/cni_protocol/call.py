@@ -15,6 +15,7 @@ from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
+from core.process.tracing import valid_traceparent
 from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_ENVIRONMENT,
@@ -27,7 +28,6 @@ from nodeagent.cni_protocol.netconf import (
     is_name,
     read_netconf,
 )
-from nodeagent.telemetry.tracing import valid_traceparent
 
 VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
@@ -43,6 +43,9 @@ POD_UID: Final = "K8S_POD_UID"
 INFRA_CONTAINER: Final = "K8S_POD_INFRA_CONTAINER_ID"
 IGNORE_UNKNOWN: Final = "IgnoreUnknown"
 ADDRESS: Final = "IP"
+TRACEPARENT: Final = "TRACEPARENT"
+"""A variable, or an argument of CNI_ARGS for runtimes whose environment is the same for all calls.
+The other W3C headers contain "=", which arguments cannot."""
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")
@@ -111,7 +114,7 @@ def read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
 def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
     """The call. Raises CniFailure with code 1, 4, 6 or 7."""
     conf = read_conf(verb, environment, stdin)
-    traceparent = environment.get("TRACEPARENT", "")
+    traceparent = read_traceparent(environment)
     if verb not in _REQUIRED:
         return Call(verb, conf, traceparent=traceparent)
     attachment = read_attachment(environment, conf)
@@ -125,7 +128,7 @@ def read_add_request(
     """The request of an ADD. Raises CniFailure with code 4."""
     attachment = read_attachment(environment, conf)
     container, interface, *_ = attachment
-    traceparent = environment.get("TRACEPARENT", "")
+    traceparent = read_traceparent(environment)
     ipam = conf.ipam
     return AddRequest(
         read_arguments(environment.get("CNI_ARGS", ""), container),
@@ -140,6 +143,16 @@ def read_add_request(
         Cause(actor, container, "", valid_traceparent(traceparent) if traceparent else ""),
         has_hung_up,
     )
+
+
+def read_traceparent(environment: dict[str, str]) -> str:
+    """The runtime's trace context as it was sent, "" for none."""
+    traceparent = environment.get(TRACEPARENT, "")
+    arguments = environment.get("CNI_ARGS", "")
+    if traceparent or TRACEPARENT not in arguments:
+        return traceparent
+    pairs = (pair.partition("=") for pair in arguments.split(";"))
+    return next((value for name, _, value in pairs if name == TRACEPARENT), "")
 
 
 def read_attachment(environment: dict[str, str], conf: NetConf) -> Attachment:
@@ -221,6 +234,7 @@ def read_arguments(text: str, container: str = "") -> PodReference:
 
 
 def _check_others(others: dict[str, str]) -> None:
+    others.pop(TRACEPARENT, None)
     address = others.pop(ADDRESS, "")
     if address:
         try:

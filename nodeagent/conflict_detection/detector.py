@@ -21,6 +21,7 @@ from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, NamespaceGone, OrbweaverError
 from core.manifests.networks.detect_options import DetectionTiming
 from core.process.supervision import BackgroundTasks
+from core.process.tracing import Attributes, Span, child_span
 from nodeagent.conflict_detection.packet_socket import (
     MasterSocket,
     PacketSocket,
@@ -53,6 +54,9 @@ T = TypeVar("T")
 DETECTION_S_MAX: Final = 8.0
 """Carrier and both windows take at most 2.6 s; the rest is for a busy node. A network with longer
 windows has as much more."""
+
+PROBE: Final = "ipam.probe"
+"""The span of a probe."""
 
 ANNOUNCING_MAX: Final = 1_000
 """Announcements in progress in the background; one more is skipped."""
@@ -146,12 +150,15 @@ class Detector:
 
         Raises DetectionFailed, Overloaded.
         """
-        try:
-            async with asyncio.timeout(switches.limit_s):
-                result = await self._probe(netns, nic, switches)
-        except (OSError, DatapathError, TimeoutError) as error:
-            self.counts.failures += 1
-            raise _failed(netns, nic.interface, error, switches.limit_s) from error
+        with child_span(PROBE, attributes=_span_attributes(nic, switches)) as span:
+            try:
+                async with asyncio.timeout(switches.limit_s):
+                    result = await self._probe(netns, nic, switches)
+            except (OSError, DatapathError, TimeoutError) as error:
+                self.counts.failures += 1
+                raise _failed(netns, nic.interface, error, switches.limit_s) from error
+            if span is not None:
+                _describe_result(span, result)
         self.counts.probes += 1
         self.counts.conflicts += len(result.conflicts)
         self.counts.silent_gateways += len(result.silent_gateways)
@@ -290,6 +297,23 @@ class Detector:
                 close()
             else:  # cancelled: the thread continues
                 call.add_done_callback(close)
+
+
+def _span_attributes(nic: Nic, switches: DetectionSwitches) -> Attributes:
+    return {
+        "network.interface.name": nic.interface,
+        "ipam.addresses": [cidr for cidr in (nic.ipv4, nic.ipv6) if cidr],
+        "detection.conflicts": switches.conflicts,
+        "detection.gateway": switches.gateway,
+    }
+
+
+def _describe_result(span: Span, result: DetectionResult) -> None:
+    """A conflict is a result, and not a failure of the probe."""
+    span.set_attribute(
+        "detection.conflicting_hosts", [f"{address} {mac}" for address, mac in result.conflicts]
+    )
+    span.set_attribute("detection.silent_gateways", result.silent_gateways)
 
 
 def _sockets(opened: tuple[PacketSocket, ...] | MasterSocket) -> Iterable[socket]:

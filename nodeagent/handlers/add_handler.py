@@ -22,6 +22,7 @@ from core.domain.facts import PodFacts, RequestFacts
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Endpoint
 from core.errors import AllocationError, CallerGone, OrbweaverError
+from core.process import tracing
 from nodeagent.cni_protocol.failures import ALLOCATION_ERROR, CniFailure, failure_of
 from nodeagent.cni_protocol.results import add_result
 from nodeagent.facts import FactsSource
@@ -35,7 +36,6 @@ from nodeagent.request_runner import (
 )
 from nodeagent.sriov_master import master_addresses
 from nodeagent.telemetry.metrics import WorkCounts
-from nodeagent.telemetry.tracing import NO_SPAN, Span, Tracer, request_span
 
 ALLOCATE: Final = "ipam.allocate"
 
@@ -66,7 +66,6 @@ class AddHandler:
         self,
         runner: RequestRunner,
         counts: WorkCounts,
-        tracer: Tracer | None,
         facts: FactsSource,
         executor: NetnsExecutor,
         steps: AllocationSteps,
@@ -74,7 +73,6 @@ class AddHandler:
     ) -> None:
         self._runner = runner
         self._counts = counts
-        self._tracer = tracer
         self._facts = facts
         self._executor = executor
         self._allocate = steps.allocate
@@ -119,11 +117,7 @@ class AddHandler:
             self._runner.run_add(
                 self.deadline_s, self._counts, arrived, attachment.container, has_hung_up
             ) as running,
-            NO_SPAN
-            if self._tracer is None
-            else request_span(
-                self._tracer, "ADD", ALLOCATE, pod, attachment, request.cause.traceparent
-            ) as span,
+            tracing.span(ALLOCATE) as span,
         ):
             if span is not None:
                 cause = request.cause._replace(traceparent=span.traceparent)
@@ -156,7 +150,7 @@ class AddHandler:
         return request._replace(selection=request.selection._replace(master_addresses=addresses))
 
 
-def _describe_added(span: Span, added: Added) -> None:
+def _describe_added(span: tracing.Span, added: Added) -> None:
     held = added.endpoint.addresses()
     span.set_attribute("ipam.tries", added.tries)
     span.set_attribute("ipam.fresh", added.fresh)

@@ -15,6 +15,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import Cause
 from core.domain.model import Nic
 from core.domain.selection.request import SelectionRequest
+from core.process import tracing
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import PreviousAddress, previous_addresses
@@ -22,7 +23,6 @@ from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.conflict_probe import conflict_error, gateway_error
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
-from nodeagent.telemetry.tracing import valid_traceparent
 
 RELEASED: Final = "it was quarantined, and the next sandbox of the Pod gets another address"
 
@@ -76,7 +76,7 @@ class AssignedAddressProbe:
 
     def _request(self, call: Call) -> AddRequest:
         container = call.attachment.container
-        trace = valid_traceparent(call.traceparent) if call.traceparent else ""
+        trace = tracing.caller_traceparent(call.traceparent)
         return AddRequest(
             call.pod,
             call.attachment,

@@ -16,7 +16,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from core.allocation.add_request import AddRequest
@@ -40,7 +39,6 @@ from nodeagent.conflict_detection.detector import (
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.request_runner import RequestRunner
-from nodeagent.telemetry.tracing import Tracer
 
 ROUNDS_MAX: Final = 3
 """Allocations of one ADD, each after the first because of a conflicting host. With more conflicts
@@ -48,9 +46,6 @@ than that the pool probably belongs to another network, which an operator has to
 
 WITHDRAW_S_MAX: Final = 5.0
 """Seconds beyond its deadline in which a cancelled ADD releases what it was given."""
-
-PROBE_SPAN: Final = "ipam.look"
-"""The span of a probe, a sibling of the allocation's."""
 
 PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
 """Errors of ADDs whose addresses were claimed and then failed the probe."""
@@ -70,14 +65,12 @@ class ConflictProbe:
         withdrawal_handler: WithdrawalHandler,
         facts: FactsSource,
         switches: DetectionSwitches,
-        tracer: Tracer | None,
     ) -> None:
         self._runner = runner
         self._detector = detector
         self._withdrawal_handler = withdrawal_handler
         self._facts = facts
         self._switches = switches
-        self._tracer = tracer
         self.is_enabled = switches.needs_probe
         self.announces = switches.announce
 
@@ -141,21 +134,11 @@ class ConflictProbe:
     async def _probe(
         self, request: AddRequest, nic: Nic, switches: DetectionSwitches
     ) -> DetectionResult:
-        with self._span(request, nic):
-            try:
-                return await self._detector.probe(request.attachment.netns, nic, switches)
-            except OrbweaverError as error:
-                await self._withdrawal_handler.withdraw_nic(request, (), error.message)
-                raise
-
-    def _span(self, request: AddRequest, nic: Nic) -> AbstractContextManager[object]:
-        if self._tracer is None:
-            return nullcontext()
-        attributes = {
-            "cni.container_id": request.attachment.container,
-            "network.interface.name": nic.interface,
-        }
-        return self._tracer.request(PROBE_SPAN, request.cause.traceparent, attributes)
+        try:
+            return await self._detector.probe(request.attachment.netns, nic, switches)
+        except OrbweaverError as error:
+            await self._withdrawal_handler.withdraw_nic(request, (), error.message)
+            raise
 
     async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
         """Release what was found in use; raise where another allocation cannot help."""

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NotReady
+from core.process import tracing
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches
@@ -44,6 +45,10 @@ ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 WORKERS: Final = 8
 """Calls in the kernel at once. The kernel's RTNL lock allows one change at a time, but a DEL mostly
 waits outside that lock."""
+
+ATTACH: Final = "coordinator.attach"
+DETACH: Final = "coordinator.detach"
+COMPARE: Final = "coordinator.compare"
 
 REMEDY: Final = "delete the Pod, so that its controller creates it anew"
 
@@ -104,7 +109,14 @@ class CoordinatorHandler:
             ),
         )
         request = AttachRequest(call.attachment, settings, expected_nics(annotations))
-        return await self._run(call.attachment.container, lambda: self._engine.attach(request))
+        with tracing.child_span(ATTACH) as span:
+            result = await self._run(
+                call.attachment.container, lambda: self._engine.attach(request)
+            )
+            if span is not None:
+                span.set_attribute("coordinator.mode", result.mode)
+                span.set_attribute("coordinator.repeated", result.repeated)
+            return result
 
     def fault(self) -> NotReady | None:
         """Why an ADD cannot be handled now; None if it can."""
@@ -129,16 +141,20 @@ class CoordinatorHandler:
         if settings.mode == "disable":
             return False
         attachment, first = call.attachment, settings.first_nic
-        return await self._run(attachment.container, lambda: self._engine.detach(attachment, first))
+        with tracing.child_span(DETACH):
+            return await self._run(
+                attachment.container, lambda: self._engine.detach(attachment, first)
+            )
 
     async def handle_check(self, call: Call, conf: WrittenSettings) -> None:
         """Raise CniFailure with all differences, DatapathError if the kernel cannot be read."""
         if self._settings_or_default(conf).mode == "disable":
             return
         attachment = call.attachment
-        differences = await self._run(
-            attachment.container, lambda: self._engine.find_differences(attachment)
-        )
+        with tracing.child_span(COMPARE):
+            differences = await self._run(
+                attachment.container, lambda: self._engine.find_differences(attachment)
+            )
         if differences:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(differences)}", REMEDY)
 
@@ -202,7 +218,8 @@ class CoordinatorHandler:
 
     async def _remove(self, record: AttachmentRecord) -> None:
         attachment = Attachment(record.container, record.interface, record.network, record.netns)
-        await self._run(record.container, lambda: self._engine.detach(attachment, ""))
+        with tracing.child_span(DETACH):
+            await self._run(record.container, lambda: self._engine.detach(attachment, ""))
 
     def _settings_or_default(self, conf: WrittenSettings) -> CoordinatorSettings:
         """The settings for DEL and CHECK; the built-in ones where they are invalid or unknown."""
@@ -224,7 +241,7 @@ class CoordinatorHandler:
         self, call: Callable[[], T], subject: str, held: _HeldLock | None = None
     ) -> T:
         try:
-            work = self._workers.submit(call)
+            work = self._workers.submit(tracing.in_current_context(call))
         except RuntimeError:
             raise NotReady("the agent is shutting down", remedy="try again later") from None
         if held is not None:

@@ -19,11 +19,11 @@ from core.domain.facts import PodReference
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
+from core.process import tracing
 from nodeagent.cni_protocol.call import Call
 from nodeagent.facts import FactsSource, Liveness
 from nodeagent.request_runner import DEL_DEADLINE_S, RequestRunner
 from nodeagent.telemetry.metrics import WorkCounts
-from nodeagent.telemetry.tracing import NO_SPAN, Tracer, request_span, valid_traceparent
 
 RELEASE: Final = "ipam.release"
 
@@ -58,7 +58,6 @@ class DeleteHandler:
         self,
         runner: RequestRunner,
         counts: WorkCounts,
-        tracer: Tracer | None,
         releaser: Releaser,
         facts: FactsSource,
         actor: str,
@@ -66,7 +65,6 @@ class DeleteHandler:
     ) -> None:
         self._runner = runner
         self._counts = counts
-        self._tracer = tracer
         self._releaser = releaser
         self._facts = facts
         self._actor = actor
@@ -78,17 +76,11 @@ class DeleteHandler:
 
         Raises StoreError, RequestError, LogError.
         """
-        pod, attachment = request.pod, request.attachment
-        traceparent = request.traceparent
+        attachment, traceparent = request.attachment, request.traceparent
         with self._runner.measure(self.deadline_s, self._counts, arrived) as measured:
             await self._runner.wait_for_adds(attachment.container)
-            tracer = self._tracer
-            with (
-                NO_SPAN
-                if tracer is None
-                else request_span(tracer, "DEL", RELEASE, pod, attachment, traceparent)
-            ) as span:
-                traceparent = valid_traceparent(traceparent) if span is None else span.traceparent
+            with tracing.span(RELEASE) as span:
+                traceparent = tracing.caller_traceparent(traceparent)
                 deleted = await self._release(request, traceparent)
                 measured.tries = deleted.tries
                 if span is not None:

@@ -19,6 +19,7 @@ from core.errors import BadInput, LogCorrupt, OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINTS
 from core.eventstore.kv import Get, KeyValueStore
+from core.process import tracing
 from nodeagent.cni_protocol.call import Call
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import (
@@ -80,7 +81,9 @@ class GcHandler:
             gone = [nic for nic, proof in zip(suspects, evidence, strict=True) if proof]
             release = self._release_request(endpoint, gone, "; ".join(filter(None, evidence)), call)
             try:
-                if await self._release(endpoint, release):
+                with tracing.child_span("ipam.release", attributes=_span_attributes(endpoint)):
+                    is_released = await self._release(endpoint, release)
+                if is_released:
                     released.append("/".join(endpoint.key))
             except OrbweaverError as error:
                 errors.append(f"{'/'.join(endpoint.key)}: {error}")
@@ -129,7 +132,8 @@ class GcHandler:
         )
         if not any(nic.container for nic in keep):
             keep = ()
-        cause = Cause(self._actor, removed[0].container, "", call.traceparent)
+        trace = tracing.caller_traceparent(call.traceparent)
+        cause = Cause(self._actor, removed[0].container, "", trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
@@ -146,6 +150,11 @@ class GcHandler:
 
         released = await self._releaser.release(endpoint.key, decide, release)
         return bool(released.addresses)
+
+
+def _span_attributes(endpoint: Endpoint) -> tracing.Attributes:
+    namespace, name = endpoint.key
+    return {"k8s.namespace.name": namespace, "k8s.pod.name": name, "k8s.pod.uid": endpoint.uid}
 
 
 def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:

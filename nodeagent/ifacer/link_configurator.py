@@ -14,6 +14,7 @@ from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING, Final
 
 from core.errors import DatapathError, NetlinkRefused
+from core.process.tracing import child_span
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
@@ -42,8 +43,9 @@ class LinkConfigurator:
 
         Raises DatapathError and its kinds: a conflict with existing links, a kernel's refusal.
         """
-        async with self._one_at_a_time:
-            await asyncio.to_thread(self._prepare, config)
+        with child_span("ifacer.prepare", attributes={"network.interface.name": config.parent}):
+            async with self._one_at_a_time:
+                await asyncio.to_thread(self._prepare, config)
 
     def _prepare(self, config: InterfaceConfig) -> None:
         from nodeagent.ifacer.link_plan import next_steps  # noqa: PLC0415  # imports pyroute2

@@ -14,15 +14,16 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from errno import EAGAIN, ENOBUFS, ENODEV
+from errno import EAGAIN, ENOBUFS, ENODEV, errorcode
 from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import NetlinkLost, NetlinkRefused
+from core.process.tracing import Span, child_span
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.codec import HEADER, I32, attributes, message, messages, text
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 SEND_REQUESTS_MAX: Final = 128
 """Requests in one send: their answers fit into the smallest receive buffer of a kernel."""
+
+SEND: Final = "netlink send"
+"""The span of one send and its answers."""
 
 SEND_TRIES_MAX: Final = 4
 """Sends in a row without any answer."""
@@ -145,7 +149,10 @@ class NetlinkSession:
         again, in_vain = False, 0
         while len(outcomes) < len(batch):
             left = [index for index in range(len(batch)) if index not in outcomes]
-            answered = self._exchange(batch, left)
+            with child_span(SEND, "client") as span:
+                answered = self._exchange(batch, left)
+                if span is not None:
+                    _describe(span, [batch[index] for index in left], answered)
             for index, outcome in answered.items():
                 # A repeated request may have been executed before: then "exists" is success.
                 was_done = again and outcome.number in (requests.EXISTS | requests.GONE)
@@ -193,8 +200,12 @@ class NetlinkSession:
     def listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
         """All answers of a listing, read by ``read``. Raises NetlinkRefused, NetlinkLost."""
         for _ in range(LISTING_TRIES_MAX):
-            with suppress(_Interrupted):
-                return self._listing(request, read)
+            with suppress(_Interrupted), child_span(SEND, "client") as span:
+                listed = self._listing(request, read)
+                if span is not None:
+                    span.set_attribute("netlink.requests", [request.what])
+                    span.set_attribute("netlink.answers", len(listed))
+                return listed
         raise _lost(f"`{request.what}`: what it lists changed {LISTING_TRIES_MAX} times meanwhile")
 
     def links(self) -> list[Link]:
@@ -331,6 +342,14 @@ def check(request: Request, outcome: RequestOutcome) -> None:
         return
     words = os.strerror(number) + (f": {outcome.words}" if outcome.words else "")
     raise NetlinkRefused(f"cannot {request.what}: {words}", number=number)
+
+
+def _describe(span: Span, sent: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
+    """The requests of a send and the kernel's errors; the caller decides whether it failed."""
+    span.set_attribute("netlink.requests", [request.what for request in sent])
+    errors = [outcome.number for outcome in answered.values() if outcome.number]
+    if errors:
+        span.set_attribute("netlink.errors", [errorcode.get(each, str(each)) for each in errors])
 
 
 def _outcome(flags: int, body: memoryview, answer: bytes) -> RequestOutcome:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.process.logs import LEVELS
+from core.process.tracing import log_fields
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import IpamConf, NetConf
 from nodeagent.telemetry.plugin_log import DAYS, FILES, MEGABYTES, LogTarget, PluginLog
@@ -104,6 +105,7 @@ class CallLog:
             fields["netns"] = netns
             fields["pod"] = f"{pod.namespace}/{pod.name}"
             fields["uid"] = pod.uid
+        fields |= log_fields()
         fields["ms"] = round((time.perf_counter() - arrived) * _MILLISECONDS, 3)
         self._log.write(self._target(conf.ipam), level, fields)
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from core.allocation.add_request import AddRequest, HasHungUp
 from core.domain.events import Cause
@@ -29,6 +29,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.process.bodies import BodyRefused
 from core.process.connections import ConnectionCounts, HttpServer
+from core.process.tracing import current_tracer, valid_traceparent
 from nodeagent.cni_protocol.call import checked_container, checked_interface
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import is_name
@@ -55,10 +56,13 @@ from nodeagent.servers.http_bodies import (
 )
 from nodeagent.servers.http_shapes import add_response, coordinator_config, workload_endpoint
 from nodeagent.servers.sockets import caller_hung_up, may_call
+from nodeagent.servers.traced_calls import http_spans
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.tracing import valid_traceparent
 
 BASE: Final = "/v1"
+HEALTH: Final = f"{BASE}/ipam/healthy"
+"""Probes call it all the time: its requests are not traced."""
+
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
 NO_NETWORK: Final = ""
@@ -123,10 +127,12 @@ class HttpApi:
 
     def application(self) -> web.Application:
         """The routes."""
-        app = web.Application(
-            middlewares=[_check_caller, _shape_errors], client_max_size=BODY_BYTES_MAX
-        )
-        app.router.add_get(f"{BASE}/ipam/healthy", self._get_health, allow_head=False)
+        tracer = current_tracer()
+        middlewares: list[Middleware] = [_check_caller, _shape_errors]
+        if tracer is not None:
+            middlewares.insert(1, http_spans(tracer, HEALTH))
+        app = web.Application(middlewares=middlewares, client_max_size=BODY_BYTES_MAX)
+        app.router.add_get(HEALTH, self._get_health, allow_head=False)
         app.router.add_post(f"{BASE}/ipam/ip", self._post_ip)
         app.router.add_delete(f"{BASE}/ipam/ip", self._delete_ip)
         app.router.add_post(f"{BASE}/ipam/ips", self._post_ips)

@@ -1,6 +1,6 @@
-"""The agent's TCP ports: health and metrics. Both are read-only.
+"""The agent's port for health, which is read-only.
 
-Health (docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` is 200
+(docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` is 200
 once the agent has started, ``readiness`` if every check of ``/readyz`` passes. ``liveness`` fails
 only if a restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez``
 and ``/readyz`` list one check a line.
@@ -8,13 +8,13 @@ and ``/readyz`` list one check a line.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 
 from core.process.connections import ConnectionCounts
-from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX, TcpPort
+from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from nodeagent.health import AgentHealth, Check
 from nodeagent.servers.http_api import BASE, json_text, not_implemented
 
@@ -48,19 +48,6 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
     app.router.add_get("/readyz", readyz)
     app.router.add_route("*", f"{BASE}{_ANY}", not_implemented)
     return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
-
-
-def metrics_port(
-    text: Callable[[], Awaitable[bytes]], content_type: str, counts: ConnectionCounts | None = None
-) -> TcpPort:
-    """The port that Prometheus scrapes; every path returns the metrics."""
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=await text(), headers={"Content-Type": content_type})
-
-    app = web.Application()
-    app.router.add_get(_ANY, exposition)
-    return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
 
 
 def _listed(name: str, checks: Sequence[Check]) -> web.Response:

@@ -1,9 +1,7 @@
-"""Metrics, traces and the plugin log.
+"""Metrics and the plugin log.
 
 metrics.py         every metric and its name
 exposition.py      the metrics as Prometheus text
 observed.py        a store that reports its calls
-tracing.py         spans, and the traceparent that events keep
-spans.py           spans by OpenTelemetry's SDK
 plugin_log.py      the log file of the CNI executables
 """

@@ -1,6 +1,6 @@
-"""The agent's metrics as Prometheus text, by OpenTelemetry's SDK.
+"""The agent's metrics as instruments of OpenTelemetry.
 
-Imported only where metrics are enabled: the SDK adds 0.1 s to the start. What is counted is defined
+Imported only where metrics are enabled (``core.process.openmetrics``). What is counted is defined
 in ``telemetry.metrics``.
 """
 
@@ -9,18 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    ProcessCollector,
-    generate_latest,
-)
 
 from core import __version__
+from core.process.openmetrics import MetricsRegistry, Scrape
 from nodeagent.telemetry.metrics import (
     COMPATIBLE,
     OURS,
@@ -29,9 +21,6 @@ from nodeagent.telemetry.metrics import (
     LabelledGauge,
     ObservedMetric,
 )
-
-SERVICE_NAME: Final = "spiderpool.spidernet.io"
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 """Bounds of the documented histograms."""
@@ -48,19 +37,13 @@ class ExpositionSource(Protocol):
 
 
 class Exposition:
-    """The instruments of one agent; ``text`` is the answer to a scrape."""
+    """The instruments of one agent; ``scrape`` is the answer to a scrape."""
 
     def __init__(self, metrics: AgentMetrics, sources: Sequence[ExpositionSource] = ()) -> None:
         self._sources = sources
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        reader = PrometheusMetricReader(registry=self._registry)
-        resource = Resource.create({"service.name": SERVICE_NAME})
-        # The agent closes it; an exit handler would do it a second time.
-        self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-        meters = {
-            scope: self._provider.get_meter(scope, __version__) for scope in (COMPATIBLE, OURS)
-        }
+        self._registry = MetricsRegistry()
+        provider = self._registry.provider
+        meters = {scope: provider.get_meter(scope, __version__) for scope in (COMPATIBLE, OURS)}
         for reading in metrics.readings:
             _observe(meters[reading.scope], reading)
         for gauge in metrics.labelled:
@@ -76,14 +59,14 @@ class Exposition:
             explicit_bucket_boundaries_advisory=STORE_BOUNDS_S,
         )
 
-    async def text(self) -> bytes:
-        """All metrics as Prometheus text."""
-        others = [await source.text() for source in self._sources]
-        return b"".join((generate_latest(self._registry), *others))
+    async def scrape(self, accept: str) -> Scrape:
+        """All metrics, in a format that the scraper accepts."""
+        others = b"".join([await source.text() for source in self._sources])
+        return self._registry.scrape(accept, others)
 
     def close(self) -> None:
         """Shut the instruments down."""
-        self._provider.shutdown()
+        self._registry.close()
 
 
 def _observe(meter: Meter, reading: ObservedMetric) -> None:

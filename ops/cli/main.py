@@ -16,6 +16,7 @@ from ops.cli.application import app
 from ops.cli.command_line import program_of
 from ops.cli.exits import Exit, report
 from ops.cli.global_options import ProcessContext
+from ops.cli.traced_run import run_traced
 
 PLUGIN = "kubectl-orb"
 
@@ -49,7 +50,17 @@ def main() -> None:
     arguments, process = sys.argv[1:], ProcessContext()
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
         sys.exit(_run_remotely(arguments, process))
-    sys.exit(run(arguments, process, "kubectl orb" if as_plugin else "orbctl"))
+    program = "kubectl orb" if as_plugin else "orbctl"
+    sys.exit(_run_here(arguments, process, program))
+
+
+def _run_here(arguments: Sequence[str], process: ProcessContext, program: str) -> int:
+    try:
+        return run_traced(
+            arguments, program_of(app), os.environ, lambda: run(arguments, process, program)
+        )
+    except OrbweaverError as error:
+        return report(error)
 
 
 def _run_remotely(arguments: Sequence[str], process: ProcessContext) -> int:

@@ -24,6 +24,7 @@ from core.eventstore.etcd import EtcdStore
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
+from core.process import tracing
 from ops.cli.exits import Exit, report
 from ops.cli.global_options import ProcessContext
 from ops.settings import ClusterSettings
@@ -60,7 +61,7 @@ class ClusterSession:
     @property
     def cause(self) -> Cause:
         """How this run signs its events."""
-        return Cause(self.actor)
+        return Cause(self.actor, traceparent=tracing.caller_traceparent(""))
 
     async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
         """Do one step with an open writer; again when another run has fenced it.

@@ -9,7 +9,6 @@
     observer.py     polls lag, leader, scan and etcd
     health.py       /livez and /readyz
     metrics.py      metrics for Prometheus; job_metrics.py: those of the jobs
-    tracing.py      spans of the jobs
 
 Pods do not depend on it (I8): without a controller reports are not updated; ADD and DEL work.
 """

@@ -20,6 +20,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import WATCH_SILENT_S_MAX, KeyValueStore
 from core.process.concurrency import until_first
 from core.process.connections import ConnectionCounts
+from core.process.openmetrics import metrics_port
 from core.process.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
@@ -28,7 +29,7 @@ from core.projections.publisher import Publisher
 from ops.controller.forecaster import Forecaster
 from ops.controller.health import ControllerHealth, health_port
 from ops.controller.link_prober import LinkProber
-from ops.controller.metrics import ControllerMetrics, MetricSources, metrics_port
+from ops.controller.metrics import ControllerMetrics, MetricSources
 from ops.controller.observer import STALE_S_MAX as OBSERVATION_STALE_S_MAX
 from ops.controller.observer import ControllerObserver
 from ops.controller.settings import ControllerSettings
@@ -226,7 +227,7 @@ class Controller:
             self._metrics.observe(
                 sources, debug=settings.debug_metrics_enabled, connections=self.connections
             )
-            port = metrics_port(self._metrics, self.connections)
+            port = metrics_port(self._metrics.scrape, self.connections)
             ports.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
         for port, number, setting in ports:
             self.ports.append(port)

@@ -28,6 +28,7 @@ from core.process.environment import KUBECONFIG
 from core.process.logs import set_up_logging
 from core.process.supervision import EXIT_TASK_ENDED
 from core.process.teardown import Teardown
+from core.process.tracing import set_tracer
 from core.settings.shared_settings import add_daemon_options, conf_path
 from ops.controller.controller import Controller
 from ops.controller.main import COMMANDS, PROGRAM
@@ -42,9 +43,13 @@ from ops.kubernetes.watches.cluster_watch import watch_of
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from core.process.spans import SdkTracer
+
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
+
+SERVICE_NAME: Final = "orbweaver-controller"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -57,15 +62,15 @@ def run(config_path: str, options: Mapping[str, str]) -> int:
     set_up_logging("info")
     try:
         settings = load_settings(config_path, {**os.environ, **options})
-        tracers = _tracers(settings)
+        tracer = _tracer(settings)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         return EXIT_SETTINGS
     set_up_logging(settings.log_level)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        code = runner.run(_serve(settings, tracers))
-    if tracers is not None:
-        tracers.shutdown()
+        code = runner.run(_serve(settings, tracer.provider if tracer is not None else None))
+    if tracer is not None:
+        tracer.close()
     return code
 
 
@@ -99,12 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _tracers(settings: ControllerSettings) -> TracerProvider | None:
+def _tracer(settings: ControllerSettings) -> SdkTracer | None:
+    """The tracer of this process, which is set. Raises BadInput."""
     if not settings.otlp_endpoint:
         return None
-    from ops.controller.tracing import exporting_to  # noqa: PLC0415  # needs the extra otlp
+    from core.process.spans import exporting_to  # noqa: PLC0415  # needs the extra otlp
 
-    return exporting_to(settings.otlp_endpoint, settings.name)
+    tracer = exporting_to(settings.otlp_endpoint, SERVICE_NAME, settings.name)
+    set_tracer(tracer)
+    return tracer
 
 
 async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:

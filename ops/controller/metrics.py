@@ -10,17 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from aiohttp import web
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    ProcessCollector,
-    generate_latest,
-)
 
 from core import __version__
 from core.domain.evolution import Ledger
@@ -28,10 +18,9 @@ from core.domain.model import Subnet
 from core.domain.subnets.subnet_model import controlled, count
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
-from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
+from core.process.openmetrics import MetricsRegistry, Scrape
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
-from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.forecaster import Forecaster
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observer import ControllerObserver
@@ -76,15 +65,11 @@ class MetricSources:
 
 
 class ControllerMetrics:
-    """The instruments. ``exposition``: the result of a scrape; ``provider``: for further ones."""
+    """The instruments. ``scrape``: the answer to a scrape; ``provider``: for further ones."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        resource = Resource.create({"service.name": SERVICE_NAME})
-        reader = PrometheusMetricReader(registry=self._registry)
-        # Without a handler at exit, because the controller closes it.
-        self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-        ProcessCollector(registry=self._registry)
+        self.registry = MetricsRegistry()
+        self.provider = self.registry.provider
 
     def observe(
         self, sources: MetricSources, *, debug: bool, connections: ConnectionCounts | None = None
@@ -105,26 +90,13 @@ class ControllerMetrics:
         if sources.forecaster is not None:
             observe_forecasts(ours, sources.forecaster)
 
-    def exposition(self) -> bytes:
-        """All metrics as Prometheus text."""
-        return generate_latest(self._registry)
+    async def scrape(self, accept: str) -> Scrape:
+        """All metrics, in a format that the scraper accepts."""
+        return self.registry.scrape(accept)
 
     def close(self) -> None:
         """Remove the instruments."""
-        self.provider.shutdown()
-
-
-def metrics_port(metrics: ControllerMetrics, counts: ConnectionCounts | None = None) -> TcpPort:
-    """The port that Prometheus scrapes, at any path."""
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(
-            body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
-
-    app = web.Application()
-    app.router.add_get("/{path:.*}", exposition)
-    return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
+        self.registry.close()
 
 
 def _observe_pools(compatible: Meter, ours: Meter, sources: MetricSources) -> None:

@@ -64,6 +64,8 @@ class ContainerRuntime:
         self._cache = directory
         self._ipam = {"type": IPAM, **ipam}
         self._coordinator = coordinator
+        self.variables: dict[str, str] = {}
+        """Further environment variables of the runtime, which its plugins inherit."""
 
     def conflist(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """The network configuration list; ``ipam``: additional keys of its ``ipam``."""
@@ -173,6 +175,7 @@ class ContainerRuntime:
             self._node.inside([str(self.plugins / plugin)]),
             stdin=json.dumps(conf),
             environment={
+                **self.variables,
                 **environment,
                 "CNI_PATH": str(self.plugins),
                 "PATH": os.environ.get("PATH", os.defpath),

@@ -108,7 +108,7 @@ async def _names(controller: Controller, case: Case, node: NodeHarness) -> bool:
 
 def _metrics(controller: Controller) -> str:
     assert controller._metrics is not None
-    return controller._metrics.exposition().decode()
+    return controller._metrics.registry.scrape().body.decode()
 
 
 @pytest.mark.parametrize("workflow_id", ["archive", "reclaim"])

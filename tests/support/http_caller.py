@@ -49,10 +49,12 @@ async def over_socket(
             return HttpReply(answer.status, await answer.read(), dict(answer.headers))
 
 
-async def over_tcp(port: int, url: str, method: str = "GET") -> HttpReply:
+async def over_tcp(
+    port: int, url: str, method: str = "GET", headers: dict[str, str] | None = None
+) -> HttpReply:
     """Make one request to a port of this host."""
     async with (
         aiohttp.ClientSession(timeout=DEADLINE) as session,
-        session.request(method, f"http://127.0.0.1:{port}{url}") as answer,
+        session.request(method, f"http://127.0.0.1:{port}{url}", headers=headers) as answer,
     ):
         return HttpReply(answer.status, await answer.read(), dict(answer.headers))

@@ -24,9 +24,11 @@ from core.eventstore.etcd.failures import (
 )
 from core.eventstore.etcd.http2 import Metadata, RpcError, StreamingCall
 from core.eventstore.etcd.messages import Request
-from core.eventstore.etcd.methods import Method
+from core.eventstore.etcd.methods import OPERATIONS, Method
 from core.eventstore.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
+from core.process.tracing import Span, child_span
 
+_DATABASE = {"db.system.name": "etcd"}
 _FIRST_WAIT_S = 0.02
 _LAST_ATTEMPT_S = 0.05
 
@@ -65,12 +67,15 @@ class Calls:
     async def once(self, method: Method, request: Request) -> Any:
         """Send a write. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
         started = time.perf_counter()
-        try:
-            answer = await self._attempt(method, request, self._settings.write_deadline_s)
-        except CallFailed as failed:
-            error = write_error(failed.failure, self.endpoint)
-            self.observe(method, started, error)
-            raise error from failed
+        with child_span(OPERATIONS[method], "client", _DATABASE) as span:
+            try:
+                answer = await self._attempt(method, request, self._settings.write_deadline_s)
+            except CallFailed as failed:
+                error = write_error(failed.failure, self.endpoint)
+                self.observe(method, started, error)
+                raise error from failed
+            finally:
+                self._describe(span, method)
         self.observe(method, started)
         return answer
 
@@ -80,15 +85,18 @@ class Calls:
         When the revision was compacted, raises CallFailed: only the caller knows what that means.
         """
         started = time.perf_counter()
-        try:
-            answer = await self._repeated(method, request)
-        except CallFailed as failed:
-            if failed.failure.nature is CallState.COMPACTED:
-                self.observe(method, started)
-                raise
-            error = read_error(failed.failure, self.endpoint)
-            self.observe(method, started, error)
-            raise error from failed
+        with child_span(OPERATIONS[method], "client", _DATABASE) as span:
+            try:
+                answer = await self._repeated(method, request)
+            except CallFailed as failed:
+                if failed.failure.nature is CallState.COMPACTED:
+                    self.observe(method, started)
+                    raise
+                error = read_error(failed.failure, self.endpoint)
+                self.observe(method, started, error)
+                raise error from failed
+            finally:
+                self._describe(span, method)
         self.observe(method, started)
         return answer
 
@@ -114,6 +122,17 @@ class Calls:
         if self._observer is not None:
             outcome = type(error).__name__ if error is not None else "ok"
             self._observer.on_call(method, time.perf_counter() - started, outcome)
+
+    def _describe(self, span: Span | None, method: Method) -> None:
+        """Name the operation and the endpoint, which another one may have replaced meanwhile."""
+        if span is not None:
+            host, _, port = self.endpoint.rpartition(":")
+            span.set_attribute("db.operation.name", OPERATIONS[method])
+            if port.isdecimal():
+                span.set_attribute("server.address", host.strip("[]"))
+                span.set_attribute("server.port", int(port))
+            else:
+                span.set_attribute("server.address", self.endpoint.removeprefix("unix:"))
 
     async def close(self) -> None:
         """Cancel all calls in flight and refuse new ones."""

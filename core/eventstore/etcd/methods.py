@@ -63,3 +63,9 @@ UNARY_METHODS: Final[Mapping[Method, UnaryMethod]] = {
     "user_grant": _method("Auth/UserGrantRole"),
 }
 """All but "keep", which is a stream (``keep_alive``)."""
+
+OPERATIONS: Final[Mapping[Method, str]] = {
+    **{method: unary.path.rpartition("/")[2] for method, unary in UNARY_METHODS.items()},
+    "keep": KEEP_ALIVE_PATH.rpartition("/")[2],
+}
+"""etcd's own name of each method."""

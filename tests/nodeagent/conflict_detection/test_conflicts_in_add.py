@@ -15,18 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from core.domain.configuration.commands import LiftQuarantine
 from core.domain.quarantine.quarantine_decisions import seen_in_words
 from core.eventstore.memory import MemoryStore
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.spans import SdkTracer
-from nodeagent.telemetry.tracing import Tracer
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.link import Link, Station, ip
+from tests.support.spans import attributes_of, parent_of, recorded_spans
 
 GATEWAY = "10.6.0.1"
 REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}
@@ -48,7 +45,7 @@ def agent(directory: Path) -> Running:
     """An agent with detection that allocates addresses in the order of the list."""
 
     @asynccontextmanager
-    async def serve(tracer: Tracer | None = None, **changes: Any) -> AsyncIterator[AgentHarness]:
+    async def serve(**changes: Any) -> AsyncIterator[AgentHarness]:
         settings = Settings(
             node_name="node-1",
             socket_path=str(directory / "a.sock"),
@@ -59,7 +56,7 @@ def agent(directory: Path) -> Running:
             cool_down_s=0,
             detect_conflicts=True,
         )._replace(**changes)
-        async with running(settings, MemoryStore(), tracer=tracer) as node:
+        async with running(settings, MemoryStore()) as node:
             yield node
 
     return serve
@@ -268,19 +265,20 @@ async def test_an_interface_that_is_not_there_fails_the_add_and_holds_nothing(
         assert await node.claims() == {}
 
 
-async def test_a_look_is_a_span_beside_the_allocation(link: Link, agent: Running) -> None:
+async def test_a_probe_is_a_span_beside_the_allocation(link: Link, agent: Running) -> None:
     link.station("10.6.0.10/24")
     pod = link.station(up=False)
-    exporter = InMemorySpanExporter()
-    async with agent(tracer=SdkTracer(SimpleSpanProcessor(exporter), "node-1")) as node:
-        await lan(node)
-        await node.add(CNI_NETNS=pod.netns)
+    with recorded_spans() as exporter:
+        async with agent() as node:
+            await lan(node)
+            await node.add(CNI_NETNS=pod.netns)
 
-    names = [span.name for span in exporter.get_finished_spans()]
-    assert [name for name in names if name in ("CNI ADD", "ipam.look")] == [
-        *("CNI ADD", "ipam.look"),
-        *("CNI ADD", "ipam.look"),
-    ]
+    spans = exporter.get_finished_spans()
+    steps = [span for span in spans if span.name in ("ipam.allocate", "ipam.probe")]
+    assert [span.name for span in steps] == ["ipam.allocate", "ipam.probe"] * 2
+    assert {parent_of(span, spans) for span in steps} == {"CNI ADD"}
+    conflicts = [attributes_of(span).get("detection.conflicting_hosts") for span in steps[1::2]]
+    assert [len(hosts) for hosts in conflicts if isinstance(hosts, tuple)] == [1, 0]
 
 
 async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) -> None:

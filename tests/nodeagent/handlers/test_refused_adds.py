@@ -138,9 +138,7 @@ async def test_a_conflict_of_a_nic_with_an_ipam_claim_is_refused_to_the_claim(
         holders.append(holder_of(pod))
 
     steps = AllocationSteps(cast("Any", None), on_refused)
-    handler = AddHandler(
-        *cast("Any", (None, None, None, ClaimFacts(), None, steps, ConflictingProbe()))
-    )
+    handler = AddHandler(*cast("Any", (None, None, ClaimFacts(), None, steps, ConflictingProbe())))
     attachment = Attachment("c-web-0", interface)
     request = AddRequest(PodReference(), attachment, SelectionRequest(interface), Cause("agent"))
 

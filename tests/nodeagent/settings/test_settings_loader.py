@@ -9,6 +9,7 @@ import pytest
 
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from core.errors import BadInput
+from core.process import spans
 from core.settings.shared_settings import CONF_PATH, add_daemon_options, conf_path
 from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
@@ -16,7 +17,6 @@ from nodeagent.settings.settings_loader import (
     load_settings,
 )
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry import spans
 
 NODE = {"SPIDERPOOL_NODE_NAME": "node-1"}
 
@@ -292,7 +292,7 @@ def test_traces_without_their_exporter_are_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(spans, "EXPORTER_MODULE", "orbweaver_has_no_such_module")
 
     with pytest.raises(BadInput, match=r"\[otlp\]") as refused:
-        spans.exporting_to("http://collector:4317", "node-1")
+        spans.exporting_to("http://collector:4317", "orbweaver-agent", "node-1")
 
     assert refused.value.subject == "orbweaver.tracesEndpoint"
 

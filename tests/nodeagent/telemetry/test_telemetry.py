@@ -12,17 +12,23 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
+from core import __version__
 from core.domain.events import Cause
 from core.eventstore.log import START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.process.logs import JsonLines, set_up_logging
+from core.process.spans import SdkTracer
+from core.process.tracing import span
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.spans import SdkTracer, resource_of
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.emulation import measures_itself, races_deadlines
-from tests.support.http_caller import over_tcp
+from tests.support.http_caller import over_socket, over_tcp
+from tests.support.spans import attributes_of, context_of, recorded_spans
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -217,29 +223,30 @@ async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
 async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
-    exporter = InMemorySpanExporter()
-    tracer = SdkTracer(SimpleSpanProcessor(exporter), "node-1")
-    async with running(settings, memory_store, tracer=tracer) as node:
-        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-        await node.add(TRACEPARENT=PARENT)
-        await node.delete()
-        await node.call("ADD", conf=node.netconf(ipam={"default_ipv4_ippool": ["absent"]}))
-        kept = await causes(node)
+    with recorded_spans() as exporter:
+        async with running(settings, memory_store) as node:
+            await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+            exporter.clear()
+            await node.add(TRACEPARENT=PARENT, TRACESTATE="vendor=1")
+            await node.delete()
+            await node.call("ADD", conf=node.netconf(ipam={"default_ipv4_ippool": ["absent"]}))
+            kept = await causes(node)
 
     # The event of the refused ADD is written beside it, at any time after.
     spans = [
         span
         for span in exporter.get_finished_spans()
-        if span.name != "etcd.txn" or span.parent is not None
+        if span.name != "ipam.append" or span.parent is not None
     ]
     names = [span.name for span in spans]
     assert names == [
-        *("etcd.txn", "ipam.allocate", "CNI ADD"),
-        *("etcd.txn", "ipam.release", "CNI DEL"),
+        *("ipam.append", "ipam.allocate", "CNI ADD"),
+        *("ipam.append", "ipam.release", "CNI DEL"),
         *("ipam.allocate", "CNI ADD"),
     ]
     transaction, allocate, whole = spans[:3]
     assert span_id(parent=whole) == "b7ad6b7169203331"
+    assert context_of(transaction).trace_state["vendor"] == "1"
     assert (span_id(parent=allocate), span_id(parent=transaction)) == (
         span_id(whole),
         span_id(allocate),
@@ -247,6 +254,7 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     assert kept[0].traceparent == (f"00-0af7651916cd43dd8448eb211c80319c-{span_id(allocate)}-01")
     assert whole.attributes == {
         "cni.command": "ADD",
+        "cni.plugin": "spiderpool",
         "cni.container_id": "c-web-0",
         "cni.network.name": "lan",
         "network.interface.name": "eth0",
@@ -258,10 +266,44 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     assert allocate.attributes["ipam.pool.names"] == ("lan",)
     assert transaction.attributes is not None
     assert transaction.attributes["ipam.outcome"] == "committed"
-    failed = spans[-2]
-    assert failed.attributes is not None
-    assert failed.attributes["error.type"] == "AllocationError"
+    failed, refused = spans[-2:]
+    assert attributes_of(failed)["error.type"] == "AllocationError"
+    assert attributes_of(refused)["error.type"] == "113"
     assert not failed.status.is_ok
+    assert "IPPool" in (refused.status.description or "")
+
+
+@races_deadlines
+async def test_a_runtime_with_one_environment_passes_its_context_in_the_arguments(
+    agent: AgentHarness,
+) -> None:
+    await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    arguments = agent.environment("ADD")["CNI_ARGS"].removeprefix("IgnoreUnknown=1;")
+
+    await agent.add(CNI_ARGS=f"{arguments};TRACEPARENT={PARENT}")
+
+    (cause,) = await causes(agent)
+    assert cause.traceparent == PARENT
+
+
+async def test_a_request_of_the_http_api_continues_the_trace_of_its_caller(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    path = settings.socket_path
+    with recorded_spans() as exporter:
+        async with running(settings, memory_store):
+            await over_socket(path, "GET", "/v1/ipam/healthy", headers={"traceparent": PARENT})
+            wrong = {"traceparent": PARENT, "Content-Type": "application/json"}
+            await over_socket(path, "POST", "/v1/ipam/ip", {}, headers=wrong)
+
+    (request,) = (span for span in exporter.get_finished_spans() if span.name != "ipam.append")
+    assert request.name == "POST /v1/ipam/ip"
+    assert span_id(parent=request) == "b7ad6b7169203331"
+    assert attributes_of(request) == {
+        "http.request.method": "POST",
+        "http.route": "/v1/ipam/ip",
+        "http.response.status_code": 422,
+    }
 
 
 def span_id(span: ReadableSpan | None = None, *, parent: ReadableSpan | None = None) -> str:
@@ -317,9 +359,56 @@ def test_the_resource_of_spans_is_what_opentelemetrys_variables_say(
 ) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=lab")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "pods")
+    exporter = SimpleSpanProcessor(InMemorySpanExporter())
 
-    found = resource_of({"service.name": "orbweaver-agent", "k8s.node.name": "node-1"}).attributes
+    tracer = SdkTracer(exporter, "orbweaver-agent", "node-1", {"k8s.node.name": "node-1"})
 
+    found = tracer.provider.resource.attributes
     assert found["service.name"] == "pods"
+    assert found["service.version"] == __version__
+    assert found["service.instance.id"] == "node-1"
     assert found["k8s.node.name"] == "node-1"
     assert found["deployment.environment"] == "lab"
+
+
+def test_a_line_of_the_log_has_the_ids_of_its_span() -> None:
+    record = logging.makeLogRecord({"msg": "hello"})
+    with recorded_spans() as exporter:
+        with span("work"):
+            line = json.loads(JsonLines().format(record))
+        outside = json.loads(JsonLines().format(record))
+
+    (finished,) = exporter.get_finished_spans()
+    assert line["trace_id"] == f"{context_of(finished).trace_id:032x}"
+    assert line["span_id"] == span_id(finished)
+    assert line["trace_flags"] == f"{context_of(finished).trace_flags:02x}"
+    assert "trace_id" not in outside
+
+
+async def test_the_histograms_have_the_traces_of_requests_as_exemplars(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
+    with recorded_spans() as exporter:
+        async with running(settings._replace(metrics_enabled=True), memory_store) as node:
+            await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+            await node.add(TRACEPARENT=PARENT)
+            port = node.process.metrics_port
+            assert port is not None
+            accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
+            reply = await over_tcp(port.port, "/metrics", headers=accept)
+            plain = await scrape(node)
+
+    assert reply.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = list(openmetrics_families(reply.body.decode()))  # type: ignore[no-untyped-call]
+    name = "spiderpool_ipam_allocation_duration_seconds_bucket"
+    exemplars = [
+        sample.exemplar
+        for family in families
+        for sample in family.samples
+        if sample.name == name and sample.exemplar is not None
+    ]
+    request = next(one for one in exporter.get_finished_spans() if one.name == "CNI ADD")
+    assert [exemplar.labels for exemplar in exemplars] == [
+        {"trace_id": PARENT.split("-")[1], "span_id": span_id(request)}
+    ]
+    assert value(plain, name, le="+Inf") == 1

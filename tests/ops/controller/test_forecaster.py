@@ -56,7 +56,7 @@ def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
 async def exposition(forecaster: Forecaster) -> str:
     metrics = ControllerMetrics()
     observe_forecasts(metrics.provider.get_meter(OUR_SCOPE), forecaster)
-    return metrics.exposition().decode()
+    return metrics.registry.scrape().body.decode()
 
 
 async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(

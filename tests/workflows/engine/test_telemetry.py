@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanContext
 
 from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, within
 from tests.support.engine_samples import Basket, Chain, Counting
+from tests.support.spans import attributes_of, context_of, parent_of
 from workflows.engine.client.client import Client
 from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.telemetry import Telemetry
@@ -131,24 +129,6 @@ async def test_a_continued_run_has_traces_of_its_own_that_are_linked_to_the_firs
     ]
     assert [link.context.span_id for link in continued.links] == [start.span_id]
     assert context_of(continued).trace_id != start.trace_id
-
-
-def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
-    """The name of a span's parent; "" for the root of a trace."""
-    if span.parent is None:
-        return ""
-    parent_id = span.parent.span_id
-    return next(other.name for other in spans if context_of(other).span_id == parent_id)
-
-
-def context_of(span: ReadableSpan) -> SpanContext:
-    context: SpanContext | None = span.context
-    assert context is not None
-    return context
-
-
-def attributes_of(span: ReadableSpan) -> Mapping[str, object]:
-    return span.attributes or {}
 
 
 async def test_counts_of_closed_runs_begin_at_zero_with_the_worker(engine: EngineHarness) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from core.allocation.provider_settings import ProviderSettings
 from core.errors import DeadlineExceeded, ProviderError, ProviderRefused
+from core.process import tracing
 from core.process.tls import not_strict
 
 ALLOCATE: Final = "/v1/apis/network.iaas.io/ipam/allocate-ips"
@@ -138,6 +139,7 @@ class ProviderClient:
         headers = {
             "Content-Type": "application/json",
             TIMEOUT_HEADER: str(math.ceil(timeout_s * 1000)),
+            **tracing.headers(),
         }
         try:
             async with (

@@ -11,7 +11,7 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.domain.evolution import RevisedClaim
 from core.eventstore.memory import MemoryStore
-from ops.controller.tracing import tracers
+from core.process.spans import SdkTracer
 from tests.support import node_harness as nodes
 from tests.support.engine_harness import eventually
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
@@ -26,7 +26,9 @@ async def test_the_spans_of_a_reclaim_are_linked_to_the_add_and_named_by_the_rel
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exporter = InMemorySpanExporter()
-    telemetry = Telemetry(tracers=tracers(SimpleSpanProcessor(exporter), "one"))
+    telemetry = Telemetry(
+        tracers=SdkTracer(SimpleSpanProcessor(exporter), "orbweaver-controller", "one").provider
+    )
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))

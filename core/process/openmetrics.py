@@ -1,0 +1,175 @@
+"""The instruments of a process, and their values as Prometheus text or OpenMetrics.
+
+Imported only where metrics are enabled: OpenTelemetry's SDK adds 0.1 s to the start. A process that
+exports traces serves OpenMetrics to scrapers that accept it, with the traces behind the slowest
+requests as exemplars: OpenTelemetry's exporter for Prometheus drops them, so they are added here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    Exemplar,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
+from opentelemetry.sdk.metrics.export import Histogram, MetricsData
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Metric,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Exemplar as PrometheusExemplar
+from prometheus_client.samples import Sample
+
+from core.process.connections import ConnectionCounts
+from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
+from core.process.tracing import current_tracer
+
+SERVICE_NAME: Final = "spiderpool.spidernet.io"
+"""The service of the metrics, which Spiderpool's dashboards select by."""
+
+_NANOSECONDS: Final = 1_000_000_000
+_SECONDS: Final = "_seconds"
+_SCOPE: Final = "otel_scope_"
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+"""The name of a histogram without its unit, and its labels without those of the scope."""
+
+
+class Scrape(NamedTuple):
+    """The answer to a scrape."""
+
+    body: bytes
+    content_type: str
+
+
+class MetricsRegistry:
+    """``provider`` creates instruments, ``scrape`` serves their values."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._reader = _ExemplarReader(self._registry)
+        self._is_traced = current_tracer() is not None
+        # The process closes it; an exit handler would do it a second time.
+        self.provider = MeterProvider(
+            [self._reader],
+            Resource.create({"service.name": SERVICE_NAME}),
+            shutdown_on_exit=False,
+            exemplar_filter=(
+                TraceBasedExemplarFilter() if self._is_traced else AlwaysOffExemplarFilter()
+            ),
+        )
+
+    def scrape(self, accept: str = "", others: bytes = b"") -> Scrape:
+        """All values, and ``others``, which are Prometheus text.
+
+        ``accept``: the formats that the scraper accepts, as in HTTP.
+        """
+        if not self._is_traced or "openmetrics" not in accept:
+            return Scrape(generate_latest(self._registry) + others, CONTENT_TYPE_LATEST)
+        encode, content_type = choose_encoder(accept)
+        return Scrape(encode(_Families(self._registry, self._reader, others)), content_type)
+
+    def close(self) -> None:
+        """Shut the instruments down."""
+        self.provider.shutdown()
+
+
+def metrics_port(
+    scrape: Callable[[str], Awaitable[Scrape]], counts: ConnectionCounts | None = None
+) -> TcpPort:
+    """The port that Prometheus scrapes; every path returns the metrics."""
+
+    async def answer(request: web.Request) -> web.Response:
+        body, content_type = await scrape(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
+
+
+class _ExemplarReader(PrometheusMetricReader):
+    """Keeps the exemplars since the last scrape."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.exemplars: dict[Series, Sequence[Exemplar]] = {}
+        super().__init__(registry=registry)
+
+    def _receive_metrics(self, metrics_data: MetricsData, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # of the SDK
+        self.exemplars = dict(_exemplars_of(metrics_data))
+        super()._receive_metrics(metrics_data, *args, **kwargs)
+
+
+class _Families:
+    """The metric families of a registry with exemplars, as encoders read them."""
+
+    def __init__(self, registry: CollectorRegistry, reader: _ExemplarReader, others: bytes) -> None:
+        self._registry = registry
+        self._reader = reader
+        self._others = others
+
+    def collect(self) -> Iterator[Metric]:
+        """Each family once."""
+        for family in self._registry.collect():
+            if family.type == "histogram":
+                _add_exemplars(family, self._reader.exemplars)
+            yield family
+        yield from text_string_to_metric_families(self._others.decode())
+
+
+def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar]]]:
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                if not isinstance(metric.data, Histogram):
+                    continue
+                for point in metric.data.data_points:
+                    if point.exemplars:
+                        yield _series(metric.name, point.attributes or {}), point.exemplars
+
+
+def _series(name: str, labels: Mapping[str, object]) -> Series:
+    own = ((key, str(value)) for key, value in labels.items() if not key.startswith(_SCOPE))
+    return name.removesuffix(_SECONDS), frozenset(own)
+
+
+def _add_exemplars(family: Metric, exemplars: Mapping[Series, Sequence[Exemplar]]) -> None:
+    """Each bucket gets the exemplar whose value belongs to it."""
+    lower = float("-inf")
+    for index, sample in enumerate(family.samples):
+        if not sample.name.endswith("_bucket"):
+            continue
+        labels = dict(sample.labels)
+        upper = float(labels.pop("le"))
+        if upper <= lower:
+            lower = float("-inf")  # the first bucket of the next series
+        of_series = exemplars.get(_series(family.name, labels), ())
+        family.samples[index] = _with_exemplar(sample, of_series, lower, upper)
+        lower = upper
+
+
+def _with_exemplar(
+    sample: Sample, exemplars: Iterable[Exemplar], lower: float, upper: float
+) -> Sample:
+    for exemplar in exemplars:
+        if lower < exemplar.value <= upper and exemplar.trace_id and exemplar.span_id:
+            ids = {
+                "trace_id": f"{exemplar.trace_id:032x}",
+                "span_id": f"{exemplar.span_id:016x}",
+            }
+            seconds = exemplar.time_unix_nano / _NANOSECONDS
+            return sample._replace(exemplar=PrometheusExemplar(ids, exemplar.value, seconds))
+    return sample

@@ -1,0 +1,190 @@
+"""Spans by OpenTelemetry's SDK, exported by OTLP.
+
+Imported only if an endpoint is configured, because the SDK costs time and memory. Spans that cannot
+be exported are dropped and logged by the SDK; no request fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from core import __version__
+from core.errors import BadInput
+from core.process import tracing
+from core.process.tracing import Attributes, AttributeValue, SpanIds, TraceContext
+
+SCOPE: Final = "orbweaver"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+"""The version of the semantic conventions that the names of attributes come from."""
+
+EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+"""A name, because the package is an extra that type checkers may not have."""
+
+_KINDS: Final[dict[tracing.SpanKind, SpanKind]] = {
+    "internal": SpanKind.INTERNAL,
+    "client": SpanKind.CLIENT,
+    "server": SpanKind.SERVER,
+}
+_TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
+_PROPAGATOR: Final = CompositePropagator([_TRACE_CONTEXT, W3CBaggagePropagator()])
+
+
+class SdkSpan:
+    """A ``Span`` over one of the SDK."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    @property
+    def traceparent(self) -> str:
+        """The span's context as W3C text."""
+        context = self._span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        """Add an attribute."""
+        self._span.set_attribute(key, value)
+
+    def fail(self, kind: str, message: str) -> None:
+        """Mark it as failed."""
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(Status(StatusCode.ERROR, message))
+
+    def link(self, traceparent: str, kind: str) -> None:
+        """Link it to another span."""
+        linked = trace.get_current_span(
+            _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
+        )
+        self._span.add_link(linked.get_span_context(), {"ipam.link": kind})
+
+
+class SdkTracer:
+    """A ``Tracer`` whose finished spans go to ``processor``.
+
+    ``instance``: which process of the service it is; ``attributes``: further ones of the resource.
+    """
+
+    def __init__(
+        self,
+        processor: SpanProcessor,
+        service: str,
+        instance: str,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        resource = resource_of(
+            {
+                "service.name": service,
+                "service.version": __version__,
+                "service.instance.id": instance,
+                **(attributes or {}),
+            }
+        )
+        self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.provider.add_span_processor(processor)
+        self._tracer = self.provider.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+
+    @contextmanager
+    def span(self, name: str, kind: tracing.SpanKind, attributes: Attributes) -> Iterator[SdkSpan]:
+        """A child of the current span, else the root of a trace."""
+        with self._tracer.start_as_current_span(
+            name,
+            kind=_KINDS[kind],
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            yield from _until_it_fails(SdkSpan(span))
+
+    @contextmanager
+    def request(self, name: str, caller: TraceContext, attributes: Attributes) -> Iterator[SdkSpan]:
+        """The outermost span of a request; it and what follows have the caller's baggage."""
+        carrier = {name: value for name, value in caller._asdict().items() if value}
+        token = attach(_PROPAGATOR.extract(carrier, Context()))
+        try:
+            with self.span(name, "server", attributes) as span:
+                yield span
+        finally:
+            detach(token)
+
+    def current(self) -> SdkSpan | None:
+        """The current span."""
+        span = trace.get_current_span()
+        return SdkSpan(span) if span.get_span_context().is_valid else None
+
+    def ids(self) -> SpanIds | None:
+        """The ids of the current span."""
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return None
+        return SpanIds(
+            f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{context.trace_flags:02x}"
+        )
+
+    def headers(self) -> dict[str, str]:
+        """The W3C headers for a request to another process."""
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        return carrier
+
+    def close(self) -> None:
+        """Export the remaining spans and stop."""
+        self.provider.shutdown()
+
+
+def exporting_to(
+    endpoint: str,
+    service: str,
+    instance: str,
+    attributes: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float | None = None,
+) -> SdkTracer:
+    """A tracer that exports to an OTLP endpoint. Raises BadInput if the exporter is missing.
+
+    ``timeout_s``: seconds of one export; None: OpenTelemetry's default and variables.
+    """
+    processor = BatchSpanProcessor(_otlp_exporter(endpoint, timeout_s))
+    return SdkTracer(processor, service, instance, attributes)
+
+
+def resource_of(attributes: Mapping[str, str]) -> Resource:
+    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over ours."""
+    return Resource.create(dict(attributes)).merge(OTELResourceDetector().detect())
+
+
+def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
+    try:
+        yield span
+    except Exception as error:
+        span.fail(type(error).__name__, str(error))
+        raise
+
+
+def _otlp_exporter(endpoint: str, timeout_s: float | None) -> SpanExporter:
+    try:
+        module = import_module(EXPORTER_MODULE)
+    except ImportError:
+        raise BadInput(
+            f"cannot export traces to {endpoint}: the OTLP exporter is not installed",
+            subject="orbweaver.tracesEndpoint",
+            remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave this key out",
+        ) from None
+    # The exporter decides by http or https; a socket of this machine needs no TLS.
+    insecure = True if endpoint.startswith("unix:") else None
+    exporter: SpanExporter = module.OTLPSpanExporter(
+        endpoint=endpoint, insecure=insecure, timeout=timeout_s
+    )
+    return exporter

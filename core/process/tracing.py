@@ -1,0 +1,202 @@
+"""Spans of this process, and the trace contexts that they continue.
+
+A process that exports traces sets its tracer before it builds its parts (``core.process.spans``).
+Without one no span is made: the functions here return at once, and OpenTelemetry is not imported.
+Names and attributes: docs/reference/traces.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
+
+AttributeValue = str | int | float | bool | Sequence[str]
+Attributes = Mapping[str, AttributeValue]
+SpanKind = Literal["internal", "client", "server"]
+
+BAGGAGE_CHARACTERS_MAX: Final = 8_192
+"""The limit of the W3C Recommendation for baggage; longer baggage is dropped."""
+
+TRACESTATE_CHARACTERS_MAX: Final = 8_192
+"""Longer ones are dropped; W3C requires to keep at least 512."""
+
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
+)
+
+
+class TraceContext(NamedTuple):
+    """The W3C headers of a caller, each "" if it is missing."""
+
+    traceparent: str = ""
+    tracestate: str = ""
+    baggage: str = ""
+
+
+class SpanIds(NamedTuple):
+    """The ids of the current span in hexadecimal, as log lines and exemplars contain them."""
+
+    trace_id: str
+    span_id: str
+    trace_flags: str
+
+
+class Span(Protocol):
+    """One span."""
+
+    @property
+    def traceparent(self) -> str:
+        """The span's context as W3C text."""
+        ...
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        """Add an attribute."""
+        ...
+
+    def fail(self, kind: str, message: str) -> None:
+        """Mark it as failed; ``kind`` becomes the attribute ``error.type``."""
+        ...
+
+    def link(self, traceparent: str, kind: str) -> None:
+        """Link it to another span; ``kind`` becomes the link's attribute ``ipam.link``."""
+        ...
+
+
+class Tracer(Protocol):
+    """Makes spans. A span ends with its ``with`` block; an exception marks it as failed."""
+
+    def span(
+        self, name: str, kind: SpanKind, attributes: Attributes
+    ) -> AbstractContextManager[Span]:
+        """A child of the current span, else the root of a trace."""
+        ...
+
+    def request(
+        self, name: str, caller: TraceContext, attributes: Attributes
+    ) -> AbstractContextManager[Span]:
+        """The outermost span of a request, under the caller's trace context."""
+        ...
+
+    def current(self) -> Span | None:
+        """The current span."""
+        ...
+
+    def ids(self) -> SpanIds | None:
+        """The ids of the current span."""
+        ...
+
+    def headers(self) -> dict[str, str]:
+        """The W3C headers for a request to another process."""
+        ...
+
+    def close(self) -> None:
+        """Export the remaining spans and stop."""
+        ...
+
+
+NO_SPAN: Final[AbstractContextManager[Span | None]] = nullcontext()
+"""In place of a span where nothing is traced."""
+
+_NO_ATTRIBUTES: Final[Attributes] = {}
+_tracer: Tracer | None = None
+
+
+def set_tracer(tracer: Tracer | None) -> None:
+    """Make this tracer that of the process; None: make no more spans."""
+    global _tracer  # noqa: PLW0603  # as in OpenTelemetry, a process has one tracer
+    _tracer = tracer
+
+
+def current_tracer() -> Tracer | None:
+    """The tracer of the process; None if it does not export traces."""
+    return _tracer
+
+
+def span(
+    name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
+) -> AbstractContextManager[Span | None]:
+    """A child of the current span, else the root of a trace."""
+    return NO_SPAN if _tracer is None else _tracer.span(name, kind, attributes)
+
+
+def child_span(
+    name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
+) -> AbstractContextManager[Span | None]:
+    """A child of the current span; without one no span is made, as for periodic work."""
+    if _tracer is None or _tracer.current() is None:
+        return NO_SPAN
+    return _tracer.span(name, kind, attributes)
+
+
+def current_span() -> Span | None:
+    """The current span."""
+    return None if _tracer is None else _tracer.current()
+
+
+def current_ids() -> SpanIds | None:
+    """The ids of the current span."""
+    return None if _tracer is None else _tracer.ids()
+
+
+def log_fields() -> dict[str, str]:
+    """The members of a log line that belongs to the current span, by OpenTelemetry's names."""
+    ids = current_ids()
+    return {} if ids is None else ids._asdict()
+
+
+def headers() -> dict[str, str]:
+    """The W3C headers for a request to another process."""
+    return {} if _tracer is None else _tracer.headers()
+
+
+def in_current_context(call: Callable[[], T]) -> Callable[[], T]:
+    """A function that makes the call in a thread, with the current span."""
+    return call if _tracer is None else partial(copy_context().run, call)
+
+
+class Origin(NamedTuple):
+    """The span of a caller whose work another task does, and the context with it."""
+
+    span: Span
+    context: Context
+
+
+def origin() -> Origin | None:
+    """The present caller; None without a current span."""
+    span = current_span()
+    return None if span is None else Origin(span, copy_context())
+
+
+def caller_context(environment: Mapping[str, str]) -> TraceContext:
+    """The trace context in the variables TRACEPARENT, TRACESTATE and BAGGAGE."""
+    return trace_context(*(environment.get(name, "") for name in _VARIABLES))
+
+
+def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceContext:
+    """The valid parts of a trace context."""
+    traceparent = valid_traceparent(traceparent)
+    return TraceContext(
+        traceparent,
+        tracestate if traceparent and len(tracestate) <= TRACESTATE_CHARACTERS_MAX else "",
+        baggage if len(baggage) <= BAGGAGE_CHARACTERS_MAX else "",
+    )
+
+
+def caller_traceparent(sent: str) -> str:
+    """What the events of a request keep: the current span, else what its caller has sent."""
+    span = current_span()
+    return valid_traceparent(sent) if span is None else span.traceparent
+
+
+def valid_traceparent(text: str) -> str:
+    """The text if it is a W3C traceparent, else ""."""
+    return text if _TRACEPARENT.match(text) else ""
+
+
+_VARIABLES: Final = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")

@@ -1,0 +1,125 @@
+"""The outermost spans of the agent's callers: CNI calls, and requests of the HTTP API.
+
+Only an agent that exports traces has them. A span continues the trace of the caller, which the
+executables send as environment variables and HTTP clients as headers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from core.allocation.add_request import HasHungUp
+from core.process.tracing import (
+    AttributeValue,
+    Span,
+    TraceContext,
+    Tracer,
+    trace_context,
+)
+from nodeagent.cni_protocol.call import read_arguments, read_environment, read_traceparent
+from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.servers.cni import PLUGIN
+from nodeagent.servers.framed import Answer, AnswerCall
+
+IPAM_PLUGIN: Final = "spiderpool"
+"""The executable that does not send its name."""
+
+SERVER_ERROR: Final = 500
+
+
+class _NetworkName(msgspec.Struct):
+    name: str = ""
+
+
+class _ErrorObject(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
+
+
+class TracedCalls:
+    """Answers CNI calls, each in a span. ``answer`` as in ``FramedServer``."""
+
+    def __init__(self, answer: AnswerCall, tracer: Tracer) -> None:
+        self._answer = answer
+        self._tracer = tracer
+
+    async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
+        """As the function that it wraps."""
+        try:
+            verb, variables = read_environment(environment)
+        except CniFailure:
+            return await self._answer(environment, stdin, has_hung_up)
+        plugin = variables.get(PLUGIN, IPAM_PLUGIN)[:64]
+        name = f"CNI {verb}" if plugin == IPAM_PLUGIN else f"CNI {verb} {plugin}"
+        attributes = _attributes(verb, plugin, variables, stdin)
+        with self._tracer.request(name, _caller_of(variables), attributes) as span:
+            status, body = await self._answer(environment, stdin, has_hung_up)
+            if status:
+                _mark_failed(span, body)
+            return status, body
+
+
+def http_spans(tracer: Tracer, untraced: str) -> Middleware:
+    """A middleware that serves each request in a span, except those for the path ``untraced``."""
+
+    @web.middleware
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == untraced:
+            return await handler(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else ""
+        method = request.method
+        attributes = {"http.request.method": method, "http.route": route}
+        with tracer.request(f"{method} {route}".rstrip(), _headers_of(request), attributes) as span:
+            response = await handler(request)
+            span.set_attribute("http.response.status_code", response.status)
+            if response.status >= SERVER_ERROR:
+                span.fail(str(response.status), "")
+            return response
+
+    return serve
+
+
+def _caller_of(variables: dict[str, str]) -> TraceContext:
+    return trace_context(
+        read_traceparent(variables), variables.get("TRACESTATE", ""), variables.get("BAGGAGE", "")
+    )
+
+
+def _headers_of(request: web.Request) -> TraceContext:
+    names = ("traceparent", "tracestate", "baggage")
+    return trace_context(*(request.headers.get(name, "") for name in names))
+
+
+def _attributes(
+    verb: str, plugin: str, variables: dict[str, str], stdin: bytes
+) -> dict[str, AttributeValue]:
+    """What the call says about itself, as far as it can be read."""
+    named = {
+        "cni.command": verb,
+        "cni.plugin": plugin,
+        "cni.container_id": variables.get("CNI_CONTAINERID", ""),
+        "network.interface.name": variables.get("CNI_IFNAME", ""),
+    }
+    try:
+        named["cni.network.name"] = msgspec.json.decode(stdin, type=_NetworkName).name
+        pod = read_arguments(variables.get("CNI_ARGS", ""))
+    except (CniFailure, msgspec.DecodeError):
+        pass  # the answer reports it
+    else:
+        named |= {
+            "k8s.namespace.name": pod.namespace,
+            "k8s.pod.name": pod.name,
+            "k8s.pod.uid": pod.uid,
+        }
+    return {name: value for name, value in named.items() if value}
+
+
+def _mark_failed(span: Span, body: bytes) -> None:
+    """By the CNI error object of the answer."""
+    failure = msgspec.json.decode(body, type=_ErrorObject)
+    span.fail(str(failure.code), failure.msg)

@@ -1,0 +1,108 @@
+"""The trace context of callers, and what of it reaches threads, other tasks and other processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.domain.events import Cause, PoolRetired
+from core.eventstore.batch import Proposal
+from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Outcome
+from core.eventstore.keys import Keys
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import Writer
+from core.process import tracing
+from core.process.tracing import TraceContext
+from tests.support.spans import attributes_of, context_of, parent_of, recorded_spans
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+CALLER = TraceContext(TRACEPARENT, "vendor=1", "team=net")
+
+
+def test_a_request_to_another_process_has_the_headers_of_the_caller() -> None:
+    with recorded_spans() as exporter:
+        tracer = tracing.current_tracer()
+        assert tracer is not None
+        with tracer.request("CNI ADD", CALLER, {}):
+            headers = tracing.headers()
+        outside = tracing.headers()
+
+    (span,) = exporter.get_finished_spans()
+    assert headers["traceparent"].split("-")[1:3] == [
+        *(TRACE_ID, f"{context_of(span).span_id:016x}"),
+    ]
+    assert (headers["tracestate"], headers["baggage"]) == ("vendor=1", "team=net")
+    assert outside == {}
+
+
+def test_without_a_tracer_nothing_is_made() -> None:
+    with tracing.span("work") as span, tracing.child_span("part") as part:
+        assert (span, part) == (None, None)
+        assert (tracing.origin(), tracing.headers(), tracing.log_fields()) == (None, {}, {})
+
+
+def test_periodic_work_outside_of_a_trace_makes_no_child() -> None:
+    with recorded_spans() as exporter:
+        with tracing.child_span("read"):
+            pass
+        with tracing.span("request"), tracing.child_span("read"):
+            pass
+
+    assert [span.name for span in exporter.get_finished_spans()] == ["read", "request"]
+
+
+async def test_a_call_in_a_thread_continues_the_trace() -> None:
+    def call() -> None:
+        with tracing.child_span("netlink send"):
+            pass
+
+    with recorded_spans() as exporter, tracing.span("request"):
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, tracing.in_current_context(call))
+        await loop.run_in_executor(None, call)
+
+    (send,) = (span for span in exporter.get_finished_spans() if span.name != "request")
+    assert parent_of(send, exporter.get_finished_spans()) == "request"
+
+
+async def test_proposals_of_one_transaction_are_linked_to_the_trace_that_has_it(
+    memory_store: MemoryStore, keys: Keys
+) -> None:
+    writer = Writer(memory_store, keys, "node-1")
+    await writer.open()
+
+    async def append(number: int) -> Outcome:
+        with tracing.span(f"ADD {number}"):
+            draft = EventDraft(writer.event_id(), Cause("test"), PoolRetired("lan"))
+            return await writer.append(Proposal((draft,), (), ()))
+
+    with recorded_spans() as exporter:
+        await asyncio.gather(*(append(number) for number in range(3)))
+    await writer.close()
+
+    assert writer.transactions == 1
+    appends = [span for span in exporter.get_finished_spans() if span.name == "ipam.append"]
+    linked = [span for span in appends if span.links]
+    (first,) = (span for span in appends if not span.links)
+    assert len(linked) == 2
+    for span in linked:
+        (link,) = span.links
+        assert link.context.span_id == context_of(first).span_id
+        assert link.attributes == {"ipam.link": "committed-with"}
+    assert len({attributes_of(span)["ipam.revision"] for span in appends}) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "valid"),
+    [
+        (CALLER, CALLER),
+        (CALLER._replace(tracestate="x" * 8_193), CALLER._replace(tracestate="")),
+        (CALLER._replace(baggage="x" * 8_193), CALLER._replace(baggage="")),
+        (CALLER._replace(traceparent="nonsense"), TraceContext(baggage="team=net")),
+    ],
+)
+def test_what_is_not_valid_in_a_context_is_dropped(sent: TraceContext, valid: TraceContext) -> None:
+    assert tracing.trace_context(*sent) == valid
