@@ -178,10 +178,12 @@ class Agent:
         settings, source, parts = self.settings, self._sriov_source, self.parts
         if settings.sriov is None or source is None:
             return
+        from core.allocation.guid_registry import GuidRegistry  # noqa: PLC0415  # if enabled
         from nodeagent.sriov.sriov_setup import start_sriov  # noqa: PLC0415  # if enabled
 
+        guids = GuidRegistry(parts.store, parts.keys, parts.writer, settings.node_name)
         self.sriov = start_sriov(
-            *(settings.sriov, settings.sysfs, source, self._server),
+            *(settings.sriov, settings.sysfs, source, guids, self._server),
             *(parts.executor, parts.metrics, parts.supervisor),
         )
         self._opened.push("virtual functions", self.sriov.close)

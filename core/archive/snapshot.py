@@ -16,6 +16,7 @@ from core.archive.format import CHAIN_START
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import GuidClaim
 from core.errors import LogCorrupt
 from core.eventstore.codec import UNREADABLE
 
@@ -56,6 +57,7 @@ class _Stored(NamedTuple):
     endpoints: list[Endpoint]
     claims: list[tuple[str, Claim, int]]
     subnets: tuple[Subnet, ...] = ()
+    guids: tuple[tuple[str, GuidClaim], ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -78,6 +80,7 @@ def encode_snapshot(snapshot: ArchiveSnapshot) -> bytes:
         list(ledger.endpoints.values()),
         [(address, claim, revision) for address, (claim, revision) in ledger.claims.items()],
         tuple(ledger.subnets.values()),
+        tuple(ledger.guids.items()),
     )
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(_encoder.encode(stored))
 
@@ -113,5 +116,6 @@ def _ledger(stored: _Stored) -> Ledger:
     ledger.claims = {
         address: RevisedClaim(claim, revision) for address, claim, revision in stored.claims
     }
+    ledger.guids = dict(stored.guids)
     ledger.subnets = {subnet.name: subnet for subnet in stored.subnets}
     return ledger

@@ -14,8 +14,9 @@ from core.domain.addresses.ip_address import parse_address
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Quarantine
+from core.domain.sriov.model import GuidClaim
 
-ComparedKind = Literal["pool", "subnet", "reservation", "record", "quarantine", "address"]
+ComparedKind = Literal["pool", "subnet", "reservation", "record", "quarantine", "address", "guid"]
 COMPARED_KINDS: Final[tuple[ComparedKind, ...]] = get_args(ComparedKind)
 
 
@@ -44,6 +45,9 @@ def compared(before: Ledger, after: Ledger) -> Iterator[Change]:
             _holder(before.claims.get(address)),
             _holder(after.claims.get(address)),
         )
+    for guid in sorted(before.guids.keys() | after.guids.keys()):
+        was_of, now_of = before.guids.get(guid), after.guids.get(guid)
+        yield from _change("guid", guid, _function(was_of), _function(now_of))
 
 
 def _objects(
@@ -81,6 +85,10 @@ def _addresses(before: Mapping[str, object], after: Mapping[str, object]) -> lis
 
 def _reason(quarantine: Quarantine | None) -> str:
     return quarantine.reason or "no reason" if quarantine else ""
+
+
+def _function(claim: GuidClaim | None) -> str:
+    return f"virtual function {claim.vf} of {claim.nic} on {claim.node}" if claim else ""
 
 
 def _holder(held: RevisedClaim | None) -> str:

@@ -19,6 +19,8 @@ from core.domain.events import (
     AllocationRefused,
     ApplicationScaled,
     EndpointChanged,
+    GuidsAssigned,
+    GuidsReleased,
     QuarantineLifted,
     Recorded,
 )
@@ -95,6 +97,8 @@ def summary_of(recorded: Recorded) -> EventSummary:
         case ApplicationScaled():
             subject = f"application/{event.namespace}/{event.name}"
             return EventSummary(name, subject, size_in_words(event))
+        case GuidsAssigned() | GuidsReleased():
+            return _of_guids(name, event)
         case _:
             change = change_of(recorded)
             assert change is not None, name  # object_history knows all other types
@@ -136,6 +140,13 @@ def _of_refusal(name: str, event: AllocationRefused) -> EventSummary:
         tuple(dict.fromkeys(verdict.pool for verdict in event.verdicts)),
         node=event.node,
     )
+
+
+def _of_guids(name: str, event: GuidsAssigned | GuidsReleased) -> EventSummary:
+    texts = [f"{one.guid} (virtual function {one.vf} of {one.nic})" for one in event.guids]
+    reason = f", {event.reason}" if isinstance(event, GuidsReleased) else ""
+    detail = ", ".join(texts) + reason
+    return EventSummary(name, f"node/{event.node}", detail, node=event.node)
 
 
 def refusal_in_words(event: AllocationRefused) -> str:

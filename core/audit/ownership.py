@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.domain.checker import Violation
-from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Recorded
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    EndpointChanged,
+    GuidsAssigned,
+    Recorded,
+)
 from core.domain.evolution import Ledger
 from core.eventstore.keys import CONTROLLER_WRITERS
 
@@ -28,7 +34,7 @@ _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernete
 
 
 def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:
-    """Changes that an agent made to another node's endpoints, in one segment's events.
+    """Changes that an agent made to another node's endpoints and GUIDs, in one segment's events.
 
     ``before``: the ledger ahead of the segment. A Pod that comes to this node takes over what its
     predecessor of the same name had on another one, so a release counts only without a claim.
@@ -42,17 +48,19 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
     }
     violations = []
     for recorded in events:
-        event = recorded.event
+        event, what = recorded.event, "an endpoint"
         if isinstance(event, AddressesClaimed | EndpointChanged):
             key, node = event.endpoint.key, event.endpoint.node
         elif isinstance(event, AddressesReleased) and (event.namespace, event.name) not in taken:
             key = (event.namespace, event.name)
             endpoint = before.endpoints.get(key)
             node = "" if endpoint is None else endpoint.node
+        elif isinstance(event, GuidsAssigned):
+            key, node, what = ("node", event.node), event.node, "GUIDs"
         else:
             continue
         if node and node != recorded.writer:
-            text = f"an event of the agent on {recorded.writer} changes an endpoint of node {node}"
+            text = f"an event of the agent on {recorded.writer} changes {what} of node {node}"
             violations.append(
                 Violation(recorded.position, recorded.place, WRITER, "/".join(key), text)
             )

@@ -11,10 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from core.domain.addresses.ip_address import AddressSyntaxError
 from core.domain.evolution import Ledger
+from core.domain.sriov.guid_decisions import guids_by_node
 from core.errors import LogCorrupt
 from core.eventstore.codec import (
     CLAIM,
     ENDPOINT,
+    GUID_CLAIM,
+    NODE_GUIDS,
     POOL,
     QUARANTINE,
     RECORD,
@@ -33,6 +36,8 @@ CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "record": RECORD,
     "ip": CLAIM,
     "endpoint": ENDPOINT,
+    "guid": GUID_CLAIM,
+    "node-guids": NODE_GUIDS,
 }
 """Every room of state keys, in the order in which they are compared and repaired."""
 
@@ -120,6 +125,10 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
         yield from _keyed(address, Expected("ip", held.claim, held.revision), keys)
     for address, quarantine in ledger.quarantine.items():
         yield from _keyed(address, Expected("quarantine", quarantine), keys)
+    for guid, holder in ledger.guids.items():
+        yield keys.guid(guid), Expected("guid", holder)
+    for node in guids_by_node(ledger.guids):
+        yield keys.node_guids(node.node), Expected("node-guids", node)
 
 
 def _keyed(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:

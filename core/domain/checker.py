@@ -34,6 +34,7 @@ from core.domain.events import (
     AddressesReleased,
     EndpointChanged,
     Event,
+    GuidsAssigned,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
@@ -46,6 +47,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool
+from core.domain.sriov.guid_decisions import claim_of
 from core.domain.subnets.subnet_checks import (
     SUBNET_EMPTY,
     SUBNET_OVERLAP,
@@ -130,6 +132,8 @@ class Checker:
                 yield SUBNET_EMPTY, event.name, "a subnet retires that does not exist"
             case PoolDeleted():
                 yield from self._judge_deletion(event.name)
+            case GuidsAssigned():
+                yield from self._judge_guids(event)
             case ReservationDefined():
                 yield from self._judge_reservation(event)
             case PoolRetired() if event.name not in self.ledger.pools:
@@ -189,6 +193,15 @@ class Checker:
                 yield NAMED_CLAIM, address, f"{holder} in {pool} releases the claim of {_who(held)}"
             elif (held.claim.namespace, held.claim.pod) != key:
                 yield NAMED_CLAIM, address, f"{_path(key)} releases the claim of {_who(held)}"
+
+    # GUIDs, by the first invariant
+
+    def _judge_guids(self, event: GuidsAssigned) -> Iterator[Finding]:
+        for guid in event.guids:
+            holder = self.ledger.guids.get(guid.guid)
+            if holder is not None and holder != claim_of(event.node, guid):
+                text = f"virtual function {holder.vf} of {holder.nic} on {holder.node} has it"
+                yield ONE_HOLDER, guid.guid, text
 
     # Pools
 

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from core.domain.addresses.ip_address import Family
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet, Workload
 from core.domain.services import EndpointSlice, Service
+from core.domain.sriov.model import VfGuid
 
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
@@ -28,6 +29,13 @@ ReleaseReason = Literal[
     "reclaimed",  # the reclaim workflow found it leaked
     "unbound",  # the network provider did not bind them
     "repair",  # the state was inconsistent: verify --repair, or an ADD that found it
+]
+
+GuidReleaseReason = Literal[
+    "removed",  # the virtual function, or its card, is gone
+    "replaced",  # the virtual function has another GUID
+    "moved",  # its card is in another node or slot
+    "node-deleted",  # the Node is gone, and another node needs the GUID
 ]
 
 
@@ -233,6 +241,21 @@ class ApplicationScaled(NamedTuple):
     replicas: int
 
 
+class GuidsAssigned(NamedTuple):
+    """InfiniBand virtual functions of a node were given these GUIDs, before they are set."""
+
+    node: str
+    guids: tuple[VfGuid, ...]
+
+
+class GuidsReleased(NamedTuple):
+    """Virtual functions of a node have these GUIDs no more."""
+
+    node: str
+    guids: tuple[VfGuid, ...]
+    reason: GuidReleaseReason
+
+
 Event = (
     PoolDefined
     | PoolRetired
@@ -251,6 +274,8 @@ Event = (
     | SubnetDeleted
     | AllocationRefused
     | ApplicationScaled
+    | GuidsAssigned
+    | GuidsReleased
 )
 
 SCHEMA_VERSION = 1
@@ -274,6 +299,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "subnet-deleted": SubnetDeleted,
     "allocation-refused": AllocationRefused,
     "application-scaled": ApplicationScaled,
+    "guids-assigned": GuidsAssigned,
+    "guids-released": GuidsReleased,
 }
 """Wire name -> type. Names never change, because logs store them."""
 

@@ -21,6 +21,8 @@ from core.domain.events import (
     ApplicationScaled,
     EndpointChanged,
     Event,
+    GuidsAssigned,
+    GuidsReleased,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
@@ -35,6 +37,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import GuidClaim
 
 V = TypeVar("V")
 EndpointKey = tuple[str, str]
@@ -79,6 +82,16 @@ def evolve_subnet(
     return subnet._replace(retiring=True)
 
 
+def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleased) -> None:
+    """Change the holders of GUIDs as the event does. A release ends only what its node holds."""
+    for guid, nic, nic_guid, vf in event.guids:
+        claim = GuidClaim(event.node, nic, nic_guid, vf)
+        if isinstance(event, GuidsAssigned):
+            guids[guid] = claim
+        elif guids.get(guid) == claim:
+            del guids[guid]
+
+
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
     """The (address, claim) pairs that this event makes."""
     endpoint = event.endpoint
@@ -100,8 +113,8 @@ class Ledger:
     """
 
     __slots__ = (
-        "claims", "endpoints", "pools", "position", "quarantine", "records", "reservations",
-        "subnets", "undecodable",
+        "claims", "endpoints", "guids", "pools", "position", "quarantine", "records",
+        "reservations", "subnets", "undecodable",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -113,6 +126,7 @@ class Ledger:
         self.records: dict[RecordKey, RecordDefined] = {}
         self.endpoints: dict[EndpointKey, Endpoint] = {}
         self.claims: dict[str, RevisedClaim] = {}
+        self.guids: dict[str, GuidClaim] = {}
         self.undecodable: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
@@ -168,6 +182,8 @@ class Ledger:
                 self.records[event.kind, event.namespace, event.name] = event
             case RecordDeleted():
                 self.records.pop((event.kind, event.namespace, event.name), None)
+            case GuidsAssigned() | GuidsReleased():
+                evolve_guids(self.guids, event)
             case AllocationRefused() | ApplicationScaled():
                 pass
             case _:

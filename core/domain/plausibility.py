@@ -9,6 +9,7 @@ from __future__ import annotations
 from core.domain.addresses.ip_address import ADDRESS_BITS, Family, parse_address, parse_cidr
 from core.domain.configuration.configuration_state import pool_addresses, reserved_addresses
 from core.domain.model import Endpoint, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import NodeGuids, is_guid
 
 
 def check_pool(pool: Pool | Subnet) -> None:
@@ -41,6 +42,13 @@ def check_endpoint(endpoint: Endpoint) -> None:
             _check_family(_family_of(nic.ipv4), 4, nic.ipv4)
         if nic.ipv6:
             _check_family(_family_of(nic.ipv6), 6, nic.ipv6)
+
+
+def check_guids(node: NodeGuids) -> None:
+    """The form of a node's GUIDs."""
+    for guid in node.guids:
+        if not is_guid(guid.guid):
+            raise ValueError(f"{guid.guid[:64]!r} is not a GUID")
 
 
 def check_counts(*counts: int) -> None:

@@ -26,6 +26,7 @@ from core.domain.events import (
     upcast,
 )
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import GuidClaim, NodeGuids
 from core.errors import LogCorrupt
 from core.eventstore.unknown_fields import trimmed
 
@@ -219,4 +220,6 @@ SUBNET = StateCodec(Subnet, plausibility.check_pool)
 RESERVATION = StateCodec(Reservation, plausibility.check_reservation)
 QUARANTINE = StateCodec(Quarantine, plausibility.check_quarantine)
 RECORD = StateCodec(RecordDefined)
+GUID_CLAIM = StateCodec(GuidClaim)
+NODE_GUIDS = StateCodec(NodeGuids, plausibility.check_guids)
 HEAD = StateCodec(WriterHead, lambda head: plausibility.check_counts(head.seq, head.epoch))

@@ -11,6 +11,8 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     endpoint/<namespace>/<name>      endpoint
     pool/<name>, subnet/<name>       configuration
     reservation/<name>               configuration
+    guid/<guid>                      claim of an InfiniBand GUID, 16 hex digits
+    node-guids/<node>                GUIDs of a node's virtual functions
     record/<kind>/<namespace>/<name> facts of Pods, owners and nodes without Kubernetes
     guard/<topic>/<4|6>              changes with its topic; value: whether the index is complete
     index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.index``)
@@ -42,6 +44,7 @@ _FAMILY_BITS: Final = {b"4/": 32, b"6/": 128}
 _HEXADECIMAL_BYTES: Final = b"0123456789abcdef"
 _ADDRESS_DIGITS: Final = 32
 _SEQ_DIGITS: Final = 16
+_GUID_DIGITS: Final = 16
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 
 CONTROLLER_WRITERS = "Controller."
@@ -151,6 +154,14 @@ class Keys:
         """The record of a Pod, StatefulSet, Namespace or Node that an operator has applied."""
         return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
 
+    def guid(self, guid: str) -> bytes:
+        """The claim of a GUID."""
+        return self.root + f"guid/{guid.replace(':', '')}".encode()
+
+    def node_guids(self, node: str) -> bytes:
+        """The GUIDs of a node's virtual functions."""
+        return self.root + f"node-guids/{node}".encode()
+
     def guard(self, topic: str, family: Family) -> bytes:
         """A key that changes with every change of its topic (pools, subnets, ...) in a family."""
         return self.root + f"guard/{topic}/{family}".encode()
@@ -224,6 +235,13 @@ class Keys:
         if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
             raise ValueError("the key is not a segment's")
         return writer, int(digits, 16)
+
+    def check_guid(self, key: bytes) -> str:
+        """The GUID of a ``guid/`` key. Raises ValueError."""
+        _, digits = self.check_parts(key, 2)
+        if len(digits) != _GUID_DIGITS or not _HEXADECIMAL.issuperset(digits):
+            raise ValueError("the key is not a GUID's")
+        return bytes.fromhex(digits).hex(":")
 
     @staticmethod
     def is_writer(name: str) -> bool:

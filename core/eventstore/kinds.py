@@ -12,11 +12,14 @@ from typing import Final, Generic, Literal, TypeVar
 
 from core.domain.events import RecordDefined
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import GuidClaim, NodeGuids
 from core.errors import LogCorrupt
 from core.eventstore.codec import (
     CLAIM,
     ENDPOINT,
+    GUID_CLAIM,
     HEAD,
+    NODE_GUIDS,
     POOL,
     QUARANTINE,
     RECORD,
@@ -141,6 +144,14 @@ CLAIMS: Final[KeyKind[Claim]] = KeyKind(
 ENDPOINTS: Final[KeyKind[Endpoint]] = KeyKind(
     *("endpoint", "endpoint", ENDPOINT.decode, ALL_PROCESSES, STATE_REMEDY),
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
+)
+GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
+    *("GUID claim", "guid", GUID_CLAIM.decode, ("agent", "controller", "orbctl"), STATE_REMEDY),
+    check_key=lambda keys, key: keys.check_guid(key),
+)
+GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
+    *("GUIDs of node", "node-guids", NODE_GUIDS.decode, ("agent", "orbctl"), STATE_REMEDY),
+    key_of=lambda keys, one: keys.node_guids(one.node),
 )
 GUARDS: Final[KeyKind[bytes]] = KeyKind(
     *("guard", "guard", _guard_value, ALL_PROCESSES),

@@ -25,14 +25,17 @@ ROOT_USER: Final = "root"
 _AGENT_PREFIXES: Final = (
     ("ip",),
     ("endpoint",),
+    ("guid",),
+    ("node-guids",),
     ("rest",),
     ("quarantine",),
     ("guard", "quarantine"),
     ("need",),
     ("binding",),
 )
-"""What an agent writes besides its log and head: claims, endpoints, cool-down marks, quarantines of
-addresses in conflict, requests for automatic pools and for bindings by a network provider.
+"""What an agent writes besides its log and head: claims, endpoints, GUIDs of virtual functions,
+cool-down marks, quarantines of addresses in conflict, requests for automatic pools and for bindings
+by a network provider.
 """
 
 _NODE_NAMES: Final = ((b"0", b":"), (b"a", b"{"))

@@ -28,6 +28,7 @@ from core.eventstore.kinds import (
     CLAIMS,
     CONFIGURATION_KINDS,
     ENDPOINTS,
+    GUID_CLAIMS,
     POOLS,
     QUARANTINES,
     RECORDS,
@@ -40,7 +41,7 @@ from core.eventstore.kv import Get, KeyValue, KeyValueStore
 
 T = TypeVar("T")
 
-STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS)
+STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS, GUID_CLAIMS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
 """Values decoded in one pass of the event loop, some 10 ms."""
@@ -143,8 +144,11 @@ async def read_ledger(
     with gc_paused():
         at = await read_configuration(store, keys, ledger, revision=revision, faults=faults)
         # In parallel: etcd reads one while the other is decoded.
-        claims, endpoints = await asyncio.gather(
-            *(store.read([Get(*kind.range(keys))], revision=at) for kind in (CLAIMS, ENDPOINTS))
+        claims, endpoints, guids = await asyncio.gather(
+            *(
+                store.read([Get(*kind.range(keys))], revision=at)
+                for kind in (CLAIMS, ENDPOINTS, GUID_CLAIMS)
+            )
         )
         reading = _Reading(keys, ledger, faults)
         async for kvs in _turns(claims.ranges[0].kvs):
@@ -157,6 +161,10 @@ async def read_ledger(
         async for kvs in _turns(endpoints.ranges[0].kvs):
             for endpoint in reading.all(ENDPOINTS, kvs):
                 ledger.endpoints[endpoint.key] = endpoint
+        async for kvs in _turns(guids.ranges[0].kvs):
+            for kv in kvs:
+                if (holder := reading.value(GUID_CLAIMS, kv)) is not None:
+                    ledger.guids[keys.check_guid(kv.key)] = holder
     return ledger
 
 

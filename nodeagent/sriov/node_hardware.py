@@ -10,9 +10,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from core.domain.sriov.guid_file import (
+    GUID_FILE,
+    GUID_FILE_BYTES_MAX,
+    GuidFile,
+    parse_guid_file,
+)
 from core.domain.sriov.model import VFIO, PhysicalFunction
 from core.domain.sriov.plan import Action
 from core.settings.sriov import SriovSettings
@@ -30,12 +37,18 @@ class NodeHardware:
     """``NicHardware`` of the node; ``server``: the URL of the API server, "" without one."""
 
     def __init__(
-        self, settings: SriovSettings, sysfs: Sysfs, executor: NetnsExecutor, server: str
+        self,
+        settings: SriovSettings,
+        sysfs: Sysfs,
+        executor: NetnsExecutor,
+        server: str,
+        guid_path: Path = Path(GUID_FILE),
     ) -> None:
         self._settings = settings
         self._sysfs = sysfs
         self._executor = executor
         self._server = server
+        self._guid_path = guid_path
         self._configurator = VfConfigurator(sysfs, KernelVfLinks(executor))
         self._pods: Mapping[str, str] | None = None
 
@@ -52,6 +65,10 @@ class NodeHardware:
         """See ``NicHardware``."""
         return self._pods is not None
 
+    async def guid_file(self) -> GuidFile:
+        """See ``NicHardware``."""
+        return await asyncio.to_thread(read_guid_file, self._guid_path)
+
     async def carry_out(self, action: Action) -> None:
         """See ``NicHardware``."""
         await asyncio.to_thread(self._configurator.carry_out, action)
@@ -66,6 +83,20 @@ class NodeHardware:
         with self._executor.session(self._executor.home) as session:
             links = uplinks(session, own)
         return physical_functions(links, self._sysfs.root)
+
+
+def read_guid_file(path: Path) -> GuidFile:
+    """The file of GUIDs; one that cannot be read is a fault of the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(GUID_FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return GuidFile()
+    except OSError as error:
+        return GuidFile(True, fault=f"the file of GUIDs cannot be read: {error.strerror}")
+    if len(content) > GUID_FILE_BYTES_MAX:
+        return GuidFile(True, fault=f"the file of GUIDs has more than {GUID_FILE_BYTES_MAX} bytes")
+    return parse_guid_file(content.decode(errors="replace"))
 
 
 class _Endpoint(NamedTuple):

@@ -14,12 +14,14 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from core.domain.sriov.guid_file import GuidFile
 from core.domain.sriov.model import NodePolicy, PhysicalFunction
 from core.domain.sriov.plan import Action, DesiredNic, NodePlan, plan_node
 from core.domain.sriov.resources import VfDevice, vf_devices
 from core.errors import ApiError, DatapathError
 from core.manifests.sriov_states import FAILED, IN_PROGRESS, SUCCEEDED, SyncResult
 from core.settings.sriov import SriovSettings
+from nodeagent.sriov.guid_keeper import GuidKeeper
 
 DRIFT_S: Final = 30.0
 """Seconds between two rounds without any change."""
@@ -83,6 +85,10 @@ class PolicySource(Protocol):
         """Ask for no drain any more; nothing if none is asked for. Raises ApiError."""
         ...
 
+    async def is_deleted(self, node: str) -> bool:
+        """Whether a Node of this name does not exist. Raises ApiError."""
+        ...
+
     async def changed(self) -> None:
         """Wait for a change of ``configuration``."""
         ...
@@ -93,6 +99,10 @@ class NicHardware(Protocol):
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         """Every NIC that can have virtual functions. Raises DatapathError, OSError."""
+        ...
+
+    async def guid_file(self) -> GuidFile:
+        """The GUIDs that the node's administrator has chosen."""
         ...
 
     async def carry_out(self, action: Action) -> None:
@@ -113,7 +123,11 @@ class SriovReconciler:
     """The rounds of one node; ``run`` until cancelled."""
 
     def __init__(
-        self, settings: SriovSettings, source: PolicySource, hardware: NicHardware
+        self,
+        settings: SriovSettings,
+        source: PolicySource,
+        hardware: NicHardware,
+        guids: GuidKeeper,
     ) -> None:
         self.rounds = 0
         self.actions = 0
@@ -122,6 +136,7 @@ class SriovReconciler:
         self._settings = settings
         self._source = source
         self._hardware = hardware
+        self._guids = guids
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -162,12 +177,15 @@ class SriovReconciler:
 
     async def _reconcile(self, configuration: NodeConfiguration) -> bool:
         nics = await self._hardware.nics(configuration.own_addresses)
-        plan = _plan(configuration, nics)
+        guid_file = await self._hardware.guid_file()
+        plan = _plan(configuration, nics, guid_file)
         await self._source.declare(_declared(plan, configuration, nics))
-        faults = await self._carry_out(plan)
+        waiting = await self._guids.keep(plan, nics, guid_file)
+        faults = await self._carry_out(plan, waiting)
         if len(faults) < len(plan.actions):
             nics = await self._hardware.nics(configuration.own_addresses)
-            plan = _plan(configuration, nics)
+            plan = _plan(configuration, nics, guid_file)
+            await self._guids.keep(plan, nics, guid_file)
         blocking = self._blocking(plan, nics)
         result = self._result(configuration, plan, faults, blocking)
         self._set_devices(_devices(plan, nics))
@@ -183,9 +201,12 @@ class SriovReconciler:
         waiting = [nic for nic in nics if nic.name in plan.drain]
         return tuple(sorted({pod for nic in waiting for pod in self._hardware.pods_of(nic)}))
 
-    async def _carry_out(self, plan: NodePlan) -> list[str]:
-        """The faults; after one, the rest of its NIC's actions waits for the next round."""
-        faults: dict[str, str] = {}
+    async def _carry_out(self, plan: NodePlan, waiting: Mapping[str, str]) -> list[str]:
+        """The faults; after one, the rest of its NIC's actions waits for the next round.
+
+        ``waiting``: faults of NICs that are not changed.
+        """
+        faults = dict(waiting)
         for action in plan.actions:
             if action.nic in plan.drain or action.nic in faults:
                 continue
@@ -242,8 +263,12 @@ class SriovReconciler:
         return is_complete
 
 
-def _plan(configuration: NodeConfiguration, nics: Sequence[PhysicalFunction]) -> NodePlan:
-    return plan_node(configuration.policies, configuration.labels, nics, configuration.managed)
+def _plan(
+    configuration: NodeConfiguration, nics: Sequence[PhysicalFunction], guid_file: GuidFile
+) -> NodePlan:
+    return plan_node(
+        *(configuration.policies, configuration.labels, nics, configuration.managed), guid_file
+    )
 
 
 def _declared(

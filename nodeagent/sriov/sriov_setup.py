@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from core.allocation.guid_registry import GuidRegistry
 from core.domain.sriov.resources import VfDevice
 from core.process.supervision import Supervisor, TaskSpec
 from core.settings.sriov import SriovSettings
 from nodeagent.background_service import BackgroundService
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.sriov.guid_keeper import GuidKeeper
 from nodeagent.sriov.node_hardware import NodeHardware
 from nodeagent.sriov.reconciler import PolicySource, SriovReconciler
 from nodeagent.sriov.sysfs import Sysfs
@@ -37,6 +39,7 @@ def start_sriov(
     settings: SriovSettings,
     sysfs: Path,
     source: PolicySource,
+    guids: GuidRegistry,
     server: str,
     executor: NetnsExecutor,
     metrics: AgentMetrics,
@@ -44,7 +47,8 @@ def start_sriov(
 ) -> SriovService:
     """Start to carry out policies. ``sysfs``: where the node's /sys is writable."""
     hardware = NodeHardware(settings, Sysfs(sysfs), executor, server)
-    reconciler = SriovReconciler(settings, source, hardware)
+    keeper = GuidKeeper(guids, source.is_deleted)
+    reconciler = SriovReconciler(settings, source, hardware, keeper)
     _register_metrics(reconciler, metrics)
     return SriovService(supervisor, reconciler)
 

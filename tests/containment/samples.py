@@ -22,10 +22,13 @@ from core.domain.autopools.names import ApplicationKey
 from core.domain.configuration.admissions import PendingAdmission
 from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import GuidClaim, NodeGuids, VfGuid
 from core.eventstore.codec import (
     CLAIM,
     ENDPOINT,
+    GUID_CLAIM,
     HEAD,
+    NODE_GUIDS,
     POOL,
     QUARANTINE,
     RECORD,
@@ -74,6 +77,7 @@ _POOL = Pool("vic", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.9",))
 _ENDPOINT = Endpoint("shop", "vic", "uid-vic", "node-v", "pod/uid-vic", "Pod", "vic")
 _ADMITTED = PendingAdmission("one", "uid", 1, 5.0, _POOL)
 _CURSOR = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
+_GUID = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
 _RECORD = RecordDefined("Pod", "shop", "vic")
 _SEGMENT = encode_segment(5, [EventDraft("ghost.1.1", Cause("test"), PoolRetired("vic"))])
 _HEAD = records.RunHead("vic", RUN, "Vic")
@@ -114,6 +118,16 @@ SAMPLES: Final[dict[str, Sample]] = {
         lambda keys: keys.endpoint("shop", "vic"),
         ENDPOINT.encode(_ENDPOINT),
         ENDPOINT.encode(_ENDPOINT._replace(nics=(Nic("eth0", "10.9.0.300/16", "vic"),))),
+    ),
+    "GUID claim": Sample(
+        lambda keys: keys.guid(_GUID.guid),
+        GUID_CLAIM.encode(GuidClaim("node-v", *_GUID[1:])),
+        None,
+    ),
+    "GUIDs of node": Sample(
+        lambda keys: keys.node_guids("node-v"),
+        NODE_GUIDS.encode(NodeGuids("node-v", (_GUID,))),
+        NODE_GUIDS.encode(NodeGuids("node-v", (_GUID._replace(guid="02:00"),))),
     ),
     "guard": Sample(lambda keys: keys.guard("pools", 6), b"", None),
     "index entry": Sample(

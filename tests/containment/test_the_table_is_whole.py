@@ -24,6 +24,8 @@ ARGUMENTS: Final[dict[str, Any]] = {
     "family": 4,
     "value": 1,
     "address": "10.0.0.1",
+    "guid": "02:00:00:00:00:00:00:01",
+    "node": "one",
     "topic": "pools",
     "workflow_id": "one",
     "run_id": "0" * 32,

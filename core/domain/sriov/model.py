@@ -31,6 +31,7 @@ NICS_MAX: Final = 256
 PRIORITY_MAX: Final = 99
 MTU_MAX: Final = 65_535
 
+_GUID: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){7}")
 _RANGE: Final = re.compile(
     r"(?P<name>[^#\s]{1,15})(?:#(?P<first>[0-9]{1,4})-(?P<last>[0-9]{1,4}))?"
 )
@@ -132,6 +133,38 @@ class PhysicalFunction(NamedTuple):
     rdma: tuple[str, ...] = ()
 
 
+class VfGuid(NamedTuple):
+    """The GUID of an InfiniBand virtual function, as ``0a:00:00:00:00:00:00:01``.
+
+    ``nic`` is the PCI address of its NIC, ``nic_guid`` the GUID of the NIC itself.
+    """
+
+    guid: str
+    nic: str
+    nic_guid: str
+    vf: int
+
+
+class GuidClaim(NamedTuple):
+    """The virtual function of the cluster that has a GUID."""
+
+    node: str
+    nic: str
+    nic_guid: str
+    vf: int
+
+    def is_same_function(self, other: VfGuid) -> bool:
+        """Whether both are one virtual function, which may have moved with its card."""
+        return bool(other.nic_guid) and (self.nic_guid, self.vf) == (other.nic_guid, other.vf)
+
+
+class NodeGuids(NamedTuple):
+    """The GUIDs of a node's virtual functions, by NIC and number."""
+
+    node: str
+    guids: tuple[VfGuid, ...]
+
+
 class PolicyProblem(NamedTuple):
     """What is wrong with a field of a policy, wherever it is applied."""
 
@@ -148,6 +181,11 @@ def parse_nic_name(text: str) -> NicName | None:
         return NicName(match["name"])
     vfs = VfRange(int(match["first"]), int(match["last"]))
     return NicName(match["name"], vfs) if vfs.first <= vfs.last < VFS_MAX else None
+
+
+def is_guid(text: str) -> bool:
+    """Whether the text is a GUID in the only form that is stored."""
+    return _GUID.fullmatch(text) is not None
 
 
 def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from core.domain.sriov.guid_file import GUID_FILE, GuidFile
 from core.domain.sriov.model import (
     INFINIBAND,
     NETDEVICE,
@@ -23,7 +24,12 @@ from core.domain.sriov.model import (
     policy_problems,
 )
 
-_UNSET_MACS: Final = ("00:00:00:00:00:00", "00:00:00:00:00:00:00:00")
+_UNSET_MACS: Final = (
+    "00:00:00:00:00:00",
+    "00:00:00:00:00:00:00:00",
+    "ff:ff:ff:ff:ff:ff:ff:ff",  # what the CNI plugin ib-sriov leaves where it found none
+)
+NO_GUID_FILE: Final = GuidFile()
 _LOCAL_UNICAST: Final = 0x02
 
 
@@ -146,6 +152,7 @@ def plan_node(
     labels: Mapping[str, str],
     nics: Sequence[PhysicalFunction],
     managed: Collection[str] = (),
+    guid_file: GuidFile = NO_GUID_FILE,
 ) -> NodePlan:
     """The plan of a node. ``managed``: PCI addresses of NICs that policies have changed before."""
     refusals: list[SriovRefusal] = []
@@ -171,12 +178,12 @@ def plan_node(
             if nic.address not in managed or not nic.vfs:
                 continue
             target = DesiredNic(nic.name, nic.address, 0)
-        refusal = _danger(nic, target)
+        steps = list(_actions(nic, target, guid_file))
+        refusal = _danger(nic, target, steps) or _missing_guids(nic, target, steps, guid_file)
         if refusal is not None:
             refusals.append(refusal)
             desired.pop(nic.address, None)
             continue
-        steps = list(_actions(nic, target))
         actions += steps
         if any(vf.is_used for vf in nic.vfs) and any(isinstance(s, SetVfCount) for s in steps):
             drain.append(nic.name)
@@ -190,6 +197,12 @@ def default_mac(nic: PhysicalFunction, vf: int) -> str:
     size = 8 if nic.link_type == INFINIBAND else 6
     first = digest[0] & 0xFC | _LOCAL_UNICAST
     return bytes((first, *digest[1:size])).hex(":")
+
+
+def assigned_mac(nic: PhysicalFunction, vf: int, guid_file: GuidFile) -> str:
+    """The hardware address that a plan sets: the file's GUID, or that of ``default_mac``."""
+    guid = guid_file.guid_of(nic, vf) if nic.link_type == INFINIBAND else None
+    return guid or default_mac(nic, vf)
 
 
 # ----------------------------------------------------------------------------------- what is asked
@@ -282,7 +295,9 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
 # ------------------------------------------------------------------------------------ what is done
 
 
-def _danger(nic: PhysicalFunction, target: DesiredNic) -> SriovRefusal | None:
+def _danger(
+    nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action]
+) -> SriovRefusal | None:
     """Why a NIC must be left as it is; None if it may be changed, or needs no change."""
     policy = next((group.policy for group in target.groups), "-")
     if target.externally_managed and len(nic.vfs) < target.vfs:
@@ -292,7 +307,7 @@ def _danger(nic: PhysicalFunction, target: DesiredNic) -> SriovRefusal | None:
             f"externallyManaged, and the NIC has {len(nic.vfs)} of {target.vfs} virtual functions",
             "create them first",
         )
-    if nic.is_uplink and any(_takes_away(action) for action in _actions(nic, target)):
+    if nic.is_uplink and any(_takes_away(action) for action in actions):
         return SriovRefusal(
             policy,
             nic.name,
@@ -302,6 +317,27 @@ def _danger(nic: PhysicalFunction, target: DesiredNic) -> SriovRefusal | None:
     return None
 
 
+def _missing_guids(
+    nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action], guid_file: GuidFile
+) -> SriovRefusal | None:
+    """A file of GUIDs has all of them: a GUID that it does not have is in no partition."""
+    if nic.link_type != INFINIBAND or not guid_file.exists:
+        return None
+    missing = [
+        action.vf
+        for action in actions
+        if isinstance(action, SetVfMac) and guid_file.guid_of(nic, action.vf) is None
+    ]
+    if not missing:
+        return None
+    policy = next((group.policy for group in target.groups), "-")
+    reason = guid_file.fault or (
+        f"the file of GUIDs has none for {len(missing)} of its virtual functions,"
+        f" the first of which is {missing[0]}"
+    )
+    return SriovRefusal(policy, nic.name, reason, f"correct {GUID_FILE}")
+
+
 def _takes_away(action: Action) -> bool:
     """Whether an action changes the physical function, and not a virtual one of its."""
     if isinstance(action, SetMtu):
@@ -309,7 +345,7 @@ def _takes_away(action: Action) -> bool:
     return isinstance(action, SetVfCount | SetEswitchMode)
 
 
-def _actions(nic: PhysicalFunction, target: DesiredNic) -> Iterator[Action]:
+def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> Iterator[Action]:
     """The NIC first, then each virtual function: address, driver, MTU."""
     is_new = yield from _of_the_nic(nic, target)
     present = {} if is_new else {vf.number: vf for vf in nic.vfs}
@@ -323,7 +359,8 @@ def _actions(nic: PhysicalFunction, target: DesiredNic) -> Iterator[Action]:
         # Of an interrupted round also those that no policy selects have no driver yet.
         is_unbound = not (target.externally_managed or vf.driver)
         if is_new or number in groups or is_unbound:
-            yield from _of_a_vf(nic, groups.get(number, _NO_GROUP), vf)
+            mac = assigned_mac(nic, number, guid_file)
+            yield from _of_a_vf(nic, groups.get(number, _NO_GROUP), vf, mac)
 
 
 def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:
@@ -343,16 +380,19 @@ def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, 
     return renewed
 
 
-def _of_a_vf(nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction) -> Iterator[Action]:
+def _of_a_vf(
+    nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction, mac: str
+) -> Iterator[Action]:
     """New ones have no driver until they have their address: drivers read it when they bind."""
     if vf.is_used:
         return
-    if vf.mac in _UNSET_MACS or not vf.driver:
-        yield SetVfMac(nic.name, nic.address, vf.number, default_mac(nic, vf.number))
+    is_unset = vf.mac in _UNSET_MACS
+    if is_unset or not vf.driver:
+        yield SetVfMac(nic.name, nic.address, vf.number, mac)
     wants_vfio = group.device_type == VFIO
     if wants_vfio and vf.driver != VFIO:
         yield BindDriver(nic.name, nic.address, vf.number, VFIO)
-    elif not wants_vfio and vf.driver in {"", VFIO}:
+    elif not wants_vfio and (is_unset or vf.driver in {"", VFIO}):
         yield BindDriver(nic.name, nic.address, vf.number, "")
     if group.mtu and not wants_vfio and vf.mtu != group.mtu:
         yield SetMtu(nic.name, nic.address, vf.number, group.mtu)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.sriov.guid_file import GUID_FILE
 from core.domain.sriov.plan import NodePlan, plan_node
 from core.errors import BadInput
 from core.manifests.sriov_policies import node_policies
@@ -21,6 +22,7 @@ from nodeagent.coordinator.settings import BUILT_IN
 from nodeagent.devices.physical_functions import physical_functions, uplinks
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.settings.values import SOCKET_PATH
+from nodeagent.sriov.node_hardware import read_guid_file
 from ops.cli.commands.install import BIN_DIRECTORY
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
@@ -114,7 +116,8 @@ def sriov(
         raise BadInput("the input contains no SriovNetworkNodePolicy", subject="filename")
     with NetlinkSession.open() as session:
         own_links = uplinks(session)
-    plan = plan_node(policies, _labels(label or []), physical_functions(own_links))
+    nics, guids = physical_functions(own_links), read_guid_file(Path(GUID_FILE))
+    plan = plan_node(policies, _labels(label or []), nics, guid_file=guids)
     output = globals_of(context).output
     if output.is_plain:
         show_value(_plain_plan(plan), output)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from core.audit.ownership import foreign_changes
 from core.audit.verify import verify
-from core.domain.events import Cause, EndpointChanged
+from core.domain.events import Cause, EndpointChanged, GuidsAssigned, Recorded
+from core.domain.evolution import Ledger
+from core.domain.sriov.model import VfGuid
 from core.eventstore.batch import Proposal
 from core.eventstore.codec import EventDraft
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, orbctl_writer
@@ -35,6 +38,17 @@ async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(
     report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
 
     assert [(one.rule, one.subject) for one in report.violations] == [("writer", "shop/web-0")]
+
+
+def test_guids_that_the_agent_of_another_node_assigns_are_found() -> None:
+    guid = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
+    event = GuidsAssigned("node-a", (guid,))
+    written = [Recorded(7, 0, "e", 0, node, Cause("agent"), event) for node in ("node-a", "node-b")]
+
+    (found,) = [one for each in written for one in foreign_changes([each], Ledger())]
+
+    assert (found.rule, found.subject) == ("writer", "node/node-a")
+    assert found.text == "an event of the agent on node-b changes GUIDs of node node-a"
 
 
 async def test_a_replica_that_moves_takes_its_addresses_along(

@@ -18,6 +18,7 @@ from core.domain.events import (
     Cause,
     EndpointChanged,
     Event,
+    GuidsAssigned,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
@@ -32,6 +33,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import VfGuid
 from tests.support.archived_cluster import Move, archived_cluster, lives, same
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
@@ -77,6 +79,7 @@ DUAL = AddressesClaimed(
     endpoint("web", Nic("eth0", "10.6.0.1/16", "main", "", "fd00:6::1/64", "six")), (0,)
 )
 
+FUNCTION = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
 BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
     "an address claimed twice": (
         [POOL_DEFINED := PoolDefined(POOL), claim("a", "10.6.0.1"), claim("b", "10.6.0.1")],
@@ -89,6 +92,10 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
             AddressesClaimed(endpoint("b", nic("10.6.0.1"), holder="vm/x"), (0,)),
         ],
         [(3, "I1", "10.6.0.1")],
+    ),
+    "a GUID assigned to two nodes": (
+        [GuidsAssigned(node, (FUNCTION,)) for node in ("n", "m")],
+        [(2, "I1", FUNCTION.guid)],
     ),
     "no such pool": ([claim("a", "10.6.0.1")], [(1, "I2", "10.6.0.1")]),
     "outside its pool": ([POOL_DEFINED, claim("a", "10.6.1.1")], [(2, "I2", "10.6.1.1")]),

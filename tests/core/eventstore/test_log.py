@@ -15,6 +15,8 @@ from core.domain.events import (
     Cause,
     EndpointChanged,
     Event,
+    GuidsAssigned,
+    GuidsReleased,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
@@ -32,6 +34,7 @@ from core.domain.events import (
 )
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
 from core.domain.patterns.labels import LabelSelector
+from core.domain.sriov.model import VfGuid
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import EventDraft, decode_segment, encode_segment
 from core.eventstore.kv import Delete
@@ -40,6 +43,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
 ENDPOINT = Endpoint("shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", (NIC,))
+GUID = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
 SAMPLES: list[Event] = [
     PoolDefined(
         Pool("p", 4, "10.6.0.0/16", ("10.6.0.9",), pod_affinity=LabelSelector({"app": "web"}))
@@ -63,6 +67,8 @@ SAMPLES: list[Event] = [
     SubnetRetired("s"),
     SubnetDeleted("s"),
     ApplicationScaled("apps/v1", "Deployment", "shop", "web", "uid", 5),
+    GuidsAssigned("node-a", (GUID,)),
+    GuidsReleased("node-a", (GUID,), "removed"),
     AllocationRefused(
         *(
             "shop",

@@ -19,6 +19,8 @@ from core.domain.events import (
     Cause,
     EndpointChanged,
     Event,
+    GuidsAssigned,
+    GuidsReleased,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
@@ -32,9 +34,11 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.domain.sriov.model import VfGuid
 
 SUBNETS = {"blue": "10.0.0.0/28", "green": "10.0.1.0/28", "six": "fd00::/124"}
 OCTETS = range(16)
+GUIDS = ("02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02")
 
 
 def address_in(pool: str, octet: int) -> str:
@@ -98,6 +102,10 @@ class Step:
         return repr(self.event or f"release of claim {self.pick}, stale: {self.stale}")
 
 
+guids = st.lists(
+    st.builds(VfGuid, st.sampled_from(GUIDS), st.just("3b:00.0"), st.just(""), st.integers(0, 1)),
+    max_size=3,
+).map(tuple)
 plain_events: st.SearchStrategy[Event] = st.one_of(
     pool_values().map(PoolDefined),
     pools.map(PoolRetired),
@@ -109,6 +117,8 @@ plain_events: st.SearchStrategy[Event] = st.one_of(
     endpoints().map(EndpointChanged),
     items("blue").map(lambda ips: SubnetDefined(Subnet("net", 4, SUBNETS["blue"], ips))),
     st.sampled_from((SubnetRetired("net"), SubnetDeleted("net"))),
+    st.builds(GuidsAssigned, st.sampled_from(("n1", "n2")), guids),
+    st.builds(GuidsReleased, st.sampled_from(("n1", "n2")), guids, st.just("removed")),
     names.map(lambda name: ApplicationScaled("apps/v1", "Deployment", "shop", name, "u", 3)),
     names.map(
         lambda name: AllocationRefused("shop", name, "u", "n1", "pod/u", "eth0", "used-out", "full")

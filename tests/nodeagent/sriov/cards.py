@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from core.domain.sriov.guid_file import GuidFile
 from core.domain.sriov.model import VFIO, PhysicalFunction
 from core.domain.sriov.plan import Action
 from core.errors import DatapathError
@@ -160,10 +161,14 @@ class CardHardware:
         self.card = card
         self.pods: dict[str, str] | None = {}
         self.pods_known = True
+        self.guids = GuidFile()
         self._configurator = VfConfigurator(card, card)
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         return with_pods(physical_functions(own_addresses, self.card.root), self.pods)
+
+    async def guid_file(self) -> GuidFile:
+        return self.guids
 
     async def carry_out(self, action: Action) -> None:
         self._configurator.carry_out(action)

@@ -11,6 +11,7 @@ from core.domain.sriov.plan import default_mac
 from core.settings.sriov import SriovSettings
 from nodeagent.sriov.reconciler import NodeConfiguration, SriovReconciler
 from tests.nodeagent.sriov.cards import Card, CardHardware
+from tests.nodeagent.sriov.guid_log import GuidLog
 from tests.nodeagent.sriov.written_source import WrittenSource
 
 CARDS = {"connectx-infiniband": "ibs1", "intel-e810": "ens1f0"}
@@ -25,10 +26,12 @@ class Node:
         self.hardware = CardHardware(self.card)
         self.settings = settings
         self.nic = CARDS[tree]
+        self.log = GuidLog()
         self.restart()
 
     def restart(self) -> None:
-        self.agent = SriovReconciler(self.settings, self.source, self.hardware)
+        keeper = self.log.keeper(self.source)
+        self.agent = SriovReconciler(self.settings, self.source, self.hardware, keeper)
 
     def policy(self, vfs: int = 2, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
         made = NodePolicy("rail", "rail", vfs, NicSelector((NicName(self.nic, vf_range),)))
@@ -36,8 +39,10 @@ class Node:
 
 
 @pytest.fixture(params=CARDS)
-def node(tmp_path: Path, request: pytest.FixtureRequest) -> Node:
-    return Node(tmp_path, request.param, SriovSettings())
+async def node(tmp_path: Path, request: pytest.FixtureRequest) -> Node:
+    made = Node(tmp_path, request.param, SriovSettings())
+    await made.log.open()
+    return made
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ const KINDS = [
   "addresses-claimed", "addresses-released", "allocation-refused", "endpoint-changed", "address-quarantined", "quarantine-lifted",
   "pool-defined", "pool-retired", "pool-deleted", "subnet-defined", "subnet-retired", "subnet-deleted",
   "reservation-defined", "reservation-deleted", "record-defined", "record-deleted", "application-scaled",
+  "guids-assigned", "guids-released",
 ];
 const SINCE = [["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"]];
 const FIELDS = ["kind", "pool", "namespace", "pod", "node", "address", "actor", "trace"];

@@ -1,0 +1,186 @@
+"""The GUIDs of one node's virtual functions: read, assigned and released in the log.
+
+Every transaction has the events, the claim of each GUID and the list of each node that they change,
+guarded by the values that they were decided on (I1, I5). All methods may be repeated: what is
+assigned is not assigned again.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from core.domain.events import Cause, GuidReleaseReason, GuidsReleased
+from core.domain.evolution import evolve_guids
+from core.domain.sriov.guid_decisions import (
+    GuidConflict,
+    GuidEvent,
+    claim_of,
+    decide_assignment,
+    guids_by_node,
+)
+from core.domain.sriov.model import GuidClaim, NodeGuids, VfGuid
+from core.errors import LostRace
+from core.eventstore.batch import Lost, Proposal
+from core.eventstore.codec import GUID_CLAIM, NODE_GUIDS, EventDraft
+from core.eventstore.keys import Keys
+from core.eventstore.kinds import GUID_CLAIMS, GUIDS_OF_NODES
+from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchanged, Write
+from core.eventstore.writer import Writer
+
+GUIDS_IN_TRANSACTION_MAX: Final = 48
+"""Each may end the claim of another node, so that there are two keys for each."""
+
+ATTEMPTS_MAX: Final = 4
+"""Decisions of one transaction; each follows a change by another agent."""
+
+IsDeleted = Callable[[str], Awaitable[bool]]
+"""Whether a Node does not exist; raises ApiError."""
+
+
+class _Read(NamedTuple):
+    """Decoded values, and the revision of each key; 0: it does not exist."""
+
+    claims: Mapping[str, GuidClaim]
+    revisions: Mapping[bytes, int]
+
+
+class GuidRegistry:
+    """Over one store. Every method raises StoreError, LogError and what ``Writer.append`` does."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, writer: Writer, node: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._writer = writer
+        self._node = node
+        self._held: tuple[VfGuid, ...] | None = None
+
+    async def held(self) -> tuple[VfGuid, ...]:
+        """The GUIDs of this node, as its agent last read or wrote them."""
+        if self._held is None:
+            read = await self._read([self._keys.node_guids(self._node)])
+            self._held = _guids_of(self._node, read.claims)
+        return self._held
+
+    async def assign(
+        self,
+        requested: Sequence[VfGuid],
+        is_deleted: IsDeleted,
+        replaced: Collection[VfGuid] = (),
+    ) -> list[GuidConflict]:
+        """Assign GUIDs to virtual functions of this node; those that others have stay theirs.
+
+        ``replaced``: GUIDs of this node whose virtual functions are made again with these ones.
+        """
+        held = set(await self.held())
+        conflicts: list[GuidConflict] = []
+        for part in _parts([guid for guid in requested if guid not in held]):
+            conflicts += await self._assign(part, is_deleted, replaced)
+        return conflicts
+
+    async def release(self, ended: Iterable[tuple[VfGuid, GuidReleaseReason]]) -> None:
+        """Release GUIDs of this node, each for its reason."""
+        by_reason: dict[GuidReleaseReason, list[VfGuid]] = {}
+        for guid, reason in ended:
+            by_reason.setdefault(reason, []).append(guid)
+        for reason, guids in by_reason.items():
+            for part in _parts(guids):
+                await self._release(part, reason)
+
+    async def _assign(
+        self, requested: Sequence[VfGuid], is_deleted: IsDeleted, replaced: Collection[VfGuid]
+    ) -> Sequence[GuidConflict]:
+        for _ in range(ATTEMPTS_MAX):
+            read = await self._read([self._keys.guid(one.guid) for one in requested])
+            decision = decide_assignment(self._node, requested, read.claims, replaced)
+            others = {conflict.holder.node for conflict in decision.conflicts} - {self._node}
+            deleted = [node for node in sorted(others) if await is_deleted(node)]
+            if deleted:
+                decision = decide_assignment(self._node, requested, read.claims, replaced, deleted)
+            if await self._commit(decision.events, read):
+                return decision.conflicts
+        raise self._lost_race()
+
+    async def _release(self, ended: Sequence[VfGuid], reason: GuidReleaseReason) -> None:
+        for _ in range(ATTEMPTS_MAX):
+            read = await self._read([self._keys.guid(one.guid) for one in ended])
+            releases = tuple(
+                guid for guid in ended if read.claims.get(guid.guid) == claim_of(self._node, guid)
+            )
+            events = [GuidsReleased(self._node, releases, reason)] if releases else []
+            if await self._commit(events, read):
+                return
+        raise self._lost_race()
+
+    async def _commit(self, events: Sequence[GuidEvent], read: _Read) -> bool:
+        """Append the events with the keys that they change; False if another agent was faster."""
+        nodes = sorted({self._node, *(event.node for event in events)})
+        lists = await self._read([self._keys.node_guids(node) for node in nodes])
+        claims = {**read.claims, **lists.claims}
+        for event in events:
+            evolve_guids(claims, event)
+        if events:
+            revisions = {**read.revisions, **lists.revisions}
+            outcome = await self._writer.append(self._proposal(events, claims, revisions))
+            if isinstance(outcome, Lost):
+                return False
+        self._held = _guids_of(self._node, claims)
+        return True
+
+    def _proposal(
+        self,
+        events: Sequence[GuidEvent],
+        claims: Mapping[str, GuidClaim],
+        revisions: Mapping[bytes, int],
+    ) -> Proposal:
+        """The events, and the state after them; ``revisions``: of the keys before."""
+        keys = self._keys
+        writes: dict[bytes, Write] = {}
+        for event in events:
+            for guid in event.guids:
+                key, claim = keys.guid(guid.guid), claims.get(guid.guid)
+                writes[key] = Delete(key) if claim is None else Put(key, GUID_CLAIM.encode(claim))
+            key, guids = keys.node_guids(event.node), _guids_of(event.node, claims)
+            value = NODE_GUIDS.encode(NodeGuids(event.node, guids))
+            writes[key] = Put(key, value) if guids else Delete(key)
+        guards = [
+            Unchanged(key, revisions[key]) if revisions.get(key) else Absent(key) for key in writes
+        ]
+        cause = Cause(f"agent/{self._node}")
+        drafts = [EventDraft(self._writer.event_id(), cause, event) for event in events]
+        return Proposal(tuple(drafts), tuple(guards), tuple(writes.values()))
+
+    async def _read(self, keys: Sequence[bytes]) -> _Read:
+        """Read keys of claims and of lists."""
+        result = await self._store.read([Get(key) for key in keys])
+        claims: dict[str, GuidClaim] = {}
+        revisions: dict[bytes, int] = {}
+        for answer in result.ranges:
+            for kv in answer.kvs:
+                revisions[kv.key] = kv.mod_revision
+                if self._keys.prefix_of(kv.key) == GUID_CLAIMS.prefix:
+                    claim = GUID_CLAIMS.decode(self._keys, kv.key, kv.value)
+                    claims[self._keys.check_guid(kv.key)] = claim
+                else:
+                    node = GUIDS_OF_NODES.decode(self._keys, kv.key, kv.value)
+                    claims.update((one.guid, claim_of(node.node, one)) for one in node.guids)
+        return _Read(claims, revisions)
+
+    def _lost_race(self) -> LostRace:
+        return LostRace(
+            f"other agents changed the same GUIDs {ATTEMPTS_MAX} times",
+            subject=self._node,
+            remedy="the agent tries again",
+        )
+
+
+def _guids_of(node: str, claims: Mapping[str, GuidClaim]) -> tuple[VfGuid, ...]:
+    of_node = {guid: claim for guid, claim in claims.items() if claim.node == node}
+    return next((entry.guids for entry in guids_by_node(of_node)), ())
+
+
+def _parts(guids: Sequence[VfGuid]) -> Iterator[Sequence[VfGuid]]:
+    for first in range(0, len(guids), GUIDS_IN_TRANSACTION_MAX):
+        yield guids[first : first + GUIDS_IN_TRANSACTION_MAX]

@@ -1,0 +1,119 @@
+"""The file with the GUIDs of a node's InfiniBand virtual functions.
+
+Format and place are those of the SR-IOV network operator: a JSON list with one entry for each NIC,
+which is named by its PCI address or its own GUID, and has a list or a range of GUIDs. Virtual
+function 0 gets the first. Of two entries for one NIC the first counts. Entries of NICs that a node
+does not have are passed over, so that all nodes can have the same file. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from core.domain.sriov.model import PhysicalFunction
+
+GUID_FILE: Final = "/etc/sriov-operator/infiniband/guids"
+GUID_FILE_BYTES_MAX: Final = 4 * 1024**2
+"""Some 100,000 GUIDs in lists."""
+
+_GUID_BYTES: Final = 8
+_SEPARATORS: Final = re.compile(r"^0x|[:.-]")
+_DIGITS: Final = re.compile(r"[0-9a-f]{16}")
+
+
+class GuidEntry(NamedTuple):
+    """The GUIDs of one NIC: a list, or from ``first`` to ``last``, both included.
+
+    ``address`` or ``nic_guid`` names the NIC; the other is "".
+    """
+
+    address: str = ""
+    nic_guid: str = ""
+    guids: tuple[str, ...] = ()
+    first: int = 0
+    last: int = -1
+
+    def guid_of(self, vf: int) -> str | None:
+        """The GUID of a virtual function; None if there are fewer."""
+        if vf < len(self.guids):
+            return self.guids[vf]
+        number = self.first + vf
+        return number.to_bytes(_GUID_BYTES, "big").hex(":") if number <= self.last else None
+
+
+class GuidFile(NamedTuple):
+    """``exists`` False: a node without the file. ``fault``: why it cannot be used."""
+
+    exists: bool = False
+    entries: tuple[GuidEntry, ...] = ()
+    fault: str = ""
+
+    def guid_of(self, nic: PhysicalFunction, vf: int) -> str | None:
+        """The GUID of a virtual function of a NIC; None if the file has none."""
+        for entry in self.entries:
+            if entry.address == nic.address or (entry.nic_guid and entry.nic_guid == nic.mac):
+                return entry.guid_of(vf)
+        return None
+
+
+def parse_guid_file(text: str) -> GuidFile:
+    """The content of the file; a fault makes all of it unusable."""
+    try:
+        items = json.loads(text)
+        if not isinstance(items, list):
+            raise TypeError("it is not a list")
+        return GuidFile(True, tuple(_entry(number, item) for number, item in enumerate(items)))
+    except (ValueError, TypeError, RecursionError) as error:
+        return GuidFile(True, fault=f"the file of GUIDs cannot be read: {error}")
+
+
+def _entry(number: int, item: object) -> GuidEntry:
+    if not isinstance(item, dict):
+        raise TypeError(f"entry {number} is not an object")
+    try:
+        return _parsed(item)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"entry {number}: {error}") from None
+
+
+def _parsed(item: Mapping[str, object]) -> GuidEntry:
+    """The operator's documents and its code spell the names of two fields differently."""
+    address = _text(item, "pciAddress", "pci_address")
+    nic_guid = _text(item, "pfGuid", "pf_guid")
+    if bool(address) == bool(nic_guid):
+        raise ValueError("it needs either pci_address or pf_guid")
+    guids, between = item.get("guids") or [], item.get("guidsRange") or {}
+    if not isinstance(guids, list) or not isinstance(between, dict):
+        raise TypeError("guids is a list, and guidsRange has start and end")
+    if bool(guids) == bool(between):
+        raise ValueError("it needs either guids or guidsRange")
+    nic = GuidEntry(address.lower(), _guid(nic_guid) if nic_guid else "")
+    if guids:
+        return nic._replace(guids=tuple(map(_guid, guids)))
+    first, last = (_number(_guid(between.get(end))) for end in ("start", "end"))
+    if last < first:
+        raise ValueError("guidsRange ends before it starts")
+    return nic._replace(first=first, last=last)
+
+
+def _text(item: Mapping[str, object], *names: str) -> str:
+    value = next((item[name] for name in names if item.get(name)), "")
+    if not isinstance(value, str):
+        raise TypeError(f"{names[0]} is not a text")
+    return value
+
+
+def _guid(value: object) -> str:
+    """A GUID as it is stored; of a link's whole address the last 8 bytes."""
+    digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
+    digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * 20 else digits
+    if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):
+        raise ValueError(f"{str(value)[:64]!r} is not the GUID of a port")
+    return bytes.fromhex(digits).hex(":")
+
+
+def _number(guid: str) -> int:
+    return int(guid.replace(":", ""), 16)

@@ -1,0 +1,71 @@
+"""Keeps the log's GUIDs equal to those of the node's InfiniBand virtual functions.
+
+A GUID is in the log before it is set, so that no two virtual functions of the cluster get the same
+one. A NIC whose GUIDs cannot be assigned is left as it is; all others are served, also without
+etcd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from core.allocation.guid_registry import GuidRegistry, IsDeleted
+from core.domain.sriov.guid_decisions import (
+    GuidConflict,
+    ended_guids,
+    replaced_guids,
+    requested_guids,
+)
+from core.domain.sriov.guid_file import GUID_FILE, GuidFile
+from core.domain.sriov.model import INFINIBAND, PhysicalFunction
+from core.domain.sriov.plan import NodePlan
+from core.errors import OrbweaverError
+
+CONFLICTS_SHOWN: Final = 4
+"""Conflicts of one NIC that a text names."""
+
+
+class GuidKeeper:
+    """The GUIDs of one node. ``is_deleted``: whether a Node does not exist."""
+
+    def __init__(self, registry: GuidRegistry, is_deleted: IsDeleted) -> None:
+        self._registry = registry
+        self._is_deleted = is_deleted
+
+    async def keep(
+        self, plan: NodePlan, nics: Sequence[PhysicalFunction], guid_file: GuidFile
+    ) -> Mapping[str, str]:
+        """Release what has ended and assign what the plan sets; NIC -> why it must wait."""
+        requested = requested_guids(plan, nics, guid_file)
+        try:
+            held = await self._registry.held()
+            await self._registry.release(ended_guids(held, plan, nics))
+            replaced = set(replaced_guids(held, plan))
+            conflicts = await self._registry.assign(requested, self._is_deleted, replaced)
+        except OrbweaverError as error:
+            waiting = {guid.nic for guid in requested}
+            return {
+                nic.name: f"{nic.name}: its GUIDs cannot be written to the log: {error}"
+                for nic in nics
+                if nic.link_type == INFINIBAND and nic.address in waiting
+            }
+        by_nic: dict[str, list[GuidConflict]] = {}
+        for conflict in conflicts:
+            by_nic.setdefault(conflict.requested.nic, []).append(conflict)
+        return {
+            nic.name: _conflict_text(nic.name, by_nic[nic.address])
+            for nic in nics
+            if nic.address in by_nic
+        }
+
+
+def _conflict_text(nic: str, conflicts: Sequence[GuidConflict]) -> str:
+    texts = [
+        f"{requested.guid} of virtual function {requested.vf} belongs to virtual function"
+        f" {holder.vf} of {holder.nic} on node {holder.node}"
+        for requested, holder in conflicts[:CONFLICTS_SHOWN]
+    ]
+    more = len(conflicts) - len(texts)
+    rest = f", and {more} more" if more else ""
+    return f"{nic}: GUID {', '.join(texts)}{rest}; give each its own in {GUID_FILE}"

@@ -1,0 +1,153 @@
+"""GUIDs of several nodes in one log: unique, idempotent, released, and equal to the state keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+
+from core.allocation.guid_registry import GUIDS_IN_TRANSACTION_MAX, GuidRegistry
+from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, encode_snapshot
+from core.audit.state import compare, read_state
+from core.domain.evolution import Ledger
+from core.domain.sriov.guid_decisions import GuidConflict
+from core.domain.sriov.model import GuidClaim, VfGuid
+from core.errors import LogCorrupt
+from core.eventstore.codec import decode_segment
+from core.eventstore.kv import Absent, Get, Put
+from core.eventstore.state import read_ledger
+from core.eventstore.writer import Writer
+from tests.core.eventstore.writer_harness import WriterHarness
+
+
+def guids(count: int, first: int = 1, nic_guid: str = "10:70:fd:03:00:16:05:48") -> list[VfGuid]:
+    return [
+        VfGuid((0x0200 << 48 | first + vf).to_bytes(8, "big").hex(":"), "3b:00.0", nic_guid, vf)
+        for vf in range(count)
+    ]
+
+
+class Nodes:
+    """Nodes over one store. ``deleted``: those that the API server does not have."""
+
+    def __init__(self) -> None:
+        self.harness = WriterHarness()
+        self.deleted: Collection[str] = ()
+        self.writers: list[Writer] = []
+
+    async def node(self, name: str) -> GuidRegistry:
+        writer = self.harness.another(name)
+        await writer.open()
+        self.writers.append(writer)
+        return GuidRegistry(self.harness.store, self.harness.keys, writer, name)
+
+    async def is_deleted(self, node: str) -> bool:
+        return node in self.deleted
+
+    async def assign(self, node: GuidRegistry, wanted: list[VfGuid]) -> list[GuidConflict]:
+        return await node.assign(wanted, self.is_deleted)
+
+    async def ledger(self) -> Ledger:
+        """The fold of the log, which state keys and snapshots agree with."""
+        keys, memory = self.harness.keys, self.harness.memory
+        log = (await memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
+        ledger = Ledger()
+        for kv in sorted(log, key=lambda kv: kv.mod_revision):
+            writer, _ = keys.check_segment(kv.key)
+            ledger.apply_all(decode_segment(kv.value, writer=writer, position=kv.mod_revision))
+        assert compare(ledger, await read_state(memory, keys, 0), keys) == []
+        assert (await read_ledger(memory, keys)).guids == ledger.guids
+        stored = encode_snapshot(ArchiveSnapshot(ledger, {}, b"", 0))
+        assert decode_snapshot(stored, name="one").ledger.guids == ledger.guids
+        return ledger
+
+    def transactions(self) -> int:
+        return sum(writer.transactions for writer in self.writers)
+
+
+@pytest.fixture
+def nodes() -> Nodes:
+    return Nodes()
+
+
+async def test_guids_are_assigned_once_also_after_a_restart(nodes: Nodes) -> None:
+    wanted = guids(GUIDS_IN_TRANSACTION_MAX + 2)
+    assert await nodes.assign(await nodes.node("node-1"), wanted) == []
+    again = await nodes.node("node-1")
+    assert await nodes.assign(again, wanted) == []
+
+    assert nodes.transactions() == 2
+    assert await again.held() == tuple(wanted)
+    assert (await nodes.ledger()).guids == {
+        guid.guid: GuidClaim("node-1", *guid[1:]) for guid in wanted
+    }
+
+
+async def test_a_guid_that_another_node_has_stays_there(nodes: Nodes) -> None:
+    await nodes.assign(await nodes.node("node-1"), guids(2))
+    other = await nodes.node("node-2")
+    wanted = guids(3, nic_guid="10:70:fd:03:00:99:99:99")
+
+    conflicts = await nodes.assign(other, wanted)
+
+    assert [conflict.requested.vf for conflict in conflicts] == [0, 1]
+    assert {conflict.holder.node for conflict in conflicts} == {"node-1"}
+    assert await other.held() == (wanted[2],)
+    await nodes.ledger()
+
+
+async def test_released_guids_can_be_assigned_elsewhere(nodes: Nodes) -> None:
+    one, two = await nodes.node("node-1"), await nodes.node("node-2")
+    first = guids(2)
+    await nodes.assign(one, first)
+
+    await one.release([(first[0], "removed"), (first[1], "replaced")])
+    await one.release([(first[0], "removed")])
+
+    assert await one.held() == ()
+    assert await nodes.assign(two, guids(2, nic_guid="10:70:fd:03:00:99:99:99")) == []
+    assert {claim.node for claim in (await nodes.ledger()).guids.values()} == {"node-2"}
+
+
+async def test_a_card_that_moves_takes_its_guids_to_the_next_node(nodes: Nodes) -> None:
+    one, two = await nodes.node("node-1"), await nodes.node("node-2")
+    await nodes.assign(one, guids(3))
+
+    assert await nodes.assign(two, guids(2)) == []
+    await one.release([(guids(1)[0], "removed")])  # the former node has not noticed yet
+
+    assert await two.held() == tuple(guids(2))
+    assert await one.held() == (guids(3)[2],)
+    await nodes.ledger()
+
+
+async def test_the_guids_of_a_deleted_node_are_given_to_others(nodes: Nodes) -> None:
+    await nodes.assign(await nodes.node("node-1"), guids(1))
+    two = await nodes.node("node-2")
+    nodes.deleted = ["node-1"]
+
+    assert await nodes.assign(two, guids(1, nic_guid="10:70:fd:03:00:99:99:99")) == []
+    assert (await nodes.ledger()).guids[guids(1)[0].guid].node == "node-2"
+
+
+async def test_of_two_nodes_that_request_one_guid_at_once_one_gets_it(nodes: Nodes) -> None:
+    one, two = await nodes.node("node-1"), await nodes.node("node-2")
+
+    conflicts = await asyncio.gather(
+        nodes.assign(one, guids(4)),
+        nodes.assign(two, guids(4, nic_guid="10:70:fd:03:00:99:99:99")),
+    )
+
+    assert sorted(map(len, conflicts)) == [0, 4]
+    await nodes.ledger()
+
+
+async def test_a_claim_that_cannot_be_read_is_not_given_away(nodes: Nodes) -> None:
+    (wanted,) = guids(1)
+    node = await nodes.node("node-1")
+    key = nodes.harness.keys.guid(wanted.guid)
+    await nodes.harness.store.commit([Absent(key)], [Put(key, b"?")])
+
+    with pytest.raises(LogCorrupt, match="guid/0200000000000001"):
+        await nodes.assign(node, [wanted])

@@ -1,0 +1,81 @@
+"""The file of GUIDs, as administrators of the SR-IOV network operator write it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.domain.sriov.guid_file import GuidFile, parse_guid_file
+from core.domain.sriov.model import INFINIBAND, PhysicalFunction
+
+NIC = PhysicalFunction(
+    "ibs1", "0000:3b:00.0", mac="10:70:fd:03:00:16:05:48", vfs_max=8, link_type=INFINIBAND
+)
+LIST = {"guids": ["02:00:00:00:00:00:00:07", "02:00:00:00:00:00:00:01"]}
+RANGE = {"guidsRange": {"start": "02:00:00:00:00:aa:00:ff", "end": "02:00:00:00:00:aa:01:00"}}
+
+
+def parsed(*entries: object) -> GuidFile:
+    return parse_guid_file(json.dumps(entries))
+
+
+@pytest.mark.parametrize(
+    "nic",
+    [
+        {"pci_address": "0000:3b:00.0"},
+        {"pciAddress": "0000:3B:00.0"},
+        {"pf_guid": "10:70:fd:03:00:16:05:48"},
+        {"pfGuid": "0x1070fd0300160548"},
+        {"pf_guid": "00:00:10:49:fe:80:00:00:00:00:00:00:10:70:fd:03:00:16:05:48"},
+    ],
+)
+def test_a_nic_is_named_by_its_pci_address_or_its_guid(nic: dict[str, str]) -> None:
+    listed, between = parsed({**nic, **LIST}), parsed({**nic, **RANGE})
+
+    assert [listed.guid_of(NIC, vf) for vf in range(3)] == [*LIST["guids"], None]
+    assert [between.guid_of(NIC, vf) for vf in range(3)] == [
+        "02:00:00:00:00:aa:00:ff",
+        "02:00:00:00:00:aa:01:00",
+        None,
+    ]
+
+
+def test_the_first_entry_of_a_nic_counts_and_those_of_other_nodes_are_passed_over() -> None:
+    file = parsed(
+        {"pf_guid": "10:70:fd:03:00:99:99:99", **RANGE},
+        {"pci_address": NIC.address, **LIST},
+        {"pci_address": NIC.address, **RANGE},
+    )
+
+    assert file.guid_of(NIC, 0) == LIST["guids"][0]
+    assert file.guid_of(NIC._replace(address="0000:86:00.0"), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "cannot be read"),
+        ("{}", "not a list"),
+        ("[1]", "entry 0 is not an object"),
+        (json.dumps([LIST]), "entry 0: it needs either pci_address or pf_guid"),
+        (json.dumps([{"pci_address": "a", "pf_guid": "b", **LIST}]), "needs either pci_address"),
+        (json.dumps([{"pci_address": "a"}]), "needs either guids or guidsRange"),
+        (json.dumps([{"pci_address": "a", **LIST, **RANGE}]), "needs either guids or guidsRange"),
+        (json.dumps([{"pci_address": 7, **LIST}]), "is not a text"),
+        (json.dumps([{"pci_address": "a", "guids": "x"}]), "guids is a list"),
+        (json.dumps([{"pci_address": "a", "guids": ["02:00"]}]), "'02:00' is not the GUID"),
+        (json.dumps([{"pci_address": "a", "guids": ["ff" * 8]}]), "is not the GUID"),
+        (
+            json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8, "end": "01" * 8}}]),
+            "ends before it starts",
+        ),
+        (json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8}}]), "is not the GUID"),
+    ],
+)
+def test_a_faulty_file_is_unusable_and_says_where(text: str, words: str) -> None:
+    file = parse_guid_file(text)
+
+    assert file.exists
+    assert words in file.fault
+    assert file.guid_of(NIC, 0) is None

@@ -1,0 +1,39 @@
+"""A log in memory with the GUIDs of nodes, for rounds over cards."""
+
+from __future__ import annotations
+
+from core.allocation.guid_registry import GuidRegistry
+from core.audit.event_summary import summary_of
+from core.eventstore.codec import decode_segment
+from core.eventstore.kv import Get
+from nodeagent.sriov.guid_keeper import GuidKeeper
+from tests.core.eventstore.writer_harness import WriterHarness
+from tests.nodeagent.sriov.written_source import WrittenSource
+
+
+class GuidLog:
+    """Keepers of nodes over one store; a node's writer needs ``open`` before it assigns."""
+
+    def __init__(self) -> None:
+        self.harness = WriterHarness()
+        self._writers = {name: self.harness.another(name) for name in ("node-1", "node-2")}
+
+    async def open(self) -> None:
+        for writer in self._writers.values():
+            await writer.open()
+
+    def keeper(self, source: WrittenSource, node: str = "node-1") -> GuidKeeper:
+        harness = self.harness
+        registry = GuidRegistry(harness.store, harness.keys, self._writers[node], node)
+        return GuidKeeper(registry, source.is_deleted)
+
+    async def events(self) -> list[str]:
+        """Type, node and GUIDs of each event, in short."""
+        keys = self.harness.keys
+        log = (await self.harness.memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
+        events = [
+            event
+            for kv in sorted(log, key=lambda kv: kv.mod_revision)
+            for event in decode_segment(kv.value, writer="", position=kv.mod_revision)
+        ]
+        return [f"{one.type} {one.subject}: {one.detail}" for one in map(summary_of, events)]

@@ -1,0 +1,180 @@
+"""Rounds over an InfiniBand card: GUIDs are in the log before they are set, and end after it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.domain.sriov.guid_file import GuidFile, parse_guid_file
+from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy
+from core.domain.sriov.plan import default_mac
+from core.settings.sriov import SriovSettings
+from nodeagent.sriov.node_hardware import read_guid_file
+from nodeagent.sriov.reconciler import SriovReconciler
+from tests.nodeagent.sriov.cards import Card, CardHardware
+from tests.nodeagent.sriov.guid_log import GuidLog
+from tests.nodeagent.sriov.written_source import WrittenSource
+
+CARD = "0000:3b:00.0"
+FIRST, SECOND = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
+
+
+class InfinibandNode:
+    """A node with one card, and a policy for two virtual functions of it."""
+
+    def __init__(self, directory: Path, log: GuidLog, name: str, card_guid: str = "") -> None:
+        self.card = Card(directory / name, "connectx-infiniband")
+        if card_guid:
+            address = self.card.path / "net/ibs1/address"
+            address.write_text(f"00:00:10:49:fe:80:00:00:00:00:00:00:{card_guid}\n")
+        self.source = WrittenSource()
+        self.hardware = CardHardware(self.card)
+        self.log, self.name = log, name
+        self.restart()
+        self.ask(2)
+
+    def restart(self) -> None:
+        keeper = self.log.keeper(self.source, self.name)
+        self.agent = SriovReconciler(SriovSettings(), self.source, self.hardware, keeper)
+
+    def ask(self, vfs: int, **fields: object) -> None:
+        policy = NodePolicy("ib", "ib", vfs, NicSelector((NicName("ibs1"),)))
+        self.source.ask(policy._replace(**fields))  # type: ignore[arg-type]
+
+    def macs(self) -> list[str]:
+        (nic,) = self.card.nics()
+        return [vf.mac for vf in nic.vfs]
+
+
+@pytest.fixture
+async def log() -> GuidLog:
+    made = GuidLog()
+    await made.open()
+    return made
+
+
+@pytest.fixture
+def node(tmp_path: Path, log: GuidLog) -> InfinibandNode:
+    return InfinibandNode(tmp_path, log, "node-1")
+
+
+def guids(*texts: str) -> GuidFile:
+    return parse_guid_file(json.dumps([{"pci_address": CARD, "guids": texts}]))
+
+
+def assigned(node: str, *texts: str) -> str:
+    shown = [f"{text} (virtual function {vf} of {CARD})" for vf, text in enumerate(texts)]
+    return f"guids-assigned node/{node}: {', '.join(shown)}"
+
+
+async def test_derived_guids_are_assigned_once_also_after_a_boot(node: InfinibandNode) -> None:
+    assert await node.agent.run_round()
+    (nic,) = node.card.nics()
+    node.card.boot()
+    node.restart()
+    assert await node.agent.run_round()
+
+    derived = [default_mac(nic, vf) for vf in range(2)]
+    assert node.macs() == derived
+    assert await node.log.events() == [assigned("node-1", *derived)]
+
+
+async def test_guids_of_the_file_are_set_and_released_with_their_virtual_functions(
+    node: InfinibandNode,
+) -> None:
+    node.hardware.guids = guids(FIRST, SECOND)
+    assert await node.agent.run_round()
+    assert node.macs() == [FIRST, SECOND]
+
+    node.source.ask()
+    assert await node.agent.run_round()
+
+    assert await node.log.events() == [
+        assigned("node-1", FIRST, SECOND),
+        assigned("node-1", FIRST, SECOND).replace("assigned", "released") + ", removed",
+    ]
+
+
+async def test_nothing_is_made_while_the_log_cannot_be_written(node: InfinibandNode) -> None:
+    node.log.harness.store.is_unavailable = True
+
+    assert not await node.agent.run_round()
+    unchanged = node.card.writes.copy()
+    node.log.harness.store.is_unavailable = False
+    assert await node.agent.run_round()
+
+    assert unchanged == []
+    assert "ibs1: its GUIDs cannot be written to the log" in node.source.reports[0].result.error
+    assert len(node.macs()) == 2
+
+
+async def test_a_guid_of_another_node_is_refused_and_named(
+    tmp_path: Path, node: InfinibandNode
+) -> None:
+    node.hardware.guids = guids(FIRST, SECOND)
+    await node.agent.run_round()
+    other = InfinibandNode(tmp_path, node.log, "node-2", "10:70:fd:03:00:99:99:99")
+    other.hardware.guids = guids(SECOND, "02:00:00:00:00:00:00:03")
+
+    assert not await other.agent.run_round()
+    assert other.macs() == []
+    assert other.source.last.result.error == (
+        f"ibs1: GUID {SECOND} of virtual function 0 belongs to virtual function 1 of {CARD}"
+        " on node node-1; give each its own in /etc/sriov-operator/infiniband/guids"
+    )
+
+    other.source.deleted = ["node-1"]
+    assert await other.agent.run_round()
+    assert other.macs() == [SECOND, "02:00:00:00:00:00:00:03"]
+
+
+async def test_another_order_in_the_file_counts_when_virtual_functions_are_made_again(
+    node: InfinibandNode,
+) -> None:
+    node.hardware.guids = guids(FIRST, SECOND)
+    await node.agent.run_round()
+    node.hardware.guids = guids(SECOND, "02:00:00:00:00:00:00:03", FIRST)
+    await node.agent.run_round()
+    assert node.macs() == [FIRST, SECOND]
+
+    node.ask(3)
+    assert await node.agent.run_round()
+
+    assert node.macs() == [SECOND, "02:00:00:00:00:00:00:03", FIRST]
+    events = await node.log.events()
+    assert [event.split()[0] for event in events] == [
+        *("guids-assigned", "guids-released", "guids-assigned"),
+    ]
+
+
+async def test_a_bound_virtual_function_without_a_guid_gets_one_and_is_bound_again(
+    node: InfinibandNode,
+) -> None:
+    node.card.macs.update({0: "00:00:00:00:00:00:00:00", 1: "00:00:00:00:00:00:00:00"})
+    node.card.write(node.card.path / "sriov_numvfs", "2")
+
+    assert await node.agent.run_round()
+
+    (nic,) = node.card.nics()
+    assert node.macs() == [default_mac(nic, vf) for vf in range(2)]
+
+
+async def test_guids_that_cannot_be_seen_are_kept(node: InfinibandNode) -> None:
+    node.ask(2, device_type=VFIO)
+    assert await node.agent.run_round()
+    node.restart()
+    assert await node.agent.run_round()
+
+    assert len(await node.log.events()) == 1
+
+
+def test_the_file_is_read_from_the_node(tmp_path: Path) -> None:
+    path = tmp_path / "guids"
+    assert read_guid_file(path) == GuidFile()
+
+    path.write_text(json.dumps([{"pci_address": CARD, "guids": [FIRST]}]))
+    assert read_guid_file(path) == guids(FIRST)
+
+    assert "Is a directory" in read_guid_file(tmp_path).fault
