@@ -27,6 +27,7 @@ from nodeagent.coordinator.steps import (
 from nodeagent.netlink import requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN
 from nodeagent.netlink.values import (
+    INFINIBAND_ADDRESS_BYTES,
     KernelRoute,
     LinkAddress,
     Mac,
@@ -94,7 +95,7 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
     """The MAC address that ``podMACPrefix`` gives the NIC; b"" without a prefix.
 
     See docs/reference/coordinator.md, "MAC address": the prefix, then the last four bytes of the
-    first IP address. Raises BadInput for an ipvlan, which cannot have its own.
+    first IP address. Raises BadInput for an ipvlan, which cannot have its own, and for InfiniBand.
     """
     if not settings.mac_prefix:
         return b""
@@ -103,6 +104,12 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
             f"podMACPrefix: {pod.interface.name} is an ipvlan, which has its master's MAC address",
             subject="podMACPrefix",
             remedy="leave it empty for this network, or use macvlan",
+        )
+    if len(pod.interface.mac) == INFINIBAND_ADDRESS_BYTES:
+        raise BadInput(
+            f"podMACPrefix: {pod.interface.name} is an InfiniBand link, whose address has its GUID",
+            subject="podMACPrefix",
+            remedy="leave it empty for this network",
         )
     return settings.mac_prefix + (pod.current[0].value & 0xFFFFFFFF).to_bytes(4, "big")
 

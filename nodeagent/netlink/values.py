@@ -6,7 +6,7 @@ kernel. ``number`` and ``link`` are the ifindex of a link in its namespace.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, Cidr, Family
 from nodeagent.netlink.numbers import (
@@ -23,6 +23,12 @@ from nodeagent.netlink.numbers import (
 
 Mac = bytes
 """A MAC address; six bytes on Ethernet."""
+
+
+INFINIBAND_ADDRESS_BYTES: Final = 20
+"""Of a hardware address of InfiniBand (INFINIBAND_ALEN): 4 of the queue pair, 8 of the subnet, and
+the GUID of the port.
+"""
 
 
 class Link(NamedTuple):

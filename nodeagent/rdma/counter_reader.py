@@ -21,6 +21,7 @@ from core.errors import NamespaceGone, OrbweaverError
 from nodeagent.netlink import ethtool
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
+from nodeagent.netlink.values import INFINIBAND_ADDRESS_BYTES
 from nodeagent.rdma.values import NOTHING, NamespacePorts, RdmaPortLink
 from nodeagent.sriov_master import SYSFS, master_of
 
@@ -40,7 +41,6 @@ ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
 )
 """The source address of the route to them identifies a Pod."""
 
-_IPOIB_MAC_BYTES: Final = 20
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
@@ -180,7 +180,7 @@ class CounterReader:
 
 def guid_of(mac: bytes) -> int:
     """The GUID of a MAC address: the last 8 bytes for IPoIB, with ff:fe inserted for Ethernet."""
-    if len(mac) == _IPOIB_MAC_BYTES:
+    if len(mac) == INFINIBAND_ADDRESS_BYTES:
         return int.from_bytes(mac[-8:], "big")
     return int.from_bytes(mac[:3] + b"\xff\xfe" + mac[3:], "big")
 

@@ -26,6 +26,8 @@ _REMEDIES: Final = {
     errno.EBUSY: "stop what uses the virtual functions; the agent tries again",
     errno.ENOMEM: "the machine gives the NIC too few PCI resources: enable SR-IOV and 'above 4G"
     " decoding' in its setup, or boot with pci=realloc",
+    errno.EINVAL: "use a value that the driver supports; the MTU of InfiniBand is at most 4092, or"
+    " 2044 in a subnet with an MTU of 2048",
     errno.EIO: "see dmesg for the driver's error",
     errno.ENOSPC: "lower numVfs, or raise the limit in the NIC's firmware",
 }

@@ -252,3 +252,11 @@ def test_a_mac_address_is_the_prefix_and_four_bytes_of_the_address(address: str,
     settings = effective(read_settings({"podMACPrefix": "0A-1b"}), WrittenSettings())
     pod = stack(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address(address), 24),))
     assert mac_of(settings, pod).hex() == mac
+
+
+def test_an_infiniband_link_keeps_its_address_whatever_prefix_is_set() -> None:
+    address = bytes.fromhex("00001049fe800000000000001070fd0300160548")
+    link = ETH0._replace(name="net1", kind="ipoib", mac=address)
+
+    with pytest.raises(BadInput, match="net1 is an InfiniBand link"):
+        planned(stack(link, link), podMACPrefix="0a:1b")

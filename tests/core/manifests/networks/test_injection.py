@@ -105,6 +105,31 @@ def test_sriov_infiniband_and_shared_devices_are_limited_by_their_resources() ->
     }
 
 
+GUIDES = {
+    "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{n}"} for n in range(1, 9)],
+    "1.2": [{"resourceName": f"spidernet.io/gpu{n}", "rdmaIsolation": True} for n in range(1, 9)],
+}
+
+
+@pytest.mark.parametrize("blocks", GUIDES.values(), ids=GUIDES)
+@pytest.mark.parametrize("key", [RDMA, NETWORK])
+def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
+    blocks: list[dict[str, Any]], key: str
+) -> None:
+    networks = [
+        labelled(f"gpu{n}", {"cniType": "ib-sriov", "ibsriov": {**block, "ippools": POOLS}}, key)
+        for n, block in reversed(list(enumerate(blocks, 1)))
+    ]
+
+    injected = inject(pod(**{key: "a"}), pod(), networks)
+
+    names = ",".join(f"net-ns/gpu{n}" for n in range(1, 9))
+    assert injected["metadata"]["annotations"] == {key: "a", NETWORKS: names}
+    assert injected["spec"]["containers"] == [
+        {"resources": {"limits": {block["resourceName"]: "1" for block in blocks}}}
+    ]
+
+
 def test_each_network_of_virtual_functions_needs_one_and_all_share_an_rdma_device() -> None:
     networks = [vfs("a", "x/vf"), vfs("b", "x/vf"), vfs("c", "x/ib", "ib-sriov")]
     networks += [macvlan("m", "ens3", resource="x/share"), macvlan("n", "ens4", resource="x/share")]

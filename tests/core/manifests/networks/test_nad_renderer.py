@@ -152,6 +152,26 @@ def test_ib_kubernetes_is_enabled_by_either_name() -> None:
     assert '"ibKubernetesEnabled":true' in text
 
 
+def test_a_partition_of_ib_kubernetes_is_rendered_with_the_resource() -> None:
+    ib = {
+        "resourceName": "spidernet.io/eno3np2",
+        "pkey": "0x8001",
+        "linkState": "auto",
+        "enableIbKubernetes": True,
+        "ippools": {"ipv4": ["gpu1-net11"]},
+    }
+    rendered = nad("gpu1", {"cniType": "ib-sriov", "ibsriov": ib})
+
+    assert rendered.annotations == {"k8s.v1.cni.cncf.io/resourceName": "spidernet.io/eno3np2"}
+    assert rendered.config == chain(
+        "gpu1",
+        '{"type":"ib-sriov","pkey":"0x8001","link_state":"auto","rdmaIsolation":true,'
+        '"ibKubernetesEnabled":true,'
+        '"ipam":{"type":"spiderpool","default_ipv4_ippool":["gpu1-net11"]}}',
+        COORDINATOR,
+    )
+
+
 def test_only_sriov_matches_the_masters_subnet() -> None:
     block = {"resourceName": "x/y", "ippools": {"matchMasterSubnet": True}}
     text = config("sr", {"cniType": "sriov", "sriov": block, "enableCoordinator": False})
