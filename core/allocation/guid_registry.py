@@ -55,14 +55,11 @@ class GuidRegistry:
         self._keys = keys
         self._writer = writer
         self._node = node
-        self._held: tuple[VfGuid, ...] | None = None
 
     async def held(self) -> tuple[VfGuid, ...]:
-        """The GUIDs of this node, as its agent last read or wrote them."""
-        if self._held is None:
-            read = await self._read([self._keys.node_guids(self._node)])
-            self._held = _guids_of(self._node, read.claims)
-        return self._held
+        """The GUIDs of this node."""
+        read = await self._read([self._keys.node_guids(self._node)])
+        return _guids_of(self._node, read.claims)
 
     async def assign(
         self,
@@ -74,9 +71,8 @@ class GuidRegistry:
 
         ``replaced``: GUIDs of this node whose virtual functions are made again with these ones.
         """
-        held = set(await self.held())
         conflicts: list[GuidConflict] = []
-        for part in _parts([guid for guid in requested if guid not in held]):
+        for part in _parts(requested):
             conflicts += await self._assign(part, is_deleted, replaced)
         return conflicts
 
@@ -116,18 +112,16 @@ class GuidRegistry:
 
     async def _commit(self, events: Sequence[GuidEvent], read: _Read) -> bool:
         """Append the events with the keys that they change; False if another agent was faster."""
-        nodes = sorted({self._node, *(event.node for event in events)})
+        if not events:
+            return True
+        nodes = sorted({event.node for event in events})
         lists = await self._read([self._keys.node_guids(node) for node in nodes])
         claims = {**read.claims, **lists.claims}
         for event in events:
             evolve_guids(claims, event)
-        if events:
-            revisions = {**read.revisions, **lists.revisions}
-            outcome = await self._writer.append(self._proposal(events, claims, revisions))
-            if isinstance(outcome, Lost):
-                return False
-        self._held = _guids_of(self._node, claims)
-        return True
+        revisions = {**read.revisions, **lists.revisions}
+        outcome = await self._writer.append(self._proposal(events, claims, revisions))
+        return not isinstance(outcome, Lost)
 
     def _proposal(
         self,

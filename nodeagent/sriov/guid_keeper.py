@@ -18,7 +18,7 @@ from core.domain.sriov.guid_decisions import (
     requested_guids,
 )
 from core.domain.sriov.guid_file import GUID_FILE, GuidFile
-from core.domain.sriov.model import INFINIBAND, PhysicalFunction
+from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VfGuid
 from core.domain.sriov.plan import NodePlan
 from core.errors import OrbweaverError
 
@@ -32,17 +32,17 @@ class GuidKeeper:
     def __init__(self, registry: GuidRegistry, is_deleted: IsDeleted) -> None:
         self._registry = registry
         self._is_deleted = is_deleted
+        self._has_none = False
 
     async def keep(
         self, plan: NodePlan, nics: Sequence[PhysicalFunction], guid_file: GuidFile
     ) -> Mapping[str, str]:
         """Release what has ended and assign what the plan sets; NIC -> why it must wait."""
+        if self._has_none and not any(nic.link_type == INFINIBAND for nic in nics):
+            return {}
         requested = requested_guids(plan, nics, guid_file)
         try:
-            held = await self._registry.held()
-            await self._registry.release(ended_guids(held, plan, nics))
-            replaced = set(replaced_guids(held, plan))
-            conflicts = await self._registry.assign(requested, self._is_deleted, replaced)
+            conflicts = await self._write(requested, plan, nics)
         except OrbweaverError as error:
             waiting = {guid.nic for guid in requested}
             return {
@@ -58,6 +58,17 @@ class GuidKeeper:
             for nic in nics
             if nic.address in by_nic
         }
+
+    async def _write(
+        self, requested: Sequence[VfGuid], plan: NodePlan, nics: Sequence[PhysicalFunction]
+    ) -> Sequence[GuidConflict]:
+        held = await self._registry.held()
+        self._has_none = not held
+        await self._registry.release(ended_guids(held, plan, nics))
+        known = set(held)
+        missing = [guid for guid in requested if guid not in known]
+        replaced = set(replaced_guids(held, plan))
+        return await self._registry.assign(missing, self._is_deleted, replaced)
 
 
 def _conflict_text(nic: str, conflicts: Sequence[GuidConflict]) -> str:

@@ -2,7 +2,8 @@
 
 Format and place are those of the SR-IOV network operator: a JSON list with one entry for each NIC,
 which is named by its PCI address or its own GUID, and has a list or a range of GUIDs. Virtual
-function 0 gets the first. Of two entries for one NIC the first counts. Entries of NICs that a node
+function 0 gets the first. Of two entries under one name the first counts, and a PCI address counts
+before a GUID. Entries of NICs that a node
 does not have are passed over, so that all nodes can have the same file. Pure.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from core.domain.sriov.model import PhysicalFunction
@@ -25,13 +27,8 @@ _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class GuidEntry(NamedTuple):
-    """The GUIDs of one NIC: a list, or from ``first`` to ``last``, both included.
+    """The GUIDs of one NIC: a list, or from ``first`` to ``last``, both included."""
 
-    ``address`` or ``nic_guid`` names the NIC; the other is "".
-    """
-
-    address: str = ""
-    nic_guid: str = ""
     guids: tuple[str, ...] = ()
     first: int = 0
     last: int = -1
@@ -45,18 +42,19 @@ class GuidEntry(NamedTuple):
 
 
 class GuidFile(NamedTuple):
-    """``exists`` False: a node without the file. ``fault``: why it cannot be used."""
+    """``entries`` by PCI address or GUID of a NIC.
+
+    ``exists`` False: a node without the file. ``fault``: why it cannot be used.
+    """
 
     exists: bool = False
-    entries: tuple[GuidEntry, ...] = ()
+    entries: Mapping[str, GuidEntry] = MappingProxyType({})
     fault: str = ""
 
     def guid_of(self, nic: PhysicalFunction, vf: int) -> str | None:
         """The GUID of a virtual function of a NIC; None if the file has none."""
-        for entry in self.entries:
-            if entry.address == nic.address or (entry.nic_guid and entry.nic_guid == nic.mac):
-                return entry.guid_of(vf)
-        return None
+        entry = self.entries.get(nic.address) or self.entries.get(nic.mac)
+        return None if entry is None else entry.guid_of(vf)
 
 
 def parse_guid_file(text: str) -> GuidFile:
@@ -65,12 +63,16 @@ def parse_guid_file(text: str) -> GuidFile:
         items = json.loads(text)
         if not isinstance(items, list):
             raise TypeError("it is not a list")
-        return GuidFile(True, tuple(_entry(number, item) for number, item in enumerate(items)))
+        entries: dict[str, GuidEntry] = {}
+        for number, item in enumerate(items):
+            nic, entry = _entry(number, item)
+            entries.setdefault(nic, entry)
     except (ValueError, TypeError, RecursionError) as error:
         return GuidFile(True, fault=f"the file of GUIDs cannot be read: {error}")
+    return GuidFile(True, entries)
 
 
-def _entry(number: int, item: object) -> GuidEntry:
+def _entry(number: int, item: object) -> tuple[str, GuidEntry]:
     if not isinstance(item, dict):
         raise TypeError(f"entry {number} is not an object")
     try:
@@ -79,8 +81,11 @@ def _entry(number: int, item: object) -> GuidEntry:
         raise ValueError(f"entry {number}: {error}") from None
 
 
-def _parsed(item: Mapping[str, object]) -> GuidEntry:
-    """The operator's documents and its code spell the names of two fields differently."""
+def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
+    """The name of a NIC, and its entry.
+
+    The operator's documents and its code spell the names of two fields differently.
+    """
     address = _text(item, "pciAddress", "pci_address")
     nic_guid = _text(item, "pfGuid", "pf_guid")
     if bool(address) == bool(nic_guid):
@@ -90,13 +95,13 @@ def _parsed(item: Mapping[str, object]) -> GuidEntry:
         raise TypeError("guids is a list, and guidsRange has start and end")
     if bool(guids) == bool(between):
         raise ValueError("it needs either guids or guidsRange")
-    nic = GuidEntry(address.lower(), _guid(nic_guid) if nic_guid else "")
+    nic = address.lower() or _guid(nic_guid)
     if guids:
-        return nic._replace(guids=tuple(map(_guid, guids)))
+        return nic, GuidEntry(tuple(map(_guid, guids)))
     first, last = (_number(_guid(between.get(end))) for end in ("start", "end"))
     if last < first:
         raise ValueError("guidsRange ends before it starts")
-    return nic._replace(first=first, last=last)
+    return nic, GuidEntry(first=first, last=last)
 
 
 def _text(item: Mapping[str, object], *names: str) -> str:

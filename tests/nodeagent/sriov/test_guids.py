@@ -110,6 +110,25 @@ async def test_nothing_is_made_while_the_log_cannot_be_written(node: InfinibandN
     assert len(node.macs()) == 2
 
 
+async def test_a_card_that_comes_back_brings_its_guids_back(
+    tmp_path: Path, node: InfinibandNode
+) -> None:
+    node.hardware.guids = guids(FIRST, SECOND)
+    other = InfinibandNode(tmp_path, node.log, "node-2")
+    other.hardware.guids = node.hardware.guids
+
+    for each in (node, other, node):
+        each.card.boot()
+        assert await each.agent.run_round()
+
+    events = await node.log.events()
+    assert [event.partition(":")[0] for event in events] == [
+        "guids-assigned node/node-1",
+        *("guids-released node/node-1", "guids-assigned node/node-2"),
+        *("guids-released node/node-2", "guids-assigned node/node-1"),
+    ]
+
+
 async def test_a_guid_of_another_node_is_refused_and_named(
     tmp_path: Path, node: InfinibandNode
 ) -> None:

@@ -32,7 +32,7 @@ NIC = PhysicalFunction(
     link_type=INFINIBAND,
 )
 FIRST, SECOND = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
-FILE = GuidFile(True, (GuidEntry(NIC.address, guids=(FIRST, SECOND)),))
+FILE = GuidFile(True, {NIC.address: GuidEntry((FIRST, SECOND))})
 NO_FILE = GuidFile()
 ZERO = VfGuid(FIRST, NIC.address, NIC.mac, 0)
 ONE = VfGuid(SECOND, NIC.address, NIC.mac, 1)

@@ -41,7 +41,7 @@ def test_a_nic_is_named_by_its_pci_address_or_its_guid(nic: dict[str, str]) -> N
     ]
 
 
-def test_the_first_entry_of_a_nic_counts_and_those_of_other_nodes_are_passed_over() -> None:
+def test_the_first_entry_of_an_address_counts_and_those_of_other_nodes_are_passed_over() -> None:
     file = parsed(
         {"pf_guid": "10:70:fd:03:00:99:99:99", **RANGE},
         {"pci_address": NIC.address, **LIST},
