@@ -35,7 +35,9 @@ ROLLED_OUT = """
 kubectl -n orbweaver rollout status daemonset/orbweaver-agent
 kubectl -n orbweaver rollout status deployment/orbweaver-controller
 """
-GATEWAY = "10.6.0.1"
+ADDRESSES = frozenset(f"10.6.0.{host}" for host in range(200, 250))
+"""Those of the pool on the page."""
+
 COLLECTIONS = (
     "/api/v1/pods",
     "/api/v1/secrets",
@@ -110,7 +112,7 @@ def assert_pod_is_on_the_network(cluster: BareCluster) -> None:
     """The Pod has an address of the pool, and its gateway answers."""
     pod = cluster.server.request("GET", "/api/v1/namespaces/default/pods/web").body
     address = pod["status"]["podIP"]
-    assert address.startswith("10.6.10.")
+    assert address in ADDRESSES
     assert cluster.laboratory.fabric.namespace.ping(address) is not None
 
 
