@@ -1,0 +1,146 @@
+"""docs/contributing/guides.md: a row for each link and each guide, with the proof that it has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import yaml
+
+from tests.support.documents import shell_blocks
+from tests.tidy.sources import ROOT
+
+PAGE: Final = ROOT / "docs" / "contributing" / "guides.md"
+GUIDES: Final = ROOT / "docs" / "guides"
+NO_TASK: Final = frozenset({"index.md", "before-you-begin.md"})
+LINKS: Final = frozenset(
+    [
+        "get-started-macvlan",
+        "get-started-sriov",
+        "get-started-ovs",
+        "get-started-calico/underlay",
+        "get-started-weave",
+        "rdma-roce",
+        "rdma-ib",
+        "get-started-alibaba",
+        "get-started-vmware",
+        "get-started-aws",
+        "get-started-kind",
+        "get-started-calico/overlay",
+        "get-started-cilium",
+        "arch/underlays",
+        "arch/overlay-and-underlays",
+        "certificate",
+        "uninstall",
+        "upgrade",
+        "spider-affinity",
+        "spider-subnet",
+        "statefulset",
+        "kubevirt",
+        "network-topology",
+        "operator",
+        "route",
+        "spider-ippool",
+        "reserved-ip",
+        "ipam-performance",
+        "ipam-des",
+        "multi-interfaces-annotation",
+        "coordinator/mac-prefix",
+        "coordinator/detection",
+        "underlay_cni_service",
+        "submariner",
+        "plugin-ifacer",
+        "spider-multus-config",
+        "metrics",
+    ]
+)
+"""The different links of the usage index of Spiderpool 1.0, by the names of their pages."""
+
+ROW: Final = re.compile(r"^\| (.+?) \| \[.+?\]\((\S+?)\) \| (\w+) \|", re.MULTILINE)
+LINK: Final = re.compile(r"`([\w-]+)`(?: \((.+)\))?")
+TEST: Final = re.compile(r"`(tests/[\w/.]+)`")
+STARTED: Final = re.compile(r"--for=condition=Ready pod/|rollout status")
+SET: Final = re.compile(r"--set ([\w.]+)=")
+
+
+class Row(NamedTuple):
+    """A row of the tables: a link or a way to install, the page, and the word for its proof."""
+
+    subject: str
+    page: str
+    proof: str
+
+
+def rows() -> list[Row]:
+    return [Row(*match.groups()) for match in ROW.finditer(PAGE.read_text("utf-8"))]
+
+
+def link_of(row: Row) -> str | None:
+    """The link of a row; None: it is a way to install."""
+    match = LINK.fullmatch(row.subject)
+    if match is None or match[1] not in {link.partition("/")[0] for link in LINKS}:
+        return None
+    part = f"/{match[2].lower().replace(' ', '-')}" if match[2] else ""
+    return f"{match[1]}{part}"
+
+
+def proof_of(path: Path) -> str:
+    """What the test of guides does with a page."""
+    blocks = shell_blocks(path)
+    if not blocks:
+        return "read"
+    return "executed" if any(STARTED.search(block) for block in blocks) else "rendered"
+
+
+def test_every_link_of_the_index_has_a_row() -> None:
+    assert len(LINKS) == 37
+    assert {link for row in rows() if (link := link_of(row))} == LINKS
+
+
+def test_every_guide_has_a_row_with_the_proof_that_it_has() -> None:
+    stated = {
+        Path(row.page).name: row.proof for row in rows() if link_of(row) and "guides/" in row.page
+    }
+    guides = {path.name: proof_of(path) for path in GUIDES.glob("*.md") if path.name not in NO_TASK}
+
+    assert stated == guides
+
+
+def test_every_test_that_the_tables_name_exists() -> None:
+    named = TEST.findall(PAGE.read_text("utf-8"))
+
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_value_that_a_page_sets_is_one_of_the_chart() -> None:
+    chart = yaml.safe_load((ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
+    unknown = {
+        f"{path.name}: {name}"
+        for path in (ROOT / "docs").rglob("*.md")
+        for name in SET.findall(path.read_text("utf-8"))
+        if value_of(chart, name.split(".")) is None
+    }
+
+    assert unknown == set()
+
+
+def value_of(values: object, parts: list[str]) -> object:
+    """The value of this path; None: unknown."""
+    for part in parts:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def test_every_guide_deletes_the_pods_that_it_starts() -> None:
+    """A pool with an address in use does not go, so `Undo` would not end."""
+    left = []
+    for path in sorted(GUIDES.glob("*.md")):
+        made = re.findall(
+            r"^kind: Pod\nmetadata:\n  name: (\S+)", path.read_text("utf-8"), re.MULTILINE
+        )
+        undo = path.read_text("utf-8").partition("\n## Undo\n")[2]
+        left += [f"{path.name}: {name}" for name in made if f"pod/{name}" not in undo]
+
+    assert left == []
