@@ -8,8 +8,11 @@ import pytest
 
 from scripts.pictures.__main__ import FOLDER, pictures
 from scripts.pictures.canvas import Area, Canvas
+from scripts.pictures.dashboards.panels import dashboards
+from tests.tidy.sources import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
+PICTURE_BYTES_MAX = 150_000
 
 
 def test_the_files_are_as_the_modules_draw_them() -> None:
@@ -17,6 +20,16 @@ def test_the_files_are_as_the_modules_draw_them() -> None:
     stored = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.svg")}
 
     assert stored == drawn, "run python -m scripts.pictures"
+
+
+def test_every_dashboard_can_be_drawn_and_its_picture_is_shown() -> None:
+    page = (ROOT / "docs/how-to/monitor.md").read_text(encoding="utf-8")
+    for board in dashboards():
+        path = FOLDER / f"dashboard-{board.name}.png"
+
+        assert path.exists(), "run python -m scripts.pictures.dashboards"
+        assert path.stat().st_size <= PICTURE_BYTES_MAX
+        assert f"(../images/{path.name})" in page
 
 
 @pytest.mark.parametrize("name", sorted(pictures()))

@@ -1,0 +1,105 @@
+"""Dashboards of Grafana as values: panels, their places, their queries without variables. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+DASHBOARDS: Final = Path(__file__).resolve().parents[3] / "ops" / "monitoring" / "dashboards"
+COLUMNS: Final = 24
+"""The width of Grafana's grid."""
+
+TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
+"""The types of panels that are drawn."""
+
+RATE_INTERVAL: Final = "12s"
+"""Six scrapes; Grafana takes at least four."""
+
+_VARIABLE: Final = re.compile(r"\$\{?([a-z_]+)\}?")
+_LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+
+class Query(NamedTuple):
+    """A query of a panel; ``legend``: the template of its series' names, "" for all labels."""
+
+    expression: str
+    legend: str
+
+
+class Panel(NamedTuple):
+    """A panel with its place in the grid, in cells from the top left."""
+
+    title: str
+    kind: str
+    left: int
+    top: int
+    width: int
+    height: int
+    unit: str
+    queries: tuple[Query, ...]
+
+
+class Dashboard(NamedTuple):
+    """A dashboard; ``name``: that of its file."""
+
+    name: str
+    title: str
+    panels: tuple[Panel, ...]
+
+    @property
+    def rows(self) -> int:
+        """The height of its grid."""
+        return max(panel.top + panel.height for panel in self.panels)
+
+
+def dashboards() -> list[Dashboard]:
+    """All dashboards, by the names of their files."""
+    return [
+        read_dashboard(path.stem, json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted(DASHBOARDS.glob("*.json"))
+    ]
+
+
+def read_dashboard(name: str, board: Mapping[str, Any]) -> Dashboard:
+    """A dashboard from its JSON. Raises ValueError for what cannot be drawn."""
+    values = dict(_variables(board))
+    panels = tuple(_panel(panel, values) for panel in board["panels"])
+    return Dashboard(name, board["title"], panels)
+
+
+def series_name(legend: str, labels: Mapping[str, str]) -> str:
+    """The name of a series in a legend."""
+    if not legend:
+        return ", ".join(value for label, value in labels.items() if label != "__name__")
+    return " ".join(_LABEL.sub(lambda match: labels.get(match[1], ""), legend).split())
+
+
+def _variables(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The variables with the values that a dashboard has when it is opened: all."""
+    yield "__rate_interval", RATE_INTERVAL
+    for variable in board["templating"]["list"]:
+        if variable.get("includeAll"):
+            yield variable["name"], variable.get("allValue") or ".*"
+        elif variable["type"] != "datasource":
+            yield variable["name"], str(variable.get("current", {}).get("value", ""))
+
+
+def _panel(panel: Mapping[str, Any], values: Mapping[str, str]) -> Panel:
+    title, kind, grid = panel["title"], panel["type"], panel["gridPos"]
+    if kind not in TYPES:
+        raise ValueError(f"panel {title!r} has the type {kind!r}, not one of {sorted(TYPES)}")
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise ValueError(f"panel {title!r} names the unknown variable {match[0]!r}")
+        return values[match[1]]
+
+    queries = tuple(
+        Query(_VARIABLE.sub(value_of, target["expr"]), target.get("legendFormat", ""))
+        for target in panel.get("targets", ())
+    )
+    unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "short")
+    return Panel(title, kind, grid["x"], grid["y"], grid["w"], grid["h"], unit, queries)
