@@ -30,7 +30,7 @@ from nodeagent.sriov_master import SYSFS
 
 _ARPHRD_INFINIBAND: Final = 32  # include/uapi/linux/if_arp.h
 _GUID_BYTES: Final = 8
-_VF_PORT: Final = re.compile(r"(c\d+)?pf\d+vf\d+")
+_SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+(vf|sf)\d+")
 
 
 def physical_functions(
@@ -43,18 +43,21 @@ def physical_functions(
     functions = []
     for link in sorted((sysfs / "class/net").iterdir()):
         device = link / "device"
-        if (device / "sriov_totalvfs").exists() and not _is_representor(link):
+        if (device / "sriov_totalvfs").exists() and not is_representor(link):
             functions.append(_physical_function(link, device.resolve(), own_links))
     return tuple(functions[:NICS_MAX])
 
 
-def _is_representor(link: Path) -> bool:
-    """Whether the link stands for a VF in the switch of its NIC (devlink-port, "Port names")."""
+def is_representor(link: Path) -> bool:
+    """Whether a link of /sys stands for a VF or subfunction in the switch of its NIC.
+
+    See the kernel's Documentation/networking/devlink/devlink-port.rst.
+    """
     try:
         name = (link / "phys_port_name").read_text("ascii").strip()
     except OSError:  # the driver names no ports
         return False
-    return _VF_PORT.fullmatch(name) is not None
+    return _SWITCH_PORT.fullmatch(name) is not None
 
 
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:

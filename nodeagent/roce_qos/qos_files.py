@@ -13,10 +13,14 @@ from typing import Final
 
 from core.domain.roce_qos.model import PRIORITIES, UNSET, EcnSettings, RocePort
 from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION, REACTION
+from nodeagent.devices.physical_functions import is_representor
 from nodeagent.sriov.sysfs import Sysfs
 
 RDMA_CM: Final = "kernel/config/rdma_cm"
 ROCE_V2: Final = "RoCE v2"
+
+_ETHERNET: Final = "1"
+"""The type of an Ethernet link (include/uapi/linux/if_arp.h)."""
 
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
@@ -27,9 +31,14 @@ class QosFiles:
     def __init__(self, sysfs: Sysfs) -> None:
         self._sysfs = sysfs
 
-    def is_ethernet(self, link: str) -> bool:
-        """Whether a link is Ethernet, and not IPoIB (include/uapi/linux/if_arp.h)."""
-        return self._sysfs.read(self._link(link) / "type") == "1"
+    def is_nic(self, link: str) -> bool:
+        """Whether a link is Ethernet, not IPoIB, and not a switch's port of a virtual function."""
+        directory = self._link(link)
+        return self._sysfs.read(directory / "type") == _ETHERNET and not is_representor(directory)
+
+    def bonded(self, link: str) -> list[str]:
+        """The NICs of a bond; none if the link is not a bond."""
+        return self._sysfs.read(self._link(link) / "bonding/slaves").split()
 
     def pf(self, link: str) -> str:
         """The link of the card, if the link is a virtual function; otherwise ""."""

@@ -6,7 +6,7 @@ block: call them in a worker thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from core.domain.roce_qos.model import RoceNic
@@ -51,11 +51,12 @@ class RoceNics:
             return ()
         with kernel:
             ports = kernel.ports_by_link()
+        names = [link for link in sorted(ports)[:NICS_MAX] if self._files.is_nic(link)]
+        bonds = {nic: link for link in names for nic in self._files.bonded(link)}
         with self._executor.session(self._executor.home) as session:
             return tuple(
-                self._nic(session, link, ports[link])
-                for link in sorted(ports)[:NICS_MAX]
-                if self._files.is_ethernet(link)
+                self._nic(session, link, ports.get(link, []), bonds)
+                for link in sorted({*names, *bonds})
             )
 
     def carry_out(self, change: QosChange) -> None:
@@ -74,15 +75,21 @@ class RoceNics:
                     _change_dcb(session, change)
 
     def _nic(
-        self, session: NetlinkSession, link: str, ports: list[tuple[RdmaDevice, RdmaPort]]
+        self,
+        session: NetlinkSession,
+        link: str,
+        ports: list[tuple[RdmaDevice, RdmaPort]],
+        bonds: Mapping[str, str],
     ) -> RoceNic:
-        return RoceNic(
+        pf = self._files.pf(link)
+        nic = RoceNic(
             link,
             tuple(self._files.port(device.name, port.number) for device, port in ports),
-            dcb.read_dcb(session, link),
-            self._files.ecn(link),
-            self._files.pf(link),
+            master=pf or bonds.get(link, ""),
         )
+        if pf or link in bonds.values():
+            return nic._replace(has_port=False)
+        return nic._replace(dcb=dcb.read_dcb(session, link), ecn=self._files.ecn(link))
 
 
 def _change_dcb(

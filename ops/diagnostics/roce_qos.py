@@ -35,14 +35,15 @@ class RoceNicState(NamedTuple):
 
 
 def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
-    """The state of each NIC; of virtual functions only of those that differ from their rule."""
+    """The state of each NIC; of virtual functions and bonds only if they differ from their rule."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
-    return [state for nic, state in pairs if not nic.pf or state.differences]
+    return [state for nic, state in pairs if nic.has_port or state.differences]
 
 
 def _state(nic: RoceNic, rules: Collection[RoceQosRule]) -> RoceNicState:
-    text = ", ".join((*_dcb(nic.dcb), *_ecn(nic.ecn), *map(_port, nic.ports)))
+    of_port = (*_dcb(nic.dcb), *_ecn(nic.ecn)) if nic.has_port else ()
+    text = ", ".join((*of_port, *map(_port, nic.ports)))
     for rule in rules:
         labels = rule.nodes
         plan = plan_qos([rule], labels, [nic])

@@ -139,23 +139,26 @@ class RocePort(NamedTuple):
 
 
 class RoceNic(NamedTuple):
-    """A link with RDMA devices. ``pf``: of a virtual function, the link of its card.
+    """A link with RDMA devices, or a NIC in a bond with RDMA devices.
 
-    ``dcb`` and ``ecn`` None: the driver has none.
+    ``master``: the link by whose name rules choose it too: the card of a virtual function, the bond
+    of its NICs. ``has_port``: whether DCB and ECN are its own; those of a virtual function are its
+    card's, those of a bond its NICs'. ``dcb`` and ``ecn`` None: the driver has none.
     """
 
     name: str
     ports: tuple[RocePort, ...] = ()
     dcb: DcbSettings | None = None
     ecn: EcnSettings | None = None
-    pf: str = ""
+    master: str = ""
+    has_port: bool = True
 
 
 def qos_of(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nic: RoceNic
 ) -> RoceQos | None:
-    """What the first rule for a NIC asks for; a virtual function goes by its card's rule too."""
-    names = [name for name in (nic.name, nic.pf) if name]
+    """What the first rule for a NIC, by its own or its master's name, asks for."""
+    names = [name for name in (nic.name, nic.master) if name]
     for rule in rules:
         is_named = any(globs.match(pattern, name) for pattern in rule.nics for name in names)
         if (is_named or not rule.nics) and rule.nodes.items() <= labels.items():

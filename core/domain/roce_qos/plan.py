@@ -2,8 +2,8 @@
 
 ``plan_qos`` promises: the same rules, labels and facts give the same changes in the same order;
 carried out they end in the desired state, whose plan is empty. What a driver does not have is a
-gap, which keeps nothing else from being done. A virtual function has traffic classes only: the rest
-belongs to its card.
+gap, which keeps nothing else from being done. Virtual functions and bonds have traffic classes
+only: the rest belongs to ports.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def plan_qos(
 
 
 def _steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
-    if not nic.pf:
+    if nic.has_port:
         yield from _dcb_steps(nic, qos)
         if nic.ecn is None:
             reason = "the driver has no /sys/class/net/*/ecn; NVIDIA's DOCA-OFED has it"

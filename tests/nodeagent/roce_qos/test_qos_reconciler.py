@@ -82,7 +82,9 @@ class RoceNode:
         return (self.files.root / path.format(device)).read_text().strip()
 
     def set(self, path: str, text: str) -> None:
-        (self.files.root / path).write_text(f"{text}\n")
+        file = self.files.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
 
     def _labels(self) -> dict[str, str] | None:
         return self.labels
@@ -212,6 +214,35 @@ async def test_rules_for_no_nic_of_the_node_are_said_once(
     assert [record.message for record in caplog.records] == [
         "no rule of orbweaver.roceQos is for a RoCE NIC of this node"
     ]
+
+
+async def test_the_nics_of_a_bond_have_its_rule_and_the_bond_its_traffic_classes(
+    node: RoceNode,
+) -> None:
+    node.set("class/net/bond0/type", "1")
+    node.set("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
+    node.set("class/net/ens1f1/type", "1")
+    node.executor.links["ens1f1"] = DcbLink()
+    node.kernel.devices[node.executor.home.identity] = (
+        Device("mlx5_bond_0", PF_GUID, PF_GUID, (Port("bond0"),)),
+    )
+    agent = node.agent(RoceQosRule(RoceQos(), ("bond0",)))
+
+    await agent.run_round()
+
+    assert node.dcb.pfc_priorities == node.executor.links["ens1f1"].pfc_priorities == [5]
+    assert node.read(f"{ECN}/roce_np/enable/5") == "1"
+    assert node.read(TOS, "mlx5_bond_0") == "160"
+    assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "the last has no ECN"
+
+
+async def test_ports_of_a_cards_switch_are_no_nics(node: RoceNode) -> None:
+    node.set("class/net/eth0/phys_port_name", "c1pf0vf3")
+    agent = node.agent(RoceQosRule(RoceQos()))
+
+    await agent.run_round()
+
+    assert set(agent.plan.desired) == {"ens1f0", "ens1f0v0"}
 
 
 async def test_what_a_driver_lacks_is_logged_once_and_counted(

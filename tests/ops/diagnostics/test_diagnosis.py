@@ -154,7 +154,7 @@ CARD = RoceNic(
     DcbSettings(frozenset({5}), QOS.dscp_priorities),
     EcnSettings(frozenset({5}), frozenset({5}), 48, 6),
 )
-OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET),), pf="ens1f0")
+OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET),), master="ens1f0", has_port=False)
 HAS = "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"
 WITHOUT = "trust pcp, PFC off, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160"
 NOTHING = CARD._replace(dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),))

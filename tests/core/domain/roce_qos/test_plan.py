@@ -33,7 +33,7 @@ DONE = RoceNic(
     DcbSettings(frozenset({5}), QOS.dscp_priorities),
     EcnSettings(frozenset({3, 5}), frozenset({5}), 48, 6),
 )
-OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET, 0),), pf="ens1f0")
+OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET, 0),), master="ens1f0", has_port=False)
 
 
 def plan(nic: RoceNic, qos: RoceQos = QOS) -> QosPlan:
