@@ -5,6 +5,7 @@
  */
 
 import { element, replace } from "./dom.js";
+import { capital, sentence } from "./sentences.js";
 
 const KEY = "orbweaver-token";
 const TOKEN_CHARACTERS_MAX = 16_384;
@@ -21,9 +22,9 @@ export function tokenForm(message, accepted) {
   });
   const form = element("form", { class: "notice" },
     element("h2", {}, "Access"),
-    element("p", {}, message),
-    element("p", {}, "Paste a token, such as that of ", element("code", {}, "kubectl create token NAME"),
-      ". It stays in this tab."),
+    element("p", {}, capital(sentence(message))),
+    element("p", {}, "Paste a token: that of ", element("code", {}, "kubectl create token NAME"), ", or the one that ",
+      element("code", {}, "orbctl console"), " has printed. It stays in this tab."),
     element("label", { for: "token" }, "Token "), field, " ", element("button", { type: "submit" }, "Continue"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

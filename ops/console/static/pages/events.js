@@ -51,9 +51,9 @@ export function eventTable(items, state) {
     columns: [
       { key: "time", title: "Time", class: "moment", cell: (event) => instantLink(state.path, event) },
       { key: "type", title: "Type", cell: ({ type }) => element("span", { class: `event-type event-${type.split("-").at(-1)}` }, type) },
-      { key: "subject", title: "Subject", cell: ({ subject }) => link(subjectHref(subject), subject) },
+      { key: "subject", title: "Subject", class: "folded", cell: ({ subject }) => link(subjectHref(subject), subject) },
       { key: "detail", title: "Detail", class: "wide", cell: ({ detail }) => detail || "-" },
-      { key: "by", title: "By", cell: ({ actor, writer }) => element("span", { title: `written by ${writer}` }, actor) },
+      { key: "by", title: "By", class: "folded", cell: ({ actor, writer }) => element("span", { title: `written by ${writer}` }, actor) },
       { key: "trace", title: "Trace", cell: ({ traceId }) => traceLink(traceId) },
     ],
   });

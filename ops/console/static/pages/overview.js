@@ -8,7 +8,8 @@ import { countText, percentText } from "../numbers.js";
 import { distanceText, instantText, msOf } from "../time_text.js";
 import { addressColumn, countColumn, nameColumn, textColumn } from "../parts/columns.js";
 import { forecastWord, fullInMs } from "../parts/forecast.js";
-import { capital, emptyNotice, sentence } from "../parts/notice.js";
+import { emptyNotice } from "../parts/notice.js";
+import { capital, sentence } from "../sentences.js";
 import { table } from "../parts/table.js";
 import { legend, usageBar } from "../parts/usage_bar.js";
 

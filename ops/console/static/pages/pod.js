@@ -6,7 +6,7 @@ import { addressHref, subjectHref, traceHref } from "../links.js";
 import { hrefOf } from "../location.js";
 import { facts } from "../parts/facts.js";
 import { holdings, instantLink } from "../parts/history_table.js";
-import { sentence } from "../parts/notice.js";
+import { sentence } from "../sentences.js";
 import { refusalList, refusalsOf } from "./refusals.js";
 
 const EVENTS = 50; // the newest of the Pod, for the refusals among them

@@ -7,7 +7,8 @@ import { hrefHere } from "../location.js";
 import { plural } from "../numbers.js";
 import { filters } from "../parts/filters.js";
 import { instantLink, traceLink } from "../parts/history_table.js";
-import { capital, emptyNotice, sentence } from "../parts/notice.js";
+import { emptyNotice } from "../parts/notice.js";
+import { capital, sentence } from "../sentences.js";
 
 const KIND = "allocation-refused";
 const FIELDS = ["namespace", "pod", "pool", "node"];

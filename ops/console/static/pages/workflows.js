@@ -39,7 +39,7 @@ export const workflows = {
         textColumn("type", "Type"), { ...textColumn("status", "Status"), cell: ({ status }) => statusTag(status) },
         timeColumn("started", "Started"),
         textColumn("lasted", "Lasted", (item) => durationText((msOf(item.closed) ?? msOf(at.time)) - msOf(item.started)), { value: null }),
-        countColumn("events", "Events"), textColumn("waitsFor", "Waits for"),
+        countColumn("events", "Events"), textColumn("waitsFor", "Waits for", ({ waitsFor }) => waitsFor, { class: "folded" }),
       ],
     }),
     element("p", { class: "pages-of-list" }, total === undefined ? "" : `${countText(total)} in all. `,

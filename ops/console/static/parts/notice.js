@@ -2,6 +2,7 @@
 
 import { element } from "../dom.js";
 import { ApiError } from "../api.js";
+import { capital, sentence } from "../sentences.js";
 
 /** A failure, with the remedy of the server; `retry` is called by its button. */
 export function errorNotice(error, retry) {
@@ -19,14 +20,4 @@ export function errorNotice(error, retry) {
 /** A list without entries: what is missing and where to look. */
 export function emptyNotice(...text) {
   return element("p", { class: "notice notice-empty" }, ...text);
-}
-
-/** A message of the server with the full stop that it does not have. */
-export function sentence(text) {
-  return /[.!?…]$/.test(text) ? text : `${text}.`;
-}
-
-/** The same in upper case first: for texts that never begin with a name, such as remedies. */
-export function capital(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -5,6 +5,7 @@ import { element, replace } from "../dom.js";
 import { errorNotice } from "./notice.js";
 
 const TEXT_CHARACTERS_MAX = 1024;
+const SETTLED_MS = 500; // until a worker has taken what was sent
 
 let kept = { key: "", section: null, show: null }; // while the page is read again, with what is typed
 
@@ -24,17 +25,17 @@ function formsOf(id, acted) {
     try {
       await send(["workflows", id, verb], document);
       replace(outcome, element("p", { class: "notice notice-good" }, sentence));
-      acted();
+      setTimeout(acted, SETTLED_MS);
     } catch (error) {
       replace(outcome, errorNotice(error, () => act(verb, document, sentence)));
     }
   };
   const retry = form("Retry", [{ name: "reason", label: "Reason", hint: "etcd is back" }],
-    ({ reason }) => act("retry", { reason }, "The execution goes on; the attempts of its activities are counted from 1 again."));
+    ({ reason }) => act("retry", { reason }, "The retry was sent; its result is below."));
   const signal = form("Send", [{ name: "name", label: "Signal", required: true }, { name: "arguments", label: "Arguments, a JSON list", hint: "[]" }],
     ({ name, arguments: text }) => {
       const values = parsed(text);
-      if (values) act("signal", { name, arguments: values }, `The signal ${name} was sent.`);
+      if (values) act("signal", { name, arguments: values }, `The signal ${name} was sent; its result is below.`);
       else replace(outcome, element("p", { class: "notice notice-error", role: "alert" }, "The arguments are not a list in JSON."));
     });
   const section = element("section", { class: "actions" }, element("h2", {}, "Actions"), retry, signal, outcome);
