@@ -208,7 +208,8 @@ class AllocationRefused(NamedTuple):
     ``core.domain.claims.refused_adds``; ``message`` and ``remedy`` as in the ADD's answer, the
     former cut. ``source``: the level of selection that named the pools, "" if none did.
     ``verdicts``: of every candidate pool; ``left_out``: how many more there are. ``times``: how
-    many refusals of this holder, NIC and reason the event stands for.
+    many refusals of this holder, NIC and reason the event stands for. ``pod``: the Pod's name, if
+    its endpoint would have another one, as that of an IPAMClaim has.
     """
 
     namespace: str
@@ -224,6 +225,7 @@ class AllocationRefused(NamedTuple):
     verdicts: tuple[PoolVerdict, ...] = ()
     left_out: int = 0
     times: int = 1
+    pod: str = ""
 
 
 class ApplicationScaled(NamedTuple):

@@ -2,22 +2,27 @@
 
 For one listener. It gets names, not differences, and reads the current state, so that it may be
 late, be called repeatedly, or start again without missing a change. Bounded by the objects.
+
+Refused ADDs for IPAMClaims change no state, so they come whole; a start from the state loses them.
 """
 
 from __future__ import annotations
 
+from core.domain.events import AllocationRefused
 from core.domain.evolution import EndpointKey, Ledger
 
 
 class ChangeBuffer:
     """One follower's. ``core.projections.projector.Projector.follow`` has it kept."""
 
-    __slots__ = ("endpoints", "pools", "subnets")
+    __slots__ = ("endpoints", "pools", "refusals", "subnets")
 
     def __init__(self) -> None:
         self.pools: set[str] = set()
         self.subnets: set[str] = set()
         self.endpoints: set[EndpointKey] = set()
+        self.refusals: dict[EndpointKey, AllocationRefused] = {}
+        """The last one of each claim."""
 
     def take(self) -> ChangeBuffer:
         """Return all changes and clear the buffer."""
@@ -26,6 +31,7 @@ class ChangeBuffer:
         self.pools.clear()
         self.subnets.clear()
         self.endpoints.clear()
+        self.refusals.clear()
         return taken
 
     def add(self, other: ChangeBuffer) -> None:
@@ -33,6 +39,7 @@ class ChangeBuffer:
         self.pools |= other.pools
         self.subnets |= other.subnets
         self.endpoints |= other.endpoints
+        self.refusals |= other.refusals
 
     def add_all(self, ledger: Ledger) -> None:
         """All keys of a ledger."""

@@ -16,6 +16,7 @@ from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
+    AllocationRefused,
     EndpointChanged,
     Event,
     PoolDefined,
@@ -30,6 +31,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
+from core.domain.fixed.owners import CLAIM_SUFFIX
 from core.domain.model import Endpoint
 from core.domain.subnets.subnet_model import owner_of
 from core.projections.change_buffer import ChangeBuffer
@@ -71,6 +73,10 @@ class Projection:
                 self._apply_to_endpoint(recorded, event)
             case ReservationDefined() | ReservationDeleted():
                 self._apply_reservation(recorded, event)
+            case AllocationRefused(namespace, name) if name.endswith(CLAIM_SUFFIX):
+                self.ledger.apply(recorded)
+                for changes in self.followers:
+                    changes.refusals[namespace, name] = event
             case _:
                 self.ledger.apply(recorded)
                 self._configure(event)

@@ -1,18 +1,22 @@
-"""The status of IPAMClaims: the addresses of a claim's endpoint, and the Pod that had the last ADD.
+"""The status of IPAMClaims: the addresses of a claim, and the Pod that had its last ADD.
 
 ``k8s.cni.cncf.io/v1alpha1`` is the Network Plumbing Working Group's; its definition may be missing
 here. Level-triggered as the reporter is: it receives names, and compares the projection with the
-object. It writes only into the status, and never into a claim that no Pod has used: another IPAM
-may serve that one. A write contains the resourceVersion that it was computed from.
+object. It writes only into the status, and never into a claim that no Pod has asked for here:
+another IPAM may serve that one. A write contains the resourceVersion that it was computed from.
+
+The condition ``IPsAllocated`` and its first two reasons are those of OVN-Kubernetes, which programs
+already know.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
+from core.domain.events import AllocationRefused
 from core.domain.evolution import EndpointKey
 from core.domain.fixed.owners import CLAIM_SUFFIX, claim_of_endpoint, endpoint_of_claim
 from core.domain.model import Endpoint, stateful_holder
@@ -22,7 +26,7 @@ from core.kubernetes.informer import ObjectKey
 from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
-from ops.kubernetes.conditions import DesiredCondition, conditions, is_new
+from ops.kubernetes.conditions import DesiredCondition, camel, conditions, is_new
 from ops.kubernetes.objects import Clock, utc_now
 from ops.kubernetes.resources import is_leaving, resource_version
 from ops.kubernetes.status_writer import MANAGER
@@ -36,7 +40,20 @@ ALLOCATED: Final = DesiredCondition(
     "IPsAllocated", "True", "SuccessfulAllocation", "the addresses belong to this claim"
 )
 
+REASONS: Final[Mapping[str, str]] = {
+    "used-out": "SubnetExhausted",
+    "conflict": "IPAddressConflict",
+}
+"""By the reason of a refused ADD; other reasons are that one in CamelCase."""
+
 _log: Final = logging.getLogger(__name__)
+
+
+class ClaimStatus(NamedTuple):
+    """What the status of a claim must have: some of its members, and one condition."""
+
+    members: Object
+    condition: DesiredCondition
 
 
 class ClaimReporter:
@@ -52,6 +69,9 @@ class ClaimReporter:
         self._now = now
         self._round_s = round_s
         self._pending: set[ObjectKey] = set()
+        self._refusals: dict[ObjectKey, AllocationRefused] = {}
+        """The last refused ADD of claims without addresses."""
+
         self._noted = asyncio.Event()
         self.claims.seen.listen(self._note)
 
@@ -75,7 +95,10 @@ class ClaimReporter:
         self._noted.set()
 
     def _take(self, changes: ChangeBuffer) -> set[ObjectKey]:
-        keys = self._pending | set(_claims_of(changes.take().endpoints))
+        taken = changes.take()
+        for (namespace, name), refusal in taken.refusals.items():
+            self._refusals[namespace, claim_of_endpoint(name)] = refusal
+        keys = self._pending | set(_claims_of((*taken.endpoints, *taken.refusals)))
         self._pending = set()
         return keys
 
@@ -83,14 +106,15 @@ class ClaimReporter:
         self._noted.clear()
         if not self._pending:
             await until_first(
-                self._projector.wait_for(lambda: bool(changes.endpoints)), self._noted.wait()
+                self._projector.wait_for(lambda: bool(changes.endpoints or changes.refusals)),
+                self._noted.wait(),
             )
 
     async def _write(self, key: ObjectKey) -> None:
         """Write the status of one claim, if it differs; a failed write is retried if that helps."""
         stored = self.claims.seen.objects.get(key)
-        endpoint = self._endpoint(key)
-        if stored is None or endpoint is None or is_leaving(stored) or _has(stored, endpoint):
+        desired = self._desired(key, exists=stored is not None)
+        if stored is None or desired is None or is_leaving(stored) or _has(stored, desired):
             return
         others = [
             condition
@@ -98,8 +122,8 @@ class ClaimReporter:
             if condition["type"] != ALLOCATED.type
         ]
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = _desired(endpoint) | {
-            "conditions": [*others, *conditions(stored, [ALLOCATED], now)]
+        status = desired.members | {
+            "conditions": [*others, *conditions(stored, [desired.condition], now)]
         }
         namespace, name = map(segment, key)
         group, _, plural = IPAM_CLAIMS.rpartition("/")
@@ -115,6 +139,16 @@ class ClaimReporter:
             self._note([key])
         else:
             self.writes += 1
+
+    def _desired(self, key: ObjectKey, *, exists: bool) -> ClaimStatus | None:
+        """The status by the addresses, or by the last refusal; None: no Pod has asked for any."""
+        endpoint = self._endpoint(key)
+        if endpoint is not None or not exists:
+            self._refusals.pop(key, None)
+        if endpoint is not None:
+            return _of_endpoint(endpoint)
+        refusal = self._refusals.get(key)
+        return None if refusal is None else _of_refusal(refusal)
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
         """The endpoint of a claim; one of that name with another holder is not."""
@@ -140,16 +174,22 @@ def _claims_of(keys: Iterable[EndpointKey]) -> Iterable[ObjectKey]:
             yield namespace, claim_of_endpoint(name)
 
 
-def _desired(endpoint: Endpoint) -> Object:
+def _of_endpoint(endpoint: Endpoint) -> ClaimStatus:
     ips = [cidr for nic in endpoint.nics for cidr in nic.cidrs()]
-    return {"ips": ips, "ownerPod": {"name": endpoint.owner_name}}
+    return ClaimStatus({"ips": ips, "ownerPod": {"name": endpoint.owner_name}}, ALLOCATED)
 
 
-def _has(stored: Object, endpoint: Endpoint) -> bool:
+def _of_refusal(refusal: AllocationRefused) -> ClaimStatus:
+    reason = REASONS.get(refusal.reason) or camel(refusal.reason)
+    owner = {"ownerPod": {"name": refusal.pod}} if refusal.pod else {}
+    condition = DesiredCondition(ALLOCATED.type, "False", reason, refusal.message)
+    return ClaimStatus({"ips": [], **owner}, condition)
+
+
+def _has(stored: Object, desired: ClaimStatus) -> bool:
     status = _status(stored)
-    desired = _desired(endpoint)
-    same = {name: status.get(name) for name in desired} == desired
-    return same and not is_new(stored, ALLOCATED)
+    same = {name: status.get(name) for name in desired.members} == desired.members
+    return same and not is_new(stored, desired.condition)
 
 
 def _status(stored: Object) -> Object:

@@ -77,6 +77,7 @@ def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> Allocat
         error.source,
         tuple(verdict.in_short() for verdict in verdicts[:VERDICTS_MAX]),
         max(len(verdicts) - VERDICTS_MAX, 0),
+        pod=pod.name if pod.name != pod.endpoint_key[1] else "",
     )
 
 

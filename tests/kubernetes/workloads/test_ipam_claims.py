@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from core.allocation.refusal_recorder import RefusalRecorder
+from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.fixed.owners import FixedSettings
+from core.errors import AddressesUsedOut
+from core.eventstore.writer import Writer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
@@ -22,6 +27,7 @@ from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import DEFINITIONS, create_pod, delete_pod, named, undefine
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import CAUSE, pod
 
 GROUP, VERSION, PLURAL = "k8s.cni.cncf.io", "v1alpha1", "ipamclaims"
 CLAIMS = f"/apis/{GROUP}/{VERSION}/namespaces/shop/{PLURAL}"
@@ -234,21 +240,12 @@ async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_ot
         content=MERGE,
     )
 
-    projector = Projector(controllers.store, controllers.node.keys)
-    api = Api(await open_connection(str(claim.kubeconfig)))
-    reporter = ClaimReporter(api, projector, round_s=0.01)
-    works = [asyncio.create_task(work) for work in (projector.run(), reporter.run())]
-    try:
+    async with reporting(claim, controllers) as reporter:
         held = await add(agent, cluster, launcher(claim, "launcher-1"))
         await until(lambda: status(claim).get("ips") == held)
         first = status(claim)
         assert await add(agent, cluster, launcher(claim, "launcher-2", MIGRATES)) == held
         await until(lambda: status(claim)["ownerPod"] == {"name": "launcher-2"})
-    finally:
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
-        await api.close()
 
     assert first["ownerPod"] == {"name": "launcher-1"}
     conditions = {each["type"]: each for each in status(claim)["conditions"]}
@@ -256,6 +253,51 @@ async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_ot
     allocated = conditions["IPsAllocated"]
     assert (allocated["status"], allocated["reason"]) == ("True", "SuccessfulAllocation")
     assert reporter.writes == 2
+
+
+async def test_the_status_says_why_a_claim_has_no_address_until_it_has_one(
+    claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
+) -> None:
+    refused = pod_of_nic(pod("launcher-1")._replace(claims={"net1": "vm1.lan"}), "net1")
+    writer = Writer(controllers.store, controllers.node.keys, "node-of-the-refusal")
+    await writer.open()
+    recorder = RefusalRecorder(writer)
+    async with reporting(claim, controllers):
+        recorder.note(refused, "net1", AddressesUsedOut("all IP addresses used out"), CAUSE)
+        await recorder.write_due()
+        await until(lambda: "conditions" in status(claim))
+        first = status(claim)
+        held = await add(agent, cluster, launcher(claim, "launcher-1"))
+        await until(lambda: status(claim)["ips"] == held)
+    await writer.close()
+
+    (condition,) = first["conditions"]
+    assert (first["ips"], first["ownerPod"]) == ([], {"name": "launcher-1"})
+    assert (condition["type"], condition["status"]) == ("IPsAllocated", "False")
+    assert (condition["reason"], condition["message"]) == (
+        "SubnetExhausted",
+        "all IP addresses used out",
+    )
+    (condition,) = status(claim)["conditions"]
+    assert (condition["status"], condition["reason"]) == ("True", "SuccessfulAllocation")
+
+
+@asynccontextmanager
+async def reporting(
+    server: ApiServer, controllers: ControllersHarness
+) -> AsyncIterator[ClaimReporter]:
+    """A reporter that follows the log."""
+    projector = Projector(controllers.store, controllers.node.keys)
+    api = Api(await open_connection(str(server.kubeconfig)))
+    reporter = ClaimReporter(api, projector, round_s=0.01)
+    works = [asyncio.create_task(work) for work in (projector.run(), reporter.run())]
+    try:
+        yield reporter
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        await api.close()
 
 
 def status(server: ApiServer) -> Any:
