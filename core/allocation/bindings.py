@@ -33,6 +33,7 @@ from core.eventstore.kv import (
     Put,
     Unchanged,
 )
+from core.process.tracing import TraceContext
 
 State = Literal["asked", "bound", "failed", "returning"]
 
@@ -74,7 +75,8 @@ class BindingRequest(NamedTuple):
 class Binding(NamedTuple):
     """``why``: the failure, or the evidence for the release.
 
-    ``gone``: sandboxes that have ended while another one had NICs of the endpoint.
+    ``gone``: sandboxes that have ended while another one had NICs of the endpoint. ``trace``: the
+    context of the ADD that asked.
     """
 
     request: BindingRequest
@@ -82,6 +84,7 @@ class Binding(NamedTuple):
     why: str = ""
     reason: ReleaseReason = "unbound"
     gone: tuple[str, ...] = ()
+    trace: TraceContext = TraceContext()
 
     @property
     def is_ending(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from core.errors import BadInput
 from core.kubernetes.credentials import access_of, tls_context
 from core.kubernetes.kubeconfig import ClusterAccess
+from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
 """Of one session; a watch holds one."""
@@ -81,7 +82,7 @@ class Connection:
         accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         """The answer, its body unread; ``path`` with its query. Raises what aiohttp raises."""
-        headers = {"Accept": accept, "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content, **tracing.headers()}
         if authorization := await self._access.token.authorization():
             headers["Authorization"] = authorization
         return await self._session.request(

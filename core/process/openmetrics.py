@@ -142,8 +142,9 @@ def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar
 
 
 def _series(name: str, labels: Mapping[str, object]) -> Series:
-    own = ((key, str(value)) for key, value in labels.items() if not key.startswith(_SCOPE))
-    return name.removesuffix(_SECONDS), frozenset(own)
+    own = {key: str(value) for key, value in labels.items() if not key.startswith(_SCOPE)}
+    # The exporter adds labels that only other series have, with the value "".
+    return name.removesuffix(_SECONDS), frozenset(pair for pair in own.items() if pair[1])
 
 
 def _add_exemplars(family: Metric, exemplars: Mapping[Series, Sequence[Exemplar]]) -> None:

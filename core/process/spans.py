@@ -7,13 +7,13 @@ be exported are dropped and logged by the SDK; no request fails.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -111,13 +111,12 @@ class SdkTracer:
     @contextmanager
     def request(self, name: str, caller: TraceContext, attributes: Attributes) -> Iterator[SdkSpan]:
         """The outermost span of a request; it and what follows have the caller's baggage."""
-        carrier = {name: value for name, value in caller._asdict().items() if value}
-        token = attach(_PROPAGATOR.extract(carrier, Context()))
-        try:
-            with self.span(name, "server", attributes) as span:
-                yield span
-        finally:
-            detach(token)
+        with _attached(caller, Context()), self.span(name, "server", attributes) as span:
+            yield span
+
+    def within(self, caller: TraceContext) -> AbstractContextManager[None]:
+        """Make what follows part of the caller's trace; of baggage alone, add it."""
+        return _attached(caller, get_current())
 
     def current(self) -> SdkSpan | None:
         """The current span."""
@@ -163,6 +162,16 @@ def exporting_to(
 def resource_of(attributes: Mapping[str, str]) -> Resource:
     """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over ours."""
     return Resource.create(dict(attributes)).merge(OTELResourceDetector().detect())
+
+
+@contextmanager
+def _attached(caller: TraceContext, context: Context) -> Iterator[None]:
+    carrier = {name: value for name, value in caller._asdict().items() if value}
+    token = attach(_PROPAGATOR.extract(carrier, context))
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:

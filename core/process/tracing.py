@@ -83,6 +83,10 @@ class Tracer(Protocol):
         """The outermost span of a request, under the caller's trace context."""
         ...
 
+    def within(self, caller: TraceContext) -> AbstractContextManager[None]:
+        """Make what follows part of the caller's trace; of baggage alone, add it."""
+        ...
+
     def current(self) -> Span | None:
         """The current span."""
         ...
@@ -132,6 +136,11 @@ def child_span(
     if _tracer is None or _tracer.current() is None:
         return NO_SPAN
     return _tracer.span(name, kind, attributes)
+
+
+def within(caller: TraceContext) -> AbstractContextManager[object]:
+    """Make what follows part of another process's trace; of baggage alone, add it."""
+    return NO_SPAN if _tracer is None else _tracer.within(caller)
 
 
 def current_span() -> Span | None:
@@ -186,6 +195,11 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
         tracestate if traceparent and len(tracestate) <= TRACESTATE_CHARACTERS_MAX else "",
         baggage if len(baggage) <= BAGGAGE_CHARACTERS_MAX else "",
     )
+
+
+def outgoing_context(sent: str) -> TraceContext:
+    """The context for work of other processes: the current span, else what the caller has sent."""
+    return TraceContext(valid_traceparent(sent)) if _tracer is None else TraceContext(**headers())
 
 
 def caller_traceparent(sent: str) -> str:

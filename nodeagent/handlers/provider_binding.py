@@ -30,6 +30,7 @@ from core.eventstore.codec import ENDPOINT
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import racing
+from core.process import tracing
 from nodeagent.handlers.add_handler import Allocate
 
 BIND_S_MAX: Final = 90.0
@@ -95,7 +96,9 @@ class BindingAllocator:
         binding_request = await self._binding_request_of(added.endpoint, pod)
         if not binding_request.addresses or pod.migrating:
             return added
-        written: _WrittenRequest = await racing()(self._ask, binding_request, pod, end_time)
+        written: _WrittenRequest = await racing()(
+            self._ask, binding_request, pod, request.cause.traceparent, end_time
+        )
         if written.revision:
             await self._wait(written, pod, end_time)
         return added._replace(endpoint=await self._endpoint(binding_request))
@@ -123,9 +126,9 @@ class BindingAllocator:
         )
 
     async def _ask(
-        self, binding_request: BindingRequest, pod: PodFacts, end_time: float
+        self, binding_request: BindingRequest, pod: PodFacts, sent: str, end_time: float
     ) -> _WrittenRequest:
-        """Write the binding request for the controllers."""
+        """Write the binding request for the controllers; ``sent``: the caller's traceparent."""
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
         if binding is not None:
@@ -143,7 +146,8 @@ class BindingAllocator:
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
         binding_request = binding_request._replace(deadline_ms=deadline_ms)
         gone = () if binding is None else binding.gone
-        revision = await self._bindings.write(stored, Binding(binding_request, "asked", gone=gone))
+        asked = Binding(binding_request, "asked", gone=gone, trace=tracing.outgoing_context(sent))
+        revision = await self._bindings.write(stored, asked)
         if not revision:
             raise LostRace(f"the binding of {'/'.join(binding_request.key)} changed meanwhile")
         return _WrittenRequest(binding_request, revision)

@@ -18,6 +18,8 @@ from core.domain.events import ReleaseReason
 from core.domain.provider.provider_nics import ProviderAddress
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
+from core.process import tracing
+from core.process.tracing import TraceContext
 from workflows.api import activity
 from workflows.jobs.provider.client import (
     ProviderAllocateRequest,
@@ -89,13 +91,21 @@ class ProviderActivities:
         allocate_request = ProviderAllocateRequest(
             request.pod, request.namespace, request.node, addresses, request.uid
         )
-        bound = await self._provider.allocate(
-            allocate_request, deadline_s=request.deadline_ms / 1000
-        )
+        with tracing.within(await self._baggage_of(request)):
+            bound = await self._provider.allocate(
+                allocate_request, deadline_s=request.deadline_ms / 1000
+            )
         return [
             ProviderBinding(address.ip_address, address.mac_address, address.vlan_id)
             for address in bound
         ]
+
+    async def _baggage_of(self, request: BindingRequest) -> TraceContext:
+        """The baggage of the ADD's caller, which goes on to the provider."""
+        if tracing.current_tracer() is None:
+            return TraceContext()
+        binding = (await self._bindings.find(request.key)).binding
+        return TraceContext(baggage=binding.trace.baggage) if binding else TraceContext()
 
     @activity.defn(name="release-ip")
     async def release(self, request: BindingRequest, bound: ProviderAddress) -> None:

@@ -22,6 +22,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
+from core.process import tracing
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
 from workflows.engine.client.client import Client
@@ -129,9 +130,10 @@ class BindingDispatcher:
     async def _start(self, binding: Binding) -> WorkflowHandle:
         request = binding.request
         if binding.state == "asked":
-            return await self._client.start(
-                ExternalBinding, request, id=request.workflow_id, options=USE_EXISTING
-            )
+            with tracing.within(binding.trace):
+                return await self._client.start(
+                    ExternalBinding, request, id=request.workflow_id, options=USE_EXISTING
+                )
         release = ProviderRelease(request, binding.reason, binding.why)
         return await self._client.signal_with_start(
             ExternalBinding,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -25,6 +26,7 @@ from core.process.tls import not_strict
 
 ALLOCATE: Final = "/v1/apis/network.iaas.io/ipam/allocate-ips"
 RELEASE: Final = "/v1/apis/network.iaas.io/ipam/release-ip"
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 RESPONSE_BYTES_MAX: Final = 1 << 20
 
@@ -136,6 +138,15 @@ class ProviderClient:
         self, path: str, body: bytes, timeout_s: float, *, accepted: frozenset[int] = frozenset()
     ) -> bytes:
         url = self._settings.server_url + path
+        with tracing.child_span("POST", "client", _span_attributes(url)) as span:
+            status, data = await self._exchange(url, body, timeout_s)
+            if span is not None:
+                span.set_attribute("http.response.status_code", status)
+            _check_status(status, data, url, accepted)
+            return data
+
+    async def _exchange(self, url: str, body: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """The status and body of the answer. Raises ProviderError."""
         headers = {
             "Content-Type": "application/json",
             TIMEOUT_HEADER: str(math.ceil(timeout_s * 1000)),
@@ -148,7 +159,7 @@ class ProviderClient:
                     url, data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
-                data = await _read_limited(response.content)
+                return response.status, await _read_limited(response.content)
         except TimeoutError as error:
             raise ProviderError(
                 f"provider-interaction timeout: {url} did not respond within {timeout_s:g} s",
@@ -157,8 +168,6 @@ class ProviderClient:
         except (aiohttp.ClientError, OSError) as error:
             reason = str(error) or type(error).__name__
             raise ProviderError(f"cannot reach {url}: {reason}", subject=url) from error
-        _check_status(response.status, data, url, accepted)
-        return data
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -179,6 +188,16 @@ async def _read_limited(content: aiohttp.StreamReader) -> bytes:
         if len(parts) > RESPONSE_BYTES_MAX:
             raise ProviderError(f"the response has more than {RESPONSE_BYTES_MAX} bytes")
     return bytes(parts)
+
+
+def _span_attributes(url: str) -> tracing.Attributes:
+    parts = urlsplit(url)
+    return {
+        "http.request.method": "POST",
+        "server.address": parts.hostname or "",
+        "server.port": parts.port or DEFAULT_PORTS[parts.scheme],
+        "url.path": parts.path,
+    }
 
 
 def _check_status(status: int, data: bytes, url: str, accepted: frozenset[int]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Mapping
 from enum import Enum
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +41,7 @@ class FakeProvider:
     ) -> None:
         self.bound: dict[str, str] = {}
         self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.headers: list[Mapping[str, str]] = []
         self.faults: deque[Fault] = deque()
         self.away: Fault | None = None
         self.silence = asyncio.Event()
@@ -80,6 +82,7 @@ class FakeProvider:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        self.headers.append(request.headers)
         self.calls.append((request.path, body, request.headers.get(TIMEOUT_HEADER, "")))
         fault = self.faults.popleft() if self.faults else self.away
         match fault:

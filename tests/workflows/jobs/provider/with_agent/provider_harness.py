@@ -16,6 +16,7 @@ from nodeagent.handlers.provider_binding import BindingAllocator, Times
 from tests.support.agent_harness import AgentHarness
 from tests.support.http_caller import over_socket
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
+from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.jobs.job_host import JobHost, JobSettings
 
 DEADLINE_S = 60.0
@@ -52,14 +53,18 @@ class ProviderHarness:
         self.ends = AsyncExitStack()
         self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
 
-    async def controller(self, name: str = "controller-0") -> Callable[[], Awaitable[None]]:
+    async def controller(
+        self, name: str = "controller-0", tracers: TracerProvider | None = None
+    ) -> Callable[[], Awaitable[None]]:
         """Start a leading controller; returns a function that stops it."""
         settings = JobSettings(
             ReclaimSettings(enabled=False),
             provider=ProviderSettings(self.provider.url, 5.0),
             cool_down_s=0,
         )
-        host = JobHost(self.node.store, self.node.keys, name, settings)
+        host = JobHost(
+            self.node.store, self.node.keys, name, settings, telemetry=Telemetry(tracers=tracers)
+        )
         works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
         self._hosts[name] = host, works
 
