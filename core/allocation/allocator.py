@@ -50,7 +50,6 @@ from core.domain.claims.claim_decisions import (
     has_attached,
     holder_of,
     moved_nics,
-    require_alive,
     unmet,
 )
 from core.domain.events import AddressesReleased, EndpointChanged, Release
@@ -159,7 +158,6 @@ class Allocator:
         Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
         NotReady.
         """
-        require_alive(facts.pod)
         progress = _Progress(request, facts)
         try:
             return await self._try(progress)  # a retry policy would slow the common case

@@ -98,7 +98,7 @@ def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
     raise CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND is one of {', '.join(VERBS)}")
 
 
-def read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
+def _read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
     """The configuration of a call, after checking the variables of its command.
 
     Raises CniFailure with code 1, 4, 6 or 7.
@@ -113,7 +113,7 @@ def read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
 
 def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
     """The call. Raises CniFailure with code 1, 4, 6 or 7."""
-    conf = read_conf(verb, environment, stdin)
+    conf = _read_conf(verb, environment, stdin)
     traceparent = read_traceparent(environment)
     if verb not in _REQUIRED:
         return Call(verb, conf, traceparent=traceparent)
@@ -123,14 +123,15 @@ def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
 
 
 def read_add_request(
-    environment: dict[str, str], conf: NetConf, actor: str, has_hung_up: HasHungUp
-) -> AddRequest:
-    """The request of an ADD. Raises CniFailure with code 4."""
+    environment: dict[str, str], stdin: bytes, actor: str, has_hung_up: HasHungUp
+) -> tuple[AddRequest, NetConf]:
+    """The request of an ADD, and its configuration. Raises CniFailure with code 1, 4, 6 or 7."""
+    conf = _read_conf("ADD", environment, stdin)
     attachment = read_attachment(environment, conf)
     container, interface, *_ = attachment
     traceparent = read_traceparent(environment)
     ipam = conf.ipam
-    return AddRequest(
+    request = AddRequest(
         read_arguments(environment.get("CNI_ARGS", ""), container),
         attachment,
         SelectionRequest(
@@ -143,6 +144,7 @@ def read_add_request(
         Cause(actor, container, "", valid_traceparent(traceparent) if traceparent else ""),
         has_hung_up,
     )
+    return request, conf
 
 
 def read_traceparent(environment: dict[str, str]) -> str:

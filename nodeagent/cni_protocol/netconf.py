@@ -41,7 +41,9 @@ CACHED_MAX: Final = 64
 CACHED_BYTES_MAX: Final = 16_384
 """Cached configurations, and the longest one; a node has a few networks."""
 
-_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}\Z")
+is_name: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}").fullmatch
+"""Truthy if a text can name a Pod, a namespace, a UID, a container or a network."""
+
 _Name = Annotated[str, msgspec.Meta(max_length=253)]
 _PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
 _Path = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -116,11 +118,6 @@ _DIGITS_MAX: Final = 10
 _IPAM_NAMES: Final = {n.lower(): n for n in IpamConf.__struct_encode_fields__}
 _ATTACHMENT_NAMES: Final = {n.lower(): n for n in ValidAttachment.__struct_encode_fields__}
 _cache: dict[bytes, NetConf] = {}
-
-
-def is_name(text: str) -> bool:
-    """Whether a text can name a Pod, a namespace, a UID, a container or a network."""
-    return _NAME.match(text) is not None
 
 
 def read_netconf(data: bytes) -> NetConf:

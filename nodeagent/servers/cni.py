@@ -21,7 +21,6 @@ from nodeagent.cni_protocol.call import (
     Call,
     read_add_request,
     read_call,
-    read_conf,
     read_environment,
 )
 from nodeagent.cni_protocol.failures import (
@@ -119,8 +118,7 @@ class CniServer:
                 plugin = self._chained_plugin(variables[PLUGIN])
                 return 0, await plugin.answer_chained(verb, variables, stdin)
             if verb == "ADD":
-                conf = read_conf(verb, variables, stdin)
-                request = read_add_request(variables, conf, self._actor, has_hung_up)
+                request, conf = read_add_request(variables, stdin, self._actor, has_hung_up)
                 logged = LoggedCall(verb, conf, request.attachment, request.pod)
                 self._check_ready()
                 body, fields = await self._cni_handlers.add.handle_add(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from core.allocation.add_request import AddRequest
-from core.domain.facts import PodFacts
+from core.domain.claims import claim_decisions
 from tests.support.agent_harness import AgentHarness
 
 FRAMES_MAX = 8
@@ -22,19 +23,20 @@ async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
 ) -> None:
     frames: list[FrameType] = []
 
-    def note_path(_: PodFacts) -> None:
+    def note_path(*arguments: Any) -> Any:
         frame = sys._getframe(1)
         while "/asyncio/" not in frame.f_code.co_filename and frame.f_back is not None:
             frames.insert(0, frame)
             frame = frame.f_back
+        return claim_decisions.decide_add(*arguments)
 
-    monkeypatch.setattr("core.allocation.allocator.require_alive", note_path)
+    monkeypatch.setattr("core.allocation.allocator.decide_add", note_path)
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
     names = [frame.f_code.co_name for frame in frames]
-    assert (names[0], names[-1]) == ("serve_frame", "allocate")
-    assert len(names) <= FRAMES_MAX
+    assert (names[0], names[-2]) == ("serve_frame", "allocate")
+    assert len(names[:-1]) <= FRAMES_MAX
     assert len(set(names)) == len(names)
     requests = {
         id(value)

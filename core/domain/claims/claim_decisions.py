@@ -116,17 +116,6 @@ def holder_of(pod: PodFacts) -> str:
     return stateful_holder(pod.fixed, *pod.endpoint_key)
 
 
-def require_alive(pod: PodFacts) -> None:
-    """A Pod that has ended gets no addresses. Raises AllocationError."""
-    if pod.alive is False:
-        raise AllocationError(
-            f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
-            subject=pod.name,
-            remedy="the Pod is being deleted or has finished; "
-            "the Pod that replaces it will get addresses",
-        )
-
-
 def decide_add(
     pod: PodFacts,
     attachment: Attachment,
@@ -136,7 +125,7 @@ def decide_add(
     lost: frozenset[int] = frozenset(),
     named: Candidates | None = None,
 ) -> Repeat | EndpointUpdate | ClaimPlan:
-    """Classify an ADD.
+    """Classify an ADD. Raises AllocationError: a Pod that has ended gets no addresses.
 
     ``moved``: indexes of the NICs whose pools the Pod does not request any more (``moved_nics``).
     ``lost``: indexes of the NICs whose addresses cannot be claimed again
@@ -144,6 +133,13 @@ def decide_add(
     addresses of pools that ``named`` still lists stay. A Pod that repeats its ADD keeps its
     addresses under any holder, because the settings of fixed addresses may have changed.
     """
+    if pod.alive is False:
+        raise AllocationError(
+            f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
+            subject=pod.name,
+            remedy="the Pod is being deleted or has finished; "
+            "the Pod that replaces it will get addresses",
+        )
     if endpoint is None:
         return ClaimPlan((), holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
