@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.space import alarmed
 from core.eventstore.writer import Writer
-from core.process.supervision import Supervisor
+from core.process.supervision import HealthCheck, Supervisor
 from core.projections.configuration_view import ConfigurationView
 
 PROBE_S_MAX: Final = 3.0
@@ -43,13 +43,6 @@ class StoreWatchdog:
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
         """See ``CniCallObserver``."""
         self.outcome = outcome
-
-
-class Check(NamedTuple):
-    """One named check; ``fault`` None if it passes."""
-
-    name: str
-    fault: OrbweaverError | None
 
 
 class AgentHealth:
@@ -92,11 +85,11 @@ class AgentHealth:
         """As ``why_not_ready``, or that etcd did not answer the last call."""
         return self.why_not_ready() or self._store_fault()
 
-    async def checks(self) -> list[Check]:
+    async def checks(self) -> list[HealthCheck]:
         """All checks; reads etcd."""
         tasks = self._supervisor.health()
         serving_checks = await self._serving_checks()
-        return [*serving_checks, *(Check(f"task/{name}", fault) for name, fault in tasks)]
+        return [*serving_checks, *(HealthCheck(f"task/{name}", fault) for name, fault in tasks)]
 
     async def fault(self) -> OrbweaverError | None:
         """Why requests cannot be served; reads etcd. None if they can."""
@@ -106,16 +99,16 @@ class AgentHealth:
         """The fault of the first of ``checks`` that fails; None if all pass."""
         return _first(await self.checks())
 
-    async def _serving_checks(self) -> list[Check]:
+    async def _serving_checks(self) -> list[HealthCheck]:
         await self._probe()
-        return [*self._local_checks(), Check("etcd", self._store_fault())]
+        return [*self._local_checks(), HealthCheck("etcd", self._store_fault())]
 
-    def _local_checks(self) -> list[Check]:
+    def _local_checks(self) -> list[HealthCheck]:
         return [
-            Check("fence", self.fenced),
-            Check("serving", self._serving_fault()),
-            Check("writer", self._writer_fault()),
-            Check("view", self._view_fault()),
+            HealthCheck("fence", self.fenced),
+            HealthCheck("serving", self._serving_fault()),
+            HealthCheck("writer", self._writer_fault()),
+            HealthCheck("view", self._view_fault()),
         ]
 
     def _serving_fault(self) -> OrbweaverError | None:
@@ -160,5 +153,5 @@ class AgentHealth:
             self._probed_at = self._monotonic()
 
 
-def _first(checks: Sequence[Check]) -> OrbweaverError | None:
+def _first(checks: Sequence[HealthCheck]) -> OrbweaverError | None:
     return next((check.fault for check in checks if check.fault), None)

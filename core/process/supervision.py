@@ -64,8 +64,8 @@ class TaskSpec(NamedTuple):
     fatal: tuple[type[Exception], ...] = ()
 
 
-class TaskHealth(NamedTuple):
-    """A supervised task and its fault; None: nothing."""
+class HealthCheck(NamedTuple):
+    """A part of a process, or a supervised task; ``fault`` None if it works."""
 
     name: str
     fault: OrbweaverError | None
@@ -108,10 +108,10 @@ class Supervisor:
             await self._changed.wait()
         raise self._failure
 
-    def health(self) -> list[TaskHealth]:
+    def health(self) -> list[HealthCheck]:
         """Every task in the order of its start, with its fault."""
         now = self._monotonic()
-        return [TaskHealth(life.spec.name, life.fault(now)) for life in self._lives.values()]
+        return [HealthCheck(life.spec.name, life.fault(now)) for life in self._lives.values()]
 
     def fault(self, name: str) -> OrbweaverError | None:
         """The fault of one task; a task that was never started is not ready."""

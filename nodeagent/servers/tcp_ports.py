@@ -14,8 +14,9 @@ from typing import Final
 from aiohttp import web
 
 from core.process.connections import ConnectionCounts
+from core.process.supervision import HealthCheck
 from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
-from nodeagent.health import AgentHealth, Check
+from nodeagent.health import AgentHealth
 from nodeagent.servers.http_api import BASE, json_text, not_implemented
 
 _ANY: Final = "/{path:.*}"
@@ -35,7 +36,7 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
         return web.Response() if health.fenced is None else json_text(500, str(health.fenced))
 
     async def livez(_: web.Request) -> web.Response:
-        return _listed("livez", [Check("fence", health.fenced)])
+        return _listed("livez", [HealthCheck("fence", health.fenced)])
 
     async def readyz(_: web.Request) -> web.Response:
         return _listed("readyz", await health.checks())
@@ -50,7 +51,7 @@ def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> 
     return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
 
 
-def _listed(name: str, checks: Sequence[Check]) -> web.Response:
+def _listed(name: str, checks: Sequence[HealthCheck]) -> web.Response:
     lines = [
         f"[+]{check.name} ok" if check.fault is None else f"[-]{check.name} failed: {check.fault}"
         for check in checks

@@ -21,14 +21,13 @@ from core.eventstore.kv import WATCH_SILENT_S_MAX, KeyValueStore
 from core.process.concurrency import until_first
 from core.process.connections import ConnectionCounts
 from core.process.openmetrics import metrics_port
-from core.process.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
+from core.process.supervision import RESTARTS_MAX, HealthCheck, Supervisor, TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from ops.controller.forecaster import Forecaster
 from ops.controller.health import ControllerHealth, health_port
-from ops.controller.link_prober import LinkProber
 from ops.controller.metrics import ControllerMetrics, MetricSources
 from ops.controller.observer import STALE_S_MAX as OBSERVATION_STALE_S_MAX
 from ops.controller.observer import ControllerObserver
@@ -51,6 +50,7 @@ from workflows.jobs.required_executions import ExecutionKeeper
 
 if TYPE_CHECKING:
     from ops.console.console_host import ConsoleHost
+    from ops.controller.link_prober import LinkProber
     from ops.kubernetes.admission.admission_host import AdmissionHost
 
 _log: Final = logging.getLogger(__name__)
@@ -91,11 +91,7 @@ class Controller:
             store, keys, files, self.projector, on_forecasts=outlooks.update
         )
         self.observing = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
-        self.prober = (
-            LinkProber(settings.probe_interface, settings.name)
-            if settings.probe_interface
-            else None
-        )
+        self.prober = _prober(settings)
         self._metrics = ControllerMetrics() if settings.metrics_enabled else None
         meters = self._metrics.provider if self._metrics is not None else None
         closed = Archive(ExecutionFiles(settings.cluster.archive / ARCHIVE_FOLDER))
@@ -162,7 +158,7 @@ class Controller:
         """The parts that could not be closed."""
         return self._opened.failures
 
-    def supervised(self) -> list[TaskHealth]:
+    def supervised(self) -> list[HealthCheck]:
         """Every task of this replica, those of a leader too while it leads."""
         tasks = [self.supervisor, self.leader_supervisor]
         if self.kubernetes is not None:
@@ -234,6 +230,15 @@ class Controller:
             self._opened.push(setting, port.close)
             await port.open(settings.listen_address, number, setting)
             _log.info("listening", extra={"fields": {"port": port.port}})
+
+
+def _prober(settings: ControllerSettings) -> LinkProber | None:
+    if not settings.probe_interface:
+        return None
+    # Needs sockets and ARP of the agent, which a controller without an interface does without.
+    from ops.controller.link_prober import LinkProber  # noqa: PLC0415
+
+    return LinkProber(settings.probe_interface, settings.name)
 
 
 def _drains(settings: ControllerSettings, cluster: ClusterWatch | None) -> DrainActivities | None:

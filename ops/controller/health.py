@@ -19,10 +19,9 @@ from aiohttp import web
 from core.errors import NotReady, OrbweaverError
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
-from core.process.supervision import TaskHealth
+from core.process.supervision import HealthCheck
 from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from core.projections.projector import Projector
-from nodeagent.health import Check
 from ops.controller.observer import ControllerObserver
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from workflows.jobs.job_host import JobHost
@@ -55,7 +54,7 @@ class ControllerHealth:
         cluster: ClusterWatch | None = None,
         admission: AdmissionHost | None = None,
         *,
-        supervised: Callable[[], Sequence[TaskHealth]] = tuple,
+        supervised: Callable[[], Sequence[HealthCheck]] = tuple,
     ) -> None:
         self._supervised = supervised
         self._projector = projector
@@ -66,22 +65,26 @@ class ControllerHealth:
         self._admission = admission
         self.stopping = False
 
-    def live(self) -> list[Check]:
+    def live(self) -> list[HealthCheck]:
         """The checks whose failure requires a restart."""
-        return [Check("running", self._stopping_fault())]
+        return [HealthCheck("running", self._stopping_fault())]
 
-    def ready(self) -> list[Check]:
+    def ready(self) -> list[HealthCheck]:
         """The checks whose failure makes the replica not ready."""
         return [
-            Check("running", self._stopping_fault()),
-            Check("etcd", self._observing.fault),
-            Check("projection", self._projection_fault()),
-            Check("leader", self._leader_fault()),
-            Check("jobs", self._jobs_fault()),
-            Check("news", self._listener_fault()),
-            *([Check("cluster", self._cluster_fault())] if self._cluster is not None else []),
-            *([Check("webhooks", self._webhook_fault())] if self._admission is not None else []),
-            *(Check(f"task/{task.name}", task.fault) for task in self._supervised()),
+            HealthCheck("running", self._stopping_fault()),
+            HealthCheck("etcd", self._observing.fault),
+            HealthCheck("projection", self._projection_fault()),
+            HealthCheck("leader", self._leader_fault()),
+            HealthCheck("jobs", self._jobs_fault()),
+            HealthCheck("news", self._listener_fault()),
+            *([HealthCheck("cluster", self._cluster_fault())] if self._cluster is not None else []),
+            *(
+                [HealthCheck("webhooks", self._webhook_fault())]
+                if self._admission is not None
+                else []
+            ),
+            *(HealthCheck(f"task/{task.name}", task.fault) for task in self._supervised()),
         ]
 
     def _stopping_fault(self) -> OrbweaverError | None:
@@ -163,7 +166,7 @@ async def not_implemented(request: web.Request) -> web.Response:
     return web.json_response(text, status=501)
 
 
-def listed(name: str, checks: Sequence[Check]) -> web.Response:
+def listed(name: str, checks: Sequence[HealthCheck]) -> web.Response:
     """One line for each check, in the format of Kubernetes components."""
     lines = [
         f"[-]{check.name} failed: {check.fault}" if check.fault else f"[+]{check.name} ok"
