@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from workflows.api.inspection import MARK, inspect_code
+from workflows.api.interceptors import Interceptor
 from workflows.model.errors import PayloadError
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload, from_payload
@@ -75,7 +76,7 @@ def define_activity(name: str, handler: Handler) -> ActivityDefinition:
 
 
 class Registry:
-    """The types that a worker can run.
+    """The types that a worker can run, and the interceptors around them.
 
     ValueError for two of one name, ForbiddenCallError for code that cannot be replayed.
     """
@@ -84,18 +85,23 @@ class Registry:
         self,
         workflows: Iterable[type[Any]] = (),
         activities: Iterable[Callable[..., Any]] = (),
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
+        self.interceptors = tuple(interceptors)
         self.workflows: dict[str, WorkflowDefinition] = {}
         self.activities: dict[str, ActivityDefinition] = {}
         for cls in workflows:
             inspect_code(cls)
             self._add(self.workflows, workflow_definition(cls))
+        for interceptor in interceptors:
+            if interceptor.workflow_inbound is not None:
+                inspect_code(interceptor.workflow_inbound)
         for function in activities:
             self._add(self.activities, activity_definition(function))
 
     def including(self, workflow: type[Any]) -> Registry:
         """This registry with one more workflow type."""
-        registry = Registry([workflow])
+        registry = Registry([workflow], interceptors=self.interceptors)
         registry.workflows = {**registry.workflows, **self.workflows}
         registry.activities = self.activities
         return registry

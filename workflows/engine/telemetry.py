@@ -104,6 +104,11 @@ class Telemetry:
                 counter.add(0, {"workflow_type": workflow_type})
 
     @property
+    def records(self) -> bool:
+        """Whether there are metrics or spans."""
+        return self._meter is not None or self.traces
+
+    @property
     def traces(self) -> bool:
         """Whether spans are recorded."""
         return self._tracer is not None

@@ -141,7 +141,7 @@ class Interpreter:
         if definition is None:
             known = ", ".join(sorted(self._registry.workflows)) or "none"
             raise HistoryError(f"no workflow {started.workflow_type}; this worker has: {known}")
-        self._run = Run(definition, event)
+        self._run = Run(definition, event, self._registry.interceptors)
         return self._run
 
     def _check_number(self, event: ev.HistoryEvent) -> None:

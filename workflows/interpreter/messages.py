@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from workflows.api.definitions import Handler, WorkflowDefinition, handler_of
 from workflows.api.futures import Future, Loop, Task
+from workflows.api.interceptors import HandleMessageInput, WorkflowInbound
 from workflows.interpreter.operations import CommandBuffer
 from workflows.model import events as ev
 from workflows.model.commands import UpdateRejection, UpdateRequest
@@ -38,10 +39,12 @@ class Messages:
         loop: Loop,
         asked: CommandBuffer,
         definition: WorkflowDefinition,
+        inbound: WorkflowInbound,
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._loop = loop
         self._asked = asked
+        self._inbound = inbound
         self._on_error = on_error
         self._instance: object = None
         self._signals = dict(definition.signals)
@@ -87,7 +90,11 @@ class Messages:
                 raise LimitExceeded(f"SIGNALS_BUFFERED_MAX: no handler for {event.signal_name}")
             self._buffered.append(event)
             return
-        self._start(handler, event.args, f"signal {event.signal_name}", self._signal_done)
+        handled = self._handle_signal(handler, event)
+        self._start(handled, f"signal {event.signal_name}", self._signal_done)
+
+    async def _handle_signal(self, handler: Handler, event: ev.WorkflowExecutionSignaled) -> None:
+        await self._inbound.handle_signal(self._message(event.signal_name, handler, event.args))
 
     def validate(self, request: UpdateRequest) -> UpdateRejection | None:
         """None if the update may become an event; only looks."""
@@ -99,10 +106,11 @@ class Messages:
             return UpdateRejection(request.update_id, failure_of(error))
         validator = self._validators.get(request.update_name)
         try:
-            arguments = handler.arguments(request.args)
-            if validator is not None:
-                with self._reading(f"the validator of {request.update_name}"):
-                    validator.function(self._instance, *arguments)
+            name, update_id = request.update_name, request.update_id
+            update = self._message(name, handler, request.args, update_id)
+            function = _accept if validator is None else partial(validator.function, self._instance)
+            with self._reading(f"the validator of {name}"):
+                self._inbound.handle_update_validator(update._replace(function=function))
         except WorkflowTaskError:
             raise
         except Exception as error:  # noqa: BLE001 - any exception of a validator is a refusal
@@ -114,7 +122,13 @@ class Messages:
         self._asked.ask(event)
         handler = self._updates[event.update_name]
         done = partial(self._update_done, event.update_id)
-        self._start(handler, event.args, f"update {event.update_name}", done)
+        self._start(self._handle_update(handler, event), f"update {event.update_name}", done)
+
+    async def _handle_update(
+        self, handler: Handler, event: ev.WorkflowExecutionUpdateAccepted
+    ) -> Any:  # noqa: ANN401
+        message = self._message(event.update_name, handler, event.args, event.update_id)
+        return await self._inbound.handle_update_handler(message)
 
     def query(self, name: str, args: Sequence[Payload]) -> Payload:
         """The answer of a handler that only looks; QueryError if there is none."""
@@ -124,7 +138,7 @@ class Messages:
             raise QueryError(f"no query {name}; this workflow has: {known}")
         with self._reading(f"query {name}"):
             try:
-                answer = handler.function(self._instance, *handler.arguments(args))
+                answer = self._inbound.handle_query(self._message(name, handler, args))
                 if inspect.iscoroutine(answer):
                     answer.close()
                     raise QueryError(f"query {name} is an async function: it may only look")
@@ -143,19 +157,18 @@ class Messages:
             self._asked.reading = ""
 
     def _start(
-        self,
-        handler: Handler,
-        payloads: Sequence[Payload],
-        label: str,
-        done: Callable[[Future[Any]], None],
+        self, handled: Coroutine[Any, Any, Any], label: str, done: Callable[[Future[Any]], None]
     ) -> None:
         self.running += 1
-        task: Task[Any] = Task(self._loop, self._call(handler, payloads), label)
+        task: Task[Any] = Task(self._loop, handled, label)
         task.add_done_callback(done)
 
-    async def _call(self, handler: Handler, payloads: Sequence[Payload]) -> Any:  # noqa: ANN401
-        outcome = handler.function(self._instance, *handler.arguments(payloads))
-        return await outcome if inspect.isawaitable(outcome) else outcome
+    def _message(
+        self, name: str, handler: Handler, payloads: Sequence[Payload], update_id: str = ""
+    ) -> HandleMessageInput:
+        """The input of the inbound chain. Raises PayloadError."""
+        function = partial(handler.function, self._instance)
+        return HandleMessageInput(name, function, handler.arguments(payloads), update_id)
 
     def _signal_done(self, task: Future[Any]) -> None:
         self.running -= 1
@@ -179,3 +192,7 @@ class Messages:
 
 def _ignored(_: BaseException) -> None:
     return
+
+
+def _accept(*_: object) -> None:
+    """The validator of an update without one."""

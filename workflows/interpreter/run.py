@@ -9,11 +9,20 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from workflows.api.context import ContinueAsNew
+from workflows.api.context import ChildFutures, ContinueAsNew
 from workflows.api.definitions import WorkflowDefinition
 from workflows.api.futures import Future, Loop, Task
+from workflows.api.interceptors import (
+    ExecuteWorkflowInput,
+    Interceptor,
+    SignalExternalInput,
+    StartActivityInput,
+    StartChildInput,
+    workflow_chain,
+)
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.interpreter.messages import Messages
 from workflows.interpreter.operations import (
@@ -50,7 +59,12 @@ PATCH = "patch"
 class Run:
     """One run of one workflow. Made from its first event, dropped with ``close``."""
 
-    def __init__(self, definition: WorkflowDefinition, first: ev.HistoryEvent) -> None:
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        first: ev.HistoryEvent,
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
         assert isinstance(first.attributes, ev.WorkflowExecutionStarted), first.event_type
         self.definition = definition
         self.started = first.attributes
@@ -67,7 +81,10 @@ class Run:
             self.loop, self.asked, "PENDING_EXTERNAL_MAX", PENDING_EXTERNAL_MAX
         )
         self.children = Children(self.loop, self.asked, self.externals.next_number)
-        self.messages = Messages(self.loop, self.asked, definition, self._handler_failed)
+        self._inbound, self._outbound = workflow_chain(interceptors, self)
+        self.messages = Messages(
+            self.loop, self.asked, definition, self._inbound, self._handler_failed
+        )
         self.search_attributes: dict[str, Payload] = dict(self.started.search_attributes)
         self.now_ms = first.event_time_ms
         self.replaying = False
@@ -124,7 +141,11 @@ class Run:
 
     async def _call_main(self) -> object:
         run = self.definition.run
-        return await run.function(self._instance, *run.arguments(self.started.args))
+        function = partial(run.function, self._instance)
+        arguments = run.arguments(self.started.args)
+        return await self._inbound.execute_workflow(
+            ExecuteWorkflowInput(self.definition.name, function, arguments)
+        )
 
     def _end(self, outcome: Future[Any]) -> None:
         name, cancel = self.definition.name, self.cancel_requested
@@ -169,6 +190,24 @@ class Run:
             self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
         return self._random
 
+    def start_activity(
+        self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
+    ) -> Future[Any]:
+        """Done when the activity is closed."""
+        return self._outbound.start_activity(StartActivityInput(name, args, options, result_type))
+
+    def start_child(
+        self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
+    ) -> ChildFutures:
+        """Start another workflow that belongs to this one."""
+        return self._outbound.start_child(StartChildInput(name, args, options, result_type))
+
+    def signal_external(
+        self, target: tuple[str, str, str], name: str, args: Sequence[object]
+    ) -> Future[None]:
+        """Signal ``target`` (type, id, run id or ""); done when it is in the other history."""
+        return self._outbound.signal_external(SignalExternalInput(*target, name, args))
+
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
         """Run a coroutine beside the others."""
         if self.asked.reading:
@@ -185,7 +224,7 @@ class Run:
         request = OperationRequest(command, label, take_back=lambda: ev.TimerCanceled(number))
         return self.timers.start(number, request)
 
-    def start_activity(
+    def request_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
         """Done when the activity is closed."""
@@ -203,7 +242,7 @@ class Run:
         )
         return self.activities.start(number, request)
 
-    def start_child(
+    def request_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> ChildState:
         """Start another workflow that belongs to this one."""
@@ -212,7 +251,7 @@ class Run:
         payloads = to_payloads(args, what=f"the arguments of child {name}")
         return self.children.start(name, payloads, options, self.started.workflow_id, result_type)
 
-    def signal_external(
+    def request_signal(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
     ) -> Future[None]:
         """Signal ``target`` (type, id, run id or ""); done when it is in the other history."""

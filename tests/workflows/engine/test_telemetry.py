@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, within
-from tests.support.engine_samples import Basket, Chain, Counting
+from tests.support.engine_samples import Basket, Chain, Counting, Waiting
 from tests.support.spans import attributes_of, context_of, parent_of
 from workflows.engine.client.client import Client
 from workflows.engine.client.client_transactions import StartOptions
@@ -69,6 +69,22 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
     }
 
 
+async def test_an_attempt_that_times_out_is_an_error_of_the_type_of_its_timeout(
+    engine: EngineHarness,
+) -> None:
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = Telemetry(tracers=tracers)
+    worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
+    engine.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+    assert await engine.run(Waiting, "wait", [0.05, 0.0, 0.0, 1]) == "TimeoutError StartToClose"
+
+    (attempt,) = (span for span in exporter.get_finished_spans() if "RunActivity" in span.name)
+    assert attributes_of(attempt)["error.type"] == "StartToClose"
+
+
 async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(
     engine: EngineHarness,
 ) -> None:
@@ -93,6 +109,7 @@ async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(
         ("SignalWorkflow:put", ""),
         (start, ""),
         ("RunWorkflow:Basket", start),
+        ("HandleSignal:put", start),
         ("HandleSignal:put", "SignalWorkflow:put"),
         ("QueryWorkflow:count", ""),
         ("HandleQuery:count", "QueryWorkflow:count"),

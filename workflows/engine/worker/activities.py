@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 from core.errors import OrbweaverError
 from workflows.api import activity as api
 from workflows.api.definitions import ActivityDefinition, Registry
+from workflows.api.interceptors import ExecuteActivityInput, activity_chain
 from workflows.engine.clock import Clock
 from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.records import Attempt
 from workflows.engine.telemetry import Telemetry
+from workflows.engine.telemetry_interceptors import ActivityTelemetry
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX, run_in_thread
 from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
 from workflows.model.events import ActivityTaskScheduled
@@ -245,11 +247,7 @@ class RunningActivity:
             return failure, None
         self._is_in_thread = False
         try:
-            with host.telemetry.attempt(self._info(), self._activity.traceparent) as mark_failed:
-                failure, result = await self._attempt()
-                if failure is not None:
-                    mark_failed(failure)
-                return failure, result
+            return await self._attempt()
         finally:
             if not self._is_in_thread:  # a thread keeps its slot until it ends
                 slots.release()
@@ -303,7 +301,7 @@ class RunningActivity:
                     heartbeat = (TimeoutType.HEARTBEAT, self.beat_at + heartbeat_s)
                     kind, at = min(*timeouts, heartbeat, key=_due)
                     if now >= at:
-                        inner.cancel()
+                        inner.cancel(kind.value)
                         await asyncio.wait({inner}, timeout=STOP_S_MAX)
                         return _timed_out(kind), None
                     await clock.wait(self.wake, at - now)
@@ -329,21 +327,25 @@ class RunningActivity:
         if definition is None:
             raise LookupError(f"activity {name} is not registered with this worker")
         api.enter(self._info(), partial(self._beat, self.state.attempt))
-        arguments = definition.handler.arguments(self._activity.scheduled.args)
-        result: Any
+        function = definition.handler.function
         if definition.is_plain:
-            result = await self._in_thread(definition, arguments)
-        else:
-            result = definition.handler.function(*arguments)
-        if inspect.isawaitable(result):
-            result = await result
+            function = partial(self._in_thread, definition)
+        result = await self._host.inbound.execute_activity(
+            ExecuteActivityInput(
+                name,
+                function,
+                definition.handler.arguments(self._activity.scheduled.args),
+                self._activity.traceparent,
+            )
+        )
         return to_payload(result, what=f"the result of activity {name}")
 
-    async def _in_thread(self, definition: ActivityDefinition, arguments: list[Any]) -> object:
+    async def _in_thread(self, definition: ActivityDefinition, *arguments: Any) -> object:  # noqa: ANN401 - the activity's
         slots = self._host.threads
         self._is_in_thread = True
         name, function = definition.name, definition.handler.function
-        return await run_in_thread(function, arguments, name=name, ended=slots.release)
+        result = await run_in_thread(function, list(arguments), name=name, ended=slots.release)
+        return await result if inspect.isawaitable(result) else result
 
     def _beat(self, attempt: int, *details: object) -> None:
         """A heartbeat from the event loop or from a thread. Raises CancelledError."""
@@ -387,6 +389,7 @@ class ActivityHost:
         self.registry = registry
         self.clock = clock
         self.telemetry = telemetry
+        self.inbound = activity_chain([ActivityTelemetry(telemetry), *registry.interceptors])
         self.slots = Slots(slots)
         self.threads = Slots(threads)
         self.at_work: set[asyncio.Task[Payload]] = set()

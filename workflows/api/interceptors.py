@@ -1,0 +1,230 @@
+"""Interceptors of a worker: code around workflows, their handlers, their requests and activities.
+
+    class Audit(Interceptor):
+        def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
+            return AuditedActivity(inner)
+
+    Registry([Order], [charge], interceptors=[Audit()])
+
+Each kind is a chain: a link calls the same method of ``self.inner``, with the input or another one.
+The first interceptor is the outermost. Names are those of Temporal's Python SDK. What is inbound
+and outbound of a workflow runs in workflow code, also in replay: the same rules apply, and it is
+part of the registry because a history must be replayed with the interceptors that recorded it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from workflows.api.context import ChildFutures, WorkflowRequests
+from workflows.api.futures import Future
+from workflows.api.options import ActivityOptions, ChildOptions
+
+
+class ExecuteWorkflowInput(NamedTuple):
+    """A call of the workflow function, which is ``function``."""
+
+    workflow_type: str
+    function: Callable[..., Any]
+    args: Sequence[Any]
+
+
+class HandleMessageInput(NamedTuple):
+    """A signal, query or update for the handler ``function``; ``update_id`` of updates alone."""
+
+    name: str
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    update_id: str = ""
+
+
+class ExecuteActivityInput(NamedTuple):
+    """One attempt. ``traceparent``: the span of the request; the rest is ``activity.info()``.
+
+    ``function`` of a plain activity runs it in a thread and is awaited.
+    """
+
+    activity_type: str
+    function: Callable[..., Any]
+    args: Sequence[Any]
+    traceparent: str = ""
+
+
+class StartActivityInput(NamedTuple):
+    """The request of an activity by workflow code."""
+
+    activity_type: str
+    args: Sequence[object]
+    options: ActivityOptions
+    result_type: object = Any
+
+
+class StartChildInput(NamedTuple):
+    """The start of a child by workflow code."""
+
+    workflow_type: str
+    args: Sequence[object]
+    options: ChildOptions
+    result_type: object = Any
+
+
+class SignalExternalInput(NamedTuple):
+    """A signal to another execution by workflow code. ``run_id`` "": its current run."""
+
+    workflow_type: str
+    workflow_id: str
+    run_id: str
+    signal: str
+    args: Sequence[object]
+
+
+class ActivityInbound:
+    """Around each attempt of an activity."""
+
+    def __init__(self, inner: ActivityInbound) -> None:
+        self.inner = inner
+
+    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
+        """Run the attempt; returns or raises what it does."""
+        return await self.inner.execute_activity(attempt)
+
+
+class WorkflowOutbound:
+    """What workflow code requests."""
+
+    def __init__(self, inner: WorkflowOutbound) -> None:
+        self.inner = inner
+
+    def start_activity(self, request: StartActivityInput) -> Future[Any]:
+        """Request an activity."""
+        return self.inner.start_activity(request)
+
+    def start_child(self, request: StartChildInput) -> ChildFutures:
+        """Start a child."""
+        return self.inner.start_child(request)
+
+    def signal_external(self, request: SignalExternalInput) -> Future[None]:
+        """Signal another execution."""
+        return self.inner.signal_external(request)
+
+
+class WorkflowInbound:
+    """Around the workflow function and the handlers of one run."""
+
+    def __init__(self, inner: WorkflowInbound) -> None:
+        self.inner = inner
+
+    def init(self, outbound: WorkflowOutbound) -> None:
+        """The run begins. Pass a link of your own around ``outbound`` on to see its requests."""
+        self.inner.init(outbound)
+
+    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
+        """Run the workflow function."""
+        return await self.inner.execute_workflow(call)
+
+    async def handle_signal(self, message: HandleMessageInput) -> None:
+        """Handle a signal."""
+        await self.inner.handle_signal(message)
+
+    def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+        """Answer a query: it may only read."""
+        return self.inner.handle_query(message)
+
+    def handle_update_validator(self, message: HandleMessageInput) -> None:
+        """Validate an update, also one without a validator. It may only read; raise to refuse."""
+        self.inner.handle_update_validator(message)
+
+    async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+        """Handle an accepted update."""
+        return await self.inner.handle_update_handler(message)
+
+
+class Interceptor:
+    """Of a worker. ``workflow_inbound``: the link around workflows, made for each run."""
+
+    workflow_inbound: type[WorkflowInbound] | None = None
+
+    def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
+        """The link around activities, by default none."""
+        return inner
+
+
+class _CallActivity(ActivityInbound):
+    """The innermost link."""
+
+    def __init__(self) -> None:
+        super().__init__(self)
+
+    async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
+        return await _outcome(attempt)
+
+
+class _CallWorkflow(WorkflowInbound):
+    """The innermost link; ``outbound`` is the outermost one of the requests."""
+
+    def __init__(self) -> None:
+        super().__init__(self)
+
+    def init(self, outbound: WorkflowOutbound) -> None:
+        self.outbound = outbound
+
+    async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
+        return await call.function(*call.args)
+
+    async def handle_signal(self, message: HandleMessageInput) -> None:
+        await _outcome(message)
+
+    def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+        return message.function(*message.args)
+
+    def handle_update_validator(self, message: HandleMessageInput) -> None:
+        message.function(*message.args)
+
+    async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
+        return await _outcome(message)
+
+
+class _Request(WorkflowOutbound):
+    """The innermost link: a request becomes a command of the run."""
+
+    def __init__(self, run: WorkflowRequests) -> None:
+        super().__init__(self)
+        self._run = run
+
+    def start_activity(self, request: StartActivityInput) -> Future[Any]:
+        return self._run.request_activity(*request)
+
+    def start_child(self, request: StartChildInput) -> ChildFutures:
+        return self._run.request_child(*request)
+
+    def signal_external(self, request: SignalExternalInput) -> Future[None]:
+        kind, workflow_id, run_id, signal, args = request
+        return self._run.request_signal((kind, workflow_id, run_id), signal, args)
+
+
+def activity_chain(interceptors: Sequence[Interceptor]) -> ActivityInbound:
+    """The outermost link around activities."""
+    link: ActivityInbound = _CallActivity()
+    for interceptor in reversed(interceptors):
+        link = interceptor.intercept_activity(link)
+    return link
+
+
+def workflow_chain(
+    interceptors: Sequence[Interceptor], run: WorkflowRequests
+) -> tuple[WorkflowInbound, WorkflowOutbound]:
+    """The outermost links of one run."""
+    innermost = _CallWorkflow()
+    link: WorkflowInbound = innermost
+    for interceptor in reversed(interceptors):
+        if interceptor.workflow_inbound is not None:
+            link = interceptor.workflow_inbound(link)
+    link.init(_Request(run))
+    return link, innermost.outbound
+
+
+async def _outcome(call: HandleMessageInput | ExecuteActivityInput) -> Any:  # noqa: ANN401 - the function's
+    outcome = call.function(*call.args)
+    return await outcome if inspect.isawaitable(outcome) else outcome

@@ -1,0 +1,243 @@
+"""The calls of a client as transactions: the innermost link below its interceptors.
+
+Every message has a key of its own, so clients contend neither with the worker nor with each other.
+An accepted signal is recorded in the history: its transaction fails once the run is closed, and
+closing a run compares the signal fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from core.errors import AlreadyStarted, DeadlineExceeded, ExecutionNotFound
+from core.eventstore.group_commit import Committed
+from core.eventstore.kv import Absent, Get, KeyValueStore, Put
+from workflows.engine.client.call_results import (
+    SentMessage,
+    await_reply,
+    recorded_update,
+    result_of,
+)
+from workflows.engine.client.client_transactions import (
+    INBOX_MESSAGES_MAX,
+    INBOX_URGENT_MAX,
+    NO_WORKER,
+    ClientSession,
+    StartTransactions,
+    check_inbox,
+    count_inbox,
+)
+from workflows.engine.client.interceptors import (
+    ClientOutbound,
+    EndWorkflowInput,
+    QueryWorkflowInput,
+    SentUpdate,
+    SignalWorkflowInput,
+    StartedRun,
+    StartUpdateInput,
+    StartWorkflowInput,
+)
+from workflows.engine.clock import Clock
+from workflows.engine.store.history_reader import head_of
+from workflows.engine.store.keys import WorkflowKeys, check_id, new_id
+from workflows.engine.store.records import (
+    Message,
+    Query,
+    RequestCancel,
+    RunHead,
+    Signal,
+    Terminate,
+    Update,
+    encode_message,
+)
+from workflows.model.errors import LimitExceeded
+from workflows.model.events import WorkflowExecutionStarted
+from workflows.model.limits import SIGNALS_MAX
+from workflows.model.payloads import Payload, to_payloads
+from workflows.model.policies import UpdateStage
+
+NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
+
+
+class ClientCalls(ClientOutbound):
+    """The calls of one client, which is named ``identity``."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: WorkflowKeys,
+        session: ClientSession,
+        starts: StartTransactions,
+        clock: Clock,
+        identity: str,
+    ) -> None:
+        super().__init__(self)
+        self._store = store
+        self._keys = keys
+        self._session = session
+        self._starts = starts
+        self._clock = clock
+        self._identity = identity
+
+    # ---------------------------------------------------------------------------- beginning
+
+    async def start_workflow(self, start: StartWorkflowInput) -> StartedRun:
+        return await self._start(start)
+
+    async def signal_with_start_workflow(
+        self, start: StartWorkflowInput, signal: SignalWorkflowInput
+    ) -> StartedRun:
+        message = self._signal(signal)
+        while True:
+            opened = await self._find_open(signal.workflow_id)
+            if opened is not None:
+                if await self._try_signal(opened, message):
+                    return StartedRun(opened.run_id)
+                continue
+            try:
+                return await self._start(start, message)
+            except AlreadyStarted as error:
+                if not error.run_id:
+                    raise
+
+    async def _start(self, start: StartWorkflowInput, signal: Signal | None = None) -> StartedRun:
+        name, workflow_id, args, options, trace = start
+        check_id(workflow_id)
+        payloads = to_payloads(args, what=f"arguments of {name}")
+        while True:
+            now_ms = self._clock.now_ms()
+            started = WorkflowExecutionStarted(
+                name,
+                workflow_id,
+                new_id(now_ms),
+                self._keys.queue,
+                payloads,
+                options.run_timeout_s,
+                options.execution_timeout_s,
+                options.search_attributes,
+                options.memo,
+                identity=self._identity,
+                traceparent=trace or options.traceparent,
+                trigger=options.trigger,
+            )
+            run = await self._starts.try_start(started, now_ms, options, signal)
+            if run is not None:
+                return StartedRun(*run)
+
+    # ------------------------------------------------------------------------------ messages
+
+    async def signal_workflow(self, signal: SignalWorkflowInput) -> None:
+        message = self._signal(signal)
+        while True:
+            head = await self.open_head(signal.workflow_id)
+            if await self._try_signal(head, message):
+                return
+
+    async def query_workflow(self, query: QueryWorkflowInput) -> Payload:
+        workflow_id, name = query.workflow_id, query.query
+        payloads = to_payloads(query.args, what=f"arguments of query {name}")
+        await check_inbox(self._store, self._keys, workflow_id)
+        lease = await self._session.lease()
+        sent = await self.send(workflow_id, Query(name, payloads, lease, query.traceparent))
+        async with _reply_timeout(workflow_id, name, query.timeout_s):
+            reply = await await_reply(self._store, self._keys, sent)
+        return result_of(reply, workflow_id, name)
+
+    async def start_update(self, update: StartUpdateInput) -> SentUpdate:
+        workflow_id, update_id, name, args, stage, timeout_s, is_new, trace = update
+        payloads = to_payloads(args, what=f"arguments of update {name}")
+        poll = partial(recorded_update, self._store, self._keys, workflow_id, update_id, stage)
+        sent, reply = None, None if is_new else await poll()
+        if reply is None:
+            await self.open_head(workflow_id)
+            lease = await self._session.lease()
+            message = Update(update_id, name, payloads, self._identity, lease, trace, stage)
+            sent = await self.send(workflow_id, message)
+            if stage is UpdateStage.ADMITTED:
+                return SentUpdate(sent, None)
+            async with _reply_timeout(workflow_id, name, timeout_s):
+                is_last = stage is UpdateStage.COMPLETED
+                reply = await await_reply(
+                    self._store, self._keys, sent, poll=poll, to_completion=is_last
+                )
+        if reply.rejected or stage is UpdateStage.COMPLETED:
+            result_of(reply, workflow_id, name)
+        return SentUpdate(sent, None if reply.accepted else reply)
+
+    async def cancel_workflow(self, end: EndWorkflowInput) -> None:
+        await self.open_head(end.workflow_id, INBOX_URGENT_MAX)
+        await self.send(end.workflow_id, RequestCancel(end.reason, self._identity))
+
+    async def terminate_workflow(self, end: EndWorkflowInput) -> None:
+        head = await self.open_head(end.workflow_id, INBOX_URGENT_MAX)
+        await self.send(end.workflow_id, Terminate(end.reason, self._identity, head.run_id))
+
+    # ------------------------------------------------------------------------------ writing
+
+    def _signal(self, signal: SignalWorkflowInput) -> Signal:
+        _, name, args, request_id, trace = signal
+        payloads = to_payloads(args, what=f"arguments of signal {name}")
+        return Signal(name, payloads, self._identity, request_id, trace)
+
+    async def _try_signal(self, head: RunHead, signal: Signal) -> bool:
+        """Whether the run was open: then the signal will be recorded. Raises LimitExceeded."""
+        if head.signals >= SIGNALS_MAX:
+            raise LimitExceeded(
+                f"workflow {head.workflow_id} has {head.signals} signals, SIGNALS_MAX is "
+                f"{SIGNALS_MAX}"
+            )
+        keys, workflow_id = self._keys, head.workflow_id
+        inbox = keys.inbox(workflow_id, new_id(self._clock.now_ms()))
+        outcome = await self._session.propose(
+            [Absent(keys.closed(workflow_id, head.run_id))],
+            [Put(inbox, encode_message(signal)), Put(keys.signal_fence(workflow_id), b"")],
+        )
+        return isinstance(outcome, Committed)
+
+    async def send(self, workflow_id: str, message: Message) -> SentMessage:
+        """Store a message to an execution. Raises StoreUnavailable, OutcomeUnknown."""
+        message_id = new_id(self._clock.now_ms())
+        put = Put(self._keys.inbox(workflow_id, message_id), encode_message(message))
+        outcome = await self._session.propose([], [put])
+        assert isinstance(outcome, Committed), "a proposal without guards is not lost"
+        return SentMessage(message_id, outcome.revision)
+
+    async def open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead:
+        """The head of the open run.
+
+        Raises ExecutionNotFound, UnusableValue, LimitExceeded for an inbox of ``most`` messages.
+        """
+        head = await self._find_open(workflow_id, most)
+        if head is None:
+            raise ExecutionNotFound(
+                f"workflow {workflow_id} has no open execution",
+                subject=workflow_id,
+                remedy=NOT_OPEN,
+            )
+        return head
+
+    async def _find_open(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead | None:
+        gets = [Get(self._keys.open(workflow_id)), count_inbox(self._keys, workflow_id)]
+        opened, inbox = (await self._store.read(gets)).ranges
+        if not opened.kvs:
+            return None
+        if inbox.count >= most:
+            await check_inbox(self._store, self._keys, workflow_id, most)
+        return head_of(self._keys, opened.kvs[0])
+
+
+@asynccontextmanager
+async def _reply_timeout(workflow_id: str, name: str, timeout_s: float) -> AsyncIterator[None]:
+    """Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"no worker replied to {name} of workflow {workflow_id} within {timeout_s:g} s",
+            subject=workflow_id,
+            remedy=NO_WORKER,
+        ) from None
