@@ -15,6 +15,7 @@ part of the registry because a history must be replayed with the interceptors th
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -155,7 +156,7 @@ class _CallActivity(ActivityInbound):
     """The innermost link."""
 
     def __init__(self) -> None:
-        super().__init__(self)
+        """It has no inner one."""
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
         return await _outcome(attempt)
@@ -165,7 +166,7 @@ class _CallWorkflow(WorkflowInbound):
     """The innermost link; ``outbound`` is the outermost one of the requests."""
 
     def __init__(self) -> None:
-        super().__init__(self)
+        """It has no inner one."""
 
     def init(self, outbound: WorkflowOutbound) -> None:
         self.outbound = outbound
@@ -187,11 +188,13 @@ class _CallWorkflow(WorkflowInbound):
 
 
 class _Request(WorkflowOutbound):
-    """The innermost link: a request becomes a command of the run."""
+    """The innermost link: a request becomes a command of the run.
+
+    The run refers to the chain, so the chain must not keep the run of a closed execution alive.
+    """
 
     def __init__(self, run: WorkflowRequests) -> None:
-        super().__init__(self)
-        self._run = run
+        self._run: WorkflowRequests = weakref.proxy(run)
 
     def start_activity(self, request: StartActivityInput) -> Future[Any]:
         return self._run.request_activity(*request)

@@ -5,7 +5,8 @@ run/            one run: start, messages, workflow tasks, commands, resets, time
 worker/         one process: shards, ownership, activity attempts, deadlines, retention
 client/         start, signal, query, update, cancel, terminate, reset, list, describe
 clock.py        wall time for records, monotonic time for waits
-telemetry.py    metrics and spans under Temporal's names
+telemetry.py    metrics and spans under Temporal's names; telemetry_interceptors.py puts them
+                around client calls and activities
 
 The engine depends on the key-value store alone and knows nothing of addresses.
 """

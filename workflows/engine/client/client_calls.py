@@ -74,7 +74,6 @@ class ClientCalls(ClientOutbound):
         clock: Clock,
         identity: str,
     ) -> None:
-        super().__init__(self)
         self._store = store
         self._keys = keys
         self._session = session

@@ -80,7 +80,7 @@ async def test_a_run_that_has_all_the_updates_it_may_have_refuses_more(
 async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.client.client.SIGNALS_MAX", 1)
+    monkeypatch.setattr("workflows.engine.client.client_calls.SIGNALS_MAX", 1)
     await engine.worker()
     handle = await engine.client.signal_with_start(
         Basket, id="one", signal="put", signal_args=["a"]
