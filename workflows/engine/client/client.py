@@ -66,8 +66,6 @@ T = TypeVar("T")
 REPLY_S = 10.0
 """Seconds that a query or update waits for its reply by default."""
 
-NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
-
 
 class Client:
     """A client of the executions of one task queue. ``completions`` may be shared with a worker's.
@@ -77,7 +75,7 @@ class Client:
     the first one is the outermost.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
         self,
         store: KeyValueStore,
         keys: Keys,
