@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +34,7 @@ from ops.cli.workflow_calls import (
     workflow_client,
 )
 from workflows.engine.client.client import Client
-from workflows.engine.client.visibility import LIST_MAX, Filter, Visibility
+from workflows.engine.client.visibility import LIST_MAX, AttributeRange, Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.codec import to_json
@@ -50,6 +51,21 @@ Id = Annotated[str, typer.Argument(help="workflow id")]
 Run = Annotated[str, typer.Option("--run", help="run id; the newest run by default")]
 Reason = Annotated[str, typer.Option("--reason", help="shown to people, kept in the history")]
 
+Type = Annotated[str, typer.Option("--type", help="only this type")]
+Status = Annotated[
+    list[str] | None, typer.Option("--status", help="only this status, such as Paused")
+]
+Attribute = Annotated[
+    list[str] | None,
+    typer.Option("--attribute", help="a search attribute: NAME=VALUE, NAME>=VALUE or NAME<VALUE"),
+]
+Since = Annotated[
+    str, typer.Option(help="only those started after this time (14:03, 15m, ISO 8601)")
+]
+Until = Annotated[str, typer.Option(help="only those started before this time")]
+
+_ATTRIBUTE = re.compile(r"([^=<>]+)(>=|<|=)(.*)", re.DOTALL)
+
 _COUNT_COLUMNS = (
     TableColumn("TYPE"),
     TableColumn("STATUS"),
@@ -60,16 +76,11 @@ _COUNT_COLUMNS = (
 @app.command(name="list")
 def list_(
     context: typer.Context,
-    workflow_type: Annotated[str, typer.Option("--type", help="only this type")] = "",
-    status: Annotated[
-        list[str] | None, typer.Option("--status", help="only this status, such as Paused")
-    ] = None,
-    attribute: Annotated[
-        list[str] | None, typer.Option("--attribute", help="NAME=VALUE, a search attribute")
-    ] = None,
-    since: Annotated[
-        str, typer.Option(help="only those started after this time (14:03, 15m, ISO 8601)")
-    ] = "",
+    workflow_type: Type = "",
+    status: Status = None,
+    attribute: Attribute = None,
+    since: Since = "",
+    until: Until = "",
     limit: Annotated[
         int, typer.Option(min=1, max=LIST_MAX, help="the newest so many executions")
     ] = LIST_MAX,
@@ -82,14 +93,15 @@ def list_(
       orbctl workflow list
       orbctl workflow list --type Reclaim --status Running
       orbctl workflow list --status Paused --since 1d -o wide
+      orbctl workflow list --attribute 'ReclaimKept>=100'
     """
-    conditions = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
+    conditions = _filter(workflow_type, status or [], attribute or [])
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         visibility = _visibility(session, queue)
-        first_ms = parse_time(since, session.now_ms()) if since else 0
-        page = await visibility.page(conditions._replace(started_ms=(first_ms, 0)), after, limit)
+        started_ms = _started_ms(since, until, session.now_ms())
+        page = await visibility.page(conditions._replace(started_ms=started_ms), after, limit)
         heads = page.heads
         if output.is_plain:
             document = {"executions": [head_document(head) for head in heads]}
@@ -109,18 +121,29 @@ def list_(
 
 
 @app.command()
-def count(context: typer.Context, queue: Queue = "default") -> None:
+def count(
+    context: typer.Context,
+    workflow_type: Type = "",
+    status: Status = None,
+    attribute: Attribute = None,
+    since: Since = "",
+    until: Until = "",
+    queue: Queue = "default",
+) -> None:
     """Count executions by type and status.
 
     Examples:
       orbctl workflow count
-      orbctl workflow count -o json
+      orbctl workflow count --since 1h --status Failed -o json
     """
+    conditions = _filter(workflow_type, status or [], attribute or [])
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
         visibility = _visibility(session, queue)
-        counts = sorted((await visibility.count()).items())
+        started_ms = _started_ms(since, until, session.now_ms())
+        found = await visibility.count(conditions._replace(started_ms=started_ms))
+        counts = sorted(found.items())
         if output.is_plain:
             rows = [
                 {"type": kind, "status": status.value, "executions": number}
@@ -382,11 +405,28 @@ def _statuses(names: list[str]) -> tuple[Any, ...]:
     return tuple(known[name.lower()] for name in names)
 
 
-def _attributes(texts: list[str]) -> dict[str, Any]:
-    attributes = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise BadInput(f"{text!r} is not NAME=VALUE", subject="--attribute")
-        attributes[name] = parse_argument(value)
-    return attributes
+def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filter:
+    """Raises BadInput."""
+    equal: dict[str, Any] = {}
+    ranges = []
+    for text in attribute:
+        match = _ATTRIBUTE.fullmatch(text)
+        if match is None:
+            raise BadInput(
+                f"{text!r} is not NAME=VALUE, NAME>=VALUE or NAME<VALUE", subject="--attribute"
+            )
+        name, operator, value = match[1], match[2], parse_argument(match[3])
+        if operator == "=":
+            equal[name] = value
+        else:
+            bounds = (value, None) if operator == ">=" else (None, value)
+            ranges.append(AttributeRange(name, *bounds))
+    return Filter(workflow_type, _statuses(status), equal, ranges=tuple(ranges))
+
+
+def _started_ms(since: str, until: str, now_ms: int) -> tuple[int, int]:
+    """The range of times of start; 0: no bound. Raises BadInput."""
+    return (
+        parse_time(since, now_ms) if since else 0,
+        parse_time(until, now_ms) if until else 0,
+    )

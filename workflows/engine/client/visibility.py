@@ -33,11 +33,32 @@ HEADS_MAX = 1_000_000
 """Executions that one list or count reads; a head has some 400 bytes."""
 
 
+class AttributeRange(NamedTuple):
+    """A search attribute in [``at_least``, ``below``); None: no bound.
+
+    Numbers are compared with numbers and texts with texts; other values are outside.
+    """
+
+    name: str
+    at_least: float | str | None = None
+    below: float | str | None = None
+
+    def contains(self, value: Payload) -> bool:
+        """Whether a value of the attribute lies within."""
+        try:
+            return (self.at_least is None or value >= self.at_least) and (
+                self.below is None or value < self.below
+            )
+        except TypeError:
+            return False
+
+
 class Filter(NamedTuple):
     """What to list; empty fields match everything. ``attributes``: all must be equal.
 
-    ``started_ms`` and ``closed_ms``: ranges (from, before) in milliseconds since 1970, 0: no bound.
-    An open execution has no time of its end and is in no range of it.
+    ``ranges``: of search attributes. ``started_ms`` and ``closed_ms``: ranges (from, before) in
+    milliseconds since 1970, 0: no bound. An open execution has no time of its end and is in no
+    range of it.
     """
 
     workflow_type: str = ""
@@ -46,6 +67,7 @@ class Filter(NamedTuple):
     id_prefix: str = ""
     started_ms: tuple[int, int] = (0, 0)
     closed_ms: tuple[int, int] = (0, 0)
+    ranges: tuple[AttributeRange, ...] = ()
 
     def matches(self, head: RunHead) -> bool:
         """Whether the execution matches."""
@@ -58,6 +80,7 @@ class Filter(NamedTuple):
             and all(
                 head.search_attributes.get(name) == value for name, value in self.attributes.items()
             )
+            and all(each.contains(head.search_attributes.get(each.name)) for each in self.ranges)
         )
 
 

@@ -81,7 +81,14 @@ def test_a_list_shows_every_execution_and_what_it_waits_for(harness: WorkflowCli
 
 def test_a_list_can_be_narrowed(harness: WorkflowCliHarness) -> None:
     assert harness.say("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
-    assert harness.say("list", "--attribute", "mood=sleepy", "-o", "name") == (0, "asleep\n")
+    for condition in ("mood=sleepy", "mood>=s", "mood<t"):
+        assert harness.say("list", "--attribute", condition, "-o", "name") == (0, "asleep\n")
+    for condition in ("mood>=t", "mood<5", "other<5"):
+        assert harness.say("list", "--attribute", condition, "-o", "name") == (0, "\n")
+    assert harness.say("list", "--attribute", "mood")[0] != 0
+    _, counted = harness.say("count", "--status", "Running", "--since", "1h")
+    assert [line.split() for line in counted.splitlines()[1:]] == [["Sleeper", "Running", "1"]]
+    assert "Sleeper" not in harness.say("count", "--until", "1h")[1]
     assert harness.say("list", "--status", "tired")[0] == 2
 
 
