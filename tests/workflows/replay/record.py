@@ -32,11 +32,22 @@ from tests.workflows.jobs.retirement.retirement_harness import RetirementHarness
 from tests.workflows.jobs.retirement.retirement_harness import blue, red
 from tests.workflows.testing.sample import REGISTRY, Basket, Doubling, Failing, Parent, Poisoned
 from tests.workflows.testing.sample import Sleeper as SleeperWorkflow
+from workflows.api.definitions import workflow_definition
+from workflows.engine.client.schedules import Schedules
 from workflows.jobs.archive import activities as archive_activities
+from workflows.jobs.archive.prune import PruneArchive
 from workflows.jobs.node_drain.drains import DrainSettings
 from workflows.jobs.reclaim.scan import ScanSettings
 from workflows.jobs.retirement.retirement_values import RetirementRequest
 from workflows.model.codec import to_json
+from workflows.schedules.schedule import (
+    OverlapPolicy,
+    Schedule,
+    ScheduleAction,
+    ScheduleInterval,
+    SchedulePolicy,
+    ScheduleSpec,
+)
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
 HERE: Final = Path(__file__).parent
@@ -95,7 +106,7 @@ async def bindings(write: Write) -> None:
 
 
 async def archive(write: Write) -> None:
-    """A log that is sealed once, and watched until the execution is cancelled."""
+    """A log that is sealed once and watched until the execution is cancelled; one prune."""
     with (
         patch.object(archive_activities, "needs_sealing", lambda live: live >= 3),
         tempfile.TemporaryDirectory() as directory,
@@ -107,7 +118,29 @@ async def archive(write: Write) -> None:
             await harness.environment.advance(200)
             await handle.cancel()
             await write("jobs/archive-log", handle)
+            await harness.environment.execute(PruneArchive, workflow_id="prune")
+            await write("jobs/archive-prune", harness.environment.handle("prune"))
             await harness.environment.close()
+
+
+async def schedules(write: Write) -> None:
+    """A schedule whose actions overlap, and that is paused, triggered, replaced and deleted."""
+    async with WorkflowEnvironment(REGISTRY) as env:
+        action = ScheduleAction(workflow_definition(SleeperWorkflow).name)
+        hourly = ScheduleSpec((ScheduleInterval(3_600),), jitter_s=60)
+        policy = SchedulePolicy(OverlapPolicy.CANCEL_OTHER)
+        schedules = Schedules(env.client)
+        handle = await schedules.create("nightly", Schedule(action, hourly, policy))
+        await env.advance(3 * 3_600)
+        await handle.pause("enough")
+        await handle.trigger()
+        await env.advance(3_600)
+        await handle.replace(Schedule(action, ScheduleSpec(cron=("0 3 * * *",))))
+        await handle.unpause()
+        await env.advance(86_400)
+        await handle.delete()
+        await env.settle()
+        await write("histories/scheduler", env.handle("schedule/nightly"))
 
 
 async def drains(write: Write) -> None:
@@ -271,8 +304,9 @@ async def record(version: int) -> None:
             broken = text.replace('"activity_type": "double"', '"activity_type": "treble"', 1)
             (HERE / "histories/non-deterministic.json").write_text(broken, encoding="utf-8")
 
-    for harness in (samples, bindings, archive, drains, quarantines, retirements, reclaims):
-        await harness(write)
+    scenes = (samples, bindings, archive, schedules, drains, quarantines, retirements, reclaims)
+    for scene in scenes:
+        await scene(write)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from tests.workflows.testing import sample
 from workflows.api.definitions import Registry
 from workflows.jobs.archive.archive import ArchiveLog
+from workflows.jobs.archive.prune import PruneArchive
 from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.node_drain.drains import SriovDrains
 from workflows.jobs.provider.binding import ExternalBinding
@@ -25,12 +26,13 @@ from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.model.codec import from_json, to_json
 from workflows.model.errors import HistoryError, NonDeterminismError
+from workflows.schedules.scheduler import Scheduler
 from workflows.testing import replay, replay_file
 
 HERE = Path(__file__).parent
 JOBS = [
     *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, ProbeQuarantine, ArchiveLog),
-    *(AutoPools, ExternalBinding, SriovDrains),
+    *(PruneArchive, Scheduler, AutoPools, ExternalBinding, SriovDrains),
 ]
 REGISTRY = Registry([*sample.WORKFLOWS, *JOBS], sample.ACTIVITIES)
 BROKEN = HERE / "histories" / "non-deterministic.json"
