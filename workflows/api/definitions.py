@@ -99,12 +99,11 @@ class Registry:
         for function in activities:
             self._add(self.activities, activity_definition(function))
 
-    def including(self, workflow: type[Any]) -> Registry:
-        """This registry with one more workflow type."""
-        registry = Registry([workflow], interceptors=self.interceptors)
-        registry.workflows = {**registry.workflows, **self.workflows}
-        registry.activities = self.activities
-        return registry
+    def include(self, workflow: type[Any]) -> None:
+        """Add a workflow type, unless it has one of this name."""
+        if workflow_definition(workflow).name not in self.workflows:
+            inspect_code(workflow)
+            self._add(self.workflows, workflow_definition(workflow))
 
     @staticmethod
     def _add(known: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:

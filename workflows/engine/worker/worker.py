@@ -84,7 +84,8 @@ class Worker:
         self.on_closed: list[Callable[[RunHead], None]] = []
         self._store = store
         self._keys = WorkflowKeys(keys, options.queue)
-        self._registry = registry.including(Scheduler)
+        registry.include(Scheduler)
+        self._registry = registry
         self._options = options
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
