@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from core.domain.addresses.ip_address import Family
+from core.domain.events import Cause
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import waiting_for_store
@@ -181,7 +182,8 @@ class Agent:
         from core.allocation.guid_registry import GuidRegistry  # noqa: PLC0415  # if enabled
         from nodeagent.sriov.sriov_setup import start_sriov  # noqa: PLC0415  # if enabled
 
-        guids = GuidRegistry(parts.store, parts.keys, parts.writer, settings.node_name)
+        node, cause = settings.node_name, Cause(settings.actor)
+        guids = GuidRegistry(parts.store, parts.keys, parts.writer, node, cause)
         self.sriov = start_sriov(
             *(settings.sriov, settings.sysfs, source, guids, self._server),
             *(parts.executor, parts.metrics, parts.supervisor),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from bench.figures import Figure, median_figure
@@ -66,6 +66,10 @@ class EverythingIsGone:
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([WITNESS], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
+
+    async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        """No GUIDs."""
+        return frozenset()
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """No changes."""

@@ -9,7 +9,7 @@ Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from core.domain.events import Cause, GuidReleaseReason, GuidsReleased
@@ -36,9 +36,6 @@ GUIDS_IN_TRANSACTION_MAX: Final = 48
 ATTEMPTS_MAX: Final = 4
 """Decisions of one transaction; each follows a change by another agent."""
 
-IsDeleted = Callable[[str], Awaitable[bool]]
-"""Whether a Node does not exist; raises ApiError."""
-
 
 class _Read(NamedTuple):
     """Decoded values, and the revision of each key; 0: it does not exist."""
@@ -50,11 +47,14 @@ class _Read(NamedTuple):
 class GuidRegistry:
     """Over one store. Every method raises StoreError, LogError and what ``Writer.append`` does."""
 
-    def __init__(self, store: KeyValueStore, keys: Keys, writer: Writer, node: str) -> None:
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, writer: Writer, node: str, cause: Cause
+    ) -> None:
         self._store = store
         self._keys = keys
         self._writer = writer
         self._node = node
+        self._cause = cause
 
     async def held(self) -> tuple[VfGuid, ...]:
         """The GUIDs of this node."""
@@ -62,10 +62,7 @@ class GuidRegistry:
         return _guids_of(self._node, read.claims)
 
     async def assign(
-        self,
-        requested: Sequence[VfGuid],
-        is_deleted: IsDeleted,
-        replaced: Collection[VfGuid] = (),
+        self, requested: Sequence[VfGuid], replaced: Collection[VfGuid] = ()
     ) -> list[GuidConflict]:
         """Assign GUIDs to virtual functions of this node; those that others have stay theirs.
 
@@ -73,7 +70,7 @@ class GuidRegistry:
         """
         conflicts: list[GuidConflict] = []
         for part in _parts(requested):
-            conflicts += await self._assign(part, is_deleted, replaced)
+            conflicts += await self._assign(part, replaced)
         return conflicts
 
     async def release(self, ended: Iterable[tuple[VfGuid, GuidReleaseReason]]) -> None:
@@ -86,15 +83,11 @@ class GuidRegistry:
                 await self._release(part, reason)
 
     async def _assign(
-        self, requested: Sequence[VfGuid], is_deleted: IsDeleted, replaced: Collection[VfGuid]
+        self, requested: Sequence[VfGuid], replaced: Collection[VfGuid]
     ) -> Sequence[GuidConflict]:
         for _ in range(ATTEMPTS_MAX):
             read = await self._read([self._keys.guid(one.guid) for one in requested])
             decision = decide_assignment(self._node, requested, read.claims, replaced)
-            others = {conflict.holder.node for conflict in decision.conflicts} - {self._node}
-            deleted = [node for node in sorted(others) if await is_deleted(node)]
-            if deleted:
-                decision = decide_assignment(self._node, requested, read.claims, replaced, deleted)
             if await self._commit(decision.events, read):
                 return decision.conflicts
         raise self._lost_race()
@@ -142,8 +135,7 @@ class GuidRegistry:
         guards = [
             Unchanged(key, revisions[key]) if revisions.get(key) else Absent(key) for key in writes
         ]
-        cause = Cause(f"agent/{self._node}")
-        drafts = [EventDraft(self._writer.event_id(), cause, event) for event in events]
+        drafts = [EventDraft(self._writer.event_id(), self._cause, event) for event in events]
         return Proposal(tuple(drafts), tuple(guards), tuple(writes.values()))
 
     async def _read(self, keys: Sequence[bytes]) -> _Read:

@@ -35,7 +35,7 @@ GuidReleaseReason = Literal[
     "removed",  # the virtual function, or its card, is gone
     "replaced",  # the virtual function has another GUID
     "moved",  # its card is in another node or slot
-    "node-deleted",  # the Node is gone, and another node needs the GUID
+    "node-deleted",  # its Node does not exist any more
 ]
 
 

@@ -142,10 +142,6 @@ class KubernetesSriov:
         change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}
         await self._api.merge(f"{self._states_path}/{segment(self._node)}", change)
 
-    async def is_deleted(self, node: str) -> bool:
-        """See ``PolicySource``."""
-        return await self._api.find(f"/api/v1/nodes/{segment(node)}") is None
-
     async def changed(self) -> None:
         """See ``PolicySource``."""
         await self._changed.wait()

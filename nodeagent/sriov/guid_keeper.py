@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from core.allocation.guid_registry import GuidRegistry, IsDeleted
+from core.allocation.guid_registry import GuidRegistry
 from core.domain.sriov.guid_decisions import (
     GuidConflict,
     ended_guids,
@@ -27,11 +27,10 @@ CONFLICTS_SHOWN: Final = 4
 
 
 class GuidKeeper:
-    """The GUIDs of one node. ``is_deleted``: whether a Node does not exist."""
+    """The GUIDs of one node."""
 
-    def __init__(self, registry: GuidRegistry, is_deleted: IsDeleted) -> None:
+    def __init__(self, registry: GuidRegistry) -> None:
         self._registry = registry
-        self._is_deleted = is_deleted
         self._has_none = False
 
     async def keep(
@@ -68,7 +67,7 @@ class GuidKeeper:
         known = set(held)
         missing = [guid for guid in requested if guid not in known]
         replaced = set(replaced_guids(held, plan))
-        return await self._registry.assign(missing, self._is_deleted, replaced)
+        return await self._registry.assign(missing, replaced)
 
 
 def _conflict_text(nic: str, conflicts: Sequence[GuidConflict]) -> str:

@@ -85,10 +85,6 @@ class PolicySource(Protocol):
         """Ask for no drain any more; nothing if none is asked for. Raises ApiError."""
         ...
 
-    async def is_deleted(self, node: str) -> bool:
-        """Whether a Node of this name does not exist. Raises ApiError."""
-        ...
-
     async def changed(self) -> None:
         """Wait for a change of ``configuration``."""
         ...

@@ -47,8 +47,7 @@ def start_sriov(
 ) -> SriovService:
     """Start to carry out policies. ``sysfs``: where the node's /sys is writable."""
     hardware = NodeHardware(settings, Sysfs(sysfs), executor, server)
-    keeper = GuidKeeper(guids, source.is_deleted)
-    reconciler = SriovReconciler(settings, source, hardware, keeper)
+    reconciler = SriovReconciler(settings, source, hardware, GuidKeeper(guids))
     _register_metrics(reconciler, metrics)
     return SriovService(supervisor, reconciler)
 

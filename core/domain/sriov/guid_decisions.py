@@ -102,12 +102,10 @@ def decide_assignment(
     requested: Sequence[VfGuid],
     claims: Mapping[str, GuidClaim],
     replaced: Collection[VfGuid] = (),
-    deleted_nodes: Collection[str] = (),
 ) -> GuidDecision:
     """Assign GUIDs; ``claims``: those of all of them that are held.
 
-    A card that has moved brings its GUIDs along. Those of ``deleted_nodes`` are free, and those
-    that the node itself replaces.
+    A card that has moved brings its GUIDs along. Those that the node itself replaces are free.
     """
     assigned: dict[str, VfGuid] = {}
     taken: dict[tuple[str, GuidReleaseReason], list[VfGuid]] = {}
@@ -125,8 +123,6 @@ def decide_assignment(
                 reason: GuidReleaseReason = "moved"
             elif holder.node == node and former in replaced:
                 reason = "replaced"
-            elif holder.node in deleted_nodes:
-                reason = "node-deleted"
             else:
                 conflicts.append(GuidConflict(guid, holder))
                 continue

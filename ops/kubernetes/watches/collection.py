@@ -131,8 +131,9 @@ class Collection(Generic[T]):
 
     def _path(self, key: ObjectKey) -> str:
         group, _, plural = self.seen.path.rpartition("/")
-        namespace, name = map(segment, key)
-        return f"{group}/namespaces/{namespace}/{plural}/{name}"
+        namespace, name = key
+        within = f"{group}/namespaces/{segment(namespace)}" if namespace else group
+        return f"{within}/{plural}/{segment(name)}"
 
     def _gone(self, key: ObjectKey) -> MissingOwner:
         return MissingOwner(certain=True, why=f"{self.kind} {'/'.join(key)} is gone")

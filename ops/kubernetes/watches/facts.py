@@ -9,7 +9,7 @@ released (I6).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
@@ -80,6 +80,17 @@ class ApiServerFacts:
         facts = LedgerFacts(claims_read, pods, owners, self._nodes(), doubts)
         facts.remember(ledger, lookups.suspects, self.table)
         return facts
+
+    async def deleted_nodes(self, nodes: Iterable[str]) -> frozenset[str]:
+        """See ``FactsSource``: what is not watched is read from the API server."""
+        watched = self.nodes.seen.objects
+        unseen = [("", node) for node in nodes if ("", node) not in watched]
+        answers = await self.nodes.ask(unseen) if watched else {}
+        return frozenset(
+            name
+            for (_, name), answer in answers.items()
+            if isinstance(answer, MissingOwner) and answer.certain
+        )
 
     async def changes(self) -> AsyncIterator[Change]:
         """See ``FactsSource``."""

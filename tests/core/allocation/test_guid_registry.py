@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
 import pytest
 
 from core.allocation.guid_registry import GUIDS_IN_TRANSACTION_MAX, GuidRegistry
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, encode_snapshot
 from core.audit.state import compare, read_state
+from core.domain.events import Cause
 from core.domain.evolution import Ledger
-from core.domain.sriov.guid_decisions import GuidConflict
 from core.domain.sriov.model import GuidClaim, VfGuid
 from core.errors import LogCorrupt
 from core.eventstore.codec import decode_segment
@@ -29,24 +28,18 @@ def guids(count: int, first: int = 1, nic_guid: str = "10:70:fd:03:00:16:05:48")
 
 
 class Nodes:
-    """Nodes over one store. ``deleted``: those that the API server does not have."""
+    """Nodes over one store."""
 
     def __init__(self) -> None:
         self.harness = WriterHarness()
-        self.deleted: Collection[str] = ()
         self.writers: list[Writer] = []
 
     async def node(self, name: str) -> GuidRegistry:
         writer = self.harness.another(name)
         await writer.open()
         self.writers.append(writer)
-        return GuidRegistry(self.harness.store, self.harness.keys, writer, name)
-
-    async def is_deleted(self, node: str) -> bool:
-        return node in self.deleted
-
-    async def assign(self, node: GuidRegistry, wanted: list[VfGuid]) -> list[GuidConflict]:
-        return await node.assign(wanted, self.is_deleted)
+        cause = Cause(f"agent/{name}")
+        return GuidRegistry(self.harness.store, self.harness.keys, writer, name, cause)
 
     async def ledger(self) -> Ledger:
         """The fold of the log, which state keys and snapshots agree with."""
@@ -73,9 +66,9 @@ def nodes() -> Nodes:
 
 async def test_guids_are_assigned_once_also_after_a_restart(nodes: Nodes) -> None:
     wanted = guids(GUIDS_IN_TRANSACTION_MAX + 2)
-    assert await nodes.assign(await nodes.node("node-1"), wanted) == []
+    assert await (await nodes.node("node-1")).assign(wanted) == []
     again = await nodes.node("node-1")
-    assert await nodes.assign(again, wanted) == []
+    assert await again.assign(wanted) == []
 
     assert nodes.transactions() == 2
     assert await again.held() == tuple(wanted)
@@ -85,11 +78,11 @@ async def test_guids_are_assigned_once_also_after_a_restart(nodes: Nodes) -> Non
 
 
 async def test_a_guid_that_another_node_has_stays_there(nodes: Nodes) -> None:
-    await nodes.assign(await nodes.node("node-1"), guids(2))
+    await (await nodes.node("node-1")).assign(guids(2))
     other = await nodes.node("node-2")
     wanted = guids(3, nic_guid="10:70:fd:03:00:99:99:99")
 
-    conflicts = await nodes.assign(other, wanted)
+    conflicts = await other.assign(wanted)
 
     assert [conflict.requested.vf for conflict in conflicts] == [0, 1]
     assert {conflict.holder.node for conflict in conflicts} == {"node-1"}
@@ -100,21 +93,21 @@ async def test_a_guid_that_another_node_has_stays_there(nodes: Nodes) -> None:
 async def test_released_guids_can_be_assigned_elsewhere(nodes: Nodes) -> None:
     one, two = await nodes.node("node-1"), await nodes.node("node-2")
     first = guids(2)
-    await nodes.assign(one, first)
+    await one.assign(first)
 
     await one.release([(first[0], "removed"), (first[1], "replaced")])
     await one.release([(first[0], "removed")])
 
     assert await one.held() == ()
-    assert await nodes.assign(two, guids(2, nic_guid="10:70:fd:03:00:99:99:99")) == []
+    assert await two.assign(guids(2, nic_guid="10:70:fd:03:00:99:99:99")) == []
     assert {claim.node for claim in (await nodes.ledger()).guids.values()} == {"node-2"}
 
 
 async def test_a_card_that_moves_takes_its_guids_to_the_next_node(nodes: Nodes) -> None:
     one, two = await nodes.node("node-1"), await nodes.node("node-2")
-    await nodes.assign(one, guids(3))
+    await one.assign(guids(3))
 
-    assert await nodes.assign(two, guids(2)) == []
+    assert await two.assign(guids(2)) == []
     await one.release([(guids(1)[0], "removed")])  # the former node has not noticed yet
 
     assert await two.held() == tuple(guids(2))
@@ -122,21 +115,12 @@ async def test_a_card_that_moves_takes_its_guids_to_the_next_node(nodes: Nodes) 
     await nodes.ledger()
 
 
-async def test_the_guids_of_a_deleted_node_are_given_to_others(nodes: Nodes) -> None:
-    await nodes.assign(await nodes.node("node-1"), guids(1))
-    two = await nodes.node("node-2")
-    nodes.deleted = ["node-1"]
-
-    assert await nodes.assign(two, guids(1, nic_guid="10:70:fd:03:00:99:99:99")) == []
-    assert (await nodes.ledger()).guids[guids(1)[0].guid].node == "node-2"
-
-
 async def test_of_two_nodes_that_request_one_guid_at_once_one_gets_it(nodes: Nodes) -> None:
     one, two = await nodes.node("node-1"), await nodes.node("node-2")
 
     conflicts = await asyncio.gather(
-        nodes.assign(one, guids(4)),
-        nodes.assign(two, guids(4, nic_guid="10:70:fd:03:00:99:99:99")),
+        one.assign(guids(4)),
+        two.assign(guids(4, nic_guid="10:70:fd:03:00:99:99:99")),
     )
 
     assert sorted(map(len, conflicts)) == [0, 4]
@@ -150,4 +134,4 @@ async def test_a_claim_that_cannot_be_read_is_not_given_away(nodes: Nodes) -> No
     await nodes.harness.store.commit([Absent(key)], [Put(key, b"?")])
 
     with pytest.raises(LogCorrupt, match="guid/0200000000000001"):
-        await nodes.assign(node, [wanted])
+        await node.assign([wanted])

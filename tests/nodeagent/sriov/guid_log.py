@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from core.allocation.guid_registry import GuidRegistry
 from core.audit.event_summary import summary_of
+from core.domain.events import Cause
 from core.eventstore.codec import decode_segment
 from core.eventstore.kv import Get
 from nodeagent.sriov.guid_keeper import GuidKeeper
 from tests.core.eventstore.writer_harness import WriterHarness
-from tests.nodeagent.sriov.written_source import WrittenSource
 
 
 class GuidLog:
@@ -22,10 +22,12 @@ class GuidLog:
         for writer in self._writers.values():
             await writer.open()
 
-    def keeper(self, source: WrittenSource, node: str = "node-1") -> GuidKeeper:
-        harness = self.harness
-        registry = GuidRegistry(harness.store, harness.keys, self._writers[node], node)
-        return GuidKeeper(registry, source.is_deleted)
+    def registry(self, node: str) -> GuidRegistry:
+        harness, cause = self.harness, Cause(f"agent/{node}")
+        return GuidRegistry(harness.store, harness.keys, self._writers[node], node, cause)
+
+    def keeper(self, node: str = "node-1") -> GuidKeeper:
+        return GuidKeeper(self.registry(node))
 
     async def events(self) -> list[str]:
         """Type, node and GUIDs of each event, in short."""

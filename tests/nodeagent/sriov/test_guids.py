@@ -36,7 +36,7 @@ class InfinibandNode:
         self.ask(2)
 
     def restart(self) -> None:
-        keeper = self.log.keeper(self.source, self.name)
+        keeper = self.log.keeper(self.name)
         self.agent = SriovReconciler(SriovSettings(), self.source, self.hardware, keeper)
 
     def ask(self, vfs: int, **fields: object) -> None:
@@ -144,7 +144,8 @@ async def test_a_guid_of_another_node_is_refused_and_named(
         " on node node-1; give each its own in /etc/sriov-operator/infiniband/guids"
     )
 
-    other.source.deleted = ["node-1"]
+    registry = node.log.registry("node-1")
+    await registry.release([(guid, "node-deleted") for guid in await registry.held()])
     assert await other.agent.run_round()
     assert other.macs() == [SECOND, "02:00:00:00:00:00:00:03"]
 

@@ -30,7 +30,7 @@ class Node:
         self.restart()
 
     def restart(self) -> None:
-        keeper = self.log.keeper(self.source)
+        keeper = self.log.keeper()
         self.agent = SriovReconciler(self.settings, self.source, self.hardware, keeper)
 
     def policy(self, vfs: int = 2, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:

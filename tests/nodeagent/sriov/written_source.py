@@ -20,7 +20,6 @@ class WrittenSource:
         self.reports: list[NodeReport] = []
         self.withdrawals = 0
         self.is_away = False
-        self.deleted: list[str] = []
         self._changed = asyncio.Event()
 
     def configuration(self) -> NodeConfiguration | None:
@@ -39,9 +38,6 @@ class WrittenSource:
 
     async def withdraw(self) -> None:
         self.withdrawals += 1
-
-    async def is_deleted(self, node: str) -> bool:
-        return node in self.deleted
 
     async def changed(self) -> None:
         await self._changed.wait()

@@ -11,11 +11,12 @@ network provider has bound are handed over to be unbound.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import NamedTuple, Protocol
 
 from core.allocation import claim_releases
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
+from core.allocation.guid_registry import GuidRegistry
 from core.allocation.handover import Handover
 from core.allocation.observer import Observer
 from core.allocation.releaser import Released, Releaser
@@ -64,6 +65,10 @@ class ReclaimFactsSource(Protocol):
         """
         ...
 
+    async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        """Those of these Nodes that certainly do not exist now; none where that is unknown."""
+        ...
+
     def changes(self) -> AsyncIterator[Change]:
         """Yield changes from now on; a new call starts again. Raises retryable errors.
 
@@ -110,6 +115,14 @@ class Releases:
             raise
         self.released += len(done.addresses)
         return done
+
+    async def release_guids(self, node: str) -> int:
+        """Release all GUIDs of a deleted node; their number. Raises as ``make``."""
+        async with self._writers.borrowed() as (writer, cause):
+            registry = GuidRegistry(self._store, self._keys, writer, node, cause)
+            held = await registry.held()
+            await registry.release([(guid, "node-deleted") for guid in held])
+        return len(held)
 
 
 class ReclaimContext(NamedTuple):

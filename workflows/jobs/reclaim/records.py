@@ -9,7 +9,7 @@ this process read it frees nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from core.domain.events import RecordDeleted, Recorded
@@ -143,6 +143,10 @@ class StandalonePodFacts:
         self._keys = keys
         self._reader = LogReader(store, keys)
         self._deletions = Deletions(store, keys)
+
+    async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        """See ``ReclaimFactsSource``: GUIDs are assigned in Kubernetes alone."""
+        return frozenset()
 
     async def facts(
         self, ledger: Ledger, claims_read: Moment, notice: DeletionNotice = NO_NOTICE

@@ -22,6 +22,7 @@ from core.eventstore.state import read_ledger
 from workflows.api import activity
 from workflows.engine.store.faults import OF_ONE_EXECUTION
 from workflows.jobs.reclaim.context import ReclaimContext
+from workflows.jobs.reclaim.guids import GuidReclaim
 from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 from workflows.model.errors import ApplicationError
 
@@ -90,6 +91,7 @@ class ReclaimActivities:
         ttl_s = max(STATE_TTL_S_MIN, int(interval_s * STATE_TTL_INTERVALS))
         self._context = context
         self._start = start
+        self._guids = GuidReclaim()
         self._states = ScanStates(context.store, context.keys, ttl_s)
 
     @activity.defn(name="reclaim-observe")
@@ -111,6 +113,7 @@ class ReclaimActivities:
         observations = await self._states.observations(before)
         # A large cluster takes seconds, in which the worker must keep its leases.
         plan = await asyncio.to_thread(plan_scan, ledger, rules, observations)
+        guids_next_s = await self._guids.release(context, ledger, claims_read)
         state = await self._states.write(plan.observations, plan.steps)
         await self._start_all(plan.traces[: context.settings.queue_max])
         return ScanObservation(
@@ -122,7 +125,7 @@ class ReclaimActivities:
             len(plan.steps),
             len(plan.kept),
             len(plan.observations) - len(plan.steps),
-            plan.next_scan_s or 0.0,
+            min(filter(None, (plan.next_scan_s, guids_next_s)), default=0.0),
             _why_kept(plan),
         )
 

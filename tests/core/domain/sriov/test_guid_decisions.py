@@ -191,14 +191,3 @@ def test_a_card_that_has_moved_brings_its_guids_along() -> None:
         GuidsReleased("node-2", (before,), "moved"),
         GuidsAssigned("node-1", (ZERO,)),
     )
-
-
-def test_guids_of_a_deleted_node_are_free() -> None:
-    other = ZERO._replace(nic_guid="10:70:fd:03:00:99:99:99")
-
-    decision = decide_assignment("node-1", [ZERO], {FIRST: claim(other, "node-2")}, (), ["node-2"])
-
-    assert decision.events == (
-        GuidsReleased("node-2", (other,), "node-deleted"),
-        GuidsAssigned("node-1", (ZERO,)),
-    )

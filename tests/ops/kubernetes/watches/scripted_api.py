@@ -56,6 +56,9 @@ class ScriptedApi:
         self.asked.append(path)
         self._answer(path)
         group, _, rest = path.partition("/namespaces/")
+        if not rest:
+            collection, _, name = path.rpartition("/")
+            return self.objects[collection].get(name)
         namespace, plural, name = rest.split("/")
         return self.objects[f"{group}/{plural}"].get(f"{namespace}/{name}")
 

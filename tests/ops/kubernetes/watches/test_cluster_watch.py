@@ -156,6 +156,18 @@ async def test_a_deletion_that_was_lost_is_found_by_asking(harness: WatchHarness
     assert gone == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
+async def test_a_deleted_node_is_one_that_neither_the_watch_nor_the_server_has(
+    harness: WatchHarness,
+) -> None:
+    harness.api.put(NODES, node(ready=True))
+
+    assert await harness.facts.deleted_nodes(["n1", "gone"]) == {"gone"}
+    assert "/api/v1/nodes/gone" in harness.api.asked
+
+    harness.api.away = True
+    assert await harness.facts.deleted_nodes(["gone"]) == frozenset()
+
+
 @pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
 async def test_what_is_not_clear_is_asked_however_much_it_is(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch, reads_max: int

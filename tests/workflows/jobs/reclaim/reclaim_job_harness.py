@@ -6,7 +6,7 @@ follows it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 from core.allocation.observer import Observer
 from core.domain.evolution import Ledger
@@ -46,6 +46,9 @@ class ScriptedFacts:
         if self.fault is not None:
             raise self.fault
         return self.cluster.snapshot(claims_read)
+
+    async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        return frozenset(nodes) - self.cluster.nodes.keys()
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """Nothing: a script's changes go to ``ChangeListener.take``."""

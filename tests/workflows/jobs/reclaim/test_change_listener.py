@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
@@ -39,6 +39,9 @@ class ScriptedChanges:
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         return await self._real.facts(ledger, claims_read)
+
+    async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
+        return await self._real.deleted_nodes(nodes)
 
     async def changes(self) -> AsyncIterator[Change]:
         self.asked += 1

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.allocation import claim_releases
+from core.allocation.guid_registry import GuidRegistry
 from core.allocation.releaser import Released, Releaser
+from core.domain.events import Cause
 from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.sriov.model import VfGuid
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
@@ -169,3 +172,24 @@ async def test_a_cancelled_execution_ends_and_frees_nothing_more(
 
     assert await harness.handle.status() is ExecutionStatus.CANCELED
     assert await harness.held() == {"10.6.0.11"}
+
+
+async def test_the_guids_of_a_deleted_node_are_released_by_the_second_scan_without_it(
+    harness: ReclaimJobHarness,
+) -> None:
+    agents = [await harness.agent(name) for name in ("n1", "n2")]
+    for number, agent in enumerate(agents):
+        guid = VfGuid(f"02:00:00:00:00:00:00:0{number}", "0000:3b:00.0", f"nic-{number}", 0)
+        registry = GuidRegistry(
+            *(harness.store, agent.keys, agent.writer, agent.name), Cause("agent")
+        )
+        assert await registry.assign([guid]) == []
+    await harness.script("node n1")
+    await harness.begin()
+    first = set((await agents[0].truth()).guids)
+
+    await harness.tick("11s")
+    guids = (await agents[0].truth()).guids
+
+    assert len(first) == 2
+    assert {claim.node for claim in guids.values()} == {"n1"}

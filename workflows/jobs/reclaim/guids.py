@@ -1,0 +1,54 @@
+"""Releases the GUIDs of deleted nodes, as a part of each reclaim scan.
+
+A node releases its GUIDs itself, unless it is gone. That the API server does not have its Node must
+be seen twice by one process, ``OBSERVATION_GAP_S`` apart (I6); a process that takes over starts the
+count again. A failure is logged, and the next scan tries again.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from core.domain.evolution import Ledger
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
+from core.errors import OrbweaverError
+from workflows.jobs.reclaim.context import ReclaimContext
+
+_log: Final = logging.getLogger(__name__)
+
+
+class GuidReclaim:
+    """The nodes that are missing, with the first observation of each."""
+
+    def __init__(self) -> None:
+        self._missing: dict[str, Moment] = {}
+
+    async def release(self, context: ReclaimContext, ledger: Ledger, seen: Moment) -> float:
+        """Release what is due; Unix seconds of the next scan that may release more, 0 for none.
+
+        ``seen``: when the ledger was read.
+        """
+        nodes = {claim.node for claim in ledger.guids.values()}
+        missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
+        first = {node: self._missing.get(node, seen) for node in missing}
+        self._missing = {
+            node: seen if seen.is_before(moment) else moment for node, moment in first.items()
+        }
+        next_scan_s = 0.0
+        for node, moment in sorted(self._missing.items()):
+            if seen.since(moment) < OBSERVATION_GAP_S:
+                next_scan_s = seen.unix_s + OBSERVATION_GAP_S
+            else:
+                await self._release(context, node)
+        return next_scan_s
+
+    async def _release(self, context: ReclaimContext, node: str) -> None:
+        try:
+            count = await context.releases.release_guids(node)
+        except OrbweaverError as error:
+            _log.warning("cannot release the GUIDs of the deleted node %s: %s", node, error)
+        else:
+            _log.info("released %d GUIDs of node %s, which was deleted", count, node)
