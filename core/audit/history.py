@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
+from core.audit.guid_history import GuidHistory
 from core.audit.history_entries import (
     INDEXED,
     EntryList,
@@ -51,10 +52,16 @@ async def history(view: LogView, subject: HistorySubject) -> History:
     """Read the history of the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
-    collector = ObjectHistory(subject) if subject.kind in OBJECT_KINDS else _Holdings(subject)
+    collector = _collector(subject)
     async for recorded in events_about(view, subject):
         collector.take(recorded)
     return collector.answer()
+
+
+def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdings:
+    if subject.kind in OBJECT_KINDS:
+        return ObjectHistory(subject)
+    return GuidHistory(subject) if subject.kind == "guid" else _Holdings(subject)
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:

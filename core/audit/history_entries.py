@@ -27,6 +27,7 @@ from core.domain.events import (
     SubnetDeleted,
     SubnetRetired,
 )
+from core.domain.sriov.guid_file import parse_guid
 from core.errors import BadInput
 
 SubjectKind = Literal[
@@ -41,6 +42,7 @@ SubjectKind = Literal[
     "application",
     "node",
     "cidr",
+    "guid",
 ]
 EntryKind = Literal[
     "held",
@@ -76,7 +78,7 @@ INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 _DIGITS: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECTS: Final = (
     "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/ or"
-    " node/NAME, application/NAMESPACE/NAME, or record/KIND/[NAMESPACE/]NAME"
+    " node/NAME, guid/GUID, application/NAMESPACE/NAME, or record/KIND/[NAMESPACE/]NAME"
 )
 _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "pod": (1,),
@@ -94,9 +96,9 @@ class HistorySubject(NamedTuple):
     ``address``: its claims and quarantines. ``pod``: the addresses of an endpoint and its refused
     ADDs, by ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``:
     its changes; ``use``: every claim in a pool, which may be long; ``node`` and ``cidr``: the same
-    on a node, and of the addresses in a CIDR. ``reservation``, ``record`` (``Kind/NAME`` or
-    ``Kind/NAMESPACE/NAME``): its changes; ``application`` (``NAMESPACE/NAME``): those of its
-    record, its number of Pods, and its automatic pools.
+    on a node, and of the addresses in a CIDR. ``guid``: its virtual functions. ``reservation``,
+    ``record`` (``Kind/NAME`` or ``Kind/NAMESPACE/NAME``): its changes; ``application``
+    (``NAMESPACE/NAME``): those of its record, its number of Pods, and its automatic pools.
     """
 
     kind: SubjectKind
@@ -194,14 +196,17 @@ def parse_subject(text: str) -> HistorySubject:
     """Parse the subject that a user types.
 
     An address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``,
-    ``use/NAME``, ``subnet/NAME``, ``reservation/NAME``, ``node/NAME``, ``application/NS/NAME``,
-    ``record/KIND/NAME``, ``record/KIND/NS/NAME``; any other single word is a pool. Raises BadInput.
+    ``use/NAME``, ``guid/GUID``, ``subnet/NAME``, ``reservation/NAME``, ``node/NAME``,
+    ``application/NS/NAME``, ``record/KIND/NAME``, ``record/KIND/NS/NAME``; any other single word is
+    a pool. Raises BadInput.
     """
     head, _, rest = text.partition("/")
     parts = rest.split("/")
-    if head != "address" and (":" in text or _DIGITS.match(text)):
+    if head not in ("address", "guid") and (":" in text or _DIGITS.match(text)):
         return _numbers(text)
     match head, len(parts):
+        case "guid", 1:
+            return HistorySubject("guid", _guid(rest))
         case (("pod" | "application"), 2):
             return _named(head, rest, text)
         case (("uid" | "pool" | "use" | "subnet" | "reservation" | "node"), 1) if rest:
@@ -239,6 +244,13 @@ def stamp_of(recorded: Recorded) -> Stamp:
         cause.correlation_id,
         trace[1] if trace else "",
     )
+
+
+def _guid(text: str) -> str:
+    try:
+        return parse_guid(text)
+    except ValueError as error:
+        raise BadInput(str(error), subject="guid") from None
 
 
 def _address(text: str) -> str:

@@ -22,6 +22,7 @@ GUID_FILE_BYTES_MAX: Final = 4 * 1024**2
 """Some 100,000 GUIDs in lists."""
 
 _GUID_BYTES: Final = 8
+_LINK_ADDRESS_BYTES: Final = 20
 _SEPARATORS: Final = re.compile(r"^0x|[:.-]")
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -95,10 +96,10 @@ def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
         raise TypeError("guids is a list, and guidsRange has start and end")
     if bool(guids) == bool(between):
         raise ValueError("it needs either guids or guidsRange")
-    nic = address.lower() or _guid(nic_guid)
+    nic = address.lower() or parse_guid(nic_guid)
     if guids:
-        return nic, GuidEntry(tuple(map(_guid, guids)))
-    first, last = (_number(_guid(between.get(end))) for end in ("start", "end"))
+        return nic, GuidEntry(tuple(map(parse_guid, guids)))
+    first, last = (_number(parse_guid(between.get(end))) for end in ("start", "end"))
     if last < first:
         raise ValueError("guidsRange ends before it starts")
     return nic, GuidEntry(first=first, last=last)
@@ -111,10 +112,10 @@ def _text(item: Mapping[str, object], *names: str) -> str:
     return value
 
 
-def _guid(value: object) -> str:
-    """A GUID as it is stored; of a link's whole address the last 8 bytes."""
+def parse_guid(value: object) -> str:
+    """A GUID as it is stored; of a link's whole address the last 8 bytes. Raises ValueError."""
     digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
-    digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * 20 else digits
+    digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * _LINK_ADDRESS_BYTES else digits
     if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):
         raise ValueError(f"{str(value)[:64]!r} is not the GUID of a port")
     return bytes.fromhex(digits).hex(":")

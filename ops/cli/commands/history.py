@@ -39,7 +39,7 @@ def history(
         list[str],
         typer.Argument(
             help="KIND NAME, or one of: an address, a CIDR, NAMESPACE/POD, a UID, a pool, use/POOL,"
-            " node/NAME, subnet/NAME, reservation/NAME, application/NAMESPACE/NAME or"
+            " node/NAME, guid/GUID, subnet/NAME, reservation/NAME, application/NAMESPACE/NAME or"
             " record/KIND/[NAMESPACE/]NAME"
         ),
     ],
@@ -110,7 +110,7 @@ def _show(history: History, now_ms: int, output: Output) -> None:
         show_table(_POOL_COLUMNS, [_pool_row(entry, now_ms) for entry in history.entries], output)
     else:
         rows = [_holding_row(entry, now_ms) for entry in history.entries]
-        first = 1 if history.subject.kind == "address" else 0
+        first = 1 if history.subject.kind in ("address", "guid") else 0
         show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
 
@@ -149,7 +149,7 @@ def _holding_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
         moment(began.at_ms),
         moment(ended.at_ms) if ended else "now",
         age(end_ms - began.at_ms),
-        "(quarantine)" if quarantined else f"{entry.namespace}/{entry.pod}",
+        "(quarantine)" if quarantined else entry.text or f"{entry.namespace}/{entry.pod}",
         entry.node or "-",
         entry.pool or "-",
         _ending(entry),

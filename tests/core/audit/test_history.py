@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.allocation.guid_registry import GuidRegistry
 from core.audit import history_entries
 from core.audit.history import history
 from core.audit.history_entries import History, HistoryEntry, HistorySubject, parse_subject
@@ -19,7 +20,8 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.events import AddressesClaimed, AddressesReleased, Recorded
+from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Recorded
+from core.domain.sriov.model import VfGuid
 from core.errors import BadInput
 from core.eventstore.memory import MemoryStore
 from tests.core.archive.synthetic import Shape, address_of, fill, pod_of, uid_of
@@ -118,6 +120,30 @@ async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(
     old = (await _ask(archived_cluster, "uid/web-0-0")).entries
     assert {entry.reason for entry in old} == {"superseded"}
     assert len(old) == 2  # one of each family
+
+
+async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    guid = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 3)
+    nodes, store = archived_cluster.nodes, archived_cluster.store
+    first, second = (
+        GuidRegistry(store, KEYS, nodes[name].writer, name, Cause(f"agent/{name}"))
+        for name in ("node-a", "node-b")
+    )
+    assert await first.assign([guid]) == []
+    await archived_cluster.seal()
+    assert await second.assign([guid]) == []
+    await second.release([(guid, "removed")])
+
+    entries = (await _ask(archived_cluster, f"guid/{guid.guid}")).entries
+
+    assert [(entry.node, entry.reason, entry.ended is None) for entry in entries] == [
+        ("node-a", "moved", False),
+        ("node-b", "removed", False),
+    ]
+    assert {entry.text for entry in entries} == {"virtual function 3 of 0000:3b:00.0"}
+    assert not (await _ask(archived_cluster, "guid/02:00:00:00:00:00:00:02")).entries
 
 
 async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: ArchivedCluster) -> None:
@@ -257,6 +283,8 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
         ("application/shop/web", ("application", "shop/web")),
         ("record/Node/n1", ("record", "Node/n1")),
         ("record/Pod/shop/web-0", ("record", "Pod/shop/web-0")),
+        ("guid/0200:0000:0000:0001", ("guid", "02:00:00:00:00:00:00:01")),
+        ("guid/0x0200000000000001", ("guid", "02:00:00:00:00:00:00:01")),
         ("uid/x", ("uid", "x")),
         ("0a1b2c3d-0000-4000-8000-00000000000f", ("uid", "0a1b2c3d-0000-4000-8000-00000000000f")),
         ("v4-pool.a", ("pool", "v4-pool.a")),
@@ -269,7 +297,18 @@ def test_subjects_are_read_as_people_write_them(text: str, subject: tuple[str, s
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "shop/", "/web", "a/b/c/d", "pod/shop/", "address/x", "10.20.300.1", "10.6.0.0/33"],
+    [
+        "",
+        "/",
+        "shop/",
+        "/web",
+        "a/b/c/d",
+        "pod/shop/",
+        "address/x",
+        "10.20.300.1",
+        "10.6.0.0/33",
+        "guid/x",
+    ],
 )
 def test_texts_that_name_nothing_are_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(BadInput):

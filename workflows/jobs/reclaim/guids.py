@@ -26,21 +26,21 @@ class GuidReclaim:
     def __init__(self) -> None:
         self._missing: dict[str, Moment] = {}
 
-    async def release(self, context: ReclaimContext, ledger: Ledger, seen: Moment) -> float:
+    async def release(self, context: ReclaimContext, ledger: Ledger, read_at: Moment) -> float:
         """Release what is due; Unix seconds of the next scan that may release more, 0 for none.
 
-        ``seen``: when the ledger was read.
+        ``read_at``: when the ledger was read.
         """
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
-        first = {node: self._missing.get(node, seen) for node in missing}
+        first = {node: self._missing.get(node, read_at) for node in missing}
         self._missing = {
-            node: seen if seen.is_before(moment) else moment for node, moment in first.items()
+            node: read_at if read_at.is_before(moment) else moment for node, moment in first.items()
         }
         next_scan_s = 0.0
         for node, moment in sorted(self._missing.items()):
-            if seen.since(moment) < OBSERVATION_GAP_S:
-                next_scan_s = seen.unix_s + OBSERVATION_GAP_S
+            if read_at.since(moment) < OBSERVATION_GAP_S:
+                next_scan_s = read_at.unix_s + OBSERVATION_GAP_S
             else:
                 await self._release(context, node)
         return next_scan_s
