@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets what `make test-vm` boots: qemu, busybox, and Debian's kernel, which is unpacked into .vm and not
-# installed. Run it as often as you like: it does only what is missing.
+# Gets what `make test-vm` boots: qemu, busybox, ibv_rc_pingpong, and Debian's kernel, which is unpacked into .vm
+# and not installed. Run it as often as you like: it does only what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec >&2
@@ -10,6 +10,8 @@ say() { echo "vm-kernel: $*"; }
 packages=()
 command -v qemu-system-x86_64 >/dev/null || packages+=(qemu-system-x86)
 [ -x /bin/busybox ] || packages+=(busybox-static)
+# ibv_rc_pingpong, and the library of the soft RDMA device: the machine has this one's root file system.
+command -v ibv_rc_pingpong >/dev/null || packages+=(ibverbs-utils ibverbs-providers)
 if [ ${#packages[@]} -gt 0 ]; then
     say "installing Debian packages: ${packages[*]}"
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null

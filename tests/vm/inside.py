@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +33,7 @@ from nodeagent.sriov.sysfs import Sysfs
 from ops import installer
 from ops.diagnostics.diagnosis import diagnose
 from ops.diagnostics.examination import examine
-from tests.support.agent_harness import AgentHarness, running
+from tests.support.agent_harness import AgentHarness, Reply, running
 from tests.support.http_caller import over_tcp
 from tests.support.vm import Finding, write_findings
 from tests.vm.sriov_scenarios import SRIOV_SCENARIOS
@@ -55,6 +57,8 @@ BOTH: Final = {
     "default_ipv6_ippool": ["here-too"],
 }
 READY_TRIES: Final = 200
+PINGPONG_PORT: Final = 18_515
+PINGPONG_S_MAX: Final = 60.0
 
 
 class Machine:
@@ -201,36 +205,84 @@ async def test_the_doctor_tells_of_virtual_functions_and_rdma_devices(machine: M
     assert words.endswith(f"{VFS} of 7 VFs created, RDMA rxe0")
 
 
+class RailPod:
+    """A Pod with RoCE in shared mode: the control plane's eth0, and a macvlan on the RDMA NIC."""
+
+    def __init__(self, machine: Machine, name: str, address: str) -> None:
+        self.name, self.address = name, address
+        self.netns = f"/run/netns/{name}"
+        self.previous = {"cniVersion": "1.0.0", "ips": [{"address": f"{address}/24"}]}
+        self._node = machine.node
+        self._conf = self._node.netconf("1.0.0", prevResult=self.previous | {"interfaces": []})
+
+    async def call(self, verb: str) -> Reply:
+        """One call of the coordinator."""
+        changes = {"CNI_NETNS": self.netns, "CNI_IFNAME": "net1", "ORBWEAVER_PLUGIN": "coordinator"}
+        return await self._node.call(verb, self.name, conf=self._conf, **changes)
+
+    async def start(self) -> Reply:
+        """Create its interfaces and call ADD."""
+        name, inside = self.name, ("ip", "-n", self.name)
+        await self._node.pod(name, {})
+        sh("ip", "netns", "add", name)
+        pair = ("peer", "name", "eth0", "netns", name)
+        sh("ip", "link", "add", f"cali-{name}", "type", "veth", *pair)
+        sh("ip", "link", "set", f"cali-{name}", "up")
+        sh(*inside, "link", "set", "eth0", "up")
+        sh(*inside, "address", "add", "10.244.1.5/32", "dev", "eth0")
+        sh(*inside, "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
+        sh(*inside, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
+        sh("ip", "link", "add", "link", MASTER, "name", "m0", "type", "macvlan", "mode", "bridge")
+        sh("ip", "link", "set", "m0", "netns", name, "name", "net1")
+        sh(*inside, "address", "add", f"{self.address}/24", "dev", "net1")
+        sh(*inside, "link", "set", "net1", "up")
+        return await self.call("ADD")
+
+    async def end(self) -> None:
+        """Call DEL and remove its namespace."""
+        assert (await self.call("DEL")).status == 0
+        sh("ip", "netns", "delete", self.name)
+
+
 async def test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail(machine: Machine) -> None:
-    """RoCE, shared: the control plane's eth0 and a macvlan on the NIC that has the device."""
-    name = "rail"
-    await machine.node.pod(name, {})
-    sh("ip", "netns", "add", name)
-    pair = ("peer", "name", "eth0", "netns", name)
-    sh("ip", "link", "add", "cali0", "type", "veth", *pair)
-    sh("ip", "link", "set", "cali0", "up")
-    inside = ("ip", "-n", name)
-    sh(*inside, "link", "set", "eth0", "up")
-    sh(*inside, "address", "add", "10.244.1.5/32", "dev", "eth0")
-    sh(*inside, "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
-    sh(*inside, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
-    sh("ip", "link", "add", "link", MASTER, "name", "m0", "type", "macvlan", "mode", "bridge")
-    sh("ip", "link", "set", "m0", "netns", name, "name", "net1")
-    sh(*inside, "address", "add", "10.6.0.120/24", "dev", "net1")
-    sh(*inside, "link", "set", "net1", "up")
-    previous = {"cniVersion": "1.0.0", "ips": [{"address": "10.6.0.120/24"}], "interfaces": []}
+    pod = RailPod(machine, "rail", "10.6.0.120")
 
-    conf = machine.node.netconf("1.0.0", prevResult=previous)
-    netns = f"/run/netns/{name}"
-    changes = {"CNI_NETNS": netns, "CNI_IFNAME": "net1", "ORBWEAVER_PLUGIN": "coordinator"}
-    reply = await machine.node.call("ADD", name, conf=conf, **changes)
+    reply = await pod.start()
 
-    assert reply.result["ips"] == previous["ips"]
-    assert "rxe0" in sh("nsenter", f"--net={netns}", "rdma", "link")
-    assert "from 10.6.0.120 lookup 101" in sh(*inside, "rule")
-    assert await answers(ROUTER[0], name, "-I", "net1")
-    assert (await machine.node.call("DEL", name, conf=conf, **changes)).status == 0
-    sh("ip", "netns", "delete", name)
+    assert reply.result["ips"] == pod.previous["ips"]
+    assert "rxe0" in sh("nsenter", f"--net={pod.netns}", "rdma", "link")
+    assert "from 10.6.0.120 lookup 101" in sh("ip", "-n", "rail", "rule")
+    assert await answers(ROUTER[0], "rail", "-I", "net1")
+    await pod.end()
+
+
+async def test_two_pods_exchange_messages_over_a_shared_rdma_device(machine: Machine) -> None:
+    """RDMA verbs between Pods: ibv_rc_pingpong with a reliable connection of RoCE v2."""
+    sh("modprobe", "ib_uverbs")
+    pods = server, client = (
+        RailPod(machine, "server", "10.6.0.121"),
+        RailPod(machine, "client", "10.6.0.122"),
+    )
+    for pod in pods:
+        await pod.start()
+    program = ("ibv_rc_pingpong", "--ib-dev=rxe0", f"--gid-idx={gid_index(NODE[0])}", "--iters=100")
+
+    waiting = await asyncio.create_subprocess_exec(
+        "nsenter", f"--net={server.netns}", *program, stdout=PIPE, stderr=STDOUT
+    )
+    try:
+        await asyncio.to_thread(until_listening, server.netns)
+        inside = ("nsenter", f"--net={client.netns}")
+        text = await asyncio.to_thread(sh, *inside, *program, server.address)
+        answer, _ = await asyncio.wait_for(waiting.communicate(), PINGPONG_S_MAX)
+    finally:
+        if waiting.returncode is None:
+            waiting.kill()
+
+    assert "100 iters in" in text
+    assert "100 iters in" in answer.decode()
+    for pod in pods:
+        await pod.end()
 
 
 async def test_counters_of_a_real_rdma_device_are_scraped_as_they_grow(machine: Machine) -> None:
@@ -298,6 +350,7 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_del_leaves_the_node_as_it_was_and_the_vf_comes_back,
     test_the_doctor_tells_of_virtual_functions_and_rdma_devices,
     test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail,
+    test_two_pods_exchange_messages_over_a_shared_rdma_device,
     test_counters_of_a_real_rdma_device_are_scraped_as_they_grow,
     test_qos_of_a_soft_device_is_what_its_kernel_has_of_it,
     *SRIOV_SCENARIOS,
@@ -338,6 +391,28 @@ async def answers(address: str, pod: str, *options: str) -> bool:
         if await asyncio.to_thread(pings, address, *options, pod=pod):
             return True
     return False
+
+
+def gid_index(address: str) -> int:
+    """The index of the RoCE v2 GID with this IPv4 address, in the table of rxe0."""
+    port = Path("/sys/class/infiniband/rxe0/ports/1")
+    gid = IPv6Address(f"::ffff:{address}").exploded
+    (index,) = (
+        int(path.name)
+        for path in (port / "gids").iterdir()
+        if path.read_text().strip() == gid
+        and (port / "gid_attrs/types" / path.name).read_text().strip() == "RoCE v2"
+    )
+    return index
+
+
+def until_listening(netns: str) -> None:
+    """Wait for the server of ibv_rc_pingpong."""
+    listening = ("ss", "-Hltn", f"sport = :{PINGPONG_PORT}")
+    for _ in range(READY_TRIES):
+        if sh("nsenter", f"--net={netns}", *listening):
+            return
+    raise AssertionError("ibv_rc_pingpong does not listen")
 
 
 def prepare() -> None:
