@@ -43,8 +43,10 @@ install_tools() {
     command -v $COMPILER >/dev/null || packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
     [ ${#packages[@]} -gt 0 ] || return 0
     say "installing Debian packages: ${packages[*]}"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >&2
+    apt_install "${packages[@]}" || { apt-get update -q </dev/null >&2; apt_install "${packages[@]}"; }
 }
+
+apt_install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >&2; }
 
 unpack_root() {
     [ ! -e $ROOT/.packages ] || [ "$(cat $ROOT/.packages)" != "$PACKAGES" ] || return 0
@@ -171,8 +173,10 @@ system() { .venv/bin/python -m tests.support.arm64 "$@"; }
 case ${1:-test} in
     test)
         setup
-        user -q "${SLOWLY[@]}" -n 2 "${PURE[@]}"
-        system -q "${SLOWLY[@]}" "${KERNEL[@]}" ;;
+        failed=0  # both parts run, whatever becomes of the first: each takes hours
+        user -q "${SLOWLY[@]}" -n 2 "${PURE[@]}" || { say "failed in the user emulation"; failed=1; }
+        system -q "${SLOWLY[@]}" "${KERNEL[@]}" || { say "failed in the virtual machine"; failed=1; }
+        exit $failed ;;
     setup) setup ;;
     user) user "${@:2}" ;;
     in-namespaces) in_namespaces "${@:2}" ;;
