@@ -20,7 +20,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
 )
 from core.errors import BadInput
-from ops.console.values import Document, instant_at, instant_document
+from ops.console.values import Document, instant_at, instant_document, second_text
 from workflows.engine.store.records import RunHead
 
 QUERY_CHARS_MIN: Final = 2
@@ -111,7 +111,8 @@ def _hits(instant: LogInstant, query: str) -> Iterator[Hit]:
     if low:
         for position, kind in instant.log.events_with_trace(low):
             if position <= instant.position:
-                yield Hit("event", str(position), kind)
+                when = second_text(instant.log.clock.time_of(position))
+                yield Hit("event", str(position), f"{kind}, {when}")
     mac = mac_number(query)
     value, family = _address(query)
     holdings = instant.log.holdings

@@ -155,7 +155,8 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
     return report(
         NotFound(
             f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
-            remedy="apply a record of it, or explain its manifest with --request",
+            remedy="apply a record of it, or explain its manifest with --request; what it once had:"
+            f" `orbctl history {'/'.join(key)}`",
         )
     )
 

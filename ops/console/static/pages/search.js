@@ -30,6 +30,7 @@ export const search = {
     return [
       Object.entries(TITLES).map(([kind, title]) => group(title, named.filter((hit) => hit.kind === kind))),
       truncated ? element("p", { class: "hint" }, "There are more matches. Type more of the name.") : null,
+      hits.some(({ kind }) => kind === "event") ? traceLinks(state) : null,
       unsearched(leftOut),
     ];
   },
@@ -42,6 +43,11 @@ function eventLinks({ query }) {
     link(hrefOf(["events"], { trace: text.toLowerCase() }), "by trace id"), ".");
 }
 
+function traceLinks({ query }) {
+  const trace = query.q.trim().toLowerCase();
+  return element("p", {}, link(hrefOf(["events"], { trace }), "All events of this trace"));
+}
+
 function unsearched(leftOut) {
   return leftOut ? element("p", { class: "notice" }, `Not searched: ${leftOut}.`) : null;
 }
@@ -49,8 +55,13 @@ function unsearched(leftOut) {
 function group(title, hits) {
   if (hits.length === 0) return null;
   return element("section", {}, element("h2", {}, title, element("span", { class: "count" }, hits.length)),
-    element("ul", { class: "hits" }, hits.map((hit) => element("li", {},
-      link(hrefOfHit(hit), hit.name), " ", element("span", { class: "hint" }, [hit.detail, lastHeld(hit)].filter(Boolean).flat())))));
+    element("ul", { class: "hits" }, hits.map(hitItem)));
+}
+
+function hitItem(hit) {
+  const name = hit.kind === "event" ? `position ${hit.name}` : hit.name;
+  return element("li", {}, link(hrefOfHit(hit), name), " ",
+    element("span", { class: "hint" }, [hit.detail, lastHeld(hit)].filter(Boolean).flat()));
 }
 
 function lastHeld(hit) {

@@ -12,7 +12,7 @@ const PAGES = [
   ["Workflows", ["workflows"], "workflows"],
 ];
 /** Pages below another: their entry in the list is that one's. */
-const ENTRY_OF = { pools: "", subnets: "", nodes: "", pods: "addresses" };
+const ENTRY_OF = { pools: "", subnets: "", nodes: "", reservations: "", applications: "", pods: "addresses" };
 
 /** Builds the head; `update(state)` marks the page that is shown and keeps the instant in links. */
 export function createHeader() {
@@ -36,6 +36,7 @@ export function createHeader() {
       const current = ENTRY_OF[state.path[0]] ?? state.path[0] ?? "";
       replace(list, PAGES.map(([text, path, name]) => element("li", {},
         element("a", { href: hrefOf(path, {}, state), "aria-current": name === current ? "page" : null }, text))));
+      list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a narrow screen
       document.getElementById("brand").setAttribute("href", hrefOf([], {}, state));
       if (document.activeElement !== field) field.value = state.path[0] === "search" ? state.query.q ?? "" : "";
     },
