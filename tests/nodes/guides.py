@@ -23,8 +23,10 @@ from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import BRIDGE
 from ops.lab.programs import plugin
 from tests.nodes.control_plane import NODES
+from tests.nodes.kubelet import KubeNode
 from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
 from tests.nodes.multus import Multus
+from tests.nodes.rights import PRODUCTION, agent_role
 from tests.packaging.project import ROOT
 from tests.runtime.pause_image import tar, write_image
 from tests.support.documents import Page, Step, run_script, without_varying
@@ -39,12 +41,6 @@ SPACE: Final = "default"
 
 BUSYBOX: Final = Path("/bin/busybox")
 IMAGE: Final = "docker.io/library/busybox:1.37"
-SETTINGS: Final = yaml.safe_dump(
-    yaml.safe_load(DEVICES)
-    | {"enableIPConflictDetection": True, "orbweaver": {"addressOrder": "sequential"}}
-)
-"""The settings of conf.yml that guides assume."""
-
 GATEWAY: Final = "10.7.0.1/24"
 """The second network, besides that of the laboratory."""
 
@@ -153,17 +149,31 @@ def guide_runner(
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", SPACE)
     cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
+    cluster.apply(agent_role(PRODUCTION))
     with ExitStack() as stack:
         cluster.laboratory.fabric.namespace.ip("address", "replace", GATEWAY, "dev", BRIDGE)
         for number, name in enumerate(NODES):
             cluster.nodes[name].containerd.import_image(archive)
-            restart_agent(cluster, name, SETTINGS)
+            restart_agent(cluster, name, settings(cluster.nodes[name]))
             stack.callback(restart_agent, cluster, name, DEVICES)
             make_overlay(cluster.nodes[name].node.plugins, number)
             stack.enter_context(Multus(cluster, name, OVERLAY))
         runner, page = GuideRunner(cluster, writes=writes), Page(SHARED)
         with runner.done(page):
             yield runner
+
+
+def settings(node: KubeNode) -> str:
+    """The conf.yml that guides assume: values that they name, and a control group of this node."""
+    cluster_ip = {
+        "enabled": True,
+        "cgroup": str(node.pods_cgroup),
+        "bpffs": str(node.node.directory),
+    }
+    conf = yaml.safe_load(DEVICES)
+    conf["enableIPConflictDetection"] = True
+    conf["orbweaver"] |= {"addressOrder": "sequential", "clusterIP": cluster_ip}
+    return yaml.safe_dump(conf)
 
 
 def make_overlay(plugins: Path, number: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from nodeagent.clusterip.pods import cgroup2_mounts
 from ops.lab.daemons import Daemon
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import CONTROL_GROUPS
@@ -114,6 +115,12 @@ class KubeNode:
         self._stop_kubelet()
         self.containerd.kill()
         self.node.agent.kill()
+
+    @property
+    def pods_cgroup(self) -> Path:
+        """The control group of version 2 of its Pods, if the machine has such groups."""
+        (mount, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
+        return Path(f"{mount}{self._groups}")
 
     def volume(self, uid: str, name: str) -> Path:
         """The path of a Pod's emptyDir, for kubelet and containers."""

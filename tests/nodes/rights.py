@@ -18,6 +18,10 @@ GROUP: Final = "rbac.authorization.k8s.io"
 GOLDEN: Final = Path(__file__).parents[1] / "chart/golden"
 RENDERED: Final = GOLDEN / "default.yaml"
 CLOUD: Final = GOLDEN / "cloud.yaml"
+"""The profile with a network provider."""
+
+PRODUCTION: Final = GOLDEN / "production.yaml"
+"""The profile with ClusterIPs from sockets."""
 
 
 def rights() -> Iterator[dict[str, Any]]:
@@ -43,8 +47,11 @@ def _binding(kind: str, name: str, user: str, where: dict[str, str]) -> dict[str
     }
 
 
-def with_a_provider() -> Iterator[dict[str, Any]]:
-    """The same of agents whose networks a provider binds."""
-    for one in yaml.safe_load_all(CLOUD.read_text("utf-8")):
-        if (one["kind"], one["metadata"]["name"]) == ("ClusterRole", AGENT):
-            yield one
+def agent_role(profile: Path) -> dict[str, Any]:
+    """The ClusterRole of agents in another profile of the chart."""
+    (role,) = (
+        document
+        for document in yaml.safe_load_all(profile.read_text("utf-8"))
+        if (document["kind"], document["metadata"]["name"]) == ("ClusterRole", AGENT)
+    )
+    return dict(role)

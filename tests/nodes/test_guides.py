@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from nodeagent.clusterip.pods import cgroup2_mounts
 from tests.nodes.guides import FOLDER, SHARED, GuideRunner, guide_runner
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import why_missing
 from tests.support.documents import Page, shell_blocks
+from tests.support.parts import CGROUPS, needs
 
 WRITES = "WRITE_GUIDES" in os.environ
 GUIDES = [path for path in sorted(FOLDER.glob("*.md")) if path != SHARED and shell_blocks(path)]
@@ -42,4 +44,6 @@ def runner(
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 def test_a_guide_does_what_it_shows_and_undoes_it(runner: GuideRunner, path: Path) -> None:
+    if path.stem == "clusterip" and not cgroup2_mounts():
+        pytest.skip(needs(CGROUPS))
     assert runner.follow(Page(path)) == set()

@@ -10,7 +10,7 @@ import pytest
 from core.domain.selection.multus import DEFAULT_NETWORK
 from tests.nodes.cloud import Cloud
 from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
-from tests.nodes.rights import with_a_provider
+from tests.nodes.rights import CLOUD, agent_role
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool, with_slots
 from tests.workflows.jobs.provider.fake_provider import mac_of
 from workflows.jobs.provider.client import ALLOCATE, RELEASE
@@ -50,7 +50,7 @@ def made_at(socket: Path) -> int:
 @pytest.fixture(scope="module")
 def provided(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """A cluster with a network provider, whose slots are on one node."""
-    running.apply(*with_a_provider())
+    running.apply(agent_role(CLOUD))
     settled(running, DEVICES + PROVIDER, 2)
     yield running
     settled(running, DEVICES, None)
