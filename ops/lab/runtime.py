@@ -31,6 +31,7 @@ CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
 IPAM: Final = "spiderpool"
 COORDINATOR: Final = "coordinator"
+IFACER: Final = "ifacer"
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -131,6 +132,12 @@ class ContainerRuntime:
     def allocate(self, sandbox: Sandbox) -> dict[str, Any]:
         """ADD of the IPAM plugin alone, as macvlan calls it. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
+
+    def prepare(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
+        """ADD of ifacer alone: a VLAN on an interface of the node. Raises CniFailed."""
+        socket = {"ipam_unix_socket_path": self._ipam["ipam_unix_socket_path"]}
+        conf = {**self._network(), "type": IFACER, "interfaces": [interface], "vlanID": vlan}
+        self._run(IFACER, self._environment("ADD", sandbox), {**conf, **socket})
 
     def _call(
         self,

@@ -22,6 +22,7 @@ from core import __version__
 from core.process.spans import SCHEMA_URL
 from ops.lab.controller import LabController
 from ops.lab.laboratory import Laboratory
+from ops.lab.runtime import CniFailed
 from tests.support.deadlines import looks
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan, tree
 from tests.support.parts import require_namespaces
@@ -95,6 +96,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             assert applied.returncode == 0, applied.stderr
             node = lab.node("node-a")
             deleted, reclaimed = lab.sandbox("web-0"), lab.sandbox("web-1")
+            with pytest.raises(CniFailed):
+                node.runtime.prepare(deleted, "missing0", 77)
             node.runtime.add(deleted)
             node.runtime.check(deleted)
             node.runtime.status()
@@ -117,7 +120,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
 def test_an_add_is_one_trace_from_the_runtime_to_netlink(recorded: Recorded) -> None:
     spans = [span for span in recorded.spans if span.trace_id == TRACE_ID]
 
-    assert tree(spans) == documented("CNI ADD")
+    assert tree(spans) == documented("CNI ADD  server")
     assert {span.trace_state for span in spans} == {"vendor=1"}
     assert not any(span.failed for span in spans)
     (transaction,) = (span for span in spans if span.name == "Txn")
@@ -136,6 +139,10 @@ def test_later_calls_have_the_documented_spans(recorded: Recorded) -> None:
     names = [f"CNI {command}" for command in (*commands, "DEL coordinator", "DEL")]
 
     assert recorded.trees(*names) == documented("CNI CHECK")
+
+
+def test_a_failed_call_has_its_error_in_each_span(recorded: Recorded) -> None:
+    assert recorded.trees("CNI ADD ifacer") == documented("CNI ADD ifacer")
 
 
 def test_a_reclaim_is_one_trace_that_is_linked_to_the_add(recorded: Recorded) -> None:
@@ -195,7 +202,9 @@ def test_resources_name_service_version_and_instance(recorded: Recorded) -> None
 
 def test_the_lines_of_the_plugins_logs_have_the_ids_of_their_spans(recorded: Recorded) -> None:
     roots = {
-        (span.trace_id, span.span_id) for span in recorded.spans if span.name.startswith("CNI ")
+        (span.trace_id, span.span_id)
+        for span in recorded.spans
+        if span.attributes.get("cni.plugin") in ("spiderpool", "coordinator")
     }
 
     assert {(line["trace_id"], line["span_id"]) for line in recorded.lines} == roots

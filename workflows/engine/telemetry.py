@@ -228,27 +228,35 @@ class Telemetry:
     def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[Callable[[Failure], None]]:
         """The span and latency of one attempt of an activity; yields what marks it as failed."""
         started = perf_counter()
-        try:
-            if self._tracer is None:
-                yield _ignore_failure
-                return
-            with self._tracer.start_as_current_span(
-                f"RunActivity:{info.activity_type}",
-                _context(traceparent),
-                SpanKind.SERVER,
-                {
-                    **_of_run(info.workflow_id, info.run_id),
-                    "activity.attempt": info.attempt,
-                },
-            ) as span:
-                yield partial(_set_failure, span)
-        finally:
-            if self._meter is not None:
-                labels = {
-                    "workflow_type": info.workflow_type,
-                    "activity_type": info.activity_type,
-                }
-                self._activity.record(perf_counter() - started, labels)
+        with self._attempt_span(info, traceparent) as mark_failed:
+            try:
+                yield mark_failed
+            finally:
+                # Inside the span, which becomes the exemplar of its latency.
+                if self._meter is not None:
+                    labels = {
+                        "workflow_type": info.workflow_type,
+                        "activity_type": info.activity_type,
+                    }
+                    self._activity.record(perf_counter() - started, labels)
+
+    @contextmanager
+    def _attempt_span(
+        self, info: ActivityInfo, traceparent: str
+    ) -> Iterator[Callable[[Failure], None]]:
+        if self._tracer is None:
+            yield _ignore_failure
+            return
+        with self._tracer.start_as_current_span(
+            f"RunActivity:{info.activity_type}",
+            _context(traceparent),
+            SpanKind.SERVER,
+            {
+                **_of_run(info.workflow_id, info.run_id),
+                "activity.attempt": info.attempt,
+            },
+        ) as span:
+            yield partial(_set_failure, span)
 
 
 def current_traceparent() -> str:

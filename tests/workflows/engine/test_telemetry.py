@@ -57,13 +57,20 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
 
     data = reader.get_metrics_data()
     assert data is not None
-    names = {
-        metric.name
+    metrics = {
+        metric.name: metric.data.data_points
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
     }
-    assert names >= {
+    exemplars = [
+        exemplar.span_id
+        for point in metrics["activity_execution_latency"]
+        for exemplar in point.exemplars
+    ]
+    assert set(exemplars) <= {context_of(span).span_id for span in (failed, succeeded)}
+    assert exemplars
+    assert set(metrics) >= {
         *("workflow_completed", "workflow_endtoend_latency", "workflow_task_execution_latency"),
         *("activity_execution_failed", "activity_execution_latency"),
     }
