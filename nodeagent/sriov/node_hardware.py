@@ -20,7 +20,7 @@ from core.domain.sriov.guid_file import (
     GuidFile,
     parse_guid_file,
 )
-from core.domain.sriov.model import VFIO, PhysicalFunction
+from core.domain.sriov.model import INFINIBAND, VFIO, PhysicalFunction
 from core.domain.sriov.plan import Action
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions, uplinks
@@ -28,7 +28,7 @@ from nodeagent.devices.pod_resources import devices_of_pods
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
-from nodeagent.sriov.vf_links import KernelVfLinks
+from nodeagent.sriov.vf_links import KernelVfLinks, VfLinks
 
 HTTPS_PORT: Final = 443
 
@@ -49,7 +49,8 @@ class NodeHardware:
         self._executor = executor
         self._server = server
         self._guid_path = guid_path
-        self._configurator = VfConfigurator(sysfs, KernelVfLinks(executor))
+        self._links = KernelVfLinks(executor)
+        self._configurator = VfConfigurator(sysfs, self._links)
         self._pods: Mapping[str, str] | None = None
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
@@ -82,7 +83,7 @@ class NodeHardware:
         own = {*own_addresses, address_towards(self._server)}
         with self._executor.session(self._executor.home) as session:
             links = uplinks(session, own)
-        return physical_functions(links, self._sysfs.root)
+        return with_guids(physical_functions(links, self._sysfs.root), self._links)
 
 
 def read_guid_file(path: Path) -> GuidFile:
@@ -119,6 +120,19 @@ def address_towards(server: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return ""
+
+
+def with_guids(nics: Collection[PhysicalFunction], links: VfLinks) -> tuple[PhysicalFunction, ...]:
+    """The NICs with the GUIDs of virtual functions whose link is in a Pod, or that have none."""
+    return tuple(_with_guids(nic, links) for nic in nics)
+
+
+def _with_guids(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
+    if nic.link_type != INFINIBAND or all(vf.mac for vf in nic.vfs):
+        return nic
+    guids = links.guids(nic.name)
+    vfs = (vf._replace(mac=vf.mac or guids.get(vf.number, "")) for vf in nic.vfs)
+    return nic._replace(vfs=tuple(vfs))
 
 
 def with_pods(

@@ -1,4 +1,4 @@
-"""What the kernel takes by netlink alone: hardware addresses and GUIDs of VFs, modes of switches.
+"""What the kernel has by netlink alone: hardware addresses and GUIDs of VFs, modes of switches.
 
 See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The address is set at the physical function, so
 that a Pod's driver cannot choose another.
@@ -7,13 +7,14 @@ that a Pod's driver cannot choose another.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final, Protocol
 
 from core.domain.sriov.model import LEGACY, SWITCHDEV
 from core.errors import DatapathError
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.codec import attribute, nested
+from nodeagent.netlink.codec import attribute, attribute_u32, attributes, elements, nested
 from nodeagent.netlink.devlink import (
     LEGACY_MODE,
     NETLINK_GENERIC,
@@ -33,12 +34,13 @@ _IFLA_VF_IB_PORT_GUID: Final = 11
 _VF_MAC: Final = Struct("=I32s")
 _VF_STATE: Final = Struct("=II")
 _VF_GUID: Final = Struct("=IIQ")  # the compiler aligns the GUID to eight bytes
+_RTEXT_FILTER_VF: Final = 1
 _FOLLOW_PORT: Final = 0
 _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
 
 class VfLinks(Protocol):
-    """Sets what /sys has no file for. Every method raises DatapathError."""
+    """Sets and reads what /sys has no file for. Every method raises DatapathError."""
 
     def set_mac(self, link: str, vf: int, mac: bytes) -> None:
         """The MAC address of a virtual function of ``link``."""
@@ -46,6 +48,10 @@ class VfLinks(Protocol):
 
     def set_guid(self, link: str, vf: int, guid: bytes) -> None:
         """Node and port GUID of a virtual function, whose port follows that of the NIC."""
+        ...
+
+    def guids(self, link: str) -> Mapping[int, str]:
+        """The GUIDs that are set at virtual functions of ``link``, by number; also in Pods."""
         ...
 
     def set_up(self, link: str) -> None:
@@ -76,6 +82,14 @@ class KernelVfLinks:
         state = attribute(_IFLA_VF_LINK_STATE, _VF_STATE.pack(vf, _FOLLOW_PORT))
         self._set(link, vf, "set link state auto of", state)
 
+    def guids(self, link: str) -> Mapping[int, str]:
+        """See ``VfLinks``. Drivers and kernels that do not report GUIDs report none."""
+        mask = attribute_u32(n.IFLA_EXT_MASK, _RTEXT_FILTER_VF | n.RTEXT_FILTER_SKIP_STATS)
+        with self._executor.session(self._executor.home) as session:
+            body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + mask
+            answer = session.ask(Request(n.RTM_GETLINK, 0, body, "read virtual functions of", link))
+        return {} if answer is None else vf_guids(memoryview(answer))
+
     def set_up(self, link: str) -> None:
         """See ``VfLinks``."""
         with self._executor.session(self._executor.home) as session:
@@ -101,6 +115,18 @@ class KernelVfLinks:
             body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + info
             what = f"virtual function {vf} of {link}"
             session.apply([Request(n.RTM_NEWLINK, 0, body, verb, what)])
+
+
+def vf_guids(body: memoryview) -> dict[int, str]:
+    """The node GUIDs of an ``RTM_NEWLINK`` with virtual functions, by their numbers."""
+    of_link = attributes(body[IFINFOMSG.size :])
+    guids = {}
+    for info in elements(of_link.get(_IFLA_VFINFO_LIST, memoryview(b""))):
+        value = attributes(info).get(_IFLA_VF_IB_NODE_GUID)
+        if value is not None:
+            vf, _, guid = _VF_GUID.unpack_from(value)
+            guids[vf] = guid.to_bytes(8, "big").hex(":")
+    return guids
 
 
 def _number(session: NetlinkSession, name: str) -> int:

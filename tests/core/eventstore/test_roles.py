@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from core.allocation.guid_registry import GuidRegistry
+from core.domain.events import Cause
+from core.domain.sriov.model import VfGuid
 from core.errors import StoreRejected, StoreUnavailable
 from core.eventstore.etcd import EtcdSettings, EtcdStore, messages
 from core.eventstore.etcd.access_control import switch_on
@@ -114,6 +117,7 @@ async def controller(guarded: Guarded) -> AsyncIterator[EtcdStore]:
     await store.close()
 
 
+GUID = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
 WORKFLOWS = WorkflowKeys(KEYS)
 CLOSED_TO_AGENTS = {
     "a pool": KEYS.pool("lan"),
@@ -169,7 +173,12 @@ async def test_an_agent_does_all_its_work_with_its_role(
             view = node.process.parts.view
             await view.wait_for(lambda: len(view.current.quarantine) == 1)
             after = await node.claims()
+            parts = node.process.parts
+            registry = GuidRegistry(agent, KEYS, parts.writer, NODE, Cause("agent"))
+            conflicts = await registry.assign([GUID])
+            await registry.release([(GUID, "removed")])
 
+    assert conflicts == []
     assert first == repeated
     assert (len(before), after) == (1, {})
     assert conflict.status == 200, conflict.body

@@ -17,7 +17,7 @@ from core.domain.sriov.model import VFIO, PhysicalFunction
 from core.domain.sriov.plan import Action
 from core.errors import DatapathError
 from nodeagent.devices.physical_functions import physical_functions
-from nodeagent.sriov.node_hardware import with_pods
+from nodeagent.sriov.node_hardware import with_guids, with_pods
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
 
@@ -60,7 +60,7 @@ class Card(Sysfs):
 
     def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
         """What the agent reads of the tree; ``pods`` by PCI address."""
-        return with_pods(physical_functions((), self.root), pods or {})
+        return with_pods(with_guids(physical_functions((), self.root), self), pods or {})
 
     # ------------------------------------------------------------------------------ the kernel
 
@@ -134,6 +134,9 @@ class Card(Sysfs):
     def set_guid(self, link: str, vf: int, guid: bytes) -> None:
         self.macs[vf] = guid.hex(":")
 
+    def guids(self, link: str) -> Mapping[int, str]:
+        return self.macs
+
     def set_up(self, link: str) -> None:
         self.up.append(link)
 
@@ -165,7 +168,8 @@ class CardHardware:
         self._configurator = VfConfigurator(card, card)
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
-        return with_pods(physical_functions(own_addresses, self.card.root), self.pods)
+        nics = with_guids(physical_functions(own_addresses, self.card.root), self.card)
+        return with_pods(nics, self.pods)
 
     async def guid_file(self) -> GuidFile:
         return self.guids

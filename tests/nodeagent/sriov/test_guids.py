@@ -181,12 +181,18 @@ async def test_a_bound_virtual_function_without_a_guid_gets_one_and_is_bound_aga
     assert node.macs() == [default_mac(nic, vf) for vf in range(2)]
 
 
-async def test_guids_that_cannot_be_seen_are_kept(node: InfinibandNode) -> None:
+async def test_vfio_functions_get_back_a_guid_that_a_plugin_has_unset(
+    node: InfinibandNode,
+) -> None:
     node.ask(2, device_type=VFIO)
     assert await node.agent.run_round()
+    before = node.macs()
+    node.card.macs[1] = "ff:ff:ff:ff:ff:ff:ff:ff"
     node.restart()
+
     assert await node.agent.run_round()
 
+    assert node.macs() == before
     assert len(await node.log.events()) == 1
 
 

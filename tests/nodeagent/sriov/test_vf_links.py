@@ -1,4 +1,4 @@
-"""The netlink messages that set GUIDs, byte by byte (if_link.h, struct ifla_vf_guid)."""
+"""The netlink messages that set and read GUIDs, byte by byte (if_link.h, struct ifla_vf_guid)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class RecordedSession:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.answer: bytes | None = None
 
     @contextmanager
     def session(self, _namespace: object) -> Iterator[RecordedSession]:
@@ -31,6 +32,10 @@ class RecordedSession:
 
     def link(self, name: str) -> Link | None:
         return Link(7, name) if name == "ibs1" else None
+
+    def ask(self, request: Request) -> bytes | None:
+        self.requests.append(request)
+        return self.answer
 
     def apply(self, requests: Sequence[Request]) -> None:
         self.requests += requests
@@ -49,6 +54,31 @@ def test_both_guids_are_set_and_the_link_follows_its_port() -> None:
         header + "14001680" + "10000180" + "0c000500" + "03000000" + "00000000",  # state auto
     ]
     assert recorded.requests[0].verb == "set GUID 0a:0b:0c:0d:0e:0f:10:11 of"
+
+
+def test_guids_are_read_with_the_numbers_of_their_virtual_functions() -> None:
+    recorded = RecordedSession()
+    header = "00002000070000004310010000000000"
+    name = "090003006962733100000000"  # IFLA_IFNAME
+    first = "14000a00000000000000000011100f0e0d0c0b0a"
+    second = "14000a0001000000000000000000000000000000"
+    other = "0c0005000200000000000000"  # a virtual function without a GUID
+    infos = "18000100" + first + "18000100" + second + "10000100" + other
+    recorded.answer = bytes.fromhex(header + name + "44001600" + infos)
+
+    guids = KernelVfLinks(cast("NetnsExecutor", recorded)).guids("ibs1")
+
+    assert guids == {0: "0a:0b:0c:0d:0e:0f:10:11", 1: "00:00:00:00:00:00:00:00"}
+    # ifindex 7; IFLA_EXT_MASK: virtual functions, no counters
+    assert recorded.requests[0].body.hex() == "0000000007000000000000000000000008001d0009000000"
+
+
+def test_the_kernel_reads_the_request_and_reports_none_for_a_link_without_them() -> None:
+    executor = NetnsExecutor()
+    try:
+        assert KernelVfLinks(executor).guids("lo") == {}
+    finally:
+        executor.close()
 
 
 def test_a_nic_that_is_gone_is_named() -> None:
