@@ -19,7 +19,7 @@ from core.domain.sriov.guid_decisions import (
 )
 from core.domain.sriov.guid_file import GUID_FILE, GuidFile
 from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VfGuid
-from core.domain.sriov.plan import NodePlan
+from core.domain.sriov.plan import NodePlan, SetVfMac
 from core.errors import OrbweaverError
 
 CONFLICTS_SHOWN: Final = 4
@@ -43,11 +43,11 @@ class GuidKeeper:
         try:
             conflicts = await self._write(requested, plan, nics)
         except OrbweaverError as error:
-            waiting = {guid.nic for guid in requested}
+            changed = {action.nic for action in plan.actions if isinstance(action, SetVfMac)}
             return {
                 nic.name: f"{nic.name}: its GUIDs cannot be written to the log: {error}"
                 for nic in nics
-                if nic.link_type == INFINIBAND and nic.address in waiting
+                if nic.link_type == INFINIBAND and nic.name in changed
             }
         by_nic: dict[str, list[GuidConflict]] = {}
         for conflict in conflicts:

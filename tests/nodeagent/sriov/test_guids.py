@@ -109,6 +109,9 @@ async def test_nothing_is_made_while_the_log_cannot_be_written(node: InfinibandN
     assert "ibs1: its GUIDs cannot be written to the log" in node.source.reports[0].result.error
     assert len(node.macs()) == 2
 
+    node.log.harness.store.is_unavailable = True
+    assert await node.agent.run_round(), "nothing is left to be done"
+
 
 async def test_a_card_that_comes_back_brings_its_guids_back(
     tmp_path: Path, node: InfinibandNode
