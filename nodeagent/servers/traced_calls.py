@@ -22,11 +22,16 @@ from core.process.tracing import (
 )
 from nodeagent.cni_protocol.call import read_arguments, read_environment, read_traceparent
 from nodeagent.cni_protocol.failures import CniFailure
+from nodeagent.ifacer import ifacer_handler
+from nodeagent.servers import coordinator
 from nodeagent.servers.cni import PLUGIN
 from nodeagent.servers.framed import Answer, AnswerCall
 
 IPAM_PLUGIN: Final = "spiderpool"
 """The executable that does not send its name."""
+
+CHAINED: Final = (coordinator.NAME, ifacer_handler.NAME)
+"""Executables that names of spans contain; others are an attribute only."""
 
 SERVER_ERROR: Final = 500
 
@@ -54,7 +59,7 @@ class TracedCalls:
         except CniFailure:
             return await self._answer(environment, stdin, has_hung_up)
         plugin = variables.get(PLUGIN, IPAM_PLUGIN)[:64]
-        name = f"CNI {verb}" if plugin == IPAM_PLUGIN else f"CNI {verb} {plugin}"
+        name = f"CNI {verb} {plugin}" if plugin in CHAINED else f"CNI {verb}"
         attributes = _attributes(verb, plugin, variables, stdin)
         with self._tracer.request(name, _caller_of(variables), attributes) as span:
             status, body = await self._answer(environment, stdin, has_hung_up)
