@@ -14,7 +14,7 @@ from ops.controller.main import COMMANDS
 
 UNUSED: Final = (
     *("typer", "rich", "pydantic", "requests", "kubernetes", "cryptography"),
-    "opentelemetry.exporter.otlp",
+    *("opentelemetry.exporter.otlp", "opentelemetry.sdk.trace", "core.process.spans"),
 )
 """Modules of a daemon that serves, without traces and certificates."""
 
