@@ -1,4 +1,7 @@
-"""``orbctl console`` serves this machine alone, says where, and ends on a signal."""
+"""``orbctl console`` serves this machine alone, says where, and ends on a signal.
+
+Without a token it is in the demo; here it has actions, and thus a token.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from tests.support.etcd import EtcdCluster
 pytestmark = pytest.mark.etcd
 
 
-async def test_it_prints_its_address_answers_and_ends(
+async def test_it_prints_its_address_and_token_answers_and_ends(
     etcd: EtcdCluster, cluster: ArchivedCluster
 ) -> None:
     variables = {
@@ -29,6 +32,7 @@ async def test_it_prints_its_address_answers_and_ends(
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ops.cli.main", "console", "--port", "0"),
+        "--workflow-actions",
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, **variables},
         cwd=Path(__file__).parents[3],
@@ -38,10 +42,16 @@ async def test_it_prints_its_address_answers_and_ends(
         line = (await process.stdout.readline()).decode()
         assert line.startswith("console: http://127.0.0.1:")
         url = line.partition(" ")[2].strip()
+        line = (await process.stdout.readline()).decode()
+        headers = {"Authorization": f"Bearer {line.removeprefix('token: ').strip()}"}
         async with aiohttp.ClientSession() as client:
             async with client.get(f"{url}{API[1:]}/overview") as response:
+                assert response.status == 401
+            async with client.get(f"{url}{API[1:]}/overview", headers=headers) as response:
                 assert (await response.json())["totals"]["pods"] == 3
-            headers = {"Host": "attacker.example"}
+            async with client.get(f"{url}{API[1:]}/access", headers=headers) as response:
+                assert (await response.json())["workflowActions"]
+            headers |= {"Host": "attacker.example"}
             async with client.get(f"{url}{API[1:]}/overview", headers=headers) as response:
                 assert response.status == 403
         assert b"events are indexed" in await process.stdout.readline()
