@@ -82,7 +82,7 @@ class SignalExternalInput(NamedTuple):
 
 
 class ActivityInbound:
-    """Around each attempt of an activity."""
+    """Around each attempt of an activity. A link calls the next one at most once."""
 
     def __init__(self, inner: ActivityInbound) -> None:
         self.inner = inner

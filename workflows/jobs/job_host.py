@@ -253,11 +253,15 @@ class JobHost:
 
     async def _start_executions(self) -> None:
         """Ensure that the executions run; one that cannot be read does not affect the others."""
+        schedules = Schedules(self._client)
         if self._archive is not None:
             await self._contained(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
-            await self._contained(Schedules(self._client).ensure(PRUNES_ID, PRUNES))
+            await self._contained(schedules.ensure(PRUNES_ID, PRUNES))
+        else:  # no worker has the type that the schedule starts
+            with suppress(ExecutionNotFound):
+                await self._contained(schedules.handle(PRUNES_ID).delete("the archive is off"))
         await self._contained(self._start_scan())
         await self._contained(self._start_drains())
 

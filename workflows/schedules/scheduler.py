@@ -19,6 +19,7 @@ from workflows.schedules.schedule import (
     RECENT_ACTIONS_MAX,
     OverlapPolicy,
     Schedule,
+    ScheduleAction,
     ScheduleActionResult,
     ScheduleDescription,
     ScheduleProgress,
@@ -197,7 +198,7 @@ class Scheduler:
         self._change(actions=self._progress.actions + 1, recent=recent)
 
     def _execution_id(self, at_ms: int) -> str:
-        return f"{self._current.action.workflow_id or self._id}-{_utc(at_ms)}"
+        return execution_id(self._id, self._current.action, at_ms)
 
     def _publish(self) -> None:
         """Show in lists what has changed since the last time."""
@@ -213,6 +214,11 @@ class Scheduler:
         changed = {name: value for name, value in attributes.items() if shown.get(name) != value}
         if changed:
             workflow.upsert_search_attributes(changed)
+
+
+def execution_id(schedule_id: str, action: ScheduleAction, at_ms: int) -> str:
+    """The id of the execution that a schedule starts for a time."""
+    return f"{action.workflow_id or schedule_id}-{_utc(at_ms)}"
 
 
 def _now_ms() -> int:

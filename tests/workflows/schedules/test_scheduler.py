@@ -204,6 +204,8 @@ async def test_a_schedule_exists_once_and_must_be_valid(env: WorkflowEnvironment
         await schedules.create("nightly", Schedule(ACTION, HOURLY))
     with pytest.raises(BadInput, match="a schedule without times"):
         await schedules.create("other", Schedule(ACTION, ScheduleSpec()))
+    with pytest.raises(BadInput, match="is not a valid workflow id"):
+        await schedules.create("x" * 240, Schedule(ACTION, HOURLY))
 
 
 async def test_a_long_history_continues_when_no_action_runs(

@@ -141,15 +141,18 @@ class Client:
         workflow: str | type[Any],
         *args: object,
         id: str,  # noqa: A002 - Temporal's word
-        signal: str,
+        signal: str | Callable[..., Any],
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> WorkflowHandle:
-        """Signal the open execution of the id, or start one with the signal; atomic either way."""
+        """Signal the open execution of the id, or start one with the signal; atomic either way.
+
+        ``signal`` as in ``signal``. Raises as ``start`` and ``signal``.
+        """
         name, result_type = _named(workflow)
         run_id, opened_at = await self._outbound.signal_with_start_workflow(
             StartWorkflowInput(name, id, args, options),
-            SignalWorkflowInput(id, signal, signal_args),
+            SignalWorkflowInput(id, reference_to(signal, "signal").name, signal_args),
         )
         return WorkflowHandle(self, id, run_id, result_type, opened_at)
 
@@ -158,7 +161,7 @@ class Client:
         workflow: str | type[Any],
         *args: object,
         id: str,  # noqa: A002 - Temporal's word
-        signal: str,
+        signal: str | Callable[..., Any],
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> None:
@@ -177,6 +180,10 @@ class Client:
             with suppress(ExecutionNotFound):  # it has closed meanwhile
                 await self.signal(id, signal, *signal_args)
                 return
+
+    def handle(self, workflow_id: str, run_id: str = "") -> WorkflowHandle:
+        """The handle of an execution; ``run_id`` "": its newest run."""
+        return WorkflowHandle(self, workflow_id, run_id)
 
     # ------------------------------------------------------------------------------ messages
 

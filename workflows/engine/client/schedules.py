@@ -13,6 +13,7 @@ from core.errors import CallRejected, ExecutionNotFound
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Filter, Visibility
 from workflows.engine.store.history_reader import read_heads
+from workflows.engine.store.keys import check_id
 from workflows.model.payloads import to_payloads
 from workflows.model.policies import ExecutionStatus
 from workflows.schedules.schedule import Schedule, ScheduleDescription, ScheduleProgress
@@ -28,8 +29,12 @@ from workflows.schedules.scheduler import (
     UNPAUSE,
     WORKFLOW_TYPE,
     Scheduler,
+    execution_id,
 )
 from workflows.schedules.times import check_schedule
+
+_LONGEST_TIME_MS = 1
+"""A time whose text is as long as any: it has milliseconds."""
 
 _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
@@ -60,7 +65,7 @@ class Schedules:
         trigger_immediately: bool = False,
     ) -> ScheduleHandle:
         """Create a schedule. Raises AlreadyStarted, BadInput, PayloadError, StoreUnavailable."""
-        checked = _checked(schedule)
+        checked = _checked(schedule_id, schedule)
         progress = ScheduleProgress(paused=paused, note=note)
         workflow_id = ID_PREFIX + schedule_id
         await self._client.start(Scheduler, checked, progress, id=workflow_id)
@@ -74,7 +79,7 @@ class Schedules:
 
         Raises BadInput, PayloadError, LimitExceeded, StoreUnavailable, OutcomeUnknown.
         """
-        checked = _checked(schedule)
+        checked = _checked(schedule_id, schedule)
         await self._client.signal_with_start(
             Scheduler,
             checked,
@@ -131,7 +136,7 @@ class ScheduleHandle(NamedTuple):
 
     async def replace(self, schedule: Schedule) -> None:
         """Use another schedule from now on. Raises BadInput."""
-        await self._signal(REPLACE, _checked(schedule))
+        await self._signal(REPLACE, _checked(self.schedule_id, schedule))
 
     async def delete(self, reason: str = "the schedule was deleted") -> None:
         """Delete it; actions that run go on."""
@@ -154,9 +159,10 @@ class ScheduleHandle(NamedTuple):
         return workflow_id
 
 
-def _checked(schedule: Schedule) -> Schedule:
+def _checked(schedule_id: str, schedule: Schedule) -> Schedule:
     """The schedule as a worker will read it, with its arguments as plain data. Raises BadInput."""
     check_schedule(schedule)
     action = schedule.action
+    check_id(execution_id(schedule_id, action, _LONGEST_TIME_MS))
     args = to_payloads(action.args, what=f"arguments of {action.workflow_type}")
     return schedule._replace(action=action._replace(args=args))

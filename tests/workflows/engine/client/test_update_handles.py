@@ -117,7 +117,7 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
     await execution.signal(Approval.open_gate)
 
     async with Client(engine.store, engine.keys, name="other") as other:
-        later: UpdateHandle[object] = WorkflowHandle(other, "one", "").update_handle("first")
+        later: UpdateHandle[object] = other.handle("one").update_handle("first")
         again = await within(other.start_update("one", "approve", "Ann", update_id="first"))
         assert await within(later.result()) == "approved by Ann"
         assert await within(again.result()) == "approved by Ann"

@@ -198,6 +198,18 @@ async def test_controllers_keep_the_log_short(store: KeyValueStore, tmp_path: Pa
     assert report.files == 1
 
 
+async def test_prunes_end_with_a_controller_whose_archive_is_off() -> None:
+    async with JobHostHarness(MemoryStore()) as hosts:
+        schedules = Schedules(hosts.client)
+        await schedules.create(SCHEDULE_ID, PRUNES)
+        await hosts.host("one")
+
+        async def deleted() -> bool:
+            return not await schedules.list()
+
+        await hosts.until(deleted)
+
+
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
 @pytest.mark.parametrize("at", range(1, WRITES_MAX + 1))
 async def test_a_controller_killed_at_any_write_leaves_the_log_to_the_next_one(
