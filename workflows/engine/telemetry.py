@@ -255,6 +255,8 @@ class Telemetry:
                 **_of_run(info.workflow_id, info.run_id),
                 "activity.attempt": info.attempt,
             },
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             yield partial(_set_failure, span)
 

@@ -53,6 +53,7 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
     failed, succeeded = (span for span in spans if span.name == "RunActivity:work")
     assert attributes_of(failed)["error.type"] == "OSError"
     assert (failed.status.is_ok, succeeded.status.is_ok) == (False, True)
+    assert failed.status.description == "a did not work"
     assert [attributes_of(span)["activity.attempt"] for span in (failed, succeeded)] == [1, 2]
 
     data = reader.get_metrics_data()
