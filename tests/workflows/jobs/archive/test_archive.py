@@ -15,7 +15,7 @@ from core.archive.replay import open_log
 from core.audit.history import history
 from core.audit.history_entries import parse_subject
 from core.audit.verify import verify
-from core.eventstore.kv import KeyValueStore
+from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.memory import MemoryStore
 from tests.support.node_harness import NodeHarness, addresses, pod, pool
 from tests.workflows.faults.killing import KillingStore, Moment
@@ -204,10 +204,13 @@ async def test_prunes_end_with_a_controller_whose_archive_is_off() -> None:
         await schedules.create(SCHEDULE_ID, PRUNES)
         await hosts.host("one")
 
-        async def deleted() -> bool:
-            return not await schedules.list()
+        key = hosts.client.keys.open(f"schedule/{SCHEDULE_ID}")
 
-        await hosts.until(deleted)
+        async def is_deleted() -> bool:
+            return not (await hosts.store.read([Get(key)])).ranges[0].kvs
+
+        await hosts.until(is_deleted)
+        assert await schedules.list() == []
 
 
 @pytest.mark.parametrize("moment", Moment, ids=lambda moment: moment.name.lower())
