@@ -22,6 +22,8 @@ from ops.lab.programs import run
 END_DEADLINE_S: Final = 10.0
 POLL_S: Final = 0.02
 CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
+PROCESSES: Final = "cgroup.procs"
+"""The file of a control group that lists its processes."""
 
 
 class Traces(NamedTuple):
@@ -44,7 +46,7 @@ def traces_of(identity: LabIdentity) -> Traces:
     named = (path.name for path in _entries(NAMESPACES))
     directory = identity.directory
     return Traces(
-        tuple(_processes(identity)),
+        tuple(sorted(_processes(identity))),
         tuple(sorted(name for name in named if name.startswith(identity.name("")))),
         tuple(_mounts_below(directory)),
         tuple(map(str, _control_groups(identity))),
@@ -102,22 +104,41 @@ def _entries(directory: Path) -> list[Path]:
         return []
 
 
-def _processes(identity: LabIdentity) -> Iterator[int]:
+def _processes(identity: LabIdentity) -> set[int]:
+    """Those with its mark in their environment, and those in its Pods' control groups.
+
+    Programs of containers have an environment of their own, without the mark.
+    """
     mark = f"{MARK}={identity}".encode()
+    pids = {
+        int(line)
+        for group in _control_groups(identity)
+        for members in (group / PROCESSES, *group.rglob(f"*/{PROCESSES}"))
+        for line in _lines(members)
+    }
     for path in Path("/proc").iterdir():
-        if not path.name.isdigit() or int(path.name) == os.getpid():
-            continue
-        # A process that ends meanwhile is left out; a zombie has no environment.
-        with suppress(OSError):
-            if mark in (path / "environ").read_bytes().split(b"\0"):
-                yield int(path.name)
+        if path.name.isdigit():
+            # A process that ends meanwhile is left out; a zombie has no environment.
+            with suppress(OSError):
+                if mark in (path / "environ").read_bytes().split(b"\0"):
+                    pids.add(int(path.name))
+    return pids - {os.getpid()}
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file; none if it no longer exists or cannot be read."""
+    with suppress(OSError):
+        return path.read_text().splitlines()
+    return []
 
 
 def _end_processes(identity: LabIdentity) -> None:
     deadline = time.monotonic() + END_DEADLINE_S
-    while pids := list(_processes(identity)):
+    while pids := _processes(identity):
         if time.monotonic() > deadline:
-            raise LabFailed(f"processes of laboratory {identity} do not end after SIGKILL: {pids}")
+            raise LabFailed(
+                f"processes of laboratory {identity} do not end after SIGKILL: {sorted(pids)}"
+            )
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -12,7 +14,9 @@ from ops.lab.identity import LabFailed, LabIdentity, new_identity
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import Traces, remove_dead, traces_of
 from ops.lab.namespaces import NamedNamespace
+from ops.lab.node import can_make, make_group
 from tests.support.laboratories import Killed, killed_laboratory
+from tests.support.parts import CGROUPS, needs
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
@@ -43,6 +47,19 @@ def test_a_laboratory_removes_what_a_killed_one_left(killed: Killed) -> None:
     with Laboratory() as laboratory:
         assert killed.identity in laboratory.predecessors
         assert traces_of(killed.identity) == Traces()
+
+
+@pytest.mark.skipif(not can_make(), reason=needs(CGROUPS))
+def test_programs_of_containers_in_its_control_groups_are_ended(killed: Killed) -> None:
+    group = make_group(killed.identity, "node-a")
+    with subprocess.Popen(["sleep", "600"], env={}) as program:
+        (group / "cgroup.procs").write_text(str(program.pid))
+
+        killed.bury()
+        remove_dead()
+
+        assert program.wait(DEADLINE_S) == -signal.SIGKILL
+    assert traces_of(killed.identity) == Traces()
 
 
 def until_ended(identity: LabIdentity) -> bool:
