@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +36,7 @@ from ops.console.events import EventConditions, parse_event_position
 from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
 from ops.console.routes import ROUTES, ConsoleRoute
 from ops.console.source import ConsoleSource
+from ops.console.static_files import STATIC, etag_of, static_files
 from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 
 API: Final = "/api/v1"
@@ -55,22 +55,6 @@ ACCESS_RECHECK_S: Final = 60.0
 
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
 """The names of a console that only its own machine reaches: a page elsewhere cannot use another."""
-
-STATIC: Final = Path(__file__).parent / "static"
-
-TYPES: Final[Mapping[str, str]] = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".ico": "image/x-icon",
-    ".json": "application/json",
-    ".webmanifest": "application/manifest+json",
-    ".woff2": "font/woff2",
-}
-"""Files with other endings are not served."""
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -122,7 +106,7 @@ class ConsoleServer:
         self._source = source
         self._access = access or OpenAccess()
         self._actions = actions
-        self._static = static.resolve()
+        self._files = dict(static_files(static))
         self._hosts = hosts
         self._recheck_s = recheck_s
 
@@ -175,7 +159,7 @@ class ConsoleServer:
             async with asyncio.timeout(ANSWER_S_MAX):
                 document = await route.answer(self._source, query)
             body = msgspec.json.encode(document)
-            etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
+            etag = etag_of(body)
             headers = {
                 hdrs.ETAG: etag,
                 hdrs.CACHE_CONTROL: "no-cache",
@@ -243,20 +227,13 @@ class ConsoleServer:
         if path.startswith("api/"):
             message = f"there is no path {request.path[:128]!r}"
             return _error(404, "NotFound", message, "see docs/reference/console-api.md")
-        file = self._static_file(path)
+        file = self._files.get(path)
         if file is None:
             return _error(404, "NotFound", f"there is no file {path[:128]!r}", "open ./")
-        headers = {hdrs.CONTENT_TYPE: TYPES[file.suffix], hdrs.CACHE_CONTROL: "no-cache"}
-        return web.FileResponse(file, headers=headers)
-
-    def _static_file(self, path: str) -> Path | None:
-        """The file of a path, if it exists below the folder and is of a type that is served."""
-        try:
-            file = (self._static / path).resolve()
-            is_served = file.suffix in TYPES and file.is_relative_to(self._static)
-            return file if is_served and file.is_file() else None
-        except (OSError, ValueError):  # a name that no file system accepts
-            return None
+        headers = {hdrs.ETAG: file.etag, hdrs.CACHE_CONTROL: "no-cache"}
+        if request.headers.get(hdrs.IF_NONE_MATCH) == file.etag:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=file.body, headers=headers | {hdrs.CONTENT_TYPE: file.type})
 
 
 def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:

@@ -1,0 +1,49 @@
+"""The files of the pages, read once: a request takes neither a thread nor a system call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, NamedTuple
+
+STATIC: Final = Path(__file__).parent / "static"
+
+TYPES: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+"""Files with other endings are not served."""
+
+
+class StaticFile(NamedTuple):
+    """A file of the pages, in memory: all of them have some 150 kB."""
+
+    body: bytes
+    etag: str
+    type: str
+
+
+def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
+    """The files below the folder that are served, by their paths."""
+    folder = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.suffix in TYPES and path.is_file() and path.resolve().is_relative_to(folder):
+            body = path.read_bytes()
+            yield (
+                path.relative_to(folder).as_posix(),
+                StaticFile(body, etag_of(body), TYPES[path.suffix]),
+            )
+
+
+def etag_of(body: bytes) -> str:
+    """The entity tag of an answer."""
+    return f'"{blake2b(body, digest_size=12).hexdigest()}"'
