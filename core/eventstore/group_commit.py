@@ -102,11 +102,13 @@ class GroupCommit:
         """The number of waiting proposals."""
         return len(self._queue)
 
-    def put(self, proposal: Proposal) -> asyncio.Future[Outcome]:
+    def put(
+        self, proposal: Proposal, origin: tracing.Origin | None = None
+    ) -> asyncio.Future[Outcome]:
         """Queue one proposal; the future has its outcome, or raises what ``transact`` raised.
 
-        Raises Overloaded. Cancelling the future before its transaction starts withdraws the
-        proposal.
+        ``origin``: the caller's span. Raises Overloaded. Cancelling the future before its
+        transaction starts withdraws the proposal.
         """
         if len(self._queue) >= self._depth_max:
             raise Overloaded(
@@ -115,7 +117,7 @@ class GroupCommit:
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(proposal, loop.create_future(), tracing.origin())
+        waiting = _Waiting(proposal, loop.create_future(), origin)
         self._queue.append(waiting)
         if self._running is None:
             # It works for all callers, and must not continue the trace of the first one.

@@ -143,7 +143,7 @@ class Writer:
     async def _append_traced(self, proposal: Proposal) -> Outcome:
         """``append`` with a span from the queue to the outcome."""
         with tracing.span("ipam.append", attributes={"ipam.events": len(proposal.drafts)}) as span:
-            outcome = await self._queue.put(proposal)
+            outcome = await self._queue.put(proposal, tracing.origin())
             if span is not None:
                 span.set_attribute("ipam.outcome", type(outcome).__name__.lower())
                 span.set_attribute("ipam.revision", outcome.revision)

@@ -16,7 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.addresses.address_set import AddressSet
@@ -95,21 +95,6 @@ class ConfigurationSnapshot:
     pool is allocated, because it might be reserved (I2, docs/contributing/decisions/0022).
     """
 
-    __slots__ = (
-        "_catalog",
-        "_usable",
-        "choice_guards",
-        "closing",
-        "guards",
-        "pools",
-        "quarantine",
-        "records",
-        "reservations",
-        "revision",
-        "subnets",
-        "unread",
-    )
-
     def __init__(self) -> None:
         self.revision = 0
         self.pools: dict[str, HeldPool] = {}
@@ -120,24 +105,19 @@ class ConfigurationSnapshot:
         self.guards: dict[bytes, int] = {}
         self.unread: dict[str, Unread] = {}
         self.closing: dict[str, ContainedFault] = {}
-        self._catalog: PoolCatalog | None = None
         self._usable: dict[str, AddressSet] = {}
         self.choice_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
         """Pool and family -> the guards of a choice made in it; filled where they are needed."""
 
-    @property
+    @cached_property
     def catalog(self) -> PoolCatalog:
         """The pools to select from; built on first use, because most snapshots are never used."""
-        if self._catalog is None:
-            unreadable = {
-                key.partition("/")[2]: one.fault.why
-                for key, one in self.unread.items()
-                if one.fault.kind == POOLS.name
-            }
-            self._catalog = PoolCatalog(
-                {name: held.pool for name, held in self.pools.items()}, unreadable
-            )
-        return self._catalog
+        unreadable = {
+            key.partition("/")[2]: one.fault.why
+            for key, one in self.unread.items()
+            if one.fault.kind == POOLS.name
+        }
+        return PoolCatalog({name: held.pool for name, held in self.pools.items()}, unreadable)
 
     @property
     def changed_at(self) -> int:
