@@ -1,7 +1,8 @@
 """Polls lag, leader, scan and etcd, so that health probes and scrapes read no etcd.
 
 The period is ``OBSERVE_PERIOD_S`` while there is a fault or the log grows. In a healthy and idle
-cluster it is ``QUIET_PERIOD_S``, or ends when the log grows.
+cluster it is ``QUIET_PERIOD_S``, or ends when the log grows. Without a leader it is
+``VACANT_PERIOD_S``: an election takes milliseconds, and no replica is ready before it is seen.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
+VACANT_PERIOD_S: Final = 0.1
+"""While etcd answers that no controller leads: at a start, or until a lost lease expires."""
+
 QUIET_PERIOD_S: Final = 10.0
 """The default period of kubelet's probes."""
 
@@ -56,7 +60,8 @@ class ControllerObserver:
             position = self._projector.projection.position
             await self.observe()
             self._observed_at = time.monotonic()
-            await asyncio.sleep(OBSERVE_PERIOD_S)
+            is_vacant = self.fault is None and self.leader is None
+            await asyncio.sleep(VACANT_PERIOD_S if is_vacant else OBSERVE_PERIOD_S)
             if self._is_healthy:
                 await self._until_moved(position)
 

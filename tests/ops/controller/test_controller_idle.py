@@ -10,6 +10,7 @@ from core.eventstore.election import LEADER, Leader
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
+from core.process.concurrency import until_first
 from core.projections.projector import Projector
 from ops.controller import observer
 from ops.controller.observer import ControllerObserver
@@ -47,6 +48,7 @@ async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", PERIOD_S)
+    monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
     async with NodeHarness(MemoryStore()) as node, following(node) as one:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await one.level_with(node)
@@ -66,3 +68,20 @@ async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
 
     assert found.leader == Leader("c-1", 0)
     assert found.fault is None
+
+
+async def test_a_leader_is_seen_before_the_usual_period_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", 3_600.0)
+    monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
+    store, keys = MemoryStore(), Keys("test")
+    projector = Projector(store, keys)
+    found = CountedObserving(store, keys, projector, CONTROLLER_ROLE)
+    running = asyncio.create_task(until_first(projector.run(), found.run()))
+
+    await found.until_looks(2)
+    await store.commit([], [Put(keys.lease(CONTROLLER_ROLE), LEADER.encode(Leader("c-1", 0)))])
+    async with asyncio.timeout(60):
+        await found.led.wait()
+    running.cancel()
