@@ -107,6 +107,14 @@ class EngineHarness:
             found += [f"{head.workflow_id}: {what}" for what in violations(events, head)]
         return len(heads), found
 
+    async def bury(self, worker: Worker) -> None:
+        """Kill a worker: it releases nothing, and its lease expires at once."""
+        term = worker.term
+        await worker.abandon()
+        self.workers.remove(worker)
+        if term is not None:
+            await within(self.store.revoke_lease(term.session.lease))
+
     async def close(self) -> None:
         """Stop all workers and close the client."""
         self.activities.gate.set()

@@ -17,7 +17,7 @@ from core.eventstore.kv import (
     Write,
 )
 from tests.support.counters import Counters
-from tests.support.engine_harness import EngineHarness, within
+from tests.support.engine_harness import EngineHarness
 from workflows.engine.worker.worker import Worker
 
 
@@ -101,8 +101,4 @@ class KillingStore:
 async def bury(engine: EngineHarness, worker: Worker) -> None:
     """Remove the remains of a killed process: its tasks, and later its lease."""
     Counters.kills += 1
-    term = worker.term
-    await worker.abandon()
-    engine.workers.remove(worker)
-    if term is not None:
-        await within(engine.store.revoke_lease(term.session.lease))
+    await engine.bury(worker)

@@ -112,7 +112,7 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
 ) -> None:
     execution = await _started(engine)
     await within(execution.start_update(Approval.approve, "Ann", update_id="first"))
-    await engine.workers[0].abandon()
+    await engine.bury(engine.workers[0])
     await engine.worker(registry=REGISTRY)
     await execution.signal(Approval.open_gate)
 

@@ -33,7 +33,7 @@ from workflows.engine.store.records import (
 )
 from workflows.engine.worker import shard
 from workflows.engine.worker.ownership import HOLDER, OwnerRecord
-from workflows.engine.worker.worker import Worker, WorkerOptions
+from workflows.engine.worker.worker import Worker
 from workflows.model.codec import decode_history, encode_history
 from workflows.model.policies import ExecutionStatus
 
@@ -133,10 +133,10 @@ async def _unlisted(worker: Worker) -> None:
 async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
     engine: EngineHarness, row: Row, value: Callable[[bytes], bytes]
 ) -> None:
-    first = await engine.worker(options=WorkerOptions(ttl_s=1))
+    first = await engine.worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
-    await first.abandon()
+    await engine.bury(first)
     key = row.key(engine.client.keys, handle)
     whole = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
@@ -180,10 +180,10 @@ class _HeldReads(FaultyStore):
 async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     engine: EngineHarness,
 ) -> None:
-    first = await engine.worker(options=WorkerOptions(ttl_s=1))
+    first = await engine.worker()
     handle = await engine.client.start(Companion, id="one")
     await within(engine.activities.begun.wait())
-    await first.abandon()
+    await engine.bury(first)
     key = engine.client.keys.open("one")
     (whole,) = (await engine.store.read([Get(key)])).ranges[0].kvs
     await engine.store.commit([], [Put(key, b"\xc1dust")])

@@ -14,7 +14,6 @@ from tests.workflows.engine.clocks import JumpingClock
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
 from workflows.engine.worker import activities
-from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
 from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
@@ -194,12 +193,12 @@ async def test_an_activity_that_was_to_stop_when_its_worker_died_is_not_begun_ag
                 heard.set()
 
     both = registry(engine.activities, deaf)
-    worker = await engine.worker(registry=both, options=WorkerOptions(ttl_s=1))
+    worker = await engine.worker(registry=both)
     handle = await engine.client.start(Waiting, "deaf", [20, 0, 0, 0], id="one")
     await within(engine.activities.begun.wait())
     await handle.cancel()
     await within(heard.wait())
-    await worker.abandon()
+    await engine.bury(worker)
     await engine.worker(registry=both)
 
     await engine.until_status("one", ExecutionStatus.CANCELED)
@@ -252,14 +251,14 @@ async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
 
 async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(engine: EngineHarness) -> None:
     clock = JumpingClock()
-    first = await engine.worker(clock=clock, options=WorkerOptions(ttl_s=1))
+    first = await engine.worker(clock=clock)
     engine.activities.failures_left = 2
     handle = await engine.client.start(Waiting, "work_or_wait", [20, 0, 60, 2, 1], id="one")
     await engine.until_status("one", ExecutionStatus.PAUSED)
     clock.offset_ms = 3_600_000
     await engine.client.retry("one")
     await within(engine.activities.begun.wait())
-    await first.abandon()
+    await engine.bury(first)
     engine.activities.gate.set()
     await engine.worker(clock=clock)
 

@@ -78,14 +78,14 @@ async def test_a_dead_workers_executions_are_taken_over(engine: EngineHarness) -
 
 
 async def test_timers_go_on_with_the_new_owner(engine: EngineHarness) -> None:
-    dead = await engine.worker(options=WorkerOptions(ttl_s=2))
+    dead = await engine.worker()
     handle = await engine.client.start(Sleeper, 0.5, id="sleeper")
 
     async def asleep() -> bool:
         return bool((await engine.head("sleeper")).timers)
 
     await eventually(asleep)
-    await dead.abandon()
+    await engine.bury(dead)
     await engine.worker()
 
     assert await within(handle.result()) == "slept"
