@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 
 from tests.packaging.project import PACKAGES, ROOT, normal, pyproject, required
@@ -23,9 +24,15 @@ def imported() -> Iterator[str]:
 
 def distributions(name: str) -> set[str]:
     """The distributions of an import name; namespaces such as ``google`` have several."""
-    return {normal(found) for found in packages_distributions().get(name, [name])}
+    return {normal(found) for found in _installed().get(name, [name])}
 
 
+@cache
+def _installed() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+@cache
 def foreign() -> set[str]:
     """Imported names of third parties."""
     return set(imported()) - set(PACKAGES) - set(sys.stdlib_module_names)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from core.domain.sriov.drain_plan import DRAIN_S_MAX, RETRY_S
+from core.domain.sriov import drain_plan
 from tests.workflows.jobs.node_drain.drain_harness import DrainHarness, ScriptedCluster
 from workflows.jobs.node_drain.drains import ACTIVE_S, IDLE_S, SETTINGS, STEPS_S, DrainSettings
 from workflows.testing.handle import TimeSkippingHandle
@@ -65,17 +65,22 @@ async def test_more_at_a_time_where_the_setting_says_so(begin: Begin) -> None:
     assert cluster.cordoned == ["a", "b"]
 
 
-async def test_a_pod_that_cannot_be_evicted_keeps_no_node_out_of_service(begin: Begin) -> None:
+async def test_a_pod_that_cannot_be_evicted_keeps_no_node_out_of_service(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain_s_max, retry_s = 6 * ACTIVE_S, 4 * IDLE_S
+    monkeypatch.setattr(drain_plan, "DRAIN_S_MAX", drain_s_max)
+    monkeypatch.setattr(drain_plan, "RETRY_S", retry_s)
     cluster = ScriptedCluster(a=["shop/a"])
     cluster.firm = {"shop/a"}
 
     handle, harness = await begin(cluster)
     await harness.environment.advance(ACTIVE_S + 1)
     staying = (await handle.query("status"))["staying"]
-    await harness.environment.advance(DRAIN_S_MAX + ACTIVE_S)
+    await harness.environment.advance(drain_s_max + ACTIVE_S)
     given_up = list((await handle.query("status"))["given_up"])
     back = list(cluster.cordoned)
-    await harness.environment.advance(RETRY_S + IDLE_S)
+    await harness.environment.advance(retry_s + IDLE_S)
 
     assert staying == {"a": ["shop/a: a budget"]}
     assert (back, given_up) == ([], ["a"])

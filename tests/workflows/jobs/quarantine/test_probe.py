@@ -17,7 +17,7 @@ from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probe import ProbeOutcome, ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NO_PROBER, NoProber, Prober, ProbeResult, ProbeTarget
-from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX
+from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX, SILENT_PROBES
 from workflows.jobs.writers import ShardWriters
 from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment
@@ -138,7 +138,7 @@ async def test_a_prober_that_cannot_ask_never_brings_an_address_back(
 ) -> None:
     await harness.aside()
     handle = await harness.begin(NoProber())
-    await harness.environment.advance(30 * 86_400)
+    await harness.environment.advance(2 * SILENT_PROBES * PAUSE_S_MAX)
     status = await handle.query("status")
 
     assert await harness.is_aside()
