@@ -186,7 +186,8 @@ async def test_an_agent_does_all_its_work_with_its_role(
 
 async def test_who_is_not_known_gets_nothing(guarded: Guarded) -> None:
     member = EtcdStore(guarded.settings(MEMBER))
-    nothing = EtcdStore(guarded.settings(AGENT_USER)._replace(cert_file="", key_file=""))
+    anonymous = guarded.settings(AGENT_USER)._replace(cert_file="", key_file="")
+    nothing = EtcdStore(anonymous._replace(read_deadline_s=1.0))
 
     with pytest.raises(StoreRejected, match="permission denied"):
         await member.read([Get(KEYS.pool("lan"))])
