@@ -85,3 +85,5 @@ async def test_a_leader_is_seen_before_the_usual_period_is_over(
     async with asyncio.timeout(60):
         await found.led.wait()
     running.cancel()
+
+    assert found.leader == Leader("c-1", 0)
