@@ -19,10 +19,19 @@ CATCHUP_WINDOW_S = 86_400.0
 CATCHUP_WINDOW_S_MAX = 7 * 86_400.0
 
 INTERVAL_S_MIN = 1.0
-"""Seconds between two times of an interval."""
+"""Seconds between two times of an interval; the most is ``limits.TIMER_S_MAX``."""
+
+SCHEDULE_BYTES_MAX = 32 * 1024
+"""Of a schedule with its arguments: its progress must fit beside it in one payload."""
+
+NOTE_CHARACTERS_MAX = 1_000
+"""Of the note of a pause."""
 
 RUNNING_ACTIONS_MAX = 500
-"""Actions of one schedule that run at the same time, with ALLOW_ALL."""
+"""Actions of one run of the scheduler that run at the same time, with ALLOW_ALL.
+
+A run that continues as new counts from 0: it does not wait for the actions of the one before.
+"""
 
 BUFFERED_STARTS_MAX = 1_000
 """Starts of one schedule that wait for the end of a running action."""
@@ -89,7 +98,8 @@ class ScheduleAction(NamedTuple):
 class SchedulePolicy(NamedTuple):
     """``catchup_window_s``: a start that is later than this, after an outage, is missed.
 
-    ``pause_on_failure``: an action that fails or times out pauses the schedule.
+    ``pause_on_failure``: an action that fails or times out pauses the schedule. With ALLOW_ALL only
+    while the scheduler has not continued as new since its start.
     """
 
     overlap: OverlapPolicy = OverlapPolicy.SKIP
@@ -118,7 +128,8 @@ class ScheduleProgress(NamedTuple):
     """What a schedule has done. It passes from run to run of its workflow.
 
     Times up to ``handled_ms`` are handled. ``buffered``: times whose starts wait. ``actions``:
-    executions started; ``skipped_overlap``: times at which the previous one still ran;
+    executions started; ``skipped_overlap``: times at which the previous one still ran, also those
+    whose starts waited when the schedule was paused;
     ``missed_catchup_window``: times that had passed too long ago, after one outage at most
     ``workflows.schedules.times.TIMES_MAX``. ``fault``: why the last action failed.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from workflows.api import workflow
 from workflows.model.policies import ParentClosePolicy
@@ -52,6 +52,13 @@ PASS_GAP_S: Final = 0.001
 """Seconds between two workflow tasks while more times are due than one handles."""
 
 
+class _RunningAction(NamedTuple):
+    """``workflow_id``: that of its start, also after a replacement. ``child`` None: it starts."""
+
+    workflow_id: str
+    child: workflow.ChildHandle | None = None
+
+
 @workflow.defn(name=WORKFLOW_TYPE)
 class Scheduler:
     """The workflow."""
@@ -59,7 +66,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._schedule: Schedule | None = None
         self._progress = ScheduleProgress()
-        self._running: dict[int, workflow.ChildHandle | None] = {}
+        self._running: dict[int, _RunningAction] = {}
         self._has_changed = False
 
     @workflow.run
@@ -94,14 +101,17 @@ class Scheduler:
         return ScheduleDescription(
             schedule,
             progress,
-            tuple(self._execution_id(at_ms) for at_ms in self._running),
+            tuple(action.workflow_id for action in self._running.values()),
             tuple(start_ms(self._id, schedule.spec, at) for at in islice(times, NEXT_TIMES)),
         )
 
     # ------------------------------------------------------------------------------ signals
 
     def _pause(self, note: str = "") -> None:
-        self._change(paused=True, note=note)
+        """Starts that wait are skipped, as the times of the pause are."""
+        buffered = self._progress.buffered
+        skipped = self._progress.skipped_overlap + len(buffered)
+        self._change(paused=True, note=note, buffered=(), skipped_overlap=skipped)
 
     def _unpause(self, note: str = "") -> None:
         """The times of the pause are not made up for."""
@@ -152,16 +162,17 @@ class Scheduler:
     async def _start_buffered(self) -> None:
         """Start what waits, as far as the overlap policy lets it."""
         if self._progress.buffered and self._current.policy.overlap is OverlapPolicy.CANCEL_OTHER:
-            for child in self._running.values():
-                if child is not None:
-                    await child.cancel()
+            for action in self._running.values():
+                if action.child is not None:
+                    await action.child.cancel()
         while self._progress.buffered and not self._waits_for_end:
             at_ms, *buffered = self._progress.buffered
             self._progress = self._progress._replace(buffered=tuple(buffered))
-            self._running[at_ms] = None
-            workflow.start(self._act(at_ms), f"action of {_utc(at_ms)}")
+            workflow_id = execution_id(self._id, self._current.action, at_ms)
+            self._running[at_ms] = _RunningAction(workflow_id)
+            workflow.start(self._act(at_ms, workflow_id), f"action of {_utc(at_ms)}")
 
-    async def _act(self, at_ms: int) -> None:
+    async def _act(self, at_ms: int, workflow_id: str) -> None:
         """Start the action of one time, and wait for its end."""
         action, fault, started_ms = self._current.action, "", _now_ms()
         try:
@@ -169,7 +180,7 @@ class Scheduler:
                 action.workflow_type,
                 *action.args,
                 options=workflow.ChildOptions(
-                    self._execution_id(at_ms),
+                    workflow_id,
                     action.run_timeout_s,
                     action.execution_timeout_s,
                     ParentClosePolicy.ABANDON,
@@ -180,25 +191,22 @@ class Scheduler:
                     },
                 ),
             )
-            self._running[at_ms] = child
+            self._running[at_ms] = _RunningAction(workflow_id, child)
             self._note_action(at_ms, started_ms, child)
             await child
         except workflow.ChildWorkflowError as error:
-            fault = f"{self._execution_id(at_ms)}: {error.__cause__ or error}"
+            fault = f"{workflow_id}: {error.__cause__ or error}"
         except workflow.CancelledError:
             pass
         self._running.pop(at_ms)
         self._change(fault=fault)
         if fault and self._current.policy.pause_on_failure:
-            self._change(paused=True, note=f"paused because of {fault}")
+            self._pause(f"paused because of {fault}")
 
     def _note_action(self, at_ms: int, started_ms: int, child: workflow.ChildHandle) -> None:
         result = ScheduleActionResult(at_ms, started_ms, child.workflow_id, child.run_id)
         recent = (*self._progress.recent, result)[-RECENT_ACTIONS_MAX:]
         self._change(actions=self._progress.actions + 1, recent=recent)
-
-    def _execution_id(self, at_ms: int) -> str:
-        return execution_id(self._id, self._current.action, at_ms)
 
     def _publish(self) -> None:
         """Show in lists what has changed since the last time."""

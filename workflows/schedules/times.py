@@ -10,6 +10,7 @@ from typing import Final
 from cronsim import CronSim, CronSimError
 
 from core.errors import BadInput
+from workflows.model.limits import TIMER_S_MAX
 from workflows.schedules.schedule import (
     BUFFERED_STARTS_MAX,
     CATCHUP_WINDOW_S_MAX,
@@ -33,6 +34,8 @@ _CRON_NAMES: Final = {
     "@yearly": "0 0 1 1 *",
 }
 
+_CRON_FIELDS: Final = 5
+
 _BUFFERED_MAX: Final = {
     OverlapPolicy.SKIP: 0,
     OverlapPolicy.BUFFER_ONE: 1,
@@ -45,9 +48,12 @@ def check_schedule(schedule: Schedule) -> None:
     """Raises BadInput for a schedule that has no times, or values beyond a limit."""
     spec, policy = schedule.spec, schedule.policy
     for interval in spec.intervals:
-        if interval.every_s < INTERVAL_S_MIN or not 0 <= interval.offset_s < interval.every_s:
-            remedy = f"use at least {INTERVAL_S_MIN:g} s, and an offset below the interval"
-            raise _bad(f"an interval of {interval.every_s:g} s + {interval.offset_s:g} s", remedy)
+        every_s, offset_s = interval
+        if not (INTERVAL_S_MIN <= every_s <= TIMER_S_MAX and 0 <= offset_s < every_s):
+            remedy = (
+                f"use {INTERVAL_S_MIN:g} to {TIMER_S_MAX:g} s, and an offset below the interval"
+            )
+            raise _bad(f"an interval of {every_s:g} s + {offset_s:g} s", remedy)
     for expression in spec.cron:
         try:
             next(_cron(expression, 0))
@@ -55,6 +61,8 @@ def check_schedule(schedule: Schedule) -> None:
             remedy = "use five fields: minute, hour, day of the month, month, day of the week"
             why = str(error) or "it never matches"
             raise _bad(f"cron expression {expression!r} ({why})", remedy) from None
+    if not 0 <= spec.jitter_s <= TIMER_S_MAX:
+        raise _bad(f"a jitter of {spec.jitter_s:g} s", f"use 0 to {TIMER_S_MAX:g} s")
     if not (spec.intervals or spec.cron):
         raise _bad("a schedule without times", "give an interval or a cron expression")
     if not 0 <= policy.catchup_window_s <= CATCHUP_WINDOW_S_MAX:
@@ -134,8 +142,11 @@ def _next_of(interval: ScheduleInterval, after_ms: int) -> int:
 
 
 def _cron(expression: str, after_ms: int) -> CronSim:
-    after = datetime.fromtimestamp(after_ms / 1000, UTC)
-    return CronSim(_CRON_NAMES.get(expression, expression), after)
+    """Its times. Raises CronSimError, also for six fields: CronSim takes them with seconds."""
+    fields = _CRON_NAMES.get(expression, expression)
+    if len(fields.split()) != _CRON_FIELDS:
+        raise CronSimError("Wrong number of fields")
+    return CronSim(fields, datetime.fromtimestamp(after_ms / 1000, UTC))
 
 
 def _ms(time: datetime) -> int:

@@ -151,6 +151,28 @@ async def test_a_failed_action_pauses_a_schedule_that_asks_for_it(
     assert progress.note.endswith("the disk is full")
 
 
+async def test_starts_that_wait_when_a_schedule_is_paused_are_skipped(
+    env: WorkflowEnvironment,
+) -> None:
+    handle = await _create(env, OverlapPolicy.BUFFER_ALL, seconds=2.5 * HOUR_S)
+    await env.advance(3 * HOUR_S)
+    await handle.pause()
+    await env.advance(12 * HOUR_S)
+
+    progress = (await _described(env, handle)).progress
+    assert (progress.actions, progress.skipped_overlap) == (1, 2)
+
+
+async def test_a_replaced_schedule_shows_what_runs_by_the_id_of_its_start(
+    env: WorkflowEnvironment,
+) -> None:
+    handle = await _create(env, seconds=2.5 * HOUR_S)
+    await env.advance(HOUR_S)
+    await handle.replace(Schedule(ACTION._replace(workflow_id="other"), HOURLY))
+
+    assert (await _described(env, handle)).running == ("nightly-2023-11-14T23:00:00Z",)
+
+
 async def test_a_list_shows_every_schedule_with_its_next_time(env: WorkflowEnvironment) -> None:
     handle = await _create(env)
     schedules = Schedules(env.client)
@@ -206,6 +228,10 @@ async def test_a_schedule_exists_once_and_must_be_valid(env: WorkflowEnvironment
         await schedules.create("other", Schedule(ACTION, ScheduleSpec()))
     with pytest.raises(BadInput, match="is not a valid workflow id"):
         await schedules.create("x" * 240, Schedule(ACTION, HOURLY))
+    with pytest.raises(BadInput, match="SCHEDULE_BYTES_MAX"):
+        await schedules.create("large", Schedule(ACTION._replace(args=("x" * 40_000,)), HOURLY))
+    with pytest.raises(BadInput, match="NOTE_CHARACTERS_MAX"):
+        await schedules.handle("nightly").pause("x" * 2_000)
 
 
 async def test_a_long_history_continues_when_no_action_runs(

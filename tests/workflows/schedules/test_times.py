@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -68,9 +69,13 @@ def test_times_are_those_of_all_intervals_and_expressions(
         ScheduleSpec(cron=("61 * * * *",)),
         ScheduleSpec(cron=("0 0 31 2 *",)),
         ScheduleSpec(cron=("tomorrow",)),
+        ScheduleSpec((ScheduleInterval(math.inf),)),
+        HOURLY._replace(jitter_s=-1.0),
+        HOURLY._replace(jitter_s=math.nan),
+        ScheduleSpec(cron=("* * * * * *",)),
     ],
 )
-def test_a_schedule_that_never_acts_or_too_often_is_refused(spec: ScheduleSpec) -> None:
+def test_a_schedule_with_times_that_cannot_be_is_refused(spec: ScheduleSpec) -> None:
     with pytest.raises(BadInput, match="is not valid"):
         check_schedule(_schedule(spec=spec))
 

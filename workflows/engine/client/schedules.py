@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.errors import CallRejected, ExecutionNotFound
+from core.errors import BadInput, CallRejected, ExecutionNotFound
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Filter, Visibility
 from workflows.engine.store.history_reader import read_heads
 from workflows.engine.store.keys import check_id
-from workflows.model.payloads import to_payloads
+from workflows.model.payloads import payload_bytes, to_payload, to_payloads
 from workflows.model.policies import ExecutionStatus
-from workflows.schedules.schedule import Schedule, ScheduleDescription, ScheduleProgress
+from workflows.schedules.schedule import (
+    NOTE_CHARACTERS_MAX,
+    SCHEDULE_BYTES_MAX,
+    Schedule,
+    ScheduleDescription,
+    ScheduleProgress,
+)
 from workflows.schedules.scheduler import (
     ACTION,
     ID_PREFIX,
@@ -66,7 +72,7 @@ class Schedules:
     ) -> ScheduleHandle:
         """Create a schedule. Raises AlreadyStarted, BadInput, PayloadError, StoreUnavailable."""
         checked = _checked(schedule_id, schedule)
-        progress = ScheduleProgress(paused=paused, note=note)
+        progress = ScheduleProgress(paused=paused, note=_checked_note(note))
         workflow_id = ID_PREFIX + schedule_id
         await self._client.start(Scheduler, checked, progress, id=workflow_id)
         handle = self.handle(schedule_id)
@@ -123,12 +129,12 @@ class ScheduleHandle(NamedTuple):
         return description
 
     async def pause(self, note: str = "") -> None:
-        """Take no action until ``unpause``, except by ``trigger``."""
-        await self._signal(PAUSE, note)
+        """Take no action until ``unpause``, except by ``trigger``; skip starts that wait."""
+        await self._signal(PAUSE, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
         """Act again, from the next time on."""
-        await self._signal(UNPAUSE, note)
+        await self._signal(UNPAUSE, _checked_note(note))
 
     async def trigger(self) -> None:
         """Act now, under the overlap policy."""
@@ -165,4 +171,23 @@ def _checked(schedule_id: str, schedule: Schedule) -> Schedule:
     action = schedule.action
     check_id(execution_id(schedule_id, action, _LONGEST_TIME_MS))
     args = to_payloads(action.args, what=f"arguments of {action.workflow_type}")
-    return schedule._replace(action=action._replace(args=args))
+    checked = schedule._replace(action=action._replace(args=args))
+    size = payload_bytes(to_payload(checked, what=f"schedule {schedule_id}"))
+    if size > SCHEDULE_BYTES_MAX:
+        raise BadInput(
+            f"schedule {schedule_id} has {size} bytes, SCHEDULE_BYTES_MAX is {SCHEDULE_BYTES_MAX}",
+            subject="schedule",
+            remedy="pass large arguments by reference",
+        )
+    return checked
+
+
+def _checked_note(note: str) -> str:
+    """The note. Raises BadInput."""
+    if len(note) > NOTE_CHARACTERS_MAX:
+        raise BadInput(
+            f"the note has {len(note)} characters, NOTE_CHARACTERS_MAX is {NOTE_CHARACTERS_MAX}",
+            subject="note",
+            remedy="shorten it",
+        )
+    return note
