@@ -66,7 +66,7 @@ class GuidKeeper:
         await self._registry.release(ended_guids(held, plan, nics))
         known = set(held)
         missing = [guid for guid in requested if guid not in known]
-        replaced = set(replaced_guids(held, plan))
+        replaced = set(replaced_guids(held, plan)).difference(requested)
         return await self._registry.assign(missing, replaced)
 
 

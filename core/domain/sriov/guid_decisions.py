@@ -78,7 +78,8 @@ def ended_guids(
     known = list(held)
     for guid in known:
         nic = by_address.get(guid.nic)
-        if nic is None or (guid.nic, guid.vf, guid.guid) in planned:
+        # Without its own address a NIC was not read whole.
+        if nic is None or not nic.mac or (guid.nic, guid.vf, guid.guid) in planned:
             continue
         vf = next((vf for vf in nic.vfs if vf.number == guid.vf), None)
         if nic.mac != guid.nic_guid or vf is None:

@@ -172,6 +172,20 @@ async def test_another_order_in_the_file_counts_when_virtual_functions_are_made_
     ]
 
 
+async def test_a_guid_that_the_file_lists_again_stays_where_it_is(node: InfinibandNode) -> None:
+    node.hardware.guids = guids(FIRST, SECOND)
+    await node.agent.run_round()
+    node.hardware.guids = guids(FIRST, SECOND, FIRST)
+    node.ask(3)
+
+    assert not await node.agent.run_round()
+
+    assert node.macs() == [FIRST, SECOND]
+    assert f"GUID {FIRST} of virtual function 2 belongs to virtual function 0" in (
+        node.source.last.result.error
+    )
+
+
 async def test_a_bound_virtual_function_without_a_guid_gets_one_and_is_bound_again(
     node: InfinibandNode,
 ) -> None:

@@ -143,8 +143,9 @@ def test_a_guid_ends_when_the_virtual_function_has_the_one_that_follows_it() -> 
         [bound(FIRST, mac="", link="", is_used=True)],
         [bound(FIRST, mac="", link="", driver=VFIO)],
         [bound("0a:0a:0a:0a:0a:0a:0a:0a")],
+        [NIC._replace(mac="")],
     ],
-    ids=["no driver of the card", "in a Pod", "vfio-pci", "of ib-kubernetes"],
+    ids=["no driver of the card", "in a Pod", "vfio-pci", "of ib-kubernetes", "gone while read"],
 )
 def test_what_is_not_seen_ends_nothing(nics: list[PhysicalFunction]) -> None:
     assert list(ended_guids([ZERO], NodePlan(), nics)) == []
