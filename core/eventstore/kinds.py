@@ -146,11 +146,12 @@ ENDPOINTS: Final[KeyKind[Endpoint]] = KeyKind(
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
 GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
-    *("GUID claim", "guid", GUID_CLAIM.decode, ("agent", "controller", "orbctl"), STATE_REMEDY),
+    *("GUID claim", "guid", GUID_CLAIM.decode, ALL_PROCESSES, STATE_REMEDY),
     check_key=lambda keys, key: keys.check_guid(key),
 )
 GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
-    *("GUIDs of node", "node-guids", NODE_GUIDS.decode, ("agent", "orbctl"), STATE_REMEDY),
+    *("GUIDs of node", "node-guids", NODE_GUIDS.decode, ("agent", "worker", "orbctl")),
+    STATE_REMEDY,
     key_of=lambda keys, one: keys.node_guids(one.node),
 )
 GUARDS: Final[KeyKind[bytes]] = KeyKind(

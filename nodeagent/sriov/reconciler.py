@@ -177,8 +177,9 @@ class SriovReconciler:
         plan = _plan(configuration, nics, guid_file)
         await self._source.declare(_declared(plan, configuration, nics))
         waiting = await self._guids.keep(plan, nics, guid_file)
+        before = self.actions
         faults = await self._carry_out(plan, waiting)
-        if len(faults) < len(plan.actions):
+        if self.actions > before:
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = _plan(configuration, nics, guid_file)
             await self._guids.keep(plan, nics, guid_file)

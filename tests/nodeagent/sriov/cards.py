@@ -164,10 +164,12 @@ class CardHardware:
         self.card = card
         self.pods: dict[str, str] | None = {}
         self.pods_known = True
+        self.reads = 0
         self.guids = GuidFile()
         self._configurator = VfConfigurator(card, card)
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
+        self.reads += 1
         nics = with_guids(physical_functions(own_addresses, self.card.root), self.card)
         return with_pods(nics, self.pods)
 

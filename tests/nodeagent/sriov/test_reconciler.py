@@ -171,8 +171,10 @@ async def test_virtual_functions_of_pods_are_never_taken_away(node: Node) -> Non
     node.hardware.pods = {address: "shop/web-0"}
 
     node.source.ask(node.policy(4, device_type=VFIO))
+    before = node.hardware.reads
     assert not await node.agent.run_round()
 
+    assert node.hardware.reads == before + 1, "nothing was changed"
     assert len(node.card.nics()[0].vfs) == 2
     report = node.source.last
     assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
