@@ -36,9 +36,16 @@ class QosFiles:
         directory = self._link(link)
         return self._sysfs.read(directory / "type") == _ETHERNET and not is_representor(directory)
 
-    def bonded(self, link: str) -> list[str]:
-        """The NICs of a bond; none if the link is not a bond."""
-        return self._sysfs.read(self._link(link) / "bonding/slaves").split()
+    def bond(self, link: str) -> str:
+        """The link itself, if it is a bond, or the bond of a NIC; otherwise ""."""
+        directory = self._link(link)
+        master = directory / "master"
+        bond = master.resolve() if master.exists() else directory
+        return bond.name if (bond / "bonding").is_dir() else ""
+
+    def bonded(self, bond: str) -> list[str]:
+        """The NICs of a bond."""
+        return self._sysfs.read(self._link(bond) / "bonding/slaves").split()
 
     def pf(self, link: str) -> str:
         """The link of the card, if the link is a virtual function; otherwise ""."""
@@ -103,4 +110,4 @@ class QosFiles:
 
     def _number(self, path: Path) -> int | None:
         text = self._sysfs.read(path)
-        return int(text, 0) if text.isdecimal() else None
+        return int(text) if text.isdecimal() else None

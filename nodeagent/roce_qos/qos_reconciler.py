@@ -31,6 +31,9 @@ HOLD_ROUNDS: Final = 60
 RETRY_S: Final = 5.0
 """Seconds until the next round while the labels of the node are unknown."""
 
+ALL_NICS: Final = "*"
+"""Stands for the NICs of rules while none could be read."""
+
 _UNDONE: Final = (
     "it was undone again and again, by the driver, the NIC's firmware (DCBX) or another program"
     " such as lldpad; the agent tries it again in an hour"
@@ -91,15 +94,16 @@ class QosReconciler:
         try:
             nics = await asyncio.to_thread(self._hardware.read)
         except (DatapathError, OSError) as error:
-            self._report(self.plan, {"read": str(error)}, {})
+            nics_of_rules = self.plan.desired or (ALL_NICS,)
+            self._report(self.plan, {"read": str(error)}, dict.fromkeys(nics_of_rules, 1))
         else:
             await self._reconcile(plan_qos(self._rules, labels, nics))
         self.rounds += 1
         return True
 
     def faults_by_nic(self) -> Mapping[str, int]:
-        """The number of failed changes of each selected NIC."""
-        return {nic: self._faulty.get(nic, 0) for nic in self.plan.desired}
+        """The number of failed changes of each selected NIC; 1 of each if they cannot be read."""
+        return {**dict.fromkeys(self.plan.desired, 0), **self._faulty}
 
     def gaps_by_nic(self) -> Mapping[str, int]:
         """The number of settings that the driver of each selected NIC does not have."""
@@ -120,20 +124,18 @@ class QosReconciler:
         self._report(plan, faults, faulty)
 
     async def _carry_out(self, change: QosChange) -> str:
-        """Carry out a change, unless it does not last; the fault, "" for none."""
+        """Carry out a change, rarely if it does not last; the fault, "" for none."""
         repeats = self._repeats[change]
-        is_held = repeats >= REPEATS_MAX and repeats % HOLD_ROUNDS
-        try:
-            if not is_held:
+        was_undone = repeats >= REPEATS_MAX
+        if not was_undone or repeats % HOLD_ROUNDS == 0:
+            try:
                 await asyncio.to_thread(self._hardware.carry_out, change)
-        except DatapathError as error:
-            return str(error)
+            except DatapathError as error:
+                return str(error)
+            self.changes += 1
+            _log.info("carried out %s", change)
         self._repeats[change] += 1
-        if is_held:
-            return _UNDONE
-        self.changes += 1
-        _log.info("carried out %s", change)
-        return ""
+        return _UNDONE if was_undone else ""
 
     def _report(self, plan: QosPlan, faults: Mapping[str, str], faulty: Mapping[str, int]) -> None:
         """Log what is new."""

@@ -1,7 +1,8 @@
 """Reads the RoCE NICs of this node, and carries out one change of a plan.
 
-A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace. Both functions
-block: call them in a worker thread.
+A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace, or a NIC in one
+bond with it: the link of a bond's RDMA device is one of its NICs with mlx5, and may be the bond
+itself with others. Both functions block: call them in a worker thread.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class RoceNics:
         with kernel:
             ports = kernel.ports_by_link()
         names = [link for link in sorted(ports)[:NICS_MAX] if self._files.is_nic(link)]
-        bonds = {nic: link for link in names for nic in self._files.bonded(link)}
+        all_bonds = {bond for link in names if (bond := self._files.bond(link))}
+        bonds = {nic: bond for bond in all_bonds for nic in self._files.bonded(bond)}
         with self._executor.session(self._executor.home) as session:
             return tuple(
                 self._nic(session, link, ports.get(link, []), bonds)

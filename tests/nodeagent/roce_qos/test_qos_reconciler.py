@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from errno import EBUSY
+from errno import EBUSY, EPERM
 from pathlib import Path
 
 import pytest
 
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
 from nodeagent.roce_qos.qos_files import RDMA_CM, QosFiles
-from nodeagent.roce_qos.qos_reconciler import HOLD_ROUNDS, REPEATS_MAX, QosReconciler
+from nodeagent.roce_qos.qos_reconciler import (
+    ALL_NICS,
+    HOLD_ROUNDS,
+    REPEATS_MAX,
+    QosReconciler,
+)
 from nodeagent.roce_qos.roce_nics import RoceNics
 from nodeagent.sriov.sysfs import Sysfs
 from tests.nodeagent.devices.sys_tree import SysTree
@@ -181,12 +186,33 @@ async def test_a_change_that_does_not_last_is_made_three_times_and_then_each_hou
     assert agent.faults_by_nic()["ens1f0"] == 1
     assert "undone again and again" in agent.faults["ens1f0: PFC 5"]
 
-    node.dcb.forgets = False
-    await agent.run_round()
     await agent.run_round()
 
-    assert node.dcb.pfc_priorities == [5]
+    assert node.executor.changes == before + REPEATS_MAX
+    assert "undone again and again" in agent.faults["ens1f0: PFC 5"], "as far as is known"
+
+    node.dcb.pfc = bytes((8, 1 << 5)) + node.dcb.pfc[2:]
+    await agent.run_round()
+
     assert agent.faults == {}
+
+
+async def test_nics_that_cannot_be_read_are_a_fault_of_each(node: RoceNode) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(EPERM, "Operation not permitted")
+
+    hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
+    agent = QosReconciler([RoceQosRule(RoceQos(), ("ens*",))], dict, hardware)
+    unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
+    blind = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
+
+    await blind.run_round()
+    await agent.run_round()
+    hardware._open_rdma = refuse
+    await agent.run_round()
+
+    assert blind.faults_by_nic() == {ALL_NICS: 1}
+    assert agent.faults_by_nic() == {"ens1f0": 1, "ens1f0v0": 1}
 
 
 async def test_a_rule_with_a_bandwidth_gives_roce_a_traffic_class_of_its_own(
@@ -234,6 +260,25 @@ async def test_the_nics_of_a_bond_have_its_rule_and_the_bond_its_traffic_classes
     assert node.read(f"{ECN}/roce_np/enable/5") == "1"
     assert node.read(TOS, "mlx5_bond_0") == "160"
     assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "the last has no ECN"
+
+
+async def test_the_other_nics_of_a_bond_have_the_rule_of_the_one_with_the_device(
+    node: RoceNode,
+) -> None:
+    node.set("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
+    node.set("class/net/ens1f1/type", "1")
+    net = node.files.root / "class/net"
+    (net / "ens1f0/master").symlink_to(net / "bond0")
+    node.executor.links["ens1f1"] = DcbLink()
+    node.kernel.devices[node.executor.home.identity] = (
+        Device("mlx5_bond_0", PF_GUID, PF_GUID, (Port("ens1f0"),)),
+    )
+    agent = node.agent(RoceQosRule(RoceQos(), ("bond0",)))
+
+    await agent.run_round()
+
+    assert node.dcb.pfc_priorities == node.executor.links["ens1f1"].pfc_priorities == [5]
+    assert set(agent.plan.desired) == {"ens1f0", "ens1f1"}
 
 
 async def test_ports_of_a_cards_switch_are_no_nics(node: RoceNode) -> None:
