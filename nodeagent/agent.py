@@ -198,10 +198,9 @@ class Agent:
         from nodeagent.devices.device_setup import start_device_plugin  # noqa: PLC0415  # if enabled
         from nodeagent.devices.pci_files import PciFiles  # noqa: PLC0415  # if enabled
 
-        sriov = self.sriov
         device_plugin = start_device_plugin(
             *(settings, parts.facts, parts.executor, parts.metrics, parts.supervisor),
-            None if sriov is None else lambda: sriov.devices,
+            None if self.sriov is None else self.sriov.reconciler,
             PciFiles(self.settings.sysfs),
         )
         self._opened.push("the device plugin", device_plugin.close)

@@ -3,7 +3,8 @@
 Level-triggered: each round reads what the node offers and applies the difference. A fault is logged
 once and tried again in the next round. What a source cannot read withdraws nothing of it, and a
 resource that fails does not affect the others. Between two rounds only kubelet's socket is watched,
-because a kubelet that starts again has forgotten every resource and starts Pods meanwhile.
+because a kubelet that starts again has forgotten every resource and starts Pods meanwhile; ``wake``
+starts a round early.
 """
 
 from __future__ import annotations
@@ -63,11 +64,17 @@ class DeviceAdvertiser:
         self._directory = directory
         self._kubelet = directory / KUBELET_SOCKET
         self._round_s = round_s
+        self._is_woken = False
+
+    def wake(self) -> None:
+        """Run the next round within ``KUBELET_POLL_S``, because an offer has changed."""
+        self._is_woken = True
 
     async def run(self) -> None:
-        """Run a round every ``ROUND_S``, and when kubelet starts."""
+        """Run a round every ``ROUND_S``, when kubelet starts, and after ``wake``."""
         while True:
             kubelet = file_identity(self._kubelet)
+            self._is_woken = False
             await self._round()
             self.rounds += 1
             task = asyncio.current_task()
@@ -75,7 +82,7 @@ class DeviceAdvertiser:
                 # asyncio.wait_for, with which grpc stops a server, may take a cancellation away.
                 raise asyncio.CancelledError
             deadline = time.monotonic() + self._round_s
-            while (left_s := deadline - time.monotonic()) > 0:
+            while not self._is_woken and (left_s := deadline - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, KUBELET_POLL_S))
                 if file_identity(self._kubelet) not in (None, kubelet):
                     break

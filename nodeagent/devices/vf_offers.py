@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from core.domain.device_allocation import Device, DeviceAllocation, DeviceFile, Offer, pci_variable
 from core.domain.sriov.model import VFIO
@@ -22,6 +22,20 @@ _FILE_KINDS: Final = ("rdma_cm", "uverbs", "umad", "issm")
 
 VfDevices = Callable[[], Mapping[str, tuple[VfDevice, ...]] | None]
 """The resourceName of policies -> virtual functions; None: not known yet."""
+
+
+class PolicyDevices(Protocol):
+    """The virtual functions of a node's policies, as they change."""
+
+    @property
+    def devices(self) -> Mapping[str, tuple[VfDevice, ...]] | None:
+        """See ``VfDevices``."""
+        ...
+
+    def listen(self, listener: Callable[[], None], /) -> None:
+        """Call the listener when ``devices`` has changed."""
+        ...
+
 
 Info = dict[str, dict[str, str]]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from core.allocation.guid_registry import GuidRegistry
-from core.domain.sriov.resources import VfDevice
 from core.process.supervision import Supervisor, TaskSpec
 from core.settings.sriov import SriovSettings
 from nodeagent.background_service import BackgroundService
@@ -28,11 +26,6 @@ class SriovService(BackgroundService):
     def __init__(self, supervisor: Supervisor, reconciler: SriovReconciler) -> None:
         super().__init__(supervisor, TaskSpec(TASK, reconciler.run))
         self.reconciler = reconciler
-
-    @property
-    def devices(self) -> Mapping[str, tuple[VfDevice, ...]] | None:
-        """Resource -> its virtual functions; None: not known, which withdraws nothing."""
-        return self.reconciler.devices
 
 
 def start_sriov(

@@ -268,3 +268,20 @@ async def test_a_kubelet_that_starts_again_is_told_before_the_next_round(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await advertiser.close()
+
+
+async def test_what_policies_change_is_offered_before_the_next_round(
+    node: Node, kubelet: Kubelet
+) -> None:
+    advertiser = DeviceAdvertiser([node.source()], kubelet.directory, round_s=3_600)
+    task = asyncio.ensure_future(advertiser.run())
+    await kubelet.until(lambda: len(kubelet.devices) == 2)
+    del node.policies[1]
+
+    advertiser.wake()
+
+    await kubelet.until(lambda: kubelet.told[DPDK] == [2, 0])
+    assert kubelet.devices[RDMA] == VFS[:2]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await advertiser.close()
