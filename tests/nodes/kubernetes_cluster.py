@@ -8,6 +8,7 @@ those that users run; nothing outside the laboratory is changed.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -144,7 +145,8 @@ class KubernetesCluster:
         if not shown:
             return []
         heading, *rows = shown
-        starts = [at for at, sign in enumerate(heading) if sign != " " and f" {heading}"[at] == " "]
+        # Columns begin behind two spaces or more; a heading may have one.
+        starts = [match.start() for match in re.finditer(r"\S+(?: \S+)*", heading)]
         ends = [*starts[1:], None]
         slices = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
         names = [heading[one].strip() for one in slices]

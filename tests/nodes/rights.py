@@ -23,6 +23,11 @@ CLOUD: Final = GOLDEN / "cloud.yaml"
 PRODUCTION: Final = GOLDEN / "production.yaml"
 """The profile with ClusterIPs from sockets."""
 
+SRIOV: Final = GOLDEN / "devices.yaml"
+"""The profile with virtual functions and shared RDMA devices."""
+
+AGENT_NAMESPACE: Final = "orbweaver"
+
 
 def rights() -> Iterator[dict[str, Any]]:
     """Roles and their bindings; of those with a namespace, the controller's in ``kube-system``."""
@@ -55,3 +60,16 @@ def agent_role(profile: Path) -> dict[str, Any]:
         if (document["kind"], document["metadata"]["name"]) == ("ClusterRole", AGENT)
     )
     return dict(role)
+
+
+def with_devices() -> Iterator[dict[str, Any]]:
+    """What the chart brings for agents with virtual functions: definitions and rights."""
+    yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
+    yield agent_role(SRIOV)
+    for document in yaml.safe_load_all(SRIOV.read_text("utf-8")):
+        kind, name = document["kind"], document["metadata"]["name"]
+        if kind == "CustomResourceDefinition":
+            yield document
+        if (kind, name) == ("Role", f"{AGENT}-sriov"):
+            yield document
+            yield _binding(kind, name, AGENT, {"namespace": AGENT_NAMESPACE})

@@ -3,7 +3,8 @@
 The files and what they do are those of the kernel's sysfs-bus-pci: ``sriov_numvfs`` makes virtual
 functions at the offset and stride of the card, ``sriov_drivers_autoprobe`` says whether drivers
 bind by themselves, ``driver_override`` which driver a device gets. A link appears when a driver of
-networks binds, with the address that the physical function has set.
+networks binds, with the address that the physical function has set, and an RDMA device beside it if
+the physical function has the files of one.
 """
 
 from __future__ import annotations
@@ -24,10 +25,19 @@ from nodeagent.sriov.vf_configurator import VfConfigurator
 TREES = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
 RANDOM_MAC = "5e:00:00:00:00:01"
+RDMA_CLASSES = {
+    "infiniband": ["mlx5_{}"],
+    "infiniband_verbs": ["uverbs{}"],
+    "infiniband_mad": ["issm{}", "umad{}"],
+}
+_CARD = "card = "
 
 
 class Card(Sysfs):
-    """One tree and its kernel; as ``VfLinks`` it keeps what the physical function sets."""
+    """One tree and its kernel; as ``VfLinks`` it keeps what the physical function sets.
+
+    A tree that is there already, of another process, is taken as it is.
+    """
 
     def __init__(self, root: Path, tree: str) -> None:
         super().__init__(root)
@@ -36,27 +46,25 @@ class Card(Sysfs):
         self.up: list[str] = []
         self.modes: dict[str, str] = {}
         self.writes: list[str] = []
-        self.boot()
+        self.path = root / _card_of(self._tree)
+        if not root.exists():
+            self.boot()
 
     def boot(self) -> None:
         """The machine starts: what was made since is gone."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.macs.clear()
-        words: dict[str, str] = {}
+        card = _card_of(self._tree)
         for line in self._tree.splitlines():
-            if line.startswith("#"):
+            if line.startswith(("#", _CARD)):
                 continue
-            if line.startswith("card = "):
-                words["card"] = line.removeprefix("card = ")
-                continue
-            text = line.format(**words)
+            text = line.format(card=card)
             path, arrow, target = text.partition(" -> ")
             if arrow:
                 self._link(self.root / path, self.root / target)
             else:
                 path, _, content = text.partition(" =")
                 self._file(self.root / path, content.strip())
-        self.path = self.root / words["card"]
 
     def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
         """What the agent reads of the tree; ``pods`` by PCI address."""
@@ -119,12 +127,22 @@ class Card(Sysfs):
             self._file(device / "net" / name / file, content)
         self._link(device / "net" / name / "device", device)
         self._link(self.root / "class/net" / name, device / "net" / name)
+        if (self.path / "infiniband_verbs").exists():
+            self._make_rdma_device(device, number + 1)
+
+    def _make_rdma_device(self, device: Path, number: int) -> None:
+        for kind, names in RDMA_CLASSES.items():
+            for name in (name.format(number) for name in names):
+                self._file(device / kind / name / "ibdev", f"mlx5_{number}")
+                self._link(device / kind / name / "device", device)
+                self._link(self.root / "class" / kind / name, device / kind / name)
 
     def _unbind(self, device: Path) -> None:
         (device / "driver").unlink(missing_ok=True)
-        for link in (device / "net").glob("*"):
-            (self.root / "class/net" / link.name).unlink(missing_ok=True)
-        shutil.rmtree(device / "net", ignore_errors=True)
+        for kind in ("net", *RDMA_CLASSES):
+            for entry in (device / kind).glob("*"):
+                (self.root / "class" / kind / entry.name).unlink(missing_ok=True)
+            shutil.rmtree(device / kind, ignore_errors=True)
 
     # ----------------------------------------------------------------------------- its netlink
 
@@ -155,6 +173,11 @@ class Card(Sysfs):
         path.parent.mkdir(parents=True, exist_ok=True)
         target.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
+
+
+def _card_of(tree: str) -> str:
+    """The path of the card in its tree."""
+    return next(line.removeprefix(_CARD) for line in tree.splitlines() if line.startswith(_CARD))
 
 
 class CardHardware:

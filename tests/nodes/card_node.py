@@ -1,0 +1,145 @@
+"""A node with a card that has virtual functions and RDMA, for real kubelets and the real Multus.
+
+No machine has the card: its /sys is written (tests/nodeagent/sriov/cards.py), its character devices
+are nodes of /dev/null in a /dev of the node's own, and the plugin ``sriov`` writes down what it is
+called with and then makes a macvlan interface.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import yaml
+
+from core.manifests.kinds.sriov import API_VERSION
+from ops.lab.programs import attempt, plugin
+from tests.nodeagent.sriov.cards import Card
+from tests.nodes import chart_settings as told
+from tests.nodes.agent_with_card import TREE
+from tests.nodes.guides import restart_agent, write_busybox
+from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
+from tests.nodes.rights import AGENT_NAMESPACE, with_devices
+from tests.nodes.workloads import Object, made
+from tests.packaging.project import ROOT
+
+PF: Final = "ens1f0np0"
+RESOURCE: Final = "rail0"
+SHARED: Final = "shared_cx6"
+SHARES: Final = 3
+GROUP: Final = f"/apis/{API_VERSION}/namespaces/{AGENT_NAMESPACE}"
+PLUGIN: Final = """#!/bin/sh
+conf=$(cat)
+printf '%s %s\\n' "$CNI_COMMAND" "$conf" >>{calls}
+printf '%s' "$conf" | sed 's/"type":"sriov"/"type":"macvlan","master":"eth0"/' | {macvlan}
+"""
+"""Records the call; the interface is a macvlan on the node's only NIC."""
+
+OWN_DEV: Final = """
+mkdir /run/dev /run/dev-work
+mount -t overlay none -o lowerdir=/dev,upperdir=/run/dev,workdir=/run/dev-work /dev
+mkdir /dev/infiniband
+for name in rdma_cm uverbs0 umad0 issm0 uverbs1 umad1 issm1 uverbs2 umad2 issm2; do
+    mknod /dev/infiniband/$name c 1 3
+done
+ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
+"""
+"""In the mounts of the node: RDMA files, and the directory where agent and Multus ask kubelet."""
+
+
+class CardNode:
+    """As a context manager it gives a node the card, and an agent that carries policies out.
+
+    Afterwards the agent is as before; files and definitions stay, which other tests do not notice.
+    """
+
+    def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:
+        self.kubelet = cluster.nodes[node].node.directory / "kubelet/root"
+        self._cluster = cluster
+        self._name = node
+        self._node = cluster.nodes[node]
+        self._archive = archive
+        self._here = self._node.node.directory / "card"
+        self._command = self._node.node.agent.command
+
+    def __enter__(self) -> Self:
+        write_busybox(self._archive)
+        self._node.containerd.import_image(self._archive)
+        self._make_card()
+        self._cluster.apply(*with_devices())
+        for kind in ("sriovnetworknodepolicies", "sriovnetworknodestates"):
+            self._cluster.server.wait_served(f"{GROUP}/{kind}")
+        self._node.node.agent.command = self._agent_command()
+        restart_agent(self._cluster, self._name, self._conf())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._cluster.delete_pods()
+        self._node.node.agent.command = self._command
+        restart_agent(self._cluster, self._name, DEVICES)
+
+    def calls(self, verb: str) -> list[dict[str, Any]]:
+        """The configurations that the plugin was called with."""
+        lines = (line.split(maxsplit=1) for line in (self._here / "calls").read_text().splitlines())
+        return [json.loads(conf) for command, conf in lines if command == verb]
+
+    def state(self) -> Object:
+        """The SriovNetworkNodeState of the node."""
+        path = f"{GROUP}/sriovnetworknodestates/{self._name}"
+        return dict(self._cluster.server.request("GET", path).body)
+
+    def restart_agent(self) -> None:
+        """Restart the agent; kubelet, card and Pods stay."""
+        self._node.node.agent.kill()
+        self._node.node.start_agent()
+
+    def _make_card(self) -> None:
+        self._here.mkdir()
+        Card(self._here / "sys", TREE)
+        script = self._node.node.plugins / "sriov"
+        script.write_text(PLUGIN.format(calls=self._here / "calls", macvlan=plugin("macvlan")))
+        script.chmod(0o755)
+        files = OWN_DEV.format(kubelet=self.kubelet)
+        done = attempt(self._node.containerd.held("sh", "-ec", files))
+        assert done.returncode == 0, done.stderr
+
+    def _agent_command(self) -> tuple[str, ...]:
+        settings = {
+            "ORBWEAVER_SYSFS": self._here / "sys",
+            "SPIDERPOOL_POD_NAMESPACE": AGENT_NAMESPACE,
+            "PYTHONPATH": ROOT,
+        }
+        variables = (f"{name}={value}" for name, value in settings.items())
+        options = self._command[self._command.index("--config-path") :]
+        program = (sys.executable, "-m", "tests.nodes.agent_with_card", *options)
+        return tuple(self._node.containerd.held("env", *variables, *program))
+
+    def _conf(self) -> str:
+        item = {"resourceName": SHARED, "rdmaHcaMax": SHARES, "selectors": {"ifNames": [PF]}}
+        config = self._here / "config.json"
+        config.write_text(json.dumps({"configList": [item]}))
+        ours = yaml.safe_load(told.conf())["orbweaver"]
+        ours["sriov"]["enabled"] = True
+        ours["rdmaConfigFile"] = str(config)
+        return told.conf(orbweaver=ours)
+
+
+def policy(vfs: int) -> Object:
+    """The virtual functions of the card as a resource with RDMA."""
+    spec = {
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "resourceName": RESOURCE,
+        "numVfs": vfs,
+        "mtu": 4_000,
+        "nicSelector": {"pfNames": [PF], "vendor": "15b3"},
+        "isRdma": True,
+    }
+    return made(API_VERSION, "SriovNetworkNodePolicy", RESOURCE, AGENT_NAMESPACE, spec=spec)

@@ -1,0 +1,181 @@
+"""Virtual functions and shared RDMA devices with a real kubelet and the real Multus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from core.manifests.kinds.fields import API_VERSION
+from nodeagent.devices.pod_resources import devices_of_pods
+from tests.nodes.card_node import PF, RESOURCE, SHARED, SHARES, CardNode, policy
+from tests.nodes.guides import IMAGE
+from tests.nodes.kubernetes_cluster import KubernetesCluster
+from tests.nodes.multus import DEFAULT_NETWORK, NADS, NETWORKS, STATUS, Multus, why_missing
+from tests.nodes.rights import AGENT_NAMESPACE
+from tests.nodes.workloads import SHOP, Object, made, pod, pool, with_slots
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(why_missing()), reason=why_missing()),
+]
+
+NODE = "node-a"
+VFS = ["0000:5e:00.2", "0000:5e:00.3"]
+VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
+POOLS = {"ippools": {"ipv4": ["green"]}}
+RAIL = {"resourceName": f"spidernet.io/{RESOURCE}", **POOLS}
+SHARE = {"master": ["eth0"], "rdmaResourceName": f"spidernet.io/{SHARED}", **POOLS}
+NETWORK_SPECS = {
+    "rail": {"cniType": "sriov", "sriov": RAIL},
+    "share": {"cniType": "macvlan", "macvlan": SHARE},
+    "lan": {"cniType": "macvlan", "macvlan": {"master": ["eth0"], **POOLS}},
+}
+ON_LAN = {DEFAULT_NETWORK: f"{SHOP}/lan"}
+ON_RAIL = {DEFAULT_NETWORK: f"{SHOP}/rail"}
+
+
+@pytest.fixture(scope="module")
+def card(
+    running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CardNode]:
+    archive = tmp_path_factory.mktemp("images") / "busybox.tar"
+    networks = [
+        made(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)
+        for name, spec in NETWORK_SPECS.items()
+    ]
+    with Multus(running, NODE), CardNode(running, NODE, archive) as card:
+        running.apply(policy(len(VFS)), *networks)
+        for name in NETWORK_SPECS:
+            running.server.wait_served(f"{NADS}/{name}")
+        yield card
+
+
+@pytest.fixture
+def offered(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
+    """The cluster, when kubelet knows both resources."""
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    offers(cluster, len(VFS))
+    return cluster
+
+
+def offers(cluster: KubernetesCluster, count: int) -> None:
+    cluster.until(lambda: cluster.allocatable(NODE, RESOURCE) == count, "virtual functions")
+
+
+def trainer(name: str, annotations: Mapping[str, str], count: int, what: str = RESOURCE) -> Object:
+    """A Pod that requests devices, in an image with programs."""
+    written = with_slots(pod(name, dict(annotations), node=NODE), what, count)
+    container = written["spec"]["containers"][0]
+    container |= {"image": IMAGE, "command": ["sleep", "3600"]}
+    return written
+
+
+def run(cluster: KubernetesCluster, name: str, *command: str) -> list[str]:
+    """The lines that a program in a Pod prints."""
+    shown = cluster.server.kubectl("exec", "--namespace", SHOP, name, "--", *command)
+    return shown.splitlines()
+
+
+def variable(cluster: KubernetesCluster, name: str) -> list[str]:
+    """The PCI addresses in the variable of a Pod's container."""
+    variables = dict(line.partition("=")[::2] for line in run(cluster, name, "env"))
+    assert json.loads(variables[f"{VARIABLE}_INFO"]).keys() == set(variables[VARIABLE].split(","))
+    return sorted(variables[VARIABLE].split(","))
+
+
+def holders(card: CardNode) -> dict[str, str]:
+    """PCI address -> Pod, by kubelet's pod-resources API."""
+    found = asyncio.run(devices_of_pods(card.kubelet))
+    assert found is not None
+    return dict(found)
+
+
+def devices_of_networks(cluster: KubernetesCluster, name: str) -> dict[str, tuple[str, str]]:
+    """NIC -> PCI address and RDMA device, by the annotation that Multus writes."""
+    found = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
+    status = json.loads(found["metadata"]["annotations"][STATUS])
+    infos = {one["interface"]: one["device-info"]["pci"] for one in status if "device-info" in one}
+    return {nic: (info["pci-address"], info["rdma-device"]) for nic, info in infos.items()}
+
+
+def shown(cluster: KubernetesCluster) -> str:
+    """What ``kubectl get`` shows of the node."""
+    (row,) = cluster.table("sriovnetworknodestates", "--namespace", AGENT_NAMESPACE)
+    assert row["NAME"] == NODE
+    return row["SYNC STATUS"]
+
+
+def test_a_pod_has_the_virtual_functions_that_kubelet_chose_and_the_next_gets_them_after_it(
+    card: CardNode, offered: KubernetesCluster
+) -> None:
+    cluster = offered
+    cluster.apply(trainer("both", ON_LAN | {NETWORKS: "rail,rail"}, len(VFS)))
+    cluster.running("", 1)
+
+    assert variable(cluster, "both") == VFS
+    names = [f"{kind}{number}" for kind in ("issm", "uverbs", "umad") for number in (1, 2)]
+    assert set(run(cluster, "both", "ls", "/dev/infiniband")) == {"rdma_cm", *names}
+    assert holders(card) == dict.fromkeys(VFS, f"{SHOP}/both")
+    assert sorted(conf["deviceID"] for conf in card.calls("ADD")) == VFS
+    devices = devices_of_networks(cluster, "both")
+    assert devices.keys() == {"net1", "net2"}
+    assert set(devices.values()) == set(zip(VFS, ("mlx5_1", "mlx5_2"), strict=True))
+
+    cluster.apply(trainer("next", ON_RAIL, 1))
+    cluster.until(lambda: f"Insufficient spidernet.io/{RESOURCE}" in cluster.events("next"))
+    cluster.server.kubectl("delete", "pod", "both", "--namespace", SHOP, "--now")
+    cluster.running("", 1)
+    (device,) = variable(cluster, "next")
+    assert holders(card) == {device: f"{SHOP}/next"}
+    assert card.calls("ADD")[-1]["deviceID"] == device
+    assert sorted(conf["deviceID"] for conf in card.calls("DEL"))[:2] == VFS
+
+
+def test_pods_share_the_rdma_device_of_the_card(card: CardNode, offered: KubernetesCluster) -> None:
+    cluster = offered
+    cluster.until(lambda: cluster.allocatable(NODE, SHARED) == SHARES, "shares")
+    annotations = ON_LAN | {NETWORKS: "share"}
+
+    for name in ("one", "two"):
+        cluster.apply(trainer(name, annotations, 1, SHARED))
+    cluster.running("", 2)
+
+    for name in ("one", "two"):
+        files = run(cluster, name, "ls", "/dev/infiniband")
+        assert files == ["issm0", "rdma_cm", "umad0", "uverbs0"]
+
+
+def test_after_a_restart_of_the_agent_pods_keep_their_functions_and_keep_changes_back(
+    card: CardNode, offered: KubernetesCluster
+) -> None:
+    cluster = offered
+    (nic,) = card.state()["status"]["interfaces"]
+    assert (nic["name"], nic["totalvfs"], nic["numVfs"], nic["mtu"]) == (PF, 8, 2, 4_000)
+    assert [vf["pciAddress"] for vf in nic["Vfs"]] == VFS
+    cluster.apply(trainer("first", ON_RAIL, 1))
+    cluster.running("", 1)
+    (first,) = variable(cluster, "first")
+
+    card.restart_agent()
+    offers(cluster, len(VFS))
+    cluster.apply(trainer("second", ON_RAIL, 1))
+    cluster.running("", 2)
+    (rest,) = set(VFS) - {first}
+    assert variable(cluster, "second") == [rest]
+    assert holders(card) == {first: f"{SHOP}/first", rest: f"{SHOP}/second"}
+
+    cluster.apply(policy(4))
+    offers(cluster, 0)
+    cluster.until(lambda: shown(cluster) == "InProgress", "a change that waits")
+    users = f"{SHOP}/first, {SHOP}/second use virtual functions that must go"
+    assert users in card.state()["status"]["lastSyncError"]
+    cluster.delete_pods()
+    offers(cluster, 4)
+    cluster.until(lambda: shown(cluster) == "Succeeded", "the change")
