@@ -3,8 +3,8 @@
 Format and place are those of the SR-IOV network operator: a JSON list with one entry for each NIC,
 which is named by its PCI address or its own GUID, and has a list or a range of GUIDs. Virtual
 function 0 gets the first. Of two entries under one name the first counts, and a PCI address counts
-before a GUID. Entries of NICs that a node
-does not have are passed over, so that all nodes can have the same file. Pure.
+before a GUID. Entries of NICs that a node does not have are passed over, so that all nodes can have
+the same file. Pure.
 """
 
 from __future__ import annotations
