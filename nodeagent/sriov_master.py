@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
 """Seconds that an ADD waits for these facts."""
+
+_SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+(vf|sf)\d+")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -50,7 +53,22 @@ def bus_device(interface: str) -> str:
 def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
     """The link of a VF's physical function; None if the device is not a VF."""
     links = sysfs / "bus/pci/devices" / device / "physfn/net"
-    return min((link.name for link in links.iterdir()), default=None) if links.is_dir() else None
+    if not links.is_dir():
+        return None
+    return min((link.name for link in links.iterdir() if not is_representor(link)), default=None)
+
+
+def is_representor(link: Path) -> bool:
+    """Whether a link of /sys stands for a VF or subfunction in the switch of its NIC.
+
+    It is a link of the NIC's PCI device too. See the kernel's
+    Documentation/networking/devlink/devlink-port.rst.
+    """
+    try:
+        name = (link / "phys_port_name").read_text("ascii").strip()
+    except OSError:  # the driver names no ports
+        return False
+    return _SWITCH_PORT.fullmatch(name) is not None
 
 
 def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ read is left out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -26,11 +25,10 @@ from core.domain.sriov.model import (
 )
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import KernelRoute, Link
-from nodeagent.sriov_master import SYSFS
+from nodeagent.sriov_master import SYSFS, is_representor
 
 _ARPHRD_INFINIBAND: Final = 32  # include/uapi/linux/if_arp.h
 _GUID_BYTES: Final = 8
-_SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+(vf|sf)\d+")
 
 
 def physical_functions(
@@ -46,18 +44,6 @@ def physical_functions(
         if (device / "sriov_totalvfs").exists() and not is_representor(link):
             functions.append(_physical_function(link, device.resolve(), own_links))
     return tuple(functions[:NICS_MAX])
-
-
-def is_representor(link: Path) -> bool:
-    """Whether a link of /sys stands for a VF or subfunction in the switch of its NIC.
-
-    See the kernel's Documentation/networking/devlink/devlink-port.rst.
-    """
-    try:
-        name = (link / "phys_port_name").read_text("ascii").strip()
-    except OSError:  # the driver names no ports
-        return False
-    return _SWITCH_PORT.fullmatch(name) is not None
 
 
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:

@@ -13,8 +13,8 @@ from typing import Final
 
 from core.domain.roce_qos.model import PRIORITIES, UNSET, EcnSettings, RocePort
 from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION, REACTION
-from nodeagent.devices.physical_functions import is_representor
 from nodeagent.sriov.sysfs import Sysfs
+from nodeagent.sriov_master import is_representor, master_of
 
 RDMA_CM: Final = "kernel/config/rdma_cm"
 ROCE_V2: Final = "RoCE v2"
@@ -49,8 +49,8 @@ class QosFiles:
 
     def pf(self, link: str) -> str:
         """The link of the card, if the link is a virtual function; otherwise ""."""
-        card = self._link(link) / "device/physfn/net"
-        return min((path.name for path in card.iterdir()), default="") if card.is_dir() else ""
+        device = (self._link(link) / "device").resolve()
+        return master_of(device.name, self._sysfs.root) or ""
 
     def ecn(self, link: str) -> EcnSettings | None:
         """ECN of a link; None if the driver has no files for it."""

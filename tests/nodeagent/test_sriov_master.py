@@ -51,7 +51,10 @@ def own_namespace() -> Path:
 
 def test_the_physical_function_of_a_vf_names_the_master(tmp_path: Path) -> None:
     device = tmp_path / "bus/pci/devices/0000:03:10.0"
-    (tmp_path / "bus/pci/devices/0000:03:00.0/net/ens3f0").mkdir(parents=True)
+    links = tmp_path / "bus/pci/devices/0000:03:00.0/net"
+    (links / "ens3f0").mkdir(parents=True)
+    (links / "a-representor").mkdir()
+    (links / "a-representor/phys_port_name").write_text("pf0vf0\n")
     device.mkdir()
     (device / "physfn").symlink_to("../0000:03:00.0")
 
