@@ -130,7 +130,7 @@ class TokenAccess:
 
 def _token(header: str) -> str:
     token = header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
-    if not token or len(token) > TOKEN_CHARS_MAX:
+    if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():  # RFC 6750: ASCII
         raise _unauthenticated("the request has no bearer token")
     return token
 

@@ -27,6 +27,9 @@ BODY_BYTES_MAX: Final = 65_536
 TEXT_CHARS_MAX: Final = 1_024
 """Of a reason, and of the name of a signal."""
 
+NESTING_MAX: Final = 64
+"""Levels of lists and objects in the arguments of a signal, which must be readable everywhere."""
+
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)
 B = TypeVar("B", bound=msgspec.Struct)
@@ -71,6 +74,8 @@ class WorkflowActions:
     async def _signal(self, request: web.Request) -> web.Response:
         body = await _body(request, SignalBody)
         _check_length(body.name, "name", least=1)
+        if _is_deeper(body.arguments, NESTING_MAX):
+            raise BadInput(f"arguments have more than {NESTING_MAX} levels", subject="arguments")
         return await self._act(
             request,
             f"signal {body.name}",
@@ -101,10 +106,18 @@ async def _body(request: web.Request, kind: type[B]) -> B:
         raise BadInput("the body is not application/json", subject="Content-Type")
     try:
         return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"the body is not as described: {error}", subject="body") from None
 
 
 def _check_length(text: str, subject: str, least: int = 0) -> None:
     if not least <= len(text) <= TEXT_CHARS_MAX:
         raise BadInput(f"{subject} needs {least} to {TEXT_CHARS_MAX:,} characters", subject=subject)
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects are nested more deeply than that."""
+    if not isinstance(value, list | dict):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)

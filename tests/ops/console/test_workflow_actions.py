@@ -17,7 +17,12 @@ from core.process.environment import EnvironmentVariables
 from ops.console.access import ConsoleAccess, SecretAccess
 from ops.console.console_settings import ConsoleSettings, console_settings
 from ops.console.source import ConsoleSource
-from ops.console.workflow_actions import BODY_BYTES_MAX, TEXT_CHARS_MAX, WorkflowActions
+from ops.console.workflow_actions import (
+    BODY_BYTES_MAX,
+    NESTING_MAX,
+    TEXT_CHARS_MAX,
+    WorkflowActions,
+)
 from tests.support.console_harness import served
 from tests.support.engine_harness import EngineHarness
 from tests.support.engine_samples import Basket
@@ -132,6 +137,23 @@ async def test_what_no_page_of_the_console_sends_is_refused(site: Site) -> None:
     assert await site.post("signal", b"close") == (400, "BadInput")
     assert await site.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (413, "RequestEntityTooLarge")
     assert (await site.engine.visibility.describe(ID)).inbox == 1  # its start
+
+
+@pytest.mark.parametrize("levels", [NESTING_MAX, 800, 30_000])
+async def test_arguments_that_are_nested_too_deeply_are_refused(site: Site, levels: int) -> None:
+    arguments = b"[" * (levels + 1) + b"]" * (levels + 1)
+    body = b'{"name": "put", "arguments": %s}' % arguments
+    assert await site.post("signal", body) == (400, "BadInput")
+
+
+async def test_a_body_that_is_not_utf_8_is_refused(site: Site) -> None:
+    assert await site.post("signal", b'{"name": "\xff"}') == (400, "BadInput")
+
+
+async def test_a_token_that_is_not_ascii_is_none(site: Site) -> None:
+    signal = {"name": "close"}
+    reply = await site.post("signal", signal, Authorization="Bearer caf\u00e9")
+    assert reply == (401, "Unauthenticated")
 
 
 async def test_a_reader_without_the_right_and_a_console_without_actions_change_nothing(
