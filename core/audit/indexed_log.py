@@ -170,11 +170,16 @@ class IndexedLog:
         return index
 
     async def _index_to_read(self, view: LogView) -> LogIndex:
-        """The newest index; if it has too many events, the one that will replace it."""
+        """The newest index, or the one that will replace it.
+
+        It is replaced if it has too many events, or if events after it were pruned meanwhile.
+        """
         most = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
-        if self._index is not None and self._index.clock.events <= most:
-            return self._index
-        if self._next is None:
+        pruned = view.sealed.cursor.pruned.position
+        index = self._index
+        if index is not None and index.clock.events <= most and index.position >= pruned:
+            return index
+        if self._next is None or self._next.position < pruned:
             self._next = await asyncio.to_thread(self._begin, view)
         return self._next
 

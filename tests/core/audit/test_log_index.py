@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
 from core.archive.files import LocalFiles
+from core.archive.pruner import Pruner, Retention
 from core.archive.snapshot import empty_snapshot
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.audit.log_clock import LogClock
@@ -255,6 +256,24 @@ async def test_a_new_window_answers_only_after_it_was_read_to_its_end(
     later = await log.at_position(now.position + 1)
     assert later.log is not now.log
     assert list(later.log.table("main").pods.rows_with("late", 9))
+
+
+async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    store, files = archived_cluster.store, archived_cluster.files
+    await archived_cluster.live(LIFE[:4])
+    log = IndexedLog(store, KEYS, files)
+    before = await log.now()
+    await archived_cluster.live(LIFE[4:])
+    await archived_cluster.seal(file_bytes_max=500)
+    pruned = await Pruner(store, KEYS, files).prune(Retention(), unix_ms(), files=99)
+    assert pruned.position > before.position
+    view = await archived_cluster.view()
+
+    after = await log.at_position(view.revision)
+
+    assert told(after.log, view.revision) == folded(await as_of_position(view, view.revision))
 
 
 class BreakingStore(FaultyStore):
