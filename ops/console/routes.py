@@ -37,6 +37,7 @@ from ops.console.workflows import (
 )
 from workflows.engine.client.visibility import Filter
 from workflows.engine.store.records import RunHead
+from workflows.model.errors import LimitExceeded
 
 Handler = Callable[[ConsoleSource, ConsoleQuery], Awaitable[Document]]
 
@@ -183,8 +184,9 @@ async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
     if instant.is_now:
         try:
             executions = await matching_executions(source.visibility(), text, trace_of(text))
-        except StoreError as error:  # the index of the log is searched all the same
-            left_out = f"workflows: {error.message}"
+        # The index of the log is searched all the same.
+        except (StoreError, LimitExceeded) as error:
+            left_out = f"workflows: {error}"
     return search(instant, text, limit, executions) | {"leftOut": left_out}
 
 

@@ -73,14 +73,24 @@ async def workflow_answer(
 async def matching_executions(visibility: Visibility, text: str, trace: str) -> list[RunHead]:
     """The newest executions with the text in their id, or with this run id or trace id.
 
-    Raises StoreUnavailable, LimitExceeded.
+    In an id, upper and lower case are the same. Raises StoreUnavailable, LimitExceeded.
     """
-    matching = [
-        head
-        async for head in visibility.heads()
-        if text in head.workflow_id or text == head.run_id or (trace and trace in head.traceparent)
-    ]
-    return sorted(matching, key=lambda head: -head.started_ms)[:EXECUTIONS_FOUND_MAX]
+    text = text.lower()
+    newest: list[RunHead] = []
+    async for head in visibility.heads():
+        if (
+            text in head.workflow_id.lower()
+            or text == head.run_id
+            or (trace and trace in head.traceparent)
+        ):
+            newest.append(head)
+            if len(newest) > 2 * EXECUTIONS_FOUND_MAX:  # a text of two letters may match them all
+                newest = _newest(newest)
+    return _newest(newest)
+
+
+def _newest(heads: list[RunHead]) -> list[RunHead]:
+    return sorted(heads, key=lambda head: -head.started_ms)[:EXECUTIONS_FOUND_MAX]
 
 
 def _workflow(head: RunHead) -> Document:

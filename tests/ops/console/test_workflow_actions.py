@@ -23,9 +23,11 @@ from ops.console.workflow_actions import (
     TEXT_CHARS_MAX,
     WorkflowActions,
 )
+from ops.console.workflows import matching_executions
 from tests.support.console_harness import served
 from tests.support.engine_harness import EngineHarness
 from tests.support.engine_samples import Basket
+from workflows.engine.store.records import RunHead
 from workflows.model.policies import ExecutionStatus
 
 ID = "basket/of ann"
@@ -185,7 +187,34 @@ async def test_a_search_finds_executions_by_id_run_and_trace(
 ) -> None:
     handle = await engine.client.start(Basket, id=ID)
     async with site_of(engine, tmp_path, None) as site:
-        for query in ("of ann", handle.run_id):
+        for query in ("of ann", "OF ANN", handle.run_id):
             (hit,) = (await site.get(f"search?q={query}"))["hits"]
             assert (hit["kind"], hit["name"], hit["detail"]) == ("workflow", ID, "Basket, Running")
         assert (await site.get("search?q=of bob"))["hits"] == []
+
+
+async def test_a_search_leaves_out_executions_where_there_are_too_many(
+    engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.client.start(Basket, id=ID)
+    monkeypatch.setattr("workflows.engine.client.visibility.HEADS_MAX", 0)
+    async with site_of(engine, tmp_path, None) as site:
+        answer = await site.get("search?q=of ann")
+    assert answer["hits"] == []
+    assert "HEADS_MAX" in answer["leftOut"]
+
+
+async def test_a_search_finds_the_newest_executions_of_many(
+    engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.console.workflows.EXECUTIONS_FOUND_MAX", 2)
+    heads = [await _head(engine, f"basket-{number}") for number in range(9)]
+    newest = sorted(heads, key=lambda head: -head.started_ms)[:2]
+    matching = await matching_executions(engine.visibility, "basket", "")
+    assert [head.started_ms for head in matching] == [head.started_ms for head in newest]
+
+
+async def _head(engine: EngineHarness, workflow_id: str) -> RunHead:
+    """The head of an execution that is started."""
+    await engine.client.start(Basket, id=workflow_id)
+    return (await engine.visibility.describe(workflow_id)).head
