@@ -1,7 +1,8 @@
 """JSONPath templates as kubectl has them: ``{.items[*].metadata.name}``, ``{range ...}{end}``.
 
-Fields, indexes, slices, wildcards, recursive descent and comparisons in filters are supported; what
-a path does not find is left out. Pure. Source: Kubernetes' documentation, "JSONPath Support".
+Fields, indexes, slices, wildcards, recursive descent and comparisons in filters are supported. A
+path that matches nothing gives no values, and no error. Pure. Source: Kubernetes' documentation,
+"JSONPath Support".
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ def find(path: str, value: object) -> list[Any]:
         text = f".{text}"
     values = [value]
     position = 0
-    while position < len(text) and text[position:] != ".":
+    while position < len(text) and text[position:] != ".":  # {.} is the value itself
         step = _STEP.match(text, position)
         if step is None:
             raise _unreadable(path, position)
-        values = [below for parent in values for below in _below(parent, step)]
+        values = [selected for parent in values for selected in _select(parent, step)]
         position = step.end()
     return values
 
@@ -61,7 +62,7 @@ def render(template: str, value: object) -> str:
 
 
 def text_of(value: object) -> str:
-    """A value in a line of text: JSON, but for texts."""
+    """A value as text: a string as it is, anything else as JSON in one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -88,14 +89,17 @@ def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -
     for index in range(start, len(parts)):
         kind, text = parts[index]
         if kind == "block":
-            depth += bool(_RANGE.match(text)) - (text.strip() == "end")
+            if _RANGE.match(text):
+                depth += 1
+            elif text.strip() == "end":
+                depth -= 1
             if depth == 0:
                 return index
     raise BadInput(f"{template[:200]!r}: a range without its {{end}}", subject="jsonpath")
 
 
-def _below(value: object, step: re.Match[str]) -> Iterator[object]:
-    """The values that one step selects in a value."""
+def _select(value: object, step: re.Match[str]) -> Iterator[object]:
+    """The values that one step of a path selects from a value."""
     field = step["field"]
     if step["deep"]:
         yield from _deep(value, step["deep"])
@@ -108,7 +112,9 @@ def _below(value: object, step: re.Match[str]) -> Iterator[object]:
     elif not isinstance(value, Sequence) or isinstance(value, str):
         return
     elif step["index"]:
-        yield from value[int(step["index"]) :][:1]
+        index = int(step["index"])
+        if -len(value) <= index < len(value):
+            yield value[index]
     elif step["operator"]:
         literal = step["value"].strip("'\"")
         for item in value:

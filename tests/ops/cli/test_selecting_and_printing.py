@@ -47,6 +47,7 @@ def harness(tmp_path: Path) -> OrbctlHarness:
         ('.items[?(@.metadata.name=="b")].spec.n', [10]),
         (".items[?(@.spec.n != 10)].metadata.name", ["a"]),
         (".items[5].metadata", []),
+        (".items[-3].metadata", []),
         (".nothing.at.all", []),
         (".items[0].spec.*", [9]),
         (".", [VALUE]),
