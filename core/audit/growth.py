@@ -30,7 +30,7 @@ from core.domain.subnets.subnet_model import owner_of
 HOUR_MS: Final = 3_600_000
 
 
-class Growing(NamedTuple):
+class GrowthSubject(NamedTuple):
     """A pool or a subnet. ``kind``: "pool" or "subnet"."""
 
     kind: str
@@ -50,9 +50,9 @@ class GrowthLog:
     def __init__(self) -> None:
         self.position = 0
         self._clock_ms = 0
-        self._began: dict[Growing, int] = {}
+        self._began: dict[GrowthSubject, int] = {}
         """The first hour of each object's history."""
-        self._net: defaultdict[Growing, dict[int, int]] = defaultdict(dict)
+        self._net: defaultdict[GrowthSubject, dict[int, int]] = defaultdict(dict)
         self._shares: dict[str, _Share] = {}
 
     async def read(self, view: LogView, now_ms: int) -> None:
@@ -72,7 +72,7 @@ class GrowthLog:
             await asyncio.sleep(0)  # sealed batches are read without waiting for anything
         self._forget_before(first_hour)
 
-    def net_growth(self, subject: Growing, now_ms: int) -> list[int]:
+    def net_growth(self, subject: GrowthSubject, now_ms: int) -> list[int]:
         """The growth in each complete hour of the object's history, oldest first."""
         this_hour = now_ms // HOUR_MS
         first = max(self._began.get(subject, this_hour), this_hour - HOURS_MAX)
@@ -85,30 +85,30 @@ class GrowthLog:
         self.position, self._clock_ms = snapshot.ledger.position, snapshot.clock_ms
         hour = snapshot.clock_ms // HOUR_MS
         for pool in snapshot.ledger.pools.values():
-            self._began[Growing("pool", pool.name)] = hour
+            self._began[GrowthSubject("pool", pool.name)] = hour
             self._shares[pool.name] = _share_of(pool)
         for name in snapshot.ledger.subnets:
-            self._began[Growing("subnet", name)] = hour
+            self._began[GrowthSubject("subnet", name)] = hour
 
     def _fold(self, recorded: Recorded, hour: int) -> None:
         match recorded.event:
             case AddressesClaimed(endpoint, new_nics):
                 for index in new_nics:
                     for _, pool in endpoint.nics[index].addresses():
-                        self._grow(Growing("pool", pool), hour, 1)
+                        self._grow(GrowthSubject("pool", pool), hour, 1)
             case AddressesReleased(releases=releases):
                 for release in releases:
-                    self._grow(Growing("pool", release.pool), hour, -1)
+                    self._grow(GrowthSubject("pool", release.pool), hour, -1)
             case PoolDefined(pool):
-                self._began.setdefault(Growing("pool", pool.name), hour)
+                self._began.setdefault(GrowthSubject("pool", pool.name), hour)
                 self._share(pool.name, _share_of(pool), hour)
             case PoolDeleted(name):
                 self._share(name, _Share("", 0), hour)
-                self._forget(Growing("pool", name))
+                self._forget(GrowthSubject("pool", name))
             case SubnetDefined(subnet):
-                self._began.setdefault(Growing("subnet", subnet.name), hour)
+                self._began.setdefault(GrowthSubject("subnet", subnet.name), hour)
             case SubnetDeleted(name):
-                self._forget(Growing("subnet", name))
+                self._forget(GrowthSubject("subnet", name))
             case _:
                 pass
 
@@ -118,16 +118,16 @@ class GrowthLog:
             self._shares[pool] = after
         else:
             self._shares.pop(pool, None)
-        if Growing("subnet", before.subnet) in self._began:
-            self._grow(Growing("subnet", before.subnet), hour, -before.size)
+        if GrowthSubject("subnet", before.subnet) in self._began:
+            self._grow(GrowthSubject("subnet", before.subnet), hour, -before.size)
         if after.subnet:
-            self._grow(Growing("subnet", after.subnet), hour, after.size)
+            self._grow(GrowthSubject("subnet", after.subnet), hour, after.size)
 
-    def _grow(self, subject: Growing, hour: int, number: int) -> None:
+    def _grow(self, subject: GrowthSubject, hour: int, number: int) -> None:
         net = self._net[subject]
         net[hour] = net.get(hour, 0) + number
 
-    def _forget(self, subject: Growing) -> None:
+    def _forget(self, subject: GrowthSubject) -> None:
         self._began.pop(subject, None)
         self._net.pop(subject, None)
 

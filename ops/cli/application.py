@@ -67,7 +67,7 @@ _PANELS: Final = {
         ),
         "node": ("node:app", "Check a node, or clean this one."),
         "trace-path": ("trace_path:trace_path", "Show rules and routes of a Pod's packets."),
-        "nad": ("nad:nad", "Print the networks that SpiderMultusConfigs become."),
+        "nad": ("nad:nad", "Print the NetworkAttachmentDefinitions of SpiderMultusConfigs."),
         "install": ("install:install", "Install the CNI executables on this node."),
         "crds": ("crds:crds", "Print the CustomResourceDefinitions."),
         "completion": ("program:completion", "Print the completion script of a shell."),

@@ -261,12 +261,13 @@ class _Trying:
         return ""
 
     async def _obstacle(self, address: Address) -> str:
-        """Why the address cannot be had at the first try; "" for nothing."""
+        """Why an ADD would not get the address at its first try; "" if it would."""
         if address in self._mine:
             return f"goes to NIC {self._mine[address]}"
-        gets = [Get(self._keys.ip(*address)), Get(self._keys.rest(*address))]
-        held, resting = (one.kvs for one in (await self._store.read(gets)).ranges)
+        gets = [Get(self._keys.ip(*address)), Get(self._keys.cool_down(*address))]
+        held, marks = (one.kvs for one in (await self._store.read(gets)).ranges)
         if held:
             claim = CLAIM.decode(held[0].value)
             return f"is held by {claim.namespace}/{claim.pod}"
-        return "rests" if resting and resting[0].value != self._holder.encode() else ""
+        in_cool_down = bool(marks) and marks[0].value != self._holder.encode()
+        return "is in cool-down" if in_cool_down else ""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from ops.cli.output import TableColumn, age, counted, moment, pairs
+from ops.cli.output import TableColumn, counted, duration, moment, pairs
 from workflows.engine.client.visibility import Description
 from workflows.engine.store.records import RunHead
 from workflows.model.events import HistoryEvent
@@ -75,7 +75,7 @@ def execution_row(head: RunHead, now_ms: int) -> tuple[str, ...]:
         head.workflow_id,
         head.workflow_type,
         head.status.value,
-        age(end_ms - head.started_ms),
+        duration(end_ms - head.started_ms),
         str(head.next_event_id - 1),
         _waits_for(head),
         head.run_id,
@@ -105,7 +105,10 @@ def print_description(description: Description, now_ms: int) -> None:
             ("Type", head.workflow_type),
             ("Status", head.status.value),
             ("Reason", head.reason),
-            ("Started", f"{moment(head.started_ms)} ({age(now_ms - head.started_ms)} ago)"),
+            (
+                "Started",
+                f"{moment(head.started_ms)} ({duration(now_ms - head.started_ms)} ago)",
+            ),
             ("Closed", moment(head.closed_ms) if head.closed_ms else ""),
             ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
             ("Waits for", _waits_for(head) if head.is_open else ""),

@@ -35,8 +35,8 @@ class Output(NamedTuple):
     template: str = ""
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is made from the whole value, and not from a table."""
+    def is_structured(self) -> bool:
+        """Whether objects are printed (as JSON, as YAML or through a template), not table rows."""
         return self.format in (Format.JSON, Format.YAML, *WITH_TEMPLATE)
 
     @property

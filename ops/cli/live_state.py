@@ -12,7 +12,7 @@ from core.allocation.bindings import Binding, Bindings, State
 from core.domain.addresses.ip_address import Address
 from core.domain.evolution import EndpointKey
 from core.eventstore.kv import Get
-from ops.cli.output import age, moment
+from ops.cli.output import duration, moment
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -34,7 +34,7 @@ class CoolDownMark(NamedTuple):
     def in_words(self, now_ms: int) -> str:
         """Until when, and what it means."""
         until = moment(now_ms + 1000 * self.left_s)
-        left = age(1000 * self.left_s)
+        left = duration(1000 * self.left_s)
         return (
             f"until {until} (another {left}): other addresses are allocated first;"
             f" {self.holder} may have it again"
@@ -43,7 +43,7 @@ class CoolDownMark(NamedTuple):
 
 async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownMark | None:
     """The cool-down of an address; None: it has none. Raises StoreUnavailable."""
-    key = session.keys.rest(*address)
+    key = session.keys.cool_down(*address)
     mark = (await session.store.read([Get(key)])).ranges[0].first
     if mark is None:
         return None

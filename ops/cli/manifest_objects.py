@@ -39,7 +39,7 @@ SIMILARITY_MIN: Final = 0.85
 _QUOTED_CHARS_MAX: Final = 80
 _OURS: Final = API_VERSION.partition("/")[0]
 _READ_GROUPS: Final = frozenset(version.rpartition("/")[0] for version, _ in SCHEMAS.values())
-_NETWORK_REASON: Final = "`orbctl nad -f FILE` prints or writes the network that it becomes"
+_NETWORK_REASON: Final = "`orbctl nad -f FILE` prints or writes its NetworkAttachmentDefinition"
 _COORDINATOR_REASON: Final = (
     "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
 )

@@ -40,7 +40,7 @@ class ObjectSelection(NamedTuple):
     @property
     def with_manifests(self) -> bool:
         """Whether the manifests of a listing are filled in."""
-        return self.needs_manifests or self.output.is_plain
+        return self.needs_manifests or self.output.is_structured
 
     def selects(self, name: str, namespace: str = "") -> bool:
         """Whether an object is meant; objects without a namespace are in every one."""
@@ -109,7 +109,7 @@ def empty_message(
 def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     held = claims_by_pool(ledger)
-    tallies = {} if selection.output.is_plain else Projection(ledger).tallies
+    tallies = {} if selection.output.is_structured else Projection(ledger).tallies
     counts = {
         pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
         for pool in pools

@@ -55,7 +55,7 @@ def show(listing: ObjectListing, output: Output, *, single: bool = False) -> Non
         print("\n".join(listing.names))
     elif output.format is Format.CUSTOM_COLUMNS:
         show_table(*_custom_columns(listing.manifests, output.template))
-    elif output.is_plain:
+    elif output.is_structured:
         manifests = list(listing.manifests)
         show_value(manifests[0] if single else {**MANIFEST_LIST, "items": manifests}, output)
     else:
@@ -172,7 +172,7 @@ def pairs(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
             print(f"{blank}{'':<{width}}  {line}")
 
 
-def age(milliseconds: int) -> str:
+def duration(milliseconds: int) -> str:
     """A length of time in two units at most: ``42s``, ``5m12s``, ``3h7m``, ``2d4h``."""
     seconds = max(milliseconds, 0) // 1000
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400

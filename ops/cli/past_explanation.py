@@ -18,7 +18,7 @@ from core.domain.selection.request import CandidateVerdict
 from core.errors import BadInput, NotFound
 from ops.cli.exits import Exit, report
 from ops.cli.formats import Output
-from ops.cli.output import age, moment, show_value
+from ops.cli.output import duration, moment, show_value
 from ops.cli.times import parse_time
 
 
@@ -38,7 +38,7 @@ def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
     """Print what the Pod had at the moment of the answer, and why. ``pod``: NAMESPACE/NAME."""
     if not adds.claims and adds.refused is None:
         return report(_nothing(pod, adds))
-    if output.is_plain:
+    if output.is_structured:
         show_value(plain_adds(pod, adds), output)
     else:
         print(f"Pod {pod}")
@@ -100,7 +100,7 @@ def _show_verdicts(verdicts: Sequence[PoolVerdict]) -> None:
 
 
 def _at(recorded: Recorded, now_ms: int) -> str:
-    return f"{moment(recorded.recorded_at_ms)} ({age(now_ms - recorded.recorded_at_ms)} ago)"
+    return f"{moment(recorded.recorded_at_ms)} ({duration(now_ms - recorded.recorded_at_ms)} ago)"
 
 
 def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from rich.text import Text
 from core.audit.activity import Activity, PoolActivity, RecentRefusal
 from core.process.concurrency import until_first
 from core.projections.fold import Projection
-from ops.cli.output import TableColumn, age, counted, moment, table_of
+from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0
@@ -212,7 +212,7 @@ def _pool_row(line: PoolLine) -> tuple[str, ...]:
 
 
 def _ago(board: ActivityBoard, at_ms: int) -> str:
-    return age(board.now_ms - at_ms)
+    return duration(board.now_ms - at_ms)
 
 
 def _reason(refusal: RecentRefusal) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 from core.archive.files import Files
 from core.archive.replay import open_log
-from core.audit.growth import Growing, GrowthLog
+from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend, forecast
 from core.domain.subnets.subnet_model import count
 from core.errors import OrbweaverError, StoreUnavailable
@@ -24,7 +24,7 @@ from core.projections.projector import Projector
 
 FORECAST_PERIOD_S: Final = 900.0
 
-OnForecasts = Callable[[Mapping[Growing, Forecast | NoTrend]], None]
+OnForecasts = Callable[[Mapping[GrowthSubject, Forecast | NoTrend]], None]
 """Receives the forecasts of each period; none: they are not made any more."""
 
 _log: Final = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Forecaster:
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._on_forecasts = on_forecasts
-        self.forecasts: Mapping[Growing, Forecast | NoTrend] = {}
+        self.forecasts: Mapping[GrowthSubject, Forecast | NoTrend] = {}
         self._made_at_ms = 0
         self._store = store
         self._keys = keys
@@ -82,17 +82,17 @@ class Forecaster:
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
         """Name and expected seconds until nothing is left, of what has a forecast."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
-        for growing, outlook in self.forecasts.items():
-            if growing.kind == kind and isinstance(outlook, Forecast):
-                yield growing.name, max(outlook.expected_s - passed_s, 0.0)
+        for subject, outlook in self.forecasts.items():
+            if subject.kind == kind and isinstance(outlook, Forecast):
+                yield subject.name, max(outlook.expected_s - passed_s, 0.0)
 
-    def _keep(self, forecasts: Mapping[Growing, Forecast | NoTrend]) -> None:
+    def _keep(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
         self.forecasts = forecasts
         self._on_forecasts(forecasts)
 
-    def _left(self) -> Iterator[tuple[Growing, int]]:
+    def _left(self) -> Iterator[tuple[GrowthSubject, int]]:
         projection = self._projector.projection
         for name, tally in projection.tallies.items():
-            yield Growing("pool", name), tally.counts.free
+            yield GrowthSubject("pool", name), tally.counts.free
         for name, subnet in projection.ledger.subnets.items():
-            yield Growing("subnet", name), count(subnet, projection.ledger.pools).free
+            yield GrowthSubject("subnet", name), count(subnet, projection.ledger.pools).free

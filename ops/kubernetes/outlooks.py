@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
-from core.audit.growth import Growing
+from core.audit.growth import GrowthSubject
 from core.domain.forecast import Forecast, Horizon, NoTrend, horizon_of
 
 Outlooks: TypeAlias = Mapping[str, Horizon | None]
@@ -29,13 +29,13 @@ class PoolOutlooks:
         """Call this with the names of the pools whose outlook is another one, from now on."""
         self._on_change = on_change
 
-    def update(self, forecasts: Mapping[Growing, Forecast | NoTrend]) -> None:
+    def update(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
         """Use new forecasts of all pools; none: nothing is known any more."""
         before = self.by_pool
         self.by_pool = {
-            growing.name: horizon_of(outlook)
-            for growing, outlook in forecasts.items()
-            if growing.kind == "pool"
+            subject.name: horizon_of(outlook)
+            for subject, outlook in forecasts.items()
+            if subject.kind == "pool"
         }
         changed = {
             name

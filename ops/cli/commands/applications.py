@@ -36,7 +36,7 @@ async def describe_applications(
     lines = [line for line in every if (line.key.namespace, line.key.name) == key]
     if not lines:
         raise _not_found("/".join(key), applications)
-    if output.is_plain:
+    if output.is_structured:
         items = [plain(line) for line in lines]
         show_value(items[0] if len(items) == 1 else {"items": items}, output)
         return

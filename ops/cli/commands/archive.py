@@ -61,7 +61,7 @@ def seal(
     async def action(session: ClusterSession) -> Exit:
         with progress("archive"):  # how much there is to seal is known when it is sealed
             sealed = await _seal(session, upto)
-        if output.is_plain:
+        if output.is_structured:
             show_value(sealed._asdict(), output)
         elif sealed.superseded:
             typer.echo("another archiver finished first; nothing was archived here", err=True)
@@ -108,7 +108,7 @@ def list_(context: typer.Context) -> None:
     async def action(session: ClusterSession) -> Exit:
         cursor = (await read_cursor(session.store, session.keys)).cursor
         files = sized(SealedLog(session.archive, cursor))
-        if output.is_plain:
+        if output.is_structured:
             show_value({"pruned": cursor.pruned.position, "files": _documents(files)}, output)
             return Exit.OK
         show_table(_COLUMNS, map(_row, files), output)
@@ -157,7 +157,7 @@ def prune(
             fail("nothing was deleted", Exit.FAILED, "answer yes, or give --yes")
         pruner = Pruner(session.store, session.keys, session.archive)
         pruned = await pruner.prune(retention, session.now_ms(), files=count)
-        if output.is_plain:
+        if output.is_structured:
             show_value(pruned._asdict(), output)
         elif pruned.superseded:
             typer.echo("the archive changed meanwhile; nothing was deleted", err=True)

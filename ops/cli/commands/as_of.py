@@ -50,7 +50,7 @@ def as_of(
 
     async def action(session: ClusterSession) -> Exit:
         ledger, stood = await session.read(lambda: _past(session, when))
-        if not output.is_name and not output.is_plain:
+        if not output.is_name and not output.is_structured:
             typer.echo(stood, err=object_kind is not None)
         if object_kind is None:
             _everything(ledger, output)
@@ -90,7 +90,7 @@ def _everything(ledger: Ledger, output: Output) -> None:
         ObjectKind.ENDPOINT,
     )
     listings = {kind: listing_of(ledger, ObjectSelection(kind, "", "", output)) for kind in kinds}
-    if output.is_plain:
+    if output.is_structured:
         items: dict[str, Any] = {
             plural(kind): list(listing.manifests) for kind, listing in listings.items()
         }

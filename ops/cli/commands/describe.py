@@ -108,7 +108,7 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Outp
     if pool is None:
         raise NotFound(f"there is no pool {name}")
     held = claims_by_pool(ledger)[name]
-    if output.is_plain:
+    if output.is_structured:
         show_value(pool_manifest(pool, held, ledger), output)
         return
     pairs(_pool_facts(pool, ledger))
@@ -131,7 +131,7 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
     subnet = ledger.subnets.get(name)
     if subnet is None:
         raise NotFound(f"there is no subnet {name}")
-    if output.is_plain:
+    if output.is_structured:
         show_value(subnet_manifest(subnet, ledger), output)
         return
     pairs(_subnet_facts(subnet, ledger))
@@ -227,7 +227,7 @@ async def _endpoint(
         raise NotFound(
             f"Pod {'/'.join(key)} has no addresses", remedy=f"`orbctl history {'/'.join(key)}`"
         )
-    if output.is_plain:
+    if output.is_structured:
         show_value(endpoint_manifest(endpoint), output)
         return
     pairs(
@@ -296,7 +296,7 @@ async def describe_address(
     mark = None if str(address) in ledger.claims else await read_cool_down(session, address)
     if mark is not None:
         facts.append(("Cool-down", mark.in_words(session.now_ms())))
-    if output.is_plain:
+    if output.is_structured:
         show_value({name.lower(): value for name, value in facts if value}, output)
         return
     pairs(facts)

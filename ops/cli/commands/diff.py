@@ -76,7 +76,7 @@ async def _state(view: LogView, when: str, now_ms: Callable[[], int]) -> Ledger:
 def _show(changes: list[Change], output: Output) -> None:
     if output.is_name:
         print("\n".join(f"{change.kind}/{change.name}" for change in changes))
-    elif output.is_plain:
+    elif output.is_structured:
         show_value({"changes": [change._asdict() for change in changes]}, output)
     elif changes:
         rows = [

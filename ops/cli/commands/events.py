@@ -88,7 +88,7 @@ def events(
         check_types(type_ or [], "--type"), pool, pod, node, _address(address), actor
     )
     output = globals_of(context).output
-    if output.is_plain and output.format is not Format.JSON:
+    if output.is_structured and output.format is not Format.JSON:
         raise BadInput(
             f"events have no output format {output.format}",
             subject="--output",
@@ -171,7 +171,7 @@ def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[F
 
 
 def _show(events: list[Found], output: Output) -> None:
-    if output.is_plain or output.is_name:
+    if output.is_structured or output.is_name:
         _stream(events, output)
     elif events:
         show_table(_COLUMNS, [_row(*each) for each in events], output)
@@ -183,7 +183,7 @@ def _stream(found: Iterable[Found], output: Output) -> None:
     for recorded, summary in found:
         if output.is_name:
             print(summary.subject)
-        elif output.is_plain:
+        elif output.is_structured:
             print(line_of(recorded))
         elif output.format is Format.CSV:
             show_table(_COLUMNS, [_row(recorded, summary)], output, header=False)

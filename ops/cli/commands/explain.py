@@ -146,7 +146,7 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
         if adds.refused is not None or adds.has_source:
             return show_adds("/".join(key), adds, output, session.now_ms())
     explanation = await dry_run.explain_add(store, keys, snapshot, facts, question.selection)
-    if output.is_plain:
+    if output.is_structured:
         show_value(_plain(explanation), output)
     else:
         _show(explanation)

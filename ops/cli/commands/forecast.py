@@ -1,4 +1,4 @@
-"""``orbctl forecast``: when pools and subnets are full, if they grow as they did.
+"""``orbctl forecast``: when pools and subnets are full if they go on growing as before.
 
 Reads the log of the last four weeks and the present configuration, and counts claims in etcd.
 Writes nothing. The method: ``core.domain.forecast``.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.archive.replay import open_log
-from core.audit.growth import Growing, GrowthLog
+from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.evolution import Ledger
 from core.domain.forecast import Forecast, NoTrend, horizon_of, last_days
 from core.domain.forecast import forecast as forecast_of
@@ -25,7 +25,7 @@ from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of
 from ops.cli.name_completion import complete_kind, complete_names
-from ops.cli.output import TableColumn, age, moment, show_table, show_value
+from ops.cli.output import TableColumn, duration, moment, show_table, show_value
 from ops.cli.pool_usage import count_pools
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ _COLUMNS: Final = (
 
 
 class _Outlook(NamedTuple):
-    """One pool or subnet: what is left, and when that is used up."""
+    """One pool or subnet, the number of its free addresses, and when these are used up."""
 
-    one: Growing
+    subject: GrowthSubject
     free: int
     forecast: Forecast | NoTrend
 
@@ -80,9 +80,9 @@ def forecast(
         missing = [
             NotFound(f"there is no {kinds[0]} {name}")
             for name in dict.fromkeys(names or ())
-            if name not in {outlook.one.name for outlook in outlooks}
+            if name not in {outlook.subject.name for outlook in outlooks}
         ]
-        shown = [outlook for outlook in outlooks if not names or outlook.one.name in names]
+        shown = [outlook for outlook in outlooks if not names or outlook.subject.name in names]
         _show(shown, session.now_ms(), output)
         return max((report(error) for error in missing), default=Exit.OK)
 
@@ -90,12 +90,12 @@ def forecast(
 
 
 async def full_in(session: ClusterSession) -> dict[str, str]:
-    """The pools that have a forecast, each with the time until it is full in coarse steps.
+    """The pools that have a forecast, each with the rounded time until it is full, such as <7d.
 
-    Raises as reading the log does.
+    Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
     """
     outlooks = await session.read(lambda: _read(session, ("pool",)))
-    horizons = {outlook.one.name: horizon_of(outlook.forecast) for outlook in outlooks}
+    horizons = {outlook.subject.name: horizon_of(outlook.forecast) for outlook in outlooks}
     return {name: horizon.short for name, horizon in horizons.items() if horizon is not None}
 
 
@@ -106,23 +106,23 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     free = {
-        Growing("subnet", name): count(subnet, ledger.pools).free
+        GrowthSubject("subnet", name): count(subnet, ledger.pools).free
         for name, subnet in ledger.subnets.items()
     }
     if "pool" in kinds:
         usage = await count_pools(session.store, session.keys, ledger, list(ledger.pools.values()))
-        free |= {Growing("pool", name): growing.free for name, growing in usage.items()}
+        free |= {GrowthSubject("pool", name): pool.free for name, pool in usage.items()}
     return [
-        _Outlook(growing, left, forecast_of(growth.net_growth(growing, now_ms), left))
-        for growing, left in sorted(free.items())
-        if growing.kind in kinds
+        _Outlook(subject, left, forecast_of(growth.net_growth(subject, now_ms), left))
+        for subject, left in sorted(free.items())
+        if subject.kind in kinds
     ]
 
 
 def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
     if output.is_name:
-        print("\n".join(f"{outlook.one.kind}/{outlook.one.name}" for outlook in outlooks))
-    elif output.is_plain:
+        print("\n".join(f"{outlook.subject.kind}/{outlook.subject.name}" for outlook in outlooks))
+    elif output.is_structured:
         show_value({"items": [_plain(outlook, now_ms) for outlook in outlooks]}, output)
     elif outlooks:
         show_table(_COLUMNS, _rows(outlooks, now_ms), output)
@@ -131,27 +131,27 @@ def _show(outlooks: Sequence[_Outlook], now_ms: int, output: Output) -> None:
 
 
 def _rows(outlooks: Sequence[_Outlook], now_ms: int) -> Iterator[Sequence[str]]:
-    for growing, free, outlook in outlooks:
-        name = f"{growing.kind}/{growing.name}"
-        if isinstance(outlook, NoTrend):
-            yield name, str(free), "-", "-", "-", "-", outlook.reason
-        elif not outlook.latest_s:
+    for subject, free, forecast in outlooks:
+        name = f"{subject.kind}/{subject.name}"
+        if isinstance(forecast, NoTrend):
+            yield name, str(free), "-", "-", "-", "-", forecast.reason
+        elif not forecast.latest_s:
             yield name, str(free), "-", "full", "-", "-", "-"
         else:
             yield (
                 name,
                 str(free),
-                f"{outlook.per_day:+.1f}",
-                age(int(outlook.expected_s * 1000)),
-                moment(now_ms + int(outlook.earliest_s * 1000)),
-                moment(now_ms + int(outlook.latest_s * 1000)),
-                last_days(outlook.days),
+                f"{forecast.per_day:+.1f}",
+                duration(int(forecast.expected_s * 1000)),
+                moment(now_ms + int(forecast.earliest_s * 1000)),
+                moment(now_ms + int(forecast.latest_s * 1000)),
+                last_days(forecast.days),
             )
 
 
 def _plain(outlook: _Outlook, now_ms: int) -> dict[str, Any]:
-    growing, free, forecast = outlook
-    plain: dict[str, Any] = {"kind": growing.kind, "name": growing.name, "free": free}
+    subject, free, forecast = outlook
+    plain: dict[str, Any] = {"kind": subject.kind, "name": subject.name, "free": free}
     if isinstance(forecast, NoTrend):
         return plain | {"noTrend": forecast.reason}
     return plain | {

@@ -95,14 +95,14 @@ def gc(
             plan = await scanner.scan()
             if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await scanner.scan_again(plan)
-        if not output.is_plain:
+        if not output.is_structured:
             _show(plan, wide=output.is_wide)
         results: list[tuple[ReclaimStep, Released]] = []
         if plan.steps and not dry_run:
             if not confirm(f"Release {_counted(plan)}?", yes=yes):
                 fail("nothing was released", Exit.FAILED, "answer yes, or give --yes")
             results = await _release(session, plan)
-        if output.is_plain:
+        if output.is_structured:
             show_value(_plain(plan, results), output)
         elif results:
             _show_results(results)

@@ -111,7 +111,7 @@ def get(
     async def action(session: ClusterSession) -> Exit:
         complete_query = await _with_forecasts(session, query)
         ledger, listings, missing = await _read(session, complete_query)
-        if query.output.is_plain and query.output.format is not Format.CUSTOM_COLUMNS:
+        if query.output.is_structured and query.output.format is not Format.CUSTOM_COLUMNS:
             _show_manifests(query, [*listings.values()])
         else:
             _show_tables(query, listings)
@@ -161,7 +161,7 @@ async def _read(
     session: ClusterSession, query: GetQuery
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
     """The state as far as the query needs it, a listing of each kind, and names not found."""
-    needs_manifests = query.output.is_plain or not query.selectors.is_empty
+    needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
         ObjectKind.POOL in kinds and needs_manifests
@@ -194,7 +194,7 @@ async def _read(
             except NotFound as error:
                 missing.append(error)
                 continue
-            if not parts[-1].names and not query.output.is_plain:
+            if not parts[-1].names and not query.output.is_structured:
                 typer.echo(empty_message(ledger, selection, applications), err=True)
         if parts:
             whole = _joined(parts)
@@ -266,7 +266,7 @@ def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectL
         return
     if output.is_name:
         print("\n".join(listing.names[index] for index in changed))
-    elif output.is_plain and output.format is not Format.CUSTOM_COLUMNS:
+    elif output.is_structured and output.format is not Format.CUSTOM_COLUMNS:
         for index in changed:
             show_value(listing.manifests[index], output)
     elif output.format is Format.CUSTOM_COLUMNS:

@@ -26,7 +26,7 @@ from ops.cli.exits import Exit
 from ops.cli.formats import TABLE, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import subject_name
-from ops.cli.output import TableColumn, age, moment, show_table, show_value
+from ops.cli.output import TableColumn, duration, moment, show_table, show_value
 from ops.cli.past_explanation import plain_pool_verdict
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def history(
 
     async def action(session: ClusterSession) -> Exit:
         history = await session.read(lambda: _find(session, text, namespace))
-        if output.is_plain:
+        if output.is_structured:
             show_value(_plain(history), output)
         elif output.is_name:
             names = dict.fromkeys(entry.subject for entry in history.entries if entry.subject)
@@ -148,7 +148,7 @@ def _holding_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
         entry.subject,
         moment(began.at_ms),
         moment(ended.at_ms) if ended else "now",
-        age(end_ms - began.at_ms),
+        duration(end_ms - began.at_ms),
         "(quarantine)" if quarantined else entry.text or f"{entry.namespace}/{entry.pod}",
         entry.node or "-",
         entry.pool or "-",
@@ -182,7 +182,7 @@ def _pool_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     at = entry.began
     return (
         moment(at.at_ms),
-        age(now_ms - at.at_ms),
+        duration(now_ms - at.at_ms),
         entry.kind,
         at.actor,
         entry.text or "-",

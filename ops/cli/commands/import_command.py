@@ -161,10 +161,10 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
         dump = await read()
         plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
         document = _plain(plan, refusals, dump.passed_over)
-        if not output.is_plain:
+        if not output.is_structured:
             _show(plan, dump.passed_over, wide=output.is_wide)
         if dry_run:
-            if output.is_plain:
+            if output.is_structured:
                 show_value(document, output)
             report_refusals(refusals)
             return Exit.REFUSED if refusals else Exit.OK
@@ -175,7 +175,7 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
             report_refusals(error.refusals)
         whole = plan_take_over((await read()).cluster)
         missing = await _missing(session, whole)
-        if output.is_plain:
+        if output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), output)
         else:
             _show_outcome(outcome, whole.addresses, missing)

@@ -102,7 +102,7 @@ def replay(
     except LogError as error:
         report(error)
         raise typer.Exit(Exit.DIFFERENT) from None
-    if options.output.is_plain:
+    if options.output.is_structured:
         show_value(
             {"events": events, "position": checker.ledger.position, "violations": broken},
             options.output,

@@ -58,7 +58,7 @@ def check(
     """
     output = globals_of(context).output
     facts, plan = _plan(kubeconfig, kube_context)
-    if output.is_plain:
+    if output.is_structured:
         show_value(_plain(plan), output)
     else:
         _show(facts, plan, shown_max=len(plan.findings) if output.is_wide else FINDINGS_SHOWN_MAX)
@@ -121,7 +121,7 @@ def compare(
 def _show_differences(
     different: Sequence[AddressDifference], addresses: int, output: Output
 ) -> None:
-    if output.is_plain:
+    if output.is_structured:
         plain = [difference._asdict() for difference in different]
         show_value({"addresses": addresses, "differences": plain}, output)
         return

@@ -1,7 +1,6 @@
 """``orbctl nad``: the NetworkAttachmentDefinition that a SpiderMultusConfig becomes.
 
-Writes no cluster and asks none: for review, for tests in a pipeline, and for clusters that keep
-their NADs in git.
+Needs no cluster: for review, for tests in a pipeline, and for clusters that keep their NADs in git.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def nad(
         typer.Option(help="write one conflist per network into this directory, print nothing"),
     ] = None,
 ) -> None:
-    """Print the networks that SpiderMultusConfigs become.
+    """Print the NetworkAttachmentDefinitions of SpiderMultusConfigs.
 
     Without Multus a node reads its network from a conflist: --directory writes one for each
     network, and `orbctl install --conflist` installs it.
@@ -64,7 +63,7 @@ def nad(
         worst = Exit.REFUSED if refused else worst
     if directory is not None:
         _write_conflists(directory, made)
-    elif output.is_plain:
+    elif output.is_structured:
         show_value(made, output)
     elif made:
         print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")
@@ -72,13 +71,15 @@ def nad(
 
 
 def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
-    """Write the configuration of each network that has one. Raises BadInput."""
+    """Write one file per network; a network without a configuration gets none. Raises BadInput."""
     texts: dict[str, str] = {}
     for one in made:
         name, config = one["metadata"]["name"], one["spec"].get("config")
         if config is None:
             print(
-                f"{name} has no configuration: Multus looks for a file of its name", file=sys.stderr
+                f"{name} has no configuration, so no file is written: Multus uses the CNI"
+                " configuration file that the node has for this network",
+                file=sys.stderr,
             )
             continue
         if name in texts:
@@ -97,7 +98,10 @@ def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
 
 
 def _file_name(network: str, config: str) -> str:
-    """By the suffixes of libcni: a list of plugins, or one plugin, as customCNI may have."""
+    """With the suffix that libcni expects: .conflist for a list of plugins, .conf for one plugin.
+
+    A customCNI network may be either.
+    """
     document = json.loads(config)
     is_list = isinstance(document, dict) and "plugins" in document
     return f"{network}.{'conflist' if is_list else 'conf'}"
@@ -107,11 +111,11 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
     """The manifests, and whether one was refused; refusals are printed. Raises BadInput."""
     definitions: list[dict[str, Any]] = []
     refused = False
-    for document, value in objects(text):
+    for location, value in objects(text):
         if not (isinstance(value, Mapping) and value.get("kind") == KIND):
             continue
         try:
-            network = checked_network(value, document)
+            network = checked_network(value, location)
         except BadInput as error:
             report(error)
             refused = True

@@ -80,7 +80,7 @@ def doctor(
     options = globals_of(context)
     examination = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
     diagnoses = diagnose(examination)
-    if options.output.is_plain:
+    if options.output.is_structured:
         show_value(_plain(examination, diagnoses), options.output)
     else:
         show_table(_COLUMNS, diagnoses)
@@ -119,7 +119,7 @@ def sriov(
     nics, guids = physical_functions(own_links), read_guid_file(Path(GUID_FILE))
     plan = plan_node(policies, _labels(label or []), nics, guid_file=guids)
     output = globals_of(context).output
-    if output.is_plain:
+    if output.is_structured:
         show_value(_plain_plan(plan), output)
     else:
         for line in (*plan.actions, *plan.refusals):

@@ -85,7 +85,7 @@ def version(context: typer.Context) -> None:
         "segments": SEGMENT_VERSION,
         "state": STATE_VERSION,
     }
-    if output.is_plain:
+    if output.is_structured:
         show_value(facts, output)
         return
     print(f"orbctl {__version__} (layout {LAYOUT}, segments {SEGMENT_VERSION})")

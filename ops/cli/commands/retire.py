@@ -122,7 +122,7 @@ def list_(context: typer.Context) -> None:
         retirements = [
             (kind, name, *await _state(session, kind, name)) for kind, name in await _all(session)
         ]
-        if output.is_plain:
+        if output.is_structured:
             items = [
                 _document(kind, name, left, status) for kind, name, left, status in retirements
             ]
@@ -153,7 +153,7 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
         left, status = await _state(session, what, name)
         if left.state == "gone":
             raise NotFound(f"there is no {what} {name}", subject=name)
-        if output.is_plain:
+        if output.is_structured:
             show_value(_document(what, name, left, status), output)
             return Exit.OK
         pairs(

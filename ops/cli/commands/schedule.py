@@ -63,7 +63,7 @@ def list_(context: typer.Context, queue: Queue = "default") -> None:
     async def action(session: ClusterSession) -> Exit:
         async with workflow_client(session, queue) as client:
             rows = await Schedules(client).list()
-        if output.is_plain:
+        if output.is_structured:
             show_value({"schedules": [row._asdict() for row in rows]}, output)
         elif output.is_name:
             print("\n".join(row.schedule_id for row in rows))
@@ -94,7 +94,7 @@ def describe(context: typer.Context, schedule_id: Id, queue: Queue = "default") 
         with engine_errors():
             async with workflow_client(session, queue) as client:
                 description = await Schedules(client).handle(schedule_id).describe()
-        if output.is_plain:
+        if output.is_structured:
             show_value(_document(schedule_id, description), output)
         else:
             _print(schedule_id, description)

@@ -69,7 +69,7 @@ def simulate(
         plans = [_carried_out(plan, fork) for plan in planned]
         affected = list(islice(fork.affected_holders(), HOLDINGS_SHOWN_MAX + 1))
         result = SimulationResult(steps, plans, affected)
-        if output.is_plain:
+        if output.is_structured:
             show_value(_plain(result, fork.effects()), output)
         else:
             _show(result, fork, output)

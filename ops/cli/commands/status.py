@@ -22,7 +22,16 @@ from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, age, counted, heading, moment, pairs, show_table, show_value
+from ops.cli.output import (
+    TableColumn,
+    counted,
+    duration,
+    heading,
+    moment,
+    pairs,
+    show_table,
+    show_value,
+)
 from ops.kinds import STATUS_KINDS
 from ops.settings import CONTROLLER_ROLE
 
@@ -64,7 +73,7 @@ def status(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> Exit:
         state = await _read(session)
-        if options.output.is_plain:
+        if options.output.is_structured:
             show_value(_plain(session, state), options.output)
         else:
             _show(session, state)
@@ -181,7 +190,7 @@ def _live(status: ClusterStatus) -> str:
 def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
     if cursor is None or not cursor.files:
         return "nothing sealed yet"
-    sealed = age(session.now_ms() - cursor.clock_ms)
+    sealed = duration(session.now_ms() - cursor.clock_ms)
     files = counted(cursor.files, "file")
     return f"{files}, everything up to position {cursor.position}, {sealed} ago by the log's clock"
 
@@ -193,7 +202,7 @@ def _leader(session: ClusterSession, status: ClusterStatus) -> str:
             " affected"
         )
     leader, epoch = status.leader
-    return f"{leader.name} leads for {age(session.now_ms() - leader.since_ms)}, epoch {epoch}"
+    return f"{leader.name} leads for {duration(session.now_ms() - leader.since_ms)}, epoch {epoch}"
 
 
 def _projector(session: ClusterSession, status: ClusterStatus) -> str:
@@ -204,7 +213,7 @@ def _projector(session: ClusterSession, status: ClusterStatus) -> str:
         f"behind: the projection is at {checkpoint.position}, the newest event is {status.newest}"
     )
     level = "level with the log" if checkpoint.position >= status.newest else behind
-    return f"{level}, published {age(session.now_ms() - checkpoint.at_ms)} ago"
+    return f"{level}, published {duration(session.now_ms() - checkpoint.at_ms)} ago"
 
 
 def _plain(session: ClusterSession, status: ClusterStatus) -> dict[str, Any]:

@@ -49,12 +49,12 @@ def top(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> Exit:
         activity, cursor = await session.read(lambda: _recent(session))
-        if is_interactive() and not output.is_plain:
+        if is_interactive() and not output.is_structured:
             await _follow(session, activity, cursor)
             return Exit.OK
         ledger = await read_ledger(session.store, session.keys)
         board = board_of(Projection(ledger), activity, session.now_ms())
-        if output.is_plain:
+        if output.is_structured:
             show_value(plain_board(board), output)
         else:
             print_rich(screen_of(board))

@@ -167,7 +167,7 @@ def _tell(
 ) -> None:
     traced = _traced(pod, netns, targets, protocol, bpffs)
     form = globals_of(context).output
-    if form.is_plain:
+    if form.is_structured:
         show_value({"pod": pod, "netns": netns, "paths": [*map(_plain, traced)]}, form)
         return
     for one in traced:

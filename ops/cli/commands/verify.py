@@ -48,11 +48,11 @@ def verify(
         report = await _verify(session)
         repaired = None
         if repair and report.plan:
-            if not output.is_plain:
+            if not output.is_structured:
                 _show(report, wide=output.is_wide)
             repaired = await _repair(session, report)
             report = await _verify(session)
-        if output.is_plain:
+        if output.is_structured:
             show_value(_plain(report, repaired), output)
         else:
             if repaired is not None:

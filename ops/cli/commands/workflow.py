@@ -103,7 +103,7 @@ def list_(
         started_ms = _started_ms(since, until, session.now_ms())
         page = await visibility.page(conditions._replace(started_ms=started_ms), after, limit)
         heads = page.heads
-        if output.is_plain:
+        if output.is_structured:
             document = {"executions": [head_document(head) for head in heads]}
             show_value(document | ({"next": page.next} if page.next else {}), output)
         elif output.is_name:
@@ -111,7 +111,7 @@ def list_(
         else:
             rows = [execution_row(head, session.now_ms()) for head in heads]
             show_table(LIST_COLUMNS, rows, output)
-        if page.next and not output.is_plain:
+        if page.next and not output.is_structured:
             print(f"more executions: --after {page.next}", file=sys.stderr)
         for error in visibility.left_out:
             print(f"left out: {error}", file=sys.stderr)
@@ -144,7 +144,7 @@ def count(
         started_ms = _started_ms(since, until, session.now_ms())
         found = await visibility.count(conditions._replace(started_ms=started_ms))
         counts = sorted(found.items())
-        if output.is_plain:
+        if output.is_structured:
             rows = [
                 {"type": kind, "status": status.value, "executions": number}
                 for (kind, status), number in counts
@@ -176,7 +176,7 @@ def describe(
 
     async def action(session: ClusterSession) -> Exit:
         description = await _visibility(session, queue).describe(workflow_id, run)
-        if output.is_plain:
+        if output.is_structured:
             show_value(head_document(description.head), output)
         else:
             print_description(description, session.now_ms())
@@ -199,7 +199,7 @@ def history(
 
     async def action(session: ClusterSession) -> Exit:
         head, events = await _visibility(session, queue).history(workflow_id, run)
-        if output.is_plain:
+        if output.is_structured:
             show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
         else:
             show_table(EVENT_COLUMNS, timeline(events, wide=output.is_wide), output)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from core.audit.growth import HOUR_MS, Growing, GrowthLog
+from core.audit.growth import HOUR_MS, GrowthLog, GrowthSubject
 from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePool, RetirePool
 from core.domain.forecast import HOURS_MAX
@@ -23,7 +23,7 @@ from tests.support.archived_cluster import (
     lives,
 )
 
-BLUE = Growing("pool", "blue")
+BLUE = GrowthSubject("pool", "blue")
 
 
 def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
@@ -55,7 +55,7 @@ async def test_claims_count_up_and_releases_down_in_their_hour(
 
     growth = await read(archived_cluster)
 
-    assert growth.net_growth(Growing("pool", pool), now_ms) == [0, 2, 0, -1, 0]
+    assert growth.net_growth(GrowthSubject("pool", pool), now_ms) == [0, 2, 0, -1, 0]
 
 
 async def test_the_hour_under_way_does_not_count_yet(archived_cluster: ArchivedCluster) -> None:
@@ -76,7 +76,9 @@ async def test_events_of_more_than_four_weeks_ago_do_not_count(
 
     growth = await read(archived_cluster)
 
-    for one in [Growing("pool", name) for name in (await archived_cluster.node.truth()).pools]:
+    for one in [
+        GrowthSubject("pool", name) for name in (await archived_cluster.node.truth()).pools
+    ]:
         assert growth.net_growth(one, now_ms) == [0] * HOURS_MAX
 
 
@@ -95,7 +97,7 @@ async def test_reading_on_is_reading_at_once(first: list[Move], second: list[Mov
 
             names = (await cluster.node.truth()).pools
             now_ms = cluster.now_ms()
-            for one in [Growing("pool", name) for name in names]:
+            for one in [GrowthSubject("pool", name) for name in names]:
                 assert growth.net_growth(one, now_ms) == at_once.net_growth(one, now_ms)
 
 
@@ -104,7 +106,7 @@ async def test_a_subnet_grows_by_the_addresses_of_its_pools(
 ) -> None:
     cluster = archived_cluster
     start = cluster.now_ms() // HOUR_MS * HOUR_MS
-    racks = Growing("subnet", "racks")
+    racks = GrowthSubject("subnet", "racks")
     share = Pool("share", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.20",), labels={OWNER_SUBNET: "racks"})
     wider = share._replace(ips=("10.9.0.1-10.9.0.50",))
     for hour, moves in (
@@ -119,4 +121,4 @@ async def test_a_subnet_grows_by_the_addresses_of_its_pools(
     set_clocks(cluster, now_ms)
 
     assert (await read(cluster)).net_growth(racks, now_ms) == [0, 20, 30, -50]
-    assert (await read(cluster)).net_growth(Growing("pool", "share"), now_ms) == []
+    assert (await read(cluster)).net_growth(GrowthSubject("pool", "share"), now_ms) == []

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.audit.growth import Growing
+from core.audit.growth import GrowthSubject
 from core.domain.configuration.commands import DeletePool
 from core.domain.forecast import Forecast, NoTrend
 from core.domain.model import Pool
@@ -90,7 +90,7 @@ async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
 ) -> None:
     def forecast(expected_s: float) -> None:
         outlook = Forecast(0.0, expected_s, 2 * expected_s, 1.0, 7)
-        cluster.host.outlooks.update({Growing("pool", "blue"): outlook})
+        cluster.host.outlooks.update({GrowthSubject("pool", "blue"): outlook})
 
     def full_soon() -> tuple[str, str] | None:
         conditions = status_of(server).get("conditions", ())
@@ -116,7 +116,7 @@ async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
     assert full_soon() == ("False", "WithinAWeek")
     forecast(2 * DAY_S)
     await cluster.until(lambda: full_soon() == ("True", "WithinThreeDays"))
-    cluster.host.outlooks.update({Growing("pool", "blue"): NoTrend("no growth")})
+    cluster.host.outlooks.update({GrowthSubject("pool", "blue"): NoTrend("no growth")})
     await cluster.until(lambda: full_soon() is None)
 
 

@@ -27,7 +27,7 @@ from ops.cli.exits import Exit, exit_code
 from ops.cli.global_options import ProcessContext
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.main import run
-from ops.cli.output import age, moment
+from ops.cli.output import duration, moment
 from ops.cli.session import WRITERS_MAX, writer_name
 from ops.cli.times import parse_time
 
@@ -86,7 +86,7 @@ def test_a_printed_moment_can_be_typed_again(when: object) -> None:
     ],
 )
 def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
-    assert age(seconds * 1000) == text
+    assert duration(seconds * 1000) == text
 
 
 @pytest.mark.parametrize(

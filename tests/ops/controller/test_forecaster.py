@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from core.audit.growth import Growing, GrowthLog
+from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend
 from core.projections.projector import Projector
 from ops.controller.forecaster import Forecaster
@@ -139,4 +139,4 @@ async def test_a_replica_that_no_longer_leads_has_no_forecasts(forecaster: Forec
 
 
 def test_pools_and_subnets_of_one_name_are_two_things() -> None:
-    assert Growing("pool", "lan") != Growing("subnet", "lan")
+    assert GrowthSubject("pool", "lan") != GrowthSubject("subnet", "lan")
