@@ -4,14 +4,14 @@
     ├── Refused                     a command breaks rules; carries each as a Refusal
     ├── BadInput                    a text or document from outside cannot be parsed
     │   ├── MalformedReview         an admission review has no object of the kind it names
-    │   └── PrunedAway              the archive has given up this instant of the log
+    │   └── PrunedAway              this instant of the log was pruned from the archive
     ├── NotFound                    no object has the given name
     ├── StoreError                  the key-value store
-    │   ├── StoreUnavailable        nothing was written; try again          (retryable)
+    │   ├── StoreUnavailable        etcd is not reachable; nothing was written  (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
     │   ├── OutcomeUnknown          the answer of a write was lost: read back first (retryable)
     │   ├── StoreFull               the database is full: nothing was written  (retryable)
-    │   ├── LostRace                a guard failed: another writer was faster  (retryable)
+    │   ├── LostRace                another writer changed a key of the transaction  (retryable)
     │   ├── StoreRejected           etcd rejects this request; repeating it fails again
     │   │   └── LeaseGone           the lease has ended: grant another one
     │   └── Compacted               the revision was compacted: read from a newer one (retryable)
@@ -24,7 +24,7 @@
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
     │   ├── NotReady                the process does not serve yet          (retryable)
-    │   ├── CallerGone              the client disconnected before the start  (retryable)
+    │   ├── CallerGone              the client disconnected before its request began  (retryable)
     │   ├── Unauthenticated         the request has no token that the API server accepts
     │   └── AccessDenied            the user of the token may not do this
     ├── AllocationError             an ADD got no addresses
@@ -43,19 +43,19 @@
     │   ├── NetlinkLost             the kernel's answers were lost repeatedly  (retryable)
     │   └── FirewallBusy            another program held the lock of iptables  (retryable)
     ├── ApiError                    the Kubernetes API server
-    │   ├── ApiUnavailable          no answer, or a temporary failure       (retryable)
+    │   ├── ApiUnavailable          the API server gave no answer or a temporary error  (retryable)
     │   ├── ApiConflict             another client changed or created the object  (retryable)
     │   ├── ApiExpired              the resourceVersion is too old: list again  (retryable)
-    │   ├── ApiNotFound             the object does not exist
-    │   │   └── ApiNotServed        the server does not serve this kind
-    │   └── ApiRejected             forbidden or invalid; repeating it fails again
+    │   ├── ApiNotFound             the API server has no such object
+    │   │   └── ApiNotServed        the API server does not serve this kind
+    │   └── ApiRejected             the API server forbids the request or finds it invalid
     ├── TaskEnded                   an essential task ended and cannot be restarted  (retryable)
     ├── ProviderError               the network provider failed; outcome unknown  (retryable)
     │   └── ProviderRefused         the network provider rejected the request
     └── ExecutionError              a workflow execution
         ├── ExecutionNotFound       no execution has this id, or none that is open
         ├── AlreadyStarted          the workflow id is in use and the id policy forbids reuse
-        ├── ExecutionFailed         closed without a result: failed, cancelled, terminated
+        ├── ExecutionFailed         the execution failed, or was cancelled or terminated
         ├── CallRejected            the execution rejected a query or an update
         └── SessionLost             the lease of this process has ended     (retryable)
 
@@ -365,19 +365,19 @@ class NamespaceGone(DatapathError):
 
 
 class NetlinkRefused(DatapathError):
-    """The kernel refused one operation; ``number`` is its errno (include/uapi/asm/errno.h)."""
+    """The kernel refused one operation; ``errno`` as in include/uapi/asm/errno.h."""
 
-    def __init__(self, message: str, *, number: int, subject: str = "", remedy: str = "") -> None:
+    def __init__(self, message: str, *, errno: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
-        self.number = number
+        self.errno = errno
 
 
 class BpfRefused(DatapathError):
-    """The kernel refused an eBPF map, program or link; ``number`` is its errno, 0 for none."""
+    """The kernel refused an eBPF map, program or link; ``errno`` is 0 for none."""
 
-    def __init__(self, message: str, *, number: int, subject: str = "", remedy: str = "") -> None:
+    def __init__(self, message: str, *, errno: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
-        self.number = number
+        self.errno = errno
 
 
 class NetlinkLost(DatapathError):

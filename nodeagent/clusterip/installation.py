@@ -194,7 +194,7 @@ def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
 
 
 def remove(bpffs: Path) -> bool:
-    """Detach and remove what an agent pinned; whether there was anything. Raises OSError."""
+    """Detach and remove what an agent pinned. Returns whether anything was. Raises OSError."""
     directory = bpffs / DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False

@@ -1,4 +1,4 @@
-"""How the kernel differs from what an ADD set up, one text a difference (CHECK).
+"""How the kernel differs from what an ADD set up, one text per difference (CHECK).
 
 A record contains requests as bytes, which are read like the kernel's answers: what a request adds
 must exist, what it removes must not. Each kind and family is listed once. Nothing is repaired.

@@ -45,7 +45,7 @@ from nodeagent.netlink.values import Mac
 FINGERPRINT_BYTES: Final = 16
 CARRIER_POLL_S: Final = 0.001
 CARRIER_POLLS_MAX: Final = 200
-"""Then the ADD continues: lost packets are sent again by their protocols."""
+"""After so many polls the ADD continues without a carrier: protocols send lost packets again."""
 
 
 class AttachRequest(NamedTuple):
@@ -58,6 +58,7 @@ class AttachRequest(NamedTuple):
     @property
     def fingerprint(self) -> bytes:
         """A hash of the settings: requests with different hashes need different set-ups."""
+        # Without what does not change the Pod's set-up: a setting of the node, times of a probe.
         of_pod = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
         text = repr((of_pod, sorted(self.expected)))
         return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
@@ -66,7 +67,7 @@ class AttachRequest(NamedTuple):
 class AttachResult(NamedTuple):
     """What an ADD did. ``mac``: the NIC's new MAC address, b"" if it was not changed.
 
-    ``kernel_s``: seconds in system calls of rtnetlink.
+    ``kernel_s``: seconds in rtnetlink system calls.
     """
 
     mode: str
@@ -85,7 +86,7 @@ class PodStacks(NamedTuple):
 
     @property
     def kernel_s(self) -> float:
-        """Seconds in system calls of both."""
+        """Seconds in rtnetlink system calls of both sessions."""
         return self.pod.kernel_s + self.host.kernel_s
 
 
@@ -128,7 +129,7 @@ class Engine:
                 self._executor.session(self._node) as host,
             ):
                 stacks = PodStacks(namespace, pod, host)
-                self._filter_paths_of_node(request.settings)
+                self._set_host_rp_filter(request.settings)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
                     if recorded.fingerprint == request.fingerprint and _is_same(recorded, stacks):
@@ -137,8 +138,11 @@ class Engine:
                     self._revert(recorded, host)
                 return self._set_up(request, stacks)
 
-    def _filter_paths_of_node(self, settings: CoordinatorSettings) -> None:
-        """Before the host veth exists, which has the value of ``default`` from its beginning."""
+    def _set_host_rp_filter(self, settings: CoordinatorSettings) -> None:
+        """Set the node's rp_filter if a value is configured.
+
+        This is before the host veth is created: a new interface has the value of ``default``.
+        """
         if settings.host_rp_filter is not None:
             value = str(settings.host_rp_filter)
             write_interface_sysctls(self._executor, self._node, "ipv4", "rp_filter", value)
@@ -147,9 +151,9 @@ class Engine:
         settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(stacks.pod, interface)
         decision = decide(settings, pod_stack)
-        owns = decision.mode == "underlay" and decision.first
-        if owns and pod_stack.link(VETH) is not None:
-            # The pair of an ADD that did not finish: its routes must not be read.
+        has_own_veth = decision.mode == "underlay" and decision.first
+        if has_own_veth and pod_stack.link(VETH) is not None:
+            # An unfinished ADD left this pair: without removal its routes would count as the Pod's.
             self._veth_pairs.remove(request.attachment.container, stacks.pod, stacks.host)
             pod_stack = read_pod(stacks.pod, interface)
         mac = mac_of(settings, pod_stack)
@@ -165,14 +169,14 @@ class Engine:
             self._records.put(record)
             changed = self._apply(record, stacks, done)
             if changed != record.plan:
-                # Steps whose effect existed before are not undone.
+                # A DEL must not undo steps whose effect existed before this ADD.
                 self._records.put(msgspec.structs.replace(record, plan=changed))
         except Exception:
             for session, step in reversed(done):
                 session.attempt(_undo([step]))
             if rdma:
                 self._rdma.give_back(rdma, stacks.namespace)
-            if owns:
+            if has_own_veth:
                 stacks.host.attempt(
                     [requests.delete_link(host_veth_name(request.attachment.container))]
                 )
@@ -213,7 +217,7 @@ class Engine:
     # -------------------------------------------------------------------------------- DEL
 
     def detach(self, attachment: Attachment, first_nic: str) -> bool:
-        """Revert what was set up for an attachment (DEL); whether there was something.
+        """Revert what was set up for an attachment (DEL). Returns whether anything was set up.
 
         Without a record the veth pair of ``first_nic`` is removed by its name. Raises NetlinkLost,
         OSError.
@@ -225,7 +229,7 @@ class Engine:
                 if interface != first_nic:
                     return False
                 (outcome,) = host.attempt([requests.delete_link(host_veth_name(container))])
-                return not outcome.number
+                return outcome.errno == 0
             self._revert(recorded, host)
         return True
 
@@ -245,7 +249,7 @@ class Engine:
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
             # By its index, which is not reused; its name may have been changed.
-            undoing.append(requests.delete_link_number(recorded.host_veth))
+            undoing.append(requests.delete_link_by_index(recorded.host_veth))
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
@@ -256,7 +260,7 @@ class Engine:
         namespace's path, which this process may not see. Raises DatapathError, OSError.
         """
         with self._executor.session(self._node) as host:
-            if host.ask(requests.get_link_number(recorded.host_veth)) is None:
+            if host.ask(requests.get_link_by_index(recorded.host_veth)) is None:
                 return True
         with (
             suppress(DatapathError),
@@ -264,13 +268,13 @@ class Engine:
             self._executor.session(namespace) as pod,
         ):
             same = tuple(namespace.identity) == (recorded.device, recorded.inode)
-            return same and pod.ask(requests.get_link_number(recorded.link)) is None
+            return same and pod.ask(requests.get_link_by_index(recorded.link)) is None
         return False
 
     # ------------------------------------------------------------------------------ CHECK
 
     def find_differences(self, attachment: Attachment) -> list[str]:
-        """How the kernel differs from what ADD set up, one text a difference (CHECK).
+        """How the kernel differs from what ADD set up, one text per difference (CHECK).
 
         Raises DatapathError and its kinds.
         """
@@ -301,9 +305,9 @@ def _apply_steps(
     outcomes = session.attempt([step.do for step in steps])
     kept_steps = []
     for step, outcome in zip(steps, outcomes, strict=True):
-        if not outcome.number:
+        if not outcome.errno:
             done.append((session, step))
-        kept_steps.append(step._replace(undo=None) if outcome.number else step)
+        kept_steps.append(step._replace(undo=None) if outcome.errno else step)
     for step, outcome in zip(steps, outcomes, strict=True):
         check(step.do, outcome)
     return tuple(kept_steps)
@@ -315,7 +319,7 @@ def _await_carrier(host: NetlinkSession, number: int) -> None:
     Since Linux 6.8 reading a link's state also updates it at once.
     """
     for _ in range(CARRIER_POLLS_MAX):
-        answer = host.ask(requests.get_link_number(number))
+        answer = host.ask(requests.get_link_by_index(number))
         if answer is None or replies.link(memoryview(answer)).operstate == IF_OPER_UP:
             return
         time.sleep(CARRIER_POLL_S)

@@ -123,7 +123,7 @@ class NftReplyMarkRules(ReplyMarkRules):
             try:
                 nft.create_tables(netlink, incomplete, TABLE, _CHAINS)
             except NetlinkRefused as refused:
-                if refused.number != EEXIST:
+                if refused.errno != EEXIST:
                     raise
                 nft.replace_tables(netlink, incomplete, TABLE, _CHAINS)
 
@@ -207,7 +207,7 @@ class PreferredReplyMarkRules(ReplyMarkRules):
         try:
             return call(self._preferred)
         except NetlinkRefused as refused:
-            if refused.number not in nft.UNSUPPORTED:
+            if refused.errno not in nft.UNSUPPORTED:
                 raise
             self._preferred = self._iptables
             return call(self._preferred)

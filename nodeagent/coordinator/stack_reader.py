@@ -84,7 +84,7 @@ def veth_of(end: Link, host_session: NetlinkSession) -> VethPair:
     """As ``read_veth``, from the link."""
     peer = None
     if end.kind == "veth" and end.parent:
-        answer = host_session.ask(requests.get_link_number(end.parent))
+        answer = host_session.ask(requests.get_link_by_index(end.parent))
         peer = None if answer is None else replies.link(memoryview(answer))
     if peer is None or peer.kind != "veth" or peer.parent != end.ifindex:
         text = f"{end.name} of the Pod is not a veth with its other end on this node"

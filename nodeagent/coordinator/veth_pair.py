@@ -50,7 +50,7 @@ class VethPairs:
             requests.get_link(name),
         )
         outcomes = host.attempt(creations)
-        if outcomes[0].number == EEXIST:
+        if outcomes[0].errno == EEXIST:
             # Only this container uses the name: the link is left from an earlier sandbox.
             outcomes = host.attempt([requests.delete_link(name), *creations])[1:]
         for creation, outcome in zip(creations, outcomes, strict=True):

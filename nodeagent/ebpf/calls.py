@@ -70,11 +70,11 @@ class Map:
         try:
             self._element(n.BPF_MAP_UPDATE_ELEM, key, value_buffer)
         except BpfRefused as error:
-            if error.number != E2BIG:
+            if error.errno != E2BIG:
                 raise
             name = self.spec.name
             text = f"map {name} is full: it holds {self.spec.entries_max} entries"
-            raise BpfRefused(text, number=E2BIG, subject=name) from None
+            raise BpfRefused(text, errno=E2BIG, subject=name) from None
 
     def get(self, key: bytes) -> bytes | None:
         """The value at a key; None if the entry does not exist. Raises BpfRefused."""
@@ -82,7 +82,7 @@ class Map:
         try:
             self._element(n.BPF_MAP_LOOKUP_ELEM, key, value)
         except BpfRefused as error:
-            if error.number == ENOENT:
+            if error.errno == ENOENT:
                 return None
             raise
         return value.raw
@@ -92,7 +92,7 @@ class Map:
         try:
             self._element(n.BPF_MAP_DELETE_ELEM, key, None)
         except BpfRefused as error:
-            if error.number != ENOENT:
+            if error.errno != ENOENT:
                 raise
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
@@ -114,7 +114,7 @@ class Map:
         try:
             self._element(n.BPF_MAP_GET_NEXT_KEY, key, next_key)
         except BpfRefused as error:
-            if error.number == ENOENT:
+            if error.errno == ENOENT:
                 return None
             raise
         return next_key.raw
@@ -140,17 +140,17 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
     try:
         return _load(operation, name, kind, hook, code, None)
     except BpfRefused as error:
-        if error.number == EPERM:
+        if error.errno == EPERM:
             raise
         log = ctypes.create_string_buffer(LOG_BYTES)
         try:
             return _load(operation, name, kind, hook, code, log)
         except BpfRefused as repeated:
-            if repeated.number not in (ENOSPC, error.number):
+            if repeated.errno not in (ENOSPC, error.errno):
                 raise
             log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
             message = f"{repeated.message}: {log_end}" if log_end else repeated.message
-            raise BpfRefused(message, number=error.number, subject=name) from None
+            raise BpfRefused(message, errno=error.errno, subject=name) from None
 
 
 def attach(program: int, cgroup: int, hook: int) -> int:
@@ -195,7 +195,7 @@ def open_pinned(path: Path) -> int | None:
     try:
         return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(text), 0, 0), f"open {path}")
     except BpfRefused as error:
-        if error.number == ENOENT:
+        if error.errno == ENOENT:
             return None
         raise
 
@@ -222,13 +222,13 @@ def _bpf(command: int, request: bytes, operation: str) -> int:
     number = n.SYSCALLS.get(platform.machine())
     if number is None:
         text = f"cannot {operation}: the number of bpf(2) on {platform.machine()} is not known"
-        raise BpfRefused(text, number=0)
+        raise BpfRefused(text, errno=0)
     attributes = ctypes.create_string_buffer(request, len(request))
     result: int = _libc.syscall(number, command, ctypes.byref(attributes), len(request))
     if result < 0:
         error = ctypes.get_errno()
         raise BpfRefused(
-            f"cannot {operation}: {os.strerror(error)}", number=error, subject=operation
+            f"cannot {operation}: {os.strerror(error)}", errno=error, subject=operation
         )
     return result
 

@@ -136,7 +136,7 @@ class CoordinatorHandler:
         return fallen_back(of_pod, self._cluster.written())
 
     async def handle_delete(self, call: Call, conf: WrittenSettings) -> bool:
-        """Revert what was set up for a NIC; whether there was something. Raises DatapathError."""
+        """Revert what was set up for a NIC. Returns whether anything was. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False

@@ -137,7 +137,7 @@ class GcHandler:
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
-        """Release an endpoint unless it has changed or is wanted; whether it was released."""
+        """Release an endpoint unless it has changed or is wanted. Returns whether it did."""
         wanted = await self._facts.confirm_wanted(endpoint)
         evidence = "" if wanted is None else wanted.why
 

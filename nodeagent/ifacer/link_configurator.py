@@ -76,10 +76,10 @@ def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
     from nodeagent.ifacer.link_plan import choosing_active  # noqa: PLC0415  # imports pyroute2
 
     for outcome in session.attempt(choosing_active(bond, _node_links(session, made=True))):
-        if outcome.number:
+        if outcome.errno:
             _log.warning(
                 "cannot make %s the active member of bond %s: %s",
-                *(bond.options.active, bond.name, os.strerror(outcome.number)),
+                *(bond.options.active, bond.name, os.strerror(outcome.errno)),
             )
 
 
@@ -87,7 +87,7 @@ def _apply(session: NetlinkSession, steps: Sequence[Request], config: InterfaceC
     try:
         session.apply(steps)
     except NetlinkRefused as error:
-        if error.number == EOPNOTSUPP:
+        if error.errno == EOPNOTSUPP:
             text = f"the kernel of this node does not support this: {error.message}"
             modules = " ".join(_modules(config))
             remedy = f"load the modules: modprobe -a {modules}; then run `orbctl node doctor`"

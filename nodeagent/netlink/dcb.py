@@ -127,7 +127,7 @@ def remove_dscp_priorities(
         try:
             _change(session, link, _IEEE_DEL, "remove a DSCP priority of", _table([entry]))
         except NetlinkRefused as error:
-            if error.number != ENOENT:
+            if error.errno != ENOENT:
                 raise
 
 
@@ -136,7 +136,7 @@ def _read(session: NetlinkSession, link: str) -> dict[int, memoryview] | None:
     try:
         answer = session.ask(Request(RTM_GETDCB, 0, body, "read DCB of", link))
     except NetlinkRefused as error:
-        if error.number != EOPNOTSUPP:
+        if error.errno != EOPNOTSUPP:
             raise
         return None
     return None if answer is None else _ieee(answer)
@@ -196,4 +196,4 @@ def _ets(ets: memoryview | None) -> EtsSettings | None:
 
 
 def _refused(what: str, number: int) -> NetlinkRefused:
-    return NetlinkRefused(f"cannot {what}: {os.strerror(number)}", number=number)
+    return NetlinkRefused(f"cannot {what}: {os.strerror(number)}", errno=number)

@@ -275,6 +275,6 @@ def _received(netlink: socket.socket) -> bytes:
 def _refused(number: int) -> NetlinkRefused:
     return NetlinkRefused(
         f"nftables: {os.strerror(number)}",
-        number=number,
+        errno=number,
         remedy="load the modules nf_tables and nft_ct, or install iptables",
     )

@@ -93,7 +93,7 @@ def get_link(name: str) -> Request:
     return Request(n.RTM_GETLINK, 0, body, "read link", name)
 
 
-def get_link_number(number: int) -> Request:
+def get_link_by_index(number: int) -> Request:
     """Read a link by its index."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0) + _link_filter()
     return Request(n.RTM_GETLINK, 0, body, "read link", number)
@@ -159,7 +159,7 @@ def delete_link(name: str) -> Request:
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
 
-def delete_link_number(number: int) -> Request:
+def delete_link_by_index(number: int) -> Request:
     """As ``delete_link``, by its index."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0)
     return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)

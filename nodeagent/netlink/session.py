@@ -55,9 +55,9 @@ _OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CH
 
 
 class RequestOutcome(NamedTuple):
-    """The result of one request: ``number`` 0 or an errno, the kernel's text, its answer."""
+    """The result of one request: ``errno`` (0: success), the kernel's text, its answer."""
 
-    number: int = 0
+    errno: int = 0
     words: str = ""
     answer: bytes = b""
 
@@ -139,7 +139,7 @@ class NetlinkSession:
         Raises NetlinkRefused, NetlinkLost.
         """
         (outcome,) = self.attempt([request])
-        if outcome.number in requests.GONE:
+        if outcome.errno in requests.GONE:
             return None
         check(request, outcome)
         return outcome.answer or None
@@ -155,7 +155,7 @@ class NetlinkSession:
                     _describe(span, [batch[index] for index in left], answered)
             for index, outcome in answered.items():
                 # A repeated request may have been executed before: then "exists" is success.
-                was_done = again and outcome.number in (requests.EXISTS | requests.GONE)
+                was_done = again and outcome.errno in (requests.EXISTS | requests.GONE)
                 outcomes[index] = RequestOutcome() if was_done else outcome
             again, in_vain = True, in_vain + (not answered)
             if in_vain == SEND_TRIES_MAX:
@@ -337,17 +337,17 @@ class NetlinkSession:
 
 def check(request: Request, outcome: RequestOutcome) -> None:
     """Raise NetlinkRefused, unless the request succeeded or tolerates the error."""
-    number = outcome.number
+    number = outcome.errno
     if not number or number in request.tolerated:
         return
     words = os.strerror(number) + (f": {outcome.words}" if outcome.words else "")
-    raise NetlinkRefused(f"cannot {request.what}: {words}", number=number)
+    raise NetlinkRefused(f"cannot {request.what}: {words}", errno=number)
 
 
 def _describe(span: Span, sent: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
     """The requests of a send and the kernel's errors; the caller decides whether it failed."""
     span.set_attribute("netlink.requests", [request.what for request in sent])
-    errors = [outcome.number for outcome in answered.values() if outcome.number]
+    errors = [outcome.errno for outcome in answered.values() if outcome.errno]
     if errors:
         span.set_attribute("netlink.errors", [errorcode.get(each, str(each)) for each in errors])
 

@@ -21,7 +21,7 @@ MODPROBE: Final = "options ib_core netns_mode={} in /etc/modprobe.d, then restar
 def set_netns_mode(
     executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
 ) -> bool:
-    """Set the mode; whether it was another. Blocks. Raises DatapathError."""
+    """Set the mode. Returns whether that changed it. Blocks. Raises DatapathError."""
     is_exclusive = mode == EXCLUSIVE
     socket = open_socket(executor, executor.home)
     if socket is None:

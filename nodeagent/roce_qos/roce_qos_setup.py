@@ -18,7 +18,7 @@ from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "roce-qos"
-"""The name of its supervised task."""
+"""The name of the reconciler's supervised task."""
 
 _LABEL: Final = "net_dev_name"
 
@@ -33,7 +33,7 @@ def start_roce_qos(
 ) -> BackgroundService:
     """Start to apply rules. ``sysfs``: where the node's /sys is writable.
 
-    After ``close`` NICs stay as they are.
+    ``close`` leaves the settings of the NICs as they are.
     """
     hardware = RoceNics(executor, QosFiles(Sysfs(sysfs)))
     reconciler = QosReconciler(rules, lambda: node_labels(facts), hardware)
@@ -45,13 +45,13 @@ def _register_metrics(reconciler: QosReconciler, metrics: AgentMetrics) -> None:
     metrics.gauge_by(
         _LABEL,
         "roce_qos_faults",
-        "Settings of RoCE QoS that could not be made, by NIC of a rule",
+        "RoCE QoS settings that could not be applied, per NIC that a rule selects",
         reconciler.faults_by_nic,
     )
     metrics.gauge_by(
         _LABEL,
         "roce_qos_gaps",
-        "Settings of RoCE QoS that the driver does not have, by NIC of a rule",
+        "RoCE QoS settings that the driver does not support, per NIC that a rule selects",
         reconciler.gaps_by_nic,
     )
     metrics.counter(

@@ -151,7 +151,7 @@ class SriovReconciler:
                 pass
 
     async def run_round(self) -> bool:
-        """One round; whether nothing is left to be done."""
+        """Run one round. Returns whether nothing is left to be done."""
         configuration = self._source.configuration()
         if configuration is None:
             return self._end("policies and node are not known yet")

@@ -1,7 +1,8 @@
-"""Carries out one action of a plan at the kernel: numbers, addresses, drivers, MTU, switch modes.
+"""Applies one action of a plan: VF count, MAC address or GUID, driver, MTU, or eswitch mode.
 
-New virtual functions are made without a driver: drivers read the hardware address when they bind.
-Each action may be repeated. A refusal names the file or the request, and the remedy.
+New virtual functions are created without a driver, because a driver reads the hardware address when
+it binds. Each action may be repeated. If the kernel refuses one, the error names the file in /sys
+or the netlink request, and the remedy.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from nodeagent.sriov.sysfs import DRIVERS, Sysfs
 from nodeagent.sriov.vf_links import VfLinks
 
 _GUID_BYTES: Final = 8
+"""The length of an InfiniBand GUID; a MAC address has 6 bytes."""
+
 _PROBE: Final = "bus/pci/drivers_probe"
 _AUTOPROBE: Final = "sriov_drivers_autoprobe"
 
 
 class VfConfigurator:
-    """Over one tree of /sys. ``carry_out`` blocks: a card may take minutes for many functions."""
+    """Writes one /sys tree. ``carry_out`` blocks: a NIC may take minutes to create many VFs."""
 
     def __init__(self, sysfs: Sysfs, links: VfLinks) -> None:
         self._sysfs = sysfs
@@ -50,16 +53,16 @@ class VfConfigurator:
     def _set_count(self, action: SetVfCount) -> None:
         device = self._sysfs.device(action.address)
         autoprobe = device / _AUTOPROBE
-        has_switch = autoprobe.exists()  # kernels before 4.12 bind drivers in any case
-        if action.vfs and has_switch:
+        has_autoprobe = autoprobe.exists()  # before Linux 4.12 the kernel always binds a driver
+        if action.vfs and has_autoprobe:
             self._sysfs.write(autoprobe, "0")
         try:
             self._sysfs.write(device / "sriov_numvfs", str(action.vfs))
         finally:
-            if action.vfs and has_switch:
+            if action.vfs and has_autoprobe:
                 self._sysfs.write(autoprobe, "1")
         if action.vfs:
-            self._links.set_up(action.nic)
+            self._links.set_link_up(action.nic)
 
     def _set_mtu(self, action: SetMtu) -> None:
         link = action.nic
@@ -75,7 +78,7 @@ class VfConfigurator:
             self._links.set_mac(action.nic, action.vf, mac)
 
     def _bind(self, vf: str, driver: str) -> None:
-        """``driver`` "": the one that the kernel chooses."""
+        """Bind a virtual function to a driver, or, if ``driver`` is "", to the kernel's choice."""
         device = self._sysfs.device(vf)
         if driver == VFIO and not (self._sysfs.root / DRIVERS / driver).is_dir():
             raise DatapathError(
@@ -87,7 +90,7 @@ class VfConfigurator:
         if self._sysfs.driver(vf):
             self._sysfs.write(device / "driver/unbind", vf)
         autoprobe = device / "physfn" / _AUTOPROBE
-        if self._sysfs.read(autoprobe) == "0":  # of an agent that ended while it made them
+        if self._sysfs.read(autoprobe) == "0":  # left by an agent that ended while creating VFs
             self._sysfs.write(autoprobe, "1")
         self._sysfs.write(self._sysfs.root / _PROBE, vf)
         bound = self._sysfs.driver(vf)
@@ -95,6 +98,6 @@ class VfConfigurator:
             raise DatapathError(
                 f"no driver binds {vf}" if not bound else f"{bound} has bound {vf}, not {driver}",
                 subject=vf,
-                remedy="load the driver of its virtual functions (modprobe); for vfio-pci enable"
-                " the IOMMU; dmesg has the reason",
+                remedy="load the driver of the virtual functions (modprobe); vfio-pci needs an"
+                " enabled IOMMU; dmesg has the reason",
             )

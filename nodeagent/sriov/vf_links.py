@@ -1,4 +1,4 @@
-"""What the kernel has by netlink alone: hardware addresses and GUIDs of VFs, modes of switches.
+"""Settings that the kernel has only in netlink: MAC addresses and GUIDs of VFs, eswitch modes.
 
 See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The address is set at the physical function, so
 that a Pod's driver cannot choose another.
@@ -43,23 +43,23 @@ class VfLinks(Protocol):
     """Sets and reads what /sys has no file for. Every method raises DatapathError."""
 
     def set_mac(self, link: str, vf: int, mac: bytes) -> None:
-        """The MAC address of a virtual function of ``link``."""
+        """Set the MAC address of a virtual function of ``link``."""
         ...
 
     def set_guid(self, link: str, vf: int, guid: bytes) -> None:
-        """Node and port GUID of a virtual function, whose port follows that of the NIC."""
+        """Set the node and port GUID of a virtual function; its link state follows the NIC's."""
         ...
 
     def guids(self, link: str) -> Mapping[int, str]:
-        """The GUIDs that are set at virtual functions of ``link``, by number; also in Pods."""
+        """The GUIDs of the virtual functions of ``link`` by their number, also of those in Pods."""
         ...
 
-    def set_up(self, link: str) -> None:
+    def set_link_up(self, link: str) -> None:
         """Set a link up."""
         ...
 
     def set_eswitch_mode(self, address: str, mode: str) -> None:
-        """The mode of the switch of a NIC, by its PCI address."""
+        """Set the eswitch mode of the NIC at a PCI address."""
         ...
 
 
@@ -90,7 +90,7 @@ class KernelVfLinks:
             answer = session.ask(Request(n.RTM_GETLINK, 0, body, "read virtual functions of", link))
         return {} if answer is None else vf_guids(memoryview(answer))
 
-    def set_up(self, link: str) -> None:
+    def set_link_up(self, link: str) -> None:
         """See ``VfLinks``."""
         with self._executor.session(self._executor.home) as session:
             session.apply([set_link_up(_number(session, link))])

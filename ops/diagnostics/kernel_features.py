@@ -94,14 +94,14 @@ def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
             parent = 0 if link is None else link.ifindex
         request = add_link(f"try-{kind.kind}", kind.kind, parent=parent, data=kind.data)
         (outcome,) = session.attempt([request])
-        why = os.strerror(outcome.number) if outcome.number else ""
+        why = os.strerror(outcome.errno) if outcome.errno else ""
         yield KernelFeature(f"{kind.kind} links", kind.module, why)
 
 
 def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
     rule = RoutingRule(family, TRIAL_TABLE, 1_000, mark=TRIAL_MARK)
     (outcome,) = session.attempt([add_rule(rule)])
-    why = os.strerror(outcome.number) if outcome.number else ""
+    why = os.strerror(outcome.errno) if outcome.errno else ""
     return KernelFeature(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)
 
 

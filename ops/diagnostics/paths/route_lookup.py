@@ -79,7 +79,7 @@ class Stack:
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
         )
-        number = exact.number or matched.number
+        number = exact.errno or matched.errno
         if number or not matched.answer:
             text = os.strerror(number) if number else "no answer"
             return RouteResult(question, why_not=_fault(number, text))

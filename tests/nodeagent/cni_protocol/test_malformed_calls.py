@@ -320,7 +320,7 @@ def test_no_row_of_the_codes_hides_a_later_one() -> None:
     ("error", "code"),
     [
         (DatapathError("the kernel refuses"), 122),
-        (NetlinkRefused("the kernel refuses", number=1), 122),
+        (NetlinkRefused("the kernel refuses", errno=1), 122),
         (NetlinkLost("answers were lost"), 11),
         (FirewallBusy("iptables did not get its lock"), 11),
         (OutcomeUnknown("the answer was lost"), 11),

@@ -323,7 +323,7 @@ def test_iptables_marks_where_there_is_no_nftables(
     program = network_pod.require_iptables()
 
     def none(*_: object) -> None:
-        raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))
+        raise NetlinkRefused("nftables: not here", errno=min(nftables.UNSUPPORTED))
 
     monkeypatch.setattr(NftReplyMarkRules, "put", none)
     best = PreferredReplyMarkRules(network.executor)

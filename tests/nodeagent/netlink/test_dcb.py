@@ -113,7 +113,7 @@ def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
     with executor.session(executor.home) as session, pytest.raises(NetlinkRefused) as refused:
         dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
 
-    assert refused.value.number == EOPNOTSUPP
+    assert refused.value.errno == EOPNOTSUPP
     assert str(refused.value) == "cannot add DSCP priorities of v0: Operation not supported"
 
 
@@ -134,4 +134,4 @@ def test_a_link_without_dcb_has_none_and_refuses_changes(
     for change in changes:
         with pytest.raises(NetlinkRefused) as refused:
             change()
-        assert refused.value.number == EOPNOTSUPP
+        assert refused.value.errno == EOPNOTSUPP

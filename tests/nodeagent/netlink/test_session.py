@@ -210,9 +210,9 @@ def test_all_of_a_send_is_answered_in_order_and_the_kernel_goes_on_after_a_refus
     wanted = [requests.add_rule(rule) for rule in rules]
     refused = requests.add_route(KernelRoute(prefix("10.20.0.0/16"), 99))
     outcomes = session.attempt([*wanted[:100], refused, *wanted[100:], wanted[0]])
-    assert outcomes[100].number
-    assert outcomes[-1].number == EEXIST
-    assert all(outcome.number == 0 for outcome in (*outcomes[:100], *outcomes[101:-1]))
+    assert outcomes[100].errno
+    assert outcomes[-1].errno == EEXIST
+    assert all(outcome.errno == 0 for outcome in (*outcomes[:100], *outcomes[101:-1]))
     assert len([rule for rule in session.rules(4) if rule.table == 500]) == 300
 
 
@@ -263,7 +263,7 @@ def test_a_full_queue_loses_answers_and_no_request(
 
     assert any(overruns)
     # A repeated request may have been executed the first time: it counts as done.
-    assert {outcome.number for outcome in outcomes[: len(there)]} <= {0, EEXIST}
+    assert {outcome.errno for outcome in outcomes[: len(there)]} <= {0, EEXIST}
     assert outcomes[len(there) :] == [RequestOutcome()] * (len(rules) - len(there))
     assert [rule for rule in session.rules(4) if rule.table == 500] == rules
 

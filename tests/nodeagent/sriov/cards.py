@@ -155,7 +155,7 @@ class Card(Sysfs):
     def guids(self, link: str) -> Mapping[int, str]:
         return self.macs
 
-    def set_up(self, link: str) -> None:
+    def set_link_up(self, link: str) -> None:
         self.up.append(link)
 
     def set_eswitch_mode(self, address: str, mode: str) -> None:
