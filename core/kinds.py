@@ -17,6 +17,7 @@ from core.configuration.refusal_notes import REFUSALS
 from core.domain.events import Recorded
 from core.eventstore.codec import SEGMENT_REMEDY, decode_segment
 from core.eventstore.election import LEADERS
+from core.eventstore.keys import COOL_DOWN
 from core.eventstore.kinds import (
     CLAIMS,
     ENDPOINTS,
@@ -44,9 +45,9 @@ SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(
     check_key=lambda keys, key: keys.check_segment(key),
 )
 RESTS: Final[KeyKind[str]] = KeyKind(
-    *("cool-down mark", "rest", lambda value: value.decode(), ("agent", "worker")),
+    *("cool-down mark", COOL_DOWN, lambda value: value.decode(), ("agent", "worker")),
     "nothing: it ends with its lease, within a minute",
-    check_key=lambda keys, key: keys.check_address(key, "rest"),
+    check_key=lambda keys, key: keys.check_address(key, COOL_DOWN),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),

@@ -1,10 +1,11 @@
 """Search for free addresses by reading etcd: exact, in a few milliseconds for a /16.
 
-A pool of at most ``READ_ADDRESSES_MAX`` addresses is read whole. A larger one is split into about
-sixty stretches, whose claims and cool-down marks are counted in one read; then the first stretches
-that have more addresses than these are read, and one with too many claims for a read is split
-again. All reads of a search have one revision: "none" means that no address was free at that
-revision. Nothing is written.
+The keys of a pool of at most ``READ_KEYS_MAX`` addresses are read at once. A larger pool is split
+into ``STRETCHES`` parts, and one read counts the claims and cool-down marks of each. A part with
+fewer of them than addresses has free ones: such parts are read, in order, until enough free
+addresses are known. A part with more than ``READ_KEYS_MAX`` claims and marks is split again. All
+reads of a search have one revision: "none" means that no address was free at that revision. Nothing
+is written.
 """
 
 from __future__ import annotations
@@ -15,23 +16,26 @@ from typing import NamedTuple
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search
 from core.errors import Compacted, LostRace
-from core.eventstore.keys import Keys
+from core.eventstore.keys import COOL_DOWN, Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 STRETCHES = 60
 """Parts counted or read at once; two operations for each stay within etcd's 128."""
 
-READ_ADDRESSES_MAX = 1_200
-"""Keys read at once; a stretch with more claims is split and counted again."""
+READ_KEYS_MAX = 1_200
+"""The most keys that are read at once."""
 
 COOL_DOWN_READ_MIN = 64
-"""Cool-down marks read first when no address is free; more only if none of them is usable."""
+"""The number of cool-down marks in the first read, when no address is free.
+
+The next read is larger, if none of these marks is of a usable address.
+"""
 
 COOL_DOWN_READ_GROWTH = 8
-"""Factor by which the next read of marks is larger."""
+"""The factor by which each further read of cool-down marks is larger."""
 
 VALUES_MAX = 256
-"""Most free addresses that one search returns."""
+"""The maximum number of free addresses that one search returns."""
 
 
 class FreeAddress(NamedTuple):
@@ -76,8 +80,8 @@ class _Scan:
         self.passed_over = False
 
     def add_free(self, part: AddressSet, taken: Container[int]) -> None:
-        """Add the addresses of a part that are not taken, at most ``READ_ADDRESSES_MAX``."""
-        left = READ_ADDRESSES_MAX
+        """Add the addresses of a part that are not taken, at most ``READ_KEYS_MAX``."""
+        left = READ_KEYS_MAX
         for first, last in part:
             for value in range(first, last + 1):
                 if value in taken:
@@ -101,8 +105,8 @@ class _Stretch(NamedTuple):
     def free(self) -> int:
         """An estimate of the number of free addresses, 0 only if none is free.
 
-        Claims in the gaps of a part count too, as those of addresses that were reserved later: only
-        a read proves that a part with gaps is full.
+        A part may have gaps, such as reserved addresses, and ``taken`` includes the claims in them.
+        So only a read can show that a part with gaps is full, and until then the estimate is 1.
         """
         has_gaps = len(self.part.intervals) > 1
         return max(self.part.size - self.taken, 1 if has_gaps else 0)
@@ -127,16 +131,17 @@ class Finder:
         return cooling_down.addresses[0] if cooling_down.addresses else None
 
     async def free(self, usable: AddressSet, start: int, avoid: Container[int]) -> FreeRead:
-        """Addresses without claim and cool-down mark, from about the one of rank ``start`` on.
+        """Addresses without claim and cool-down mark, beginning near the one of rank ``start``.
 
         Raises StoreUnavailable, LostRace.
         """
         scan = _Scan(avoid)
-        if usable.size <= READ_ADDRESSES_MAX:
-            hulls = usable.hulls(STRETCHES) if usable else []
-            await self._read([usable & AddressSet(usable.family, (hull,)) for hull in hulls], scan)
+        if usable.size <= READ_KEYS_MAX:
+            spans = usable.covering_intervals(STRETCHES) if usable else []
+            await self._read([usable & AddressSet(usable.family, (span,)) for span in spans], scan)
             estimate, here = len(scan.values), usable.nth(start) if start else 0
-            scan.values.sort(key=lambda value: value < here)  # stable: a ring that begins there
+            # A stable sort: the addresses from ``here`` to the end, then those before it.
+            scan.values.sort(key=lambda value: value < here)
         else:
             parts = usable.split(STRETCHES)
             first = start * len(parts) // usable.size
@@ -147,10 +152,11 @@ class Finder:
     async def count(self, addresses: AddressSet) -> int:
         """The number of claims of these addresses.
 
-        If the set has more intervals than one read takes, claims in the smallest gaps count too.
+        If the set has more intervals than one read can have, claims between neighbouring intervals
+        count too.
         """
-        hulls = addresses.hulls(TXN_OPERATIONS_MAX)
-        parts = (AddressSet(addresses.family, (hull,)) for hull in hulls)
+        spans = addresses.covering_intervals(TXN_OPERATIONS_MAX)
+        parts = (AddressSet(addresses.family, (span,)) for span in spans)
         gets = [self._get("ip", part, count_only=True) for part in parts]
         return sum(answer.count for answer in (await self._store.read(gets)).ranges)
 
@@ -165,13 +171,13 @@ class Finder:
         scan.revision = revision
         if not usable:
             return CoolingDown((), passed_over)
-        get = self._get("rest", usable, keys_only=True)
+        get = self._get(COOL_DOWN, usable, keys_only=True)
         get = get._replace(oldest_first=True, limit=COOL_DOWN_READ_MIN)
         while True:
             marks = (await self._at([get], scan))[0]
             addresses = []
             for mark in marks.kvs:
-                for _, value in self._keys.addresses_in([mark.key], "rest"):
+                for _, value in self._keys.addresses_in([mark.key], COOL_DOWN):
                     if value in avoid:
                         passed_over = passed_over or value in usable
                     elif value in usable:
@@ -186,14 +192,16 @@ class Finder:
         Returns roughly how many are free in all of them.
         """
         gets = [
-            self._get(prefix, part, count_only=True) for part in parts for prefix in ("ip", "rest")
+            self._get(prefix, part, count_only=True)
+            for part in parts
+            for prefix in ("ip", COOL_DOWN)
         ]
         counts = [answer.count for answer in await self._at(gets, scan)]
         taken = map(sum, zip(counts[::2], counts[1::2], strict=True))
         stretches = [_Stretch(*stretch) for stretch in zip(parts, taken, strict=True)]
         with_free = [stretch for stretch in stretches if stretch.free]
         for batch in _batches(with_free):
-            if batch[0].taken > READ_ADDRESSES_MAX:
+            if batch[0].taken > READ_KEYS_MAX:  # alone in its batch
                 await self._in_parts(batch[0].part.split(STRETCHES), scan)
             else:
                 await self._read([stretch.part for stretch in batch], scan)
@@ -203,11 +211,13 @@ class Finder:
 
     async def _read(self, parts: Sequence[AddressSet], scan: _Scan) -> None:
         gets = [
-            self._get(prefix, part, keys_only=True) for part in parts for prefix in ("ip", "rest")
+            self._get(prefix, part, keys_only=True)
+            for part in parts
+            for prefix in ("ip", COOL_DOWN)
         ]
         ranges = await self._at(gets, scan) if gets else ()
-        for part, claims, rests in zip(parts, ranges[::2], ranges[1::2], strict=True):
-            scan.add_free(part, self._values("ip", claims) | self._values("rest", rests))
+        for part, claims, marks in zip(parts, ranges[::2], ranges[1::2], strict=True):
+            scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN, marks))
 
     async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
         """Read at the revision of the scan, which is that of its first read."""
@@ -221,7 +231,7 @@ class Finder:
     def _get(
         self, prefix: str, span: AddressSet, *, keys_only: bool = False, count_only: bool = False
     ) -> Get:
-        key = self._keys.ip if prefix == "ip" else self._keys.rest
+        key = self._keys.ip if prefix == "ip" else self._keys.cool_down
         start = key(span.family, span.first())
         end = key(span.family, span.last()) + b"\0"
         return Get(start, end, keys_only=keys_only, count_only=count_only)
@@ -237,7 +247,7 @@ def _batches(stretches: Sequence[_Stretch]) -> Iterator[list[_Stretch]]:
     batch: list[_Stretch] = []
     taken = free = 0
     for stretch in stretches:
-        if batch and (taken + stretch.taken > READ_ADDRESSES_MAX or free >= VALUES_MAX):
+        if batch and (taken + stretch.taken > READ_KEYS_MAX or free >= VALUES_MAX):
             yield batch
             batch, taken, free = [], 0, 0
         batch.append(stretch)

@@ -37,7 +37,7 @@ from core.domain.selection.request import (
 from core.domain.selection.select import rejected_in_short
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
-from core.eventstore.keys import Keys
+from core.eventstore.keys import COOL_DOWN, Keys
 from core.eventstore.kv import Get, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot
 
@@ -103,7 +103,7 @@ class AllocationAttempt:
         "_full",
         "_keys",
         "_order",
-        "_rests",
+        "_own_marks",
         "_searches",
         "_seed",
         "listed",
@@ -128,7 +128,7 @@ class AllocationAttempt:
         self._seed = seed
         self._searches: dict[SearchKey, Search] = {}
         self._full: dict[SearchKey, str] = {}
-        self._rests: dict[Address, int] = {}
+        self._own_marks: dict[Address, int] = {}
 
     async def pick(
         self, demand: Demand, constraints: AttemptConstraints, sources: AddressSources
@@ -195,8 +195,8 @@ class AllocationAttempt:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:
                 free.lost(address.pool, lost.revision, is_listed=address.is_listed)
-            claims, rests = self._windows(address)
-            self._learn_window(address, lost.reads[claims], lost.reads[rests])
+            claims, marks = self._windows(address)
+            self._learn_window(address, lost.reads[claims], lost.reads[marks])
 
     def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
         """What a lost race reads of the addresses: themselves and those that follow."""
@@ -274,7 +274,7 @@ class AllocationAttempt:
             if value is not None:
                 address = Address(demand.family, value)
                 if not (constraints.ending and constraints.is_ending(address)):
-                    choice = AddressChoice(address, self._rests.get(address, 0))
+                    choice = AddressChoice(address, self._own_marks.get(address, 0))
                     return PickedAddress(demand, pool, search, choice)
         listed = free.take(pool, search.usable, avoid) if uses_list else None
         return listed and self._picked(demand, pool, search, listed)
@@ -320,27 +320,27 @@ class AllocationAttempt:
             )
         return None
 
-    def _learn_window(self, picked: PickedAddress, claims: RangeResult, rests: RangeResult) -> None:
+    def _learn_window(self, picked: PickedAddress, claims: RangeResult, marks: RangeResult) -> None:
         address, last = picked.choice.address, picked.window_last
         taken: list[int] = []
-        for prefix, answer in (("ip", claims), ("rest", rests)):
+        for prefix, answer in (("ip", claims), (COOL_DOWN, marks)):
             found = self._keys.addresses_in((kv.key for kv in answer.kvs), prefix)
             values = [one.value for one in found]
             taken += values
             if answer.more:
                 last = min(last, values[-1] if values else address.value)
         picked.search.learn(address.value, last, taken)
-        self._rests.pop(address, None)
-        self._prefer_own(picked.search, rests)
+        self._own_marks.pop(address, None)
+        self._prefer_own(picked.search, marks)
 
-    def _prefer_own(self, search: Search, rests: RangeResult) -> None:
+    def _prefer_own(self, search: Search, marks: RangeResult) -> None:
         """Prefer the previous address: its cool-down does not apply to its previous holder."""
-        for mark in rests.kvs:
+        for mark in marks.kvs:
             if mark.value != self._seed.encode():
                 continue
-            for address in self._keys.addresses_in([mark.key], "rest"):
+            for address in self._keys.addresses_in([mark.key], COOL_DOWN):
                 if address.value in search.usable:
-                    self._rests[address] = mark.mod_revision
+                    self._own_marks[address] = mark.mod_revision
                     search.offer(address.value)
                     return
 

@@ -2,7 +2,8 @@
 
 Two callers name them: an assignment, by an operator or from another IPAM's records, and a fixed
 endpoint that shows addresses whose claims were lost. An ADD guesses which addresses are free; here
-every try reads the endpoint, the claims and the rest marks first, because a refusal must be exact.
+every try first reads the endpoint, the claims and the cool-down marks, because a refusal must be
+exact.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Assigned(NamedTuple):
 
 
 class _AddressStates(NamedTuple):
-    """An endpoint, the claims of some addresses, and the revisions of claims and rest marks."""
+    """An endpoint, the claims of some addresses, and the revisions of their claims and marks."""
 
     stored: StoredEndpoint
     claims: Mapping[Address, Claim]
@@ -107,16 +108,16 @@ class Assigner:
         gets = [
             Get(keys.endpoint(*key)),
             *(Get(keys.ip(*address)) for address in addresses),
-            *(Get(keys.rest(*address)) for address in addresses),
+            *(Get(keys.cool_down(*address)) for address in addresses),
         ]
         endpoint, *values = (answer.first for answer in (await self._store.read(gets)).ranges)
         claims = dict(zip(addresses, values[: len(addresses)], strict=True))
-        rests = dict(zip(addresses, values[len(addresses) :], strict=True))
+        cool_down_marks = dict(zip(addresses, values[len(addresses) :], strict=True))
         return _AddressStates(
             StoredEndpoint.of(endpoint),
             {address: CLAIM.decode(kv.value) for address, kv in claims.items() if kv},
             {address: kv.mod_revision for address, kv in claims.items() if kv},
-            {address: kv.mod_revision for address, kv in rests.items() if kv},
+            {address: kv.mod_revision for address, kv in cool_down_marks.items() if kv},
         )
 
     async def _commit(

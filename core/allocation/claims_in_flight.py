@@ -14,7 +14,7 @@ from typing import Final
 from core.domain.addresses.ip_address import Address, Family
 
 WAIT_S_MAX: Final = 0.25
-"""Longest wait for another request to end, before reading etcd again."""
+"""The maximum wait for another request to end, before etcd is read again."""
 
 
 class AddressesBeingClaimed:

@@ -41,12 +41,12 @@ class AddressChoice(NamedTuple):
 
 
 def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
-    """The reads of claims and of rest marks, with their holders, from the address to ``last``."""
-    ip, rest, _ = keys.of_address(*address)
-    last_ip, last_rest, _ = keys.of_address(address.family, last)
+    """The reads of claims, and of cool-down marks with holders, from the address to ``last``."""
+    ip, cool_down, _ = keys.of_address(*address)
+    last_ip, last_cool_down, _ = keys.of_address(address.family, last)
     return (
         Get(ip, last_ip + b"\0", WINDOW_KEYS_MAX, keys_only=True),
-        Get(rest, last_rest + b"\0", WINDOW_KEYS_MAX),
+        Get(cool_down, last_cool_down + b"\0", WINDOW_KEYS_MAX),
     )
 
 
@@ -112,13 +112,13 @@ def claim_proposal(
     guards: list[Guard] = [endpoint_guard(name, stored), *configuration]
     writes: list[Write] = [Put(name, ENDPOINT.encode(endpoint))]
     for (family, value), cool_down_revision, claim_revision in choices:
-        ip, rest, quarantine = keys.of_address(family, value)
+        ip, cool_down, quarantine = keys.of_address(family, value)
         if not claim_revision:  # else the release guards the claim that ends
             guards.append(Absent(ip))
-        guards.append(Unchanged(rest, cool_down_revision))
+        guards.append(Unchanged(cool_down, cool_down_revision))
         guards.append(Absent(quarantine))
         if cool_down_revision:
-            writes.append(Delete(rest))
+            writes.append(Delete(cool_down))
     for address, claim in claims_made(event, draft.event_id):
         writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))
     if releasing is None:
@@ -180,5 +180,5 @@ def release_writes(keys: Keys, releases: Sequence[Release], lease: int) -> tuple
         family, value = parse_address(release.address)
         writes.append(Delete(keys.ip(family, value)))
         if lease:
-            writes.append(Put(keys.rest(family, value), release.holder.encode(), lease))
+            writes.append(Put(keys.cool_down(family, value), release.holder.encode(), lease))
     return tuple(writes)

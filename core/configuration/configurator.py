@@ -169,7 +169,7 @@ class Configurator:
         family = leaving.family
         return [
             NothingNewer(key(family, first), key(family, last) + b"\0", at)
-            for first, last in leaving.hulls(RANGE_GUARDS_MAX)
+            for first, last in leaving.covering_intervals(RANGE_GUARDS_MAX)
         ]
 
 

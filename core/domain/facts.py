@@ -13,7 +13,10 @@ from core.domain.model import FixedKind, Owner
 
 
 class PodReference(NamedTuple):
-    """The Pod of a request; "" for what it does not name. A CNI call always names a container."""
+    """The Pod that a request names; a field that the request does not have is "".
+
+    A CNI call always has the container.
+    """
 
     namespace: str = ""
     name: str = ""
@@ -24,13 +27,9 @@ class PodReference(NamedTuple):
 class PodFacts(NamedTuple):
     """One Pod.
 
-    ``alive`` as in docs/reference/pool-selection.md, "Living Pods"; None if unknown (then the
-    request of the runtime decides). ``owner`` is the top controller (Deployment, not ReplicaSet).
-    ``fixed``: the kind of its fixed addresses, None if they are not fixed; ``endpoint_name``: the
-    name of the VM for a VM's Pod, else "". ``migrating``: it is the target of a live migration,
-    whose source still uses the addresses. ``claims``: the IPAMClaims of its NICs, by interface and
-    by index; ``ipam_claim``: that of the NIC these facts are about
-    (``core.domain.fixed.ipam_claims``).
+    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed``: the kind of its fixed
+    addresses, None if they are not fixed; ``endpoint_name``: the name of the VM for a VM's Pod,
+    else "".
     """
 
     namespace: str
@@ -41,12 +40,17 @@ class PodFacts(NamedTuple):
     annotations: dict[str, str] = {}
     owner: Owner | None = None
     alive: bool | None = None
+    """See docs/reference/pool-selection.md, "Living Pods". None (unknown): the runtime decides."""
     fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
+    """False: there is no object or record of it, so only names and UID are facts."""
     migrating: bool = False
+    """It is the target of a live migration, whose source still uses the addresses."""
     claims: Mapping[str, str] = {}
+    """The IPAMClaim of each NIC that has one; a NIC has two keys, its interface and its index."""
     ipam_claim: str = ""
+    """The IPAMClaim of the one NIC that these facts are for; see ``ipam_claims.pod_of_nic``."""
 
     @property
     def endpoint_key(self) -> tuple[str, str]:
@@ -55,7 +59,7 @@ class PodFacts(NamedTuple):
 
 
 class NamespaceFacts(NamedTuple):
-    """One Namespace; without a record a namespace has no labels and no annotations."""
+    """One Namespace. ``known`` False: no record, so labels and annotations are empty."""
 
     name: str
     labels: dict[str, str] = {}
@@ -64,7 +68,7 @@ class NamespaceFacts(NamedTuple):
 
 
 class NodeFacts(NamedTuple):
-    """One Node; without a record a node has no labels."""
+    """One Node. ``known`` False: no record, so labels are empty."""
 
     name: str
     labels: dict[str, str] = {}

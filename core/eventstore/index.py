@@ -115,7 +115,7 @@ class Index:
         shortest = 0 if cidr is None else cidr.prefix_length
         lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
         gets: dict[Get, None] = {}
-        for first, last in addresses.hulls(HULLS_MAX):
+        for first, last in addresses.covering_intervals(HULLS_MAX):
             gets |= dict.fromkeys(self._containing("block", first, lengths))
             start = self._key(f"block/{first:0{_DIGITS}x}/")
             end = self._key(f"block/{last:0{_DIGITS}x}0")

@@ -76,11 +76,15 @@ def range_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+COOL_DOWN: Final = "rest"
+"""The first part of the keys of cool-down marks."""
+
+
 class AddressKeys(NamedTuple):
     """The keys of one address: its claim, its cool-down mark, its quarantine."""
 
     ip: bytes
-    rest: bytes
+    cool_down: bytes
     quarantine: bytes
 
 
@@ -126,7 +130,7 @@ class Keys:
         """The claim of an address."""
         return self.root + b"ip/%d/%032x" % (family, value)
 
-    def rest(self, family: Family, value: int) -> bytes:
+    def cool_down(self, family: Family, value: int) -> bytes:
         """The cool-down mark of an address."""
         return self.root + b"rest/%d/%032x" % (family, value)
 

@@ -73,7 +73,10 @@ def read_object(value: object, location: str = "object") -> Body:
 
 
 def objects(text: str) -> Iterator[tuple[str, object]]:
-    """Every object of a YAML text with its place, lists taken apart. Raises BadInput."""
+    """Every object of a YAML text, with its location in the text; a List gives its items.
+
+    Raises BadInput.
+    """
     for number, value in load_yaml(text):
         location = f"document {number}"
         if not (isinstance(value, Mapping) and value.get("kind") == "List"):

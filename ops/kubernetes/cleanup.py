@@ -50,7 +50,7 @@ class InstallationNames(NamedTuple):
 
 
 async def clean(api: Api, leftovers: InstallationNames) -> int:
-    """Clean up; the number of removed finalizers. Raises ApiError."""
+    """Clean up. Returns the number of removed finalizers. Raises ApiError."""
     for kind, name in (("mutating", leftovers.mutating), ("validating", leftovers.validating)):
         if name:
             await _delete(api, f"{ADMISSION}/{kind}webhookconfigurations/{name}")
@@ -112,7 +112,7 @@ async def _free_all(api: Api, kind: str) -> int:
 
 
 async def _free(api: Api, kind: str, stored: Object) -> bool:
-    """Remove our finalizer; whether the object had it."""
+    """Remove our finalizer. Returns whether the object had it."""
     metadata = stored["metadata"]
     finalizers = metadata.get("finalizers") or []
     if FINALIZER not in finalizers:

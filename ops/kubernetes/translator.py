@@ -138,7 +138,7 @@ class Translator:
         return await self._objects.complete(TranslatedKind.POOL, body, missing) if missing else body
 
     async def _drain_former(self, item: Item, body: Object) -> bool:
-        """Drain an earlier object of this name; whether it still exists."""
+        """Drain an earlier object of this name. Returns whether it still exists."""
         former = stored(self._commands.ledger, item.kind, item.name)
         if former is None or isinstance(former, Reservation) or not former.retiring:
             return False

@@ -88,7 +88,9 @@ class Commands:
         await self._writer.close()
 
     async def apply(self, command: Command) -> bool:
-        """Apply a command; whether it changed something. Raises Refused, StoreError, NotReady.
+        """Apply a command. Returns whether it changed anything.
+
+        Raises Refused, StoreError, NotReady.
 
         Also LostRace, if another controller has taken over.
         """

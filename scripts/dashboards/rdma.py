@@ -153,7 +153,7 @@ def _cluster() -> list[Panel]:
         _counters("Discards by card", "pps", CARDS, {"rx_discards": "received"}),
         _counters("Congestion by card", "pps", CARDS, CONGESTION, "ECN marks, and CNPs"),
         _counters("Out of order by card", "pps", CARDS, {"out_of_sequence": ""}),
-        _qos("orbweaver_roce_qos_faults", "RoCE settings that could not be made", CLUSTER),
+        _qos("orbweaver_roce_qos_faults", "RoCE settings that could not be applied", CLUSTER),
         _top("Ten Pods with most packets out of order", PODS, "out_of_sequence"),
         _top("Ten Pods with most discards", PODS, "rx_discards"),
     ]

@@ -143,7 +143,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         HEAD.encode(WriterHead(-3, 1)),
     ),
     "segment": Sample(lambda keys: keys.log("ghost", 1), _SEGMENT, None),
-    "cool-down mark": Sample(lambda keys: keys.rest(4, 0x0A090008), b"pod/uid-vic", None),
+    "cool-down mark": Sample(lambda keys: keys.cool_down(4, 0x0A090008), b"pod/uid-vic", None),
     "leader": Sample(
         lambda keys: keys.lease("vic"),
         LEADER.encode(Leader("one", 5)),

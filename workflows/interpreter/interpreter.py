@@ -154,7 +154,10 @@ class Interpreter:
     def _check_committed(self, event: ev.HistoryEvent) -> None:
         if self._uncommitted and isinstance(event.attributes, _OUTCOMES):
             if not isinstance(event.attributes, ev.WorkflowTaskCompleted):
-                raise HistoryError(f"event {event.event_id}: the decision was not committed")
+                raise HistoryError(
+                    f"event {event.event_id} is {event.event_type}: the decision of this workflow"
+                    " task was not committed"
+                )
             self._uncommitted = False
 
     def _input(self, run: Run, event: ev.HistoryEvent) -> None:

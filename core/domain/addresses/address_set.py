@@ -211,7 +211,7 @@ class AddressSet:
         cuts = [size * part // count for part in range(count + 1)] if count else [0]
         return [self.window(low, high - low) for low, high in pairwise(cuts)]
 
-    def hulls(self, count: int) -> list[Interval]:
+    def covering_intervals(self, count: int) -> list[Interval]:
         """At most ``count`` intervals that cover the set.
 
         A set of more intervals has neighbours share one, with what lies between them. Raises

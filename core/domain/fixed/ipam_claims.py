@@ -25,7 +25,7 @@ NO_CLAIMS: Final[Mapping[str, str]] = {}
 
 
 def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
-    """The claim of each NIC that has one, by its interface and by its index in the annotation.
+    """The claim of each NIC that has one; keys are its interface and its index in the annotation.
 
     Names that no object can have are left out, and so is an annotation that cannot be read: Multus
     refuses the Pod.

@@ -138,7 +138,7 @@ class CertificateKeeper:
         return True
 
     async def _publish(self, stored: StoredAuthorities) -> bool:
-        """Write all authorities to the webhook configurations; whether one was changed."""
+        """Write all authorities to the webhook configurations. Returns whether one was changed."""
         ca_bundle = base64.b64encode(bundle(stored.authorities)).decode()
         changed = False
         for path in CONFIGURATIONS:

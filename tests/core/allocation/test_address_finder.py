@@ -27,7 +27,7 @@ offsets = st.sets(st.integers(0, 400), min_size=1, max_size=300)
 async def store_with(claimed: set[int], resting: set[int]) -> MemoryStore:
     store = MemoryStore()
     writes: list[Write] = [Put(KEYS.ip(4, BASE + one), b"") for one in sorted(claimed)]
-    writes += [Put(KEYS.rest(4, BASE + one), b"") for one in sorted(resting)]
+    writes += [Put(KEYS.cool_down(4, BASE + one), b"") for one in sorted(resting)]
     for start in range(0, len(writes), WRITES_AT_ONCE):
         await store.commit([], writes[start : start + WRITES_AT_ONCE])
     return store
@@ -48,12 +48,12 @@ def find(
 @contextmanager
 def small_reads() -> Iterator[None]:
     """Lower the limit of reads, so that counting is tested too."""
-    usual = address_finder.READ_ADDRESSES_MAX
-    address_finder.READ_ADDRESSES_MAX = 7
+    usual = address_finder.READ_KEYS_MAX
+    address_finder.READ_KEYS_MAX = 7
     try:
         yield
     finally:
-        address_finder.READ_ADDRESSES_MAX = usual
+        address_finder.READ_KEYS_MAX = usual
 
 
 @settings(max_examples=60)
@@ -149,8 +149,8 @@ async def test_a_pool_is_not_called_full_because_its_free_address_moves_during_t
 
 
 async def test_a_pool_is_not_called_full_because_a_rest_ends_during_the_search() -> None:
-    store = MovingStore([Delete(KEYS.rest(4, BASE + 1))])
-    await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.rest(4, BASE + 1), b"")])
+    store = MovingStore([Delete(KEYS.cool_down(4, BASE + 1))])
+    await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.cool_down(4, BASE + 1), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", "")
 
     found = await Finder(store, KEYS).find(search, ())
@@ -163,7 +163,7 @@ def test_the_longest_resting_address_is_taken_first() -> None:
     async def run() -> FreeAddress | None:
         store = MemoryStore()
         for one in (2, 1, 3):
-            await store.commit([], [Put(KEYS.rest(4, BASE + one), b"")])
+            await store.commit([], [Put(KEYS.cool_down(4, BASE + one), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + 3),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
 
@@ -178,7 +178,7 @@ def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -
     async def run() -> FreeAddress | None:
         store = MemoryStore()
         for one in range(count, 0, -1):  # the last key has cooled down longest
-            await store.commit([], [Put(KEYS.rest(4, BASE + one), b"")])
+            await store.commit([], [Put(KEYS.cool_down(4, BASE + one), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + count),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
 

@@ -291,7 +291,7 @@ async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
     store = MemoryStore()
     found = await lists(store, set())
     for one in (8, 7):
-        await store.commit([], [Put(KEYS.rest(4, BASE + 200 + one), b"")])
+        await store.commit([], [Put(KEYS.cool_down(4, BASE + 200 + one), b"")])
     usable = AddressSet(4, ((BASE, BASE + 99), (BASE + 207, BASE + 208)))
 
     taken = await found.read_and_take("blue", usable, ())

@@ -231,8 +231,8 @@ async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: N
     again = addresses(await node.add(pod("web-0")))
 
     assert again == before
-    rests = await node.store.read([Get(*node.keys.range_of("rest"))])
-    assert not rests.ranges[0].kvs
+    marks = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert not marks.ranges[0].kvs
     await check_everything(node)
 
 
@@ -259,8 +259,8 @@ async def test_a_resting_address_is_used_when_nothing_else_is_free(node: NodeHar
     again = addresses(await node.add(pod("web-2")))
 
     assert again == first
-    rests = await node.store.read([Get(*node.keys.range_of("rest"))])
-    assert not rests.ranges[0].kvs
+    marks = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert not marks.ranges[0].kvs
     await check_everything(node)
 
 
@@ -372,6 +372,6 @@ async def test_a_lease_that_ended_while_it_was_kept_is_replaced(
     else:
         await node.add(pod("web-0", "uid-new"))
 
-    rests = await node.store.read([Get(*node.keys.range_of("rest"))])
-    assert [kv.value for kv in rests.ranges[0].kvs] == [b"pod/uid-old"]
+    marks = await node.store.read([Get(*node.keys.range_of("rest"))])
+    assert [kv.value for kv in marks.ranges[0].kvs] == [b"pod/uid-old"]
     await check_everything(node)

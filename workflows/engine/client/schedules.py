@@ -96,7 +96,7 @@ class Schedules:
         return self.handle(schedule_id)
 
     def handle(self, schedule_id: str) -> ScheduleHandle:
-        """A schedule by its id; whether it exists shows the first call."""
+        """The handle of a schedule; its first call raises ExecutionNotFound if there is none."""
         return ScheduleHandle(self._client, schedule_id)
 
     async def list(self) -> list[ListedSchedule]:

@@ -1,8 +1,9 @@
 """The invariants of every history, after any failure. Pure; for tests and inspection.
 
 Event ids are contiguous and times do not decrease; the first event is the start and no event
-follows a closing one; every activity, timer, child and update ends at most once, after its start; a
-workflow task completes before the next one starts; the head follows from the history.
+follows a closing one; every activity, timer, child, update, signal and cancel request to another
+execution ends at most once, after its start; a workflow task ends before the next one starts; the
+stored head of the run equals the head that its history gives.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from workflows.engine.store.records import RunHead
 from workflows.model import events as ev
 
 _BEGINS: dict[type[ev.Attributes], tuple[str, str]] = {
+    # class of the event: (kind of operation, field with its id)
     ev.ActivityTaskScheduled: ("activity", "activity_id"),
     ev.TimerStarted: ("timer", "timer_id"),
     ev.StartChildWorkflowExecutionInitiated: ("child", "child_id"),
@@ -41,7 +43,15 @@ _ENDS: dict[type[ev.Attributes], tuple[str, str]] = {
     ev.ExternalWorkflowExecutionCancelRequested: ("cancel", "request_id"),
     ev.RequestCancelExternalWorkflowExecutionFailed: ("cancel", "request_id"),
 }
-_COMPARED = ("next_event_id", "due", "activities", "timers", "children", "cancelling", "signals")
+_COMPARED_FIELDS = (
+    "next_event_id",
+    "due",
+    "activities",
+    "timers",
+    "children",
+    "cancelling",
+    "signals",
+)
 
 
 def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) -> list[str]:
@@ -50,7 +60,7 @@ def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) 
         return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
     violated = [*_order(history), *_pairs(history), *_tasks(history)]
     if head is not None and not violated:
-        violated.extend(_against(head, history))
+        violated.extend(_head_differences(head, history))
     return violated
 
 
@@ -74,21 +84,21 @@ def _pairs(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
     begun: set[tuple[str, object]] = set()
     ended: set[tuple[str, object]] = set()
     for event in history:
-        kind = type(event.attributes)
-        if kind in _BEGINS:
-            what, field = _BEGINS[kind]
-            thing = (what, getattr(event.attributes, field))
-            if thing in begun:
-                yield f"event {event.event_id} starts {what} {thing[1]} again"
-            begun.add(thing)
-        if kind in _ENDS:
-            what, field = _ENDS[kind]
-            thing = (what, getattr(event.attributes, field))
-            if thing not in begun:
-                yield f"event {event.event_id} ends {what} {thing[1]}, which was not started"
-            if thing in ended:
-                yield f"event {event.event_id} ends {what} {thing[1]} again"
-            ended.add(thing)
+        event_class = type(event.attributes)
+        if event_class in _BEGINS:
+            kind, field = _BEGINS[event_class]
+            operation = (kind, getattr(event.attributes, field))
+            if operation in begun:
+                yield f"event {event.event_id} starts {kind} {operation[1]} again"
+            begun.add(operation)
+        if event_class in _ENDS:
+            kind, field = _ENDS[event_class]
+            operation = (kind, getattr(event.attributes, field))
+            if operation not in begun:
+                yield f"event {event.event_id} ends {kind} {operation[1]}, which was not started"
+            if operation in ended:
+                yield f"event {event.event_id} ends {kind} {operation[1]} again"
+            ended.add(operation)
 
 
 def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
@@ -105,10 +115,11 @@ def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
                 under_way = False
 
 
-def _against(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+def _head_differences(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+    """How the stored head differs from the one that the history gives."""
     folded = fold_head(history)
     if folded.status is not head.status:
         yield f"status: head {head.status.value}, history {folded.status.value}"
-    for name in _COMPARED:
+    for name in _COMPARED_FIELDS:
         if head.is_open and getattr(folded, name) != getattr(head, name):
             yield f"{name}: head {getattr(head, name)!r}, history {getattr(folded, name)!r}"

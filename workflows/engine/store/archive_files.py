@@ -81,7 +81,7 @@ class ExecutionFiles:
         return None
 
     def prune(self, before_ms: int, *, files_max: int = PRUNED_PER_STEP_MAX) -> int:
-        """Delete files of days that ended before this moment, the oldest first; how many.
+        """Delete files of days that ended before a moment, the oldest first. Returns their number.
 
         At most ``files_max``. Raises OSError.
         """

@@ -107,7 +107,7 @@ class Ownership:
                 self._leave_out(kv)
 
     def observe(self, change: KeyChange) -> bool:
-        """Take in a change of an owner's or worker's key; whether it changed anything."""
+        """Process a change of an owner's or worker's key. Returns whether it changed anything."""
         before = dict(self._owners), set(self._workers)
         self._note(change.key, change.value)
         return before != (self._owners, self._workers)
@@ -148,7 +148,7 @@ class Ownership:
             elif HOLDER.decode(value).session == rest:
                 self._workers.add(rest)
             else:
-                raise ValueError("it names another worker than its key")
+                raise ValueError("the value names another worker than the key")
         except UNREADABLE as error:
             self._faults.note(KINDS.get(kind, kind), key, error, HOLDER_REMEDY)
 

@@ -102,7 +102,7 @@ def _entry(head: RunHead) -> tuple[int, str, str]:
 async def retire(
     store: ExecutionStore, closed: ClosedRuns, fence: Unchanged, archive: Archive
 ) -> int:
-    """Archive the executions of a shard that are due, at most those of one step; their number.
+    """Archive a shard's executions that are due, at most those of one step. Returns their number.
 
     Raises SessionLost, StoreUnavailable, OSError.
     """

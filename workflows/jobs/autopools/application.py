@@ -98,7 +98,7 @@ class AutoPools:
         self._is_requested = True
 
     async def _reconcile(self, key: ApplicationKey) -> bool:
-        """Reconcile once; whether nothing is left that may be solved later."""
+        """Reconcile once. Returns whether nothing is left that may be solved later."""
         self._phase = "looking"  # the first name of this phase, which users see
         try:
             result = await workflow.execute_activity(

@@ -117,7 +117,7 @@ class Releases:
         return done
 
     async def release_guids(self, node: str) -> int:
-        """Release all GUIDs of a deleted node; their number. Raises as ``make``."""
+        """Release all GUIDs of a deleted node. Returns their number. Raises as ``make``."""
         async with self._writers.borrowed() as (writer, cause):
             registry = GuidRegistry(self._store, self._keys, writer, node, cause)
             held = await registry.held()

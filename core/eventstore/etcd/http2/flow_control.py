@@ -105,7 +105,7 @@ class SendQueue:
         self._frame_max = size
 
     def _take_turn(self, waiting: _Waiting, parts: list[bytes]) -> bool:
-        """Add some frames of one stream to ``parts``; whether something of it is left."""
+        """Add some frames of one stream to ``parts``. Returns whether more of it is left."""
         call, content = waiting.call, waiting.content
         for _ in range(_FRAMES_A_TURN):
             size = min(len(content), self._window, call.send_window, self._frame_max)

@@ -44,7 +44,7 @@ class StreamTable:
         self._calls[call.stream_id] = call
 
     def remove(self, call: RpcCall) -> bool:
-        """The stream has ended; whether it was open."""
+        """Remove a stream that has ended. Returns whether it was open."""
         if self._calls.get(call.stream_id) is not call:
             return False
         del self._calls[call.stream_id]

@@ -139,13 +139,15 @@ def test_hulls_cover_a_set_and_are_exact_where_there_is_room(
 ) -> None:
     addresses = built(pairs, place)
 
-    hulls = addresses.hulls(count)
+    intervals = addresses.covering_intervals(count)
 
-    assert len(hulls) <= count
-    assert addresses.issubset(AddressSet.from_intervals(hulls, addresses.family))
-    assert {end for hull in hulls for end in hull} <= {end for pair in addresses for end in pair}
+    assert len(intervals) <= count
+    assert addresses.issubset(AddressSet.from_intervals(intervals, addresses.family))
+    assert {end for interval in intervals for end in interval} <= {
+        end for pair in addresses for end in pair
+    }
     if len(addresses.intervals) <= count:
-        assert hulls == list(addresses)
+        assert intervals == list(addresses)
 
 
 @given(PAIR_LISTS, OFFSETS)
