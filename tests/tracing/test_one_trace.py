@@ -138,7 +138,15 @@ def test_later_calls_have_the_documented_spans(recorded: Recorded) -> None:
     commands = ("CHECK", "CHECK coordinator", "STATUS", "GC", "GC coordinator")
     names = [f"CNI {command}" for command in (*commands, "DEL coordinator", "DEL")]
 
-    assert recorded.trees(*names) == documented("CNI CHECK")
+    status = recorded.one("CNI STATUS")
+    # A probe of the agent's health is repeated after a second.
+    without_probe = [
+        span
+        for span in recorded.spans
+        if span.parent_id != status.span_id or span.name not in ("Range", "Status")
+    ]
+
+    assert recorded._replace(spans=without_probe).trees(*names) == documented("CNI CHECK")
 
 
 def test_a_failed_call_has_its_error_in_each_span(recorded: Recorded) -> None:
