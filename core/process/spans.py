@@ -30,6 +30,9 @@ SCOPE: Final = "orbweaver"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 """The version of the semantic conventions that the names of attributes come from."""
 
+CLOSE_S_MAX: Final = 2.0
+"""Seconds that the end of a process waits for the collector; then its spans are dropped."""
+
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 """A name, because the package is an extra that type checkers may not have."""
 
@@ -148,15 +151,17 @@ def exporting_to(
     service: str,
     instance: str,
     attributes: Mapping[str, str] | None = None,
-    *,
-    timeout_s: float | None = None,
 ) -> SdkTracer:
-    """A tracer that exports to an OTLP endpoint. Raises BadInput if the exporter is missing.
-
-    ``timeout_s``: seconds of one export; None: OpenTelemetry's default and variables.
-    """
-    processor = BatchSpanProcessor(_otlp_exporter(endpoint, timeout_s))
+    """A tracer that exports to an OTLP endpoint. Raises BadInput if the exporter is missing."""
+    processor = _BatchProcessor(_otlp_exporter(endpoint))
     return SdkTracer(processor, service, instance, attributes)
+
+
+class _BatchProcessor(BatchSpanProcessor):
+    """Ends in ``CLOSE_S_MAX``: the SDK's takes 30 s, as long as a Pod may take to terminate."""
+
+    def shutdown(self) -> None:
+        self._batch_processor.shutdown(timeout_millis=round(CLOSE_S_MAX * 1000))
 
 
 def resource_of(attributes: Mapping[str, str]) -> Resource:
@@ -182,7 +187,7 @@ def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
         raise
 
 
-def _otlp_exporter(endpoint: str, timeout_s: float | None) -> SpanExporter:
+def _otlp_exporter(endpoint: str) -> SpanExporter:
     try:
         module = import_module(EXPORTER_MODULE)
     except ImportError:
@@ -193,7 +198,5 @@ def _otlp_exporter(endpoint: str, timeout_s: float | None) -> SpanExporter:
         ) from None
     # The exporter decides by http or https; a socket of this machine needs no TLS.
     insecure = True if endpoint.startswith("unix:") else None
-    exporter: SpanExporter = module.OTLPSpanExporter(
-        endpoint=endpoint, insecure=insecure, timeout=timeout_s
-    )
+    exporter: SpanExporter = module.OTLPSpanExporter(endpoint=endpoint, insecure=insecure)
     return exporter

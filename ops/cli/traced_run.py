@@ -20,9 +20,6 @@ from ops.cli.command_line import parse_options
 ENDPOINT: Final = "ORBWEAVER_TRACES_ENDPOINT"
 SERVICE_NAME: Final = "orbctl"
 
-EXPORT_S_MAX: Final = 2.0
-"""Seconds that the end of a command waits for the collector; then its spans are dropped."""
-
 
 def run_traced(
     arguments: Sequence[str],
@@ -37,7 +34,7 @@ def run_traced(
     from core.process.spans import exporting_to  # noqa: PLC0415  # only if tracing is on
 
     instance = f"{socket.gethostname()}-{os.getpid()}"
-    tracer = exporting_to(endpoint, SERVICE_NAME, instance, timeout_s=EXPORT_S_MAX)
+    tracer = exporting_to(endpoint, SERVICE_NAME, instance)
     set_tracer(tracer)
     name = " ".join((SERVICE_NAME, *_command(arguments, program)))
     try:

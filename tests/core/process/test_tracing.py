@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from core.domain.events import Cause, PoolRetired
 from core.eventstore.batch import Proposal
@@ -13,7 +17,7 @@ from core.eventstore.group_commit import Outcome
 from core.eventstore.keys import Keys
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
-from core.process import tracing
+from core.process import spans, tracing
 from core.process.tracing import TraceContext
 from tests.support.spans import attributes_of, context_of, parent_of, recorded_spans
 
@@ -106,3 +110,36 @@ async def test_proposals_of_one_transaction_are_linked_to_the_trace_that_has_it(
 )
 def test_what_is_not_valid_in_a_context_is_dropped(sent: TraceContext, valid: TraceContext) -> None:
     assert tracing.trace_context(*sent) == valid
+
+
+def test_a_collector_that_does_not_answer_does_not_hold_up_the_end_of_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter = _SilentCollector()
+    monkeypatch.setattr(spans, "CLOSE_S_MAX", 0.01)
+    monkeypatch.setattr(spans, "_otlp_exporter", lambda _: exporter)
+    tracer = spans.exporting_to("collector:4317", "orbctl", "one")
+    with tracer.span("orbctl", "internal", {}):
+        pass
+
+    tracer.close()
+
+    assert exporter.closed.is_set()
+    assert not exporter.gave_up
+
+
+class _SilentCollector(SpanExporter):
+    """An export lasts until the exporter is closed, or until ``GIVE_UP_S``."""
+
+    GIVE_UP_S = 5.0
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+        self.gave_up = False
+
+    def export(self, _: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.gave_up = not self.closed.wait(self.GIVE_UP_S)
+        return SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        self.closed.set()
