@@ -50,7 +50,7 @@ class QosHardware(Protocol):
         ...
 
     def carry_out(self, change: QosChange) -> None:
-        """Carry out one change. Raises DatapathError."""
+        """Carry out one change. Raises DatapathError, OSError."""
         ...
 
 
@@ -130,7 +130,7 @@ class QosReconciler:
         if not was_undone or repeats % HOLD_ROUNDS == 0:
             try:
                 await asyncio.to_thread(self._hardware.carry_out, change)
-            except DatapathError as error:
+            except (DatapathError, OSError) as error:
                 return str(error)
             self.changes += 1
             _log.info("carried out %s", change)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from core.domain.roce_qos.plan import QosChange
 from nodeagent.roce_qos.qos_files import RDMA_CM, QosFiles
 from nodeagent.roce_qos.qos_reconciler import (
     ALL_NICS,
@@ -197,10 +198,25 @@ async def test_a_change_that_does_not_last_is_made_three_times_and_then_each_hou
     assert agent.faults == {}
 
 
-async def test_nics_that_cannot_be_read_are_a_fault_of_each(node: RoceNode) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(EPERM, "Operation not permitted")
+def refuse(*_: object) -> None:
+    raise OSError(EPERM, "Operation not permitted")
 
+
+class WithoutSockets(RoceNics):
+    def carry_out(self, change: QosChange) -> None:
+        refuse()
+
+
+async def test_a_socket_that_cannot_be_opened_is_a_fault_of_its_change(node: RoceNode) -> None:
+    hardware = WithoutSockets(node.executor, QosFiles(node.files), node.kernel.open)
+    agent = QosReconciler([RoceQosRule(RoceQos(), ("ens1f0",))], dict, hardware)
+
+    assert await agent.run_round()
+
+    assert "Operation not permitted" in agent.faults["ens1f0: PFC 5"]
+
+
+async def test_nics_that_cannot_be_read_are_a_fault_of_each(node: RoceNode) -> None:
     hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
     agent = QosReconciler([RoceQosRule(RoceQos(), ("ens*",))], dict, hardware)
     unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
