@@ -6,6 +6,7 @@ be exported are dropped and logged by the SDK; no request fails.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -182,7 +183,7 @@ def _attached(caller: TraceContext, context: Context) -> Iterator[None]:
 def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
     try:
         yield span
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         span.fail(type(error).__name__, str(error))
         raise
 

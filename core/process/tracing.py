@@ -69,7 +69,10 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Makes spans. A span ends with its ``with`` block; an exception marks it as failed."""
+    """Makes spans. A span ends with its ``with`` block.
+
+    An exception marks it as failed, also CancelledError: a deadline ends inner work so.
+    """
 
     def span(
         self, name: str, kind: SpanKind, attributes: Attributes

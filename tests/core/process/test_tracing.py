@@ -58,6 +58,20 @@ def test_periodic_work_outside_of_a_trace_makes_no_child() -> None:
     assert [span.name for span in exporter.get_finished_spans()] == ["read", "request"]
 
 
+async def test_work_that_a_deadline_ends_is_failed_in_each_span() -> None:
+    async def request() -> None:
+        with tracing.span("request"):
+            async with asyncio.timeout(0):
+                with tracing.child_span("Txn", "client"):
+                    await asyncio.Event().wait()
+
+    with recorded_spans() as exporter, pytest.raises(TimeoutError):
+        await request()
+
+    failures = [attributes_of(span)["error.type"] for span in exporter.get_finished_spans()]
+    assert failures == ["CancelledError", "TimeoutError"]
+
+
 async def test_a_call_in_a_thread_continues_the_trace() -> None:
     def call() -> None:
         with tracing.child_span("netlink send"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import Context
 from typing import NamedTuple
 
 from core.errors import Compacted, ExecutionNotFound, LogCorrupt, StoreUnavailable
@@ -153,7 +154,10 @@ class Completions:
             return
         if self._watching is None or self._watching.done():
             self._watch_started.clear()
-            self._watching = asyncio.ensure_future(self._watch())
+            # It works for all callers, and must not continue the trace of the first one.
+            self._watching = asyncio.get_running_loop().create_task(
+                self._watch(), context=Context()
+            )
             self._watching.add_done_callback(self._watch_ended)
         started = asyncio.ensure_future(self._watch_started.wait())
         await asyncio.wait({started, self._watching}, return_when=asyncio.FIRST_COMPLETED)

@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from typing import NamedTuple
 
 from core.errors import (
@@ -99,7 +100,9 @@ class WorkerSession:
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
-        self._keeping = asyncio.ensure_future(self._keep(asked + self._ttl_s))
+        keeping = self._keep(asked + self._ttl_s)
+        # It outlives the call that opens the session, and must not continue its trace.
+        self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
     def lose(self) -> None:
         """The lease has expired."""

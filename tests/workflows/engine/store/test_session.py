@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.errors import StoreRejected
 from core.eventstore.keys import Keys
 from core.eventstore.memory import MemoryStore
+from core.process import tracing
 from tests.support.engine_harness import within
+from tests.support.spans import recorded_spans
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.session import open_session
 
@@ -23,6 +27,19 @@ class RefusingStore(MemoryStore):
         raise self._error
 
 
+class ObservingStore(MemoryStore):
+    """A store that notes the span in which a lease is renewed first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renewed: asyncio.Future[tracing.Span | None] = asyncio.Future()
+
+    async def keep_lease(self, lease: int) -> int:
+        if not self.renewed.done():
+            self.renewed.set_result(tracing.current_span())
+        return await super().keep_lease(lease)
+
+
 @pytest.mark.parametrize("error", [StoreRejected("permission denied"), RuntimeError("a bug")])
 async def test_a_lease_that_cannot_be_renewed_ends_the_session(error: Exception) -> None:
     store = RefusingStore(error)
@@ -30,4 +47,15 @@ async def test_a_lease_that_cannot_be_renewed_ends_the_session(error: Exception)
 
     await within(session.lost.wait())
     assert session.lost.is_set()
+    await store.close()
+
+
+async def test_renewals_are_not_part_of_the_trace_that_opened_the_session() -> None:
+    store = ObservingStore()
+    with recorded_spans(), tracing.span("QueryWorkflow:count"):
+        session = await open_session(store, WorkflowKeys(Keys("test")), "one", ttl_s=1)
+        renewed_in = await within(store.renewed)
+
+    assert renewed_in is None
+    await session.close()
     await store.close()
