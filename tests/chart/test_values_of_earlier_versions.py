@@ -66,6 +66,13 @@ def test_a_default_that_the_user_has_removed_stays_removed(tmp_path: Path) -> No
     assert {*pod["containers"][0]["resources"]} == {"requests"}
 
 
+def test_null_for_a_later_key_means_its_default_and_an_empty_value_removes_it() -> None:
+    by_default = dumped(objects({}))
+
+    assert dumped(objects({"spiderpoolController": {"thirdParties": None}})) == by_default
+    assert dumped(objects({"spiderpoolController": {"thirdParties": []}})) != by_default
+
+
 def test_every_template_completes_the_values_first() -> None:
     templates = [
         path

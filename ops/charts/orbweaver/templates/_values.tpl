@@ -1,7 +1,8 @@
 {{/*
 Completes .Values, once for all templates. `helm upgrade --reuse-values` takes the defaults of the chart that the release
 has, so keys that a later version has added are absent. They get the defaults of this chart (files/values.yaml links to
-values.yaml). Keys of the first version stay as they are: they are absent only if the user has removed them with null.
+values.yaml). Keys of the first version stay as they are: they are absent only if the user has removed them with null. null for
+a later key means its default, because a template cannot distinguish it from a key that the release lacks.
 Each template includes it in its first line.
 */}}
 {{- define "orbweaver.values" -}}
