@@ -25,6 +25,9 @@ CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 PROCESSES: Final = "cgroup.procs"
 """The file of a control group that lists its processes."""
 
+ELSEWHERE: Final = 0
+"""In that file, a process of another PID namespace; a signal to 0 is one to this process group."""
+
 
 class Traces(NamedTuple):
     """What one laboratory has on this machine."""
@@ -122,7 +125,7 @@ def _processes(identity: LabIdentity) -> set[int]:
             with suppress(OSError):
                 if mark in (path / "environ").read_bytes().split(b"\0"):
                     pids.add(int(path.name))
-    return pids - {os.getpid()}
+    return pids - {ELSEWHERE, os.getpid()}
 
 
 def _lines(path: Path) -> list[str]:

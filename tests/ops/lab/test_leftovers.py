@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,18 @@ def test_programs_of_containers_in_its_control_groups_are_ended(killed: Killed) 
 
         assert program.wait(DEADLINE_S) == -signal.SIGKILL
     assert traces_of(killed.identity) == Traces()
+
+
+def test_a_process_of_another_pid_namespace_is_not_taken_for_this_process_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = new_identity()
+    group = tmp_path / identity.name("pods")
+    group.mkdir()
+    (group / "cgroup.procs").write_text("0\n")
+    monkeypatch.setattr("ops.lab.leftovers.CONTROL_GROUPS", tmp_path)
+
+    assert traces_of(identity).processes == ()
 
 
 def until_ended(identity: LabIdentity) -> bool:
