@@ -191,7 +191,7 @@ class Agent:
         self._opened.push("virtual functions", self.sriov.close)
 
     def _start_device_plugin(self) -> None:
-        """Before the agent is ready: after a boot kubelet starts no Pod without its slot."""
+        """Start before the agent is ready: after a boot kubelet starts no Pod without its slot."""
         settings, parts = self.settings.devices, self.parts
         if settings is None:
             return

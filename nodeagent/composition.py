@@ -102,7 +102,7 @@ class AgentSources(NamedTuple):
 
 
 STANDALONE: Final = AgentSources()
-"""Without an API server: records and conf.yml."""
+"""The sources without an API server: records and conf.yml."""
 
 
 class _Base(NamedTuple):

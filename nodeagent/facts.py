@@ -35,7 +35,7 @@ MIGRATION: Final = "kubevirt.io/migrationJobName"
 """The annotation of a live migration's target launcher (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
-"""For owners whose record has no API version. Other groups have kinds of these names too."""
+"""The API version of an owner whose record has none. Other groups have kinds of these names too."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
@@ -99,7 +99,7 @@ class FactsSource(Protocol):
         ...
 
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """As ``wanted``; asks the API server unless it is known to be valid. Never fails."""
+        """Like ``wanted``, but ask the API server unless the answer is "valid". Never fails."""
         ...
 
 
@@ -143,7 +143,7 @@ class StandaloneFacts:
         return Liveness(None)
 
     async def confirm(self, reference: PodReference) -> Liveness:
-        """As ``liveness``: there is no API server."""
+        """The same as ``liveness``: there is no API server."""
         return self.liveness(reference)
 
     def facts(self, reference: PodReference) -> RequestFacts:
@@ -159,7 +159,7 @@ class StandaloneFacts:
         return RequestFacts(pod, _namespace(records, namespace), self.node())
 
     def node(self) -> NodeFacts:
-        """From its record."""
+        """The facts in the record of the Node."""
         records: Records = self._view.current.records
         record = records.get(("Node", "", self._node)) if records else None
         if record is None:
@@ -167,7 +167,7 @@ class StandaloneFacts:
         return NodeFacts(self._node, record.labels, known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """From the record of the StatefulSet or VM; else from a Pod's record of the same kind."""
+        """Read the record of the StatefulSet or VM, else that of a Pod with such an owner."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
@@ -184,7 +184,7 @@ class StandaloneFacts:
         return Validity("invalid", f"no record makes {'/'.join(endpoint.key)} fixed")
 
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """From records that are as new as etcd."""
+        """Like ``wanted``, with records that are as new as etcd."""
         validity = self.wanted(endpoint)
         if validity is None or validity.state == "valid":
             return validity

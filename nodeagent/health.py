@@ -82,7 +82,7 @@ class AgentHealth:
         return None
 
     def why_not_healthy(self) -> OrbweaverError | None:
-        """As ``why_not_ready``, or that etcd did not answer the last call."""
+        """The same as ``why_not_ready``, or that etcd did not answer the last call."""
         return self.why_not_ready() or self._store_fault()
 
     async def checks(self) -> list[HealthCheck]:

@@ -32,7 +32,7 @@ REQUESTS_MAX: Final = 1_000
 ADD_DEADLINE_S: Final = 30.0
 """Below the executables' 100 s and the runtimes' two minutes: the caller gets the reason."""
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""With a network provider, which is not called when less than 48 s are left for its answer."""
+"""The deadline with a network provider, which is only called if 48 s are left for its answer."""
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
 STATUS_DEADLINE_S: Final = 8.0
@@ -72,7 +72,7 @@ class RequestRunner:
         return RunningRequest(self, self._deadlines_of(deadline_s))
 
     def measure(self, deadline_s: float, work: WorkCounts, arrived: float) -> RunningRequest:
-        """As ``admit``, with its duration and result counted in ``work``.
+        """Like ``admit``, but count its duration and result in ``work``.
 
         ``arrived``: when the request was received, by ``time.perf_counter``.
         """
@@ -86,7 +86,7 @@ class RequestRunner:
         container: str,
         has_hung_up: HasHungUp,
     ) -> RunningRequest:
-        """As ``measure``, and DELs of the container wait until it ends.
+        """Like ``measure``, but DELs of the container wait until it ends.
 
         Raises CallerGone, which is not counted; enter the result in the same step.
         """

@@ -20,7 +20,7 @@ HasHungUp = Callable[[], bool]
 
 
 def never_hung_up() -> bool:
-    """For requests without a connection."""
+    """``has_hung_up`` of a request without a connection."""
     return False
 
 

@@ -202,7 +202,7 @@ class Allocator:
             return await self._try(progress)
 
     async def _make_sure(self, progress: _Progress) -> None:
-        """Before a failure: the Pod has no addresses (I7), and the view is as new as etcd."""
+        """Before an ADD fails: read whether the Pod has addresses (I7), and renew the view."""
         await self._read_endpoint(progress)
         await self._view.freshen()
         progress.attempt = None

@@ -39,7 +39,7 @@ AHEAD_S = 2.0
 """The next lease is granted this much before the end of that time, so that no release waits."""
 
 NO_LEASE: Final = 0
-"""In place of a lease: no cool-down."""
+"""Used instead of a lease: no cool-down."""
 
 
 class CoolDown:

@@ -45,7 +45,7 @@ class _Read(NamedTuple):
 
 
 class GuidRegistry:
-    """Over one store. Every method raises StoreError, LogError and what ``Writer.append`` does."""
+    """The GUIDs of one store. Raises StoreError, LogError and what ``Writer.append`` raises."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, writer: Writer, node: str, cause: Cause

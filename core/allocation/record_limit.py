@@ -18,7 +18,7 @@ RECORDS_MAX = 5_000
 """Default limit of claims in one pool."""
 
 COUNT_SHARE = 16
-"""After a count, 1/16 of the rest may be claimed before the next count."""
+"""After a count, 1/16 of the claims left to the limit may be made before the next count."""
 
 
 class RecordLimit:

@@ -105,7 +105,7 @@ class Releaser(EndpointWriter):
     async def _release_once(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """By the cache if it has the endpoint; only a read of etcd decides that nothing ends."""
+        """Use the cached endpoint; read it from etcd if there is none, or if nothing would end."""
         self._cooldown.grant_ahead()
         state = self.cache.pop(key)
         decision = None if state is None else _decide(state, decide)

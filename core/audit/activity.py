@@ -44,7 +44,7 @@ class Minute(NamedTuple):
     sums: Counter[tuple[What, str]]
 
     def of_pool(self, pool: str) -> PoolActivity:
-        """Of one pool; "" for refused ADDs that no pool was a candidate for."""
+        """The activity of one pool; "" for refused ADDs that no pool was a candidate for."""
         return PoolActivity(
             self.sums["claimed", pool], self.sums["released", pool], self.sums["refused", pool]
         )

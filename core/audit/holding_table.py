@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 from core.audit.text_columns import Names, TextColumn
 
 OPEN: Final = 2**64 - 1
-"""In place of the position at which a holding ended, while it lasts."""
+"""Used instead of the position of its end while a holding lasts."""
 
 HALF_BITS: Final = 64
 _HALF: Final = 2**HALF_BITS - 1

@@ -48,7 +48,7 @@ from core.domain.evolution import Ledger, evolve_pool, evolve_subnet
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 
 EVENTS_PER_STEP: Final = 2_000
-"""After so many events the other tasks of the process get their turn."""
+"""Events that are indexed before the other tasks of the process get their turn."""
 
 RECENT_EVENTS: Final = 1_000
 """Events that are kept whole, for those who follow the log."""

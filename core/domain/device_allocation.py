@@ -55,7 +55,7 @@ class Offer(Protocol):
         ...
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
-        """For one container with these devices. May read files; raises OSError."""
+        """What one container with these devices gets. May read files; raises OSError."""
         ...
 
 

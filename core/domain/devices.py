@@ -25,7 +25,7 @@ NIC_SLOTS: Final = 10_000
 """The slots of a NIC whose rule has no number: enough for any number of Pods."""
 
 SLOTS_MAX: Final = 100_000
-"""Of one resource: kubelet takes no list of more than 4 MiB, and each has some forty bytes."""
+"""The slots of one resource: kubelet accepts 4 MiB of devices, and each has some forty bytes."""
 
 _DIGITS_MAX: Final = len(str(SLOTS_MAX))
 _PASSED_OVER: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun", "tap")
@@ -144,7 +144,7 @@ def offers(
 def _offers_of_nics(
     matching: list[NicRule], rules: DeviceRules, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource]:
-    """Of several rules for one NIC the greatest number counts."""
+    """The offers of NICs; if several rules match a NIC, the greatest number of slots counts."""
     offered = {}
     for link in _masters(rules, nics):
         slots = [rule.slots for rule in matching if _is_named(rule, link)]

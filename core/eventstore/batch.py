@@ -157,7 +157,7 @@ def _has_range(proposal: Proposal) -> bool:
 
 
 def sort_out(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
-    """For each proposal: ``Lost`` if a guard of it failed, None if it can be retried unchanged.
+    """For each proposal, ``Lost`` if its guard failed, or None if it can be retried unchanged.
 
     ``result`` has the answers of the batch's ``gets``.
     """

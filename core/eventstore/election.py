@@ -155,7 +155,7 @@ class Election:
         return self._own(kv, lease), result.revision
 
     async def _write_over(self, kv: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
-        """As ``_try``, over a key without a lease: no candidate wrote it, and it never expires."""
+        """Replace a key without a lease, like ``_try``: no candidate wrote it; it never expires."""
         result = await self._store.commit(
             [Unchanged(self._key, kv.mod_revision)], [Put(self._key, value, lease)]
         )

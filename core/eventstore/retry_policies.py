@@ -41,7 +41,7 @@ def _is_full(error: BaseException) -> bool:
 
 
 def settling() -> AsyncRetrying:
-    """For reading back an unknown outcome, which is idempotent: its own loss is retried too."""
+    """Retries to read back an unknown outcome: idempotent, so a lost answer is retried too."""
     return AsyncRetrying(
         retry=retry_if_exception(
             lambda error: (
@@ -55,7 +55,7 @@ def settling() -> AsyncRetrying:
 
 
 def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
-    """For lost races; the waits are random so that two losers do not collide again."""
+    """Retries after lost races; the waits are random so that two losers do not collide again."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.002, max=0.25),
@@ -65,7 +65,7 @@ def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
 
 
 def waiting_for_store(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
-    """For reads and idempotent steps while etcd is not available."""
+    """Retries reads and idempotent steps while etcd is not available."""
     return AsyncRetrying(
         retry=retry_if_exception(_is_retryable),
         wait=wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.1),

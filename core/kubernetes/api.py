@@ -53,7 +53,7 @@ WATCH_OPEN_S_MAX: Final = 10.0
 
 MESSAGE_CHARS_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 64
-"""Of a wrong name in a message."""
+"""Characters of a wrong name that a message quotes."""
 
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"

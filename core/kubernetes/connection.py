@@ -18,7 +18,7 @@ from core.kubernetes.kubeconfig import ClusterAccess
 from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
-"""Of one session; a watch holds one."""
+"""The connections of one session; a watch holds one."""
 
 READ_BYTES: Final = 2**21
 """Buffered of an answer or a watch: one object of the API may have 1.5 MB, on one line."""

@@ -40,13 +40,13 @@ STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
 """A reflector that has neither received nor requested anything for this long is stuck."""
 
 OBJECTS_MAX: Final = 100_000
-"""Of one collection; more are refused rather than swallowed."""
+"""The objects of one collection; a larger one is refused."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def key_of(one: Object) -> ObjectKey:
-    """By what an object is found."""
+    """The key of an object: its namespace and name."""
     metadata = one["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
 
@@ -213,7 +213,10 @@ class Informer(Reflector[Object]):
 
 
 class Echoes:
-    """Of one informer. Bounded by its objects: the next change of an object removes its entry."""
+    """This process's own writes to the objects of one informer.
+
+    Bounded by these objects, because the next change of an object removes its entry.
+    """
 
     def __init__(self, informer: Informer) -> None:
         self._informer = informer

@@ -55,7 +55,7 @@ class FixedToken:
 
 
 def basic(user: str, password: str) -> FixedToken:
-    """By name and password, as some proxies in front of API servers take them."""
+    """HTTP Basic authentication, which some proxies in front of API servers require."""
     return FixedToken(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
 
 

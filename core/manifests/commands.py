@@ -202,7 +202,7 @@ def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined
 
 
 def _workload(body: WorkloadManifest) -> Workload:
-    """Of a CronJob the template and size are those of its Jobs."""
+    """The workload of a manifest; template and size of a CronJob are those of its Jobs."""
     spec = _spec(body)
     template = spec.template
     metadata = template.metadata if template else None

@@ -19,7 +19,7 @@ from core.manifests.kinds.fields import CORE_API_VERSION
 from core.manifests.schemas import KINDS_NOT_SUPPORTED, SCHEMAS, Body
 
 MANIFESTS_MAX: Final = 10_000
-"""Of one text, items of lists counted."""
+"""The objects of one text, including the items of lists."""
 
 _QUOTED_CHARS_MAX: Final = 80
 

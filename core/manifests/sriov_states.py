@@ -40,7 +40,7 @@ BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
 """Annotation: a JSON list of ``namespace/name``, Pods with virtual functions that must go."""
 
 ERROR_CHARS_MAX: Final = 4_096
-"""Of lastSyncError; what follows is left out."""
+"""Characters of lastSyncError; what follows is left out."""
 
 
 class SyncResult(NamedTuple):

@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 HEAD_S_MAX: Final = 10.0
-"""From the connection, or the end of the TLS handshake, to the end of the request's head."""
+"""The time from the connection (with TLS: from its handshake) to the end of the request's head."""
 
 IDLE_S_MAX: Final = 30.0
 """Time between a response and the next request, in which the client reads the response."""

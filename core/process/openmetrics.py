@@ -108,7 +108,7 @@ class _ExemplarReader(PrometheusMetricReader):
         self.exemplars: dict[Series, Sequence[Exemplar]] = {}
         super().__init__(registry=registry)
 
-    def _receive_metrics(self, metrics_data: MetricsData, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # of the SDK
+    def _receive_metrics(self, metrics_data: MetricsData, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the SDK's signature
         self.exemplars = dict(_exemplars_of(metrics_data))
         super()._receive_metrics(metrics_data, *args, **kwargs)
 

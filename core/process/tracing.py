@@ -108,7 +108,7 @@ class Tracer(Protocol):
 
 
 NO_SPAN: Final[AbstractContextManager[Span | None]] = nullcontext()
-"""In place of a span where nothing is traced."""
+"""Used instead of a span where nothing is traced."""
 
 _NO_ATTRIBUTES: Final[Attributes] = {}
 _tracer: Tracer | None = None

@@ -43,7 +43,7 @@ CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
 )  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
-"""At most one write in this time."""
+"""The time in which at most one checkpoint is written."""
 
 NO_CHECKPOINT = Checkpoint(0, 0, "")
 

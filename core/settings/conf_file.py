@@ -169,7 +169,7 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
 
 
 def _without_null(value: object) -> object:
-    """Without keys whose value is null: YAML's ``key:`` counts as absent."""
+    """The value without keys whose value is null: YAML's ``key:`` counts as absent."""
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return value

@@ -17,7 +17,7 @@ KUBELETS: Final = (
     "kubelet.slice/kubelet-kubepods.slice",
     "kubelet/kubepods",
 )
-"""With the systemd and the cgroupfs driver, at the top and below a group of kubelet."""
+"""Pods' control groups with the systemd and cgroupfs drivers, with and without a kubelet group."""
 
 BPFFS: Final = "/sys/fs/bpf"
 _MARK: Final = "cgroup.controllers"

@@ -97,7 +97,7 @@ class RecordSource:
         self._records: dict[tuple[str, str, str], RecordDefined] = {}
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """As of the view's current snapshot."""
+        """The frontends in the view's current snapshot."""
         snapshot = self._snapshot = self._view.current
         if not snapshot.revision:
             return None

@@ -113,7 +113,7 @@ class PreviousAddress(NamedTuple):
 _NETCONF_NAMES: Final = {n.lower(): n for n in NetConf.__struct_encode_fields__}
 _LOG_COUNTS: Final = ("log_file_max_size", "log_file_max_age", "log_file_max_count")
 _DIGITS_MAX: Final = 10
-"""Of a number that is written as text."""
+"""Digits of a number that is written as text."""
 
 _IPAM_NAMES: Final = {n.lower(): n for n in IpamConf.__struct_encode_fields__}
 _ATTACHMENT_NAMES: Final = {n.lower(): n for n in ValidAttachment.__struct_encode_fields__}

@@ -142,7 +142,7 @@ class MasterSocket(NamedTuple):
 def open_in_pod(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...] | MasterSocket:
-    """As ``open_packet_sockets``, after setting the NIC up; the master of an ipvlan instead.
+    """Set the NIC up and open sockets on it; of an ipvlan interface, return the master instead.
 
     An ipvlan shares its master's MAC address and receives only packets for its own IP addresses:
     answers for a new address go to the master.
@@ -158,7 +158,7 @@ def open_in_pod(
 def open_on_master(
     master: MasterSocket, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """As ``open_packet_sockets``, on the master, in the node's namespace."""
+    """Like ``open_packet_sockets``, on the master of an ipvlan, in the node's namespace."""
     try:
         opened_sockets = open_packet_sockets(socket.if_indextoname(master.number), targets, closer)
     except OSError as error:

@@ -59,7 +59,7 @@ class RdmaIsolation(RdmaMover):
         self._bus_of = bus_of
 
     def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
-        """By the PCI address of the NIC, which the node's /sys has too."""
+        """The RDMA device of a NIC, found by its PCI address, which the node's /sys has too."""
         try:
             with self._socket(self._node) as node:
                 if not node.exclusive():
@@ -79,7 +79,7 @@ class RdmaIsolation(RdmaMover):
         )
 
     def move(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """From the node; a repeated ADD finds it in the Pod."""
+        """Move a device from the node to the Pod, unless it is there: an ADD may be repeated."""
         try:
             if self._transfer(name, self._node, namespace):
                 return
@@ -92,7 +92,7 @@ class RdmaIsolation(RdmaMover):
         raise DatapathError(f"the RDMA device {name} is neither here nor in the Pod", subject=name)
 
     def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """At the end of its namespace the kernel does so, too."""
+        """Move a device back to the node; the kernel does so too when the Pod's namespace ends."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)
 

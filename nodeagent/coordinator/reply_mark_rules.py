@@ -109,7 +109,7 @@ class ReplyMarkRules(Protocol):
 
 
 class NftReplyMarkRules(ReplyMarkRules):
-    """By nftables: one table for each family."""
+    """Rules of nftables: one table for each family."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -137,7 +137,7 @@ class NftReplyMarkRules(ReplyMarkRules):
 
 
 class IptablesReplyMarkRules(ReplyMarkRules):
-    """By the node's iptables, run in the Pod's namespace: rules of the mangle table."""
+    """Rules of the mangle table, made by the node's iptables in the Pod's namespace."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -189,7 +189,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
 
 
 class PreferredReplyMarkRules(ReplyMarkRules):
-    """By nftables, or by iptables after the kernel has refused nftables as unsupported."""
+    """Rules of nftables, or of iptables after the kernel has refused nftables as unsupported."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._iptables = IptablesReplyMarkRules(executor)

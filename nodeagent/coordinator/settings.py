@@ -157,7 +157,7 @@ class CoordinatorDefaults(Protocol):
     """
 
     async def learn(self) -> None:
-        """Before an ADD: wait for the first answer of the source, at most a bounded time."""
+        """Wait, before an ADD, for the first answer of the source; the time is bounded."""
         ...
 
     def written(self) -> WrittenSettings:

@@ -81,7 +81,7 @@ def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: s
 
 
 def veth_of(end: Link, host_session: NetlinkSession) -> VethPair:
-    """As ``read_veth``, from the link."""
+    """Like ``read_veth``, for a Pod's end that was read before."""
     peer = None
     if end.kind == "veth" and end.parent:
         answer = host_session.ask(requests.get_link_by_index(end.parent))

@@ -151,7 +151,7 @@ class ConflictProbe:
             raise conflict_error(interface, result.conflicts, withdrawal.value)
 
     async def _withdraw_cancelled(self, request: AddRequest) -> None:
-        """After the deadline, or while the agent stops: the addresses are on no link yet."""
+        """Release the addresses of a cancelled ADD; they are on no link yet."""
         try:
             async with asyncio.timeout(WITHDRAW_S_MAX):
                 await self._withdrawal_handler.withdraw_nic(request, (), "the ADD was cancelled")
@@ -213,7 +213,7 @@ def gateway_error(result: DetectionResult) -> GatewayUnreachable:
 
 
 def _conflict_texts(interface: str, conflicts: Sequence[ConflictingAddress]) -> str:
-    """In Spiderpool's words, which users and their tests match."""
+    """The text of the error, with Spiderpool's words, which users and their tests match."""
     return "; ".join(
         f"ip conflict: pod's interface {interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"

@@ -163,21 +163,21 @@ class KubernetesFacts:
         return RequestFacts(self._pod(key, known), namespace, self.node())
 
     def node(self) -> NodeFacts:
-        """From the watched Node."""
+        """The facts of the watched Node."""
         node = self.nodes.objects.get(("", self._node))
         if node is None:
             return NodeFacts(self._node)
         return NodeFacts(self._node, node["metadata"].get("labels", {}), known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """From the watched StatefulSet."""
+        """Whether the endpoint's holder is still a replica of the watched StatefulSet."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
         return validity_of(kind, *endpoint.key, self._owners)
 
     async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """From the StatefulSet, VM instance or VM that the API server returns now."""
+        """Read the StatefulSet, VM instance or VM from the API server now."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         watched = self.wanted(endpoint)
         if kind is None or watched is None or watched.state == "valid":

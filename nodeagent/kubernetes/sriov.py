@@ -84,7 +84,7 @@ class KubernetesSriov:
         self._changed = asyncio.Event()
         self._desired: Sequence[DesiredNic] = ()
         self._written: dict[str, Object] = {}
-        """By subresource."""
+        """What was written last to each subresource."""
         for reflector in (self.policies, self.nodes):
             reflector.add_handler(self._on_change)
         self.states.add_handler(self._on_state)

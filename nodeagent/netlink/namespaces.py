@@ -135,7 +135,7 @@ class NetnsExecutor:
         self._thread_state = threading.local()
 
     def run_directly(self) -> None:
-        """From now on ``run`` enters namespaces in the calling thread, which is in ``home`` now."""
+        """Make ``run`` enter namespaces in its calling thread, which is in ``home`` now."""
         self._thread_state.home = True
 
     @property

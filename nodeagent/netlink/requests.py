@@ -160,7 +160,7 @@ def delete_link(name: str) -> Request:
 
 
 def delete_link_by_index(number: int) -> Request:
-    """As ``delete_link``, by its index."""
+    """Like ``delete_link``, for a link by its index."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0)
     return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)
 

@@ -127,7 +127,7 @@ class NetlinkSession:
         return outcomes
 
     def attempt(self, batch: Sequence[Request]) -> list[RequestOutcome]:
-        """As ``apply``, with refusals as outcomes. Raises NetlinkLost."""
+        """Like ``apply``, but return refusals as outcomes. Raises NetlinkLost."""
         outcomes: list[RequestOutcome] = []
         for start in range(0, len(batch), SEND_REQUESTS_MAX):
             outcomes += self._attempt(batch[start : start + SEND_REQUESTS_MAX])

@@ -28,7 +28,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def no_rdma_pods() -> RdmaPods:
-    """Without Kubernetes the Pods of devices are unknown."""
+    """No Pods: without Kubernetes the Pods of devices are unknown."""
     return {}
 
 

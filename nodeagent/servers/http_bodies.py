@@ -95,7 +95,7 @@ async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
 
 
 def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
-    """As ``read_body``, from bytes. Raises HttpRefusal."""
+    """Like ``read_body``, for a body in memory. Raises HttpRefusal."""
     fields = msgspec.structs.fields(kind)
     members = _members(
         data, name, {field.encode_name.lower(): field.encode_name for field in fields}

@@ -53,7 +53,7 @@ class TracedCalls:
         self._tracer = tracer
 
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
-        """As the function that it wraps."""
+        """Answer with the wrapped function, inside a span."""
         try:
             verb, variables = read_environment(environment)
         except CniFailure:
@@ -125,6 +125,6 @@ def _attributes(
 
 
 def _mark_failed(span: Span, body: bytes) -> None:
-    """By the CNI error object of the answer."""
+    """Record the CNI error object of the answer, if it is one, as the span's error."""
     failure = msgspec.json.decode(body, type=_ErrorObject)
     span.fail(str(failure.code), failure.msg)

@@ -90,7 +90,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def number(self) -> str:
-        """Of addresses, as its pools have it: ``5`` or ``+1``."""
+        """The number of addresses that its pools specify: ``5`` or ``+1``."""
         return ", ".join({one.annotations.get(IP_NUMBER, ""): None for one in self.pools}) or "-"
 
 
@@ -192,7 +192,7 @@ def word_of(step: ReconcileStep) -> str:
 
 
 def plain(line: ApplicationLine) -> Plain:
-    """For programs."""
+    """The line as a value for JSON and YAML."""
     key = line.key
     return {
         "apiVersion": key.api_version,

@@ -41,7 +41,7 @@ OPTIONS: Final = ("--host-table", "--socket")
 """Options of ``node clean`` that a Pod can obey; directories are those that it mounts."""
 
 CONTAINERS: Final = ("agent", "install")
-"""Of the template: their mounts and capabilities are what cleaning needs."""
+"""The template's containers whose mounts and capabilities cleaning needs."""
 
 Kubectl = Callable[[Sequence[str], str], str]
 """Arguments and standard input of kubectl -> its output. Raises OrbweaverError."""

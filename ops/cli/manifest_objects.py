@@ -31,10 +31,10 @@ from ops.cli.exits import exit_code, report
 from ops.cli.input_files import input_files, read_text
 
 OBJECTS_MAX: Final = 10_000
-"""Of one file, items of lists counted."""
+"""The objects of one file, including the items of lists."""
 
 SIMILARITY_MIN: Final = 0.85
-"""From here on an unknown kind is a misspelt one of ours."""
+"""From this similarity on, an unknown kind counts as a misspelt one of ours."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _OURS: Final = API_VERSION.partition("/")[0]

@@ -48,7 +48,7 @@ class ObjectSelection(NamedTuple):
 
     @property
     def full_name(self) -> str:
-        """As people read it."""
+        """The name as it is shown."""
         spaced = (
             self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
             and self.namespace

@@ -19,7 +19,7 @@ from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
 
 
 class PoolUsage(NamedTuple):
-    """Of one pool: held addresses, and those that may be handed out."""
+    """The numbers of a pool's held addresses, and of those that may be handed out."""
 
     claimed: int
     free: int

@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """By argparse, because typer would occupy memory as long as the process runs."""
+    """An argparse parser, because typer would occupy memory as long as the process runs."""
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,

@@ -67,7 +67,7 @@ NAMESPACE: Final = "SPIDERPOOL_POD_NAMESPACE"
 ARCHIVE_DAYS_MAX: Final = 36_500
 
 RECLAIM_NUMBER_MAX: Final = 1_000_000
-"""For all numbers about reclaiming: times in seconds, and counts."""
+"""The limit of every number about reclaiming: times in seconds, and counts."""
 
 
 class ControllerSettings(NamedTuple):
@@ -236,7 +236,7 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
 
 
 def _retention(env: EnvironmentVariables) -> Retention:
-    """Of the archive; by default without a limit in time, up to ``ARCHIVE_BYTES_MAX``."""
+    """The archive's retention; by default unlimited in time, up to ``ARCHIVE_BYTES_MAX``."""
     days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
     mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
     return Retention(days * 86_400.0, mebibytes << 20)

@@ -61,7 +61,7 @@ class DemoState:
         return self.pods[pod]
 
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
-        """As a runtime after a failed ADD: create a new sandbox, then delete the old one."""
+        """Create a new sandbox, then delete the failed one, as a runtime after a failed ADD."""
         failed.destroy()
         fresh = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
         self.pods[failed.pod] = fresh
@@ -110,7 +110,7 @@ class DemoState:
         return output
 
     def quiet(self, line: str, *, code: int = 0) -> str:
-        """As ``orbctl``, without showing it."""
+        """Run orbctl without showing it."""
         done = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
         output = done.stderr + done.stdout
         expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{output}")

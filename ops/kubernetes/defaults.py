@@ -23,7 +23,7 @@ OBJECTS_MAX: Final = 1_000
 """Objects in one file."""
 
 CREATE_S_MAX: Final = 240.0
-"""For all objects. With the deadline of one more request it is below the chart's Job's 300 s."""
+"""The time to create all objects; one more request ends within the 300 s of the chart's Job."""
 
 PAUSE_S: Final = 2.0
 

@@ -44,7 +44,7 @@ REASONS: Final[Mapping[str, str]] = {
     "used-out": "SubnetExhausted",
     "conflict": "IPAddressConflict",
 }
-"""By the reason of a refused ADD; other reasons are that one in CamelCase."""
+"""The condition's reason for each reason of a refused ADD; others are put in CamelCase."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -50,10 +50,10 @@ from ops.kubernetes.status_writer import MANAGER, StatusWriter
 ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
 
 ROUND_S: Final = 0.5
-"""Between two rounds: at most two writes a second to one object."""
+"""The pause between two rounds: at most two writes a second to one object."""
 
 GATHERING_S: Final = ROUND_S
-"""From a changed count until a round of pools and subnets: a burst of ADDs is shorter."""
+"""The time from a changed count to a round of pools and subnets: a burst of ADDs is shorter."""
 
 WRITES_AT_ONCE_MAX: Final = 32
 """Requests under way. API server and etcd do what comes together at half the price of one request

@@ -47,7 +47,7 @@ class DeployedWorkload(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The title that is shown."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
     def runs(self, image: str) -> bool:

@@ -32,7 +32,7 @@ RDMA_PLUGIN: Final = "k8s-rdma-shared-dev-plugin"
 
 
 class MigrationDeadline(StrEnum):
-    """By when a finding must be dealt with."""
+    """The time by which a finding must be dealt with."""
 
     BEFORE_SWITCH = "before the switch"
     BEFORE_REMOVAL = "before the removal"

@@ -26,7 +26,7 @@ CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
 RELEASE_TYPE: Final = "helm.sh/release.v1"
 RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of one release, unpacked; a Secret has 1 MiB packed."""
+"""The size of one unpacked release; a Secret has at most 1 MiB packed."""
 
 GROUP: Final = API_VERSION.partition("/")[0]
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"

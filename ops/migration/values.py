@@ -98,7 +98,7 @@ def effective_value(release: HelmRelease, path: str) -> Any:  # noqa: ANN401  # 
 
 
 def _merged(defaults: Values, values: Values) -> dict[str, Any]:
-    """As Helm coalesces values: mappings key by key, anything else as a whole."""
+    """Merge values as Helm does: mappings key by key, anything else as a whole."""
     result = dict(defaults)
     for key, value in values.items():
         below = result.get(key)

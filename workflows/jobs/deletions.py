@@ -25,7 +25,7 @@ DELETIONS_MAX: Final = 100_000
 _log: Final = logging.getLogger(__name__)
 
 _MARK: Final = b"record-"
-"""In the bytes of every segment that holds an event about a record."""
+"""Bytes that every segment with an event about a record contains."""
 
 
 class Deletion(NamedTuple):

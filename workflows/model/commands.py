@@ -108,7 +108,7 @@ def same(command: Command, recorded: ev.Attributes) -> bool:
 
 
 def describe(command: ev.Attributes) -> str:
-    """For messages: ``ScheduleActivityTask(activity_id=3, activity_type='release')``."""
+    """The text for messages: ``ScheduleActivityTask(activity_id=3, activity_type='release')``."""
     kind = type(command)
     if kind not in IDENTITY:
         return kind.__name__

@@ -11,13 +11,13 @@ HISTORY_EVENTS_MAX = 4096
 """Events of one run. A run that reaches it is paused: it should have continued as new."""
 
 HISTORY_EVENTS_SUGGEST = 3072
-"""From here on a run is advised to continue as new, at three quarters of the limit."""
+"""Events from which a run is advised to continue as new."""
 
 HISTORY_BYTES_MAX = 4 * 1024 * 1024
 """Encoded bytes of one run's history."""
 
 HISTORY_BYTES_SUGGEST = 3 * 1024 * 1024
-"""From here on a run is advised to continue as new."""
+"""Bytes from which a run is advised to continue as new."""
 
 PAYLOAD_WARN_BYTES = 8 * 1024
 """An event of this size is logged: what is large belongs in a store, by reference."""
@@ -32,7 +32,7 @@ FAILURE_DEPTH_MAX = 8
 """Causes kept below a failure."""
 
 ID_BYTES_MAX = 255
-"""Of workflow ids, types, signal, query, update and activity names."""
+"""Bytes of workflow ids, of workflow types, and of signal, query, update and activity names."""
 
 PENDING_ACTIVITIES_MAX = 1_000
 """Scheduled and not finished, in one run."""
@@ -41,7 +41,7 @@ PENDING_TIMERS_MAX = 1_000
 """Started and neither fired nor cancelled, in one run."""
 
 TIMER_S_MAX = 100 * 366 * 86_400.0
-"""Of one timer: what lies beyond is a mistake, and has no number in a head."""
+"""Seconds of one timer; a longer one is a mistake and cannot be stored in a run's head."""
 
 PENDING_CHILDREN_MAX = 1_000
 """Started and not closed, in one run."""
@@ -62,10 +62,10 @@ UPDATES_MAX = 500
 """Accepted by one run."""
 
 COMMANDS_MAX = 1_000
-"""Of one workflow task: one transaction after another must carry them."""
+"""Commands of one workflow task: they are written in one transaction after another."""
 
 SEARCH_ATTRIBUTES_MAX = 32
-"""Of one execution."""
+"""Search attributes of one execution."""
 
 DEADLOCK_S = 2.0
 """How long workflow code may run, in seconds of its thread, without awaiting anything."""

@@ -33,12 +33,12 @@ class RetryPolicy(NamedTuple):
 
     @property
     def recorded(self) -> RetryPolicy:
-        """As an event keeps it: with the choice made."""
+        """The policy as an event records it: with ``pause_when_exhausted`` decided."""
         return self._replace(pause_when_exhausted=bool(self.pause_when_exhausted))
 
     @property
     def pauses(self) -> bool:
-        """Of a recorded policy: whether the execution pauses after the last attempt."""
+        """Whether the execution pauses after the last attempt; only for a recorded policy."""
         return self.pause_when_exhausted is not False
 
     @property
@@ -124,7 +124,7 @@ class UpdateStage(StrEnum):
 
 
 class ExecutionStatus(StrEnum):
-    """Of an execution. PAUSED waits for a person: retry, reset, cancel or terminate."""
+    """The status of an execution. PAUSED waits for a person: retry, reset, cancel or terminate."""
 
     RUNNING = "Running"
     PAUSED = "Paused"

@@ -41,7 +41,7 @@ class AddressSet:
     _ends_of_rank: tuple[int, ...] | None
 
     def __init__(self, family: Family, intervals: tuple[Interval, ...] = ()) -> None:
-        """For results that are normal by construction; ``from_intervals`` takes anything else."""
+        """``intervals`` are sorted, disjoint and not adjacent; ``from_intervals`` takes any."""
         self._family = family
         self._intervals = intervals
         self._starts = None
@@ -263,7 +263,7 @@ class AddressSet:
         return bisect_right(starts, value) - 1
 
     def _rank_ends(self) -> tuple[int, ...]:
-        """For each interval the number of members up to and including it."""
+        """The number of members up to and including each interval."""
         ranks = self._ends_of_rank
         if ranks is None:
             sizes = [last - first + 1 for first, last in self._intervals]

@@ -24,7 +24,7 @@ VALUE_MAX: Final[dict[Family, int]] = {V4: 2**32 - 1, V6: 2**128 - 1}
 _MAPPED_PREFIX: Final = 0xFFFF  # the upper 96 bits of ::ffff:0:0/96
 _MAPPED_PREFIX_BITS: Final = 96
 _PREFIX_DIGITS_MAX: Final = 3  # without leading zeros, which are allowed in any number
-_QUOTED_CHARS_MAX: Final = 80  # of a wrong text, in a message
+_QUOTED_CHARS_MAX: Final = 80  # characters of a wrong text that a message quotes
 
 
 class SyntaxFault(StrEnum):

@@ -16,7 +16,7 @@ from core.domain.names import SUBDOMAIN_CHARS_MAX
 from core.domain.patterns.labels import LabelSelector
 
 UID_CHARS_MAX: Final = 5
-"""Of the last group of an application's UID, in the name of its pools."""
+"""Characters of the last group of an application's UID that its pools' names contain."""
 
 PREFIX: Final = "ipam.spidernet.io/"
 OWNER_SUBNET: Final = f"{PREFIX}owner-spider-subnet"
@@ -49,7 +49,7 @@ class ApplicationKey(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        """As ``status.controlledIPPools`` of a subnet has it: ``apps_v1_Deployment_shop_web``."""
+        """The form in a subnet's ``status.controlledIPPools``: ``apps_v1_Deployment_shop_web``."""
         gv = self.api_version.replace("/", "_")
         return f"{gv}_{self.kind}_{self.namespace}_{self.name}"
 

@@ -101,7 +101,7 @@ class RefusalWindows:
     def __init__(self) -> None:
         self.overflows = 0
         self._windows: dict[tuple[str, str, str], _Window] = {}
-        """In the order of their ends."""
+        """Open windows, ordered by their ends."""
 
     @property
     def next_end_s(self) -> float | None:

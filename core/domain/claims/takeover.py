@@ -69,7 +69,7 @@ class ForeignCluster(NamedTuple):
 
 
 class TakeOver(NamedTuple):
-    """In this order: ``first``, then the claims of every endpoint, then ``last``."""
+    """Commands in this order: ``first``, then the claims of every endpoint, then ``last``."""
 
     first: tuple[Command, ...]
     endpoints: tuple[Endpoint, ...]

@@ -104,7 +104,7 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """For a pool that shrinks: all of its addresses, because the unclaimed ones are unknown yet."""
+    """All addresses of a pool that shrinks, as the unclaimed ones are unknown yet; else None."""
     place, uid, size = command.desired[:3]
     pool = find_pool(place, uid, configuration.pools.values())
     if pool is None or pool_addresses(pool).size <= size:

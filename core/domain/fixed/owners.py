@@ -192,7 +192,7 @@ UNASKED: Final = MissingOwner(certain=False, why="its owner was not requested")
 
 T = TypeVar("T")
 Found = Mapping[tuple[str, str], T | MissingOwner]
-"""By namespace and name."""
+"""Keys are namespace and name."""
 
 
 class KnownOwners:

@@ -22,7 +22,7 @@ DSCPS_OF_A_PRIORITY: Final = 8
 TRUST_DSCP: Final = "dscp"
 TRUST_PCP: Final = "pcp"
 Trust = Literal["dscp", "pcp"]
-"""By which field a NIC finds the priority of a packet: its DSCP, or the PCP of its VLAN tag."""
+"""The field from which a NIC takes a packet's priority: its DSCP, or the PCP of its VLAN tag."""
 
 ETS_CLASSES: Final = 3
 """Traffic classes of a NIC with bandwidths: for other packets, for RoCE, for CNPs."""

@@ -41,7 +41,7 @@ class SelectionMemo:
         catalog: PoolCatalog,
         settled: frozenset[tuple[str, Family]] = NONE_SETTLED,
     ) -> Selection:
-        """As ``select`` does, whose errors it raises."""
+        """The result of ``select``, remembered. Raises its errors."""
         if settled or not _OF_APPLICATIONS.isdisjoint(facts.pod.annotations):
             return select(request, facts, catalog, self._settings, settled)
         if catalog is not self._catalog or len(self._selections) >= SELECTIONS_MAX:

@@ -21,8 +21,8 @@ NICS_MAX: Final = 24
 ADDRESSES_MAX: Final = 24
 """Addresses that are claimed together.
 
-Each of them may need five of the 128 guards of a transaction: unclaimed, rested, not in quarantine,
-its pool as it was, and the older claim that ends with it unchanged.
+Each of them may need five of the 128 guards of a transaction: unclaimed, not in cool-down, not in
+quarantine, its pool as it was, and the older claim that ends with it unchanged.
 """
 
 PASSED_OVER_MAX: Final = 16

@@ -48,7 +48,7 @@ def immutable_reservation_rule(
 
 
 def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Iterator[Refusal]:
-    """Of a retiring pool only labels and annotations may change."""
+    """Only labels and annotations of a retiring pool may change."""
     if existing._replace(labels=pool.labels, annotations=pool.annotations) != pool:
         message = "the pool is being retired: only its labels and annotations may change"
         remedy = "create a pool of another name"

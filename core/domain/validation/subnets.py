@@ -92,7 +92,7 @@ def subnet_content_rules(subject: ObjectReference, subnet: Subnet) -> Iterator[R
 def retiring_subnet_rule(
     subject: ObjectReference, existing: Subnet, subnet: Subnet
 ) -> Iterator[Refusal]:
-    """Of a retiring subnet only labels and annotations may change."""
+    """Only labels and annotations of a retiring subnet may change."""
     if existing._replace(labels=subnet.labels, annotations=subnet.annotations) != subnet:
         message = "the subnet is being retired: only its labels and annotations may change"
         remedy = "wait until it is deleted, then create it again"

@@ -286,7 +286,7 @@ class _Stream:
         return tuple(whole)
 
     def _ask_soon(self) -> None:
-        """At once, unless the revision may turn out to be whole."""
+        """Ask for a confirmation now, or in ``WATCH_HELD_S`` if the revision may become whole."""
         if self._early is None:
             self._ask_now.set()
         elif self._asking_at is None:

@@ -230,7 +230,7 @@ def _endpoint(
 def _nics(
     interface: str, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
 ) -> Iterator[Nic]:
-    """As many NICs as the family with most addresses needs: a NIC has one of each."""
+    """As many NICs as the family with the most addresses needs: a NIC has one of each family."""
     by_family: dict[int, list[tuple[Pool, int]]] = {4: [], 6: []}
     for address, pool, _, _ in allocations:
         by_family[address.family].append((pools[pool], address.value))

@@ -44,7 +44,7 @@ class _Coordinator(Struct, rename="camel", frozen=True):
 
 
 def checked_network(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
-    """As ``network_of``, of known fields only."""
+    """Like ``network_of``, but an unknown field is an error."""
     _require_known(value, _Manifest, f"{location} ({KIND})")
     return network_of(value, location)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 24
-"""Of the token that other users of this machine do not know."""
+"""Random bytes of the token that keeps other users of this machine out."""
 
 
 def console(

@@ -98,7 +98,7 @@ def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
 
 
 def _file_name(network: str, config: str) -> str:
-    """With the suffix that libcni expects: .conflist for a list of plugins, .conf for one plugin.
+    """The name has libcni's suffix: .conflist for a list of plugins, .conf for one plugin.
 
     A customCNI network may be either.
     """

@@ -32,7 +32,7 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""From a review to the stored object: the API server's timeout of 60 s, and clock differences."""
+"""The time from a review to the stored object: the API server's 60 s, and clock differences."""
 
 SWEEP_S: Final = 10.0
 """Seconds between two sweeps of completed admissions."""

@@ -132,7 +132,7 @@ class Shard:
         )
         heads, attempts, inbox, signal_fences = (answer.kvs for answer in result.ranges)
         for execution in self.executions.values():
-            execution.stop()  # of a load that was not finished
+            execution.stop()  # left by a load that was not finished
         self.executions.clear()
         for kv in heads:
             self._open(kv)

@@ -16,7 +16,7 @@ class DrainActivities:
 
     @property
     def all(self) -> tuple[Callable[..., object], ...]:
-        """For the registry."""
+        """The activities, for the registry of a worker."""
         return self.observe, self.cordon, self.evict, self.uncordon
 
     @activity.defn(name="sriov-drain-observe")

@@ -129,7 +129,7 @@ class SriovDrains:
         return await self._carry_out_all(plan.steps, asking)
 
     async def _carry_out_all(self, steps: Collection[DrainStep], asking: Collection[str]) -> str:
-        """As many of the steps as can be; the last fault, "" without one."""
+        """Apply as many of the steps as possible. Returns the last fault, "" without one."""
         fault = ""
         may_cordon = True
         for step in steps:

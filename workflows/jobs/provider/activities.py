@@ -74,7 +74,7 @@ class ProviderActivities:
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
-        """For the registry of a worker."""
+        """The activities, for the registry of a worker."""
         return self.allocate, self.release, self.record, self.report_failure, self.end
 
     async def close(self) -> None:

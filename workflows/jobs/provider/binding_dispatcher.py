@@ -33,10 +33,10 @@ from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding
 from workflows.model.policies import ExecutionStatus
 
 WATCH_PAUSE_S: Final = 0.5
-"""Before the watch of the bindings is started again."""
+"""The pause before the watch of the bindings is started again."""
 
 UNCHANGED_PAUSE_S: Final = 1.0
-"""Before a binding that its execution has not changed gets another one, and after a failure."""
+"""The pause before an unchanged binding gets another execution, and after a failure."""
 
 CLAIM_CHECK_S: Final = 300.0
 """Between two checks of the claims of everything that is bound."""

@@ -82,7 +82,7 @@ class RetirementWait:
             await workflow.wait_condition(lambda: self._is_signalled, max(due_s - now_s(), 0.001))
 
     def status(self) -> dict[str, Payload]:
-        """For the query: what remains, its Pods, the start and the deadline."""
+        """The answer to the query: what remains, its Pods, the start and the deadline."""
         left = self.left
         return {
             "state": "overdue" if self.is_overdue and left.state == "held" else left.state,

@@ -182,7 +182,7 @@ class Http2Connection(asyncio.Protocol):
             self._received = 0
         call = self._streams.get(received.stream_id)
         if call is None:
-            return  # of a stream that we have reset
+            return  # a frame of a stream that we have reset
         if size:
             call.on_data(frames.without_padding(received), size)
         if received.flags & frames.END_STREAM and self._streams.get(received.stream_id) is call:

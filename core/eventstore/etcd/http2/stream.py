@@ -16,13 +16,13 @@ from core.eventstore.etcd.http2.headers import ResponseHeaders
 from core.eventstore.etcd.http2.status import RpcError, StatusCode, http_error, status_code
 
 PREFIX_BYTES: Final = 5
-"""Before each message: whether it is compressed, and its length."""
+"""The prefix of each message: whether it is compressed, and its length."""
 
 STREAM_WINDOW_BYTES: Final = 1 << 20
 """What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
 
 MESSAGE_BYTES_MAX: Final = 1 << 29
-"""Of one message, in bytes: far above any answer that our readers, which read in pages, ask for."""
+"""The size of a message: far more than the pages that our readers request."""
 
 HTTP_OK: Final = 200
 _CONTENT_TYPE: Final = "application/grpc"
