@@ -23,6 +23,7 @@ from core.process.supervision import TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
 from core.process.tracing import current_tracer
+from nodeagent.agent_metrics import register_agent_metrics
 from nodeagent.clusterip.clusterip_setup import start_cluster_ips
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
@@ -61,6 +62,7 @@ class Agent:
         self.settings = settings
         self.ended = asyncio.Event()
         self.parts: AgentParts = compose(settings, store, sources, self._on_fenced, monotonic)
+        register_agent_metrics(self.parts)
         self._opened = Teardown()
         self._close_parts_at_the_end()
         self.health_port: TcpPort | None = None

@@ -22,7 +22,7 @@ from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor
 from core.process.tracing import current_tracer
 from core.projections.configuration_view import ConfigurationView
-from nodeagent.conflict_detection.detector import DetectionCounters, DetectionSwitches, Detector
+from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
 from nodeagent.coordinator.announcer import Announcer
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.engine import Engine
@@ -149,7 +149,7 @@ def compose(
         *(settings, base.store, base.keys, base.runner, base.health),
         HttpHandlers(handlers.add, handlers.delete, withdrawal_handler, coordinator_handler),
     )
-    parts = AgentParts(
+    return AgentParts(
         store=base.store,
         keys=base.keys,
         writer=base.writer,
@@ -169,10 +169,6 @@ def compose(
         supervisor=base.supervisor,
         connections=connections,
     )
-    _register_metrics(parts)
-    _register_server_metrics(parts.metrics, connections)
-    _register_detection_metrics(parts.metrics, detector.counts)
-    return parts
 
 
 def _answer_call(cni: CniServer) -> AnswerCall:
@@ -331,92 +327,3 @@ def _chained_plugins(
             base.runner, base.health, coordinator_handler, call_log
         ),
     }
-
-
-def _register_metrics(parts: AgentParts) -> None:
-    """Register metrics that are read from the parts at each scrape."""
-    metrics, writer = parts.metrics, parts.writer
-    metrics.gauge(
-        "requests_under_way",
-        "Requests in progress, waiting ones included",
-        lambda: parts.runner.under_way,
-    )
-    metrics.gauge(
-        "ready",
-        "1 if this agent serves CNI calls, else 0",
-        lambda: int(parts.health.why_not_healthy() is None),
-    )
-    metrics.gauge(
-        "coordinator_ready",
-        "1 if the SpiderCoordinator is known and its phase is Synced, else 0",
-        lambda: int(parts.coordinator_handler.fault() is None),
-    )
-    metrics.gauge(
-        "writer_queue_depth", "Proposals that wait to be committed to etcd", lambda: writer.depth
-    )
-    metrics.gauge("writer_epoch", "Epoch of this agent's writer", lambda: writer.epoch)
-    metrics.counter(
-        "writer_transactions", "etcd transactions with events", lambda: writer.transactions
-    )
-    metrics.counter(
-        "refusals_dropped",
-        "Refused ADDs that the event log does not have, because there were too many or etcd failed",
-        lambda: parts.refusals.dropped,
-    )
-    metrics.counter(
-        "task_restarts",
-        "Restarts of supervised tasks",
-        lambda: parts.supervisor.restarts,
-    )
-    metrics.gauge_by(
-        *("kind", "contained_faults", "Objects that this agent cannot read and skips"),
-        parts.view.faults.by_kind,
-    )
-    metrics.gauge(
-        "view_revision",
-        "etcd revision of the configuration view",
-        lambda: parts.view.current.revision,
-    )
-    metrics.counter(
-        "plugin_log_dropped_lines",
-        "Lines of the plugin log dropped because the queue was full",
-        lambda: parts.plugin_log.dropped,
-    )
-
-
-def _register_server_metrics(metrics: AgentMetrics, counts: ConnectionCounts) -> None:
-    metrics.counter(
-        "connections_refused",
-        "Connections refused because of a limit or missing rights",
-        lambda: counts.refused,
-    )
-    metrics.counter(
-        "connections_timed_out",
-        "Connections closed because no request arrived in time",
-        lambda: counts.timed_out,
-    )
-    metrics.counter(
-        "requests_malformed", "Requests that are not valid HTTP", lambda: counts.malformed
-    )
-    metrics.counter(
-        "requests_abandoned",
-        "Requests dropped because the caller closed its connection before they started",
-        lambda: counts.abandoned,
-    )
-
-
-def _register_detection_metrics(metrics: AgentMetrics, counts: DetectionCounters) -> None:
-    metrics.counter(
-        "detection_looks",
-        "NICs probed for address conflicts or their gateway",
-        lambda: counts.probes,
-    )
-    metrics.counter(
-        "detection_strangers", "Addresses in use by a conflicting host", lambda: counts.conflicts
-    )
-    metrics.counter(
-        "detection_silent_gateways",
-        "Gateways that did not answer a probe",
-        lambda: counts.silent_gateways,
-    )
-    metrics.counter("detection_failures", "NICs that could not be probed", lambda: counts.failures)

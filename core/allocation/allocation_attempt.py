@@ -22,18 +22,8 @@ from core.domain.addresses.routes import distribute_routes
 from core.domain.claims.assignment import nic_with
 from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
-from core.domain.selection.explanation import (
-    FREE_ADDRESS,
-    aggregate,
-    bracketed,
-    in_standard_mode,
-)
-from core.domain.selection.request import (
-    FAMILY_NAMES,
-    CandidateVerdict,
-    Demand,
-    Selection,
-)
+from core.domain.selection.explanation import FREE_ADDRESS, in_standard_mode, used_out
+from core.domain.selection.request import CandidateVerdict, Demand, Selection
 from core.domain.selection.select import rejected_in_short
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
@@ -361,20 +351,10 @@ class AllocationAttempt:
         )
 
     def _used_out(self, demand: Demand) -> AllocationError:
-        """The error of a demand whose pools are all full.
-
-        See docs/reference/pool-selection.md, "Trying pools" and "Error texts".
-        """
+        """The error of a demand whose pools are all full."""
         reasons = [self._full[demand.interface, demand.family, pool] for pool in demand.pools]
-        family = FAMILY_NAMES[demand.family]
-        error = AddressesUsedOut(
-            f"failed to allocate any {family} IP address to NIC {demand.interface}"
-            f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
-            subject=" ".join(demand.pools),
-            remedy="add addresses to one of these pools, or add a pool to the Pod's annotation",
-            verdicts=tuple(map(self._final_verdict, self.selection.verdicts)),
-        )
-        return in_standard_mode(error, self.selection.source)
+        verdicts = tuple(map(self._final_verdict, self.selection.verdicts))
+        return in_standard_mode(used_out(demand, reasons, verdicts), self.selection.source)
 
     def _final_verdict(self, verdict: CandidateVerdict) -> CandidateVerdict:
         """The verdict of selection, or that no address of the pool could be had."""

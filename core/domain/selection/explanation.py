@@ -31,7 +31,7 @@ from core.domain.selection.request import (
     Note,
     Selection,
 )
-from core.errors import AllocationError, NoPoolAvailable, WrongInput
+from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, WrongInput
 
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 
@@ -153,6 +153,19 @@ def all_filtered_out(
         f"no IPPool available, {what} filtered out: {reasons}",
         subject=pod_subject(pod),
         remedy="`orbctl explain` shows each IPPool's conditions and the Pod's values",
+        verdicts=verdicts,
+    )
+
+
+def used_out(
+    demand: Demand, reasons: Iterable[str], verdicts: tuple[CandidateVerdict, ...]
+) -> AddressesUsedOut:
+    """All pools of a demand are full; ``reasons``: why each of them."""
+    return AddressesUsedOut(
+        f"failed to allocate any {FAMILY_NAMES[demand.family]} IP address to NIC {demand.interface}"
+        f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
+        subject=" ".join(demand.pools),
+        remedy="add addresses to one of these pools, or add a pool to the Pod's annotation",
         verdicts=verdicts,
     )
 

@@ -17,8 +17,9 @@ from core.domain.addresses.routes import requested_routes
 from core.domain.events import PoolVerdict
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool, Route
-from core.domain.selection import explanation, filters, sources, wildcards
+from core.domain.selection import explanation, filters, precedence, wildcards
 from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.precedence import Context
 from core.domain.selection.request import (
     PASSED_OVER_MAX,
     Candidates,
@@ -29,7 +30,6 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.sources import Context
 from core.errors import AllocationError
 
 
@@ -76,7 +76,7 @@ def candidates(
 
 
 def _candidates(context: Context) -> Candidates:
-    named = wildcards.resolve(sources.collect(context), context.catalog, context.settings)
+    named = wildcards.resolve(precedence.collect(context), context.catalog, context.settings)
     pod = context.facts.pod
     if not pod.claims:
         return named

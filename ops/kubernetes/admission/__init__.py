@@ -5,8 +5,8 @@ See docs/reference/admission.md.
     reviews.py          requests, responses and patches
     mutation.py         defaults of pools, subnets and reservations
     networks.py         defaults and rules of coordinators and networks
-    admission_rules.py  rules of pools, subnets and reservations: dry runs of the commands
-    pool_admission.py   admits pools and subnets one at a time
+    validation.py       rules of pools, subnets and reservations: dry runs of the commands
+    admitter.py         admits pools and subnets one at a time
     pods.py             networks, devices and slots of new Pods, behind a switch
     webhook_server.py   HTTPS, with certificates that are reloaded when they change
     configurations.py   the webhook configurations

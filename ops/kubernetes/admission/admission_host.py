@@ -16,9 +16,9 @@ from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
-from ops.kubernetes.admission.admission_rules import AdmissionValidator
+from ops.kubernetes.admission.admitter import Admitter
 from ops.kubernetes.admission.pods import PodInjection
-from ops.kubernetes.admission.pool_admission import Admitter
+from ops.kubernetes.admission.validation import AdmissionValidator
 from ops.kubernetes.admission.webhook_server import Admission, WebhookPort
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, WebhookSettings

@@ -21,7 +21,7 @@ from ops.kubernetes.settings import InjectionSettings
 NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
 REMEMBERED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
-"""Kinds whose admissions are stored until they are translated (``pool_admission``)."""
+"""Kinds whose admissions are stored until they are translated (``admitter``)."""
 
 DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}

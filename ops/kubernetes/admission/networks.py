@@ -27,8 +27,8 @@ from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.rules import KIND, ReviewedNetwork, network_rules, owned_attachment
-from ops.kubernetes.admission.admission_rules import is_unchanged
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
+from ops.kubernetes.admission.validation import is_unchanged
 from ops.kubernetes.resources import FINALIZER
 
 COORDINATOR: Final = "SpiderCoordinator"

@@ -23,7 +23,6 @@ from core.process.bodies import BodyRefused, whole_body
 from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.projections.projector import Projector
-from ops.kubernetes.admission.admission_rules import AdmissionValidator
 from ops.kubernetes.admission.mutation import defaulted
 from ops.kubernetes.admission.networks import (
     COORDINATOR,
@@ -42,6 +41,7 @@ from ops.kubernetes.admission.reviews import (
     read_question,
     unable,
 )
+from ops.kubernetes.admission.validation import AdmissionValidator
 from ops.kubernetes.certificates.served_certificate import ServedCertificate
 from ops.kubernetes.settings import CertificateFiles
 

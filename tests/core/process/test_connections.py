@@ -34,7 +34,7 @@ from tests.support.http_caller import over_socket, over_tcp
 if TYPE_CHECKING:
     from core.kubernetes.api import Api
     from core.projections.projector import Projector
-    from ops.kubernetes.admission.admission_rules import AdmissionValidator
+    from ops.kubernetes.admission.validation import AdmissionValidator
 
 IDLE = 1_100
 """More than the usual soft limit of open files."""

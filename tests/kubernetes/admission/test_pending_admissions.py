@@ -14,10 +14,10 @@ from core.eventstore.kv import Put
 from core.eventstore.writer import Writer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.admission import pool_admission
-from ops.kubernetes.admission.admission_rules import AdmissionValidator
-from ops.kubernetes.admission.pool_admission import Admitter
+from ops.kubernetes.admission import admitter as admitter_module
+from ops.kubernetes.admission.admitter import Admitter
 from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest
+from ops.kubernetes.admission.validation import AdmissionValidator
 from tests.kubernetes.objects import path_of, pool, subnet
 from tests.kubernetes.webhooks import Webhooks, asked
 from tests.support.kubernetes import MERGE, ApiServer
@@ -104,7 +104,7 @@ async def test_what_was_admitted_and_never_stored_is_forgotten(
     assert await webhooks.create(pool("blue", ips=WIDE)) == ""
     await deleted(webhooks, "SpiderIPPool", "blue")
     held = await webhooks.create(pool("green", ips=WIDE))
-    monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)
 
     assert "not applied yet" in held
     assert await webhooks.create(pool("green", ips=WIDE)) == ""
@@ -133,8 +133,8 @@ async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = webhooks.cluster
-    monkeypatch.setattr(pool_admission, "SWEPT_MAX", 1)
-    monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)  # clocks may differ
+    monkeypatch.setattr(admitter_module, "SWEPT_MAX", 1)
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # clocks may differ
     for number in range(3):
         one = pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])
         assert await webhooks.create(one) == ""

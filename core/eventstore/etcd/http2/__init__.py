@@ -3,7 +3,7 @@
     channel.py       connects to one endpoint, makes calls
     connection.py    one connection: settings, streams, its end
     keepalive.py     pings when nothing has arrived for a while
-    flow_control.py  what may be sent now
+    flow_control.py  sizes of our windows, and what may be sent now
     stream_table.py  the open streams of a connection
     stream.py        one call: bytes <-> gRPC messages, how it ended
     headers.py       header blocks, without a dynamic table

@@ -14,7 +14,11 @@ from collections.abc import Callable
 from typing import ClassVar, Final, cast
 
 from core.eventstore.etcd.http2 import frames
-from core.eventstore.etcd.http2.flow_control import SendQueue
+from core.eventstore.etcd.http2.flow_control import (
+    CONNECTION_WINDOW_BYTES,
+    STREAM_WINDOW_BYTES,
+    SendQueue,
+)
 from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 from core.eventstore.etcd.http2.headers import (
     HEADER_LIST_BYTES_MAX,
@@ -23,11 +27,8 @@ from core.eventstore.etcd.http2.headers import (
 )
 from core.eventstore.etcd.http2.keepalive import Keepalive
 from core.eventstore.etcd.http2.status import RpcError, StatusCode
-from core.eventstore.etcd.http2.stream import STREAM_WINDOW_BYTES, RpcCall
+from core.eventstore.etcd.http2.stream import RpcCall
 from core.eventstore.etcd.http2.stream_table import StreamTable
-
-CONNECTION_WINDOW_BYTES: Final = 1 << 24
-"""What etcd may send on all streams together before the event loop has taken it in."""
 
 SILENT_S_MAX: Final = 0.02
 """After this time without a received byte, a call first checks whether the peer has closed."""

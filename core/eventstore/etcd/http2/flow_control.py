@@ -1,4 +1,7 @@
-"""What may be sent now: the windows of a connection and of its streams (RFC 9113, section 5.2).
+"""Flow control of a connection and its streams (RFC 9113, section 5.2).
+
+The sizes of our receive windows are here; ``stream`` and ``connection`` widen them as answers are
+read. ``SendQueue`` obeys the windows of the server.
 
 A message that fits into the windows is written at once. Of one that does not, what fits is written
 and the rest waits for the server's WINDOW_UPDATE; streams take turns, so that a large request does
@@ -9,14 +12,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, ProtocolError
-from core.eventstore.etcd.http2.stream import RpcCall
+
+STREAM_WINDOW_BYTES: Final = 1 << 20
+"""What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
+
+CONNECTION_WINDOW_BYTES: Final = 1 << 24
+"""What etcd may send on all streams together before the event loop has taken it in."""
 
 _FRAMES_A_TURN: Final = 4
 """Frames of one stream before the next one has its turn."""
+
+
+class SendingStream(Protocol):
+    """A stream as its sending half sees it; ``send_window``: what it may send now, in bytes."""
+
+    stream_id: int
+    send_window: int
 
 
 class _Waiting:
@@ -24,7 +39,7 @@ class _Waiting:
 
     __slots__ = ("call", "content", "ends")
 
-    def __init__(self, call: RpcCall) -> None:
+    def __init__(self, call: SendingStream) -> None:
         self.call = call
         self.content = bytearray()
         self.ends = False
@@ -41,7 +56,7 @@ class SendQueue:
         self.stream_window = frames.WINDOW_INITIAL
         """What a new stream may send."""
 
-    def send(self, call: RpcCall, content: bytes, *, ends: bool, before: bytes = b"") -> None:
+    def send(self, call: SendingStream, content: bytes, *, ends: bool, before: bytes = b"") -> None:
         """Send ``before`` (frames, which no window bounds) and the content of DATA frames."""
         size = len(content)
         if not self._waiting and size <= min(self._window, call.send_window, self._frame_max):
@@ -73,11 +88,11 @@ class SendQueue:
         if parts:
             self._write(b"".join(parts))
 
-    def is_waiting(self, call: RpcCall) -> bool:
+    def is_waiting(self, call: SendingStream) -> bool:
         """Whether something of a stream is still to be sent."""
         return any(each.call is call for each in self._waiting)
 
-    def drop(self, call: RpcCall) -> None:
+    def drop(self, call: SendingStream) -> None:
         """Forget what a stream that has ended had still to send."""
         if self._waiting:
             self._waiting = deque(each for each in self._waiting if each.call is not call)
@@ -87,12 +102,12 @@ class SendQueue:
         self._window = _widened(self._window, size)
         self.flush()
 
-    def widen_stream(self, call: RpcCall, size: int) -> None:
+    def widen_stream(self, call: SendingStream, size: int) -> None:
         """Add to a stream's window. Raises ProtocolError."""
         call.send_window = _widened(call.send_window, size)
         self.flush()
 
-    def set_stream_window(self, size: int, calls: Iterable[RpcCall]) -> None:
+    def set_stream_window(self, size: int, calls: Iterable[SendingStream]) -> None:
         """Take the server's INITIAL_WINDOW_SIZE, which moves every stream's window."""
         moved = size - self.stream_window
         self.stream_window = size

@@ -12,14 +12,12 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Final, Protocol
 
+from core.eventstore.etcd.http2.flow_control import STREAM_WINDOW_BYTES
 from core.eventstore.etcd.http2.headers import ResponseHeaders
 from core.eventstore.etcd.http2.status import RpcError, StatusCode, http_error, status_code
 
 PREFIX_BYTES: Final = 5
 """The prefix of each message: whether it is compressed, and its length."""
-
-STREAM_WINDOW_BYTES: Final = 1 << 20
-"""What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
 
 MESSAGE_BYTES_MAX: Final = 1 << 29
 """The size of a message: far more than the pages that our readers request."""

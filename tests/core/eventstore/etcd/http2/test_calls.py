@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from core.eventstore.etcd.http2 import Channel, RpcError, StatusCode, frames
+from core.eventstore.etcd.http2.flow_control import STREAM_WINDOW_BYTES
 from core.eventstore.etcd.http2.frames import ErrorCode
-from core.eventstore.etcd.http2.stream import STREAM_WINDOW_BYTES
 from tests.core.eventstore.etcd.http2.server import (
     DEADLINE_S,
     GRPC_ANSWER,

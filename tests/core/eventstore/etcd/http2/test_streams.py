@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from core.eventstore.etcd.http2 import RpcError, StatusCode, frames
-from core.eventstore.etcd.http2.stream import MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES
+from core.eventstore.etcd.http2.flow_control import STREAM_WINDOW_BYTES
+from core.eventstore.etcd.http2.stream import MESSAGE_BYTES_MAX
 from tests.core.eventstore.etcd.http2.server import (
     DEADLINE_S,
     OK_TRAILERS,

@@ -1,7 +1,7 @@
 """Validates pools, subnets and reservations by dry runs of the commands that will follow.
 
 It runs the same ``decide`` on the state in etcd, so that webhook, translator and ``orbctl apply
---dry-run`` agree; also on objects that were admitted and not translated yet (``pool_admission``).
+--dry-run`` agree; also on objects that were admitted and not translated yet (``admitter``).
 Two facts come from the API server: whether the name is taken, and whether the controlling subnet of
 a pool exists.
 """
@@ -23,7 +23,7 @@ from core.domain.validation.changes import immutable
 from core.domain.validation.shared import ObjectReference
 from core.errors import BadInput, Refusal, Refused
 from core.kubernetes.api import Api, Object
-from ops.kubernetes.admission.pool_admission import Admitter
+from ops.kubernetes.admission.admitter import Admitter
 from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet
 
