@@ -8,7 +8,7 @@
  * It must never decide anything about addresses, allocate memory, or write outside LOG_DIRECTORY.
  *
  * The frame (docs/reference/cni-executables.md; integers big-endian), one request and one answer per
- * connection, on the unix stream socket `<ipam_unix_socket_path>.fast`:
+ * connection, on the unix stream socket `<ipam_unix_socket_path>.fast` (without `.fast`: the HTTP API):
  *
  *     request   "OWC1" | u32 n | n bytes: environment block, then standard input unchanged
  *     answer    u8 exit status | u32 n | n bytes for standard output
@@ -108,8 +108,8 @@ struct buffer { char *at; size_t length, room; };
 
 struct failure {
     int code;
-    bool from_agent; /* the agent may not have logged the failure: append it to the log */
-    bool no_agent; /* no agent has received the call */
+    bool needs_log; /* the agent may not have logged the failure: append it to the log */
+    bool not_received; /* no agent has received the call */
     struct buffer message;
     const char *details;
 };
@@ -439,16 +439,17 @@ static size_t framed_request(char **environment, const char *netconf, size_t net
     static const char *const prefixes[] = {"CNI_", "TRACEPARENT=", "TRACESTATE=", "BAGGAGE="};
     struct buffer to = {request + 8, 0, REQUEST_BYTES_MAX + 1};
     const char *variables[VARIABLES_MAX];
-    size_t count = 0, is_too_large = 0;
+    size_t count = 0;
+    bool is_too_large = false;
     for (char **variable = environment; *variable && !is_too_large; variable++) {
-        const char *is = strchr(*variable, '=');
+        const char *equals = strchr(*variable, '=');
         bool is_sent = false, is_known = false;
-        for (size_t index = 0; is && index < 4; index++)
-            is_sent |= !strncmp(*variable, prefixes[index], strlen(prefixes[index])) && is - *variable >= 4;
+        for (size_t index = 0; equals && index < 4; index++)
+            is_sent |= !strncmp(*variable, prefixes[index], strlen(prefixes[index])) && equals - *variable >= 4;
         for (size_t index = 0; is_sent && index < count; index++)
-            is_known |= !strncmp(*variable, variables[index], (size_t)(is - *variable) + 1);
+            is_known |= !strncmp(*variable, variables[index], (size_t)(equals - *variable) + 1);
         if (!is_sent || is_known) continue;
-        if (count == VARIABLES_MAX) is_too_large = 1;
+        if (count == VARIABLES_MAX) is_too_large = true;
         else put(&to, variables[count++] = *variable, strlen(*variable) + 1);
     }
     if (!plugin->is_ipam) {
@@ -558,7 +559,8 @@ static bool sent(int agent, size_t length, long long deadline_ms) {
     return true;
 }
 
-/* Read the answer to `answer`; return its length, or -1: errno is the reason, 0 for an early end. */
+/* Read the answer to `answer`; return its length, or -1: errno is the reason, 0 for an early end.
+ * `is_foreign`: the length is only the announced one, which is too large for an answer of the agent. */
 static ssize_t received(int agent, long long deadline_ms, bool *is_foreign) {
     size_t length = 0, want = 5;
     while (length < want) {
@@ -590,7 +592,7 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
         puts_to(&failure->message, ": ");
         errno = why;
         append_reason(failure, CONNECT_DEADLINE_S);
-        failure->from_agent = failure->no_agent = true;
+        failure->needs_log = failure->not_received = true;
         return -1;
     }
     long long deadline_ms = now_ms() + deadline_s * 1000LL;
@@ -612,7 +614,7 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
         if (why) append_reason(failure, deadline_s);
         else puts_to(&failure->message, "the agent closed the connection before its answer ended");
     }
-    failure->from_agent = true;
+    failure->needs_log = true;
     return -1;
 }
 
@@ -623,9 +625,9 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
 static int open_log(const char *path) {
     char own[PATH_MAX];
     const char *name = strrchr(path, '/');
-    bool is_there = name && (size_t)(name - path) == sizeof LOG_DIRECTORY - 1
+    bool is_inside = name && (size_t)(name - path) == sizeof LOG_DIRECTORY - 1
                     && !memcmp(path, LOG_DIRECTORY, sizeof LOG_DIRECTORY - 1);
-    if (!is_there || !name[1] || !strcmp(name, "/.") || !strcmp(name, "/..")) {
+    if (!is_inside || !name[1] || !strcmp(name, "/.") || !strcmp(name, "/..")) {
         snprintf(own, sizeof own, LOG_DIRECTORY "/%s.log", plugin->name);
         path = own;
     }
@@ -679,10 +681,10 @@ static void append_to_log(const struct failure *failure, struct text options) {
     close(log);
 }
 
-/* Write the CNI error object to `answer`. */
+/* Append the failure to the log if it needs that, then write the CNI error object to `answer`. */
 static struct text error_object(const struct failure *failure, struct text netconf) {
     struct text document = document_in(netconf);
-    if (failure->from_agent) append_to_log(failure, options_in(document));
+    if (failure->needs_log) append_to_log(failure, options_in(document));
     struct text version = member(document, "cniVersion");
     bool is_text = version.length > 2 && version.at[0] == '"';
     if (is_text) version = (struct text){version.at + 1, version.length - 2};
@@ -721,8 +723,8 @@ static struct text version_result(void) {
     return (struct text){to.at, to.length};
 }
 
-/* If a person runs the program on a terminal, print its usage to standard error; return whether. */
-static bool is_usage_shown(char **environment) {
+/* Print the usage to standard error if a person runs the program on a terminal; false: it is a call. */
+static bool show_usage(char **environment) {
     bool is_call = false;
     for (char **variable = environment; *variable; variable++) is_call |= !strncmp(*variable, "CNI_", 4);
     if (is_call || !isatty(0)) return false;
@@ -760,13 +762,13 @@ static int run_call(const char *verb, char **environment, struct text *output) {
         int status = call_agent(verb, environment, &netconf, output, &failure);
         if (status >= 0) return status;
     } else {
-        if (is_usage_shown(environment)) return 0;
+        if (show_usage(environment)) return 0;
         fail(&failure, INVALID_ENVIRONMENT,
              *verb ? "unknown CNI_COMMAND: " : "required env variable CNI_COMMAND missing", verb,
              "CNI_COMMAND is one of " KNOWN_VERBS);
     }
     *output = error_object(&failure, netconf);
-    if (!failure.no_agent || !plugin->del_needs_no_agent || strcmp(verb, "DEL")) return 1;
+    if (!failure.not_received || !plugin->del_needs_no_agent || strcmp(verb, "DEL")) return 1;
     return *output = NO_TEXT, 0; /* the agent cleans up after this Pod when it starts */
 }
 

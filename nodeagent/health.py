@@ -91,8 +91,8 @@ class AgentHealth:
         serving_checks = await self._serving_checks()
         return [*serving_checks, *(HealthCheck(f"task/{name}", fault) for name, fault in tasks)]
 
-    async def fault(self) -> OrbweaverError | None:
-        """Why requests cannot be served; reads etcd. None if they can."""
+    async def probe_fault(self) -> OrbweaverError | None:
+        """As ``why_not_healthy``, after a probe of etcd."""
         return _first(await self._serving_checks())
 
     async def readiness_fault(self) -> OrbweaverError | None:

@@ -1,8 +1,8 @@
-"""Snapshots: the ledger at a seal, as a file from which a fold can start.
+"""Snapshots: the ledger at the end of an archive file, from which a replay can start.
 
-A zstd frame around the msgpack of ``_Stored``. It is made by folding the snapshot before it and
-the segments just sealed, so that each seal checks the one before; its digest is in the trailer of
-its archive file. It is made from the log, never from the state keys.
+A zstd frame around the msgpack of ``_Stored``. A snapshot is made by applying the segments of its
+archive file to the snapshot before it, which is thereby read and verified; its digest is in the
+trailer of the archive file. It is made from the log, never from the state keys.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ _ZSTD_LEVEL = 3
 
 
 class ArchiveSnapshot(NamedTuple):
-    """The fold of everything up to ``ledger.position``.
+    """The state after all events up to ``ledger.position``.
 
-    ``seqs``: the last seq of each writer; ``chain`` and ``clock_ms`` as of that position.
+    ``seqs``: the last seq of each writer. ``chain``: the log's digest up to that position.
+    ``clock_ms``: the log's clock at that position.
     """
 
     ledger: Ledger
@@ -65,7 +66,7 @@ _decoder = msgspec.msgpack.Decoder(_Stored)
 
 
 def encode_snapshot(snapshot: ArchiveSnapshot) -> bytes:
-    """The bytes of the file; equal ledgers made by equal logs give equal bytes."""
+    """The bytes of the file; the same log always gives the same bytes."""
     ledger = snapshot.ledger
     stored = _Stored(
         SNAPSHOT_VERSION,
@@ -101,7 +102,11 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
             remedy="restore it from a copy of the archive, or delete it: an older one is used then",
         ) from error
     if stored.version != SNAPSHOT_VERSION:
-        raise LogCorrupt(f"snapshot {name} has unknown version {stored.version}", subject=name)
+        raise LogCorrupt(
+            f"snapshot {name} has unknown version {stored.version}",
+            subject=name,
+            remedy=f"use a release that reads version {stored.version}",
+        )
     return ArchiveSnapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
 
 

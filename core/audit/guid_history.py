@@ -26,7 +26,7 @@ class GuidHistory(EntryList):
                 else:
                     self._end(stamp_of(recorded), event.reason)
 
-    def under_way(self) -> list[HistoryEntry]:
+    def open_entries(self) -> list[HistoryEntry]:
         """The present assignment."""
         return [] if self._open is None else [self._open]
 

@@ -55,7 +55,7 @@ async def history(view: LogView, subject: HistorySubject) -> History:
     collector = _collector(subject)
     async for recorded in events_about(view, subject):
         collector.take(recorded)
-    return collector.answer()
+    return collector.history()
 
 
 def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdings:
@@ -156,7 +156,7 @@ class _Holdings(EntryList):
             case _:
                 pass
 
-    def under_way(self) -> list[HistoryEntry]:
+    def open_entries(self) -> list[HistoryEntry]:
         entries = [held.entry for held in self._open.values()]
         return entries if self._quarantined is None else [*entries, self._quarantined]
 

@@ -1,6 +1,6 @@
-"""Histories: their subjects, and their entries with a beginning and an end, bounded.
+"""Values of a history: its subject, and its entries, each with a beginning and an end.
 
-Plain values for tables and JSON. Nothing here reads anything.
+Plain values for tables and JSON. A history has a limited number of entries (``ENTRIES_MAX``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ EntryKind = Literal[
     "deleted",
 ]
 
-_LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
+_EVENTS_OF_KIND: Final[dict[str, tuple[type[Event], ...]]] = {
     "pool": (PoolDefined, PoolRetired, PoolDeleted),
     "subnet": (SubnetDefined, SubnetRetired, SubnetDeleted),
     "reservation": (ReservationDefined, ReservationDeleted),
@@ -66,17 +66,17 @@ _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
         ApplicationScaled,
     ),
 }
-"""Subjects that are created and deleted, with their events."""
+"""The events of each kind of subject that is created and deleted."""
 ENTRIES_MAX = 100_000
 """Entries in one history; of a longer one the newest are returned, and the others counted."""
 
 _UNNAMED: Final = frozenset(("cidr", "node"))
-"""Subjects that events need not name: a release names no node, an address no CIDR."""
+"""Subjects whose events may not name them: a release has no node, and no event has a CIDR."""
 
 INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 """Subjects in the archive's index; for others every sealed segment is searched."""
-_DIGITS: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
-SUBJECTS: Final = (
+_IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
+SUBJECT_FORMS: Final = (
     "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/ or"
     " node/NAME, guid/GUID, application/NAMESPACE/NAME, or record/KIND/[NAMESPACE/]NAME"
 )
@@ -85,7 +85,7 @@ _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "application": (1,),
     "record": (1, 2),
 }
-"""In the name of a subject; none in those of other kinds."""
+"""How many slashes a name has, by kind; names of other kinds have none."""
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
@@ -109,21 +109,24 @@ class HistorySubject(NamedTuple):
 
     @property
     def token(self) -> str:
-        """How the archive's index calls it."""
+        """Its name in the archive's index."""
         return f"{self.kind} {self.name}"
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether a segment may be about it: msgpack has texts unchanged, so a search suffices."""
+        """Whether a segment can be about it: searches its bytes; msgpack stores texts unchanged."""
         if self.kind in _UNNAMED:
             return True
         if self.name.rpartition("/")[2].encode() not in data:
             return False
-        life = _LIFE.get(self.kind)
-        return life is None or any(TYPE_NAMES[kind].encode() in data for kind in life)
+        events = _EVENTS_OF_KIND.get(self.kind)
+        return events is None or any(TYPE_NAMES[event].encode() in data for event in events)
 
 
 class Stamp(NamedTuple):
-    """One event: where it is in the log, when (Unix milliseconds) and who caused it."""
+    """One event: where it is in the log, when (Unix milliseconds) and who caused it.
+
+    ``place``: its index in the segment at ``position``.
+    """
 
     position: int
     place: int
@@ -136,13 +139,14 @@ class Stamp(NamedTuple):
 
 
 class HistoryEntry(NamedTuple):
-    """A state from ``began`` to ``ended``; None: it lasts, or it is a single change.
+    """A state from ``began`` to ``ended``, or a change at ``began``.
 
-    ``subject``: the address or the pool. ``reason`` and ``evidence``: why it ended (held) or began
-    (quarantined). ``reason`` is an event's reason, or ``moved`` if the same holder continued with
-    another Pod or node, or ``taken`` if the log has a claim of another holder (I1 is violated).
-    ``text`` describes a pool, or what changed in it. ``refusal``: of an ADD that got no addresses
-    (refused), whose ``reason`` is the event's; it has no ``subject``.
+    ``ended`` None: the state lasts, or the entry is a change. ``subject``: the address or the pool;
+    "" if refused. ``reason`` and ``evidence``: why it ended (held) or began (quarantined).
+    ``reason`` is an event's reason, or ``moved`` if the same holder continued with another Pod or
+    node, or ``taken`` if the log has a claim of another holder, which violates invariant I1
+    (docs/contributing/architecture.md). ``text`` describes a pool, or what changed in it.
+    ``refusal``: the event of an ADD that got no addresses (refused).
     """
 
     kind: EntryKind
@@ -174,22 +178,22 @@ class EntryList:
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
-        self._over: deque[HistoryEntry] = deque(maxlen=ENTRIES_MAX)
+        self._completed: deque[HistoryEntry] = deque(maxlen=ENTRIES_MAX)
         self._count = 0
 
     def add(self, entry: HistoryEntry) -> None:
-        """An entry that will not change any more."""
-        self._over.append(entry)
+        """Add an entry that will not change any more."""
+        self._completed.append(entry)
         self._count += 1
 
-    def under_way(self) -> list[HistoryEntry]:
+    def open_entries(self) -> list[HistoryEntry]:
         """Entries that have no end yet."""
         return []
 
-    def answer(self) -> History:
-        """Everything, in order of beginnings."""
-        entries = sorted([*self._over, *self.under_way()], key=lambda entry: entry.began)
-        return History(self.subject, tuple(entries), self._count - len(self._over))
+    def history(self) -> History:
+        """All entries, in the order of their beginnings."""
+        entries = sorted([*self._completed, *self.open_entries()], key=lambda entry: entry.began)
+        return History(self.subject, tuple(entries), self._count - len(self._completed))
 
 
 def parse_subject(text: str) -> HistorySubject:
@@ -202,8 +206,9 @@ def parse_subject(text: str) -> HistorySubject:
     """
     head, _, rest = text.partition("/")
     parts = rest.split("/")
-    if head not in ("address", "guid") and (":" in text or _DIGITS.match(text)):
-        return _numbers(text)
+    # No name of an object has a colon, or consists of digits and dots.
+    if head not in ("address", "guid") and (":" in text or _IPV4_OR_CIDR.match(text)):
+        return _address_or_cidr(text)
     match head, len(parts):
         case "guid", 1:
             return HistorySubject("guid", _guid(rest))
@@ -220,8 +225,8 @@ def parse_subject(text: str) -> HistorySubject:
     return _named("uid" if _UID.match(text) else "pool", text, text)
 
 
-def _numbers(text: str) -> HistorySubject:
-    """An address or a CIDR. Raises BadInput: no name of an object has a colon, or only digits."""
+def _address_or_cidr(text: str) -> HistorySubject:
+    """An address or a CIDR. Raises BadInput."""
     if "/" not in text:
         return HistorySubject("address", _address(text))
     try:
@@ -264,6 +269,6 @@ def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:
     slashes = _SLASHES.get(kind, (0,))
     if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(
-            f"{text!r} names nothing that has a history", subject="subject", remedy=SUBJECTS
+            f"{text!r} names nothing that has a history", subject="subject", remedy=SUBJECT_FORMS
         )
     return HistorySubject(kind, name)

@@ -29,7 +29,7 @@ SLOTS_MAX: Final = 100_000
 
 _DIGITS_MAX: Final = len(str(SLOTS_MAX))
 _PASSED_OVER: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun", "tap")
-"""How the names of links begin that are no masters of anything."""
+"""Prefixes of the names of links that are never the master interface of a Pod."""
 
 _SUB_ENI_SLOT: Final = "sub-eni"
 _NATIVE: Final = "kubernetes.io"
@@ -60,7 +60,7 @@ class DeviceRules(NamedTuple):
     sub_eni: tuple[SubEniRule, ...] = ()
     nics: tuple[NicRule, ...] = ()
 
-    def ask_labels(self) -> bool:
+    def needs_labels(self) -> bool:
         """Whether anything depends on a node's labels."""
         selectors = [self.nodes, *(one.nodes for one in self.sub_eni)]
         selectors += [one.nodes for one in self.nics]
@@ -68,7 +68,7 @@ class DeviceRules(NamedTuple):
 
 
 class HostNic(NamedTuple):
-    """A link of a node. ``has_device``: there is hardware, or what a hypervisor shows for it."""
+    """A link of a node. ``has_device``: it is a device of hardware or of a hypervisor."""
 
     name: str
     has_device: bool
@@ -122,12 +122,12 @@ def resource_fault(name: str) -> str:
     return next(key_faults(name), "")
 
 
-def offers(
+def offered_slots(
     rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource] | None:
     """Resource -> slots of a node. None: its labels decide and are not known yet."""
     if labels is None:
-        if rules.ask_labels():
+        if rules.needs_labels():
             return None
         labels = {}
     if not matches(rules.nodes, labels):

@@ -67,13 +67,13 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
     traffic_class = _or(item.traffic_class, traffic_class_of(dscp))
     if item.rdma_priority == item.cnp_priority:
         raise BadInput(
-            f"it is {item.cnp_priority}, as rdmaPriority",
+            f"{item.cnp_priority} is also the value of rdmaPriority",
             subject=f"{key}.cnpPriority",
             remedy="CNPs need a priority of their own: PFC of RoCE would hold them up",
         )
     if dscp == cnp_dscp:
         raise BadInput(
-            f"it is {cnp_dscp}, as rdmaDscp",
+            f"{cnp_dscp} is also the value of rdmaDscp",
             subject=f"{key}.cnpDscp",
             remedy="choose another one, or leave it out",
         )

@@ -96,7 +96,9 @@ def _split(value: str | int) -> tuple[str, ...]:
 def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
     resource = f"{item.resource_prefix or GROUP}/{item.resource_name}"
     if fault := resource_fault(resource):
-        raise BadInput(fault, subject=f"{path}.resourceName", remedy=f"write it as {_OLD_NAME}")
+        raise BadInput(
+            fault, subject=f"{path}.resourceName", remedy=f"use a name such as {_OLD_NAME}"
+        )
     written = item.selectors
     selectors = RdmaSelectors(
         _lower(written.vendors),

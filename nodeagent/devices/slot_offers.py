@@ -1,4 +1,7 @@
-"""Slots as extended resources, by the rules of conf.yml (docs/how-to/limit-pods-by-nic.md)."""
+"""Reads the slots that a node offers to kubelet as extended resources, by the rules of conf.yml.
+
+Slots limit the Pods of a node by its NICs (docs/how-to/limit-pods-by-nic.md).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.device_allocation import Offer
-from core.domain.devices import DeviceRules, HostNic, offers
+from core.domain.devices import DeviceRules, HostNic, offered_slots
 from nodeagent.netlink.namespaces import NetnsExecutor
 
-LINKS: Final = Path("/sys/class/net")
+NET_CLASS: Final = Path("/sys/class/net")
 
 
 class NodeView(NamedTuple):
@@ -25,7 +28,7 @@ class NodeView(NamedTuple):
 
 
 class SlotSource(NamedTuple):
-    """Reads the slots that a node offers."""
+    """Reads the slots that a node offered_slots."""
 
     rules: DeviceRules
     node_view: NodeView
@@ -36,16 +39,16 @@ class SlotSource(NamedTuple):
         return "this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Resource -> slots; None if labels decide that are not known yet."""
+        """Resource -> slots; None while the rules need labels that are not known yet."""
         nics = await asyncio.to_thread(self.node_view.nics)
-        slots = offers(self.rules, self.node_view.labels(), nics)
+        slots = offered_slots(self.rules, self.node_view.labels(), nics)
         return None if slots is None else dict(slots)
 
 
-def host_nics(executor: NetnsExecutor, links: Path = LINKS) -> list[HostNic]:
+def host_nics(executor: NetnsExecutor, net_class: Path = NET_CLASS) -> list[HostNic]:
     """Every link of the node, with or without a device in /sys. Raises DatapathError, OSError."""
     with executor.session(executor.home) as session:
         return [
-            HostNic(link.name, (links / link.name / "device").exists(), link.loopback)
+            HostNic(link.name, (net_class / link.name / "device").exists(), link.loopback)
             for link in session.links()
         ]

@@ -45,7 +45,7 @@ Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
 OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
 """Receives each ADD that gets no addresses, with its NIC, before its answer: must be quick."""
 
-Done = tuple[bytes, dict[str, object]]
+CallResult = tuple[bytes, dict[str, object]]
 """Standard output of a CNI call, and the fields of its line in the plugin log."""
 
 _log: Final = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class AddHandler:
         self._on_refused = steps.on_refused
         self.deadline_s = BOUND_ADD_DEADLINE_S if steps.binds else ADD_DEADLINE_S
 
-    async def handle_add(self, request: AddRequest, version: str, arrived: float) -> Done:
+    async def handle_add(self, request: AddRequest, version: str, arrived: float) -> CallResult:
         """The result of a CNI ADD in ``version``; ``arrived`` as in ``allocate_addresses``.
 
         Raises CniFailure, and CallerGone: nothing is allocated.

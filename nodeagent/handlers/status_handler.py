@@ -109,7 +109,7 @@ class StatusHandler:
         return status if status is not None and status.until > self._monotonic() else None
 
     async def _find_failure(self, ipam: IpamConf) -> CniFailure | None:
-        fault = await self._health.fault()
+        fault = await self._health.probe_fault()
         if fault is not None:
             return _not_available(fault)
         try:

@@ -23,7 +23,7 @@ from core.manifests.networks.nad_renderer import attachment_name, master_of
 from core.manifests.networks.network_parser import network_of
 
 NETWORKS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
-LINKS: Final = Path("/sys/class/net")
+NET_CLASS: Final = Path("/sys/class/net")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class CachedNetwork(NamedTuple):
 def mac_of(link: str) -> str:
     """The MAC address of a link of this host, "" if the link does not exist."""
     try:
-        return (LINKS / link / "address").read_text("ascii").strip() if link else ""
+        return (NET_CLASS / link / "address").read_text("ascii").strip() if link else ""
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -2,10 +2,10 @@
 
 Each call gets an answer, and each failure is a CNI error object. Failures of ADD have the prefix
 that users match. A DEL that fails with a retryable error answers "try again later", so that the
-runtime repeats it; so does the DEL of an endpoint that cannot be read, because a newer agent or a
-repair can make it readable, and until then it keeps its addresses. Any other failed release is
-logged and DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"): a runtime that cannot
-delete a sandbox never ends its Pod, and GC releases what is left.
+runtime repeats it. A DEL whose endpoint cannot be read gets the same answer: the endpoint keeps its
+addresses until a newer agent or a repair makes it readable. Any other failed release is logged and
+DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"): a runtime that cannot delete a
+sandbox never ends its Pod, and GC releases what is left.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nodeagent.cni_protocol.failures import (
 )
 from nodeagent.cni_protocol.netconf import version_in
 from nodeagent.cni_protocol.results import version_result
-from nodeagent.handlers.add_handler import AddHandler, Done
+from nodeagent.handlers.add_handler import AddHandler, CallResult
 from nodeagent.handlers.check_handler import CheckHandler
 from nodeagent.handlers.delete_handler import DeleteHandler, read_delete_request
 from nodeagent.handlers.gc_handler import GcHandler
@@ -58,7 +58,7 @@ PLUGIN: Final = "ORBWEAVER_PLUGIN"
 See docs/reference/cni-executables.md.
 """
 
-Handler = Callable[[Call, float], Awaitable[Done]]
+Handler = Callable[[Call, float], Awaitable[CallResult]]
 
 
 class CniHandlers(NamedTuple):
@@ -94,10 +94,10 @@ class CniServer:
         self._actor = actor
         self._runner = runner
         self._health = health
-        self._cni_handlers = handlers
+        self._handlers = handlers
         self._call_log = call_log
         self._chained = chained
-        self._handlers: dict[str, Handler] = {
+        self._answers_by_verb: dict[str, Handler] = {
             "DEL": self._answer_delete,
             "CHECK": self._answer_check,
             "STATUS": self._answer_status,
@@ -105,13 +105,16 @@ class CniServer:
         }
 
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
-        """Exit status and standard output of one call. Raises CallerGone: it was not started."""
+        """Exit status and standard output of one call.
+
+        Raises CallerGone if the caller has hung up before the call was started.
+        """
         arrived = time.perf_counter()
         logged = None
         try:
             verb, variables = read_environment(environment)
             if verb != "ADD" or PLUGIN in variables:
-                require_caller(has_hung_up)  # an ADD does so in the step that counts it as running
+                require_caller(has_hung_up)  # an ADD checks this later, when the runner starts it
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
@@ -121,13 +124,13 @@ class CniServer:
                 request, conf = read_add_request(variables, stdin, self._actor, has_hung_up)
                 logged = LoggedCall(verb, conf, request.attachment, request.pod)
                 self._check_ready()
-                body, fields = await self._cni_handlers.add.handle_add(
+                body, fields = await self._handlers.add.handle_add(
                     request, conf.cni_version, arrived
                 )
             else:
                 call = read_call(verb, variables, stdin)
                 logged = LoggedCall(verb, call.conf, call.attachment, call.pod)
-                body, fields = await self._handlers[verb](call, arrived)
+                body, fields = await self._answers_by_verb[verb](call, arrived)
         except CallerGone:
             raise
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
@@ -148,15 +151,13 @@ class CniServer:
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
         return plugin
 
-    async def _answer_delete(self, call: Call, arrived: float) -> Done:
-        # Fails at once while etcd is away; ``fault`` probes whether it is back.
-        fault = self._health.why_not_healthy() and await self._health.fault()
+    async def _answer_delete(self, call: Call, arrived: float) -> CallResult:
+        # Fails at once while etcd is away; the probe finds out whether it is back.
+        fault = self._health.why_not_healthy() and await self._health.probe_fault()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:
-            deleted = await self._cni_handlers.delete.handle_delete(
-                read_delete_request(call), arrived
-            )
+            deleted = await self._handlers.delete.handle_delete(read_delete_request(call), arrived)
         except OrbweaverError as error:
             if error.retryable or isinstance(error, LogCorrupt):
                 raise CniFailure(TRY_AGAIN_LATER, error.message, error.remedy).prefixed(
@@ -165,29 +166,31 @@ class CniServer:
             container, interface, *_ = call.attachment
             _log.warning(
                 "DEL of container %s, interface %s: cannot release its addresses: %s",
-                *(container, interface, error),
+                container,
+                interface,
+                error,
             )
             return b"", {"released": [], "error": str(error)}
         return b"", {"released": deleted.released.addresses, "why": deleted.released.why}
 
-    async def _answer_check(self, call: Call, _: float) -> Done:
+    async def _answer_check(self, call: Call, _: float) -> CallResult:
         self._check_ready()
         with self._runner.admit(CHECK_DEADLINE_S):
-            await self._cni_handlers.check.handle_check(call)
+            await self._handlers.check.handle_check(call)
         return b"", {}
 
-    async def _answer_status(self, call: Call, _: float) -> Done:
+    async def _answer_status(self, call: Call, _: float) -> CallResult:
         try:
             with self._runner.admit(STATUS_DEADLINE_S):
-                await self._cni_handlers.status.handle_status(call.conf.ipam)
+                await self._handlers.status.handle_status(call.conf.ipam)
         except OrbweaverError as error:
             raise CniFailure(NOT_AVAILABLE, error.message, error.remedy) from error
         return b"", {}
 
-    async def _answer_gc(self, call: Call, _: float) -> Done:
+    async def _answer_gc(self, call: Call, _: float) -> CallResult:
         self._check_ready()
         with self._runner.admit(GC_DEADLINE_S):
-            result = await self._cni_handlers.gc.handle_gc(call)
+            result = await self._handlers.gc.handle_gc(call)
         return b"", {"released": result.released, "missing": result.missing}
 
     def _check_ready(self) -> None:

@@ -144,7 +144,7 @@ class HttpApi:
         return app
 
     async def _get_health(self, _: web.Request) -> web.Response:
-        fault = await self._health.fault()
+        fault = await self._health.probe_fault()
         return web.Response() if fault is None else json_text(500, str(fault))
 
     async def _post_ip(self, request: web.Request) -> web.Response:

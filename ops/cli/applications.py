@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.application_plan import (
+    ReconcileStep,
+    plan_application,
+    plan_deleted_application,
+)
 from core.domain.autopools.applications import (
     Application,
     application_in,
@@ -122,7 +126,9 @@ def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[A
             steps = plan_application(application, configuration, claimed, _default_of(own_pools))
         elif missing is not None and missing.certain:
             uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own_pools})
-            steps = tuple(s for uid in uids for s in plan_departure(uid, configuration, claimed))
+            steps = tuple(
+                s for uid in uids for s in plan_deleted_application(uid, configuration, claimed)
+            )
         lines.append(ApplicationLine(key, application, tuple(own_pools), held, steps, missing))
     return lines
 

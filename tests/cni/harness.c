@@ -56,7 +56,7 @@ static void tried(char *netconf, size_t length) {
     plugin = &plugins[drawn(3)];
     if (framed_socket_path(text, path, sizeof path, &failure)) {
         fail(&failure, TRY_AGAIN_LATER, path, "", "");
-        failure.from_agent = true;
+        failure.needs_log = true;
     }
     put(&failure.message, netconf, length);
     struct text output = error_object(&failure, text);

@@ -79,5 +79,5 @@ def heartbeat(*details: object) -> None:
 def _attempt() -> _Attempt:
     attempt = _CURRENT.get()
     if attempt is None:
-        raise WorkflowError("this function works in activities only")
+        raise WorkflowError("this function was called outside an activity")
     return attempt

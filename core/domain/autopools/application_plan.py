@@ -1,9 +1,9 @@
 """The steps that bring all automatic pools of an application to the desired state.
 
-Pure and repeatable: the steps are commands, each decided again under guards when it is applied, and
-an application in the desired state has none. Pools of an older template or an older application of
-the name are deleted when none of their addresses is claimed, also after a change of subnet or
-interface (docs/reference/automatic-pool-rules.md).
+Pure and repeatable: the steps are commands, each decided again under guards when it is applied. An
+application in the desired state needs no step. A pool is deleted when none of its addresses is
+claimed, if it is reclaimable and the Pod template no longer requests it, or if another application
+of the same name has replaced its own (docs/reference/automatic-pool-rules.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ReconcileStep(NamedTuple):
     """One step, or the reason why it cannot be made.
 
     ``command`` is None for ``wait`` (addresses of a deleted pool are still claimed) and ``refuse``.
-    ``again``: a later try may succeed without a change of the template or the subnet. ``subnet``:
+    ``again``: the step can succeed later although template and subnet stay as they are. ``subnet``:
     the SpiderSubnet of its addresses, or the one without enough free addresses.
     """
 
@@ -66,9 +66,9 @@ def plan_application(
     """The steps for an existing application, none if it is in the desired state.
 
     ``claimed``: the claims by address inside its pools; further ones are ignored. ``default``: the
-    cluster's number of addresses. ``enabled``: whether the cluster creates automatic pools. Pools
-    are deleted first, and each step is planned on the result of those before it, so that their
-    addresses can be used again. A template that cannot be parsed changes nothing.
+    number of addresses if the template names none. ``enabled``: whether the cluster creates
+    automatic pools. Pools are deleted first, so that the steps after them can use their addresses.
+    A template that cannot be parsed changes nothing.
     """
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)
@@ -77,10 +77,10 @@ def plan_application(
     steps = list(_leftovers(application, configuration, claimed, desired_pools))
     deleted = {step.pool for step in steps if step.action == "delete"}
     pools = {name: pool for name, pool in configuration.pools.items() if name not in deleted}
-    left = configuration._replace(pools=pools)
+    remaining = configuration._replace(pools=pools)
     for desired in desired_pools:
         if configuration.enabled(desired.scope.family):
-            steps += _step(desired, left, claimed)
+            steps += _step(desired, remaining, claimed)
     return tuple(steps)
 
 
@@ -95,7 +95,7 @@ def named_subnets(application: Application | None) -> frozenset[str]:
     return frozenset(subnet for nic in request.nics for _, subnet in nic.families())
 
 
-def plan_departure(
+def plan_deleted_application(
     uid: str, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
     """The steps for a deleted application: its reclaimable pools retire, then are deleted.
@@ -128,12 +128,12 @@ def _desired_pools(
     size = pool_size(application, request.number, default)
     number = default if request.number is None else request.number
     return tuple(
-        DesiredPool(place, application.uid, size, number, request.reclaim)
-        for place in places(application, request)
+        DesiredPool(scope, application.uid, size, number, request.reclaim)
+        for scope in _pool_scopes(application, request)
     )
 
 
-def places(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
+def _pool_scopes(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
     """The scope of each of its pools, IPv4 before IPv6 for each NIC."""
     for nic in request.nics:
         for family, subnet in nic.families():
@@ -160,8 +160,9 @@ def _leftovers(
             if is_reclaimable(pool.labels):
                 yield _drop(pool, claimed, "its application was replaced", retire=True)
             continue
-        goes = desired_pools[0].reclaim if desired_pools else is_reclaimable(pool.labels)
-        if goes or pool.retiring:
+        # All desired pools have the ``reclaim`` of the template.
+        reclaims = desired_pools[0].reclaim if desired_pools else is_reclaimable(pool.labels)
+        if reclaims or pool.retiring:
             yield _drop(pool, claimed, "the Pod template no longer requests it", retire=False)
 
 

@@ -1,9 +1,10 @@
 """Refused ADDs: the event of one, and how many of them become events.
 
-A Pod that gets no addresses asks again and again. Of the refusals of one holder and NIC for one
-reason, the first becomes an event at once; those of the minute after it are counted, and become one
-event at its end. So the log has at most one a minute, and the counts of its events add up to all
-refusals. Pure: the caller passes the time and writes the events.
+A Pod that gets no addresses asks again and again. The first refusal of a holder and NIC for a
+reason becomes an event at once and opens a window of a minute. Further ones are counted, and become
+one event when the window ends. So the log has at most one event a minute for each holder, NIC and
+reason, and the counts of the events add up to all refusals. Pure: the caller passes the time and
+writes the events.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ WINDOW_S: Final = 60.0
 """The log has at most one event of a holder, NIC and reason in this time."""
 
 WINDOWS_MAX: Final = 256
-"""Holders, NICs and reasons that are counted at once, by far more than kubelet starts Pods."""
+"""Windows that are open at once: far more than the Pods that a node starts in a minute."""
 
 VERDICTS_MAX: Final = 48
 """Verdicts in one event; the others are counted."""
@@ -77,7 +78,7 @@ def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> Allocat
         error.source,
         tuple(verdict.in_short() for verdict in verdicts[:VERDICTS_MAX]),
         max(len(verdicts) - VERDICTS_MAX, 0),
-        pod=pod.name if pod.name != pod.endpoint_key[1] else "",
+        pod=pod.name if pod.name != pod.endpoint_key[1] else "",  # a VM's endpoint has its name
     )
 
 
@@ -88,7 +89,7 @@ def _reason_of(error: AllocationError) -> str:
 
 
 class _Window(NamedTuple):
-    """``newest``: the last refusal; ``uncounted``: those that no event counts yet."""
+    """``newest``: the last refusal; ``uncounted``: how many no event has counted yet."""
 
     ends_s: float
     newest: RefusedAdd
@@ -96,7 +97,7 @@ class _Window(NamedTuple):
 
 
 class RefusalWindows:
-    """The refusals of the last minute. ``overflows``: those beyond ``WINDOWS_MAX``, not counted."""
+    """The open windows. ``overflows``: refusals beyond ``WINDOWS_MAX``, which get no event."""
 
     def __init__(self) -> None:
         self.overflows = 0
@@ -109,7 +110,7 @@ class RefusalWindows:
         return next((window.ends_s for window in self._windows.values()), None)
 
     def note(self, refused: RefusedAdd, now_s: float) -> RefusedAdd | None:
-        """The event to write at once, or None: the refusal is counted, or there are too many."""
+        """The event to write at once; None: it was counted in its window, or as an overflow."""
         event = refused.event
         key = (event.holder, event.interface, event.reason)
         window = self._windows.get(key)
@@ -123,7 +124,7 @@ class RefusalWindows:
         return refused
 
     def ended(self, now_s: float) -> Iterator[RefusedAdd]:
-        """The events of the windows that have ended; each begins another one."""
+        """The events of the windows that have ended; after each one a new window begins."""
         for key, window in list(self._windows.items()):
             if window.ends_s > now_s:
                 return
@@ -133,7 +134,7 @@ class RefusalWindows:
                 yield _counted(window)
 
     def rest(self) -> Iterator[RefusedAdd]:
-        """The events of what no event counts yet; afterwards nothing is left."""
+        """Close all windows, and return the events of refusals that no event has counted yet."""
         windows = list(self._windows.values())
         self._windows.clear()
         yield from (_counted(window) for window in windows if window.uncounted)

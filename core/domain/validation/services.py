@@ -20,7 +20,7 @@ ENDPOINTS_MAX: Final = 1_000
 
 
 def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusal]:
-    """ClusterIPs are addresses, ports are ports, affinity lasts a day at most."""
+    """ClusterIPs are addresses, ports are from 1 to 65535, and affinity lasts a day at most."""
     for address in service.addresses:
         yield from _address(subject, "spec.clusterIPs", address)
     yield from _ports(subject, "spec.ports", service.ports)
@@ -44,6 +44,7 @@ def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Ref
 
 
 def _address(subject: ObjectReference, field: str, text: str, family: int = 0) -> Iterator[Refusal]:
+    """The rules of an address; ``family`` 0: of either family."""
     try:
         parsed = parse_address(text)
     except AddressSyntaxError as error:

@@ -10,7 +10,7 @@ from core.archive.replay import open_log
 from core.audit.event_summary import refusal_in_words
 from core.audit.history import history as history_of
 from core.audit.history_entries import (
-    SUBJECTS,
+    SUBJECT_FORMS,
     History,
     HistoryEntry,
     HistorySubject,
@@ -81,7 +81,7 @@ async def _find(session: ClusterSession, text: str, namespace: str) -> History:
         if not history.entries:
             history = await history_of(view, HistorySubject(kind, name))
     if not history.entries:
-        raise NotFound(f"the log has no event about {subject}", remedy=SUBJECTS)
+        raise NotFound(f"the log has no event about {subject}", remedy=SUBJECT_FORMS)
     return history
 
 

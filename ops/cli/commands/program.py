@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-# The scripts that typer itself installs; it has no public function that returns one.
+# typer has no public function that returns the completion script which it installs.
 from typer._completion_shared import get_completion_script
 
 from core import __version__
@@ -33,16 +33,16 @@ def help_(
     """
     current: Any = context.find_root()
     for word in command or ():
-        name = below = None
-        if hasattr(current.command, "resolve_command") and word in current.command.commands:
-            name, below, _ = current.command.resolve_command(current, [word])
-        if below is None:
+        name = subcommand = None
+        if word in getattr(current.command, "commands", {}):  # only a group has subcommands
+            name, subcommand, _ = current.command.resolve_command(current, [word])
+        if subcommand is None:
             raise NotFound(
                 f"{current.command_path} has no command {word!r}",
                 subject=word,
                 remedy=f"`{current.command_path} --help` lists the commands",
             )
-        current = below.context_class(below, info_name=name, parent=current)
+        current = subcommand.context_class(subcommand, info_name=name, parent=current)
     print(current.command.get_help(current))
 
 
@@ -51,7 +51,7 @@ COMPLETE_VARIABLE = "_ORBCTL_COMPLETE"
 
 
 class Shell(StrEnum):
-    """A shell that can complete."""
+    """A shell with a completion script."""
 
     BASH = "bash"
     ZSH = "zsh"
@@ -88,4 +88,4 @@ def version(context: typer.Context) -> None:
     if output.is_structured:
         show_value(facts, output)
         return
-    print(f"orbctl {__version__} (layout {LAYOUT}, segments {SEGMENT_VERSION})")
+    print(f"orbctl {__version__} (key layout {LAYOUT}, segment format {SEGMENT_VERSION})")

@@ -13,7 +13,7 @@ from core.domain.devices import (
     SlotResource,
     SubEniRule,
     nic_resource,
-    offers,
+    offered_slots,
     resource_fault,
 )
 from core.domain.patterns.labels import LabelSelector, Requirement
@@ -26,7 +26,7 @@ PASSED_OVER = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tu
 
 def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
     """Resource -> number of slots."""
-    found = offers(rules, labels, nics)
+    found = offered_slots(rules, labels, nics)
     assert found is not None
     return {name.removeprefix("spidernet.io/"): one.slots for name, one in found.items()}
 
@@ -90,10 +90,10 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
 
 
 def test_nothing_can_be_said_while_labels_decide_and_are_not_known() -> None:
-    assert offers(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
-    assert offers(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
-    assert offers(DeviceRules(LARGE), None, []) is None
-    assert offers(DeviceRules(nics=(NicRule(),)), None, [ETH1]) is not None
+    assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
+    assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
+    assert offered_slots(DeviceRules(LARGE), None, []) is None
+    assert offered_slots(DeviceRules(nics=(NicRule(),)), None, [ETH1]) is not None
 
 
 def test_slots_are_numbered_from_nought() -> None:

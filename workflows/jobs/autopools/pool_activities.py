@@ -18,7 +18,7 @@ from core.domain.autopools.application_plan import (
     ReconcileStep,
     named_subnets,
     plan_application,
-    plan_departure,
+    plan_deleted_application,
     refused_step,
 )
 from core.domain.autopools.applications import is_built_in, scale_of
@@ -212,7 +212,9 @@ def departure(
 ) -> tuple[ReconcileStep, ...]:
     """The steps for the pools of a deleted application, under every UID that it had."""
     uids = sorted({pool.labels.get(OWNER_UID, "") for pool in pools})
-    return tuple(step for uid in uids for step in plan_departure(uid, configuration, claimed))
+    return tuple(
+        step for uid in uids for step in plan_deleted_application(uid, configuration, claimed)
+    )
 
 
 def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.domain.addresses.ip_address import V4, V6
-from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.application_plan import (
+    ReconcileStep,
+    plan_application,
+    plan_deleted_application,
+)
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
 from core.domain.autopools.pool_size import NO_MORE, IpNumber
@@ -231,21 +235,21 @@ def test_the_pools_of_an_application_that_is_gone_retire_and_go_when_they_are_fr
     state = running(web(2, template(BOTH)))
     used = held("10.7.0.10")
 
-    steps = plan_departure(UID, state.configuration, used)
+    steps = plan_deleted_application(UID, state.configuration, used)
     carry_out(state, steps, used)
 
     assert told(steps) == [("retire", NAME), ("delete", "auto6-web-eth0-1f2e3")]
-    assert told(plan_departure(UID, state.configuration, used)) == [("wait", NAME)]
-    carry_out(state, plan_departure(UID, state.configuration, {}))
+    assert told(plan_deleted_application(UID, state.configuration, used)) == [("wait", NAME)]
+    carry_out(state, plan_deleted_application(UID, state.configuration, {}))
     assert state.ledger.pools == {}
-    assert plan_departure(UID, state.configuration, {}) == ()
+    assert plan_deleted_application(UID, state.configuration, {}) == ()
 
 
 def test_a_departure_touches_no_pool_that_stays_or_is_another_ones() -> None:
     kept = running(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
 
-    assert plan_departure(UID, kept.configuration, {}) == ()
-    assert plan_departure(NEW_UID, running(web()).configuration, {}) == ()
+    assert plan_deleted_application(UID, kept.configuration, {}) == ()
+    assert plan_deleted_application(NEW_UID, running(web()).configuration, {}) == ()
 
 
 def test_an_application_of_the_same_name_takes_over_a_pool_that_stayed() -> None:
@@ -255,7 +259,7 @@ def test_an_application_of_the_same_name_takes_over_a_pool_that_stayed() -> None
     carry_out(state, steps)
 
     assert told(steps) == [("adopt", NAME)]
-    assert plan_departure(UID, state.configuration, {}) == ()
+    assert plan_deleted_application(UID, state.configuration, {}) == ()
 
 
 def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
@@ -324,7 +328,9 @@ def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_other
 def test_claims_of_other_pools_hold_nothing_back() -> None:
     elsewhere = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
 
-    assert told(plan_departure(UID, running(web()).configuration, elsewhere)) == [("delete", NAME)]
+    assert told(plan_deleted_application(UID, running(web()).configuration, elsewhere)) == [
+        ("delete", NAME)
+    ]
 
 
 def test_families_do_not_meet_in_a_shrinking_pool() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.addresses.ip_address import format_address
-from core.domain.autopools.application_plan import plan_departure
+from core.domain.autopools.application_plan import plan_deleted_application
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.configuration.configuration_state import pool_addresses
@@ -92,7 +92,7 @@ class Play:
             case Follow(application):
                 carry_out(self.state, plan(self.state, application, self.claimed), self.claimed)
             case Leave(uid):
-                steps = plan_departure(uid, self.state.configuration, self.claimed)
+                steps = plan_deleted_application(uid, self.state.configuration, self.claimed)
                 carry_out(self.state, steps, self.claimed)
             case Start(pick):
                 free = self.free()

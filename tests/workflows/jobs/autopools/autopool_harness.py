@@ -15,7 +15,11 @@ from core.allocation.allocator import AllocatorSettings
 from core.allocation.pool_requests import PoolRequests
 from core.audit.history_entries import parse_subject
 from core.audit.object_history import ObjectHistory
-from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.application_plan import (
+    ReconcileStep,
+    plan_application,
+    plan_deleted_application,
+)
 from core.domain.autopools.applications import Application, derived_uid
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.pool_size import AutoPoolSettings
@@ -258,7 +262,7 @@ class AutoPoolHarness:
         life = ObjectHistory(parse_subject(subject))
         for recorded in await self.node.log():
             life.take(recorded)
-        return "\n".join(f"{entry.kind}: {entry.text}" for entry in life.answer().entries)
+        return "\n".join(f"{entry.kind}: {entry.text}" for entry in life.history().entries)
 
     async def counts(self, name: str) -> str:
         truth = await self.node.truth()
@@ -327,7 +331,7 @@ def _departures(
     claimed: Mapping[str, Claim],
 ) -> list[ReconcileStep]:
     uids = {pool.labels[OWNER_UID] for pool in pools if application_of(pool.labels) == key}
-    return [step for uid in uids for step in plan_departure(uid, configuration, claimed)]
+    return [step for uid in uids for step in plan_deleted_application(uid, configuration, claimed)]
 
 
 def configuration_of(truth: Ledger, settings: AutoPoolSettings) -> Configuration:
