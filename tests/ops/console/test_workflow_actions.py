@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ from ops.console.workflows import matching_executions
 from tests.support.console_harness import served
 from tests.support.engine_harness import EngineHarness
 from tests.support.engine_samples import Basket
+from tests.tidy.sources import ROOT
 from workflows.engine.store.records import RunHead
+from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.policies import ExecutionStatus
 
 ID = "basket/of ann"
@@ -171,6 +174,12 @@ async def test_a_reader_without_the_right_and_a_console_without_actions_change_n
     async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
         assert await site.get("access") == {"user": "ann", "workflowActions": True}
     assert (await engine.visibility.describe(ID)).inbox == 1
+
+
+def test_the_documented_requests_name_the_reclaim_scan_by_its_id_and_its_signal() -> None:
+    page = (ROOT / "docs/reference/console-api.md").read_text("utf-8")
+    assert set(re.findall(r"api/v1/workflows/(\S+)/(?:retry|signal)", page)) == {WORKFLOW_ID}
+    assert f'{{"name": "{SCAN_NOW}"}}' in page
 
 
 def test_a_controller_without_tokens_takes_no_actions() -> None:
