@@ -25,6 +25,7 @@ from workflows.model.errors import (
     ChildWorkflowError,
     LimitExceeded,
     NonDeterminismError,
+    PatchMissingError,
     PayloadError,
     QueryError,
     TerminatedError,
@@ -93,7 +94,9 @@ class Matcher:
         if isinstance(recorded, ev.MarkerRecorded) and recorded.deprecated:
             return  # the code no longer asks for a patch that every history has: as announced
         requested = describe(self._waiting[0]) if self._waiting else "nothing"
-        raise NonDeterminismError(event.event_id, expected=describe(recorded), requested=requested)
+        is_marker = isinstance(recorded, ev.MarkerRecorded)
+        error = PatchMissingError if is_marker else NonDeterminismError
+        raise error(event.event_id, expected=describe(recorded), requested=requested)
 
     def nothing_left(self, event_id: int, what: str) -> None:
         """At ``event_id`` the events of the last task are over; the history has ``what``."""

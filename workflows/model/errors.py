@@ -9,6 +9,7 @@
     │   └── TerminatedError         it was terminated
     ├── WorkflowTaskError           fails the workflow *task*: the execution waits for better code
     │   ├── NonDeterminismError     history and code disagree
+    │   │   └── PatchMissingError   newer code wrote the history
     │   ├── DeadlockError           workflow code did not give way for 2 s
     │   ├── ForbiddenCallError      workflow code reached for clock, randomness or I/O
     │   ├── UnhandledError          workflow code let an exception outside FailureError through
@@ -115,6 +116,10 @@ class NonDeterminismError(WorkflowTaskError):
         self.event_id = event_id
         self.expected = expected
         self.requested = requested
+
+
+class PatchMissingError(NonDeterminismError):
+    """The history has the marker of a patch that the code does not have: newer code wrote it."""
 
 
 class DeadlockError(WorkflowTaskError):

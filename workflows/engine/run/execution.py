@@ -25,7 +25,7 @@ from workflows.engine.run.pending_activities import PendingActivities
 from workflows.engine.run.received_events import ActivityOutcome, pause_for_failed_task
 from workflows.engine.run.run_deadlines import RunObstacle, RunTimers
 from workflows.engine.run.run_inbox import InboxBatch, RunInbox, record_batch
-from workflows.engine.run.run_interpreter import Interpreters, RunInterpreter
+from workflows.engine.run.run_interpreter import TYPE_REMEDY, Interpreters, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
 from workflows.engine.store.history_reader import attempts_of
 from workflows.engine.store.records import (
@@ -41,7 +41,7 @@ from workflows.engine.store.records import (
 from workflows.engine.worker.activities import ActivityHost
 from workflows.engine.worker.deadlines import Deadlines
 from workflows.model.commands import UpdateRejection
-from workflows.model.errors import LimitExceeded, WorkflowError
+from workflows.model.errors import LimitExceeded, PatchMissingError, WorkflowError
 from workflows.model.failures import failure_of
 from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus
@@ -354,7 +354,11 @@ class Execution:
             replies = draft.replies
             draft = record_batch(self._store, self.head, batch, self._drafted.wall_ms)
             draft.replies = replies
-            pause_for_failed_task(draft, failure)
+            if isinstance(error, PatchMissingError):
+                key = self._store.keys.open(head.workflow_id)
+                self._leave_to_others(UnusableValue("open execution", key, error, TYPE_REMEDY))
+            else:
+                pause_for_failed_task(draft, failure)
             rejections = [UpdateRejection(update.update_id, failure) for update in updates]
         self._updates.add_replies(draft, rejections)
         return draft

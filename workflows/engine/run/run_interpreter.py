@@ -65,7 +65,9 @@ class InterpreterCache:
         self._cached.pop(owner, None)
 
 
-TYPE_REMEDY = "run a worker that has it, or end the execution with `orbctl workflow terminate`"
+TYPE_REMEDY = (
+    "run a worker that has this code, or end the execution with `orbctl workflow terminate`"
+)
 
 
 class Interpreters(NamedTuple):

@@ -18,6 +18,7 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, Put, ReadResult
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Companion, Dynasty, Sleeper
 from tests.support.faulty_store import FaultyStore
+from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client.handles import WorkflowHandle
 from workflows.engine.run import execution, received_events, run_deadlines, run_inbox
@@ -297,6 +298,52 @@ async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_other
     await engine.worker()
     await handle.signal("close")
     assert await within(handle.result()) == ["thing"]
+
+
+@workflow.defn(name="Versioned")
+class Before:
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.wait_condition(lambda: False)
+        return "before"
+
+
+@workflow.defn(name="Versioned")
+class After:
+    def __init__(self) -> None:
+        self._is_open = False
+
+    @workflow.run
+    async def run(self) -> str:
+        workflow.patched("open")
+        await workflow.wait_condition(lambda: self._is_open)
+        return "after"
+
+    @workflow.signal
+    def open(self) -> None:
+        self._is_open = True
+
+
+async def test_a_worker_of_older_code_leaves_executions_with_a_newer_patch_to_others(
+    engine: EngineHarness,
+) -> None:
+    new = await engine.worker(registry=Registry([After]))
+    handle = await engine.client.start(After, id="one")
+    await eventually(lambda: _has_marker(engine, handle))
+    await new.close()
+    old = await engine.worker(registry=Registry([Before]))
+    await handle.signal("open")
+    fault = await _listed(old, "open execution")
+    assert "patch" in fault.why
+    assert (await engine.head("one")).status is ExecutionStatus.RUNNING
+
+    await old.close()
+    await engine.worker(registry=Registry([After]))
+    assert await within(handle.result()) == "after"
+
+
+async def _has_marker(engine: EngineHarness, handle: WorkflowHandle) -> bool:
+    return "MarkerRecorded" in await engine.types(handle)
 
 
 async def test_an_execution_of_an_unknown_type_can_be_terminated(engine: EngineHarness) -> None:
