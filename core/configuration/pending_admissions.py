@@ -27,7 +27,7 @@ PENDING_MAX: Final = 10_000
 def _check(admission: PendingAdmission) -> None:
     """Raises ValueError."""
     if (admission.pool is None) == (admission.subnet is None):
-        raise ValueError("it is not of one pool or subnet")
+        raise ValueError("the admission is not of exactly one pool or subnet")
     plausibility.check_pool(admission.value)
 
 

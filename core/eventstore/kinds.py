@@ -83,7 +83,7 @@ class KeyKind(Generic[T]):
                 self._check_key(keys, key)
             decoded = self._decode(value)
             if self._key_of is not None and self._key_of(keys, decoded) != key:
-                raise ValueError("its value has another name than its key")
+                raise ValueError("the value names another object than the key")
         except LogCorrupt as error:
             raise self._error(keys, key, error.message) from error
         except UNREADABLE as error:

@@ -5,5 +5,5 @@
     qos_reconciler.py  one round: read, plan, carry out; again after a while, against drift
     roce_qos_setup.py  starts it from the settings
 
-``core.domain.roce_qos`` plans. What a driver does not have is reported, and is no error.
+``core.domain.roce_qos`` plans. What a driver does not support is reported, and is no error.
 """

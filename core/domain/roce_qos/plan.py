@@ -1,7 +1,7 @@
 """The changes that give a node's RoCE NICs what rules ask for.
 
 ``plan_qos`` promises: the same rules, labels and facts give the same changes in the same order;
-carried out they end in the desired state, whose plan is empty. What a driver does not have is a
+carried out they end in the desired state, whose plan is empty. What a driver does not support is a
 gap, which keeps nothing else from being done. Virtual functions and bonds have traffic classes
 only: the rest belongs to ports.
 """
