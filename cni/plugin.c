@@ -263,9 +263,9 @@ static const char *skip_value(const char *at, const char *end, int depth) {
 /* The value of a JSON document, without the blanks around it; NO_TEXT: it is not JSON. */
 static struct text document_in(struct text text) {
     const char *end = text.at + text.length, *from = skip_space(text.at, end);
-    const char *behind = is_utf8(text) ? skip_value(from, end, 0) : NULL;
-    if (!behind || skip_space(behind, end) != end) return NO_TEXT;
-    return (struct text){from, (size_t)(behind - from)};
+    const char *after = is_utf8(text) ? skip_value(from, end, 0) : NULL;
+    if (!after || skip_space(after, end) != end) return NO_TEXT;
+    return (struct text){from, (size_t)(after - from)};
 }
 
 static int hex(const char *at) {
@@ -331,13 +331,13 @@ static struct text member(struct text object, const char *key) {
     while (*at == '"') {
         char name[64];
         size_t length;
-        const char *behind = skip_string(at, end);
-        bool is_key = unescaped((struct text){at, (size_t)(behind - at)}, name, sizeof name, &length)
+        const char *after = skip_string(at, end);
+        bool is_key = unescaped((struct text){at, (size_t)(after - at)}, name, sizeof name, &length)
                       && length == strlen(key) && !memcmp(name, key, length);
-        at = skip_space(skip_space(behind, end) + 1, end);
-        behind = skip_value(at, end, 0);
-        if (is_key) result = (struct text){at, (size_t)(behind - at)};
-        at = skip_space(behind, end);
+        at = skip_space(skip_space(after, end) + 1, end);
+        after = skip_value(at, end, 0);
+        if (is_key) result = (struct text){at, (size_t)(after - at)};
+        at = skip_space(after, end);
         if (*at == ',') at = skip_space(at + 1, end);
     }
     return result;

@@ -66,13 +66,13 @@ class RefusalRecorder:
 
     async def write_due(self) -> None:
         """Write the first refusals, and those whose minute of counting is over."""
-        for event in self._windows.ended(self._now_s()):
+        for event in self._windows.end_windows(self._now_s()):
             self._queue(event)
         await self._write_pending()
 
     async def close(self) -> None:
         """Write the rest, within ``CLOSE_S_MAX``; ``run`` has ended."""
-        for event in self._windows.rest():
+        for event in self._windows.close_all():
             self._queue(event)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S_MAX):

@@ -61,11 +61,13 @@ def tuned(
 
 def default_nic(pod: PodStack) -> Link | None:
     """The first other NIC, by interface index, with a default route in main."""
-    over = {number for route in _of_call(pod) if route.is_default for number in route.links}
+    with_default = {number for route in _of_call(pod) if route.is_default for number in route.links}
     others = [
         link
         for link in pod.links
-        if link.ifindex in over and not link.loopback and link.ifindex != pod.interface.ifindex
+        if link.ifindex in with_default
+        and not link.loopback
+        and link.ifindex != pod.interface.ifindex
     ]
     return min(others, default=None)
 
@@ -89,9 +91,9 @@ def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[P
 
 def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[PlanStep]:
     """Copies of all routes over a NIC; its default routes leave main."""
-    over = [route for route in _of_call(pod) if mover.ifindex in route.links]
+    routes = [route for route in _of_call(pod) if mover.ifindex in route.links]
     # Connected networks come first, so that gateways of later routes are reachable.
-    for route in sorted(over, key=lambda route: (route.is_default, route.gateway is not None)):
+    for route in sorted(routes, key=lambda route: (route.is_default, route.gateway is not None)):
         if route.destination == _LINK_LOCAL:
             continue
         narrowed = _narrowed(route, mover.ifindex)

@@ -29,7 +29,7 @@ KUBELET_POLL_S: Final = 0.25
 """Seconds between two looks at kubelet's socket."""
 
 RESOURCES_MAX: Final = 256
-"""Of one node: each has a server, a socket and a stream."""
+"""The resources of one node: each has a server, a socket and a stream."""
 
 _NODE: Final = "this node"
 

@@ -111,19 +111,19 @@ def remainder32(to: Register, source: Register) -> Instruction:
 
 def load(size: Size, to: Register, base: Register, offset: int) -> Instruction:
     """Read from memory."""
-    text = f"{to} = {_place(size, base, offset)}"
+    text = f"{to} = {_operand(size, base, offset)}"
     return Instruction(n.BPF_LDX | n.BPF_MEM | size, text, to, base, offset)
 
 
 def store(size: Size, base: Register, offset: int, source: Register) -> Instruction:
     """Write a register to memory."""
-    text = f"{_place(size, base, offset)} = {source}"
+    text = f"{_operand(size, base, offset)} = {source}"
     return Instruction(n.BPF_STX | n.BPF_MEM | size, text, base, source, offset)
 
 
 def store_number(size: Size, base: Register, offset: int, number: int) -> Instruction:
     """Write a sign-extended number of up to 32 bits to memory."""
-    text = f"{_place(size, base, offset)} = {number}"
+    text = f"{_operand(size, base, offset)} = {number}"
     return Instruction(n.BPF_ST | n.BPF_MEM | size, text, base, 0, offset, number)
 
 
@@ -175,7 +175,7 @@ def leave() -> Instruction:
 
 def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
     """The bytes of a program; ``maps``: descriptors by map name. Raises ValueError."""
-    places = _places(lines)
+    offsets = _label_offsets(lines)
     packed, at = [], 0
     for line in lines:
         if isinstance(line, Label):
@@ -183,9 +183,9 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
         at += line.slots
         offset = line.offset
         if line.target:
-            if line.target not in places:
+            if line.target not in offsets:
                 raise ValueError(f"there is no label {line.target}")
-            offset = places[line.target] - at
+            offset = offsets[line.target] - at
         if offset not in _OFFSETS:
             raise ValueError(f"`{line.text}`: offset {offset} does not fit 16 bits")
         packed.append(_packed(line, offset, maps))
@@ -194,17 +194,17 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
     return b"".join(packed)
 
 
-def _places(lines: Sequence[Line]) -> dict[str, int]:
-    places: dict[str, int] = {}
+def _label_offsets(lines: Sequence[Line]) -> dict[str, int]:
+    offsets: dict[str, int] = {}
     at = 0
     for line in lines:
         if isinstance(line, Instruction):
             at += line.slots
-        elif line.name in places:
+        elif line.name in offsets:
             raise ValueError(f"label {line.name} is defined twice")
         else:
-            places[line.name] = at
-    return places
+            offsets[line.name] = at
+    return offsets
 
 
 def _packed(line: Instruction, offset: int, maps: Mapping[str, int]) -> bytes:
@@ -230,5 +230,5 @@ def _of_registers(kind: int, operation: int, to: Register, source: Register) -> 
     return Instruction(kind | operation | n.BPF_X, text, to, source)
 
 
-def _place(size: Size, base: Register, offset: int) -> str:
+def _operand(size: Size, base: Register, offset: int) -> str:
     return f"{_NAMES[size]}[{base}{offset:+d}]"

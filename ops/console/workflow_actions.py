@@ -22,10 +22,10 @@ from workflows.engine.client.client import Client
 from workflows.model.errors import WorkflowError
 
 BODY_BYTES_MAX: Final = 65_536
-"""Of a request: the server answers 413 to a longer one."""
+"""The body of a request: the server answers 413 to a longer one."""
 
 TEXT_CHARS_MAX: Final = 1_024
-"""Of a reason, and of the name of a signal."""
+"""The text of a reason or the name of a signal."""
 
 NESTING_MAX: Final = 64
 """Levels of lists and objects in the arguments of a signal, which must be readable everywhere."""

@@ -141,8 +141,8 @@ def _roce_qos_rules() -> list[RoceQosRule]:
 
 
 def _with_hardware(executor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:
-    behind = read_hardware(executor, executor.home, [nic.name for nic in nics])
-    return [nic._replace(**behind[nic.name]._asdict()) for nic in nics]
+    hardware = read_hardware(executor, executor.home, [nic.name for nic in nics])
+    return [nic._replace(**hardware[nic.name]._asdict()) for nic in nics]
 
 
 async def _ask(detector: Detector, gateway: Gateway) -> GatewayAnswer:

@@ -53,11 +53,11 @@ def distribute_routes(
         for pool in (nic.ipv4_pool, nic.ipv6_pool)
     ]
     if requested:
-        places = list(_places(nics))
+        subnets = list(_nic_subnets(nics))
         for route in requested:
-            place = _place(route, places)
-            if place is not None:
-                routes[place].append(route)
+            index = _subnet_index(route, subnets)
+            if index is not None:
+                routes[index].append(route)
     return [
         nic._replace(routes=(*routes[2 * index], *routes[2 * index + 1]))
         for index, nic in enumerate(nics)
@@ -69,8 +69,8 @@ def unmatched_routes(nics: Sequence[Nic], requested: Iterable[Route]) -> tuple[R
     requested = tuple(requested)
     if not requested:
         return ()
-    places = list(_places(nics))
-    return tuple(route for route in requested if _place(route, places) is None)
+    subnets = list(_nic_subnets(nics))
+    return tuple(route for route in requested if _subnet_index(route, subnets) is None)
 
 
 def answer_routes(nic: Nic) -> tuple[Route, ...]:
@@ -96,16 +96,16 @@ def _is_ipv6(route: Route) -> bool:
     return ":" in route.dst
 
 
-def _places(nics: Sequence[Nic]) -> Iterator[Cidr | None]:
+def _nic_subnets(nics: Sequence[Nic]) -> Iterator[Cidr | None]:
     """The subnets of each NIC, IPv4 then IPv6, None where it has no such address."""
     for nic in nics:
         for cidr in (nic.ipv4, nic.ipv6):
             yield addresses.parse_cidr(cidr) if cidr else None
 
 
-def _place(route: Route, places: list[Cidr | None]) -> int | None:
+def _subnet_index(route: Route, subnets: list[Cidr | None]) -> int | None:
     family, gateway = addresses.parse_address(route.gw)
-    for index, subnet in enumerate(places):
+    for index, subnet in enumerate(subnets):
         if subnet and subnet.family == family and subnet.first <= gateway <= subnet.last:
             return index
     return None

@@ -123,8 +123,8 @@ class RefusalWindows:
         self._windows[key] = _Window(now_s + WINDOW_S, refused, 0)
         return refused
 
-    def ended(self, now_s: float) -> Iterator[RefusedAdd]:
-        """The events of the windows that have ended; after each one a new window begins."""
+    def end_windows(self, now_s: float) -> Iterator[RefusedAdd]:
+        """The events of the windows that have ended; a new window begins after each event."""
         for key, window in list(self._windows.items()):
             if window.ends_s > now_s:
                 return
@@ -133,7 +133,7 @@ class RefusalWindows:
                 self._windows[key] = _Window(now_s + WINDOW_S, window.newest, 0)
                 yield _counted(window)
 
-    def rest(self) -> Iterator[RefusedAdd]:
+    def close_all(self) -> Iterator[RefusedAdd]:
         """Close all windows, and return the events of refusals that no event has counted yet."""
         windows = list(self._windows.values())
         self._windows.clear()

@@ -70,14 +70,14 @@ def match(pattern: str, name: str) -> bool:
         is_last = index == len(chunks) - 1
         if chunk.floating and not chunk.elements:
             return SEPARATOR not in name[start:]
-        position = _place(chunk, name, start, at_end=is_last)
+        position = _first_fit(chunk, name, start, at_end=is_last)
         if position < 0:
             return False
         start = position + len(chunk.elements)
     return start == len(name)
 
 
-def _place(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
+def _first_fit(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
     """Where the chunk fits at or after ``start``, leftmost; -1 if nowhere its star may reach."""
     while True:
         if chunk.fits(name, start) and (not at_end or start + len(chunk.elements) == len(name)):

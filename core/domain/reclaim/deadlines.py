@@ -144,5 +144,5 @@ class ReclaimDeadlines:
 
     def due(self, now_s: float) -> list[ReclaimDeadline]:
         """The expired deadlines, the oldest first; linear in the number of deadlines."""
-        over = [one for one in self._traces.values() if one.stop_s <= now_s]
-        return sorted(over, key=lambda one: one.stop_s)
+        expired = [one for one in self._traces.values() if one.stop_s <= now_s]
+        return sorted(expired, key=lambda one: one.stop_s)

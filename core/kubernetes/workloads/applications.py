@@ -22,7 +22,7 @@ COLLECTIONS: Final[Mapping[str, str]] = {
 }
 """The built-in kinds, and what their collections are called."""
 
-_SILENT: Final[dict[str, str]] = {}
+_NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
@@ -37,17 +37,17 @@ def application_of(kind: str, item: Object) -> Application:
     return Application(
         key,
         metadata["uid"],
-        _said(template),
+        _our_annotations(template),
         Scale(spec.get("replicas"), desired, inner.get("completions"), inner.get("parallelism")),
         bool((template.get("spec") or {}).get("hostNetwork")),
         (owner.api_version, owner.kind) if owner is not None else ("", ""),
     )
 
 
-def _said(template: dict[str, Any]) -> dict[str, str]:
-    """The annotations that are meant for us."""
+def _our_annotations(template: dict[str, Any]) -> dict[str, str]:
+    """The annotations of a Pod template with our prefix."""
     texts = (template.get("metadata") or {}).get("annotations") or {}
-    return {key: text for key, text in texts.items() if key.startswith(PREFIX)} or _SILENT
+    return {key: text for key, text in texts.items() if key.startswith(PREFIX)} or _NO_ANNOTATIONS
 
 
 VM = "VirtualMachine"

@@ -68,9 +68,9 @@ class Admitter:
 
         Each call continues with the next ``SWEPT_MAX`` of them.
         """
-        known = (await self._admissions.read()).admissions
-        begin = self._swept if self._swept < len(known) else 0
-        pending = known[begin : begin + SWEPT_MAX]
+        admissions = (await self._admissions.read()).admissions
+        begin = self._swept if self._swept < len(admissions) else 0
+        pending = admissions[begin : begin + SWEPT_MAX]
         self._swept = begin + len(pending)
         arrived = {admission.review for admission in await self._admissions.in_log(pending)}
         for admission in pending:

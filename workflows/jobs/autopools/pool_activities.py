@@ -163,7 +163,7 @@ class AutoPoolActivities:
         claimed = await self._claimed(pools)
         if isinstance(current, MissingOwner):
             if current.certain:
-                steps = departure(pools, configuration, claimed)
+                steps = steps_of_deleted_application(pools, configuration, claimed)
                 return _Plan(position, changed_at, None, steps)
             if request is None or is_built_in(key):
                 steps = _unknown(current, waits=request is not None)
@@ -207,7 +207,7 @@ class AutoPoolActivities:
         return DONE if applied.events else UNCHANGED
 
 
-def departure(
+def steps_of_deleted_application(
     pools: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
     """The steps for the pools of a deleted application, under every UID that it had."""

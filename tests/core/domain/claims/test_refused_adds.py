@@ -79,7 +79,7 @@ def test_the_number_of_what_is_counted_has_a_limit_and_an_ended_window_makes_roo
 
     assert windows.note(refused("one-more"), 1.0) is None
     assert windows.overflows == 1
-    assert list(windows.ended(WINDOW_S)) == []
+    assert list(windows.end_windows(WINDOW_S)) == []
     assert windows.next_end_s is None
     assert windows.note(refused("one-more"), WINDOW_S) is not None
 
@@ -92,10 +92,11 @@ def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
     written: list[tuple[str, float, int]] = []
     for name, pause in asked:
         now += pause
-        written += [(one.event.name, now, one.event.times) for one in windows.ended(now)]
+        written += [(one.event.name, now, one.event.times) for one in windows.end_windows(now)]
         event = windows.note(refused(name), now)
         written += [(event.event.name, now, 1)] if event else []
-    total = sum(times for _, _, times in written) + sum(one.event.times for one in windows.rest())
+    at_close = sum(refusal.event.times for refusal in windows.close_all())
+    total = sum(times for _, _, times in written) + at_close
 
     assert total == len(asked)
     for name in "abc":
