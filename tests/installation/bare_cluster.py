@@ -39,6 +39,8 @@ VOLUMES_PER_NODE: Final = 2
 """One volume for a member of etcd, one for an archive."""
 
 PATIENCE_S: Final = 240.0
+LOG_CHARS_MAX: Final = 3_000
+"""The end of the log of each Pod, in the message of a failure."""
 POLL_S: Final = 0.1
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
@@ -165,8 +167,8 @@ class BareCluster:
         text += [f"{one['reason']}: {one['message']}" for one in events if one["type"] != "Normal"]
         for pod in self.objects("/api/v1/pods"):
             with suppress(Exception):
-                text.append(self._log_of(pod))
-        return "\n".join(text)[-12_000:]
+                text.append(self._log_of(pod)[-LOG_CHARS_MAX:])
+        return "\n".join(text)
 
     # ------------------------------------------------------------------------------- the beginning
 
