@@ -45,7 +45,7 @@ async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
         inside.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(agent.process.parts.health, "fault", ask_for_ever)
+    monkeypatch.setattr(agent.process.parts.health, "probe_fault", ask_for_ever)
     reader, writer = await asyncio.open_unix_connection(settings.socket_path)
     writer.write(b"GET /v1/ipam/healthy HTTP/1.1\r\nHost: agent\r\n\r\n")
     await inside.wait()

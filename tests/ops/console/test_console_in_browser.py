@@ -277,7 +277,8 @@ async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page)
         await page.evaluate(f"window.reachable = {REACHABLE}; window.reached = new Set()")
         count = int(await page.evaluate("reachable.length"))
         await page.evaluate("document.body.focus(); document.activeElement.blur()")
-        for _ in range(count + 2):
+        # The first press may begin in the middle; the second round begins at the top.
+        for _ in range(2 * count + 2):
             await page.press("Tab")
             await page.evaluate("reached.add(document.activeElement)")
 

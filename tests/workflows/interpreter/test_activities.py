@@ -81,7 +81,7 @@ def test_an_activity_without_any_bound_on_its_time_is_refused() -> None:
 def test_the_language_works_in_workflow_code_only() -> None:
     with pytest.raises(WorkflowError, match="workflow code only"):
         workflow.now()
-    with pytest.raises(WorkflowError, match="activities only"):
+    with pytest.raises(WorkflowError, match="called outside an activity"):
         activity.info()
 
 
