@@ -30,6 +30,7 @@ fail() { say "$*"; exit 1; }
 has_file() { local file; for file in "$@"; do [ -e "$file" ] && return 0; done; return 1; }
 
 # A program counts wherever it comes from; the Debian package is only how we would install it.
+# One name a line.
 missing_packages() {
     find_python >/dev/null || echo python3-venv
     [ "$profile" != docs ] || return 0
@@ -52,14 +53,14 @@ missing_packages() {
     command -v nft >/dev/null || echo nftables
     command -v iptables >/dev/null || echo iptables
     # Images are built here, for the installation that tests run (tests/installation).
-    command -v buildah >/dev/null || echo buildah netavark
+    command -v buildah >/dev/null || printf '%s\n' buildah netavark
     command -v mmdebstrap >/dev/null || echo mmdebstrap
     # Packaged for a few architectures only: without it some tests are skipped.
     if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
         command -v linux.uml >/dev/null || echo user-mode-linux
         command -v modprobe >/dev/null || echo kmod
         # With AMX that kernel boots only with a shim (tests/support/whole_xstate.c), compiled by the test run.
-        if grep -qs amx_tile /proc/cpuinfo && ! command -v cc >/dev/null; then echo gcc libc6-dev; fi
+        if grep -qs amx_tile /proc/cpuinfo && ! command -v cc >/dev/null; then printf '%s\n' gcc libc6-dev; fi
     fi
 }
 
@@ -163,7 +164,7 @@ forget_service() {  # undoes what the package's installation has enabled, with o
     [ ! -e "/etc/init.d/$1" ] || update-rc.d "$1" disable >/dev/null 2>&1 || true
 }
 
-mapfile -t packages < <(missing_packages)
+mapfile -t packages < <(missing_packages | sort -u)
 [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
 
 etcd_version=$(etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')
