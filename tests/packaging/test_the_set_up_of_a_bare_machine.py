@@ -1,11 +1,10 @@
 """What `scripts/setup.sh` asks of apt-get on a machine that has none of the programs."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.support.parts import require_namespaces
 
 SETUP = Path(__file__).parents[2] / "scripts/setup.sh"
 USED_BY_THE_SCRIPT = (
@@ -13,8 +12,8 @@ USED_BY_THE_SCRIPT = (
 )  # fmt: skip
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the set-up installs packages only as root")
 def test_every_missing_program_is_asked_for_by_the_name_of_one_package(tmp_path: Path) -> None:
+    require_namespaces()  # only root installs packages
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in USED_BY_THE_SCRIPT:
