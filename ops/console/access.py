@@ -1,8 +1,8 @@
-"""Who may use the console: everybody, the bearer of one token, or users that a cluster admits.
+"""Who may use the console: everybody, the bearer of one token, or users of a cluster.
 
-With token review, the API server says who the bearer of a token is (TokenReview) and whether this
-user may get the path ``CONSOLE_PATH`` (SubjectAccessReview), as for metrics behind kube-rbac-proxy.
-A positive answer is kept for ``KEPT_S``. No token is logged, stored or passed on.
+With token review, the API server authenticates the token (TokenReview) and authorizes its user to
+get the path ``CONSOLE_PATH`` (SubjectAccessReview), as kube-rbac-proxy does for metrics. An
+accepted token is reviewed again after ``ACCEPTED_S``. No token is logged, stored or passed on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ CONSOLE_PATH: Final = "/orbweaver/console"
 """The non-resource URL that a ClusterRole must allow to get."""
 
 ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
-"""The one that it must allow to post, for signals to executions and their retries."""
+"""The non-resource URL that a ClusterRole must allow to post, to signal or retry executions."""
 
-KEPT_S: Final = 60.0
-TOKENS_KEPT_MAX: Final = 1_000
+ACCEPTED_S: Final = 60.0
+TOKENS_CACHED_MAX: Final = 1_000
 TOKEN_CHARS_MAX: Final = 16_384
 
 _REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -33,15 +33,15 @@ _SCHEME: Final = "bearer "
 
 
 class ConsoleAccess(Protocol):
-    """Decides whether a request is answered."""
+    """Authenticates and authorizes a request."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
-        """The name of the user, "" if unknown. Raises Unauthenticated, AccessDenied."""
+        """Return the name of the user, "" if unknown. Raises Unauthenticated, AccessDenied."""
         ...
 
 
 class OpenAccess:
-    """Everybody who reaches the port."""
+    """Admits every request that reaches the port."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
         """Admit the request."""
@@ -49,7 +49,7 @@ class OpenAccess:
 
 
 class SecretAccess:
-    """The bearer of one token, which the process that serves the console has shown to its user."""
+    """Admits the bearer of one token, which `orbctl console` printed for its user."""
 
     def __init__(self, token: str, user: str) -> None:
         self._token = token
@@ -63,7 +63,7 @@ class SecretAccess:
 
 
 class TokenAccess:
-    """The users whom the API server knows, and whom a rule admits to a path with a verb.
+    """Admits users whom the API server authenticates, and authorizes for a path and a verb.
 
     Raises ApiUnavailable while the API server does not answer.
     """
@@ -86,13 +86,13 @@ class TokenAccess:
         """Admit the bearer of the token, or raise."""
         token = _token(headers.get("Authorization", ""))
         digest = sha256(token.encode()).digest()
-        until, user = self._admitted.get(digest, (0.0, ""))
-        if until > self._monotonic():
+        expires, user = self._admitted.get(digest, (0.0, ""))
+        if expires > self._monotonic():
             return user
         user = await self._review(token)
-        self._admitted[digest] = self._monotonic() + KEPT_S, user
+        self._admitted[digest] = self._monotonic() + ACCEPTED_S, user
         self._admitted.move_to_end(digest)
-        while len(self._admitted) > TOKENS_KEPT_MAX:
+        while len(self._admitted) > TOKENS_CACHED_MAX:
             self._admitted.popitem(last=False)
         return user
 

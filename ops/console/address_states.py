@@ -1,8 +1,8 @@
-"""The state of every address of a pool at an instant: disjoint sets, from which all counts come.
+"""The state of every address of a pool at an instant, as disjoint sets of addresses.
 
-An address is in one state. A holder counts first, then quarantine, reservation, and cool-down; so
-the numbers of a page and the cells of a grid cannot differ. Interval arithmetic: an IPv6 /64 costs
-what a /24 costs. Pure.
+An address is in one state: allocated if it has a holder, else quarantined, reserved, in cool-down
+or free, in this order. Tables and grids count these sets, so their numbers agree. The sets are
+intervals: an IPv6 /64 costs what a /24 costs. Pure.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
 COUNTED: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
-"""Every state that an address of the pool's ips can be in."""
+"""Every state that an address of the pool's ips can be in. ``resting``: in cool-down."""
 
 
 class Resting(NamedTuple):
-    """An address in cool-down: the row of its last holding, and until when."""
+    """An address in cool-down: the row of its last holding, and when the cool-down ends."""
 
     row: int
     until_ms: int
 
 
 class PoolConfiguration(NamedTuple):
-    """What the states of pools follow from, at one instant."""
+    """The configuration from which the states of pools are computed, at one instant."""
 
     pools: Mapping[str, Pool]
     reservations: Mapping[str, Reservation]
@@ -40,7 +40,7 @@ class PoolConfiguration(NamedTuple):
 
     @classmethod
     def at(cls, instant: LogInstant) -> PoolConfiguration:
-        """That of an instant."""
+        """Read the configuration of an instant."""
         log, position = instant.log, instant.position
         return cls(
             log.pools.at(position), log.reservations.at(position), log.quarantine.at(position)
@@ -48,7 +48,7 @@ class PoolConfiguration(NamedTuple):
 
 
 class PoolStates(NamedTuple):
-    """A pool at an instant. ``states`` are disjoint; ``total``: ips without excludeIPs."""
+    """A pool at an instant. ``states`` are disjoint; ``total``: size of ips without excludeIPs."""
 
     pool: Pool
     states: Mapping[AddressState, AddressSet]
@@ -58,18 +58,18 @@ class PoolStates(NamedTuple):
     @property
     def span(self) -> tuple[int, int]:
         """The first and the last address of ips; (0, -1) without any."""
-        named = AddressSet.from_items(self.pool.ips, self.pool.family)
-        return (named.first(), named.last()) if named else (0, -1)
+        addresses = AddressSet.from_items(self.pool.ips, self.pool.family)
+        return (addresses.first(), addresses.last()) if addresses else (0, -1)
 
     @property
     def utilisation(self) -> float:
-        """The allocated share of what can be allocated, from 0 to 1."""
-        aside = self.states["reserved"].size + self.states["quarantined"].size
-        usable = self.total - aside
+        """The allocated share of the addresses that can be allocated, from 0 to 1."""
+        unusable = self.states["reserved"].size + self.states["quarantined"].size
+        usable = self.total - unusable
         return min(1.0, self.states["allocated"].size / usable) if usable > 0 else 0.0
 
     def counts(self) -> Document:
-        """``Counts`` of the contract."""
+        """``Counts`` of console-api.yaml."""
         sizes: Document = {state: clamped(self.states[state].size) for state in COUNTED}
         return {"total": clamped(self.total), **sizes}
 
@@ -80,23 +80,23 @@ def pool_states(
     """The states of one pool's addresses."""
     family = pool.family
     assigned = readable_addresses(pool)
-    named = AddressSet.from_items(pool.ips, family)
-    values = instant.log.table(pool.name).values_at(instant.position)
-    held = AddressSet.from_values(values, family)
-    left = assigned - held
-    aside = left & _quarantined(configuration.quarantine, pool)
-    left -= aside
-    reserved = left & reserved_addresses(configuration.reservations, family)
-    left -= reserved
-    resting = resting_at(instant, pool, cool_down_s, values)
-    cooling = left & AddressSet.from_values(resting, family)
+    listed = AddressSet.from_items(pool.ips, family)
+    held_values = instant.log.table(pool.name).values_at(instant.position)
+    held = AddressSet.from_values(held_values, family)
+    free = assigned - held
+    quarantined = free & _quarantined(configuration.quarantine, pool)
+    free -= quarantined
+    reserved = free & reserved_addresses(configuration.reservations, family)
+    free -= reserved
+    resting = resting_at(instant, pool, cool_down_s, held_values)
+    in_cool_down = free & AddressSet.from_values(resting, family)
     states: dict[AddressState, AddressSet] = {
         "allocated": held,
-        "quarantined": aside,
+        "quarantined": quarantined,
         "reserved": reserved,
-        "resting": cooling,
-        "free": left - cooling,
-        "excluded": named - assigned - held,
+        "resting": in_cool_down,
+        "free": free - in_cool_down,
+        "excluded": listed - assigned - held,
     }
     return PoolStates(pool, states, resting, assigned.size)
 
@@ -104,10 +104,10 @@ def pool_states(
 def resting_at(
     instant: LogInstant, pool: Pool, cool_down_s: float, held: set[int]
 ) -> dict[int, Resting]:
-    """The addresses released less than the cool-down ago, and not held again.
+    """The addresses that were released less than the cool-down ago and are not held again.
 
-    Computed from releases and the log's clock, for every instant alike; an address of an older Pod
-    of the same name may rest longer (``core.allocation.cooldown``).
+    Computed from the releases in the log, for the present too: the cool-down of an address that
+    another Pod of the same name held before may last longer (``core.allocation.cooldown``).
     """
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)

@@ -1,6 +1,6 @@
-"""The console of a controller: every replica serves it, with the same certificate as its webhooks.
+"""The console of a controller. Every replica serves it, with the certificate of its webhooks.
 
-The log is first read when the first page requests it, so that an unused console costs nothing.
+The log is read when the first page needs it, so that an unused console costs nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConsoleHost:
-    """Serves until cancelled; ``port``: the port that it listens on, None before."""
+    """Serves until cancelled. ``port``: the port that it listens on, None while it has none."""
 
     def __init__(
         self,
@@ -54,7 +54,10 @@ class ConsoleHost:
         self._keys = keys
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises BadInput: credentials, certificate, port."""
+        """Serve until cancelled.
+
+        Raises BadInput if credentials, certificate or port cannot be used.
+        """
         settings, opened = self._settings, Teardown()
         try:
             is_local = settings.auth == "none" and settings.address in LOOPBACK_HOSTS
@@ -82,7 +85,7 @@ class ConsoleHost:
             return OpenAccess(), None
         if settings.kubeconfig is None:
             raise BadInput(
-                "without Kubernetes no token can be reviewed",
+                "tokens cannot be reviewed without Kubernetes",
                 subject=AUTH_SETTING,
                 remedy=f"set {AUTH_SETTING}=none, and let only trusted hosts reach the port",
             )
@@ -94,7 +97,7 @@ class ConsoleHost:
         return TokenAccess(api), WorkflowActions(self._store, self._keys, access)
 
     async def _certificate(self) -> ServedCertificate | None:
-        """The certificate. A controller that issues it itself writes it a moment later."""
+        """Load the certificate once it exists; a controller that issues it writes it later."""
         files = self._settings.files
         if files is None:
             return None

@@ -1,6 +1,6 @@
 """The settings of a controller's console: where it listens, and who may read it.
 
-A module of its own, because a controller without a console needs nothing else of the package.
+A controller without a console imports only this module of the package.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ConsoleAuth = Literal["token-review", "none"]
 class ConsoleSettings(NamedTuple):
     """Where the console listens, and who may read it.
 
-    ``address`` "": every one; ``port`` 0: a free one. ``files`` None: without TLS. ``kubeconfig``:
-    of the API server that reviews tokens, None in standalone mode. ``workflow_actions``: users with
-    a right of its own may signal and retry executions.
+    ``address`` "" listens on all addresses, ``port`` 0 on a free port. ``files`` None: no TLS.
+    ``kubeconfig``: of the API server that reviews tokens; None in standalone mode.
+    ``workflow_actions``: users who may post to ``ACTIONS_PATH`` may signal and retry executions.
     """
 
     address: str = "127.0.0.1"
@@ -37,9 +37,9 @@ class ConsoleSettings(NamedTuple):
 def console_settings(
     env: EnvironmentVariables, kubernetes: KubernetesSettings | None, listen: str
 ) -> ConsoleSettings | None:
-    """The settings; None: no console is served. Raises BadInput.
+    """Read the settings; None if no console is served. Raises BadInput.
 
-    In Kubernetes it listens on every address, as the webhooks do, and serves their certificate.
+    In Kubernetes the console listens on all addresses, with the certificate of the webhooks.
     """
     if not env.truth("ORBWEAVER_CONSOLE_ENABLED", default=False):
         return None
@@ -52,7 +52,7 @@ def console_settings(
     actions = env.truth(ACTIONS_SETTING, default=False)
     if actions and auth == "none":
         raise BadInput(
-            "without tokens everybody who reaches the port could change executions",
+            "without token review, every client of the port could change executions",
             subject=ACTIONS_SETTING,
             remedy=f"set {AUTH_SETTING}=token-review, or {ACTIONS_SETTING}=false",
         )

@@ -1,8 +1,9 @@
-"""New events to many readers: one watch of the log for all, a bounded queue for each.
+"""Streams new events to many readers: one watch of the log for all, a bounded queue for each.
 
-The watch runs while there are readers. A reader that falls ``BACKLOG_MAX`` events behind is ended
-and connects again; ``Last-Event-ID`` says from where. What cannot be repeated is announced as a
-gap, with a position of its own, so that a client does not request the same again.
+The watch runs while there are readers. A reader that falls ``BACKLOG_MAX`` events behind is
+disconnected; its client connects again with ``Last-Event-ID``, the id of the last event that it
+received. A ``Gap`` takes the place of events that are no longer in memory; it has the position
+after which the stream goes on.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from ops.console.events import EventPosition
 
 READERS_MAX: Final = 64
 BACKLOG_MAX: Final = 1_000
-"""Events that wait for one reader."""
+"""Events queued for one reader."""
 
 START_S_MAX: Final = 5.0
-"""How long the first reader waits until the log is followed."""
+"""How long a reader waits until the watch of the log has started."""
 
-AWAY_PAUSE_S: Final = 0.5
+RECONNECT_PAUSE_S: Final = 0.5
 
 
 class Gap(NamedTuple):
-    """In place of events: some were missed. What follows in the stream is after ``position``."""
+    """Stands for events that were missed. The stream goes on after ``position``."""
 
     position: int
 
 
 class EventReader:
-    """One reader's events. ``is_open`` False: it was too slow, or the feed was closed."""
+    """The queue of one reader. ``is_open`` False: it was too slow, or the feed was closed."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -49,11 +50,11 @@ class EventReader:
         self._changed = asyncio.Event()
 
     def begin(self, events: Iterable[Recorded | Gap]) -> None:
-        """Add what was missed, which its source limits and no client has had time to read."""
+        """Add the events before the first one of the watch; ``BACKLOG_MAX`` does not limit them."""
         self._events.extend(recorded for recorded in events if self._is_new(recorded))
 
     def put(self, recorded: Recorded | Gap) -> None:
-        """Add an event, if it is newer than the last one; without space the reader ends."""
+        """Add an event, if it is newer than the last one; close the reader if its queue is full."""
         if not self._is_new(recorded):
             return
         if len(self._events) >= BACKLOG_MAX:
@@ -65,19 +66,19 @@ class EventReader:
     def _is_new(self, recorded: Recorded | Gap) -> bool:
         if isinstance(recorded, Gap):
             return True
-        here = EventPosition(recorded.position, recorded.place)
-        if here <= self._last:
+        event_position = EventPosition(recorded.position, recorded.place)
+        if event_position <= self._last:
             return False
-        self._last = here
+        self._last = event_position
         return True
 
     def end(self) -> None:
-        """No further events."""
+        """Accept no further events."""
         self.is_open = False
         self._changed.set()
 
     async def next_events(self, timeout_s: float) -> list[Recorded | Gap]:
-        """What has come, gaps among it; none after the timeout or at the end."""
+        """Wait for events and take them; an empty list after the timeout or at the end."""
         if not self._events and self.is_open:
             self._changed.clear()
             try:
@@ -88,14 +89,14 @@ class EventReader:
         return self.take()
 
     def take(self) -> list[Recorded | Gap]:
-        """What has come until now."""
+        """Take the events that are queued now."""
         events = [*self._events]
         self._events.clear()
         return events
 
 
 class EventFeed:
-    """The log as it grows."""
+    """Follows the log and passes its new events to all readers."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, log: IndexedLog) -> None:
         self._log_reader = LogReader(store, keys)
@@ -108,13 +109,13 @@ class EventFeed:
 
     @asynccontextmanager
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:
-        """A reader of the events after a position, or of new ones only.
+        """Open a reader of the events after a position; ``after`` None: of new events only.
 
-        Raises Overloaded for more than ``READERS_MAX`` readers, NotReady when etcd does not answer.
+        Raises Overloaded for more than ``READERS_MAX`` readers, NotReady if etcd does not answer.
         """
         if len(self._readers) >= READERS_MAX:
             raise Overloaded(
-                f"{READERS_MAX} clients read the stream of events, as many as are allowed",
+                f"{READERS_MAX} clients read the stream of events, which is the limit",
                 subject="events",
                 remedy="close other pages, or read /events",
             )
@@ -123,7 +124,7 @@ class EventFeed:
         try:
             await self._start()
             missed = await self._missed(after) if after is not None else []
-            # From here on without a pause: what came in the meantime, then what comes.
+            # No await from here on: an event between the two readers would be lost.
             lost = [] if live.is_open else [Gap(self._begun)]
             reader.begin([*missed, *live.take(), *lost])
             self._readers.discard(live)
@@ -143,7 +144,7 @@ class EventFeed:
         await self._tasks.close()
 
     async def _start(self) -> None:
-        """Have the log followed, so that nothing is missed after ``_begun``."""
+        """Start the watch, and wait until it has every event after ``_begun``."""
         if self._watch is None or self._watch.done():
             self._following.clear()
             self._watch = self._tasks.start(self._follow())
@@ -151,10 +152,12 @@ class EventFeed:
             async with asyncio.timeout(START_S_MAX):
                 await self._following.wait()
         except TimeoutError:
-            raise NotReady("the log cannot be followed yet", remedy="check etcd") from None
+            raise NotReady(
+                "the watch of the log has not started yet", remedy="check etcd"
+            ) from None
 
     async def _missed(self, after: EventPosition) -> list[Recorded | Gap]:
-        """The events after a position, from memory: ``RECENT_EVENTS`` at most, after a gap."""
+        """The events after a position that are in memory; a gap first if older ones are missing."""
         index = (await self._log.at_position(self._begun)).log
         recent = [*index.recent]
         events: list[Recorded | Gap] = [
@@ -167,15 +170,15 @@ class EventFeed:
         return events if has_all or begin <= after.position else [Gap(begin), *events]
 
     async def _follow(self) -> None:
-        """Publish what is written, and move ``_begun`` along; after an outage a gap, then go on."""
-        backoff, was_away = Backoff(AWAY_PAUSE_S), False
+        """Publish new events and advance ``_begun``; after an outage publish a gap first."""
+        backoff, had_outage = Backoff(RECONNECT_PAUSE_S), False
         while True:
             try:
                 cursor = await self._log_reader.cursor_now()
                 self._begun = cursor.position
-                if was_away:
+                if had_outage:
                     self._publish(Gap(cursor.position))
-                    was_away = False
+                    had_outage = False
                 self._following.set()
                 async for segments, _ in self._log_reader.follow(cursor):
                     for segment in segments:
@@ -184,7 +187,7 @@ class EventFeed:
                         self._begun = segment.position
             except (Compacted, LogGap, LogCorrupt, StoreUnavailable):
                 self._following.clear()
-                was_away = True
+                had_outage = True
                 await backoff.wait()
 
     def _publish(self, recorded: Recorded | Gap) -> None:

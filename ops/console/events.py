@@ -1,4 +1,4 @@
-"""Events of the log in pages: the newest first, or those after a position, filtered."""
+"""Pages of events of the log: backwards from the newest, or forwards from a position."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ EXAMINED_MAX: Final = 20_000
 
 CHUNK_SEGMENTS_MIN: Final = 4
 CHUNK_SEGMENTS_MAX: Final = 256
-"""Segments that are read at a time when events are listed backwards: few, then twice as many."""
+"""Segments of one read when events are listed backwards; each read doubles them."""
 
 
 class EventPosition(NamedTuple):
-    """Where an event is in the log."""
+    """The log position of an event, and its index among the events of that position."""
 
     position: int
     place: int
@@ -30,14 +30,14 @@ class EventPosition(NamedTuple):
 
 
 class EventConditions(NamedTuple):
-    """What a list or stream of events is limited to. ``namespace``, ``trace`` (an id) "": any."""
+    """The filters of a list or stream of events. ``namespace``, ``trace`` (an id) "": any."""
 
     filter: EventFilter = EventFilter()
     namespace: str = ""
     trace: str = ""
 
     def document(self, recorded: Recorded) -> Document | None:
-        """The event as the contract's ``Event``; None where it does not match."""
+        """The event as ``Event`` of console-api.yaml; None if a filter excludes it."""
         if self.trace not in recorded.cause.traceparent:
             return None
         summary = summary_of(recorded)
@@ -49,7 +49,7 @@ class EventConditions(NamedTuple):
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
     """Parse ``POSITION.INDEX``: the event with this index among those of a log position.
 
-    A position alone stands for the end of its events. Raises BadInput.
+    A position without index means the position after all its events. Raises BadInput.
     """
     position, dot, index = text.partition(".")
     if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
@@ -58,10 +58,11 @@ def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
             subject=subject,
             remedy="pass the cursor of the previous page, or the id of the last event received",
         )
-    return EventPosition(int(position), int(index) if dot else _EVERY_PLACE)
+    return EventPosition(int(position), int(index) if dot else _AFTER_LAST)
 
 
-_EVERY_PLACE: Final = 2**31
+_AFTER_LAST: Final = 2**31
+"""The index after every event of a position."""
 
 
 async def events_after(
@@ -74,21 +75,21 @@ async def events_after(
     """``EventPage`` of the events after a position, oldest first."""
     items: list[Document] = []
     examined, last = 0, after
-    begin = after.position - (after.place != _EVERY_PLACE)
+    begin = after.position - (after.place != _AFTER_LAST)
     source = await log.at_position(min(max(begin, 0), instant.position))
     upto = min(source.log.position, instant.position)
     async for segment in log.events_between(source.log, max(begin, 0), upto):
         for recorded in segment:
-            here = EventPosition(recorded.position, recorded.place)
-            if here <= after:
+            event_position = EventPosition(recorded.position, recorded.place)
+            if event_position <= after:
                 continue
             if len(items) == limit or examined == EXAMINED_MAX:
                 return _page(instant, items, examined, last)
-            examined, last = examined + 1, here
+            examined, last = examined + 1, event_position
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-    following = EventPosition(upto, _EVERY_PLACE) if upto < instant.position else None
+    following = EventPosition(upto, _AFTER_LAST) if upto < instant.position else None
     return _page(instant, items, examined, following)
 
 
@@ -100,12 +101,12 @@ async def events_before(
     limit: int,
     since: int = 0,
 ) -> Document:
-    """``EventPage`` of the events before one, or of the newest, newest first.
+    """``EventPage`` of the events before ``before`` (None: of the newest), newest first.
 
-    ``since``: those after this position only.
+    Only events after position ``since``.
     """
     items: list[Document] = []
-    examined, bound = 0, before or EventPosition(instant.position, _EVERY_PLACE)
+    examined, bound = 0, before or EventPosition(instant.position, _AFTER_LAST)
     upto = bound.position
     chunk = CHUNK_SEGMENTS_MIN
     while upto > since:
@@ -115,12 +116,12 @@ async def events_before(
         if after >= upto:
             after = source.first_position - 1
         for recorded in reversed(await _between(log, instant, max(after, since), upto)):
-            here = EventPosition(recorded.position, recorded.place)
-            if here >= bound:
+            event_position = EventPosition(recorded.position, recorded.place)
+            if event_position >= bound:
                 continue
             if len(items) == limit or examined == EXAMINED_MAX:
                 return _page(instant, items, examined, bound)
-            examined, bound = examined + 1, here
+            examined, bound = examined + 1, event_position
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
@@ -133,7 +134,8 @@ async def _between(log: IndexedLog, instant: LogInstant, after: int, upto: int) 
     if recent and recent[0].position <= after:
         return [recorded for recorded in recent if after < recorded.position <= upto]
     index = (await log.at_position(upto)).log
-    return [one async for part in log.events_between(index, after, upto) for one in part]
+    segments = log.events_between(index, after, upto)
+    return [recorded async for segment in segments for recorded in segment]
 
 
 def _page(

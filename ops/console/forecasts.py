@@ -1,7 +1,7 @@
-"""When pools and subnets are full, as far as an instant could tell: from growth until then.
+"""Forecasts when pools and subnets will be full, from their growth up to an instant.
 
-The same method as ``orbctl forecast`` (``core.domain.forecast``), for any instant: the growth of an
-hour is the difference of two counts of the index. Pure.
+The method is that of ``orbctl forecast`` (``core.domain.forecast``), for any instant: the growth of
+an hour is the difference of two counts in the index. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PER_DAY_DIGITS: Final = 3
 
 
 class GrowthAt:
-    """Growth up to one instant. Positions of the hours are looked up once for all pools."""
+    """Growth up to one instant. The positions of full hours are looked up once for all pools."""
 
     def __init__(self, instant: LogInstant) -> None:
         self._instant = instant
@@ -32,9 +32,9 @@ class GrowthAt:
 
     @cached_property
     def _hours(self) -> list[int]:
-        """The position at each full hour of the last ``HOURS_MAX``, and at their end.
+        """The log position at each full hour of the last ``HOURS_MAX`` hours, oldest first.
 
-        Hours before the index begins are left out: nothing is known of their growth.
+        Hours before the begin of the index are left out: the log has no growth for them.
         """
         this_hour = self._instant.time_ms // HOUR_MS
         clock = self._log.clock
@@ -48,12 +48,12 @@ class GrowthAt:
         return [table.count_at(position) for position in self._hours if position >= since]
 
     def of_pool(self, pool: str, free: int) -> Document:
-        """``Forecast`` of a pool with so many addresses left."""
+        """``Forecast`` of a pool with ``free`` free addresses."""
         levels = self.levels(pool)
         return self._document([after - before for before, after in pairwise(levels)], free)
 
     def of_subnet(self, subnet: Subnet, free: int) -> Document:
-        """``Forecast`` of a subnet, whose growth is what its pools get."""
+        """``Forecast`` of a subnet. A subnet grows by the addresses that its pools get."""
         since = self._log.subnets.first_position(subnet.name)
         changes = self._changes[subnet.name]
         positions = sorted(changes)
@@ -63,9 +63,9 @@ class GrowthAt:
 
     @cached_property
     def _changes(self) -> defaultdict[str, Counter[int]]:
-        """By subnet and position, how many addresses its pools got there; fewer than 0: lost.
+        """By subnet and position: how many addresses its pools gained there; negative: lost.
 
-        Every version of a pool is counted once, however many hours and subnets there are.
+        Each version of a pool is read once, for all hours and subnets.
         """
         changes: defaultdict[str, Counter[int]] = defaultdict(Counter)
         pools, hours = self._log.pools, self._hours

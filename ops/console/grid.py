@@ -1,4 +1,4 @@
-"""The address grid of a pool: one cell an address, or one cell a range with its counts. Pure."""
+"""The address grid of a pool: a cell for each address, or for each range with its counts. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ops.console.pools import PoolsAt
 from ops.console.values import Document, clamped, instant_at, instant_document, time_text
 
 GRID_ADDRESSES_MAX: Final = 4_096
-"""Addresses of which each gets a cell of its own; also the most ranges of a grid."""
+"""Most addresses for which a grid has one cell each; also the most ranges of a grid."""
 
 CELLS_DEFAULT: Final = 1_024
 
 
 def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Document:
-    """``Grid`` of the contract. Raises NotFound, BadInput."""
+    """``Grid`` of console-api.yaml. Raises NotFound, BadInput."""
     pool = pools.pool(name)
     states = pools.states(pool)
     begin, end = states.span
@@ -48,7 +48,7 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
 
 
 def mac_text(mac: int) -> str:
-    """The 48 bits as text; "" for 0."""
+    """A MAC address of 48 bits as text; "" for 0."""
     return mac.to_bytes(6, "big").hex(":") if mac else ""
 
 
@@ -81,10 +81,10 @@ def _addresses(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Docu
         {
             "offset": value - begin,
             "address": format_address(family, value),
-            **_pod(table.holder(rest.row).pod),
-            "until": time_text(rest.until_ms),
+            **_pod(table.holder(cooling.row).pod),
+            "until": time_text(cooling.until_ms),
         }
-        for value, rest in sorted(states.resting.items())
+        for value, cooling in sorted(states.resting.items())
         if begin <= value <= end and value in states.states["resting"]
     ]
     return {
@@ -127,7 +127,7 @@ def _quarantined(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> It
 
 
 def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
-    """Run-length encoded states; what no state has is ``outside``."""
+    """The states, run-length encoded; addresses in no state are ``outside``."""
     intervals = sorted(
         (max(first, begin), min(last, end), state)
         for state in COUNTED
@@ -135,22 +135,22 @@ def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
         if first <= end and last >= begin
     )
     runs: list[list[Any]] = []
-    at = begin
+    next_value = begin
     for first, last, state in intervals:
-        if first > at:
-            runs.append(["outside", first - at])
+        if first > next_value:
+            runs.append(["outside", first - next_value])
         if runs and runs[-1][0] == state:
             runs[-1][1] += last - first + 1
         else:
             runs.append([state, last - first + 1])
-        at = last + 1
-    if at <= end:
-        runs.append(["outside", end + 1 - at])
+        next_value = last + 1
+    if next_value <= end:
+        runs.append(["outside", end + 1 - next_value])
     return runs
 
 
 def _ranges(states: PoolStates, begin: int, end: int, cells: int) -> Iterator[Document]:
-    """Aligned ranges of one size, a power of two, at most ``cells``."""
+    """At most ``cells`` aligned ranges of one size, which is a power of two."""
     bits = 0
     while (end >> bits) - (begin >> bits) + 1 > cells:
         bits += 1

@@ -1,4 +1,4 @@
-"""The extent of the log, and its events over time: what a time slider shows. Only reads."""
+"""The extent of the log and the number of its events over time, for the time slider."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUCKETS_MAX: Final = 1_000
 def log_extent(
     log: IndexedLog, instant: LogInstant, cluster: str, buckets: int, window: tuple[str, str]
 ) -> Document:
-    """``Log`` of the contract. ``window``: the texts of its begin and end, "" for the log's own.
+    """``Log`` of console-api.yaml. ``window``: texts of the begin and end, "" for those of the log.
 
     Raises BadInput.
     """
@@ -59,7 +59,7 @@ def log_extent(
 
 
 def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
-    """The clock at the first segment of a file; its summary has the one at its end."""
+    """The time of the first segment of a file; a summary has only the time of the last one."""
     first = log.view.sealed.open(file.link).segments(0)[0].events()
     return min(first[0].recorded_at_ms, file.clock_ms) if first else file.clock_ms
 

@@ -21,11 +21,11 @@ from ops.console.values import (
 )
 
 LISTED_MAX: Final = 200
-"""Pools, subnets and agents of an overview; the pages of their own have all."""
+"""Pools, subnets and agents of an overview; their own pages list all."""
 
 ALARMS_MAX: Final = 200
 NEARLY_FULL: Final = 0.9
-"""The utilisation from which a pool is nearly full; the alert of the chart has the same."""
+"""A pool is nearly full from this utilisation on; the alert of the chart uses the same value."""
 
 SOON_S: Final = 7 * 86_400.0
 """A pool that is expected to be full within this time raises an alarm."""
@@ -34,7 +34,7 @@ ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
 
 
 class Present(NamedTuple):
-    """What only the present knows: the leader, alarms of etcd, paused executions."""
+    """Facts that the log does not have: the leader, alarms of etcd, paused executions."""
 
     leader: str = ""
     leads_since_ms: int = 0
@@ -43,13 +43,14 @@ class Present(NamedTuple):
 
 
 def overview(pools: PoolsAt, present: Present | None) -> Document:
-    """``Overview`` of the contract; ``present`` None for the past."""
+    """``Overview`` of console-api.yaml; ``present`` None for an instant of the past."""
     log, position = pools.instant.log, pools.instant.position
     listed = [pools.summary(pool) for pool in pools.fullest()[:LISTED_MAX]]
     subnets = [pools.subnet_summary(subnet) for subnet in pools.subnets.values()]
     subnets.sort(key=lambda subnet: (-subnet["utilisation"], subnet["name"]))
     agents = sorted(agents_at(pools.instant), key=lambda agent: -agent["last"]["position"])
-    four, six = pools.totals().values()
+    totals = pools.totals()
+    totals4, totals6 = totals[4], totals[6]
     tables = log.holdings.values()
     pods = set().union(*(table.pods.encoded(table.rows_at(position)) for table in tables))
     return {
@@ -60,9 +61,9 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
             "reservations": len(pools.configuration.reservations),
             "pods": len(pods),
             "nodes": sum(agent["kind"] == "agent" for agent in agents),
-            "counts": {name: clamped(count + six[name]) for name, count in four.items()},
-            "counts4": four,
-            "counts6": six,
+            "counts": {name: clamped(count + totals6[name]) for name, count in totals4.items()},
+            "counts4": totals4,
+            "counts6": totals6,
         },
         "pools": listed,
         "subnets": subnets[:LISTED_MAX],
@@ -75,7 +76,7 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
 
 
 def agents_at(instant: LogInstant) -> list[Document]:
-    """Every ``Agent`` that had written until the instant, by name."""
+    """Every ``Agent`` with an event up to the instant, by name."""
     log, position = instant.log, instant.position
     nodes: dict[str, int] = {}
     for table in log.holdings.values():
@@ -85,7 +86,7 @@ def agents_at(instant: LogInstant) -> list[Document]:
 
 
 def agent_page(instant: LogInstant, request: PageRequest) -> Document:
-    """``AgentPage`` of the contract."""
+    """``AgentPage`` of console-api.yaml."""
     items, page = page_of(agents_at(instant), request)
     return {"at": instant_document(instant), "items": list(items), **page}
 
@@ -120,13 +121,13 @@ def _alarms(
     subnets: Sequence[Document],
     present: Present | None,
 ) -> list[Document]:
-    alarms = [*_of_present(present)] if present is not None else []
+    alarms = list(_of_present(present)) if present is not None else []
     for summary in summaries:
         alarms.extend(_of_pool(summary, pools.instant.time_ms))
     alarms += [
         _alarm(
             *("info", "SubnetFull", "subnet", subnet["name"]),
-            "its pools have all of its addresses",
+            "all of its addresses belong to pools",
             "add ranges to the subnet before more automatic pools are needed",
         )
         for subnet in subnets
@@ -182,7 +183,7 @@ def _of_present(present: Present) -> Iterator[Document]:
     if not present.leader:
         yield _alarm(
             *("warning", "NoLeader", "controller", ""),
-            "no controller leads: nothing is reclaimed, and reports are not updated",
+            "no leader elected: no address is reclaimed, and reports are not updated",
             "start a controller, or wait until the lease of the last leader expires",
         )
     if present.paused:

@@ -1,6 +1,6 @@
-"""Pods and addresses at an instant: what they hold, and why.
+"""Answers about Pods and addresses at an instant: what a Pod holds and why, who holds an address.
 
-A Pod's interfaces are folded from the events about it, which the index of the archive finds.
+The interfaces of a Pod are computed from its events, which the index of the archive finds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ops.console.values import (
 )
 
 ENTRIES_SHOWN_MAX: Final = 1_000
-"""Entries of a timeline, of those that a history has (``ENTRIES_MAX``)."""
+"""Entries of a timeline at most; the history may have more (``ENTRIES_MAX``)."""
 
 assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX
 
@@ -53,7 +53,7 @@ class AddressFilter(NamedTuple):
 
 
 async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) -> Document:
-    """``Timeline`` of the contract. Raises NotFound where the log has no event about it."""
+    """``Timeline`` of console-api.yaml. Raises NotFound if the log has no event about it."""
     entries = (await history(view, subject)).entries
     if not entries:
         raise NotFound(
@@ -72,7 +72,7 @@ async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) 
 
 
 async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: str) -> Document:
-    """``PodAnswer`` of the contract. Raises NotFound for a Pod that the log never named."""
+    """``PodAnswer`` of console-api.yaml. Raises NotFound if the log has no event about the Pod."""
     key = namespace, name
     adds = await past_adds(view, key, LogMoment(position=instant.position))
     if adds == PastAdds() and await past_adds(view, key) == PastAdds():
@@ -86,7 +86,7 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
 
 
 def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Document:
-    """``PodPage`` of the contract: Pods that hold addresses, by namespace and name."""
+    """``PodPage`` of console-api.yaml: Pods that hold addresses, by namespace and name."""
     log, position = instant.log, instant.position
     pools = log.pools.at(position)
     held: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
@@ -113,7 +113,7 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
 
 
 def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> Document:
-    """``AddressPage`` of the contract: the addresses with a holder, or at rest, by pool."""
+    """``AddressPage`` of console-api.yaml: addresses with a holder or in cool-down, by pool."""
     items = [
         item
         for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
@@ -129,10 +129,10 @@ def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> 
 
 
 def address_answer(pools: PoolsAt, address: str) -> Document:
-    """``AddressAnswer`` of the contract: the state of one address, in the pools that name it."""
+    """``AddressAnswer`` of console-api.yaml: one address, in the pools that list it."""
     parsed = parse_address(address)
     value = parsed.value
-    naming = [
+    states_of_pools = [
         (pool, state)
         for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
         if pool.family == parsed.family
@@ -143,20 +143,20 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
         "at": instant_document(pools.instant),
         "address": address,
         "state": "outside",
-        "pools": [pool.name for pool, _ in naming],
+        "pools": [pool.name for pool, _ in states_of_pools],
         "quarantine": "",
         "reservation": "",
         "holding": None,
     }
-    naming.sort(key=lambda item: _STRENGTH.index(item[1]))
-    for pool, state in naming[:1]:
+    states_of_pools.sort(key=lambda item: _PRECEDENCE.index(item[1]))
+    for pool, state in states_of_pools[:1]:
         answer["state"] = state
         row = pools.instant.log.table(pool.name).row_at(value, pools.instant.position)
-        rest = pools.states(pool).resting.get(value)
+        cooling = pools.states(pool).resting.get(value)
         if row is not None:
             answer["holding"] = _address(pools, pool, value, row, "allocated")
-        elif rest is not None and state == "resting":
-            answer["holding"] = _address(pools, pool, value, rest.row, "resting")
+        elif cooling is not None and state == "resting":
+            answer["holding"] = _address(pools, pool, value, cooling.row, "resting")
     quarantine = pools.configuration.quarantine.get(address)
     if quarantine is not None:
         answer["quarantine"] = f"{quarantine.reason}; {seen_in_words(quarantine)}"
@@ -168,14 +168,14 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
     return answer
 
 
-_STRENGTH: Final[tuple[AddressState, ...]] = (
+_PRECEDENCE: Final[tuple[AddressState, ...]] = (
     *("allocated", "quarantined", "reserved", "resting", "free", "excluded", "outside"),
 )
-"""Which state counts, where several pools name an address."""
+"""The first of these states is that of an address that several pools list."""
 
 
 def named(pod: str) -> Document:
-    """Namespace and name of a Pod, as a list of Pods has them."""
+    """Namespace and name of a Pod."""
     namespace, _, name = pod.partition("/")
     return {"namespace": namespace, "name": name}
 
@@ -183,7 +183,7 @@ def named(pod: str) -> Document:
 def _of_pool(
     pools: PoolsAt, pool: Pool, query: AddressFilter
 ) -> Iterator[tuple[Pool, int, int, AddressState]]:
-    """Address, row and state of each that matches, ascending."""
+    """Pool, address, row and state of each address that matches, ascending."""
     table, states = pools.instant.log.table(pool.name), pools.states(pool)
     rows: list[tuple[int, int, AddressState]] = []
     if query.state in {"", "allocated"}:
@@ -191,8 +191,12 @@ def _of_pool(
             (table.value(row), row, "allocated") for row in table.rows_at(pools.instant.position)
         ]
     if query.state in {"", "resting"}:
-        cooling = states.states["resting"]
-        rows += [(v, rest.row, "resting") for v, rest in states.resting.items() if v in cooling]
+        in_cool_down = states.states["resting"]
+        rows += [
+            (value, cooling.row, "resting")
+            for value, cooling in states.resting.items()
+            if value in in_cool_down
+        ]
     for value, row, state in sorted(rows):
         if query.node and table.node(row) != query.node:
             continue
@@ -259,7 +263,7 @@ def _interface(nic: Nic) -> Document:
 
 
 def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
-    """What named the pools, and which of them were not used, as the events of the claims say."""
+    """Where the pools of the claims came from, and why some of them were not used."""
     for recorded in claims:
         event = recorded.event
         assert isinstance(event, AddressesClaimed), "past_adds returns no other events"
@@ -273,7 +277,7 @@ def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
 
 
 def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
-    """Why the Pod has these addresses, as far as the log says it."""
+    """Why the Pod has these addresses, from the log."""
     log, position = instant.log, instant.position
     for address, name in endpoint.addresses():
         table = log.table(name)
@@ -290,7 +294,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
 
 
 def _traits(pool: Pool) -> Iterator[str]:
-    """What decides which Pods a pool serves."""
+    """The fields of a pool that decide which Pods it serves."""
     if pool.default:
         yield "is a default pool: it serves Pods that name no pool"
     if pool.node_names or pool.node_affinity:

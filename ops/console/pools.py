@@ -23,7 +23,7 @@ UTILISATION_DIGITS: Final = 4
 
 
 class PoolsAt:
-    """The pools of one instant; what several answers need of them is computed once."""
+    """The pools of one instant. Each value is computed once and serves several answers."""
 
     def __init__(self, instant: LogInstant, cool_down_s: float) -> None:
         self.instant = instant
@@ -39,7 +39,7 @@ class PoolsAt:
             raise NotFound(
                 f"there is no IPPool {name[:64]!r} at this instant",
                 subject="pool",
-                remedy="choose another instant; the timeline of the pool says when there was one",
+                remedy="choose another instant; the timeline of the pool says when it existed",
             )
         return pool
 
@@ -86,7 +86,7 @@ class PoolsAt:
         return sums
 
     def summary(self, pool: Pool) -> Document:
-        """``PoolSummary`` of the contract."""
+        """``PoolSummary`` of console-api.yaml."""
         states = self.states(pool)
         free = states.states["free"].size + states.states["resting"].size
         return {
@@ -104,7 +104,7 @@ class PoolsAt:
         }
 
     def subnet_summary(self, subnet: Subnet) -> Document:
-        """``SubnetSummary`` of the contract."""
+        """``SubnetSummary`` of console-api.yaml."""
         pools = self.of_subnet(subnet.name)
         counts = count(subnet, pools)
         return {
@@ -156,7 +156,7 @@ def pool_answer(pools: PoolsAt, name: str) -> Document:
 
 
 def route_document(route: Route) -> Document:
-    """``Route`` of the contract."""
+    """``Route`` of console-api.yaml."""
     return {"to": route.dst, "via": route.gw}
 
 
@@ -177,7 +177,7 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
     subnet = pools.subnets.get(name)
     if subnet is None:
         raise NotFound(f"there is no SpiderSubnet {name[:64]!r} at this instant", subject="subnet")
-    shares = [pools.summary(pool) for pool in [*pools.of_subnet(name).values()][:LIMIT_MAX]]
+    owned = list(pools.of_subnet(name).values())[:LIMIT_MAX]
     return {
         "at": instant_document(pools.instant),
         "subnet": {
@@ -185,12 +185,12 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
             "routes": [route_document(route) for route in subnet.routes or ()],
             "labels": subnet.labels,
         },
-        "pools": shares,
+        "pools": [pools.summary(pool) for pool in owned],
     }
 
 
 def reservation_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``ReservationPage``: every reservation by name; the quarantine, on the first page."""
+    """``ReservationPage``: every reservation, by name; the first page has the quarantine too."""
     reservations = pools.configuration.reservations
     items, page = page_of([reservations[name] for name in sorted(reservations)], request)
     return {
@@ -210,7 +210,7 @@ def reservation_page(pools: PoolsAt, request: PageRequest) -> Document:
 
 
 def _quarantined(pools: PoolsAt, limit: int) -> Iterator[Document]:
-    for quarantine in [*pools.configuration.quarantine.values()][:limit]:
+    for quarantine in list(pools.configuration.quarantine.values())[:limit]:
         host = quarantine.conflicting_host
         yield {
             "address": quarantine.address,

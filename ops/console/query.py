@@ -1,4 +1,4 @@
-"""The parameters of one request: known by name, bounded, of the right type. Raises BadInput."""
+"""Reads and checks the parameters of one request. Raises BadInput for unknown or invalid ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENT_CONDITIONS = frozenset(
 
 
 class ConsoleQuery:
-    """The query and the path of a request. ``known``: the parameters that the route has."""
+    """The query and the path of a request. ``known``: the parameters of the route."""
 
     def __init__(self, request: web.Request, known: Collection[str]) -> None:
         self._query = request.query
@@ -33,19 +33,19 @@ class ConsoleQuery:
                 )
 
     def path(self, name: str) -> str:
-        """A part of the path."""
+        """Return a part of the path."""
         return self._path[name]
 
     def text(self, name: str, default: str = "") -> str:
-        """A text; the default where it is absent."""
+        """Return a text, or the default if the parameter is absent."""
         return self._query.get(name, default)
 
     def texts(self, name: str) -> list[str]:
-        """Every value of a parameter that may be repeated."""
+        """Return every value of a parameter that may be repeated."""
         return self._query.getall(name, [])
 
     def number(self, name: str, default: int, most: int, least: int = 1) -> int:
-        """A whole number within its bounds. Raises BadInput."""
+        """Return a whole number from ``least`` to ``most``. Raises BadInput."""
         text = self._query.get(name, "")
         if not text:
             return default

@@ -1,4 +1,4 @@
-"""The addresses that Pods of a node held before an instant. Pure."""
+"""The addresses that Pods of a node released before an instant. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ops.console.values import Document, instant_at, instant_document
 
 
 def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
-    """``ReleasedAnswer`` of the contract: the last ones first, as far back as the index goes."""
+    """``ReleasedAnswer`` of console-api.yaml: the newest first, back to the begin of the index."""
     ended = [
         (table.ended(row), pool, table, row)
         for pool, table in instant.log.holdings.items()

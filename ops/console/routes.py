@@ -1,6 +1,7 @@
-"""The routes of the console's API: parameters in, documents out (docs/reference/console-api.yaml).
+"""The routes of the console's API (docs/reference/console-api.yaml).
 
-Each handler answers one path from a ``ConsoleSource``. HTTP itself is ``ops.console.web_server``.
+A handler takes the parameters of one path and returns a document from a ``ConsoleSource``. HTTP
+itself is in ``ops.console.web_server``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Final, NamedTuple
 
 from core.audit.history_entries import HistorySubject
 from core.errors import BadInput, StoreError
-from ops.console.address_states import COUNTED
 from ops.console.events import EventPosition, events_after, events_before, parse_event_position
 from ops.console.grid import CELLS_DEFAULT, GRID_ADDRESSES_MAX, grid
 from ops.console.log_extent import BUCKETS_DEFAULT, BUCKETS_MAX, log_extent
@@ -43,7 +43,7 @@ Handler = Callable[[ConsoleSource, ConsoleQuery], Awaitable[Document]]
 
 
 class ConsoleRoute(NamedTuple):
-    """A path below ``/api/v1``, its parameters, and what answers it."""
+    """A path below ``/api/v1``, its parameters, and its handler."""
 
     path: str
     parameters: frozenset[str]
@@ -98,10 +98,10 @@ async def _agents(source: ConsoleSource, query: ConsoleQuery) -> Document:
 async def _addresses(source: ConsoleSource, query: ConsoleQuery) -> Document:
     state = query.text("state")
     if state not in {"", "allocated", "resting"}:
-        known = ", ".join(COUNTED)
-        remedy = "list allocated or resting; the grid of a pool has every state"
         raise BadInput(
-            f"no list of {state[:64]!r} addresses, of {known}", subject="state", remedy=remedy
+            f"addresses of the state {state[:64]!r} cannot be listed",
+            subject="state",
+            remedy="list allocated or resting; the grid of a pool shows every state",
         )
     pools = source.pools(await source.instant(query.text("at")))
     names = ("pool", "namespace", "node")
@@ -180,14 +180,14 @@ async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
     instant = await source.instant(query.text("at"))
     text, limit = parse_query(query.text("q")), query.number("limit", HITS_DEFAULT, HITS_MAX)
     executions: list[RunHead] = []
-    left_out = ""
+    search_fault = ""
     if instant.is_now:
         try:
             executions = await matching_executions(source.visibility(), text, trace_of(text))
-        # The index of the log is searched all the same.
+        # Without the executions, the answer still has the objects of the log.
         except (StoreError, LimitExceeded) as error:
-            left_out = f"workflows: {error}"
-    return search(instant, text, limit, executions) | {"leftOut": left_out}
+            search_fault = f"workflows: {error}"
+    return search(instant, text, limit, executions) | {"leftOut": search_fault}
 
 
 async def _events(source: ConsoleSource, query: ConsoleQuery) -> Document:
@@ -231,4 +231,4 @@ ROUTES: Final = (
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
     ConsoleRoute("/events", _AT | PAGED | EVENT_CONDITIONS | {"after", "since"}, _events),
 )
-"""Every route but the stream of events (``ops.console.web_server``)."""
+"""Every route except the stream of events (``ops.console.web_server``)."""

@@ -1,7 +1,7 @@
 """Search by address, MAC address, trace id, or a part of a name or of a workflow id. Pure.
 
-What exists at the instant comes first, then what only the past has. The columns of the index are
-searched, so that one search costs the same however often it finds something.
+Objects that exist at the instant come first, then objects of the past. The search runs over the
+columns of the index, so that its cost does not depend on the number of matches.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
 HITS_EXAMINED_MAX: Final = 5_000
-"""Rows with a Pod's name that a search looks at, in all pools; those before them are missed."""
+"""The newest rows of Pods that a search examines in all pools; older ones are not searched."""
 
 POOL_HITS_EXAMINED_MIN: Final = 50
-"""Rows of one pool that a search looks at, however many pools there are."""
+"""Rows of one pool that a search examines at least, for any number of pools."""
 
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
 _LOW_HALF: Final = 2**64 - 1
 
 
 class Hit(NamedTuple):
-    """``ended``: the last position of what only the past has; ``OPEN`` for what exists."""
+    """An object that matches. ``ended``: its last position, ``OPEN`` if it still exists."""
 
     kind: str
     name: str
@@ -48,7 +48,7 @@ class Hit(NamedTuple):
 
 
 def parse_query(text: str) -> str:
-    """What to search for. Raises BadInput."""
+    """Check the text to search for. Raises BadInput."""
     query = text.strip()
     if not QUERY_CHARS_MIN <= len(query) <= QUERY_CHARS_MAX:
         raise BadInput(
@@ -66,7 +66,7 @@ def trace_of(query: str) -> str:
 def search(
     instant: LogInstant, query: str, limit: int, executions: Sequence[RunHead] = ()
 ) -> Document:
-    """``SearchAnswer`` of the contract. ``executions``: those that match, the newest first."""
+    """``SearchAnswer`` of console-api.yaml. ``executions``: those that match, newest first."""
     newest: dict[tuple[str, str], Hit] = {}
     for hit in _hits(instant, query):
         key = hit.kind, hit.name
@@ -183,7 +183,7 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused: many of them never had an address."""
+    """Pods whose ADD was refused; most of them have no row, as they never had an address."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)
@@ -198,7 +198,7 @@ def _family(instant: LogInstant, pool: str) -> Family:
 
 
 def _address(query: str) -> tuple[int, int]:
-    """Value and family of an address; (0, 0) for a text that is none."""
+    """Value and family of an address; (0, 0) if the text is not an address."""
     try:
         address = parse_address(query)
     except AddressSyntaxError:

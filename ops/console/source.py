@@ -1,4 +1,4 @@
-"""What the console reads from: the log with its index, the executions, and the present in etcd."""
+"""The data of the console: the log with its index, the executions, and the present in etcd."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus
 
-POOLS_KEPT_MAX: Final = 4
-"""Instants whose computed pools are kept, because a page asks several questions of one."""
+POOLS_CACHED_MAX: Final = 4
+"""Instants whose computed pools are cached: a page makes several requests for one instant."""
 
 QUEUE: Final = "default"
 """The task queue of the controllers' executions."""
 
 
 class ConsoleSource:
-    """One cluster. Close ``feed`` at the end."""
+    """The data of one cluster. The owner closes ``feed``."""
 
     def __init__(
         self,
@@ -62,22 +62,22 @@ class ConsoleSource:
         return await self.log.at_time(time_ms_of(at, "at"))
 
     def pools(self, instant: LogInstant) -> PoolsAt:
-        """The pools of an instant; those of the last instants are kept."""
+        """The pools of an instant, from the cache of the last instants."""
         key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
         pools = self._pools.pop(key, None)
         if pools is None:
             pools = PoolsAt(instant, self._cool_down_s)
-            while len(self._pools) >= POOLS_KEPT_MAX:
+            while len(self._pools) >= POOLS_CACHED_MAX:
                 self._pools.popitem(last=False)
         self._pools[key] = pools
         return pools
 
     def visibility(self) -> Visibility:
-        """The executions."""
+        """A reader of the executions."""
         return Visibility(self._store, WorkflowKeys(self._keys, QUEUE), self._files)
 
     async def present(self) -> Present:
-        """What only the present has. Raises StoreUnavailable."""
+        """Read what the log does not have. Raises StoreUnavailable."""
         leads = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))
         return Present(

@@ -1,4 +1,4 @@
-"""The files of the pages, read once: a request takes neither a thread nor a system call."""
+"""The static files of the console, read into memory once, so that requests read no disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TYPES: Final[Mapping[str, str]] = {
 
 
 class StaticFile(NamedTuple):
-    """A file of the pages, in memory: all of them have some 150 kB."""
+    """A static file in memory; all files together have some 150 kB."""
 
     body: bytes
     etag: str
@@ -33,7 +33,7 @@ class StaticFile(NamedTuple):
 
 
 def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
-    """The files below the folder that are served, by their paths."""
+    """Path and content of every file below the folder whose type is in ``TYPES``."""
     folder = folder.resolve()
     for path in folder.rglob("*"):
         if path.suffix in TYPES and path.is_file() and path.resolve().is_relative_to(folder):
@@ -45,5 +45,5 @@ def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
 
 
 def etag_of(body: bytes) -> str:
-    """The entity tag of an answer."""
+    """The ETag of an answer."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'

@@ -1,6 +1,6 @@
-"""Values of the console's API: times, instants, stamps, counts, pages.
+"""Values of the console's API: times, stamps, counts, pages. Pure.
 
-The contract is docs/reference/console-api.yaml. Pure.
+The API is described in docs/reference/console-api.yaml.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from core.errors import BadInput
 
 T = TypeVar("T")
 Document: TypeAlias = dict[str, Any]
-"""An object of JSON."""
+"""A JSON object."""
 
 COUNT_MAX: Final = 2**53 - 1
 """The largest whole number that JavaScript can represent."""
 
 LIMIT_DEFAULT: Final = 200
 LIMIT_MAX: Final = 1_000
-"""Items on a page."""
+"""Items of one page."""
 
 _TIME_CHARS_MAX: Final = 64
 
@@ -37,20 +37,20 @@ class PageRequest(NamedTuple):
 
     @property
     def begin(self) -> int:
-        """How many items come before. Raises BadInput."""
+        """How many items come before the page. Raises BadInput."""
         if not self.cursor:
             return 0
         if not self.cursor.isdecimal() or len(self.cursor) > len(str(COUNT_MAX)):
             raise BadInput(
                 f"{self.cursor[:64]!r} is not a cursor",
                 subject="cursor",
-                remedy="use the cursor of the page before",
+                remedy="pass the cursor of the previous page",
             )
         return int(self.cursor)
 
 
 def page_of(items: Sequence[T], request: PageRequest) -> tuple[Sequence[T], Document]:
-    """The items of the page, and the members ``cursor`` and ``total`` of its answer."""
+    """The items of one page, and the members ``cursor`` and ``total`` of the answer."""
     begin = request.begin
     end = begin + request.limit
     following = str(end) if end < len(items) else None
@@ -58,7 +58,7 @@ def page_of(items: Sequence[T], request: PageRequest) -> tuple[Sequence[T], Docu
 
 
 def clamped(count: int) -> int:
-    """A count as JavaScript can represent it."""
+    """The count, at most ``COUNT_MAX``."""
     return min(count, COUNT_MAX)
 
 
@@ -69,7 +69,7 @@ def time_text(time_ms: int) -> str:
 
 
 def second_text(time_ms: int) -> str:
-    """A time in a sentence, as orbctl writes it: ``2026-03-01 14:03:00Z``."""
+    """A time as orbctl prints it: ``2026-03-01 14:03:00Z``."""
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
@@ -91,7 +91,7 @@ def time_ms_of(text: str, subject: str) -> int:
 
 
 def instant_at(position: int, time_ms: int) -> Document:
-    """An ``Instant`` of the contract."""
+    """An ``Instant`` of console-api.yaml."""
     return {"position": position, "time": time_text(time_ms) if time_ms else None}
 
 
@@ -101,7 +101,7 @@ def instant_document(instant: LogInstant) -> Document:
 
 
 def stamp_document(stamp: Stamp) -> Document:
-    """A ``Stamp`` of the contract."""
+    """A ``Stamp`` of console-api.yaml."""
     return {
         "position": stamp.position,
         "place": stamp.place,
@@ -114,29 +114,29 @@ def stamp_document(stamp: Stamp) -> Document:
 
 
 def entry_document(entry: HistoryEntry, upto: int) -> Document:
-    """A ``TimelineEntry`` as it was at a position: what ended later had no end yet."""
-    lasts = entry.ended is None or entry.ended.position > upto
-    of_its_end = lasts and entry.kind == "held"
+    """A ``TimelineEntry`` as of position ``upto``: an end after it is left out."""
+    is_open = entry.ended is None or entry.ended.position > upto
+    hides_reason = is_open and entry.kind == "held"  # the reason is that of the release
     return {
         "kind": entry.kind,
         "subject": entry.subject,
         "began": stamp_document(entry.began),
-        "ended": None if lasts or entry.ended is None else stamp_document(entry.ended),
+        "ended": None if is_open or entry.ended is None else stamp_document(entry.ended),
         "pool": entry.pool,
         "holder": entry.holder,
         "namespace": entry.namespace,
         "pod": entry.pod,
         "uid": entry.uid,
         "node": entry.node,
-        "reason": "" if of_its_end else entry.reason,
-        "evidence": "" if of_its_end else entry.evidence,
+        "reason": "" if hides_reason else entry.reason,
+        "evidence": "" if hides_reason else entry.evidence,
         "text": entry.text,
         "refusal": refusal_document(entry.refusal) if entry.refusal is not None else None,
     }
 
 
 def refusal_document(event: AllocationRefused) -> Document:
-    """``Refusal`` of the contract."""
+    """``Refusal`` of console-api.yaml."""
     return {
         "interface": event.interface,
         "reason": event.reason,

@@ -1,7 +1,7 @@
 """The console's HTTP: JSON answers, server-sent events and static files.
 
-Every answer has the headers of a page that loads nothing from elsewhere. No cookies, no sessions,
-relative URLs only. Errors are documents: what happened, and what to do.
+Every answer has headers that forbid a page to load anything from other origins. There are no
+cookies and no sessions, and all URLs are relative. An error is a document with message and remedy.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 API: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
 ANSWER_S_MAX: Final = 60.0
-"""How long an answer may take: the first one reads the whole log."""
+"""How long an answer may take. The first answer reads the whole log."""
 
 HEARTBEAT_S: Final = 15.0
 WRITE_S_MAX: Final = 30.0
-"""How long a client of the stream may not read."""
+"""How long one write to a client of the stream may take."""
 
 IMMUTABLE_S: Final = 86_400
 COMPRESSED_FROM_BYTES: Final = 4_096
 ACCESS_RECHECK_S: Final = 60.0
-"""How long a stream goes on before the access of its client is checked again."""
+"""How often the access of a client is checked again while it reads the stream."""
 
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
-"""The names of a console that only its own machine reaches: a page elsewhere cannot use another."""
+"""The host names of a console on loopback: it refuses others, against DNS rebinding."""
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -80,7 +80,7 @@ _STATUSES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (StoreError, 503),
     (ApiUnavailable, 503),
 )
-"""The first class that an error belongs to decides; 500 without any."""
+"""HTTP status by class of error; the first class that matches counts, and 500 without a match."""
 
 _log: Final = logging.getLogger(__name__)
 Middleware = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -89,8 +89,7 @@ Middleware = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ConsoleServer:
     """The application of the console.
 
-    ``actions`` None: it only reads. ``hosts``: the names it answers to, None for any.
-    ``recheck_s``: as ``ACCESS_RECHECK_S``.
+    ``actions`` None: the console only reads. ``hosts``: the host names that it accepts; None: all.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class ConsoleServer:
         try:
             if self._hosts is not None and request.url.host not in self._hosts:
                 raise AccessDenied(
-                    f"this console does not answer to the host {str(request.url.host)[:64]!r}",
+                    f"this console does not accept the host {str(request.url.host)[:64]!r}",
                     subject="Host",
                     remedy="open the address that `orbctl console` has printed",
                 )
@@ -145,7 +144,7 @@ class ConsoleServer:
         except TimeoutError:
             message = f"no answer within {ANSWER_S_MAX:g} s"
             response = _error(503, "DeadlineExceeded", message, "try again; check etcd")
-        except Exception:  # noqa: BLE001  # a page needs an answer, and a log line the reason
+        except Exception:  # noqa: BLE001  # the page gets an answer, and the log the cause
             _log.exception("%s %s failed", request.method, request.path)
             remedy = "see the log of this process"
             response = _error(500, "Internal", "the request failed", remedy)
@@ -165,7 +164,7 @@ class ConsoleServer:
                 hdrs.CACHE_CONTROL: "no-cache",
                 hdrs.VARY: hdrs.AUTHORIZATION,
             }
-            # An answer that is not requested again would outlive the access of its reader.
+            # A cached answer could still be read after the access of its reader ended.
             if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
                 immutable = f"private, max-age={IMMUTABLE_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
@@ -198,7 +197,9 @@ class ConsoleServer:
         loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
-            with suppress(ConnectionError, TimeoutError):  # the client has gone, or does not read
+            with suppress(
+                ConnectionError, TimeoutError
+            ):  # the client has disconnected, or does not read
                 events = reader.take()
                 checked = loop.time()
                 while True:
@@ -214,7 +215,7 @@ class ConsoleServer:
         return response
 
     async def _is_admitted(self, request: web.Request) -> bool:
-        """Whether the client may still read; if that cannot be said, the stream ends too."""
+        """Whether the client may still read; False also if that cannot be checked."""
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
                 await self._access.check(request.headers)
@@ -237,7 +238,7 @@ class ConsoleServer:
 
 
 def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:
-    """Server-sent events; a comment where there are none, which keeps proxies from hanging up."""
+    """Server-sent events; without events a comment, so that proxies keep the connection open."""
     messages = []
     for recorded in events:
         if isinstance(recorded, Gap):
@@ -245,8 +246,8 @@ def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> 
             continue
         document = conditions.document(recorded)
         if document is not None:
-            here = f"id: {recorded.position}.{recorded.place}\nevent: log\ndata: "
-            messages.append(here.encode() + msgspec.json.encode(document) + b"\n\n")
+            head = f"id: {recorded.position}.{recorded.place}\nevent: log\ndata: "
+            messages.append(head.encode() + msgspec.json.encode(document) + b"\n\n")
     return b"".join(messages) or b":\n\n"
 
 

@@ -1,8 +1,8 @@
-"""Retry and signal of workflow executions, in a console whose owner has switched them on.
+"""Retries and signals workflow executions, where the settings allow it.
 
-Everything else of the console only reads. An action needs a bearer token with a right of its own,
-and a JSON body: a page of another origin can send neither without the server's consent, which is
-never given (no CORS). The history has the name of the user.
+Everything else of the console only reads. An action needs a bearer token that may post to
+``ACTIONS_PATH``, and a JSON body: the browser sends neither from a page of another origin, because
+this server answers no CORS request. The history of the execution records the user.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from workflows.engine.client.client import Client
 from workflows.model.errors import WorkflowError
 
 BODY_BYTES_MAX: Final = 65_536
-"""The body of a request: the server answers 413 to a longer one."""
+"""The longest body of a request; the server answers 413 to a longer one."""
 
 TEXT_CHARS_MAX: Final = 1_024
-"""The text of a reason or the name of a signal."""
+"""The longest reason or name of a signal."""
 
 NESTING_MAX: Final = 64
-"""Levels of lists and objects in the arguments of a signal, which must be readable everywhere."""
+"""Nested lists and objects in the arguments of a signal; some JSON parsers read no more."""
 
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)
@@ -36,20 +36,20 @@ B = TypeVar("B", bound=msgspec.Struct)
 
 
 class RetryBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Why a paused execution goes on."""
+    """The body of a retry: its reason."""
 
     reason: str = ""
 
 
 class SignalBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A signal and its arguments."""
+    """The body of a signal: its name and arguments."""
 
     name: str
     arguments: list[Any] = []
 
 
 class WorkflowActions:
-    """The actions. ``access`` decides who may."""
+    """The handlers of retry and signal. ``access`` authorizes each request."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, access: ConsoleAccess) -> None:
         self.access = access
@@ -83,7 +83,7 @@ class WorkflowActions:
         )
 
     async def _act(
-        self, request: web.Request, what: str, act: Callable[[Client, str], Awaitable[None]]
+        self, request: web.Request, action: str, act: Callable[[Client, str], Awaitable[None]]
     ) -> web.Response:
         workflow_id = request.match_info["id"]
         user = await self.access.check(request.headers)
@@ -93,7 +93,7 @@ class WorkflowActions:
                 await act(client, workflow_id)
         except WorkflowError as error:
             raise BadInput(str(error), subject=workflow_id) from error
-        fields = {"user": user, "action": what, "workflow": workflow_id}
+        fields = {"user": user, "action": action, "workflow": workflow_id}
         _log.info("the console has changed an execution", extra={"fields": fields})
         return web.Response(status=204, headers={hdrs.CACHE_CONTROL: "no-store"})
 
@@ -107,7 +107,7 @@ async def _body(request: web.Request, kind: type[B]) -> B:
     try:
         return msgspec.json.decode(await request.read(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"the body is not as described: {error}", subject="body") from None
+        raise BadInput(f"the body cannot be read: {error}", subject="body") from None
 
 
 def _check_length(text: str, subject: str, least: int = 0) -> None:
@@ -116,7 +116,7 @@ def _check_length(text: str, subject: str, least: int = 0) -> None:
 
 
 def _is_deeper(value: object, levels: int) -> bool:
-    """Whether lists and objects are nested more deeply than that."""
+    """Whether lists and objects are nested in more than ``levels`` levels."""
     if not isinstance(value, list | dict):
         return False
     inner = value.values() if isinstance(value, dict) else value

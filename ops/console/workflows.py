@@ -1,4 +1,4 @@
-"""Workflow executions as of now: lists, and one with its history and pending activities."""
+"""Answers about workflow executions now: lists, and one execution with history and activities."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from workflows.model.events import ActivityTaskScheduled, HistoryEvent
 from workflows.model.policies import ExecutionStatus
 
 HISTORY_SHOWN_MAX: Final = 4_096
-"""Events of a history in one answer, the newest; a run has that many at most before it continues
-as a new one."""
+"""The newest events of a history in one answer. A run with more events continues as new."""
 
 EXECUTIONS_FOUND_MAX: Final = 50
 """Executions that one search finds."""
 
 
 def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
-    """The statuses. Raises BadInput."""
+    """Parse the names of statuses. Raises BadInput."""
     known = {status.value.casefold(): status for status in ExecutionStatus}
     for text in texts:
         if text.casefold() not in known:
@@ -40,7 +39,7 @@ def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
 async def workflow_page(
     visibility: Visibility, instant: LogInstant, query: Filter, request: PageRequest
 ) -> Document:
-    """``WorkflowPage`` of the contract. Raises StoreUnavailable."""
+    """``WorkflowPage`` of console-api.yaml. Raises StoreUnavailable."""
     heads = await visibility.newest_first(query)
     items, page = page_of(heads, request)
     return {
@@ -54,7 +53,7 @@ async def workflow_page(
 async def workflow_answer(
     visibility: Visibility, instant: LogInstant, workflow_id: str, run_id: str
 ) -> Document:
-    """``WorkflowAnswer`` of the contract. Raises ExecutionNotFound."""
+    """``WorkflowAnswer`` of console-api.yaml. Raises ExecutionNotFound."""
     head, events = await visibility.history(workflow_id, run_id)
     pending: list[Document] = []
     if head.is_open:
@@ -73,7 +72,7 @@ async def workflow_answer(
 async def matching_executions(visibility: Visibility, text: str, trace: str) -> list[RunHead]:
     """The newest executions with the text in their id, or with this run id or trace id.
 
-    In an id, upper and lower case are the same. Raises StoreUnavailable, LimitExceeded.
+    The case of an id does not matter. Raises StoreUnavailable, LimitExceeded.
     """
     text = text.lower()
     newest: list[RunHead] = []
@@ -84,7 +83,7 @@ async def matching_executions(visibility: Visibility, text: str, trace: str) -> 
             or (trace and trace in head.traceparent)
         ):
             newest.append(head)
-            if len(newest) > 2 * EXECUTIONS_FOUND_MAX:  # a text of two letters may match them all
+            if len(newest) > 2 * EXECUTIONS_FOUND_MAX:  # a short text may match every id
                 newest = _newest(newest)
     return _newest(newest)
 

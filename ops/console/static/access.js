@@ -1,7 +1,7 @@
 /**
  * The token of the user, where the server reviews tokens of Kubernetes.
  *
- * It stays in the session storage of this tab: no cookie, no URL, nothing after the tab is closed.
+ * It is kept in the session storage of this tab only: in no cookie and in no URL.
  */
 
 import { element, replace } from "./dom.js";
@@ -15,7 +15,7 @@ export function token() {
   return sessionStorage.getItem(KEY) ?? "";
 }
 
-/** A form that takes a token; `accepted` is called after it is stored. `message`: why it is needed. */
+/** A form for a token. `accepted` is called after it is stored. `message`: why the token is needed. */
 export function tokenForm(message, accepted) {
   const field = element("input", {
     type: "password", id: "token", autocomplete: "off", maxlength: TOKEN_CHARACTERS_MAX, required: true,
@@ -35,7 +35,7 @@ export function tokenForm(message, accepted) {
   return form;
 }
 
-/** Forgets a token that the server refused. */
+/** Removes a token that the server refused. */
 export function forgetToken() {
   sessionStorage.removeItem(KEY);
 }

@@ -2,7 +2,7 @@
  * Reads the JSON API of the console.
  *
  * Paths are relative to the page, so that a reverse proxy can serve the console below any path.
- * It only reads, but for the actions on workflows, which the server may have switched on.
+ * Only `send` writes: an action on a workflow execution, if the server allows them.
  */
 
 import { token } from "./access.js";
@@ -11,7 +11,7 @@ const ROOT = new URL("api/v1/", document.baseURI);
 
 export const REQUEST_MS_MAX = 15_000;
 
-/** A refusal of the server, or a server that does not answer (`status` 0). */
+/** An error answer of the server. `status` 0: the server does not answer. */
 export class ApiError extends Error {
   constructor(status, { code = "", message, remedy = "" }) {
     super(message);
@@ -35,7 +35,7 @@ export function urlOf(parts, query = {}) {
   return url;
 }
 
-/** The JSON answer. Throws ApiError, and AbortError after `signal`. */
+/** Reads a resource as JSON. Throws ApiError, and AbortError after `signal`. */
 export async function read(parts, query = {}, signal = undefined) {
   const response = await request(urlOf(parts, query), { headers: headers("application/json") }, signal);
   return response.json();
@@ -43,8 +43,11 @@ export async function read(parts, query = {}, signal = undefined) {
 
 /** Posts a document. Throws ApiError, and AbortError after `signal`. */
 export async function send(parts, document, signal = undefined) {
-  const sent = { method: "POST", body: JSON.stringify(document) };
-  await request(urlOf(parts), { ...sent, headers: { ...headers("application/json"), "content-type": "application/json" } }, signal);
+  await request(urlOf(parts), {
+    method: "POST",
+    body: JSON.stringify(document),
+    headers: { ...headers("application/json"), "content-type": "application/json" },
+  }, signal);
 }
 
 async function request(url, options, signal) {
@@ -60,7 +63,7 @@ async function request(url, options, signal) {
   throw new ApiError(response.status, await refusal(response));
 }
 
-/** The same, or null where the server has no such object. */
+/** Reads a resource; null if the server has no such object. */
 export async function readIfAny(parts, query, signal) {
   try {
     return await read(parts, query, signal);
@@ -70,19 +73,19 @@ export async function readIfAny(parts, query, signal) {
   }
 }
 
-/** The headers of a request; with the token where the user gave one. */
+/** The headers of a request, with the token if the user entered one. */
 export function headers(accept) {
   return token() ? { accept, authorization: `Bearer ${token()}` } : { accept };
 }
 
-/** The error in an answer of the server, or a text about a page that is not of the API. */
+/** The error in an answer of the API; of another answer, its status as text. */
 export async function refusal(response) {
   const plain = { message: `The server answered ${response.status} ${response.statusText}.` };
   try {
     const body = await response.json();
     return body.error?.message ? body.error : plain;
   } catch {
-    return plain; // a proxy's page, not JSON
+    return plain; // not JSON: the error page of a proxy
   }
 }
 

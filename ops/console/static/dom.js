@@ -16,7 +16,7 @@ export function svg(name, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, name), attributes, children);
 }
 
-/** A link to a page of the console, or text alone where there is no page. */
+/** A link to a page of the console; without `href` the text alone. */
 export function link(href, text, attributes = {}) {
   return href ? element("a", { href, ...attributes }, text) : element("span", attributes, text);
 }
@@ -33,7 +33,7 @@ function fill(target, attributes, children) {
     if (name === "on") {
       for (const [event, listener] of Object.entries(value)) target.addEventListener(event, listener);
     } else if (name === "style") {
-      // The policy of the server forbids style attributes; the object model is allowed.
+      // The Content-Security-Policy forbids style attributes, but not the object model.
       for (const [property, text] of Object.entries(value)) target.style.setProperty(property, text);
     } else if (name === "value") {
       target.value = value;

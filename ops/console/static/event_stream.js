@@ -1,7 +1,8 @@
 /**
- * Follows the server's stream of events (server-sent events), by fetch: EventSource sends no token.
+ * Follows the server-sent events of the server. Uses fetch, because EventSource cannot send a token.
  *
- * After a loss it reconnects with the id of the last event, so that none is missed; the pauses grow.
+ * After a lost connection it connects again with the id of the last event, so that none is missed.
+ * The pauses between attempts grow.
  */
 
 import { ApiError, headers, refusal, urlOf } from "./api.js";
@@ -12,7 +13,7 @@ const LINE_CHARACTERS_MAX = 1_000_000;
 
 /**
  * Calls `received(type, data)` for each message until `signal` is aborted; `data` is the parsed JSON, or null.
- * `changed(isConnected)` follows the state of the connection.
+ * `changed(isConnected)` is called when the connection is made or lost.
  */
 export async function followEvents(query, signal, received, changed = () => {}) {
   let lastId = "";
@@ -54,14 +55,14 @@ async function* messages(query, lastId, signal, connected) {
 
 async function* lines(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let partialLine = "";
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      const parts = (rest + value).split(/\r?\n/);
-      rest = parts.pop();
-      if (rest.length > LINE_CHARACTERS_MAX) throw new Error("a line of the stream has no end");
+      const parts = (partialLine + value).split(/\r?\n/);
+      partialLine = parts.pop();
+      if (partialLine.length > LINE_CHARACTERS_MAX) throw new Error("a line of the stream has no end");
       yield* parts;
     }
   } finally {

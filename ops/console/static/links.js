@@ -1,4 +1,4 @@
-/** Which page shows an object of the log. */
+/** The URLs of the pages that show objects of the log. */
 
 import { hrefOf } from "./location.js";
 
@@ -22,7 +22,7 @@ export function subjectHref(subject) {
   }
 }
 
-/** Records of standalone mode: Pods, nodes, and the kinds of applications. */
+/** The page of a record of standalone mode: a Pod, a node or an application. */
 function recordHref([kind, ...names]) {
   if (kind === "Pod" || kind === "Node") return subjectHref([kind.toLowerCase(), ...names].join("/"));
   return names.length === 2 && !NO_APPLICATIONS.has(kind) ? hrefOf(["applications", ...names]) : null;
@@ -38,12 +38,12 @@ export function podHref(namespace, name) {
   return namespace && name ? hrefOf(["pods", namespace, name]) : null;
 }
 
-/** The events with a trace id, and what they are about. */
+/** The search page for a trace id: its events and their objects. */
 export function traceHref(traceId) {
   return traceId ? hrefOf(["search"], { q: traceId }) : null;
 }
 
-/** This page after an event: the state with it, and nothing later. */
+/** A page as of the log position of an event, this event included. */
 export function positionHref(path, position) {
   return hrefOf(path, { at: String(position) });
 }

@@ -1,11 +1,11 @@
 /**
- * The state of the console, which is in the URL alone: page, instant and filters.
+ * The state of the console: page, instant and filters. It is stored in the hash of the URL only.
  *
- * `#/pools/lan?at=2026-03-01T14:03:00Z&first=10.6.4.0`. A URL that was copied shows the same. The hash
- * needs no rule in the server or in a reverse proxy.
+ * Example: `#/pools/lan?at=2026-03-01T14:03:00Z&first=10.6.4.0`. A copied URL shows the same page. A
+ * hash needs no routes in the server or in a reverse proxy.
  */
 
-/** Query names that every page has; links to other pages keep them. */
+/** Query parameters of every page; links to other pages keep them. */
 const GLOBAL = ["at", "span"];
 
 /**
@@ -36,7 +36,7 @@ export function hrefHere(changes, current = readLocation()) {
   return hrefOf(current.path, { ...current.query, ...changes }, current);
 }
 
-/** Shows another state. `replaced`: without an entry in the history, as while the slider moves. */
+/** Shows another state. `replaced`: without an entry in the browser history, as while the slider moves. */
 export function navigate(href, { replaced = false } = {}) {
   if (href === window.location.hash) return;
   if (replaced) window.history.replaceState(null, "", href);
@@ -53,6 +53,6 @@ function decoded(part) {
   try {
     return decodeURIComponent(part);
   } catch {
-    return part; // a percent sign that begins no code
+    return part; // a percent sign without a valid code after it
   }
 }

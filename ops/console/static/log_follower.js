@@ -1,12 +1,12 @@
 /**
- * Calls back after the log grew, by the server's stream of events.
+ * Calls a function after new events were written to the log, by the stream of events of the server.
  *
- * Bursts become one call. A hidden page gets its call when it is visible again.
+ * A burst of events makes one call. While the page is hidden, the call waits until it is visible.
  */
 
 import { followEvents } from "./event_stream.js";
 
-const PAUSE_MS = 2_000; // between two calls: each reads a page again
+const PAUSE_MS = 2_000; // between two calls, because each reads a page again
 
 export class LogFollower {
   #changed;
@@ -15,14 +15,14 @@ export class LogFollower {
   #isPending = false;
   #ending = null;
 
-  /** `changed()` is called after the log grew, `connection(isConnected)` when that changes. */
+  /** `changed()` is called after new events, `connection(isConnected)` when the connection is made or lost. */
   constructor(changed, connection) {
     this.#changed = changed;
     this.#connection = connection;
     document.addEventListener("visibilitychange", () => this.#flush());
   }
 
-  /** Follows until the page is closed; starts anew if it follows already (with another token). */
+  /** Follows until the page is closed. A second call connects again, with the token of then. */
   start() {
     this.#ending?.abort();
     this.#ending = new AbortController();

@@ -1,8 +1,8 @@
 /**
  * Shows the page of the URL, and shows it again when the URL or the log changes.
  *
- * At most one page is read at a time. A page that is left is aborted; an instant that is passed while
- * the slider moves is skipped.
+ * At most one page is read at a time. Reading stops when the user goes to another page. While the
+ * slider moves, instants that it passes during a read are skipped.
  */
 
 import { forgetToken, token, tokenForm } from "./access.js";
@@ -23,7 +23,7 @@ const header = createHeader();
 const timeBar = new TimeBar(document.getElementById("time-bar"), () => shown);
 const follower = new LogFollower(refresh, connectionChanged);
 
-let onScreen = new AbortController(); // ends what the content on the screen has started
+let onScreen = new AbortController(); // stops the requests of the content on the screen
 let reading = null; // {state, controller} of the page that is being read
 let isStale = false; // the URL or the log changed meanwhile
 let shown = Promise.resolve();
@@ -76,7 +76,7 @@ function failure(error) {
   return errorNotice(error, show);
 }
 
-/** Puts the content on the screen. Controls of the same page stay as they are, with what is typed. */
+/** Puts the content on the screen. Controls of the same page are kept, with the text that the user typed. */
 function put(page, state, controller, view) {
   const focused = main.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const content = element("div", { id: "content" }, view);
@@ -109,7 +109,7 @@ function refresh() {
   if (state.isLive && !page?.isLiveItself && !page?.isSteady) show();
 }
 
-/** A page that could not be read is read again when the server is back. */
+/** Reads a page that showed an error again when the server answers again. */
 function connectionChanged(isConnected) {
   timeBar.connection(isConnected);
   if (isConnected && main.querySelector(".notice-error")) show();
@@ -121,7 +121,7 @@ function pathOf(state) {
 
 for (const event of ["hashchange", "popstate", "locationchange"]) window.addEventListener(event, show);
 document.getElementById("skip").addEventListener("click", (event) => {
-  event.preventDefault(); // its target is an element, and the hash is the state of the console
+  event.preventDefault(); // the hash of the link would replace the state of the console
   main.focus();
 });
 timeBar.start();

@@ -1,13 +1,13 @@
 /**
  * Counts as text, and the arithmetic of addresses.
  *
- * An IPv6 network has more addresses than a double counts exactly: counts can be BigInt or decimal
- * text, addresses are BigInt. Pure.
+ * An IPv6 network has more addresses than a double can count exactly. So counts may be BigInt or
+ * decimal text, and addresses are BigInt. Pure.
  */
 
 const GROUPED = new Intl.NumberFormat("en-US");
 const COMPACT_FROM = 10_000_000n;
-const CLAMPED = 2n ** 53n - 1n; // the API gives no larger counts
+const CLAMPED = 2n ** 53n - 1n; // the largest count of the API: it stands for larger ones too
 
 /** `1,024`; large counts as `1.8×10¹⁹`, and those that the API has clamped as `>9×10¹⁵`. */
 export function countText(count) {
@@ -20,19 +20,19 @@ export function countText(count) {
   return `${digits[0]}.${digits[1]}×10${power}`;
 }
 
-/** A part of a whole, 0 to 1; 0 of an empty whole. */
+/** The share of `part` in `whole`, from 0 to 1; 0 if `whole` is 0. */
 export function shareOf(part, whole) {
   return Number(whole) > 0 ? Math.min(1, Number(part) / Number(whole)) : 0;
 }
 
-/** `37 %`; a part that is neither nothing nor everything is not rounded to it. */
+/** `37 %`. Only an exact 0 or 1 is shown as 0 % or 100 %. */
 export function percentText(share) {
   if (share > 0 && share < 0.01) return "<1 %";
   if (share < 1 && share > 0.99) return ">99 %";
   return `${Math.round(share * 100)} %`;
 }
 
-/** The number of a noun: `1 address`, `2 addresses`. */
+/** A count with its noun: `1 address`, `2 addresses`. */
 export function plural(count, noun, nouns = `${noun}s`) {
   return `${countText(count)} ${Number(count) === 1 ? noun : nouns}`;
 }
@@ -47,7 +47,7 @@ export function formatAddress(family, value) {
   return family === 4 ? formatIPv4(value) : formatIPv6(value);
 }
 
-/** A range as a CIDR where it is one, otherwise as `first – last`. `first` and `last` are texts. */
+/** A range as a CIDR if it is one, else as `first – last`. `first` and `last` are texts. */
 export function rangeText(first, last) {
   const [from, to] = [parseAddress(first), parseAddress(last)];
   if (first === last) return first;

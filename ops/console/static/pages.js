@@ -18,10 +18,10 @@ import { workflows } from "./pages/workflows.js";
  * A page is an object with
  * `title(state)`: its heading;
  * `load(state, signal)`: its data, read from the API;
- * `view(data, state, signal)`: its content, a node or a list; what it starts ends with `signal`;
- * `controls(state)`, optional: filters, which stay untouched while the content is read again;
- * `isLiveItself`, optional: it follows the log without being read again;
- * `isSteady`, optional: it is not read again while it is open, because a search of the whole log costs much.
+ * `view(data, state, signal)`: its content, a node or a list; `signal` stops the requests that it makes;
+ * `controls(state)`, optional: filters, which are kept when the content is read again;
+ * `isLiveItself`, optional: the page follows the log itself and is not read again;
+ * `isSteady`, optional: it is not read again while it is open, because it searches the whole log.
  */
 const PAGES = {
   "": () => overview,
@@ -38,10 +38,10 @@ const PAGES = {
   workflows: (path) => (path.length > 1 ? workflow : workflows),
 };
 
-/** Parts of the path that each page needs after its name. */
+/** How many names a path needs after the name of its page. */
 const NAMES_OF = { applications: 2, nodes: 1, pods: 2, pools: 1, reservations: 1, subnets: 1 };
 
-/** The page of a state; null if there is none. */
+/** The page of a state; null if no page has this path. */
 export function pageOf({ path }) {
   const [name = ""] = path;
   if (!Object.hasOwn(PAGES, name) || path.length <= (NAMES_OF[name] ?? 0)) {

@@ -5,10 +5,10 @@
  * the colours apart.
  */
 
-/** In the order of bars and legends: what is used first, then what cannot be used, then the rest. */
+/** In the order of bars and legends: used addresses, then unusable ones, then free ones. */
 export const STATES = [
   { name: "allocated", letter: "A", text: "a Pod holds it" },
-  { name: "resting", letter: "r", text: "released a moment ago; it cools down before another Pod gets it" },
+  { name: "resting", letter: "r", text: "released a moment ago; in cool-down before another Pod gets it" },
   { name: "quarantined", letter: "Q", text: "another host uses it, or an operator put it into quarantine" },
   { name: "reserved", letter: "R", text: "named by a SpiderReservedIP; never assigned" },
   { name: "excluded", letter: "X", text: "named by the excludeIPs of the pool; never assigned" },
@@ -18,7 +18,7 @@ export const STATES = [
 const BY_NAME = new Map(STATES.map((state) => [state.name, state]));
 const OUTSIDE = { name: "outside", letter: "", text: "not an address of the pool" };
 
-/** The state of that name; what the console does not know counts as outside of the pool. */
+/** The state of that name; an unknown name is shown as outside of the pool. */
 export function stateOf(name) {
   return BY_NAME.get(name) ?? OUTSIDE;
 }

@@ -1,5 +1,5 @@
 /**
- * Instants and durations as text, and the reverse. Times are UTC, as those that orbctl prints.
+ * Converts instants and durations to text, and text to instants. Times are UTC, as in orbctl.
  *
  * Pure: the current time is an argument.
  */
@@ -31,11 +31,11 @@ export function apiTime(ms) {
 
 /** `3d12h`, `5m10s`, `0s`: the two largest units. */
 export function durationText(ms) {
-  let rest = Math.max(0, Math.round(ms / SECOND_MS)) * SECOND_MS;
+  let remaining = Math.max(0, Math.round(ms / SECOND_MS)) * SECOND_MS;
   const parts = [];
   for (const [unit, size] of UNITS.slice(1)) {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
+    const count = Math.floor(remaining / size);
+    remaining -= count * size;
     if (count > 0 || parts.length > 0) parts.push([count, unit]);
     if (parts.length === 2) break;
   }
@@ -66,7 +66,7 @@ export function parseInstant(text, nowMs) {
   return Number.isNaN(ms) ? null : ms;
 }
 
-/** Milliseconds of a length such as `15m`; null if it is not a length. */
+/** Milliseconds of a duration such as `15m`; null if the text is not a duration. */
 export function parseLength(text) {
   const match = /^(\d{1,6})([smhdw])$/.exec(text ?? "");
   return match ? Number(match[1]) * UNIT_MS[match[2]] : null;

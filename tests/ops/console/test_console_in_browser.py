@@ -177,7 +177,9 @@ async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page)
     assert label == f"{HELD} allocated, held by shop/web-0"
 
     await page.point_at(f'[data-key="{RESTING}"]')
-    await page.expect("document.querySelector('.grid-details').innerText.includes('Rests until')")
+    await page.expect(
+        "document.querySelector('.grid-details').innerText.includes('Cool-down until')"
+    )
     assert "shop/web-3" in await text_of(page, ".grid-details")
     states = (
         "[...document.querySelectorAll('.cell')].map((cell) => cell.ariaLabel.split(/[ ,]/)[1])"

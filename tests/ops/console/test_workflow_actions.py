@@ -187,7 +187,7 @@ def test_a_controller_without_tokens_takes_no_actions() -> None:
     settings = console_settings(EnvironmentVariables(variables), None, "127.0.0.1")
     assert settings == ConsoleSettings(workflow_actions=True)
     open_to_all = EnvironmentVariables({**variables, "ORBWEAVER_CONSOLE_AUTH": "none"})
-    with pytest.raises(BadInput, match="everybody"):
+    with pytest.raises(BadInput, match="every client"):
         console_settings(open_to_all, None, "127.0.0.1")
 
 

@@ -44,8 +44,8 @@ function details({ state, holding, pools, quarantine, reservation }) {
   return facts([
     ["Released by", isResting && pod ? link(podHref(namespace, pod), `${namespace}/${pod}`) : ""],
     ["Node", node ? link(subjectHref(`node/${node}`), node) : ""], ["Interface", nic], ["MAC", mac],
-    [isResting ? "Released" : "Since", since?.time ? instantText(since.time) : ""], ["Rests until", until ? instantText(until) : ""],
-    ["Pool", pools.length > 0 ? pools.map((name, index) => [index > 0 ? ", " : "", link(subjectHref(`pool/${name}`), name)]) : "no pool names it"],
+    [isResting ? "Released" : "Since", since?.time ? instantText(since.time) : ""], ["Cool-down until", until ? instantText(until) : ""],
+    ["Pool", pools.length > 0 ? pools.map((name, index) => [index > 0 ? ", " : "", link(subjectHref(`pool/${name}`), name)]) : "no pool has it"],
     ["Quarantine", quarantine], ["Reservation", reservation ? link(subjectHref(`reservation/${reservation}`), reservation) : ""],
   ]);
 }

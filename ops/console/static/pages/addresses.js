@@ -37,12 +37,12 @@ export function addressTable(items, state, at) {
         element("span", { class: `swatch ${stateClass(row.state)}`, "aria-hidden": "true" }, stateOf(row.state).letter), " ", row.state] },
       podColumn(), nameColumn("node", "Node"), nameColumn("pool", "Pool"),
       timeColumn("since", "Since", ({ since }) => since?.time),
-      { key: "until", title: "Rests until", value: ({ until }) => until, cell: ({ until }) => restText(until, nowMs) },
+      { key: "until", title: "Cool-down until", value: ({ until }) => until, cell: ({ until }) => coolDownText(until, nowMs) },
     ],
   });
 }
 
-function restText(until, nowMs) {
+function coolDownText(until, nowMs) {
   return until ? `${instantText(until)} (${distanceText(msOf(until), nowMs)})` : "-";
 }
 

@@ -1,4 +1,4 @@
-/** The log as it comes: the newest events, with filters, and new ones as they are written. */
+/** The events of the log, newest first, with filters. New events appear as they are written. */
 
 import { read } from "../api.js";
 import { element, link, replace } from "../dom.js";
@@ -59,7 +59,7 @@ export function eventTable(items, state) {
   });
 }
 
-/** The time that lies a length before the instant of the page; "" without a length. */
+/** The instant of the page minus a duration; "" without a duration. */
 async function beginOf(length, at, signal) {
   const lengthMs = parseLength(length);
   if (lengthMs === null) return "";

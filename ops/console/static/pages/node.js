@@ -1,4 +1,4 @@
-/** A node: the addresses that its Pods have and had, and what its agent wrote last. */
+/** A node: the addresses that its Pods hold and held, and the last events of its agent. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
@@ -39,7 +39,7 @@ export const node = {
 
 function releasedTable(items, state) {
   return table({
-    caption: "Addresses that its Pods held", rows: items, state, empty: "Its Pods have given up no address up to this instant.",
+    caption: "Addresses that its Pods held", rows: items, state, empty: "Its Pods have released no address up to this instant.",
     columns: [
       addressColumn(), podColumn("Was held by"), nameColumn("pool", "Pool"),
       timeColumn("since", "From", ({ since }) => since?.time), timeColumn("until", "Until", ({ until }) => until?.time),

@@ -22,7 +22,7 @@ export const overview = {
     return { ...answer, reserved };
   },
   view(data, state) {
-    const nowMs = msOf(data.at.time) ?? 0; // of the present it is the clock of the server
+    const nowMs = msOf(data.at.time) ?? 0; // on the live page, the clock of the server
     return [
       totals(data.totals),
       alarms(data.alarms),
@@ -55,7 +55,7 @@ function familyFigure([family, counts]) {
   return figure(counts.allocated, `${isComparable(counts) ? `of ${countText(counts.total)} ` : ""}IPv${family} addresses allocated`);
 }
 
-/** Of 2^64 addresses a bar would show none that is allocated. */
+/** Whether a bar can show the allocated share: among 2^64 addresses it would be too narrow to see. */
 function isComparable({ total }) {
   return Number(total) < COMPARABLE;
 }
@@ -100,7 +100,7 @@ function forecastColumn(nowMs) {
   };
 }
 
-/** What is special about a pool, as a list of words. */
+/** The flags, subnet and application of a pool, as a list of words. */
 export function poolNotes({ default: isDefault, disabled, retiring, owner, application }) {
   const notes = [
     isDefault && "default", disabled && "disabled", retiring && "retiring",
@@ -115,7 +115,7 @@ function subnetTable(subnets, state, nowMs) {
     caption: "Subnets", rows: subnets, state, sort: "subnets",
     columns: [
       nameColumn("subnet", "Subnet", ({ name }) => name), textColumn("cidr", "CIDR", ({ subnet }) => subnet, { class: "code" }),
-      { key: "use", title: "Given to pools", class: "bar-column", value: ({ utilisation }) => utilisation, cell: usageBar },
+      { key: "use", title: "In pools", class: "bar-column", value: ({ utilisation }) => utilisation, cell: usageBar },
       countColumn("pools", "Pools", ({ pools }) => pools.length), countColumn("free", "Free"), forecastColumn(nowMs),
     ],
   });

@@ -40,7 +40,7 @@ function unknown(namespace, name) {
   return new ApiError(404, {
     message: `the log has no event about Pod ${namespace}/${name}`,
     remedy: "Check namespace and name, or search for a part of the name. A Pod that the scheduler has not placed yet, or that uses the"
-      + " host's network, never asks for an address: kubectl describe pod says so",
+      + " host's network, never requests an address: see kubectl describe pod",
   });
 }
 

@@ -16,10 +16,10 @@ import { legend, usageBar, usageText } from "../parts/usage_bar.js";
 import { poolNotes } from "./overview.js";
 
 const RANGES_TEXT = "A cell is a range of addresses. Its coloured part and its number are allocated. Open it to see the addresses.";
-const RANGES = 256; // cells of a range that is too wide for one cell an address
-const WIDER = 256n; // times as wide is the next wider range
+const RANGES = 256; // cells of a grid that has too many addresses for a cell each
+const WIDER = 256n; // the next wider range has this many times the addresses
 
-let known = null; // {name, answer} of the definition's history that was read last
+let cached = null; // {name, answer}: the history of the definition that was read last
 
 export const pool = {
   title: ({ path }) => `Pool ${path[1]}`,
@@ -50,18 +50,18 @@ export const pool = {
 };
 
 /**
- * The changes of the definition, also those after the instant: while the slider moves they are not read again.
- * A history that is cut off is read up to the instant.
+ * The changes of the definition. All of them are read and cached, so that moving the slider reads nothing.
+ * If the server leaves older entries out, the history is read up to the instant.
  */
 async function definitionHistory(name, at, signal) {
-  if (at && known?.name === name) return known.answer;
+  if (at && cached?.name === name) return cached.answer;
   const answer = await read(["pools", name, "timeline"], {}, signal);
   if (at && answer.dropped > 0) return read(["pools", name, "timeline"], { at }, signal);
-  known = { name, answer };
+  cached = { name, answer };
   return answer;
 }
 
-/** Where the grid is inside the pool, with ways to the whole pool, a wider range, and the neighbours. */
+/** The range of the grid, with links to the whole pool, a wider range, and the ranges before and after. */
 function ranges(data, grid, state) {
   const [first, last, low, high] = [grid.first, grid.last, data.first, data.last].map((text) => parseAddress(text).value);
   const size = last - first + 1n;

@@ -41,7 +41,7 @@ export function refusalList(items, state) {
   return element("ul", { class: "refusals" }, [...grouped(items).values()].map((group) => card(group, state)));
 }
 
-/** A Pod that waits asks again and again: the refusals of one Pod with one message, the newest first. */
+/** Groups refusals by Pod and message, newest first: a Pod that waits is refused again and again. */
 function grouped(items) {
   const groups = new Map();
   for (const item of items) {
@@ -69,7 +69,7 @@ function card(group, state) {
 }
 
 function verdictItem({ interface: nic, family, pool, accepted, rule, detail }) {
-  const state = accepted ? "accepted" : "rejected by";
+  const verdict = accepted ? "accepted" : `rejected by ${rule}`;
   return element("li", {}, nic ? `${nic}, IPv${family}: ` : "", link(subjectHref(`pool/${pool}`), pool),
-    ` ${state}${accepted ? "" : ` ${rule}`}`, detail ? `: ${detail}` : "");
+    ` ${verdict}`, detail ? `: ${detail}` : "");
 }

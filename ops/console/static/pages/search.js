@@ -26,7 +26,7 @@ export const search = {
       const scope = state.isLive ? "in the log" : "up to this instant";
       return [emptyNotice(`No address, Pod or other object ${scope} has this text.`), unsearched(leftOut), eventLinks(state)];
     }
-    const named = hits.filter(({ kind, name }) => kind !== "application" || !name.startsWith("Pod/")); // a Pod of its own
+    const named = hits.filter(({ kind, name }) => kind !== "application" || !name.startsWith("Pod/")); // a Pod without owner is listed among the Pods
     return [
       Object.entries(TITLES).map(([kind, title]) => group(title, named.filter((hit) => hit.kind === kind))),
       truncated ? element("p", { class: "hint" }, "There are more matches. Type more of the name.") : null,
@@ -36,7 +36,7 @@ export const search = {
   },
 };
 
-/** Actors, and the traces of what is not a claim, are searched among the events. */
+/** Links to the events: only they can be searched by actor, and by traces other than those of claims. */
 function eventLinks({ query }) {
   const text = query.q.trim();
   return element("p", {}, "Search the events instead: ", link(hrefOf(["events"], { actor: text }), "by actor"), ", ",

@@ -1,4 +1,4 @@
-/** A subnet: what its pools have, what is left and until when, and the changes of its definition. */
+/** A subnet: the addresses of its pools, its free addresses and their forecast, and its changes. */
 
 import { read, readIfAny } from "../api.js";
 import { element } from "../dom.js";

@@ -8,7 +8,7 @@ import { table } from "../parts/table.js";
 import { workflowActions } from "../parts/workflow_actions.js";
 import { presentNotice, statusTag } from "./workflows.js";
 
-const IN_HEAD = new Set(["workflow_type", "workflow_id", "run_id", "task_queue"]); // the same for every event
+const IN_HEAD = new Set(["workflow_type", "workflow_id", "run_id", "task_queue"]); // shown above the history
 const TEXT_CHARACTERS_MAX = 300; // of an attribute; orbctl workflow history has all
 
 export const workflow = {
@@ -35,7 +35,7 @@ export const workflow = {
   },
 };
 
-/** Executions are not in the log of addresses, whose growth would read the page again. */
+/** Reads the page again. New events in the log do not: executions are not in it. */
 function readAgain() {
   window.dispatchEvent(new Event("locationchange"));
 }
@@ -62,7 +62,7 @@ function entry({ id, time, type, attributes }, before, startMs) {
     facts(Object.entries(attributes ?? {}).filter(([name]) => !IN_HEAD.has(name)).map(([name, value]) => [name, attributeText(value)])));
 }
 
-/** `+0.412s` of the first seconds of a run, where all the work is. */
+/** `0.412s` in the first minute of a run, where most events are; then a duration. */
 function preciseText(ms) {
   return ms < 60_000 ? `${(ms / 1000).toFixed(3)}s` : durationText(ms);
 }

@@ -1,4 +1,4 @@
-/** Workflow executions: list and filters. They are of now: the log of addresses does not have them. */
+/** Workflow executions: list and filters, as they are now. The log of addresses does not have them. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
@@ -48,7 +48,7 @@ export const workflows = {
   ],
 };
 
-/** Why a page does not follow the slider. */
+/** A notice that the page does not follow the slider. */
 export function presentNotice() {
   return element("p", { class: "notice" }, PRESENT);
 }

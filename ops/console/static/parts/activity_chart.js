@@ -1,4 +1,4 @@
-/** How busy the log was: one bar for each piece of the slider's window, and the marks below it. */
+/** The number of events over time: a bar for each interval of the slider's window, and time marks below. */
 
 import { element, svg } from "../dom.js";
 import { DAY_MS, instantText, msOf } from "../time_text.js";
@@ -7,7 +7,7 @@ const WIDTH = 1000;
 const HEIGHT = 100;
 const VISIBLE_MIN = 15;
 
-/** `density`: `{time, events}` of pieces of equal length. Heights grow with the logarithm: quiet hours stay visible. */
+/** `density`: `{time, events}` of intervals of equal length. Heights are logarithmic, so that quiet hours are visible. */
 export function activityChart(density, { fromMs, toMs }) {
   if (density.length === 0) return null;
   const highest = Math.log1p(Math.max(1, ...density.map(({ events }) => events)));

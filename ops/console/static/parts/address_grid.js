@@ -11,10 +11,10 @@ import { countText, parseAddress, rangeText, shareOf } from "../numbers.js";
 import { STATES, stateClass } from "../states.js";
 import { addressCells, rangeCells } from "./grid_cells.js";
 
-const COLUMNS = [[512, 16], [1024, 32], [Infinity, 64]]; // addresses at most, columns
+const COLUMNS = [[512, 16], [1024, 32], [Infinity, 64]]; // up to this many cells: this many columns
 const PAGE_ROWS = 8;
 const HEAD_CHARACTERS_MAX = 15;
-const FILL_MIN = 0.06; // a range with one allocated address is visibly not empty
+const FILL_MIN = 0.06; // so that a range with one allocated address looks not empty
 
 /** `answer`: the grid of the API. `hrefs`: `{address(text), range(first, last)}`. */
 export function addressGrid(answer, hrefs) {
@@ -56,21 +56,21 @@ function rangeNode(cell, hrefs) {
   used > 0 ? element("span", { class: "cell-count" }, countText(used)) : null);
 }
 
-/** Rows with the first address before them; the first row is indented, so that columns have one last digit. */
+/** Rows, each with its first address in front. The first row is indented so that addresses with the same end align. */
 function rowsOf(nodes, cells, columns, lead) {
   const rows = [];
   for (let start = -lead; start < nodes.length; start += columns) {
     const from = Math.max(0, start);
     const gap = start < 0 ? element("span", { class: "gap", role: "presentation", style: { "grid-column": `span ${-start}` } }) : null;
     rows.push(element("div", { class: "grid-row", role: "row" },
-      element("span", { class: "row-head", role: "rowheader", title: cells[from].first }, ending(cells[from].first)),
+      element("span", { class: "row-head", role: "rowheader", title: cells[from].first }, endOf(cells[from].first)),
       gap, nodes.slice(from, start + columns)));
   }
   return rows;
 }
 
-/** The end of a long address is what differs between rows. */
-function ending(address) {
+/** The end of a long address: only the end differs between rows. */
+function endOf(address) {
   return address.length > HEAD_CHARACTERS_MAX ? `…${address.slice(1 - HEAD_CHARACTERS_MAX)}` : address;
 }
 

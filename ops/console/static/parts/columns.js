@@ -1,11 +1,11 @@
-/** Columns that several tables have. `of(row)` gives the value; a column without one has none. */
+/** Columns that several tables use. `of(row)` returns the value of a row. */
 
 import { link } from "../dom.js";
 import { addressHref, podHref, subjectHref } from "../links.js";
 import { countText, parseAddress } from "../numbers.js";
 import { instantText } from "../time_text.js";
 
-/** An address that leads to its page. */
+/** An address with a link to its page. */
 export function addressColumn(title = "Address", of = ({ address }) => address) {
   return {
     key: "address", title, class: "code",
@@ -14,7 +14,7 @@ export function addressColumn(title = "Address", of = ({ address }) => address) 
   };
 }
 
-/** A Pod that leads to its page; "-" where `pod` is "". */
+/** A Pod with a link to its page; "-" if `pod` is "". */
 export function podColumn(title = "Pod") {
   const name = ({ namespace, pod }) => (pod ? `${namespace}/${pod}` : "-");
   return { key: "pod", title, value: name, cell: (row) => link(podHref(row.namespace, row.pod), name(row)) };
@@ -28,7 +28,7 @@ export function nameColumn(kind, title, of = (row) => row[kind]) {
   };
 }
 
-/** A word or a text as it is. */
+/** A text. */
 export function textColumn(key, title, of = (row) => row[key], options = {}) {
   return { key, title, value: of, cell: (row) => of(row) || "-", ...options };
 }

@@ -4,7 +4,7 @@ import { element } from "../dom.js";
 
 /** `pairs` of a title and a text or a node; pairs without a value are left out. */
 export function facts(pairs) {
-  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== "-");
+  const present = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== "-");
   return element("dl", { class: "facts" },
-    known.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value))));
+    present.map(([title, value]) => element("div", {}, element("dt", {}, title), element("dd", {}, value))));
 }

@@ -1,4 +1,4 @@
-/** Filters of a list. What is chosen goes into the URL, and from there into the request. */
+/** Filters of a list. The values are stored in the URL; the request reads them from there. */
 
 import { element } from "../dom.js";
 import { hrefHere, navigate, readLocation } from "../location.js";
@@ -6,8 +6,8 @@ import { hrefHere, navigate, readLocation } from "../location.js";
 const TEXT_CHARACTERS_MAX = 253;
 
 /**
- * `fields`: `{name, label, options?, hint?}`; with `options` (texts, or pairs of value and text) a list, else a
- * text. Changing one goes to the first page of the result.
+ * `fields`: `{name, label, options?, hint?}`. A field with `options` (texts, or pairs of value and text) is a
+ * list, any other an input for text. A change shows the first page of the new result.
  */
 export function filters(state, fields) {
   const apply = (form) => {

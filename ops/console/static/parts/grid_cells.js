@@ -1,11 +1,11 @@
-/** The answer of the API about a range of addresses, as cells. Pure. */
+/** Converts the answer of the API about a range of addresses to cells of the grid. Pure. */
 
 import { formatAddress, parseAddress } from "../numbers.js";
 import { instantText } from "../time_text.js";
 
 /**
  * A cell for each address: `{first, last, label, state, facts, isQuarantined}`; `facts` are pairs of a title
- * and a text, about its holder or about why no Pod can have it. An address in quarantine can still be held.
+ * and a text: its holder, or why no Pod can get it. An address in quarantine can have a holder too.
  */
 export function addressCells(answer) {
   const start = parseAddress(answer.first);
@@ -33,21 +33,21 @@ export function rangeCells(answer) {
 function factsByOffset({ holders = [], resting = [], quarantined = [] }) {
   const facts = new Map();
   for (const { offset, namespace, pod, node, interface: nic, mac, since } of holders) {
-    facts.set(offset, known([
+    facts.set(offset, withText([
       ["Pod", namespace ? `${namespace}/${pod}` : pod], ["Node", node], ["Interface", nic], ["MAC", mac],
       ["Since", since?.time ? instantText(since.time) : ""],
     ]));
   }
   for (const { offset, namespace, pod, until } of resting) {
-    facts.set(offset, known([["Released by", pod ? `${namespace}/${pod}` : ""], ["Rests until", until ? instantText(until) : ""]]));
+    facts.set(offset, withText([["Released by", pod ? `${namespace}/${pod}` : ""], ["Cool-down until", until ? instantText(until) : ""]]));
   }
   for (const { offset, reason, evidence } of quarantined) {
-    facts.set(offset, [...(facts.get(offset) ?? []), ...known([["Reason", reason], ["Evidence", evidence]])]);
+    facts.set(offset, [...(facts.get(offset) ?? []), ...withText([["Reason", reason], ["Evidence", evidence]])]);
   }
   return facts;
 }
 
-function known(facts) {
+function withText(facts) {
   return facts.filter(([, text]) => text);
 }
 
@@ -60,6 +60,6 @@ function labelOf(address) {
 function rangeLabel(first, last) {
   const [from, to] = [parseAddress(first), parseAddress(last)];
   if (from.family === 4) return first.split(".").slice(2).join(".");
-  const bits = (to.value - from.value).toString(2).length; // that differ inside the range
+  const bits = (to.value - from.value).toString(2).length; // how many low bits differ inside the range
   return ((from.value >> BigInt(Math.floor(bits / 16) * 16)) & 0xffffn).toString(16);
 }

@@ -1,4 +1,4 @@
-/** The head of every page: name, pages, search. */
+/** The header of every page: name, links to the pages, search. */
 
 import { element, replace, svg } from "../dom.js";
 import { hrefOf, navigate } from "../location.js";
@@ -11,10 +11,10 @@ const PAGES = [
   ["Refusals", ["refusals"], "refusals"],
   ["Workflows", ["workflows"], "workflows"],
 ];
-/** Pages below another: their entry in the list is that one's. */
+/** The entry of the list that is marked for pages that have none of their own. */
 const ENTRY_OF = { pools: "", subnets: "", nodes: "", reservations: "", applications: "", pods: "addresses" };
 
-/** Builds the head; `update(state)` marks the page that is shown and keeps the instant in links. */
+/** Builds the header. `update(state)` marks the current page and puts the instant into the links. */
 export function createHeader() {
   const list = element("ul", { class: "pages" });
   const field = element("input", {

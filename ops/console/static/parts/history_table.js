@@ -1,4 +1,4 @@
-/** The entries of a timeline of the API: as a drawing and as a table. */
+/** Shows the entries of a timeline of the API as a drawing and as a table. */
 
 import { element, link } from "../dom.js";
 import { positionHref, traceHref } from "../links.js";
@@ -7,8 +7,8 @@ import { addressColumn, nameColumn, podColumn, textColumn, timeColumn } from "./
 import { table } from "./table.js";
 import { timeline } from "./timeline.js";
 
-const UID_CHARACTERS = 8; // in a bar
-const TRACE_CHARACTERS = 8; // of a trace id in a table; the link has all
+const UID_CHARACTERS = 8; // of a UID in a bar
+const TRACE_CHARACTERS = 8; // of a trace id in a table; its title has all of it
 
 /** Claims and quarantines of addresses. `answer`: a Timeline; `by`: "address" or "pod", the subject of the page. */
 export function holdings(answer, state, by) {
@@ -24,11 +24,11 @@ export function holdings(answer, state, by) {
       sort: "sort",
       empty: by === "address" ? "No Pod has held it up to this instant." : "It has held no address up to this instant.",
     }),
-    answer.dropped > 0 ? element("p", { class: "hint" }, `${answer.dropped} older entries are left out; orbctl history has all.`) : null,
+    answer.dropped > 0 ? element("p", { class: "hint" }, `${answer.dropped} older entries are left out; orbctl history shows all.`) : null,
   ];
 }
 
-/** Changes of a definition: when, what, by whom. */
+/** A table of the changes of a definition: when, what, by whom. */
 export function changes(answer, state) {
   return table({
     caption: `Changes of ${answer.subject.name}`,
@@ -44,12 +44,12 @@ export function changes(answer, state) {
   });
 }
 
-/** A time that leads to this page as of that event. */
+/** A time with a link to this page as of that event. */
 export function instantLink(path, stamp) {
   return stamp ? link(positionHref(path, stamp.position), instantText(stamp.time), { title: "Show this page as of then" }) : "now";
 }
 
-/** A trace id, shortened, that leads to its events; "-" for none. */
+/** A shortened trace id with a link to its events; "-" for none. */
 export function traceLink(traceId) {
   return traceId ? link(traceHref(traceId), `${traceId.slice(0, TRACE_CHARACTERS)}…`, { title: traceId, class: "code" }) : "-";
 }

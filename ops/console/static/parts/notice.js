@@ -1,10 +1,10 @@
-/** Notices: what failed and what to do, what is empty, what is loading. */
+/** Notices: an error with its remedy, or an empty list. */
 
 import { element } from "../dom.js";
 import { ApiError } from "../api.js";
 import { capital, sentence } from "../sentences.js";
 
-/** A failure, with the remedy of the server; `retry` is called by its button. */
+/** An error with the remedy of the server; its button calls `retry`. */
 export function errorNotice(error, retry) {
   const isKnown = error instanceof ApiError;
   const message = isKnown ? error.message : "The console failed to draw this page.";
@@ -17,7 +17,7 @@ export function errorNotice(error, retry) {
       : null);
 }
 
-/** A list without entries: what is missing and where to look. */
+/** A text in place of an empty list. */
 export function emptyNotice(...text) {
   return element("p", { class: "notice notice-empty" }, ...text);
 }

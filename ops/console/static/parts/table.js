@@ -1,11 +1,11 @@
-/** A table with a caption, headings that sort, and a row of links on narrow screens. */
+/** A table with a caption and sortable headings. */
 
 import { element } from "../dom.js";
 import { hrefHere } from "../location.js";
 
 /**
  * `columns`: `{key, title, cell(row), value?(row), class?}`; a column with `value` can be sorted.
- * `sort`: name of the parameter of the URL that has the order, as `key` or `-key`.
+ * `sort`: the URL parameter with the order, `key` or `-key`; without it the table cannot be sorted.
  */
 export function table({ caption, columns, rows, state, sort, empty = "None." }) {
   if (rows.length === 0) return element("p", { class: "notice notice-empty" }, empty);
@@ -38,7 +38,7 @@ function sortedRows(rows, columns, order) {
   return [...rows].sort((left, right) => sign * compare(column.value(left), column.value(right)));
 }
 
-/** Numbers by size, texts by their words and numbers; what is unknown comes last in both orders. */
+/** Compares numbers by size and texts by their words and numbers; null counts as larger than any value. */
 function compare(left, right) {
   if (left === null || left === undefined) return right === null || right === undefined ? 0 : 1;
   if (right === null || right === undefined) return -1;

@@ -1,8 +1,8 @@
 /**
- * The time of the page: a slider over the log, play, an instant to type, and the way back to live.
+ * The time bar: a slider over the log, a play button, an input for an instant, and a button for live.
  *
- * It only changes the URL (`at`, `span`); the page follows. While it plays, the next instant waits
- * until the page shows the last one: a slow server makes fewer pictures, not a queue.
+ * It only changes the URL (`at`, `span`); the page then shows the instant. While it plays, it waits until
+ * the page shows an instant before it requests the next: a slow server makes fewer frames, not a queue.
  */
 
 import { read } from "../api.js";
@@ -16,7 +16,7 @@ import { SPANS, marksOf, playRateOf, stepOf, windowOf } from "./time_window.js";
 const FRAME_MS = 200; // between two instants while the console plays
 const BUCKETS = 240;
 const LOG_STALE_MS = 30_000;
-const SEGMENT_EVENTS = 64; // read to find the position before: events of one transaction share theirs
+const SEGMENT_EVENTS = 64; // events read to find the previous position: those of one transaction share one
 const MARKS_MAX = 6;
 
 export class TimeBar {
@@ -28,7 +28,7 @@ export class TimeBar {
   #isPlaying = false;
   #instant = null; // {position, ms} that the page shows
 
-  /** `settled()`: a promise that is kept when the page shows the instant of the URL. */
+  /** `settled()`: a promise that resolves when the page shows the instant of the URL. */
   constructor(root, settled) {
     this.#settled = settled;
     this.#view = buildTimeBar(root, {
@@ -57,7 +57,7 @@ export class TimeBar {
     }
   }
 
-  /** Reads it again because the log grew, at most once in a while. */
+  /** Reads the extent again after new events, at most every `LOG_STALE_MS`. */
   follow() {
     if (performance.now() - this.#readAtMs > LOG_STALE_MS) this.start();
   }
@@ -82,7 +82,7 @@ export class TimeBar {
     this.#place(state);
   }
 
-  /** Shows the instant that the server has answered for: a position of the URL has a time now. */
+  /** Shows the instant of the answer of the server; it has the time of a position in the URL. */
   answered(state, instant) {
     if (!instant) return;
     const { field } = this.#view;
@@ -167,7 +167,7 @@ export class TimeBar {
       this.#showLive();
       return;
     }
-    // A time without a date is of the day that is shown; a length is before now.
+    // A time without a date belongs to the day that is shown; `15m` means before now.
     const nearMs = text.includes(":") ? this.#instant?.ms ?? nowMs : nowMs;
     const at = parseInstant(text, nearMs);
     if (at === null) {
@@ -193,7 +193,7 @@ export class TimeBar {
 
   async #play() {
     if (!this.#window) return;
-    // Of the present nothing is left to play: it begins at the left end.
+    // On the live page, playing begins at the left end.
     if (readLocation().isLive) showInstant(apiTime(this.#window.fromMs));
     let last = performance.now();
     while (this.#isPlaying) {

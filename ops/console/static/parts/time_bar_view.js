@@ -42,7 +42,7 @@ export function buildTimeBar(root, on) {
   return view;
 }
 
-/** The sign on the button that plays. */
+/** The icon of the play button. */
 export function playIcon(isPlaying) {
   return icon(isPlaying ? PAUSE : PLAY);
 }

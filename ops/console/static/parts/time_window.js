@@ -1,19 +1,19 @@
 /**
  * The part of the log that the slider covers. Pure.
  *
- * A window has a length, or covers the whole log. It ends with the log while the page is live, and
- * stays where it is while the slider moves in it.
+ * The window has a fixed length or covers the whole log. On a live page it ends at the end of the log.
+ * It does not move while the slider moves inside it.
  */
 
 import { DAY_MS, HOUR_MS, WEEK_MS, parseLength } from "../time_text.js";
 
-/** Lengths that are offered, as they are written in the URL; "" covers the whole log. */
+/** The lengths in the list, as written in the URL; "" is the whole log. */
 export const SPANS = [
   ["", "whole log"], ["30d", "30 days"], ["7d", "7 days"], ["24h", "24 hours"], ["1h", "1 hour"], ["10m", "10 minutes"],
 ];
 
-const STEPS = 500; // of the arrow keys over the whole window
-const PLAY_S = 20; // to play the whole window at normal speed
+const STEPS = 500; // presses of an arrow key over the whole window
+const PLAY_S = 20; // seconds to play the whole window at normal speed
 
 /** `{fromMs, toMs}` for a span, so that `atMs` (null: live) is inside. `log`: `{firstMs, nowMs}`. */
 export function windowOf(span, atMs, log, previous = null) {

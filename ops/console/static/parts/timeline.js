@@ -1,7 +1,7 @@
 /**
- * Intervals of time as a drawing: a lane for each subject, a bar for each state of it.
+ * Draws intervals of time: a lane for each subject, a bar for each interval.
  *
- * A table beside it has the same as text, so the drawing is one image to a screen reader.
+ * To a screen reader the drawing is one image: a table beside it has the same content.
  */
 
 import { element } from "../dom.js";
@@ -12,7 +12,7 @@ import { marksOf } from "./time_window.js";
 const LANES_MAX = 40;
 const HUES = 6; // style/parts.css has a colour for each
 const MARKS_MAX = 6;
-const BAR_MIN = 4; // pixels: what began a moment ago is visible
+const BAR_MIN = 4; // pixels, so that an interval that began a moment ago is visible
 const MARGIN = 0.02; // of the range, before the first bar
 
 /**
@@ -44,7 +44,7 @@ function barNode({ fromMs, toMs, label, kind }, range, hue) {
   }, label);
 }
 
-/** The same colour for the same label; neighbours differ as long as there are few. */
+/** Returns a function label -> colour number; up to `HUES` labels have different colours. */
 function hues() {
   const numbers = new Map();
   return (label) => {

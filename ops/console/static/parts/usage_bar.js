@@ -4,7 +4,7 @@ import { element } from "../dom.js";
 import { countText, shareOf } from "../numbers.js";
 import { STATES, stateClass } from "../states.js";
 
-const VISIBLE_MIN = 0.004; // a part that is not zero is never too narrow to see
+const VISIBLE_MIN = 0.004; // the least width of a part that is not zero
 
 /** `counts`: the number of addresses by state and their `total`. */
 export function usageBar(counts) {
@@ -24,7 +24,7 @@ export function usageText(counts) {
   return `${words.join(", ") || "no addresses"} of ${countText(counts.total)}${excluded}`;
 }
 
-/** The states that are drawn, with letter, colour and meaning. `shown`: their names; all by default. */
+/** A legend of the states with letter, colour and meaning. `shown`: their names; all by default. */
 export function legend(shown = STATES.map(({ name }) => name)) {
   return element("ul", { class: "legend", "aria-label": "Legend" },
     STATES.filter(({ name }) => shown.includes(name)).map(({ name, letter, text }) =>

@@ -1,15 +1,15 @@
-/** What a user may do to an open execution: retry a paused one, send a signal. */
+/** The actions on an open execution: retry it if it is paused, or send it a signal. */
 
 import { send } from "../api.js";
 import { element, replace } from "../dom.js";
 import { errorNotice } from "./notice.js";
 
 const TEXT_CHARACTERS_MAX = 1024;
-const SETTLED_MS = 500; // until a worker has taken what was sent
+const SETTLED_MS = 500; // time for a worker to process the request before the page is read again
 
-let kept = { key: "", section: null, show: null }; // while the page is read again, with what is typed
+let kept = { key: "", section: null, show: null }; // keeps typed text when the page is read again
 
-/** The forms for an execution; null for a closed one. `acted` is called after the server has accepted. */
+/** The forms for an execution; null for a closed one. `acted` is called after the server accepted a request. */
 export function workflowActions({ id, run, status }, acted) {
   if (status !== "Running" && status !== "Paused") return null;
   const key = `${id} ${run}`;
@@ -57,7 +57,7 @@ function input({ name, hint, required }) {
   });
 }
 
-/** The list of arguments; [] for an empty text, null for one that is no list. */
+/** The list of arguments; [] for an empty text, null if the text is not a JSON list. */
 function parsed(text) {
   if (!text.trim()) return [];
   try {
