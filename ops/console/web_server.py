@@ -34,6 +34,7 @@ from ops.console.access import ConsoleAccess, OpenAccess
 from ops.console.event_stream import Gap
 from ops.console.events import EventConditions, parse_event_position
 from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
+from ops.console.refused_actions import RefusedActions
 from ops.console.routes import ROUTES, ConsoleRoute
 from ops.console.source import ConsoleSource
 from ops.console.static_files import STATIC, etag_of, static_files
@@ -108,6 +109,7 @@ class ConsoleServer:
         self._files = dict(static_files(static))
         self._hosts = hosts
         self._recheck_s = recheck_s
+        self._refused = RefusedActions()
 
     def app(self) -> web.Application:
         """The application with every route."""
@@ -127,6 +129,7 @@ class ConsoleServer:
 
     @web.middleware
     async def _protect(self, request: web.Request, handler: Middleware) -> web.StreamResponse:
+        user = ""
         try:
             if self._hosts is not None and request.url.host not in self._hosts:
                 raise AccessDenied(
@@ -135,11 +138,13 @@ class ConsoleServer:
                     remedy="open the address that `orbctl console` has printed",
                 )
             if request.path.startswith(f"{API}/"):
-                await self._access.check(request.headers)
+                user = await self._access.check(request.headers)
             response = await handler(request)
         except web.HTTPException as error:
             response = _error(error.status, error.reason.replace(" ", ""), error.reason, "")
         except OrbweaverError as error:
+            if request.method == hdrs.METH_POST:
+                self._refused.note(request, user, error)
             response = _failure(error)
         except TimeoutError:
             message = f"no answer within {ANSWER_S_MAX:g} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,12 +12,19 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from core.errors import AccessDenied, BadInput
 from core.eventstore.memory import MemoryStore
 from core.process.environment import EnvironmentVariables
 from ops.console.access import ConsoleAccess, SecretAccess
 from ops.console.console_settings import ConsoleSettings, console_settings
+from ops.console.refused_actions import (
+    FIELD_CHARS_MAX,
+    REFUSALS_LOGGED_MAX,
+    WINDOW_S,
+    RefusedActions,
+)
 from ops.console.source import ConsoleSource
 from ops.console.workflow_actions import (
     BODY_BYTES_MAX,
@@ -174,6 +182,45 @@ async def test_a_reader_without_the_right_and_a_console_without_actions_change_n
     async with site_of(engine, tmp_path, SecretAccess(TOKEN, "ann")) as site:
         assert await site.get("access") == {"user": "ann", "workflowActions": True}
     assert (await engine.visibility.describe(ID)).inbox == 1
+
+
+async def test_a_refused_action_is_logged_with_who_tried_what_and_why(
+    engine: EngineHarness, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await engine.client.start(Basket, id=ID)
+    async with site_of(engine, tmp_path, ReadersOnly()) as site:
+        await site.post("signal", {"name": "close", "arguments": ["a-secret"]})
+        await site.post("retry", {}, Authorization="Bearer wrong-token")
+    denied, unauthenticated = (record.__dict__["fields"] for record in _refusals(caplog))
+    expected = {"user": "ann", "action": "signal", "workflow": ID, "error": "AccessDenied"}
+    assert denied == expected | {
+        "peer": denied["peer"],
+        "why": "the user may not post",
+        "left_out": 0,
+    }
+    assert (unauthenticated["user"], unauthenticated["error"]) == ("", "Unauthenticated")
+    assert (unauthenticated["action"], unauthenticated["workflow"]) == ("retry", ID)
+    lines = [f"{record.getMessage()} {record.__dict__['fields']}" for record in _refusals(caplog)]
+    assert not any(word in line for line in lines for word in ("a-secret", "wrong-token", TOKEN))
+
+
+def test_refused_actions_of_a_persistent_client_are_counted_and_not_all_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now_s = 0.0
+    refused = RefusedActions(lambda: now_s)
+    request, error = make_mocked_request("POST", f"/{PATH}/retry"), AccessDenied("x" * 1_000)
+    for _ in range(REFUSALS_LOGGED_MAX + 7):
+        refused.note(request, "ann", error)
+    assert len(_refusals(caplog)) == REFUSALS_LOGGED_MAX
+    now_s = WINDOW_S
+    refused.note(request, "ann", error)
+    fields = _refusals(caplog)[-1].__dict__["fields"]
+    assert (fields["left_out"], len(fields["why"])) == (7, FIELD_CHARS_MAX)
+
+
+def _refusals(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "ops.console.refused_actions"]
 
 
 def test_the_documented_requests_name_the_reclaim_scan_by_its_id_and_its_signal() -> None:

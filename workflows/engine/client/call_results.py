@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.errors import CallRejected, Compacted
 from core.eventstore.kv import Get, KeyValueStore
@@ -18,7 +18,7 @@ from core.process.retry import Backoff
 from workflows.engine.run.call_replies import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
 from workflows.engine.store.keys import WorkflowKeys
-from workflows.engine.store.records import REPLY, Reply
+from workflows.engine.store.records import REPLY, Reply, RunHead
 from workflows.model.events import HistoryEvent, WorkflowExecutionUpdateCompleted
 from workflows.model.failures import error_of
 from workflows.model.payloads import Payload
@@ -27,6 +27,8 @@ from workflows.model.policies import UpdateStage
 POLL_S = 1.0
 POLL_S_MAX = 15.0
 """Seconds between two reads of the history without a reply; doubled up to the max."""
+
+CLOSED_BEFORE: Final = "the execution closed before the update reached it"
 
 Poll = Callable[[], Awaitable[Reply | None]]
 
@@ -92,13 +94,38 @@ async def recorded_update(
     Raises StoreUnavailable.
     """
     opened, closed = await read_heads(store, keys, workflow_id)
+    head = _run_with(update_id, opened, closed)
+    if head is not None:
+        return await _reply_in(store, keys, head, update_id, stage)
+    return None if opened is not None else rejection(CLOSED_BEFORE)
+
+
+async def earlier_update(
+    store: KeyValueStore,
+    keys: WorkflowKeys,
+    workflow_id: str,
+    update_id: str,
+    stage: UpdateStage = UpdateStage.COMPLETED,
+) -> Reply | None:
+    """The reply to an update that a run has already, at ``stage`` or a later one; None: none yet.
+
+    Raises StoreUnavailable.
+    """
+    head = _run_with(update_id, *await read_heads(store, keys, workflow_id))
+    return None if head is None else await _reply_in(store, keys, head, update_id, stage)
+
+
+def _run_with(update_id: str, opened: RunHead | None, closed: Sequence[RunHead]) -> RunHead | None:
+    """The newest run that has the update."""
     heads = [*closed, *([opened] if opened is not None else [])]
-    head = next((head for head in reversed(heads) if update_id in head.updates), opened)
-    if head is None:
-        return rejection("the execution closed before the update reached it")
-    if update_id not in head.updates:
-        return None
-    reply = _outcome(await read_history(store, keys, workflow_id, head.run_id), update_id)
+    return next((head for head in reversed(heads) if update_id in head.updates), None)
+
+
+async def _reply_in(
+    store: KeyValueStore, keys: WorkflowKeys, head: RunHead, update_id: str, stage: UpdateStage
+) -> Reply | None:
+    """The reply to an update that the run has; None: none yet."""
+    reply = _outcome(await read_history(store, keys, head.workflow_id, head.run_id), update_id)
     if reply is None and not head.is_open:
         return rejection(f"the run is {head.status.value}, and the update did not complete")
     if reply is None and stage is not UpdateStage.COMPLETED:

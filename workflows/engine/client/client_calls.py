@@ -18,6 +18,7 @@ from core.eventstore.kv import Absent, Get, KeyValueStore, Put
 from workflows.engine.client.call_results import (
     SentMessage,
     await_reply,
+    earlier_update,
     recorded_update,
     result_of,
 )
@@ -148,8 +149,9 @@ class ClientCalls(ClientOutbound):
     async def start_update(self, update: StartUpdateInput) -> SentUpdate:
         workflow_id, update_id, name, args, stage, timeout_s, is_new, trace = update
         payloads = to_payloads(args, what=f"arguments of update {name}")
-        poll = partial(recorded_update, self._store, self._keys, workflow_id, update_id, stage)
-        sent, reply = None, None if is_new else await poll()
+        update_key = (self._store, self._keys, workflow_id, update_id, stage)
+        poll = partial(recorded_update, *update_key)
+        sent, reply = None, None if is_new else await earlier_update(*update_key)
         if reply is None:
             await self.open_head(workflow_id)
             lease = await self._session.lease()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import CallRejected, DeadlineExceeded
+from core.errors import CallRejected, DeadlineExceeded, ExecutionNotFound
 from tests.support.engine_harness import EngineHarness, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client
 from workflows.engine.client.handles import UpdateHandle, WorkflowHandle
 from workflows.model.errors import ApplicationError
-from workflows.model.policies import UpdateStage
+from workflows.model.policies import ExecutionStatus, UpdateStage
 
 
 @workflow.defn(name="approval")
@@ -127,3 +127,16 @@ async def test_another_client_gets_the_result_after_the_first_worker_died(
         return types.count("WorkflowExecutionUpdateCompleted") == 1
 
     assert await eventually(recorded)
+
+
+@pytest.mark.parametrize("update_id", ["", "chosen-by-the-caller"])
+async def test_an_update_of_an_unknown_or_closed_execution_finds_none(
+    engine: EngineHarness, update_id: str
+) -> None:
+    with pytest.raises(ExecutionNotFound, match="no open execution"):
+        await engine.client.start_update("unknown", "approve", "Ann", update_id=update_id)
+    execution = await _started(engine)
+    await execution.terminate()
+    await engine.until_status("one", ExecutionStatus.TERMINATED)
+    with pytest.raises(ExecutionNotFound, match="no open execution"):
+        await engine.client.start_update("one", "approve", "Ann", update_id=update_id)

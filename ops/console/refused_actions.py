@@ -1,0 +1,59 @@
+"""Logs refused actions of the console: who tried what, and why it was refused.
+
+At most ``REFUSALS_LOGGED_MAX`` lines a minute, so that a client that tries again and again cannot
+fill the log; the next line has the number of those left out. A line never has a token or a body.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from core.errors import OrbweaverError
+
+REFUSALS_LOGGED_MAX: Final = 20
+"""Lines in ``WINDOW_S``."""
+
+WINDOW_S: Final = 60.0
+FIELD_CHARS_MAX: Final = 256
+"""Characters of each text in a line."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class RefusedActions:
+    """The refused actions of one console."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._window_began = monotonic()
+        self._logged = 0
+        self._left_out = 0
+
+    def note(self, request: web.Request, user: str, error: OrbweaverError) -> None:
+        """Log one refusal, or count it. ``user`` "": the request was not authenticated."""
+        now = self._monotonic()
+        if now - self._window_began >= WINDOW_S:
+            self._window_began, self._logged = now, 0
+        if self._logged == REFUSALS_LOGGED_MAX:
+            self._left_out += 1
+            return
+        self._logged += 1
+        workflow, _, action = request.path.rpartition("/")
+        texts = {
+            "user": user,
+            "peer": request.remote or "",
+            "action": action,
+            "workflow": request.match_info.get("id", workflow),
+            "error": type(error).__name__,
+            "why": error.message,
+        }
+        fields = {name: text[:FIELD_CHARS_MAX] for name, text in texts.items()}
+        left_out, self._left_out = self._left_out, 0
+        _log.warning(
+            "the console has refused an action", extra={"fields": {**fields, "left_out": left_out}}
+        )
