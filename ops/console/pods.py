@@ -19,7 +19,7 @@ from core.domain.addresses.ip_address import format_address, parse_address
 from core.domain.events import AddressesClaimed, Recorded
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.quarantine.quarantine_decisions import seen_in_words
-from core.domain.selection.explanation import SOURCE_WORDS
+from core.domain.selection.explanation import SOURCE_WORDS, reason_of
 from core.domain.subnets.subnet_model import owner_of
 from core.errors import NotFound
 from ops.console.address_states import AddressState
@@ -271,8 +271,7 @@ def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
             words = SOURCE_WORDS.get(event.source, event.source)
             yield f"The IPPools of the request came from {words}."
         for verdict in event.passed_over:
-            detail = f": {verdict.detail}" if verdict.detail else ""
-            rule = f"by the rule {verdict.rule}{detail}"
+            rule = f"by the rule {verdict.rule}: {reason_of(verdict)}"
             yield f"IPPool {verdict.pool} was passed over for {verdict.interface} {rule}."
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from core.audit.history_entries import HistoryEntry, Stamp
 from core.audit.indexed_log import LogInstant
 from core.domain.events import AllocationRefused
-from core.domain.selection.explanation import SOURCE_WORDS
+from core.domain.selection.explanation import SOURCE_WORDS, reason_of
 from core.errors import BadInput
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ def refusal_document(event: AllocationRefused) -> Document:
                 "pool": verdict.pool,
                 "accepted": verdict.accepted,
                 "rule": verdict.rule,
-                "detail": verdict.detail,
+                "detail": verdict.detail if verdict.accepted else reason_of(verdict),
             }
             for verdict in event.verdicts
         ],

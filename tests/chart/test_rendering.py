@@ -107,6 +107,8 @@ def test_switched_off_kinds_are_not_asked_about(rendered: dict[str, list[Object]
         "spiderippool",
         "spidersubnet",
         "spiderreservedip",
+        "spiderippool-deletion",
+        "spidersubnet-deletion",
     ]
 
 

@@ -13,7 +13,7 @@ import itertools
 import ssl
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -136,18 +136,18 @@ class MockServer(ApiServer):
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, Sequence[str]]:
         place = path.partition("?")[0]
         if method == "DELETE" and place.rpartition("/")[2] in PLURALS:
             for one in self.request("GET", place).body["items"]:
                 super()._send("DELETE", f"{place}/{one['metadata']['name']}")
-            return HTTPStatus.OK, b"{}"
+            return HTTPStatus.OK, b"{}", ()
         if method == "PUT" and isinstance(body, dict):
             gone = dict.fromkeys(self.request("GET", place).body["spec"])
             return super()._send("PATCH", path, body | {"spec": gone | body["spec"]}, MERGE)
-        status, text = super()._send(method, path, body, content)
+        status, text, warnings = super()._send(method, path, body, content)
         is_created = method == "POST" and status == HTTPStatus.OK
-        return HTTPStatus.CREATED if is_created else status, text
+        return HTTPStatus.CREATED if is_created else status, text, warnings
 
     async def _serve(self) -> None:
         async with Emulator() as handler, Server(handler) as server:

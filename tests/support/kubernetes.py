@@ -54,6 +54,7 @@ class Answer(NamedTuple):
 
     status: int
     body: dict[str, Any]
+    warnings: Sequence[str] = ()
 
     @property
     def message(self) -> str:
@@ -245,12 +246,12 @@ class ApiServer:
         self, method: str, path: str, body: object = None, *, content: str = "application/json"
     ) -> Answer:
         """Make one request as an administrator; an error status is returned, not raised."""
-        status, text = self.home.visit(lambda: self._send(method, path, body, content))
-        return Answer(status, _read(text))
+        status, text, warnings = self.home.visit(lambda: self._send(method, path, body, content))
+        return Answer(status, _read(text), warnings)
 
     def text(self, path: str) -> str:
         """The object at a path. Raises ApiServerFailed."""
-        status, text = self.home.visit(lambda: self._send("GET", path))
+        status, text, _ = self.home.visit(lambda: self._send("GET", path))
         if status != HTTPStatus.OK:
             raise ApiServerFailed(f"{path}: {status}: {text!r}")
         return text.decode()
@@ -286,15 +287,15 @@ class ApiServer:
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, Sequence[str]]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {_token(_MASTER)}", "Content-Type": content}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=_CALL_S, context=self._tls) as answer:
-                return answer.status, answer.read()
+                return answer.status, answer.read(), answer.headers.get_all("Warning", ())
         except urllib.error.HTTPError as error:
-            return error.code, error.read()
+            return error.code, error.read(), ()
 
     def _is_ready(self) -> bool:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.addresses.ip_address import Family
+from core.domain.events import PoolVerdict
 from core.domain.facts import PodFacts
 from core.domain.selection.annotations import (
     POD_IPPOOL,
@@ -40,6 +41,24 @@ MISSING: Final = "missing"
 
 FREE_ADDRESS: Final = "free-address"
 """The rule about a pool whose addresses are all taken."""
+
+DUPLICATE: Final = "duplicate"
+"""The rule about a pool that is named twice for one NIC."""
+
+_REASONS: Final = {
+    MISSING: "no IPPool has this name",
+    FREE_ADDRESS: "all of its addresses are in use",
+    DUPLICATE: "it is named twice for this NIC",
+    "disabled": "the IPPool is disabled",
+    "terminating": "the IPPool is being deleted",
+    "no-version": "the IPPool has no IP version",
+    "other-version": "the IPPool has the other IP version",
+    "multus-name": "its multusName does not name the network of this NIC",
+    "multus-network": "its multusName cannot be compared: the network of this NIC is unknown",
+    "master-subnet": "no address of the NIC's master interface is in its subnet",
+    "malformed": "its subnet cannot be read",
+}
+"""The reason of a rejection whose event has no detail, by rule."""
 
 SOURCE_WORDS: Final[dict[str, str]] = {
     SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
@@ -113,7 +132,7 @@ def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> 
         message,
         subject=pod_subject(pod),
         remedy="name each IPPool once",
-        verdicts=(_unusable(interface, family, name, "duplicate", message),),
+        verdicts=(_unusable(interface, family, name, DUPLICATE, message),),
     )
 
 
@@ -131,7 +150,7 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
         message,
         subject=f"SpiderIPPool/{name}",
         remedy=remedy,
-        verdicts=(_unusable(interface, family, name, MISSING, message),),
+        verdicts=(_unusable(interface, family, name, MISSING, message)._replace(detail=why),),
     )
 
 
@@ -189,9 +208,14 @@ def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
         if verdict.accepted:
             yield f"  {verdict.pool}: accepted by {verdict.rule}"
         else:
-            reason = f": {verdict.reason}" if verdict.reason else ""
-            detail = f" ({verdict.detail})" if verdict.detail else ""
-            yield f"  {verdict.pool}: rejected by {verdict.rule}{reason}{detail}"
+            reason = verdict.reason or reason_of(verdict.in_short())
+            detail = f" ({verdict.detail})" if verdict.detail not in reason else ""
+            yield f"  {verdict.pool}: rejected by {verdict.rule}: {reason}{detail}"
+
+
+def reason_of(verdict: PoolVerdict) -> str:
+    """Why a pool was rejected, by an event of the log: what did not fit, else the rule in words."""
+    return verdict.detail or _REASONS.get(verdict.rule, f"the rule {verdict.rule}")
 
 
 def _unusable(

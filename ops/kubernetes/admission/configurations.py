@@ -2,8 +2,10 @@
 
 See docs/reference/admission.md, "Webhook configurations".
 
-They include deletions only of kinds with a rule about deletion. ``matchConditions`` exclude updates
-of metadata and of terminating objects, so that these succeed also while no controller runs.
+They include deletions only of kinds with a rule about deletion. Without the switch that makes the
+rule refuse, it only warns, and a deletion succeeds also while no controller runs.
+``matchConditions`` exclude updates of metadata and of terminating objects, so that these succeed
+also while no controller runs.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ TIMEOUT_S: Final = 10
 REMEMBERED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 """Kinds whose admissions are stored until they are translated (``admitter``)."""
 
-DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
+DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
+WARNING_TIMEOUT_S: Final = 3
+"""How long a deletion waits for a warning about it."""
+
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
 _CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
 _CHANGED_METADATA: Final = (
@@ -68,6 +73,8 @@ def configurations(
         ("validate", "ValidatingWebhookConfiguration"),
     ):
         webhooks = [_webhook(verb, one, client, guards_deletion=guards_deletion) for one in KINDS]
+        if verb == "validate" and not guards_deletion:
+            webhooks += [_warning_of_deletion(one, client) for one in DELETION_KINDS]
         if verb == "mutate" and injection is not None:
             webhooks.append(_of_pods(client, injection))
         yield {
@@ -79,7 +86,6 @@ def configurations(
 
 
 def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deletion: bool) -> Object:
-    group, _, version = API_VERSION.partition("/")
     operations = ["CREATE", "UPDATE"]
     remembers = verb == "validate" and kind in REMEMBERED_KINDS
     if verb == "validate" and guards_deletion and kind in DELETION_KINDS:
@@ -87,17 +93,32 @@ def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deleti
     return {
         "name": f"{kind.lower()}.spiderpool.spidernet.io",
         "clientConfig": client.config(path_of(verb, kind)),
-        "rules": [
-            {
-                "apiGroups": [group],
-                "apiVersions": [version],
-                "operations": operations,
-                "resources": [_PLURALS[kind]],
-            }
-        ],
+        "rules": [_rule(kind, operations)],
         "matchConditions": [{"name": "changes-something", "expression": _changed(kind)}],
         **_COMMON,
         "sideEffects": "NoneOnDryRun" if remembers else "None",
+    }
+
+
+def _warning_of_deletion(kind: str, client: WebhookClientConfig) -> Object:
+    """The webhook that warns of the deletion of an object in use, and never refuses it."""
+    return {
+        "name": f"{kind.lower()}-deletion.spiderpool.spidernet.io",
+        "clientConfig": client.config(path_of("validate", kind)),
+        "rules": [_rule(kind, ["DELETE"])],
+        **_COMMON,
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": WARNING_TIMEOUT_S,
+    }
+
+
+def _rule(kind: str, operations: list[str]) -> Object:
+    group, _, version = API_VERSION.partition("/")
+    return {
+        "apiGroups": [group],
+        "apiVersions": [version],
+        "operations": operations,
+        "resources": [_PLURALS[kind]],
     }
 
 

@@ -146,9 +146,11 @@ def _check_object(body: Object | None, asked: _Request) -> None:
         raise MalformedReview(message, asked.uid)
 
 
-def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:
-    """A response that allows the request, with a patch."""
+def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()) -> bytes:
+    """A response that allows the request, with a patch, or with warnings for its client."""
     response: Object = {"uid": uid, "allowed": True}
+    if warnings:
+        response["warnings"] = list(warnings)
     if patch:
         encoded = base64.b64encode(msgspec.json.encode(patch)).decode()
         response |= {"patchType": "JSONPatch", "patch": encoded}

@@ -8,6 +8,10 @@ a pool exists.
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from typing import Final
+
 from core.configuration.configurator import Configurator
 from core.domain.addresses.ip_address import AddressSyntaxError
 from core.domain.configuration.commands import (
@@ -21,11 +25,19 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool
 from core.domain.validation.changes import immutable
 from core.domain.validation.shared import ObjectReference
-from core.errors import BadInput, Refusal, Refused
+from core.errors import BadInput, OrbweaverError, Refusal, Refused
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.admitter import Admitter
 from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
 from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet
+
+WARNING_S_MAX: Final = 2.0
+"""How long a deletion waits for the state of etcd, which only a warning needs."""
+
+WARNING_CHARS_MAX: Final = 256
+"""The API server may cut longer ones."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 class AdmissionValidator:
@@ -110,10 +122,28 @@ class AdmissionValidator:
             refusal = subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
             raise Refused((refusal,))
 
-    async def _deletion(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
-        """Refuse the deletion if the switch is on and addresses are allocated."""
-        if not self._guards_deletion:
+    async def warnings(self, question: AdmissionRequest) -> tuple[str, ...]:
+        """Why an allowed deletion takes effect later than its user may expect.
+
+        Without an answer of etcd there is no warning: the deletion itself does not need one.
+        """
+        if question.operation != DELETE or self._guards_deletion:
             return ()
+        try:
+            async with asyncio.timeout(WARNING_S_MAX):
+                uses = await self._uses(question)
+        except (OrbweaverError, TimeoutError) as error:
+            _log.warning("no warning about the deletion of %s: %s", question.name, error)
+            return ()
+        begin = f"{question.kind} {question.name!r} is in use and will be deleted when it is not"
+        return tuple(f"{begin}: {use.message}"[:WARNING_CHARS_MAX] for use in uses)
+
+    async def _deletion(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+        """Refuse the deletion if the switch is on and the object is in use."""
+        return await self._uses(question) if self._guards_deletion else ()
+
+    async def _uses(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+        """What the pool or subnet of a deletion is used for. Raises StoreError."""
         name = question.name
         match question.kind:
             case "SpiderIPPool":

@@ -112,6 +112,7 @@ class Admission:
 
     async def validate(self, question: AdmissionRequest) -> bytes:
         """Allow the request, or deny it with all causes."""
+        warnings: tuple[str, ...] = ()
         if question.kind == COORDINATOR:
             refusals = () if question.operation == DELETE else validate_coordinator(question)
         elif question.kind == "SpiderMultusConfig":
@@ -119,10 +120,11 @@ class Admission:
             refusals = () if is_deletion else await validate_network(question, self._api)
         else:
             refusals = await self._validator.validate(question)
+            warnings = await self._validator.warnings(question)
         if refusals:
             reason = "Forbidden" if question.operation == DELETE else ""
             return denied(question, refusals, reason=reason)
-        return allowed(question.uid)
+        return allowed(question.uid, warnings=warnings)
 
     def _defaulted(self, kind: str, body: Object) -> Object:
         if kind == COORDINATOR:

@@ -25,7 +25,7 @@ from tests.kubernetes.objects import (
 )
 from tests.kubernetes.translator_harness import until
 from tests.kubernetes.webhooks import Webhooks, asked
-from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.kubernetes import MERGE, Answer, ApiServer
 from tests.support.node_harness import pod
 
 
@@ -185,6 +185,31 @@ async def test_a_pool_in_use_is_only_kept_where_a_switch_says_so(webhooks: Webho
 
     assert "web-0" in held.message
     assert freed.status == 200
+
+
+async def test_the_deletion_of_a_pool_in_use_is_allowed_with_a_warning(webhooks: Webhooks) -> None:
+    cluster, path = webhooks.cluster, path_of("SpiderIPPool", "blue")
+    assert await webhooks.create(pool(default=True)) == ""
+    assert await webhooks.create(pool("unused", ips=["10.6.0.200"])) == ""
+    for name in ("blue", "unused"):
+        await cluster.until_said("SpiderIPPool", name, "Ready", "True")
+    await cluster.node.view.freshen()
+    await cluster.node.add(pod("web-0"))
+
+    unused = await _deleted(webhooks, path_of("SpiderIPPool", "unused"))
+    used = await _deleted(webhooks, path)
+    await webhooks.stop_serving()
+    unanswered = await _deleted(webhooks, path)
+
+    assert (unused.status, unused.warnings) == (200, ())
+    assert used.status == unanswered.status == 200
+    (warning,) = used.warnings
+    assert "SpiderIPPool 'blue' is in use and will be deleted when it is not" in warning
+    assert "web-0" in warning
+
+
+async def _deleted(webhooks: Webhooks, path: str) -> Answer:
+    return await asyncio.to_thread(webhooks.cluster.server.request, "DELETE", path)
 
 
 async def test_a_rotated_certificate_is_served_without_a_restart(

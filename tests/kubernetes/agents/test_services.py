@@ -67,7 +67,7 @@ async def test_nothing_is_known_until_everything_was_listed(server: ApiServer) -
 async def test_a_service_is_followed_with_its_slices(
     server: ApiServer, services: KubernetesServices
 ) -> None:
-    _, made = server.request("POST", SERVICES, WEB)
+    made = server.request("POST", SERVICES, WEB).body
     address = made["spec"]["clusterIP"]
     await until(lambda: backends(services, address) == [])
     server.request("POST", SLICES, slice_with("10.6.0.1", "10.6.0.2"))
