@@ -21,10 +21,12 @@ from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
+from core.eventstore.claim_cause import link_to_claim
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
+from core.process import tracing
 
 
 class ReleaseRequest(NamedTuple):
@@ -124,6 +126,9 @@ class Releaser(EndpointWriter):
         evidence = "; ".join(filter(None, (request.evidence, decision.evidence)))
         event = AddressesReleased(*key, ending, decision.keep, request.reason, evidence)
         revision = await self.commit(key, state, event, request.cause)
+        span = tracing.current_span()
+        if span is not None and ending:
+            await link_to_claim(span, self._store, self._keys, ending[0])
         if self.on_free is not None and not self._cooldown.seconds:
             for claim in ending:
                 self.on_free(claim)

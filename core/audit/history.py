@@ -4,10 +4,6 @@ The archive's index returns candidate blocks; segments without the subject's tex
 undecoded. So a history takes milliseconds for a log of any length. Subjects that are not
 ``INDEXED`` need a scan of the whole log. Archive and live log are read, the state keys are not.
 Only reads.
-
-``cause_of`` returns the cause of a claim in two small reads, for a log of any length: a claim has
-the id of its event, its revision is that of the event's segment, and the writer's head as of that
-revision has the number of the segment.
 """
 
 from __future__ import annotations
@@ -33,18 +29,13 @@ from core.domain.events import (
     AddressesReleased,
     AddressQuarantined,
     AllocationRefused,
-    Cause,
     EndpointChanged,
     QuarantineLifted,
     Recorded,
 )
-from core.domain.evolution import EndpointKey, RevisedClaim
+from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Quarantine
 from core.domain.quarantine.quarantine_decisions import seen_in_words
-from core.errors import Compacted
-from core.eventstore.codec import HEAD, decode_segment
-from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.segments import Segment
 
 
@@ -268,20 +259,3 @@ def _refused(event: AllocationRefused, at: Stamp) -> HistoryEntry:
         reason=event.reason,
         refusal=event,
     )
-
-
-async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
-    """Its cause; None when that revision is compacted. Raises StoreUnavailable, LogCorrupt."""
-    writer = held.claim.event.rpartition(".")[0].rpartition(".")[0]
-    at = held.revision
-    try:
-        heads = await store.read([Get(keys.head(writer))], revision=at)
-        for head in heads.ranges[0].kvs:
-            path = keys.log(writer, HEAD.decode(head.value).seq)
-            for kv in (await store.read([Get(path)], revision=at)).ranges[0].kvs:
-                for one in decode_segment(kv.value, writer=writer, position=kv.mod_revision):
-                    if one.event_id == held.claim.event:
-                        return one.cause
-    except Compacted:
-        pass
-    return None

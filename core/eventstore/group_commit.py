@@ -205,7 +205,7 @@ class GroupCommit:
             return await self._transact(batch)
         first, *others = origins
         for other in others:
-            other.span.link(first.span.traceparent, COMMITTED_WITH)
+            other.span.link(first.span.traceparent, {"ipam.link": COMMITTED_WITH})
         loop = asyncio.get_running_loop()
         return await loop.create_task(_result_of(self._transact(batch)), context=first.context)
 

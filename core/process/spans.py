@@ -67,12 +67,12 @@ class SdkSpan:
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, message))
 
-    def link(self, traceparent: str, kind: str) -> None:
+    def link(self, traceparent: str, attributes: Attributes) -> None:
         """Link it to another span."""
         linked = trace.get_current_span(
             _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
         )
-        self._span.add_link(linked.get_span_context(), {"ipam.link": kind})
+        self._span.add_link(linked.get_span_context(), attributes)
 
 
 class SdkTracer:

@@ -63,8 +63,8 @@ class Span(Protocol):
         """Mark it as failed; ``kind`` becomes the attribute ``error.type``."""
         ...
 
-    def link(self, traceparent: str, kind: str) -> None:
-        """Link it to another span; ``kind`` becomes the link's attribute ``ipam.link``."""
+    def link(self, traceparent: str, attributes: Attributes) -> None:
+        """Link it to another span; the attribute ``ipam.link`` is the kind of the link."""
         ...
 
 

@@ -149,6 +149,20 @@ def test_later_calls_have_the_documented_spans(recorded: Recorded) -> None:
     assert recorded._replace(spans=without_probe).trees(*names) == documented("CNI CHECK")
 
 
+def test_a_del_is_linked_to_the_add_whose_addresses_it_releases(recorded: Recorded) -> None:
+    release = recorded.one("ipam.release")
+    (link,) = release.links
+    claims = [span for span in recorded.spans if span.name == "ipam.allocate"]
+    (claiming,) = (span for span in claims if span.trace_id != TRACE_ID and not span.failed)
+
+    assert release.trace_id == recorded.one("CNI DEL").trace_id != claiming.trace_id
+    assert (link.trace_id, link.span_id) == (claiming.trace_id, claiming.span_id)
+    assert link.attributes["ipam.link"] == "claimed-by"
+    assert link.attributes["k8s.pod.name"] == "web-0"
+    assert link.attributes["ipam.pool.name"] == "lan"
+    assert link.attributes["ipam.event.id"]
+
+
 def test_a_failed_call_has_its_error_in_each_span(recorded: Recorded) -> None:
     assert recorded.trees("CNI ADD ifacer") == documented("CNI ADD ifacer")
 

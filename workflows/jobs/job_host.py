@@ -19,10 +19,10 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.handover import Handover
 from core.allocation.observer import Observer
 from core.allocation.provider_settings import ProviderSettings
-from core.audit.history import cause_of
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound, LogCorrupt
+from core.eventstore.claim_cause import cause_of
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore

@@ -19,6 +19,7 @@ from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDe
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError
+from core.eventstore.claim_cause import link_attributes
 from core.eventstore.state import read_endpoint
 from core.process.retry import Backoff
 from workflows.engine.client.client import Client
@@ -37,9 +38,8 @@ FAULTS: Final = (OrbweaverError, WorkflowError)
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 
-CLAIMED_BY: Final = "claimed-by"
 TRIGGERED_BY: Final = "triggered-by"
-"""Kinds of links of an execution's first span: to the ADD's span, or to that of the change."""
+"""The kind of the link of an execution's first span to that of the change, without the ADD's."""
 
 FOLLOWING: Final = "following changes of Pods"
 """The log line of a listener that has caught up: the laboratory waits for it."""
@@ -76,7 +76,7 @@ class WorkflowStarter:
         if self._find_cause is not None and origin.held is not None:
             cause = await self._find_cause(origin.held)
             if cause is not None and cause.traceparent:
-                traceparent, link = cause.traceparent, _link_to_claim(origin.held)
+                traceparent, link = cause.traceparent, link_attributes(origin.held.claim)
         options = StartOptions(
             search_attributes={"ReclaimReason": deadline.reason, "ReclaimNode": deadline.node},
             trigger=origin.trigger,
@@ -92,18 +92,6 @@ class WorkflowStarter:
             signal_args=[deadline],
             options=options,
         )
-
-
-def _link_to_claim(held: RevisedClaim) -> dict[str, str]:
-    """The attributes of the link to the span that claimed the Pod's addresses."""
-    claim = held.claim
-    return {
-        "ipam.link": CLAIMED_BY,
-        "ipam.event.id": claim.event,
-        "ipam.pool.name": claim.pool,
-        "k8s.namespace.name": claim.namespace,
-        "k8s.pod.name": claim.pod,
-    }
 
 
 class ObservedChange(NamedTuple):

@@ -6,10 +6,10 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from core.audit.history import cause_of
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.domain.evolution import RevisedClaim
+from core.eventstore.claim_cause import cause_of
 from core.eventstore.memory import MemoryStore
 from core.process.spans import SdkTracer
 from tests.support import node_harness as nodes

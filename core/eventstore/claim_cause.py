@@ -1,0 +1,67 @@
+"""Finds the event that made a claim, and links spans to the ADD that this event names.
+
+Two small reads for a log of any length: a claim has the id of its event, its revision is that of
+the event's segment, and the writer's head as of that revision has the number of the segment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from core.domain.events import Cause, Release
+from core.domain.evolution import RevisedClaim
+from core.domain.model import Claim
+from core.errors import Compacted, OrbweaverError
+from core.eventstore.codec import CLAIM, HEAD, decode_segment
+from core.eventstore.keys import Keys
+from core.eventstore.kv import Get, KeyValueStore
+from core.process.tracing import Span
+
+CLAIMED_BY: Final = "claimed-by"
+"""The kind of a link to the span of the ADD that claimed an address."""
+
+LINK_S_MAX: Final = 0.5
+"""How long a release waits for its link; without an answer the span has none."""
+
+
+async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
+    """Its cause; None when that revision is compacted. Raises StoreUnavailable, LogCorrupt."""
+    writer = held.claim.event.rpartition(".")[0].rpartition(".")[0]
+    at = held.revision
+    try:
+        heads = await store.read([Get(keys.head(writer))], revision=at)
+        for head in heads.ranges[0].kvs:
+            path = keys.log(writer, HEAD.decode(head.value).seq)
+            for kv in (await store.read([Get(path)], revision=at)).ranges[0].kvs:
+                for one in decode_segment(kv.value, writer=writer, position=kv.mod_revision):
+                    if one.event_id == held.claim.event:
+                        return one.cause
+    except Compacted:
+        pass
+    return None
+
+
+def link_attributes(claim: Claim) -> dict[str, str]:
+    """The attributes of a link to the span that made the claim."""
+    return {
+        "ipam.link": CLAIMED_BY,
+        "ipam.event.id": claim.event,
+        "ipam.pool.name": claim.pool,
+        "k8s.namespace.name": claim.namespace,
+        "k8s.pod.name": claim.pod,
+    }
+
+
+async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Release) -> None:
+    """Link a span to that of the ADD whose claim was released, if the log still has it."""
+    at = ended.claim_revision
+    with suppress(TimeoutError, OrbweaverError):
+        async with asyncio.timeout(LINK_S_MAX):
+            read = await store.read([Get(keys.ip_of(ended.address))], revision=at)
+            for kv in read.ranges[0].kvs:
+                claim = CLAIM.decode(kv.value)
+                cause = await cause_of(store, keys, RevisedClaim(claim, at))
+                if cause is not None and cause.traceparent:
+                    span.link(cause.traceparent, link_attributes(claim))
