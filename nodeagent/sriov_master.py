@@ -24,7 +24,7 @@ SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
 """Seconds that an ADD waits for these facts."""
 
-_SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+(vf|sf)\d+")
+_SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -59,10 +59,10 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
 
 
 def is_representor(link: Path) -> bool:
-    """Whether a link of /sys stands for a VF or subfunction in the switch of its NIC.
+    """Whether a link of /sys stands for a PF, VF or subfunction in the switch of its NIC.
 
-    It is a link of the NIC's PCI device too. See the kernel's
-    Documentation/networking/devlink/devlink-port.rst.
+    It is a link of the NIC's PCI device too. Ports themselves have names such as ``p0``. See the
+    kernel's Documentation/networking/devlink/devlink-port.rst.
     """
     try:
         name = (link / "phys_port_name").read_text("ascii").strip()

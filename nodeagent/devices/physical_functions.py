@@ -14,9 +14,7 @@ from typing import Final
 from core.domain.sriov.model import (
     ETHERNET,
     INFINIBAND,
-    LEGACY,
     NICS_MAX,
-    SWITCHDEV,
     VFIO,
     VFS_MAX,
     LinkType,
@@ -36,14 +34,21 @@ def physical_functions(
 ) -> tuple[PhysicalFunction, ...]:
     """Every SR-IOV capable NIC (PF), ordered by name. Raises OSError.
 
-    ``own_links``: those that carry the node's own traffic.
+    ``own_links``: those that carry the node's own traffic. A PCI device with several ports, such as
+    a ConnectX-3, is one NIC with the name of its first port. Without ``eswitch_mode``, which is not
+    in /sys.
     """
-    functions = []
-    for link in sorted((sysfs / "class/net").iterdir()):
+    first_ports: dict[Path, Path] = {}
+    for link in sorted((sysfs / "class/net").iterdir(), key=_port_and_name):
         device = link / "device"
         if (device / "sriov_totalvfs").exists() and not is_representor(link):
-            functions.append(_physical_function(link, device.resolve(), own_links))
-    return tuple(functions[:NICS_MAX])
+            first_ports.setdefault(device.resolve(), link)
+    nics = sorted((link, device) for device, link in first_ports.items())
+    return tuple(_physical_function(link, device, own_links) for link, device in nics[:NICS_MAX])
+
+
+def _port_and_name(link: Path) -> tuple[int, str]:
+    return int(_text(link / "dev_port") or 0), link.name
 
 
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:
@@ -106,13 +111,19 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
         int(_text(device / "sriov_totalvfs") or 0),
         vfs,
         link_type,
-        SWITCHDEV if _text(link / "phys_switch_id") else LEGACY,
-        link.name in own_links or any(vf.link in own_links for vf in vfs),
-        _target(device / "driver"),
-        _text(link / "carrier") == "1",
-        _numa_node(device),
-        _rdma_devices(device),
+        is_uplink=any(name in own_links for name in (*_links_of(device), *(vf.link for vf in vfs))),
+        driver=_target(device / "driver"),
+        has_carrier=_text(link / "carrier") == "1",
+        numa_node=_numa_node(device),
+        rdma=rdma_devices(device),
     )
+
+
+def _links_of(device: Path) -> Iterator[str]:
+    """The links of a PCI device: of all its ports, and representors."""
+    net = device / "net"
+    if net.is_dir():
+        yield from (link.name for link in net.iterdir())
 
 
 def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
@@ -132,7 +143,7 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
             # namespace.
             is_used=link is None and driver not in {"", VFIO},
             numa_node=_numa_node(device_of_vf),
-            rdma=_rdma_devices(device_of_vf),
+            rdma=rdma_devices(device_of_vf),
             iommu_group=_target(device_of_vf / "iommu_group"),
         )
         if link is not None:
@@ -150,7 +161,7 @@ def _numa_node(device: Path) -> int:
     return int(_text(device / "numa_node") or -1)
 
 
-def _rdma_devices(device: Path) -> tuple[str, ...]:
+def rdma_devices(device: Path) -> tuple[str, ...]:
     """The RDMA devices of a PCI device that this network namespace has."""
     try:
         return tuple(sorted(path.name for path in (device / "infiniband").iterdir()))

@@ -36,6 +36,7 @@ _GET_FAMILY: Final = 3
 _FAMILY_ID: Final = 1
 _FAMILY_NAME: Final = 2
 _VERSION: Final = 1
+_ESWITCH_GET: Final = 29
 _ESWITCH_SET: Final = 30
 _BUS_NAME: Final = 1
 _DEVICE_NAME: Final = 2
@@ -43,20 +44,32 @@ _ESWITCH_MODE: Final = 25
 _RECEIVE_BYTES: Final = 1 << 16
 
 
-def set_eswitch_mode(netlink: socket.socket, address: str, mode: int) -> None:
-    """Set the mode of the switch of the NIC at a PCI address. Raises OSError."""
+def devlink_family(netlink: socket.socket) -> int:
+    """The number of the family ``devlink``. Raises OSError if the kernel has none."""
     netlink.settimeout(ANSWER_S_MAX)
     name = attribute_text(_FAMILY_NAME, "devlink")
     family = attributes(_ask(netlink, _CONTROL, _GET_FAMILY, name)).get(_FAMILY_ID)
     if family is None:
         raise OSError(EOPNOTSUPP, "the kernel has no devlink")
-    body = attribute_text(_BUS_NAME, "pci") + attribute_text(_DEVICE_NAME, address)
-    _ask(
-        netlink,
-        U16.unpack_from(family)[0],
-        _ESWITCH_SET,
-        body + attribute(_ESWITCH_MODE, U16.pack(mode)),
-    )
+    return int(U16.unpack_from(family)[0])
+
+
+def eswitch_mode(netlink: socket.socket, family: int, address: str) -> int:
+    """The mode of the switch of the NIC at a PCI address.
+
+    Raises OSError; EOPNOTSUPP or ENODEV if its driver has no modes.
+    """
+    mode = attributes(_ask(netlink, family, _ESWITCH_GET, _device(address))).get(_ESWITCH_MODE)
+    return LEGACY_MODE if mode is None else int(U16.unpack_from(mode)[0])
+
+
+def set_eswitch_mode(netlink: socket.socket, family: int, address: str, mode: int) -> None:
+    """Set the mode of the switch of the NIC at a PCI address. Raises OSError."""
+    _ask(netlink, family, _ESWITCH_SET, _device(address) + attribute(_ESWITCH_MODE, U16.pack(mode)))
+
+
+def _device(address: str) -> bytes:
+    return attribute_text(_BUS_NAME, "pci") + attribute_text(_DEVICE_NAME, address)
 
 
 def _ask(netlink: socket.socket, family: int, command: int, body: bytes) -> memoryview:

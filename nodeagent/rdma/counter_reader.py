@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -41,6 +42,7 @@ ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
 )
 """The source address of the route to them identifies a Pod."""
 
+_GUID_MASK: Final = (1 << 64) - 1
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
@@ -130,14 +132,29 @@ class CounterReader:
             return ()
         macs = self._macs(namespace) if any(not port.link for _, port in ports) else {}
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+        at_home = namespace is self._executor.home
         with self._executor.socket(namespace, socket.AF_INET, kind, 0) as inside:
-            with_links = ((d, p, p.link or macs.get(d.node_guid, "")) for d, p in ports)
-            at_home = namespace is self._executor.home
+            with_links = (
+                (d, p, p.link or macs.get(self._port_guid(d, p, at_home=at_home), ""))
+                for d, p in ports
+            )
             return tuple(
                 self._read_port(kernel, inside, device, port._replace(link=link), at_home=at_home)
                 for device, port, link in with_links
                 if link
             )
+
+    def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, at_home: bool) -> int:
+        """The GUID that the address of IPoIB ends with.
+
+        It is the device's own with one port. With several, such as those of a ConnectX-3, each port
+        has another, which only /sys has.
+        """
+        if at_home:
+            gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
+            with suppress(OSError, ValueError):
+                return int(IPv6Address(gid.read_text("ascii").strip())) & _GUID_MASK
+        return device.node_guid
 
     def _read_port(
         self,
@@ -168,7 +185,7 @@ class CounterReader:
         with suppress(OSError):
             bus = ethtool.driver_bus(inside, port.link)
             port_link = port_link._replace(parent=master_of(bus, self._sysfs) or "")
-        if at_home and port_link.is_root:
+        if at_home and not port_link.parent:
             port_link = port_link._replace(traffic_class=_traffic_class(directory))
         return port_link
 

@@ -31,7 +31,7 @@ class RdmaPortLink(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Whether it is the device of a physical function."""
+        """Whether both GUIDs are equal: the device of a card's first physical function."""
         return self.node_guid == self.system_guid
 
 

@@ -20,7 +20,7 @@ from core.domain.sriov.guid_file import (
     GuidFile,
     parse_guid_file,
 )
-from core.domain.sriov.model import INFINIBAND, VFIO, PhysicalFunction
+from core.domain.sriov.model import INFINIBAND, LEGACY, VFIO, PhysicalFunction
 from core.domain.sriov.plan import Action
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions, uplinks
@@ -83,7 +83,7 @@ class NodeHardware:
         own = {*own_addresses, address_towards(self._server)}
         with self._executor.session(self._executor.home) as session:
             links = uplinks(session, own)
-        return with_guids(physical_functions(links, self._sysfs.root), self._links)
+        return with_netlink_facts(physical_functions(links, self._sysfs.root), self._links)
 
 
 def read_guid_file(path: Path) -> GuidFile:
@@ -122,12 +122,22 @@ def address_towards(server: str) -> str:
         return ""
 
 
-def with_guids(nics: Collection[PhysicalFunction], links: VfLinks) -> tuple[PhysicalFunction, ...]:
-    """The NICs with the GUIDs of virtual functions whose link is in a Pod, or that have none."""
-    return tuple(_with_guids(nic, links) for nic in nics)
+def with_netlink_facts(
+    nics: Collection[PhysicalFunction], links: VfLinks
+) -> tuple[PhysicalFunction, ...]:
+    """The NICs with what /sys does not have: eswitch modes, and GUIDs of virtual functions.
+
+    ``phys_switch_id`` in /sys does not say the mode: mlx5, ice and bnxt_en have it in both.
+    """
+    modes = links.eswitch_modes([nic.address for nic in nics])
+    return tuple(
+        _with_guids(nic._replace(eswitch_mode=modes.get(nic.address, LEGACY)), links)
+        for nic in nics
+    )
 
 
 def _with_guids(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
+    """The NIC with the GUIDs of virtual functions whose link is in a Pod, or that have none."""
     if nic.link_type != INFINIBAND or all(vf.mac for vf in nic.vfs):
         return nic
     guids = links.guids(nic.name)

@@ -7,7 +7,8 @@ that a Pod's driver cannot choose another.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from struct import Struct
 from typing import Final, Protocol
 
@@ -19,6 +20,8 @@ from nodeagent.netlink.devlink import (
     LEGACY_MODE,
     NETLINK_GENERIC,
     SWITCHDEV_MODE,
+    devlink_family,
+    eswitch_mode,
     set_eswitch_mode,
 )
 from nodeagent.netlink.namespaces import NetnsExecutor
@@ -58,6 +61,10 @@ class VfLinks(Protocol):
         """Set a link up."""
         ...
 
+    def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
+        """The eswitch modes of the NICs at PCI addresses, without those that have no modes."""
+        ...
+
     def set_eswitch_mode(self, address: str, mode: str) -> None:
         """Set the eswitch mode of the NIC at a PCI address."""
         ...
@@ -95,19 +102,36 @@ class KernelVfLinks:
         with self._executor.session(self._executor.home) as session:
             session.apply([set_link_up(_number(session, link))])
 
+    def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
+        """See ``VfLinks``."""
+        modes: dict[str, str] = {}
+        with self._generic_socket() as netlink:
+            try:
+                family = devlink_family(netlink)
+            except OSError:
+                return modes
+            for address in addresses:
+                with suppress(OSError):  # most drivers have no modes
+                    mode = eswitch_mode(netlink, family, address)
+                    modes[address] = LEGACY if mode == LEGACY_MODE else SWITCHDEV
+        return modes
+
     def set_eswitch_mode(self, address: str, mode: str) -> None:
         """See ``VfLinks``."""
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        home = self._executor.home
-        with self._executor.socket(home, socket.AF_NETLINK, kind, NETLINK_GENERIC) as netlink:
+        with self._generic_socket() as netlink:
             try:
-                set_eswitch_mode(netlink, address, _MODES[mode])
+                set_eswitch_mode(netlink, devlink_family(netlink), address, _MODES[mode])
             except OSError as error:
                 raise DatapathError(
                     f"cannot set eSwitchMode {mode} of {address}: {error.strerror or error}",
                     subject=address,
                     remedy="leave eSwitchMode out unless the driver has modes: devlink dev eswitch",
                 ) from error
+
+    def _generic_socket(self) -> socket.socket:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        home = self._executor.home
+        return self._executor.socket(home, socket.AF_NETLINK, kind, NETLINK_GENERIC)
 
     def _set(self, link: str, vf: int, verb: str, change: bytes) -> None:
         with self._executor.session(self._executor.home) as session:

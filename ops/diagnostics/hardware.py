@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from nodeagent.devices.physical_functions import rdma_devices
 from nodeagent.netlink.ethtool import driver_bus
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
@@ -45,7 +46,11 @@ def _behind(device: Path, rdma: tuple[str, ...]) -> Hardware:
     if not (device / "class").exists():
         return Hardware(rdma=rdma)
     return Hardware(
-        device.name, _number(device / "sriov_numvfs"), _number(device / "sriov_totalvfs"), rdma
+        device.name,
+        _number(device / "sriov_numvfs"),
+        _number(device / "sriov_totalvfs"),
+        # Netlink names no link of InfiniBand.
+        rdma or rdma_devices(device),
     )
 
 

@@ -42,6 +42,7 @@ PROCESSOR: Final = "a processor that is not emulated"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
+RECORDINGS: Final = "recordings of machines with cards"
 CHROMIUM: Final = "Chromium"
 
 _OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
@@ -69,6 +70,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     IMAGE_BUILDER: _OF_SETUP.format("buildah, netavark and mmdebstrap"),
     PUBLIC_DOCUMENTS: "name a clone of Spiderpool's repository in ORBWEAVER_SPIDERPOOL_REPOSITORY",
     SPIDERPOOL: "docs/contributing/testing.md says how to build it; name it by SPIDERPOOL_BUILD",
+    RECORDINGS: "docs/contributing/testing.md names some; name their directory by"
+    " ORBWEAVER_RECORDINGS",
     MUSL: _OF_SETUP.format("musl-tools") + "; unset CC",
     PROCESSOR: "make test, on the machine itself",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,9 +21,11 @@ from nodeagent.clusterip.installation import remove
 from nodeagent.coordinator.host_rules import remove_host_rules
 from nodeagent.coordinator.settings import BUILT_IN
 from nodeagent.devices.physical_functions import physical_functions, uplinks
+from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.settings.values import SOCKET_PATH
-from nodeagent.sriov.node_hardware import read_guid_file
+from nodeagent.sriov.node_hardware import read_guid_file, with_netlink_facts
+from nodeagent.sriov.vf_links import KernelVfLinks
 from ops.cli.commands.install import BIN_DIRECTORY
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
@@ -116,7 +119,9 @@ def sriov(
         raise BadInput("the input contains no SriovNetworkNodePolicy", subject="filename")
     with NetlinkSession.open() as session:
         own_links = uplinks(session)
-    nics, guids = physical_functions(own_links), read_guid_file(Path(GUID_FILE))
+    with closing(NetnsExecutor()) as executor:
+        nics = with_netlink_facts(physical_functions(own_links), KernelVfLinks(executor))
+    guids = read_guid_file(Path(GUID_FILE))
     plan = plan_node(policies, _labels(label or []), nics, guid_file=guids)
     output = globals_of(context).output
     if output.is_structured:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from core.domain.addresses.ip_address import parse_cidr
-from core.domain.sriov.model import INFINIBAND, SWITCHDEV, PhysicalFunction, VirtualFunction
+from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VirtualFunction
 from nodeagent.devices.physical_functions import physical_functions, uplinks_of
 from nodeagent.netlink.values import Hop, KernelRoute, Link
 from tests.nodeagent.devices.sys_tree import SysTree
+from tests.nodeagent.sriov.cards import Card
 
 PF = "0000:3b:00.0"
 
@@ -67,15 +70,37 @@ def test_a_card_and_its_functions_have_their_topology_and_rdma_devices(tmp_path:
     assert (read.vfs[0].iommu_group, read.vfs[0].numa_node, read.vfs[0].rdma) == ("42", 1, ())
 
 
-def test_infiniband_has_its_guid_and_a_switch_its_mode(tmp_path: Path) -> None:
+def test_infiniband_has_its_guid(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     guid = "0c:42:a1:03:00:16:05:48"
     address = f"00:00:10:49:fe:80:00:00:00:00:00:00:{guid}"
-    tree.link("ibs1", card(tree), address=address, mtu="2044", type="32", phys_switch_id="c2")
+    tree.link("ibs1", card(tree), address=address, mtu="2044", type="32")
 
     (found,) = physical_functions((), tmp_path)
 
-    assert (found.mac, found.link_type, found.eswitch_mode) == (guid, INFINIBAND, SWITCHDEV)
+    assert (found.mac, found.link_type) == (guid, INFINIBAND)
+
+
+def test_two_ports_behind_one_pci_device_are_one_card(tmp_path: Path) -> None:
+    tree = Card(tmp_path / "sys", "connectx3-two-ports")
+
+    (found,) = physical_functions(["ib1"], tree.root)
+
+    assert (found.name, found.address, found.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
+    assert found.mac == "00:02:c9:03:00:f9:bf:a1"
+    assert found.is_uplink, "by its second port"
+
+
+@pytest.mark.parametrize("name", ["pf0vf3", "c1pf0vf3", "pf0sf88", "pf1", "c1pf0"])
+def test_links_of_the_cards_switch_are_no_cards(tmp_path: Path, name: str) -> None:
+    tree = SysTree(tmp_path)
+    device = card(tree)
+    tree.link("ens1f0np0", device, mtu="1500", phys_port_name="p0", dev_port="0")
+    tree.link("eno1", device, mtu="1500", phys_port_name=name, dev_port="0")
+
+    (found,) = physical_functions((), tmp_path)
+
+    assert found.name == "ens1f0np0"
 
 
 def test_a_card_is_the_uplink_also_by_one_of_its_virtual_functions(tmp_path: Path) -> None:

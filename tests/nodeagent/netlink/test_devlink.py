@@ -9,18 +9,30 @@ from errno import EOPNOTSUPP
 
 import pytest
 
-from nodeagent.netlink.devlink import SWITCHDEV_MODE, set_eswitch_mode
+from nodeagent.netlink.devlink import (
+    LEGACY_MODE,
+    SWITCHDEV_MODE,
+    devlink_family,
+    eswitch_mode,
+    set_eswitch_mode,
+)
 
 FAMILY = 21
+NIC = "0000:3b:00.0"
+NAME = b"\x08\0\x01\0pci\0\x11\0\x02\x000000:3b:00.0\0\0\0\0"
 HEADER = struct.Struct("=IHHII")
 
 
 class ScriptedKernel:
-    """Answers the question for the family, then the command with an errno, on a pair of sockets."""
+    """Answers the question for the family, then the command with an errno, on a pair of sockets.
 
-    def __init__(self, errno: int, *, has_devlink: bool = True) -> None:
+    ``answer``: the attributes that it sends before the acknowledgement.
+    """
+
+    def __init__(self, errno: int, answer: bytes = b"", *, has_devlink: bool = True) -> None:
         self.near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errno = errno
+        self._answer = answer
         self._has_devlink = has_devlink
         self.requests: list[bytes] = []
         self._thread = threading.Thread(target=self._serve)
@@ -38,6 +50,9 @@ class ScriptedKernel:
             if kind == 0x10 and self._has_devlink:
                 body = struct.pack("=BBHHHHxx", 1, 2, 0, 6, 1, FAMILY)
                 self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
+            if kind == FAMILY and self._answer and not self._errno:
+                body = b"\x1d\x01\0\0" + self._answer
+                self._far.send(HEADER.pack(16 + len(body), kind, 0, sequence, 0) + body)
             errno = 0 if kind == 0x10 else self._errno
             body = struct.pack("=i", -errno) + data[:16]
             self._far.send(HEADER.pack(16 + len(body), 2, 0, sequence, 0) + body)
@@ -46,7 +61,7 @@ class ScriptedKernel:
 def test_the_mode_is_set_at_the_nics_pci_address() -> None:
     kernel = ScriptedKernel(0)
 
-    set_eswitch_mode(kernel.near, "0000:3b:00.0", SWITCHDEV_MODE)
+    set_eswitch_mode(kernel.near, devlink_family(kernel.near), NIC, SWITCHDEV_MODE)
     kernel.close()
 
     _, kind, flags, _, _ = HEADER.unpack_from(kernel.requests[1])
@@ -59,11 +74,30 @@ def test_the_mode_is_set_at_the_nics_pci_address() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("attributes", "mode"),
+    [
+        # What mlx5 answers: mode, inline mode, encapsulation mode.
+        ("060019000100000005001a000100000005003e0001000000", SWITCHDEV_MODE),
+        ("060019000000000005001a000000000005003e0001000000", LEGACY_MODE),
+        ("", LEGACY_MODE),  # a driver with a switch that does not say its mode
+    ],
+)
+def test_the_mode_is_read_from_the_answer(attributes: str, mode: int) -> None:
+    kernel = ScriptedKernel(0, NAME + bytes.fromhex(attributes))
+
+    read = eswitch_mode(kernel.near, FAMILY, NIC)
+    kernel.close()
+
+    assert read == mode
+    assert kernel.requests[0][16:] == b"\x1d\x01\0\0" + NAME  # DEVLINK_CMD_ESWITCH_GET
+
+
 def test_a_driver_without_modes_refuses() -> None:
     kernel = ScriptedKernel(EOPNOTSUPP)
 
     with pytest.raises(OSError, match="not supported") as refused:
-        set_eswitch_mode(kernel.near, "0000:3b:00.0", SWITCHDEV_MODE)
+        set_eswitch_mode(kernel.near, FAMILY, NIC, SWITCHDEV_MODE)
     kernel.close()
 
     assert refused.value.errno == EOPNOTSUPP
@@ -73,5 +107,5 @@ def test_a_kernel_without_devlink_is_said() -> None:
     kernel = ScriptedKernel(0, has_devlink=False)
 
     with pytest.raises(OSError, match="no devlink"):
-        set_eswitch_mode(kernel.near, "0000:3b:00.0", SWITCHDEV_MODE)
+        devlink_family(kernel.near)
     kernel.close()

@@ -10,9 +10,12 @@ from core.errors import NetlinkLost
 from nodeagent.netlink import ethtool
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import Link as KernelLink
 from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
 from nodeagent.rdma.values import RdmaPortLink
 from tests.nodeagent.rdma.scripted_kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
+from tests.nodeagent.sriov.cards import Card
 from tests.support.emulation import asks_drivers
 from tests.support.link import NAMESPACES, Link, ip
 
@@ -70,13 +73,52 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
 
 
 def test_a_virtual_function_has_no_traffic_class_of_its_own(
-    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(node_guid=1),)
+    monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
+    (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
     (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert (port.is_root, port.traffic_class) == (False, None)
+
+
+def test_the_second_port_of_a_card_has_a_traffic_class(
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
+) -> None:
+    """It has a GUID of its own, and the system's is that of the first."""
+    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
+    directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
+    directory.mkdir(parents=True)
+    (directory / "traffic_class").write_text("Global tclass=106\n")
+
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+
+    assert (port.is_root, port.traffic_class) == (False, 106)
+
+
+def test_each_port_of_a_card_has_the_link_with_its_own_guid(
+    executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GUID of a ConnectX-3 is that of none of its ports."""
+    card = Card(tmp_path / "sys", "connectx3-two-ports")
+    ports = (Port("", {"port_xmit_wait": 1}), Port("", {"port_xmit_wait": 2}))
+    device = Device("mlx4_0", 0x0002C90300F9BFA0, 0x0002C90300F9BFA3, ports)
+    kernel.devices[executor.home.identity] = (device,)
+    addresses = [card.read(card.path / f"net/ib{number}/address") for number in range(2)]
+    links = [
+        KernelLink(number, f"ib{number}", mac=bytes.fromhex(address.replace(":", "")))
+        for number, address in enumerate(addresses)
+    ]
+    monkeypatch.setattr(NetlinkSession, "links", lambda _: links)
+
+    found = CounterReader(executor, (tmp_path,), card.root).read().places[0].ports
+
+    assert [(port.link, port.counters) for port in found] == [
+        ("ib0", {"port_xmit_wait": 1}),
+        ("ib1", {"port_xmit_wait": 2}),
+    ]
 
 
 def test_a_virtual_function_tells_its_parent(

@@ -14,13 +14,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from core.domain.sriov.guid_file import GuidFile
-from core.domain.sriov.model import VFIO, PhysicalFunction
+from core.domain.sriov.model import SWITCHDEV, VFIO, PhysicalFunction
 from core.domain.sriov.plan import Action
 from core.errors import DatapathError
 from nodeagent.devices.physical_functions import physical_functions
-from nodeagent.sriov.node_hardware import with_guids, with_pods
+from nodeagent.sriov.node_hardware import with_netlink_facts, with_pods
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
+from nodeagent.sriov_master import is_representor
 
 TREES = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
@@ -68,7 +69,7 @@ class Card(Sysfs):
 
     def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
         """What the agent reads of the tree; ``pods`` by PCI address."""
-        return with_pods(with_guids(physical_functions((), self.root), self), pods or {})
+        return with_pods(with_netlink_facts(physical_functions((), self.root), self), pods or {})
 
     # ------------------------------------------------------------------------------ the kernel
 
@@ -94,6 +95,7 @@ class Card(Sysfs):
             shutil.rmtree(device)
         offset, stride = (int(self.read(self.path / f"sriov_{n}")) for n in ("offset", "stride"))
         bus, _, _ = self.path.name.rpartition(":")
+        self._make_representors(count if self.modes.get(self.path.name) == SWITCHDEV else 0)
         for number in range(count):
             slot, function = divmod(offset + stride * number, 8)
             device = self.path.with_name(f"{bus}:{slot:02x}.{function}")
@@ -103,6 +105,20 @@ class Card(Sysfs):
             self._link(device / "physfn", self.path)
             self._link(self.root / "bus/pci/devices" / device.name, device)
             self._probe(device)
+
+    def _make_representors(self, count: int) -> None:
+        """Links of the card itself, whose names come before those of its port; anew."""
+        for link in filter(is_representor, (self.path / "net").iterdir()):
+            (self.root / "class/net" / link.name).unlink()
+            shutil.rmtree(link)
+        (port,) = (self.path / "net").iterdir()
+        for number in range(count):
+            link = port.with_name(f"enp94s0f0r{number}")
+            for file in ("phys_switch_id", "type", "mtu"):
+                self._file(link / file, self.read(port / file))
+            self._file(link / "phys_port_name", f"pf0vf{number}")
+            self._link(link / "device", self.path)
+            self._link(self.root / "class/net" / link.name, link)
 
     def _probe(self, device: Path) -> None:
         wanted = self.read(device / "driver_override").replace("(null)", "")
@@ -118,7 +134,7 @@ class Card(Sysfs):
     def _make_link(self, device: Path) -> None:
         (link,) = (entry for entry in self.path.glob("virtfn*") if entry.resolve() == device)
         number = int(link.name.removeprefix("virtfn"))
-        (nic,) = (self.path / "net").iterdir()
+        (nic,) = (link for link in (self.path / "net").iterdir() if not is_representor(link))
         mac = self.macs.get(number, RANDOM_MAC)
         if self.read(nic / "type") == "32":
             mac = f"00:00:10:49:fe:80:00:00:00:00:00:00:{mac}"
@@ -158,6 +174,9 @@ class Card(Sysfs):
     def set_link_up(self, link: str) -> None:
         self.up.append(link)
 
+    def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
+        return self.modes
+
     def set_eswitch_mode(self, address: str, mode: str) -> None:
         self.modes[address] = mode
 
@@ -193,7 +212,7 @@ class CardHardware:
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         self.reads += 1
-        nics = with_guids(physical_functions(own_addresses, self.card.root), self.card)
+        nics = with_netlink_facts(physical_functions(own_addresses, self.card.root), self.card)
         return with_pods(nics, self.pods)
 
     async def guid_file(self) -> GuidFile:

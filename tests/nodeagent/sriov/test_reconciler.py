@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy, VfRange
+from core.domain.sriov.model import (
+    LEGACY,
+    SWITCHDEV,
+    VFIO,
+    NicName,
+    NicSelector,
+    NodePolicy,
+    VfRange,
+)
 from core.domain.sriov.plan import default_mac
 from core.settings.sriov import SriovSettings
 from nodeagent.sriov.reconciler import NodeConfiguration, SriovReconciler
@@ -14,7 +22,11 @@ from tests.nodeagent.sriov.cards import Card, CardHardware
 from tests.nodeagent.sriov.guid_log import GuidLog
 from tests.nodeagent.sriov.written_source import WrittenSource
 
-CARDS = {"connectx-infiniband": "ibs1", "intel-e810": "ens1f0"}
+CARDS = {
+    "connectx-infiniband": "ibs1",
+    "connectx-ethernet": "ens1f0np0",
+    "intel-e810": "ens1f0",
+}
 
 
 class Node:
@@ -63,6 +75,42 @@ async def test_virtual_functions_are_made_as_a_policy_asks_and_then_left_alone(n
     assert all(vf.driver in {"mlx5_core", "iavf"} and vf.link for vf in nic.vfs)
     assert node.card.up == [nic.name]
     assert len(node.card.writes) == changes
+    assert node.source.last.result == ("Succeeded", "")
+
+
+async def test_a_mode_that_the_card_has_is_not_set_and_takes_no_virtual_function_away(
+    tmp_path: Path,
+) -> None:
+    """A ConnectX names its switch in /sys also in legacy mode."""
+    node = Node(tmp_path, "connectx-ethernet", SriovSettings())
+    node.source.ask(node.policy(2, eswitch_mode=LEGACY))
+
+    assert await node.agent.run_round()
+    changes = len(node.card.writes)
+    assert await node.agent.run_round()
+
+    assert node.card.modes == {}
+    assert len(node.card.writes) == changes
+
+
+async def test_a_card_goes_to_switchdev_before_its_virtual_functions_are_made_and_back(
+    tmp_path: Path,
+) -> None:
+    node = Node(tmp_path, "connectx-ethernet", SriovSettings())
+    node.source.ask(node.policy(2, eswitch_mode=SWITCHDEV))
+    assert await node.agent.run_round()
+    assert await node.agent.run_round()
+    (nic,) = node.card.nics()
+    assert (nic.name, nic.eswitch_mode, len(nic.vfs)) == (node.nic, SWITCHDEV, 2)
+    assert [line for line in node.card.writes if line.startswith("sriov_numvfs")] == [
+        "sriov_numvfs 2"
+    ]
+
+    node.source.ask(node.policy(2, eswitch_mode=LEGACY))
+    assert await node.agent.run_round()
+
+    (nic,) = node.card.nics()
+    assert (nic.name, nic.eswitch_mode, len(nic.vfs)) == (node.nic, LEGACY, 2)
     assert node.source.last.result == ("Succeeded", "")
 
 

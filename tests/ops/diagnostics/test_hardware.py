@@ -37,3 +37,7 @@ def test_a_device_tells_how_many_virtual_functions_it_has(
         (directory / "sriov_totalvfs").write_text("7\n")
         found = read_hardware(executor, namespace, ["eth0"], tmp_path)
         assert found == {"eth0": Hardware(DEVICE, 2, 7)}
+
+        (directory / "infiniband/mlx5_0").mkdir(parents=True)
+        found = read_hardware(executor, namespace, ["eth0"], tmp_path)
+        assert found == {"eth0": Hardware(DEVICE, 2, 7, ("mlx5_0",))}, "netlink names no link of it"

@@ -1,0 +1,186 @@
+"""Our readers over /sys of real machines, as others have recorded it.
+
+The recordings are not part of the repository: docs/contributing/testing.md, "Recordings of cards".
+What a reader must return is taken from the files themselves, by paths alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from core.domain.sriov.model import INFINIBAND, NicSelector, NodePolicy
+from core.domain.sriov.plan import plan_node
+from nodeagent.devices.pci_files import PciFiles
+from nodeagent.devices.physical_functions import physical_functions
+from nodeagent.devices.shared_rdma_offers import host_rdma_devices
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.netlink.rdma import RdmaSocket
+from nodeagent.rdma.counter_reader import CounterReader
+from nodeagent.roce_qos.qos_files import QosFiles
+from nodeagent.sriov.sysfs import Sysfs
+from tests.nodeagent.rdma.scripted_kernel import Device, Kernel, Port
+from tests.support.parts import RECORDINGS, needs
+
+DIRECTORY = os.environ.get("ORBWEAVER_RECORDINGS", "")
+PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+LINK = "no-link-0"
+
+
+def trees() -> list[Path]:
+    """/sys of each recording."""
+    if not DIRECTORY:
+        return []
+    return sorted(path for path in Path(DIRECTORY).glob("*/sys") if path.is_dir())
+
+
+@pytest.fixture(params=trees() or [Path()], ids=lambda path: path.parent.name or "none")
+def tree(request: pytest.FixtureRequest) -> Path:
+    recorded: Path = request.param
+    if recorded == Path():
+        pytest.skip(needs(RECORDINGS))
+    return recorded
+
+
+def text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def present(directory: Path) -> list[Path]:
+    """What is in a directory and was recorded with what it leads to."""
+    return sorted(path for path in directory.glob("*") if path.exists())
+
+
+def recorded_ports(device: Path) -> Iterator[Path]:
+    yield from present(device / "ports")
+
+
+def test_every_card_with_room_for_virtual_functions_is_read(tree: Path) -> None:
+    """A link whose device is not one of PCI, such as one of virtio, has none."""
+    capable = {
+        (link / "device").resolve()
+        for link in present(tree / "class/net")
+        if (link / "device/sriov_totalvfs").exists()
+    }
+
+    nics = physical_functions((), tree)
+
+    assert {nic.address for nic in nics} == {device.name for device in capable}
+    for nic in nics:
+        link = tree / "class/net" / nic.name
+        assert PCI_ADDRESS.fullmatch(nic.address)
+        assert int(nic.vendor, 16) == int(text(link / "device/vendor"), 16)
+        assert (nic.vfs_max, nic.mtu) == (
+            int(text(link / "device/sriov_totalvfs")),
+            int(text(link / "mtu")),
+        )
+        assert (nic.link_type == INFINIBAND) == (text(link / "type") == "32")
+        assert text(link / "address").endswith(nic.mac)
+
+
+def test_a_policy_for_all_cards_makes_their_virtual_functions(tree: Path) -> None:
+    nics = physical_functions((), tree)
+    vendors = {nic.vendor for nic in nics}
+    policies = [
+        NodePolicy(f"all-{vendor}", "all", 2, NicSelector(vendor=vendor)) for vendor in vendors
+    ]
+
+    plan = plan_node(policies, {}, nics)
+
+    assert (plan.refusals, plan.drain) == ((), ())
+    assert {target.address for target in plan.desired} == {nic.address for nic in nics}
+
+
+def test_every_rdma_device_is_read_with_links_state_and_files(tree: Path) -> None:
+    devices = host_rdma_devices(tree)
+
+    assert [device.name for device in devices] == sorted(
+        path.name for path in (tree / "class/infiniband").glob("*")
+    )
+    for device in devices:
+        directory = tree / "class/infiniband" / device.name
+        states = [text(port / "state") for port in recorded_ports(directory)]
+        assert device.is_active == any(state.startswith("4:") for state in states)
+        links = [link.name for link in present(directory / "device/net")]
+        assert list(device.links) == links
+        if (directory / "device/vendor").exists():
+            assert re.fullmatch(r"[0-9a-f]{4}", device.vendor)
+        if links:
+            kind = text(tree / "class/net" / links[0] / "type")
+            assert device.link_type == {"1": "ether", "32": "infiniband"}[kind]
+
+
+def test_the_files_of_an_rdma_device_are_those_of_its_pci_device(tree: Path) -> None:
+    pci = PciFiles(tree)
+    for directory in present(tree / "class/infiniband"):
+        device = (directory / "device").resolve()
+        if not (tree / "bus/pci/devices" / device.name).exists():
+            continue
+        verbs = [path.name for path in present(device / "infiniband_verbs")]
+        files = {Path(file.path).name for file in pci.rdma_files(device.name)}
+        assert pci.rdma_name(device.name) == directory.name
+        assert files >= set(verbs)
+
+
+def test_a_ports_guid_is_the_end_of_the_address_of_its_link(tree: Path) -> None:
+    """It is not always the device's: the counters of a port go to the link with the port's GUID."""
+    for directory in present(tree / "class/infiniband"):
+        gids = [text(port / "gids/0") for port in recorded_ports(directory)]
+        guids = {gid.replace(":", "")[-16:] for gid in gids if gid}
+        addresses = {
+            text(link / "address").replace(":", "")[-16:]
+            for link in present(directory / "device/net")
+            if text(link / "type") == "32"
+        }
+        assert addresses <= guids
+
+
+def test_counters_of_every_port_are_read_from_their_files(
+    tree: Path, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel()
+    kernel.devices[executor.home.identity] = tuple(
+        Device(path.name, number, number, tuple(Port(LINK, None) for _ in recorded_ports(path)))
+        for number, path in enumerate(present(tree / "class/infiniband"), 1)
+    )
+    monkeypatch.setattr(RdmaSocket, "open", kernel.open)
+
+    found = CounterReader(executor, (), tree).read()
+
+    assert found.faults == {}
+    read: dict[str, list[Mapping[str, int]]] = {}
+    for port in found.places[0].ports:
+        read.setdefault(port.device, []).append(port.counters)
+    for directory in present(tree / "class/infiniband"):
+        expected = [
+            {
+                file.name: int(text(file))
+                for file in present(port / "hw_counters")
+                if file.name != "lifespan" and text(file).isdecimal()
+            }
+            for port in recorded_ports(directory)
+        ]
+        assert read.get(directory.name, []) == expected
+
+
+def test_qos_of_every_link_is_read(tree: Path) -> None:
+    files = QosFiles(Sysfs(tree))
+    for link in present(tree / "class/net"):
+        ecn = files.ecn(link.name)
+        assert files.is_nic(link.name) == (text(link / "type") == "1")
+        assert (ecn is not None) == (link / "ecn").is_dir()
+        if ecn is not None:
+            enabled = {
+                int(file.name) for file in present(link / "ecn/roce_np/enable") if text(file) == "1"
+            }
+            assert ecn.notification == enabled
+            assert ecn.cnp_dscp == int(text(link / "ecn/roce_np/cnp_dscp"))
+            assert ecn.cnp_priority == int(text(link / "ecn/roce_np/cnp_802p_prio"))
+        assert set(files.bonded(link.name)) == set(text(link / "bonding/slaves").split())
