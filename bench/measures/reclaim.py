@@ -19,7 +19,6 @@ from bench.measures.calls import Bare
 from bench.measures.claim_scale import seed_of
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seeding import seed, spread_places, wide_pool
-from core.allocation.observer import Observer
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
@@ -35,7 +34,13 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSources
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ReclaimFactsSource, Releases
+from workflows.jobs.reclaim.context import (
+    Observer,
+    PodChange,
+    ReclaimContext,
+    ReclaimFactsSource,
+    Releases,
+)
 from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities

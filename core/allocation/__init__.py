@@ -11,10 +11,10 @@ Claims
     cooldown.py             released addresses rest before they are claimed again
     record_limit.py         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
 Releases
-    endpoint_writer.py      reads an endpoint and its claims, decides, commits: the steps of each
+    endpoint_writer.py      reads an endpoint and its claims, decides, commits: the steps of each;
+                            the endpoints whose claims this process has in memory
     releaser.py             releases of endpoints: DEL, GC, operators
     claim_releases.py       releases of named claims: a reclaim step's, a network provider's
-    endpoint_cache.py       endpoints whose claims this process knows without reading
     handover.py             releases of endpoints that a network provider has bound
 Network provider
     bindings.py             what agents request of a provider
@@ -23,6 +23,5 @@ Network provider
 Shared
     proposals.py            from an event to a transaction: keys and guards
     pool_requests.py        requests for automatic pools, and their answers
-    observer.py             one process with its wall clock and its monotonic clock
     takeover.py             carries out a plan that takes over another IPAM's addresses
 """

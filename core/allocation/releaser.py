@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from core.allocation.cooldown import CoolDown
-from core.allocation.endpoint_cache import EndpointCache
 from core.allocation.endpoint_writer import (
     DecideChange,
+    EndpointCache,
     EndpointState,
     EndpointWriter,
 )

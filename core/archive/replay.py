@@ -26,11 +26,10 @@ from core.archive.sealed_log import SealedLog, sealed_alone
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.faults import Faults
-from core.eventstore.heads import read_heads
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.live_log import LiveLog
-from core.eventstore.segments import Segment
+from core.eventstore.log import LiveLog
+from core.eventstore.segments import Segment, read_heads
 from core.eventstore.writer import unix_ms
 
 

@@ -23,7 +23,7 @@ from core.domain.events import Recorded
 from core.errors import BadInput, Compacted, LogGap, PrunedAway
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.live_log import LiveLog
+from core.eventstore.log import LiveLog
 from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 

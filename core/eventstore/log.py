@@ -1,22 +1,216 @@
-"""Reading the log: catch up from a cursor, then watch, with every writer's sequence checked.
+"""Read the log in log order: all live segments, those after a cursor, new ones as they come.
 
-The order of events is that of etcd revisions, then of their places in the segment: the same for
-every reader. A missing segment raises LogGap (read again from the state keys or from the archive).
-This module never writes and never watches from far behind.
+Events are ordered by etcd revision, then by their index in the segment: the order is the same for
+every reader. A missing segment raises LogGap; then read again from the state keys or the archive.
+
+``LiveLog`` reads each writer a window ahead, all at one revision, and yields segments as soon as
+their order is certain: no segment of any writer can come before the end of the window that ends
+first. Every range has both its bounds: an open prefix is never paged. Nothing here writes, or
+watches from far behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from core.eventstore.codec import WriterHead
 from core.eventstore.faults import Faults
-from core.eventstore.heads import read_heads
 from core.eventstore.keys import Keys
-from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.live_log import LiveLog, first_live
-from core.eventstore.segments import READ_AGAIN, Segment, advance, segments_in
+from core.eventstore.kv import Get, KeyValue, KeyValueStore
+from core.eventstore.segments import (
+    READ_AGAIN,
+    RESTORE,
+    Segment,
+    advance,
+    missing_segment,
+    read_heads,
+    segments_in,
+)
+
+SEGMENTS_PER_READ_MAX = 2_000
+"""Segments in one read: at most some 60 MB, usually 1 MB."""
+
+WINDOW_SEGMENTS = 1_000
+"""Segments read ahead over all writers.
+
+Measured with segments of 19 kB: 4,000 at a time take a fifth more processor time, because an answer
+of tens of megabytes fits into no cache; with segments of 300 B, 500 take a tenth more.
+"""
+
+WINDOW_PER_WRITER_MIN = 8
+"""Least segments read ahead of one writer, so that thousands of writers take few reads."""
+
+RANGES_PER_READ_MAX = 100
+"""Ranges in one read; etcd takes 128."""
+
+
+class LiveLog:
+    """The live log at one revision.
+
+    ``heads``: the last seq of each writer; ``sealed``: the last one that is not to be read, because
+    it is in the archive or was read before. ``remedy``: what the LogGap of a missing segment
+    advises; None: gaps are allowed.
+    """
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        revision: int,
+        heads: Mapping[str, int],
+        sealed: Mapping[str, int],
+        faults: Faults | None = None,
+        remedy: str | None = RESTORE,
+    ) -> None:
+        self.store = store
+        self.revision = revision
+        self.heads = heads
+        self.sealed = sealed
+        self._keys = keys
+        self._faults = Faults() if faults is None else faults
+        self._remedy = remedy
+
+    @property
+    def size(self) -> int:
+        """The number of live segments that are not sealed."""
+        return sum(head - self.sealed.get(writer, 0) for writer, head in self.heads.items())
+
+    async def segments(
+        self, after: int = 0, upto: int | None = None
+    ) -> AsyncIterator[list[Segment]]:
+        """The segments with positions in (after, upto], in order; None: up to ``revision``.
+
+        Raises LogGap when one is missing, Compacted when the revision was compacted meanwhile.
+        """
+        windows = {
+            writer: _Window(self.sealed.get(writer, 0), head)
+            for writer, head in self.heads.items()
+            if head > self.sealed.get(writer, 0)
+        }
+        size = max(WINDOW_PER_WRITER_MIN, WINDOW_SEGMENTS // max(len(windows), 1))
+        last = self.revision if upto is None else min(upto, self.revision)
+        certain = 0
+        while certain < last:
+            await self._fill(windows, size)
+            ends = [window.end for window in windows.values() if window.has_more]
+            certain = min([*ends, self.revision])
+            taken = [segment for window in windows.values() for segment in window.take(certain)]
+            batch = sorted(segment for segment in taken if after < segment.position <= last)
+            for first in range(0, len(batch), SEGMENTS_PER_READ_MAX):
+                yield batch[first : first + SEGMENTS_PER_READ_MAX]
+
+    async def _fill(self, windows: Mapping[str, _Window], size: int) -> None:
+        """Read the next segments of the writers whose windows are half empty."""
+        ranges = [
+            _Range(writer, window.seq + 1, min(window.seq + size, window.head))
+            for writer, window in windows.items()
+            if window.has_more and 2 * len(window.segments) < size
+        ]
+        for batch in _batches(ranges):
+            gets = [part.get(self._keys) for part in batch]
+            result = await self.store.read(gets, revision=self.revision)
+            for part, answer in zip(batch, result.ranges, strict=True):
+                windows[part.writer].segments.extend(self._read(part, answer.kvs))
+                windows[part.writer].seq = part.last
+
+    def _read(self, part: _Range, kvs: Sequence[KeyValue]) -> list[Segment]:
+        """The segments of a range. Raises LogGap if one is missing."""
+        segments = list(segments_in(self._keys, kvs, self._faults))
+        if self._remedy is None:
+            return segments
+        expected = range(part.first, part.last + 1)
+        for seq, segment in zip(expected, segments, strict=False):
+            if segment.seq != seq:
+                raise missing_segment(part.writer, seq, segment.seq, self._remedy)
+        if len(segments) < len(expected):
+            first_missing = part.first + len(segments)
+            raise missing_segment(part.writer, first_missing, part.last, self._remedy)
+        return segments
+
+
+async def first_live(
+    store: KeyValueStore, keys: Keys, heads: Mapping[str, int], revision: int
+) -> dict[str, int]:
+    """For each writer the number before its oldest segment in etcd, or its head without any.
+
+    Raises StoreUnavailable, Compacted.
+    """
+    before = dict(heads)
+    names = list(heads)
+    for start in range(0, len(names), RANGES_PER_READ_MAX):
+        writers = names[start : start + RANGES_PER_READ_MAX]
+        gets = [
+            Get(keys.log(writer, 1), keys.log(writer, heads[writer] + 1), 1, keys_only=True)
+            for writer in writers
+        ]
+        result = await store.read(gets, revision=revision)
+        for writer, answer in zip(writers, result.ranges, strict=True):
+            for kv in answer.kvs:
+                before[writer] = _seq_before(keys, kv.key)
+    return before
+
+
+def _seq_before(keys: Keys, key: bytes) -> int:
+    """The number before a segment's; 0 for a key that no writer has written."""
+    try:
+        return keys.check_segment(key)[1] - 1
+    except ValueError:
+        return 0
+
+
+class _Range(NamedTuple):
+    """Some consecutive segments of one writer, both ends included."""
+
+    writer: str
+    first: int
+    last: int
+
+    def get(self, keys: Keys) -> Get:
+        """The read of this range."""
+        return Get(keys.log(self.writer, self.first), keys.log(self.writer, self.last + 1))
+
+
+class _Window:
+    """Segments read ahead of one writer: up to ``seq`` of its ``head`` segments."""
+
+    __slots__ = ("head", "segments", "seq")
+
+    def __init__(self, seq: int, head: int) -> None:
+        self.seq = seq
+        self.head = head
+        self.segments: deque[Segment] = deque()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether segments of this writer are still to be read."""
+        return self.seq < self.head
+
+    @property
+    def end(self) -> int:
+        """The position up to which this writer was read, 0 for an empty window."""
+        return self.segments[-1].position if self.segments else 0
+
+    def take(self, certain: int) -> Iterator[Segment]:
+        """Remove and yield the segments up to a position."""
+        while self.segments and self.segments[0].position <= certain:
+            yield self.segments.popleft()
+
+
+def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
+    """Split ranges into reads; a large range is a read of its own."""
+    batch: list[_Range] = []
+    total = 0
+    for part in ranges:
+        size = part.last - part.first + 1
+        if batch and (len(batch) >= RANGES_PER_READ_MAX or total + size > SEGMENTS_PER_READ_MAX):
+            yield batch
+            batch, total = [], 0
+        batch.append(part)
+        total += size
+    if batch:
+        yield batch
 
 
 class Cursor(NamedTuple):

@@ -18,7 +18,6 @@ from typing import NamedTuple, Self
 import yaml
 
 from core.allocation.allocator import AllocatorSettings
-from core.allocation.observer import Observer
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.facts import PodFacts
 from core.domain.model import FixedKind
@@ -37,6 +36,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost, JobSettings, JobSources
+from workflows.jobs.reclaim.context import Observer
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload
 

@@ -1,14 +1,15 @@
-"""Options of activities and children, and the data of a run."""
+"""Options of executions, activities and children, and the data of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from workflows.model.events import ParentRef, SearchAttributes
 from workflows.model.payloads import Payload
 from workflows.model.policies import (
     CancellationType,
+    IdConflictPolicy,
     IdReusePolicy,
     ParentClosePolicy,
     RetryPolicy,
@@ -82,3 +83,24 @@ class WorkflowInfo(NamedTuple):
     def is_continue_as_new_suggested(self) -> bool:
         """Whether the history has grown so long that the run should go on as a new one."""
         return self.continue_as_new_suggested
+
+
+class StartOptions(NamedTuple):
+    """Options of a start. Timeouts in seconds, 0: none. ``trigger``: id of the event behind it.
+
+    ``traceparent``: the span that the start's is linked to, with ``link_attributes``.
+    """
+
+    reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
+    conflict: IdConflictPolicy = IdConflictPolicy.FAIL
+    run_timeout_s: float = 0.0
+    execution_timeout_s: float = 0.0
+    search_attributes: SearchAttributes = {}  # noqa: RUF012 - never changed in place
+    memo: dict[str, Payload] = {}  # noqa: RUF012 - never changed in place
+    traceparent: str = ""
+    trigger: str = ""
+    link_attributes: Mapping[str, str] = {}
+
+
+USE_EXISTING: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
+"""Start an execution unless it is open."""

@@ -1,13 +1,21 @@
-"""The clocks of the engine: the wall clock for recorded times, the steady clock for waits.
+"""The clocks of the engine, and the deadlines of a worker that wait on them.
 
-Timers wait by the steady clock, so a wall clock that is set fires no timer early or late; times in
-one history do not decrease (``HistoryDraft.now_ms``).
+The wall clock gives recorded times, the steady clock measures waits: a wall clock that is set makes
+no timer fire early or late. Times in one history do not decrease (``HistoryDraft.now_ms``).
+
+``Deadlines`` is one heap, ordered by time, for all executions of a worker. Timers and timeouts are
+stored in the heads; the heap is built from them when a shard is loaded and updated by every commit.
+It sleeps until the first entry, so sleeping executions cost no CPU. A cancelled deadline releases
+its function at once; the heap is rebuilt when more than half of it is cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import math
+from collections.abc import Callable
 from time import monotonic, time_ns
 from typing import NamedTuple, Protocol
 
@@ -61,3 +69,74 @@ class SystemClock:
                 await event.wait()
         except TimeoutError:
             return
+
+
+CANCELLED_MIN = 64
+"""Cancelled deadlines below which the heap is not rebuilt."""
+
+OnDue = Callable[[], None]
+
+
+class Deadline:
+    """One deadline; ``on_due`` is None once it is due or cancelled."""
+
+    __slots__ = ("_deadlines", "on_due")
+
+    def __init__(self, deadlines: Deadlines, on_due: OnDue) -> None:
+        self._deadlines = deadlines
+        self.on_due: OnDue | None = on_due
+
+    def cancel(self) -> None:
+        """Do not call ``on_due``. Does nothing after it was called."""
+        if self.on_due is not None:
+            self.on_due = None
+            self._deadlines.note_cancelled()
+
+
+class Deadlines:
+    """Calls functions when they are due, by the steady clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._cancelled = 0
+        self._numbers = itertools.count()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def after(self, seconds: float, on_due: OnDue) -> Deadline:
+        """Call ``on_due`` after this time."""
+        deadline = Deadline(self, on_due)
+        due = self._clock.monotonic() + max(seconds, 0.0)
+        first = self._heap[0][0] if self._heap else math.inf
+        heapq.heappush(self._heap, (due, next(self._numbers), deadline))
+        if due < first:
+            self._changed.set()
+        return deadline
+
+    def note_cancelled(self) -> None:
+        """One more entry is cancelled; rebuild the heap when most of it is."""
+        self._cancelled += 1
+        if self._cancelled >= CANCELLED_MIN and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].on_due is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    async def run(self) -> None:
+        """Call functions until cancelled."""
+        while True:
+            now = self._clock.monotonic()
+            while self._heap and self._heap[0][0] <= now:
+                self._call(heapq.heappop(self._heap)[2])
+            self._changed.clear()
+            pause = self._heap[0][0] - now if self._heap else math.inf
+            await self._clock.wait(self._changed, pause)
+
+    def _call(self, deadline: Deadline) -> None:
+        on_due, deadline.on_due = deadline.on_due, None
+        if on_due is None:
+            self._cancelled -= 1
+        else:
+            on_due()

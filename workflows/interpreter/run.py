@@ -43,15 +43,14 @@ from workflows.model.errors import (
 )
 from workflows.model.failures import failure_of
 from workflows.model.limits import (
-    ID_RULE,
     PENDING_ACTIVITIES_MAX,
     PENDING_EXTERNAL_MAX,
     PENDING_TIMERS_MAX,
     SEARCH_ATTRIBUTES_MAX,
     TIMER_S_MAX,
-    is_id,
 )
 from workflows.model.payloads import Payload, to_payload, to_payloads
+from workflows.model.policies import ID_RULE, is_id
 
 PATCH = "patch"
 

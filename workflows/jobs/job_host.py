@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.handover import Handover
-from core.allocation.observer import Observer
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
@@ -33,8 +32,8 @@ from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.configuration_view import ConfigurationView
 from workflows.api.definitions import Registry
+from workflows.api.options import USE_EXISTING
 from workflows.engine.client.client import Client
-from workflows.engine.client.client_transactions import USE_EXISTING
 from workflows.engine.client.schedules import Schedules
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.engine.telemetry import Telemetry
@@ -60,7 +59,7 @@ from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probe import ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NoProber, Prober
 from workflows.jobs.reclaim.change_listener import ChangeListener, WorkflowStarter
-from workflows.jobs.reclaim.context import ReclaimContext, ReclaimFactsSource, Releases
+from workflows.jobs.reclaim.context import Observer, ReclaimContext, ReclaimFactsSource, Releases
 from workflows.jobs.reclaim.pod import PodActivities, ReclaimPod
 from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, WORKFLOW_ID, ReclaimScan, scan_settings

@@ -20,8 +20,8 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.projections.fold import Projection
 from core.projections.projector import Projector
+from workflows.api.options import USE_EXISTING
 from workflows.engine.client.client import Client
-from workflows.engine.client.client_transactions import USE_EXISTING
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 

@@ -72,10 +72,3 @@ DEADLOCK_S = 2.0
 
 STICKY_CACHE_RUNS_MAX = 1_000
 """Cached runs of one worker."""
-
-ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
-
-
-def is_id(text: str) -> bool:
-    """Whether the text can name an execution."""
-    return 0 < len(text.encode(errors="replace")) <= ID_BYTES_MAX and text.isprintable()

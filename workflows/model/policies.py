@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from workflows.model.limits import ID_BYTES_MAX
+
 MAXIMUM_INTERVAL_FACTOR = 100.0
 
 
@@ -139,3 +141,11 @@ class ExecutionStatus(StrEnum):
     def open(self) -> bool:
         """Whether something can still happen to it."""
         return self in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
+
+
+ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
+
+
+def is_id(text: str) -> bool:
+    """Whether the text can name an execution."""
+    return 0 < len(text.encode(errors="replace")) <= ID_BYTES_MAX and text.isprintable()

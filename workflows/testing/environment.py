@@ -20,8 +20,8 @@ from typing import Any, Self, TypeVar
 from core.eventstore.keys import Keys
 from core.eventstore.memory import MemoryStore
 from workflows.api.definitions import Registry
+from workflows.api.options import StartOptions
 from workflows.engine.client.client import Client
-from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.client.visibility import Visibility
 from workflows.engine.store.history_reader import read_heads
 from workflows.engine.store.records import RunHead

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.allocation.claim_releases import reclaim
-from core.allocation.observer import Observer
 from core.allocation.releaser import Released
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import DeletionNotice
@@ -35,6 +34,7 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
 from ops.cli.output import TableColumn, counted, heading, show_table, show_value
 from ops.cli.pod_source import Ask, pod_source
+from workflows.jobs.reclaim.context import Observer
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

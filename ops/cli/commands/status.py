@@ -14,9 +14,9 @@ from core.audit.index_check import scan
 from core.eventstore.codec import WriterHead
 from core.eventstore.election import LEADERS, Leader
 from core.eventstore.faults import ContainedFault, Faults
-from core.eventstore.heads import read_heads
 from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
+from core.eventstore.segments import read_heads
 from core.eventstore.space import alarmed
 from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.allocation.endpoint_cache import ENDPOINTS_MAX
+from core.allocation.endpoint_writer import ENDPOINTS_MAX
 from core.allocation.releaser import ReleaseRequest
 from core.configuration.configurator import RANGE_GUARDS_MAX
 from core.domain.claims.claim_decisions import ReleaseDecision

@@ -13,8 +13,8 @@ from core.errors import CallRejected
 from tests.support.engine_harness import EngineHarness, within
 from tests.support.engine_samples import Basket, Chain, Counting, Waiting
 from tests.support.spans import attributes_of, context_of, parent_of
+from workflows.api.options import StartOptions
 from workflows.engine.client.client import Client
-from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.worker import Worker
 

@@ -15,7 +15,7 @@ from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.clocks import JumpingClock
 from workflows.api import workflow
 from workflows.api.definitions import Registry
-from workflows.engine.client.client_transactions import StartOptions
+from workflows.api.options import StartOptions
 from workflows.model.policies import ExecutionStatus
 
 QUICK = workflow.ActivityOptions(start_to_close_s=20)

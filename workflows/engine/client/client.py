@@ -22,16 +22,15 @@ from core.eventstore.kv import (
     KeyValueStore,
 )
 from workflows.api.definitions import reference_to, workflow_definition
+from workflows.api.options import StartOptions
 from workflows.engine.client.call_results import (
     await_reply,
     recorded_update,
     result_of,
 )
-from workflows.engine.client.client_calls import ClientCalls
-from workflows.engine.client.client_transactions import (
+from workflows.engine.client.client_calls import (
     INBOX_URGENT_MAX,
-    ClientSession,
-    StartOptions,
+    ClientCalls,
     StartTransactions,
     check_inbox,
 )
@@ -55,6 +54,7 @@ from workflows.engine.store.records import (
     Reset,
     Retry,
 )
+from workflows.engine.store.session import ClientSession
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.telemetry_interceptors import ClientTelemetry
 from workflows.model.failures import Failure, error_of

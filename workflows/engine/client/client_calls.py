@@ -11,10 +11,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
-from core.errors import AlreadyStarted, DeadlineExceeded, ExecutionNotFound
+from core.errors import (
+    AlreadyStarted,
+    DeadlineExceeded,
+    ExecutionNotFound,
+)
 from core.eventstore.group_commit import Committed
-from core.eventstore.kv import Absent, Get, KeyValueStore, Put
+from core.eventstore.kv import (
+    Absent,
+    Get,
+    Guard,
+    KeyValue,
+    KeyValueStore,
+    NothingNewer,
+    Put,
+    Write,
+)
+from workflows.api.options import StartOptions
 from workflows.engine.client.call_results import (
     SentMessage,
     await_reply,
@@ -22,15 +37,7 @@ from workflows.engine.client.call_results import (
     recorded_update,
     result_of,
 )
-from workflows.engine.client.client_transactions import (
-    INBOX_MESSAGES_MAX,
-    INBOX_URGENT_MAX,
-    NO_WORKER,
-    ClientSession,
-    StartTransactions,
-    check_inbox,
-    count_inbox,
-)
+from workflows.engine.client.completions import Completions
 from workflows.engine.client.interceptors import (
     ClientOutbound,
     EndWorkflowInput,
@@ -42,25 +49,155 @@ from workflows.engine.client.interceptors import (
     StartWorkflowInput,
 )
 from workflows.engine.clock import Clock
-from workflows.engine.store.history_reader import head_of
+from workflows.engine.run.undeliverable_messages import reuse_allowed
+from workflows.engine.store.history_reader import closed_heads, head_of
 from workflows.engine.store.keys import WorkflowKeys, check_id, new_id
 from workflows.engine.store.records import (
+    HEAD,
     Message,
     Query,
     RequestCancel,
     RunHead,
     Signal,
+    Start,
     Terminate,
     Update,
     encode_message,
+    reserved_head,
 )
+from workflows.engine.store.session import ClientSession
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import WorkflowExecutionStarted
 from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import Payload, to_payloads
-from workflows.model.policies import UpdateStage
+from workflows.model.policies import IdConflictPolicy, IdReusePolicy, UpdateStage
+
+TERMINATE_S_MAX: Final = 10.0
+"""Seconds that a start waits for the end of the run that it replaces."""
+
+NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the execution"
 
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
+
+INBOX_MESSAGES_MAX = 1_000
+"""Messages that wait for one execution; above it signals, queries and updates are rejected."""
+
+INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
+"""The same for requests to cancel, terminate, retry or reset the execution."""
+
+
+def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
+    """Counts the messages to an id, and to ids that start with it and a slash."""
+    return Get(*keys.inbox_of(workflow_id), count_only=True)
+
+
+async def check_inbox(
+    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, most: int = INBOX_MESSAGES_MAX
+) -> None:
+    """Raises LimitExceeded when ``most`` messages wait already, StoreUnavailable."""
+    if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < most:
+        return
+    found = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
+    count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in found)
+    if count >= most:
+        raise LimitExceeded(
+            f"{count} messages wait for workflow {workflow_id}, INBOX_MESSAGES_MAX is {most}: "
+            "check with `orbctl workflow describe` whether a worker owns it, and what blocks it"
+        )
+
+
+class StartTransactions:
+    """Starts executions for one client."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: WorkflowKeys,
+        session: ClientSession,
+        completions: Completions,
+        clock: Clock,
+        identity: str,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._session = session
+        self._completions = completions
+        self._clock = clock
+        self._identity = identity
+
+    async def try_start(
+        self,
+        started: WorkflowExecutionStarted,
+        now_ms: int,
+        options: StartOptions,
+        signal: Signal | None,
+    ) -> tuple[str, int] | None:
+        """The run id that was started with its revision, or that was found with 0; None: try again.
+
+        Raises AlreadyStarted, DeadlineExceeded, StoreUnavailable, OutcomeUnknown.
+        """
+        workflow_id = started.workflow_id
+        key = self._keys.open(workflow_id)
+        guards: list[Guard] = [Absent(key)]
+        if options.reuse is not IdReusePolicy.ALLOW_DUPLICATE:
+            guards.append(await self._check_reuse(workflow_id, options.reuse))
+        writes: list[Write] = [Put(key, HEAD.encode(reserved_head(started, now_ms)))]
+        messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
+        if signal is not None:
+            messages.append(signal)
+            writes.append(Put(self._keys.signal_fence(workflow_id), b""))
+        for order, message in enumerate(messages):
+            inbox = self._keys.inbox(workflow_id, new_id(now_ms, order))
+            writes.append(Put(inbox, encode_message(message)))
+        outcome = await self._session.propose(guards, writes)
+        if isinstance(outcome, Committed):
+            return started.run_id, outcome.revision
+        # A lost guard on a range returns no truth about other keys.
+        stored = outcome.current.get(key) or await self._read(key)
+        if stored is None:
+            return None
+        head = head_of(self._keys, stored)
+        if options.conflict is IdConflictPolicy.USE_EXISTING:
+            return head.run_id, 0
+        if options.conflict is IdConflictPolicy.FAIL:
+            raise AlreadyStarted(
+                f"workflow {workflow_id} is already open",
+                subject=workflow_id,
+                remedy="use another id, or the conflict policy UseExisting",
+                run_id=head.run_id,
+            )
+        reason = f"replaced by another execution with the id {workflow_id}"
+        terminate = Terminate(reason, self._identity, head.run_id)
+        inbox = self._keys.inbox(workflow_id, new_id(self._clock.now_ms()))
+        await self._session.propose([], [Put(inbox, encode_message(terminate))])
+        try:
+            async with asyncio.timeout(TERMINATE_S_MAX):
+                await self._completions.of(workflow_id, head.run_id)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"run {head.run_id} of {workflow_id} did not end within {TERMINATE_S_MAX:g} s",
+                subject=workflow_id,
+                remedy=NO_WORKER,
+            ) from None
+        return None
+
+    async def _check_reuse(self, workflow_id: str, policy: IdReusePolicy) -> Guard:
+        """A guard that no other run of the id has closed since. Raises AlreadyStarted."""
+        start, end = self._keys.closed_runs(workflow_id)
+        result = await self._store.read([Get(start, end)])
+        closed = closed_heads(self._keys, result.ranges[0].kvs, workflow_id)
+        last = max(closed, key=lambda head: head.closed_ms).status if closed else None
+        if not reuse_allowed(policy, last):
+            raise AlreadyStarted(
+                f"workflow {workflow_id} is {last}, and the reuse policy is {policy.value}",
+                subject=workflow_id,
+                remedy="use another id, or another reuse policy",
+            )
+        return NothingNewer(start, end, result.revision)
+
+    async def _read(self, key: bytes) -> KeyValue | None:
+        stored = (await self._store.read([Get(key)])).ranges[0].kvs
+        return stored[0] if stored else None
 
 
 class ClientCalls(ClientOutbound):

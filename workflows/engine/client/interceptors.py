@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from workflows.api.options import StartOptions
 from workflows.engine.client.call_results import SentMessage
-from workflows.engine.client.client_transactions import StartOptions
 from workflows.engine.store.records import Reply
 from workflows.model.payloads import Payload
 from workflows.model.policies import UpdateStage

@@ -19,14 +19,14 @@ from core.eventstore.group_commit import Committed
 from core.eventstore.group_commit import Outcome as CommitOutcome
 from core.eventstore.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from core.process.retry import pause_s
-from workflows.engine.clock import instant
+from workflows.engine.clock import Deadlines, instant
 from workflows.engine.run.call_replies import ReplyWriter, Updates, rejection
-from workflows.engine.run.pending_activities import PendingActivities
+from workflows.engine.run.pending_work import PendingActivities, RunTimers
 from workflows.engine.run.received_events import ActivityOutcome, pause_for_failed_task
-from workflows.engine.run.run_deadlines import RunObstacle, RunTimers
 from workflows.engine.run.run_inbox import InboxBatch, RunInbox, record_batch
 from workflows.engine.run.run_interpreter import TYPE_REMEDY, Interpreters, RunInterpreter
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, PendingReply
+from workflows.engine.store.faults import RunObstacle
 from workflows.engine.store.history_reader import attempts_of
 from workflows.engine.store.records import (
     InboxMessage,
@@ -39,7 +39,6 @@ from workflows.engine.store.records import (
     Terminate,
 )
 from workflows.engine.worker.activities import ActivityHost
-from workflows.engine.worker.deadlines import Deadlines
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, PatchMissingError, WorkflowError
 from workflows.model.failures import failure_of

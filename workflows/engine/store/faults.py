@@ -7,12 +7,14 @@ A fault belongs to one key. The object of that key is left alone, all others pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from core.errors import LogCorrupt, UnusableValue
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
+from workflows.engine.clock import Deadline, Deadlines
+from workflows.engine.store.keys import shard_of
 from workflows.model.errors import LimitExceeded
 
 RETRY_UNUSABLE_S = 60.0
@@ -67,3 +69,41 @@ class WorkerFaults:
     def _clear(self, name: str) -> None:
         if self._shards.pop(name, None) is not None:
             self._faults.clear(name)
+
+
+class RunObstacle:
+    """Why one execution does not proceed in this worker. ``value``: the reason, None without one.
+
+    Its code cannot run here (a workflow type or stored value that only a worker of another version
+    can use), or its steps fail. The reason is listed with the worker's faults, and the execution is
+    tried again after ``RETRY_UNUSABLE_S``.
+    """
+
+    def __init__(self, faults: WorkerFaults, deadlines: Deadlines) -> None:
+        self.value: UnusableValue | None = None
+        self.stops_code = False
+        """Inputs are recorded; the code and its activities are left to another worker."""
+        self.stops_steps = False
+        """No step is made, because they fail."""
+        self._faults = faults
+        self._deadlines = deadlines
+        self._retry: Deadline | None = None
+
+    def note(self, value: UnusableValue, workflow_id: str, retry: Callable[[], None]) -> None:
+        """List the reason, and call ``retry`` in a while."""
+        self.clear()
+        self.value = value
+        self._faults.add(value, shard=shard_of(workflow_id))
+        self._retry = self._deadlines.after(RETRY_UNUSABLE_S, retry)
+
+    def lift(self) -> None:
+        """Try again, although the reason stays listed until that has succeeded."""
+        self.stops_code = self.stops_steps = False
+
+    def clear(self) -> None:
+        """Remove the reason from the list and cancel the retry."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self.value is not None:
+            self._faults.clear(self.value.key)
+        self._retry = self.value = None

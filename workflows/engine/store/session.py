@@ -28,9 +28,9 @@ from core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from core.eventstore.batch import Proposal, TransactionBatch
+from core.eventstore.batch import Lost, Proposal, TransactionBatch
 from core.eventstore.codec import StateCodec
-from core.eventstore.group_commit import GroupCommit, Outcome, read_failed
+from core.eventstore.group_commit import Committed, GroupCommit, Outcome, read_failed
 from core.eventstore.keys import check_name
 from core.eventstore.kv import (
     NO_READS,
@@ -320,3 +320,48 @@ def _fence_of(value: bytes) -> SessionFence:
         return FENCE.decode(value)
     except UNREADABLE:
         return SessionFence(0, 0)
+
+
+class ClientSession:
+    """The writes of one client, which is named ``name``."""
+
+    def __init__(self, store: KeyValueStore, keys: WorkflowKeys, name: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._name = name
+        self._current: tuple[WorkerSession, Committer] | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Wait for writes in flight, and revoke the lease."""
+        if self._current is not None:
+            session, committer = self._current
+            await committer.close()
+            await session.close()
+
+    async def lease(self) -> int:
+        """The lease under which replies to this client are written. Raises StoreUnavailable."""
+        session, _ = await self._ready()
+        return session.lease
+
+    async def propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
+        """One transaction. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
+        _, committer = await self._ready()
+        try:
+            outcome: Committed | Lost = await committer.propose(guards, writes)
+        except SessionLost as error:
+            raise OutcomeUnknown(
+                "the client's session was lost before the store confirmed the write",
+                subject=error.subject,
+                remedy="check whether it was written before you repeat it",
+            ) from error
+        return outcome
+
+    async def _ready(self) -> tuple[WorkerSession, Committer]:
+        async with self._opening:
+            if self._current is None or self._current[0].lost.is_set():
+                session = await open_session(
+                    self._store, self._keys, self._name, ttl_s=CLIENT_TTL_S
+                )
+                self._current = session, Committer(self._store, session)
+            return self._current

@@ -1,1 +1,1 @@
-"""One process that runs executions: its shards, activity attempts, deadlines and retention."""
+"""One process that runs executions: its shards, activity attempts and retention."""

@@ -19,7 +19,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.process.retry import Backoff
 from workflows.api.definitions import Registry
-from workflows.engine.clock import Clock, SystemClock
+from workflows.engine.clock import Clock, Deadlines, SystemClock
 from workflows.engine.run.call_replies import ReplyWriter
 from workflows.engine.run.execution import ExecutionParts
 from workflows.engine.run.run_interpreter import InterpreterCache, Interpreters
@@ -30,7 +30,6 @@ from workflows.engine.store.records import RunHead
 from workflows.engine.store.session import WORKER_TTL_S, Committer, open_session
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.activities import SLOTS, ActivityHost
-from workflows.engine.worker.deadlines import Deadlines
 from workflows.engine.worker.retention import Archive
 from workflows.engine.worker.term import WorkerTerm
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX

@@ -25,8 +25,8 @@ from core.eventstore.retry_policies import waiting_for_store
 from core.process import tracing
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
+from workflows.api.options import USE_EXISTING
 from workflows.engine.client.client import Client
-from workflows.engine.client.client_transactions import USE_EXISTING
 from workflows.engine.client.handles import WorkflowHandle
 from workflows.jobs.provider.activities import ProviderRelease
 from workflows.jobs.provider.binding import GIVE_BACK, ExternalBinding

@@ -22,8 +22,8 @@ from core.errors import OrbweaverError
 from core.eventstore.claim_cause import link_attributes
 from core.eventstore.state import read_endpoint
 from core.process.retry import Backoff
+from workflows.api.options import StartOptions
 from workflows.engine.client.client import Client
-from workflows.engine.client.client_transactions import StartOptions
 from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ScanRequest
 from workflows.jobs.reclaim.pod import CHANGED, ReclaimPod, workflow_id
 from workflows.model.errors import WorkflowError

@@ -1,4 +1,4 @@
-"""What reclaim reads and writes: the source of Pod and Node state, and the releases.
+"""What reclaim reads and writes: the source of Pod and Node state, the clocks, and the releases.
 
 ``ReclaimFactsSource.facts`` returns the state at one moment, ``changes`` yields changes as they
 happen. Both come from an informer, or without Kubernetes from records
@@ -11,14 +11,15 @@ network provider has bound are handed over to be unbound.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from typing import NamedTuple, Protocol
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Final, NamedTuple, Protocol
 
 from core.allocation import claim_releases
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
 from core.allocation.guid_registry import GuidRegistry
 from core.allocation.handover import Handover
-from core.allocation.observer import Observer
 from core.allocation.releaser import Released, Releaser
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, PodState
@@ -29,6 +30,31 @@ from core.errors import OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from workflows.jobs.writers import ShardWriters
+
+NAME_BYTES: Final = 8
+"""Random bytes of the name: a process that was restarted is another observer."""
+
+
+class Observer:
+    """The observer of reclaim observations: a process with a wall clock and a monotonic clock.
+
+    The time between two observations is measured by the monotonic clock of one observer, so that
+    neither a clock that is set nor another machine's clock can shorten it. ``now_s`` returns Unix
+    seconds, ``steady_s`` monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        now_s: Callable[[], float] = time.time,
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = secrets.token_hex(NAME_BYTES)
+        self.now_s = now_s
+        self._steady_s = steady_s
+
+    def moment(self) -> Moment:
+        """The current time by both clocks."""
+        return Moment(self.now_s(), self.name, self._steady_s())
 
 
 class PodChange(NamedTuple):

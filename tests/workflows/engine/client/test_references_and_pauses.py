@@ -12,7 +12,7 @@ from core.errors import BadInput, CallRejected
 from tests.support.engine_harness import EngineHarness
 from workflows.api import workflow
 from workflows.api.definitions import Registry, reference_to
-from workflows.engine.client.client_transactions import StartOptions
+from workflows.api.options import StartOptions
 from workflows.engine.client.visibility import Filter
 from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import START_MS, WorkflowEnvironment

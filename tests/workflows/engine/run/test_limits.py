@@ -11,13 +11,13 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Put
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Courier, Endless, Parent, Sleeper
-from workflows.engine.client.client_transactions import INBOX_MESSAGES_MAX, StartOptions
-from workflows.engine.clock import SystemClock
+from workflows.api.options import StartOptions
+from workflows.engine.client.client_calls import INBOX_MESSAGES_MAX
+from workflows.engine.clock import CANCELLED_MIN, Deadlines, SystemClock
 from workflows.engine.run.call_replies import Updates
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import WorkflowKeys, new_id
 from workflows.engine.store.records import InboxMessage, RunHead, Signal, Update, encode_message
-from workflows.engine.worker.deadlines import CANCELLED_MIN, Deadlines
 from workflows.model import limits
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy
@@ -140,7 +140,7 @@ async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineH
 async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.client.client_transactions.TERMINATE_S_MAX", 0.05)
+    monkeypatch.setattr("workflows.engine.client.client_calls.TERMINATE_S_MAX", 0.05)
     await engine.client.start(Sleeper, id="one")
     options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
 

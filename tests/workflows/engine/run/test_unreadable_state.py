@@ -21,7 +21,8 @@ from tests.support.faulty_store import FaultyStore
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client.handles import WorkflowHandle
-from workflows.engine.run import execution, received_events, run_deadlines, run_inbox
+from workflows.engine.run import execution, received_events, run_inbox
+from workflows.engine.store import faults
 from workflows.engine.store.draft import HistoryDraft
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, new_id, shard_of
 from workflows.engine.store.records import (
@@ -112,7 +113,7 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_deadlines, "RETRY_UNUSABLE_S", 0.05)
+    monkeypatch.setattr(faults, "RETRY_UNUSABLE_S", 0.05)
     monkeypatch.setattr(shard, "RETRY_UNUSABLE_S", 0.05)
 
 

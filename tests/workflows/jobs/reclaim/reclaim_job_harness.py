@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 
-from core.allocation.observer import Observer
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts
 from core.domain.reclaim.deadlines import ReclaimDeadline
@@ -18,7 +17,7 @@ from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedCluster, seconds
 from workflows.api.definitions import Registry
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, Releases
+from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
 from workflows.jobs.reclaim.pod import (
     CHANGED,
     PodActivities,

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Collection
 
 import pytest
 
-from core.allocation.observer import Observer
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.deadlines import ReclaimDeadline
@@ -19,7 +18,14 @@ from tests.support.engine_harness import eventually
 from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.jobs.reclaim import change_listener
 from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause
-from workflows.jobs.reclaim.context import Change, PodChange, ReclaimContext, Releases, ScanRequest
+from workflows.jobs.reclaim.context import (
+    Change,
+    Observer,
+    PodChange,
+    ReclaimContext,
+    Releases,
+    ScanRequest,
+)
 from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded

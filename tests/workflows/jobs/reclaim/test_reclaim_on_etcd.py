@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from core.allocation import claim_releases
-from core.allocation.observer import Observer
 from core.allocation.releaser import Released
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
@@ -22,6 +21,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.engine.client.client import Client
 from workflows.jobs.job_host import JobHost
+from workflows.jobs.reclaim.context import Observer
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 
 LEAKS = 60

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import pytest
 
-from core.allocation.observer import Observer
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.reclaim.deadlines import ReclaimDeadline
@@ -21,7 +20,7 @@ from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.jobs import deletions
-from workflows.jobs.reclaim.context import PodChange, ReclaimContext, Releases
+from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
 from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY

@@ -7,7 +7,7 @@ import pytest
 from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotFound
 from tests.support.engine_harness import EngineHarness, within
 from tests.support.engine_samples import Basket, Chain, Counting, Poisoned, Sleeper
-from workflows.engine.client.client_transactions import StartOptions
+from workflows.api.options import StartOptions
 from workflows.engine.store.keys import RUN_ID_CHARS, new_id, next_run_id
 from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
 

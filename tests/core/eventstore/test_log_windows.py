@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
-from core.eventstore import live_log as live_module
+from core.eventstore import log as log_module
 from core.eventstore.codec import HEAD, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
-from core.eventstore.live_log import LiveLog
-from core.eventstore.log import START, LogReader
+from core.eventstore.log import START, LiveLog, LogReader
 from core.eventstore.memory import MemoryStore
 from core.eventstore.segments import Segment
 from tests.support.archived_cluster import KEYS, ArchivedCluster
@@ -49,7 +48,7 @@ async def test_small_windows_read_the_same_log_as_one_large_one(
     whole, _ = await LogReader(store, KEYS).catch_up(START)
     with pytest.MonkeyPatch.context() as patch:
         for name, bound in BOUNDS.items():
-            patch.setattr(live_module, name, bound)
+            patch.setattr(log_module, name, bound)
         heads = {writer: writers.count(writer) for writer in set(writers)}
         live = LiveLog(store, KEYS, max(len(writers) + 1, 1), heads, {})
         read: list[Segment] = []

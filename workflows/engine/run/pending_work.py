@@ -1,4 +1,7 @@
-"""The pending activities of one execution as its worker runs them. It writes no history."""
+"""The pending work of one execution in its worker: activities, timers and timeouts.
+
+It starts and cancels what the head has pending, and reports what has ended. It writes no history.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from weakref import WeakMethod
 from core.errors import UnusableValue
 from core.eventstore.kv import Put, Unchanged
 from core.eventstore.retry_policies import waiting_for_store
+from workflows.engine.clock import Clock, Deadline, Deadlines, Instant, instant
 from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft
@@ -200,3 +204,54 @@ def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dic
                     for number, activity in scheduled.items()
                 }
     return scheduled
+
+
+OnDue = Callable[[str, int], None]
+"""Called with a run id and the id of a timer, or the milliseconds of a timeout, negative."""
+
+
+class RunTimers:
+    """Timers of one execution, across runs; holds ``on_due`` weakly."""
+
+    def __init__(self, clock: Clock, deadlines: Deadlines, on_due: OnDue) -> None:
+        self._clock = clock
+        self._deadlines = deadlines
+        self._on_due = WeakMethod(on_due)
+        self._armed: dict[int, Deadline] = {}
+
+    def stop(self) -> None:
+        """Cancel all."""
+        for deadline in self._armed.values():
+            deadline.cancel()
+        self._armed.clear()
+
+    def arm(self, head: RunHead, since: Instant | None = None) -> None:
+        """Arm a deadline for every timer and timeout of an open run, and cancel all others.
+
+        ``since``: when the head was written, by default now. What is left of a timer is counted
+        from the run's own time, and by the steady clock from then on: setting the wall clock makes
+        no timer longer or shorter.
+        """
+        has_none = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
+        if not head.is_open or (has_none and not self._armed):
+            return
+        wall_ms, steady_s = since or instant(self._clock)
+        now_ms = max(wall_ms, head.last_ms)
+        elapsed_s = self._clock.monotonic() - steady_s
+        due_ms = {timer.timer_id: timer.fire_ms for timer in head.timers}
+        for at_ms in (head.run_deadline_ms, head.execution_deadline_ms):
+            if at_ms:
+                due_ms[-at_ms] = at_ms
+        for number in self._armed.keys() - due_ms.keys():
+            self._armed.pop(number).cancel()
+        for number, at_ms in due_ms.items():
+            if number not in self._armed:
+                wait_s = (at_ms - now_ms) / 1000 - elapsed_s
+                fire = partial(_fire, self._on_due, head.run_id, number)
+                self._armed[number] = self._deadlines.after(wait_s, fire)
+
+
+def _fire(on_due: WeakMethod[OnDue], run_id: str, number: int) -> None:
+    call = on_due()
+    if call is not None:
+        call(run_id, number)
