@@ -3,14 +3,19 @@
 .venv/bin/python -m scripts.reclaim_modules      each module, then their number
 
 A controller's jobs run in this process, without automatic pools, which are another job that follows
-the same log. What counts are modules of the product in which a function is called after the
-deletion of the Pod's record until its address is free. A first Pod is reclaimed before, so that
-imports and the start of the jobs do not count.
+the same log. A module of the product counts if one of its functions is called between the deletion
+of the Pod's record and the deletion of its endpoint.
+
+What is not part of this reclaim is kept out. A first Pod of the same shard is reclaimed before, so
+that imports, the start of the jobs and the opening of the shard's writer do not count. The views of
+the configuration stop before the measure: they receive the deleted record as any other change of
+the configuration, and no reclaim reads them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from types import FrameType
 from typing import Final
@@ -20,10 +25,14 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
+from core.process.supervision import Supervisor
+from core.projections.configuration_view import TASK as VIEW_TASK
 from scripts.add_path import product_module
-from tests.support.node_harness import NodeHarness, pod, pool
+from tests.support.node_harness import CAUSE, NodeHarness, pod, pool
+from workflows.engine.store.keys import shard_of
 from workflows.jobs.job_host import JobHost, JobSettings
 
+FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
@@ -38,18 +47,33 @@ def measure_reclaim() -> set[str]:
 async def _measure() -> set[str]:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
-        host = JobHost(node.store, node.keys, "one", WITHOUT_AUTO_POOLS)
+        supervisor = Supervisor()
+        host = JobHost(node.store, node.keys, "one", WITHOUT_AUTO_POOLS, supervisor=supervisor)
         tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
         try:
-            await _reclaim(node, "first")
-            return await _record(node)
+            await _reclaim(node, FIRST_POD)
+            name = _name_in_the_same_shard()
+            await _create(node, name)
+            await node.view.close()
+            await supervisor.end(VIEW_TASK)
+            return await _record(node, name)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
 
 
-async def _record(node: NodeHarness) -> set[str]:
+def _name_in_the_same_shard() -> str:
+    """A Pod whose execution is in the shard of the first Pod's execution."""
+    names = (f"second-{number}" for number in itertools.count())
+    return next(name for name in names if _shard_of(name) == _shard_of(FIRST_POD))
+
+
+def _shard_of(name: str) -> int:
+    return shard_of(f"reclaim/shop/{name}/{pod(name).uid}")
+
+
+async def _record(node: NodeHarness, name: str) -> set[str]:
     modules: set[str] = set()
 
     def on_event(frame: FrameType, event: str, _: object) -> None:
@@ -57,11 +81,10 @@ async def _record(node: NodeHarness) -> set[str]:
         if module is not None:
             modules.add(module)
 
-    await _create(node, "second")
-    await node.apply(DeleteRecord("Pod", "shop", "second"))
+    await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
     sys.setprofile(on_event)
     try:
-        await _wait_until_free(node, "second")
+        await _wait_until_free(node, name)
     finally:
         sys.setprofile(None)
     return modules

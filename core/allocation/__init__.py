@@ -8,13 +8,13 @@ Claims
     free_addresses.py       lists of free addresses of nearly full pools
     claims_in_flight.py     addresses that requests of this process are claiming now
     assigner.py             claims of named addresses: assigned, or lost by a fixed endpoint
-    cooldown.py             released addresses rest before they are claimed again
+    cooldown.py             released addresses are not claimed again for a while
     record_limit.py         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
 Releases
     endpoint_writer.py      reads an endpoint and its claims, decides, commits: the steps of each;
                             the endpoints whose claims this process has in memory
-    releaser.py             releases of endpoints: DEL, GC, operators
-    claim_releases.py       releases of named claims: a reclaim step's, a network provider's
+    releaser.py             releases of endpoints (DEL, GC, operators), and of named claims (steps
+                            of a reclaim, claims that a network provider has unbound)
     handover.py             releases of endpoints that a network provider has bound
 Network provider
     bindings.py             what agents request of a provider

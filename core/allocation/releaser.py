@@ -1,17 +1,22 @@
 """Releases: one path for DEL, GC, operators, reclaim and the network provider (I3, I6, I7).
 
-Each release is a decision about an endpoint and its claims, committed by ``EndpointWriter``. What a
-network provider has bound is handed over to it instead (``core.allocation.handover``). A claim that
-has ended needs no release, which is success.
+Each release is a decision about an endpoint and its claims, committed by ``EndpointWriter``.
+Addresses that a network provider has bound are handed over to it instead
+(``core.allocation.handover``). A claim that has ended needs no release, which is success.
+
+Steps of a reclaim, and claims that a network provider has unbound, were decided before. They name
+each claim by its revision, and are compared with the current state here: a late or repeated release
+changes nothing (I3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.allocation.cooldown import CoolDown
 from core.allocation.endpoint_writer import (
+    ClaimRevisions,
     DecideChange,
     EndpointCache,
     EndpointState,
@@ -21,12 +26,17 @@ from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
+from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.eventstore.claim_cause import link_to_claim
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
 from core.process import tracing
+
+CHANGED_SINCE: Final = "it has changed since it was judged"
+ENDED_BEFORE: Final = "these claims have ended already"
+RECLAIMED: Final = "reclaimed"
 
 
 class ReleaseRequest(NamedTuple):
@@ -69,7 +79,7 @@ class Releaser(EndpointWriter):
         self._provider = provider
         self.cache = EndpointCache()
         self.on_free: Callable[[Release], None] | None = None
-        """Called for each address that this process has released and that does not rest."""
+        """Called for each address that this process has released and that is not in cool-down."""
 
     async def release(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
@@ -85,6 +95,55 @@ class Releaser(EndpointWriter):
             return handed
         released: Released = await racing()(self._release_once, key, decide_kept, request)
         return released
+
+    async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
+        """Release exactly the claims that the step names, unless something has changed since.
+
+        An endpoint may have the address of another, living Pod
+        (docs/reference/reclaim-rules.md, "Addresses in use"): the claim of that Pod stays.
+        """
+        evidence = str(step.evidence)
+
+        def admit(endpoint: Endpoint) -> ReleaseDecision:
+            return ReleaseDecision(step.fence.admits(endpoint), CHANGED_SINCE)
+
+        def decide(state: EndpointState) -> AddressesReleased | str:
+            if state.claim_revisions != step.fence.claims or not step.fence.admits(state.endpoint):
+                return CHANGED_SINCE
+            nics = () if state.endpoint is None or step.ends_endpoint else state.endpoint.nics
+            return AddressesReleased(*step.key, state.claims, nics, "reclaimed", evidence)
+
+        if step.ends_endpoint:
+            handed = await self.hand_over(step.key, admit, "reclaimed", evidence)
+            if handed is not None:
+                return handed
+        addresses = [address for address, _ in step.fence.claims]
+        done = await self.release_claims(step.key, addresses, decide, cause)
+        return done._replace(why=RECLAIMED) if done.revision else done
+
+    async def end_claims(
+        self,
+        key: EndpointKey,
+        claims: ClaimRevisions,
+        reason: ReleaseReason,
+        evidence: str,
+        cause: Cause,
+    ) -> Released:
+        """End those of these claims that still exist; the endpoint keeps its other NICs.
+
+        Nothing is handed over to the network provider.
+        """
+
+        def decide(state: EndpointState) -> AddressesReleased | str:
+            ending = tuple(
+                claim for claim in state.claims if (claim.address, claim.claim_revision) in claims
+            )
+            if not ending:
+                return ENDED_BEFORE
+            nics = _nics_without(state.endpoint, ending)
+            return AddressesReleased(*key, ending, nics, reason, evidence)
+
+        return await self.release_claims(key, [address for address, _ in claims], decide, cause)
 
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
@@ -138,3 +197,12 @@ class Releaser(EndpointWriter):
 def _decide(state: EndpointState, decide: DecideRelease) -> ReleaseDecision | None:
     """None: there is no endpoint."""
     return None if state.endpoint is None else decide(state.endpoint)
+
+
+def _nics_without(endpoint: Endpoint | None, ending: Sequence[Release]) -> tuple[Nic, ...]:
+    """The NICs of the endpoint that have none of these addresses."""
+    addresses = {claim.address for claim in ending}
+    nics = () if endpoint is None else endpoint.nics
+    return tuple(
+        nic for nic in nics if addresses.isdisjoint(address for address, _ in nic.addresses())
+    )

@@ -9,7 +9,7 @@
 
 See docs/reference/reclaim-rules.md, "Settings", "Deadlines" and "Scan".
 
-Nothing here releases an address; ``core.allocation.claim_releases`` carries out the steps.
+Nothing here releases an address; ``core.allocation.releaser`` carries out the steps.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from core.allocation.claim_releases import reclaim
 from core.allocation.releaser import Released
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import DeletionNotice
@@ -165,7 +164,7 @@ async def _release(
         releaser = session.releaser(writer)
         for index, step in enumerate(plan.steps):
             if index not in results:
-                results[index] = await reclaim(releaser, step, session.cause)
+                results[index] = await releaser.reclaim(step, session.cause)
 
     await session.write(steps)
     return [(step, results[index]) for index, step in enumerate(plan.steps)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
-from core.allocation import claim_releases
+from core.allocation.releaser import Releaser
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionFailed, StoreUnavailable
 from core.eventstore.memory import MemoryStore
@@ -223,7 +223,7 @@ async def reclaims(write: Write) -> None:
     """Executions of single Pods, and the scan."""
     await _pod(write, "pod-deleted", "delete pod shop/web-0 how=lost", "1s")
     await _pod(write, "pod-on-a-lost-node", "delete pod shop/web-0 grace=30s", "61s")
-    with patch.object(claim_releases, "reclaim", side_effect=StoreUnavailable("etcd is away")):
+    with patch.object(Releaser, "reclaim", side_effect=StoreUnavailable("etcd is away")):
         await _pod(write, "pod-left-to-the-scan", "delete pod shop/web-0 how=lost", "1m")
     harness = await _job_stage(ReclaimSettings(extra_delay_s=20.0))
     await _play(harness, "delete pod shop/web-0 grace=30s")

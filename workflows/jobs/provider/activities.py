@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from core.allocation.bindings import BindingRequest, Bindings
-from core.allocation.claim_releases import end_claims
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
 from core.allocation.endpoint_writer import EndpointWriter
 from core.allocation.provider_choices import ProviderChoice, record_choices
@@ -151,8 +150,8 @@ class ProviderActivities:
         request = back.request
         async with self._writers.borrowed() as (writer, cause):
             releaser = Releaser(self._store, self._keys, writer, self._cooldown)
-            done = await end_claims(
-                releaser, request.key, request.claims, back.reason, back.evidence, cause
+            done = await releaser.end_claims(
+                request.key, request.claims, back.reason, back.evidence, cause
             )
         while (stored := await self._bindings.find(request.key)).binding is not None:
             if stored.binding.request.uid != request.uid:

@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Final, NamedTuple, Protocol
 
-from core.allocation import claim_releases
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
 from core.allocation.guid_registry import GuidRegistry
 from core.allocation.handover import Handover
@@ -133,7 +132,7 @@ class Releases:
             async with self._writers.borrowed() as (writer, cause):
                 releaser = Releaser(self._store, self._keys, writer, self._cooldown, hand_over)
                 try:
-                    done = await claim_releases.reclaim(releaser, step, cause)
+                    done = await releaser.reclaim(step, cause)
                 finally:
                     self.lost += releaser.lost_races
         except OrbweaverError:

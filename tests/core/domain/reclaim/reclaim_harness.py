@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 
 from core.allocation.allocator import AllocatorSettings
-from core.allocation.claim_releases import reclaim
 from core.allocation.releaser import Releaser
 from core.domain.configuration.commands import DeletePool
 from core.domain.events import Cause
@@ -358,7 +357,7 @@ class ReclaimHarness:
     async def _carry_out(self, step: ReclaimStep) -> list[str]:
         agent = await self.agent("controller")
         releaser = Releaser(self.store, agent.keys, agent.writer, agent.cooldown)
-        done = await reclaim(releaser, step, CAUSE)
+        done = await releaser.reclaim(step, CAUSE)
         self.released |= set(done.addresses)
         path = "/".join(step.key)
         if not done.revision:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from core.allocation import claim_releases
 from core.allocation.releaser import Released, Releaser
 from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
@@ -145,7 +144,7 @@ async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
         tries.append(harness.cluster.now_s)
         raise StoreUnavailable("etcd is away")
 
-    monkeypatch.setattr(claim_releases, "reclaim", reclaim)
+    monkeypatch.setattr(Releaser, "reclaim", reclaim)
     await a_pod(harness)
     await hear(harness, "delete pod shop/web-0 how=lost")
     await harness.tick("2m")

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.allocation import claim_releases
-from core.allocation.releaser import Released
+from core.allocation.releaser import Released, Releaser
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.eventstore.etcd import EtcdSettings, EtcdStore
@@ -35,7 +34,7 @@ class Dying:
         self.at_work = asyncio.Event()
         self.calls = 0
         self.buried = False
-        real = claim_releases.reclaim
+        real = Releaser.reclaim
 
         async def reclaim(*args: Any) -> Released:
             self.calls += 1
@@ -44,7 +43,7 @@ class Dying:
                 await asyncio.Event().wait()
             return await real(*args)
 
-        monkeypatch.setattr(claim_releases, "reclaim", reclaim)
+        monkeypatch.setattr(Releaser, "reclaim", reclaim)
 
 
 async def _leak(node: NodeHarness) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from core.allocation import claim_releases
 from core.allocation.guid_registry import GuidRegistry
 from core.allocation.releaser import Released, Releaser
 from core.domain.events import Cause
@@ -83,7 +82,7 @@ async def test_status_and_search_attributes_tell_what_was_found(harness: Reclaim
 async def test_a_step_that_fails_blocks_no_other_and_comes_again(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = claim_releases.reclaim
+    real = Releaser.reclaim
     broken = {"shop/web-1"}
 
     async def reclaim(releaser: Releaser, step: object, cause: object) -> Released:
@@ -91,7 +90,7 @@ async def test_a_step_that_fails_blocks_no_other_and_comes_again(
             raise StoreUnavailable("this one never works")
         return await real(releaser, step, cause)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(claim_releases, "reclaim", reclaim)
+    monkeypatch.setattr(Releaser, "reclaim", reclaim)
     await harness.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
     await harness.begin()
     await harness.tick("20s")

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from core.allocation.claim_releases import CHANGED_SINCE, RECLAIMED, reclaim
-from core.allocation.releaser import Released, Releaser, ReleaseRequest
+from core.allocation.releaser import CHANGED_SINCE, RECLAIMED, Released, Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import AddressesReleased
 from core.domain.reclaim.evidence import Observation, ObservationSubject
@@ -31,7 +30,7 @@ async def node() -> AsyncIterator[NodeHarness]:
 async def reclaimed(node: NodeHarness, step: ReclaimStep) -> Released:
     """A releaser as in a controller, which has claimed nothing itself."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
-    return await reclaim(releaser, step, CAUSE)
+    return await releaser.reclaim(step, CAUSE)
 
 
 async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
