@@ -16,7 +16,7 @@ HELP: Final = """Show, change and audit the addresses of a cluster.
 
 Every allocation is an event in etcd.
 
-Global options may stand anywhere on the line. With --etcd, orbctl connects to etcd itself. As the
+Global options may be anywhere on the line. With --etcd, orbctl connects to etcd itself. As the
 kubectl plugin, or with --context, --kubeconfig or --system-namespace, it runs in a controller's Pod
 of that cluster through `kubectl exec`; commands about a node run in the Pod of that node's agent.
 
@@ -38,21 +38,24 @@ _PANELS: Final = {
         "apply": ("apply:apply", "Create or change objects from manifests."),
         "delete": ("delete:delete", "Delete objects by kind and name, or those of a YAML file."),
         "release": ("release:release", "Release all addresses of one Pod."),
-        "assign": ("assign:assign", "Assign given addresses to a Pod: all of them, or none."),
+        "assign": ("assign:assign", "Assign the listed addresses to a Pod: all of them, or none."),
         "gc": ("gc:gc", "Release leaked addresses; show why others are kept."),
         "import": ("import_command:app", "Import pools and addresses from another IPAM."),
-        "migrate": ("migrate:app", "Show what a migration from Spiderpool takes."),
+        "migrate": ("migrate:app", "Prepare a migration from Spiderpool."),
         "retire": ("retire:app", "Delete pools and subnets once they are empty."),
-        "quarantine": ("quarantine:app", "Keep addresses that another host uses from being used."),
+        "quarantine": (
+            "quarantine:app",
+            "Exclude addresses that another host uses from allocation.",
+        ),
     },
     "Audit": {
         "console": ("console:console", "Serve the console for a browser on this machine."),
-        "events": ("events:events", "Show events of the log as they come, one a line."),
+        "events": ("events:events", "Show events of the log, one on each line."),
         "history": ("history:history", "Show all events of an address or an object."),
         "as-of": ("as_of:as_of", "Show objects as they were at a time or log position."),
         "diff": (
             "diff:diff",
-            "Show what is different between two moments: objects and addresses.",
+            "Show the differences between two moments: objects and addresses.",
         ),
         "verify": ("verify:verify", "Check log, archive and state keys against each other."),
         "export": ("log:export", "Write the log to a file, as JSON lines or raw."),
@@ -157,8 +160,8 @@ def options(
     system_namespace: Annotated[str | None, _NAMESPACE] = None,
     version: Annotated[bool, _VERSION] = False,
 ) -> None:
-    """Keep the global options for the command (HELP is what people read)."""
-    del kube_context, kubeconfig, system_namespace, version  # acted on before any command runs
+    """Store the global options for the command. The help text is ``HELP``."""
+    del kube_context, kubeconfig, system_namespace, version  # handled before a command runs
     values = {
         "endpoints": endpoints,
         "cluster": cluster,

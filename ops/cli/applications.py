@@ -1,7 +1,7 @@
-"""Applications and their automatic pools: requests, existing pools, pending steps.
+"""Applications and their automatic pools: requests, existing pools, pending steps. Pure.
 
-The steps are those that the controller's own plan would make now, on the same state. An application
-is known by its record, or by the pools it has. Pure: all data were read before.
+The steps are those that a controller would plan now. An application is listed if it has a record,
+is in the cluster, or has a pool.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ POOL_COLUMNS: Final = (
 
 
 class ApplicationLine(NamedTuple):
-    """One application. ``steps``: pending changes.
+    """One application. ``steps``: pending changes; ``held``: claims by pool.
 
-    ``application`` None: there is no record of it, or it is ``missing`` in the cluster.
+    ``application`` None: it has no record, or is ``missing`` in the cluster.
     """
 
     key: ApplicationKey
@@ -79,9 +79,9 @@ class ApplicationLine(NamedTuple):
 
     @property
     def state(self) -> str:
-        """A short text; the steps have the details."""
+        """The state in one or two words; the steps have the details."""
         if self.missing is not None:
-            return _word_of_missing(self.key, self.missing)
+            return _missing_state(self.key, self.missing)
         if self.application is None:
             return "no record"
         if skip_reason(self.application):
@@ -95,13 +95,14 @@ class ApplicationLine(NamedTuple):
     @property
     def number(self) -> str:
         """The number of addresses that its pools specify: ``5`` or ``+1``."""
-        return ", ".join({one.annotations.get(IP_NUMBER, ""): None for one in self.pools}) or "-"
+        numbers = dict.fromkeys(pool.annotations.get(IP_NUMBER, "") for pool in self.pools)
+        return ", ".join(numbers) or "-"
 
 
 def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[ApplicationLine]:
-    """All applications that have a record or a pool, by namespace and name.
+    """All applications that exist or have a pool, by namespace and name.
 
-    ``applications`` None: by records.
+    ``applications``: those of a cluster; None: those of the records.
     """
     if applications is None:
         applications = _recorded(ledger)
@@ -112,22 +113,24 @@ def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[A
             pools.setdefault(key, []).append(pool)
     held = {name: len(addresses) for name, addresses in claims_by_pool(ledger).items()}
     configuration = Configuration.of(ledger)
-    claimed = {address: one.claim for address, one in ledger.claims.items()}
+    claims = {address: held_claim.claim for address, held_claim in ledger.claims.items()}
     lines = []
     for key in sorted(
         applications.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)
     ):
         own_pools = sorted(pools.get(key, []), key=lambda pool: pool.name)
-        answer = applications.get(key)
+        listed = applications.get(key)
         steps: tuple[ReconcileStep, ...] = ()
-        missing = answer if isinstance(answer, MissingOwner) else None
-        application = None if isinstance(answer, MissingOwner) else answer
+        missing = listed if isinstance(listed, MissingOwner) else None
+        application = None if isinstance(listed, MissingOwner) else listed
         if application is not None:
-            steps = plan_application(application, configuration, claimed, _default_of(own_pools))
+            steps = plan_application(application, configuration, claims, _default_of(own_pools))
         elif missing is not None and missing.certain:
             uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own_pools})
             steps = tuple(
-                s for uid in uids for s in plan_deleted_application(uid, configuration, claimed)
+                step
+                for uid in uids
+                for step in plan_deleted_application(uid, configuration, claims)
             )
         lines.append(ApplicationLine(key, application, tuple(own_pools), held, steps, missing))
     return lines
@@ -135,20 +138,20 @@ def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[A
 
 def _recorded(ledger: Ledger) -> Applications:
     return {
-        found.key: found
+        application.key: application
         for record in ledger.records.values()
-        if (found := application_in(record)) is not None
+        if (application := application_in(record)) is not None
     }
 
 
-def _word_of_missing(key: ApplicationKey, missing: MissingOwner) -> str:
+def _missing_state(key: ApplicationKey, missing: MissingOwner) -> str:
     if missing.certain:
         return "gone"
     return "unknown" if is_built_in(key) else "third party"
 
 
 def application_listing(lines: list[ApplicationLine], *, namespaced: bool) -> ObjectListing:
-    """A table, and manifests of our own."""
+    """The applications as table rows and as values for JSON and YAML."""
     rows = []
     for line in lines:
         replicas = str(replicas_of(line.application)) if line.application else "-"
@@ -191,7 +194,7 @@ def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
 
 
 def word_of(step: ReconcileStep) -> str:
-    """What a step is called: one that cannot be made yet waits, one that cannot be is refused."""
+    """The action of a step as shown; a refused step that may succeed later is "wait"."""
     if step.action == "refuse":
         return "wait" if step.again else "refused"
     return step.action
@@ -225,7 +228,7 @@ def plain(line: ApplicationLine) -> Plain:
 
 
 def _default_of(pools: list[Pool]) -> IpNumber:
-    """The default number of the cluster, read from the pools: no controller is called here."""
+    """The default number of the cluster, as far as the pools show it; orbctl asks no controller."""
     for pool in pools:
         try:
             number = read_number(pool.annotations.get(IP_NUMBER, ""))

@@ -1,8 +1,8 @@
 """Cleans a node from a Pod, for people without a login: ``orbctl node clean NODE``.
 
-The Pod has the image, the mounts and the rights of an agent, from the Pod template of the agents'
-DaemonSet. It is created only where no agent runs, because a running agent would go on without its
-sockets. It runs once, for a limited time; its log is shown, and it is deleted whatever happens.
+The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
+DaemonSet. It is created only if no agent runs on the node, because a running agent would continue
+without its sockets. It runs once with a deadline. Its log is printed, and it is always deleted.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from core.errors import BadInput, NotFound, OrbweaverError, Refusal, Refused
 COMPONENT: Final = "app.kubernetes.io/component"
 PART_OF: Final = "app.kubernetes.io/part-of"
 SELECTOR: Final = f"{PART_OF}=orbweaver,{COMPONENT}=agent"
-"""The DaemonSet of the agents, and its Pods."""
+"""Selects the DaemonSet of the agents, and its Pods."""
 
 POD_NAME: Final = "orbweaver-node-clean-"
-"""The API server appends random characters."""
+"""The prefix of the Pod's name; the API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""Another one than agents have: no DaemonSet counts the Pod as its own."""
+"""The component label of the Pod. It differs from that of agents, so no DaemonSet adopts it."""
 
 EXCLUDED: Final = "orbweaver.io/agent"
 """The label that keeps agents off a node, by the chart's default affinity."""
 
 CLEAN_DEADLINE_S: Final = 60
-"""Seconds that kubelet lets the Pod run; cleaning takes a few."""
+"""activeDeadlineSeconds of the Pod; cleaning takes a few seconds."""
 
 WAIT_S_MAX: Final = CLEAN_DEADLINE_S + 60.0
-"""Seconds from creating the Pod to its end; a kubelet that does not answer never ends it."""
+"""Seconds to wait for the Pod to end; if its kubelet does not answer, it never ends."""
 
 POLL_S: Final = 1.0
 ENDED: Final = ("Succeeded", "Failed")
 OPTIONS: Final = ("--host-table", "--socket")
-"""Options of ``node clean`` that a Pod can obey; directories are those that it mounts."""
+"""Options of ``node clean`` that work in the Pod; its directories are fixed by its mounts."""
 
 CONTAINERS: Final = ("agent", "install")
-"""The template's containers whose mounts and capabilities cleaning needs."""
+"""Containers of the template whose mounts and capabilities the Pod gets."""
 
 Kubectl = Callable[[Sequence[str], str], str]
 """Arguments and standard input of kubectl -> its output. Raises OrbweaverError."""
 
 
 class NodeCleaner:
-    """Cleans nodes of one cluster; ``namespace`` "": agents are found in any namespace."""
+    """Cleans nodes of one cluster. ``namespace``: that of the agents, "" for any."""
 
     def __init__(self, kubectl: Kubectl, namespace: str = "", wait_s: float = WAIT_S_MAX) -> None:
         self._kubectl = kubectl
@@ -56,7 +56,7 @@ class NodeCleaner:
         self._wait_s = wait_s
 
     def clean(self, node: str, options: Sequence[str] = ()) -> str:
-        """Run ``orbctl node clean`` on a node; its output. ``options``: words of its command line.
+        """Run ``orbctl node clean`` on a node and return its output. ``options``: its options.
 
         Raises NotFound, Refused, and OrbweaverError with the output of a run that failed.
         """
@@ -128,26 +128,26 @@ def cleanup_pod(
 ) -> dict[str, Any]:
     """The manifest of the Pod that cleans a node, from the DaemonSet of the agents. Pure."""
     metadata, template = daemon_set["metadata"], daemon_set["spec"]["template"]["spec"]
-    both = [*template["containers"], *template.get("initContainers", ())]
-    containers = [one for name in CONTAINERS for one in both if one["name"] == name]
+    candidates = [*template["containers"], *template.get("initContainers", ())]
+    containers = [one for name in CONTAINERS for one in candidates if one["name"] == name]
     volumes = [one for one in template["volumes"] if "hostPath" in one or "configMap" in one]
-    names = {volume["name"] for volume in volumes}
+    volume_names = {volume["name"] for volume in volumes}
     mounts = {
         mount["mountPath"]: mount
         for container in containers
         for mount in container.get("volumeMounts", ())
-        if mount["name"] in names
+        if mount["name"] in volume_names
     }
     agent = containers[0]
-    copied = ("image", "imagePullPolicy", "resources")
-    container = {key: agent[key] for key in copied if key in agent} | {
+    copied_keys = ("image", "imagePullPolicy", "resources")
+    container = {key: agent[key] for key in copied_keys if key in agent} | {
         "name": POD_COMPONENT,
         "command": ["orbctl", "node", "clean", *options],
         "securityContext": _with_capabilities(containers),
         "volumeMounts": list(mounts.values()),
     }
-    shared = ("hostNetwork", "imagePullSecrets", "priorityClassName", "securityContext")
-    spec = {key: template[key] for key in shared if key in template} | {
+    shared_keys = ("hostNetwork", "imagePullSecrets", "priorityClassName", "securityContext")
+    spec = {key: template[key] for key in shared_keys if key in template} | {
         "nodeName": node,
         "restartPolicy": "Never",
         "activeDeadlineSeconds": CLEAN_DEADLINE_S,
@@ -170,7 +170,7 @@ def cleanup_pod(
             "generateName": POD_NAME,
             "namespace": metadata["namespace"],
             "labels": {PART_OF: "orbweaver", COMPONENT: POD_COMPONENT},
-            # Where nothing deletes the Pod, it goes with the DaemonSet.
+            # If orbctl dies before it deletes the Pod, the Pod is deleted with the DaemonSet.
             "ownerReferences": [owner],
         },
         "spec": spec,
@@ -189,7 +189,7 @@ def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    message = f"Pod {name} is the agent of this node and would go on without its sockets"
+    message = f"Pod {name} is the agent of this node and would continue without its sockets"
     remedy = (
         f"exclude the node first: kubectl label node {node} {EXCLUDED}=disabled; or uninstall the"
         " chart, which cleans every node"

@@ -1,6 +1,7 @@
 """The applications of a cluster, listed from its API server as controllers list them.
 
-Imported when a cluster is named: the HTTP client is a third of what ``orbctl get`` imports.
+Imported only when a cluster is named: the HTTP client takes a third of the import time of
+``orbctl get``.
 """
 
 from __future__ import annotations
@@ -21,29 +22,29 @@ from ops.kubernetes.watches.applications import KubernetesApplications
 
 
 async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
-    """The applications that ask for pools or have some; ``kubeconfig`` "": this Pod's cluster.
+    """List the applications that request or have automatic pools.
 
-    A kind that cannot be listed is reported, and its applications do not count as gone. Raises
-    BadInput without credentials.
+    ``kubeconfig`` "": the cluster of this Pod. A kind that cannot be listed is reported, and its
+    applications do not count as deleted. Raises BadInput without credentials.
     """
     api = Api(await open_connection(kubeconfig))
     source = KubernetesApplications(api)
     watching = asyncio.ensure_future(source.run())
     try:
         await source.listed()
-        return await _seen_applications(source, ledger)
+        return await _listed_applications(source, ledger)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await api.close()
 
 
-async def _seen_applications(source: KubernetesApplications, ledger: Ledger) -> Applications:
+async def _listed_applications(source: KubernetesApplications, ledger: Ledger) -> Applications:
     owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
     applications: dict[ApplicationKey, Application | MissingOwner] = {
-        key: one
-        for key, one in source.known().items()
-        if key in owners or asks_for_pools(one.annotations)
+        key: application
+        for key, application in source.known().items()
+        if key in owners or asks_for_pools(application.annotations)
     }
     fault = source.fault
     if fault:

@@ -1,8 +1,8 @@
-"""A group of commands that imports a command when it is used, and whose options stand anywhere.
+"""A command group that imports a command on first use, and accepts its options after the command.
 
-The names of the commands, with one line for each, are a table: help and completion of the program
-import no command. Every command accepts the options of its group: ``orbctl get pools --cluster
-blue`` is ``orbctl --cluster blue get pools``; what stands last on the line counts.
+Names and summaries of the commands are a table, so that help and completion import no command.
+Every command accepts the options of its group: ``orbctl get pools --cluster blue`` is the same as
+``orbctl --cluster blue get pools``. The last one on the line counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 INHERITED: Final = "ops.cli.inherited_options"
-"""Key of ``context.meta``: the group's options that stand after a command, name -> value."""
+"""Key of ``context.meta``: the group's options after a command, name -> value."""
 
 SHOWN_EVERYWHERE: Final = frozenset({"output"})
 """Options of the group that the help of each command lists too."""
@@ -28,8 +28,8 @@ _EXAMPLES: Final = re.compile(r"\n\nExamples:\n")
 class LazyCommand(NamedTuple):
     """Where a command is defined, and its entry in the list of commands.
 
-    ``target``: ``module:name`` of a function or of a ``typer.Typer``; ``panel``: the heading that
-    it stands under; ``summary``: the first line of its help.
+    ``target``: ``module:name`` of a function or of a ``typer.Typer``; ``panel``: its heading in the
+    list; ``summary``: the first line of its help.
     """
 
     target: str
@@ -38,7 +38,7 @@ class LazyCommand(NamedTuple):
 
 
 class CommandGroup(TyperGroup):
-    """The group; a subclass lists its commands in ``lazy_commands``."""
+    """A group; a subclass lists its commands in ``lazy_commands``."""
 
     lazy_commands: ClassVar[Mapping[str, LazyCommand]] = {}
 
@@ -53,12 +53,12 @@ class CommandGroup(TyperGroup):
         ctx: Any,  # noqa: ANN401  # typer does not export its type
         args: list[str],
     ) -> tuple[str | None, Any, list[str]]:
-        """The command that the arguments name, imported, and the arguments after its name."""
+        """Import the command that the arguments name; return it and the other arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else self.command(name), rest
 
     def command(self, name: str) -> Any:  # noqa: ANN401  # a TyperCommand or TyperGroup
-        """The command of that name, imported, with the options of this group. Raises KeyError."""
+        """Import the command of that name, add the options of this group. Raises KeyError."""
         if name not in self._ready:
             if entry := self.lazy_commands.get(name):
                 self.commands[name] = _import_command(name, entry)
@@ -85,17 +85,17 @@ def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
 
 
 def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN401  # as above
-    """Add the group's options to a command and to those below it; its own ones win."""
+    """Add the group's options to a command and its subcommands, unless they have such options."""
     taken = {name for one in command.params for name in one.opts}
     command.params += [_inherited(one) for one in options if not taken.intersection(one.opts)]
     if command.help:
         command.help = _EXAMPLES.sub("\n\n\b\nExamples:\n", command.help)
-    for below in getattr(command, "commands", {}).values():
-        _inherit(below, options)
+    for subcommand in getattr(command, "commands", {}).values():
+        _inherit(subcommand, options)
 
 
 def _inherited(option: TyperOption) -> TyperOption:
-    """The option as a command accepts it: without a default, and kept in ``context.meta``."""
+    """A copy of the option for a command: without a default; ``_keep`` stores its value."""
     inherited = copy.copy(option)
     inherited.default, inherited.envvar, inherited.expose_value = None, None, False
     inherited.hidden = option.name not in SHOWN_EVERYWHERE
@@ -104,6 +104,7 @@ def _inherited(option: TyperOption) -> TyperOption:
 
 
 def _keep(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both
+    """Store the value of an inherited option in ``context.meta``."""
     if value is not None:
         context.meta.setdefault(INHERITED, {})[option.name] = value
     return value

@@ -1,7 +1,7 @@
-"""The options on a command line, by the parser that the command itself uses.
+"""Parses the options of a command line with the parser of the command itself.
 
-What runs elsewhere (``remote``) passes a command line on: without some options, and with the files
-of others as standard input. Nothing is converted or checked here: the other side does that.
+``remote`` passes a command line to a Pod, without some options and with files as standard input.
+Values are neither converted nor checked here; orbctl in the Pod does that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ END_OF_OPTIONS: Final = "--"
 class ParsedOption(NamedTuple):
     """One option with its value, or an argument (``name`` "").
 
-    ``name``: the long form; ``value`` None: a flag. ``words``: what passes it on.
+    ``name``: the long form; ``value`` None: a flag. ``words``: the same on a command line.
     """
 
     name: str
@@ -31,10 +31,10 @@ class ParsedOption(NamedTuple):
 
 @functools.cache
 def program_of(application: typer.Typer) -> CommandGroup:
-    """The group of an application's commands, made once."""
-    found = typer.main.get_command(application)
-    assert isinstance(found, CommandGroup), "the applications of this package are such groups"
-    return found
+    """The command group of an application, made once."""
+    program = typer.main.get_command(application)
+    assert isinstance(program, CommandGroup), "every application of this package is one"
+    return program
 
 
 def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[ParsedOption]:
@@ -47,7 +47,7 @@ def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[Par
             command, parent=context, resilient_parsing=True, **command.context_settings
         )
         values, rest, order = command.make_parser(context).parse_args(rest)
-        yield from _given(values, order)
+        yield from _in_order(values, order)
         if not isinstance(command, TyperGroup) or not rest:
             yield from _arguments(rest)
             return
@@ -57,8 +57,8 @@ def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[Par
         yield ParsedOption("", None, (str(name),))
 
 
-def _given(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
-    """The options in their order, then the arguments of the command."""
+def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
+    """The options in the order of the line, then the arguments of the command."""
     repeated: dict[str, Iterator[Any]] = {}
     arguments: list[str] = []
     for parameter in order:

@@ -1,7 +1,7 @@
-"""The effects of an ADD, without carrying it out: selection, candidate addresses, existing claims.
+"""Explains what an ADD would do, without doing it: selection, candidate addresses, existing claims.
 
-The same selection, searches and reads as the allocator's; nothing is appended. Between this answer
-and a real ADD others may claim: it is an explanation, not a promise.
+It makes the same selection, searches and reads as the allocator, but appends no event. A later ADD
+may get another address, because other Pods can claim in between.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 
 
 class Trial(NamedTuple):
-    """One pool of one demand: the first address to try, its obstacle, and the next one.
+    """One pool of one demand: the address that an ADD tries first, and its result.
 
-    ``first`` "" means that the pool has nothing to hand out, or may not (``obstacle``); ``then`` ""
-    that nothing else is free.
+    ``first`` "": the pool is full, or ``obstacle`` says why it gives none. ``obstacle``: why the
+    ADD does not get ``first``. ``then``: the address that it gets instead, "" for none.
     """
 
     interface: str
@@ -65,15 +65,16 @@ class Trial(NamedTuple):
 
     @property
     def address(self) -> str:
-        """What an ADD would get; "" when the pool is full."""
+        """The address that an ADD would get; "" for none."""
         return self.then if self.obstacle else self.first
 
 
 class Explanation(NamedTuple):
-    """``held``: the existing endpoint. ``repeats``: an ADD would return it and claim nothing.
+    """What an ADD of a Pod would do now.
 
-    ``outlook``: what happens to its addresses, as text. ``unmatched_routes``: routes of the Pod's
-    annotation that match no NIC of this ADD.
+    ``held``: the existing endpoint. ``repeats``: an ADD would return its addresses and claim none.
+    ``outlook``: what an ADD does with these addresses, as text. ``unmatched_routes``: routes of the
+    Pod's annotation that match no NIC of this ADD.
     """
 
     facts: RequestFacts
@@ -87,26 +88,26 @@ class Explanation(NamedTuple):
 
     @property
     def verdicts(self) -> tuple[CandidateVerdict, ...]:
-        """What became of each candidate, also when selection failed."""
+        """The verdict on each candidate pool, also if the selection failed."""
         if self.selection is not None:
             return self.selection.verdicts
-        found = self.error.verdicts if self.error is not None else ()
-        return tuple(one for one in found if isinstance(one, CandidateVerdict))
+        verdicts = self.error.verdicts if self.error is not None else ()
+        return tuple(verdict for verdict in verdicts if isinstance(verdict, CandidateVerdict))
 
     @property
     def served(self) -> bool:
         """Whether an ADD would succeed now."""
         if self.repeats:
             return True
-        wanted = {(one.interface, one.family) for one in self.trials}
-        got = {(one.interface, one.family) for one in self.trials if one.address}
-        return self.error is None and wanted == got
+        demanded = {(trial.interface, trial.family) for trial in self.trials}
+        served = {(trial.interface, trial.family) for trial in self.trials if trial.address}
+        return self.error is None and demanded == served
 
 
 async def read_snapshot(
     store: KeyValueStore, keys: Keys, records: Sequence[RecordDefined]
 ) -> ConfigurationSnapshot:
-    """The present configuration, with these records in place of the stored ones."""
+    """Read the configuration; ``records`` replace stored records of the same name."""
     view = ConfigurationView(store, keys)
     await view.start()
     await view.close()
@@ -149,8 +150,8 @@ async def explain_add(
     if not isinstance(decision, ClaimPlan):
         return Explanation(facts, held, True, outlook, selection, None, ())
     demands = unmet(selection, decision.keep)
-    trying = _Trying(store, keys, snapshot, holder_of(facts.pod), decision)
-    trials = [trial for demand in demands for trial in await trying.all(demand)]
+    dry_add = _DryAdd(store, keys, snapshot, holder_of(facts.pod), decision)
+    trials = [trial for demand in demands for trial in await dry_add.trials_of(demand)]
     unmatched = unmatched_routes(
         [*decision.keep, *decision.listed, *_nics_of(trials, snapshot)], selection.routes
     )
@@ -171,9 +172,9 @@ def moved_by_template(
     request: SelectionRequest,
     held: Endpoint | None,
 ) -> tuple[frozenset[int], Candidates | None]:
-    """The NICs of a replica that its next Pod gets elsewhere, and what its template names.
+    """The NICs of a StatefulSet's replica that move to other pools, and the pools of its template.
 
-    A template that cannot be read moves nothing.
+    A template that cannot be read moves no NIC.
     """
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
         return frozenset(), None
@@ -194,11 +195,11 @@ def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, mo
     return f"fixed, every Pod of {holder_of(pod)} gets these again"
 
 
-class _Trying:
-    """One ADD that is not made; what one NIC would get no other one gets.
+class _DryAdd:
+    """The claims of one ADD, without writing them: no address is used for two NICs.
 
-    What the ADD gives up it may take again: a replica before anything else, another Pod of the
-    name when nothing else is left.
+    The ADD may claim an address again that it releases itself: a replica prefers it, another Pod of
+    the same name takes it only if no other address is free.
     """
 
     def __init__(
@@ -216,25 +217,25 @@ class _Trying:
         self._holder = holder
         self._finder = Finder(store, keys)
         self._limit = RecordLimit(self._finder, RECORDS_MAX)
-        self._mine: dict[Address, str] = {}
+        self._interface_of: dict[Address, str] = {}
 
-    async def all(self, demand: Demand) -> list[Trial]:
+    async def trials_of(self, demand: Demand) -> list[Trial]:
         """Try the pools of a demand in order; an ADD takes the first that has an address."""
         trials: list[Trial] = []
-        got = False
+        is_served = False
         for pool in demand.pools:
-            trial = await self._one(demand, pool)
+            trial = await self._trial(demand, pool)
             trials.append(trial)
-            if trial.address and not got:
-                got = True
-                self._mine[parse_address(trial.address)] = demand.interface
+            if trial.address and not is_served:
+                is_served = True
+                self._interface_of[parse_address(trial.address)] = demand.interface
         return trials
 
-    async def _one(self, demand: Demand, pool: str) -> Trial:
+    async def _trial(self, demand: Demand, pool: str) -> Trial:
         usable, scope = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
-        given_up = self._given_up(usable, pool)
-        if given_up and self._claim_plan.why != "superseded":
-            return Trial(*scope, given_up)
+        released = self._released(usable, pool)
+        if released and self._claim_plan.why != "superseded":
+            return Trial(*scope, released)
         search = Search(usable, "spread", f"{self._holder} {demand.interface}")
         value = search.next(())
         if value is None:
@@ -242,32 +243,32 @@ class _Trying:
         first = Address(demand.family, value)
         obstacle = await self._limit.refusal(pool, usable)
         if obstacle:
-            return Trial(*scope, "", obstacle, given_up)
+            return Trial(*scope, "", obstacle, released)
         obstacle = await self._obstacle(first)
         if not obstacle:
             return Trial(*scope, str(first))
-        avoid = {address.value for address in self._mine if address.family == demand.family}
+        avoid = {one.value for one in self._interface_of if one.family == demand.family}
         free = await self._finder.find(search, avoid)
-        then = given_up if free is None else str(Address(demand.family, free.value))
+        then = released if free is None else str(Address(demand.family, free.value))
         return Trial(*scope, str(first), obstacle, then)
 
-    def _given_up(self, usable: AddressSet, pool: str) -> str:
+    def _released(self, usable: AddressSet, pool: str) -> str:
         """An address of this pool that the ADD itself releases, or ""."""
         for text, its_pool in self._claim_plan.give_up:
             address = parse_address(text)
-            is_free = address not in self._mine and address.value in usable
+            is_free = address not in self._interface_of and address.value in usable
             if its_pool == pool and is_free:
                 return text
         return ""
 
     async def _obstacle(self, address: Address) -> str:
-        """Why an ADD would not get the address at its first try; "" if it would."""
-        if address in self._mine:
-            return f"goes to NIC {self._mine[address]}"
+        """Why an ADD would not get the address; "" if it would."""
+        if address in self._interface_of:
+            return f"goes to NIC {self._interface_of[address]}"
         gets = [Get(self._keys.ip(*address)), Get(self._keys.cool_down(*address))]
-        held, marks = (one.kvs for one in (await self._store.read(gets)).ranges)
-        if held:
-            claim = CLAIM.decode(held[0].value)
+        claims, marks = (answer.kvs for answer in (await self._store.read(gets)).ranges)
+        if claims:
+            claim = CLAIM.decode(claims[0].value)
             return f"is held by {claim.namespace}/{claim.pod}"
         in_cool_down = bool(marks) and marks[0].value != self._holder.encode()
         return "is in cool-down" if in_cool_down else ""

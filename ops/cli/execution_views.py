@@ -1,6 +1,6 @@
-"""How ``orbctl workflow`` shows executions: rows of lists, one in detail, the timeline of a run.
+"""Views of executions for ``orbctl workflow``: rows of a list, details, the timeline of a run.
 
-Pure but for printing; reads nothing.
+Reads nothing.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ DETAIL_CHARS_MAX: Final = 120
 HIDDEN: Final = frozenset(
     {"workflow_id", "run_id", "task_queue", "identity", "history_bytes", "timeouts", "retry_policy"}
 )
-"""Fields of events that a timeline leaves out: ``-o wide`` and ``-o json`` have them."""
+"""Fields of events that only ``-o wide`` and ``-o json`` show."""
 
 
 def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
-    """A row for each event: number, time, time since the start, name, what it is about.
+    """A row for each event: number, time, time since the start, type, fields.
 
-    ``wide`` leaves nothing out that is not a default.
+    Fields with their default are left out, and unless ``wide`` those of ``HIDDEN``.
     """
     hidden = frozenset[str]() if wide else HIDDEN
     start_ms = events[0].event_time_ms if events else 0
@@ -130,6 +130,6 @@ def print_description(description: Description, now_ms: int) -> None:
 
 
 def head_document(head: RunHead) -> dict[str, Any]:
-    """A run for programs, without what it does not have."""
+    """A run for programs, without empty fields."""
     fields: dict[str, Any] = to_builtins(head._asdict())
     return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}

@@ -1,7 +1,7 @@
-"""Exit codes, and errors as people read them: on standard error, with the remedy.
+"""Exit codes, and error texts with remedies on standard error.
 
-A refusal is a list (rule, field, message, remedy), as the webhook and ``simulate`` show it. Nothing
-here prints to standard output, which belongs to results.
+A refusal is printed with rule, field, message and remedy, as the webhook and ``simulate`` do.
+Nothing here prints to standard output, which has only results.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What a script can rely on (docs/reference/orbctl.md)."""
+    """The exit codes, which scripts rely on (docs/reference/orbctl.md)."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
-    """Options, or input that cannot be read."""
+    """Wrong options, or input that cannot be read."""
 
     REFUSED = 3
     """A rule refused the command; standard error lists the refusals."""
@@ -46,7 +46,7 @@ class Exit(IntEnum):
     """``verify`` found something wrong."""
 
     UNKNOWN = 7
-    """The answer of a write was lost: look before you repeat it."""
+    """The answer of a write was lost: check the state before you repeat it."""
 
     INTERRUPTED = 130
 
@@ -55,8 +55,8 @@ def exit_code(error: OrbweaverError) -> Exit:
     """The exit code of an error."""
     match error:
         case Refused():
-            found = {refusal.kind for refusal in error.refusals}
-            return Exit.NOT_FOUND if found == {"NotFound"} else Exit.REFUSED
+            kinds = {refusal.kind for refusal in error.refusals}
+            return Exit.NOT_FOUND if kinds == {"NotFound"} else Exit.REFUSED
         case NotFound() | ExecutionNotFound():
             return Exit.NOT_FOUND
         case BadInput():
@@ -70,51 +70,51 @@ def exit_code(error: OrbweaverError) -> Exit:
 
 
 def report(error: OrbweaverError) -> Exit:
-    """Tell the error on standard error; the exit code."""
+    """Print the error on standard error; return the exit code."""
     if isinstance(error, Refused):
         report_refusals(error.refusals)
     else:
-        where = f" [{error.subject}]" if _adds_something(error) else ""
-        _say(f"error: {error.message}{where}")
+        endpoint = f" [{error.subject}]" if _needs_endpoint(error) else ""
+        _print(f"error: {error.message}{endpoint}")
         if error.remedy:
-            _say(f"  → {error.remedy}")
+            _print(f"  → {error.remedy}")
     return exit_code(error)
 
 
 def report_refusals(refusals: Iterable[Refusal]) -> None:
-    """Each refusal with its rule, field, message and remedy, grouped by object."""
+    """Print each refusal with its rule, field, message and remedy, grouped by object."""
     subject = ""
     for refusal in refusals:
         if refusal.subject != subject:
             subject = refusal.subject
-            _say(f"refused: {subject}")
-        where = f"{refusal.field}: " if refusal.field else ""
-        _say(f"  - {where}{refusal.message} [{refusal.rule}]")
+            _print(f"refused: {subject}")
+        field = f"{refusal.field}: " if refusal.field else ""
+        _print(f"  - {field}{refusal.message} [{refusal.rule}]")
         if refusal.remedy:
-            _say(f"    → {refusal.remedy}")
+            _print(f"    → {refusal.remedy}")
 
 
 def report_unread(ledger: Ledger) -> None:
-    """Name the state keys that are missing from what a command shows or decides."""
+    """Print the state keys that cannot be read, which a command therefore ignores."""
     for key in sorted(ledger.undecodable):
-        _say(f"warning: {key} cannot be read and is left out")
+        _print(f"warning: {key} cannot be read and is ignored")
     if ledger.undecodable:
-        _say("  → `orbctl verify` says why, and what to do")
+        _print("  → `orbctl verify` shows the cause and the remedy")
 
 
 def fail(message: str, code: Exit, remedy: str = "") -> NoReturn:
-    """Tell it and end."""
-    _say(f"error: {message}")
+    """Print the message and end the process with this code."""
+    _print(f"error: {message}")
     if remedy:
-        _say(f"  → {remedy}")
+        _print(f"  → {remedy}")
     raise SystemExit(code)
 
 
-def _adds_something(error: OrbweaverError) -> bool:
-    """Whether the subject is not said by the message already, and is the endpoint of an etcd."""
-    connection = isinstance(error, StoreUnavailable | StoreRejected | OutcomeUnknown)
-    return connection and bool(error.subject) and error.subject not in error.message
+def _needs_endpoint(error: OrbweaverError) -> bool:
+    """Whether the subject is an endpoint of etcd that the message does not name."""
+    is_about_etcd = isinstance(error, StoreUnavailable | StoreRejected | OutcomeUnknown)
+    return is_about_etcd and bool(error.subject) and error.subject not in error.message
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Where ``orbctl import`` reads another IPAM's cluster from: files, or its API server."""
+"""The sources of ``orbctl import``: files with objects of another IPAM, or its API server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ops.cli.node_folders import read_node_folders
 from ops.kubernetes.foreign import list_objects
 
 KUBECONFIG: Final = "KUBECONFIG"
-"""kubectl's variable: files, by colons; the first one is meant here."""
+"""kubectl's variable: files separated by colons. Only the first one is used here."""
 
 KubeconfigOption = Annotated[
     str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
@@ -31,22 +31,22 @@ KubeContextOption = Annotated[
     str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
 ]
 FINDINGS_SHOWN_MAX: Final = 50
-"""Findings about another IPAM that are listed; -o wide lists all."""
+"""Findings that are listed; -o wide lists all."""
 
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
 Values = list[tuple[str, object]]
-"""Objects, each with where it is from."""
+"""Objects, each with its location in the input."""
 
 Reading = Callable[[], Awaitable[Dump]]
-"""Reads the cluster as it is now; files say the same each time."""
+"""Reads the objects: those of the cluster now, or the same files each time."""
 
 
 class ForeignSystem(NamedTuple):
-    """Another IPAM: its collections (path -> kind), listed in this order, and how to read them.
+    """Another IPAM: its collections (path -> kind), listed in this order, and their reader.
 
-    What says that an address is in use comes before what proves it unused: whatever changes between
-    two lists, an address in use is in one of them at least.
+    Collections that show an address in use come before those that show it free. If an address moves
+    between two lists, it is then seen twice and never missed.
     """
 
     collections: Mapping[str, str]
@@ -88,11 +88,11 @@ HOST_LOCAL_COLLECTIONS: Final = {
     "/api/v1/nodes": "Node",
     **_PODS,
 }
-"""What host-local itself has is in the files of the nodes."""
+"""The allocations of host-local are not objects but files on the nodes."""
 
 
 def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
-    """How to read. Raises BadInput when both are given, or a file cannot be read."""
+    """Make the reader. Raises BadInput for files with a kubeconfig, or if a file cannot be read."""
     values = _values_of(system.collections, files, kubeconfig, context)
 
     async def read() -> Dump:
@@ -102,9 +102,9 @@ def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, contex
 
 
 def host_local_reading(folder: str, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
-    """How to read a folder for each node, and the objects. Raises BadInput as ``reading`` does.
+    """Make the reader of a folder for each node, and of the objects. Raises as ``reading`` does.
 
-    The folders are read first: they say that an address is in use.
+    The folders are read first, because they show which addresses are in use.
     """
     values = _values_of(HOST_LOCAL_COLLECTIONS, files, kubeconfig, context)
 

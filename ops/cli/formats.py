@@ -1,6 +1,6 @@
-"""Output formats: what ``-o`` accepts.
+"""The output formats that ``-o`` accepts (docs/reference/orbctl.md).
 
-See docs/reference/orbctl.md. ``jsonpath`` and ``custom-columns`` take a template after an equals
+``jsonpath`` and ``custom-columns`` take a template after an equals
 sign, as with kubectl.
 """
 
@@ -13,7 +13,7 @@ from core.errors import BadInput
 
 
 class Format(StrEnum):
-    """The kind of an output."""
+    """The name of an output format."""
 
     TABLE = "table"
     WIDE = "wide"
@@ -54,7 +54,7 @@ TABLE: Final = Output(Format.TABLE)
 
 
 def parse_output(text: str) -> Output:
-    """The value of ``-o``. Raises BadInput."""
+    """Parse the value of ``-o``. Raises BadInput."""
     name, _, template = text.removeprefix("=").partition("=")
     formats = [one.value for one in Format]
     if name not in formats:
@@ -66,12 +66,12 @@ def parse_output(text: str) -> Output:
     output = Output(Format(name), template)
     if (output.format in WITH_TEMPLATE) != bool(template):
         example = "jsonpath='{.metadata.name}' or custom-columns=NAME:.metadata.name"
-        what = "needs a template" if not template else "takes no template"
-        raise BadInput(f"-o {name} {what}", subject="--output", remedy=f"such as {example}")
+        problem = "needs a template" if not template else "takes no template"
+        raise BadInput(f"-o {name} {problem}", subject="--output", remedy=f"such as {example}")
     return output
 
 
 def complete_output(incomplete: str) -> list[str]:
-    """Formats, for the completion of a shell."""
+    """The formats that begin with this text, for shell completion."""
     formats = [f"{one}=" if one in WITH_TEMPLATE else one.value for one in Format]
     return [one for one in formats if one.startswith(incomplete)]

@@ -1,6 +1,6 @@
-"""The global options of one run, and what the run takes from its process.
+"""The global options of one run, and the values that the run takes from its process.
 
-Imported by help and completion: it imports no client of etcd and no printer.
+Help and completion import this module, so it must import neither the etcd client nor rich.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from core.eventstore.kv import KeyValueStore
 
 WHO: Final = "ORBWEAVER_WHO"
-"""The variable with user and host of the person for whom another machine runs orbctl."""
+"""The variable with the user and host of the caller, where orbctl runs in a Pod for them."""
 
 WHO_CHARACTERS_MAX: Final = 128
 
 
 def unix_ms() -> int:
-    """The present, in Unix milliseconds."""
+    """The current time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
@@ -45,9 +45,9 @@ def user_and_host() -> str:
 
 
 class ProcessContext(NamedTuple):
-    """What a run takes from its process; tests pass their own.
+    """The store, clock and user of a run; tests pass others.
 
-    ``who``: user and host; ``open_store`` None: a client of etcd.
+    ``who``: user and host. ``open_store`` None: connect to etcd.
     """
 
     open_store: Callable[[EtcdSettings], KeyValueStore] | None = None
@@ -56,7 +56,7 @@ class ProcessContext(NamedTuple):
 
 
 class Globals(NamedTuple):
-    """The global options of one run. ``cluster``: by the names in ``CLUSTER_VARIABLES``."""
+    """The global options of one run. ``cluster``: values by the names of ``CLUSTER_VARIABLES``."""
 
     cluster: dict[str, str]
     output: Output

@@ -1,6 +1,6 @@
-"""Files that a command reads: what ``-f`` names, folders included.
+"""Reads the files and folders that ``-f`` names.
 
-Imports little, because a run through kubectl reads files before it loads commands.
+Imports little, because a run through kubectl reads files without loading commands.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.errors import BadInput
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""Files of a folder that are read, as with kubectl."""
+"""The files of a folder that are read; the same as with kubectl."""
 
 Recursive = Annotated[
     bool, typer.Option("-R", "--recursive", help="read the folders of -f with all below them")
@@ -30,7 +30,7 @@ def read_texts(paths: Sequence[str], *, recursive: bool = False) -> Iterator[tup
 
 
 def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[str]:
-    """The files of these paths; of a folder its manifests. Raises BadInput."""
+    """The files of these paths; for a folder, the manifests in it. Raises BadInput."""
     for text in paths:
         path = text.removeprefix("=")  # -f=FILE
         if path == STANDARD_INPUT or not Path(path).is_dir():

@@ -1,7 +1,7 @@
-"""JSONPath templates as kubectl has them: ``{.items[*].metadata.name}``, ``{range ...}{end}``.
+"""JSONPath templates in the syntax of kubectl: ``{.items[*].metadata.name}``, ``{range ...}{end}``.
 
 Fields, indexes, slices, wildcards, recursive descent and comparisons in filters are supported. A
-path that matches nothing gives no values, and no error. Pure. Source: Kubernetes' documentation,
+path without a match gives no values and no error. Pure. Source: Kubernetes' documentation,
 "JSONPath Support".
 """
 
@@ -118,7 +118,7 @@ def _select(value: object, step: re.Match[str]) -> Iterator[object]:
     elif step["operator"]:
         literal = step["value"].strip("'\"")
         for item in value:
-            texts = [text_of(found_value) for found_value in find(step["path"], item)]
+            texts = [text_of(item_value) for item_value in find(step["path"], item)]
             if (literal in texts) == (step["operator"] == "=="):
                 yield item
     else:

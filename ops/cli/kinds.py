@@ -1,7 +1,7 @@
-"""The kinds of objects, and what people call them.
+"""The kinds of objects, and the words that name them on a command line.
 
-The long names, plurals and short names of the CRDs (docs/reference/custom-resource-rules.md,
-"Kinds") are accepted besides our own names.
+Besides our own words, the names, plurals and short names of the CRDs are accepted
+(docs/reference/custom-resource-rules.md, "Kinds").
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from enum import StrEnum
 from typing import Final
 
 from core.domain.autopools.names import pool_name
-from core.domain.configuration import commands as wishes
+from core.domain.configuration import commands
 from core.errors import BadInput
 
 
 class ObjectKind(StrEnum):
-    """A kind; the value is what ``-o name`` and messages say."""
+    """A kind of objects; the value is its name in ``-o name`` and in messages."""
 
     POOL = "spiderippool"
     SUBNET = "spidersubnet"
@@ -98,16 +98,16 @@ _SUBJECTS: Final = {
     ObjectKind.ADDRESS: "address",
     ObjectKind.QUARANTINE: "address",
 }
-"""Kinds with a history of their own; that of other records is by ``record/``."""
+"""Kind -> prefix of the subject of its history; other records have the prefix ``record/``."""
 
 
 def plural(kind: ObjectKind) -> str:
-    """What people call several of them."""
+    """The plural of a kind."""
     return _WORDS[kind][1]
 
 
 def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
-    """The kind of a name, if it is one of ``allowed``. Raises BadInput."""
+    """The kind that a word names. Raises BadInput if it is not one of ``allowed``."""
     kind = KINDS.get(word.lower())
     if kind in allowed:
         return kind
@@ -117,7 +117,7 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
 
 
 def subject_name(words: Sequence[str], namespace: str) -> str:
-    """``KIND NAME`` as what has a history (``core.audit.history_entries``); one word as it is.
+    """The subject of a history (``core.audit.history_entries``) from ``KIND NAME`` or one word.
 
     Raises BadInput.
     """
@@ -136,7 +136,7 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
 
 
 def split_name(text: str, namespace: str) -> tuple[str, str]:
-    """Namespace and name of ``name``, ``namespace/name``, ``pod/name``, ``pod/namespace/name``."""
+    """Split ``name``, ``namespace/name``, ``pod/name`` or ``pod/namespace/name``."""
     parts = text.split("/")
     if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):
         parts = parts[1:]
@@ -148,33 +148,33 @@ def split_name(text: str, namespace: str) -> tuple[str, str]:
 
 
 def object_name(command: object) -> str:
-    """The object of a configuration command, as ``kind/name``."""
+    """The name of a configuration command's object, as ``kind/name``."""
     match command:
-        case wishes.ApplyPool(pool):
+        case commands.ApplyPool(pool):
             return f"{ObjectKind.POOL}/{pool.name}"
-        case wishes.RetirePool(name) | wishes.DeletePool(name) | wishes.DropAutoPool(name):
+        case commands.RetirePool(name) | commands.DeletePool(name) | commands.DropAutoPool(name):
             return f"{ObjectKind.POOL}/{name}"
-        case wishes.ApplyAutoPool(desired):
+        case commands.ApplyAutoPool(desired):
             return f"{ObjectKind.POOL}/{pool_name(desired.scope, desired.uid)}"
-        case wishes.ApplySubnet(subnet):
+        case commands.ApplySubnet(subnet):
             return f"{ObjectKind.SUBNET}/{subnet.name}"
-        case wishes.RetireSubnet(name) | wishes.DeleteSubnet(name):
+        case commands.RetireSubnet(name) | commands.DeleteSubnet(name):
             return f"{ObjectKind.SUBNET}/{name}"
-        case wishes.Reinstate(kind, name) | wishes.AdvanceRetirement(kind, name):
+        case commands.Reinstate(kind, name) | commands.AdvanceRetirement(kind, name):
             return f"{ObjectKind.POOL if kind == 'pool' else ObjectKind.SUBNET}/{name}"
-        case wishes.ApplyReservation(reservation):
+        case commands.ApplyReservation(reservation):
             return f"{ObjectKind.RESERVATION}/{reservation.name}"
-        case wishes.DeleteReservation(name):
+        case commands.DeleteReservation(name):
             return f"{ObjectKind.RESERVATION}/{name}"
         case (
-            wishes.QuarantineAddress(address)
-            | wishes.LiftQuarantine(address)
-            | wishes.ReturnAddress(address)
+            commands.QuarantineAddress(address)
+            | commands.LiftQuarantine(address)
+            | commands.ReturnAddress(address)
         ):
             return f"{ObjectKind.QUARANTINE}/{address}"
-        case wishes.ApplyRecord(record):
+        case commands.ApplyRecord(record):
             return _record_name(record.kind, record.namespace, record.name)
-        case wishes.DeleteRecord(kind, namespace, name):
+        case commands.DeleteRecord(kind, namespace, name):
             return _record_name(kind, namespace, name)
         case _:
             raise AssertionError(f"not a configuration command: {command!r}")

@@ -1,7 +1,7 @@
-"""``kubectl_complete-orb``: completions for ``kubectl orb``, which kubectl asks for.
+"""``kubectl_complete-orb``: the completions of ``kubectl orb``, which kubectl calls.
 
-kubectl calls it with the words after ``kubectl orb`` and reads one completion a line, then a line
-with a directive. Source: Kubernetes' documentation, "Extend kubectl with plugins".
+Its arguments are the words after ``kubectl orb``. It prints one completion on each line, then a
+directive. Source: Kubernetes' documentation, "Extend kubectl with plugins".
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
 
 NO_FILES: Final = ":4"
-"""The shell completes no file names instead."""
+"""Directive: the shell must not complete file names."""
 
 FILES: Final = ":0"
+"""Directive: the shell may complete file names."""
 
 
 def main() -> None:

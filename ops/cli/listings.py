@@ -1,7 +1,6 @@
-"""Objects as listings: the printer columns of the custom resources, with more of them in wide.
+"""Objects as table rows: the printer columns of the custom resources, and more with ``-o wide``.
 
-The first columns are those of docs/reference/custom-resource-rules.md, "Kinds"; FREE and STATE are
-ours and wide. Pure: what is to be shown was read before.
+The first columns are those of docs/reference/custom-resource-rules.md, "Kinds". Pure.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def pool_listing(
     manifests: Sequence[Plain] = (),
     full_in: Mapping[str, str] = {},
 ) -> ObjectListing:
-    """Pools; ``totals``: addresses of each; ``full_in``: when each is full, if that is known."""
+    """Rows of pools. ``totals``: addresses by pool; ``full_in``: time until it is full, by pool."""
     rows = [
         (*_pool_row(pool, counts[pool.name], totals[pool.name]), full_in.get(pool.name, "-"))
         for pool in pools
@@ -92,7 +91,7 @@ def pool_listing(
 
 
 class SubnetLine(NamedTuple):
-    """A subnet with what its line says: counters, and how many pools belong to it."""
+    """A subnet, its counters, and how many pools belong to it."""
 
     subnet: Subnet
     counts: SubnetCounts
@@ -100,7 +99,7 @@ class SubnetLine(NamedTuple):
 
 
 def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> ObjectListing:
-    """Subnets; what is allocated are addresses of pools, held by Pods or not."""
+    """Rows of subnets. The allocated addresses of a subnet are those of its pools."""
     rows = [
         (
             subnet.name,
@@ -119,7 +118,7 @@ def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ())
 
 
 def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
-    """Reservations."""
+    """Rows of reservations."""
     return ObjectListing(
         RESERVATION_COLUMNS,
         [(one.name, str(one.family), ",".join(one.ips)) for one in reservations],
@@ -131,7 +130,7 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """Endpoints: one row for the first NIC, like the CRD's columns, or one for every NIC."""
+    """Rows of endpoints: one for the first NIC, as the CRD's columns, or one for every NIC."""
     rows, shown = [], []
     for endpoint in endpoints:
         for nic in endpoint.nics if every_nic else endpoint.nics[:1]:
@@ -144,7 +143,7 @@ def endpoint_listing(
 
 
 def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
-    """Quarantined addresses."""
+    """Rows of quarantined addresses."""
     return ObjectListing(
         QUARANTINE_COLUMNS,
         [
@@ -166,7 +165,7 @@ def _returns(quarantine: Quarantine) -> str:
 
 
 def record_listing(records: Sequence[RecordDefined]) -> ObjectListing:
-    """Records of Pods, Namespaces and Nodes."""
+    """Rows of records."""
     return ObjectListing(
         RECORD_COLUMNS,
         [
@@ -188,7 +187,9 @@ def record_listing(records: Sequence[RecordDefined]) -> ObjectListing:
 def state_of(pool: Pool | Subnet) -> str:
     """``active``, ``disabled`` or ``retiring``; a subnet is never disabled."""
     is_disabled = isinstance(pool, Pool) and pool.disabled
-    return "retiring" if pool.retiring else "disabled" if is_disabled else "active"
+    if pool.retiring:
+        return "retiring"
+    return "disabled" if is_disabled else "active"
 
 
 def _pool_row(pool: Pool, counts: PoolUsage, total: int) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""Facts beside the log: cool-downs of addresses and bindings of a network provider, in words.
+"""Reads the state that the log does not have: cool-downs of addresses, bindings of a provider.
 
-Neither is an event: a cool-down mark ends with its etcd lease, a binding is the state of work
-between agent, controller and provider. Only reads.
+A cool-down is a key with an etcd lease. A binding is a request that agent, controller and network
+provider work on. Only reads.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _STATE_WORDS: Final[dict[State, str]] = {
 
 
 class CoolDownMark(NamedTuple):
-    """The cool-down of an address. ``holder``: the one that released it. ``left_s``: its time."""
+    """The cool-down of an address. ``holder``: who released it; ``left_s``: seconds left."""
 
     holder: str
     left_s: int
 
     def in_words(self, now_ms: int) -> str:
-        """Until when, and what it means."""
+        """The end of the cool-down and its effect, as text."""
         until = moment(now_ms + 1000 * self.left_s)
         left = duration(1000 * self.left_s)
         return (
@@ -42,7 +42,7 @@ class CoolDownMark(NamedTuple):
 
 
 async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownMark | None:
-    """The cool-down of an address; None: it has none. Raises StoreUnavailable."""
+    """Read the cool-down of an address; None for none. Raises StoreUnavailable."""
     key = session.keys.cool_down(*address)
     mark = (await session.store.read([Get(key)])).ranges[0].first
     if mark is None:
@@ -52,7 +52,7 @@ async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownM
 
 
 async def binding_in_words(session: ClusterSession, key: EndpointKey) -> str:
-    """What the network provider does for the endpoint; "" without a binding."""
+    """The state of the endpoint's binding as text; "" without a binding."""
     binding = (await Bindings(session.store, session.keys).find(key)).binding
     return "" if binding is None else _words(binding)
 

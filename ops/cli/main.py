@@ -27,7 +27,7 @@ def run(
     program: str = "orbctl",
     application: typer.Typer = app,
 ) -> int:
-    """Run the program once; its exit code."""
+    """Run the program once; return its exit code."""
     try:
         program_of(application).main(
             args=list(arguments), prog_name=program, obj=process, standalone_mode=True
@@ -51,10 +51,10 @@ def main() -> None:
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
         sys.exit(_run_remotely(arguments, process))
     program = "kubectl orb" if as_plugin else "orbctl"
-    sys.exit(_run_here(arguments, process, program))
+    sys.exit(_run_locally(arguments, process, program))
 
 
-def _run_here(arguments: Sequence[str], process: ProcessContext, program: str) -> int:
+def _run_locally(arguments: Sequence[str], process: ProcessContext, program: str) -> int:
     try:
         return run_traced(
             arguments, program_of(app), os.environ, lambda: run(arguments, process, program)

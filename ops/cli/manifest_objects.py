@@ -1,8 +1,8 @@
-"""The objects of manifests, one by one: those that become commands, and those that do not.
+"""Reads the objects of manifests one by one, and makes a command of each that orbctl stores.
 
-A file of a guide holds more than pools: networks, coordinators, workloads of other projects. Each
-object that has no use here is skipped with a line that says why; one that is wrong is refused by
-itself. Fields that are accepted without effect are named. All lines go to standard error.
+Files of guides also have networks, coordinators and workloads. An object of a kind that orbctl does
+not store is skipped with a reason; an invalid object does not stop the others. Fields without
+effect are reported. All lines go to standard error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OBJECTS_MAX: Final = 10_000
 """The objects of one file, including the items of lists."""
 
 SIMILARITY_MIN: Final = 0.85
-"""From this similarity on, an unknown kind counts as a misspelt one of ours."""
+"""An unknown kind that is this similar to one of ours counts as misspelt."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _OURS: Final = API_VERSION.partition("/")[0]
@@ -54,11 +54,11 @@ _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         for link in ("macvlan", "ipvlan", "vlan")
     ),
 }
-"""Kind -> fields of its spec that change nothing, and why."""
+"""Kind -> fields of its spec that have no effect, and why."""
 
 CommandOf = Callable[[Manifest], Command]
 Result = Command | BadInput | Refused | None
-"""A command, the fault of an object, or None: skipped."""
+"""The command of an object, its fault, or None if it is skipped."""
 
 
 def read_commands(
@@ -77,9 +77,9 @@ def read_commands(
 def read_possible(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> tuple[list[Command], int]:
-    """The commands of the objects that can be read; faults are reported. The worst exit code.
+    """The commands of the valid objects, and the worst exit code; faults are reported.
 
-    Raises BadInput when a file is not YAML.
+    Raises BadInput if a file is not YAML.
     """
     commands: list[Command] = []
     worst = 0
@@ -95,7 +95,7 @@ def read_possible(
 def read_results(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> Iterator[Result]:
-    """What each object comes to. Raises BadInput for a file that is no YAML or has no object."""
+    """The result for each object. Raises BadInput for a file that is not YAML or has no object."""
     files = list(input_files(paths, recursive=recursive))
     count = 0
     for path in files:
@@ -108,12 +108,12 @@ def read_results(
 
 
 def read_value(value: object, location: str, command_of: CommandOf) -> Result:
-    """What one object comes to; lines about it go to standard error. Never raises."""
+    """The result for one object; prints a line if it is skipped. Never raises."""
     try:
         reason = skip_reason(value)
         if reason:
             _require_valid(value, location)
-            _say(f"{object_title(value)} skipped: {reason}")
+            _print(f"{object_title(value)} skipped: {reason}")
             report_ineffective(value)
             return None
         command = command_of(Manifest(location, read_object(value, location)))
@@ -124,25 +124,25 @@ def read_value(value: object, location: str, command_of: CommandOf) -> Result:
 
 
 def report_ineffective(value: object) -> None:
-    """Name the fields of one object that are accepted without effect."""
+    """Print the fields of one object that have no effect."""
     for field, why in ineffective_fields(value):
-        _say(f"note: {object_title(value)}: spec.{field} has no effect: {why}")
+        _print(f"note: {object_title(value)}: spec.{field} has no effect: {why}")
 
 
 def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
-    """Fields of the spec that are set and change nothing, each with the reason."""
+    """The fields of the spec that are set and have no effect, each with the reason."""
     if not isinstance(value, Mapping):
         return
     for path, why in _NO_EFFECT.get(str(value.get("kind")), ()):
-        inner: object = value.get("spec")
-        for part in path.split("."):
-            inner = inner.get(part) if isinstance(inner, Mapping) else None
-        if inner is not None:
+        field_value: object = value.get("spec")
+        for name in path.split("."):
+            field_value = field_value.get(name) if isinstance(field_value, Mapping) else None
+        if field_value is not None:
             yield path, why
 
 
 def skip_reason(value: object) -> str:
-    """Why an object of a kind that is not stored is skipped; "" if its kind is read or misspelt."""
+    """Why an object is skipped; "" if its kind is stored, or is probably misspelt."""
     if not isinstance(value, Mapping):
         return ""
     kind, version = value.get("kind"), value.get("apiVersion")
@@ -153,8 +153,8 @@ def skip_reason(value: object) -> str:
         return {
             NETWORK: _NETWORK_REASON,
             COORDINATOR: _COORDINATOR_REASON,
-            "SpiderEndpoint": "it is a report of claims, which only ADDs make",
-            "SpiderClaimParameter": "Spiderpool has no dynamic resource allocation any more",
+            "SpiderEndpoint": "it is a status report; only ADDs claim addresses",
+            "SpiderClaimParameter": "Spiderpool no longer supports dynamic resource allocation",
         }.get(kind, "")
     if group in _READ_GROUPS and get_close_matches(kind, SCHEMAS, n=1, cutoff=SIMILARITY_MIN):
         return ""
@@ -165,7 +165,7 @@ def skip_reason(value: object) -> str:
 
 
 def object_title(value: object) -> str:
-    """``kind/namespace/name`` of an object as plain values, as far as it says so."""
+    """``kind/namespace/name`` of an object, without the parts that it does not have."""
     if not isinstance(value, Mapping):
         return "object"
     metadata = value.get("metadata")
@@ -189,7 +189,7 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
 
 
 def _require_valid(value: object, location: str) -> None:
-    """A skipped network or coordinator is still checked. Raises BadInput, Refused."""
+    """Check a network or coordinator, although it is skipped. Raises BadInput, Refused."""
     assert isinstance(value, Mapping)
     refusals: Iterable[Refusal] = ()
     if value["kind"] == NETWORK:
@@ -198,9 +198,9 @@ def _require_valid(value: object, location: str) -> None:
     elif value["kind"] == COORDINATOR:
         name, spec = checked_coordinator(value, location)
         refusals = coordinator_rules(ObjectReference(COORDINATOR, name), spec)
-    if broken := tuple(refusals):
-        raise Refused(broken)
+    if refused := tuple(refusals):
+        raise Refused(refused)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Names of objects for the completion of a shell: read from etcd, within a second, or none."""
+"""Names of objects for shell completion, read from etcd within a second."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from ops.settings import ClusterSettings
 
 COMPLETION_S_MAX: Final = 1.0
-"""A shell waits this long for names; then it gets none."""
+"""How long a shell waits for names; after that it completes none."""
 
 NAMES_MAX: Final = 2_000
 
 
 def complete_kind(incomplete: str) -> list[str]:
-    """Words for a kind."""
+    """The words for kinds that begin with this text."""
     return [word for word in KINDS if word.startswith(incomplete)]
 
 
 def complete_objects(context: typer.Context, incomplete: str) -> list[str]:
     """Completions of ``KIND NAME...`` and ``KIND/NAME...``."""
-    typed = context.params.get("resources") or ()
+    words = context.params.get("resources") or ()
     kind, slash, start = incomplete.rpartition("/")
     if slash:
         return [f"{kind}/{name}" for name in _names(context, kind) if name.startswith(start)]
-    if not typed:
-        *before, last = incomplete.split(",")
-        return [",".join((*before, word)) for word in complete_kind(last)]
-    return [name for name in _names(context, typed[0]) if name.startswith(incomplete)]
+    if not words:
+        *complete, last = incomplete.split(",")
+        return [",".join((*complete, word)) for word in complete_kind(last)]
+    return [name for name in _names(context, words[0]) if name.startswith(incomplete)]
 
 
 def complete_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -78,8 +78,8 @@ async def _read(settings: ClusterSettings, kind: ObjectKind, namespace: str) -> 
         if kind in (ObjectKind.ENDPOINT, ObjectKind.POD):
             start = keys.prefix("endpoint", namespace)
             get = Get(*keys.range_of("endpoint", namespace), limit=NAMES_MAX, keys_only=True)
-            found = (await store.read([get])).ranges[0].kvs
-            return [kv.key.removeprefix(start).decode() for kv in found]
+            kvs = (await store.read([get])).ranges[0].kvs
+            return [kv.key.removeprefix(start).decode() for kv in kvs]
         ledger = Ledger()
         await read_configuration(store, keys, ledger)
         return sorted(_names_in(ledger, kind, namespace))[:NAMES_MAX]

@@ -1,8 +1,8 @@
-"""Copies of what the CNI executables store on nodes: a folder for each node, paths as on the node.
+"""Reads copies of the files that CNI executables store on nodes: a folder for each node.
 
-``DIRECTORY/NODE/etc/cni/net.d`` has the node's network configurations, and
-``DIRECTORY/NODE/var/lib/cni/networks`` host-local's files, unless a configuration names another
-directory. ``DIRECTORY/NODE`` may be a link to the root of the node itself. Reads, writes nothing.
+``DIRECTORY/NODE/etc/cni/net.d`` has the network configurations of the node, and
+``DIRECTORY/NODE/var/lib/cni/networks`` the files of host-local, unless a configuration names
+another directory. ``DIRECTORY/NODE`` may be a symbolic link to the root of the node.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ NETWORKS: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
-"""A container's id, a line break, and the name of an interface."""
+"""A file has a container's id, a line break, and the name of an interface."""
 
 FILES_MAX: Final = 131_072
 """Files of one network on one node: every address of two /16."""
 
 
 def read_node_folders(directory: str) -> list[NodeFiles]:
-    """What each node has. Raises BadInput."""
+    """Read the folder of each node. Raises BadInput."""
     path = Path(directory)
     if not path.is_dir():
         raise BadInput(f"{directory} is not a directory", subject=directory)
@@ -74,7 +74,7 @@ def _files(directory: Path) -> Iterator[Path]:
 
 
 def _read(file: Path, bytes_max: int) -> str:
-    """The text of a file; "" if it was removed meanwhile. Raises BadInput."""
+    """The text of a file; "" if it does not exist any more. Raises BadInput."""
     try:
         with file.open("rb") as stream:
             content = stream.read(bytes_max + 1)

@@ -1,6 +1,6 @@
-"""Which objects are asked for, and the listing of them out of a state: of now, or of the past.
+"""Selects objects of a ledger, present or past, and lists them. Pure.
 
-Pure: the ledger was read before.
+The caller has read the ledger.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ops.manifests import pool_manifest, subnet_manifest
 
 
 class ObjectSelection(NamedTuple):
-    """``name`` "" means all; ``namespace`` "" means every one.
+    """The objects that a command names. ``name`` "": all; ``namespace`` "": all namespaces.
 
-    ``full_in``: when pools will be full, for their wide table.
+    ``full_in``: the time until a pool is full, by pool, for the wide table.
     """
 
     kind: ObjectKind
@@ -39,29 +39,29 @@ class ObjectSelection(NamedTuple):
 
     @property
     def with_manifests(self) -> bool:
-        """Whether the manifests of a listing are filled in."""
+        """Whether a listing needs manifests."""
         return self.needs_manifests or self.output.is_structured
 
     def selects(self, name: str, namespace: str = "") -> bool:
-        """Whether an object is meant; objects without a namespace are in every one."""
+        """Whether the object is selected. One without a namespace is so in every namespace."""
         return self.name in ("", name) and (not namespace or self.namespace in ("", namespace))
 
     @property
     def full_name(self) -> str:
-        """The name as it is shown."""
-        spaced = (
+        """The name with its namespace, if it has one."""
+        is_namespaced = (
             self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
             and self.namespace
         )
-        return f"{self.namespace}/{self.name}" if spaced else self.name
+        return f"{self.namespace}/{self.name}" if is_namespaced else self.name
 
 
 def listing_of(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> ObjectListing:
-    """The selected objects. The ledger has the values that the kind needs.
+    """List the selected objects.
 
-    ``applications``: as in ``lines_of``. Raises NotFound for the name of a missing object.
+    ``applications``: as in ``lines_of``. Raises NotFound if the named object does not exist.
     """
     match selection.kind:
         case ObjectKind.POOL:
@@ -80,12 +80,9 @@ def listing_of(
         case ObjectKind.APPLICATION:
             listing = _applications(ledger, selection, applications)
         case ObjectKind.QUARANTINE:
-            aside = sorted(
-                ledger.quarantine.values(), key=lambda value: parse_address(value.address)
-            )
-            listing = listings.quarantine_listing(
-                [q for q in aside if selection.selects(q.address)]
-            )
+            selected = [one for one in ledger.quarantine.values() if selection.selects(one.address)]
+            selected.sort(key=lambda quarantine: parse_address(quarantine.address))
+            listing = listings.quarantine_listing(selected)
         case _:
             listing = _records(ledger, selection)
     if selection.name and not listing.names:
@@ -148,8 +145,8 @@ def _endpoints(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
 def _applications(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None
 ) -> ObjectListing:
-    every = lines_of(ledger, applications)
-    lines = [line for line in every if selection.selects(line.key.name, line.key.namespace)]
+    all_lines = lines_of(ledger, applications)
+    lines = [line for line in all_lines if selection.selects(line.key.name, line.key.namespace)]
     return application_listing(lines, namespaced=not selection.namespace)
 
 

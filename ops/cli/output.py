@@ -1,7 +1,7 @@
-"""What goes to standard output: tables for people, other formats for programs.
+"""Prints results on standard output: tables for people, other formats for programs.
 
-Formats for programs are stable and complete; a table shows what fits on a line. A value of a table
-is text; numbers are aligned to the right. Nothing here reads etcd.
+Formats for programs are stable and complete; a table shows a selection of columns. Nothing here
+reads etcd.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ops.cli.formats import TABLE, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
-"""Columns of a table that goes to a file or a pipe: it is never folded."""
+"""Width in characters of a table in a file or a pipe, so that no row is wrapped."""
 
 
 class TableColumn(NamedTuple):
-    """One column. ``wide``: only with ``-o wide``; ``right``: numbers."""
+    """One column. ``wide``: only with ``-o wide``; ``right``: aligned to the right."""
 
     title: str
     wide: bool = False
@@ -37,10 +37,10 @@ class TableColumn(NamedTuple):
 
 
 class ObjectListing(NamedTuple):
-    """Objects of one kind, ready to be shown in any form.
+    """Objects of one kind, for any output format.
 
-    ``rows``: a text per column, in the order of ``names`` and ``manifests``; ``manifests`` may be
-    left empty where only tables are made.
+    ``rows``, ``names`` and ``manifests`` are in the same order; a row has a text for each column.
+    ``manifests`` may be empty if the output is a table.
     """
 
     columns: Sequence[TableColumn]
@@ -50,7 +50,7 @@ class ObjectListing(NamedTuple):
 
 
 def show(listing: ObjectListing, output: Output, *, single: bool = False) -> None:
-    """Print a listing; ``single``: one object was asked for by name. Raises BadInput."""
+    """Print a listing; ``single``: the command named one object. Raises BadInput."""
     if output.is_name:
         print("\n".join(listing.names))
     elif output.format is Format.CUSTOM_COLUMNS:
@@ -63,7 +63,7 @@ def show(listing: ObjectListing, output: Output, *, single: bool = False) -> Non
 
 
 def show_value(value: object, output: Output) -> None:
-    """Print a value; formats of tables mean YAML here. Raises BadInput."""
+    """Print a value; as YAML if the format is a table. Raises BadInput."""
     match output.format:
         case Format.JSON:
             print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -132,13 +132,13 @@ def _custom_columns(
 
 
 def print_rich(thing: object) -> None:
-    """Print with rich: in colour to a terminal, unfolded and without trailing blanks otherwise."""
-    with_terminal = console()
-    if with_terminal.is_terminal:
-        with_terminal.print(thing)
+    """Print with rich: in colour on a terminal, else unwrapped and without trailing blanks."""
+    output_console = console()
+    if output_console.is_terminal:
+        output_console.print(thing)
         return
-    with with_terminal.capture() as captured:
-        with_terminal.print(thing)
+    with output_console.capture() as captured:
+        output_console.print(thing)
     for line in captured.get().splitlines():
         print(line.rstrip())
 
@@ -156,12 +156,12 @@ def console() -> Console:
 
 
 def heading(text: str) -> None:
-    """A line above a part of an answer."""
+    """Print a heading."""
     print_rich(Text(text, style="bold"))
 
 
 def pairs(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
-    """Print names and values, aligned; without empty values, further lines indented."""
+    """Print names with their values, aligned; pairs without a value are left out."""
     present = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in present), default=0) + 1
     blank = " " * indent
@@ -173,7 +173,7 @@ def pairs(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
 
 
 def duration(milliseconds: int) -> str:
-    """A length of time in two units at most: ``42s``, ``5m12s``, ``3h7m``, ``2d4h``."""
+    """A duration in at most two units: ``42s``, ``5m12s``, ``3h7m``, ``2d4h``."""
     seconds = max(milliseconds, 0) // 1000
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
     if minutes < 2:
@@ -186,7 +186,7 @@ def duration(milliseconds: int) -> str:
 
 
 def moment(unix_ms: int) -> str:
-    """A point of time in UTC, to the second."""
+    """A time in UTC, to the second: ``2026-03-01 14:03:00Z``."""
     at = datetime.fromtimestamp(unix_ms // 1000, UTC)
     return at.isoformat(sep=" ").replace("+00:00", "Z")
 

@@ -1,4 +1,4 @@
-"""Prints what ADDs of the past got, for ``orbctl explain``: claims and refusals of the log."""
+"""Prints the results of past ADDs for ``orbctl explain``: claims and refusals of the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ops.cli.times import parse_time
 
 
 def parse_moment(text: str, now_ms: int) -> LogMoment:
-    """A position, or a time that is not in the future. Raises BadInput."""
+    """Parse a position, or a time that is not in the future. Raises BadInput."""
     if text.isdigit():
         return LogMoment(position=int(text))
     time_ms = parse_time(text, now_ms)
@@ -35,7 +35,7 @@ def parse_moment(text: str, now_ms: int) -> LogMoment:
 
 
 def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
-    """Print what the Pod had at the moment of the answer, and why. ``pod``: NAMESPACE/NAME."""
+    """Print which addresses the ADDs of a Pod got, and why. ``pod``: NAMESPACE/NAME."""
     if not adds.claims and adds.refused is None:
         return report(_nothing(pod, adds))
     if output.is_structured:
@@ -50,14 +50,14 @@ def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
 
 
 def _nothing(pod: str, adds: PastAdds) -> NotFound:
-    what = f"Pod {pod} had no address and no refused ADD"
+    message = f"Pod {pod} had no address and no refused ADD"
     if adds.released is not None:
         event = adds.released.event
         assert isinstance(event, AddressesReleased)
         why = f"{event.reason}: {event.evidence}" if event.evidence else event.reason
         at = moment(adds.released.recorded_at_ms)
-        what += f" since {', '.join(event.addresses())} was released at {at} ({why})"
-    return NotFound(what, remedy=f"`orbctl history {pod}` shows what it had, and when")
+        message += f" since {', '.join(event.addresses())} was released at {at} ({why})"
+    return NotFound(message, remedy=f"`orbctl history {pod}` shows the addresses that it had")
 
 
 def _show_claim(recorded: Recorded, now_ms: int) -> None:
@@ -94,8 +94,8 @@ def _show_verdicts(verdicts: Sequence[PoolVerdict]) -> None:
     for nic in nics:
         if len(nics) > 1:
             print(f"NIC {nic}:")
-        own = (verdict for verdict in verdicts if verdict.interface == nic)
-        for line in describe_verdicts(map(CandidateVerdict.at_length, own)):
+        of_nic = (verdict for verdict in verdicts if verdict.interface == nic)
+        for line in describe_verdicts(map(CandidateVerdict.at_length, of_nic)):
             print(line)
 
 
@@ -109,7 +109,7 @@ def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
 
 
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
-    """The same for programs, with the fields that ``explain`` has for every Pod."""
+    """The results for programs, with the same fields as for every explained Pod."""
     held = adds.held.addresses() if adds.held else ()
     source, verdicts, error = _decision(adds)
     return {
@@ -154,7 +154,7 @@ def _plain_claim(recorded: Recorded) -> dict[str, Any]:
 
 
 def plain_refusal(recorded: Recorded) -> dict[str, Any]:
-    """A refused ADD for programs."""
+    """A refused ADD as a value for programs."""
     event = recorded.event
     assert isinstance(event, AllocationRefused)
     return {
@@ -173,5 +173,5 @@ def plain_refusal(recorded: Recorded) -> dict[str, Any]:
 
 
 def plain_pool_verdict(verdict: PoolVerdict) -> dict[str, Any]:
-    """A verdict for programs, without empty fields."""
+    """A verdict as a value for programs, without empty fields."""
     return {name: value for name, value in verdict._asdict().items() if value != ""}

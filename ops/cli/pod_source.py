@@ -1,6 +1,6 @@
-"""Where ``orbctl gc`` learns which Pods exist: records and options, or a cluster's API server.
+"""The sources of facts about Pods for ``orbctl gc``: records and options, or the API server.
 
-In a cluster no option says that a Pod is gone: orbctl asks the API server, as controllers do.
+With an API server, no option can declare a Pod deleted: only the answer of the server counts.
 """
 
 from __future__ import annotations
@@ -24,24 +24,28 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
+"""Returns the facts about the Pods of a ledger that was read at a moment."""
 
 
 @asynccontextmanager
 async def pod_source(
-    session: ClusterSession, kubeconfig: str | None, word: DeletionNotice, settings: ReclaimSettings
+    session: ClusterSession,
+    kubeconfig: str | None,
+    notice: DeletionNotice,
+    settings: ReclaimSettings,
 ) -> AsyncIterator[Ask]:
-    """The source of facts about Pods; ``kubeconfig`` None: records, "": this Pod's cluster.
+    """Open the source of facts about Pods. ``kubeconfig`` None: records, "": this Pod's cluster.
 
     Raises BadInput, NotReady.
     """
     if kubeconfig is None:
-        yield partial(StandalonePodFacts(session.store, session.keys).facts, notice=word)
+        yield partial(StandalonePodFacts(session.store, session.keys).facts, notice=notice)
         return
-    if word.pods or word.nodes:
+    if notice.pods or notice.nodes:
         raise BadInput(
             "--gone and --gone-node cannot be used with --kubeconfig",
             subject="gone",
-            remedy="delete the Pods there, or leave --kubeconfig out",
+            remedy="delete the Pods in the cluster, or leave out --kubeconfig",
         )
 
     watch = await watch_of(KubernetesSettings(kubeconfig), settings)

@@ -1,7 +1,7 @@
-"""Counting claims by asking etcd, exactly and at one revision, without reading them.
+"""Counts the claims of pools with count-only reads of etcd at one revision.
 
-All claims of a pool lie inside its addresses (I2), and a range of addresses is a range of keys: a
-table of a thousand pools costs a few reads whatever is claimed.
+All claims of a pool are inside its addresses (I2), and a range of addresses is a range of keys. So
+a table of a thousand pools costs a few reads for any number of claims.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
 
 
 class PoolUsage(NamedTuple):
-    """The numbers of a pool's held addresses, and of those that may be handed out."""
+    """How many addresses of a pool are claimed, and how many are free."""
 
     claimed: int
     free: int
@@ -28,24 +28,23 @@ class PoolUsage(NamedTuple):
 async def count_pools(
     store: KeyValueStore, keys: Keys, ledger: Ledger, pools: Sequence[Pool]
 ) -> dict[str, PoolUsage]:
-    """Counts by pool name at the ledger's position; the ledger has the configuration.
+    """Counts by pool name at the position of the ledger, which has the configuration.
 
     Raises Compacted, StoreUnavailable.
     """
-    whole = [pool_addresses(pool) for pool in pools]
-    open_ = [available(pool, ledger) for pool in pools]
-    found = await count_claims(store, keys, [*whole, *open_], ledger.position)
-    claimed, taken = found[: len(pools)], found[len(pools) :]
-    return {
-        pool.name: PoolUsage(
-            claimed[index], min(open_[index].size - taken[index], CLAMPED_SIZE_MAX)
-        )
-        for index, pool in enumerate(pools)
-    }
+    all_addresses = [pool_addresses(pool) for pool in pools]
+    usable_addresses = [available(pool, ledger) for pool in pools]
+    counts = await count_claims(store, keys, all_addresses + usable_addresses, ledger.position)
+    claimed, claimed_usable = counts[: len(pools)], counts[len(pools) :]
+    free = [
+        min(addresses.size - count, CLAMPED_SIZE_MAX)
+        for addresses, count in zip(usable_addresses, claimed_usable, strict=True)
+    ]
+    return {pool.name: PoolUsage(claimed[index], free[index]) for index, pool in enumerate(pools)}
 
 
 def available(pool: Pool, ledger: Ledger) -> AddressSet:
-    """What may be handed out of a pool, held or not."""
+    """The addresses of a pool that can be allocated, whether they are claimed or not."""
     quarantined = [
         parse_address(one.address).value
         for one in ledger.quarantine.values()
@@ -65,15 +64,15 @@ async def count_claims(
     ]
     counts = [0] * len(sets)
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):
-        part = gets[start : start + TXN_OPERATIONS_MAX]
-        result = await store.read([get for _, get in part], revision=revision)
-        for (index, _), answer in zip(part, result.ranges, strict=True):
+        batch = gets[start : start + TXN_OPERATIONS_MAX]
+        result = await store.read([get for _, get in batch], revision=revision)
+        for (index, _), answer in zip(batch, result.ranges, strict=True):
             counts[index] += answer.count
     return counts
 
 
 def claims_by_pool(ledger: Ledger) -> Mapping[str, list[str]]:
-    """The allocated addresses of each pool, in their order."""
+    """The allocated addresses of each pool, sorted."""
     addresses_of: dict[str, list[str]] = {name: [] for name in ledger.pools}
     for address, held in ledger.claims.items():
         addresses_of.setdefault(held.claim.pool, []).append(address)

@@ -1,7 +1,6 @@
-"""The progress of commands that read or write the whole log: a bar on a terminal.
+"""A progress bar for commands that read or write the whole log.
 
-On standard error, and only where that is a terminal, so results, pipes and logs of Jobs never
-contain it. It is removed when the command has ended.
+It is shown on standard error, and only if that is a terminal. It is removed when the command ends.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 from core.domain.events import Recorded
 
 Advance = Callable[[int, int], None]
-"""The amount done, and the total; 0: unknown."""
+"""Takes the amount done, and the total; 0: unknown."""
 
 REFRESHES_PER_S: Final = 4
 
@@ -24,12 +23,12 @@ def ignore(done: int, total: int) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Advance]:
-    """Show a bar with this title while the block runs; call the value with the amount done."""
+def progress(title: str) -> Iterator[Advance]:
+    """Show a bar with this title while the block runs; the block calls the value to advance it."""
     if not sys.stderr.isatty():
         yield ignore
         return
-    from rich.console import Console  # noqa: PLC0415  # costs only who sees it
+    from rich.console import Console  # noqa: PLC0415  # slow to import, and only needed for a bar
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (
@@ -41,11 +40,11 @@ def progress(what: str) -> Iterator[Advance]:
     console = Console(stderr=True)
     with Progress(
         *columns, console=console, transient=True, refresh_per_second=REFRESHES_PER_S
-    ) as shown:
-        task = shown.add_task(what, total=None)
+    ) as bar:
+        task = bar.add_task(title, total=None)
 
         def advance(done: int, total: int) -> None:
-            shown.update(task, completed=done, total=total or None)
+            bar.update(task, completed=done, total=total or None)
 
         yield advance
 
@@ -53,7 +52,7 @@ def progress(what: str) -> Iterator[Advance]:
 async def counted_events(
     events: AsyncIterator[list[Recorded]], last: int, advance: Advance
 ) -> AsyncIterator[list[Recorded]]:
-    """The same batches; how far they are is the position of the newest event, of ``last``."""
+    """Yield the batches, and advance to the position of each batch's last event, of ``last``."""
     async for batch in events:
         if batch:
             advance(batch[-1].position, last)

@@ -1,13 +1,12 @@
-"""orbctl through kubectl: it runs in a Pod of ours, for people who cannot reach etcd or a node.
+"""Runs orbctl in a Pod through ``kubectl exec``, for people who cannot reach etcd or a node.
 
-A controller's Pod has the program, the endpoints of etcd, its certificates and the archive. Who may
-``exec`` into it needs no certificates of etcd. What is about one node runs in the Pod of that
-node's agent, which has the program, the node's network and the rights to look into it. A node
-without an agent is cleaned from a Pod of its own (``cleanup_pod``).
+A controller's Pod has orbctl, the endpoints and certificates of etcd, and the archive, so that the
+caller needs only the right to ``exec`` into it. A command about one node runs in the Pod of that
+node's agent, which has the network of the node. A node without an agent is cleaned from a separate
+Pod (``cleanup_pod``).
 
-Files of this machine are passed as standard input; output and exit code come back. User and host of
-this machine are passed along and recorded in every event, as with a local run: they are a claim,
-like the user name of a shell.
+Files of this machine are passed as standard input; output and exit code are returned. User and host
+of this machine are passed too and recorded in every event. Nothing verifies them.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from ops.cli.global_options import WHO
 from ops.cli.input_files import STANDARD_INPUT, read_texts
 
 OPTIONS: Final = ("--context", "--kubeconfig", "--system-namespace")
-"""They name the cluster; a run with any of them goes through kubectl. Each takes a value."""
+"""The options that name the cluster; with one of them orbctl runs through kubectl."""
 
 ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
-"""The option and the variable with which a run connects to etcd itself."""
+"""The option and the variable with which orbctl connects to etcd directly."""
 
 LOCAL: Final = frozenset(
     ("completion", "crds", "help", "install", "migrate", "nad", "replay", "version")
@@ -40,34 +39,34 @@ LOCAL: Final = frozenset(
 """Commands that need no cluster, or are about this machine."""
 
 OWN_OPTIONS: Final = ("gc", "import")
-"""They have options of the same names, with which they connect to an API server themselves."""
+"""Commands that have options of the same names, and connect to the API server themselves."""
 
 FILE_OPTIONS: Final = ("--filename", "--request")
 RECURSIVE: Final = "--recursive"
 NODE_FOLDERS: Final = "--nodes"
-"""It names folders of this machine, which standard input does not carry."""
+"""The option for folders of this machine, which cannot be passed as standard input."""
 
 ON_A_NODE: Final = ("node", "doctor")
 CLEANS_A_NODE: Final = ("node", "clean")
-"""The commands whose third word names a node; without one they are about this machine."""
+"""The commands whose third word names a node; without it they are about this machine."""
 
 OF_A_POD: Final = "trace-path"
-"""The command whose second word names a Pod, on whose node it runs."""
+"""The command whose second word names a Pod; it runs on the node of that Pod."""
 
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component="
 CONTROLLER: Final = "controller"
 AGENT: Final = "agent"
 FIND_DEADLINE_S: Final = 30
 NO_PROGRAM: Final = 127
-"""The exit code of env(1) where a program is not on PATH."""
+"""The exit code of env(1) if a program is not on PATH."""
 
 Finder = Callable[[Sequence[str]], str]
 
 
 class Remote(NamedTuple):
-    """The call of kubectl, and its standard input; None: the standard input of this process.
+    """The kubectl command, and its standard input; None: the standard input of this process.
 
-    ``node``: whose agent's Pod runs it; "": a controller's Pod does.
+    ``node``: the node whose agent's Pod runs it; "": a controller's Pod.
     """
 
     command: list[str]
@@ -76,13 +75,13 @@ class Remote(NamedTuple):
 
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
-    """Whether a run goes through kubectl: as its plugin, or when an option names the cluster."""
+    """Whether orbctl runs through kubectl: as its plugin, or if an option names the cluster."""
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
     is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
     if command == ON_A_NODE[0]:
         return any(_node_of_line(arguments, of) for of in (ON_A_NODE, CLEANS_A_NODE))
-    if command in LOCAL or (command == "import" and not _is_passed_along(names)):
+    if command in LOCAL or (command == "import" and not _reads_only_files(names)):
         return False
     if command == OF_A_POD and "--netns" in names:
         return False
@@ -92,7 +91,7 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
 
 
 def run(arguments: Sequence[str], who: str) -> int:
-    """Run orbctl in a Pod; its exit code. Raises BadInput, NotFound, and as ``NodeCleaner``."""
+    """Run orbctl in a Pod; return its exit code. Raises BadInput, NotFound, and as NodeCleaner."""
     if node := _node_of_line(arguments, CLEANS_A_NODE):
         print(_clean(arguments, node), end="")
         return Exit.OK
@@ -106,32 +105,35 @@ def run(arguments: Sequence[str], who: str) -> int:
 def prepare(
     arguments: Sequence[str], who: str, *, is_terminal: bool, find: Finder | None = None
 ) -> Remote:
-    """The call of kubectl. Raises BadInput, NotFound."""
+    """Make the kubectl command. Raises BadInput, NotFound."""
     find = find or _kubectl_output
-    options, rest = _split(arguments)
+    options, words = _split(arguments)
     kubectl = _kubectl(options)
     system = options.get(OPTIONS[2], "")
-    node, rest = _node(kubectl, rest, find)
-    rest, stdin = _with_files(rest)
+    node, words = _node(kubectl, words, find)
+    words, stdin = _with_files(words)
     component = AGENT if node else CONTROLLER
     pods = _pods(kubectl, system, component, node, find)
     if not pods:
         raise _agent_missing(kubectl, node, find) if node else _controller_missing(system)
     metadata = max(pods, key=_is_ready)["metadata"]
-    reads = stdin is not None or any(word == "-" or word.endswith("=-") for word in rest)
-    flags = ["-i"] if reads else ["-it"] if is_terminal else []
-    inside = ["env", f"{WHO}={who}", "orbctl", *rest]
+    reads = stdin is not None or any(word == "-" or word.endswith("=-") for word in words)
+    flags = ["-it"] if is_terminal and not reads else []
+    if reads:
+        flags = ["-i"]
+    inside = ["env", f"{WHO}={who}", "orbctl", *words]
     target = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
     return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"", node)
 
 
 def _clean(arguments: Sequence[str], node: str) -> str:
-    """The output of a Pod that cleans a node. Raises BadInput, and as ``NodeCleaner``."""
-    options, rest = _split(arguments)
-    passed = [option for option in _parsed(rest) if option.name]
-    if other := next((one.name for one in passed if one.name not in cleanup_pod.OPTIONS), ""):
-        text = f"{other} is of this machine; the Pod mounts the directories of the DaemonSet"
-        raise BadInput(text, subject=other, remedy=f"leave it out, or run this on {node} as root")
+    """Clean a node from a Pod; return its output. Raises BadInput, and as NodeCleaner."""
+    options, words = _split(arguments)
+    passed = [option for option in _parsed(words) if option.name]
+    local = next((one.name for one in passed if one.name not in cleanup_pod.OPTIONS), "")
+    if local:
+        text = f"{local} names a directory, but the Pod mounts those of the DaemonSet"
+        raise BadInput(text, subject=local, remedy=f"leave it out, or run this on {node} as root")
 
     def kubectl(words: Sequence[str], stdin: str) -> str:
         return _kubectl_output([*_kubectl(options), *words], stdin)
@@ -144,8 +146,8 @@ def _kubectl(options: Mapping[str, str]) -> list[str]:
     return ["kubectl", *(f"{name}={options[name]}" for name in OPTIONS[:2] if name in options)]
 
 
-def _is_passed_along(names: set[str]) -> bool:
-    """Whether all that an import reads is in files, which standard input can carry."""
+def _reads_only_files(names: set[str]) -> bool:
+    """Whether an import reads only files, which can be passed as standard input."""
     return bool(names & set(FILE_OPTIONS)) and NODE_FOLDERS not in names
 
 
@@ -159,7 +161,7 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _positional(arguments: Sequence[str]) -> list[str]:
-    """The words of a line that are no options."""
+    """The words of a line that are not options."""
     words = [option.words[0] for option in _parsed(arguments) if not option.name]
     return [word for word in words if word != END_OF_OPTIONS]
 
@@ -171,14 +173,15 @@ def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = ON_A_NODE
 
 
 def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tuple[str, list[str]]:
-    """The node that a line is about, and the line without its name; "" if about none.
+    """The node of a line ("" without one), and the line without the name of the node.
 
     Raises NotFound.
     """
     if node := _node_of_line(arguments):
-        left = list(arguments)
-        del left[len(left) - 1 - left[::-1].index(node)]
-        return node, left
+        words = list(arguments)
+        last_index = len(words) - 1 - words[::-1].index(node)
+        del words[last_index]
+        return node, words
     if _command(arguments) != OF_A_POD:
         return "", list(arguments)
     named = next(iter(_positional(arguments)[1:]), "")
@@ -190,61 +193,61 @@ def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tup
         raise NotFound(f"there is no Pod {namespace}/{name}", subject=named)
     node = str(json.loads(text)["spec"].get("nodeName", ""))
     if not node:
-        raise NotFound(f"Pod {namespace}/{name} is on no node yet", subject=named)
+        raise NotFound(f"Pod {namespace}/{name} is not scheduled yet", subject=named)
     return node, list(arguments)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The options for kubectl, at any position, and the rest of the line."""
+    """The options for kubectl, at any position, and the other words of the line."""
     options: dict[str, str] = {}
-    rest: list[str] = []
+    words: list[str] = []
     for option in _parsed(arguments):
         if option.name not in OPTIONS:
-            rest += option.words
+            words += option.words
         else:
             options[option.name] = str(option.value)
-    return options, rest
+    return options, words
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
-    """The line with files of this machine as standard input. Raises BadInput."""
+    """The line with ``-`` in place of its files, and their content. Raises BadInput."""
     options = _parsed(arguments)
     recursive = any(option.name == RECURSIVE for option in options)
-    rest: list[str] = []
+    words: list[str] = []
     files: list[str] = []
     for option in options:
         if option.name == RECURSIVE:
             continue
         if option.name not in FILE_OPTIONS:
-            rest += option.words
+            words += option.words
             continue
-        if f"{option.name}=-" not in rest:
-            rest.append(f"{option.name}=-")  # once: several files become one text
+        if f"{option.name}=-" not in words:
+            words.append(f"{option.name}=-")  # once: several files become one text
         if option.value not in {None, STANDARD_INPUT}:
             files.append(str(option.value))
     if not files:
-        return rest, None
+        return words, None
     texts = [text for _, text in read_texts(files, recursive=recursive)]
-    return rest, "\n---\n".join(texts).encode()
+    return words, "\n---\n".join(texts).encode()
 
 
 def _pods(
     kubectl: Sequence[str], namespace: str, component: str, node: str, find: Finder
 ) -> list[dict[str, Any]]:
-    """The running Pods of a component, of one node if it is named."""
-    where = ["-n", namespace] if namespace else ["-A"]
+    """The running Pods of a component; only those on ``node`` if it is not ""."""
+    scope = ["-n", namespace] if namespace else ["-A"]
     on_node = [f"--field-selector=spec.nodeName={node}"] if node else []
     selected = ["-l", f"{SELECTOR}{component}", *on_node, "-o", "json"]
-    pods: list[dict[str, Any]] = json.loads(find([*kubectl, "get", "pods", *where, *selected]))[
+    pods: list[dict[str, Any]] = json.loads(find([*kubectl, "get", "pods", *scope, *selected]))[
         "items"
     ]
     return [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
 
 
 def _controller_missing(namespace: str) -> NotFound:
-    place = f"in namespace {namespace}" if namespace else "in this cluster"
+    scope = f"in namespace {namespace}" if namespace else "in this cluster"
     return NotFound(
-        f"no controller runs {place}",
+        f"no controller runs {scope}",
         subject=f"{SELECTOR}{CONTROLLER}",
         remedy=f"check the context, or connect to etcd directly: {ETCD[0]} host:port",
     )
@@ -258,22 +261,22 @@ def _agent_missing(kubectl: Sequence[str], node: str, find: Finder) -> NotFound:
     return NotFound(
         f"no agent runs on node {node}",
         subject=f"{SELECTOR}{AGENT}",
-        remedy="kubectl describe daemonset orbweaver-agent says why; spiderpoolAgent.nodeSelector,"
-        " affinity and tolerations say where agents run",
+        remedy="see kubectl describe daemonset orbweaver-agent; agents run on the nodes that"
+        " spiderpoolAgent.nodeSelector, affinity and tolerations select",
     )
 
 
 def _check_version(remote: Remote, code: int) -> None:
-    """Raise OrbweaverError if an agent's orbctl is another version than this one, or missing."""
+    """Raise OrbweaverError if orbctl in the agent's Pod is missing or has another version."""
     agent = f"the agent on node {remote.node}"
     remedy = "upgrade the chart, or use the orbctl of its version"
     if code == NO_PROGRAM:
         raise OrbweaverError(f"{agent} is too old: it has no orbctl", remedy=remedy)
-    until = remote.command.index("orbctl") + 1
-    theirs = _kubectl_output([*remote.command[:until], "--version"]).strip().rpartition(" ")[2]
-    if theirs != core.__version__:
-        text = f"{agent} has orbctl {theirs} and does not know this command"
-        raise OrbweaverError(f"{text}; here is {core.__version__}", remedy=remedy)
+    end = remote.command.index("orbctl") + 1
+    version = _kubectl_output([*remote.command[:end], "--version"]).strip().rpartition(" ")[2]
+    if version != core.__version__:
+        text = f"{agent} has orbctl {version}, which does not have this command"
+        raise OrbweaverError(f"{text}; this orbctl is {core.__version__}", remedy=remedy)
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:

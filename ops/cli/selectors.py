@@ -1,6 +1,6 @@
-"""Selectors on a command line, as kubectl reads them: ``-l``, ``--field-selector``, ``--sort-by``.
+"""The options ``-l``, ``--field-selector`` and ``--sort-by``, in the syntax of kubectl. Pure.
 
-All three use the manifests of objects. Pure.
+They apply to the manifests of objects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FIELD: Final = re.compile(r"\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*\Z")
 
 
 class FieldRequirement(NamedTuple):
-    """The value at ``path`` is ``value``, or with ``negated`` is not."""
+    """Requires that the value at ``path`` is ``value``; with ``negated``, that it is not."""
 
     path: str
     value: str
@@ -38,7 +38,7 @@ class FieldRequirement(NamedTuple):
 
 
 class Selectors(NamedTuple):
-    """Which objects of a listing are shown, and in which order. ``sort_by`` "": as they are."""
+    """Selects and sorts the objects of a listing. ``sort_by`` "": keep the order."""
 
     labels: LabelSelector = LabelSelector()
     fields: tuple[FieldRequirement, ...] = ()
@@ -46,18 +46,18 @@ class Selectors(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether a listing is unchanged."""
+        """Whether nothing is selected or sorted."""
         return self.labels.is_empty() and not self.fields and not self.sort_by
 
     def apply(self, listing: ObjectListing) -> ObjectListing:
         """The listing with the objects that are selected, sorted. Raises BadInput."""
-        chosen = [index for index, one in enumerate(listing.manifests) if self._selects(one)]
+        selected = [index for index, one in enumerate(listing.manifests) if self._selects(one)]
         if self.sort_by:
-            chosen.sort(key=lambda index: _sort_key(self.sort_by, listing.manifests[index]))
+            selected.sort(key=lambda index: _sort_key(self.sort_by, listing.manifests[index]))
         return listing._replace(
-            rows=[listing.rows[index] for index in chosen],
-            names=[listing.names[index] for index in chosen],
-            manifests=[listing.manifests[index] for index in chosen],
+            rows=[listing.rows[index] for index in selected],
+            names=[listing.names[index] for index in selected],
+            manifests=[listing.manifests[index] for index in selected],
         )
 
     def _selects(self, manifest: Mapping[str, Any]) -> bool:
@@ -69,7 +69,7 @@ class Selectors(NamedTuple):
 
 
 def read_selectors(labels: str, fields: str, sort_by: str) -> Selectors:
-    """What the options say; "" for none. Raises BadInput."""
+    """Parse the options; "" for none. Raises BadInput."""
     return Selectors(_label_selector(labels), _field_selector(fields), sort_by)
 
 

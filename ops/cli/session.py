@@ -1,8 +1,8 @@
-"""One run of orbctl: the connection to one cluster, and a writer when something is to be written.
+"""One run of orbctl: the connection to one cluster, and a writer for changes.
 
-A writer's head key stays in etcd for good, so orbctl writes under one of ``WRITERS_MAX`` names,
-chosen by user and host; every event names the person (``Cause.actor``). Two runs under one name
-fence each other: the run that lost has written nothing, and repeats its step.
+The head key of a writer is never deleted. So orbctl uses one of ``WRITERS_MAX`` writer names,
+chosen by user and host; every event names the user (``Cause.actor``). Two runs with the same name
+fence each other: the fenced run has written nothing and repeats its step.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ops.settings import ClusterSettings
 T = TypeVar("T")
 
 WRITERS_MAX: Final = 16
-"""Names orbctl writes under: Controller.orbctl-0 to Controller.orbctl-15."""
+"""Number of writer names: Controller.orbctl-0 to Controller.orbctl-15."""
 
 READ_S_MAX: Final = 4.0
-"""Deadline of one read: longer than an election of etcd's leader, short for a person."""
+"""Deadline of one read: longer than the election of an etcd leader."""
 
 FENCED_TRIES_MAX: Final = 6
 FENCED_PAUSE_S_MAX: Final = 0.4
@@ -43,7 +43,7 @@ COMPACTED_TRIES_MAX: Final = 3
 
 
 class ClusterSession:
-    """The cluster of this run. Made inside the event loop; closed by ``run``."""
+    """The cluster of this run. Created inside the event loop; ``run`` closes it."""
 
     def __init__(self, settings: ClusterSettings, process: ProcessContext) -> None:
         self.settings = settings
@@ -60,14 +60,14 @@ class ClusterSession:
 
     @property
     def cause(self) -> Cause:
-        """How this run signs its events."""
+        """The cause of this run's events: user and trace."""
         return Cause(self.actor, traceparent=tracing.caller_traceparent(""))
 
     async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
-        """Do one step with an open writer; again when another run has fenced it.
+        """Run the action with an open writer; repeat it if another run fenced the writer.
 
-        ``action`` reads what it decides on, so it can be repeated. Raises what the action raises,
-        WriterFenced after ``FENCED_TRIES_MAX`` attempts.
+        ``action`` must read its input itself, so that it can be repeated. Raises the errors of the
+        action, and WriterFenced after ``FENCED_TRIES_MAX`` attempts.
         """
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(WriterFenced),
@@ -94,7 +94,7 @@ class ClusterSession:
             await writer.close()
 
     async def read(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Do a long read; again when etcd has compacted its revision. Raises Compacted."""
+        """Run a long read; repeat it if etcd compacted its revision. Raises Compacted."""
 
         async def read_once() -> T:  # tenacity awaits coroutine functions, not lambdas
             return await action()
@@ -107,16 +107,16 @@ class ClusterSession:
         return await attempts(read_once)
 
     def configurator(self, writer: Writer) -> Configurator:
-        """Commands through this writer."""
+        """A configurator that writes through this writer."""
         return Configurator(self.store, self.keys, writer)
 
     def releaser(self, writer: Writer) -> Releaser:
-        """Releases through this writer."""
+        """A releaser that writes through this writer."""
         return Releaser(self.store, self.keys, writer, CoolDown(self.store))
 
 
 def writer_name(actor: str) -> str:
-    """One of the names orbctl writes under."""
+    """The writer name of an actor."""
     digest = blake2b(actor.encode(), digest_size=2).digest()
     return controller_writer(f"orbctl-{int.from_bytes(digest, 'big') % WRITERS_MAX}")
 
@@ -126,7 +126,7 @@ def run(
     process: ProcessContext,
     action: Callable[[ClusterSession], Coroutine[Any, Any, Exit]],
 ) -> Exit:
-    """Do an action in a session; errors are printed and become exit codes."""
+    """Run the action in a session; print an error and return its exit code."""
 
     async def body() -> Exit:
         session = ClusterSession(settings, process)
@@ -140,6 +140,6 @@ def run(
     except OrbweaverError as error:
         return report(error)
     except BrokenPipeError:
-        raise  # the reader of standard output has closed it; the parser ends the run
+        raise  # standard output was closed by its reader; typer ends the run
     except OSError as error:
         return report(OrbweaverError(str(error)))

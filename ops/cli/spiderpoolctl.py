@@ -1,9 +1,7 @@
-"""``spiderpoolctl``: Spiderpool's names for a part of orbctl.
+"""``spiderpoolctl``: some commands of orbctl under Spiderpool's names.
 
-See docs/reference/spiderpoolctl.md.
-
-There they are stubs; here each does what its name says, by the command of orbctl that does it.
-The global options are orbctl's. Nothing is decided here.
+See docs/reference/spiderpoolctl.md. In Spiderpool these commands are stubs; here each calls a
+command of orbctl. The global options are those of orbctl.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ Address = Annotated[str, typer.Option("--ip", help="the address")]
 @app.command(name="gc")
 def gc_(
     context: typer.Context,
-    address: Annotated[  # noqa: ARG001  # people type it there
+    address: Annotated[  # noqa: ARG001  # Spiderpool's program has it
         str, typer.Option("--address", help="ignored: orbctl reads etcd itself")
     ] = "",
 ) -> None:
@@ -93,12 +91,12 @@ def set_(
     node: Annotated[str, typer.Option("--node", help="node of the Pod")],
     interface: Annotated[str, typer.Option("--interface", help="name of the NIC")],
 ) -> None:
-    """Give the address to a Pod."""
+    """Assign the address to a Pod."""
     assign.assign(context, [address], pod, node, containerid, interface, namespace=namespace)
 
 
 def run(arguments: Sequence[str], process: ProcessContext) -> int:
-    """One run of the program; its exit code."""
+    """Run the program once; return its exit code."""
     return orbctl.run(arguments, process, PROGRAM, app)
 
 

@@ -1,8 +1,8 @@
-"""Points and lengths of time as people type them.
+"""Parses times and durations of a command line. Pure: the current time is an argument.
 
-``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today), ``15m`` (ago). A
-time without a zone is UTC, as all times that orbctl prints. A length is ``90s``, ``15m``, ``2h``,
-``3d``. Pure: the current time is an argument.
+A time is ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today) or
+``15m`` (ago). Without a zone it is UTC, as all times that orbctl prints. A duration is ``90s``,
+``15m``, ``2h`` or ``3d``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
 
 def parse_time(text: str, now_ms: int) -> int:
-    """Unix milliseconds. Raises BadInput."""
+    """Parse a time to Unix milliseconds. Raises BadInput."""
     stripped = text.strip()
     ago = _AGO.match(stripped)
     if ago:
@@ -43,7 +43,7 @@ def parse_time(text: str, now_ms: int) -> int:
 
 
 def parse_length(text: str) -> float:
-    """Seconds; 0 for "". Raises BadInput."""
+    """Parse a duration to seconds; 0 for "". Raises BadInput."""
     if not text:
         return 0.0
     match = _LENGTH.match(text.strip())

@@ -1,9 +1,8 @@
-"""The screen of ``orbctl top``: what it shows, and the terminal that it is drawn on.
+"""The screen of ``orbctl top``.
 
-``ActivityBoard`` is one state of the cluster, from the projection and the last minute of the log;
-``screen_of`` draws it. ``TopScreen`` draws again when something has changed, at most every
-``REFRESH_S``, and at least every ``IDLE_S``, because rates go down without an event. Drawing
-requests nothing from etcd.
+``ActivityBoard`` has the content: the projection and the last minute of the log. ``screen_of``
+draws it. ``TopScreen`` draws it again after a change, at most every ``REFRESH_S``, and at least
+every ``IDLE_S``, because rates go down without an event. Drawing reads nothing from etcd.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")
 """q, Ctrl-C and Escape."""
 
 LINES_AROUND: Final = 8
-"""Lines of the screen that are neither a pool, a writer nor a refusal."""
+"""Lines of the screen that are not rows of pools, writers or refusals."""
 
 REFUSALS_SHOWN: Final = 5
 WRITERS_SHOWN: Final = 8
@@ -52,7 +51,7 @@ _REFUSALS: Final = (TableColumn("REFUSED"), TableColumn("POD"), TableColumn("REA
 
 
 class PoolLine(NamedTuple):
-    """A pool: ``used`` and ``total`` addresses, without reserved and quarantined ones."""
+    """A pool. ``used`` and ``total`` count neither reserved nor quarantined addresses."""
 
     name: str
     used: int
@@ -62,7 +61,7 @@ class PoolLine(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """Used addresses, rounded down; 100 for a pool without any."""
+        """The used share in percent, rounded down; 100 for a pool without addresses."""
         return self.used * 100 // self.total if self.total else 100
 
 
@@ -75,7 +74,7 @@ class WriterLine(NamedTuple):
 
 
 class ActivityBoard(NamedTuple):
-    """What the screen shows. Pools with the least free part come first, newest refusals too."""
+    """The content of the screen. The fullest pools and the newest refusals come first."""
 
     now_ms: int
     position: int
@@ -107,13 +106,13 @@ def board_of(projection: Projection, activity: Activity, now_ms: int) -> Activit
 
 
 def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
-    """The screen; ``lines`` of the terminal, 0 for all rows."""
+    """Draw the board; ``lines``: height of the terminal, 0 for all rows."""
     refusals, writers = board.refusals, board.writers
     pools = board.pools
     if lines:
         refusals, writers = refusals[:REFUSALS_SHOWN], writers[:WRITERS_SHOWN]
-        room = lines - LINES_AROUND - len(refusals) - len(writers)
-        pools = pools[: max(room, ROWS_MIN)]
+        pool_rows = lines - LINES_AROUND - len(refusals) - len(writers)
+        pools = pools[: max(pool_rows, ROWS_MIN)]
     parts: list[RenderableType] = [Text(_heading(board)), Text("")]
     parts.append(table_of(_POOLS, map(_pool_row, pools)))
     if len(pools) < len(board.pools):
@@ -128,7 +127,7 @@ def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
 
 
 def plain_board(board: ActivityBoard) -> dict[str, Any]:
-    """The same for programs."""
+    """The board as a value for programs."""
     return {
         "position": board.position,
         "claims": board.claims,
@@ -178,7 +177,7 @@ class TopScreen:
 
 @contextmanager
 def keys_of(terminal: IO[str], press: Callable[[bytes], None]) -> Iterator[None]:
-    """Pass each key of a terminal on, without echo and without waiting for the end of a line."""
+    """Pass each key of a terminal to ``press``, without echo and without waiting for Enter."""
     descriptor = terminal.fileno()
     before = termios.tcgetattr(descriptor)
     loop = asyncio.get_running_loop()

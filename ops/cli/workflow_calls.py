@@ -1,4 +1,4 @@
-"""What the commands about executions and schedules share: their client, arguments and errors."""
+"""Client, arguments and errors for the commands about executions and schedules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def workflow_client(session: ClusterSession, queue: str) -> Client:
 def change_execution(
     context: typer.Context, queue: str, act: Callable[[Client], Awaitable[str | None]], done: str
 ) -> None:
-    """Send a change; print ``done`` with what it returned."""
+    """Run ``act``; print ``done`` and the result of ``act``."""
 
     async def action(session: ClusterSession) -> Exit:
         with engine_errors():
@@ -45,16 +45,16 @@ def change_execution(
 
 
 async def check_workflow_type(session: ClusterSession, queue: str, name: str) -> None:
-    """Raises Refused for a type that no worker of the queue has had."""
-    known = await Visibility(session.store, WorkflowKeys(session.keys, queue)).types()
-    if name not in known:
-        raise _unknown_type(name, queue, known)
+    """Raise Refused for a type that no worker of the queue has registered."""
+    registered = await Visibility(session.store, WorkflowKeys(session.keys, queue)).types()
+    if name not in registered:
+        raise _unknown_type(name, queue, registered)
 
 
-def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
-    remedy = f"use one of {', '.join(known)}" if known else "start a controller"
+def _unknown_type(name: str, queue: str, registered: list[str]) -> Exception:
+    remedy = f"use one of {', '.join(registered)}" if registered else "start a controller"
     message = f"no worker on task queue {queue} has registered workflow type {name!r}"
-    if not known:
+    if not registered:
         message = f"no worker has registered for task queue {queue}"
     refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
     return Refused((refusal,))
@@ -62,7 +62,7 @@ def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """The engine's own errors (limits, payloads) as errors of this program."""
+    """Raise errors of the workflow engine (limits, payloads) as errors of orbctl."""
     try:
         yield
     except WorkflowError as error:
@@ -70,7 +70,7 @@ def engine_errors() -> Iterator[None]:
 
 
 def parse_argument(text: str) -> Any:  # noqa: ANN401 - any JSON
-    """JSON where it is JSON, else the text itself."""
+    """Decode the text as JSON; return the text itself if it is not JSON."""
     try:
         return json.decode(text)
     except DecodeError:

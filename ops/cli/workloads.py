@@ -1,6 +1,6 @@
-"""Where ``orbctl`` reads applications from: the API server of a cluster, or records.
+"""Reads applications for ``orbctl``: from the API server of a cluster, or from records.
 
-In a cluster there are no records: orbctl lists the workloads as controllers do.
+A cluster has no records: orbctl lists the workloads as controllers do.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Kubeconfig = Annotated[
 ]
 
 Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
-"""Every application that asks for pools or has some; MissingOwner: why it was not found."""
+"""Applications that request or have pools; MissingOwner: why one was not found."""
 
 
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
-    """The applications of a cluster; None: no cluster is named, here or by the environment.
+    """List the applications of a cluster; None if neither option nor environment names one.
 
-    A kind that cannot be listed is reported, and its applications do not count as gone. Raises
+    A kind that cannot be listed is reported, and its applications do not count as deleted. Raises
     BadInput without credentials.
     """
-    named = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
-    if named is None:
+    cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
+    if cluster is None:
         return None
     from ops.cli.cluster_applications import list_applications  # noqa: PLC0415  # see there
 
-    return await list_applications(named, ledger)
+    return await list_applications(cluster, ledger)

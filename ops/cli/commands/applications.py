@@ -1,4 +1,4 @@
-"""``orbctl describe application``: its pools, what is still to be done, and who does it."""
+"""``orbctl describe application``: its pools, their pending changes, and the workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workflows.jobs.autopools.application import workflow_id
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-LIST_ALL: Final = "list all: `orbctl get applications -A`"
+LIST_ALL: Final = "`orbctl get applications -A` lists all"
 
 
 async def describe_applications(
@@ -28,12 +28,12 @@ async def describe_applications(
     key: tuple[str, str],
     output: Output,
 ) -> None:
-    """Describe all applications of that namespace and name, whatever their kind.
+    """Describe all applications of that namespace and name, of any kind.
 
     ``applications`` None: those of records. Raises NotFound.
     """
-    every = lines_of(ledger, applications)
-    lines = [line for line in every if (line.key.namespace, line.key.name) == key]
+    all_lines = lines_of(ledger, applications)
+    lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]
     if not lines:
         raise _not_found("/".join(key), applications)
     if output.is_structured:
@@ -84,7 +84,7 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
 
 
 async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
-    """The newest execution that looks after its pools."""
+    """The newest execution of the workflow that manages its pools."""
     name = workflow_id(line.key)
     try:
         head = await find_run(session.store, WorkflowKeys(session.keys), name)

@@ -1,4 +1,4 @@
-"""``orbctl apply``: make pools, subnets, reservations and records be as the manifests say."""
+"""``orbctl apply``: create or change pools, subnets, reservations and records from manifests."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def apply(
 
     Pools, subnets and reservations of SpiderIPPool, SpiderSubnet and SpiderReservedIP, and records
     of Pods, Namespaces, Nodes, workloads and Services. Objects are applied in the order of the
-    text; one that is refused does not stop the others. Objects of other kinds are skipped, each
-    with a line that says why.
+    text; one that is refused does not stop the others. Objects of other kinds are skipped with a
+    reason.
 
     Examples:
       orbctl apply -f pool.yaml
@@ -55,38 +55,38 @@ def apply(
       orbctl apply -R -f manifests/
       orbctl apply -f - < pool.yaml
     """
-    commands, unread = read_possible(file, apply_command, recursive=recursive)
+    commands, worst_fault = read_possible(file, apply_command, recursive=recursive)
 
     async def action(session: ClusterSession) -> Exit:
-        done = await (_try_all if dry_run else _apply_all)(session, commands)
-        return Exit(max(done, unread))
+        apply_commands = _simulate_all if dry_run else _apply_all
+        return Exit(max(await apply_commands(session, commands), worst_fault))
 
     perform(context, action)
 
 
 async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
-    before = await _present(session, commands)
+    before = await _existing(session, commands)
     worst = Exit.OK
     for command in commands:
         try:
-            made = await write_command(session, command)
+            event_count = await write_command(session, command)
         except Refused as error:
             report_refusals(error.refusals)
             worst = Exit.REFUSED
             continue
-        print(f"{object_name(command)} {_outcome(before, command, changed=bool(made))}")
+        print(f"{object_name(command)} {_outcome(before, command, changed=bool(event_count))}")
     return worst
 
 
-async def _present(session: ClusterSession, commands: list[Command]) -> Ledger:
-    """Those objects of the commands that are there; nothing else is read."""
-    present = Ledger()
+async def _existing(session: ClusterSession, commands: list[Command]) -> Ledger:
+    """Read the objects of the commands that exist."""
+    existing = Ledger()
     gets = [Get(key) for command in commands if (key := _key_of(session.keys, command))]
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):
-        found = await session.store.read(gets[start : start + TXN_OPERATIONS_MAX])
-        for one in found.ranges:
-            take_in(session.keys, present, one.kvs)
-    return present
+        result = await session.store.read(gets[start : start + TXN_OPERATIONS_MAX])
+        for answer in result.ranges:
+            take_in(session.keys, existing, answer.kvs)
+    return existing
 
 
 def _key_of(keys: Keys, command: Command) -> bytes:
@@ -103,7 +103,7 @@ def _key_of(keys: Keys, command: Command) -> bytes:
             return b""
 
 
-async def _try_all(session: ClusterSession, commands: list[Command]) -> Exit:
+async def _simulate_all(session: ClusterSession, commands: list[Command]) -> Exit:
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
     fork = Fork(ledger)

@@ -1,6 +1,6 @@
-"""``orbctl archive``: seal the live log, show the archive's files, delete the oldest.
+"""``orbctl archive``: seal the live log into files, list these files, delete the oldest.
 
-All of it needs the archive directory, which is the controllers': run it where that is.
+The commands need the archive directory: run them where the controllers' directory is mounted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def seal(
 ) -> None:
     """Seal the live log into archive files now; the controller does so when it grows too long.
 
-    Makes room first where etcd is full (alarm NOSPACE), which takes etcd's user root.
+    If etcd is full (alarm NOSPACE), frees space first, which needs the user root of etcd.
 
     Examples:
       orbctl archive
@@ -59,7 +59,7 @@ def seal(
     output = globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        with progress("archive"):  # how much there is to seal is known when it is sealed
+        with progress("archive"):  # without a total, which is known only at the end
             sealed = await _seal(session, upto)
         if output.is_structured:
             show_value(sealed._asdict(), output)
@@ -77,7 +77,7 @@ def seal(
 
 
 async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
-    """Seal, and make room first where etcd is full."""
+    """Seal the live log; if etcd is full, free space first."""
     if NOSPACE in await session.store.alarms():
         return await _seal_full(session, upto)
     archiver = Archiver(session.store, session.keys, session.archive, now_ms=session.now_ms)
@@ -90,15 +90,15 @@ async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
         *(session.store, session.keys, session.archive, EtcdMaintenance(session.settings.etcd)),
         now_ms=session.now_ms,
     )
-    done = await archiver.seal(upto)
-    if not done.is_defragmented:
+    result = await archiver.seal(upto)
+    if not result.is_defragmented:
         typer.echo(f"etcd's members were not defragmented: {ROOT_REMEDY}", err=True)
-    return done.sealed
+    return result.sealed
 
 
 @app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """Show the files of the archive, and what was given up before them.
+    """Show the files of the archive, and what was pruned before them.
 
     Examples:
       orbctl archive list
@@ -116,7 +116,7 @@ def list_(context: typer.Context) -> None:
         pairs(
             (
                 ("total", f"{sum(sized_file.size for sized_file in files):,} bytes"),
-                ("given up", pruned if cursor.pruned.files else ""),
+                ("pruned", pruned if cursor.pruned.files else ""),
             )
         )
         return Exit.OK
@@ -135,7 +135,7 @@ def prune(
     ] = 0,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="skip the confirmation")] = False,
 ) -> None:
-    """Give up the oldest files for good: what was before them can be asked no more.
+    """Delete the oldest files for good: their events can no longer be shown.
 
     Examples:
       orbctl archive prune --older-than 400d
@@ -164,16 +164,16 @@ def prune(
         else:
             removed = counted(pruned.files, "file")
             print(
-                f"{removed} given up, {pruned.bytes_freed:,} bytes; begins after {pruned.position}"
+                f"{removed} deleted, {pruned.bytes_freed:,} bytes; begins after {pruned.position}"
             )
         return Exit.OK
 
     perform(context, action)
 
 
-def _question(going: list[Sized]) -> str:
-    last = going[-1].summary.last_position
-    return f"Give up {counted(len(going), 'file')}, everything up to position {last}?"
+def _question(files: list[Sized]) -> str:
+    last = files[-1].summary.last_position
+    return f"Delete {counted(len(files), 'file')}, with all events up to position {last}?"
 
 
 def _row(sized_file: Sized) -> tuple[str, ...]:

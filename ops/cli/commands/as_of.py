@@ -1,4 +1,4 @@
-"""``orbctl as-of``: what was true at a time, or after an event."""
+"""``orbctl as-of``: objects as they were at a time or at a log position."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def as_of(
     object_kind = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
 
     async def action(session: ClusterSession) -> Exit:
-        ledger, stood = await session.read(lambda: _past(session, when))
+        ledger, title = await session.read(lambda: _past(session, when))
         if not output.is_name and not output.is_structured:
-            typer.echo(stood, err=object_kind is not None)
+            typer.echo(title, err=object_kind is not None)
         if object_kind is None:
             _everything(ledger, output)
         elif object_kind is ObjectKind.ADDRESS:
@@ -66,6 +66,7 @@ def as_of(
 
 
 async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
+    """The state at a time or position, and the title of the answer."""
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
         position = int(when)

@@ -1,8 +1,8 @@
-"""``orbctl assign``: allocate given addresses to a Pod.
+"""``orbctl assign``: allocate the listed addresses to a Pod.
 
-For a Pod that runs with addresses without a claim, or that must have certain addresses. All rules
-of a claim apply except affinity: the addresses must be free and usable, and all are claimed or
-none. The Pod's next ADD returns them.
+For a Pod that uses addresses without a claim, or that needs certain addresses. All rules of a claim
+apply except affinity: the addresses must be free and usable, and either all are claimed or none.
+The next ADD of the Pod returns them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def assign(
     pod: Annotated[str, typer.Option("--pod", help="NAMESPACE/POD or POD")],
     node: Annotated[str, typer.Option("--node", help="node of the Pod")],
     container: Annotated[
-        str, typer.Option("--container", help="id of the Pod's sandbox, as its DEL will give it")
+        str, typer.Option("--container", help="id of the Pod's sandbox, as in its DEL")
     ],
     interface: Annotated[str, typer.Option("--interface", help="name of the NIC")] = "eth0",
     uid: Annotated[
@@ -49,7 +49,7 @@ def assign(
         str, typer.Option("-n", "--namespace", help="namespace of the Pod")
     ] = "default",
 ) -> None:
-    """Assign given addresses to a Pod: all of them, or none.
+    """Assign the listed addresses to a Pod: all of them, or none.
 
     Examples:
       orbctl assign 10.6.0.17 --pod shop/web-0 --node node-a --container 4f5e6d
@@ -92,7 +92,7 @@ async def _assign(session: ClusterSession, endpoint: Endpoint) -> Assigned:
 
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
-    """The NIC with these addresses, each of the pool that has it. Raises BadInput, NotFound."""
+    """A NIC with these addresses, each with its pool. Raises BadInput, NotFound."""
     chosen: dict[Family, tuple[Pool, int]] = {}
     for text in texts:
         try:
@@ -111,18 +111,18 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
     return nic_with("", chosen.values())._replace(routes=tuple(routes))
 
 
-def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]) -> str:
-    """The pool that contains the address. Raises NotFound, BadInput."""
+def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]) -> str:
+    """The pool that contains the address, one of ``pools`` if any. Raises NotFound, BadInput."""
     candidates = [
         name
         for name, held in sorted(snapshot.pools.items())
         if held.pool.family == address.family
-        and (name in named or not named)
+        and (name in pools or not pools)
         and address.value in pool_addresses(held.pool)
     ]
     if not candidates:
-        where = f"none of the pools {', '.join(named)} has" if named else "no pool has"
-        raise NotFound(f"{where} {address}", remedy="see `orbctl get pools`")
+        subject = f"none of the pools {', '.join(pools)} has" if pools else "no pool has"
+        raise NotFound(f"{subject} {address}", remedy="see `orbctl get pools`")
     if len(candidates) > 1:
         raise BadInput(
             f"{address} is in the pools {', '.join(candidates)}",

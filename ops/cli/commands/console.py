@@ -1,6 +1,6 @@
-"""``orbctl console``: the console in the browser, served on loopback by this process.
+"""``orbctl console``: serves the console for a browser, on loopback, until a signal.
 
-Reads archive and etcd. Ends on a signal.
+Reads archive and etcd.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 24
-"""Random bytes of the token that keeps other users of this machine out."""
+"""Random bytes of the token; without it other users of this machine could change executions."""
 
 
 def console(
@@ -42,8 +42,8 @@ def console(
 ) -> None:
     """Serve the console for a browser on this machine.
 
-    It shows every state that the log has had, until it is interrupted. Only this machine can
-    connect. It changes nothing, unless workflow actions are switched on.
+    It shows the present and every past state of the log. It runs until it is interrupted. Only
+    this machine can connect. It changes nothing, unless workflow actions are enabled.
 
     Examples:
       orbctl console
@@ -96,7 +96,7 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
 
 
 async def _read_ahead(log: IndexedLog) -> None:
-    """Read the log once, so that the first page does not wait for it."""
+    """Read the log now, so that the first page does not wait for it."""
     index = await log.newest()
     print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
 

@@ -29,7 +29,7 @@ def crds(
     sriov: Annotated[
         bool,
         typer.Option(
-            "--sriov", help="those of SriovNetworkNodePolicies instead, which sriov.install brings"
+            "--sriov", help="print those of SriovNetworkNodePolicies, which sriov.install installs"
         ),
     ] = False,
 ) -> None:

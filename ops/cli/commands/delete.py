@@ -1,8 +1,8 @@
 """``orbctl delete``: remove pools, subnets, reservations and records.
 
-A pool with claims is not deleted: ``--drain`` retires it, which stops new claims, and deletes it as
-soon as its last address was released. A subnet with pools is not deleted either: ``--drain`` does
-the same to each of them, then to the subnet.
+A pool with claims is not deleted. ``--drain`` retires it, which stops new claims, and deletes it
+when its last address is released. A subnet with pools is not deleted either. ``--drain`` does the
+same for each of its pools, then for the subnet.
 """
 
 from __future__ import annotations
@@ -88,17 +88,17 @@ def delete(
     """
     if bool(file) == bool(kind):
         raise BadInput("give a kind and names, or -f FILE", subject="filename")
-    commands, unread = (
+    commands, worst_fault = (
         read_possible(file, delete_command, recursive=recursive)
         if file
         else (_of_names(kind, names or [], namespace), Exit.OK)
     )
 
     async def action(session: ClusterSession) -> Exit:
-        worst = Exit(unread)
+        worst = Exit(worst_fault)
         for command in commands:
-            done = await _delete(session, command, drain_s=timeout if drain else None)
-            worst = max(worst, done)
+            code = await _delete(session, command, drain_s=timeout if drain else None)
+            worst = max(worst, code)
         return worst
 
     perform(context, action)
@@ -106,13 +106,16 @@ def delete(
 
 def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
     if "/" in word:
-        pairs = [each.partition("/") for each in (word, *names)]
-        return [one for kind, _, name in pairs for one in _of_names(kind, [name], namespace)]
+        commands: list[Command] = []
+        for kind_and_name in (word, *names):
+            kind_word, _, name = kind_and_name.partition("/")
+            commands += _of_names(kind_word, [name], namespace)
+        return commands
     kind = kind_of(word, ALLOWED)
     if kind in INSTEAD:
-        raise BadInput(f"{kind} is not deleted like this", subject=word, remedy=INSTEAD[kind])
+        raise BadInput(f"delete cannot remove a {kind}", subject=word, remedy=INSTEAD[kind])
     if not any(names):
-        raise BadInput(f"no name of a {kind} is given", subject=word)
+        raise BadInput(f"the name of the {kind} is missing", subject=word)
     if kind is ObjectKind.POOL:
         return [DeletePool(name) for name in names]
     if kind is ObjectKind.RESERVATION:
@@ -120,8 +123,8 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
     if kind is ObjectKind.SUBNET:
         return [DeleteSubnet(name) for name in names]
     if kind in NAMESPACED:
-        said = RECORD_KINDS[kind]
-        return [DeleteRecord(said, *split_name(name, namespace)) for name in names]
+        record_kind = RECORD_KINDS[kind]
+        return [DeleteRecord(record_kind, *split_name(name, namespace)) for name in names]
     return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]
 
 
@@ -141,7 +144,7 @@ async def _delete(session: ClusterSession, command: Command, drain_s: float | No
 async def _drain(
     session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
 ) -> None:
-    """Retire, then delete as soon as nothing is left inside. Raises Refused when time is over."""
+    """Retire it, and delete it when it is empty. Raises Refused after the timeout."""
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
     if await write_command(session, retire):
@@ -150,7 +153,7 @@ async def _drain(
     while True:
         try:
             if not is_pool:
-                await _empty(session, command.name)
+                await _delete_empty_pools(session, command.name)
             await write_command(session, command)
         except Refused:
             if time.monotonic() >= deadline:
@@ -160,8 +163,8 @@ async def _drain(
             return
 
 
-async def _empty(session: ClusterSession, subnet: str) -> None:
-    """Delete the pools of a subnet in which nothing is claimed any more. Raises Refused."""
+async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
+    """Delete the pools of a subnet that have no claim. Raises Refused if one has."""
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None

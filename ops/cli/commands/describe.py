@@ -150,7 +150,7 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
 
 
 def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
-    left = pool_addresses(subnet) - shared_out(subnet, controlled(subnet.name, ledger.pools))
+    free = pool_addresses(subnet) - shared_out(subnet, controlled(subnet.name, ledger.pools))
     counts = count(subnet, ledger.pools)
     return [
         ("Name", subnet.name),
@@ -164,7 +164,7 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
             "Counts",
             ", ".join(f"{number:,} {state}" for state, number in counts._asdict().items()),
         ),
-        ("Free", _shortened(left.to_items()) or "none"),
+        ("Free", _shortened(free.to_items()) or "none"),
         ("Reserved by", _reservations_in(subnet, ledger)),
     ]
 
@@ -247,15 +247,15 @@ async def _endpoint(
 
 
 def _why_fixed(endpoint: Endpoint, ledger: Ledger) -> str:
-    """Why these addresses outlive their Pod, or no longer do; "" for addresses of a Pod."""
+    """Whether fixed addresses are kept, and why; "" if the addresses are not fixed."""
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         return ""
     validity = validity_of(kind, *endpoint.key, RecordOwners(ledger.records))
     if validity.state == "invalid":
-        return f"not needed any more: {validity.why}; a DEL or `orbctl gc --gone` releases them"
+        return f"no longer needed: {validity.why}; a DEL or `orbctl gc --gone` releases them"
     if validity.state == "unknown":
-        return f"kept until it is certain that they are not needed ({validity.why})"
+        return f"kept, because it is not known whether they are needed: {validity.why}"
     return f"kept: {validity.why}"
 
 
@@ -287,7 +287,7 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
 async def describe_address(
     session: ClusterSession, ledger: Ledger, text: str, output: Output
 ) -> None:
-    """Show the state of one address, why it has it, and its history. Raises BadInput."""
+    """Show the state of one address, its cause, and its history. Raises BadInput."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -317,15 +317,12 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
         and address.value in AddressSet.from_items(one.ips, address.family)
     ]
     quarantine, held = ledger.quarantine.get(text), ledger.claims.get(text)
-    states = [
-        word
-        for word, so in (
-            ("claimed", held is not None),
-            ("reserved", bool(reserved)),
-            ("quarantined", quarantine is not None),
-        )
-        if so
-    ]
+    conditions = {
+        "claimed": held is not None,
+        "reserved": bool(reserved),
+        "quarantined": quarantine is not None,
+    }
+    states = [state for state, is_true in conditions.items() if is_true]
     held_by = f"{held.claim.namespace}/{held.claim.pod}" if held else ""
     return [
         ("Address", text),
@@ -340,8 +337,8 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _quarantine_words(quarantine: Quarantine) -> str:
-    seen = seen_in_words(quarantine)
-    return f"{quarantine.reason} ({seen})" if seen else quarantine.reason
+    evidence = seen_in_words(quarantine)
+    return f"{quarantine.reason} ({evidence})" if evidence else quarantine.reason
 
 
 async def _history(session: ClusterSession, kind: str, name: str) -> None:

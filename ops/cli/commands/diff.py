@@ -33,7 +33,7 @@ def diff(
         typer.Option("--kind", help=f"one of {', '.join(COMPARED_KINDS)}; may be repeated"),
     ] = None,
 ) -> None:
-    """Show what is different between two moments: objects and addresses.
+    """Show the differences between two moments: objects and addresses.
 
     Examples:
       orbctl diff 1h
@@ -85,4 +85,4 @@ def _show(changes: list[Change], output: Output) -> None:
         ]
         show_table(_COLUMNS, rows, output)
     else:
-        typer.echo("nothing is different", err=True)
+        typer.echo("no differences", err=True)

@@ -1,8 +1,8 @@
-"""``orbctl events``: the newest events of the log, and those to come, one line each.
+"""``orbctl events``: the newest events of the log, and new ones as they are written.
 
-Begins with the archive and the live log as of now and goes on from that revision, so that no event
-is missed between the two. Without a time it searches the newest files of the archive alone, and
-says so where it shows fewer events than asked for. Writes nothing.
+It reads archive and live log at one revision and follows the log from that revision, so that no
+event is missed. Without ``--since`` it searches only the newest files of the archive, and prints a
+note if older events were not searched. Writes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EVENTS_MAX: Final = 100_000
 """Past events that one run shows at most."""
 
 SEARCHED_EVENTS: Final = 100_000
-"""Without ``--since``: how many of the newest archived events are searched, in whole files."""
+"""Without ``--since``: how many of the newest archived events are searched, rounded up to files."""
 
 _COLUMNS: Final = (
     TableColumn("TIME"),
@@ -56,10 +56,10 @@ def events(
     ] = "",
     search: Annotated[
         int,
-        typer.Option(min=0, help="without --since: search so many of the newest archived events"),
+        typer.Option(min=0, help="without --since: search this many of the newest archived events"),
     ] = SEARCHED_EVENTS,
     limit: Annotated[
-        int, typer.Option(min=0, max=EVENTS_MAX, help="show the newest so many past events")
+        int, typer.Option(min=0, max=EVENTS_MAX, help="show this many past events, the newest")
     ] = 50,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="go on with new events until interrupted")
@@ -73,7 +73,7 @@ def events(
     address: Annotated[str, typer.Option(help="events that name this address")] = "",
     actor: Annotated[str, typer.Option(help="events whose actor has this text")] = "",
 ) -> None:
-    """Show events of the log as they come, one a line.
+    """Show events of the log, one on each line.
 
     Without --since, the live log and the newest 100,000 archived events are searched (--search).
     With -o json, each line is one event with all its fields, as in `orbctl export`.
@@ -114,11 +114,11 @@ def events(
     perform(context, action)
 
 
-Found = tuple[Recorded, EventSummary]
+Match = tuple[Recorded, EventSummary]
 
 
 class _Period(NamedTuple):
-    """Which past is searched: after a time, or without one the newest archived events."""
+    """The searched part of the log: events after a time; 0: the newest archived events."""
 
     after_ms: int
     searched: int
@@ -133,14 +133,14 @@ def _address(text: str) -> str:
 
 async def _past(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
-) -> tuple[list[Found], Cursor, int]:
-    """The newest events that are asked for, where new ones begin, and how many were not read."""
+) -> tuple[list[Match], Cursor, int]:
+    """The newest matching events, the cursor of new ones, and how many were not searched."""
     view = await open_log(session.store, session.keys, session.archive)
     if period.after_ms:
         after, unread = view.sealed.snapshot_at_time(period.after_ms).ledger.position, 0
     else:
         after, unread = start_of_search(view.sealed.summaries(), period.searched)
-    newest: deque[Found] = deque(maxlen=limit)
+    newest: deque[Match] = deque(maxlen=limit)
     async for batch in view.events(after):
         recent = (recorded for recorded in batch if recorded.recorded_at_ms >= period.after_ms)
         newest.extend(_matching(recent, conditions))
@@ -150,9 +150,10 @@ async def _past(
 
 
 def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int]:
-    """The position after which the newest files have this many events, and how many are before it.
+    """The position at which the search starts, and the number of archived events before it.
 
-    ``files``: the archive's, oldest first. Fewer events are after it only if there are no more.
+    ``files``: of the archive, oldest first. The search covers whole files with at least ``events``
+    events, if there are so many.
     """
     searched = 0
     for index in range(len(files), 0, -1):
@@ -163,24 +164,24 @@ def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int
     return 0, 0
 
 
-def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Found]:
+def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Match]:
     for recorded in events:
         summary = summary_of(recorded)
         if conditions.matches(recorded, summary):
             yield recorded, summary
 
 
-def _show(events: list[Found], output: Output) -> None:
+def _show(events: list[Match], output: Output) -> None:
     if output.is_structured or output.is_name:
         _stream(events, output)
     elif events:
-        show_table(_COLUMNS, [_row(*each) for each in events], output)
+        show_table(_COLUMNS, [_row(recorded, summary) for recorded, summary in events], output)
         sys.stdout.flush()
 
 
-def _stream(found: Iterable[Found], output: Output) -> None:
-    """Lines that stand for themselves: the widths of a table are not known ahead."""
-    for recorded, summary in found:
+def _stream(events: Iterable[Match], output: Output) -> None:
+    """Print each event as it comes, with fixed widths of columns."""
+    for recorded, summary in events:
         if output.is_name:
             print(summary.subject)
         elif output.is_structured:

@@ -1,7 +1,7 @@
-"""``orbctl explain``: why a Pod gets addresses from these pools, or none.
+"""``orbctl explain``: why a Pod gets addresses from certain pools, or none.
 
-Runs the very selection an ADD runs, on the present configuration, and tells each candidate pool
-with the rule that took or dropped it, then the address that would be tried. Writes nothing.
+Runs the selection of an ADD on the present configuration. Prints each candidate pool with the rule
+that accepted or rejected it, then the address that the ADD would try. Writes nothing.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from ops.cli.past_explanation import parse_moment, show_adds
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-UID_UNSAID: Final = "not-given"
-"""Stands for the UID that the Pod will have; it only decides where the search begins."""
+PLACEHOLDER_UID: Final = "not-given"
+"""Used if the UID of the Pod is unknown; a UID only decides at which address the search begins."""
 
 
 def explain(
@@ -70,9 +70,9 @@ def explain(
 ) -> None:
     """Explain which pools serve a Pod, and why others do not.
 
-    The Pod is one that was applied as a record, one of a YAML file, or one that the log knows: then
-    the answer is what its ADDs got. Of an address it shows who holds it, or why it is not free and
-    until when.
+    The Pod is one with a record, one of a YAML file, or one in the log. For a Pod in the log the
+    answer is the result of its ADDs. For an address, explain shows its holder, or why it is not
+    free and until when.
 
     Examples:
       orbctl explain shop/web-0
@@ -109,9 +109,9 @@ def explain(
 
 
 class _Question(NamedTuple):
-    """A Pod by namespace and name, and how its ADD would be.
+    """A Pod by namespace and name, and the options of its ADD.
 
-    ``is_hypothetical``: the caller said something of it, so that its past ADDs are no answer.
+    ``is_hypothetical``: options describe an ADD, so that past ADDs do not answer the question.
     """
 
     key: tuple[str, str]
@@ -139,7 +139,7 @@ async def _explain_past(
 async def _explain_pod(session: ClusterSession, question: _Question, output: Output) -> Exit:
     key, store, keys = question.key, session.store, session.keys
     snapshot = await dry_run.read_snapshot(store, keys, question.records)
-    uid = question.uid or await _uid_of_endpoint(session, key) or UID_UNSAID
+    uid = question.uid or await _uid_of_endpoint(session, key) or PLACEHOLDER_UID
     facts = dry_run.facts_of(store, keys, snapshot, PodReference(*key, uid, uid), question.node)
     if not (facts.pod.known or question.is_hypothetical):
         adds = await session.read(lambda: _past_adds(session, key, NOW))
@@ -155,7 +155,7 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
     return report(
         NotFound(
             f"Pod {'/'.join(key)} has no record, no address and no refused ADD",
-            remedy="apply a record of it, or explain its manifest with --request; what it once had:"
+            remedy="apply its record, or explain its manifest with --request; its past addresses:"
             f" `orbctl history {'/'.join(key)}`",
         )
     )
@@ -171,7 +171,7 @@ def is_address(text: str) -> bool:
 
 
 def _plain_name(words: list[str]) -> str:
-    """What is to be explained, without the kind before it. Raises BadInput."""
+    """The name of the Pod or address to explain, without its kind. Raises BadInput."""
     if len(words) < 2:
         text = words[0] if words else ""
         return text.removeprefix("address/") if is_address(text.removeprefix("address/")) else text
@@ -214,9 +214,9 @@ def _node_of(records: list[RecordDefined]) -> str:
 
 
 async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str:
-    """The UID of the Pod that has addresses under this name now."""
-    found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
-    return ENDPOINT.decode(found[0].value).uid if found else ""
+    """The UID in the endpoint of this name; "" without an endpoint."""
+    kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
+    return ENDPOINT.decode(kvs[0].value).uid if kvs else ""
 
 
 def _show(explanation: Explanation) -> None:
@@ -243,11 +243,11 @@ def _show(explanation: Explanation) -> None:
         print("\n".join(describe_verdicts(verdicts)))
         trials = [trial for trial in explanation.trials if (trial.interface, trial.family) == nic]
         if trials:
-            by_uid = (
+            depends_on_uid = (
                 pod.fixed is None and trials[0].first and any(trial.address for trial in trials)
             )
-            unsaid = pod.uid == UID_UNSAID and by_uid
-            example = " (an example: it depends on the Pod's UID)" if unsaid else ""
+            is_example = pod.uid == PLACEHOLDER_UID and depends_on_uid
+            example = " (an example: it depends on the Pod's UID)" if is_example else ""
             print(f"  → {_outcome(trials)}{example}")
     for note in selection.notes:
         print(f"note on NIC {note.interface}: {note.text}")
@@ -256,18 +256,16 @@ def _show(explanation: Explanation) -> None:
 
 
 def _outcome(trials: list[Trial]) -> str:
-    full = [trial.pool for trial in trials]
+    """The result of trying the pools of one demand in order, as text."""
+    full_pools: list[str] = []
     for trial in trials:
         if trial.address:
-            before = (
-                f"{', '.join(full[: full.index(trial.pool)])} full; "
-                if trial is not trials[0]
-                else ""
-            )
-            taken = f" ({trial.first} {trial.obstacle})" if trial.obstacle else ""
-            return f"{before}would get {trial.address} of {trial.pool}{taken}"
-    bounds = [trial.obstacle for trial in trials if not trial.first and trial.obstacle]
-    reason = "; ".join(bounds) or f"all IP addresses used out in {', '.join(full)}"
+            full = f"{', '.join(full_pools)} full; " if full_pools else ""
+            obstacle = f" ({trial.first} {trial.obstacle})" if trial.obstacle else ""
+            return f"{full}would get {trial.address} of {trial.pool}{obstacle}"
+        full_pools.append(trial.pool)
+    limits = [trial.obstacle for trial in trials if not trial.first and trial.obstacle]
+    reason = "; ".join(limits) or f"all IP addresses used out in {', '.join(full_pools)}"
     return f"would fail: {reason}"
 
 

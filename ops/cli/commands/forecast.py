@@ -1,4 +1,4 @@
-"""``orbctl forecast``: when pools and subnets are full if they go on growing as before.
+"""``orbctl forecast``: when pools and subnets will be full if they keep growing as before.
 
 Reads the log of the last four weeks and the present configuration, and counts claims in etcd.
 Writes nothing. The method: ``core.domain.forecast``.
@@ -44,7 +44,7 @@ _COLUMNS: Final = (
 
 
 class _Outlook(NamedTuple):
-    """One pool or subnet, the number of its free addresses, and when these are used up."""
+    """One pool or subnet, the number of its free addresses, and its forecast."""
 
     subject: GrowthSubject
     free: int
@@ -64,8 +64,8 @@ def forecast(
 
     The forecast comes from their growth in the last weeks.
 
-    The true moment lies between EARLIEST and LATEST with a probability of 80 %. Where the growth
-    cannot be told from chance, nothing is predicted, and BASIS says why.
+    The moment is between EARLIEST and LATEST with a probability of 80 %. If the growth may be
+    chance, there is no forecast, and BASIS says why.
 
     Examples:
       orbctl forecast
@@ -73,7 +73,7 @@ def forecast(
       orbctl forecast subnet -o json
     """
     output = globals_of(context).output
-    kinds = [_KINDS[kind_of(kind, tuple(_KINDS))]] if kind else [*_KINDS.values()]
+    kinds = [_KINDS[kind_of(kind, tuple(_KINDS))]] if kind else list(_KINDS.values())
 
     async def action(session: ClusterSession) -> Exit:
         outlooks = await session.read(lambda: _read(session, kinds))
@@ -90,7 +90,7 @@ def forecast(
 
 
 async def full_in(session: ClusterSession) -> dict[str, str]:
-    """The pools that have a forecast, each with the rounded time until it is full, such as <7d.
+    """The rounded time until a pool is full, such as <7d, for each pool with a forecast.
 
     Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
     """
@@ -113,8 +113,8 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
         usage = await count_pools(session.store, session.keys, ledger, list(ledger.pools.values()))
         free |= {GrowthSubject("pool", name): pool.free for name, pool in usage.items()}
     return [
-        _Outlook(subject, left, forecast_of(growth.net_growth(subject, now_ms), left))
-        for subject, left in sorted(free.items())
+        _Outlook(subject, free_count, forecast_of(growth.net_growth(subject, now_ms), free_count))
+        for subject, free_count in sorted(free.items())
         if subject.kind in kinds
     ]
 

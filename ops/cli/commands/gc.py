@@ -1,9 +1,9 @@
-"""``orbctl gc``: release leaked addresses, on evidence, and show why the others are kept.
+"""``orbctl gc``: releases leaked addresses, and shows why others are kept.
 
-Without Kubernetes Pods cannot be listed, so that a missing record proves nothing. Evidence is a
-deleted record or a claim that contradicts the state, observed twice, or a Pod or node that the
-operator names (``--gone``, ``--gone-node``). In a cluster (``--kubeconfig``) it is the answer of
-the API server. Each release names the claims that were shown (I3).
+A release needs evidence. In a cluster (``--kubeconfig``) it is the answer of the API server.
+Without Kubernetes a missing record proves nothing; evidence is a deleted record or a claim that
+contradicts the state, observed twice, or a Pod or node that the operator names (``--gone``,
+``--gone-node``). Each release names the claims that were shown (I3).
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ SHOWN_MAX: Final = 50
 """Endpoints that are listed as kept; -o wide lists all."""
 
 pause = asyncio.sleep
+"""Waits between two scans; tests replace it."""
+
 steady_s = time.monotonic
-"""Waits between two scans and returns the seconds; tests inject it."""
+"""The clock between two scans; tests replace it."""
 
 
 def gc(
@@ -58,7 +60,7 @@ def gc(
         list[str] | None, typer.Option("--gone-node", help="node that is lost, with all its Pods")
     ] = None,
     reason: Annotated[
-        str, typer.Option("--reason", help="evidence that they are gone, kept in the log")
+        str, typer.Option("--reason", help="evidence that they are gone, stored in the log")
     ] = "",
     outdated_endpoints: Annotated[
         bool, typer.Option("--outdated-endpoints", help="remove endpoints without any claim")
@@ -84,13 +86,13 @@ def gc(
     if (pods or nodes) and not reason:
         fail("--gone and --gone-node need a --reason", Exit.USAGE, "give the evidence as --reason")
     settings = ReclaimSettings(outdated_endpoints=outdated_endpoints)
-    # In the Pod of a controller the cluster is known; Pods have no records there.
+    # In the Pod of a controller, the environment names the cluster.
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
 
     async def action(session: ClusterSession) -> Exit:
-        word = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
-        async with pod_source(session, cluster, word, settings) as ask:
-            scanner = _Scanner(session, word, settings, ask)
+        notice = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
+        async with pod_source(session, cluster, notice, settings) as ask:
+            scanner = _Scanner(session, notice, settings, ask)
             plan = await scanner.scan()
             if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await scanner.scan_again(plan)
@@ -111,13 +113,13 @@ def gc(
 
 
 class _Scanner:
-    """The scans of one command, with one observer and its clocks."""
+    """The scans of one command, with the observations of all scans."""
 
     def __init__(
-        self, session: ClusterSession, word: DeletionNotice, settings: ReclaimSettings, ask: Ask
+        self, session: ClusterSession, notice: DeletionNotice, settings: ReclaimSettings, ask: Ask
     ) -> None:
         self._session = session
-        self._word = word
+        self._notice = notice
         self._settings = settings
         self._observer = Observer(lambda: session.now_ms() / 1000, steady_s)
         self._ask = ask
@@ -128,13 +130,13 @@ class _Scanner:
         ledger = await read_ledger(self._session.store, self._session.keys)
         if before is None:
             report_unread(ledger)
-            _check_names(ledger, self._word)
+            _check_names(ledger, self._notice)
         facts = await self._ask(ledger, claims_read)
         rules = Rules(facts, self._settings, self._observer.now_s())
         return plan_scan(ledger, rules, before.observations if before else {})
 
     async def scan_again(self, plan: ReclaimPlan) -> ReclaimPlan:
-        """Scan again, as soon as a second observation is evidence."""
+        """Scan again when a second observation counts as evidence."""
         wait_s = max((plan.next_scan_s or 0.0) - self._observer.now_s(), 0.0)
         print(
             f"scanning again in {wait_s:.0f} s, because one observation is not enough evidence",
@@ -144,13 +146,14 @@ class _Scanner:
         return await self.scan(plan)
 
 
-def _check_names(ledger: Ledger, word: DeletionNotice) -> None:
+def _check_names(ledger: Ledger, notice: DeletionNotice) -> None:
+    """Raise NotFound for a Pod or node of the notice without addresses."""
     held = {(one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
-    for key in sorted(word.pods):
+    for key in sorted(notice.pods):
         if key not in ledger.endpoints and key not in held:
             raise NotFound(f"Pod {'/'.join(key)} has no addresses")
     known = {endpoint.node for endpoint in ledger.endpoints.values()}
-    for node in sorted(word.nodes - known):
+    for node in sorted(notice.nodes - known):
         raise NotFound(f"no Pod on node {node} has addresses")
 
 
@@ -174,7 +177,10 @@ def _show(plan: ReclaimPlan, *, wide: bool) -> None:
     if plan.steps:
         heading(f"To release: {_counted(plan)}")
         columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("EVIDENCE"))
-        show_table(columns, ((*_who(entry), str(entry.evidence)) for entry in plan.steps))
+        show_table(
+            columns,
+            ((*_addresses_and_endpoint(entry), str(entry.evidence)) for entry in plan.steps),
+        )
     else:
         heading("Nothing to release")
     if not plan.kept:
@@ -182,7 +188,7 @@ def _show(plan: ReclaimPlan, *, wide: bool) -> None:
     heading(f"\nKept: {counted(len(plan.kept), 'endpoint')}")
     shown = plan.kept if wide else plan.kept[:SHOWN_MAX]
     columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("WHY"))
-    show_table(columns, ((*_who(entry), _why(entry)) for entry in shown))
+    show_table(columns, ((*_addresses_and_endpoint(entry), _why(entry)) for entry in shown))
     if len(shown) < len(plan.kept):
         print(f"... {len(plan.kept) - len(shown):,} more (-o wide shows them)")
 
@@ -196,7 +202,7 @@ def _show_results(results: list[tuple[ReclaimStep, Released]]) -> None:
         if released.revision and not released.addresses:
             print(f"endpoint {path} removed")
         elif not released.revision:
-            print(f"{path} left alone: {released.why}")
+            print(f"{path} not released: {released.why}")
 
 
 def _counted(plan: ReclaimPlan) -> str:
@@ -205,8 +211,8 @@ def _counted(plan: ReclaimPlan) -> str:
     return f"{addresses} of {counted(len(plan.steps), 'endpoint')}"
 
 
-def _who(one: ReclaimStep | KeptClaims) -> tuple[str, str]:
-    return " ".join(one.addresses) or "-", "/".join(one.key)
+def _addresses_and_endpoint(entry: ReclaimStep | KeptClaims) -> tuple[str, str]:
+    return " ".join(entry.addresses) or "-", "/".join(entry.key)
 
 
 def _why(one: KeptClaims) -> str:

@@ -43,11 +43,11 @@ ALLOWED: Final = (
     ObjectKind.APPLICATION,
 )
 WATCH_PAUSE_S: Final = 0.5
-"""Between two readings of a watch: changes in between are shown together."""
+"""Pause between two reads of a watch; changes in between are shown together."""
 
 
 class GetQuery(NamedTuple):
-    """What one run shows: names by kind (none: all of the kind), and how."""
+    """The objects of one run, by kind (no names: all of the kind), and how to show them."""
 
     names: dict[ObjectKind, list[str]]
     namespace: str
@@ -112,7 +112,7 @@ def get(
         complete_query = await _with_forecasts(session, query)
         ledger, listings, missing = await _read(session, complete_query)
         if query.output.is_structured and query.output.format is not Format.CUSTOM_COLUMNS:
-            _show_manifests(query, [*listings.values()])
+            _show_manifests(query, list(listings.values()))
         else:
             _show_tables(query, listings)
         worst = max((report(error) for error in missing), default=Exit.OK)
@@ -125,7 +125,7 @@ def get(
 
 
 async def _with_forecasts(session: ClusterSession, query: GetQuery) -> GetQuery:
-    """The query with what only its wide table of pools shows; without, if the log is damaged."""
+    """Add the forecasts that only the wide table of pools shows; none if the log is damaged."""
     if ObjectKind.POOL not in query.names or not query.output.is_wide:
         return query
     try:
@@ -160,7 +160,7 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
 async def _read(
     session: ClusterSession, query: GetQuery
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
-    """The state as far as the query needs it, a listing of each kind, and names not found."""
+    """Read the state that the query needs; return it, a listing of each kind, and missing names."""
     needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
@@ -197,8 +197,8 @@ async def _read(
             if not parts[-1].names and not query.output.is_structured:
                 typer.echo(empty_message(ledger, selection, applications), err=True)
         if parts:
-            whole = _joined(parts)
-            listings[kind] = whole if query.selectors.is_empty else query.selectors.apply(whole)
+            listing = _joined(parts)
+            listings[kind] = listing if query.selectors.is_empty else query.selectors.apply(listing)
     return ledger, listings, missing
 
 
@@ -228,7 +228,7 @@ def _show_manifests(query: GetQuery, listings: Sequence[ObjectListing]) -> None:
     manifests = [manifest for listing in listings for manifest in listing.manifests]
     is_one = sum(len(names) or 2 for names in query.names.values()) == 1
     if is_one and not manifests:
-        return  # it was not found, which is reported
+        return  # the caller reports that it was not found
     show_value(manifests[0] if is_one else {**MANIFEST_LIST, "items": manifests}, query.output)
 
 
@@ -246,7 +246,7 @@ async def _watch(
     before: dict[ObjectKind, ObjectListing],
     position: int,
 ) -> None:
-    """Show the rows that change, until interrupted; changes that come together once."""
+    """Show rows that change, until interrupted."""
     ranges = [kind.range(session.keys) for kind in STATE_KINDS]
     async for batch in session.store.watch(ranges, after=position):
         if not batch.changes or batch.revision <= position:

@@ -1,4 +1,4 @@
-"""``orbctl history``: who held an address and when, what a Pod held, how a pool came to be."""
+"""``orbctl history``: the holders of an address, the addresses of a Pod, the changes of a pool."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def history(
 
 
 async def _find(session: ClusterSession, text: str, namespace: str) -> History:
-    """The history. A word without events of a pool is tried as a Pod, then as other kinds."""
+    """Read the history. If the word is not a pool with events, try it as a Pod and other kinds."""
     view = await open_log(session.store, session.keys, session.archive)
     subject = parse_subject(text)
     history = await history_of(view, subject)
@@ -86,7 +86,7 @@ async def _find(session: ClusterSession, text: str, namespace: str) -> History:
 
 
 def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[SubjectKind, str]]:
-    """The other objects that the text may name, in the order of trying."""
+    """The other objects that the text may name, in the order in which to try them."""
     if subject == ("pool", text):
         return [
             ("pod", f"{namespace}/{text}"),
@@ -99,7 +99,7 @@ def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[Su
 
 
 def show_history(history: History, now_ms: int) -> None:
-    """A history as part of another answer."""
+    """Print a history as part of another answer."""
     _show(history, now_ms, TABLE)
 
 
@@ -214,5 +214,5 @@ def _plain_refusal(refusal: AllocationRefused) -> dict[str, Any]:
 
 
 def _plain_stamp(stamp: Stamp) -> dict[str, Any]:
-    said = stamp._asdict() | {"time": moment(stamp.at_ms)}
-    return {name: value for name, value in said.items() if value != ""}
+    fields = stamp._asdict() | {"time": moment(stamp.at_ms)}
+    return {name: value for name, value in fields.items() if value != ""}

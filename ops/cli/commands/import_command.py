@@ -1,8 +1,8 @@
-"""``orbctl import``: take over the addresses of another IPAM, without touching a running Pod.
+"""``orbctl import``: takes over the addresses of another IPAM while its Pods run.
 
-The other system's objects are read from its API server, or as kubectl prints them where nothing but
-kubectl has access. Look with ``--dry-run`` first; then run it, as often as you like: what is there
-already changes nothing. At the end its cluster is read again, and every address compared.
+The objects of the other IPAM are read from its API server, or from files that kubectl printed. The
+import can be repeated: what was imported before is not changed. At the end the objects are read
+again, and every address is compared.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _Files = Annotated[
     typer.Option(
         "-f",
         "--filename",
-        help="what `kubectl get KINDS -A -o json` prints; - for standard input. Without: the API"
-        " server is asked",
+        help="output of `kubectl get KINDS -A -o json`; - for standard input; default: the objects"
+        " in the API server",
     ),
 ]
 _Nodes = Annotated[
@@ -159,7 +159,7 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
 
     async def action(session: ClusterSession) -> Exit:
         dump = await read()
-        plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
+        plan, refusals = await _simulate(session, plan_take_over(dump.cluster))
         document = _plain(plan, refusals, dump.passed_over)
         if not output.is_structured:
             _show(plan, dump.passed_over, wide=output.is_wide)
@@ -173,22 +173,22 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
             report_refusals(error.refusals)
-        whole = plan_take_over((await read()).cluster)
-        missing = await _missing(session, whole)
+        complete = plan_take_over((await read()).cluster)
+        missing = await _missing(session, complete)
         if output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), output)
         else:
-            _show_outcome(outcome, whole.addresses, missing)
+            _show_outcome(outcome, complete.addresses, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK
 
     perform(context, action)
 
 
-async def _rehearse(session: ClusterSession, whole: TakeOver) -> tuple[TakeOver, list[Refusal]]:
-    """What is left to do, and what would be refused of it."""
+async def _simulate(session: ClusterSession, complete: TakeOver) -> tuple[TakeOver, list[Refusal]]:
+    """The part of the plan that is not done yet, and its refusals."""
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
-    plan = remaining(whole, ledger.pools, ledger.endpoints)
+    plan = remaining(complete, ledger.pools, ledger.endpoints)
     fork = Fork(ledger)
     first = [fork.apply(command) for command in plan.first]
     refusals = [refusal for endpoint in plan.endpoints for refusal in fork.assign(endpoint)]
@@ -198,7 +198,7 @@ async def _rehearse(session: ClusterSession, whole: TakeOver) -> tuple[TakeOver,
 
 
 def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:
-    """The commands that would change something, or be refused."""
+    """The commands that have an effect or are refused."""
     return tuple(step.command for step in steps if step.events or step.refusals)
 
 
@@ -220,7 +220,7 @@ async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
 
 
 async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
-    """The addresses of the plan that are not claimed for whom it says."""
+    """The addresses of the plan that are not claimed by the planned holder."""
     claims = (await read_ledger(session.store, session.keys)).claims
     return [
         address
@@ -236,7 +236,7 @@ def _show(plan: TakeOver, passed_over: dict[str, int], *, wide: bool) -> None:
     for kind, number in sorted(passed_over.items()):
         print(f"{counted(number, kind)} skipped: contains no addresses")
     if plan.findings:
-        heading(f"\nWhat was not as it should be: {counted(len(plan.findings), 'finding')}")
+        heading(f"\nInconsistencies: {counted(len(plan.findings), 'finding')}")
         shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]
         show_table(
             (TableColumn("OBJECT"), TableColumn("FINDING"), TableColumn("DONE ABOUT IT")), shown
@@ -250,7 +250,7 @@ def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str
     print(f"{changes}, {counted(outcome.endpoints, 'endpoint')} taken over")
     print(f"verified: {addresses - len(missing):,} of {counted(addresses, 'address', 'addresses')}")
     for address in missing[:FINDINGS_SHOWN_MAX]:
-        print(f"  not ours: {address}")
+        print(f"  not imported: {address}")
     if missing:
         print("Addresses that were allocated meanwhile are imported when the command runs again")
 

@@ -1,4 +1,4 @@
-"""``orbctl install``: put the CNI executables and a network configuration in place on this node."""
+"""``orbctl install``: installs the CNI executables and a network configuration on this node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from core.errors import BadInput
 from ops.installer import CONFLIST_NAME, FileChange, uninstall
-from ops.installer import install as put_in_place
+from ops.installer import install as install_files
 
 BIN_DIRECTORY = Path("/opt/cni/bin")
 CONF_DIRECTORY = Path("/etc/cni/net.d")
@@ -29,7 +29,7 @@ def install(
 ) -> None:
     """Install the CNI executables on this node.
 
-    A process that runs or reads a file meanwhile sees the old one or the new one, never a part.
+    Files are replaced atomically: a process never reads a part of one.
 
     Examples:
       orbctl install
@@ -41,7 +41,7 @@ def install(
         return
     network = None if conflist is None else _read(conflist)
     name = CONFLIST_NAME if conflist is None else conflist.name
-    _show(put_in_place(bin_dir, conf_dir, network, name))
+    _show(install_files(bin_dir, conf_dir, network, name))
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``orbctl export`` and ``replay``: the log as a file, and folded again."""
+"""``orbctl export`` writes the log to a file; ``orbctl replay`` checks such a file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export(
         Path | None, typer.Argument(help="output file; default: standard output")
     ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="write the stored bytes, protected by a hash chain")
+        bool, typer.Option("--raw", help="write the stored bytes, with a hash chain")
     ] = False,
     after: Annotated[int, typer.Option(min=0, help="events after this position")] = 0,
     upto: Annotated[int | None, typer.Option(min=0, help="events up to this position")] = None,
@@ -98,51 +98,51 @@ def replay(
     position = int(upto) if upto.isdigit() else math.inf
     time_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
     try:
-        checker, events, broken = _fold(file, position, time_ms, now_ms)
+        checker, events, violations = _replay(file, position, time_ms, now_ms)
     except LogError as error:
         report(error)
         raise typer.Exit(Exit.DIFFERENT) from None
     if options.output.is_structured:
         show_value(
-            {"events": events, "position": checker.ledger.position, "violations": broken},
+            {"events": events, "position": checker.ledger.position, "violations": violations},
             options.output,
         )
     else:
-        _show_replayed(checker, events, broken)
-    raise typer.Exit(Exit.DIFFERENT if broken else Exit.OK)
+        _show_replayed(checker, events, violations)
+    raise typer.Exit(Exit.DIFFERENT if violations else Exit.OK)
 
 
-def _fold(
+def _replay(
     file: Path, position: float, time_ms: float, now_ms: int
 ) -> tuple[Checker, int, list[str]]:
-    """Fold up to a position or a time by the log's clock; count events, collect violations."""
+    """Apply the events up to a position or time; count them and collect violations."""
     if not file.is_file():
         raise BadInput(f"{file} is not a file", subject="file")
     checker, events, clock_ms = Checker(), 0, 0
-    broken: list[str] = []
+    violations: list[str] = []
     with file.open("rb") as source, progress("replay") as advance:
         size = file.stat().st_size
-        # What lies behind the end is read all the same: only its end proves the file.
+        # Read to the end of the file: only its last hash proves the file complete.
         for segment in import_log(source):
             advance(source.tell(), size)
             for recorded in segment.events():
                 clock_ms = ticked(clock_ms, recorded, now_ms)
                 if recorded.position <= position and clock_ms <= time_ms:
-                    broken += map(str, checker.check(recorded))
+                    violations += map(str, checker.check(recorded))
                     events += 1
-    return checker, events, broken
+    return checker, events, violations
 
 
-def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
+def _show_replayed(checker: Checker, events: int, violations: list[str]) -> None:
     ledger = checker.ledger
     pairs(
         (
             ("events", f"{events:,}, the last one at position {ledger.position}"),
-            ("rules", f"{len(broken):,} BROKEN" if broken else "all hold"),
+            ("rules", f"{len(violations):,} BROKEN" if violations else "all hold"),
             ("claims", f"{len(ledger.claims):,} of {counted(len(ledger.endpoints), 'endpoint')}"),
         )
     )
-    for line in broken:
+    for line in violations:
         print(f"  {line}")
     if ledger.pools:
         heading("\nPools")

@@ -1,6 +1,6 @@
-"""``orbctl migrate``: what moving this cluster from Spiderpool takes, and the values for our chart.
+"""``orbctl migrate``: prepares the migration of a cluster from Spiderpool.
 
-Reads through the API server and writes nothing; the steps are those of
+Reads the API server and writes nothing. The steps are those of
 docs/how-to/migrate-from-spiderpool.md.
 """
 
@@ -38,19 +38,19 @@ from ops.migration.reader import read_facts
 
 WAIT_S_MAX: Final = 3600
 POLL_S: Final = 1.0
-"""Between two comparisons of ``compare --wait``."""
+"""Pause between two comparisons of ``compare --wait``."""
 
-app = typer.Typer(no_args_is_help=True, help="Show what a migration from Spiderpool takes.")
+app = typer.Typer(no_args_is_help=True, help="Prepare a migration from Spiderpool.")
 
 
 @app.command()
 def check(
     context: typer.Context, kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = ""
 ) -> None:
-    """Show what must be done before the switch, what will happen, and where records disagree.
+    """Show what must be done before the switch, the steps of the switch, and inconsistent objects.
 
     Reads Helm's release, workloads, networks, webhooks and custom resources; writes nothing. Exit
-    codes: 0 the switch can be made, 3 something must be done first, 4 there is no Spiderpool.
+    codes: 0 ready for the switch, 3 something must be done first, 4 there is no Spiderpool.
 
     Examples:
       orbctl migrate check
@@ -75,8 +75,8 @@ def values(kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = 
     _, plan = _plan(kubeconfig, kube_context)
     if plan.values is None:
         raise BadInput(
-            "no Helm release of the chart spiderpool was found, so there are no values",
-            remedy="take the values file that Spiderpool was installed with",
+            "there is no Helm release of the chart spiderpool, so there are no values",
+            remedy="use the values file with which Spiderpool was installed",
         )
     print(dump_yaml([plan.values]), end="")
 
@@ -87,13 +87,16 @@ def compare(
     kubeconfig: KubeconfigOption = "",
     kube_context: KubeContextOption = "",
     wait: Annotated[
-        int, typer.Option(min=0, max=WAIT_S_MAX, help="seconds until they must be equal")
+        int,
+        typer.Option(
+            min=0, max=WAIT_S_MAX, help="wait up to this many seconds until they are equal"
+        ),
     ] = 0,
 ) -> None:
     """Compare the addresses in the log with those in Spiderpool's objects, in both directions.
 
-    After the import they are equal; before the way back they must be, or an address is lost. Exit
-    code 6 if they differ.
+    After an import they are equal. They must be equal before a return to Spiderpool, or an address
+    is lost. Exit code 6 if they differ.
 
     Examples:
       orbctl migrate compare
@@ -154,14 +157,14 @@ def _plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:
 def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
     release, agent = facts.release, workload_with(facts, AGENT_IMAGE)
     if release is not None:
-        place = f"release {release.name} in namespace {release.namespace}"
-        heading(f"Spiderpool {release.chart_version}: {place}, revision {release.revision}")
+        name = f"release {release.name} in namespace {release.namespace}"
+        heading(f"Spiderpool {release.chart_version}: {name}, revision {release.revision}")
     if agent is not None:
         print(f"{agent.title}: {agent.ready} of {agent.wanted} Pods ready")
     for deadline, title in (
         (MigrationDeadline.BEFORE_SWITCH, "To do before the switch"),
         (MigrationDeadline.BEFORE_REMOVAL, "To do before Spiderpool's release is removed"),
-        (MigrationDeadline.NONE, "To know"),
+        (MigrationDeadline.NONE, "Notes"),
     ):
         due = plan.due(deadline)
         if due:

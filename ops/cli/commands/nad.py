@@ -1,6 +1,6 @@
-"""``orbctl nad``: the NetworkAttachmentDefinition that a SpiderMultusConfig becomes.
+"""``orbctl nad``: prints the NetworkAttachmentDefinitions of SpiderMultusConfigs.
 
-Needs no cluster: for review, for tests in a pipeline, and for clusters that keep their NADs in git.
+It needs no cluster: use it for reviews, in a pipeline, or for clusters with their NADs in git.
 """
 
 from __future__ import annotations
@@ -56,25 +56,25 @@ def nad(
     """
     output = globals_of(context).output
     worst = Exit.OK
-    made: list[dict[str, Any]] = []
+    definitions: list[dict[str, Any]] = []
     for _, text in read_texts(file, recursive=recursive):
-        found, refused = _definitions(text)
-        made += found
+        definitions_of_file, refused = _definitions(text)
+        definitions += definitions_of_file
         worst = Exit.REFUSED if refused else worst
     if directory is not None:
-        _write_conflists(directory, made)
+        _write_conflists(directory, definitions)
     elif output.is_structured:
-        show_value(made, output)
-    elif made:
-        print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")
+        show_value(definitions, output)
+    elif definitions:
+        print(yaml.safe_dump_all(definitions, sort_keys=False, width=1_000_000), end="")
     raise typer.Exit(worst)
 
 
-def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
-    """Write one file per network; a network without a configuration gets none. Raises BadInput."""
+def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None:
+    """Write one file for each network that has a configuration. Raises BadInput."""
     texts: dict[str, str] = {}
-    for one in made:
-        name, config = one["metadata"]["name"], one["spec"].get("config")
+    for definition in definitions:
+        name, config = definition["metadata"]["name"], definition["spec"].get("config")
         if config is None:
             print(
                 f"{name} has no configuration, so no file is written: Multus uses the CNI"
@@ -98,9 +98,9 @@ def _write_conflists(directory: Path, made: list[dict[str, Any]]) -> None:
 
 
 def _file_name(network: str, config: str) -> str:
-    """The name has libcni's suffix: .conflist for a list of plugins, .conf for one plugin.
+    """The file name with libcni's suffix: .conflist for a list of plugins, .conf for one plugin.
 
-    A customCNI network may be either.
+    The configuration of a customCNI network may be either.
     """
     document = json.loads(config)
     is_list = isinstance(document, dict) and "plugins" in document
@@ -108,7 +108,7 @@ def _file_name(network: str, config: str) -> str:
 
 
 def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """The manifests, and whether one was refused; refusals are printed. Raises BadInput."""
+    """The manifests, and whether a network was refused; prints refusals. Raises BadInput."""
     definitions: list[dict[str, Any]] = []
     refused = False
     for location, value in objects(text):

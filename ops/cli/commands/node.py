@@ -1,4 +1,4 @@
-"""``orbctl node``: the node it runs on, or one whose agent runs it. No etcd is needed."""
+"""``orbctl node``: checks or cleans this node, or another one through kubectl. Needs no etcd."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ Gateways = Annotated[
 ]
 
 
-OtherNode = Annotated[
-    str, typer.Argument(help="name of a node of the cluster; without it, this node")
-]
+OtherNode = Annotated[str, typer.Argument(help="name of a node of the cluster; default: this node")]
 
 
 @app.command()
@@ -104,9 +102,9 @@ def sriov(
     ] = None,
     recursive: Recursive = False,
 ) -> None:
-    """Show what this node's NICs need for SriovNetworkNodePolicies. Changes nothing.
+    """Show the steps that SriovNetworkNodePolicies need on this node. Changes nothing.
 
-    One line for each step, in their order: numbers of virtual functions, MTU, hardware addresses,
+    One line for each step, in order: numbers of virtual functions, MTU, hardware addresses,
     drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink.
 
     Examples:
@@ -130,27 +128,29 @@ def sriov(
         for line in (*plan.actions, *plan.refusals):
             print(line)
         for nic in plan.drain:
-            print(f"{nic}: Pods use virtual functions that go away; drain the node first")
+            print(f"{nic}: Pods use virtual functions that are removed; drain the node first")
     raise typer.Exit(Exit.REFUSED if plan.refusals else Exit.OK)
 
 
 @app.command()
 def clean(
     node: OtherNode = "",  # noqa: ARG001  # ops.cli.remote makes a Pod for it
-    bin_dir: Annotated[Path, typer.Option(help="where runtimes find executables")] = BIN_DIRECTORY,
+    bin_dir: Annotated[Path, typer.Option(help="directory of CNI executables")] = BIN_DIRECTORY,
     socket: Annotated[
         Path | None,
-        typer.Option(help=f"the agent's socket, {SOCKET_PATH} if no conf.yml names it"),
+        typer.Option(help=f"socket of the agent; default: that of conf.yml, or {SOCKET_PATH}"),
     ] = None,
-    bpffs: Annotated[Path, typer.Option(help="where agents pin eBPF programs")] = BPF_FILESYSTEM,
-    host_table: Annotated[int, typer.Option(help="the table of hostRuleTable")] = HOST_TABLE,
+    bpffs: Annotated[
+        Path, typer.Option(help="BPF file system where agents pin eBPF programs")
+    ] = BPF_FILESYSTEM,
+    host_table: Annotated[int, typer.Option(help="routing table of hostRuleTable")] = HOST_TABLE,
 ) -> None:
     """Remove what agents installed on this node: executables, sockets, rules, eBPF programs.
 
-    For a node on which no agent runs any more. Files that were changed since their installation
-    stay, and so do records of attachments. Pods on networks of Orbweaver cannot be deleted until
-    the executables are installed again. Requires root on this node; for NODE it runs in a Pod that
-    is made for it through kubectl, has the image and the mounts of the agents, and is deleted.
+    For a node without an agent. Files that were changed after their installation are kept, and so
+    are records of attachments. Pods on networks of Orbweaver cannot be deleted until the
+    executables are installed again. Requires root on this node; for NODE it runs through kubectl,
+    in a temporary Pod with the image and the mounts of the agents.
 
     Examples:
       orbctl node clean
@@ -175,13 +175,14 @@ def _bounded(gateways: list[str]) -> list[str]:
 
 
 def _labels(texts: list[str]) -> dict[str, str]:
-    if faulty := next((text for text in texts if "=" not in text), None):
-        raise BadInput(f"--label {faulty[:80]}: expected key=value", subject="--label")
+    invalid = next((text for text in texts if "=" not in text), None)
+    if invalid is not None:
+        raise BadInput(f"--label {invalid[:80]}: expected key=value", subject="--label")
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _plain_plan(plan: NodePlan) -> dict[str, Any]:
-    """The plan, for programs."""
+    """The plan as a value for programs."""
     return {
         "actions": [
             {"action": type(action).__name__, **action._asdict()} for action in plan.actions
@@ -209,7 +210,7 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
 
 
 def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
-    """Everything that was found, for programs."""
+    """The examination and its diagnoses as a value for programs."""
     return {
         "kernel": examination.kernel,
         "machine": examination.machine,

@@ -47,7 +47,7 @@ def help_(
 
 
 COMPLETE_VARIABLE = "_ORBCTL_COMPLETE"
-"""Set by the script when it runs orbctl for completions."""
+"""The completion script sets this variable when it calls orbctl."""
 
 
 class Shell(StrEnum):

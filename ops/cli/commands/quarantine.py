@@ -1,4 +1,4 @@
-"""``orbctl quarantine``: quarantine an address that another host uses, probe it, or lift it."""
+"""``orbctl quarantine``: quarantines an address that another host uses, probes it, or lifts it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 app = typer.Typer(
-    no_args_is_help=True, help="Keep addresses that another host uses from being used."
+    no_args_is_help=True, help="Exclude addresses that another host uses from allocation."
 )
 
 
@@ -38,7 +38,7 @@ app = typer.Typer(
 def add(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
-    reason: Annotated[str, typer.Option("--reason", help="shown to people, kept in the log")],
+    reason: Annotated[str, typer.Option("--reason", help="the reason, stored in the log")],
     evidence: Annotated[
         str, typer.Option("--evidence", help="what was observed, such as a MAC address")
     ] = "",
@@ -66,7 +66,7 @@ def add(
 def lift(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
-    reason: Annotated[str, typer.Option("--reason", help="shown to people, kept in the log")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="the reason, stored in the log")] = "",
 ) -> None:
     """Lift a quarantine: the address can be allocated again.
 
@@ -123,7 +123,7 @@ def show(
             "seen": seen_in_words(quarantine),
         }
         if quarantine.conflicting_host is None:
-            show_value({**shown, "probes": "none: a person has set it aside"}, output)
+            show_value({**shown, "probes": "none: an operator quarantined it"}, output)
             return Exit.OK
         async with Client(session.store, session.keys, name="orbctl") as client:
             status = await client.query(probe_id(quarantine.address), "status")
@@ -152,7 +152,7 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
     notes = []
     if not any(address.value in readable_addresses(pool) for pool in pools):
-        notes.append(f"no pool has {address}: it would not be handed out anyway")
+        notes.append(f"no pool has {address}: it cannot be allocated anyway")
     key = session.keys.ip(*address)
     if (held := (await session.store.read([Get(key)])).ranges[0].first) is not None:
         claim = CLAIMS.decode(session.keys, key, held.value)
@@ -164,7 +164,7 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
 
 
 async def _read(session: ClusterSession, text: str) -> Quarantine:
-    """The quarantine of an address, however it is written. Raises BadInput, NotFound."""
+    """Read the quarantine of an address, in any notation. Raises BadInput, NotFound."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:

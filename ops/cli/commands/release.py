@@ -1,8 +1,7 @@
-"""``orbctl release``: give the addresses of a Pod back by hand, when its DEL was lost.
+"""``orbctl release``: releases the addresses of a Pod whose DEL was lost.
 
-The release names the claims that were shown (I3): if the Pod's addresses changed between the
-question and the answer, nothing is released. All addresses of the endpoint go together, as they
-came (I4).
+The release names the claims that were shown (I3): if the addresses of the Pod change before the
+user confirms, nothing is released. All addresses of an endpoint are released together (I4).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def release(
     context: typer.Context,
     holder: Annotated[str, typer.Argument(help="an address, NAMESPACE/POD or POD")],
     reason: Annotated[
-        str, typer.Option("--reason", help="evidence that the Pod is gone, kept in the log")
+        str, typer.Option("--reason", help="evidence that the Pod is gone, stored in the log")
     ],
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="namespace of the Pod")
@@ -70,22 +69,22 @@ def release(
 
 
 async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> Endpoint:
-    """The endpoint of that name, or that holds that address. Raises NotFound."""
+    """Find the endpoint of that name, or the one that holds that address. Raises NotFound."""
     key = split_name(text, namespace)
     try:
         address = str(parse_address(text))
     except AddressSyntaxError:
-        what = f"Pod {key[0]}/{key[1]} has no addresses"
+        message = f"Pod {key[0]}/{key[1]} has no addresses"
     else:
         kvs = (await session.store.read([Get(session.keys.ip_of(address))])).ranges[0].kvs
         if not kvs:
             raise NotFound(f"{address} is not allocated")
         claim = CLAIM.decode(kvs[0].value)
         key = (claim.namespace, claim.pod)
-        what = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"
+        message = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"
     kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     if not kvs:
-        raise NotFound(what, remedy="see `orbctl get endpoints -A`, or run `orbctl verify`")
+        raise NotFound(message, remedy="see `orbctl get endpoints -A`, or run `orbctl verify`")
     return ENDPOINT.decode(kvs[0].value)
 
 
@@ -93,17 +92,17 @@ async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Rel
     def decide(endpoint: Endpoint) -> ReleaseDecision:
         if endpoint != shown:
             return ReleaseDecision(ends=False, why=CHANGED)
-        return ReleaseDecision(ends=True, why="an operator said so")
+        return ReleaseDecision(ends=True, why="an operator requested it")
 
-    order = ReleaseRequest("operator", reason, session.cause)
+    request = ReleaseRequest("operator", reason, session.cause)
     return await session.write(
-        lambda writer: session.releaser(writer).release(shown.key, decide, order)
+        lambda writer: session.releaser(writer).release(shown.key, decide, request)
     )
 
 
 def _describe(endpoint: Endpoint) -> None:
-    where = f" on node {endpoint.node}" if endpoint.node else ""
-    typer.echo(f"{endpoint.namespace}/{endpoint.name}, UID {endpoint.uid}{where}, holds:", err=True)
+    node = f" on node {endpoint.node}" if endpoint.node else ""
+    typer.echo(f"{endpoint.namespace}/{endpoint.name}, UID {endpoint.uid}{node}, holds:", err=True)
     for nic in endpoint.nics:
         for address, pool in nic.addresses():
             typer.echo(f"  {nic.interface or '-'}  {address}  (pool {pool})", err=True)

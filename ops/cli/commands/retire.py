@@ -1,7 +1,7 @@
-"""``orbctl retire``: delete pools and subnets when they are empty, show progress, cancel.
+"""``orbctl retire``: deletes pools and subnets when they are empty; shows progress; cancels.
 
-A pool hands out no address once it is retired. A controller deletes it when its last claim has
-ended; if no controller runs, the workflow starts as soon as one does.
+A retired pool allocates no addresses. A workflow in a controller deletes it when its last claim is
+released. If no controller runs, the workflow starts when one does.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def pool(
     reinstate: WithReinstatement = False,
     in_use: IfInUse = WAIT,
 ) -> None:
-    """Retire pools: no new claims; each is deleted when its last claim has ended.
+    """Retire pools: no new claims; each is deleted when its last claim is released.
 
     Examples:
       orbctl retire pool lan
@@ -101,7 +101,7 @@ def subnet(
     reinstate: WithReinstatement = False,
     in_use: IfInUse = WAIT,
 ) -> None:
-    """Retire subnets with all their pools; each is deleted when its last pool has gone.
+    """Retire subnets with all their pools; each is deleted after its last pool.
 
     Examples:
       orbctl retire subnet office
@@ -111,7 +111,7 @@ def subnet(
 
 @app.command(name="list")
 def list_(context: typer.Context) -> None:
-    """Show what is retiring, and what is in its way.
+    """Show retiring pools and subnets, and how many claims or pools they still have.
 
     Examples:
       orbctl retire list
@@ -120,19 +120,26 @@ def list_(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> Exit:
         retirements = [
-            (kind, name, *await _state(session, kind, name)) for kind, name in await _all(session)
+            (kind, name, *await _state(session, kind, name))
+            for kind, name in await _retiring(session)
         ]
         if output.is_structured:
             items = [
-                _document(kind, name, left, status) for kind, name, left, status in retirements
+                _document(kind, name, remaining, status)
+                for kind, name, remaining, status in retirements
             ]
             show_value({"retirements": items}, output)
         elif output.is_name:
             print("\n".join(f"{kind}/{name}" for kind, name, _, _ in retirements))
         else:
             rows = [
-                (f"{kind}/{name}", _left(kind, left), status or "none yet", _id(kind, name))
-                for kind, name, left, status in retirements
+                (
+                    f"{kind}/{name}",
+                    _remaining_text(kind, remaining),
+                    status or "none yet",
+                    _id(kind, name),
+                )
+                for kind, name, remaining, status in retirements
             ]
             show_table(_COLUMNS, rows, output)
         return Exit.OK
@@ -147,23 +154,24 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
     Examples:
       orbctl retire show pool lan
     """
-    what, output = _kind(kind), globals_of(context).output
+    retirable, output = _kind(kind), globals_of(context).output
 
     async def action(session: ClusterSession) -> Exit:
-        left, status = await _state(session, what, name)
-        if left.state == "gone":
-            raise NotFound(f"there is no {what} {name}", subject=name)
+        remaining, status = await _state(session, retirable, name)
+        if remaining.state == "gone":
+            raise NotFound(f"there is no {retirable} {name}", subject=name)
+        is_retiring = remaining.state == "held"
         if output.is_structured:
-            show_value(_document(what, name, left, status), output)
+            show_value(_document(retirable, name, remaining, status), output)
             return Exit.OK
         pairs(
             (
-                ("object", f"{what}/{name}"),
-                ("state", "retiring" if left.state == "held" else "serving"),
-                ("left", _left(what, left) if left.state == "held" else ""),
-                ("execution", f"{_id(what, name)}, {status}" if status else "none yet"),
-                ("holders", "\n".join(f"{one.address} {one.pod}" for one in left.holders)),
-                ("pools", "\n".join(left.pools)),
+                ("object", f"{retirable}/{name}"),
+                ("state", "retiring" if is_retiring else "serving"),
+                ("left", _remaining_text(retirable, remaining) if is_retiring else ""),
+                ("execution", f"{_id(retirable, name)}, {status}" if status else "none yet"),
+                ("holders", "\n".join(f"{one.address} {one.pod}" for one in remaining.holders)),
+                ("pools", "\n".join(remaining.pools)),
             )
         )
         return Exit.OK
@@ -173,19 +181,20 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
 
 @app.command()
 def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
-    """Let a pool or subnet serve again.
+    """Cancel a retirement: the pool or subnet serves again.
 
     Examples:
       orbctl retire cancel pool lan
     """
-    what = _kind(kind)
+    retirable = _kind(kind)
 
     async def action(session: ClusterSession) -> Exit:
-        done = await write_command(session, Reinstate(what, name))
+        event_count = await write_command(session, Reinstate(retirable, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
             with suppress(ExecutionNotFound):
-                await client.cancel(_id(what, name), f"cancelled by {session.actor}")
-        print(f"{object_name(Reinstate(what, name))} {'serves again' if done else 'serves'}")
+                await client.cancel(_id(retirable, name), f"cancelled by {session.actor}")
+        outcome = "serves again" if event_count else "serves"
+        print(f"{object_name(Reinstate(retirable, name))} {outcome}")
         return Exit.OK
 
     perform(context, action)
@@ -207,13 +216,14 @@ def _retire(
         at_deadline: AtDeadline = "reinstate" if reinstate else "wait"
         for name in names:
             command = deletion(kind, name, in_use)
-            done = await write_command(session, command)
+            event_count = await write_command(session, command)
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")
                 continue
             request = RetirementRequest(name, deadline_s, at_deadline, session.actor)
             await _start_or_signal(session, kind, request)
-            print(f"{object_name(command)} {'retiring' if done else 'retiring already'}")
+            outcome = "retiring" if event_count else "retiring already"
+            print(f"{object_name(command)} {outcome}")
         return Exit.OK
 
     perform(context, action)
@@ -230,7 +240,8 @@ async def _start_or_signal(
         )
 
 
-async def _all(session: ClusterSession) -> list[tuple[Retirable, str]]:
+async def _retiring(session: ClusterSession) -> list[tuple[Retirable, str]]:
+    """Kind and name of every retiring subnet and pool."""
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     subnets = sorted(name for name, one in ledger.subnets.items() if one.retiring)
@@ -242,15 +253,15 @@ async def _state(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
     """The remaining claims, and the status of the execution; "" without one."""
-    left = await read_remaining(session.store, session.keys, kind, name)
+    remaining = await read_remaining(session.store, session.keys, kind, name)
     try:
         description = await Visibility(session.store, WorkflowKeys(session.keys)).describe(
             _id(kind, name)
         )
     except ExecutionNotFound:
-        return left, ""
+        return remaining, ""
     overdue = description.head.search_attributes.get("RetirementOverdue")
-    return left, f"{description.head.status.value}{', overdue' if overdue else ''}"
+    return remaining, f"{description.head.status.value}{', overdue' if overdue else ''}"
 
 
 def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
@@ -262,30 +273,31 @@ def _parse_options(deadline: str, in_use: str) -> _RetireOptions:
 
 
 def _kind(word: str) -> Retirable:
-    return (
-        "pool"
-        if kind_of(word, (ObjectKind.POOL, ObjectKind.SUBNET)) is ObjectKind.POOL
-        else "subnet"
-    )
+    kind = kind_of(word, (ObjectKind.POOL, ObjectKind.SUBNET))
+    return "pool" if kind is ObjectKind.POOL else "subnet"
 
 
 def _id(kind: Retirable, name: str) -> str:
     return retirement_id(kind, name)
 
 
-def _left(kind: Retirable, left: RemainingClaims) -> str:
-    return counted(left.claims, "claim") if kind == "pool" else counted(left.pool_count, "pool")
+def _remaining_text(kind: Retirable, remaining: RemainingClaims) -> str:
+    if kind == "pool":
+        return counted(remaining.claims, "claim")
+    return counted(remaining.pool_count, "pool")
 
 
-def _document(kind: Retirable, name: str, left: RemainingClaims, status: str) -> dict[str, object]:
+def _document(
+    kind: Retirable, name: str, remaining: RemainingClaims, status: str
+) -> dict[str, object]:
     return {
         "kind": kind,
         "name": name,
-        "state": "retiring" if left.state == "held" else left.state,
-        "claims": left.claims,
-        "holders": [holder._asdict() for holder in left.holders],
-        "poolCount": left.pool_count,
-        "pools": list(left.pools),
+        "state": "retiring" if remaining.state == "held" else remaining.state,
+        "claims": remaining.claims,
+        "holders": [holder._asdict() for holder in remaining.holders],
+        "poolCount": remaining.pool_count,
+        "pools": list(remaining.pools),
         "workflowId": _id(kind, name),
         "execution": status,
     }

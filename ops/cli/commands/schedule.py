@@ -1,4 +1,4 @@
-"""``orbctl schedule``: executions that start at times of a specification."""
+"""``orbctl schedule``: schedules, which start workflow executions at certain times."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ app = typer.Typer(
 )
 
 Id = Annotated[str, typer.Argument(help="schedule id")]
-Note = Annotated[str, typer.Option("--note", help="shown to people")]
+Note = Annotated[str, typer.Option("--note", help="a note for people")]
 
 _COLUMNS: Final = (
     TableColumn("SCHEDULE"),
@@ -83,7 +83,7 @@ def _next_of(row: ListedSchedule) -> str:
 
 @app.command()
 def describe(context: typer.Context, schedule_id: Id, queue: Queue = "default") -> None:
-    """Show what a schedule has done and will do; needs a running worker.
+    """Show past and next starts of a schedule; needs a running worker.
 
     Examples:
       orbctl schedule describe archive-prune
@@ -116,12 +116,15 @@ def create(  # each is one option
         list[str] | None,
         typer.Option("--cron", help="cron expression, such as '0 3 * * *', in UTC; repeatable"),
     ] = None,
-    jitter: Annotated[str, typer.Option(help="delay each start by up to so much")] = "",
+    jitter: Annotated[str, typer.Option(help="delay each start by a random time up to this")] = "",
     overlap: Annotated[
         OverlapPolicy, typer.Option(help="what happens while the previous execution runs")
     ] = OverlapPolicy.SKIP,
     catch_up: Annotated[
-        str, typer.Option("--catch-up", help="starts that are later than this are missed; 1d")
+        str,
+        typer.Option(
+            "--catch-up", help="starts that are late by more than this are skipped; default: 1d"
+        ),
     ] = "",
     pause_on_failure: Annotated[
         bool, typer.Option("--pause-on-failure", help="pause after an execution that failed")
@@ -164,7 +167,7 @@ def create(  # each is one option
 def pause(
     context: typer.Context, schedule_id: Id, note: Note = "", queue: Queue = "default"
 ) -> None:
-    """Pause a schedule: it starts nothing until `unpause`, except by `trigger`.
+    """Pause a schedule: until `unpause`, only `trigger` starts executions.
 
     Examples:
       orbctl schedule pause archive-prune --note 'the volume is moved'
@@ -205,7 +208,7 @@ def trigger(context: typer.Context, schedule_id: Id, queue: Queue = "default") -
 
 @app.command()
 def delete(context: typer.Context, schedule_id: Id, queue: Queue = "default") -> None:
-    """Delete a schedule; executions that it has started go on.
+    """Delete a schedule; executions that it has started continue.
 
     Examples:
       orbctl schedule delete nightly

@@ -1,6 +1,7 @@
 """``orbctl simulate``: the effects of an apply: events, refusals, free addresses, affected Pods.
 
-The commands run on a fork of the present state through the real ``decide``. Writes nothing.
+The commands run on a copy of the present state, with the same decisions as in a real apply. Writes
+nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
-"""Holders in the list; of more only the number is shown."""
+"""Holders that are listed at most."""
 
 
 def simulate(
@@ -63,10 +64,10 @@ def simulate(
     async def action(session: ClusterSession) -> Exit:
         fork = Fork(await read_ledger(session.store, session.keys))
         report_unread(fork.ledger)
-        already = set(_planned(fork.ledger))
+        planned_before = set(_planned(fork.ledger))
         steps = [fork.apply(command) for command in commands]
-        planned = [plan for plan in _planned(fork.ledger) if plan not in already]
-        plans = [_carried_out(plan, fork) for plan in planned]
+        planned = [plan for plan in _planned(fork.ledger) if plan not in planned_before]
+        plans = [_apply_plan(plan, fork) for plan in planned]
         affected = list(islice(fork.affected_holders(), HOLDINGS_SHOWN_MAX + 1))
         result = SimulationResult(steps, plans, affected)
         if output.is_structured:
@@ -86,7 +87,7 @@ class AutomaticPoolPlan(NamedTuple):
 
 
 class SimulationResult(NamedTuple):
-    """Everything that a simulation has found; ``affected`` may have one more than is shown."""
+    """The result of a simulation; ``affected`` may have one holder more than is shown."""
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]
@@ -107,8 +108,8 @@ def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
     ]
 
 
-def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
-    """The plan after it was tried; an application before it may have taken the addresses."""
+def _apply_plan(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
+    """Apply the plan to the fork; return it, as refused if its addresses are no longer free."""
     step = plan.step
     refusals = fork.apply(step.command).refusals if step.command is not None else ()
     if not refusals:
@@ -192,7 +193,11 @@ def _change(effect: PoolEffect, field: str) -> str:
     after = getattr(effect.after, field) if effect.after else None
     if before == after:
         return f"{after:,}"
-    return f"{'-' if before is None else f'{before:,}'} → {'-' if after is None else f'{after:,}'}"
+    return f"{_number(before)} → {_number(after)}"
+
+
+def _number(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
 
 
 def _show_holdings(affected: list[Holding]) -> None:

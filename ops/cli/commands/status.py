@@ -1,4 +1,4 @@
-"""``orbctl status``: is everything well: etcd, writers, live log, archive, projector."""
+"""``orbctl status``: the state of etcd, writers, live log, archive, controller and projector."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""Heads asked for the newest event; the newest of them nearly always has it."""
+"""Writer heads among which the newest event is searched; nearly always the newest head has it."""
 
 
 class ClusterStatus:
-    """The data of all reads, at one revision."""
+    """The state of the cluster at one revision."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -98,9 +98,9 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         Get(keys.lease(CONTROLLER_ROLE)),
         *(Get(*keys.range_of(scope), count_only=True) for scope in scopes),
     ]
-    asked = time.perf_counter()
+    started = time.perf_counter()
     result = await session.store.read(gets)
-    status.answered_ms = (time.perf_counter() - asked) * 1000
+    status.answered_ms = (time.perf_counter() - started) * 1000
     status.revision = result.revision
     status.alarms = await session.store.alarms()
     heads, log, cursor, checkpoint, leader, *counts = result.ranges
@@ -124,7 +124,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
 async def _newest_event(
     session: ClusterSession, kvs: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
-    """The position of the newest live event, by segments: a head can change without an event."""
+    """The position of the newest live event, from segments: a head can change without an event."""
     keys = session.keys
     newest = sorted(kvs, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
     writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]
@@ -184,7 +184,7 @@ def _alarm(alarms: Sequence[str]) -> str:
 
 def _live(status: ClusterStatus) -> str:
     share = 100 * status.live / LIVE_SEGMENTS_MAX
-    return f"{counted(status.live, 'segment')}, {share:.0f} % of the bound of {LIVE_SEGMENTS_MAX:,}"
+    return f"{counted(status.live, 'segment')}, {share:.0f} % of the limit of {LIVE_SEGMENTS_MAX:,}"
 
 
 def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
@@ -192,13 +192,13 @@ def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
         return "nothing sealed yet"
     sealed = duration(session.now_ms() - cursor.clock_ms)
     files = counted(cursor.files, "file")
-    return f"{files}, everything up to position {cursor.position}, {sealed} ago by the log's clock"
+    return f"{files}, all events up to position {cursor.position}, {sealed} ago by the log's clock"
 
 
 def _leader(session: ClusterSession, status: ClusterStatus) -> str:
     if status.leader is None:
         return (
-            "no controller leads: reports, metrics and the archive are not updated; Pods are not"
+            "no leader elected: reports, metrics and the archive are not updated; Pods are not"
             " affected"
         )
     leader, epoch = status.leader
@@ -212,7 +212,7 @@ def _projector(session: ClusterSession, status: ClusterStatus) -> str:
     behind = (
         f"behind: the projection is at {checkpoint.position}, the newest event is {status.newest}"
     )
-    level = "level with the log" if checkpoint.position >= status.newest else behind
+    level = "up to date" if checkpoint.position >= status.newest else behind
     return f"{level}, published {duration(session.now_ms() - checkpoint.at_ms)} ago"
 
 

@@ -1,7 +1,7 @@
-"""``orbctl top``: what the cluster does now, drawn anew as the log goes on.
+"""``orbctl top``: the activity of the cluster, updated with each event.
 
-It reads the state and the live log once, and follows the log from there. Without a terminal it
-prints one screen. Writes nothing.
+Reads the state and the live log once, then follows the log. Without a terminal it prints one
+screen. Writes nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def top(context: typer.Context) -> None:
     """Show pools, rates, refused ADDs and writers, live on a terminal.
 
-    Pools with the least free part come first. Rates are those of the last minute. Press q to quit.
+    The fullest pools come first. Rates are those of the last minute. Press q to quit.
     Without a terminal, or with -o json, one screen is printed.
 
     Examples:
@@ -64,7 +64,7 @@ def top(context: typer.Context) -> None:
 
 
 async def _recent(session: ClusterSession) -> tuple[Activity, Cursor]:
-    """The activity in the live log, and where new events begin."""
+    """The activity in the live log, and the cursor of new events."""
     activity = Activity()
     view = await open_log(session.store, session.keys, session.archive)
     async for batch in view.events(view.sealed.cursor.position):

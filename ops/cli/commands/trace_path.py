@@ -1,4 +1,4 @@
-"""``orbctl trace-path``: the way of packets between a Pod and an address, by the kernel's word."""
+"""``orbctl trace-path``: the path of packets between a Pod and an address, from kernel lookups."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def trace_path(
     netns: Annotated[
         str,
         typer.Option(
-            "--netns", help="path of the Pod's network namespace, if the agent does not know it"
+            "--netns",
+            help="path of the Pod's network namespace; default: that in the agent's records",
         ),
     ] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="protocol: tcp or udp")] = "tcp",
@@ -101,8 +102,8 @@ def trace_path(
     """Show rules and routes of a Pod's packets.
 
     On the Pod's node it needs root; as the kubectl plugin it runs in the Pod of that node's agent.
-    Nothing is sent: the kernel is asked what it would do. With --netns and an address no etcd is
-    needed.
+    It sends no packets but looks up rules and routes in the kernel. With --netns and an address it
+    needs no etcd.
 
     Examples:
       orbctl trace-path shop/web-0 10.6.0.1
@@ -110,36 +111,39 @@ def trace_path(
       kubectl orb trace-path shop/web-0 shop/web-1
     """
     if os.geteuid():
-        raise BadInput("entering a Pod takes root", subject="trace-path", remedy="use sudo")
+        raise BadInput(
+            "trace-path requires root to enter the Pod's network namespace",
+            subject="trace-path",
+            remedy="use sudo",
+        )
     if protocol not in PROTOCOLS:
         raise BadInput(f"{protocol[:64]!r} is neither tcp nor udp", subject="--protocol")
     target = _target(destination)
     if netns and target is not None:
-        _tell(context, pod, netns, [target], protocol, bpffs)
+        _trace(context, pod, netns, [target], protocol, bpffs)
         return
 
     async def action(session: ClusterSession) -> Exit:
         path = netns or await _namespace(session, pod, namespace, socket)
         targets = [target] if target else await _addresses(session, destination, namespace)
-        _tell(context, pod, path, targets, protocol, bpffs)
+        _trace(context, pod, path, targets, protocol, bpffs)
         return Exit.OK
 
     perform(context, action)
 
 
 def _target(text: str) -> TraceTarget | None:
-    """The address that a text names; None: it names a Pod. Raises BadInput."""
-    head, _, port = text.rpartition(":")
-    with_port = head.startswith("[") or "." in head
-    written = head.strip("[]") if with_port else text.strip("[]")
+    """Parse an address with an optional port; None if the text names a Pod. Raises BadInput."""
+    host, _, port = text.rpartition(":")
+    has_port = host.startswith("[") or "." in host
     try:
-        address = parse_address(written)
+        address = parse_address((host if has_port else text).strip("[]"))
     except AddressSyntaxError:
         return None
-    if not with_port:
+    if not has_port:
         return TraceTarget(address)
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAX):
-        raise BadInput(f"{port[:16]!r} is no port", subject=text)
+        raise BadInput(f"{port[:16]!r} is not a port", subject=text)
     return TraceTarget(address, int(port))
 
 
@@ -157,7 +161,7 @@ async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[
     return targets
 
 
-def _tell(
+def _trace(
     context: typer.Context,
     pod: str,
     netns: str,
@@ -165,16 +169,17 @@ def _tell(
     protocol: str,
     bpffs: str,
 ) -> None:
-    traced = _traced(pod, netns, targets, protocol, bpffs)
-    form = globals_of(context).output
-    if form.is_structured:
-        show_value({"pod": pod, "netns": netns, "paths": [*map(_plain, traced)]}, form)
+    """Trace the paths to the targets, and print them."""
+    traces = _traces(pod, netns, targets, protocol, bpffs)
+    output = globals_of(context).output
+    if output.is_structured:
+        show_value({"pod": pod, "netns": netns, "paths": [_plain(one) for one in traces]}, output)
         return
-    for one in traced:
-        _show(pod, one, form)
+    for traced in traces:
+        _show(pod, traced, output)
 
 
-def _traced(
+def _traces(
     pod: str, netns: str, targets: list[TraceTarget], protocol: str, bpffs: str
 ) -> list[Traced]:
     executor = NetnsExecutor()
@@ -199,26 +204,26 @@ def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """The backend that sockets use for the target, as text, and the address of its packets."""
-    asked, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
+    address, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
-        is_it = (frontend.address, frontend.protocol) == (asked, number)
-        if not is_it or target.port not in (0, frontend.port):
+        is_address = (frontend.address, frontend.protocol) == (address, number)
+        if not is_address or target.port not in (0, frontend.port):
             continue
         backends = frontends[frontend].backends
-        where = f"port {frontend.port}/{protocol.upper()} is a ClusterIP"
+        service = f"port {frontend.port}/{protocol.upper()} is a ClusterIP"
         if not backends:
-            return f"{where} without backends: connections are refused", target.address
-        text = f"{where}: sockets connect to {backends[0]}, one of {len(backends)} backends"
+            return f"{service} without backends: connections are refused", target.address
+        text = f"{service}: sockets connect to {backends[0]}, one of {len(backends)} backends"
         return text, parse_address(address_text(backends[0].address))
     return "", target.address
 
 
-def _show(pod: str, traced: Traced, form: Output) -> None:
+def _show(pod: str, traced: Traced, output: Output) -> None:
     heading(f"{pod} → {traced.target}")
     if traced.backend:
         print(traced.backend)
     rows = [_row(leg, stop) for leg in traced.legs for stop in leg.stops]
-    show_table(COLUMNS, rows, form)
+    show_table(COLUMNS, rows, output)
     for leg in traced.legs:
         print(f"{leg.name}: {leg.end}")
 
@@ -227,12 +232,12 @@ def _row(leg: PathSegment, stop: PathHop) -> tuple[str, ...]:
     answer = stop.answer
     table = table_name(answer.route.table) if answer.route else "-"
     route = route_text(answer) or answer.why_not
-    told = rule_text(answer.rule) or "-", table, route, answer.neighbour or "-"
-    return (leg.name, stop.stack, stop.packet, *told)
+    rule, neighbour = rule_text(answer.rule) or "-", answer.neighbour or "-"
+    return leg.name, stop.stack, stop.packet, rule, table, route, neighbour
 
 
 def _plain(traced: Traced) -> dict[str, Any]:
-    """All of it, for programs."""
+    """The trace as a value for programs."""
     names = [column.title.lower() for column in COLUMNS[1:]]
     return {
         "destination": str(traced.target),

@@ -1,7 +1,6 @@
-"""``orbctl verify``: check that the log is complete and consistent, and that it equals the state.
+"""``orbctl verify``: checks that the log is complete and consistent, and that the state equals it.
 
-It reads a running system and does not affect it. Differences are shown with a plan; ``--repair``
-executes the plan and verifies again.
+It only reads. Differences are shown with a plan; ``--repair`` executes the plan and verifies again.
 """
 
 from __future__ import annotations
@@ -65,8 +64,7 @@ def verify(
 
 async def _verify(session: ClusterSession) -> VerificationReport:
     with progress("verify") as advance:
-        where = session.store, session.keys, session.archive
-        return await verify_all(*where, ALL_KINDS, advance)
+        return await verify_all(session.store, session.keys, session.archive, ALL_KINDS, advance)
 
 
 async def _repair(session: ClusterSession, report: VerificationReport) -> Repaired:
@@ -78,7 +76,7 @@ async def _repair(session: ClusterSession, report: VerificationReport) -> Repair
 def _show(report: VerificationReport, *, wide: bool) -> None:
     files = f" and {counted(report.files, 'archive file')}" if report.files else ""
     size = f"{counted(report.events, 'event')} in {counted(report.segments, 'segment')}{files}"
-    print(f"log    {size}: {'whole' if not report.faults else 'DAMAGED'}")
+    print(f"log    {size}: {'complete' if not report.faults else 'DAMAGED'}")
     rules = "all hold" if not report.violations else f"{report.violation_count:,} BROKEN"
     print(f"rules  {rules}")
     if not report.folded:
@@ -87,7 +85,7 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
         count = counted(report.difference_count, "key")
         print(f"state  DIFFERS from the log at revision {report.revision}: {count}")
     else:
-        print(f"state  equals the fold of the log at revision {report.revision}")
+        print(f"state  equals the log at revision {report.revision}")
     if report.unreadable:
         count = counted(len(report.unreadable), "key")
         print(f"keys   {count} CANNOT BE READ; all other keys are used without them")
@@ -100,8 +98,8 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
 
 
 def _damage(fault: LogFault) -> str:
-    where = "" if fault.subject in fault.text else f"{fault.subject}: "
-    return f"{where}{fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
+    subject = "" if fault.subject in fault.text else f"{fault.subject}: "
+    return f"{subject}{fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
 
 
 def _unreadable(fault: ContainedFault) -> str:
@@ -110,26 +108,26 @@ def _unreadable(fault: ContainedFault) -> str:
 
 def _text_of(difference: Difference) -> list[str]:
     """The text of a difference: one line for the key, or one for each field that differs."""
-    what = f"{difference.kind} {difference.name}"
+    name = f"{difference.kind} {difference.name}"
     if difference.found is None:
-        return [f"{what} is missing; the log has it"]
+        return [f"{name} is missing; the log has it"]
     if difference.expected is None:
-        return [f"{what} exists, and the log has no event of it"]
+        return [f"{name} exists, and the log has no event of it"]
     stored, expected = difference.found, difference.expected
     fields = getattr(expected, "_fields", None)
     if stored == expected or fields is None or type(stored) is not type(expected):
         return [str(difference)]
     return [
-        f"{what}: {field} is {was!r}, the log says {should!r}"
+        f"{name}: {field} is {getattr(stored, field)!r}, the log has {getattr(expected, field)!r}"
         for field in fields
-        if (was := getattr(stored, field)) != (should := getattr(expected, field))
+        if getattr(stored, field) != getattr(expected, field)
     ]
 
 
 def _show_repaired(repaired: Repaired) -> None:
     _list("Repaired", list(repaired.done), wide=True)
     _list("Changed meanwhile, not touched", list(repaired.changed_meanwhile), wide=True)
-    _list("For a person to decide", list(repaired.impossible), wide=True)
+    _list("Cannot be repaired automatically", list(repaired.impossible), wide=True)
     print()
 
 

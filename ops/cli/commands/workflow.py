@@ -1,4 +1,4 @@
-"""``orbctl workflow``: see executions and speak to them; a readable timeline of one of them."""
+"""``orbctl workflow``: shows workflow executions and their timelines, and changes them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ app = typer.Typer(
 
 Id = Annotated[str, typer.Argument(help="workflow id")]
 Run = Annotated[str, typer.Option("--run", help="run id; the newest run by default")]
-Reason = Annotated[str, typer.Option("--reason", help="shown to people, kept in the history")]
+Reason = Annotated[str, typer.Option("--reason", help="the reason, stored in the history")]
 
 Type = Annotated[str, typer.Option("--type", help="only this type")]
 Status = Annotated[
@@ -82,9 +82,11 @@ def list_(
     since: Since = "",
     until: Until = "",
     limit: Annotated[
-        int, typer.Option(min=1, max=LIST_MAX, help="the newest so many executions")
+        int, typer.Option(min=1, max=LIST_MAX, help="list this many executions, the newest")
     ] = LIST_MAX,
-    after: Annotated[str, typer.Option(help="continue after a list that was cut off")] = "",
+    after: Annotated[
+        str, typer.Option(help="continue after this execution of a truncated list")
+    ] = "",
     queue: Queue = "default",
 ) -> None:
     """List executions, the newest first.
@@ -142,8 +144,8 @@ def count(
     async def action(session: ClusterSession) -> Exit:
         visibility = _visibility(session, queue)
         started_ms = _started_ms(since, until, session.now_ms())
-        found = await visibility.count(conditions._replace(started_ms=started_ms))
-        counts = sorted(found.items())
+        by_type = await visibility.count(conditions._replace(started_ms=started_ms))
+        counts = sorted(by_type.items())
         if output.is_structured:
             rows = [
                 {"type": kind, "status": status.value, "executions": number}
@@ -167,7 +169,7 @@ def count(
 def describe(
     context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
 ) -> None:
-    """Show where an execution stands and what it waits for.
+    """Show the status of an execution, and what it waits for.
 
     Examples:
       orbctl workflow describe reclaim
@@ -189,7 +191,7 @@ def describe(
 def history(
     context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
 ) -> None:
-    """Show the timeline of one run; of an archived one by its run id.
+    """Show the timeline of one run; an archived run needs --run.
 
     Examples:
       orbctl workflow history reclaim
@@ -216,7 +218,7 @@ def start(
     arguments: Arguments = None,
     queue: Queue = "default",
 ) -> None:
-    """Begin an execution of a type that workers have; the id must not belong to an open one.
+    """Start an execution; no open execution may have the same id.
 
     Examples:
       orbctl workflow start RetirePool retire/lan '"lan"'
@@ -279,7 +281,7 @@ def update(
     update_id: Annotated[
         str,
         typer.Option(
-            "--update-id", help="id of the update; an update with a known id is not repeated"
+            "--update-id", help="id of the update; an update with the same id is not repeated"
         ),
     ] = "",
     queue: Queue = "default",
@@ -329,7 +331,7 @@ def terminate(
 def pause(
     context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
 ) -> None:
-    """Pause an execution: its code waits until `retry`, and what arrives is recorded.
+    """Pause an execution: its code waits until `retry`; signals are recorded meanwhile.
 
     Examples:
       orbctl workflow pause reclaim --reason 'etcd is moved'
@@ -382,7 +384,7 @@ def _visibility(session: ClusterSession, queue: str) -> Visibility:
 
 
 def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[object]]) -> None:
-    """Print the answer as JSON."""
+    """Call ``ask``; print its result as JSON."""
 
     async def action(session: ClusterSession) -> Exit:
         with engine_errors():
@@ -406,7 +408,7 @@ def _statuses(names: list[str]) -> tuple[Any, ...]:
 
 
 def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filter:
-    """Raises BadInput."""
+    """The filter of these options. Raises BadInput."""
     equal: dict[str, Any] = {}
     ranges = []
     for text in attribute:
@@ -425,7 +427,7 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
 
 
 def _started_ms(since: str, until: str, now_ms: int) -> tuple[int, int]:
-    """The range of times of start; 0: no bound. Raises BadInput."""
+    """The range of start times; 0: no bound. Raises BadInput."""
     return (
         parse_time(since, now_ms) if since else 0,
         parse_time(until, now_ms) if until else 0,

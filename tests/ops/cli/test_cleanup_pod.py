@@ -161,5 +161,5 @@ def test_what_is_not_there_is_named(daemon_set: dict[str, Any]) -> None:
 
 
 def test_directories_of_this_machine_are_no_options_of_the_pod() -> None:
-    with pytest.raises(BadInput, match="--bin-dir is of this machine"):
+    with pytest.raises(BadInput, match="--bin-dir names a directory"):
         run(["node", "clean", "worker-7", "--bin-dir", "/usr/libexec/cni"], "jo@desk")

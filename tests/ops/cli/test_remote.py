@@ -231,7 +231,7 @@ def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) ->
         ("node doctor worker-8", "there is no node worker-8"),
         ("trace-path shop/web-0 10.6.0.1", "no agent runs on node worker-7"),
         ("trace-path shop/web-9 10.6.0.1", "there is no Pod shop/web-9"),
-        ("trace-path shop/pending 10.6.0.1", "Pod shop/pending is on no node yet"),
+        ("trace-path shop/pending 10.6.0.1", "Pod shop/pending is not scheduled yet"),
     ],
 )
 def test_what_is_missing_on_the_way_to_a_node_is_named(line: str, reason: str) -> None:
@@ -245,7 +245,7 @@ def test_what_is_missing_on_the_way_to_a_node_is_named(line: str, reason: str) -
         ("exit 127", "the agent on node worker-7 is too old: it has no orbctl"),
         (
             '[ "$2" = --version ] && echo orbctl 0.0.1 && exit; exit 2',
-            "the agent on node worker-7 has orbctl 0.0.1 and does not know this command",
+            "the agent on node worker-7 has orbctl 0.0.1, which does not have this command",
         ),
         (f'[ "$2" = --version ] && echo orbctl {core.__version__} && exit; exit 2', ""),
     ],

@@ -155,8 +155,8 @@ def test_the_command_tells_it_to_people_and_to_programs(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["10.6.0.11:0"], "is no port"),
-        (["10.6.0.11:http"], "is no port"),
+        (["10.6.0.11:0"], "is not a port"),
+        (["10.6.0.11:http"], "is not a port"),
         (["10.6.0.11", "--protocol", "sctp"], "neither tcp nor udp"),
     ],
 )

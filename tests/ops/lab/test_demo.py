@@ -75,7 +75,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert "web-1" in said.partition("ANSWERED BY")[2].partition("5. ")[0]
     assert "WorkflowExecutionCompleted" in said
     assert "db-0 still belongs to the StatefulSet" in said
-    assert "state  equals the fold of the log" in said
+    assert "state  equals the log" in said
     assert "the history is shorter than a day" in said.partition("$ orbctl forecast")[2]
     assert "console: http://127.0.0.1:" in said
     assert said.rstrip().endswith("Nothing is left: no process, no namespace, no file.")

@@ -62,6 +62,6 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
     assert '"address": "10.6.0.1' in said
     assert "1 received" in said
     assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", said, re.MULTILINE)
-    assert "state  equals the fold of the log" in said
+    assert "state  equals the log" in said
     assert left == Traces(), said
     assert list(place.iterdir()) == []
