@@ -1,14 +1,14 @@
-"""Compiles ``plugin.c``, the one program that is ``spiderpool``, ``coordinator`` and ``ifacer``.
+"""Compiles ``plugin.c``, which is installed as ``spiderpool``, ``coordinator`` and ``ifacer``.
 
-Promise: a static, position-independent program that needs no library and no interpreter of the
-node; the same source and compiler make the same bytes. Standard library alone, because the build
-of the wheel runs it before anything is installed.
+The program is static and position-independent, and needs no library or interpreter on the node. The
+same source and compiler produce the same bytes. This module uses the standard library only: the
+build of the wheel runs it before any dependency is installed.
 
-The C library is musl where it is installed. Before ``main``, glibc executes CPUID some thirty times
-to choose among its string functions, and in a virtual machine the hypervisor answers each of these
-instructions. That is two thirds of the CPU of a call.
+The program is linked with musl where musl is installed. glibc executes CPUID about thirty times
+before ``main`` to select its string functions, and in a virtual machine the hypervisor emulates
+each CPUID: two thirds of the CPU time of a call.
 
-    python -m cni.build [OUTPUT]      CC names the compiler, such as aarch64-linux-gnu-gcc
+    python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("plugin.c")
 PROGRAM = Path(__file__).with_name("plugin")
-"""Where the compiled program is in the package; not part of the sources."""
+"""The path of the compiled program; it is not under version control."""
 
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror")
 FLAGS = (
@@ -43,18 +43,19 @@ COMPILE_S_MAX = 120
 
 
 class CompilerFailed(Exception):
-    """The program was not made; the text is what the compiler printed, or what is missing."""
+    """The compiler failed or is missing. The text is its output, or the reason."""
 
 
 def compiler() -> list[str]:
-    """The command of the compiler with the library of the machine: that of CC, else gcc."""
+    """The command of the default compiler: the value of CC, else gcc."""
     return shlex.split(os.environ.get("CC", "")) or ["gcc"]
 
 
 def musl_compiler() -> list[str]:
-    """The command of the compiler with musl; without it that of ``compiler``, and so with CC."""
-    is_chosen = os.environ.get("CC") or not shutil.which(MUSL_COMPILER)
-    return compiler() if is_chosen else [MUSL_COMPILER]
+    """The command of the musl compiler; ``compiler()`` if CC is set or musl is not installed."""
+    if os.environ.get("CC") or not shutil.which(MUSL_COMPILER):
+        return compiler()
+    return [MUSL_COMPILER]
 
 
 def compile_plugin(
@@ -63,26 +64,28 @@ def compile_plugin(
     constants: Mapping[str, str] | None = None,
     command: Sequence[str] = (),
 ) -> None:
-    """Compile to ``output``. ``constants`` replace limits of the source, for tests.
+    """Compile ``plugin.c`` to ``output``. Raises CompilerFailed.
 
-    ``command`` of the compiler, by default that of ``musl_compiler``. Raises CompilerFailed.
+    ``constants`` replace limits in the source, for tests. ``command`` is the compiler's command, by
+    default ``musl_compiler()``.
     """
-    defined = [f"-D{name}={value}" for name, value in (constants or {}).items()]
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    called = [*(command or musl_compiler()), *WARNINGS, *defined, *flags]
+    definitions = [f"-D{name}={value}" for name, value in (constants or {}).items()]
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    compile_command = [*(command or musl_compiler()), *WARNINGS, *definitions, *flags]
     try:
-        done = subprocess.run(
-            [*called, "-o", str(beside), str(SOURCE)],
+        process = subprocess.run(
+            [*compile_command, "-o", str(temporary), str(SOURCE)],
             capture_output=True,
             text=True,
             check=False,
             timeout=COMPILE_S_MAX,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CompilerFailed(f"{called[0]}: {error}; install gcc and musl-tools") from None
-    if done.returncode:
-        raise CompilerFailed(done.stderr)
-    beside.replace(output)  # a call that runs meanwhile keeps the program that it has
+        text = f"{compile_command[0]}: {error}; install gcc and musl-tools"
+        raise CompilerFailed(text) from None
+    if process.returncode:
+        raise CompilerFailed(process.stderr)
+    temporary.replace(output)  # atomic: a running plugin keeps the old file
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-/* The CNI executables `spiderpool`, `coordinator` and `ifacer`: one program, which finds out by the
- * name it is started under which of the three it is.
+/* The CNI executables `spiderpool`, `coordinator` and `ifacer`. All three are this program; the name
+ * under which it is started selects its role.
  *
  * Purpose: send one CNI call to the node agent, and print the agent's answer. A container runtime
  * starts this process for every call of every Pod, so it does nothing else.
- * Promise: standard output gets exactly one result or one CNI error object; every call ends
+ * Promise: it writes exactly one result or one CNI error object to standard output; every call ends
  * within the deadlines below; VERSION needs no agent.
- * It must never decide anything about addresses, allocate memory, or write outside LOG_DIRECTORY.
+ * It must never decide anything about addresses, allocate memory, or write files outside LOG_DIRECTORY.
  *
- * The frame (docs/reference/cni-executables.md; integers big-endian), one request and one answer per
- * connection, on the unix stream socket `<ipam_unix_socket_path>.fast` (without `.fast`: the HTTP API):
+ * The socket is the unix stream socket `<ipam_unix_socket_path>.fast`. (The path without `.fast` is
+ * the HTTP API.) A connection carries one request and one answer, with big-endian integers
+ * (docs/reference/cni-executables.md):
  *
  *     request   "OWC1" | u32 n | n bytes: environment block, then standard input unchanged
  *     answer    u8 exit status | u32 n | n bytes for standard output
@@ -100,11 +101,12 @@ static const struct plugin plugins[] = {
      NULL, "log_file_path", "log_level", "log_file_max_size", false, true, false},
 };
 
+/* A range of bytes, without a NUL at its end. */
 struct text { const char *at; size_t length; };
 #define NO_TEXT ((struct text){NULL, 0})
 
-/* A buffer with a fixed size: what does not fit is cut off. */
-struct buffer { char *at; size_t length, room; };
+/* A buffer of fixed size; bytes beyond its capacity are dropped. */
+struct buffer { char *at; size_t length, capacity; };
 
 struct failure {
     int code;
@@ -122,7 +124,7 @@ static char message[MESSAGE_BYTES_MAX];
 /* ------------------------------------------------------------------------------------- texts */
 
 static void put(struct buffer *to, const char *at, size_t length) {
-    if (length > to->room - to->length) length = to->room - to->length;
+    if (length > to->capacity - to->length) length = to->capacity - to->length;
     memcpy(to->at + to->length, at, length);
     to->length += length;
 }
@@ -134,25 +136,33 @@ static void put_number(struct buffer *to, unsigned long long number) {
     put(to, digits, (size_t)snprintf(digits, sizeof digits, "%llu", number));
 }
 
-/* The length of the UTF-8 character at `at`. 0: the bytes are not UTF-8, and `bad` of them are
- * replaced by one U+FFFD (Unicode 3.9, maximal subparts). */
+/* Return the length of the UTF-8 character that begins with `first`, or 0 if none can. */
+static size_t utf8_length(unsigned char first) {
+    if (first < 0x80) return 1;
+    if (first >= 0xC2 && first <= 0xDF) return 2;
+    if (first >= 0xE0 && first <= 0xEF) return 3;
+    if (first >= 0xF0 && first <= 0xF4) return 4;
+    return 0;
+}
+
+/* Return the length of the UTF-8 character at `at`, or 0 if the bytes are not UTF-8: then one U+FFFD
+ * replaces `bad` of them (Unicode 3.9, maximal subparts). */
 static size_t utf8(const unsigned char *at, size_t length, size_t *bad) {
     unsigned char first = at[0], low = 0x80, high = 0xBF;
-    size_t want = first < 0x80 ? 1 : first >= 0xC2 && first <= 0xDF ? 2
-                : first >= 0xE0 && first <= 0xEF ? 3 : first >= 0xF0 && first <= 0xF4 ? 4 : 0;
+    size_t size = utf8_length(first);
     *bad = 1;
-    if (want <= 1) return want;
+    if (size <= 1) return size;
     if (first == 0xE0) low = 0xA0;
     if (first == 0xED) high = 0x9F; /* no surrogates */
     if (first == 0xF0) low = 0x90;
     if (first == 0xF4) high = 0x8F;
-    for (size_t index = 1; index < want; index++, low = 0x80, high = 0xBF) {
+    for (size_t index = 1; index < size; index++, low = 0x80, high = 0xBF) {
         if (index >= length || at[index] < low || at[index] > high) {
             *bad = index;
             return 0;
         }
     }
-    return want;
+    return size;
 }
 
 static bool is_utf8(struct text text) {
@@ -162,7 +172,7 @@ static bool is_utf8(struct text text) {
     return true;
 }
 
-/* Append bytes as a JSON string; what is not UTF-8 is replaced. */
+/* Append bytes as a JSON string; bytes that are not UTF-8 become U+FFFD. */
 static void put_json(struct buffer *to, const char *at, size_t length) {
     puts_to(to, "\"");
     for (size_t index = 0, step, bad; index < length; index += step) {
@@ -183,6 +193,7 @@ static void put_json(struct buffer *to, const char *at, size_t length) {
     puts_to(to, "\"");
 }
 
+/* Fill `failure`. Its message is `first` followed by `second`. */
 static void fail(struct failure *failure, int code, const char *first, const char *second,
                  const char *details) {
     *failure = (struct failure){code, false, false, {message, 0, sizeof message}, details};
@@ -197,7 +208,7 @@ static const char *skip_space(const char *at, const char *end) {
     return at;
 }
 
-/* Where the JSON string that begins at `at` ends; NULL: there is no valid string. */
+/* Return the end of the JSON string that begins at `at`, or NULL if it is not a valid string. */
 static const char *skip_string(const char *at, const char *end) {
     if (at >= end || *at != '"') return NULL;
     for (at++; at < end; at++) {
@@ -231,14 +242,15 @@ static const char *skip_number(const char *at, const char *end) {
     return at;
 }
 
-/* Where the value that begins at `at` ends; NULL: it is not JSON (RFC 8259) or nested too deeply. */
+/* Return the end of the JSON value (RFC 8259) that begins at `at`, or NULL if it is not valid or is
+ * nested too deeply. */
 static const char *skip_value(const char *at, const char *end, int depth) {
-    static const char *const words[] = {"true", "false", "null"};
+    static const char *const literals[] = {"true", "false", "null"};
     if (at >= end || depth > JSON_DEPTH_MAX) return NULL;
     if (*at == '"') return skip_string(at, end);
     for (size_t index = 0; index < 3; index++) {
-        size_t length = strlen(words[index]);
-        if ((size_t)(end - at) >= length && !memcmp(at, words[index], length)) return at + length;
+        size_t length = strlen(literals[index]);
+        if ((size_t)(end - at) >= length && !memcmp(at, literals[index], length)) return at + length;
     }
     if (*at != '{' && *at != '[') return skip_number(at, end);
     char close = *at == '{' ? '}' : ']';
@@ -260,7 +272,7 @@ static const char *skip_value(const char *at, const char *end, int depth) {
     return NULL;
 }
 
-/* The value of a JSON document, without the blanks around it; NO_TEXT: it is not JSON. */
+/* Return the JSON value in `text` without the white space around it, or NO_TEXT if it is not JSON. */
 static struct text document_in(struct text text) {
     const char *end = text.at + text.length, *from = skip_space(text.at, end);
     const char *after = is_utf8(text) ? skip_value(from, end, 0) : NULL;
@@ -268,6 +280,7 @@ static struct text document_in(struct text text) {
     return (struct text){from, (size_t)(after - from)};
 }
 
+/* Return the value of four hexadecimal digits. */
 static int hex(const char *at) {
     int value = 0;
     for (int digit = 0; digit < 4; digit++)
@@ -275,23 +288,18 @@ static int hex(const char *at) {
     return value;
 }
 
-static size_t encoded(unsigned point, char *to) {
-    if (point < 0x80) return to[0] = (char)point, 1;
-    if (point < 0x800) return to[0] = (char)(0xC0 | point >> 6), to[1] = (char)(0x80 | (point & 63)), 2;
-    if (point < 0x10000) {
-        to[0] = (char)(0xE0 | point >> 12);
-        to[1] = (char)(0x80 | (point >> 6 & 63));
-        return to[2] = (char)(0x80 | (point & 63)), 3;
-    }
-    to[0] = (char)(0xF0 | point >> 18);
-    to[1] = (char)(0x80 | (point >> 12 & 63));
-    to[2] = (char)(0x80 | (point >> 6 & 63));
-    return to[3] = (char)(0x80 | (point & 63)), 4;
+/* Write a code point as UTF-8; return its length. */
+static size_t encode_utf8(unsigned point, char *to) {
+    size_t length = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    static const unsigned char first_bits[] = {0, 0x00, 0xC0, 0xE0, 0xF0};
+    for (size_t index = length - 1; index > 0; index--, point >>= 6) to[index] = (char)(0x80 | (point & 63));
+    to[0] = (char)(first_bits[length] | point);
+    return length;
 }
 
-/* Decode a valid JSON string and append a NUL. False: the value is not a string, has a lone
- * surrogate, or needs more than `room` bytes. */
-static bool unescaped(struct text string, char *to, size_t room, size_t *length) {
+/* Decode a valid JSON string to `to` and append a NUL. Return false if the value is not a string, has
+ * a lone surrogate, or needs more than `capacity` bytes. */
+static bool decode_string(struct text string, char *to, size_t capacity, size_t *length) {
     *length = 0;
     if (string.length < 2 || string.at[0] != '"') return false;
     for (const char *at = string.at + 1, *end = string.at + string.length - 1; at < end;) {
@@ -313,9 +321,9 @@ static bool unescaped(struct text string, char *to, size_t room, size_t *length)
                 at += 6;
             }
             if (point >= 0xD800 && point <= 0xDFFF) return false;
-            size = encoded(point, piece);
+            size = encode_utf8(point, piece);
         }
-        if (*length + size >= room) return false;
+        if (*length + size >= capacity) return false;
         memcpy(to + *length, piece, size);
         *length += size;
     }
@@ -323,7 +331,7 @@ static bool unescaped(struct text string, char *to, size_t room, size_t *length)
     return true;
 }
 
-/* The value of a key in a valid object, the last one if the key occurs twice; NO_TEXT: no such key. */
+/* Return the value of a key in a valid object, the last one if the key occurs twice, or NO_TEXT. */
 static struct text member(struct text object, const char *key) {
     struct text result = NO_TEXT;
     if (!object.length || object.at[0] != '{') return result;
@@ -332,7 +340,7 @@ static struct text member(struct text object, const char *key) {
         char name[64];
         size_t length;
         const char *after = skip_string(at, end);
-        bool is_key = unescaped((struct text){at, (size_t)(after - at)}, name, sizeof name, &length)
+        bool is_key = decode_string((struct text){at, (size_t)(after - at)}, name, sizeof name, &length)
                       && length == strlen(key) && !memcmp(name, key, length);
         at = skip_space(skip_space(after, end) + 1, end);
         after = skip_value(at, end, 0);
@@ -343,14 +351,13 @@ static struct text member(struct text object, const char *key) {
     return result;
 }
 
-/* The object with the options: `ipam` for the IPAM plugin, the whole configuration for others. */
+/* Return the object with the options: `ipam` for the IPAM plugin, else the whole configuration. */
 static struct text options_in(struct text document) {
     struct text ipam = member(document, "ipam");
     return ipam.at || plugin->is_ipam ? ipam : document;
 }
 
-/* A fast search for the string value of `key` (which includes its quotes), without parsing; NO_TEXT:
- * the document must be parsed to find it. */
+/* Find the string value of `key` (with its quotes) without parsing. NO_TEXT: only parsing can find it. */
 static struct text string_after(struct text text, const char *key) {
     const char *end = text.at + text.length;
     const char *at = memmem(text.at, text.length, key, strlen(key));
@@ -376,18 +383,19 @@ static bool is_version(struct text text) {
     return true;
 }
 
-/* Write the path of the agent's framed socket to `path`. False: it is not valid; see `failure`. */
-static bool framed_socket_path(struct text netconf, char *path, size_t room, struct failure *failure) {
+/* Write the path of the agent's framed socket to `path`; return false with `failure` set if the
+ * configured path is not valid. */
+static bool framed_socket_path(struct text netconf, char *path, size_t capacity, struct failure *failure) {
     static const char key[] = "\"" SOCKET_KEY "\"";
-    size_t longest = room - sizeof FRAMED_SUFFIX, length = 0;
+    size_t length_max = capacity - sizeof FRAMED_SUFFIX, length = 0;
     const char *first = memmem(netconf.at, netconf.length, key, sizeof key - 1);
-    const char *rest = first ? first + sizeof key - 1 : netconf.at;
-    bool is_twice = first && memmem(rest, (size_t)(netconf.at + netconf.length - rest), key, sizeof key - 1);
-    struct text plain = NO_TEXT;
-    bool needs_parsing = is_twice || (netconf.length && memchr(netconf.at, '\\', netconf.length));
+    const char *after = first ? first + sizeof key - 1 : netconf.at;
+    bool is_repeated = first && memmem(after, (size_t)(netconf.at + netconf.length - after), key, sizeof key - 1);
+    struct text written = NO_TEXT; /* as in the configuration, with escapes and without quotes */
+    bool needs_parsing = is_repeated || (netconf.length && memchr(netconf.at, '\\', netconf.length));
     if (first && !needs_parsing) {
-        plain = string_after(netconf, key);
-        needs_parsing = !plain.at;
+        written = string_after(netconf, key);
+        needs_parsing = !written.at;
     }
     path[0] = 0;
     if (needs_parsing) {
@@ -403,23 +411,23 @@ static bool framed_socket_path(struct text netconf, char *path, size_t room, str
             put(&failure->message, value.at, value.length < QUOTED_BYTES_MAX ? value.length : QUOTED_BYTES_MAX);
             return false;
         }
-        plain = is_set ? (struct text){value.at + 1, value.length - 2} : NO_TEXT;
-        if (is_set && !unescaped(value, path, longest + 1, &length)) length = longest + 1;
-    } else if (plain.length <= longest) {
-        length = plain.length;
-        if (length) memcpy(path, plain.at, length);
+        written = is_set ? (struct text){value.at + 1, value.length - 2} : NO_TEXT;
+        if (is_set && !decode_string(value, path, length_max + 1, &length)) length = length_max + 1;
+    } else if (written.length <= length_max) {
+        length = written.length;
+        if (length) memcpy(path, written.at, length);
     } else {
-        length = longest + 1;
+        length = length_max + 1;
     }
     if (!length) {
         length = sizeof SOCKET_PATH - 1;
         memcpy(path, SOCKET_PATH, length);
     }
-    if (length > longest || path[0] != '/' || memchr(path, 0, length)) {
+    if (length > length_max || path[0] != '/' || memchr(path, 0, length)) {
         fail(failure, INVALID_CONFIG, "ipam." SOCKET_KEY " ", "",
              "an absolute path of at most 102 bytes is needed");
         put(&failure->message, "'", 1);
-        put(&failure->message, plain.at, plain.length < QUOTED_BYTES_MAX ? plain.length : QUOTED_BYTES_MAX);
+        put(&failure->message, written.at, written.length < QUOTED_BYTES_MAX ? written.length : QUOTED_BYTES_MAX);
         puts_to(&failure->message, "' cannot be the path of a socket");
         return false;
     }
@@ -432,8 +440,8 @@ static void too_large(struct failure *failure) {
          "1048576 bytes", "both together may have 1048576 bytes, in 512 variables");
 }
 
-/* Write the request frame to `request`; return its length, or 0 with `failure` set. Only variables
- * that the agent needs are sent. */
+/* Write the request frame to `request`; return its length, or 0 with `failure` set. It contains only
+ * the variables that the agent needs. */
 static size_t framed_request(char **environment, const char *netconf, size_t netconf_length,
                              struct failure *failure) {
     static const char *const prefixes[] = {"CNI_", "TRACEPARENT=", "TRACESTATE=", "BAGGAGE="};
@@ -443,14 +451,18 @@ static size_t framed_request(char **environment, const char *netconf, size_t net
     bool is_too_large = false;
     for (char **variable = environment; *variable && !is_too_large; variable++) {
         const char *equals = strchr(*variable, '=');
-        bool is_sent = false, is_known = false;
+        bool is_needed = false, is_repeated = false;
         for (size_t index = 0; equals && index < 4; index++)
-            is_sent |= !strncmp(*variable, prefixes[index], strlen(prefixes[index])) && equals - *variable >= 4;
-        for (size_t index = 0; is_sent && index < count; index++)
-            is_known |= !strncmp(*variable, variables[index], (size_t)(equals - *variable) + 1);
-        if (!is_sent || is_known) continue;
-        if (count == VARIABLES_MAX) is_too_large = true;
-        else put(&to, variables[count++] = *variable, strlen(*variable) + 1);
+            is_needed |= !strncmp(*variable, prefixes[index], strlen(prefixes[index])) && equals - *variable >= 4;
+        for (size_t index = 0; is_needed && index < count; index++)
+            is_repeated |= !strncmp(*variable, variables[index], (size_t)(equals - *variable) + 1);
+        if (!is_needed || is_repeated) continue;
+        if (count == VARIABLES_MAX) {
+            is_too_large = true;
+        } else {
+            variables[count++] = *variable;
+            put(&to, *variable, strlen(*variable) + 1);
+        }
     }
     if (!plugin->is_ipam) {
         puts_to(&to, "ORBWEAVER_PLUGIN=");
@@ -458,7 +470,10 @@ static size_t framed_request(char **environment, const char *netconf, size_t net
     }
     put(&to, "", 1);
     put(&to, netconf, netconf_length);
-    if (is_too_large || to.length > REQUEST_BYTES_MAX) return too_large(failure), 0;
+    if (is_too_large || to.length > REQUEST_BYTES_MAX) {
+        too_large(failure);
+        return 0;
+    }
     uint32_t length = (uint32_t)to.length;
     memcpy(request, (char[]){'O', 'W', 'C', '1', (char)(length >> 24), (char)(length >> 16),
                              (char)(length >> 8), (char)length}, 8);
@@ -473,14 +488,14 @@ static long long now_ms(void) {
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* Wait until `fd` is ready. False: errno tells the reason, ETIMEDOUT that `deadline_ms` has passed. */
+/* Wait until `fd` is ready. Return false with errno set, to ETIMEDOUT after `deadline_ms`. */
 static bool ready(int fd, short events, long long deadline_ms) {
     for (;;) {
         long long left_ms = deadline_ms - now_ms();
         struct pollfd descriptor = {fd, events, 0};
         int ready_count = left_ms > 0 ? poll(&descriptor, 1, (int)left_ms) : 0;
         if (ready_count > 0) return true;
-        if (!ready_count) return errno = ETIMEDOUT, false;
+        if (!ready_count) errno = ETIMEDOUT;
         if (errno != EINTR) return false;
     }
 }
@@ -495,7 +510,7 @@ static void append_reason(struct failure *failure, int deadline_s) {
     puts_to(&failure->message, " s");
 }
 
-/* Read all of standard input to `to`; return its length, or -1 with `failure` set. */
+/* Read all of standard input into `to`; return its length, or -1 with `failure` set. */
 static ssize_t read_netconf(char *to, struct failure *failure) {
     long long deadline_ms = now_ms() + STDIN_DEADLINE_S * 1000LL;
     size_t length = 0;
@@ -504,16 +519,21 @@ static ssize_t read_netconf(char *to, struct failure *failure) {
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (got < 0) {
             fail(failure, IO_FAILURE, "cannot read the network configuration from stdin: ", "", "");
-            return append_reason(failure, STDIN_DEADLINE_S), -1;
+            append_reason(failure, STDIN_DEADLINE_S);
+            return -1;
         }
         if (!got) return (ssize_t)length;
         length += (size_t)got;
-        if (length > REQUEST_BYTES_MAX) return too_large(failure), -1;
+        if (length > REQUEST_BYTES_MAX) {
+            too_large(failure);
+            return -1;
+        }
     }
 }
 
-/* Write everything to standard output; false: it failed. PIPE_BUF bytes never block a ready pipe. */
-static bool written(const char *at, size_t length) {
+/* Write all bytes to standard output; return false after a failure. A write of at most PIPE_BUF bytes
+ * to a ready pipe never blocks. */
+static bool write_output(const char *at, size_t length) {
     long long deadline_ms = now_ms() + STDOUT_DEADLINE_S * 1000LL;
     while (length) {
         size_t piece = length < PIPE_BUF ? length : PIPE_BUF;
@@ -528,7 +548,8 @@ static bool written(const char *at, size_t length) {
 
 /* ---------------------------------------------------------------------------------- the agent */
 
-static int connected(const char *path) {
+/* Return a socket that is connected to the agent, or -1 with errno set. */
+static int connect_agent(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval limit = {CONNECT_DEADLINE_S, 0};
     long long deadline_ms = now_ms() + CONNECT_DEADLINE_S * 1000LL;
@@ -547,7 +568,8 @@ static int connected(const char *path) {
     return agent;
 }
 
-static bool sent(int agent, size_t length, long long deadline_ms) {
+/* Send the first `length` bytes of `request`; return false with errno set after a failure. */
+static bool send_request(int agent, size_t length, long long deadline_ms) {
     for (size_t done = 0; done < length;) {
         if (!ready(agent, POLLOUT, deadline_ms)) return false;
         ssize_t wrote = send(agent, request + done, length - done, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -559,21 +581,23 @@ static bool sent(int agent, size_t length, long long deadline_ms) {
     return true;
 }
 
-/* Read the answer to `answer`; return its length, or -1: errno is the reason, 0 for an early end.
- * `is_foreign`: the length is only the announced one, which is too large for an answer of the agent. */
-static ssize_t received(int agent, long long deadline_ms, bool *is_foreign) {
-    size_t length = 0, want = 5;
-    while (length < want) {
+/* Read the answer into `answer` and return its length. -1: errno is the reason, 0 if the agent closed
+ * the connection early. If the announced length is too large for an answer of the agent, read no more,
+ * return the announced length and set `is_foreign`. */
+static ssize_t receive_answer(int agent, long long deadline_ms, bool *is_foreign) {
+    size_t length = 0, expected = 5;
+    while (length < expected) {
         ssize_t got = ready(agent, POLLIN, deadline_ms)
-            ? recv(agent, answer + length, want - length, MSG_DONTWAIT) : -1;
+            ? recv(agent, answer + length, expected - length, MSG_DONTWAIT) : -1;
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (got <= 0) return errno = got ? errno : 0, -1;
+        if (!got) errno = 0;
+        if (got <= 0) return -1;
         length += (size_t)got;
-        if (length == 5 && want == 5) {
+        if (length == 5 && expected == 5) {
             const unsigned char *head = (const unsigned char *)answer;
-            want += (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
-            *is_foreign = want > 5 + ANSWER_BYTES_MAX;
-            if (*is_foreign) return (ssize_t)(want - 5);
+            expected += (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+            *is_foreign = expected > 5 + ANSWER_BYTES_MAX;
+            if (*is_foreign) return (ssize_t)(expected - 5);
         }
     }
     return (ssize_t)length;
@@ -585,7 +609,7 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
     int code = is_status ? NOT_AVAILABLE : TRY_AGAIN_LATER;
     int deadline_s = is_status ? STATUS_DEADLINE_S
                    : !strcmp(verb, "CHECK") ? CHECK_DEADLINE_S : ADD_DEADLINE_S;
-    int agent = connected(path);
+    int agent = connect_agent(path);
     if (agent < 0) {
         int why = errno;
         fail(failure, code, UNHEALTHY, path, "is the agent running, and is this its socket?");
@@ -596,9 +620,11 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
         return -1;
     }
     long long deadline_ms = now_ms() + deadline_s * 1000LL;
-    ssize_t got = sent(agent, length, deadline_ms) ? received(agent, deadline_ms, &is_foreign) : -1;
+    ssize_t got = -1;
+    if (send_request(agent, length, deadline_ms)) got = receive_answer(agent, deadline_ms, &is_foreign);
     int why = errno;
-    close(agent); /* before standard output is written: if the caller closed fd 1, the socket has that number */
+    /* Before standard output is written: if the caller closed fd 1, the socket has that number. */
+    close(agent);
     if (got >= 0 && !is_foreign) return got;
     if (is_foreign) {
         fail(failure, FOREIGN_ANSWER, UNHEALTHY, "not an answer of the agent: it announces ",
@@ -606,13 +632,13 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
         put_number(&failure->message, (unsigned long long)got);
         puts_to(&failure->message, " bytes");
     } else {
-        const char *what = !strcmp(verb, "ADD") ? plugin->add_failed
-                         : !strcmp(verb, "DEL") ? plugin->del_failed : UNHEALTHY;
-        fail(failure, code, what, "",
-             "whether the agent has done its work is unknown; the call can be repeated");
+        const char *prefix = !strcmp(verb, "ADD") ? plugin->add_failed
+                           : !strcmp(verb, "DEL") ? plugin->del_failed : UNHEALTHY;
+        fail(failure, code, prefix, "",
+             "the agent may have completed the call; it is safe to repeat it");
         errno = why;
         if (why) append_reason(failure, deadline_s);
-        else puts_to(&failure->message, "the agent closed the connection before its answer ended");
+        else puts_to(&failure->message, "the agent closed the connection before its answer was complete");
     }
     failure->needs_log = true;
     return -1;
@@ -620,23 +646,23 @@ static ssize_t exchange(const char *verb, const char *path, size_t length, struc
 
 /* --------------------------------------------------------------------------------- failures */
 
-/* Open the log file at `path` if it is directly in LOG_DIRECTORY, otherwise the default file there;
- * -1: it cannot be opened. A network configuration must not make root write anywhere else. */
+/* Open the log file at `path` if it is directly in LOG_DIRECTORY, otherwise the default file there.
+ * Return -1 if it cannot be opened. A network configuration must not make root write anywhere else. */
 static int open_log(const char *path) {
-    char own[PATH_MAX];
+    char default_path[PATH_MAX];
     const char *name = strrchr(path, '/');
     bool is_inside = name && (size_t)(name - path) == sizeof LOG_DIRECTORY - 1
                     && !memcmp(path, LOG_DIRECTORY, sizeof LOG_DIRECTORY - 1);
     if (!is_inside || !name[1] || !strcmp(name, "/.") || !strcmp(name, "/..")) {
-        snprintf(own, sizeof own, LOG_DIRECTORY "/%s.log", plugin->name);
-        path = own;
+        snprintf(default_path, sizeof default_path, LOG_DIRECTORY "/%s.log", plugin->name);
+        path = default_path;
     }
     /* O_NONBLOCK and O_NOFOLLOW: the path may be a FIFO without a reader, or a symbolic link. */
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
-/* Append one JSON line to the log file that the agent writes; a failure is ignored. The agent rotates
- * the file; a file above its size limit is not written to. */
+/* Append one JSON line to the agent's log file; a failure to do so is ignored. The agent rotates the
+ * file; a file above its size limit gets no line. */
 static void append_to_log(const struct failure *failure, struct text options) {
     struct text log_options = plugin->log_section ? member(options, plugin->log_section) : options;
     struct text level = member(log_options, plugin->log_level_key), size = member(log_options, plugin->log_size_key);
@@ -649,7 +675,7 @@ static void append_to_log(const struct failure *failure, struct text options) {
     for (size_t index = 0; index < size.length && index < 9 && number >= 0; index++)
         number = size.at[index] >= '0' && size.at[index] <= '9' ? number * 10 + size.at[index] - '0' : -1;
     if (number > 0) mebibytes = number;
-    if (!unescaped(member(log_options, plugin->log_path_key), path, sizeof path, &length) || strlen(path) != length)
+    if (!decode_string(member(log_options, plugin->log_path_key), path, sizeof path, &length) || strlen(path) != length)
         path[0] = 0;
     char stamp[32];
     struct timespec now;
@@ -677,11 +703,11 @@ static void append_to_log(const struct failure *failure, struct text options) {
     if (log < 0) return;
     if (!fstat(log, &status) && S_ISREG(status.st_mode) && status.st_size < mebibytes << 20
         && write(log, line.at, line.length) < 0)
-        errno = 0; /* the failure of the call is what is reported */
+        errno = 0; /* ignored: the caller gets the failure of the call */
     close(log);
 }
 
-/* Append the failure to the log if it needs that, then write the CNI error object to `answer`. */
+/* Append the failure to the log if necessary, then write the CNI error object to `answer`. */
 static struct text error_object(const struct failure *failure, struct text netconf) {
     struct text document = document_in(netconf);
     if (failure->needs_log) append_to_log(failure, options_in(document));
@@ -705,7 +731,7 @@ static struct text error_object(const struct failure *failure, struct text netco
 /* -------------------------------------------------------------------------------- the verbs */
 
 /* Write the version result to `answer`, with the version of the caller if it is found without
- * parsing. One read only: the caller may keep standard input open and send nothing. */
+ * parsing. It reads once: the caller may keep standard input open and send nothing. */
 static struct text version_result(void) {
     struct text version = NO_TEXT;
     long long deadline_ms = now_ms() + STDIN_OF_VERSION_DEADLINE_S * 1000LL;
@@ -723,7 +749,7 @@ static struct text version_result(void) {
     return (struct text){to.at, to.length};
 }
 
-/* Print the usage to standard error if a person runs the program on a terminal; false: it is a call. */
+/* If a person runs the program on a terminal, print the usage to standard error and return true. */
 static bool show_usage(char **environment) {
     bool is_call = false;
     for (char **variable = environment; *variable; variable++) is_call |= !strncmp(*variable, "CNI_", 4);
@@ -732,10 +758,11 @@ static bool show_usage(char **environment) {
                "CNI protocol versions supported: ", plugin->name, plugin->role);
     for (const char *at = plugin->versions; *at; at++)
         if (*at != '"') dprintf(2, *at == ',' ? ", " : "%c", *at);
-    return dprintf(2, "\n"), true;
+    dprintf(2, "\n");
+    return true;
 }
 
-/* Send the call to the agent: the exit status, with `output` set; -1 with `failure` set. */
+/* Send the call to the agent. Return the exit status with `output` set, or -1 with `failure` set. */
 static int call_agent(const char *verb, char **environment, struct text *netconf, struct text *output,
                  struct failure *failure) {
     static char input[REQUEST_BYTES_MAX + READ_BYTES_MAX];
@@ -745,7 +772,9 @@ static int call_agent(const char *verb, char **environment, struct text *netconf
     *netconf = (struct text){input, (size_t)got};
     if (!framed_socket_path(*netconf, path, sizeof path, failure)) return -1;
     size_t length = framed_request(environment, input, (size_t)got, failure);
-    if (!length || (got = exchange(verb, path, length, failure)) < 0) return -1;
+    if (!length) return -1;
+    got = exchange(verb, path, length, failure);
+    if (got < 0) return -1;
     *output = (struct text){answer + 5, (size_t)got - 5};
     return (unsigned char)answer[0];
 }
@@ -756,7 +785,10 @@ static int run_call(const char *verb, char **environment, struct text *output) {
     struct failure failure;
     bool is_known = false;
     for (size_t index = 0; index < 5; index++) is_known |= !strcmp(verb, verbs[index]);
-    if (!strcmp(verb, "VERSION")) return *output = version_result(), 0;
+    if (!strcmp(verb, "VERSION")) {
+        *output = version_result();
+        return 0;
+    }
     if (is_known && plugin->only_add && strcmp(verb, "ADD")) return 0;
     if (is_known) {
         int status = call_agent(verb, environment, &netconf, output, &failure);
@@ -769,7 +801,8 @@ static int run_call(const char *verb, char **environment, struct text *output) {
     }
     *output = error_object(&failure, netconf);
     if (!failure.not_received || !plugin->del_needs_no_agent || strcmp(verb, "DEL")) return 1;
-    return *output = NO_TEXT, 0; /* the agent cleans up after this Pod when it starts */
+    *output = NO_TEXT; /* the agent cleans up after this Pod when it starts */
+    return 0;
 }
 
 int main(int count, char **arguments, char **environment) {
@@ -780,5 +813,5 @@ int main(int count, char **arguments, char **environment) {
         if (!strcmp(name, plugins[index].name)) plugin = &plugins[index];
     signal(SIGPIPE, SIG_IGN);
     int status = run_call(verb ? verb : "", environment, &output);
-    _exit(written(output.at, output.length) ? status : 1);
+    _exit(write_output(output.at, output.length) ? status : 1);
 }

@@ -1,9 +1,9 @@
 """Starts and stops the parts of an agent.
 
-Start: servers first (callers get "not ready" instead of a refused connection), then writer and
-view; then the agent is ready. Stop, in the reverse order: no new requests, running ones finish
-within ``DRAIN_S_MAX``, then view, writer, telemetry. After a failure at start or stop all other
-parts are closed.
+Start: open the servers (so that callers get "not ready" instead of a refused connection), then the
+event writer and the configuration view; then the agent is ready. Stop, in the reverse order: accept
+no requests, wait up to ``DRAIN_S_MAX`` for running ones, then close view, writer and telemetry. If
+a part fails to start or stop, all other parts are still closed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Agent:
         self.parts: AgentParts = compose(settings, store, sources, self._on_fenced, monotonic)
         register_agent_metrics(self.parts)
         self._opened = Teardown()
-        self._close_parts_at_the_end()
+        self._register_parts_to_close()
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
         self._rdma_pods = rdma_pods
@@ -73,9 +73,9 @@ class Agent:
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
     async def start(self) -> None:
-        """Open the servers, then become ready, however long etcd takes.
+        """Open the servers, then become ready; this waits for etcd without a limit.
 
-        If a step fails, what was opened is closed. Raises BadInput (a socket or port is not
+        If a step fails, all opened parts are closed. Raises BadInput (a socket or port is not
         available), DatapathError (a sysctl cannot be set, the kernel is too old for an enabled
         feature), WriterFenced, StoreRejected.
         """
@@ -124,9 +124,9 @@ class Agent:
                 _log.warning("waiting for etcd: %s", error)
 
     async def stop(self) -> None:
-        """Drain and close all parts; the store is the caller's.
+        """Drain and close all parts; the caller closes the store.
 
-        A step that fails is logged and listed in ``stop_failures``; the others are executed.
+        A step that fails is logged and listed in ``stop_failures``; the other steps still run.
         """
         self.parts.health.stopping = True
         await self._opened.close()
@@ -136,8 +136,8 @@ class Agent:
         """The steps of ``stop`` that failed."""
         return self._opened.failures
 
-    def _close_parts_at_the_end(self) -> None:
-        """Register the parts that exist before the start."""
+    def _register_parts_to_close(self) -> None:
+        """Register the parts that exist before the start; ``stop`` closes them."""
         parts, opened = self.parts, self._opened
         opened.push_blocking("the plugin log", parts.plugin_log.close)
         tracer = current_tracer()
@@ -158,11 +158,12 @@ class Agent:
         if not await self.parts.runner.drain(DRAIN_S_MAX):
             _log.warning(
                 "stopped with %d running requests: they did not end within %g s",
-                *(self.parts.runner.under_way, DRAIN_S_MAX),
+                self.parts.runner.under_way,
+                DRAIN_S_MAX,
             )
 
     async def _remove_stale_attachments(self) -> None:
-        """Errors do not stop the start: the next one tries again."""
+        """Remove attachments left from before the start. After an error the next start retries."""
         try:
             count = await self.parts.coordinator_handler.remove_stale()
         except DatapathError as error:
@@ -187,13 +188,22 @@ class Agent:
         node, cause = settings.node_name, Cause(settings.actor)
         guids = GuidRegistry(parts.store, parts.keys, parts.writer, node, cause)
         self.sriov = start_sriov(
-            *(settings.sriov, settings.sysfs, source, guids, self._server),
-            *(parts.executor, parts.metrics, parts.supervisor),
+            settings.sriov,
+            settings.sysfs,
+            source,
+            guids,
+            self._server,
+            parts.executor,
+            parts.metrics,
+            parts.supervisor,
         )
         self._opened.push("virtual functions", self.sriov.close)
 
     def _start_device_plugin(self) -> None:
-        """Start before the agent is ready: after a boot kubelet starts no Pod without its slot."""
+        """Start the device plugin, if enabled, before the agent is ready.
+
+        After a boot, kubelet does not start a Pod that needs a slot until the plugin offers one.
+        """
         settings, parts = self.settings.devices, self.parts
         if settings is None:
             return
@@ -201,7 +211,11 @@ class Agent:
         from nodeagent.devices.pci_files import PciFiles  # noqa: PLC0415  # if enabled
 
         device_plugin = start_device_plugin(
-            *(settings, parts.facts, parts.executor, parts.metrics, parts.supervisor),
+            settings,
+            parts.facts,
+            parts.executor,
+            parts.metrics,
+            parts.supervisor,
             None if self.sriov is None else self.sriov.reconciler,
             PciFiles(self.settings.sysfs),
         )
@@ -214,8 +228,12 @@ class Agent:
         from nodeagent.roce_qos.roce_qos_setup import start_roce_qos  # noqa: PLC0415  # if set
 
         roce_qos = start_roce_qos(
-            *(settings.roce_qos, settings.sysfs, parts.facts),
-            *(parts.executor, parts.metrics, parts.supervisor),
+            settings.roce_qos,
+            settings.sysfs,
+            parts.facts,
+            parts.executor,
+            parts.metrics,
+            parts.supervisor,
         )
         self._opened.push("RoCE QoS", roce_qos.close)
 
@@ -233,7 +251,7 @@ class Agent:
         await asyncio.to_thread(tune, executor, executor.home, families)
 
     async def _set_rdma_mode(self) -> None:
-        """A node that keeps the other mode serves all networks without ``rdmaIsolation``."""
+        """Set the configured RDMA mode. If it fails, only networks with ``rdmaIsolation`` fail."""
         mode = self.settings.rdma_mode
         if not mode:
             return

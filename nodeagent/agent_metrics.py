@@ -1,7 +1,7 @@
 """Metrics that a scrape reads from the parts of the agent.
 
-Those of ADDs and DELs are in ``telemetry.metrics``, those of a part that is off by default beside
-it, such as in ``sriov.sriov_setup``.
+The metrics of ADDs and DELs are in ``telemetry.metrics``; a part that is off by default registers
+its own metrics, as ``sriov.sriov_setup`` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nodeagent.telemetry.metrics import AgentMetrics
 
 
 def register_agent_metrics(parts: AgentParts) -> None:
-    """Register them, once for each agent."""
+    """Register the metrics of an agent. Call it once."""
     _register_parts(parts)
     _register_server_metrics(parts.metrics, parts.connections)
     _register_detection_metrics(parts.metrics, parts.detector.counts)
@@ -37,7 +37,7 @@ def _register_parts(parts: AgentParts) -> None:
         lambda: int(parts.coordinator_handler.fault() is None),
     )
     metrics.gauge(
-        "writer_queue_depth", "Proposals that wait to be committed to etcd", lambda: writer.depth
+        "writer_queue_depth", "Proposals waiting to be committed to etcd", lambda: writer.depth
     )
     metrics.gauge("writer_epoch", "Epoch of this agent's writer", lambda: writer.epoch)
     metrics.counter(
@@ -45,7 +45,7 @@ def _register_parts(parts: AgentParts) -> None:
     )
     metrics.counter(
         "refusals_dropped",
-        "Refused ADDs that the event log does not have, because there were too many or etcd failed",
+        "Refused ADDs not recorded in the event log: there were too many, or etcd failed",
         lambda: parts.refusals.dropped,
     )
     metrics.counter(
@@ -54,7 +54,9 @@ def _register_parts(parts: AgentParts) -> None:
         lambda: parts.supervisor.restarts,
     )
     metrics.gauge_by(
-        *("kind", "contained_faults", "Objects that this agent cannot read and skips"),
+        "kind",
+        "contained_faults",
+        "Objects that this agent cannot read and skips",
         parts.view.faults.by_kind,
     )
     metrics.gauge(

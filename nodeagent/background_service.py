@@ -1,4 +1,4 @@
-"""A feature that runs in the background of the agent: one supervised task, and what closes it.
+"""A background feature of the agent: one supervised task, and a function that closes it.
 
 ClusterIPs and the device plugin are such features: ``start_cluster_ips`` and
 ``start_device_plugin`` build them from their settings, register their metrics and start them.
@@ -12,7 +12,7 @@ from core.process.supervision import Supervisor, TaskSpec
 
 
 class BackgroundService:
-    """A started feature. ``on_close`` runs after its task has ended; None: nothing is open then."""
+    """A started feature. ``on_close`` runs after its task has ended; None if nothing stays open."""
 
     def __init__(
         self,

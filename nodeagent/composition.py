@@ -86,11 +86,11 @@ class AgentParts(NamedTuple):
 
 
 class AgentSources(NamedTuple):
-    """What Kubernetes supplies. ``facts`` None: standalone, facts come from applied records.
+    """The parts that Kubernetes supplies. ``facts`` None: standalone, with applied records.
 
     ``networks`` None: no network provider. ``coordinator`` None: only the settings of conf.yml.
-    ``sriov`` None: virtual functions are left alone; ``server``: the URL of the API server.
-    ``supervisor`` runs all long-lived tasks of the agent; None: the agent makes its own.
+    ``sriov`` None: virtual functions are not configured. ``server``: the URL of the API server.
+    ``supervisor`` runs all long-lived tasks of the agent; None: the agent creates one.
     """
 
     facts: FactsSource | None = None
@@ -106,7 +106,7 @@ STANDALONE: Final = AgentSources()
 
 
 class _Base(NamedTuple):
-    """What most parts are built from."""
+    """The settings and parts from which the other parts are built."""
 
     settings: Settings
     store: KeyValueStore
@@ -146,7 +146,11 @@ def compose(
     chained = _chained_plugins(base, coordinator_handler)
     cni = CniServer(base.runner, base.health, handlers, call_log, chained, settings.actor)
     http = HttpApi(
-        *(settings, base.store, base.keys, base.runner, base.health),
+        settings,
+        base.store,
+        base.keys,
+        base.runner,
+        base.health,
         HttpHandlers(handlers.add, handlers.delete, withdrawal_handler, coordinator_handler),
     )
     return AgentParts(
@@ -218,11 +222,19 @@ def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> HandO
 
 
 def _allocate(base: _Base, sources: AgentSources) -> Allocate:
-    """The function that allocates: from pools, after waiting for automatic ones, then bound."""
+    """The function that allocates addresses.
+
+    It waits for automatic pools; with a network provider it also binds the addresses.
+    """
     settings, store, keys = base.settings, base.store, base.keys
     confirm = base.facts.confirm_current
     allocator = Allocator(
-        *(store, keys, base.writer, base.view, base.releaser, base.cooldown),
+        store,
+        keys,
+        base.writer,
+        base.view,
+        base.releaser,
+        base.cooldown,
         AllocatorSettings(settings.address_order, settings.records_max, settings.selection),
         confirm,
     )
@@ -253,7 +265,13 @@ def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
         ipv6_enabled=settings.selection.ipv6_enabled,
     )
     return WithdrawalHandler(
-        *(store, keys, base.releaser, configurator, base.view, base.facts, settings.actor),
+        store,
+        keys,
+        base.releaser,
+        configurator,
+        base.view,
+        base.facts,
+        settings.actor,
         allowed=settings.release_conflicts,
     )
 
@@ -271,10 +289,14 @@ def _coordinator_handler(
     records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
     announcer = Announcer(executor)
     rdma = RdmaIsolation(executor, executor.home, PciFiles(base.settings.sysfs))
-    marks = PreferredReplyMarkRules(executor)
-    engine = Engine(executor, executor.home, marks, records, announcer, os.urandom, rdma)
+    rules = PreferredReplyMarkRules(executor)
+    engine = Engine(executor, executor.home, rules, records, announcer, os.urandom, rdma)
     return CoordinatorHandler(
-        *(engine, records, announcer, executor, base.facts),
+        engine,
+        records,
+        announcer,
+        executor,
+        base.facts,
         defaults or ConfiguredSettings(base.settings.coordinator),
         assigned.probe,
         base.monotonic,
@@ -286,14 +308,21 @@ def _cni_handlers(
 ) -> CniHandlers:
     settings, store, keys, facts = base.settings, base.store, base.keys, base.facts
     add_handler = AddHandler(
-        *(base.runner, base.metrics.allocation, facts, base.executor),
+        base.runner,
+        base.metrics.allocation,
+        facts,
+        base.executor,
         AllocationSteps(
             _allocate(base, sources), base.refusals.note, binds=sources.networks is not None
         ),
         _conflict_probe(base, detector, withdrawal_handler),
     )
     delete_handler = DeleteHandler(
-        *(base.runner, base.metrics.release, base.releaser, facts, settings.actor),
+        base.runner,
+        base.metrics.release,
+        base.releaser,
+        facts,
+        settings.actor,
         add_handler.deadline_s,
     )
     status_settings = StatusSettings(settings.node_name, settings.selection, settings.records_max)
@@ -303,7 +332,12 @@ def _cni_handlers(
         CheckHandler(store, keys, facts),
         StatusHandler(store, keys, base.view, base.health, facts, status_settings, base.monotonic),
         GcHandler(
-            *(store, keys, base.releaser, facts, settings.node_name, settings.actor),
+            store,
+            keys,
+            base.releaser,
+            facts,
+            settings.node_name,
+            settings.actor,
             base.monotonic,
         ),
     )

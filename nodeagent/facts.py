@@ -1,8 +1,8 @@
-"""Facts about the Pod of a request: the interface, and the source of standalone agents.
+"""Facts about the Pod of a request: the interface, and the source for standalone agents.
 
-Standalone, names come from CNI_ARGS and the rest from records that an operator applied (manifests
-of Pod, StatefulSet, Namespace and Node). ``nodeagent.kubernetes`` has the ``FactsSource`` of
-clusters. A source waits only in ``learn``, ``confirm_current``, ``confirm`` and ``confirm_wanted``.
+Without Kubernetes (standalone), names come from CNI_ARGS and all other facts from records: the
+manifests of Pod, StatefulSet, Namespace and Node that an operator applied. The ``FactsSource`` for
+clusters is in ``nodeagent.kubernetes``. Only the coroutines of a source wait.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ CONFIRM_S_MAX: Final = 2.0
 """Seconds for the API server's confirmation before an address is released."""
 
 MIGRATION: Final = "kubevirt.io/migrationJobName"
-"""The annotation of a live migration's target launcher (docs/reference/annotations.md)."""
+"""The annotation of the target launcher Pod of a live migration (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
-"""The API version of an owner whose record has none. Other groups have kinds of these names too."""
+"""The API version of an owner whose record has none: other groups have kinds of the same name."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
@@ -43,7 +43,7 @@ Records = Mapping[tuple[str, str, str], RecordDefined]
 class Liveness(NamedTuple):
     """Whether a Pod runs. ``alive`` None: unknown to the agent.
 
-    ``doubt``: why the API server did not answer, "" if it did; with a doubt nothing is released.
+    ``doubt``: why the API server did not answer, "" if it did. With a doubt no address is released.
     """
 
     alive: bool | None
@@ -51,35 +51,36 @@ class Liveness(NamedTuple):
 
 
 class FactsSource(Protocol):
-    """The source of facts.
+    """A source of facts.
 
-    Cached facts may be old. They are enough to keep an address; before an address is released the
-    API server confirms it (``confirm``, ``confirm_wanted``) within ``CONFIRM_S_MAX`` (I6).
+    Cached facts may be old. That is good enough to keep an address; before an address is released,
+    the API server must confirm it (``confirm_liveness``, ``confirm_endpoint``) within
+    ``CONFIRM_S_MAX`` (I6).
     """
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
-        """The facts for an ADD; None: they are complete only after ``learn``."""
+        """The facts for an ADD; None if ``load_pod`` must be called first."""
         ...
 
-    async def learn(self, reference: PodReference) -> None:
-        """Make the Pod of an ADD known, so that ``facts`` is complete.
+    async def load_pod(self, reference: PodReference) -> None:
+        """Load the Pod of an ADD, so that ``facts`` is complete.
 
         Raises WrongInput if the Pod does not exist, NotReady if it cannot be read now.
         """
         ...
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Confirm that this Pod has its name, before an ADD takes over another Pod's addresses.
+        """Confirm that the name still belongs to this Pod, before it takes over old addresses.
 
-        Raises WrongInput if another Pod has the name or none does, NotReady without an answer.
+        Raises WrongInput if another Pod or no Pod has the name, NotReady without an answer.
         """
         ...
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod runs, if that is certain without a request; else None."""
+        """Whether a Pod runs; None if that is not certain without a request."""
         ...
 
-    async def confirm(self, reference: PodReference) -> Liveness:
+    async def confirm_liveness(self, reference: PodReference) -> Liveness:
         """Ask the API server whether the Pod of a DEL runs. Never fails."""
         ...
 
@@ -91,15 +92,15 @@ class FactsSource(Protocol):
         """The known facts of this node."""
         ...
 
-    def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """Whether the replica or VM that holds an endpoint is wanted; None if it is not fixed.
+    def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
+        """Whether a replica or VM still needs its fixed endpoint; None if it is not fixed.
 
-        It depends on the holder, because the Pod may be gone. Only "valid" is certain.
+        The holder decides, because the Pod may be deleted already. Only "valid" is certain.
         """
         ...
 
-    async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """Like ``wanted``, but ask the API server unless the answer is "valid". Never fails."""
+    async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
+        """``endpoint_validity``; unless it is "valid", ask the API server. Never fails."""
         ...
 
 
@@ -112,8 +113,8 @@ def node_labels(facts: FactsSource) -> Mapping[str, str] | None:
 class StandaloneFacts:
     """Facts from the request and from applied records.
 
-    The container id stands in for a missing Pod name and for a missing UID; a missing namespace is
-    ``default``. Unknown: without Kubernetes only the runtime has this fact.
+    The container id replaces a missing Pod name or UID; a missing namespace is ``default``. Whether
+    a Pod runs is unknown, because only the runtime can tell.
     """
 
     def __init__(self, view: ConfigurationView, node: str, fixed: FixedSettings) -> None:
@@ -125,7 +126,7 @@ class StandaloneFacts:
         """The facts, unless a record cannot be read."""
         return None if self._view.current.unread else self.facts(reference)
 
-    async def learn(self, reference: PodReference) -> None:
+    async def load_pod(self, reference: PodReference) -> None:
         """Raise LogCorrupt if a record of the Pod or its namespace cannot be read."""
         namespace = reference.namespace or DEFAULT_NAMESPACE
         pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
@@ -136,13 +137,13 @@ class StandaloneFacts:
                 raise LogCorrupt(why, subject=key, remedy=remedy)
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Do nothing: only the runtime knows which Pod is current."""
+        """Do nothing: without an API server this cannot be checked."""
 
     def liveness(self, reference: PodReference) -> Liveness:
-        """Unknown: only the runtime knows whether a Pod runs."""
+        """Always unknown."""
         return Liveness(None)
 
-    async def confirm(self, reference: PodReference) -> Liveness:
+    async def confirm_liveness(self, reference: PodReference) -> Liveness:
         """The same as ``liveness``: there is no API server."""
         return self.liveness(reference)
 
@@ -155,7 +156,7 @@ class StandaloneFacts:
         pod = PodFacts(namespace, name, uid or container, self._node, known=False)
         record = records.get(("Pod", namespace, name)) if records else None
         if record is not None:
-            pod = self._described(pod, record)
+            pod = self._with_record(pod, record)
         return RequestFacts(pod, _namespace(records, namespace), self.node())
 
     def node(self) -> NodeFacts:
@@ -166,7 +167,7 @@ class StandaloneFacts:
             return NodeFacts(self._node)
         return NodeFacts(self._node, record.labels, known=True)
 
-    def wanted(self, endpoint: Endpoint) -> Validity | None:
+    def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
         """Read the record of the StatefulSet or VM, else that of a Pod with such an owner."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
@@ -183,9 +184,9 @@ class StandaloneFacts:
                 return Validity("valid", f"the record of Pod {pod} makes it fixed")
         return Validity("invalid", f"no record makes {'/'.join(endpoint.key)} fixed")
 
-    async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
-        """Like ``wanted``, with records that are as new as etcd."""
-        validity = self.wanted(endpoint)
+    async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
+        """``endpoint_validity``; unless it is "valid", repeat it with new records from etcd."""
+        validity = self.endpoint_validity(endpoint)
         if validity is None or validity.state == "valid":
             return validity
         try:
@@ -194,10 +195,10 @@ class StandaloneFacts:
         except (OrbweaverError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             return Validity("unknown", f"cannot read the records: {why}", unanswered=True)
-        return self.wanted(endpoint)
+        return self.endpoint_validity(endpoint)
 
     def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> Unread | None:
-        """An unreadable record that may make the endpoint wanted (I6)."""
+        """An unreadable record that may make the endpoint valid (I6)."""
         unread = self._view.current.unread
         if not unread:
             return None
@@ -208,7 +209,7 @@ class StandaloneFacts:
             return next((entry for key, entry in unread.items() if key.startswith(prefix)), None)
         return unread.get(prefix + name) or unread.get(f"record/{STATEFUL_SET}/{namespace}/{owner}")
 
-    def _described(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
+    def _with_record(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
         owner = _owner(record)
         fixed = kind_of_pod(pod.name, owner, self._fixed)
         return pod._replace(

@@ -1,9 +1,9 @@
 """Whether this agent can serve requests, and whether all its parts work.
 
-A request needs an open writer and a loaded view, which is checked without I/O. A readiness probe
-also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised tasks: a task that
-ended, or that received nothing for too long, makes the agent unready, while ADD and DEL continue
-with what they have. Health describes this process only, not pools.
+A request needs an open writer and a loaded configuration view, which is checked without I/O. A
+readiness probe also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised
+tasks: a task that ended, or that received nothing for too long, makes the agent unready. ADD and
+DEL then continue with cached objects. Health covers this process only, not pools.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from core.projections.configuration_view import ConfigurationView
 PROBE_S_MAX: Final = 3.0
 PROBE_CACHED_S: Final = 1.0
 
-_AWAY: Final = frozenset(
+_UNANSWERED: Final = frozenset(
     {"StoreUnavailable", "StoreTimeout", "OutcomeUnknown", "CancelledError", "TimeoutError"}
 )
-"""Outcomes of calls after which etcd may be unavailable."""
+"""Outcomes of calls that etcd did not answer."""
 
 
 class StoreWatchdog:
-    """Remembers how the last call to the store ended (a ``CniCallObserver``)."""
+    """Stores the outcome of the last call to etcd (a ``StoreCallObserver``)."""
 
     def __init__(self) -> None:
         self.outcome = "ok"
 
     @property
-    def is_away(self) -> bool:
+    def is_unanswered(self) -> bool:
         """Whether the last call got no answer from etcd."""
-        return self.outcome in _AWAY
+        return self.outcome in _UNANSWERED
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """See ``CniCallObserver``."""
+        """See ``StoreCallObserver``."""
         self.outcome = outcome
 
 
@@ -82,7 +82,7 @@ class AgentHealth:
         return None
 
     def why_not_healthy(self) -> OrbweaverError | None:
-        """The same as ``why_not_ready``, or that etcd did not answer the last call."""
+        """Why this agent cannot serve, or that etcd did not answer the last call; without I/O."""
         return self.why_not_ready() or self._store_fault()
 
     async def checks(self) -> list[HealthCheck]:
@@ -92,7 +92,7 @@ class AgentHealth:
         return [*serving_checks, *(HealthCheck(f"task/{name}", fault) for name, fault in tasks)]
 
     async def probe_fault(self) -> OrbweaverError | None:
-        """As ``why_not_healthy``, after a probe of etcd."""
+        """Like ``why_not_healthy``, after a probe of etcd."""
         return _first(await self._serving_checks())
 
     async def readiness_fault(self) -> OrbweaverError | None:
@@ -130,7 +130,7 @@ class AgentHealth:
         )
 
     def _store_fault(self) -> OrbweaverError | None:
-        if not self._watchdog.is_away:
+        if not self._watchdog.is_unanswered:
             return alarmed(self._alarms) if self._alarms else None
         return StoreUnavailable(
             f"etcd did not answer the last call ({self._watchdog.outcome})",

@@ -1,7 +1,7 @@
 """The daemon ``orbweaver-agent``: settings, event loop, signals, exit codes.
 
-Exit codes: 0 after a signal, 1 after a failure, 2 invalid settings, 3 fenced by another process
-with the same node name, 4 a supervised task ended for good. See also ``nodeagent.agent``.
+Exit codes: 0 after a signal, 1 after a failure, 2 invalid settings, 3 another process took over
+this node's writer, 4 a supervised task ended and was not restarted. See also ``nodeagent.agent``.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 
 def _freeze_garbage_collector() -> None:
-    """Exclude what lives as long as the process from garbage collection.
+    """Exclude long-lived objects from garbage collection.
 
-    An ADD creates a few hundred short-lived objects and no cycles. Each collection still traversed
-    all imported modules and the agent's in-memory state, a tenth of its CPU time.
+    An ADD creates a few hundred short-lived objects and no cycles. Otherwise each collection would
+    traverse all imported modules and the agent's state: a tenth of its CPU time.
     """
     gc.collect()
     gc.freeze()
@@ -86,7 +86,7 @@ def _freeze_garbage_collector() -> None:
 
 
 async def _serve(settings: Settings) -> int:
-    """Run one agent to its end and close what was opened; returns the exit code."""
+    """Run one agent until it ends, and close all that was opened; returns the exit code."""
     raise_open_files_limit()
     opened = Teardown()
     try:
@@ -120,8 +120,12 @@ async def _run(settings: Settings, opened: Teardown) -> int:
     sources = AgentSources(supervisor=supervisor)
     if cluster is not None:
         sources = AgentSources(
-            *(cluster.facts, cluster.networks, cluster.coordinator, supervisor),
-            *(cluster.sriov, cluster.server),
+            cluster.facts,
+            cluster.networks,
+            cluster.coordinator,
+            supervisor,
+            cluster.sriov,
+            cluster.server,
         )
     rdma_pods = cluster.rdma_pods if cluster is not None else None
     agent = Agent(
@@ -133,8 +137,8 @@ async def _run(settings: Settings, opened: Teardown) -> int:
     )
     opened.push("the agent", agent.stop)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.ended.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, agent.ended.set)
     await until_first(agent.ended.wait(), supervisor.wait_failed(), _start_and_serve(agent))
     if agent.parts.health.fenced is not None:
         raise agent.parts.health.fenced

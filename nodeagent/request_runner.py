@@ -1,16 +1,16 @@
-"""Runs requests: limits their number and time, orders those of one container, drains them.
+"""Runs requests: limits their number and duration, orders the requests of a container, drains.
 
-An admitted request is counted until it ends, and ends by its deadline; uncommitted changes are
-withdrawn. Once draining, no request is admitted.
+An admitted request is counted until it ends. At its deadline it is cancelled and its uncommitted
+changes are undone. While draining, no request is admitted.
 
 A DEL waits for the ADDs of its container that are in progress. A runtime may give up on an ADD and
-send a DEL while the ADD's transaction is in flight; a DEL that did not wait would find nothing,
+send a DEL while the ADD's transaction is in flight; a DEL that did not wait would find no address,
 and the address would stay allocated. ADDs do not wait for each other: the guards of their
 transactions decide which one succeeds.
 
-An ADD may have waited unread at its socket while its DEL came through another connection, so
-the caller is checked in the same step that counts the ADD as in progress. If the caller is there,
-its DEL is sent later, and waits; if it has hung up, the ADD is not started.
+An ADD may have waited unread in its socket while its DEL came through another connection. So the
+ADD is counted as in progress and its caller is checked without an await in between. If the caller
+has hung up, the ADD is not started; otherwise its DEL comes later, and waits.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ class RequestRunner:
     ) -> RunningRequest:
         """Like ``measure``, but DELs of the container wait until it ends.
 
-        Raises CallerGone, which is not counted; enter the result in the same step.
+        Raises CallerGone, which is not counted. Enter the result without an await in between.
         """
         require_caller(has_hung_up)
         return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived, container)
 
     @contextmanager
     def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
-        """While a request allocates several times: the drain and DELs of its container wait.
+        """Make the drain and the container's DELs wait, for a request that allocates several times.
 
         Raises CallerGone.
         """
@@ -116,7 +116,7 @@ class RequestRunner:
             await self._adds_ended.setdefault(container, asyncio.Event()).wait()
 
     async def drain(self, seconds: float) -> bool:
-        """Admit no more requests and wait; False when some are in progress after ``seconds``."""
+        """Admit no more requests and wait; False if some still run after ``seconds``."""
         self._draining = True
         self._set_if_idle()
         try:
@@ -140,20 +140,20 @@ class RequestRunner:
         self.under_way += 1
 
     def leave(self) -> None:
-        """One request has ended."""
+        """Count the end of one request."""
         self.under_way -= 1
         if self._draining:
             self._set_if_idle()
 
     def begin_add(self, container: str) -> None:
-        """One more ADD for the container is in progress."""
+        """Count one more ADD in progress for the container."""
         self._running_adds[container] = self._running_adds.get(container, 0) + 1
 
     def end_add(self, container: str) -> None:
-        """One ADD for the container has ended."""
-        left = self._running_adds[container] - 1
-        if left:
-            self._running_adds[container] = left
+        """Count the end of one ADD for the container; after the last one its DELs continue."""
+        still_running = self._running_adds[container] - 1
+        if still_running:
+            self._running_adds[container] = still_running
             return
         del self._running_adds[container]
         ended = self._adds_ended.pop(container, None)
@@ -172,15 +172,24 @@ class RequestRunner:
 
 
 class RunningRequest:
-    """One admitted request: ``asyncio.timeout`` on a shared timer.
+    """One admitted request: like ``asyncio.timeout``, with a timer shared by all requests.
 
-    ``work`` counts its duration, its result and its ``tries``, which its code sets; None: nothing
-    is counted. ``container``: DELs of it wait for this request, which is an ADD; "": none do.
+    ``work`` counts its duration, its result and its ``tries``, which the handler sets; None: it is
+    not counted. ``container``: of an ADD, whose container's DELs wait for it; else "".
     """
 
     __slots__ = (
-        *("_arrived", "_cancelling", "_container", "_deadlines", "_runner", "_started", "_task"),
-        *("_work", "ends_at", "has_expired", "tries"),
+        "_arrived",
+        "_cancelling",
+        "_container",
+        "_deadlines",
+        "_runner",
+        "_started",
+        "_task",
+        "_work",
+        "ends_at",
+        "has_expired",
+        "tries",
     )
 
     def __init__(
@@ -236,13 +245,16 @@ class RunningRequest:
             raise exceeded from None
 
     def expire(self) -> None:
-        """The deadline has passed: cancel the request's task."""
+        """Cancel the request's task, because the deadline has passed."""
         self.has_expired = True
         if self._task is not None:
             self._task.cancel()
 
     def _exceeded(self, kind: type[BaseException] | None) -> DeadlineExceeded | None:
-        """As in ``asyncio.timeout``: a cancellation from elsewhere remains one (None)."""
+        """The error in place of the cancellation; None if the task was also cancelled elsewhere.
+
+        ``asyncio.timeout`` does the same.
+        """
         assert self._task is not None, "only a request that was entered expires"
         if self._task.uncancel() > self._cancelling or kind is not asyncio.CancelledError:
             return None
@@ -272,7 +284,7 @@ class DeadlineSet:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, request: RunningRequest, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the time of a request."""
+        """Start a request's time limit."""
         request.ends_at = loop.time() + self.seconds
         self._pending[request] = None
         if self._timer is None:
@@ -283,7 +295,7 @@ class DeadlineSet:
         self._pending.pop(request, None)
 
     def _expire(self) -> None:
-        """Expire late requests, and set the timer for the next one."""
+        """Expire overdue requests, and set the timer for the next one."""
         self._timer = None
         loop = asyncio.get_running_loop()
         while self._pending:

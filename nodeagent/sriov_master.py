@@ -1,10 +1,10 @@
-"""The addresses of an SR-IOV virtual function's master: facts for ``match_master_subnet``.
+"""The addresses of an SR-IOV virtual function's master, which ``match_master_subnet`` needs.
 
 See docs/reference/pool-selection.md, "Filters".
 
 In the Pod's network namespace the driver returns the PCI address of the virtual function; on the
-host /sys names the link of its physical function, and the kernel lists that link's addresses. What
-cannot be read in time is None.
+node /sys names the link of its physical function, and the kernel lists that link's addresses. If
+they cannot be read in time, the result is None.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ async def master_addresses(
 
 def bus_device(interface: str) -> str:
     """The PCI address of a link in the calling thread's namespace. Raises OSError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
-        return driver_bus(inside, interface)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return driver_bus(any_socket, interface)
 
 
 def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
@@ -59,10 +59,10 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
 
 
 def is_representor(link: Path) -> bool:
-    """Whether a link of /sys stands for a PF, VF or subfunction in the switch of its NIC.
+    """Whether a link of /sys represents a PF, VF or subfunction in the switch of its NIC.
 
-    It is a link of the NIC's PCI device too. Ports themselves have names such as ``p0``. See the
-    kernel's Documentation/networking/devlink/devlink-port.rst.
+    Such a link also belongs to the NIC's PCI device. Ports themselves have names such as ``p0``.
+    See the kernel's Documentation/networking/devlink/devlink-port.rst.
     """
     try:
         name = (link / "phys_port_name").read_text("ascii").strip()

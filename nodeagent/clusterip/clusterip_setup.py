@@ -46,7 +46,7 @@ def start_cluster_ips(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> BackgroundService | None:
-    """Start to serve ClusterIPs; None if they are disabled. Pinned programs outlive ``close``.
+    """Start to serve ClusterIPs; None if they are disabled. Pinned programs stay after ``close``.
 
     Call it in the node's network namespace. Raises DatapathError if the kernel is too old.
     """
@@ -82,7 +82,7 @@ def own_cookie() -> int:
             cookie = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
         except OSError as error:
             raise DatapathError(
-                f"the kernel has no cookies of network namespaces: {error.strerror}",
+                f"the kernel does not support network namespace cookies: {error.strerror}",
                 subject="orbweaver.clusterIP",
                 remedy="ClusterIPs need Linux 5.14 or newer",
             ) from None

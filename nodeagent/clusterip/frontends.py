@@ -1,9 +1,8 @@
-"""Services and EndpointSlices -> frontends, each with the backends that share it. Pure.
+"""Computes frontends and their backends from Services and EndpointSlices. Pure.
 
-The rules are those of kube-proxy: only ready endpoints are backends, or, if none is ready,
-terminating ones that still serve. A Service with local traffic policy has only endpoints of its own
-node. A Service that names another proxy is skipped. NodePorts and external addresses are not
-served.
+The rules are those of kube-proxy: only ready endpoints are backends; if none is ready, terminating
+endpoints that still serve. A Service with local traffic policy has only endpoints on this node. A
+Service that names another proxy is skipped. NodePorts and external addresses are not served.
 """
 
 from __future__ import annotations
@@ -62,9 +61,9 @@ def frontends_of(
             protocol = PROTOCOLS.get(port.protocol)
             if protocol is None:
                 continue
-            places = _backends(service, port, address.family, slices, node)
+            backends = _backends(service, port, address.family, slices, node)
             frontend = Frontend(packed(text), port.port, protocol)
-            groups[frontend] = BackendGroup(tuple(sorted(set(places))), service.affinity_s)
+            groups[frontend] = BackendGroup(tuple(sorted(set(backends))), service.affinity_s)
     return groups
 
 
@@ -88,7 +87,7 @@ def _backends(
     slices: Sequence[EndpointSlice],
     node: str,
 ) -> Iterator[TransportAddress]:
-    offered = [
+    endpoints = [
         (endpoint, slice_port.port)
         for slice_ in slices
         if slice_.family == family
@@ -97,12 +96,12 @@ def _backends(
         for endpoint in slice_.endpoints
         if not service.local or endpoint.node == node
     ]
-    ready = [(endpoint, number) for endpoint, number in offered if endpoint.ready]
-    serving = [(endpoint, number) for endpoint, number in offered if _serves(endpoint)]
-    for endpoint, number in ready or serving:
+    ready = [(endpoint, number) for endpoint, number in endpoints if endpoint.ready]
+    draining = [(endpoint, number) for endpoint, number in endpoints if _is_draining(endpoint)]
+    for endpoint, number in ready or draining:
         for address in endpoint.addresses:
             yield TransportAddress(packed(address), number)
 
 
-def _serves(endpoint: SliceEndpoint) -> bool:
+def _is_draining(endpoint: SliceEndpoint) -> bool:
     return endpoint.serving and endpoint.terminating

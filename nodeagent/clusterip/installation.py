@@ -1,13 +1,13 @@
 """BPF maps, programs and links in the kernel: create, find, update and remove them.
 
-With a bpffs, maps and links are pinned, so that ClusterIPs are served while no agent runs; the next
-agent opens the maps, continues from their contents, and replaces the programs in their links
-atomically. Without a bpffs everything ends with the agent.
+With a bpffs, maps and links are pinned, so that ClusterIPs are served while no agent runs. The next
+agent opens the maps, continues with their contents, and replaces the programs in the links
+atomically. Without a bpffs, maps, programs and links end with the agent.
 
-    <bpffs>/orbweaver/v1/<map>      of this layout; other layouts are removed after attaching
+    <bpffs>/orbweaver/v1/<map>      maps of this layout; others are removed after attaching
     <bpffs>/orbweaver/links/<hook>
 
-Programs are attached only to the given control group. Calls block: use them in a worker thread.
+Programs are attached to one control group only. Calls block: use them in a worker thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, Self
 from core.errors import BpfRefused, DatapathError
 from nodeagent.clusterip import layout
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
-from nodeagent.clusterip.map_plan import MapPlan, StoredMaps, understand
+from nodeagent.clusterip.map_plan import MapPlan, StoredMaps, contents_of
 from nodeagent.clusterip.pods import can_pin
 from nodeagent.clusterip.program_loader import close, load
 from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook
@@ -71,7 +71,7 @@ class Installation:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it outlives the agent."""
+        """Whether maps and links stay in the kernel after the agent has ended."""
         return self.directory is not None
 
     def read(self) -> StoredMaps:
@@ -93,7 +93,7 @@ class Installation:
         )
 
     def write(self, plan: MapPlan) -> None:
-        """Write a plan, in its order. Raises BpfRefused; the contents are unknown then."""
+        """Write a plan, in its order. If it raises BpfRefused, the contents are unknown."""
         services, backends, members = (
             self._maps[spec.name] for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
         )
@@ -147,7 +147,7 @@ class Installation:
             os.close(self._links.pop())
 
     def _link(self, hook: Hook, code: int, group: int) -> int:
-        """Attach a program to a hook: in its pinned link, or by a new one."""
+        """Attach a program to a hook: replace that of the pinned link, or create a link."""
         path = self.directory / LINKS / hook.name if self.directory is not None else None
         pinned = None if path is None else open_pinned(path)
         if pinned is not None:
@@ -186,15 +186,15 @@ def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
             if pinned is None:
                 return {}
             maps[spec.name] = Map(spec, pinned)
-        entries = understand(Installation(None, maps).read()).entries
-        return {frontend: entry.balance for frontend, entry in entries.items()}
+        entries = contents_of(Installation(None, maps).read()).entries
+        return {frontend: entry.backend_group for frontend, entry in entries.items()}
     finally:
         for bpf_map in maps.values():
             bpf_map.close()
 
 
 def remove(bpffs: Path) -> bool:
-    """Detach and remove what an agent pinned. Returns whether anything was. Raises OSError."""
+    """Detach and remove pinned links and maps. False if there were none. Raises OSError."""
     directory = bpffs / DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False

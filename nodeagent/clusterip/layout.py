@@ -1,14 +1,14 @@
 """The BPF maps that programs and agent share: names, sizes, keys and values as bytes. Pure.
 
     services   frontend                     -> group of backends, their number, affinity
-    backends   group and index in it        -> backend
-    members    group and backend            -> nothing; of Services with affinity alone
-    affinity   client and frontend          -> backend, when it was last used      (programs write)
-    reversed   socket and backend           -> frontend that it replaces           (programs write)
+    backends   group and index in group     -> backend
+    members    group and backend            -> nothing; only for Services with affinity
+    affinity   client and frontend          -> backend, time of last use    (written by programs)
+    reversed   socket and backend           -> replaced frontend            (written by programs)
 
 IPv4 addresses are mapped into IPv6, so that one map serves both families, and an IPv6 socket that
 connects to an IPv4 address finds the same entry. Ports are in network order. ``VERSION`` changes
-with the layout and names the directory of the pins: an agent never reads maps of another layout.
+with the layout and is in the name of the directory, so an agent never reads maps of another layout.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from nodeagent.ebpf.calls import MapSpec
 VERSION: Final = 1
 
 FRONTENDS_MAX: Final = 65_536
-"""Pairs of address and port of all Services; those beyond are left out and reported."""
+"""Pairs of address and port of all Services; more are left out and reported."""
 
 BACKENDS_MAX: Final = 131_072
-"""Backends of all frontends; the map has room for twice as many, old and new ones."""
+"""Backends of all frontends; the map can hold twice as many, because old ones are removed last."""
 
 REVERSED_MAX: Final = 65_536
 """Sockets that use a Service; the least recently used one is removed first."""
@@ -44,15 +44,15 @@ CHOSEN_BYTES: Final = 32
 SOCKET_BYTES: Final = 32
 NOTHING: Final = bytes(4)
 
-_GROWS: Final = n.BPF_F_NO_PREALLOC
+_NO_PREALLOC: Final = n.BPF_F_NO_PREALLOC
 SERVICES: Final = MapSpec(
-    "services", n.BPF_MAP_TYPE_HASH, FRONTEND.size, HEAD.size, FRONTENDS_MAX, _GROWS
+    "services", n.BPF_MAP_TYPE_HASH, FRONTEND.size, HEAD.size, FRONTENDS_MAX, _NO_PREALLOC
 )
 BACKENDS: Final = MapSpec(
-    "backends", n.BPF_MAP_TYPE_HASH, SLOT.size, BACKEND.size, 2 * BACKENDS_MAX, _GROWS
+    "backends", n.BPF_MAP_TYPE_HASH, SLOT.size, BACKEND.size, 2 * BACKENDS_MAX, _NO_PREALLOC
 )
 MEMBERS: Final = MapSpec(
-    "members", n.BPF_MAP_TYPE_HASH, MEMBER.size, len(NOTHING), 2 * BACKENDS_MAX, _GROWS
+    "members", n.BPF_MAP_TYPE_HASH, MEMBER.size, len(NOTHING), 2 * BACKENDS_MAX, _NO_PREALLOC
 )
 AFFINITY: Final = MapSpec(
     "affinity", n.BPF_MAP_TYPE_LRU_HASH, CLIENT_BYTES, CHOSEN_BYTES, CLIENTS_MAX
@@ -64,7 +64,7 @@ MAPS: Final = (SERVICES, BACKENDS, MEMBERS, AFFINITY, REVERSED)
 
 
 class FrontendHead(NamedTuple):
-    """The value of a frontend. ``group`` 0 and ``size`` 0: it has no backends."""
+    """The value of ``services``. ``group`` 0 and ``size`` 0: the frontend has no backends."""
 
     group: int
     size: int
@@ -79,7 +79,7 @@ class Slot(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A backend of a group."""
+    """The key of ``members``: a backend of a group."""
 
     group: int
     backend: TransportAddress

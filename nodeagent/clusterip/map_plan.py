@@ -1,9 +1,9 @@
 """Plans the map writes from the stored contents to the desired ones, in order. Pure.
 
 A changed frontend gets a new group: its backends are written first, then one write switches the
-frontend to the group, then the old group is removed. After any part of a plan, every frontend has
-either its old or its new backends, and a new plan from there has the same result. Unchanged entries
-are not written.
+frontend to the new group, then the old group is removed. If a plan is interrupted at any write,
+every frontend has either its old or its new backends, and a new plan has the same result. Unchanged
+entries are not written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nodeagent.clusterip.layout import BACKENDS_MAX, FRONTENDS_MAX, FrontendHead
 
 
 class StoredMaps(NamedTuple):
-    """The maps as they are read."""
+    """The entries of the maps in the kernel."""
 
     services: Mapping[Frontend, FrontendHead]
     backends: Mapping[Slot, TransportAddress]
@@ -27,13 +27,14 @@ class Entry(NamedTuple):
     """A served frontend: its group and its backends."""
 
     group: int
-    balance: BackendGroup
+    backend_group: BackendGroup
 
 
 class Contents(NamedTuple):
-    """The contents of the maps. Stray entries belong to no frontend, broken frontends lack some.
+    """The contents of the maps.
 
-    Both are left by an agent that was killed while it wrote a plan.
+    An agent that is killed while it writes a plan leaves orphaned entries, which belong to no
+    frontend, and broken frontends, of which entries are missing.
     """
 
     entries: Mapping[Frontend, Entry] = {}
@@ -62,7 +63,7 @@ class MapPlan(NamedTuple):
 class Fitted(NamedTuple):
     """The frontends that fit into the maps; ``left_out``: the others, because of ``limit``."""
 
-    wanted: Mapping[Frontend, BackendGroup]
+    frontends: Mapping[Frontend, BackendGroup]
     left_out: tuple[Frontend, ...] = ()
     limit: str = ""
 
@@ -73,7 +74,7 @@ def fit(
     backends_max: int = BACKENDS_MAX,
 ) -> Fitted:
     """Leave out frontends beyond a limit: those with the highest addresses."""
-    count = sum(len(balance.backends) for balance in desired.values())
+    count = sum(len(backend_group.backends) for backend_group in desired.values())
     if len(desired) <= frontends_max and count <= backends_max:
         return Fitted(desired)
     limit = "FRONTENDS_MAX" if len(desired) > frontends_max else "BACKENDS_MAX"
@@ -90,25 +91,31 @@ def fit(
     return Fitted(fitting, tuple(left_out), limit)
 
 
-def understand(raw: StoredMaps) -> Contents:
-    """The contents of stored maps: complete frontends, and the rest of incomplete plans."""
+def contents_of(stored: StoredMaps) -> Contents:
+    """The contents of stored maps: complete frontends, and remains of interrupted plans."""
     entries, broken = {}, set()
-    slots, members = set(raw.backends), set(raw.members)
-    for frontend, head in raw.services.items():
-        backends = [raw.backends.get(Slot(head.group, number)) for number in range(head.size)]
+    slots, members = set(stored.backends), set(stored.members)
+    for frontend, head in stored.services.items():
+        backends = [stored.backends.get(Slot(head.group, number)) for number in range(head.size)]
         present = [backend for backend in backends if backend is not None]
         entry = Entry(head.group, BackendGroup(tuple(present), head.affinity_s))
         entry_members = set(members_of(entry))
-        if len(present) < head.size or not entry_members <= raw.members:
+        if len(present) < head.size or not entry_members <= stored.members:
             broken.add(frontend)
             continue
         entries[frontend] = entry
         slots.difference_update(slots_of(entry))
         members -= entry_members
-    groups = {head.group for head in raw.services.values()}
-    groups |= {slot.group for slot in raw.backends} | {member.group for member in raw.members}
-    orphaned = frozenset(slots), frozenset(members)
-    return Contents(entries, frozenset(broken), *orphaned, max(groups, default=0))
+    groups = {head.group for head in stored.services.values()}
+    groups |= {slot.group for slot in stored.backends}
+    groups |= {member.group for member in stored.members}
+    return Contents(
+        entries,
+        frozenset(broken),
+        orphaned_slots=frozenset(slots),
+        orphaned_members=frozenset(members),
+        last_group=max(groups, default=0),
+    )
 
 
 def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
@@ -117,45 +124,48 @@ def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[
     put_members: set[Member] = set()
     put_services: dict[Frontend, FrontendHead] = {}
     entries = {}
-    over: list[Entry] = []
+    obsolete: list[Entry] = []
     group = contents.last_group
-    for frontend, balance in desired.items():
+    for frontend, backend_group in desired.items():
         before = contents.entries.get(frontend)
-        if before is not None and before.balance == balance:
+        if before is not None and before.backend_group == backend_group:
             entries[frontend] = before
             continue
-        if balance.backends:
+        if backend_group.backends:
             group += 1
-        after = entries[frontend] = Entry(group if balance.backends else 0, balance)
+        after = entries[frontend] = Entry(group if backend_group.backends else 0, backend_group)
         put_backends |= slots_of(after)
         put_members.update(members_of(after))
         put_services[frontend] = head_of(after)
-        over += [before] if before is not None else []
-    over += [entry for frontend, entry in contents.entries.items() if frontend not in desired]
+        if before is not None:
+            obsolete.append(before)
+    obsolete += [entry for frontend, entry in contents.entries.items() if frontend not in desired]
     steps = MapPlan(
         put_backends,
         frozenset(put_members),
         put_services,
         frozenset((contents.entries.keys() | contents.broken) - desired.keys()),
-        contents.orphaned_slots.union(*map(slots_of, over)),
-        contents.orphaned_members.union(*map(members_of, over)),
+        contents.orphaned_slots.union(*map(slots_of, obsolete)),
+        contents.orphaned_members.union(*map(members_of, obsolete)),
     )
     return steps, Contents(entries, last_group=group)
 
 
 def head_of(entry: Entry) -> FrontendHead:
-    """The value of its frontend."""
-    return FrontendHead(entry.group, len(entry.balance.backends), entry.balance.affinity_s)
+    """The value of ``services`` for an entry."""
+    return FrontendHead(
+        entry.group, len(entry.backend_group.backends), entry.backend_group.affinity_s
+    )
 
 
 def slots_of(entry: Entry) -> dict[Slot, TransportAddress]:
-    """Its backends by slot."""
-    backends = enumerate(entry.balance.backends)
+    """The backends of an entry by slot."""
+    backends = enumerate(entry.backend_group.backends)
     return {Slot(entry.group, number): backend for number, backend in backends}
 
 
 def members_of(entry: Entry) -> Iterator[Member]:
-    """Its members, if it has client affinity."""
-    if entry.balance.affinity_s:
-        for backend in entry.balance.backends:
+    """The members of an entry; none without client affinity."""
+    if entry.backend_group.affinity_s:
+        for backend in entry.backend_group.backends:
             yield Member(entry.group, backend)

@@ -1,6 +1,6 @@
-"""The control group (version 2) of the Pods' processes, and bpffs mounts. Reads only.
+"""Finds the control group (version 2) of the Pods' processes, and mounts of bpffs. Reads only.
 
-kubelet's control groups have known names; others are configured.
+kubelet's control group is found by its usual names; another one must be configured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KUBELETS: Final = (
 """Pods' control groups with the systemd and cgroupfs drivers, with and without a kubelet group."""
 
 BPFFS: Final = "/sys/fs/bpf"
-_MARK: Final = "cgroup.controllers"
+_CGROUP2_FILE: Final = "cgroup.controllers"
 """A file that only control groups of version 2 have."""
 
 
@@ -31,7 +31,7 @@ def pods_cgroup(configured: str) -> Path:
     """
     if configured:
         path = Path(configured)
-        if path.is_dir() and not (path / _MARK).exists():
+        if path.is_dir() and not (path / _CGROUP2_FILE).exists():
             raise BadInput(
                 f"{configured} is not a control group of version 2",
                 subject="orbweaver.clusterIP.cgroup",
@@ -43,7 +43,7 @@ def pods_cgroup(configured: str) -> Path:
         return path
     for root in ROOTS:
         for name in KUBELETS:
-            if (root / name / _MARK).exists():
+            if (root / name / _CGROUP2_FILE).exists():
                 return root / name
     raise DatapathError(
         "kubelet's control group of Pods does not exist",

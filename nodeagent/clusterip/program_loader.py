@@ -1,4 +1,4 @@
-"""Loads the BPF programs into the kernel: for the maps of an installation, or as a trial."""
+"""Loads the BPF programs into the kernel: for an installation, or to test the kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nodeagent.ebpf.instructions import assemble
 def load(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     """Load all programs; the caller closes their descriptors.
 
-    An older kernel gets programs that refuse with EPERM. Raises BpfRefused.
+    On an older kernel the programs refuse connections with EPERM. Raises BpfRefused.
     """
     try:
         return _loaded(maps, desired)
@@ -29,7 +29,8 @@ def load(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
 def trial(desired: DesiredPrograms) -> bool:
     """Load all programs with maps of one entry, without attaching them.
 
-    Whether the kernel supports refusals with ECONNREFUSED. Raises BpfRefused if it supports none.
+    Returns whether the programs can refuse connections with ECONNREFUSED; on older kernels it is
+    EPERM. Raises BpfRefused if the kernel cannot run them at all.
     """
     maps: dict[str, Map] = {}
     try:

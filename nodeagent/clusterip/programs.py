@@ -49,11 +49,11 @@ from nodeagent.ebpf.instructions import (
     subtract,
 )
 
-Way = Literal["forth", "back"]
+Direction = Literal["to_backend", "to_service"]
 PASS: Final = 1
 REFUSE: Final = 0
 LOOKUPS_MAX: Final = 2
-"""Lookups of one call: a backend may be removed between two lookups."""
+"""Attempts of one call to choose a backend, which may be removed while it is looked up."""
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -67,7 +67,7 @@ _SOCKET: Final = -64
 _CLIENT: Final = -104
 _CHOSEN: Final = -136
 _TIME: Final = 24
-"""In the value of ``affinity``."""
+"""The offset of the time in the value of ``affinity``."""
 _SLOT: Final = -144
 _MEMBER: Final = -168
 
@@ -77,50 +77,53 @@ _FP: Final = Register.FP
 
 
 class Hook(NamedTuple):
-    """The hook of one program. ``way``: to the backend, or back to the Service's address."""
+    """The hook of one program. ``direction``: which address the program writes."""
 
     name: str
     number: int
     family: Family
-    way: Way
+    direction: Direction
 
 
 HOOKS: Final = (
-    Hook("connect4", n.BPF_CGROUP_INET4_CONNECT, 4, "forth"),
-    Hook("connect6", n.BPF_CGROUP_INET6_CONNECT, 6, "forth"),
-    Hook("sendmsg4", n.BPF_CGROUP_UDP4_SENDMSG, 4, "forth"),
-    Hook("sendmsg6", n.BPF_CGROUP_UDP6_SENDMSG, 6, "forth"),
-    Hook("recvmsg4", n.BPF_CGROUP_UDP4_RECVMSG, 4, "back"),
-    Hook("recvmsg6", n.BPF_CGROUP_UDP6_RECVMSG, 6, "back"),
-    Hook("getpeername4", n.BPF_CGROUP_INET4_GETPEERNAME, 4, "back"),
-    Hook("getpeername6", n.BPF_CGROUP_INET6_GETPEERNAME, 6, "back"),
+    Hook("connect4", n.BPF_CGROUP_INET4_CONNECT, 4, "to_backend"),
+    Hook("connect6", n.BPF_CGROUP_INET6_CONNECT, 6, "to_backend"),
+    Hook("sendmsg4", n.BPF_CGROUP_UDP4_SENDMSG, 4, "to_backend"),
+    Hook("sendmsg6", n.BPF_CGROUP_UDP6_SENDMSG, 6, "to_backend"),
+    Hook("recvmsg4", n.BPF_CGROUP_UDP4_RECVMSG, 4, "to_service"),
+    Hook("recvmsg6", n.BPF_CGROUP_UDP6_RECVMSG, 6, "to_service"),
+    Hook("getpeername4", n.BPF_CGROUP_INET4_GETPEERNAME, 4, "to_service"),
+    Hook("getpeername6", n.BPF_CGROUP_INET6_GETPEERNAME, 6, "to_service"),
 )
 
 
 class DesiredPrograms(NamedTuple):
-    """The variant of the programs. ``spared``: the cookie of a namespace to skip, 0 for none.
+    """The variant of the programs. ``skipped_netns``: the cookie of a namespace, 0 for none.
 
-    ``says_refused``: refuse with ECONNREFUSED instead of EPERM, which needs a newer kernel.
+    ``econnrefused``: refuse with ECONNREFUSED, which needs a newer kernel, instead of EPERM.
     """
 
-    spared: int
+    skipped_netns: int
     econnrefused: bool = True
 
 
 def program(hook: Hook, desired: DesiredPrograms) -> list[Line]:
     """The program of one hook."""
-    lines = _forth(hook.family, desired) if hook.way == "forth" else _back(hook.family)
+    if hook.direction == "to_backend":
+        lines = _replace_service(hook.family, desired)
+    else:
+        lines = _restore_service(hook.family)
     return [copy(_CONTEXT, _R1), *lines]
 
 
-def _forth(family: Family, desired: DesiredPrograms) -> Iterator[Line]:
+def _replace_service(family: Family, desired: DesiredPrograms) -> Iterator[Line]:
     yield copy(_R1, _CONTEXT)
     yield call(n.BPF_FUNC_get_netns_cookie, "get_netns_cookie")
     yield copy(_COOKIE, _R0)
-    if desired.spared:
-        yield load_wide(_R1, desired.spared)
+    if desired.skipped_netns:
+        yield load_wide(_R1, desired.skipped_netns)
         yield jump_if_same(_COOKIE, _R1, "pass")
-    yield from _asked(family, _FRONTEND)
+    yield from _store_address(family, _FRONTEND)
     yield load(Size.WORD, _R1, _CONTEXT, _PROTOCOL_AT)
     yield store(Size.BYTE, _FP, _FRONTEND + 18, _R1)
     yield store_number(Size.BYTE, _FP, _FRONTEND + 19, 0)
@@ -128,8 +131,8 @@ def _forth(family: Family, desired: DesiredPrograms) -> Iterator[Line]:
         yield from _choose(number)
     yield jump("refuse")
     yield Label("chosen")
-    yield from _remember()
-    yield from _replace(family, _BACKEND, 0)
+    yield from _store_reversed()
+    yield from _replace_address(family, _BACKEND, 0)
     yield Label("pass")
     yield put(_R0, PASS)
     yield leave()
@@ -141,36 +144,36 @@ def _forth(family: Family, desired: DesiredPrograms) -> Iterator[Line]:
     yield leave()
 
 
-def _back(family: Family) -> Iterator[Line]:
-    yield from _asked(family, _SOCKET + 8)
+def _restore_service(family: Family) -> Iterator[Line]:
+    yield from _store_address(family, _SOCKET + 8)
     yield from _finish_socket()
     yield from _find_entry(layout.REVERSED.name, _SOCKET)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
-    yield from _replace(family, _SERVICE, 0)
+    yield from _replace_address(family, _SERVICE, 0)
     yield Label("pass")
     yield put(_R0, PASS)
     yield leave()
 
 
-def _asked(family: Family, at: int) -> Iterator[Line]:
+def _store_address(family: Family, at: int) -> Iterator[Line]:
     """Write the address and port of the call to the stack."""
-    here = _ADDRESS_AT[family]
+    offset = _ADDRESS_AT[family]
     if family == 4:
         mapped = int.from_bytes(MAPPED[8:], sys.byteorder, signed=True)
         yield store_number(Size.WORD, _FP, at, 0)
         yield store_number(Size.WORD, _FP, at + 4, 0)
         yield store_number(Size.WORD, _FP, at + 8, mapped)
-        yield load(Size.WORD, _R1, _CONTEXT, here)
+        yield load(Size.WORD, _R1, _CONTEXT, offset)
         yield store(Size.WORD, _FP, at + 12, _R1)
     else:
-        yield from _move(_CONTEXT, here, at, 16)
+        yield from _copy_to_stack(_CONTEXT, offset, at, 16)
     yield load(Size.WORD, _R1, _CONTEXT, _PORT_AT)
     yield store(Size.HALF, _FP, at + 16, _R1)
 
 
 def _choose(number: int) -> Iterator[Line]:
-    """Put a backend into a register and go to ``chosen``, or continue after this code."""
+    """Put a backend into a register and jump to ``chosen``; without one, fall through."""
     chance, again = f"chance{number}", f"again{number}"
     yield from _find_entry(layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
@@ -179,7 +182,7 @@ def _choose(number: int) -> Iterator[Line]:
     yield jump_if(n.BPF_JEQ, _R1, 0, "refuse")
     yield load(Size.WORD, _R1, _SERVICE, 8)
     yield jump_if(n.BPF_JEQ, _R1, 0, chance)
-    yield from _stay(chance)
+    yield from _reuse_backend(chance)
     yield Label(chance)
     yield call(n.BPF_FUNC_get_prandom_u32, "get_prandom_u32")
     yield load(Size.WORD, _R1, _SERVICE, 4)
@@ -192,22 +195,22 @@ def _choose(number: int) -> Iterator[Line]:
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, 8)
     yield jump_if(n.BPF_JEQ, _R1, 0, "chosen")
-    yield from _settle()
+    yield from _store_affinity()
     yield jump("chosen")
     yield Label(again)
 
 
-def _stay(chance: str) -> Iterator[Line]:
-    """Go to ``chosen`` with the client's last backend; to ``chance`` if it has none now."""
+def _reuse_backend(chance: str) -> Iterator[Line]:
+    """Jump to ``chosen`` with the client's last backend, or to ``chance`` if it has none."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
-    yield from _move(_FP, _FRONTEND, _CLIENT + 8, 20)
+    yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
     yield from _find_entry(layout.AFFINITY.name, _CLIENT)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield copy(_BACKEND, _R0)
     yield load(Size.WORD, _R1, _SERVICE, 0)
     yield store(Size.WORD, _FP, _MEMBER, _R1)
-    yield from _move(_BACKEND, 0, _MEMBER + 4, 20)
+    yield from _copy_to_stack(_BACKEND, 0, _MEMBER + 4, 20)
     yield from _find_entry(layout.MEMBERS.name, _MEMBER)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
@@ -221,18 +224,18 @@ def _stay(chance: str) -> Iterator[Line]:
     yield jump("chosen")
 
 
-def _settle() -> Iterator[Line]:
-    """Store the client's new backend; its key was written by ``_stay``."""
-    yield from _move(_BACKEND, 0, _CHOSEN, 20)
+def _store_affinity() -> Iterator[Line]:
+    """Store the client's new backend; ``_reuse_backend`` wrote the key to the stack."""
+    yield from _copy_to_stack(_BACKEND, 0, _CHOSEN, 20)
     yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
     yield store(Size.DOUBLE, _FP, _CHOSEN + _TIME, _R0)
     yield from _update(layout.AFFINITY.name, _CLIENT, _CHOSEN)
 
 
-def _remember() -> Iterator[Line]:
+def _store_reversed() -> Iterator[Line]:
     """Store the frontend that the backend replaces for this socket."""
-    yield from _move(_BACKEND, 0, _SOCKET + 8, 20)
+    yield from _copy_to_stack(_BACKEND, 0, _SOCKET + 8, 20)
     yield from _finish_socket()
     yield from _update(layout.REVERSED.name, _SOCKET, _FRONTEND)
 
@@ -246,17 +249,17 @@ def _finish_socket() -> Iterator[Line]:
     yield store(Size.DOUBLE, _FP, _SOCKET, _R0)
 
 
-def _replace(family: Family, base: Register, at: int) -> Iterator[Line]:
+def _replace_address(family: Family, base: Register, at: int) -> Iterator[Line]:
     """Replace the address and port of the call by those in memory."""
-    here = _ADDRESS_AT[family]
+    target = _ADDRESS_AT[family]
     for offset in range(12 if family == 4 else 0, 16, 4):
         yield load(Size.WORD, _R1, base, at + offset)
-        yield store(Size.WORD, _CONTEXT, here + (0 if family == 4 else offset), _R1)
+        yield store(Size.WORD, _CONTEXT, target + (0 if family == 4 else offset), _R1)
     yield load(Size.HALF, _R1, base, at + 16)
     yield store(Size.WORD, _CONTEXT, _PORT_AT, _R1)
 
 
-def _move(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
+def _copy_to_stack(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
     """Copy to the stack."""
     for step in range(0, length, 4):
         yield load(Size.WORD, _R1, base, offset + step)

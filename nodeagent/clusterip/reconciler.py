@@ -1,8 +1,8 @@
 """Keeps the maps up to date with the Services, and the programs attached, in the background.
 
-Level-triggered: one reconciliation handles all changes since the last one. An error is logged once
-and tried again with growing pauses. Nothing is written until the source is complete, so that the
-contents of an earlier agent stay in use.
+Level-triggered: one reconciliation handles all changes since the last one. An error is logged once,
+and reconciliation is retried with growing pauses. Nothing is written until the source is complete,
+so that the map contents of an earlier agent stay in use until then.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from core.errors import BadInput, BpfRefused, DatapathError
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text
 from nodeagent.clusterip.installation import Installation
-from nodeagent.clusterip.map_plan import Contents, Fitted, fit, plan, understand
+from nodeagent.clusterip.map_plan import Contents, Fitted, contents_of, fit, plan
 from nodeagent.clusterip.pods import pods_cgroup
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.clusterip.sources import ServiceSource
@@ -36,7 +36,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class BpfLocation(NamedTuple):
-    """Where it is installed: a bpffs, and the configured control group, "" for kubelet's."""
+    """Where programs are pinned and attached. ``cgroup``: as configured, "" for kubelet's."""
 
     bpffs: Path
     cgroup: str
@@ -113,7 +113,7 @@ class ClusterIpReconciler:
             return
 
     def _apply(self, fitted: Fitted) -> None:
-        # After a cancellation the thread still runs to its end.
+        # This thread continues after its task was cancelled.
         with self._lock:
             if self._closed:
                 return
@@ -126,8 +126,8 @@ class ClusterIpReconciler:
         # After a failed write the contents are unknown, and are read again.
         contents, self._contents = self._contents, None
         if contents is None:
-            contents = understand(installation.read())
-        steps, after = plan(contents, fitted.wanted)
+            contents = contents_of(installation.read())
+        steps, after = plan(contents, fitted.frontends)
         installation.write(steps)
         self.counts.writes += steps.writes
         self._contents = after
@@ -147,14 +147,17 @@ class ClusterIpReconciler:
         self.counts.attached = 1
 
     def _count(self, fitted: Fitted) -> None:
-        self.counts.frontends = len(fitted.wanted)
-        self.counts.backends = _backends(fitted.wanted)
+        self.counts.frontends = len(fitted.frontends)
+        self.counts.backends = _backends(fitted.frontends)
         self.counts.left_out = len(fitted.left_out)
         if fitted.limit and fitted.limit != self._limit:
             first = fitted.left_out[0]
             _log.warning(
                 "left out %d pairs of ClusterIP and port, the first is %s:%d: %s is reached",
-                *(len(fitted.left_out), address_text(first.address), first.port, fitted.limit),
+                len(fitted.left_out),
+                address_text(first.address),
+                first.port,
+                fitted.limit,
             )
         self._limit = fitted.limit
 
@@ -167,8 +170,8 @@ class ClusterIpReconciler:
             self._fault = text
 
 
-def _backends(wanted: Mapping[Frontend, BackendGroup]) -> int:
-    return sum(len(balance.backends) for balance in wanted.values())
+def _backends(frontends: Mapping[Frontend, BackendGroup]) -> int:
+    return sum(len(group.backends) for group in frontends.values())
 
 
 def _fields(installation: Installation, cgroup: Path) -> dict[str, str]:

@@ -21,10 +21,10 @@ Name = tuple[str, str]
 
 
 class ServiceSource(Protocol):
-    """Services with their endpoints, as this node sees them."""
+    """The source of this node's frontends."""
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """All frontends; None if they are not known yet, so that nothing may be removed."""
+        """All frontends; None while they are incomplete, so that none may be removed."""
         ...
 
     async def changed(self) -> None:
@@ -32,7 +32,7 @@ class ServiceSource(Protocol):
         ...
 
 
-class _Described(NamedTuple):
+class _LabelledService(NamedTuple):
     service: Service
     labels: Mapping[str, str]
 
@@ -42,19 +42,19 @@ class ServiceIndex:
 
     def __init__(self, node: str) -> None:
         self._node = node
-        self._services: dict[Name, _Described] = {}
+        self._services: dict[Name, _LabelledService] = {}
         self._slices: dict[Name, EndpointSlice] = {}
         self._slices_of: dict[Name, dict[Name, EndpointSlice]] = {}
-        self._found: dict[Name, dict[Frontend, BackendGroup]] = {}
-        self._touched: set[Name] = set()
+        self._frontends: dict[Name, dict[Frontend, BackendGroup]] = {}
+        self._changed: set[Name] = set()
 
     def put_service(self, name: Name, service: Service | None, labels: Mapping[str, str]) -> None:
         """Add or replace a Service; None removes it."""
-        self._touched.add(name)
+        self._changed.add(name)
         if service is None:
             self._services.pop(name, None)
         else:
-            self._services[name] = _Described(service, labels)
+            self._services[name] = _LabelledService(service, labels)
 
     def put_slice(self, name: Name, slice_: EndpointSlice | None) -> None:
         """Add or replace an EndpointSlice; None removes it."""
@@ -64,26 +64,26 @@ class ServiceIndex:
             self._slices_of[owner].pop(name)
             if not self._slices_of[owner]:
                 del self._slices_of[owner]
-            self._touched.add(owner)
+            self._changed.add(owner)
         if slice_ is not None:
             owner = (name[0], slice_.service)
             self._slices[name] = slice_
             self._slices_of.setdefault(owner, {})[name] = slice_
-            self._touched.add(owner)
+            self._changed.add(owner)
 
     def frontends(self) -> dict[Frontend, BackendGroup]:
         """All frontends. If two Services have the same one, the first by name gets it."""
-        for name in self._touched:
+        for name in self._changed:
             described = self._services.get(name)
             if described is None:
-                self._found.pop(name, None)
+                self._frontends.pop(name, None)
                 continue
             slices = list(self._slices_of.get(name, {}).values())
-            self._found[name] = frontends_of(*described, slices, self._node)
-        self._touched.clear()
+            self._frontends[name] = frontends_of(*described, slices, self._node)
+        self._changed.clear()
         merged: dict[Frontend, BackendGroup] = {}
-        for name in sorted(self._found, reverse=True):
-            merged |= self._found[name]
+        for name in sorted(self._frontends, reverse=True):
+            merged |= self._frontends[name]
         return merged
 
 

@@ -1,7 +1,7 @@
 """CNI calls as the executable sends them, checked as libcni's ``skel`` does.
 
-A call that is returned here has everything that its command needs, and each of its names can be
-part of an etcd key. Whether the network namespace exists is not checked.
+A returned call has all variables that its command needs, and each of its names can be part of an
+etcd key. It is not checked that the network namespace exists.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ INFRA_CONTAINER: Final = "K8S_POD_INFRA_CONTAINER_ID"
 IGNORE_UNKNOWN: Final = "IgnoreUnknown"
 ADDRESS: Final = "IP"
 TRACEPARENT: Final = "TRACEPARENT"
-"""A variable, or an argument of CNI_ARGS for runtimes whose environment is the same for all calls.
-The other W3C headers contain "=", which arguments cannot."""
+"""The trace context: an environment variable, or an argument of CNI_ARGS for runtimes that use one
+environment for all calls. CNI_ARGS cannot carry the other W3C headers, which contain "="."""
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")
@@ -64,7 +64,7 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
 
 
 NO_ATTACHMENT: Final = Attachment("", "")
-"""The attachment of GC and STATUS, which name none."""
+"""The attachment of GC and STATUS calls, which have none."""
 
 
 class Call(NamedTuple):
@@ -86,7 +86,7 @@ def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
     See docs/reference/cni-executables.md. Raises CniFailure with code 4.
     """
     entries = block.decode(errors="replace").split("\0")
-    # Half the time of a loop with tuple unpacking.
+    # This takes half the time of a loop with tuple unpacking.
     variables = dict([entry.partition("=")[::2] for entry in entries if entry])
     verb = variables.get("CNI_COMMAND", "")
     if verb in VERBS:
@@ -197,7 +197,8 @@ def _missing(verb: str, environment: dict[str, str]) -> CniFailure:
 
 def _checked_netns(path: str) -> str:
     if len(path) > NETNS_CHARACTERS_MAX:
-        raise CniFailure(INVALID_ENVIRONMENT, f"{_NETNS}: {len(path)} characters")
+        text = f"{_NETNS}: {len(path)} characters, more than {NETNS_CHARACTERS_MAX}"
+        raise CniFailure(INVALID_ENVIRONMENT, text)
     return path
 
 
@@ -225,13 +226,13 @@ def read_arguments(text: str, container: str = "") -> PodReference:
     except ValueError:
         pair = next(pair for pair in text.split(";") if pair.count("=") != 1)
         raise _bad_args(f"invalid pair {pair!r}") from None
-    known = [arguments.pop(name, "") for name in _POD_ARGS]
+    pod_values = [arguments.pop(name, "") for name in _POD_ARGS]
     if arguments:
         _check_others(arguments)
-    for name, value in zip(_POD_ARGS, known, strict=True):
+    for name, value in zip(_POD_ARGS, pod_values, strict=True):
         if value and not is_name(value):
             raise _bad_args(f"{name} {value[:64]!r} is not a name")
-    namespace, pod, uid, _ = known
+    namespace, pod, uid, _ = pod_values
     return PodReference(namespace, pod, uid, container)
 
 
@@ -243,7 +244,8 @@ def _check_others(others: dict[str, str]) -> None:
             parse_address(address)
         except AddressSyntaxError as error:
             raise _bad_args(f"{ADDRESS}: {error}") from None
-    if others and not _is_true(others.pop(IGNORE_UNKNOWN, "0")) and others:
+    ignores_unknown = _is_true(others.pop(IGNORE_UNKNOWN, "0"))
+    if others and not ignores_unknown:
         names = ", ".join(sorted(others))
         raise _bad_args(f"unknown args [{names}]", "remove them, or add IgnoreUnknown=1")
 

@@ -1,7 +1,7 @@
-"""CNI error objects: codes of the specification, codes of this project from 100 on.
+"""CNI error objects, with codes of the specification, and of this project from 100 on.
 
-Every error of a command has a code and a text, and none shows a traceback. The table of
-docs/reference/agent.md lists the codes.
+Every error of a command has a code and a text without a traceback. docs/reference/agent.md lists
+the codes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TRY_AGAIN_LATER: Final = 11
 NOT_AVAILABLE: Final = 50
 LIMITED: Final = 51
 
-# Ours.
+# Codes of this project.
 FRAME_REFUSED: Final = 101
 USED_OUT: Final = 110
 NO_POOL: Final = 111
@@ -75,8 +75,8 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""The first match counts. A retryable error has the code "try again later" instead, except kinds
-of ``AllocationError`` in this list, whose codes users match.
+"""The first matching class gives the code. A retryable error has the code "try again later", except
+the subclasses of ``AllocationError`` in this list: users match their codes.
 """
 
 

@@ -25,7 +25,7 @@ LATEST: Final = VERSIONS[-1]
 WITHOUT_CHECK: Final = ("0.3.0", "0.3.1")
 WITHOUT_GC_AND_STATUS: Final = VERSIONS[:-1]
 WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
-"""Results of these versions say ``version`` "4" or "6" with every address."""
+"""Results of these versions have ``version`` "4" or "6" with every address."""
 
 NAME_CHARACTERS_MAX: Final = 253
 """A DNS subdomain (RFC 1123), the longest name in Kubernetes."""
@@ -35,14 +35,14 @@ POOLS_MAX: Final = 256
 """Names in one list of pools."""
 
 ATTACHMENTS_MAX: Final = 20_000
-"""Attachments of one GC; a request frame has room for about as many."""
+"""Attachments of one GC; a request frame can contain about as many."""
 
 CACHED_MAX: Final = 64
 CACHED_BYTES_MAX: Final = 16_384
-"""Cached configurations, and the longest one; a node has a few networks."""
+"""Cached configurations, and the length of the longest; a node has few networks."""
 
 is_name: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}").fullmatch
-"""Truthy if a text can name a Pod, a namespace, a UID, a container or a network."""
+"""A match if a text can be the name of a Pod, namespace or network, a UID or a container id."""
 
 _Name = Annotated[str, msgspec.Meta(max_length=253)]
 _PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
@@ -100,9 +100,9 @@ class NetConf(
 
 
 class PreviousAddress(NamedTuple):
-    """An address of prevResult with its prefix length; ``interface`` "" if it names none.
+    """An address of prevResult with its prefix length.
 
-    ``gateway`` as written, "" for none.
+    ``interface``: the name, "" for none. ``gateway``: as written, "" for none.
     """
 
     cidr: str
@@ -179,12 +179,12 @@ def read_document(data: bytes) -> dict[str, Any]:
 
 
 def _read(data: bytes) -> NetConf:
-    document = folded(read_document(data), _NETCONF_NAMES)
+    document = normalized(read_document(data), _NETCONF_NAMES)
     if isinstance(document.get("ipam"), dict):
-        document["ipam"] = _with_numbers(folded(document["ipam"], _IPAM_NAMES))
+        document["ipam"] = _with_numbers(normalized(document["ipam"], _IPAM_NAMES))
     for name in ("cni.dev/valid-attachments", "cni.dev/attachments"):
         if isinstance(document.get(name), list):
-            document[name] = [_folded_attachment(entry) for entry in document[name]]
+            document[name] = [_normalized_attachment(entry) for entry in document[name]]
     try:
         conf = msgspec.convert(document, NetConf)
     except msgspec.ValidationError as error:
@@ -211,14 +211,14 @@ def _check(conf: NetConf) -> None:
         )
 
 
-def folded(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The members, known names in their usual case, without null ones."""
+def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """The members that are not null, known names in their usual case."""
     members = {names.get(key.lower(), key): value for key, value in document.items()}
     return {key: value for key, value in members.items() if value is not None}
 
 
 def _with_numbers(ipam: dict[str, Any]) -> dict[str, Any]:
-    """Spiderpool's documents write the limits of the log as text, such as ``"100"``."""
+    """Convert log limits to numbers: Spiderpool's documents write them as text, such as "100"."""
     texts = {name: ipam[name] for name in _LOG_COUNTS if isinstance(ipam.get(name), str)}
     numbers = {
         name: int(text)
@@ -228,8 +228,8 @@ def _with_numbers(ipam: dict[str, Any]) -> dict[str, Any]:
     return ipam | numbers
 
 
-def _folded_attachment(entry: object) -> object:
-    return folded(entry, _ATTACHMENT_NAMES) if isinstance(entry, dict) else entry
+def _normalized_attachment(entry: object) -> object:
+    return normalized(entry, _ATTACHMENT_NAMES) if isinstance(entry, dict) else entry
 
 
 def by_field(error: msgspec.ValidationError) -> str:

@@ -21,28 +21,29 @@ _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
 SHAPES_MAX: Final = 256
-"""Cached results without their addresses; there is one for each network and pool of the node."""
+"""Cached results without their addresses; there is one for each network and pool."""
 
 _ADDRESS: Final = "<address>"
 
 
 def add_result(version: str, nic: Nic, cidrs: Sequence[str]) -> bytes:
     """The result of an ADD for one NIC; ``cidrs``: its ``Nic.cidrs``."""
-    has, gateways = (bool(nic.ipv4), bool(nic.ipv6)), (nic.ipv4_gateway, nic.ipv6_gateway)
-    shape = _shape(version, has, gateways, nic.clean_gateway, nic.routes)
+    has_families = bool(nic.ipv4), bool(nic.ipv6)
+    gateways = nic.ipv4_gateway, nic.ipv6_gateway
+    shape = _shape(version, has_families, gateways, nic.clean_gateway, nic.routes)
     return shape % tuple([cidr.encode() for cidr in cidrs])
 
 
 @lru_cache(maxsize=SHAPES_MAX)
 def _shape(
     version: str,
-    has: tuple[bool, bool],
+    has_families: tuple[bool, bool],
     gateways: tuple[str, str],
     clean_gateway: bool,  # noqa: FBT001  # as the NIC has it
     routes: tuple[Route, ...],
 ) -> bytes:
-    """The result of a NIC with ``%b`` in place of its addresses: all that differs in a pool."""
-    ipv4, ipv6 = (_ADDRESS if has_family else "" for has_family in has)
+    """The result of a NIC with ``%b`` for its addresses, the only part that differs in a pool."""
+    ipv4, ipv6 = (_ADDRESS if has_family else "" for has_family in has_families)
     nic = Nic("", ipv4, "", gateways[0], ipv6, "", gateways[1], clean_gateway, routes)
     document = _result(version, nic).replace(b"%", b"%%")
     return document.replace(_ADDRESS.encode(), b"%b")

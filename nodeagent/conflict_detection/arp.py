@@ -1,7 +1,7 @@
-"""ARP packets as bytes and back (RFC 826, used as in RFC 5227).
+"""Encodes and decodes ARP packets (RFC 826, used as in RFC 5227).
 
-``decode_arp(encode_arp(packet)) == packet``. Any other bytes decode to None, never to an error,
-because any host on the link can send them. Pure.
+``decode_arp(encode_arp(packet)) == packet``. Other bytes decode to None and raise no error, because
+any host on the link can send them. Pure.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _PACKET: Final = struct.Struct("!HHBBH6s4s6s4s")
 _HARDWARE_ETHERNET: Final = 1
 _PROTOCOL_IPV4: Final = 0x0800
 _SIZES: Final = (6, 4)
-_FIXED: Final = (_HARDWARE_ETHERNET, _PROTOCOL_IPV4, *_SIZES)
+_IPV4_ON_ETHERNET: Final = (_HARDWARE_ETHERNET, _PROTOCOL_IPV4, *_SIZES)
 
 
 class ArpPacket(NamedTuple):
-    """ARP for IPv4 on Ethernet. Hardware addresses of 6 bytes, IP addresses of 4."""
+    """An ARP packet for IPv4 on Ethernet: MAC addresses have 6 bytes, IP addresses 4."""
 
     operation: int
     sender_mac: bytes
@@ -40,16 +40,16 @@ class ArpPacket(NamedTuple):
 
 
 def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
-    """A probe whether any host uses this address (RFC 5227, 2.1.1).
+    """A probe that finds hosts with this address (RFC 5227, 2.1.1).
 
     The sender's IP address is zero, so that no ARP cache on the link changes.
     """
     return ArpPacket(REQUEST, mac, NO_IP, NO_MAC, address)
 
 
-def arp_request(mac: bytes, address: bytes, wanted: bytes) -> ArpPacket:
-    """A request for the MAC address of ``wanted``, from ``address`` (RFC 826)."""
-    return ArpPacket(REQUEST, mac, address, NO_MAC, wanted)
+def arp_request(mac: bytes, address: bytes, target: bytes) -> ArpPacket:
+    """A request for the MAC address of ``target``, from ``address`` (RFC 826)."""
+    return ArpPacket(REQUEST, mac, address, NO_MAC, target)
 
 
 def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
@@ -64,7 +64,7 @@ def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
 def encode_arp(packet: ArpPacket, destination: bytes = BROADCAST) -> bytes:
     """The frame that carries the packet."""
     operation, sender_mac, sender_ip, target_mac, target_ip = packet
-    body = _PACKET.pack(*_FIXED, operation, sender_mac, sender_ip, target_mac, target_ip)
+    body = _PACKET.pack(*_IPV4_ON_ETHERNET, operation, sender_mac, sender_ip, target_mac, target_ip)
     return encode_frame(Ethernet(destination, sender_mac, ETHERTYPE_ARP, body))
 
 
@@ -73,9 +73,9 @@ def decode_arp(data: bytes) -> ArpPacket | None:
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_ARP or len(frame.payload) < _PACKET.size:
         return None
-    *fixed, operation, sender_mac, sender_ip, target_mac, target_ip = _PACKET.unpack_from(
+    *types, operation, sender_mac, sender_ip, target_mac, target_ip = _PACKET.unpack_from(
         frame.payload
     )
-    if tuple(fixed) != _FIXED or operation not in (REQUEST, REPLY):
+    if tuple(types) != _IPV4_ON_ETHERNET or operation not in (REQUEST, REPLY):
         return None
     return ArpPacket(operation, sender_mac, sender_ip, target_mac, target_ip)

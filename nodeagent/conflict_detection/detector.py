@@ -1,8 +1,8 @@
-"""Probes the addresses and gateways of one NIC before the Pod uses it, and announces addresses.
+"""Probes the addresses and gateways of a NIC before the Pod uses it, and announces addresses.
 
-Both families are probed at once, in a limited time; no socket is left open. A probe
-that cannot be made raises DetectionFailed and never means "no conflict". The caller decides what a
-result means for the addresses.
+Both families are probed at the same time, within a time limit, and all sockets are closed. A probe
+that cannot be made raises DetectionFailed: it never counts as "no conflict". The caller decides
+what happens to the addresses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.manifests.networks.detect_options import DetectionTiming
 from core.process.supervision import BackgroundTasks
 from core.process.tracing import Attributes, Span, child_span
 from nodeagent.conflict_detection.packet_socket import (
-    MasterSocket,
+    MasterLink,
     PacketSocket,
     SocketCloser,
     announce,
@@ -52,8 +52,8 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""Carrier and both windows take at most 2.6 s; the rest is for a busy node. A network with longer
-windows has as much more."""
+"""Carrier and both windows take at most 2.6 s; more time is for a busy node. A network whose
+windows are longer has a longer limit."""
 
 PROBE: Final = "ipam.probe"
 """The span of a probe."""
@@ -92,7 +92,7 @@ class DetectionSwitches(NamedTuple):
 
     @property
     def limit_s(self) -> float:
-        """Seconds after which a probe is given up."""
+        """The time limit of a probe in seconds."""
         windows_s = self.conflict_schedule.window_s + self.gateway_schedule.window_s
         longer_s = windows_s - CONFLICT_SCHEDULE.window_s - GATEWAY_SCHEDULE.window_s
         return DETECTION_S_MAX + max(0.0, longer_s)
@@ -146,7 +146,7 @@ class Detector:
         self._announcing = BackgroundTasks("announce")
 
     async def probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
-        """Probe the addresses of a NIC; without conflicts they are announced, if that is enabled.
+        """Probe the addresses of a NIC; announce them if that is enabled and no fault was found.
 
         Raises DetectionFailed, Overloaded.
         """
@@ -167,20 +167,20 @@ class Detector:
     async def find_responders(
         self, interface: str, address: str, netns: str = OWN
     ) -> tuple[str, ...]:
-        """The MAC addresses, as text, that answer for an address on an interface.
+        """The MAC addresses, as text, of all hosts that answer for an address on an interface.
 
         The interface is not changed. Raises DetectionFailed, Overloaded.
         """
         codec, packed = CODECS[6 if ":" in address else 4], _packed(address)
 
-        def opening() -> tuple[PacketSocket, ...]:
+        def open_sockets() -> tuple[PacketSocket, ...]:
             return open_packet_sockets(interface, [(codec, packed)], self._closer)
 
         try:
             with NetworkNamespace.open(netns) as namespace:
                 async with (
                     asyncio.timeout(DETECTION_S_MAX),
-                    self._opened(namespace, opening, _sockets) as (packet_socket,),
+                    self._opened(namespace, open_sockets, _sockets) as (packet_socket,),
                 ):
                     return tuple(map(mac_text, await collect_answers(packet_socket, packed)))
         except (OSError, DatapathError, TimeoutError) as error:
@@ -224,22 +224,22 @@ class Detector:
     async def _opened_packet_sockets(
         self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
-        """Packet sockets on the NIC, or on its master if the answers go there."""
+        """Open packet sockets on the NIC, or on its master if the master receives the answers."""
         targets, closer = [nic_address.target for nic_address in nic_addresses], self._closer
 
-        def inside() -> tuple[PacketSocket, ...] | MasterSocket:
+        def open_on_nic() -> tuple[PacketSocket, ...] | MasterLink:
             return open_in_pod(interface, targets, closer)
 
-        async with self._opened(namespace, inside, _sockets) as opened:
-            if not isinstance(opened, MasterSocket):
+        async with self._opened(namespace, open_on_nic, _sockets) as opened:
+            if not isinstance(opened, MasterLink):
                 yield opened
                 return
         master = opened
 
-        def outside() -> tuple[PacketSocket, ...]:
+        def open_on_node() -> tuple[PacketSocket, ...]:
             return open_on_master(master, targets, closer)
 
-        async with self._opened(self._executor.home, outside, _sockets) as packet_sockets:
+        async with self._opened(self._executor.home, open_on_node, _sockets) as packet_sockets:
             yield packet_sockets
 
     def announce_later(self, netns: str, nic: Nic) -> None:
@@ -247,22 +247,24 @@ class Detector:
         if len(self._announcing) >= ANNOUNCING_MAX:
             _log.warning(
                 "skipped announcing the addresses of %s in %s: %d announcements are in progress",
-                *(nic.interface, netns, ANNOUNCING_MAX),
+                nic.interface,
+                netns,
+                ANNOUNCING_MAX,
             )
             return
-        self._announcing.start(self._announce_alone(netns, nic))
+        self._announcing.start(self._announce_without_probe(netns, nic))
 
-    async def _announce_alone(self, netns: str, nic: Nic) -> None:
+    async def _announce_without_probe(self, netns: str, nic: Nic) -> None:
         interface = nic.interface
 
-        def opening() -> socket:
+        def open_socket() -> socket:
             set_up(interface)
             return open_send_socket()
 
         try:
             with NetworkNamespace.open(netns) as namespace:
                 async with self._opened(
-                    namespace, opening, lambda raw_socket: (raw_socket,)
+                    namespace, open_socket, lambda raw_socket: (raw_socket,)
                 ) as raw_socket:
                     await wait_for_carrier(raw_socket, interface)
                     _announce(raw_socket, interface, _nic_addresses(nic))
@@ -273,15 +275,15 @@ class Detector:
     async def _opened(
         self,
         namespace: NetworkNamespace,
-        opening: Callable[[], T],
+        open_sockets: Callable[[], T],
         sockets_of: Callable[[T], Iterable[socket]],
     ) -> AsyncIterator[T]:
-        """What ``opening`` opens in the namespace; its sockets are closed at the end.
+        """Run ``open_sockets`` in the namespace; close its sockets at the end.
 
-        They are closed too if the caller is cancelled before they are open.
+        They are also closed if the caller is cancelled before they are open.
         """
-        self._closer.check_room()
-        call = asyncio.wrap_future(self._executor.submit(namespace, opening))
+        self._closer.check_capacity()
+        call = asyncio.wrap_future(self._executor.submit(namespace, open_sockets))
         self._opening.add(call)
         call.add_done_callback(self._opening.discard)
 
@@ -295,7 +297,7 @@ class Detector:
         finally:
             if call.done():
                 close()
-            else:  # cancelled: the thread continues
+            else:  # the caller was cancelled, but the thread continues
                 call.add_done_callback(close)
 
 
@@ -309,23 +311,21 @@ def _span_attributes(nic: Nic, switches: DetectionSwitches) -> Attributes:
 
 
 def _describe_result(span: Span, result: DetectionResult) -> None:
-    """A conflict is a result, and not a failure of the probe."""
+    """Set the span's attributes. A conflict is a result, not a failure of the probe."""
     span.set_attribute(
         "detection.conflicting_hosts", [f"{address} {mac}" for address, mac in result.conflicts]
     )
     span.set_attribute("detection.silent_gateways", result.silent_gateways)
 
 
-def _sockets(opened: tuple[PacketSocket, ...] | MasterSocket) -> Iterable[socket]:
-    return (
-        ()
-        if isinstance(opened, MasterSocket)
-        else (packet_socket.socket for packet_socket in opened)
-    )
+def _sockets(opened: tuple[PacketSocket, ...] | MasterLink) -> Iterable[socket]:
+    if isinstance(opened, MasterLink):
+        return ()
+    return [packet_socket.socket for packet_socket in opened]
 
 
 def _announce(raw_socket: socket, interface: str, nic_addresses: tuple[_NicAddress, ...]) -> None:
-    """Failures are logged: neighbours then learn the address by their own requests."""
+    """Announce addresses. A failure is only logged: neighbours can still request the address."""
     try:
         announce(raw_socket, interface, [nic_address.target for nic_address in nic_addresses])
     except OSError as error:
@@ -342,33 +342,33 @@ async def _probe_all(
         for packet_socket, nic_address in zip(packet_sockets, nic_addresses, strict=True)
     )
     # After a failure the other family's probe still ends before its socket is closed.
-    ends = await asyncio.gather(*probe_runs, return_exceptions=True)
+    results = await asyncio.gather(*probe_runs, return_exceptions=True)
     findings: list[Finding] = []
-    for end in ends:
-        if isinstance(end, BaseException):
-            raise end
-        findings.append(end)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        findings.append(result)
     return findings
 
 
 def _nic_addresses(nic: Nic) -> tuple[_NicAddress, ...]:
-    both: tuple[tuple[Family, str, str], ...] = (
+    families: tuple[tuple[Family, str, str], ...] = (
         (4, nic.ipv4, nic.ipv4_gateway),
         (6, nic.ipv6, nic.ipv6_gateway),
     )
     return tuple(
         _NicAddress(family, cidr.partition("/")[0], gateway)
-        for family, cidr, gateway in both
+        for family, cidr, gateway in families
         if cidr
     )
 
 
 def _probe_request(
-    nic_addresses: _NicAddress, mac: bytes, switches: DetectionSwitches
+    nic_address: _NicAddress, mac: bytes, switches: DetectionSwitches
 ) -> ProbeRequest:
-    gateway = _packed(nic_addresses.gateway) if nic_addresses.gateway and switches.gateway else b""
+    gateway = _packed(nic_address.gateway) if nic_address.gateway and switches.gateway else b""
     return ProbeRequest(
-        _packed(nic_addresses.address),
+        _packed(nic_address.address),
         mac,
         switches.conflicts,
         gateway,
@@ -382,16 +382,16 @@ def _packed(address: str) -> bytes:
 
 
 def _result(nic_addresses: tuple[_NicAddress, ...], findings: list[Finding]) -> DetectionResult:
-    both = list(zip(nic_addresses, findings, strict=True))
+    pairs = list(zip(nic_addresses, findings, strict=True))
     return DetectionResult(
         tuple(
             ConflictingAddress(nic_address.address, mac_text(finding.mac))
-            for nic_address, finding in both
+            for nic_address, finding in pairs
             if isinstance(finding, ConflictFound)
         ),
         tuple(
             nic_address.gateway
-            for nic_address, finding in both
+            for nic_address, finding in pairs
             if isinstance(finding, GatewaySilent)
         ),
     )
@@ -412,7 +412,7 @@ def _remedy_of(error: Exception, interface: str) -> str:
     if isinstance(error, NamespaceGone):
         return "nothing, if the Pod was deleted; otherwise delete it, so that it is created again"
     if isinstance(error, OSError) and error.errno in (ENODEV, ENXIO):
-        return f"let a plugin earlier in the CNI chain create {interface}"
+        return f"make sure that a plugin earlier in the CNI chain creates {interface}"
     if isinstance(error, OSError) and error.errno == ENETDOWN:
         return f"find out which program sets {interface} or its master down"
     return (
@@ -424,13 +424,15 @@ def _remedy_of(error: Exception, interface: str) -> str:
 def _text_of(error: Exception, limit_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"not done within {limit_s:g} s"
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
 
 
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
-    """Those that the node itself has, with the MAC address of their link, "" for none.
+    """The addresses that the node itself has, with the MAC address of their link, "" for none.
 
-    A macvlan or ipvlan and its master do not receive each other's frames, so that no probe finds
+    A macvlan or ipvlan and its master do not receive each other's frames, so a probe does not find
     the node's own addresses. Call it in the node's namespace. Raises NetlinkRefused, NetlinkLost,
     OSError.
     """

@@ -42,5 +42,5 @@ def decode_frame(data: bytes) -> Ethernet | None:
 
 
 def is_station(mac: bytes) -> bool:
-    """Whether a MAC address is of one station: neither zero nor a group (IEEE 802, I/G bit)."""
+    """Whether a MAC address belongs to one station: neither zero nor a group (IEEE 802, I/G)."""
     return len(mac) == MAC_BYTES and mac != NO_MAC and not mac[0] & 1

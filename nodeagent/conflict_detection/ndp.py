@@ -1,8 +1,8 @@
-"""Neighbour solicitations and advertisements as bytes and back (RFC 4861 4.3, 4.4; RFC 4443 2.3).
+"""Encodes and decodes neighbour solicitations and advertisements (RFC 4861 4.3, 4.4; RFC 4443 2.3).
 
-Whole frames with header and checksum: the sending address is not on the link yet, so that a socket
-of the kernel's IPv6 cannot send for it. Decoding an encoded message returns the same message; one
-that a node must discard by RFC 4861 7.1.1 and 7.1.2 is None. Pure.
+They are complete frames with headers and checksum: the kernel's IPv6 sockets cannot send from an
+address that is not on the link yet. Decoding an encoded message returns the same message; a message
+that RFC 4861 7.1.1 and 7.1.2 require to discard decodes to None. Pure.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _MULTICAST: Final = 0xFF
 
 
 class Solicitation(NamedTuple):
-    """A request for the MAC address of ``target``; from the unspecified address it is a probe.
+    """A request for the MAC address of ``target``.
 
-    See RFC 4862 5.4.2. IP addresses of 16 bytes; ``link``: the source link-layer address option,
-    b"" for none.
+    With the unspecified address as ``source`` it is a probe (RFC 4862 5.4.2). IP addresses have 16
+    bytes; ``link``: the source link-layer address option, b"" for none.
     """
 
     source: bytes
@@ -73,7 +73,7 @@ Message: TypeAlias = Solicitation | Advertisement
 
 
 class ReceivedMessage(NamedTuple):
-    """A message and the MAC address that its frame came from."""
+    """A message and the MAC address that sent its frame."""
 
     message: Message
     sender: bytes
@@ -111,7 +111,7 @@ def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") ->
 
 
 def decode_message(data: bytes) -> ReceivedMessage | None:
-    """The neighbour message of a frame; None if it has none, or an invalid one."""
+    """The valid neighbour discovery message in a frame, or None."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_IPV6 or len(frame.payload) < _IPV6.size:
         return None
@@ -177,9 +177,9 @@ def _message(source: bytes, destination: bytes, body: bytes) -> Message | None:
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """Kind and MAC address of each option; None for one with a wrong length.
+    """Kind and MAC address of each link-layer option.
 
-    With one such option the whole message is invalid.
+    The last MAC address is None if an option has a wrong length, which makes the message invalid.
     """
     while data:
         size = data[1] * _OPTION_UNIT_BYTES if len(data) > 1 else 0

@@ -1,8 +1,8 @@
 """Packet sockets on one NIC: opened in its network namespace, used from the event loop.
 
-A probe ends at the time that its state machine sets; a frame that arrived in time counts even if
-this process wakes late. Closing a packet socket takes 8 to 24 ms, because the kernel waits for all
-CPUs, so dedicated threads close them.
+A probe ends at the time that its state machine sets. A frame that arrived in time counts even if
+the event loop reads it late. Closing a packet socket takes 8 to 24 ms, because the kernel waits for
+all CPUs, so dedicated threads close them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from nodeagent.conflict_detection.probe_session import (
 from nodeagent.netlink.session import NetlinkSession
 
 FRAME_BYTES_MAX: Final = 2_048
-FRAMES_A_WAKE_MAX: Final = 64
+FRAMES_PER_READ_MAX: Final = 64
 """Frames read before the event loop runs other tasks, so that a flood does not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
 CARRIER_POLL_S: Final = 0.005
-"""A virtual function's link needs time to come up; without a carrier by then the probe starts."""
+"""A virtual function's link needs time to come up; after this time the probe starts anyway."""
 
 IPVLAN: Final = "ipvlan"
 
@@ -66,13 +66,13 @@ class SocketCloser:
         self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="socket-closer")
         self._waiting = 0
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Raise Overloaded if too many sockets wait to be closed."""
         if self._waiting >= CLOSING_MAX:
             raise Overloaded(
                 f"{CLOSING_MAX} packet sockets wait to be closed",
                 subject="closing sockets",
-                remedy="try again; if it stays so, the kernel of this node is overloaded",
+                remedy="try again; if this continues, the kernel of this node is overloaded",
             )
 
     def close(self, raw_socket: socket.socket) -> None:
@@ -89,7 +89,7 @@ class SocketCloser:
 
 
 class PacketSocket(NamedTuple):
-    """A packet socket of one family on one NIC. ``mac``: the NIC's MAC address when it opened."""
+    """A packet socket of one family on one NIC. ``mac``: of the NIC when the socket was opened."""
 
     socket: socket.socket
     interface: str
@@ -114,10 +114,10 @@ class PacketSocket(NamedTuple):
 def open_packet_sockets(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Open a packet socket for each codec, which also receives frames for its address.
+    """Open a packet socket for each codec; it also receives frames for its address.
 
-    Call it in the NIC's namespace. Raises OSError, with nothing left open: the NIC does not exist,
-    is down, or is not Ethernet.
+    Call it in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or is not
+    Ethernet; no socket is left open then.
     """
     opened_sockets: list[PacketSocket] = []
     try:
@@ -132,41 +132,41 @@ def open_packet_sockets(
     return tuple(opened_sockets)
 
 
-class MasterSocket(NamedTuple):
-    """The master of a NIC that cannot receive unicast answers yet: link ``number`` of the node."""
+class MasterLink(NamedTuple):
+    """The master of a NIC that cannot receive unicast answers yet: a link of the node."""
 
-    number: int
+    ifindex: int
     mac: bytes
 
 
 def open_in_pod(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
-) -> tuple[PacketSocket, ...] | MasterSocket:
-    """Set the NIC up and open sockets on it; of an ipvlan interface, return the master instead.
+) -> tuple[PacketSocket, ...] | MasterLink:
+    """Set the NIC up and open sockets on it; for an ipvlan, return its master instead.
 
-    An ipvlan shares its master's MAC address and receives only packets for its own IP addresses:
-    answers for a new address go to the master.
+    An ipvlan shares its master's MAC address and receives only packets for its own IP addresses, so
+    the master receives the answers for a new address.
     """
     set_up(interface)
     with NetlinkSession.open() as session:
         link = session.link(interface)
     if link is not None and link.kind == IPVLAN:
-        return MasterSocket(link.parent, link.mac)
+        return MasterLink(link.parent, link.mac)
     return open_packet_sockets(interface, targets, closer)
 
 
 def open_on_master(
-    master: MasterSocket, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+    master: MasterLink, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
     """Like ``open_packet_sockets``, on the master of an ipvlan, in the node's namespace."""
     try:
-        opened_sockets = open_packet_sockets(socket.if_indextoname(master.number), targets, closer)
+        opened_sockets = open_packet_sockets(socket.if_indextoname(master.ifindex), targets, closer)
     except OSError as error:
-        raise OSError(f"cannot probe on its master, link {master.number}: {error}") from error
+        raise OSError(f"cannot probe on its master, link {master.ifindex}: {error}") from error
     if any(opened.mac != master.mac for opened in opened_sockets):
         for opened in opened_sockets:
             closer.close(opened.socket)
-        raise OSError(f"its master, link {master.number}, is not on this node")
+        raise OSError(f"its master, link {master.ifindex}, is not on this node")
     return opened_sockets
 
 
@@ -214,29 +214,30 @@ async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
 
 
 async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, ...]:
-    """Every hardware address that answers for ``address`` within one window. Raises OSError."""
-    request, heard = ProbeRequest(address, opened.mac), dict[bytes, None]()
+    """All MAC addresses that answer for ``address`` within one window. Raises OSError."""
+    request = ProbeRequest(address, opened.mac)
+    macs: dict[bytes, None] = {}
 
-    def listen() -> None:
-        for frame in _waiting_frames(opened.socket):
+    def collect() -> None:
+        for frame in _received_frames(opened.socket):
             mac = opened.codec.conflicting_mac(frame, request)
             if mac:
-                heard[mac] = None
+                macs[mac] = None
 
     loop = asyncio.get_running_loop()
-    loop.add_reader(opened.socket, listen)
+    loop.add_reader(opened.socket, collect)
     try:
         for _ in range(CONFLICT_PROBES):
             opened.send(opened.codec.conflict_probe(request))
             await asyncio.sleep(CONFLICT_WINDOW_S / CONFLICT_PROBES)
-        listen()
+        collect()
     finally:
         loop.remove_reader(opened.socket)
-    return tuple(heard)
+    return tuple(macs)
 
 
 async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
-    """Run one probe. Raises OSError if no frame could be sent."""
+    """Run one probe until it has a finding. Raises OSError if no frame could be sent."""
     probe_run = _ProbeRun(opened, request)
     try:
         return await probe_run.finished
@@ -266,7 +267,7 @@ class _ProbeRun:
             self._timer.cancel()
 
     def _on_frames(self) -> None:
-        for frame in _waiting_frames(self._packet_socket.socket):
+        for frame in _received_frames(self._packet_socket.socket):
             state = receive_frame(self._state, self._packet_socket.codec, frame)
             if state.finding is not None:
                 self._follow(ProbeStep(state))
@@ -325,12 +326,12 @@ def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
     return kind, mac
 
 
-def _waiting_frames(raw_socket: socket.socket) -> Iterator[bytes]:
-    """Received frames, at most ``FRAMES_A_WAKE_MAX``.
+def _received_frames(raw_socket: socket.socket) -> Iterator[bytes]:
+    """Received frames, at most ``FRAMES_PER_READ_MAX``.
 
-    An error of the socket means that the NIC went down: the next probe fails if it matters.
+    A socket error means that the NIC went down; if it stays down, sending the next probe fails.
     """
-    for _ in range(FRAMES_A_WAKE_MAX):
+    for _ in range(FRAMES_PER_READ_MAX):
         try:
             yield raw_socket.recv(FRAME_BYTES_MAX)
         except OSError:

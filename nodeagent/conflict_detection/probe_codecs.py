@@ -41,8 +41,8 @@ from nodeagent.conflict_detection.probe_schedule import (
 class ProbeRequest(NamedTuple):
     """The probe of one address, before it is on the link.
 
-    IP addresses are bytes in network order. ``mac``: of the probing NIC. ``conflict``: whether to
-    probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
+    IP addresses are bytes in network order. ``mac``: of the NIC that probes. ``conflict``: whether
+    to probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
     """
 
     address: bytes
@@ -66,11 +66,11 @@ class ProbeCodec(Protocol):
         ...
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """The frame that asks for the gateway's MAC address."""
+        """The frame that requests the gateway's MAC address."""
         ...
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address of another host that uses the address; b"" if the frame shows none."""
+        """The MAC address of the conflicting host that sent the frame; b"" for another frame."""
         ...
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
@@ -153,7 +153,7 @@ class NdProbe:
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
 
-        The solicitation for the own address is what Spiderpool sends
+        Spiderpool sends the solicitation, for the announced address itself
         (docs/reference/coordinator.md, "MAC address").
         """
         advertisement = Advertisement(address, ALL_NODES, address, mac, override=True)

@@ -1,7 +1,7 @@
-"""When the frames of a probe are sent: their number, their distance, the wait for an answer.
+"""The times of a probe's frames: their number, their interval, and the wait for an answer.
 
-The agent's own schedules are short, because every Pod waits for them; a network can have others
-(``detectOptions``). Every schedule ends: the probes and the window are limited. Pure.
+The default schedules are short, because every Pod waits for them; ``detectOptions`` of a network
+can change them. The number of probes and the window are always limited. Pure.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ GATEWAY_PROBES: Final = 5
 
 PROBES_MAX: Final = 20
 WINDOW_S_MAX: Final = 10.0
-"""Both windows of an ADD, a carrier and a busy node fit into the deadline of 30 s of an ADD."""
+"""Both windows, the wait for a carrier, and a busy node fit into the 30 s deadline of an ADD."""
 
 _RATIO_DIGITS: Final = 9
-"""Digits of a ratio that count: 0.07 / 0.01 is 7, although floating point makes it more."""
+"""Ratios are rounded to this many digits: 0.07 / 0.01 is 7, but slightly more in floating point."""
 
 
 class ProbeSchedule(NamedTuple):
@@ -45,7 +45,7 @@ class ProbeSchedule(NamedTuple):
 
 
 def spread(probes: int, window_s: float) -> ProbeSchedule:
-    """Frames at equal distances."""
+    """A schedule of frames at equal intervals."""
     return ProbeSchedule(probes, window_s / probes, window_s / probes)
 
 
@@ -53,12 +53,12 @@ CONFLICT_SCHEDULE: Final = spread(CONFLICT_PROBES, CONFLICT_WINDOW_S)
 GATEWAY_SCHEDULE: Final = spread(GATEWAY_PROBES, GATEWAY_WINDOW_S)
 
 
-def scheduled(built_in: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule:
+def scheduled(default: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule:
     """The schedule of a network; frames that would be sent after its timeout are left out."""
-    probes = min(timing.probes or built_in.probes, PROBES_MAX)
+    probes = min(timing.probes or default.probes, PROBES_MAX)
     window_s = timing.timeout_s
     if window_s is None:
-        window_s = probes * timing.interval_s if timing.interval_s else built_in.window_s
+        window_s = probes * timing.interval_s if timing.interval_s else default.window_s
     window_s = min(window_s, WINDOW_S_MAX)
     if timing.interval_s is None:
         return spread(probes, window_s)

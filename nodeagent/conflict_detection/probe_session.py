@@ -1,12 +1,13 @@
-"""The state machine of one probe: times and frames in, frames and a finding out. Pure.
+"""The state machine of one probe. Input: times and frames; output: frames and a finding. Pure.
 
     start ──▶ PROBING FOR CONFLICTS ──window over──▶ PROBING THE GATEWAY ──answer──▶ AddressFree
                      │                                   │            │
              another host ──▶ ConflictFound ◀── another host     window over ──▶ GatewaySilent
 
 Conflicting hosts are probed first, because a gateway probe writes the address into neighbour
-caches. Both windows contain several probes, because a probe or its answer may be lost. No answer
-means the opposite in each: no conflict, and no gateway. ``now`` is a monotonic clock in seconds.
+caches. Both windows contain several probes, because a probe or its answer may be lost. A conflict
+probe without an answer means that the address is free; a gateway probe without an answer means that
+the gateway is silent. ``now`` is a monotonic clock in seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nodeagent.conflict_detection.probe_schedule import ProbeSchedule
 
 
 class AddressFree(NamedTuple):
-    """No other host uses the address. ``gateway``: the MAC address of its answer, or b""."""
+    """No other host uses the address. ``gateway``: the gateway's MAC address, b"" if not probed."""
 
     gateway: bytes = b""
 
@@ -39,14 +40,14 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 class ProbeState(NamedTuple):
     """The state of a probe. ``finding`` is None until it is finished.
 
-    ``due``: when to call ``advance``; ``left``: probes left to send in this window, the next one at
-    ``due``; with none left the window ends at ``due``.
+    ``due``: when to call ``advance``. ``probes_left``: probes to send in this window, the next one
+    at ``due``; if 0, the window ends at ``due``.
     """
 
     request: ProbeRequest
     at_gateway: bool
     due: float
-    left: int
+    probes_left: int
     finding: Finding | None = None
 
 
@@ -58,7 +59,7 @@ class ProbeStep(NamedTuple):
 
 
 def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeStep:
-    """The first step."""
+    """Start a probe: the first state, and the first frame."""
     if request.conflict:
         state = ProbeState(request, False, now, request.conflict_schedule.probes)
         return advance(state, codec, now)
@@ -72,11 +73,11 @@ def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
     """
     if state.finding is not None or now < state.due:
         return ProbeStep(state)
-    if state.left:
+    if state.probes_left:
         build_probe = codec.gateway_probe if state.at_gateway else codec.conflict_probe
         schedule = _schedule(state)
-        pause_s = schedule.interval_s if state.left > 1 else schedule.wait_s
-        after = state._replace(due=now + pause_s, left=state.left - 1)
+        pause_s = schedule.interval_s if state.probes_left > 1 else schedule.wait_s
+        after = state._replace(due=now + pause_s, probes_left=state.probes_left - 1)
         return ProbeStep(after, (build_probe(state.request),))
     if state.at_gateway:
         return ProbeStep(state._replace(finding=GatewaySilent()))
@@ -99,7 +100,7 @@ def _start_gateway_probe(state: ProbeState, codec: ProbeCodec, now: float) -> Pr
     if not state.request.gateway:
         return ProbeStep(state._replace(finding=AddressFree()))
     probes = state.request.gateway_schedule.probes
-    return advance(state._replace(at_gateway=True, due=now, left=probes), codec, now)
+    return advance(state._replace(at_gateway=True, due=now, probes_left=probes), codec, now)
 
 
 def _schedule(state: ProbeState) -> ProbeSchedule:

@@ -1,6 +1,6 @@
-"""The coordinator: sets up a Pod's traffic with its node, with Services and over several NICs.
+"""The coordinator: routes a Pod's traffic to its node, to Services, and over several NICs.
 
 ``stack_reader`` reads the network stacks, ``attachment_plan`` computes netlink requests without
-I/O, ``engine`` applies them in as few sends as possible and reverts them after a failure.
+I/O, ``engine`` applies them with few system calls and reverts them after a failure.
 Rules: docs/reference/coordinator.md; pictures: docs/concepts/datapath.md.
 """

@@ -31,18 +31,20 @@ class Announcer:
         self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
     ) -> None:
         """Announce each address once, with the NIC's current MAC address."""
-        targets = [(CODECS[each.family], packed_address(each)) for each in addresses]
+        targets = [(CODECS[address.family], packed_address(address)) for address in addresses]
         try:
-            self._closer.check_room()
-            packets = self._executor.run(namespace, open_send_socket)
+            self._closer.check_capacity()
+            packet_socket = self._executor.run(namespace, open_send_socket)
             try:
-                announce(packets, interface, targets)
+                announce(packet_socket, interface, targets)
             finally:
-                self._closer.close(packets)
+                self._closer.close(packet_socket)
         except (OSError, OrbweaverError) as error:
             _log.warning(
                 "cannot announce the new MAC address of %s in %s: %s",
-                *(interface, namespace.path, error),
+                interface,
+                namespace.path,
+                error,
             )
 
     def close(self) -> None:

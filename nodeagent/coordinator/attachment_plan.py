@@ -1,8 +1,8 @@
-"""The attachment plan: what one NIC of one Pod needs, as netlink requests. Pure.
+"""Computes the attachment plan of a NIC: the netlink requests that set it up. Pure.
 
-Order, tables, priorities and preferred sources (RTA_PREFSRC) are those of
-docs/reference/coordinator.md; the tuning of routes is in ``policy_routing``. The same input gives
-the same plan, and each step can be repeated.
+docs/reference/coordinator.md specifies order, tables, priorities and preferred sources
+(RTA_PREFSRC); the tuning of routes is in ``policy_routing``. The same input gives the same plan,
+and each step can be repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.domain.addresses.ip_address import Address, Family
 from core.errors import BadInput
 from nodeagent.coordinator.facts import VETH, HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
-from nodeagent.coordinator.policy_routing import tuned
+from nodeagent.coordinator.policy_routing import tuning_steps
 from nodeagent.coordinator.priorities import Priorities
 from nodeagent.coordinator.settings import CoordinatorSettings
 from nodeagent.coordinator.steps import (
@@ -54,34 +54,35 @@ def plan(
 ) -> AttachmentPlan:
     """The plan of one NIC. ``expected``: names of NICs that the Pod gets later.
 
-    Raises BadInput if the default-route NIC does not exist and is not expected, and as ``mac_of``.
+    Raises BadInput if the default-route NIC does not exist and is not expected, or if the MAC
+    address cannot be set (``mac_of``).
     """
     source = _preferred_source(settings, pod)
     priorities = Priorities(pod.rules)
     underlay_first = decision.mode == "underlay" and decision.first
     steps: list[PlanStep] = []
     if underlay_first:
-        steps += _veth_end(settings, pod, veth)
-    steps += _interface(settings, pod)
+        steps += _pod_veth_steps(settings, pod, veth)
+    steps += _nic_steps(settings, pod)
     if decision.first:
         steps += [
             neighbour_step(Neighbour(veth.pod, address, veth.host_mac))
             for address in host.node_addresses
         ]
-    to_node = [
+    host_routes = [
         *_node_routes(decision, host, veth, source),
         *_hijack_routes(settings, decision, host, veth, source),
     ]
-    steps += map(route_step, to_node)
+    steps += map(route_step, host_routes)
     if underlay_first:
         steps += _reply_path(pod, host, veth, source)
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
         # In overlay mode these are routes of the first NIC, which may move to another table.
-        in_main = tuple(route for route in to_node if route.table == RT_TABLE_MAIN)
+        in_main = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         with_main = pod._replace(routes=(*pod.routes, *in_main))
-        steps += tuned(settings, decision, with_main, priorities, expected)
+        steps += tuning_steps(settings, decision, with_main, priorities, expected)
     steps += _policy_routes(settings, decision, pod)
     return AttachmentPlan(
         tuple(steps),
@@ -92,10 +93,10 @@ def plan(
 
 
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
-    """The MAC address that ``podMACPrefix`` gives the NIC; b"" without a prefix.
+    """The NIC's new MAC address: ``podMACPrefix``, then four bytes of its first IP address.
 
-    See docs/reference/coordinator.md, "MAC address": the prefix, then the last four bytes of the
-    first IP address. Raises BadInput for an ipvlan, which cannot have its own, and for InfiniBand.
+    b"" without a prefix. See docs/reference/coordinator.md, "MAC address". Raises BadInput for an
+    ipvlan, which has its master's MAC address, and for InfiniBand.
     """
     if not settings.mac_prefix:
         return b""
@@ -115,9 +116,9 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
 
 
 def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
-    """The first IPv4 address of the first NIC.
+    """The first IPv4 address of the first NIC; None if it has none.
 
-    None for IPv6: old kernels refuse a route with a preferred IPv6 source.
+    There is no IPv6 source, because old kernels refuse a route with a preferred IPv6 source.
     """
     first = pod.link(settings.first_nic)
     if first is None:
@@ -125,20 +126,22 @@ def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address |
     return next((a for a in pod.addresses_of(first.ifindex) if a.family == 4), None)
 
 
-def _veth_end(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
+def _pod_veth_steps(
+    settings: CoordinatorSettings, pod: PodStack, veth: VethPair
+) -> Iterator[PlanStep]:
     yield PlanStep(requests.set_link_up(veth.pod))
     address = settings.veth_address
     if address is not None and (address.family == 6 or 4 in pod.families):
-        on_link = LinkAddress(veth.pod, address, host_prefix(address).prefix_length)
-        yield PlanStep(requests.add_address(on_link), requests.delete_address(on_link))
+        veth_address = LinkAddress(veth.pod, address, host_prefix(address).prefix_length)
+        yield PlanStep(requests.add_address(veth_address), requests.delete_address(veth_address))
 
 
-def _interface(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
+def _nic_steps(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
     link = pod.interface
     mac = mac_of(settings, pod)
     if mac:
-        own_mac = requests.set_mac(link.ifindex, link.mac)
-        yield PlanStep(requests.set_mac(link.ifindex, mac), own_mac)
+        restore_mac = requests.set_mac(link.ifindex, link.mac)
+        yield PlanStep(requests.set_mac(link.ifindex, mac), restore_mac)
     if settings.tx_queue_len:
         yield PlanStep(
             requests.set_tx_queue_len(link.ifindex, settings.tx_queue_len),
@@ -170,9 +173,9 @@ def _hijack_routes(
         if gateway is None:
             continue
         preferred = _source_for(network.family, source)
-        # A CIDR with host bits stands for its network.
-        plain = network._replace(address=network.first)
-        yield KernelRoute(plain, veth.pod, gateway, table, preferred)
+        # The kernel refuses a destination with host bits.
+        destination = network._replace(address=network.first)
+        yield KernelRoute(destination, veth.pod, gateway, table, preferred)
 
 
 def _reply_path(
@@ -196,13 +199,13 @@ def _policy_routes(
     table = RT_TABLE_MAIN if in_main else decision.table
     for route in settings.policy_routes:
         if route.destination.family in pod.families:
-            plain = route.destination._replace(address=route.destination.first)
-            yield route_step(KernelRoute(plain, pod.interface.ifindex, route.gateway, table))
+            destination = route.destination._replace(address=route.destination.first)
+            yield route_step(KernelRoute(destination, pod.interface.ifindex, route.gateway, table))
 
 
 def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
     for family in pod.families:
-        # Shared by all Pods of the node, so it is never undone.
+        # This rule is shared by all Pods of the node, so it is never undone.
         yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
     for address in pod.current:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
@@ -215,9 +218,9 @@ def _sysctls(settings: CoordinatorSettings, pod: PodStack, veth_name: str) -> di
     links += [veth_name] if veth_name else []
     values: dict[str, str] = {}
     if 6 in pod.families:
-        # Writing "all" changes every link only if its value changes: if it is 0 already, IPv6 may
-        # still be disabled on single links. The call's own NIC is left out: it has an IPv6 address,
-        # so IPv6 is enabled on it.
+        # Writing "all" changes the links only if the value of "all" changes. If it is 0 already,
+        # IPv6 may still be disabled on some links. The NIC of this call is left out: it has an IPv6
+        # address, so IPv6 is enabled on it.
         names = ["all", "default", *(name for name in links if name != pod.interface.name)]
         values |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:

@@ -1,4 +1,4 @@
-"""Attachment records: files on the node that list what an ADD changed, kept until its DEL.
+"""Attachment records: files on the node that list the changes of an ADD until its DEL.
 
 A record is written before the kernel is changed. If the agent is killed during an ADD, the next ADD
 continues from the record and the next DEL reverts it. CHECK compares the kernel with it. A record
@@ -44,13 +44,13 @@ LIMIT_REMEDY: Final = (
 
 
 class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What an ADD set up for one attachment, or was about to set up.
+    """The changes that an ADD made for one attachment, or was about to make.
 
     ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
-    ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. With the
-    same numbers it is the same Pod. ``own_veth``: the coordinator created the pair.
-    ``fingerprint``: of the request (``AttachRequest.fingerprint``). ``mac``: the address that the
-    NIC was given, b"" for none. ``rdma``: the RDMA device that moved into the Pod, "" for none.
+    ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. If all
+    these numbers are equal, it is the same Pod. ``own_veth``: the coordinator created the pair.
+    ``fingerprint``: of the request (``AttachRequest.fingerprint``). ``mac``: the NIC's new MAC
+    address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, "" for none.
     """
 
     network: str
@@ -91,7 +91,7 @@ class AttachmentRecords:
 
     def put(self, record: AttachmentRecord) -> None:
         """Write a record. Raises DatapathError when the file cannot be written."""
-        data = self._encode(msgspec.structs.replace(record, plan=_plain_plan(record.plan)))
+        data = self._encode(msgspec.structs.replace(record, plan=_encodable_plan(record.plan)))
         path = self._path(record.container, record.interface)
         temporary = path.with_name(f".{path.name}")
         try:
@@ -123,7 +123,7 @@ class AttachmentRecords:
         self._faults.clear(_key(path))
 
     def all(self) -> Iterator[AttachmentRecord]:
-        """Every readable record, up to ``RECORDS_MAX``; what is left out is reported."""
+        """Every readable record, up to ``RECORDS_MAX``; other records are reported."""
         self._faults.clear_kinds(KIND)
         paths: list[Path] = []
         with suppress(FileNotFoundError):
@@ -165,16 +165,16 @@ def _key(path: Path) -> str:
     return f"{KIND}/{path.name}"
 
 
-def _plain_plan(plan: AttachmentPlan) -> AttachmentPlan:
-    pod, host = tuple(map(_plain, plan.pod)), tuple(map(_plain, plan.host))
+def _encodable_plan(plan: AttachmentPlan) -> AttachmentPlan:
+    pod, host = tuple(map(_encodable_step, plan.pod)), tuple(map(_encodable_step, plan.host))
     return plan._replace(pod=pod, host=host)
 
 
-def _plain(step: PlanStep) -> PlanStep:
+def _encodable_step(step: PlanStep) -> PlanStep:
     return PlanStep(_without_subject(step.do), step.undo and _without_subject(step.undo))
 
 
 def _without_subject(request: Request) -> Request:
-    # The subject is only for error texts, and msgpack has no integers of 128 bits.
+    # The subject is only for error texts, and may contain 128-bit integers, which msgpack lacks.
     kind, flags, body, verb, _, tolerated = request
     return Request(kind, flags, body, verb, "", tolerated)

@@ -1,7 +1,8 @@
-"""How the kernel differs from what an ADD set up, one text per difference (CHECK).
+"""Compares the kernel with the requests of an ADD, for CHECK. It repairs nothing.
 
-A record contains requests as bytes, which are read like the kernel's answers: what a request adds
-must exist, what it removes must not. Each kind and family is listed once. Nothing is repaired.
+A record contains the requests as bytes, which are decoded like the kernel's answers. Objects that a
+request adds must exist, and objects that it removes must not. The objects of each kind and family
+are listed once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ROUTES: Final = (n.RTM_NEWROUTE, n.RTM_DELROUTE)
 
 
 class _NextHop(NamedTuple):
-    """What identifies a route; the kernel may fill in its metric and protocol."""
+    """The identity of a route, without metric and protocol, which the kernel may fill in."""
 
     destination: Cidr
     table: int
@@ -28,14 +29,17 @@ class _NextHop(NamedTuple):
     gateway: Address | None
 
 
-class _Owner(NamedTuple):
+class _NeighbourKey(NamedTuple):
     link: int
     address: Address
     mac: Mac
 
 
 def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
-    """Missing objects, and objects that should not exist. Raises as ``NetlinkSession.listing``."""
+    """One text for each missing object, and for each object that should not exist.
+
+    Raises the errors of ``NetlinkSession.listing``.
+    """
     routes = [
         (step.do.kind, replies.route(memoryview(step.do.body))) for step in _of(steps, _ROUTES)
     ]
@@ -82,12 +86,12 @@ def _rule_differences(expected: Sequence[RoutingRule], session: NetlinkSession) 
 def _neighbour_differences(expected: Sequence[Neighbour], session: NetlinkSession) -> list[str]:
     families: set[Family] = {entry.address.family for entry in expected}
     existing = {
-        _Owner(entry.link, entry.address, entry.mac)
+        _NeighbourKey(entry.link, entry.address, entry.mac)
         for family in families
         for entry in session.neighbours(family)
     }
     return [
         f"neighbour {entry} is missing or has another MAC address"
         for entry in expected
-        if _Owner(entry.link, entry.address, entry.mac) not in existing
+        if _NeighbourKey(entry.link, entry.address, entry.mac) not in existing
     ]

@@ -1,9 +1,9 @@
-"""The coordinator's work in the kernel: read, plan, record, apply.
+"""Sets up and reverts attachments in the kernel: read, plan, record, apply.
 
 A failed ADD reverts its changes. A repeated ADD, by a runtime or after a crash, has the result of
-the first. A DEL continues after errors of the kernel and succeeds when nothing is left. Calls
-block: run them in worker threads, one at a time for each container. The node's own namespace is
-never set up as a Pod's.
+the first. A DEL continues after errors of the kernel; repeating it is safe. Calls block: run them
+in worker threads, one at a time for each container. The node's own network namespace is never set
+up as a Pod's namespace.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from nodeagent.netlink.values import Mac
 FINGERPRINT_BYTES: Final = 16
 CARRIER_POLL_S: Final = 0.001
 CARRIER_POLLS_MAX: Final = 200
-"""After so many polls the ADD continues without a carrier: protocols send lost packets again."""
+"""After so many polls the ADD continues without a carrier; protocols retransmit lost packets."""
 
 
 class AttachRequest(NamedTuple):
@@ -57,17 +57,17 @@ class AttachRequest(NamedTuple):
 
     @property
     def fingerprint(self) -> bytes:
-        """A hash of the settings: requests with different hashes need different set-ups."""
-        # Without what does not change the Pod's set-up: a setting of the node, times of a probe.
-        of_pod = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
-        text = repr((of_pod, sorted(self.expected)))
+        """A hash of all settings that change the Pod's set-up."""
+        # A setting of the node and the times of probes do not change it.
+        pod_settings = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
+        text = repr((pod_settings, sorted(self.expected)))
         return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 class AttachResult(NamedTuple):
-    """What an ADD did. ``mac``: the NIC's new MAC address, b"" if it was not changed.
+    """The result of an ADD. ``mac``: the NIC's new MAC address, b"" if it was not changed.
 
-    ``kernel_s``: seconds in rtnetlink system calls.
+    ``repeated``: an earlier ADD set the NIC up. ``kernel_s``: seconds in rtnetlink system calls.
     """
 
     mode: str
@@ -95,7 +95,7 @@ Change = tuple[NetlinkSession, PlanStep]
 
 
 class Engine:
-    """The coordinator of one node with namespace ``node``; ``random_bytes`` makes MAC addresses."""
+    """The coordinator of a node. ``node``: its namespace; ``random_bytes``: for MAC addresses."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Engine:
     def _set_host_rp_filter(self, settings: CoordinatorSettings) -> None:
         """Set the node's rp_filter if a value is configured.
 
-        This is before the host veth is created: a new interface has the value of ``default``.
+        Call it before the host veth is created: a new interface gets the value of ``default``.
         """
         if settings.host_rp_filter is not None:
             value = str(settings.host_rp_filter)
@@ -153,7 +153,7 @@ class Engine:
         decision = decide(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(VETH) is not None:
-            # An unfinished ADD left this pair: without removal its routes would count as the Pod's.
+            # An unfinished ADD left this pair. Its routes must not count as routes of the Pod.
             self._veth_pairs.remove(request.attachment.container, stacks.pod, stacks.host)
             pod_stack = read_pod(stacks.pod, interface)
         mac = mac_of(settings, pod_stack)
@@ -163,13 +163,13 @@ class Engine:
         done: list[Change] = []
         try:
             veth = self._veth_pair(request, decision, stacks)
-            wanted = plan(settings, decision, pod_stack, host_stack, veth, request.expected)
-            record = _new_record(request, decision, pod_stack, veth, stacks.namespace, wanted, mac)
+            desired = plan(settings, decision, pod_stack, host_stack, veth, request.expected)
+            record = _new_record(request, decision, pod_stack, veth, stacks.namespace, desired, mac)
             record = msgspec.structs.replace(record, rdma=rdma)
             self._records.put(record)
             changed = self._apply(record, stacks, done)
             if changed != record.plan:
-                # A DEL must not undo steps whose effect existed before this ADD.
+                # A DEL must not undo a step whose object existed before this ADD.
                 self._records.put(msgspec.structs.replace(record, plan=changed))
         except Exception:
             for session, step in reversed(done):
@@ -199,8 +199,8 @@ class Engine:
     ) -> AttachmentPlan:
         """Apply the steps of both sides and the reply-mark rules.
 
-        ``done`` receives the applied steps, also after a failure. Returns the plan without the
-        undo requests of steps whose effect existed before.
+        Applied steps are appended to ``done``, also before an error is raised. Returns the plan
+        without the undo requests of steps whose object existed before.
         """
         plan = record.plan
         write_sysctls(self._executor, stacks.namespace, plan.sysctls)
@@ -217,7 +217,7 @@ class Engine:
     # -------------------------------------------------------------------------------- DEL
 
     def detach(self, attachment: Attachment, first_nic: str) -> bool:
-        """Revert what was set up for an attachment (DEL). Returns whether anything was set up.
+        """Revert the set-up of an attachment (DEL). Returns whether there was one.
 
         Without a record the veth pair of ``first_nic`` is removed by its name. Raises NetlinkLost,
         OSError.
@@ -240,7 +240,7 @@ class Engine:
             NetworkNamespace.open(recorded.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
-            # Another Pod may have the same path now.
+            # The path may belong to another Pod now.
             is_same = tuple(namespace.identity) == (recorded.device, recorded.inode)
             if recorded.rdma and is_same:
                 self._rdma.give_back(recorded.rdma, namespace)
@@ -254,10 +254,10 @@ class Engine:
         self._records.remove(recorded.container, recorded.interface)
 
     def is_orphaned(self, recorded: AttachmentRecord) -> bool:
-        """Whether a record's NIC certainly does not exist any more.
+        """Whether it is certain that a record's NIC does not exist any more.
 
-        The host veth disappears with the Pod's namespace, so it is checked instead of the
-        namespace's path, which this process may not see. Raises DatapathError, OSError.
+        The host veth disappears with the Pod's namespace. It is checked instead of the namespace's
+        path, which may not be mounted in this process. Raises DatapathError, OSError.
         """
         with self._executor.session(self._node) as host:
             if host.ask(requests.get_link_by_index(recorded.host_veth)) is None:
@@ -274,7 +274,7 @@ class Engine:
     # ------------------------------------------------------------------------------ CHECK
 
     def find_differences(self, attachment: Attachment) -> list[str]:
-        """How the kernel differs from what ADD set up, one text per difference (CHECK).
+        """One text for each difference between the kernel and the set-up of the ADD (CHECK).
 
         Raises DatapathError and its kinds.
         """
@@ -287,7 +287,7 @@ class Engine:
             self._executor.session(self._node) as host,
         ):
             if not _is_same(recorded, PodStacks(namespace, pod, host)):
-                return [f"{attachment.netns}: not the namespace, NIC or veth that ADD set up"]
+                return [f"{attachment.netns}: namespace, NIC or veth are not those of the ADD"]
             texts = _differences(recorded, pod, host)
             if texts:
                 # The kernel does not report interrupted listings of rules and neighbours.
@@ -301,25 +301,25 @@ class Engine:
 def _apply_steps(
     session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
 ) -> tuple[PlanStep, ...]:
-    """Send all steps at once; applied ones are added to ``done`` before an error is raised."""
+    """Send all steps at once. Applied ones are appended to ``done`` before an error is raised."""
     outcomes = session.attempt([step.do for step in steps])
-    kept_steps = []
+    recorded_steps = []
     for step, outcome in zip(steps, outcomes, strict=True):
         if not outcome.errno:
             done.append((session, step))
-        kept_steps.append(step._replace(undo=None) if outcome.errno else step)
+        recorded_steps.append(step._replace(undo=None) if outcome.errno else step)
     for step, outcome in zip(steps, outcomes, strict=True):
         check(step.do, outcome)
-    return tuple(kept_steps)
+    return tuple(recorded_steps)
 
 
-def _await_carrier(host: NetlinkSession, number: int) -> None:
+def _await_carrier(host: NetlinkSession, host_veth: int) -> None:
     """Wait until a new host veth has a carrier: before that the kernel drops packets.
 
-    Since Linux 6.8 reading a link's state also updates it at once.
+    Since Linux 6.8, reading a link's state also updates it at once.
     """
     for _ in range(CARRIER_POLLS_MAX):
-        answer = host.ask(requests.get_link_by_index(number))
+        answer = host.ask(requests.get_link_by_index(host_veth))
         if answer is None or replies.link(memoryview(answer)).operstate == IF_OPER_UP:
             return
         time.sleep(CARRIER_POLL_S)
@@ -344,7 +344,8 @@ def _is_same(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
 def _has_veth(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
     """Whether namespace and veth pair are those of the record.
 
-    The kernel reuses inode numbers soon, but interface indexes only after 2^31 others.
+    An inode number alone is not enough: the kernel reuses it soon, but interface indexes only after
+    2^31 links.
     """
     if tuple(stacks.namespace.identity) != (recorded.device, recorded.inode):
         return False

@@ -1,4 +1,4 @@
-"""The network stacks of a Pod and its node, as the coordinator reads them. Plain values.
+"""The network stacks of a Pod and its node, as values that the coordinator read.
 
 A Pod's addresses are the unicast ones that are not link-local (docs/reference/coordinator.md,
 "Inputs").
@@ -59,11 +59,12 @@ class HostStack(NamedTuple):
 
     def gateway(self, family: Family) -> Address | None:
         """The node's address that is the gateway of hijacked traffic of a family."""
-        return next((own for own in self.node_addresses if own.family == family), None)
+        of_family = (address for address in self.node_addresses if address.family == family)
+        return next(of_family, None)
 
 
 class VethPair(NamedTuple):
-    """The veth pair between Pod and node: ``veth0`` in underlay or eth0 in overlay, and the host's.
+    """The veth pair between Pod and node. In the Pod it is ``veth0`` (underlay) or eth0 (overlay).
 
     ``pod`` and ``host`` are interface indexes.
     """

@@ -9,10 +9,9 @@ from nodeagent.netlink.values import RoutingRule
 
 
 def remove_host_rules(netlink: NetlinkSession, table: int) -> list[RoutingRule]:
-    """Remove the rules to a table that has no route any more, and return them.
+    """Remove the rules of each family that has no route in the table, and return them.
 
-    A route in the table belongs to a Pod that still runs: then the rules of its family stay. Raises
-    NetlinkRefused or NetlinkLost.
+    A route in the table belongs to a Pod that still runs. Raises NetlinkRefused or NetlinkLost.
     """
     used = {route.family for route in netlink.routes(table=table)}
     unused = [

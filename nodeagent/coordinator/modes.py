@@ -23,7 +23,7 @@ _LINKS_OF_FIRST_OVERLAY: Final = 2
 
 
 class NicSetup(NamedTuple):
-    """How one NIC is set up; ``table``: its own routing table."""
+    """The set-up of one NIC. ``first``: its first in this mode; ``table``: its routing table."""
 
     mode: Mode
     first: bool

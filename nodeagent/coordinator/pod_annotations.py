@@ -1,9 +1,9 @@
-"""A Pod's annotations about its NICs: the NIC of its default route, and its further NICs.
+"""Reads a Pod's annotations about its NICs: the default-route NIC, and the further NICs.
 
 ``ipam.spidernet.io/default-route-nic`` names a NIC. ``k8s.v1.cni.cncf.io/networks`` lists further
 networks, as JSON or as ``namespace/name@interface`` with commas; without an interface they are
 net1, net2, ... in order (Network Custom Resource Definition De-facto Standard 1.2, section 4). An
-unreadable annotation counts as absent here: Multus and the allocator report it.
+unreadable annotation counts as absent: Multus and the allocator report it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NETWORKS_MAX: Final = 256
 
 
 def default_route_nic(annotations: Mapping[str, str]) -> str:
-    """The NIC that is to have the Pod's default route; "" if the annotation is absent."""
+    """The NIC for the Pod's default route; "" without the annotation."""
     return annotations.get(DEFAULT_ROUTE_NIC, "").strip()
 
 

@@ -1,8 +1,8 @@
-"""Policy routing between a Pod's NICs: the default route of the table main, rules by source. Pure.
+"""Policy routing between a Pod's NICs: table main has one default route, rules select by source.
 
-See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC, the mover, go to its
-own table, which rules select by source address; main keeps one default route and every connected
-network.
+See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC are copied to a table,
+and its default routes are removed from main. Main keeps one default route and every connected
+network. Rules select a table by source address. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nodeagent.coordinator.facts import PodStack
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
 from nodeagent.coordinator.priorities import Priorities
 from nodeagent.coordinator.settings import CoordinatorSettings
-from nodeagent.coordinator.steps import PlanStep, route_gone_step, route_step, rule_step
+from nodeagent.coordinator.steps import PlanStep, remove_route_step, route_step, rule_step
 from nodeagent.netlink import requests
 from nodeagent.netlink.numbers import RTPROT_BOOT
 from nodeagent.netlink.values import Hop, KernelRoute, Link, host_prefix
@@ -24,14 +24,14 @@ from nodeagent.netlink.values import Hop, KernelRoute, Link, host_prefix
 _LINK_LOCAL: Final = Cidr(6, 0xFE80 << 112, (0xFE80 << 112) | (1 << 64) - 1, 64, 0xFE80 << 112)
 
 
-def tuned(
+def tuning_steps(
     settings: CoordinatorSettings,
     decision: NicSetup,
     pod: PodStack,
     priorities: Priorities,
     expected: frozenset[str],
 ) -> Iterator[PlanStep]:
-    """The steps; none if no other NIC has a default route.
+    """The steps of the tuning; none if no other NIC has a default route.
 
     Raises BadInput if the default-route NIC does not exist and is not expected.
     """
@@ -46,9 +46,9 @@ def tuned(
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
             )
-        # It takes over main's default route when it is added.
+        # That NIC takes over main's default route when it is added.
         configured = ""
-    mover = pod.interface if configured in ("", default.name) else default
+    moved_nic = pod.interface if configured in ("", default.name) else default
     if configured == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)
     else:
@@ -56,12 +56,13 @@ def tuned(
         if decision.mode == "overlay" and decision.first:
             yield from _rules(pod, default, REPLY_TABLE, priorities)
             yield from _copied_defaults(settings, pod)
-    yield from _moved(pod, mover, decision.table)
+    yield from _move_routes(pod, moved_nic, decision.table)
 
 
 def default_nic(pod: PodStack) -> Link | None:
     """The first other NIC, by interface index, with a default route in main."""
-    with_default = {number for route in _of_call(pod) if route.is_default for number in route.links}
+    default_routes = [route for route in _routes_of_families(pod) if route.is_default]
+    with_default = {ifindex for route in default_routes for ifindex in route.links}
     others = [
         link
         for link in pod.links
@@ -72,7 +73,7 @@ def default_nic(pod: PodStack) -> Link | None:
     return min(others, default=None)
 
 
-def _of_call(pod: PodStack) -> Iterator[KernelRoute]:
+def _routes_of_families(pod: PodStack) -> Iterator[KernelRoute]:
     return (route for route in pod.routes if route.family in pod.families)
 
 
@@ -84,49 +85,50 @@ def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Ite
 
 def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
     first = pod.link(settings.first_nic)
-    for route in _of_call(pod):
+    for route in _routes_of_families(pod):
         if route.is_default and first is not None and first.ifindex in route.links:
             yield route_step(_copy(_narrowed(route, first.ifindex), REPLY_TABLE))
 
 
-def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[PlanStep]:
-    """Copies of all routes over a NIC; its default routes leave main."""
-    routes = [route for route in _of_call(pod) if mover.ifindex in route.links]
+def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
+    """Copy all routes over a NIC to a table, and remove its default routes from main."""
+    routes = [route for route in _routes_of_families(pod) if nic.ifindex in route.links]
     # Connected networks come first, so that gateways of later routes are reachable.
     for route in sorted(routes, key=lambda route: (route.is_default, route.gateway is not None)):
         if route.destination == _LINK_LOCAL:
             continue
-        narrowed = _narrowed(route, mover.ifindex)
+        narrowed = _narrowed(route, nic.ifindex)
         copy = _copy(narrowed, table)
         if route.is_default:
             # The only default route of its table needs no metric; the kernel chooses its source.
             yield route_step(copy._replace(source=None, metric=0))
-            yield from _without(route, narrowed, mover.ifindex)
+            yield from _remove_next_hop(route, narrowed, nic.ifindex)
         else:
             yield route_step(copy)
 
 
 def _narrowed(route: KernelRoute, link: int) -> KernelRoute:
-    """The next hop of a route over a link, as a route."""
+    """The route with its next hop over this link only."""
     for hop in route.hops:
         if hop.link == link:
             return route._replace(link=link, gateway=hop.gateway, flags=hop.flags, hops=())
     return route
 
 
-def _without(route: KernelRoute, narrowed: KernelRoute, link: int) -> Iterator[PlanStep]:
+def _remove_next_hop(route: KernelRoute, narrowed: KernelRoute, link: int) -> Iterator[PlanStep]:
     """Remove one next hop from a route of main."""
-    left = tuple(hop for hop in route.hops if hop.link != link)
-    if not left:
-        yield route_gone_step(route)
+    other_hops = tuple(hop for hop in route.hops if hop.link != link)
+    if not other_hops:
+        yield remove_route_step(route)
     elif route.family == 6:
         # The kernel stores each next hop of an IPv6 route as a route.
-        yield route_gone_step(narrowed)
+        yield remove_route_step(narrowed)
     else:
-        yield PlanStep(requests.replace_route(_of_hops(route, left)), requests.replace_route(route))
+        replacement = _with_hops(route, other_hops)
+        yield PlanStep(requests.replace_route(replacement), requests.replace_route(route))
 
 
-def _of_hops(route: KernelRoute, hops: tuple[Hop, ...]) -> KernelRoute:
+def _with_hops(route: KernelRoute, hops: tuple[Hop, ...]) -> KernelRoute:
     if len(hops) > 1:
         return route._replace(hops=hops)
     (hop,) = hops

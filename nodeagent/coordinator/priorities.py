@@ -1,7 +1,8 @@
-"""The priorities that the kernel would assign to rules without one. Pure.
+"""Computes the priorities that the kernel would assign to rules without one. Pure.
 
-The kernel assigns the priority of the second rule in its list minus one (``fib_default_rule_pref``)
-and does not detect an existing equal rule. With an explicit priority a rule can be added twice.
+The kernel assigns the priority of the second rule in its list minus one
+(``fib_default_rule_pref``). Repeating such a request would add a second rule; with an explicit
+priority the kernel detects the repetition.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from nodeagent.netlink.values import RoutingRule
 
 
 class Priorities:
-    """Simulates one namespace's lists of rules."""
+    """The priorities of a namespace's rules, in the order of the kernel's lists."""
 
     def __init__(self, rules: Iterable[RoutingRule]) -> None:
         self._rules = list(rules)

@@ -1,9 +1,9 @@
 """Moves the RDMA device of a virtual function into the Pod's network namespace, and back.
 
-Only where RDMA devices belong to one namespace each (``rdma system`` says exclusive). The kernel
-itself gives a device back to the node when its namespace ends, so nothing is lost with a Pod that
-disappears; what is recorded is given back earlier, while the namespace still exists. A device that
-the public plugin ``rdma`` has moved already is left to that plugin. Calls block.
+This works only if each RDMA device belongs to one namespace (``rdma system`` prints exclusive). A
+DEL moves a recorded device back to the node. If the Pod's namespace ends without a DEL, the kernel
+moves it back. A device that the public plugin ``rdma`` has moved already is left to that plugin.
+Calls block.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RdmaMover(Protocol):
 
 
 class RdmaIsolation(RdmaMover):
-    """Moves them by RDMA netlink. ``node``: the node's namespace."""
+    """Moves RDMA devices by RDMA netlink. ``node``: the node's namespace."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class RdmaIsolation(RdmaMover):
         )
 
     def move(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device from the node to the Pod, unless it is there: an ADD may be repeated."""
+        """Move a device from the node to the Pod, unless a repeated ADD finds it there."""
         try:
             if self._transfer(name, self._node, namespace):
                 return
@@ -89,21 +89,22 @@ class RdmaIsolation(RdmaMover):
         except OSError as error:
             text = f"cannot move the RDMA device {name} into {namespace.path}: {error.strerror}"
             raise DatapathError(text, subject=name) from error
-        raise DatapathError(f"the RDMA device {name} is neither here nor in the Pod", subject=name)
+        text = f"the RDMA device {name} is neither on the node nor in the Pod"
+        raise DatapathError(text, subject=name)
 
     def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device back to the node; the kernel does so too when the Pod's namespace ends."""
+        """Move a device back to the node. Errors are ignored: the kernel does it later."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)
 
     def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
-        """Whether a device of the Pod belongs to the NIC, or names no link, as on InfiniBand."""
+        """Whether a device of the Pod belongs to the NIC, or to no link, as on InfiniBand."""
         with self._socket(namespace) as pod:
             ports = [port for device in pod.devices() for port in pod.ports(device)]
         return any(port.link in {"", interface} for port in ports)
 
     def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
-        """Whether the source had it."""
+        """Move a device; False if the source does not have it."""
         with self._socket(source) as socket:
             for device in socket.devices():
                 if device.name == name:

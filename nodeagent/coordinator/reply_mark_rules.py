@@ -2,11 +2,11 @@
 
 See docs/reference/coordinator.md, "Reply path".
 
-Three rules in the Pod's namespace: new connections from veth0 get the mark, the connection stores
-it, and packets that the Pod sends in that connection get it. Other packets keep the mark that the
-Pod set (SO_MARK). nftables applies the rules in one transaction; without nftables in the kernel,
-the node's iptables applies each with one process. Applying them twice changes nothing, and other
-tables are not touched.
+Three rules in the Pod's namespace set a mark on packets of new connections from veth0, store the
+mark in the connection, and set it on packets that the Pod sends in that connection. Other packets
+keep the mark that the Pod set (SO_MARK). nftables applies the rules in one transaction; without
+nftables in the kernel, the node's iptables applies them, one process for each rule. Applying them
+twice changes nothing. Other tables are not changed.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ _IPTABLES_RULES: Final = (
     f"OUTPUT -m connmark --mark {MARK:#x} -j CONNMARK --restore-mark",
 )
 
-_BEFORE: Final = {
+_EARLIER_RULES: Final = {
     _EXPECTED_RULES[-1]: "output ct meta",
     _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
 }
-"""Rules of earlier versions, which reset a mark that the Pod set. CHECK accepts them, so that Pods
-survive an upgrade."""
+"""Rules of earlier versions, which reset a mark that the Pod set. CHECK accepts them for Pods that
+were created before an upgrade."""
 
 
 class ReplyMarkRules(Protocol):
@@ -116,7 +116,7 @@ class NftReplyMarkRules(ReplyMarkRules):
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         with nft.opened(self._executor, namespace) as netlink:
-            # Reading first is cheap; the kernel waits 10-20 ms before it refuses.
+            # Reading first is cheap; a refused transaction takes 10-20 ms.
             incomplete = tuple(family for family in families if _rules_missing(netlink, family))
             if not incomplete:
                 return
@@ -132,12 +132,12 @@ class NftReplyMarkRules(ReplyMarkRules):
             return [
                 f"IPv{family} rule `{rule}` of nftables table {TABLE}"
                 for family in families
-                for rule in _rules_missing(netlink, family, _BEFORE)
+                for rule in _rules_missing(netlink, family, _EARLIER_RULES)
             ]
 
 
 class IptablesReplyMarkRules(ReplyMarkRules):
-    """Rules of the mangle table, made by the node's iptables in the Pod's namespace."""
+    """Rules of the mangle table. The node's iptables adds them in the Pod's namespace."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -145,16 +145,16 @@ class IptablesReplyMarkRules(ReplyMarkRules):
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         for family in families:
             for rule in self._rules_missing(namespace, family):
-                done = self._run(namespace, family, "-A", rule)
-                if done.returncode:
-                    raise _failed(family, rule, done)
+                process = self._run(namespace, family, "-A", rule)
+                if process.returncode:
+                    raise _failed(family, rule, process)
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         return [
             f"{_IPTABLES[family]} -t mangle rule `{rule}`"
             for family in families
             for rule in self._rules_missing(namespace, family)
-            if rule not in _BEFORE or not self._has(namespace, family, _BEFORE[rule])
+            if rule not in _EARLIER_RULES or not self._has(namespace, family, _EARLIER_RULES[rule])
         ]
 
     def _rules_missing(self, namespace: NetworkNamespace, family: Family) -> list[str]:
@@ -180,12 +180,12 @@ class IptablesReplyMarkRules(ReplyMarkRules):
             )
 
         try:
-            done = self._executor.run(namespace, run)
+            process = self._executor.run(namespace, run)
         except subprocess.TimeoutExpired:
             raise _busy(name, IPTABLES_S_MAX) from None
-        if done.returncode == LOCKED:
+        if process.returncode == LOCKED:
             raise _busy(name, LOCK_S_MAX)
-        return done
+        return process
 
 
 class PreferredReplyMarkRules(ReplyMarkRules):
@@ -196,12 +196,12 @@ class PreferredReplyMarkRules(ReplyMarkRules):
         self._preferred: ReplyMarkRules = NftReplyMarkRules(executor)
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
-        wanted = tuple(families)
-        self._call_preferred(lambda rules: rules.put(namespace, wanted))
+        all_families = tuple(families)
+        self._call_preferred(lambda rules: rules.put(namespace, all_families))
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
-        wanted = tuple(families)
-        return self._call_preferred(lambda rules: rules.missing(namespace, wanted))
+        all_families = tuple(families)
+        return self._call_preferred(lambda rules: rules.missing(namespace, all_families))
 
     def _call_preferred(self, call: Callable[[ReplyMarkRules], T]) -> T:
         try:
@@ -232,8 +232,8 @@ def _busy(name: str, waited_s: float) -> FirewallBusy:
     )
 
 
-def _failed(family: Family, rule: str, done: subprocess.CompletedProcess[str]) -> DatapathError:
-    text = " ".join(done.stderr.split())[-STDERR_CHARACTERS_MAX:]
+def _failed(family: Family, rule: str, process: subprocess.CompletedProcess[str]) -> DatapathError:
+    text = " ".join(process.stderr.split())[-STDERR_CHARACTERS_MAX:]
     return DatapathError(
-        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {done.returncode}: {text}"
+        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {process.returncode}: {text}"
     )

@@ -1,8 +1,8 @@
 """The coordinator's settings: of the network configuration, else of the cluster, else built in.
 
 See docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator".
-``effective`` returns valid settings; an error names its field. A list is used as a whole, and falls
-back only if it is empty.
+``effective`` returns valid settings; an error names its field. Lists are not merged: the first list
+that is not empty is used.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _Networks = Annotated[tuple[_Text, ...], msgspec.Meta(max_length=NETWORKS_MAX)]
 
 
 class WrittenRoute(msgspec.Struct, frozen=True):
-    """One of ``policyRoutes`` as written."""
+    """An entry of ``policyRoutes``, not yet parsed."""
 
     dst: _Text = ""
     gw: _Text = ""
@@ -75,7 +75,7 @@ class WrittenSettings(
         "rdma_isolation": "rdmaIsolation",
     },
 ):
-    """The settings of one source; None, "" and () mean not set. Objects are used as a whole."""
+    """The settings of one source, not yet parsed; None, "" and () mean not set."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -122,9 +122,9 @@ class NicPolicyRoute(NamedTuple):
 
 
 class CoordinatorSettings(NamedTuple):
-    """The settings of one call. ``mac_prefix`` b"" and filters that are None: do not change it.
+    """The settings of one call. ``mac_prefix`` b"": do not change the MAC address.
 
-    ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's.
+    ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's; None: do not change it.
     ``hijacked``: the networks of the overlay, of Services and of the user, in this order;
     ``hijack_further_nics``: also in the tables of further NICs. ``rdma_isolation``: the RDMA device
     of the NIC moves into the Pod with it.
@@ -149,19 +149,19 @@ class CoordinatorSettings(NamedTuple):
 
 
 class CoordinatorDefaults(Protocol):
-    """The source of the fields that a network configuration leaves out.
+    """The source of fields that are not set in the network configuration.
 
-    Standalone they are ``orbweaver.coordinator`` of conf.yml. In Kubernetes the SpiderCoordinator
-    overrides them (``nodeagent.kubernetes.coordinators``), and ADDs fail while it is not Synced
+    They are in ``orbweaver.coordinator`` of conf.yml. In Kubernetes the SpiderCoordinator overrides
+    them (``nodeagent.kubernetes.coordinators``), and ADDs fail while it is not Synced
     (docs/reference/coordinator.md, "SpiderCoordinator status").
     """
 
-    async def learn(self) -> None:
-        """Wait, before an ADD, for the first answer of the source; the time is bounded."""
+    async def load(self) -> None:
+        """Wait for a limited time for the first answer of the source, before an ADD."""
         ...
 
     def written(self) -> WrittenSettings:
-        """The current settings. Raises NotReady while no ADD may use them."""
+        """The current settings. Raises NotReady while ADDs must not use them."""
         ...
 
 
@@ -171,8 +171,8 @@ class ConfiguredSettings(CoordinatorDefaults):
     def __init__(self, written: WrittenSettings) -> None:
         self._written = written
 
-    async def learn(self) -> None:
-        """Nothing to wait for."""
+    async def load(self) -> None:
+        """Do nothing: the settings are complete."""
 
     def written(self) -> WrittenSettings:
         return self._written
@@ -183,8 +183,9 @@ _NAMES: Final = {field.lower(): field for field in WrittenSettings.__struct_enco
 
 def read_settings(document: dict[str, Any]) -> WrittenSettings:
     """The settings of a JSON object with case-insensitive names. Raises BadInput."""
-    folded = {_NAMES.get(key.lower(), key): value for key, value in document.items()}
-    members = {key: value for key, value in folded.items() if value is not None}
+    members = {
+        _NAMES.get(key.lower(), key): value for key, value in document.items() if value is not None
+    }
     try:
         return msgspec.convert(members, WrittenSettings)
     except msgspec.ValidationError as error:
@@ -197,7 +198,7 @@ def effective(
     conf: WrittenSettings, cluster: WrittenSettings, default_route_nic: str = ""
 ) -> CoordinatorSettings:
     """The settings of a call; ``default_route_nic``: of the Pod's annotation. Raises BadInput."""
-    written = fallen_back(conf, cluster)
+    written = merged(conf, cluster)
     mode = "disable" if written.mode == DISABLED else written.mode
     if mode not in MODES:
         raise _invalid("mode", f"unknown mode {mode!r}", f"one of {', '.join(MODES)}")
@@ -231,8 +232,8 @@ def effective(
     )
 
 
-def fallen_back(*sources: WrittenSettings) -> WrittenSettings:
-    """Each field of the first source that sets it, else the built-in value."""
+def merged(*sources: WrittenSettings) -> WrittenSettings:
+    """For each field, the value of the first source that sets it, else the built-in value."""
     fields = {}
     for name in WrittenSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]

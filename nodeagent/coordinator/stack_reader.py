@@ -20,10 +20,10 @@ from nodeagent.netlink.requests import AF_OF, IFADDRMSG_SCOPE, packed_address
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 
-NOT_OF_THE_NODE: Final = re.compile(
+VIRTUAL_LINKS: Final = re.compile(
     r"docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|flannel|kube-ipvs|cni|vx-submariner|cilium*"
 )
-"""Links whose addresses do not count as addresses of the node.
+"""Links whose addresses do not count as node addresses.
 
 See docs/reference/coordinator.md, "Node addresses".
 """
@@ -56,8 +56,7 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
 def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     """The node's stack, after removing stale routes for the Pod's addresses from the host table.
 
-    A route over a dead veth would change the node's route to the Pod. A node without a route to the
-    Pod's network gets one through the veth pair later. Raises NetlinkRefused.
+    A route over an old veth would otherwise be the node's route to the Pod. Raises NetlinkRefused.
     """
     addresses = [entry.address for entry in _in_order(pod) if entry.address.family in pod.families]
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.current]
@@ -81,7 +80,7 @@ def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: s
 
 
 def veth_of(end: Link, host_session: NetlinkSession) -> VethPair:
-    """Like ``read_veth``, for a Pod's end that was read before."""
+    """Like ``read_veth``, for the link of the Pod's end."""
     peer = None
     if end.kind == "veth" and end.parent:
         answer = host_session.ask(requests.get_link_by_index(end.parent))
@@ -110,12 +109,12 @@ def _in_order(pod: PodStack) -> list[LinkAddress]:
 
 
 def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list[Address]:
-    wanted = {AF_OF[family] for family in families}
+    address_families = {AF_OF[family] for family in families}
 
     def read(body: memoryview) -> LinkAddress | None:
         kind, scope = body[0], body[IFADDRMSG_SCOPE]
         # Each host veth has a link-local IPv6 address.
-        if kind not in wanted or (kind == AF_OF[6] and scope == RT_SCOPE_LINK):
+        if kind not in address_families or (kind == AF_OF[6] and scope == RT_SCOPE_LINK):
             return None
         return replies.link_address(body)
 
@@ -129,7 +128,7 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
 def _is_of_node(session: NetlinkSession, number: int) -> bool:
     name = session.link_name(number)
     # A link that was just removed has no name and no addresses.
-    return bool(name) and not NOT_OF_THE_NODE.match(name)
+    return bool(name) and not VIRTUAL_LINKS.match(name)
 
 
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:

@@ -1,7 +1,4 @@
-"""The steps of an attachment plan: a netlink request each, with the request that undoes it.
-
-A step names links by interface index, as the kernel does.
-"""
+"""The steps of an attachment plan: netlink requests, each with the request that undoes it."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ class PlanStep(NamedTuple):
 
 
 class AttachmentPlan(NamedTuple):
-    """What one ADD changes. Sysctls are set first.
+    """The changes of one ADD, in the Pod and on the node. ``sysctls`` of the Pod are set first.
 
-    ``reply_marks``: whether the Pod's namespace gets the reply-path firewall-mark rules.
+    ``reply_marks``: whether to add the firewall-mark rules of the reply path to the Pod.
     """
 
     pod: tuple[PlanStep, ...]
@@ -36,7 +33,7 @@ def route_step(route: KernelRoute) -> PlanStep:
     return _reversible(requests.add_route(route))
 
 
-def route_gone_step(route: KernelRoute) -> PlanStep:
+def remove_route_step(route: KernelRoute) -> PlanStep:
     """Remove a route."""
     return PlanStep(requests.delete_route(route), requests.append_route(route))
 

@@ -1,7 +1,7 @@
 """The veth pair of an underlay Pod: one end in the Pod, the other on the node.
 
 The name of the host veth is derived from the container's id, so that a DEL without a record and a
-repeated ADD find it. Calls block, as those of ``engine`` do.
+repeated ADD find it. Calls block.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class VethPairs:
         )
         outcomes = host.attempt(creations)
         if outcomes[0].errno == EEXIST:
-            # Only this container uses the name: the link is left from an earlier sandbox.
+            # No other container uses this name: the link is left from an earlier ADD.
             outcomes = host.attempt([requests.delete_link(name), *creations])[1:]
         for creation, outcome in zip(creations, outcomes, strict=True):
             check(creation, outcome)
-        made = replies.link(memoryview(outcomes[-1].answer))
+        host_veth = replies.link(memoryview(outcomes[-1].answer))
         write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
-        return VethPair(made.parent, far.mac, made.ifindex, near.mac, name)
+        return VethPair(host_veth.parent, far.mac, host_veth.ifindex, near.mac, name)
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
         """Remove the pair of an ADD that did not finish. Raises DatapathError and its kinds."""

@@ -1,8 +1,8 @@
 """The system call bpf(2): maps, programs, links and pins, by file descriptors.
 
-Neither Python nor libc has a function for it, so it is called by its number. Promise: a refusal
-by the kernel is a ``BpfRefused`` with the kernel's error text, and for a program with the end of
-the verifier's log; the caller owns and closes every returned descriptor.
+Neither Python nor libc has a function for it, so it is called by its number. If the kernel refuses
+a call, ``BpfRefused`` has its error text and, for a program, the end of the verifier's log. The
+caller owns and closes every returned descriptor.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from nodeagent.ebpf import numbers as n
 
 LOG_BYTES: Final = 1 << 20
 LOG_CHARACTERS_MAX: Final = 2_000
-"""How much of the end of the verifier's log an error carries: the end names the fault."""
+"""Characters of the verifier's log in an error text, from its end, which names the fault."""
 
 LICENSE: Final = b"Apache-2.0\0"
-"""None of the helpers used here requires a GPL-compatible license."""
+"""The kernel's helper functions used here do not require a GPL-compatible license."""
 
 _MAP_CREATE: Final = Struct("=IIIIIII16s")
 _ELEMENT: Final = Struct("=IxxxxQQQ")
@@ -38,7 +38,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class MapSpec(NamedTuple):
-    """The parameters that a map is created with."""
+    """The parameters of a new map."""
 
     name: str
     kind: int
@@ -96,7 +96,7 @@ class Map:
                 raise
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every entry; nothing else may write to the map meanwhile. Raises BpfRefused."""
+        """Every entry; no other process may write to the map meanwhile. Raises BpfRefused."""
         key: bytes | None = None
         while (key := self._next(key)) is not None:
             value = self.get(key)
@@ -128,7 +128,7 @@ class Map:
 
 
 def create_map(spec: MapSpec) -> Map:
-    """Create a map, to which only the returned descriptor refers. Raises BpfRefused."""
+    """Create a map; unless it is pinned, it ends with its descriptor. Raises BpfRefused."""
     sizes = (spec.kind, spec.key_bytes, spec.value_bytes, spec.entries_max, spec.flags)
     request = _MAP_CREATE.pack(*sizes, 0, 0, _name(spec.name))
     return Map(spec, _bpf(n.BPF_MAP_CREATE, request, f"create map {spec.name}"))
@@ -154,28 +154,25 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
 
 
 def attach(program: int, cgroup: int, hook: int) -> int:
-    """Attach a program to a cgroup's hook; return the link. It ends when nothing refers to it.
+    """Attach a program to a cgroup's hook; return the link. Raises BpfRefused.
 
-    Raises BpfRefused.
+    Unless it is pinned, the link ends with its descriptor.
     """
     return _bpf(n.BPF_LINK_CREATE, _LINK.pack(program, cgroup, hook, 0), "attach a program")
 
 
 def exchange(link: int, program: int) -> None:
-    """Replace a link's program; one of the two is attached at any time. Raises BpfRefused."""
+    """Replace a link's program; at any time one of the two is attached. Raises BpfRefused."""
     _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "replace an attached program")
 
 
 def detach(link: int) -> None:
-    """End a link now, and not when the kernel finds that nothing refers to it any more.
-
-    Raises BpfRefused.
-    """
+    """End a link now, even if it is pinned or has other descriptors. Raises BpfRefused."""
     _bpf(n.BPF_LINK_DETACH, _LINK.pack(link, 0, 0, 0), "detach a program")
 
 
 def link_info(link: int) -> LinkInfo:
-    """Where a link's program is attached; cgroup 0: the cgroup is deleted. Raises BpfRefused."""
+    """Where a link's program is attached; cgroup 0 if it is deleted. Raises BpfRefused."""
     info = ctypes.create_string_buffer(_LINK_INFO_BYTES)
     request = _INFO.pack(link, _LINK_INFO_BYTES, _address(info))
     _bpf(n.BPF_OBJ_GET_INFO_BY_FD, request, "read a link")
@@ -184,13 +181,13 @@ def link_info(link: int) -> LinkInfo:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin a map or link at a path of a bpffs, so that it outlives the agent. Raises BpfRefused."""
+    """Pin a map or link at a path of a bpffs; it stays after the agent. Raises BpfRefused."""
     text = _path(path)
     _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
 
 
 def open_pinned(path: Path) -> int | None:
-    """A descriptor of the pinned object; None if nothing is pinned there. Raises BpfRefused."""
+    """A descriptor of the object pinned at a path; None if there is none. Raises BpfRefused."""
     text = _path(path)
     try:
         return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(text), 0, 0), f"open {path}")
@@ -211,9 +208,18 @@ def _load(
     instructions = ctypes.create_string_buffer(code, len(code))
     license_ = ctypes.create_string_buffer(LICENSE, len(LICENSE))
     request = _PROGRAM.pack(
-        *(kind, len(code) // 8, _address(instructions), _address(license_)),
-        *(int(log is not None), 0 if log is None else LOG_BYTES, _address(log)),
-        *(0, 0, _name(name), 0, hook),
+        kind,
+        len(code) // 8,
+        _address(instructions),
+        _address(license_),
+        int(log is not None),
+        0 if log is None else LOG_BYTES,
+        _address(log),
+        0,
+        0,
+        _name(name),
+        0,
+        hook,
     )
     return _bpf(n.BPF_PROG_LOAD, request, operation)
 

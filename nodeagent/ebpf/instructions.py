@@ -1,8 +1,8 @@
 """eBPF instructions as values: a program is a list of instructions and jump labels. Pure.
 
 The instruction set is that of RFC 9669. Jumps and map accesses use names, so that a program can be
-compared and printed before its maps exist; ``assemble`` makes the bytes. Promise: an instruction
-that cannot be encoded raises an error here, and is never encoded as a different one.
+compared and printed before its maps exist; ``assemble`` returns the bytes. An instruction that
+cannot be encoded raises an error; it is never encoded as a different one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
 
 
 class Register(IntEnum):
-    """R0: result; R1 to R5: arguments, lost by a call; R6 to R9: kept; FP: end of the stack."""
+    """R0: result; R1-R5: arguments, lost in a call; R6-R9: preserved; FP: end of the stack."""
 
     R0 = 0
     R1 = 1
@@ -45,7 +45,7 @@ class Register(IntEnum):
 
 
 class Size(IntEnum):
-    """The number of bytes that a load or store moves."""
+    """The size of a load or store, as the kernel encodes it."""
 
     BYTE = n.BPF_B
     HALF = n.BPF_H
@@ -176,34 +176,34 @@ def leave() -> Instruction:
 def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
     """The bytes of a program; ``maps``: descriptors by map name. Raises ValueError."""
     offsets = _label_offsets(lines)
-    packed, at = [], 0
+    packed, next_slot = [], 0
     for line in lines:
         if isinstance(line, Label):
             continue
-        at += line.slots
+        next_slot += line.slots
         offset = line.offset
         if line.target:
             if line.target not in offsets:
                 raise ValueError(f"there is no label {line.target}")
-            offset = offsets[line.target] - at
+            offset = offsets[line.target] - next_slot
         if offset not in _OFFSETS:
             raise ValueError(f"`{line.text}`: offset {offset} does not fit 16 bits")
         packed.append(_packed(line, offset, maps))
-    if at > INSTRUCTIONS_MAX:
-        raise ValueError(f"{at} instructions are more than {INSTRUCTIONS_MAX}")
+    if next_slot > INSTRUCTIONS_MAX:
+        raise ValueError(f"{next_slot} instructions are more than {INSTRUCTIONS_MAX}")
     return b"".join(packed)
 
 
 def _label_offsets(lines: Sequence[Line]) -> dict[str, int]:
     offsets: dict[str, int] = {}
-    at = 0
+    next_slot = 0
     for line in lines:
         if isinstance(line, Instruction):
-            at += line.slots
+            next_slot += line.slots
         elif line.name in offsets:
             raise ValueError(f"label {line.name} is defined twice")
         else:
-            offsets[line.name] = at
+            offsets[line.name] = next_slot
     return offsets
 
 

@@ -1,7 +1,7 @@
-"""The constants of the kernel's eBPF interface that are used here, under the kernel's names.
+"""Constants of the kernel's eBPF interface, under the kernel's names.
 
-From include/uapi/linux: bpf.h, bpf_common.h, magic.h, and asm/socket.h. They are part of the
-kernel's stable interface to user space.
+They are from include/uapi/linux (bpf.h, bpf_common.h, magic.h) and asm/socket.h, the kernel's
+stable interface to user space.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ BPF_CALL: Final = 0x80
 BPF_EXIT: Final = 0x90
 BPF_PSEUDO_MAP_FD: Final = 1
 
-# Of the socket and system call interfaces.
+# Socket options and system calls.
 SO_NETNS_COOKIE: Final = 71
 SYSCALLS: Final = {"x86_64": 321, "aarch64": 280, "s390x": 351, "ppc64le": 361, "riscv64": 280}
 """The number of bpf(2) by machine."""

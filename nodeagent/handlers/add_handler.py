@@ -1,9 +1,10 @@
 """ADD: allocates addresses for one attachment, for CNI calls and for the HTTP API.
 
-CNI callers get a result in the version of CNI that they request; where conflict detection is on,
-the addresses are probed first (``conflict_probe``). HTTP callers get the endpoint with flags and
-probe by themselves (docs/reference/address-assignment.md, "Batch release"). An ADD is idempotent
-by holder and attachment (I7); one that fails or expires leaves nothing allocated (I4).
+CNI callers get a result in the CNI version that they request; if conflict detection is enabled, the
+addresses are probed first (``conflict_probe``). HTTP callers get the endpoint with flags, and probe
+the addresses themselves (docs/reference/address-assignment.md, "Batch release"). Repeating an ADD
+for the same holder and attachment has the same result (I7). After an ADD that fails or expires, no
+address stays allocated (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -40,10 +41,10 @@ from nodeagent.telemetry.metrics import WorkCounts
 ALLOCATE: Final = "ipam.allocate"
 
 Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
-"""Claims the addresses of an ADD: ``Allocator.allocate``, or a wait for pools or bindings first."""
+"""Claims the addresses of an ADD: ``Allocator.allocate``, with waits for pools or bindings."""
 
 OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
-"""Receives each ADD that gets no addresses, with its NIC, before its answer: must be quick."""
+"""Called with the Pod and NIC of a failed ADD before the ADD is answered; it must be fast."""
 
 CallResult = tuple[bytes, dict[str, object]]
 """Standard output of a CNI call, and the fields of its line in the plugin log."""
@@ -86,8 +87,9 @@ class AddHandler:
         Raises CniFailure, and CallerGone: nothing is allocated.
         """
         probe = self._conflict_probe
+        switches = probe.switches_for(request.pod)
         try:
-            if probe.is_enabled and (switches := probe.switches_for(request.pod)).needs_probe:
+            if switches.needs_probe:
                 nic = await probe.allocate_and_probe(
                     self.allocate_addresses, request, switches, arrived, self.deadline_s
                 )
@@ -124,7 +126,7 @@ class AddHandler:
                 request = request._replace(cause=cause)
             facts = self._facts.complete_facts(pod)
             if facts is None:
-                await self._facts.learn(pod)
+                await self._facts.load_pod(pod)
                 require_caller(has_hung_up)
                 facts = self._facts.facts(pod)
             if facts.pod.claims:
@@ -151,11 +153,11 @@ class AddHandler:
 
 
 def _describe_added(span: tracing.Span, added: Added) -> None:
-    held = added.endpoint.addresses()
+    pairs = added.endpoint.addresses()
     span.set_attribute("ipam.tries", added.tries)
     span.set_attribute("ipam.fresh", added.fresh)
-    span.set_attribute("ipam.pool.names", sorted({pool for _, pool in held}))
-    span.set_attribute("ipam.addresses", [address for address, _ in held])
+    span.set_attribute("ipam.pool.names", sorted({pool for _, pool in pairs}))
+    span.set_attribute("ipam.addresses", [address for address, _ in pairs])
 
 
 def _log_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:

@@ -1,9 +1,9 @@
-"""Conflict detection for a network whose coordinator requests it: ``detectIPConflict``.
+"""Conflict detection that the coordinator of a network requests: ``detectIPConflict``.
 
-The addresses are on the interface already, so that another address in the same ADD is impossible.
-An address of a conflicting host is quarantined and released, and the ADD fails: the runtime makes
-another sandbox, which gets another address. What the ADD of the addresses has probed
-(enableIPConflictDetection, enableGatewayDetection of conf.yml) is not probed again.
+The addresses are on the interface already, so this ADD cannot get other ones. An address that a
+conflicting host uses is quarantined and released, and the ADD fails; the runtime then creates
+another sandbox, which gets another address. Addresses that were probed when they were allocated
+(enableIPConflictDetection, enableGatewayDetection of conf.yml) are not probed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ RELEASED: Final = "it was quarantined, and the next sandbox of the Pod gets anot
 
 
 class AssignedAddressProbe:
-    """Probes the addresses of a coordinator's prevResult. ``probed``: what an allocation probes."""
+    """Probes the addresses of a coordinator's prevResult.
+
+    ``probed``: the probes that were made when the addresses were allocated.
+    """
 
     def __init__(
         self,
@@ -51,10 +54,10 @@ class AssignedAddressProbe:
         """
         if not requested.needs_probe:
             return
-        # In a live migration the source has the addresses on the link.
-        exempt = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
+        # During a live migration the source Pod has the same addresses on the link.
+        skips_conflicts = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
         switches = requested._replace(
-            conflicts=requested.conflicts and not exempt,
+            conflicts=requested.conflicts and not skips_conflicts,
             gateway=requested.gateway and not self._probed.gateway,
         )
         interface = call.attachment.interface
@@ -65,11 +68,11 @@ class AssignedAddressProbe:
         if result.conflicts:
             error = conflict_error(interface, result.conflicts, RELEASED)
             request = self._request(call)
-            done = await self._withdrawal_handler.withdraw_nic(
+            withdrawal = await self._withdrawal_handler.withdraw_nic(
                 request, result.conflicts, error.message
             )
-            if done is not Withdrawal.DONE:
-                raise conflict_error(interface, result.conflicts, done.value)
+            if withdrawal is not Withdrawal.DONE:
+                raise conflict_error(interface, result.conflicts, withdrawal.value)
             raise error
         if result.silent_gateways:
             raise gateway_error(result)
@@ -86,7 +89,7 @@ class AssignedAddressProbe:
 
 
 def assigned_nic(previous: dict[str, Any], interface: str) -> Nic:
-    """The first address of each family that a prevResult has for an interface, with its gateway.
+    """The NIC with the first address of each family, and its gateway, from a prevResult.
 
     Raises CniFailure with code 7.
     """

@@ -51,15 +51,13 @@ class CheckHandler:
         nic = endpoint.find(call.attachment.interface)
         if nic is None:
             return [f"endpoint {name} has no interface {call.attachment.interface}"]
-        of_pod = [
-            *_holder_differences(endpoint, pod),
-            *_attachment_differences(nic, call.attachment),
-        ]
-        return [
-            *([] if _is_handed_over(endpoint, pod) else of_pod),
-            *_result_differences(nic, call),
-            *await self._claim_differences(endpoint, nic),
-        ]
+        differences: list[str] = []
+        if not _is_handed_over(endpoint, pod):
+            differences += _holder_differences(endpoint, pod)
+            differences += _attachment_differences(nic, call.attachment)
+        differences += _result_differences(nic, call)
+        differences += await self._claim_differences(endpoint, nic)
+        return differences
 
     async def _claim_differences(self, endpoint: Endpoint, nic: Nic) -> Sequence[str]:
         pairs = nic.addresses()
@@ -81,7 +79,7 @@ class CheckHandler:
 
 
 def _is_handed_over(endpoint: Endpoint, pod: PodFacts) -> bool:
-    """Whether the endpoint belongs to another launcher of a VM that migrates: both hold it."""
+    """Whether the endpoint also belongs to another launcher Pod of a migrating VM."""
     return (
         pod.fixed in {"vm", "ipamclaim"}
         and endpoint.holder == holder_of(pod)
@@ -100,14 +98,14 @@ def _holder_differences(endpoint: Endpoint, pod: PodFacts) -> Iterator[str]:
 
 def _attachment_differences(nic: Nic, attachment: Attachment) -> Iterator[str]:
     if nic.container != attachment.container:
-        held = f"container {nic.container}" if nic.container else "no container"
-        yield f"interface {nic.interface} belongs to {held}, not to {attachment.container}"
+        owner = f"container {nic.container}" if nic.container else "no container"
+        yield f"interface {nic.interface} belongs to {owner}, not to {attachment.container}"
     if nic.network and nic.network != attachment.network:
         yield f"interface {nic.interface} is in network {nic.network}, not in {attachment.network}"
 
 
 def _result_differences(nic: Nic, call: Call) -> Iterator[str]:
-    """The runtime's result of the ADD (prevResult) against the endpoint, for this interface."""
+    """Differences between prevResult, the result of the ADD, and the NIC of the endpoint."""
     if call.conf.previous is None:
         return
     in_result = {
@@ -115,8 +113,8 @@ def _result_differences(nic: Nic, call: Call) -> Iterator[str]:
         for address in previous_addresses(call.conf.previous)
         if address.interface in ("", call.attachment.interface)
     }
-    held = {cidr for cidr in (nic.ipv4, nic.ipv6) if cidr}
-    for cidr in sorted(in_result - held):
+    of_nic = {cidr for cidr in (nic.ipv4, nic.ipv6) if cidr}
+    for cidr in sorted(in_result - of_nic):
         yield f"prevResult has {cidr}, which interface {nic.interface} does not hold"
-    for cidr in sorted(held - in_result):
+    for cidr in sorted(of_nic - in_result):
         yield f"interface {nic.interface} holds {cidr}, which prevResult does not have"

@@ -6,8 +6,8 @@
        └───────────┘
                    └─ silent gateway ──▶ release, fail
 
-At most ``ROUNDS_MAX`` allocations, within one deadline; a DEL of the same container waits for the
-end. What an ADD that fails or is cancelled here was given is released, unless it is fixed.
+There are at most ``ROUNDS_MAX`` allocations within one deadline; a DEL of the same container waits
+for the end. If the ADD fails or is cancelled, its addresses are released, except fixed ones.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.request_runner import RequestRunner
 
 ROUNDS_MAX: Final = 3
-"""Allocations of one ADD, each after the first because of a conflicting host. With more conflicts
-than that the pool probably belongs to another network, which an operator has to find out."""
+"""Allocations of one ADD; each one after the first follows a conflict. With more conflicts the pool
+probably belongs to another network, and an operator has to look."""
 
 WITHDRAW_S_MAX: Final = 5.0
-"""Seconds beyond its deadline in which a cancelled ADD releases what it was given."""
+"""Seconds that a cancelled ADD has, beyond its deadline, to release its addresses."""
 
 PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
 """Errors of ADDs whose addresses were claimed and then failed the probe."""
@@ -71,11 +71,13 @@ class ConflictProbe:
         self._withdrawal_handler = withdrawal_handler
         self._facts = facts
         self._switches = switches
-        self.is_enabled = switches.needs_probe
         self.announces = switches.announce
 
     def switches_for(self, pod: PodReference) -> DetectionSwitches:
-        """The switches for a Pod: in a live migration the source has its addresses on the link."""
+        """The switches for a Pod; without conflict probes for the target of a live migration.
+
+        The source Pod of the migration has the same addresses on the link.
+        """
         switches = self._switches
         if switches.conflicts and self._facts.facts(pod).pod.migrating:
             return switches._replace(conflicts=False)
@@ -95,8 +97,8 @@ class ConflictProbe:
     ) -> Nic:
         """The NIC of the request with addresses that no other host uses.
 
-        Raises AddressConflict, GatewayUnreachable, DetectionFailed, DeadlineExceeded, and as
-        ``allocate``.
+        Raises AddressConflict, GatewayUnreachable, DetectionFailed, DeadlineExceeded, and the
+        errors of ``allocate``.
         """
         deadline = asyncio.timeout(deadline_s)
         try:
@@ -105,7 +107,7 @@ class ConflictProbe:
                     return await self._try_addresses(allocate, request, switches, arrived)
         except TimeoutError:
             if not deadline.expired():
-                raise  # of the work itself, such as ETIMEDOUT
+                raise  # another timeout, such as ETIMEDOUT of a socket
             raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
 
     async def _try_addresses(
@@ -141,7 +143,7 @@ class ConflictProbe:
             raise
 
     async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
-        """Release what was found in use; raise where another allocation cannot help."""
+        """Release the addresses after a probe with faults; raise if the ADD must fail."""
         interface = request.attachment.interface
         why = _conflict_texts(interface, result.conflicts) or _silent_gateway_texts(result)
         withdrawal = await self._withdrawal_handler.withdraw_nic(request, result.conflicts, why)
@@ -151,7 +153,7 @@ class ConflictProbe:
             raise conflict_error(interface, result.conflicts, withdrawal.value)
 
     async def _withdraw_cancelled(self, request: AddRequest) -> None:
-        """Release the addresses of a cancelled ADD; they are on no link yet."""
+        """Release the addresses of a cancelled ADD, which no interface has yet."""
         try:
             async with asyncio.timeout(WITHDRAW_S_MAX):
                 await self._withdrawal_handler.withdraw_nic(request, (), "the ADD was cancelled")
@@ -181,7 +183,7 @@ async def _allocate_next(
 
 
 def nic_of(added: Added, interface: str) -> Nic:
-    """The NIC of the requesting interface. Raises CniFailure when it has no address."""
+    """The NIC of an interface. Raises CniFailure if it has no address."""
     nic = added.endpoint.find(interface)
     if nic is None or not (nic.ipv4 or nic.ipv6):
         raise CniFailure(
@@ -195,7 +197,7 @@ def nic_of(added: Added, interface: str) -> Nic:
 def conflict_error(
     interface: str, conflicts: Sequence[ConflictingAddress], outcome: str
 ) -> AddressConflict:
-    """The error of an ADD whose addresses other hosts use; ``outcome``: what was done."""
+    """The error of an ADD with conflicts; ``outcome``: the end of its text."""
     return AddressConflict(
         f"{_conflict_texts(interface, conflicts)}; {outcome}",
         subject=conflicts[0].address,
@@ -213,7 +215,7 @@ def gateway_error(result: DetectionResult) -> GatewayUnreachable:
 
 
 def _conflict_texts(interface: str, conflicts: Sequence[ConflictingAddress]) -> str:
-    """The text of the error, with Spiderpool's words, which users and their tests match."""
+    """The text of the error. It has Spiderpool's words, because users match them."""
     return "; ".join(
         f"ip conflict: pod's interface {interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"

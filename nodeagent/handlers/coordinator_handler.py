@@ -1,7 +1,7 @@
-"""Handles the coordinator's commands in worker threads, one call of a container at a time.
+"""Handles the coordinator's commands in worker threads, one call of each container at a time.
 
-The event loop never waits for the kernel. A call whose caller has given up runs to its end before
-the next call of its container begins. What to change is decided by ``nodeagent.coordinator``.
+The event loop never waits for the kernel. If a caller gives up, its call still runs to the end
+before the next call of its container starts. ``nodeagent.coordinator`` decides the changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nodeagent.coordinator.settings import (
     CoordinatorSettings,
     WrittenSettings,
     effective,
-    fallen_back,
+    merged,
 )
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import MissingAttachments, incomplete, valid_attachments
@@ -43,8 +43,8 @@ ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or its gateway does not answer."""
 
 WORKERS: Final = 8
-"""Calls in the kernel at once. The kernel's RTNL lock allows one change at a time, but a DEL mostly
-waits outside that lock."""
+"""Calls at the same time. The kernel's RTNL lock allows one change at a time, but a DEL spends most
+of its time outside that lock."""
 
 ATTACH: Final = "coordinator.attach"
 DETACH: Final = "coordinator.detach"
@@ -89,17 +89,17 @@ class CoordinatorHandler:
         self._container_locks = _ContainerLocks()
 
     async def handle_add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
-        """Set up a NIC; None where the mode is disabled.
+        """Set up a NIC; None if the mode is disabled.
 
         The Pod's annotation overrides the network configuration, which overrides the cluster's
-        settings. Raises BadInput, DatapathError, NotReady, and as ``ProbeAssigned``.
+        settings. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
         """
         annotations = await self._annotations(call.pod)
         cluster = self._cluster.written()
         settings = effective(conf, cluster, default_route_nic(annotations))
         if settings.mode == "disable":
             return None
-        written = fallen_back(conf, cluster)
+        written = merged(conf, cluster)
         await self._probe(
             call,
             DetectionSwitches(
@@ -127,16 +127,16 @@ class CoordinatorHandler:
         return None
 
     async def configuration(self, pod: PodReference) -> WrittenSettings:
-        """The settings of this Pod that its network configuration may leave out.
+        """The settings for this Pod from its annotations and the cluster.
 
-        Raises NotReady, and WrongInput when the API server has no such Pod.
+        Raises NotReady, and WrongInput if the API server has no such Pod.
         """
         annotations = await self._annotations(pod)
-        of_pod = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
-        return fallen_back(of_pod, self._cluster.written())
+        pod_settings = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
+        return merged(pod_settings, self._cluster.written())
 
     async def handle_delete(self, call: Call, conf: WrittenSettings) -> bool:
-        """Revert what was set up for a NIC. Returns whether anything was. Raises DatapathError."""
+        """Revert the set-up of a NIC. Returns whether there was one. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False
@@ -211,9 +211,9 @@ class CoordinatorHandler:
         self._announcer.close()
 
     async def _annotations(self, pod: PodReference) -> Mapping[str, str]:
-        """The annotations of a Pod, after learning of it. Raises NotReady, WrongInput."""
-        await self._cluster.learn()
-        await self._facts.learn(pod)
+        """Load a Pod and return its annotations. Raises NotReady, WrongInput."""
+        await self._cluster.load()
+        await self._facts.load_pod(pod)
         return self._facts.facts(pod).pod.annotations
 
     async def _remove(self, record: AttachmentRecord) -> None:
@@ -222,7 +222,7 @@ class CoordinatorHandler:
             await self._run(record.container, lambda: self._engine.detach(attachment, ""))
 
     def _settings_or_default(self, conf: WrittenSettings) -> CoordinatorSettings:
-        """The settings for DEL and CHECK; the built-in ones where they are invalid or unknown."""
+        """The settings for DEL and CHECK; the built-in ones if they are invalid or unknown."""
         try:
             return effective(conf, self._cluster.written())
         except (BadInput, NotReady):
@@ -233,7 +233,7 @@ class CoordinatorHandler:
         return await self._submit(lambda: list(self._records.all()), "records of attachments")
 
     async def _run(self, container: str, call: Callable[[], T]) -> T:
-        """Run one call of a container after the other; a waiting call occupies no worker."""
+        """Run a call after earlier calls of its container; a waiting call occupies no worker."""
         async with self._container_locks.hold(container) as held:
             return await self._submit(call, container, held)
 
@@ -254,7 +254,7 @@ class CoordinatorHandler:
 
 
 class _HeldLock:
-    """``work``: the call that the lock is held for, even if its caller has given up."""
+    """A held lock. ``work``: the call in a worker thread, which may outlive its caller."""
 
     work: Future[Any] | None = None
 
@@ -267,7 +267,7 @@ class _ContainerLocks:
 
     @asynccontextmanager
     async def hold(self, container: str) -> AsyncIterator[_HeldLock]:
-        """Hold the lock of a container until its work ends in a worker thread."""
+        """Hold the lock of a container until its call in a worker thread has ended."""
         lock, users = self._locks.get(container, (asyncio.Lock(), 0))
         self._locks[container] = (lock, users + 1)
         try:

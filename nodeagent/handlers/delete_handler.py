@@ -1,9 +1,9 @@
 """DEL: releases the addresses of one attachment, once, and no others.
 
-A DEL succeeds when nothing is left to release (I7). A late DEL of an older sandbox releases nothing
-(I3). Addresses are released only when it is certain that the Pod has ended, or that its fixed
-address is no longer wanted: if the watch does not prove it, the API server is asked, and without
-its answer the address is kept (I6).
+A DEL that finds nothing to release succeeds (I7). A late DEL of an older sandbox releases nothing
+(I3). Addresses are released only if it is certain that the Pod has ended, or that its replica or VM
+no longer needs its fixed address. If the watch does not prove it, the API server is asked; without
+an answer the address is kept (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -28,11 +28,11 @@ from nodeagent.telemetry.metrics import WorkCounts
 RELEASE: Final = "ipam.release"
 
 CONFIRMATIONS_MAX: Final = 3
-"""Times that one DEL asks the API server, each after another writer changed the endpoint."""
+"""Requests of one DEL to the API server; it repeats one if another writer changed the endpoint."""
 
 
 class Deleted(NamedTuple):
-    """What a DEL did; ``tries``: transactions, 1 if no other writer interfered."""
+    """The result of a DEL; ``tries``: transactions, 1 if no other writer interfered."""
 
     released: Released
     tries: int
@@ -52,7 +52,7 @@ def read_delete_request(call: Call) -> DeleteRequest:
 
 
 class DeleteHandler:
-    """Handles DELs. ``add_deadline_s``: how long an ADD may take, which a DEL waits for."""
+    """Handles DELs. ``add_deadline_s``: the deadline of the ADDs for which a DEL waits."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class DeleteHandler:
         self._releaser = releaser
         self._facts = facts
         self._actor = actor
-        # With a shorter deadline than its ADD, a DEL would leave what that ADD allocates.
+        # A DEL that expired before its ADD would not release the addresses of the ADD.
         self.deadline_s = max(DEL_DEADLINE_S, add_deadline_s)
 
     async def handle_delete(self, request: DeleteRequest, arrived: float) -> Deleted:
@@ -94,17 +94,17 @@ class DeleteHandler:
         evidence = f"CNI DEL of container {attachment.container}"
         cause = Cause(self._actor, attachment.container, "", traceparent)
         release = ReleaseRequest("deleted", evidence, cause)
-        judge = _Judge(self._facts, request, migrating=pod.migrating)
+        policy = _ReleasePolicy(self._facts, request, migrating=pod.migrating)
         while True:
-            released = await self._releaser.release(pod.endpoint_key, judge.decide, release)
-            if not await judge.confirm_undecided():
-                return Deleted(released, max(judge.tries, 1))
+            released = await self._releaser.release(pod.endpoint_key, policy.decide, release)
+            if not await policy.confirm_undecided():
+                return Deleted(released, max(policy.tries, 1))
 
 
-class _Judge:
+class _ReleasePolicy:
     """Decides whether a DEL releases an endpoint.
 
-    It decides by what the watch shows, if that is certain or keeps the addresses. Otherwise
+    Watched objects decide if they are certain, or if they say to keep the addresses. Otherwise
     ``confirm_undecided`` asks the API server about the endpoint, and the answer decides (I6).
     """
 
@@ -125,7 +125,8 @@ class _Judge:
             return if_dead
         if endpoint in self._answers:
             return self._decide(endpoint, *self._answers[endpoint])
-        liveness, validity = self._facts.liveness(self._request.pod), self._facts.wanted(endpoint)
+        liveness = self._facts.liveness(self._request.pod)
+        validity = self._facts.endpoint_validity(endpoint)
         if validity is not None and validity.state == "valid":
             return self._decide(endpoint, Liveness(None), validity)
         if liveness is not None and validity is None:
@@ -140,10 +141,11 @@ class _Judge:
         endpoint = self._undecided
         if endpoint is None:
             return False
-        liveness = await self._facts.confirm(self._request.pod)
-        keeps = liveness.alive or liveness.doubt
-        wanted = None if keeps else await self._facts.confirm_wanted(endpoint)
-        self._answers[endpoint] = liveness, wanted
+        liveness = await self._facts.confirm_liveness(self._request.pod)
+        validity = None
+        if not (liveness.alive or liveness.doubt):
+            validity = await self._facts.confirm_endpoint(endpoint)
+        self._answers[endpoint] = liveness, validity
         return True
 
     def _decide(

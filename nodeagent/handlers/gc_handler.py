@@ -1,9 +1,9 @@
 """GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
-It considers NICs of this node's endpoints in the network of the call whose container is not in the
-list of valid attachments; ``missing_attachments`` decides what that proves. Releases are fenced as
-those of DEL (I3). GC continues after errors and reports them at the end. It never changes endpoints
-of another node or network.
+It considers the NICs of this node's endpoints in the network of the call that are not in the list
+of valid attachments; ``missing_attachments`` decides whether one may be released. Releases are
+fenced like those of DEL (I3). GC continues after errors and reports them at the end. It never
+changes endpoints of another node or network.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from nodeagent.handlers.missing_attachments import (
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
-"""Endpoints of the cluster that one call reads; with more it fails."""
+"""Endpoints of the cluster that one call reads; if there are more, it fails."""
 
 
 class EndpointGcResult(NamedTuple):
@@ -93,9 +93,9 @@ class GcHandler:
         return EndpointGcResult(tuple(released), len(gc_pass.missed))
 
     async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:
-        """This node's endpoints, page by page at one revision, which bounds memory.
+        """This node's endpoints, read in pages at one revision to limit memory.
 
-        ``errors`` receives a text for each that cannot be read.
+        For each endpoint that cannot be read, a text is appended to ``errors``.
         """
         start, end = self._keys.range_of("endpoint")
         node = self._node.encode()
@@ -108,7 +108,7 @@ class GcHandler:
             if count > ENDPOINTS_MAX:
                 raise BadInput(f"more than {ENDPOINTS_MAX} endpoints", subject="endpoints")
             for kv in page.kvs:
-                # Most endpoints belong to other nodes; decoding them would cost more than this.
+                # Most endpoints belong to other nodes; this costs less than decoding them.
                 if node not in kv.value:
                     continue
                 try:
@@ -125,7 +125,7 @@ class GcHandler:
     def _release_request(
         self, endpoint: Endpoint, removed: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
-        """Release the NICs that are gone; keep NICs of other sandboxes and unnamed ones."""
+        """Release the removed NICs, and others in their namespaces if those are gone."""
         namespaces = {nic.netns for nic in removed if is_netns_gone(nic.netns)}
         keep = tuple(
             nic for nic in endpoint.nics if nic not in removed and nic.netns not in namespaces
@@ -137,13 +137,13 @@ class GcHandler:
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
-        """Release an endpoint unless it has changed or is wanted. Returns whether it did."""
-        wanted = await self._facts.confirm_wanted(endpoint)
-        evidence = "" if wanted is None else wanted.why
+        """Release an endpoint unless it has changed or is fixed and valid. False if kept."""
+        validity = await self._facts.confirm_endpoint(endpoint)
+        evidence = "" if validity is None else validity.why
 
         def decide(current: Endpoint) -> ReleaseDecision:
-            if wanted is not None and wanted.keeps:
-                return ReleaseDecision(False, f"fixed: {wanted.why}")
+            if validity is not None and validity.keeps:
+                return ReleaseDecision(False, f"fixed: {validity.why}")
             if current != endpoint:
                 return ReleaseDecision(False, "it changed")
             return ReleaseDecision(True, "the runtime no longer lists it", evidence=evidence)
@@ -158,7 +158,7 @@ def _span_attributes(endpoint: Endpoint) -> tracing.Attributes:
 
 
 def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:
-    """The NICs of this network whose container is not in the list."""
+    """The NICs of this network that are not in the list."""
     return [
         nic
         for nic in endpoint.nics

@@ -1,8 +1,8 @@
-"""Attachments missing from a GC's list, and when that is evidence that they are gone (I6).
+"""Decides whether an attachment that a GC call does not list is deleted (I6).
 
-Being missing once proves nothing, and an empty list proves nothing. Evidence is that the network
-namespace is gone, or that the attachment is missing from consecutive GC calls at least
-``GC_TWICE_S`` apart. What was missing is kept in memory only: a restart of the agent starts anew.
+A single call without the attachment is no evidence; its list may be empty. Evidence is that the
+network namespace is deleted, or that the attachment is missing from consecutive GC calls at least
+``GC_TWICE_S`` apart. Missing attachments are kept in memory only, so a restart starts again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFa
 from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
-"""Seconds between two GC calls that miss an attachment; longer than creating a sandbox takes."""
+"""Seconds between two GC calls without an attachment; longer than creating a sandbox takes."""
 
 MISSED_MAX: Final = 10_000
 """Missing attachments that are remembered; a node has hundreds of attachments."""
@@ -45,18 +45,21 @@ class MissingAttachments:
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
         """Keep the attachments missing from this GC, up to ``MISSED_MAX`` in all networks."""
         self._missed.pop(network, None)
-        left = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
-        if len(missed) > left:
+        free = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
+        if len(missed) > free:
             _log.warning(
                 "GC of network %s: %d attachments are missing, and only %d of them are remembered"
                 " (the limit for all networks is %d); the others are released by a later GC",
-                *(network, len(missed), left, MISSED_MAX),
+                network,
+                len(missed),
+                free,
+                MISSED_MAX,
             )
-        self._missed[network] = dict(islice(missed.items(), left))
+        self._missed[network] = dict(islice(missed.items(), free))
 
 
 class GcPass:
-    """One GC; ``missed``: when each missing attachment was missing for the first time."""
+    """One GC of a network; ``missed``: since when each attachment is missing."""
 
     def __init__(
         self, memory: MissingAttachments, network: str, before: dict[Sandbox, float], now: float
@@ -68,7 +71,7 @@ class GcPass:
         self.missed: dict[Sandbox, float] = {}
 
     def evidence(self, sandbox: Sandbox, netns: str) -> str:
-        """The evidence that a missing attachment is gone; "" without evidence."""
+        """Record a missing attachment; the evidence that it is deleted, "" without evidence."""
         since = self.missed[sandbox] = self._before.get(sandbox, self._now)
         container, interface = sandbox
         subject = f"container {container} interface {interface}"
@@ -91,28 +94,27 @@ def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
             "cni.dev/valid-attachments is missing",
             "without the list of valid attachments GC would release all of them",
         )
-    both = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
-    return frozenset((attachment.container_id, attachment.ifname) for attachment in both)
+    attachments = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
+    return frozenset((attachment.container_id, attachment.ifname) for attachment in attachments)
 
 
 def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
     """The failure of a GC with errors; ``what``: the kind of objects, such as "endpoints"."""
     shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
     more = len(errors) - ERRORS_SHOWN_MAX
-    rest = f"; and {more} more" if more > 0 else ""
+    suffix = f"; and {more} more" if more > 0 else ""
     return CniFailure(
         GC_INCOMPLETE,
-        f"GC failed for {len(errors)} {what}: {shown}{rest}",
-        f"{done} {what} were released; the next GC tries the rest again",
+        f"GC failed for {len(errors)} {what}: {shown}{suffix}",
+        f"{done} {what} were released; the next GC retries the others",
     )
 
 
 def is_netns_gone(path: str) -> bool:
-    """Whether a network namespace certainly does not exist any more.
+    """Whether it is certain that a network namespace does not exist any more.
 
-    True only if its directory exists for this process and the path does not. A path below /proc
-    proves nothing, because it may belong to a process of another PID namespace; neither does a path
-    whose lookup fails.
+    True only if this process sees the directory but not the path. A path below /proc is no proof,
+    because it may belong to a process of another PID namespace, and neither is a failed lookup.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False

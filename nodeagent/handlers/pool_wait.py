@@ -1,9 +1,9 @@
 """ADDs of Pods with automatic pools: allocate at once if possible, else after the pool is created.
 
-An ADD whose pool exists and has a free address does not wait (I8). One that would fail, because
-there is no pool yet or none that is large enough, writes a pool request for the controllers and
-tries again after each of their reports, until it succeeds, a report says that waiting does not
-help, or ``WAIT_S_MAX`` is over. Nothing is polled, and controllers create the pools.
+An ADD whose pool exists and has a free address does not wait (I8). If the pool is missing or too
+small, the ADD writes a pool request for the controllers, which create the pools. It tries again
+after each of their reports, until it succeeds, a report says that waiting does not help, or
+``WAIT_S_MAX`` is over. It does not poll.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ WAIT_S_MAX: Final = 25.0
 """Below the deadline of an ADD, so that the caller gets the reason of the wait."""
 
 WAITERS_MAX: Final = 250
-"""ADDs that wait at once: a part of all requests, so that others are still admitted."""
+"""ADDs that wait at the same time; fewer than all requests, so that others are still admitted."""
 
-Curable = PoolPending | AddressesUsedOut
+PoolError = PoolPending | AddressesUsedOut
 
 
 class WaitingAllocator:
@@ -45,7 +45,7 @@ class WaitingAllocator:
     def __init__(
         self,
         allocate: Allocate,
-        needs: PoolRequests,
+        pool_requests: PoolRequests,
         view: ConfigurationView,
         settings: SelectionSettings,
         *,
@@ -55,7 +55,7 @@ class WaitingAllocator:
     ) -> None:
         self._on_wait = on_wait
         self._allocate = allocate
-        self._needs = needs
+        self._pool_requests = pool_requests
         self._view = view
         self._enabled = settings.subnets_enabled and settings.auto_pools_enabled
         self._wait_s = wait_s
@@ -78,7 +78,7 @@ class WaitingAllocator:
     async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
         application = application_of_pod(facts.pod)
         if self._is_outdated(application, facts.pod):
-            await self._needs.put(application)
+            await self._pool_requests.put(application)
         try:
             return await self._allocate(request, facts)
         except (PoolPending, AddressesUsedOut) as error:
@@ -87,13 +87,13 @@ class WaitingAllocator:
             return await self._wait(request, facts, application, error)
 
     async def _wait(
-        self, request: AddRequest, facts: RequestFacts, application: Application, error: Curable
+        self, request: AddRequest, facts: RequestFacts, application: Application, error: PoolError
     ) -> Added:
         self._on_wait()
         self._waiting += 1
         report: ReconcileReport | None = None
         try:
-            revision = await self._needs.put(application)
+            revision = await self._pool_requests.put(application)
             async with aclosing(self._reports(application, revision)) as reports:
                 async for report in reports:
                     try:
@@ -112,7 +112,7 @@ class WaitingAllocator:
         """Reports about the pool request, until ``wait_s`` is over."""
         clock = asyncio.get_running_loop().time
         end_time = clock() + self._wait_s
-        async with aclosing(self._needs.reports(application.key, revision)) as reports:
+        async with aclosing(self._pool_requests.reports(application.key, revision)) as reports:
             while True:
                 try:
                     yield await asyncio.wait_for(anext(reports), end_time - clock())
@@ -120,9 +120,9 @@ class WaitingAllocator:
                     return
 
     def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
-        """Whether the pool of a third-party application has another size than its Pod requests.
+        """Whether the pool of a third-party application needs another size for this Pod.
 
-        The controllers watch built-in kinds only.
+        Pools of built-in kinds are resized by the controllers, which watch these kinds only.
         """
         if is_built_in(application.key):
             return False
@@ -149,8 +149,8 @@ class WaitingAllocator:
         ]
 
 
-def explained(error: Curable, report: ReconcileReport | None, waited_s: float) -> AllocationError:
-    """The error with the controllers' report."""
+def explained(error: PoolError, report: ReconcileReport | None, waited_s: float) -> AllocationError:
+    """The error, with the reason from the controllers' report."""
     if report is None:
         what = f"no controller has processed the pool request within {waited_s:g} s"
         remedy = "check that a controller is running: `orbctl status`"

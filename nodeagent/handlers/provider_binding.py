@@ -1,11 +1,11 @@
-"""ADDs whose addresses a network provider must bind before the answer.
+"""ADDs whose addresses a network provider must bind before the ADD is answered.
 
     read the binding ──▶ claim ──▶ write a binding request ──▶ wait until it is bound ──▶ answer
 
-Used only with a network provider, and only for NICs that it serves
-(docs/concepts/network-provider.md). The controllers talk to the provider; this module only writes
-requests to etcd. If an ADD fails or times out, its addresses are handed over for release. A
-repeated ADD waits for the request of the first one.
+This is used only with a network provider, and only for NICs that it serves
+(docs/concepts/network-provider.md). This module writes requests to etcd; the controllers call the
+provider. If an ADD fails or times out, its addresses are handed over for release. A repeated ADD
+waits for the binding request of the first one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BIND_S_MAX: Final = 90.0
 """Seconds from the start of an ADD to its answer; below ``BOUND_ADD_DEADLINE_S``."""
 
 RELEASE_RECORD_S: Final = 5.0
-"""The part of these seconds reserved for recording the provider's answer and returning it."""
+"""Seconds of ``BIND_S_MAX`` that are reserved to record and return the provider's answer."""
 
 
 class Networks(Protocol):
@@ -49,14 +49,14 @@ class Networks(Protocol):
 
 
 class Times(NamedTuple):
-    """How long an ADD waits, and the wall clock of its deadline for controllers."""
+    """How long an ADD waits, and the wall clock for the deadline in its binding request."""
 
     bind_s: float = BIND_S_MAX
     now_s: Callable[[], float] = time.time
 
 
 class _WrittenRequest(NamedTuple):
-    """``revision``: of the binding request in etcd, 0 if the addresses are bound already."""
+    """A binding request. ``revision``: in etcd, 0 if the addresses are bound already."""
 
     binding_request: BindingRequest
     revision: int
@@ -84,9 +84,9 @@ class BindingAllocator:
         self._handover = Handover(store, keys)
 
     async def allocate_and_bind(self, request: AddRequest, facts: RequestFacts) -> Added:
-        """See ``Allocator.allocate``.
+        """Like ``Allocator.allocate``, but return after the addresses are bound.
 
-        Raises ProviderError, NotReady, DeadlineExceeded, BadInput too.
+        Also raises ProviderError, NotReady, DeadlineExceeded, BadInput.
         """
         end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
@@ -97,7 +97,7 @@ class BindingAllocator:
         if not binding_request.addresses or pod.migrating:
             return added
         written: _WrittenRequest = await racing()(
-            self._ask, binding_request, pod, request.cause.traceparent, end_time
+            self._request_binding, binding_request, pod, request.cause.traceparent, end_time
         )
         if written.revision:
             await self._wait(written, pod, end_time)
@@ -109,11 +109,11 @@ class BindingAllocator:
         if binding is None:
             return
         if not binding.is_ending:
-            if _continues(binding.request, pod):
+            if _is_valid_for(binding.request, pod):
                 return
             await self._confirm(request.pod)
-            await self._give_back(pod, "superseded", f"Pod {pod.uid} asks for addresses")
-        raise _not_yet(binding)
+            await self._release(pod, "superseded", f"Pod {pod.uid} asks for addresses")
+        raise _still_releasing(binding)
 
     async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
         """The binding request of an endpoint, with its current claims."""
@@ -125,18 +125,18 @@ class BindingAllocator:
             *endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims
         )
 
-    async def _ask(
-        self, binding_request: BindingRequest, pod: PodFacts, sent: str, end_time: float
+    async def _request_binding(
+        self, binding_request: BindingRequest, pod: PodFacts, traceparent: str, end_time: float
     ) -> _WrittenRequest:
-        """Write the binding request for the controllers; ``sent``: the caller's traceparent."""
+        """Write the binding request for the controllers; ``traceparent``: the caller's."""
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
         if binding is not None:
             if not _texts(binding.request) <= _texts(binding_request):
-                await self._give_back(pod, "unbound", "its addresses differ from the bound ones")
-                raise _not_yet(binding)
+                await self._release(pod, "unbound", "its addresses differ from the bound ones")
+                raise _still_releasing(binding)
             if binding.is_ending:
-                raise _not_yet(binding)
+                raise _still_releasing(binding)
             binding_request = binding_request._replace(
                 uid=binding.request.uid, pod=binding.request.pod
             )
@@ -146,8 +146,9 @@ class BindingAllocator:
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
         binding_request = binding_request._replace(deadline_ms=deadline_ms)
         gone = () if binding is None else binding.gone
-        asked = Binding(binding_request, "asked", gone=gone, trace=tracing.outgoing_context(sent))
-        revision = await self._bindings.write(stored, asked)
+        trace = tracing.outgoing_context(traceparent)
+        new_binding = Binding(binding_request, "asked", gone=gone, trace=trace)
+        revision = await self._bindings.write(stored, new_binding)
         if not revision:
             raise LostRace(f"the binding of {'/'.join(binding_request.key)} changed meanwhile")
         return _WrittenRequest(binding_request, revision)
@@ -165,7 +166,7 @@ class BindingAllocator:
                         return
         except (TimeoutError, Compacted):
             why = f"the network provider did not bind it within {self._times.bind_s:g} s"
-            await self._give_back(pod, "unbound", why)
+            await self._release(pod, "unbound", why)
             raise DeadlineExceeded(
                 f"{why}; a binding that it may have made is being released",
                 subject="/".join(binding_request.key),
@@ -173,7 +174,7 @@ class BindingAllocator:
                 f" `orbctl workflow history {binding_request.workflow_id}`",
             ) from None
 
-    async def _give_back(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
+    async def _release(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
         """Hand over this Pod's addresses for release; if superseded, those of an earlier Pod."""
 
         def decide(endpoint: Endpoint) -> ReleaseDecision:
@@ -184,9 +185,8 @@ class BindingAllocator:
 
     async def _endpoint(self, binding_request: BindingRequest) -> Endpoint:
         """The endpoint with the MAC addresses and VLANs that the provider chose."""
-        kvs = (
-            (await self._store.read([Get(self._keys.endpoint(*binding_request.key))])).ranges[0].kvs
-        )
+        result = await self._store.read([Get(self._keys.endpoint(*binding_request.key))])
+        kvs = result.ranges[0].kvs
         if not kvs:
             raise ProviderError(
                 f"the addresses of {'/'.join(binding_request.key)} have been released"
@@ -194,7 +194,7 @@ class BindingAllocator:
         return ENDPOINT.decode(kvs[0].value)
 
 
-def _continues(binding_request: BindingRequest, pod: PodFacts) -> bool:
+def _is_valid_for(binding_request: BindingRequest, pod: PodFacts) -> bool:
     """Whether a binding is also valid for this Pod.
 
     True for the same Pod, for the next Pod with a fixed address on the same node, and for the
@@ -220,7 +220,7 @@ def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
     return binding.state == "bound"
 
 
-def _not_yet(binding: Binding) -> NotReady:
+def _still_releasing(binding: Binding) -> NotReady:
     key, workflow_id = "/".join(binding.request.key), binding.request.workflow_id
     because = f" ({binding.why})" if binding.why else ""
     return NotReady(

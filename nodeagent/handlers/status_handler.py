@@ -1,12 +1,12 @@
-"""STATUS: whether an ADD can succeed now, with exhausted pools taken into account (CNI 1.1.0).
+"""STATUS: whether an ADD can succeed now, which includes that pools have addresses (CNI 1.1.0).
 
     50   not ready, etcd unavailable, no usable pool, or all pools of a requested family are full
-    51   an address held on this node is quarantined: a conflicting host uses it, and containers
-         that run here may be limited
+    51   an address held on this node is quarantined, because a conflicting host uses it:
+         containers that run on this node may be limited
 
-The pools are those of the network configuration, else the default pools, else all pools (Pods then
-name them). Whether a pool is full is read from etcd; the result is cached for ``STATUS_CACHED_S``,
-because runtimes call STATUS every few seconds.
+The pools are those of the network configuration, else the default pools, else all pools, because
+Pods can then name any of them. Whether a pool is full is read from etcd. The result is cached for
+``STATUS_CACHED_S``, because runtimes call STATUS every few seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STATUS_CACHED_S: Final = 2.0
 NETWORKS_MAX: Final = 64
 """Cached results: one for each network of the node."""
 
-QUARANTINED_A_READ: Final = 120
+QUARANTINED_PER_READ: Final = 120
 QUARANTINED_MAX: Final = 1_200
 """Quarantined addresses that one STATUS reads; with more, a contained fault is reported."""
 
@@ -58,7 +58,7 @@ class _CachedStatus(NamedTuple):
 
 
 class StatusSettings(NamedTuple):
-    """``records_max``: the allocator's limit; a pool with so many claims counts as full."""
+    """The settings of STATUS. ``records_max``: a pool with so many claims counts as full."""
 
     node: str
     selection: SelectionSettings
@@ -149,7 +149,7 @@ class StatusHandler:
         return ""
 
     async def _all_exhausted(self, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> str:
-        """Without named pools Pods name them: one usable pool with a free address is enough."""
+        """Why no pool has a free address; "" if one has. Pods can name any of them."""
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
         if not usable:
             return "no IPPool available, there is none that can be used on this node"
@@ -199,8 +199,8 @@ class StatusHandler:
         quarantine = sorted(self._view.current.quarantine)
         self._report_limit(len(quarantine))
         addresses: list[str] = []
-        for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_A_READ):
-            addresses += await self._held_here(quarantine[first : first + QUARANTINED_A_READ])
+        for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_PER_READ):
+            addresses += await self._held_here(quarantine[first : first + QUARANTINED_PER_READ])
         return addresses
 
     async def _held_here(self, quarantine: list[str]) -> list[str]:
@@ -214,10 +214,11 @@ class StatusHandler:
         if not holders:
             return []
         ranges = (await self._store.read(list(holders.values()))).ranges
+        endpoints = [self._read(ENDPOINTS, result) for result in ranges]
         return [
             address
-            for address, result in zip(holders, ranges, strict=True)
-            if (endpoint := self._read(ENDPOINTS, result)) and endpoint.node == self._settings.node
+            for address, endpoint in zip(holders, endpoints, strict=True)
+            if endpoint is not None and endpoint.node == self._settings.node
         ]
 
     def _read(self, kind: KeyKind[T], result: RangeResult) -> T | None:

@@ -3,10 +3,10 @@
 See docs/reference/address-assignment.md, "Batch release".
 
 ``withdraw_endpoint`` is ``DELETE /v1/ipam/ips``, for callers that probe by themselves;
-``withdraw_nic`` is for the agent's own probe, which knows the addresses and MAC addresses. An
+``withdraw_nic`` is for the agent's probe, which has found the addresses and the MAC addresses. An
 address that a conflicting host uses is quarantined before it is released, so that it is not
-allocated again in between. Fixed addresses are never released here. Only addresses of the Pod with
-the given UID are released.
+allocated again in between. Only addresses of the Pod with the given UID are released, and no fixed
+addresses.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ PROBED: Final = (
 )
 
 ADDRESSES_OF_A_HOST_MAX: Final = 16
-"""Addresses in quarantine because of one MAC address, in the whole cluster. A proxy that answers
-for every address would otherwise use up a pool, address by address."""
+"""Addresses of the cluster in quarantine because of one MAC address. Otherwise a proxy that answers
+for every address would fill the quarantine with a whole pool."""
 
 
 class Withdrawal(Enum):
@@ -92,7 +92,7 @@ class WithdrawalHandler:
         endpoint = await self._endpoint(pod)
         if endpoint is None:
             return Withdrawal.DONE
-        if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known
+        if self._is_fixed(endpoint):  # although its Pod is not known
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
             if not (pod.known or reference.uid):
@@ -114,7 +114,7 @@ class WithdrawalHandler:
     async def withdraw_nic(
         self, request: AddRequest, conflicts: Sequence[ConflictingAddress], why: str
     ) -> Withdrawal:
-        """Release what an ADD allocated for its interface, after the agent's own probe.
+        """Release the addresses that an ADD allocated for its interface, after the agent's probe.
 
         Only the addresses in ``conflicts`` are quarantined. The Pod's other interfaces, which may
         be in use, keep their addresses. Raises StoreError.
@@ -123,8 +123,8 @@ class WithdrawalHandler:
         if conflicts and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)
-        # The holder counts too: of a Pod that was just deleted, the facts no longer say "fixed".
-        if pod.fixed or (endpoint is not None and self._facts.wanted(endpoint) is not None):
+        # The facts of a Pod that was just deleted do not say "fixed", but its endpoint does.
+        if pod.fixed or (endpoint is not None and self._is_fixed(endpoint)):
             return Withdrawal.STATEFUL
         attachment, cause = request.attachment, request.cause
         evidence = f"container {attachment.container}"
@@ -144,6 +144,9 @@ class WithdrawalHandler:
         await self._releaser.release(pod.endpoint_key, decide, release)
         return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
 
+    def _is_fixed(self, endpoint: Endpoint) -> bool:
+        return self._facts.endpoint_validity(endpoint) is not None
+
     async def _endpoint(self, pod: PodFacts) -> Endpoint | None:
         result = (await self._store.read([Get(self._keys.endpoint(*pod.endpoint_key))])).ranges[0]
         return ENDPOINT.decode(result.kvs[0].value) if result.kvs else None
@@ -154,7 +157,7 @@ class WithdrawalHandler:
         return count >= ADDRESSES_OF_A_HOST_MAX
 
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:
-        """Quarantine all addresses: the caller does not say which one is in use elsewhere."""
+        """Quarantine all addresses: the caller does not name the one with the conflict."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
@@ -164,11 +167,11 @@ class WithdrawalHandler:
 
 
 def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
-    """The NICs to keep: all before this one, and the named ones after it.
+    """The NICs to keep: all before the attachment's NIC, and the named ones after it.
 
-    Unnamed NICs after it belong to later entries of an unnamed list
-    (docs/reference/pool-selection.md, "Several NICs"), which are counted from the front: with one
-    entry removed from the middle they would shift.
+    Unnamed NICs belong to the entries of a list by their number
+    (docs/reference/pool-selection.md, "Several NICs"). Without the NIC in the middle, those after
+    it would belong to the wrong entries.
     """
     names = [nic.interface for nic in endpoint.nics]
     index = names.index(attachment.interface) if attachment.interface in names else len(names)

@@ -1,4 +1,4 @@
-"""Master interfaces for Pods: VLANs, bonds and VLANs on bonds, made when needed.
+"""Creates master interfaces for Pods when they are needed: VLANs, bonds and VLANs on bonds.
 
 See docs/how-to/create-vlans-and-bonds.md.
 

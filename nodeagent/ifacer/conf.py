@@ -1,7 +1,7 @@
 """The network configuration of ``ifacer``, read and checked.
 
-See docs/reference/cni-configuration.md, "ifacer". An error names its field; nothing of the node is
-read or changed before the configuration is valid.
+See docs/reference/cni-configuration.md, "ifacer". An error names its field. The links of the node
+are not read before the configuration is valid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from core.errors import BadInput
 from nodeagent.cni_protocol.call import INTERFACE_CHARACTERS_MAX, checked_interface
 from nodeagent.cni_protocol.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
-from nodeagent.cni_protocol.netconf import VERSIONS, by_field, folded, read_document
+from nodeagent.cni_protocol.netconf import VERSIONS, by_field, normalized, read_document
 from nodeagent.ifacer.options import BondOptions, read_options
 
 IFACER_VERSIONS: Final = ("0.1.0", "0.2.0", *VERSIONS)
@@ -25,7 +25,7 @@ NO_BOND: Final = None
 
 
 class DesiredBond(NamedTuple):
-    """A bond that the node is to have."""
+    """A bond that the node must have."""
 
     name: str
     mode: int
@@ -33,7 +33,7 @@ class DesiredBond(NamedTuple):
 
 
 class InterfaceConfig(NamedTuple):
-    """The links that the node is to have. ``vlan`` 0: no VLAN; ``bond`` None: one interface."""
+    """The links that the node must have. ``vlan`` 0: no VLAN; ``bond`` None: no bond."""
 
     interfaces: tuple[str, ...]
     vlan: int = 0
@@ -41,7 +41,7 @@ class InterfaceConfig(NamedTuple):
 
     @property
     def parent(self) -> str:
-        """The link below the VLAN."""
+        """The name of the link on which the VLAN is created."""
         return self.interfaces[0] if self.bond is None else self.bond.name
 
     @property
@@ -51,10 +51,10 @@ class InterfaceConfig(NamedTuple):
 
 
 class IfacerConf(NamedTuple):
-    """A configuration. ``wanted`` None: nothing to create. ``previous``: its prevResult."""
+    """A configuration. ``links`` None: nothing to create. ``previous``: its prevResult."""
 
     cni_version: str
-    wanted: InterfaceConfig | None
+    links: InterfaceConfig | None
     previous: dict[str, Any] | None
 
 
@@ -82,9 +82,9 @@ _BOND_NAMES: Final = {name: name for name in _Bond.__struct_encode_fields__}
 
 def read_conf(stdin: bytes) -> IfacerConf:
     """The configuration on standard input. Raises CniFailure with code 1, 6 or 7."""
-    document = folded(read_document(stdin), _NAMES)
+    document = normalized(read_document(stdin), _NAMES)
     if isinstance(document.get("bond"), dict):
-        document["bond"] = folded(document["bond"], _BOND_NAMES)
+        document["bond"] = normalized(document["bond"], _BOND_NAMES)
     try:
         conf = msgspec.convert(document, _Conf)
     except msgspec.ValidationError as error:
@@ -133,6 +133,6 @@ def _bond(bond: _Bond) -> DesiredBond:
 def _name(field: str, name: str) -> str:
     try:
         return checked_interface(name)
-    except CniFailure as fault:
-        _, _, text = fault.message.partition(" ")
+    except CniFailure as failure:
+        _, _, text = failure.message.partition(" ")  # without the name of the variable
         raise CniFailure(INVALID_CONFIG, f"{field} {text}") from None

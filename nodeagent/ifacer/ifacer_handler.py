@@ -1,8 +1,8 @@
-"""Calls of the executable ``ifacer``: the configuration in, an empty result out.
+"""Handles calls of the executable ``ifacer``. It creates links and returns an empty result.
 
-The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed; here they
-succeed too. ADD needs neither etcd nor the configuration view: links can be created before the
-agent is ready to allocate addresses.
+The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed; if the
+agent receives one, it succeeds too. ADD needs neither etcd nor the configuration view: links can be
+created before the agent is ready to allocate addresses.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Ifacer:
         if verb != "ADD":
             return b""
         conf = read_conf(stdin)
-        if conf.wanted is not None:
-            await self._prepare(conf.wanted)
+        if conf.links is not None:
+            await self._prepare(conf.links)
         # The result of an earlier plugin in the chain is passed on; usually there is none.
         result = conf.previous or {"cniVersion": conf.cni_version, "dns": {}}
         return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"

@@ -1,7 +1,7 @@
-"""Creates master interfaces: reads the links, plans, applies, and repeats until nothing is left.
+"""Creates master interfaces: reads the links, plans and applies, until no step is left.
 
-One call at a time on this node, and a limited number of rounds; changes by another process are seen
-in the next round. It works in the agent's network namespace, which is the node's.
+There is one call at a time on this node, with a limited number of rounds; each round reads the
+links again, with changes of other processes. It works in the node's network namespace.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LinkConfigurator:
     async def prepare(self, config: InterfaceConfig) -> None:
         """Create missing links.
 
-        Raises DatapathError and its kinds: a conflict with existing links, a kernel's refusal.
+        Raises DatapathError and its kinds: existing links conflict, or the kernel refuses.
         """
         with child_span("ifacer.prepare", attributes={"network.interface.name": config.parent}):
             async with self._one_at_a_time:
@@ -52,9 +52,9 @@ class LinkConfigurator:
 
         with self._executor.session(self._namespace) as session:
             had_bond = config.bond is not None and session.link(config.bond.name) is not None
-            made = config.bond is not None and not had_bond
+            is_new_bond = config.bond is not None and not had_bond
             for _ in range(ROUNDS_MAX):
-                plan = next_steps(config, _node_links(session, made=made))
+                plan = next_steps(config, _node_links(session, is_new_bond=is_new_bond))
                 if not plan.steps:
                     break
                 _apply(session, plan.steps, config)
@@ -65,7 +65,7 @@ class LinkConfigurator:
                     subject=config.parent,
                     remedy="find out which other program on this node changes these interfaces",
                 )
-            if made and config.bond is not None and config.bond.options.active:
+            if is_new_bond and config.bond is not None and config.bond.options.active:
                 _choose_active(session, config.bond)
         for text in plan.skipped:
             _log.warning("%s", text)
@@ -73,13 +73,16 @@ class LinkConfigurator:
 
 def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
     """Choose the active member; the kernel refuses one whose link is not up yet."""
-    from nodeagent.ifacer.link_plan import choosing_active  # noqa: PLC0415  # imports pyroute2
+    from nodeagent.ifacer.link_plan import active_member_step  # noqa: PLC0415  # imports pyroute2
 
-    for outcome in session.attempt(choosing_active(bond, _node_links(session, made=True))):
+    links = _node_links(session, is_new_bond=True)
+    for outcome in session.attempt(active_member_step(bond, links)):
         if outcome.errno:
             _log.warning(
                 "cannot make %s the active member of bond %s: %s",
-                *(bond.options.active, bond.name, os.strerror(outcome.errno)),
+                bond.options.active,
+                bond.name,
+                os.strerror(outcome.errno),
             )
 
 
@@ -95,14 +98,19 @@ def _apply(session: NetlinkSession, steps: Sequence[Request], config: InterfaceC
         raise
 
 
-def _modules(wanted: InterfaceConfig) -> list[str]:
-    return [*(["bonding"] if wanted.bond else []), *(["8021q"] if wanted.vlan else [])]
+def _modules(config: InterfaceConfig) -> list[str]:
+    modules = []
+    if config.bond:
+        modules.append("bonding")
+    if config.vlan:
+        modules.append("8021q")
+    return modules
 
 
-def _node_links(session: NetlinkSession, *, made: bool) -> NodeLinks:
+def _node_links(session: NetlinkSession, *, is_new_bond: bool) -> NodeLinks:
     from nodeagent.ifacer.link_plan import NodeLinks  # noqa: PLC0415  # imports pyroute2
 
     in_use = frozenset(
         address.link for address in session.addresses() if address.scope < RT_SCOPE_LINK
     )
-    return NodeLinks(tuple(session.links()), in_use, made)
+    return NodeLinks(tuple(session.links()), in_use, is_new_bond)

@@ -1,8 +1,9 @@
-"""Netlink messages of bonds, VLANs and other kinds of links, packed and read by pyroute2.
+"""Netlink messages of bonds, VLANs and other kinds of links, encoded and decoded by pyroute2.
 
-Imported only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s to the
-first use. The messages of every ADD are packed by ``nodeagent.netlink`` instead
-(docs/contributing/decisions/0009-netlink-messages-by-hand.md), whose sessions also send these.
+Import it only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s to the
+first use. ``nodeagent.netlink`` encodes the messages of every ADD itself
+(docs/contributing/decisions/0009-netlink-messages-by-hand.md); its sessions also send the messages
+of this module.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BOND: Final = "bond"
 
 
 def add_link(name: str, kind: str, *, parent: int = 0, data: Attributes = NO_ATTRIBUTES) -> Request:
-    """Create a link of a kind; ``parent``: the index of the link below it, 0 for none."""
+    """Create a link of a kind; ``parent``: the index of its parent link, 0 for none."""
     attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
     if parent:
         attributes.append(("IFLA_LINK", parent))
@@ -45,7 +46,7 @@ def add_vlan(name: str, parent: int, vlan_id: int) -> Request:
 
 
 def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, int]) -> Request:
-    """Create a bond, without its active member, which has to be a member first.
+    """Create a bond without the option for its active member, which must be a member first.
 
     ``index_of``: interface indexes by name, for the option ``primary``.
     """

@@ -1,10 +1,10 @@
-"""The next netlink requests that lead from the node's links to the desired ones. Pure.
+"""Computes the next netlink requests from the node's links and the desired links. Pure.
 
 The plan is computed from the kernel's state after every send, until no step is left. So a repeated
 call does nothing, two concurrent calls complete each other's work, and the work of a crashed call
-is finished. Conflicts are reported before anything is changed. Nothing is ever removed, and an
-existing link of the desired name is used as it is; only a bond that lacks members gets them, if
-that takes nothing away from other links.
+is finished. Conflicts are reported before any change. No link is ever removed, and an existing link
+of the desired name is used unchanged. Only missing members are added to a bond, if no other link
+uses them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from nodeagent.netlink.values import Link
 class NodeLinks(NamedTuple):
     """The node's links. ``in_use``: indexes of links with addresses that are not link-local.
 
-    ``made``: the bond was created by this call, so that its members belong to it.
+    ``is_new_bond``: this call created the bond, so all configured members are added to it.
     """
 
     links: tuple[Link, ...]
     in_use: frozenset[int] = frozenset()
-    made: bool = False
+    is_new_bond: bool = False
 
     def find(self, name: str) -> Link | None:
         """The link of that name."""
@@ -89,7 +89,7 @@ def _check_vlan(config: InterfaceConfig, facts: NodeLinks) -> None:
 def _check_bond(bond: DesiredBond, facts: NodeLinks) -> None:
     existing = facts.find(bond.name)
     if existing is not None and existing.kind != BOND:
-        text = f"non-bond type interface named {bond.name}"  # what users search for
+        text = f"non-bond type interface named {bond.name}"  # Spiderpool's text, for searches
         raise _taken(bond.name, f"exists and is not a bond ({text})")
     for key, name in bond.options.interfaces:
         if existing is None and facts.find(name) is None:
@@ -98,7 +98,7 @@ def _check_bond(bond: DesiredBond, facts: NodeLinks) -> None:
 
 
 def _check_member(name: str, bond: DesiredBond, facts: NodeLinks) -> Link:
-    """A member of a bond that is to be made."""
+    """The link of a future member of a bond. Raises DatapathError if it cannot be one."""
     member = facts.find(name)
     if member is None:
         raise _missing(name)
@@ -107,7 +107,7 @@ def _check_member(name: str, bond: DesiredBond, facts: NodeLinks) -> Link:
         raise DatapathError(
             f"interface {name} belongs to {master} and cannot be a member of {bond.name}",
             subject=name,
-            remedy=f"take it out: ip link set {name} nomaster",
+            remedy=f"remove it from {master}: ip link set {name} nomaster",
         )
     return member
 
@@ -140,9 +140,10 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
     for name in config.interfaces:
         member = facts.find(name)
         if member is not None and member.master == existing.ifindex:
-            steps += [] if member.up else [set_link_up(member.ifindex)]
+            if not member.up:
+                steps.append(set_link_up(member.ifindex))
             continue
-        fault = "" if facts.made else _why_not_to_join(member, bond, existing, facts)
+        fault = "" if facts.is_new_bond else _why_not_added(member, bond, existing, facts)
         if fault:
             skipped.append(f"bond {bond.name} is used without {name}, which {fault}")
         else:
@@ -154,18 +155,16 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> 
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     if member.up:
-        yield set_link_down(member.ifindex)  # a bond accepts no member that is up
+        yield set_link_down(member.ifindex)  # the kernel refuses a member that is up
     yield set_master(member.ifindex, bond.ifindex)
     yield set_link_up(member.ifindex)
 
 
-def _why_not_to_join(
-    member: Link | None, bond: DesiredBond, existing: Link, facts: NodeLinks
-) -> str:
+def _why_not_added(member: Link | None, bond: DesiredBond, existing: Link, facts: NodeLinks) -> str:
     """Why a member is not added to a bond that existed before this call; "" if it can be added.
 
-    The bond may be an incomplete one of an earlier call, or one of an administrator. So it must
-    have the desired mode, and the NIC must have no master and no addresses.
+    An interrupted call or an administrator may have created the bond. So it must have the desired
+    mode, and the NIC must have no master and no addresses.
     """
     if member is None:
         return "does not exist"
@@ -192,7 +191,7 @@ def _vlan_steps(config: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
         yield set_link_up(existing.ifindex)
 
 
-def choosing_active(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:
+def active_member_step(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:
     """The request that chooses the active member of a new bond, once it is a member."""
     existing, member = facts.find(bond.name), facts.find(bond.options.active)
     if existing is None or member is None or member.master != existing.ifindex:

@@ -1,9 +1,9 @@
-"""Bond options as users write them: ``key=value;key=value``.
+"""Parses bond options, which users write as ``key=value;key=value``. Pure.
 
 See docs/reference/cni-configuration.md, "Bond options".
 
-They are read as Spiderpool reads them: entries without exactly one "=" and unknown keys are
-ignored, and only numbers above zero are applied. An error names the key of a wrong value. Pure.
+The rules are Spiderpool's: entries without exactly one "=" and unknown keys are ignored, and only
+numbers above zero are applied. An error names the key of a wrong value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAC_BYTES: Final = 6
 
 
 class NumberOption(NamedTuple):
-    """An option with a number: the kernel's attribute (include/uapi/linux/if_link.h), its bits."""
+    """An option with a number: the kernel's attribute (include/uapi/linux/if_link.h) and size."""
 
     attribute: str
     bits: int
@@ -53,7 +53,7 @@ NUMBERS: Final[dict[str, NumberOption]] = {
 
 
 class BondOptions(NamedTuple):
-    """The options that apply. ``numbers``: in the order of the text; ``actor``: a MAC address."""
+    """Parsed options. ``numbers``: in the order of the text; ``actor``: a MAC address."""
 
     numbers: tuple[tuple[NumberOption, int], ...] = ()
     arp_targets: tuple[str, ...] = ()
@@ -63,9 +63,9 @@ class BondOptions(NamedTuple):
 
     @property
     def interfaces(self) -> tuple[tuple[str, str], ...]:
-        """(key, interface) of the options that name one."""
-        both = (("primary", self.primary), ("active_slave", self.active))
-        return tuple((key, name) for key, name in both if name)
+        """Key and value of the options that name an interface."""
+        options = (("primary", self.primary), ("active_slave", self.active))
+        return tuple((key, name) for key, name in options if name)
 
 
 def read_options(text: str) -> BondOptions:

@@ -1,10 +1,13 @@
-"""Facts about Pods from the API server instead of from records in etcd.
+"""Objects of the API server that the agent uses. Without Kubernetes, records in etcd replace them.
 
-    owners.py              from a Pod's controller to the top one, and StatefulSets
+    facts.py               facts about the Pod of a request
+    owners.py              top controllers of Pods, StatefulSets, virtual machines
+    coordinators.py        the settings of the SpiderCoordinator
+    networks.py            the SpiderMultusConfigs, for network providers
     services.py            Services and EndpointSlices, for ClusterIPs without kube-proxy
-    rdma_pods.py           Pods with RDMA devices of their own, for labels of their counters
-    facts.py               the facts of a request: from the watch, after a short wait, or read
+    rdma_pods.py           Pods with RDMA devices, for the labels of RDMA metrics
+    sriov.py               policies and state of virtual functions
     cluster_connection.py  credentials; runs the watches in the background
 
-For a Pod that the agent has seen, ADD and DEL ask the API server nothing (I8).
+For a Pod that the watch has delivered, ADD and DEL need no request to the API server (I8).
 """

@@ -27,7 +27,7 @@ class Cluster:
 
     ``networks`` None: there is no network provider; ``rdma_pods`` None: RDMA metrics are disabled;
     ``coordinator`` None: the SpiderCoordinator is disabled; ``sriov`` None: virtual functions are
-    left alone. ``server``: the URL of the API server.
+    not configured. ``server``: the URL of the API server.
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
@@ -89,10 +89,10 @@ class Cluster:
 async def connect_cluster(
     settings: Settings, supervisor: Supervisor | None = None
 ) -> Cluster | None:
-    """The cluster of the settings; None: standalone. Raises BadInput without credentials.
+    """Connect to the configured cluster; None: standalone. Raises BadInput without credentials.
 
-    Its watches run under ``supervisor``, by default one of its own. It does not wait for the API
-    server: until it answers, the agent serves what it can.
+    The watches run under ``supervisor``, by default a new one. This does not wait for an answer of
+    the API server: until then, the agent serves requests that need none.
     """
     if settings.kubeconfig is None:
         return None

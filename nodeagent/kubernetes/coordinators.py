@@ -1,8 +1,8 @@
-"""The coordinator's settings from the SpiderCoordinator, which is watched.
+"""Watches the SpiderCoordinator, which has settings of the coordinator.
 
-The agent uses the object with the configured name, whose status the leading controller maintains.
-Fields that it does not set come from ``orbweaver.coordinator`` of conf.yml. Once the object has
-been received, ADDs need no API server (I8): the last version is used.
+The agent uses the object with the configured name; the leading controller maintains its status.
+Fields that it does not set come from ``orbweaver.coordinator`` of conf.yml. After the agent has
+received the object, ADDs use the last version and do not need the API server (I8).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nodeagent.coordinator.settings import (
     CoordinatorDefaults,
     WrittenSettings,
     effective,
-    fallen_back,
+    merged,
     read_settings,
 )
 
@@ -35,19 +35,19 @@ LISTED_S_MAX: Final = 2.0
 _log: Final = logging.getLogger(__name__)
 
 
-class KeptCoordinator(NamedTuple):
-    """The cached SpiderCoordinator. ``fault`` "": its settings, ``written``, can be used."""
+class CachedCoordinator(NamedTuple):
+    """The cached SpiderCoordinator. ``fault``: why ``written`` cannot be used, "" if it can."""
 
     written: WrittenSettings = WrittenSettings()
     fault: str = ""
 
 
 class KubernetesCoordinator(CoordinatorDefaults):
-    """The settings of one SpiderCoordinator over those of conf.yml; ``run`` watches it."""
+    """The settings of a SpiderCoordinator, which override conf.yml; ``run`` watches it."""
 
     def __init__(self, api: Api, name: str, configured: WrittenSettings) -> None:
         path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
-        self.coordinators = Reflector(api, path, kept_coordinator)
+        self.coordinators = Reflector(api, path, cached_coordinator)
         self._name = name
         self._configured = configured
 
@@ -55,8 +55,8 @@ class KubernetesCoordinator(CoordinatorDefaults):
         """Watch until cancelled."""
         await self.coordinators.run()
 
-    async def learn(self) -> None:
-        """Wait until the API server has answered once, at most ``LISTED_S_MAX``."""
+    async def load(self) -> None:
+        """Wait at most ``LISTED_S_MAX`` for the first list."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
                 await self.coordinators.listed.wait()
@@ -72,7 +72,7 @@ class KubernetesCoordinator(CoordinatorDefaults):
                 subject=self._name,
                 remedy=f"kubectl describe spidercoordinator {self._name}",
             )
-        return fallen_back(coordinator.written, self._configured)
+        return merged(coordinator.written, self._configured)
 
     def _missing(self) -> NotReady:
         if self.coordinators.listed.is_set():
@@ -85,12 +85,12 @@ class KubernetesCoordinator(CoordinatorDefaults):
         return NotReady(message, subject=self._name, remedy=remedy)
 
 
-def kept_coordinator(coordinator: Object) -> KeptCoordinator:
+def cached_coordinator(coordinator: Object) -> CachedCoordinator:
     """The settings of a SpiderCoordinator, or the fault of an unusable object."""
     try:
         report = msgspec.convert(coordinator.get("status") or {"phase": ""}, CoordinatorReport)
         if report.phase != SYNCED:
-            return KeptCoordinator(fault=report.reason or f"its phase is {report.phase!r}")
+            return CachedCoordinator(fault=report.reason or f"its phase is {report.phase!r}")
         spec = msgspec.convert(coordinator.get("spec") or {}, dict[str, Any])
         networks = {
             "overlayPodCIDR": report.overlay_pod_cidr or [],
@@ -100,5 +100,5 @@ def kept_coordinator(coordinator: Object) -> KeptCoordinator:
         effective(written, WrittenSettings())
     except (msgspec.ValidationError, BadInput) as error:
         _log.warning("cannot use SpiderCoordinator %s: %s", coordinator["metadata"]["name"], error)
-        return KeptCoordinator(fault=str(error))
-    return KeptCoordinator(written)
+        return CachedCoordinator(fault=str(error))
+    return CachedCoordinator(written)

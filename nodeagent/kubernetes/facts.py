@@ -2,8 +2,8 @@
 
 The agent watches the Pods of its node, its Node, Namespaces and StatefulSets. kubelet is often
 faster than the watch: for a Pod that the watch has not delivered yet, an ADD waits briefly and then
-reads it once. Watched objects are enough to keep addresses; before an address is released the API
-server confirms it, unless the watch has reported the Pod's deletion (I6).
+reads it once. Watched objects are good enough to keep addresses. Before an address is released, the
+API server must confirm it, unless the watch has reported the Pod's deletion (I6).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ READ_PODS_MAX: Final = 512
 """Cached Pods that were read because the watch was late."""
 
 ENDED_MAX: Final = 4_096
-"""Cached UIDs of ended Pods; for other Pods the API server is asked again."""
+"""Cached UIDs of ended Pods; about others the API server is asked again."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class KubernetesFacts:
         self._node = node
         self._fixed = fixed
         self._owners = OwnerCache(api, self.stateful_sets)
-        self._chains = WorkQueue(self._learn_owner, "owners of Pods")
+        self._chains = WorkQueue(self._load_owner, "owners of Pods")
         self._read: OrderedDict[ObjectKey, Object] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._pods_changed = asyncio.Condition()
@@ -80,18 +80,19 @@ class KubernetesFacts:
             return None
         return self.facts(reference)
 
-    async def learn(self, reference: PodReference) -> None:
-        """Make the Pod of an ADD known to ``facts``.
+    async def load_pod(self, reference: PodReference) -> None:
+        """Load the Pod of an ADD and its owners, for ``facts``.
 
-        Raises WrongInput if it does not exist, NotReady if the API server does not answer.
+        Raises WrongInput if the Pod does not exist, NotReady if the API server does not answer.
         """
         key = _key(reference)
         if key is None:
-            raise WrongInput("the runtime names no Pod", remedy="set K8S_POD_NAME in CNI_ARGS")
+            text = "the runtime did not name the Pod"
+            raise WrongInput(text, remedy="set K8S_POD_NAME and K8S_POD_NAMESPACE in CNI_ARGS")
         try:
             owner = controller_of(await self._find_pod(key, reference.uid))
             if not self._owners.knows(owner):
-                await self._owners.learn(owner)
+                await self._owners.load_owner(owner)
         except ApiNotFound:
             raise WrongInput(f"there is no Pod {'/'.join(key)}", subject="/".join(key)) from None
         except ApiError as error:
@@ -100,7 +101,7 @@ class KubernetesFacts:
             raise NotReady(message, subject="/".join(key), remedy=remedy) from None
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """See ``FactsSource``. Two Pods of a name never exist at once."""
+        """See ``FactsSource``. Two Pods of the same name never exist at the same time."""
         key = _key(reference)
         if key is None:
             return
@@ -112,14 +113,14 @@ class KubernetesFacts:
                 pod = await self._api.find(_path(key))
         except (ApiError, TimeoutError) as error:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
-            message = f"cannot confirm that Pod {path} replaced an earlier Pod of its name: {why}"
+            message = f"cannot confirm that Pod {path} replaced another Pod of this name: {why}"
             remedy = "check that the API server can be reached"
             raise NotReady(message, subject=path, remedy=remedy) from None
         if pod is None or not _is(pod, uid):
             raise WrongInput(f"Pod {path} with UID {uid} does not exist any more", subject=path)
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Only the end of a Pod with this UID is certain: an ended Pod never runs again."""
+        """See ``FactsSource``. Only an end is certain: an ended Pod never runs again."""
         key, uid = _key(reference), reference.uid
         if key is None:
             return Liveness(None)
@@ -129,8 +130,8 @@ class KubernetesFacts:
         has_ended = uid in self._ended or (pod is not None and not is_alive(pod))
         return Liveness(alive=False) if has_ended else None
 
-    async def confirm(self, reference: PodReference) -> Liveness:
-        """See ``FactsSource``. After a replaced sandbox the Pod still runs."""
+    async def confirm_liveness(self, reference: PodReference) -> Liveness:
+        """See ``FactsSource``. If kubelet only replaces the sandbox, the Pod still runs."""
         key, uid = _key(reference), reference.uid
         known = self.liveness(reference)
         if known is not None or key is None:
@@ -169,24 +170,24 @@ class KubernetesFacts:
             return NodeFacts(self._node)
         return NodeFacts(self._node, node["metadata"].get("labels", {}), known=True)
 
-    def wanted(self, endpoint: Endpoint) -> Validity | None:
+    def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
         """Whether the endpoint's holder is still a replica of the watched StatefulSet."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
         return validity_of(kind, *endpoint.key, self._owners)
 
-    async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
+    async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
         """Read the StatefulSet, VM instance or VM from the API server now."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
-        watched = self.wanted(endpoint)
+        watched = self.endpoint_validity(endpoint)
         if kind is None or watched is None or watched.state == "valid":
             return watched
         self.reads += 1
         return validity_of(kind, *endpoint.key, await self._owners.ask(kind, *endpoint.key))
 
     async def _find_pod(self, key: ObjectKey, uid: str) -> Object:
-        """The Pod: watched, or delivered within ``WATCH_WAIT_S_MAX``, or read. Raises ApiError."""
+        """The Pod from the watch, or by a read after ``WATCH_WAIT_S_MAX``. Raises ApiError."""
         if pod := self._known(key, uid):
             return pod
         if self.pods.listed.is_set() and not self.pods.fault:
@@ -217,7 +218,7 @@ class KubernetesFacts:
         return None
 
     def _remember_end(self, uid: str) -> None:
-        """Note that a Pod has ended, even if the watch still shows it."""
+        """Store that a Pod has ended, even if the watch still has it."""
         self._ended[uid] = None
         while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
@@ -269,11 +270,11 @@ class KubernetesFacts:
             async with self._pods_changed:
                 self._pods_changed.notify_all()
 
-    async def _learn_owner(self, key: ObjectKey) -> None:
-        """Read a Pod's chain of controllers before its ADD."""
+    async def _load_owner(self, key: ObjectKey) -> None:
+        """Load the controllers of a Pod before its ADD."""
         pod = self.pods.objects.get(key)
         if pod is not None:
-            await self._owners.learn(controller_of(pod))
+            await self._owners.load_owner(controller_of(pod))
 
 
 def _path(key: ObjectKey) -> str:

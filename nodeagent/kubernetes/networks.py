@@ -1,7 +1,7 @@
-"""The SpiderMultusConfigs of a cluster: which NICs of Pods a network provider binds.
+"""Watches the SpiderMultusConfigs, to find the NICs of Pods that a network provider binds.
 
-They are watched only if there is a provider. A Pod's annotations name its networks; of each network
-the type, the VLAN mode and the master are cached.
+They are watched only if there is a provider. A Pod's annotations name its networks. The type, the
+VLAN mode and the master of each network are cached.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class KubernetesNetworks:
         selection: SelectionSettings,
         mac_of: Callable[[str], str] = mac_of,
     ) -> None:
-        self.configs = Reflector(api, NETWORKS, kept_network)
+        self.configs = Reflector(api, NETWORKS, cached_network)
         self._selection = selection
         self._mac_of = mac_of
         self._by_nad: dict[str, dict[ObjectKey, CachedNetwork]] = {}
@@ -101,7 +101,7 @@ class KubernetesNetworks:
                 self._by_nad.setdefault(nad, {})[key] = config
 
 
-def kept_network(config: Object) -> CachedNetwork:
+def cached_network(config: Object) -> CachedNetwork:
     """The cached part of a SpiderMultusConfig; an unreadable one has no type."""
     metadata = config["metadata"]
     try:
@@ -110,11 +110,8 @@ def kept_network(config: Object) -> CachedNetwork:
         name = f"{metadata['namespace']}/{metadata['name']}"
         _log.warning("cannot read SpiderMultusConfig %s: %s", name, error)
         return CachedNetwork(metadata["name"])
-    nad, vlan, cni_type = (
-        attachment_name(network.name, network.annotations),
-        network.spec.vlan,
-        network.spec.cni_type or "",
-    )
+    nad = attachment_name(network.name, network.annotations)
+    vlan, cni_type = network.spec.vlan, network.spec.cni_type or ""
     if vlan is None or not vlan.master:
         return CachedNetwork(nad, cni_type)
     return CachedNetwork(nad, cni_type, vlan.vlan_mode or "", master_of(vlan))

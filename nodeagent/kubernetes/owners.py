@@ -1,9 +1,9 @@
 """Owners of Pods: top controllers, StatefulSets and virtual machines.
 
-The Deployment of a ReplicaSet and the CronJob of a Job never change, so each is read once, when its
-first Pod appears, and cached by UID; concurrent requests share one read. A watched StatefulSet is
-enough to keep addresses; that it does not exist, or has fewer replicas, is certain only from
-``ask`` (I6).
+The Deployment of a ReplicaSet and the CronJob of a Job never change. So each ReplicaSet and Job is
+read once, when its first Pod appears, and its owner is cached by UID; concurrent requests share one
+read. A watched StatefulSet is good enough to keep addresses. Only ``ask``, which reads the API
+server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from nodeagent.facts import CONFIRM_S_MAX
 
 T = TypeVar("T")
 
-REMEMBERED_MAX: Final = 4_096
-"""Cached ReplicaSets and Jobs; the least recently used one is removed first."""
+CACHED_MAX: Final = 4_096
+"""Cached owners of ReplicaSets and Jobs; the least recently used one is removed first."""
 
 _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
@@ -75,28 +75,28 @@ class OwnerCache:
         self._api = api
         self._stateful_sets = stateful_sets
         self._parents: OrderedDict[str, Owner | None] = OrderedDict()
-        self._questions: SharedWork[str, None] = SharedWork()
+        self._reads: SharedWork[str, None] = SharedWork()
 
-    async def learn(self, owner: Owner | None) -> None:
-        """Read the controller of this controller for ``top``, unless cached. Raises ApiError."""
+    async def load_owner(self, owner: Owner | None) -> None:
+        """Load the controller of a controller into the cache of ``top``. Raises ApiError."""
         path = _COLLECTIONS.get((owner.api_version, owner.kind)) if owner else None
         if owner is None or path is None or owner.uid in self._parents:
             return
-        await self._questions.join(owner.uid, lambda: self._ask(owner, path))
+        await self._reads.join(owner.uid, lambda: self._read_parent(owner, path))
 
-    async def _ask(self, owner: Owner, path: str) -> None:
+    async def _read_parent(self, owner: Owner, path: str) -> None:
         try:
             owner_object = await self._api.get(
                 path.format(segment(owner.namespace), segment(owner.name))
             )
         except ApiNotFound:
-            parent = None  # deleted before its Pods: it counts as the top controller
+            parent = None  # the owner was deleted before its Pods; it counts as the top controller
         else:
             parent = controller_of(owner_object)
         if parent is not None and PARENTS.get(owner.kind) != (parent.api_version, parent.kind):
-            parent = None  # an Argo Rollout's ReplicaSet counts as the ReplicaSet
+            parent = None  # the ReplicaSet of an Argo Rollout counts as the top controller
         self._parents[owner.uid] = parent
-        while len(self._parents) > REMEMBERED_MAX:
+        while len(self._parents) > CACHED_MAX:
             self._parents.popitem(last=False)
 
     def knows(self, owner: Owner | None) -> bool:

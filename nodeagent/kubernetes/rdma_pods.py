@@ -1,8 +1,8 @@
 """Pods of this node with RDMA devices, by address, with their top owners.
 
-They are used for labels of RDMA metrics and watched only if those are enabled. Multus' annotation
-shows that a Pod has such a device. Its owners, of any kind, are read in the background; if one
-cannot be read or does not exist, the labels have no owner.
+The labels of RDMA metrics need them; they are watched only if these metrics are enabled. Multus'
+annotation shows that a Pod has such a device. Its owners, of any kind, are read in the background;
+if one cannot be read or does not exist, the labels have no owner.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEVICE: Final = "rdma-device"
 CHAIN_MAX: Final = 8
 """Owners in a chain; a longer chain has no known top."""
 
-REMEMBERED_MAX: Final = 4_096
+CACHED_MAX: Final = 4_096
 """Cached top owners, by UID of the direct owner; the least recently used is removed first."""
 
 KINDS_MAX: Final = 128
@@ -33,7 +33,7 @@ KINDS_MAX: Final = 128
 
 
 class CachedPod(NamedTuple):
-    """The cached part of a Pod. Without ``addresses`` it has no RDMA device, or none yet."""
+    """The cached part of a Pod. ``addresses``: empty if it has no RDMA device (yet)."""
 
     addresses: tuple[str, ...] = ()
     owner: Owner | None = None
@@ -49,7 +49,7 @@ class RdmaPodWatch:
         self._api = api
         self._tops: OrderedDict[str, Owner] = OrderedDict()
         self._kinds: dict[tuple[str, str], Served] = {}
-        self._chains = WorkQueue(self._learn, "owners of Pods with RDMA devices")
+        self._chains = WorkQueue(self._load, "owners of Pods with RDMA devices")
         self.pods.listen(self._chains.add)
 
     async def run(self) -> None:
@@ -59,9 +59,9 @@ class RdmaPodWatch:
     def by_address(self) -> dict[str, RdmaPod]:
         """The Pods by each of their addresses; an owner that is not known yet is None."""
         return {
-            address: RdmaPod(*key, self._top_of(kept.owner))
-            for key, kept in self.pods.objects.items()
-            for address in kept.addresses
+            address: RdmaPod(*key, self._top_of(pod.owner))
+            for key, pod in self.pods.objects.items()
+            for address in pod.addresses
         }
 
     def _top_of(self, owner: Owner | None) -> Owner | None:
@@ -70,21 +70,21 @@ class RdmaPodWatch:
         self._tops.move_to_end(owner.uid)
         return self._tops[owner.uid]
 
-    async def _learn(self, key: ObjectKey) -> None:
-        """Read a Pod's top owner. Raises ApiError, after which it is called again."""
+    async def _load(self, key: ObjectKey) -> None:
+        """Load a Pod's top owner. If it raises ApiError, the queue calls it again."""
         pod = self.pods.objects.get(key)
         if pod is None or not pod.addresses or pod.owner is None or self._top_of(pod.owner):
             return
         try:
-            top = await self._climb(pod.owner)
+            top = await self._find_top(pod.owner)
         except (ApiNotFound, ApiRejected):
             return
         if top is not None:
             self._tops[pod.owner.uid] = top
-            while len(self._tops) > REMEMBERED_MAX:
+            while len(self._tops) > CACHED_MAX:
                 self._tops.popitem(last=False)
 
-    async def _climb(self, owner: Owner) -> Owner | None:
+    async def _find_top(self, owner: Owner) -> Owner | None:
         """The owner at the end of the chain; None if it cannot be determined."""
         for _ in range(CHAIN_MAX):
             served = await self._served(owner)
@@ -93,16 +93,16 @@ class RdmaPodWatch:
             owner_object = await self._api.get(served.path(owner.namespace, owner.name))
             if owner_object["metadata"]["uid"] != owner.uid:
                 return None
-            above = first_owner(owner_object)
-            if above is None:
+            parent = first_owner(owner_object)
+            if parent is None:
                 return owner if served.namespaced else owner._replace(namespace="")
-            owner = above
+            owner = parent
         return None
 
     async def _served(self, owner: Owner) -> Served | None:
         kind = owner.api_version, owner.kind
         served = self._kinds.get(kind) or await served_kind(self._api, *kind)
-        if served is not None:  # otherwise its definition may be created later
+        if served is not None:  # the definition of a kind that is not served may be created later
             if len(self._kinds) >= KINDS_MAX:
                 self._kinds.clear()
             self._kinds[kind] = served
@@ -110,7 +110,7 @@ class RdmaPodWatch:
 
 
 def cached_rdma_pod(pod: Object) -> CachedPod:
-    """The cached part of a Pod; Pods of the host network have no RDMA device of their own."""
+    """The cached part of a Pod; a Pod of the host network has no RDMA device for itself."""
     annotations = pod["metadata"].get("annotations") or {}
     has_device = DEVICE in annotations.get(NETWORK_STATUS, "")
     if not has_device or (pod.get("spec") or {}).get("hostNetwork"):

@@ -28,8 +28,8 @@ class KubernetesServices:
     """
 
     def __init__(self, api: Api, node: str) -> None:
-        self.services = Informer(api, "/api/v1/services", kept_service)
-        self.slices = Informer(api, "/apis/discovery.k8s.io/v1/endpointslices", kept_slice)
+        self.services = Informer(api, "/api/v1/services", cached_service)
+        self.slices = Informer(api, "/apis/discovery.k8s.io/v1/endpointslices", cached_slice)
         self._index = ServiceIndex(node)
         self._changed = asyncio.Event()
         self.services.listen(self._on_services)
@@ -59,42 +59,46 @@ class KubernetesServices:
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            kept = self.services.objects.get(key)
-            service: Service | None = None if kept is None else kept["service"]
-            self._index.put_service(key, service, {} if kept is None else kept["labels"])
+            cached = self.services.objects.get(key)
+            service: Service | None = None if cached is None else cached["service"]
+            self._index.put_service(key, service, {} if cached is None else cached["labels"])
         self._changed.set()
 
     def _on_slices(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            kept = self.slices.objects.get(key)
-            slice_: EndpointSlice | None = None if kept is None else kept["slice"]
+            cached = self.slices.objects.get(key)
+            slice_: EndpointSlice | None = None if cached is None else cached["slice"]
             self._index.put_slice(key, slice_)
         self._changed.set()
 
 
-def kept_service(service_object: Object) -> Object:
-    """The cached part of a Service; an unreadable one has no address."""
+def cached_service(service_object: Object) -> Object:
+    """The cached part of a Service; without addresses if the Service is unreadable."""
     metadata = service_object["metadata"]
     try:
         service = service_of(msgspec.convert(service_object.get("spec", {}), ServiceSpec))
     except msgspec.ValidationError as error:
         _log.warning("cannot read Service %s: %s", _named(metadata), error)
         service = Service()
-    return {"metadata": _who(metadata), "labels": metadata.get("labels") or {}, "service": service}
+    return {
+        "metadata": _identity(metadata),
+        "labels": metadata.get("labels") or {},
+        "service": service,
+    }
 
 
-def kept_slice(slice_object: Object) -> Object:
-    """The cached part of an EndpointSlice; None if it is unreadable or has no addresses."""
+def cached_slice(slice_object: Object) -> Object:
+    """The cached part of an EndpointSlice; ``slice`` None if it is unreadable or has no address."""
     metadata = slice_object["metadata"]
     try:
         slice_ = slice_of(msgspec.convert(slice_object, SliceBody), metadata.get("labels") or {})
     except msgspec.ValidationError as error:
         _log.warning("cannot read EndpointSlice %s: %s", _named(metadata), error)
         slice_ = None
-    return {"metadata": _who(metadata), "slice": slice_}
+    return {"metadata": _identity(metadata), "slice": slice_}
 
 
-def _who(metadata: Mapping[str, str]) -> Object:
+def _identity(metadata: Mapping[str, str]) -> Object:
     return {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
 
 

@@ -1,9 +1,9 @@
-"""SriovNetworkNodePolicies, this Node, and its SriovNetworkNodeState, in the API server.
+"""Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
 
-Policies of all namespaces count. The state is in the agent's namespace, under the node's name; its
-specification says which NICs this node's rounds have changed. Annotations of the state, which the
-SR-IOV network operator has too, ask the controllers to drain the node. The Node owns the state, so
-that Kubernetes deletes it with the Node.
+Policies of all namespaces count. The state is in the agent's namespace and has the node's name; its
+``spec`` lists the NICs that this node's agent manages. Annotations of the state, as with the SR-IOV
+network operator, ask the controllers to drain the node. The Node owns the state, so Kubernetes
+deletes both together.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ MANAGER: Final = "orbweaver-agent"
 OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
-"""Pods that are named as keeping a change back; the rest follows when these are gone."""
+"""Pods that a drain request lists as blocking; more are listed after these have ended."""
 
 
-class KeptNode(NamedTuple):
+class CachedNode(NamedTuple):
     """The cached part of the Node."""
 
     labels: Mapping[str, str]
@@ -48,18 +48,18 @@ class KeptNode(NamedTuple):
     uid: str
 
 
-class KeptState(NamedTuple):
-    """The cached part of the SriovNetworkNodeState; ``requests``: our annotations.
+class CachedState(NamedTuple):
+    """The cached part of the SriovNetworkNodeState. ``managed``: PCI addresses of managed NICs.
 
-    ``asks``: whether the label for drains is set.
+    ``requests``: annotations of the drain; ``requests_drain``: whether the label for drains is set.
     """
 
     managed: frozenset[str] = frozenset()
     requests: Mapping[str, str] = {}
-    asks: bool = False
+    requests_drain: bool = False
 
 
-class KeptPolicy(NamedTuple):
+class CachedPolicy(NamedTuple):
     """A policy, or why it cannot be used."""
 
     policy: NodePolicy | None
@@ -67,16 +67,16 @@ class KeptPolicy(NamedTuple):
 
 
 class KubernetesSriov:
-    """``PolicySource`` of a cluster; ``run`` keeps it up to date. ``pods``: of this node."""
+    """The ``PolicySource`` of a cluster; ``run`` keeps it up to date. ``pods``: of this node."""
 
     def __init__(self, api: Api, node: str, namespace: str, pods: Reflector[Object]) -> None:
         by_name = f"?fieldSelector=metadata.name%3D{node}"
         self._states_path = (
             f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/sriovnetworknodestates"
         )
-        self.policies = Reflector(api, POLICIES, kept_policy)
-        self.nodes = Reflector(api, f"/api/v1/nodes{by_name}", kept_node)
-        self.states = Reflector(api, self._states_path + by_name, kept_state)
+        self.policies = Reflector(api, POLICIES, cached_policy)
+        self.nodes = Reflector(api, f"/api/v1/nodes{by_name}", cached_node)
+        self.states = Reflector(api, self._states_path + by_name, cached_state)
         self._api = api
         self._node = node
         self._key = namespace, node
@@ -84,7 +84,7 @@ class KubernetesSriov:
         self._changed = asyncio.Event()
         self._desired: Sequence[DesiredNic] = ()
         self._written: dict[str, Object] = {}
-        """What was written last to each subresource."""
+        """The body that was written last, by subresource."""
         for reflector in (self.policies, self.nodes):
             reflector.add_handler(self._on_change)
         self.states.add_handler(self._on_state)
@@ -136,8 +136,8 @@ class KubernetesSriov:
         await self._write_state(annotations)
 
     async def withdraw(self) -> None:
-        """See ``PolicySource``. Nothing else of the state changes: it may be another program's."""
-        if not self._state.asks:
+        """See ``PolicySource``. Other fields of the state may belong to another program."""
+        if not self._state.requests_drain:
             return
         change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}
         await self._api.merge(f"{self._states_path}/{segment(self._node)}", change)
@@ -148,14 +148,14 @@ class KubernetesSriov:
         self._changed.clear()
 
     async def _wake_once_listed(self) -> None:
-        """Wake the first round as soon as everything is known."""
+        """Wake the first reconciliation after all objects have been listed."""
         for reflector in (*self.reflectors, self._pods):
             await reflector.listed.wait()
         self._changed.set()
 
     @property
-    def _state(self) -> KeptState:
-        return self.states.objects.get(self._key) or KeptState()
+    def _state(self) -> CachedState:
+        return self.states.objects.get(self._key) or CachedState()
 
     async def _write_state(self, annotations: Mapping[str, str]) -> None:
         body = node_state(self._node, self._desired)
@@ -168,7 +168,7 @@ class KubernetesSriov:
         await self._apply("", body)
 
     async def _apply(self, subresource: str, body: Object) -> None:
-        """Write it unless it is what was written last and the object is still there."""
+        """Write a body, unless it was the last one written and the object still exists."""
         if self._written.get(subresource) == body and self._key in self.states.objects:
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
@@ -187,46 +187,46 @@ class KubernetesSriov:
         )
 
     def _on_change(self, change: Transition[Any]) -> None:
-        """Heartbeats of the Node and reports of our own change nothing that is cached."""
+        """Wake a reconciliation; heartbeats of the Node do not change the cached part."""
         if change.before != change.after:
             self._changed.set()
 
-    def _on_state(self, change: Transition[KeptState]) -> None:
-        """The next round writes the state again, so that changes of others are corrected."""
+    def _on_state(self, change: Transition[CachedState]) -> None:
+        """Make the next reconciliation write the state again, to revert changes of others."""
         if change.before != change.after:
             self._written.clear()
             self._changed.set()
 
     def _on_pods(self, keys: set[ObjectKey]) -> None:
-        """A Pod that has ended may have had a virtual function that waits to be changed."""
+        """Wake a reconciliation after a Pod has ended: it may have blocked a change."""
         if any(key not in self._pods.objects for key in keys):
             self._changed.set()
 
 
-def kept_policy(policy: Object) -> KeptPolicy:
-    """A policy as the plan has it; one that cannot be used is reported and passed over."""
+def cached_policy(policy: Object) -> CachedPolicy:
+    """A policy for the plan; one that cannot be used has a fault, which is reported."""
     metadata = policy["metadata"]
     try:
-        return KeptPolicy(node_policy_of(policy, f"{metadata['namespace']}/{metadata['name']}"))
+        return CachedPolicy(node_policy_of(policy, f"{metadata['namespace']}/{metadata['name']}"))
     except BadInput as error:
-        return KeptPolicy(None, str(error))
+        return CachedPolicy(None, str(error))
 
 
-def kept_node(node: Object) -> KeptNode:
+def cached_node(node: Object) -> CachedNode:
     """Labels and addresses of the Node."""
     addresses = (node.get("status") or {}).get("addresses") or ()
-    return KeptNode(
+    return CachedNode(
         node["metadata"].get("labels") or {},
         tuple(entry["address"] for entry in addresses),
         node["metadata"]["uid"],
     )
 
 
-def kept_state(state: Object) -> KeptState:
-    """The NICs that policies manage, by the state's specification, and what it asks for."""
+def cached_state(state: Object) -> CachedState:
+    """The managed NICs in the state's ``spec``, and its drain request."""
     interfaces = (state.get("spec") or {}).get("interfaces") or ()
     annotations = state["metadata"].get("annotations") or {}
-    return KeptState(
+    return CachedState(
         frozenset(
             nic["pciAddress"] for nic in interfaces if not nic.get("externallyManaged", False)
         ),

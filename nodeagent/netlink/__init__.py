@@ -1,6 +1,6 @@
-"""Netlink: a namespace's links, addresses, routes, rules and neighbours, read and changed.
+"""Reads and changes links, addresses, routes, rules and neighbours of a namespace by netlink.
 
-A ``NetnsExecutor`` opens a ``NetlinkSession`` in a ``NetworkNamespace``; ``requests`` builds the
-messages, ``replies`` reads the kernel's answers as ``values``. Use sessions in worker threads, not
-in the event loop's thread.
+A ``NetnsExecutor`` opens a ``NetlinkSession`` in a ``NetworkNamespace``; ``requests`` encodes the
+messages, ``replies`` decodes the kernel's answers to ``values``. Use sessions in worker threads,
+not in the event loop's thread.
 """

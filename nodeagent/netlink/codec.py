@@ -1,9 +1,8 @@
-"""Netlink messages as bytes: headers and attributes, packed and unpacked.
+"""Encodes and decodes netlink messages: their headers and attributes.
 
 RFC 3549 section 2 and include/uapi/linux/netlink.h: every message begins with a header of 16 bytes,
 every attribute with its length and type; both are in the machine's byte order and padded to four
-bytes. Unpacking never reads beyond the given bytes. Tests read packed messages with pyroute2, and
-messages of pyroute2 with this module.
+bytes. Decoding never reads beyond the end of the data. Tests compare this module with pyroute2.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ Message = tuple[int, int, int, memoryview]
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """One message to the kernel (port 0), to be sent alone or after others."""
+    """One message to the kernel (port 0)."""
     length = HEADER.size + len(body)
     return HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
 
 
 def messages(data: memoryview) -> list[Message]:
-    """The messages of one datagram, without a truncated last one."""
+    """The messages of one datagram; a truncated last one is left out."""
     result = []
     unpack, size, end = HEADER.unpack_from, HEADER.size, len(data)
     offset = 0
@@ -70,7 +69,7 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
-    """The attributes by type; of several of one type the last one."""
+    """The attributes by type. If a type occurs twice, the last one is used."""
     return dict(_attributes(memoryview(data)))
 
 
@@ -94,9 +93,9 @@ def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
     return result
 
 
-def u32(value: memoryview | None, otherwise: int = 0) -> int:
-    """The number of an attribute, or ``otherwise`` if the attribute is missing."""
-    return otherwise if value is None else int(U32.unpack_from(value)[0])
+def u32(value: memoryview | None, default: int = 0) -> int:
+    """The number of an attribute, or ``default`` if the attribute is missing."""
+    return default if value is None else int(U32.unpack_from(value)[0])
 
 
 def text(value: memoryview | None) -> str:

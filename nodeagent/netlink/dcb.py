@@ -1,8 +1,8 @@
-"""Data Center Bridging by rtnetlink: PFC, ETS, trust, and priorities of DSCPs.
+"""Reads and changes Data Center Bridging by rtnetlink: PFC, ETS, trust, priorities of DSCPs.
 
-See include/uapi/linux/dcbnl.h and dcb(8). The kernel refuses a link whose driver has no DCB with
-EOPNOTSUPP. A change is answered with the driver's errno in one byte of the answer, so an
-acknowledged change may have failed. Changes need CAP_NET_ADMIN.
+See include/uapi/linux/dcbnl.h and dcb(8). For a link whose driver has no DCB the kernel answers
+EOPNOTSUPP. The driver's errno is in one byte of the answer to a change, so a change that netlink
+acknowledges may have failed. Changes need CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ DCBMSG: Final = Struct("=BBH")
 IEEE_ETS: Final = Struct("=3B8s8s8s8s8s8s8s")
 IEEE_PFC: Final = Struct("=3BxH2x16Q")
 IEEE_PFC_ENABLED: Final = 1
-"""The field of it that has the priorities as bits."""
+"""The index of the field of ``IEEE_PFC`` that has the priorities as bits."""
 
 CLASSES_MAX: Final = 8
-"""The kernel's number of traffic classes; a driver's number of 0 means as many."""
+"""The kernel's number of traffic classes; if a driver reports 0, it has this number."""
 
 DCB_APP: Final = Struct("=BBH")
 
@@ -63,11 +63,11 @@ _STRICT: Final = 0
 _ETS_BANDWIDTH: Final = 2
 _STATUS_BYTE: Final = 256
 _ERRNO_MAX: Final = 128
-"""Statuses below it are of drivers that report that nothing had to be changed, such as ice."""
+"""Smaller statuses are no errors: some drivers, such as ice, report that no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
-    """What the driver of a link has; None if it has no DCB. Raises NetlinkRefused, NetlinkLost."""
+    """The DCB settings of a link; None without DCB. Raises NetlinkRefused, NetlinkLost."""
     ieee = _read(session, link)
     if ieee is None:
         return None
@@ -90,12 +90,16 @@ def set_pfc(session: NetlinkSession, link: str, priorities: Iterable[int]) -> No
 
 
 def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
-    """Set traffic classes and bandwidths; unused classes are strict. Raises as ``set_pfc``."""
-    present = (_read(session, link) or {}).get(_ETS)
-    if present is None:
+    """Set traffic classes and bandwidths; classes without a bandwidth are strict.
+
+    Raises NetlinkRefused, NetlinkLost.
+    """
+    current = (_read(session, link) or {}).get(_ETS)
+    if current is None:
         raise _refused(f"set ETS of {link}", EOPNOTSUPP)
-    willing, classes_max, shaper, *tables = IEEE_ETS.unpack_from(present)
-    shares = (*ets.bandwidths, *(CLASSES_MAX - len(ets.bandwidths)) * (None,))
+    willing, classes_max, shaper, *tables = IEEE_ETS.unpack_from(current)
+    shares: list[int | None] = list(ets.bandwidths)
+    shares += [None] * (CLASSES_MAX - len(shares))
     bandwidths = bytes(share or 0 for share in shares)
     algorithms = bytes(_STRICT if share is None else _ETS_BANDWIDTH for share in shares)
     tables[:4] = [bandwidths, bandwidths, algorithms, bytes(ets.classes)]
@@ -104,7 +108,7 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
-    """Set the field that priorities come from. Raises NetlinkRefused, NetlinkLost."""
+    """Set the field of a packet that gives its priority. Raises NetlinkRefused, NetlinkLost."""
     _change(session, link, _IEEE_SET, "set trust of", nested(_TRUST_TABLE, _TRUSTED[trust]))
 
 
@@ -118,10 +122,10 @@ def add_dscp_priorities(
 def remove_dscp_priorities(
     session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
 ) -> None:
-    """Remove entries from the table; missing ones are no error. Raises as ``set_trust``.
+    """Remove entries from the table; a missing one is no error.
 
-    One by one: the kernel stops at the first that is missing, and some drivers remove the old entry
-    of a DSCP by themselves when they add a new one.
+    They are removed one by one: the kernel stops at the first missing entry, and some drivers
+    remove the old entry of a DSCP when they add a new one. Raises NetlinkRefused, NetlinkLost.
     """
     for entry in entries:
         try:
@@ -184,7 +188,7 @@ def _trust(table: memoryview | None) -> tuple[Trust, ...] | None:
 
 
 def _ets(ets: memoryview | None) -> EtsSettings | None:
-    """The bandwidth of a class without ETS has no meaning, and drivers differ in what it is."""
+    """The ETS settings. The bandwidth of a class without ETS has no meaning, and is None."""
     if ets is None:
         return None
     _, classes_max, _, shares, _, algorithms, classes, *_ = IEEE_ETS.unpack_from(ets)

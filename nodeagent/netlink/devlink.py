@@ -1,7 +1,7 @@
-"""Generic netlink's family ``devlink``: the mode of a NIC's embedded switch.
+"""Sets the mode of a NIC's embedded switch, by the generic netlink family ``devlink``.
 
-See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. Devices are addressed by their
-PCI address, whatever network namespace their links are in.
+See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. A device is addressed by its
+PCI address; its links may be in any network namespace.
 """
 
 from __future__ import annotations

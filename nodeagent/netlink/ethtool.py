@@ -1,8 +1,8 @@
-"""Data of a link's driver: its bus address, its statistics, its speed. Reads only.
+"""Reads a link's bus address, statistics and speed from its driver.
 
-By the ethtool ioctl, which every kernel has and which needs no privilege. A socket reads links of
-its own network namespace. Every function raises OSError if the link does not exist or its driver
-does not support the request.
+It uses the ethtool ioctl, which every kernel has and which needs no privilege. The socket decides
+the network namespace. Every function raises OSError if the link does not exist or its driver does
+not support the request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GLINKSETTINGS: Final = 0x4C
 _STATISTICS_SET: Final = 1
 _NAME_BYTES: Final = 32
 _IFREQ_DATA: Final = struct.Struct("=16sQ16x")
-"""Struct ifreq with a name and a pointer, which has eight bytes on every processor we run on."""
+"""Struct ifreq with a name and a pointer, which has eight bytes on all supported processors."""
 
 _DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
 _SSET_INFO: Final = struct.Struct("=IIQI")
@@ -40,27 +40,29 @@ _LINK_MODES: Final = 3
 _SPEED_UNKNOWN: Final = 0xFFFFFFFF
 
 
-def driver_bus(inside: socket.socket, link: str) -> str:
+def driver_bus(netns_socket: socket.socket, link: str) -> str:
     """The address of a link's device on its bus, such as PCI."""
-    answer = _ask(inside, link, _DRVINFO.pack(_GDRVINFO, b"", b"", b"", b"", b"", 0, 0, 0, 0, 0))
+    answer = _ask(
+        netns_socket, link, _DRVINFO.pack(_GDRVINFO, b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
+    )
     bus: bytes = _DRVINFO.unpack_from(answer)[4]
     return bus.rstrip(b"\0").decode("ascii", "replace")
 
 
-def statistics(inside: socket.socket, link: str) -> dict[str, int]:
+def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
     """The driver's own counters, by the driver's names."""
     request = _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _STATISTICS_SET, 0)
-    _, _, mask, count = _SSET_INFO.unpack_from(_ask(inside, link, request))
+    _, _, mask, count = _SSET_INFO.unpack_from(_ask(netns_socket, link, request))
     if not mask:
         return {}
     if count > STATISTICS_MAX:
         raise OSError(EFBIG, f"{link} has {count} statistics, more than {STATISTICS_MAX}")
-    # The kernel writes as many as exist now, whatever size the buffer has.
+    # The kernel writes all statistics that exist now, even beyond the end of the buffer.
     capacity = 2 * count + 64
     request = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
-    names = _ask(inside, link, request + bytes(capacity * _NAME_BYTES))
-    values = _ask(inside, link, _STATISTICS.pack(_GSTATS, count) + bytes(capacity * 8))
-    # If their number has changed in between, only those in both answers.
+    names = _ask(netns_socket, link, request + bytes(capacity * _NAME_BYTES))
+    values = _ask(netns_socket, link, _STATISTICS.pack(_GSTATS, count) + bytes(capacity * 8))
+    # If their number changed in between, only those in both answers are used.
     count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], capacity)
     numbers = struct.unpack_from(f"={count}Q", values, _STATISTICS.size)
     starts = range(_STRINGS.size, _STRINGS.size + count * _NAME_BYTES, _NAME_BYTES)
@@ -70,25 +72,25 @@ def statistics(inside: socket.socket, link: str) -> dict[str, int]:
     }
 
 
-def speed_mbps(inside: socket.socket, link: str) -> int | None:
-    """The speed of a link in Mbit/s; None if it is unknown, as without a cable."""
-    # The first answer is the number of words of a set of link modes, as a negative number.
+def speed_mbps(netns_socket: socket.socket, link: str) -> int | None:
+    """The speed of a link in Mbit/s; None if it is unknown, such as without a cable."""
+    # The first answer has the number of words of a set of link modes, as a negative number.
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
-    words = -_LINK_SETTINGS.unpack_from(_ask(inside, link, request))[2]
+    words = -_LINK_SETTINGS.unpack_from(_ask(netns_socket, link, request))[2]
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)
-    answer = _ask(inside, link, request + bytes(_LINK_MODES * words * 4))
+    answer = _ask(netns_socket, link, request + bytes(_LINK_MODES * words * 4))
     speed = _LINK_SETTINGS.unpack_from(answer)[1]
     return None if speed == _SPEED_UNKNOWN else int(speed)
 
 
-def _ask(inside: socket.socket, link: str, request: bytes) -> bytes:
-    """The kernel's answer, which it writes over the request."""
+def _ask(netns_socket: socket.socket, link: str, request: bytes) -> bytes:
+    """The kernel's answer, which replaces the request in the buffer."""
     name = link.encode()
     if not name or len(name) >= _INTERFACE_BYTES:
         raise OSError(f"{link!r} is not an interface name")
     data = ctypes.create_string_buffer(request, len(request))
     ifreq = _IFREQ_DATA.pack(name, ctypes.addressof(data))
-    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, ifreq)
+    fcntl.ioctl(netns_socket.fileno(), _SIOCETHTOOL, ifreq)
     return data.raw
 
 

@@ -1,10 +1,10 @@
-"""Network namespaces: kept open by a file descriptor, entered by dedicated threads.
+"""Opens network namespaces, and runs functions inside them in dedicated threads.
 
 A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
 the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
-``os.setns``). Only the executor's own thread, and threads that called ``run_directly``, leave the
-agent's namespace. A thread that cannot return runs nothing else until it has. The queue is bounded.
-No namespace is created here, and no process is forked.
+``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
+agent's namespace. A thread that fails to return must return before it runs another call. The queue
+is bounded. This module creates no namespace and forks no process.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from nodeagent.netlink.session import NetlinkSession
 T = TypeVar("T")
 
 HOST_SYSCTLS: Final = Path("/host/proc/sys")
-"""Where the chart mounts the host's /proc/sys: a container's own is read-only."""
+"""The host's /proc/sys, which the chart mounts here: that of a container is read-only."""
 
 OWN_SYSCTLS: Final = Path("/proc/sys")
 SYSCTL_BYTES_MAX: Final = 4_096
 
 OWN: Final = "/proc/thread-self/ns/net"
 CALLS_MAX: Final = 1_024
-"""Calls in the queue; above ``REQUESTS_MAX`` of the gate."""
+"""Calls in the queue; more than ``request_runner.REQUESTS_MAX``."""
 
 CALL_S_MAX: Final = 10.0
 """Seconds that ``run`` waits for its call; a call takes about 20 microseconds."""
@@ -46,14 +46,14 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class NamespaceIdentity(NamedTuple):
-    """Device and inode: the same for every path to one namespace."""
+    """Device and inode, which are the same for every path to a namespace."""
 
     device: int
     inode: int
 
 
 class NetworkNamespace:
-    """An open network namespace: it exists until closed, even if its path is removed."""
+    """An open network namespace, which exists until closed, even if its path is removed."""
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
@@ -115,7 +115,7 @@ class NetworkNamespace:
 class _NamespaceCall(NamedTuple):
     fd: int
     work: Callable[[], object]
-    done: Future[object]
+    future: Future[object]
 
 
 class NetnsExecutor:
@@ -135,7 +135,7 @@ class NetnsExecutor:
         self._thread_state = threading.local()
 
     def run_directly(self) -> None:
-        """Make ``run`` enter namespaces in its calling thread, which is in ``home`` now."""
+        """Make ``run`` enter namespaces in the calling thread, which must be in ``home`` now."""
         self._thread_state.home = True
 
     @property
@@ -146,11 +146,11 @@ class NetnsExecutor:
     def submit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> Future[T]:
         """Queue ``work`` for the namespace; it must be short and must not wait.
 
-        Raises Overloaded when the queue is full. The future fails with NamespaceGone, or with what
-        ``work`` raises; it can be cancelled until the call starts.
+        Raises Overloaded when the queue is full. The future fails with NamespaceGone, or with the
+        error of ``work``; it can be cancelled until the call starts.
         """
-        done: Future[T] = Future()
-        # A descriptor of its own: the caller may close the namespace before the call starts.
+        future: Future[T] = Future()
+        # Duplicated, because the caller may close the namespace before the call starts.
         try:
             fd = os.dup(namespace.fd)
         except OSError as error:
@@ -161,7 +161,7 @@ class NetnsExecutor:
             try:
                 if self._closed:
                     raise DatapathError("cannot enter a network namespace: the agent is stopping")
-                self._calls.put_nowait(_NamespaceCall(fd, work, done))  # type: ignore[arg-type]
+                self._calls.put_nowait(_NamespaceCall(fd, work, future))  # type: ignore[arg-type]
             except BaseException as error:
                 os.close(fd)
                 if isinstance(error, queue.Full):
@@ -169,25 +169,26 @@ class NetnsExecutor:
                 raise
             if self._thread is None:
                 self._start()
-        return done
+        return future
 
     def run(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """Run ``work`` in the namespace and return its result. Not for the event loop's thread.
 
-        Raises NetlinkLost when it does not return within ``CALL_S_MAX``, and as ``submit``.
+        Raises NetlinkLost if ``work`` does not return within ``CALL_S_MAX``, and the errors of
+        ``submit``.
         """
         if hasattr(self._thread_state, "home"):
             return self._run_directly(namespace, work)
-        done = self.submit(namespace, work)
+        future = self.submit(namespace, work)
         try:
-            return done.result(CALL_S_MAX)
+            return future.result(CALL_S_MAX)
         except TimeoutError:
-            done.cancel()  # a late result would be a socket that nothing closes
+            future.cancel()  # otherwise a late result may be a socket that is never closed
             text = f"network namespace {namespace.path} was not entered within {CALL_S_MAX:g} s"
             raise NetlinkLost(text, subject=namespace.path) from None
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
-        """An rtnetlink session in the namespace. Raises as ``run``."""
+        """An rtnetlink session in the namespace. Raises the errors of ``run``."""
         if self._is_here(namespace):
             return NetlinkSession.open()
         return self.run(namespace, NetlinkSession.open)
@@ -195,7 +196,7 @@ class NetnsExecutor:
     def socket(
         self, namespace: NetworkNamespace, family: int, kind: int, protocol: int
     ) -> socket.socket:
-        """A socket in the namespace; the caller closes it. Raises as ``run``."""
+        """A socket in the namespace; the caller closes it. Raises the errors of ``run``."""
         return self.run(namespace, lambda: socket.socket(family, kind, protocol))
 
     def close(self) -> None:
@@ -213,9 +214,9 @@ class NetnsExecutor:
         return at_home and namespace.identity == self._home.identity
 
     def _run_directly(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """Enter the namespace, run ``work``, return home.
+        """Enter the namespace, run ``work``, and return to ``home``.
 
-        A thread that could not return home tries again at its next call.
+        A thread that failed to return tries it again before its next call.
         """
         if self._is_here(namespace):
             return work()
@@ -234,10 +235,10 @@ class NetnsExecutor:
         self._thread.start()
 
     def _serve(self) -> None:
-        # A thread starts in the namespace of its parent, which may have failed to return home.
+        # A thread starts in its parent's namespace, and the parent may have failed to return.
         _enter(self._home.fd)
         while (call := self._calls.get()) is not None:
-            finish = _run_call(call)
+            complete_future = _run_call(call)
             try:
                 _enter(self._home.fd)
             except OSError:
@@ -245,29 +246,29 @@ class NetnsExecutor:
                     self._start()
                 return
             finally:
-                finish()
+                complete_future()
 
 
 def _run_call(call: _NamespaceCall) -> Callable[[], None]:
-    """Run one call in its namespace; returns a function that completes its future, for later."""
-    if not call.done.set_running_or_notify_cancel():
+    """Run one call in its namespace; returns a function that completes its future."""
+    if not call.future.set_running_or_notify_cancel():
         os.close(call.fd)
         return lambda: None
     try:
         _enter(call.fd)
         result = call.work()
-    except BaseException as error:  # noqa: BLE001 - the future raises it at the caller
+    except BaseException as error:  # noqa: BLE001 - the future raises it in the caller
         failure = error
-        return lambda: call.done.set_exception(failure)
+        return lambda: call.future.set_exception(failure)
     finally:
         os.close(call.fd)
-    return lambda: call.done.set_result(result)
+    return lambda: call.future.set_result(result)
 
 
 def read_sysctl(executor: NetnsExecutor, namespace: NetworkNamespace, name: str) -> str | None:
-    """The value of a ``net/...`` sysctl in the namespace; None: the kernel does not have it.
+    """The value of a ``net/...`` sysctl in the namespace; None if the kernel does not have it.
 
-    Raises as ``NetnsExecutor.run``.
+    Raises the errors of ``NetnsExecutor.run``.
     """
 
     def read() -> str | None:
@@ -283,7 +284,7 @@ def write_sysctls(
 ) -> list[str]:
     """Set ``net/...`` sysctls in the namespace, in order; returns those the kernel does not have.
 
-    Raises DatapathError when one cannot be written, and as ``NetnsExecutor.run``.
+    Raises DatapathError if one cannot be written, and the errors of ``NetnsExecutor.run``.
     """
 
     def write() -> list[str]:
@@ -304,14 +305,14 @@ def write_sysctls(
 def write_interface_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, family: str, key: str, value: str
 ) -> None:
-    """Set ``net/FAMILY/conf/*/KEY``: of ``all``, of ``default`` and of every interface.
+    """Set ``net/FAMILY/conf/*/KEY`` of ``all``, of ``default`` and of every interface.
 
-    New interfaces have the value of ``default``. Raises as ``write_sysctls``.
+    New interfaces get the value of ``default``. Raises the errors of ``write_sysctls``.
     """
     directory = f"net/{family}/conf"
     entries = executor.run(namespace, lambda: list(Path(_sysctl(directory)).iterdir()))
     values = {f"{directory}/{entry.name}/{key}": value for entry in entries}
-    write_sysctls(executor, namespace, values)  # an interface may be gone by now
+    write_sysctls(executor, namespace, values)  # skips interfaces that were deleted meanwhile
 
 
 def _sysctl(name: str) -> str:

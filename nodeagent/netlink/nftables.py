@@ -1,8 +1,8 @@
-"""nftables over netlink: tables with chains and rules, one table for each address family.
+"""Creates nftables tables with chains and rules over netlink, one table for each address family.
 
 See include/uapi/linux/netfilter/nf_tables.h. The tables of all families are created or replaced in
-one transaction of the kernel; other tables are not touched. Expressions are built by small
-functions and use one register.
+one transaction of the kernel; other tables are not changed. A rule is a list of expressions, each
+encoded by a function below; all use the same register.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ CT_STATE_NEW: Final = 8
 
 
 class Chain(NamedTuple):
-    """A base chain with its rules; ``kind``: filter or route. A rule is a tuple of expressions."""
+    """A base chain; ``kind``: filter or route. A rule is a tuple of expressions."""
 
     name: str
     kind: str
@@ -79,7 +79,7 @@ class Chain(NamedTuple):
 
 @contextmanager
 def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
-    """A socket for the functions below. Raises NetlinkRefused, as ``NetnsExecutor.run``."""
+    """A socket for the functions below. Raises NetlinkRefused, errors of ``NetnsExecutor.run``."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
         netlink = executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
@@ -94,13 +94,12 @@ def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[soc
 def create_tables(
     netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Create the tables.
+    """Create the tables. Raises NetlinkRefused, NetlinkLost.
 
-    Raises NetlinkRefused, with EEXIST if a table of the name exists, NetlinkLost. The kernel waits
-    10-20 ms before it refuses.
+    The errno is EEXIST if a table of this name exists. A refusal takes the kernel 10-20 ms.
     """
     new = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
-    _commit(netlink, families, (new, *_filled(name, chains)))
+    _commit(netlink, families, (new, *_chain_commands(name, chains)))
 
 
 def replace_tables(
@@ -108,17 +107,19 @@ def replace_tables(
 ) -> None:
     """Create or replace the tables; the kernel waits 10-20 ms for readers of the old ones.
 
-    Raises as ``create_tables``, without EEXIST.
+    Raises NetlinkRefused, NetlinkLost.
     """
     named = attribute_text(1, name)
     new = _Command(_NEWTABLE, named, n.NLM_F_CREATE)
-    _commit(netlink, families, (new, _Command(_DELTABLE, named), new, *_filled(name, chains)))
+    _commit(
+        netlink, families, (new, _Command(_DELTABLE, named), new, *_chain_commands(name, chains))
+    )
 
 
 def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
     """The rules of a table, each as text: its chain and the names of its expressions.
 
-    Raises as ``replace_tables``.
+    Raises NetlinkRefused, NetlinkLost.
     """
     body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
     _send(netlink, message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
@@ -136,17 +137,17 @@ def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
 
 
 def load_meta(key: int) -> bytes:
-    """Load a packet's property."""
+    """Load a property of the packet into the register."""
     return _expression("meta", attribute(2, _BE32.pack(key)), _register(1))
 
 
 def set_meta(key: int) -> bytes:
-    """Set a packet's property from the register."""
+    """Set a property of the packet from the register."""
     return _expression("meta", attribute(2, _BE32.pack(key)), _register(3))
 
 
 def load_ct(key: int) -> bytes:
-    """Load a property of the packet's connection."""
+    """Load a property of the packet's connection into the register."""
     return _expression("ct", attribute(2, _BE32.pack(key)), _register(1))
 
 
@@ -165,8 +166,11 @@ def has_bits(bits: int) -> tuple[bytes, bytes]:
     mask, zero = U32.pack(bits), bytes(4)
     masked = _expression(
         "bitwise",
-        *(_register(1), _register(2), attribute(3, _BE32.pack(4))),
-        *(_data(4, mask), _data(5, zero)),
+        _register(1),
+        _register(2),
+        attribute(3, _BE32.pack(4)),
+        _data(4, mask),
+        _data(5, zero),
     )
     differs = _expression("cmp", _register(1), attribute(2, _BE32.pack(1)), _data(3, zero))
     return masked, differs
@@ -178,7 +182,7 @@ def put(value: bytes) -> bytes:
 
 
 def interface_name(name: str) -> bytes:
-    """An interface name as the register holds it."""
+    """An interface name as it is in the register."""
     return name.encode().ljust(_NAME_BYTES, b"\0")
 
 
@@ -210,7 +214,7 @@ class _Command(NamedTuple):
 
 
 @cache
-def _filled(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...]:
+def _chain_commands(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...]:
     """The chains with their rules; the same for every namespace."""
     named = attribute_text(1, name)
     commands = []
@@ -229,15 +233,15 @@ def _commit(
     netlink: socket.socket, families: tuple[Family, ...], commands: tuple[_Command, ...]
 ) -> None:
     _send(netlink, _batch(families, commands))
-    left = len(families) * len(commands)
-    while left:
+    unacknowledged = len(families) * len(commands)
+    while unacknowledged:
         for kind, _, _, reply in messages(memoryview(_received(netlink))):
             if kind != n.NLMSG_ERROR:
                 continue
             number = -I32.unpack_from(reply)[0]
             if number:
                 raise _refused(number)
-            left -= 1
+            unacknowledged -= 1
 
 
 @cache
@@ -255,7 +259,7 @@ def _batch(families: tuple[Family, ...], commands: tuple[_Command, ...]) -> byte
 
 
 def _send(netlink: socket.socket, data: bytes) -> None:
-    # Discard further answers of an earlier transaction that failed.
+    # Discard answers that are left from an earlier transaction that failed.
     with suppress(BlockingIOError):
         while True:
             netlink.recv(_RECEIVE_BYTES)

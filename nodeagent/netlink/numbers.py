@@ -1,8 +1,8 @@
-"""The numbers of the kernel's netlink interface that this project uses, under the kernel's names.
+"""Constants of the kernel's netlink interface, under the kernel's names.
 
-From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h,
-if.h, veth.h, nsfs.h, sockios.h. They are part of the kernel's stable interface. A test compares
-them with pyroute2's.
+They are from include/uapi/linux (netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h,
+fib_rules.h, if.h, veth.h, nsfs.h, sockios.h), the kernel's stable interface. A test compares them
+with pyroute2's.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ RT_TABLE_DEFAULT: Final = 253
 RT_TABLE_MAIN: Final = 254
 RT_TABLE_LOCAL: Final = 255
 RT_TABLE_COMPAT: Final = 252
-"""In the header of a route whose table number needs more than eight bits."""
+"""The table in the header of a route whose table number needs more than eight bits."""
 
 # Rules.
 FRA_DST: Final = 1
@@ -130,7 +130,7 @@ NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
 NUD_PERMANENT: Final = 0x80
 
-# Of any socket.
+# Any socket.
 SIOCGIFNAME: Final = 0x8910
 
 # Namespaces.

@@ -1,4 +1,4 @@
-"""RDMA devices: their ports, links and counters, and the namespace that they belong to.
+"""Reads RDMA devices with their ports, links and counters, and moves them between namespaces.
 
 See include/uapi/rdma/rdma_netlink.h. A socket lists the devices of its network namespace; in shared
 mode every namespace has all devices. Changes need CAP_NET_ADMIN.
@@ -62,7 +62,7 @@ Attributes = dict[int, memoryview]
 
 
 class RdmaDevice(NamedTuple):
-    """A device. GUIDs are integers; texts show their highest byte first."""
+    """A device. GUIDs are integers; as text they begin with the highest byte."""
 
     number: int
     name: str
@@ -86,7 +86,7 @@ class RdmaSocket:
 
     @classmethod
     def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket in a namespace; None without RDMA. Raises as ``NetnsExecutor.run``."""
+        """A socket in a namespace; None without RDMA. Raises errors of ``NetnsExecutor.run``."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             return cls(executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))
@@ -146,9 +146,9 @@ class RdmaSocket:
         }
 
     def exclusive(self) -> bool:
-        """Whether each device is in one namespace, instead of shared by all (``rdma system``)."""
+        """Whether each device is in one namespace (``rdma system``), not shared by all."""
         answer = self._ask(_SYSTEM, b"") or {}
-        # Kernels without this attribute share devices.
+        # A kernel without this attribute always shares devices.
         return _NETNS_MODE in answer and answer[_NETNS_MODE][0] == _EXCLUSIVE
 
     def set_exclusive(self, *, exclusive: bool) -> None:
@@ -158,7 +158,7 @@ class RdmaSocket:
         )
 
     def move(self, device: RdmaDevice, netns: int) -> None:
-        """Move a device into the namespace of a descriptor. Only in exclusive mode."""
+        """Move a device into the namespace of a descriptor; this needs exclusive mode."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         self._change(_SET_DEVICE, request + attribute_u32(_NETNS_FD, netns))
 

@@ -1,4 +1,4 @@
-"""The kernel's answers as values.
+"""Decodes the kernel's answers to values.
 
 Unknown attributes are ignored; missing ones get the kernel's default.
 """
@@ -48,7 +48,7 @@ def link(body: memoryview) -> Link:
 
 
 def link_address(body: memoryview) -> LinkAddress:
-    """An ``RTM_NEWADDR``. The own end of a point-to-point address is IFA_LOCAL."""
+    """An ``RTM_NEWADDR``. IFA_LOCAL is the local end of a point-to-point address."""
     family, length, flags, scope, number = IFADDRMSG.unpack_from(body)
     values = attributes(body[IFADDRMSG.size :])
     value = values[n.IFA_LOCAL] if n.IFA_LOCAL in values else values[n.IFA_ADDRESS]

@@ -1,7 +1,7 @@
-"""rtnetlink requests as bytes: one function for each operation.
+"""Encodes rtnetlink requests: one function for each operation. It sends none.
 
 The same arguments give the same bytes. A request lists the errors that count as success
-(``tolerated``), such as EEXIST if another process was faster. Nothing is sent here.
+(``tolerated``), such as EEXIST if another process was faster.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nodeagent.netlink.values import (
 IFINFOMSG: Final = Struct("=BxHiII")
 IFADDRMSG: Final = Struct("=BBBBI")
 IFADDRMSG_SCOPE: Final = 3
-"""The offset of the scope in it."""
+"""The offset of the scope in ``IFADDRMSG``."""
 
 RTMSG: Final = Struct("=BBBBBBBBI")
 NDMSG: Final = Struct("=BxxxiHBB")
@@ -107,14 +107,15 @@ class VethEnd(NamedTuple):
 
 
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
-    """Create a pair with its far end in another namespace; moving it there would take 12-20 ms.
+    """Create a pair whose far end is in another namespace; moving it there would take 12-20 ms.
 
-    The near end is created up. The far end cannot be: it is created first, without a peer.
+    The near end is created in state up. The far end cannot be, because the kernel creates it first,
+    without a peer.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
-    inside = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
+    far_netns = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
     down = IFINFOMSG.pack(0, 0, 0, 0, 0)
-    peer = down + _link_attributes(far.name, mtu, far.mac) + inside
+    peer = down + _link_attributes(far.name, mtu, far.mac) + far_netns
     details = (
         attribute(n.IFLA_INFO_KIND, b"veth"),
         nested(n.IFLA_INFO_DATA, nested(n.VETH_INFO_PEER, peer)),
@@ -175,7 +176,7 @@ def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
 
 
 def _link_filter() -> bytes:
-    # Without counters, which are half of the answer and not used.
+    # Leave out the counters, which are half of the answer and not used.
     return attribute_u32(n.IFLA_EXT_MASK, n.RTEXT_FILTER_SKIP_STATS)
 
 
@@ -207,14 +208,14 @@ def _address_body(value: LinkAddress) -> bytes:
 
 
 def get_route(destination: Address) -> Request:
-    """Look up the route to an address; see ``replies.route``. No route gives an empty answer."""
+    """Look up the route to an address; see ``replies.route``. Without a route: an empty answer."""
     bits = ADDRESS_BITS[destination.family]
     body = RTMSG.pack(AF_OF[destination.family], bits, 0, 0, 0, 0, 0, 0, 0)
     body += attribute(n.RTA_DST, packed_address(destination))
     return Request(n.RTM_GETROUTE, 0, body, "find the route to", destination, UNREACHABLE)
 
 
-class RouteQuestion(NamedTuple):
+class RouteLookup(NamedTuple):
     """A packet whose route is looked up. ``incoming``: its input link, 0 for a local packet."""
 
     destination: Address
@@ -226,12 +227,12 @@ class RouteQuestion(NamedTuple):
         return str(self.destination)
 
 
-def find_route(question: RouteQuestion, *, matched: bool = False) -> Request:
+def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
     """Look up the route of a packet; see ``replies.route``.
 
-    ``matched``: the route as in its table; otherwise as it is used, with the chosen source.
+    ``matched``: return the route of the table; otherwise the one used, with the chosen source.
     """
-    destination, source = question.destination, question.source
+    destination, source = lookup.destination, lookup.source
     bits = ADDRESS_BITS[destination.family]
     # IPv6 always returns the table and does not support this flag.
     flags = n.RTM_F_LOOKUP_TABLE if destination.family == 4 else 0
@@ -240,11 +241,11 @@ def find_route(question: RouteQuestion, *, matched: bool = False) -> Request:
     parts = [RTMSG.pack(*head), attribute(n.RTA_DST, packed_address(destination))]
     if source is not None:
         parts.append(attribute(n.RTA_SRC, packed_address(source)))
-    if question.incoming:
-        parts.append(attribute_u32(n.RTA_IIF, question.incoming))
-    if question.mark:
-        parts.append(attribute_u32(n.RTA_MARK, question.mark))
-    return Request(n.RTM_GETROUTE, 0, b"".join(parts), "find the route to", question)
+    if lookup.incoming:
+        parts.append(attribute_u32(n.RTA_IIF, lookup.incoming))
+    if lookup.mark:
+        parts.append(attribute_u32(n.RTA_MARK, lookup.mark))
+    return Request(n.RTM_GETROUTE, 0, b"".join(parts), "find the route to", lookup)
 
 
 def add_route(route: KernelRoute) -> Request:
@@ -253,7 +254,7 @@ def add_route(route: KernelRoute) -> Request:
 
 
 def append_route(route: KernelRoute) -> Request:
-    """Add a route beside others to the same destination."""
+    """Add a route, even if there is another one to the same destination."""
     flags = n.NLM_F_CREATE | n.NLM_F_APPEND
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "append route", route, EXISTS)
 
@@ -311,7 +312,10 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
 
 
 def clear_route(destination: Cidr, table: int) -> Request:
-    """Delete the route to a destination from a table, with any next hop; none is no error."""
+    """Delete the route to a destination from a table, whatever its next hop is.
+
+    A missing route is no error.
+    """
     family = destination.family
     wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
     body = RTMSG.pack(AF_OF[family], destination.prefix_length, 0, 0, n.RT_TABLE_UNSPEC, *wildcards)
@@ -334,8 +338,12 @@ def _rule_body(rule: RoutingRule) -> bytes:
         AF_OF[rule.family],
         destination.prefix_length if destination else 0,
         source.prefix_length if source else 0,
-        *(0, rule.table if rule.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC, 0, 0),
-        *(n.FR_ACT_TO_TBL, 0),
+        0,
+        rule.table if rule.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC,
+        0,
+        0,
+        n.FR_ACT_TO_TBL,
+        0,
     )
     size = ADDRESS_BITS[rule.family] // 8
     parts = [body, attribute_u32(n.FRA_TABLE, rule.table)]

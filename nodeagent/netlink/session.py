@@ -1,11 +1,11 @@
-"""An rtnetlink socket: many requests in one send, complete listings.
+"""An rtnetlink socket: sends many requests at once, and returns complete listings.
 
 The kernel handles rtnetlink requests inside ``sendmsg``: when it returns, all answers are in the
-socket's queue, so that receiving never waits. Of one send the kernel confirms the last request and
-reports refusals; no answer to another request means success, unless answers were lost (ENOBUFS).
-Each request gets an outcome, or an error is raised. An interrupted listing and requests whose
-answers were lost are repeated, a limited number of times. A session is used by one thread at a
-time and stays in the namespace in which it was opened.
+socket's queue, so receiving never waits. In one send only the last request asks for an
+acknowledgement; of the others the kernel reports only refusals. So another request without an
+answer succeeded, unless answers were lost (ENOBUFS). Each request gets an outcome, or an error is
+raised. Interrupted listings, and requests whose answers were lost, are repeated a limited number of
+times. A session is used by one thread at a time and stays in the namespace in which it was opened.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, 
 T = TypeVar("T")
 
 SEND_REQUESTS_MAX: Final = 128
-"""Requests in one send: their answers fit into the smallest receive buffer of a kernel."""
+"""Requests in one send; their answers fit into the smallest receive buffer of any kernel."""
 
 SEND: Final = "netlink send"
 """The span of one send and its answers."""
@@ -42,7 +42,7 @@ SEND_TRIES_MAX: Final = 4
 """Sends in a row without any answer."""
 
 LISTING_TRIES_MAX: Final = 16
-"""Tries of one listing, which is interrupted by changes; each takes about a millisecond."""
+"""Tries of one listing, which changes can interrupt; each takes about a millisecond."""
 
 RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
@@ -55,10 +55,10 @@ _OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CH
 
 
 class RequestOutcome(NamedTuple):
-    """The result of one request: ``errno`` (0: success), the kernel's text, its answer."""
+    """The result of one request. ``errno`` 0: success; ``text``: the kernel's error text."""
 
     errno: int = 0
-    words: str = ""
+    text: str = ""
     answer: bytes = b""
 
 
@@ -146,24 +146,26 @@ class NetlinkSession:
 
     def _attempt(self, batch: Sequence[Request]) -> list[RequestOutcome]:
         outcomes: dict[int, RequestOutcome] = {}
-        again, in_vain = False, 0
+        is_repeated, unanswered_sends = False, 0
         while len(outcomes) < len(batch):
-            left = [index for index in range(len(batch)) if index not in outcomes]
+            pending = [index for index in range(len(batch)) if index not in outcomes]
             with child_span(SEND, "client") as span:
-                answered = self._exchange(batch, left)
+                answered = self._exchange(batch, pending)
                 if span is not None:
-                    _describe(span, [batch[index] for index in left], answered)
+                    _describe(span, [batch[index] for index in pending], answered)
             for index, outcome in answered.items():
-                # A repeated request may have been executed before: then "exists" is success.
-                was_done = again and outcome.errno in (requests.EXISTS | requests.GONE)
+                # The first send may have executed a repeated request: then "exists" is success.
+                was_done = is_repeated and outcome.errno in (requests.EXISTS | requests.GONE)
                 outcomes[index] = RequestOutcome() if was_done else outcome
-            again, in_vain = True, in_vain + (not answered)
-            if in_vain == SEND_TRIES_MAX:
+            is_repeated = True
+            if not answered:
+                unanswered_sends += 1
+            if unanswered_sends == SEND_TRIES_MAX:
                 raise _lost(f"{len(batch) - len(outcomes)} of {len(batch)} answers")
         return [outcomes[index] for index in range(len(batch))]
 
     def _exchange(self, batch: Sequence[Request], indexes: list[int]) -> dict[int, RequestOutcome]:
-        """One send; the kernel confirms the last request and reports refusals of the others."""
+        """Send requests once; return the known outcomes by index."""
         last = indexes[-1]
         numbers: dict[int, int] = {}
         parts = []
@@ -206,10 +208,12 @@ class NetlinkSession:
                     span.set_attribute("netlink.requests", [request.what])
                     span.set_attribute("netlink.answers", len(listed))
                 return listed
-        raise _lost(f"`{request.what}`: what it lists changed {LISTING_TRIES_MAX} times meanwhile")
+        raise _lost(
+            f"`{request.what}`: changes interrupted {LISTING_TRIES_MAX} tries; a complete listing"
+        )
 
     def links(self) -> list[Link]:
-        """Every link. Raises as ``listing``."""
+        """Every link. Raises the errors of ``listing``."""
         return self.listing(requests.all_links(), replies.link)
 
     def link(self, name: str) -> Link | None:
@@ -228,15 +232,18 @@ class NetlinkSession:
         name: bytes = IFREQ_INDEX.unpack(answer)[0]
         return name.rstrip(b"\0").decode(errors="replace")
 
-    # Without a family: both families in one listing, IPv4 first.
+    # Without a family, these list both families, IPv4 first.
 
     def addresses(self, family: Family | None = None) -> list[LinkAddress]:
-        """Every address. Raises as ``listing``."""
+        """Every address. Raises the errors of ``listing``."""
         return self._of_family(requests.all_addresses(family), replies.link_address, family)
 
     def routes(self, family: Family | None = None, table: int = 0) -> list[KernelRoute]:
-        """Every route of a table (0: of all tables), without cached ones. Raises as ``listing``."""
-        # Kernels before 4.20 do not filter.
+        """Every route of a table (0: of all tables), without cached ones.
+
+        Raises the errors of ``listing``.
+        """
+        # Kernels before 4.20 do not filter by table.
         return [
             route
             for route in self._of_family(requests.all_routes(family, table), replies.route, family)
@@ -244,34 +251,34 @@ class NetlinkSession:
         ]
 
     def rules(self, family: Family | None = None) -> list[RoutingRule]:
-        """Every policy rule, ordered by priority. Raises as ``listing``."""
+        """Every policy rule, ordered by priority. Raises the errors of ``listing``."""
         return self._of_family(requests.all_rules(family), replies.rule, family)
 
     def neighbours(self, family: Family | None = None) -> list[Neighbour]:
-        """Every neighbour entry. Raises as ``listing``."""
+        """Every neighbour entry. Raises the errors of ``listing``."""
         return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
     def route_to(self, destination: Address) -> KernelRoute | None:
-        """The route to an address; None if it does not exist. Raises as ``ask``."""
+        """The route to an address; None if there is none. Raises the errors of ``ask``."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
 
     def _of_family(
         self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        """A kernel without a family answers with the entries of all other families."""
-        wanted = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
+        """The entries of these families; a kernel without the family answers with all others."""
+        families = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
-        def wanted_only(body: memoryview) -> T | None:
-            return read(body) if body[0] in wanted else None
+        def read_if_of_family(body: memoryview) -> T | None:
+            return read(body) if body[0] in families else None
 
-        return [found for found in self.listing(request, wanted_only) if found is not None]
+        return [entry for entry in self.listing(request, read_if_of_family) if entry is not None]
 
     def _listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
         self._sequence = sequence = self._sequence % 0xFFFFFFFF + 1
         self._send(message(request.kind, n.NLM_F_REQUEST | request.flags, sequence, request.body))
         listed: list[T] = []
-        whole = True
+        is_complete = True
         self._overrun = False
         while True:
             data = self._receive()
@@ -280,10 +287,10 @@ class NetlinkSession:
             for kind, flags, number, body in messages(data):
                 if number != sequence:
                     continue
-                whole = whole and not flags & n.NLM_F_DUMP_INTR
+                is_complete = is_complete and not flags & n.NLM_F_DUMP_INTR
                 if kind == n.NLMSG_DONE:
                     self._settled = True
-                    if not whole or self._overrun:
+                    if not is_complete or self._overrun:
                         raise _Interrupted
                     return listed
                 if kind == n.NLMSG_ERROR:
@@ -307,7 +314,7 @@ class NetlinkSession:
             self.kernel_s += time.perf_counter() - started
 
     def _receive(self) -> memoryview | None:
-        """The next datagram; None if the queue is empty. Lost ones set ``_overrun``."""
+        """The next datagram; None if the queue is empty. Sets ``_overrun`` if any were lost."""
         started = time.perf_counter()
         try:
             while True:
@@ -318,7 +325,7 @@ class NetlinkSession:
                         return None
                     if error.errno != ENOBUFS:
                         raise
-                    # Reported once, before the datagrams that fitted into the queue.
+                    # The kernel reports this once, before the datagrams that are in the queue.
                     self._overrun = True
         finally:
             self.kernel_s += time.perf_counter() - started
@@ -340,29 +347,30 @@ def check(request: Request, outcome: RequestOutcome) -> None:
     number = outcome.errno
     if not number or number in request.tolerated:
         return
-    words = os.strerror(number) + (f": {outcome.words}" if outcome.words else "")
-    raise NetlinkRefused(f"cannot {request.what}: {words}", errno=number)
+    why = os.strerror(number) + (f": {outcome.text}" if outcome.text else "")
+    raise NetlinkRefused(f"cannot {request.what}: {why}", errno=number)
 
 
 def _describe(span: Span, sent: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
-    """The requests of a send and the kernel's errors; the caller decides whether it failed."""
+    """Set the requests and the kernel's errors; the caller decides whether the span failed."""
     span.set_attribute("netlink.requests", [request.what for request in sent])
     errors = [outcome.errno for outcome in answered.values() if outcome.errno]
     if errors:
-        span.set_attribute("netlink.errors", [errorcode.get(each, str(each)) for each in errors])
+        names = [errorcode.get(number, str(number)) for number in errors]
+        span.set_attribute("netlink.errors", names)
 
 
 def _outcome(flags: int, body: memoryview, answer: bytes) -> RequestOutcome:
-    """Struct nlmsgerr: errno, the header of the request, then attributes if a flag says so."""
+    """Decode nlmsgerr: errno, header of the request, and attributes if NLM_F_ACK_TLVS is set."""
     number = -I32.unpack_from(body)[0]
-    words = ""
+    error_text = ""
     if flags & n.NLM_F_ACK_TLVS:
         start = I32.size + HEADER.size
         if not flags & n.NLM_F_CAPPED:
             length = HEADER.unpack_from(body, I32.size)[0]
             start = I32.size + length + (-length & 3)
-        words = text(attributes(body[start:]).get(n.NLMSGERR_ATTR_MSG))
-    return RequestOutcome(number, words, answer)
+        error_text = text(attributes(body[start:]).get(n.NLMSGERR_ATTR_MSG))
+    return RequestOutcome(number, error_text, answer)
 
 
 def _lost(what: str) -> NetlinkLost:

@@ -1,7 +1,7 @@
-"""Links, addresses, routes, rules and neighbours of a network stack, as values.
+"""Values of a network stack: links, addresses, routes, rules and neighbours.
 
 The same values are read from the kernel and written to it, so that a plan can be compared with the
-kernel. ``number`` and ``link`` are the ifindex of a link in its namespace.
+kernel. A field ``link`` is the ifindex of a link in its namespace.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ subnet, and the GUID of the port.
 class Link(NamedTuple):
     """A network interface.
 
-    ``parent`` is IFLA_LINK: peer of a veth, lower device of a macvlan or VLAN; ``master`` is
-    IFLA_MASTER: its bond or bridge. ``parent_netns``: the kernel's id of the namespace of
-    ``parent``; None: the same one. ``data``: the attributes of its ``kind`` (IFLA_INFO_DATA) as
-    bytes.
+    ``parent`` is IFLA_LINK: the peer of a veth, the lower device of a macvlan or VLAN. ``master``
+    is IFLA_MASTER: the bond or bridge of the link. ``parent_netns``: the kernel's id of the
+    namespace of ``parent``; None: the same namespace. ``data``: the attributes of its ``kind``
+    (IFLA_INFO_DATA) as bytes.
     """
 
     ifindex: int
@@ -56,17 +56,17 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Whether it is administratively up; it may have no carrier."""
+        """Whether the link is administratively up; it may have no carrier."""
         return bool(self.flags & IFF_UP)
 
     @property
     def loopback(self) -> bool:
-        """Whether it is ``lo``."""
+        """Whether the link is ``lo``."""
         return bool(self.flags & IFF_LOOPBACK)
 
     @property
     def broadcasts(self) -> bool:
-        """Whether the coordinator counts it as a NIC: up, with broadcast and multicast."""
+        """Whether the link counts as a NIC: it is up, with broadcast and multicast."""
         required = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
         return self.flags & required == required
 
@@ -96,8 +96,8 @@ class Hop(NamedTuple):
 class KernelRoute(NamedTuple):
     """A route. With ``hops`` it is a multipath route, and ``link`` and ``gateway`` are unused.
 
-    ``metrics``: RTA_METRICS undecoded, so that a copied route keeps them. ``metric`` 0: the kernel
-    uses 1024 for IPv6.
+    ``metric``: the priority; for IPv6 the kernel replaces 0 by 1024. ``metrics``: RTA_METRICS as
+    bytes, so that a copied route keeps them.
     """
 
     destination: Cidr
@@ -170,7 +170,7 @@ class Neighbour(NamedTuple):
 
 
 def mac_text(mac: Mac) -> str:
-    """``0a:1b:ac:12:1e:8b``."""
+    """A MAC address as text, such as ``0a:1b:ac:12:1e:8b``."""
     return mac.hex(":")
 
 

@@ -1,8 +1,8 @@
-"""One line of the plugin log for each call: its arguments, its result, its duration.
+"""Composes a line of the plugin log for each call: its arguments, its result, its duration.
 
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
-"spiderpool"); the file must be in one directory. Lines are composed here and written by the thread
-of ``telemetry.plugin_log``. Logging never fails a call.
+"spiderpool"); the file must be in the directory of the default file. The thread of
+``telemetry.plugin_log`` writes the lines. A failure to write does not fail the call.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from nodeagent.cni_protocol.netconf import IpamConf, NetConf
 from nodeagent.telemetry.plugin_log import DAYS, FILES, MEGABYTES, LogTarget, PluginLog
 
 NETWORK_FILES_MAX: Final = 64
-"""Files that network configurations may name while an agent runs; further ones log to the default.
-"""
+"""Different files in network configurations; after that the default file is used."""
 
 WARNED_MAX: Final = 64
-"""Refused paths that are logged, each once."""
+"""Refused paths that are logged. Each is logged once."""
 
 _MILLISECONDS: Final = 1_000
 _log: Final = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ class LogDirectory:
         self._warned: set[str] = set()
 
     def file_for(self, path: str) -> str:
-        """The file that a network configuration names, if it is allowed; else the default."""
+        """The file of a network configuration, if it is allowed; else the default file."""
         if not path:
             return self._default
         path = os.path.normpath(path)
@@ -66,7 +65,7 @@ class LogDirectory:
 
 
 class LoggedCall(NamedTuple):
-    """What the line of every call contains."""
+    """The parts of a call that its line contains."""
 
     verb: str
     conf: NetConf

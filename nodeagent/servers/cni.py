@@ -1,11 +1,11 @@
-"""CNI calls: from the bytes of a request to the bytes of its answer, for every command.
+"""Answers CNI calls: from the bytes of a request to the bytes of its answer, for every command.
 
 Each call gets an answer, and each failure is a CNI error object. Failures of ADD have the prefix
 that users match. A DEL that fails with a retryable error answers "try again later", so that the
 runtime repeats it. A DEL whose endpoint cannot be read gets the same answer: the endpoint keeps its
-addresses until a newer agent or a repair makes it readable. Any other failed release is logged and
-DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"): a runtime that cannot delete a
-sandbox never ends its Pod, and GC releases what is left.
+addresses until a newer agent or a repair can read it. After any other error a DEL is logged and
+succeeds (docs/reference/cni-configuration.md, "spiderpool"): otherwise the runtime could not delete
+the sandbox, and the Pod would never end. GC releases the addresses later.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class CniServer:
         try:
             verb, variables = read_environment(environment)
             if verb != "ADD" or PLUGIN in variables:
-                require_caller(has_hung_up)  # an ADD checks this later, when the runner starts it
+                require_caller(has_hung_up)  # for an ADD the runner checks this when it starts it
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
@@ -146,14 +146,16 @@ class CniServer:
     def _chained_plugin(self, name: str) -> ChainedPluginHandler:
         plugin = self._chained.get(name)
         if plugin is None:
-            # Not answered as an IPAM plugin: an ADD would allocate addresses.
+            # It must not be handled as an IPAM call: an ADD would allocate addresses.
             text = f"this agent does not support the executable {name[:64]!r}"
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
         return plugin
 
     async def _answer_delete(self, call: Call, arrived: float) -> CallResult:
-        # Fails at once while etcd is away; the probe finds out whether it is back.
-        fault = self._health.why_not_healthy() and await self._health.probe_fault()
+        # After a call that etcd did not answer, a DEL waits for no more than one probe.
+        fault = self._health.why_not_healthy()
+        if fault is not None:
+            fault = await self._health.probe_fault()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:

@@ -1,7 +1,7 @@
-"""Calls of the executable ``coordinator``, each with a line in the coordinator's log.
+"""Answers calls of the executable ``coordinator``, each with a line in the coordinator's log.
 
-ADD answers prevResult; only a MAC address that it changed is different. DEL and CHECK need neither
-etcd nor the configuration view; ADD needs the view for the Pod's annotations.
+The result of ADD is prevResult, with the NIC's new MAC address if ADD changed it. DEL and CHECK
+need neither etcd nor the configuration view; ADD needs the view for the Pod's annotations.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class CoordinatorServer:
         if previous is None:
             raise CniFailure(
                 INVALID_CONFIG,
-                "prevResult is missing: the coordinator has to run after a main plugin",
+                "prevResult is missing: the coordinator must run after a main plugin",
                 "list the coordinator after the main plugin in the network configuration",
             )
         fault = self._health.why_not_ready()
@@ -151,7 +151,7 @@ def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
 
 
 def _with_log(call: Call, conf: dict[str, Any]) -> Call:
-    """The call with ``logOptions`` of its configuration where the call log reads them."""
+    """The call with ``logOptions`` in its ``ipam`` object, where the call log reads them."""
     try:
         options = msgspec.convert(conf.get("logOptions") or {}, LogOptions)
     except msgspec.ValidationError as error:

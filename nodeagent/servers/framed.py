@@ -1,15 +1,14 @@
-"""The framed socket: one CNI call a connection, raw bytes in, standard output out.
+"""Serves the framed socket: one CNI call for each connection.
 
 See docs/reference/cni-executables.md.
 
-    request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
+    request   "OWC1" | u32 n | n bytes: environment block, then standard input, unchanged
     answer    u8 exit status | u32 n | n bytes: standard output
 
-Every Pod is created through this socket, so it uses no streams, transports or HTTP. Usually the
-request has arrived when its connection is accepted: one read and one write serve it. Each
-connection gets one answer or is closed, and requests are limited in size. A request whose caller
-has closed the connection is not started; a request that was started runs to its end even then. The
-function ``answer`` handles the content of frames.
+Every Pod is created through this socket. To be fast it uses no streams, transports or HTTP: usually
+the request has arrived when its connection is accepted, and one read and one write serve it. Each
+connection gets one answer or is closed, and requests are limited in size. If the caller closes the
+connection, a request that is not started is dropped, and one that was started continues to its end.
 """
 
 from __future__ import annotations
@@ -44,16 +43,16 @@ CONNECTIONS_MAX: Final = 4_096
 """Open connections; one more is closed at once. The number of requests has a lower limit."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
-"""Bytes of all incomplete and running requests; a request beyond it is refused."""
+"""Bytes of all incomplete and running requests together; more are refused."""
 
 RECEIVE_BYTES: Final = 65_536
-"""Bytes of one read; most requests have some hundred bytes."""
+"""Bytes of one read; most requests have a few hundred bytes."""
 
 ACCEPTS_MAX: Final = 64
 """Connections accepted in a row, before running requests continue."""
 
 ACCEPT_PAUSE_S: Final = 1.0
-"""Seconds until the next accept after one failed for lack of descriptors or memory."""
+"""Seconds until the next accept after a lack of descriptors or memory."""
 
 NAME: Final = "framed socket"
 TIMEOUT_CHECK_S: Final = 1.0
@@ -146,7 +145,7 @@ class FramedServer:
         connection.abort()
 
     async def _close_late(self) -> None:
-        """Close connections whose request is late; one task instead of a timer for each."""
+        """Close connections whose request is late, in one task instead of a timer for each."""
         loop = asyncio.get_running_loop()
         while True:
             await self.occupied.wait()
@@ -163,8 +162,17 @@ class FramedConnection:
     """One call. Its socket is watched only while bytes of the request are missing."""
 
     __slots__ = (
-        *("_answer", "_bytes_held", "_is_watched", "_length", "_loop", "_received", "_server"),
-        *("_socket", "_task", "_unsent", "since"),
+        "_answer",
+        "_bytes_held",
+        "_is_watched",
+        "_length",
+        "_loop",
+        "_received",
+        "_server",
+        "_socket",
+        "_task",
+        "_unsent",
+        "since",
     )
 
     def __init__(
@@ -227,12 +235,12 @@ class FramedConnection:
             self.refuse(f"the request did not arrive within {REQUEST_S_MAX:g} s")
 
     def refuse(self, why: str) -> None:
-        """Answer that the bytes are not a valid request, and close."""
+        """Answer that the bytes are not a valid request, and close the connection."""
         failure = CniFailure(FRAME_REFUSED, f"not a valid request frame: {why}")
         self._send(1, error_object(LATEST, failure))
 
     def abort(self) -> None:
-        """Close without an answer, or without the rest of it; a running request continues."""
+        """Close the connection without a complete answer; a running request continues."""
         self._unwatch()
         self._socket.close()
         if self._task is None or self._unsent:
@@ -257,7 +265,7 @@ class FramedConnection:
         self._task = self._loop.create_task(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
-        """Count received bytes; answers and returns False if all requests have too many."""
+        """Count received bytes. If all requests have too many, refuse this one; return False."""
         self._bytes_held += length
         self._server.bytes_held += length
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
@@ -305,22 +313,22 @@ class FramedConnection:
                 self._close()
 
     def _send(self, status: int, body: bytes) -> None:
-        """Send the answer and close; the rest is sent when the socket is writable."""
+        """Send the answer and close; bytes that do not fit are sent when the socket is writable."""
         self._unsent = b"%c%b%b" % (status, len(body).to_bytes(4, "big"), body)
         self._unwatch()
-        self._send_rest()
+        self._continue_send()
 
-    def _send_rest(self) -> None:
+    def _continue_send(self) -> None:
         try:
             sent = self._socket.send(self._unsent, socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
-        except OSError:  # the caller has hung up; its changes stay
+        except OSError:  # the caller has hung up; the changes of its request stay
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         if self._unsent:
             self.since = self._loop.time()
-            self._loop.add_writer(self._socket.fileno(), self._send_rest)
+            self._loop.add_writer(self._socket.fileno(), self._continue_send)
             self._is_watched = True
             return
         self._unwatch()

@@ -1,10 +1,10 @@
-"""The compatible HTTP API on the unix socket.
+"""Serves the compatible HTTP API on the unix socket, for clients of Spiderpool's API.
 
 See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
 bodies".
 
-For clients of Spiderpool's API; the CNI executables use the framed socket. Status codes and JSON
-shapes are Spiderpool's, bodies are limited, and callers are checked as on the framed socket.
+Status codes and JSON shapes are Spiderpool's. The size of bodies is limited, and callers are
+checked as on the framed socket, which the CNI executables use.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ from nodeagent.settings.values import Settings
 
 BASE: Final = "/v1"
 HEALTH: Final = f"{BASE}/ipam/healthy"
-"""Probes call it all the time: its requests are not traced."""
+"""The path of health probes. Their requests are not traced, because there are many."""
 
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
 NO_NETWORK: Final = ""
-"""HTTP requests name no network."""
+"""The network of HTTP requests, which do not name one."""
 
 CONNECTIONS_MAX: Final = 128
 """Open connections to the HTTP socket; each may have a body of ``BODY_BYTES_MAX``."""
@@ -303,7 +303,7 @@ def json_text(status: int, text: str) -> web.Response:
 def refused(
     status: int, code: int, message: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """``{"code":…,"message":…}``."""
+    """A response with ``{"code":…,"message":…}``."""
     return _json(status, {"code": code, "message": message}, headers)
 
 
@@ -317,7 +317,7 @@ def _json(status: int, document: object, headers: dict[str, str] | None = None) 
 
 
 def _reference(namespace: str, name: str, uid: str, container: str) -> PodReference:
-    """The Pod of a request, which this API always names.
+    """The Pod of a request; this API requires its name.
 
     See docs/reference/address-assignment.md, "ADD". Raises BadInput.
     """

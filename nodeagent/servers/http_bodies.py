@@ -1,9 +1,9 @@
-"""Request bodies of the HTTP API, read as Spiderpool reads them.
+"""Parses request bodies of the HTTP API by Spiderpool's rules.
 
 See docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
 Member names are case-insensitive, the last of repeated members counts, unknown members and text
-after the document are ignored. Errors have Spiderpool's status and shape. Values are not
-interpreted here.
+after the document are ignored. Errors have Spiderpool's status and shape. Only the types of values
+are checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WHITE: Final = " \t\r\n"
 
 
 class HttpRefusal(Exception):
-    """An error answered as ``{"code":…,"message":…}``; ``code``: the status, or above 600."""
+    """An error whose answer is ``{"code":…,"message":…}``; ``code`` 0: the status."""
 
     def __init__(self, status: int, message: str, code: int = 0) -> None:
         super().__init__(message)

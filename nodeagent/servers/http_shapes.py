@@ -1,4 +1,4 @@
-"""Response documents of the HTTP API: an ADD, an endpoint, the coordinator's settings.
+"""Response bodies of the HTTP API: an ADD, an endpoint, the coordinator's settings.
 
 See docs/reference/http-api.md, "Agent". As in Spiderpool, empty and zero members are left out, and
 some empty lists are null.

@@ -1,10 +1,10 @@
 """Unix sockets of the agent: for root only, and one agent for each path.
 
-The socket file is created with mode 0600, and a process removes only its own. The process that
-holds the lock of ``<path>.lock`` (flock(2)) owns the path while it runs: it replaces a stale socket
-file, and never one that another process listens on. The lock file is not removed, because two
-processes could then hold locks of two files of that name. Callers are checked by the kernel's peer
-credentials (SO_PEERCRED) as well as by the file's mode.
+The socket file is created with mode 0600, and a process removes only its own file. The process that
+holds the lock of ``<path>.lock`` (flock(2)) owns the path while it runs. It replaces a stale socket
+file, but never one on which another process listens. The lock file is not removed: otherwise two
+processes could hold locks of two files of that name. Callers are checked by the kernel's peer
+credentials (SO_PEERCRED), in addition to the file's mode.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
 def has_hung_up(connection: socket.socket) -> bool:
     """Whether the peer has closed or shut down its side, or this side is closed.
 
-    The first two mean the same (docs/reference/cni-executables.md, "Framing").
+    A caller that shuts down its side has given up (docs/reference/cni-executables.md, "Framing").
     """
     descriptor = connection.fileno()
     if descriptor < 0:

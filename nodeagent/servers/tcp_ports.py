@@ -1,9 +1,9 @@
-"""The agent's port for health, which is read-only.
+"""The agent's health port, which is read-only.
 
-(docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` is 200
-once the agent has started, ``readiness`` if every check of ``/readyz`` passes. ``liveness`` fails
+See docs/reference/configuration.md, "Ports and health paths". ``/v1/runtime/startup`` answers 200
+after the agent has started, ``readiness`` if every check of ``/readyz`` passes. ``liveness`` fails
 only if a restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez``
-and ``/readyz`` list one check a line.
+and ``/readyz`` list one check per line.
 """
 
 from __future__ import annotations

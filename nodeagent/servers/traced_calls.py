@@ -1,7 +1,7 @@
-"""The outermost spans of the agent's callers: CNI calls, and requests of the HTTP API.
+"""The outermost span of each CNI call and of each request of the HTTP API.
 
-Only an agent that exports traces has them. A span continues the trace of the caller, which the
-executables send as environment variables and HTTP clients as headers.
+Only an agent that exports traces has them. A span continues the trace of the caller: executables
+send its context in environment variables, HTTP clients in headers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from nodeagent.servers.cni import PLUGIN
 from nodeagent.servers.framed import Answer, AnswerCall
 
 IPAM_PLUGIN: Final = "spiderpool"
-"""The executable that does not send its name."""
+"""The name of the executable that does not send its name."""
 
 CHAINED: Final = (coordinator.NAME, ifacer_handler.NAME)
-"""Executables that names of spans contain; others are an attribute only."""
+"""Executables whose name is in the name of the span; others are only an attribute."""
 
 SERVER_ERROR: Final = 500
 
@@ -46,7 +46,7 @@ class _ErrorObject(msgspec.Struct):
 
 
 class TracedCalls:
-    """Answers CNI calls, each in a span. ``answer`` as in ``FramedServer``."""
+    """Answers CNI calls by ``answer``, each in a span."""
 
     def __init__(self, answer: AnswerCall, tracer: Tracer) -> None:
         self._answer = answer
@@ -103,28 +103,28 @@ def _headers_of(request: web.Request) -> TraceContext:
 def _attributes(
     verb: str, plugin: str, variables: dict[str, str], stdin: bytes
 ) -> dict[str, AttributeValue]:
-    """What the call says about itself, as far as it can be read."""
-    named = {
+    """The attributes of a call, without those that cannot be read."""
+    attributes = {
         "cni.command": verb,
         "cni.plugin": plugin,
         "cni.container_id": variables.get("CNI_CONTAINERID", ""),
         "network.interface.name": variables.get("CNI_IFNAME", ""),
     }
     try:
-        named["cni.network.name"] = msgspec.json.decode(stdin, type=_NetworkName).name
+        attributes["cni.network.name"] = msgspec.json.decode(stdin, type=_NetworkName).name
         pod = read_arguments(variables.get("CNI_ARGS", ""))
     except (CniFailure, msgspec.DecodeError):
         pass  # the answer reports it
     else:
-        named |= {
+        attributes |= {
             "k8s.namespace.name": pod.namespace,
             "k8s.pod.name": pod.name,
             "k8s.pod.uid": pod.uid,
         }
-    return {name: value for name, value in named.items() if value}
+    return {name: value for name, value in attributes.items() if value}
 
 
 def _mark_failed(span: Span, body: bytes) -> None:
-    """Record the CNI error object of the answer, if it is one, as the span's error."""
+    """Record the CNI error object of the answer as the span's error."""
     failure = msgspec.json.decode(body, type=_ErrorObject)
     span.fail(str(failure.code), failure.msg)

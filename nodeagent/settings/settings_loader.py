@@ -1,7 +1,7 @@
 """Reads the settings of this process from conf.yml and the environment.
 
-Environment variables named ORBWEAVER_* override the file; those of Spiderpool have no key in the
-file. No other module of the agent reads configuration files or variables.
+Environment variables named ORBWEAVER_* override the file. Spiderpool's variables have no key in the
+file. No other module of the agent reads configuration files or environment variables.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             subject="enableIPv4",
             remedy="set one of them to true",
         )
-    ours, provider = conf.orbweaver, provider_of(conf)
-    sriov = sriov_settings(ours.sriov, conf.agent.devices.kubelet_root_dir)
+    orbweaver, provider = conf.orbweaver, provider_of(conf)
+    sriov = sriov_settings(orbweaver.sriov, conf.agent.devices.kubelet_root_dir)
     return Settings(
         node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
         cluster=check_name(
-            env.text(CLUSTER_VARIABLES["cluster"], ours.cluster or CLUSTER), "cluster"
+            env.text(CLUSTER_VARIABLES["cluster"], orbweaver.cluster or CLUSTER), "cluster"
         ),
-        etcd=_etcd(ours.etcd, env),
+        etcd=_etcd(orbweaver.etcd, env),
         socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
         selection=SelectionSettings(
             ipv4_enabled=conf.ipv4,
@@ -102,14 +102,16 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", default=True, required=True
         ),
         announce_addresses=env.truth(
-            "ORBWEAVER_ANNOUNCE_ADDRESSES", default=ours.announce_addresses
+            "ORBWEAVER_ANNOUNCE_ADDRESSES", default=orbweaver.announce_addresses
         ),
         records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
         pool_wait_s=_pool_wait(env),
-        address_order=address_order(ours, env),
-        cool_down_s=cool_down_s(ours, env),
+        address_order=address_order(orbweaver, env),
+        cool_down_s=cool_down_s(orbweaver, env),
         listen_address=_listen(
-            env.text("ORBWEAVER_LISTEN_ADDRESS", ours.listen_address or LISTEN_ADDRESS[conf.ipv4])
+            env.text(
+                "ORBWEAVER_LISTEN_ADDRESS", orbweaver.listen_address or LISTEN_ADDRESS[conf.ipv4]
+            )
         ),
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
@@ -117,21 +119,21 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
-        otlp_endpoint=traces_endpoint(ours, env),
-        coordinator=_coordinator(ours.coordinator),
+        otlp_endpoint=traces_endpoint(orbweaver, env),
+        coordinator=_coordinator(orbweaver.coordinator),
         coordinator_name=_coordinator_name(env),
-        cluster_ip=_cluster_ip(ours.cluster_ip, env),
+        cluster_ip=_cluster_ip(orbweaver.cluster_ip, env),
         kubeconfig=env.kubeconfig(),
         provider=provider,
         devices=device_settings(
             conf.agent.devices,
             has_provider=provider is not None,
             vf_prefix=sriov.resource_prefix if sriov is not None else "",
-            rdma_config=ours.rdma_config_file,
+            rdma_config=orbweaver.rdma_config_file,
         ),
         sriov=sriov,
-        rdma_mode=rdma_mode(ours.rdma_mode),
-        roce_qos=roce_qos_rules(ours.roce_qos),
+        rdma_mode=rdma_mode(orbweaver.rdma_mode),
+        roce_qos=roce_qos_rules(orbweaver.roce_qos),
         sysfs=Path(env.text("ORBWEAVER_SYSFS", str(SYSFS))),
     )
 

@@ -1,10 +1,10 @@
-"""The node's sysctls, set at the agent's start if that is enabled.
+"""Sets sysctls of the node when the agent starts, if that is enabled.
 
 See docs/reference/coordinator.md, "Sysctls".
 
-Only the keys of this table are set, each if its address family is enabled. A key that the kernel
-does not have is skipped with a warning; one that cannot be written fails the start. Values are not
-restored later.
+Only the keys of ``SYSCTLS`` are set, each if its address family is enabled. A key that the kernel
+does not have is skipped with a warning. If a key cannot be written, the start fails. The old values
+are never restored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Sysctl(NamedTuple):
     families: tuple[Family, ...]
 
 
-WANTED: Final = (
+SYSCTLS: Final = (
     Sysctl("net/ipv4/neigh/default/gc_thresh3", NEIGHBOURS_MAX, (4,)),
     Sysctl("net/ipv6/neigh/default/gc_thresh3", NEIGHBOURS_MAX, (6,)),
     Sysctl("net/ipv4/conf/all/arp_notify", "1", (4,)),
@@ -40,15 +40,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 class SysctlValue(NamedTuple):
-    """A key with its current value; ``found`` None if the kernel does not have the key."""
+    """A sysctl with its current value; None if the kernel does not have the key."""
 
-    wanted: Sysctl
-    found: str | None
+    sysctl: Sysctl
+    current: str | None
 
     @property
-    def is_right(self) -> bool:
-        """Whether it needs no change."""
-        return self.found in (None, self.wanted.value)
+    def needs_change(self) -> bool:
+        """Whether the kernel has the key with another value."""
+        return self.current not in (None, self.sysctl.value)
 
 
 def tune(
@@ -57,10 +57,10 @@ def tune(
     """Set the keys that differ. Raises DatapathError with the key that cannot be written."""
     readings = read(executor, namespace, families)
     for reading in readings:
-        if reading.found is None:
-            _log.warning("skipped sysctl %s: the kernel does not have it", reading.wanted.key)
+        if reading.current is None:
+            _log.warning("skipped sysctl %s: the kernel does not have it", reading.sysctl.key)
     changes = {
-        reading.wanted.key: reading.wanted.value for reading in readings if not reading.is_right
+        reading.sysctl.key: reading.sysctl.value for reading in readings if reading.needs_change
     }
     write_sysctls(executor, namespace, values=changes)
     for key, value in changes.items():
@@ -73,6 +73,6 @@ def read(
     """The current values of the keys of these families. Raises DatapathError and its kinds."""
     return [
         SysctlValue(sysctl, read_sysctl(executor, namespace, sysctl.key))
-        for sysctl in WANTED
+        for sysctl in SYSCTLS
         if set(sysctl.families) & set(families)
     ]

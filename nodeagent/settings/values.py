@@ -44,12 +44,12 @@ PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 class Settings(NamedTuple):
     """All settings. ``otlp_endpoint`` "": no traces are exported.
 
-    ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: controllers call it,
-    an agent only needs to know that it exists. ``devices`` None: no device plugin; ``sriov`` None:
-    virtual functions are left alone, ``roce_qos`` empty: so is QoS of RoCE NICs; ``sysfs``: where
-    the node's /sys is writable. ``coordinator_name``: the SpiderCoordinator that overrides
-    ``coordinator`` in Kubernetes, "" for none. Port 0: any free port. ``records_max``: the limit of
-    claims in a pool, 0 for none.
+    ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: the network provider
+    that the controllers call, None without one. ``devices`` None: no device plugin. ``sriov`` None:
+    virtual functions are not configured. ``roce_qos`` empty: QoS of RoCE NICs is not configured.
+    ``sysfs``: a writable mount of the node's /sys. ``coordinator_name``: the SpiderCoordinator that
+    overrides ``coordinator`` in Kubernetes, "" for none. Port 0: any free port. ``records_max``:
+    the limit of claims in a pool, 0 for none.
     """
 
     node_name: str

@@ -1,7 +1,6 @@
-"""The agent's metrics as instruments of OpenTelemetry.
+"""Exports the metrics of ``telemetry.metrics`` as OpenTelemetry instruments.
 
-Imported only where metrics are enabled (``core.process.openmetrics``). What is counted is defined
-in ``telemetry.metrics``.
+Import it only if metrics are enabled (see ``core.process.openmetrics``).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 
 class ExpositionSource(Protocol):
-    """A source of further metrics in Prometheus text; it limits their number itself."""
+    """A source of further metrics as Prometheus text; it must limit their number."""
 
     async def text(self) -> bytes:
         """The text of its metrics."""
@@ -37,7 +36,7 @@ class ExpositionSource(Protocol):
 
 
 class Exposition:
-    """The instruments of one agent; ``scrape`` is the answer to a scrape."""
+    """The instruments of one agent; ``scrape`` answers a scrape."""
 
     def __init__(self, metrics: AgentMetrics, sources: Sequence[ExpositionSource] = ()) -> None:
         self._sources = sources
@@ -70,12 +69,11 @@ class Exposition:
 
 
 def _observe(meter: Meter, reading: ObservedMetric) -> None:
-    create = (
-        meter.create_observable_counter
-        if reading.kind == "counter"
-        else meter.create_observable_gauge
-    )
-    create(reading.name, [_callback(reading.value)], description=reading.help)
+    callbacks = [_callback(reading.value)]
+    if reading.kind == "counter":
+        meter.create_observable_counter(reading.name, callbacks, description=reading.help)
+    else:
+        meter.create_observable_gauge(reading.name, callbacks, description=reading.help)
 
 
 def _callback(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:

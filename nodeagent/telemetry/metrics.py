@@ -1,8 +1,8 @@
-"""Metrics of the agent: Spiderpool's names and ours (docs/reference/metrics.md).
+"""Metrics of the agent, with Spiderpool's names and new ones (docs/reference/metrics.md).
 
-Counts are plain integers that a scrape reads, so that an ADD costs additions and no calls of
-instruments. Histograms are recorded as values occur, and only where ``telemetry.exposition`` has
-set them. Labels never contain Pod names.
+Counts are plain integers that a scrape reads, so an ADD only adds numbers and calls no instruments.
+Histograms record each value, if ``telemetry.exposition`` has set them. Labels never contain Pod
+names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Histogram(Protocol):
 
 
 class ObservedMetric(NamedTuple):
-    """A metric that is read at each scrape; names of counters get the suffix ``_total``."""
+    """A metric that each scrape reads; names of counters get the suffix ``_total``."""
 
     scope: Scope
     kind: Kind
@@ -53,25 +53,25 @@ class LabelledGauge(NamedTuple):
 
 
 class Durations:
-    """Last, shortest, longest and mean of a duration, in seconds; all 0 before the first one.
+    """Last, shortest, longest and mean duration in seconds; all 0 before the first one.
 
-    Spiderpool's dashboards draw these; a histogram contains more.
+    Spiderpool's dashboards show them.
     """
 
-    __slots__ = ("count", "greatest", "latest", "least", "total")
+    __slots__ = ("count", "latest", "longest", "shortest", "total")
 
     def __init__(self) -> None:
         self.count = 0
         self.latest = 0.0
-        self.least = 0.0
-        self.greatest = 0.0
+        self.shortest = 0.0
+        self.longest = 0.0
         self.total = 0.0
 
     def record(self, seconds: float) -> None:
         """Add one duration."""
-        if not self.count or seconds < self.least:
-            self.least = seconds
-        self.greatest = max(self.greatest, seconds)
+        if not self.count or seconds < self.shortest:
+            self.shortest = seconds
+        self.longest = max(self.longest, seconds)
         self.count += 1
         self.latest = seconds
         self.total += seconds
@@ -96,7 +96,7 @@ class WorkCounts:
         self.histograms: tuple[Histogram, Histogram] | None = None
 
     def record(self, seconds: float, waited: float, tries: int, error: Exception | None) -> None:
-        """Count one request that took ``seconds``, after ``waited`` seconds before it started."""
+        """Count one request that waited ``waited`` seconds and then took ``seconds``."""
         self.count += 1
         self.durations.record(seconds)
         self.waits.record(waited)
@@ -113,7 +113,7 @@ class WorkCounts:
 
 
 class AgentMetrics:
-    """The metrics of one agent; ``readings`` and ``labelled`` are those that a scrape reads."""
+    """The metrics of one agent; a scrape reads ``readings`` and ``labelled``."""
 
     def __init__(self) -> None:
         self.allocation = WorkCounts()
@@ -171,7 +171,7 @@ class AgentMetrics:
         self.auto_pool_waits += 1
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """Record a finished call to etcd (see ``CniCallObserver``)."""
+        """Record a finished call to etcd (see ``StoreCallObserver``)."""
         if self.store_calls is not None:
             self.store_calls.record(seconds, {"method": method, "outcome": outcome})
 
@@ -221,7 +221,7 @@ def _of_durations(pattern: str, what: str, durations: Durations) -> list[Observe
 
     return [
         gauge("average", "Mean", lambda: durations.mean),
-        gauge("max", "Longest", lambda: durations.greatest),
-        gauge("min", "Shortest", lambda: durations.least),
+        gauge("max", "Longest", lambda: durations.longest),
+        gauge("min", "Shortest", lambda: durations.shortest),
         gauge("latest", "Last", lambda: durations.latest),
     ]

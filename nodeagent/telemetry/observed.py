@@ -23,7 +23,7 @@ from core.eventstore.kv import (
 T = TypeVar("T")
 
 
-class CniCallObserver(Protocol):
+class StoreCallObserver(Protocol):
     """Receives every finished call to the store; must be quick and must not raise."""
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
@@ -34,7 +34,7 @@ class CniCallObserver(Protocol):
 class ObservedStore:
     """A ``KeyValueStore`` over another one."""
 
-    def __init__(self, store: KeyValueStore, *observers: CniCallObserver) -> None:
+    def __init__(self, store: KeyValueStore, *observers: StoreCallObserver) -> None:
         self._store = store
         self._observers = observers
 
@@ -55,7 +55,7 @@ class ObservedStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """See ``KeyValueStore``; a watch has no end to be timed."""
+        """See ``KeyValueStore``. A watch has no duration, so it is not reported."""
         return self._store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:

@@ -1,10 +1,10 @@
-"""The plugin log: a file that the agent writes on behalf of the CNI executables.
+"""Writes the plugin log: a file that the agent writes for the CNI executables.
 
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
-"spiderpool"). The agent runs as root and a network configuration may be written by a user, so only
-regular files of one directory are written, and symbolic links are not followed. A thread writes the
-lines from a queue of limited length: a slow disk delays no Pod, and lines that do not fit are
-dropped and counted. A file that cannot be written is reported once and tried again later.
+"spiderpool"). The agent runs as root, and a user may write a network configuration, so only regular
+files in one directory are written, and symbolic links are not followed. A thread writes the lines
+from a queue of limited length, so a slow disk delays no Pod. Lines that do not fit are dropped and
+counted. A file that cannot be written is reported once and tried again later.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BATCH_LINES_MAX: Final = 500
 """Lines written at once; a file is rotated between two batches."""
 
 FILES_MAX: Final = 1_000
-"""Upper limit of old files: each rotation renames all of them."""
+"""Old files at most, because each rotation renames all of them."""
 
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
@@ -111,7 +111,7 @@ class PluginLog:
         while not self._ending.is_set():
             self._is_waiting.wait()
             self._ending.wait(FLUSH_S)
-            self._is_waiting.clear()  # before the lines are taken, so that a new one wakes it again
+            self._is_waiting.clear()  # before the lines are taken: a new one sets it again
             self._flush()
         self._flush()
         for handler in self._handlers.values():
@@ -139,7 +139,7 @@ class PluginLog:
             _log.warning("cannot write the plugin log %s: %s", target.path, error)
 
     def _handler(self, target: LogTarget) -> RotatingFile:
-        """The handler of a file. Two would write into each other's rotated files."""
+        """The handler of a file. There must be only one, because it renames the old files."""
         handler = self._handlers.get(target.path)
         if handler is None:
             while len(self._handlers) >= FILES_OPEN_MAX:
@@ -161,7 +161,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         self.rotate_as(target)
 
     def rotate_as(self, target: LogTarget) -> None:
-        """Change the rotation: networks of a node may share a file with different settings."""
+        """Change the rotation, because networks may share a file with different settings."""
         self.maxBytes = target.megabytes << 20
         self.backupCount = min(target.files, FILES_MAX)
         self._days = target.days
@@ -170,7 +170,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_regular)
 
     def doRollover(self) -> None:  # noqa: N802  # the standard library's name
-        """Rotate, and remove old files that are past their days."""
+        """Rotate, and remove old files after their number of days."""
         super().doRollover()
         oldest = time.time() - self._days * _DAY_S
         for number in range(1, self.backupCount + 1):
@@ -186,7 +186,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a regular file; not a symbolic link, and without blocking on a FIFO."""
+    """Open a regular file. A symbolic link is refused, and a FIFO does not block."""
     file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, _PRIVATE)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

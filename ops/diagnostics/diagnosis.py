@@ -94,17 +94,17 @@ def _remedy(ability: str) -> str:
 
 def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
     for reading in examination.sysctls:
-        name = reading.wanted.key.removeprefix("net/").replace("/", ".")
-        if reading.found is None:
+        name = reading.sysctl.key.removeprefix("net/").replace("/", ".")
+        if reading.current is None:
             yield Diagnosis(f"sysctl {name}", "warning", "the kernel has no such key")
-        elif reading.is_right:
-            yield Diagnosis(f"sysctl {name}", "ok", reading.found)
+        elif not reading.needs_change:
+            yield Diagnosis(f"sysctl {name}", "ok", reading.current)
         else:
             yield Diagnosis(
                 f"sysctl {name}",
                 "warning",
-                f"{reading.found}, not {reading.wanted.value}",
-                f"sysctl -w net.{name}={reading.wanted.value}, or tuneSysctlConfig: true",
+                f"{reading.current}, not {reading.sysctl.value}",
+                f"sysctl -w net.{name}={reading.sysctl.value}, or tuneSysctlConfig: true",
             )
 
 

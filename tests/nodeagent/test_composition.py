@@ -182,7 +182,7 @@ async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
     monkeypatch.setattr(target, method, replacement)
     # Steps are bound when they are pushed, and those of the parts are pushed at once.
     agent._opened = type(agent._opened)()
-    agent._close_parts_at_the_end()
+    agent._register_parts_to_close()
     await agent.start()
 
     await agent.stop()

@@ -69,7 +69,7 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
     monkeypatch.setattr(memory_store, "commit", never_answer)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ObservedStore(memory_store, watchdog).commit([], []), 0.01)
-    assert watchdog.is_away
+    assert watchdog.is_unanswered
 
 
 async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_deadline() -> None:

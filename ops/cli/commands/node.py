@@ -218,7 +218,7 @@ def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, An
         "missingCapabilities": list(examination.missing_capabilities),
         "abilities": [entry._asdict() for entry in examination.abilities],
         "sysctls": [
-            {"key": entry.wanted.key, "wanted": entry.wanted.value, "found": entry.found}
+            {"key": entry.sysctl.key, "wanted": entry.sysctl.value, "found": entry.current}
             for entry in examination.sysctls
         ],
         "interfaces": [_nic(nic) for nic in examination.nics],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 from core.domain.addresses.ip_address import Address, Family, format_address
-from nodeagent.netlink.requests import RouteQuestion
+from nodeagent.netlink.requests import RouteLookup
 from nodeagent.netlink.values import Link, RoutingRule
 from ops.diagnostics.paths.route_lookup import RouteResult
 
@@ -28,7 +28,7 @@ class NetworkStack(Protocol):
     name: str
     links: dict[int, Link]
 
-    def ask(self, question: RouteQuestion) -> RouteResult:
+    def ask(self, question: RouteLookup) -> RouteResult:
         """The kernel's decision about this packet."""
         ...
 
@@ -64,19 +64,19 @@ class _Left(NamedTuple):
 
 def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathSegment]:
     """All legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
-    left = _from_pod("there", pod, node, RouteQuestion(destination))
+    left = _from_pod("there", pod, node, RouteLookup(destination))
     segments = [left.leg]
     if left.source is None:
         return segments
     back = _back(pod, node, left, left.source, destination)
     segments += [back] if back is not None else []
     for mark in dict.fromkeys(rule.mark for rule in pod.rules(destination.family) if rule.mark):
-        question = RouteQuestion(destination, left.source, mark=mark)
+        question = RouteLookup(destination, left.source, mark=mark)
         segments.append(_from_pod("marked", pod, node, question).leg)
     return segments
 
 
-def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteQuestion) -> _Left:
+def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteLookup) -> _Left:
     if question.source is None:
         # As connect() does: first the source address, then the route for that source.
         source = pod.ask(question).source
@@ -93,7 +93,7 @@ def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteQ
     peer = far_end(link, node)
     if peer is None:
         return _Left(PathSegment(name, tuple(stops), _out(link, node)), "by nic", source, link)
-    onward = node.ask(RouteQuestion(question.destination, source, peer.ifindex))
+    onward = node.ask(RouteLookup(question.destination, source, peer.ifindex))
     stops.append(_stop(node, onward))
     return _through_node(name, stops, onward, source)
 
@@ -119,15 +119,15 @@ def _back(
         return None
     if left.way == "by nic":
         assert left.link is not None
-        return _into_pod([], pod, RouteQuestion(source, destination, left.link.ifindex))
+        return _into_pod([], pod, RouteLookup(source, destination, left.link.ifindex))
     incoming = left.link.ifindex if left.way == "by node" and left.link is not None else 0
-    answer = node.ask(RouteQuestion(source, destination, incoming))
+    answer = node.ask(RouteLookup(source, destination, incoming))
     stops = [_stop(node, answer)]
     if answer.why_not or answer.link is None:
         return PathSegment("back", tuple(stops), answer.why_not or "not sent")
     inner = near_end(answer.link, pod)
     if inner is not None:
-        return _into_pod(stops, pod, RouteQuestion(source, destination, inner.ifindex))
+        return _into_pod(stops, pod, RouteLookup(source, destination, inner.ifindex))
     parents = {link.parent for link in pod.links.values() if link.kind in ABOVE}
     if answer.link.ifindex in parents:
         end = f"lost: {answer.link.name} does not reach the interfaces whose master it is"
@@ -135,7 +135,7 @@ def _back(
     return PathSegment("back", tuple(stops), f"leaves the node by {answer.link.name}")
 
 
-def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteQuestion) -> PathSegment:
+def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteLookup) -> PathSegment:
     answer = pod.ask(question)
     end = answer.why_not or ("arrives in the Pod" if answer.is_local else "not the Pod's address")
     return PathSegment("back", (*stops, _stop(pod, answer)), end)

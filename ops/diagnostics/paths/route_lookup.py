@@ -17,7 +17,7 @@ from core.errors import DatapathError
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies
-from nodeagent.netlink.requests import ALL_BITS, RouteQuestion, find_route
+from nodeagent.netlink.requests import ALL_BITS, RouteLookup, find_route
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, RoutingRule, mac_text
 
@@ -51,7 +51,7 @@ class RouteResult(NamedTuple):
     of the next hop's neighbour entry; "" if the next hop needs none.
     """
 
-    question: RouteQuestion
+    question: RouteLookup
     rule: RoutingRule | None = None
     route: KernelRoute | None = None
     link: Link | None = None
@@ -74,7 +74,7 @@ class Stack:
         self.links = {link.ifindex: link for link in session.links()}
         self._rules: dict[Family, Sequence[RoutingRule]] = {}
 
-    def ask(self, question: RouteQuestion) -> RouteResult:
+    def ask(self, question: RouteLookup) -> RouteResult:
         """The kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
@@ -111,7 +111,7 @@ class Stack:
 
 
 def rule_of(
-    rules: Sequence[RoutingRule], question: RouteQuestion, table: int, links: dict[int, Link]
+    rules: Sequence[RoutingRule], question: RouteLookup, table: int, links: dict[int, Link]
 ) -> RoutingRule | None:
     """The first rule that matches this packet and leads to this table."""
     incoming = links[question.incoming].name if question.incoming in links else "lo"

@@ -22,10 +22,10 @@ class SlowStore(MemoryStore):
 class FailingStore(MemoryStore):
     """A store whose grants fail while it is unavailable."""
 
-    is_away = True
+    is_unanswered = True
 
     async def grant_lease(self, ttl_s: int) -> int:
-        if self.is_away:
+        if self.is_unanswered:
             raise StoreUnavailable("away")
         return await super().grant_lease(ttl_s)
 
@@ -71,6 +71,6 @@ async def test_a_lease_that_cannot_be_granted_ahead_is_asked_for_by_the_release(
     cooldown.grant_ahead()
     await asyncio.sleep(0)
 
-    store.is_away = False
+    store.is_unanswered = False
 
     assert await cooldown.lease()

@@ -102,12 +102,12 @@ async def test_a_running_recorder_writes_what_is_noted_and_closing_writes_the_re
 class AwayStore(MemoryStore):
     """A store that refuses transactions when it is told to."""
 
-    is_away = False
+    is_unanswered = False
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        if self.is_away:
+        if self.is_unanswered:
             raise StoreUnavailable("away")
         return await super().commit(guards, writes, otherwise)
 
@@ -116,10 +116,10 @@ async def test_what_etcd_does_not_take_is_dropped_and_counted() -> None:
     store, clock = AwayStore(), ManualTime()
     async with NodeHarness(store) as node:
         recorder = RefusalRecorder(node.writer, clock)
-        store.is_away = True
+        store.is_unanswered = True
         recorder.note(pod("web-1"), "eth0", FULL, Cause("agent"))
         await recorder.write_due()
-        store.is_away = False
+        store.is_unanswered = False
         recorder.note(pod("web-2"), "eth0", FULL, Cause("agent"))
         await recorder.write_due()
 

@@ -15,7 +15,7 @@ from core.manifests.kinds.coordinators import DetectOptions
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.kubernetes.coordinators import KubernetesCoordinator, kept_coordinator
+from nodeagent.kubernetes.coordinators import KubernetesCoordinator, cached_coordinator
 from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import coordinator, create, path_of, replace
 from tests.kubernetes.translator_harness import until
@@ -184,7 +184,7 @@ async def test_what_was_seen_counts_while_the_api_server_is_away(
     await asyncio.to_thread(server.kill)
     try:
         await until(lambda: found.coordinators.fault)
-        await found.learn()
+        await found.load()
         assert found.written() == before
     finally:
         await asyncio.to_thread(server.start)
@@ -198,7 +198,7 @@ async def test_an_agent_that_never_saw_it_waits_a_moment_and_says_why(tmp_path: 
     assert cluster is not None
     assert cluster.coordinator is not None
 
-    await cluster.coordinator.learn()
+    await cluster.coordinator.load()
     with pytest.raises(NotReady, match="SpiderCoordinators cannot be listed: ") as refused:
         cluster.coordinator.written()
     await cluster.close()
@@ -228,6 +228,6 @@ async def test_an_agent_that_is_to_do_without_does_not_watch(server: ApiServer) 
     ],
 )
 def test_an_object_that_cannot_be_used_says_which_field(changed: Object, fault: str) -> None:
-    kept = kept_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
+    kept = cached_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
 
     assert fault in kept.fault

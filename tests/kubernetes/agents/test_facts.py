@@ -274,7 +274,7 @@ async def test_a_replica_keeps_its_address_as_long_as_it_is_wanted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     def is_wanted(state: str) -> bool:
-        validity = cluster.facts.wanted(found) if found else None
+        validity = cluster.facts.endpoint_validity(found) if found else None
         return validity is not None and validity.state == state
 
     stateful = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")

@@ -12,7 +12,7 @@ from core.kubernetes.connection import open_connection
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.frontends import address_text
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.kubernetes.services import KubernetesServices, kept_service, kept_slice
+from nodeagent.kubernetes.services import KubernetesServices, cached_service, cached_slice
 from nodeagent.settings.values import Settings
 from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
@@ -52,9 +52,9 @@ async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
 
 def backends(services: KubernetesServices, address: str) -> list[str] | None:
     """The backends of an address; None: it is not a ClusterIP."""
-    for one, balance in (services.frontends() or {}).items():
+    for one, backend_group in (services.frontends() or {}).items():
         if address_text(one.address) == address:
-            return [str(place) for place in balance.backends]
+            return [str(place) for place in backend_group.backends]
     return None
 
 
@@ -77,7 +77,11 @@ async def test_a_service_is_followed_with_its_slices(
         server.request("DELETE", f"{SLICES}/web-1")
         await waiting
     await until(lambda: backends(services, address) == [])
-    (found,) = (balance for balance in (services.frontends() or {}).values() if balance.affinity_s)
+    (found,) = (
+        backend_group
+        for backend_group in (services.frontends() or {}).values()
+        if backend_group.affinity_s
+    )
     assert found.affinity_s == 10_800
     server.request("DELETE", f"{SERVICES}/web")
     await until(lambda: backends(services, address) is None)
@@ -100,9 +104,9 @@ async def test_a_joined_cluster_follows_services_where_that_is_switched_on(
 
 def test_objects_that_cannot_be_read_serve_nothing(caplog: pytest.LogCaptureFixture) -> None:
     metadata = {"namespace": "shop", "name": "odd", "resourceVersion": "1"}
-    service = kept_service({"metadata": metadata, "spec": {"ports": "none"}})
+    service = cached_service({"metadata": metadata, "spec": {"ports": "none"}})
     assert service["service"].addresses == ()
     names = {"metadata": metadata, "addressType": "FQDN", "endpoints": []}
-    assert kept_slice(names)["slice"] is None
-    assert kept_slice({"metadata": metadata})["slice"] is None
+    assert cached_slice(names)["slice"] is None
+    assert cached_slice({"metadata": metadata})["slice"] is None
     assert caplog.text.count("shop/odd") == 2

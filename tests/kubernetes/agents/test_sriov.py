@@ -171,7 +171,7 @@ async def test_a_drain_is_asked_for_and_called_off_by_annotations(
 
     await source.report(busy)
     asked = shop.request("GET", STATE).body
-    await until(lambda: source.states.objects[(NAMESPACE, NODE)].asks, PATIENCE_S)
+    await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
     await source.report(busy._replace(blocking=(), needs_drain=False, keeps_request=True))
     kept = shop.request("GET", STATE).body
     await source.report(busy._replace(blocking=(), needs_drain=False))
@@ -198,7 +198,7 @@ async def test_an_agent_that_leaves_its_node_alone_withdraws_its_request(
     await source.declare([mine])
     busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
     await source.report(busy)
-    await until(lambda: source.states.objects[(NAMESPACE, NODE)].asks, PATIENCE_S)
+    await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
 
     await source.withdraw()
 

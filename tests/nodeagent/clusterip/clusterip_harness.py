@@ -16,7 +16,7 @@ from typing import Final
 
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
 from nodeagent.clusterip.installation import Installation
-from nodeagent.clusterip.map_plan import plan, understand
+from nodeagent.clusterip.map_plan import contents_of, plan
 from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -71,7 +71,7 @@ class ClusterIPHarness:
         return made
 
     def serve(self, installation: Installation, wanted: dict[Frontend, BackendGroup]) -> None:
-        steps, _ = plan(understand(installation.read()), wanted)
+        steps, _ = plan(contents_of(installation.read()), wanted)
         installation.write(steps)
 
     def socket(self, family: int, protocol: str = "TCP") -> sockets.socket:

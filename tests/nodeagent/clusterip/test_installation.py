@@ -13,7 +13,7 @@ import pytest
 from core.errors import BadInput, BpfRefused, DatapathError
 from nodeagent.clusterip.frontends import BackendGroup
 from nodeagent.clusterip.installation import DIRECTORY, LINKS, MAPS, Installation, remove, served
-from nodeagent.clusterip.map_plan import understand
+from nodeagent.clusterip.map_plan import contents_of
 from nodeagent.clusterip.pods import can_pin, pods_cgroup
 from nodeagent.clusterip.programs import HOOKS, DesiredPrograms
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
@@ -91,7 +91,9 @@ def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> 
 
 def test_the_next_agent_goes_on_from_what_it_finds(pinned: ClusterIPHarness) -> None:
     found = Installation.open(pinned.bpffs)
-    assert understand(found.read()).entries[frontend(4)].balance == BackendGroup(places(4, 0))
+    assert contents_of(found.read()).entries[frontend(4)].backend_group == BackendGroup(
+        places(4, 0)
+    )
     assert is_served(pinned)
     found.attach(pinned.cgroup, DesiredPrograms(0))
     assert is_served(pinned)

@@ -19,7 +19,7 @@ from nodeagent.clusterip.layout import (
     unpack_frontend,
     unpack_member,
 )
-from nodeagent.clusterip.map_plan import Contents, MapPlan, StoredMaps, fit, plan, understand
+from nodeagent.clusterip.map_plan import Contents, MapPlan, StoredMaps, contents_of, fit, plan
 
 EMPTY = StoredMaps({}, {}, frozenset())
 
@@ -93,7 +93,7 @@ def test_maps_follow_what_is_wanted_and_keep_nothing_else(
         steps, contents = plan(contents, state)
         raw = after(raw, steps)
         assert served(raw) == state
-        assert contents.entries == understand(raw).entries
+        assert contents.entries == contents_of(raw).entries
         size = sum(len(one.backends) for one in state.values())
         held = sum(len(one.backends) for one in state.values() if one.affinity_s)
         assert (len(raw.backends), len(raw.members)) == (size, held)
@@ -107,8 +107,8 @@ def test_whoever_dies_between_two_writes_leaves_each_service_as_before_or_as_aft
     before = after(EMPTY, steps)
     steps, _ = plan(contents, second)
     broken_off = after(before, steps, moment)
-    for frontend, balance in served(broken_off).items():
-        assert balance in (first.get(frontend), second.get(frontend))
+    for frontend, backend_group in served(broken_off).items():
+        assert backend_group in (first.get(frontend), second.get(frontend))
     for frontend in first.keys() & second.keys():
         assert frontend in broken_off.services
 
@@ -124,10 +124,10 @@ def test_the_next_one_goes_on_from_what_it_finds(
     before = after(EMPTY, steps)
     steps, _ = plan(contents, second)
     broken_off = after(before, steps, moment)
-    steps, _ = plan(understand(broken_off), third)
+    steps, _ = plan(contents_of(broken_off), third)
     whole = after(broken_off, steps)
     assert served(whole) == third
-    assert understand(whole)[1:4] == (frozenset(), frozenset(), frozenset())
+    assert contents_of(whole)[1:4] == (frozenset(), frozenset(), frozenset())
 
 
 @given(states)
@@ -143,9 +143,9 @@ def test_what_is_beyond_a_limit_is_left_out_and_named(
     state: dict[Frontend, BackendGroup], frontends_max: int, backends_max: int
 ) -> None:
     fitted = fit(state, frontends_max, backends_max)
-    assert len(fitted.wanted) <= frontends_max
-    assert sum(len(one.backends) for one in fitted.wanted.values()) <= backends_max
-    assert fitted.wanted.keys() | set(fitted.left_out) == state.keys()
+    assert len(fitted.frontends) <= frontends_max
+    assert sum(len(one.backends) for one in fitted.frontends.values()) <= backends_max
+    assert fitted.frontends.keys() | set(fitted.left_out) == state.keys()
     assert bool(fitted.left_out) == bool(fitted.limit)
 
 
@@ -157,10 +157,10 @@ def test_a_map_that_lost_a_backend_is_made_whole_again() -> None:
     steps, _ = plan(Contents(), state)
     raw = after(EMPTY, steps)
     torn = raw._replace(backends={Slot(1, 0): raw.backends[Slot(1, 0)]})
-    assert understand(torn).broken == {frontend}
-    steps, _ = plan(understand(torn), state)
+    assert contents_of(torn).broken == {frontend}
+    steps, _ = plan(contents_of(torn), state)
     assert served(after(torn, steps)) == state
-    steps, _ = plan(understand(torn), {})
+    steps, _ = plan(contents_of(torn), {})
     assert after(torn, steps) == EMPTY
 
 

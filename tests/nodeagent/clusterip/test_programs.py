@@ -1,7 +1,7 @@
 """The programs as text, and the assembler that encodes them.
 
 The files in ``programs`` are complete programs. After an intended change run with REWRITE_PLANS=1,
-and commit only a difference that you understand.
+and commit only a difference that you contents_of.
 """
 
 from __future__ import annotations

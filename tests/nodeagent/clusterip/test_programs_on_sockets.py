@@ -30,8 +30,8 @@ PASSES: Final = 64
 
 def asked(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
     """One Service with all three backends, TCP and UDP."""
-    balance = BackendGroup(places(family, 0, 1, 2), **affinity)
-    return {frontend(family): balance, frontend(family, "UDP"): balance}
+    backend_group = BackendGroup(places(family, 0, 1, 2), **affinity)
+    return {frontend(family): backend_group, frontend(family, "UDP"): backend_group}
 
 
 @FAMILIES

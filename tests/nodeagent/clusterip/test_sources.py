@@ -26,8 +26,10 @@ def slice_of(*endpoints: SliceEndpoint, family: int = 4) -> EndpointSlice:
 def told(service: Service, *slices: EndpointSlice, **labels: str) -> dict[str, list[str]]:
     found = frontends_of(service, labels, slices, "node-a")
     return {
-        f"{address_text(one.address)}:{one.port}/{one.protocol}": [*map(str, balance.backends)]
-        for one, balance in found.items()
+        f"{address_text(one.address)}:{one.port}/{one.protocol}": [
+            *map(str, backend_group.backends)
+        ]
+        for one, backend_group in found.items()
     }
 
 
@@ -123,8 +125,8 @@ def test_of_two_services_with_one_address_the_first_by_name_has_it() -> None:
         book.put_service(
             ("shop", name), Service(("10.96.0.10",), (HTTP,), len(name) + ord(name)), {}
         )
-    (balance,) = book.frontends().values()
-    assert balance.affinity_s == 1 + ord("a")
+    (backend_group,) = book.frontends().values()
+    assert backend_group.affinity_s == 1 + ord("a")
     book.put_service(("shop", "a"), None, {})
-    (balance,) = book.frontends().values()
-    assert balance.affinity_s == 1 + ord("b")
+    (backend_group,) = book.frontends().values()
+    assert backend_group.affinity_s == 1 + ord("b")

@@ -261,7 +261,10 @@ async def test_an_interface_that_is_not_there_fails_the_add_and_holds_nothing(
 
         assert reply.error["code"] == 118
         assert "No such device" in reply.error["msg"]
-        assert reply.error["details"] == "let a plugin earlier in the CNI chain create net9"
+        assert (
+            reply.error["details"]
+            == "make sure that a plugin earlier in the CNI chain creates net9"
+        )
         assert await node.claims() == {}
 
 

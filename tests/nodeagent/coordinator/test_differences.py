@@ -93,7 +93,7 @@ def test_another_namespace_or_pair_is_named(
     network_pod.add(**SAID)
     network_node.inside.ip("link", "delete", network_pod.host_veth_name)
     (difference,) = network_pod.check()
-    assert "not the namespace, NIC or veth" in difference
+    assert "namespace, NIC or veth are not" in difference
 
 
 def test_what_one_listing_has_missed_is_no_difference(

@@ -202,7 +202,7 @@ class Rails:
 def prepare(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
     """As ifacer does it for a configuration with these fields; the main plugin's master."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
-    wanted = read_conf(json.dumps(conf).encode()).wanted
+    wanted = read_conf(json.dumps(conf).encode()).links
     assert wanted is not None
     asyncio.run(LinkConfigurator(node.network.executor, node.held).prepare(wanted))
     return wanted.parent if not wanted.vlan else f"{wanted.parent}.{wanted.vlan}"

@@ -51,7 +51,7 @@ class Known(FactsSource):
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
         return self.facts(reference)
 
-    async def learn(self, reference: PodReference) -> None:
+    async def load_pod(self, reference: PodReference) -> None:
         """It is known."""
 
     async def confirm_current(self, reference: PodReference) -> None:
@@ -60,7 +60,7 @@ class Known(FactsSource):
     def liveness(self, reference: PodReference) -> Liveness:
         return Liveness(None)
 
-    async def confirm(self, reference: PodReference) -> Liveness:
+    async def confirm_liveness(self, reference: PodReference) -> Liveness:
         return self.liveness(reference)
 
     def facts(self, reference: PodReference) -> RequestFacts:
@@ -70,17 +70,17 @@ class Known(FactsSource):
     def node(self) -> NodeFacts:
         return NodeFacts("node-a")
 
-    def wanted(self, endpoint: Endpoint) -> None:
+    def endpoint_validity(self, endpoint: Endpoint) -> None:
         return None
 
-    async def confirm_wanted(self, endpoint: Endpoint) -> None:
+    async def confirm_endpoint(self, endpoint: Endpoint) -> None:
         return None
 
 
 class Unsynced(CoordinatorDefaults):
     """A cluster whose SpiderCoordinator is not Synced."""
 
-    async def learn(self) -> None:
+    async def load(self) -> None:
         """Nothing more is known later."""
 
     def written(self) -> WrittenSettings:

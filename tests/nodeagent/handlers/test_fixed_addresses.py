@@ -255,7 +255,7 @@ class Watched(StandaloneFacts):
         """As told."""
         return Liveness(self.alive)
 
-    def wanted(self, endpoint: Endpoint) -> Validity | None:
+    def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
         """As told."""
         return self.validity
 

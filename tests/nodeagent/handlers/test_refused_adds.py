@@ -119,8 +119,6 @@ class ClaimFacts:
 class ConflictingProbe:
     """A probe that always meets a conflicting host."""
 
-    is_enabled = True
-
     def switches_for(self, _: PodReference) -> DetectionSwitches:
         return DetectionSwitches(conflicts=True)
 

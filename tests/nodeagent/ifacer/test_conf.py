@@ -53,7 +53,7 @@ MEANINGS: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
 
 @pytest.mark.parametrize(("fields", "wanted"), MEANINGS.values(), ids=MEANINGS)
 def test_what_is_wanted(fields: dict[str, Any], wanted: InterfaceConfig | None) -> None:
-    assert read_conf(conf(**fields)).wanted == wanted
+    assert read_conf(conf(**fields)).links == wanted
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {

@@ -44,7 +44,7 @@ class Host:
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
         """Run the plugin's steps for a configuration with these fields."""
         conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
-        wanted = read_conf(json.dumps(conf).encode()).wanted
+        wanted = read_conf(json.dumps(conf).encode()).links
         assert wanted is not None
         await self.preparer.prepare(wanted)
 
@@ -234,7 +234,7 @@ async def test_many_calls_at_once_make_it_once(host: Host) -> None:
         json.dumps({
             "interfaces": ["ens3", "ens4"], "vlanID": 9, "bond": {"name": "bd0", "mode": 1},
         }).encode()
-    ).wanted  # fmt: skip
+    ).links  # fmt: skip
     assert wanted is not None
     callers = [host.another_process() for _ in range(4)]
 

@@ -88,7 +88,7 @@ def test_a_bond_is_not_repaired_where_that_would_take_something_away(
 
 def test_a_new_bond_takes_its_members_as_they_are() -> None:
     """As in Spiderpool: naming a NIC with an address permits the removal of the address."""
-    plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), frozenset({3}), made=True))
+    plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), frozenset({3}), is_new_bond=True))
 
     assert "set master 9 of link 3" in [step.what for step in plan.steps]
 

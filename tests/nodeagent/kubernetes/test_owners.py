@@ -71,7 +71,7 @@ async def asking(
     owners: OwnerCache, several: int, owner: Owner = REPLICAS
 ) -> list[asyncio.Task[None]]:
     """Start ``count`` lookups, each up to its wait for an answer."""
-    tasks = [asyncio.create_task(owners.learn(owner)) for _ in range(several)]
+    tasks = [asyncio.create_task(owners.load_owner(owner)) for _ in range(several)]
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks

@@ -121,13 +121,13 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
 ) -> None:
     asked, released = asyncio.Event(), asyncio.Event()
 
-    async def learn(_: PodReference) -> None:
+    async def load_pod(_: PodReference) -> None:
         asked.set()
         await released.wait()
 
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     monkeypatch.setattr(agent.process.parts.facts, "complete_facts", lambda _: None)
-    monkeypatch.setattr(agent.process.parts.facts, "learn", learn)
+    monkeypatch.setattr(agent.process.parts.facts, "load_pod", load_pod)
     transactions = agent.process.parts.writer.transactions
     path, request = door(agent, "ADD")
     with socket.socket(socket.AF_UNIX) as caller:

@@ -289,7 +289,7 @@ async def test_before_kubelet_has_answered_a_request_of_an_earlier_agent_stays(
 
 async def test_nothing_is_changed_before_it_is_declared(node: Node) -> None:
     node.source.ask(node.policy(2))
-    node.source.is_away = True
+    node.source.is_unanswered = True
 
     assert not await node.agent.run_round()
 

@@ -19,14 +19,14 @@ class WrittenSource:
         self.declared: list[Sequence[DesiredNic]] = []
         self.reports: list[NodeReport] = []
         self.withdrawals = 0
-        self.is_away = False
+        self.is_unanswered = False
         self._changed = asyncio.Event()
 
     def configuration(self) -> NodeConfiguration | None:
         return self.now
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
-        if self.is_away:
+        if self.is_unanswered:
             raise ApiUnavailable("the API server does not answer")
         self.declared.append(desired)
         if self.now is not None:

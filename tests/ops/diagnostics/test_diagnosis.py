@@ -13,7 +13,7 @@ from core.domain.roce_qos.model import (
     RoceQos,
     RoceQosRule,
 )
-from nodeagent.settings.sysctls import WANTED, SysctlValue
+from nodeagent.settings.sysctls import SYSCTLS, SysctlValue
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import KernelFeature
@@ -31,7 +31,7 @@ WELL = Examination(
     (),
     True,
     (KernelFeature("macvlan links", "macvlan"),),
-    tuple(SysctlValue(one, one.value) for one in WANTED),
+    tuple(SysctlValue(one, one.value) for one in SYSCTLS),
     (NIC,),
     (GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
     Manager(running=False, leaves_veths=False),
@@ -86,12 +86,12 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
     "a sysctl": (
-        WELL._replace(sysctls=(SysctlValue(WANTED[3], "0"),)),
+        WELL._replace(sysctls=(SysctlValue(SYSCTLS[3], "0"),)),
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
     ),
     "a sysctl that is not there": (
-        WELL._replace(sysctls=(SysctlValue(WANTED[0], None),)),
+        WELL._replace(sysctls=(SysctlValue(SYSCTLS[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key"),
     ),
     "NetworkManager": (

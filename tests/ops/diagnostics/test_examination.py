@@ -15,7 +15,7 @@ import pytest
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
-from nodeagent.settings.sysctls import WANTED, Sysctl, read, tune
+from nodeagent.settings.sysctls import SYSCTLS, Sysctl, read, tune
 from nodeagent.settings.values import Settings
 from ops.diagnostics.kernel_features import abilities
 from ops.diagnostics.network_manager import Manager, read_manager
@@ -105,7 +105,7 @@ def test_sysctls_are_set_and_what_is_right_is_left_alone(
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", "not asked"
-        assert all(one.is_right for one in read(executor, namespace, (4,)))
+        assert all(not one.needs_change for one in read(executor, namespace, (4,)))
 
         tune(executor, namespace, (4, 6))
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "1"
@@ -118,7 +118,7 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
-    monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (strange, WANTED[3]))
+    monkeypatch.setattr("nodeagent.settings.sysctls.SYSCTLS", (strange, SYSCTLS[3]))
     with NetworkNamespace.open(link.station().netns) as namespace:
         tune(executor, namespace, (4,))
 
@@ -130,7 +130,7 @@ def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
     link: Link, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
-    monkeypatch.setattr("nodeagent.settings.sysctls.WANTED", (impossible,))
+    monkeypatch.setattr("nodeagent.settings.sysctls.SYSCTLS", (impossible,))
     with (
         NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
@@ -190,7 +190,7 @@ async def test_an_agent_that_is_told_to_tunes_its_node(executor: NetnsExecutor) 
         tune_sysctls=True,
     )
     async with running(settings, MemoryStore()):
-        values = {one.wanted.key: one.found for one in read(executor, executor.home, (4, 6))}
+        values = {one.sysctl.key: one.current for one in read(executor, executor.home, (4, 6))}
     shutil.rmtree(directory)
 
-    assert values == {one.key: one.value for one in WANTED}
+    assert values == {one.key: one.value for one in SYSCTLS}
