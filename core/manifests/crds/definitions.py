@@ -145,7 +145,9 @@ KINDS: Final = (
         "se",
         "The addresses of one Pod or virtual machine: a report that is never read.",
         None,
-        schema_of(EndpointReport, "Interfaces, addresses and owner."),
+        # Written as a whole: managedFields that name each of its fields would cost every create.
+        schema_of(EndpointReport, "Interfaces, addresses and owner.")
+        | {"x-kubernetes-map-type": "atomic"},
         (
             PrinterColumn("INTERFACE", f"{_FIRST}.interface"),
             PrinterColumn("IPV4POOL", f"{_FIRST}.ipv4Pool"),
