@@ -1,3 +1,3 @@
-"""What an address, a pool and a claim are, and the event log that remembers them."""
+"""Addresses, pools and claims, and the event log that records every change of them."""
 
 __version__ = "0.1.0"

@@ -71,7 +71,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
 ]
-"""The cause types of Kubernetes, so that a webhook answers with them unchanged."""
+"""The cause types of a Kubernetes ``Status``, which a webhook returns unchanged."""
 
 
 class OrbweaverError(Exception):
@@ -109,7 +109,7 @@ class Refusal(NamedTuple):
 
 
 class Refused(OrbweaverError):
-    """A command breaks rules: ``refusals``, at least one."""
+    """A command breaks rules; ``refusals`` has at least one."""
 
     def __init__(self, refusals: tuple[Refusal, ...]) -> None:
         assert refusals, "a refusal without a reason"
@@ -130,7 +130,7 @@ class MalformedReview(BadInput):
 
 
 class PrunedAway(BadInput):
-    """The instant is before the first one in the pruned archive."""
+    """The requested instant is in a part of the log that was pruned from the archive."""
 
 
 class NotFound(OrbweaverError):
@@ -148,13 +148,13 @@ class StoreUnavailable(StoreError):
 
 
 class StoreTimeout(StoreUnavailable):
-    """A read did not answer within its deadline."""
+    """etcd did not answer a read within its deadline."""
 
 
 class StoreFull(StoreError):
     """The database of etcd is full: no write succeeds until space is freed.
 
-    The request wrote nothing. A retry succeeds only after that, so retry policies do not wait.
+    The request wrote nothing. No retry can succeed before that, so retry policies do not wait.
     """
 
     retryable = True
@@ -164,7 +164,7 @@ class OutcomeUnknown(StoreError):
     """A write may or may not have been committed (invariant I9).
 
     A request that begins with a read can be repeated; the write itself is never repeated.
-    ``is_full``: etcd has answered that its database is full, so no write is in flight any more.
+    ``is_full``: etcd has since reported a full database, so no write is in flight any more.
     """
 
     retryable = True
@@ -221,7 +221,7 @@ class LogCorrupt(LogError):
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the engine cannot use the value of ``key`` and leaves its object unchanged."""
+    """A worker of the engine cannot use the value of ``key`` and leaves the object unchanged."""
 
     REMEDY: ClassVar[str] = (
         "run a version that can read this value, or delete the key if it is not needed any more"
@@ -247,7 +247,7 @@ class Overloaded(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The request's deadline has passed; what was not committed by then is withdrawn."""
+    """The request's deadline has passed; changes that were not committed by then are undone."""
 
     retryable = True
 
@@ -259,7 +259,7 @@ class NotReady(RequestError):
 
 
 class CallerGone(RequestError):
-    """The client closed the connection before its request was started; nothing was done."""
+    """The client closed the connection before its request was started; nothing was changed."""
 
     retryable = True
 
@@ -295,8 +295,8 @@ class AllocationError(OrbweaverError):
         self.verdicts = verdicts
         self.source = source
 
-    def restated(self, message: str, *, remedy: str = "", source: str = "") -> Self:
-        """The same error with another message, and another remedy and source where given."""
+    def with_message(self, message: str, *, remedy: str = "", source: str = "") -> Self:
+        """A copy with this message, and with this remedy and source unless they are empty."""
         return type(self)(
             message,
             subject=self.subject,
@@ -373,7 +373,7 @@ class NetlinkRefused(DatapathError):
 
 
 class BpfRefused(DatapathError):
-    """The kernel refused an eBPF map, program or link; ``errno`` is 0 for none."""
+    """The kernel refused an eBPF map, program or link; ``errno`` is 0 if it returned none."""
 
     def __init__(self, message: str, *, errno: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
@@ -397,7 +397,7 @@ class ApiError(OrbweaverError):
 
 
 class ApiUnavailable(ApiError):
-    """No answer in time, or 429 or 5xx: a write may or may not have happened."""
+    """No answer in time, or status 429 or 5xx: a write may or may not have happened."""
 
     retryable = True
 
@@ -455,7 +455,7 @@ class ExecutionNotFound(ExecutionError):
 class AlreadyStarted(ExecutionError):
     """The workflow id is in use and the request's id policy forbids reuse.
 
-    ``run_id`` is the run that has the id.
+    ``run_id``: the run that uses the workflow id.
     """
 
     def __init__(self, message: str, *, subject: str, remedy: str = "", run_id: str = "") -> None:
@@ -464,7 +464,7 @@ class AlreadyStarted(ExecutionError):
 
 
 class ExecutionFailed(ExecutionError):
-    """The execution closed without a result; ``status`` is how, ``cause`` is the failure."""
+    """The execution closed without a result; ``status`` is its last one, ``cause`` the failure."""
 
     def __init__(self, message: str, *, subject: str, status: str, cause: object = None) -> None:
         super().__init__(message, subject=subject)
@@ -477,6 +477,9 @@ class CallRejected(ExecutionError):
 
 
 class SessionLost(ExecutionError):
-    """The lease of this worker has ended: another may run its executions; writes are fenced."""
+    """The lease of this worker has ended: another worker may run its executions.
+
+    The writes of this worker are fenced.
+    """
 
     retryable = True

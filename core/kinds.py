@@ -1,8 +1,8 @@
-"""The table of key kinds: all keys of core in etcd, with their decoders.
+"""The kinds of keys that ``core`` stores in etcd, each with its decoder.
 
-A new method of ``Keys`` needs a row here (a test compares); the workflow engine's rows are in
-``workflows.engine.store.kinds``. ``orbctl verify`` and ``orbctl status`` read the kinds of the
-table, and the tests of containment (tests/containment) corrupt a key of each.
+A new method of ``Keys`` needs a kind here (a test compares them); the workflow engine's kinds are
+in ``workflows.engine.store.kinds``. ``orbctl verify`` and ``orbctl status`` check all keys of these
+kinds, and tests/containment corrupts one key of each kind.
 """
 
 from __future__ import annotations
@@ -44,14 +44,36 @@ SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(
     SEGMENT_REMEDY,
     check_key=lambda keys, key: keys.check_segment(key),
 )
-RESTS: Final[KeyKind[str]] = KeyKind(
-    *("cool-down mark", COOL_DOWN, lambda value: value.decode(), ("agent", "worker")),
+COOL_DOWNS: Final[KeyKind[str]] = KeyKind(
+    "cool-down mark",
+    COOL_DOWN,
+    lambda value: value.decode(),
+    ("agent", "worker"),
     "nothing: it ends with its lease, within a minute",
     check_key=lambda keys, key: keys.check_address(key, COOL_DOWN),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
-    *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
-    *(INDEXES, GUID_CLAIMS, GUIDS_OF_NODES),
-    *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, REPORTS, POOL_REQUESTS),
-    *(BINDINGS, ADMISSIONS, REFUSALS, RESERVES),
+    POOLS,
+    SUBNETS,
+    RESERVATIONS,
+    QUARANTINES,
+    RECORDS,
+    CLAIMS,
+    ENDPOINTS,
+    GUARDS,
+    INDEXES,
+    GUID_CLAIMS,
+    GUIDS_OF_NODES,
+    HEADS,
+    SEGMENTS,
+    COOL_DOWNS,
+    LEADERS,
+    CURSORS,
+    CHECKPOINT_KIND,
+    REPORTS,
+    POOL_REQUESTS,
+    BINDINGS,
+    ADMISSIONS,
+    REFUSALS,
+    RESERVES,
 )

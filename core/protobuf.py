@@ -1,7 +1,8 @@
-"""Protobuf messages from a table: for an interface of which only a few messages are used.
+"""Makes protobuf message classes from a table, for APIs of which we use only a few messages.
 
-A table is message -> field -> (number, type). A type is a scalar's name or a message of the table;
-"*" before it: repeated, "%": a map of texts. Fields of the wire that no table has are skipped.
+The table maps message names to fields, and field names to (number, type). A type is the name of a
+scalar or of a message in the table, with "*" in front if the field is repeated; "%" is a map from
+string to string. Received fields that the table does not have are ignored.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _SCALARS: Final = {
 
 
 def message_classes(package: str, table: Table) -> dict[str, Any]:
-    """The classes of all messages, by their names."""
+    """The class of each message in the table, by message name."""
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto3"
     )
     for name, fields in table.items():
         message = file.message_type.add(name=name)
         for field, (number, kind) in fields.items():
-            _describe(package, message, field, number, kind)
+            _add_field(package, message, field, number, kind)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
@@ -46,15 +47,15 @@ def message_classes(package: str, table: Table) -> dict[str, Any]:
     }
 
 
-def _describe(
+def _add_field(
     package: str, message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str
 ) -> None:
     field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
     if kind == "%":
         entry = message.nested_type.add(name=f"{name.title()}Entry")
         entry.options.map_entry = True
-        _describe(package, entry, "key", 1, "string")
-        _describe(package, entry, "value", 2, "string")
+        _add_field(package, entry, "key", 1, "string")
+        _add_field(package, entry, "value", 2, "string")
         kind = f"*{message.name}.{entry.name}"
     if kind.startswith("*"):
         field.label, kind = _Field.LABEL_REPEATED, kind[1:]

@@ -1,1 +1,1 @@
-"""Sealed segments as files outside etcd, chained by hash and read as one with the live log."""
+"""The archive: sealed segments in files outside etcd, chained by hash; readers add the live log."""

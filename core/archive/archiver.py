@@ -2,10 +2,10 @@
 
 One file is sealed in these steps: read the segments; write index, snapshot and segments file;
 commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
-After the last file, compact. A crash between two steps loses nothing, and the next seal finishes or
-removes the rest: files without a cursor, or sealed segments in etcd. If two archivers run at
-once, the guard of the cursor fails for one of them, whose files are leftovers. Only segments that
-the committed cursor covers are deleted, and only files that have nothing besides the log
+After the last file, compact etcd. A crash between two steps loses nothing: the next seal removes
+files that no cursor names, and deletes sealed segments that are still in etcd. If two archivers run
+at once, the guard of the cursor fails for one of them, which removes its files. Only segments up to
+the committed cursor are deleted, and only files whose segments the log certainly has
 (``core.archive.leftovers``).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from core.archive.cursor import CURSOR, KeptCursor, cursor_key, read_cursor
+from core.archive.cursor import CURSOR, StoredCursor, cursor_key, read_cursor
 from core.archive.file_builder import FileBuilder
 from core.archive.files import Files
 from core.archive.leftovers import sweep
@@ -42,10 +42,11 @@ DELETED_SEGMENTS_MAX = 1_000
 """Segments deleted in one transaction: etcd applies it in a few milliseconds."""
 
 
-class Sealed(NamedTuple):
-    """The result of one ``seal``; ``superseded``: another archiver has committed the cursor first.
+class SealResult(NamedTuple):
+    """The result of one ``seal``; the counts are those of this call.
 
-    ``position``: everything up to it is sealed. The counts are those of this call.
+    Everything up to ``position`` is sealed. ``superseded``: another archiver has committed the
+    cursor first.
     """
 
     position: int
@@ -57,14 +58,14 @@ class Sealed(NamedTuple):
 
 
 def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
-    """Whether the live log has reached its limit (I10); 0 for an unknown count."""
+    """Whether the live log has reached its limit (I10); pass 0 for an unknown count."""
     return live_segments >= LIVE_SEGMENTS_MAX or live_events >= LIVE_EVENTS_MAX
 
 
 class Archiver:
     """Seals the log of one cluster.
 
-    ``make_room``: called if etcd is too full for the cursor, which is then put again.
+    ``free_space`` is called if etcd is too full for the cursor, before the cursor is put again.
     """
 
     def __init__(
@@ -75,14 +76,14 @@ class Archiver:
         *,
         file_bytes_max: int = FILE_BYTES_MAX,
         now_ms: Callable[[], int] = unix_ms,
-        make_room: Callable[[], Awaitable[None]] | None = None,
+        free_space: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self._files = files
         self._file_bytes_max = file_bytes_max
         self._now_ms = now_ms
-        self._make_room = make_room
+        self._free_space = free_space
 
     async def live_segments(self) -> int:
         """The number of live segments that are not sealed."""
@@ -90,11 +91,11 @@ class Archiver:
         assert view.live is not None
         return view.live.size
 
-    async def seal(self, upto: int | None = None) -> Sealed:
-        """Seal every segment up to a revision (the newest), and finish an interrupted seal.
+    async def seal(self, upto: int | None = None) -> SealResult:
+        """Seal every segment up to a revision (None: the newest); finish an interrupted seal.
 
-        Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, OSError, and
-        LogCorrupt for a segment that this version cannot fold, after sealing what is before it.
+        Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, OSError.
+        Raises LogCorrupt for a segment that cannot be folded, after sealing those before it.
         """
         stored = await read_cursor(self._store, self._keys)
         run = _Run(stored)
@@ -105,7 +106,7 @@ class Archiver:
         await asyncio.to_thread(sweep, self._files, view.sealed, self._keys.cluster)
         if not await self._seal_files(run, view, view.revision if upto is None else upto):
             return run.report(superseded=True)
-        if run.kept.cursor.files:
+        if run.stored.cursor.files:
             await self._store.compact(max(view.revision, run.revision))
         return run.report()
 
@@ -118,58 +119,62 @@ class Archiver:
             remaining: Sequence[Segment] = segments
             while remaining:
                 if builder is None:
-                    builder = await asyncio.to_thread(self._begin, run.kept)
+                    builder = await asyncio.to_thread(self._begin_file, run.stored)
                 try:
                     remaining = await asyncio.to_thread(builder.take, remaining, now_ms)
                 except LogCorrupt:
-                    if builder.is_usable:  # seal the segments before it
-                        await self._finish(run, builder, now_ms)
+                    if builder.is_usable:  # seal the segments before the unreadable one
+                        await self._finish_file(run, builder, now_ms)
                     raise
                 if builder.is_full:
-                    if not await self._finish(run, builder, now_ms):
+                    if not await self._finish_file(run, builder, now_ms):
                         return False
                     builder = None
-        return builder is None or await self._finish(run, builder, now_ms)
+        return builder is None or await self._finish_file(run, builder, now_ms)
 
-    def _begin(self, stored: KeptCursor) -> FileBuilder:
-        """Begin the next file of the archive; its snapshot continues the fold."""
+    def _begin_file(self, stored: StoredCursor) -> FileBuilder:
+        """Begin the next file of the archive, from the ledger at the end of the last one."""
         before = SealedLog(self._files, stored.cursor).fold()
         return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 
-    async def _finish(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
-        """Store the files, commit the cursor, delete the segments; False if the cursor moved."""
+    async def _finish_file(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
+        """Store the files, commit the cursor, delete the segments in etcd.
+
+        Returns False if another archiver has committed the cursor first.
+        """
         built = await asyncio.to_thread(builder.finish, now_ms)
         for name, chunks in built.parts:
             await asyncio.to_thread(self._files.write, name, chunks)
-        result = await self._commit(run.kept.revision, CURSOR.encode(built.cursor))
+        result = await self._commit(run.stored.revision, CURSOR.encode(built.cursor))
         if not result.succeeded:
             for name, _ in built.parts:
                 await asyncio.to_thread(self._files.remove, name)
             return False
-        run.sealed(KeptCursor(built.cursor, result.revision), built.segments, built.events)
+        run.add_file(StoredCursor(built.cursor, result.revision), built.segments, built.events)
         firsts = {writer: first for writer, (first, _) in built.ranges.items()}
-        run.add_deleted(await self._delete(run.kept, firsts))
+        run.add_deleted(await self._delete(run.stored, firsts))
         return True
 
     async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
-        """Replace the cursor of ``revision``; 0: there is none yet."""
+        """Replace the cursor that has this revision; 0 if there is none yet."""
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:
             return await self._store.commit([guard], [Put(key, cursor)])
         except StoreFull:  # not written, so the guard still holds for the next try
-            if self._make_room is None:
+            if self._free_space is None:
                 raise
-            await self._make_room()
+            await self._free_space()
             return await self._store.commit([guard], [Put(key, cursor)])
 
-    async def _delete(self, stored: KeptCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
-        """Delete sealed segments of these writers; returns their number and the last revision.
+    async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
+        """Delete sealed segments of these writers; return their number and the last revision.
 
-        The guard of the cursor ensures that the archive of this etcd has them.
+        ``firsts``: the first seq of each writer to delete. The guard of the cursor ensures that the
+        archive has the segments.
         """
         deleted = revision = 0
-        for batch in _bounded(await self._still_there(stored, firsts)):
+        for batch in _deletion_batches(await self._undeleted(stored, firsts)):
             writes = [
                 Delete(self._keys.log(writer, first), self._keys.log(writer, last + 1))
                 for writer, first, last in batch
@@ -182,8 +187,8 @@ class Archiver:
             deleted += sum(last - first + 1 for _, first, last in batch)
         return deleted, revision
 
-    async def _still_there(
-        self, stored: KeptCursor, firsts: Mapping[str, int]
+    async def _undeleted(
+        self, stored: StoredCursor, firsts: Mapping[str, int]
     ) -> list[tuple[str, int, int]]:
         """(writer, first, last) of sealed segments that are still in etcd."""
         writers = list(firsts)
@@ -205,16 +210,16 @@ class Archiver:
 
 
 class _Run:
-    """The counts of one call."""
+    """The cursor and the counts of one call of ``seal``."""
 
-    def __init__(self, kept: KeptCursor) -> None:
-        self.kept = kept
+    def __init__(self, stored: StoredCursor) -> None:
+        self.stored = stored
         self.revision = 0
         self._files = self._segments = self._events = self._deleted = 0
 
-    def sealed(self, kept: KeptCursor, segments: int, events: int) -> None:
-        self.kept = kept
-        self.revision = kept.revision
+    def add_file(self, stored: StoredCursor, segments: int, events: int) -> None:
+        self.stored = stored
+        self.revision = stored.revision
         self._files += 1
         self._segments += segments
         self._events += events
@@ -223,16 +228,16 @@ class _Run:
         self._deleted += deleted[0]
         self.revision = max(self.revision, deleted[1])
 
-    def report(self, *, superseded: bool = False) -> Sealed:
+    def report(self, *, superseded: bool = False) -> SealResult:
         counts = (self._files, self._segments, self._events, self._deleted)
-        return Sealed(self.kept.cursor.position, *counts, superseded)
+        return SealResult(self.stored.cursor.position, *counts, superseded)
 
 
-def _first_seqs(stored: KeptCursor) -> dict[str, int]:
+def _first_seqs(stored: StoredCursor) -> dict[str, int]:
     return dict.fromkeys(stored.cursor.seqs, 1)
 
 
-def _bounded(ranges: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
+def _deletion_batches(ranges: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
     """Split and group the ranges into transactions of ``DELETED_SEGMENTS_MAX`` segments."""
     batch: list[tuple[str, int, int]] = []
     size = 0

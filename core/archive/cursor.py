@@ -30,8 +30,8 @@ _LOG_ID_DIGITS: Final = 8
 class PrunedPart(NamedTuple):
     """The pruned part of the archive: its first ``files`` files, up to ``last``.
 
-    States up to ``position`` cannot be read any more. ``chain``: the hash chain after it;
-    ``snapshot_digest``: that of the snapshot of ``last``, with which the archive begins.
+    States up to ``position`` cannot be read any more. ``chain``: the hash chain at ``position``;
+    ``snapshot_digest``: the digest of the snapshot at ``position``, which was kept.
     """
 
     files: int
@@ -66,14 +66,17 @@ CURSOR: Final = StateCodec(
     lambda one: check_counts(one.files, one.position, one.clock_ms, *one.seqs.values()),
 )
 CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(
-    *("archive cursor", "meta/archive", CURSOR.decode, ("controller", "worker", "orbctl")),
-    "restore the key from a backup of etcd; until then nothing is sealed and the log cannot be read"
-    " whole; the files of the archive are not changed",
+    "archive cursor",
+    "meta/archive",
+    CURSOR.decode,
+    ("controller", "worker", "orbctl"),
+    "restore the key from a backup of etcd; until then nothing is sealed and the archived part of"
+    " the log cannot be read; the files of the archive are not changed",
 )
 
 
-class KeptCursor(NamedTuple):
-    """The cursor and the revision of its key; 0 while there is none."""
+class StoredCursor(NamedTuple):
+    """The cursor and the revision of its key; 0 if etcd has no cursor yet."""
 
     cursor: ArchiveCursor
     revision: int
@@ -84,13 +87,13 @@ def cursor_key(keys: Keys) -> bytes:
     return keys.meta("archive")
 
 
-async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> KeptCursor:
+async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> StoredCursor:
     """The cursor, now or as of a revision. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys))], revision=revision)
     kv = result.ranges[0].first
     if kv is None:
-        return KeptCursor(NOTHING_SEALED, 0)
-    return KeptCursor(CURSORS.decode(keys, kv.key, kv.value), kv.mod_revision)
+        return StoredCursor(NOTHING_SEALED, 0)
+    return StoredCursor(CURSORS.decode(keys, kv.key, kv.value), kv.mod_revision)
 
 
 def file_prefix(cluster: str) -> str:

@@ -1,7 +1,7 @@
 """Builds one archive file, its index and its snapshot from segments, in bounded memory.
 
-Every added segment is decoded and folded, so that only readable segments are sealed and the
-snapshot continues the one before. The archiver stores the bytes.
+Every added segment is decoded and applied to the ledger: so only readable segments are sealed, and
+the ledger at the end is the snapshot of the file. The archiver stores the bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.archive.cursor import (
 )
 from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
 from core.archive.index import IndexBuilder
-from core.archive.replay import ticked
+from core.archive.replay import advance_clock
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
@@ -27,7 +27,7 @@ from core.eventstore.segments import Segment
 
 
 class BuiltFile(NamedTuple):
-    """The files to store, in this order, and the cursor to commit after them."""
+    """The files to store (name and chunks), in this order, and the cursor to commit after them."""
 
     parts: tuple[tuple[str, list[bytes]], ...]
     cursor: ArchiveCursor
@@ -42,7 +42,7 @@ class FileBuilder:
     def __init__(
         self, cluster: str, cursor: ArchiveCursor, before: ArchiveSnapshot, bytes_max: int
     ) -> None:
-        """``before`` is the fold up to ``cursor``; it is folded on."""
+        """``before``: the state at ``cursor``; its ledger is changed by the added segments."""
         assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
         self._cluster = cluster
         self._cursor = cursor
@@ -64,10 +64,10 @@ class FileBuilder:
         return self._blocks.raw_bytes >= self._bytes_max
 
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
-        """Add segments in log order; returns those that do not fit any more.
+        """Add segments in log order; return those that do not fit into the file.
 
         Raises LogGap; then the file must not be used. Raises LogCorrupt for a segment that cannot
-        be read; ``is_usable`` says whether the file holds what was before it.
+        be read; the file with the segments before it can be used if ``is_usable``.
         """
         for count, segment in enumerate(segments):
             if self.is_full:
@@ -77,11 +77,11 @@ class FileBuilder:
 
     @property
     def is_usable(self) -> bool:
-        """Whether there is something in it, and all of it was folded."""
+        """Whether the file has segments, and all their events were applied."""
         return bool(self._segments) and not self._is_broken
 
     def finish(self, sealed_at_ms: int) -> BuiltFile:
-        """The bytes of all three files. At least one segment must be in it."""
+        """The three files and the cursor. At least one segment must have been added."""
         assert self._segments, "an empty archive file"
         self._blocks.close_block()
         chain, position = self._blocks.chain, self._ledger.position
@@ -124,12 +124,14 @@ class FileBuilder:
         writer, seq = segment.writer, segment.seq
         expected = self._seqs.get(writer, 0) + 1
         position, last = segment.position, self._ledger.position
-        what = f"expected segment {expected}, got {seq} at position {position}"
-        if seq == expected:
-            what = f"segment {seq} is at position {position}, not after {last}"
-        if seq != expected or position <= last:
+        problem = ""
+        if seq != expected:
+            problem = f"expected segment {expected}, got {seq} at position {position}"
+        elif position <= last:
+            problem = f"segment {seq} is at position {position}, not after {last}"
+        if problem:
             raise LogGap(
-                f"writer {writer}: {what}; nothing was sealed",
+                f"writer {writer}: {problem}; nothing was sealed",
                 subject=writer,
                 remedy="run `orbctl verify`, then restore etcd or the archive from a copy",
             )
@@ -137,7 +139,7 @@ class FileBuilder:
         block = self._blocks.block
         try:
             for recorded in events:
-                self._clock_ms = ticked(self._clock_ms, recorded, read_at_ms)
+                self._clock_ms = advance_clock(self._clock_ms, recorded, read_at_ms)
                 self._ledger.apply(recorded)
                 self._index.add(block, recorded.event)
         except UNREADABLE as error:

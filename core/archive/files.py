@@ -20,22 +20,22 @@ PARTIAL_SUFFIX = ".partial"
 
 
 class Files(Protocol):
-    """A flat room of named, immutable files."""
+    """Named, immutable files without subdirectories."""
 
     def names(self) -> list[str]:
-        """Every whole file, in order of names."""
+        """The sorted names of all complete files."""
         ...
 
     def partials(self) -> list[str]:
-        """Files that were never finished, for a sweep; ``remove`` takes their names too."""
+        """The sorted names of files whose writer crashed; ``remove`` deletes them too."""
         ...
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Make the file, durably and at once. Raises FileExistsError, OSError."""
+        """Create the file, atomically and durably. Raises FileExistsError, OSError."""
         ...
 
     def view(self, name: str) -> memoryview:
-        """The bytes of a file, mapped and not copied. Raises LogCorrupt if it cannot be read."""
+        """The bytes of a file, memory-mapped. Raises LogCorrupt if it cannot be read."""
         ...
 
     def remove(self, name: str) -> None:
@@ -44,20 +44,20 @@ class Files(Protocol):
 
 
 class LocalFiles:
-    """A local directory, made on the first write."""
+    """The files of a local directory, which the first write creates."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def names(self) -> list[str]:
-        """Every whole file, in order of names."""
+        """The sorted names of all complete files."""
         if not self._directory.is_dir():
             return []
-        found = (entry.name for entry in self._directory.iterdir() if entry.is_file())
-        return sorted(name for name in found if not name.endswith(PARTIAL_SUFFIX))
+        names = (entry.name for entry in self._directory.iterdir() if entry.is_file())
+        return sorted(name for name in names if not name.endswith(PARTIAL_SUFFIX))
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Write under another name, fsync, link to the name, fsync the directory."""
+        """Write a partial file, fsync it, link it to its name, fsync the directory."""
         self._directory.mkdir(parents=True, exist_ok=True)
         partial = self._directory / f"{name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
         try:
@@ -72,7 +72,7 @@ class LocalFiles:
         self._sync_directory()
 
     def view(self, name: str) -> memoryview:
-        """The file through a read-only map, which lives as long as the view."""
+        """A read-only memory map of the file, closed with the view."""
         try:
             with (self._directory / name).open("rb") as file:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -83,7 +83,7 @@ class LocalFiles:
             raise LogCorrupt(
                 f"archive file {name} {why}",
                 subject=name,
-                remedy="restore it from a copy of the archive, or name the directory that has it",
+                remedy="restore it from a copy of the archive, or set the directory that has it",
             ) from error
 
     def remove(self, name: str) -> None:
@@ -91,11 +91,11 @@ class LocalFiles:
         (self._directory / name).unlink(missing_ok=True)
 
     def partials(self) -> list[str]:
-        """What crashed writers have left behind, for a sweep."""
+        """The sorted names of files whose writer crashed."""
         if not self._directory.is_dir():
             return []
-        found = (path for path in self._directory.glob(f"*{PARTIAL_SUFFIX}") if path.is_file())
-        return sorted(path.name for path in found)
+        paths = self._directory.glob(f"*{PARTIAL_SUFFIX}")
+        return sorted(path.name for path in paths if path.is_file())
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)

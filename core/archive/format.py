@@ -1,4 +1,4 @@
-"""One archive file: segments of all writers in log order, in blocks that can be read alone.
+"""The format of an archive file: segments of all writers in log order, in blocks.
 
     magic        8 bytes, ``ORBSEG01``
     header       length as 4 bytes, then msgpack: ``FileHeader``
@@ -10,13 +10,13 @@
 Numbers outside msgpack are big-endian. ``data`` is the segment exactly as it was in etcd
 (``core.eventstore.codec``), so any msgpack reader with zstd can read a file without this code.
 
-The digest in the footer identifies the file: the next file's header, or the cursor in etcd, has it.
-It covers the table of blocks, the table has the chain before each block, and every block that is
-read is chained again. So a changed byte is detected when its block is read, without reading the
-whole file.
+The digest in the footer identifies the file: the header of the next file, or the cursor in etcd,
+contains it. It covers the table of blocks, which has the hash of the chain before each block. A
+reader computes the chain of each block that it reads, so it detects a changed byte without reading
+the whole file.
 
-The hash chain runs over the log itself and not over files: re-sealing the same log into files of
-other sizes gives the same hashes, and the live log continues where the archive ends.
+The hash chain is over the segments and not over files: sealing the same log into files of other
+sizes gives the same hashes, and the live log continues the chain.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from core.eventstore.segments import Segment
 CHAIN_START: Final = bytes(32)
 """The hash before the first segment of a log."""
 
-_PLACE: Final = Struct(">QQH")
+_SEGMENT_PREFIX: Final = Struct(">QQH")
 
 
 def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
     """The hash after these segments.
 
     One step is ``sha256(previous + position + seq + length of writer + writer + data)``: position
-    and seq as 8 bytes, the length as 2, big-endian; so no two segments read alike.
+    and seq as 8 bytes, the length as 2, big-endian.
     """
     for position, writer, seq, data in segments:
         name = writer.encode()
-        place = _PLACE.pack(position, seq, len(name))
-        previous = sha256(b"".join((previous, place, name, data))).digest()
+        prefix = _SEGMENT_PREFIX.pack(position, seq, len(name))
+        previous = sha256(previous + prefix + name + data).digest()
     return previous
 
 
@@ -59,7 +59,7 @@ BLOCK_BYTES = 128 * 1024
 """Raw bytes after which a block is closed: small enough to read alone, large enough to compress."""
 
 BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
-"""No block can be larger, since the segment that fills it came in one request."""
+"""The largest possible block: its last segment came in one request to etcd."""
 
 ZSTD_LEVEL = 3
 
@@ -73,7 +73,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FileLink(NamedTuple):
-    """A file and its identity; ``base`` is its name without suffix, "" for none."""
+    """The name of a file without its suffix, "" for no file; and the digest of the file."""
 
     base: str
     digest: bytes
@@ -83,12 +83,12 @@ NO_FILE: Final = FileLink("", b"")
 
 
 class FileHeader(NamedTuple):
-    """What a file holds.
+    """The header of a file.
 
-    ``number`` counts from 1; ``ranges`` has the first and last seq of each writer in it;
-    ``chain_start`` is the chain before its first segment; ``previous`` the file before it.
-    ``clock_ms`` is the log's clock at its end (``core.archive.replay``), ``sealed_at_ms`` the
-    archiver's clock; both Unix milliseconds.
+    ``number`` counts files from 1; ``ranges`` has the first and last seq of each writer;
+    ``chain_start`` is the chain before the first segment; ``previous`` is the file before this one.
+    ``clock_ms`` is the log's clock at the end of the file (``core.archive.replay``) and
+    ``sealed_at_ms`` the archiver's clock, both in Unix milliseconds.
     """
 
     version: int
@@ -106,7 +106,7 @@ class FileHeader(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The offset of a block, the segments it spans, and the chain before its first segment."""
+    """A row of the table of blocks; ``chain_before`` is the chain before its first segment."""
 
     offset: int
     size: int
@@ -118,7 +118,7 @@ class Block(NamedTuple):
 
 
 class FileTrailer(NamedTuple):
-    """The table of blocks, the chain at the end, and the digests of the files beside this one."""
+    """The table of blocks, the chain at the end, and the digests of index and snapshot."""
 
     blocks: tuple[Block, ...]
     chain_end: bytes
@@ -156,14 +156,14 @@ class BlockWriter:
         return self._closed_bytes + self._pending_bytes
 
     def add(self, segment: Segment) -> None:
-        """Append one segment; a full block is compressed at once."""
+        """Append one segment; close the block if it is full."""
         self._pending.append(segment)
         self._pending_bytes += len(segment.data)
         if self._pending_bytes >= BLOCK_BYTES:
             self.close_block()
 
     def close_block(self) -> None:
-        """Compress pending segments."""
+        """Compress the pending segments into a block."""
         if not self._pending:
             return
         raw = _encoder.encode(self._pending)
@@ -196,7 +196,7 @@ def assemble(
 
 
 class SealedFile:
-    """A file opened for reading: its header and table proven, its blocks proven when read."""
+    """A file opened for reading. Header and table are verified on opening, blocks when read."""
 
     def __init__(self, view: memoryview, link: FileLink) -> None:
         """Open a file. Raises LogCorrupt if header, table and ``link.digest`` do not match.
@@ -227,12 +227,13 @@ class SealedFile:
         return self._decode(_trailer_decoder, self._trailer)
 
     def segments(self, number: int) -> list[Segment]:
-        """The segments of one block, proven by the chain. Raises LogCorrupt."""
+        """The segments of one block, verified by the chain. Raises LogCorrupt."""
         blocks = self.trailer.blocks
         block = blocks[number]
-        after = blocks[number + 1].chain_before if number + 1 < len(blocks) else self.chain_end
+        is_last = number + 1 == len(blocks)
+        chain_after = self.chain_end if is_last else blocks[number + 1].chain_before
         segments = self._decode(_segments_decoder, self._unpack(block, number))
-        if chained(block.chain_before, segments) != after:
+        if chained(block.chain_before, segments) != chain_after:
             self._corrupt(f"block {number} breaks the hash chain")
         return segments
 
@@ -242,7 +243,7 @@ class SealedFile:
         return self.trailer.chain_end
 
     def blocks_between(self, after: int, upto: int) -> Iterator[int]:
-        """The blocks that hold positions in (after, upto]."""
+        """The numbers of the blocks with positions in (after, upto]."""
         for number, block in enumerate(self.trailer.blocks):
             if block.last_position > after and block.first_position <= upto:
                 yield number
@@ -252,7 +253,7 @@ class SealedFile:
         try:
             size = zstandard.frame_content_size(frame)
             if size != block.raw_size or size > BLOCK_BYTES_MAX:
-                self._corrupt(f"block {number} has another size than its table says")
+                self._corrupt(f"block {number} does not have the size in the table of blocks")
             return zstandard.ZstdDecompressor().decompress(frame)
         except zstandard.ZstdError as error:
             self._corrupt(f"block {number} does not decompress: {error}")

@@ -6,9 +6,9 @@ collision of two tokens only reads a block in vain, because events are filtered 
 Without an index every block is read, which is slower.
 
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
-(its own life); ``use NAME`` (claims and releases in the pool).
-An endpoint is filed under all its addresses, since it may move to another Pod and keep them. A
-refused ADD is filed under its Pod and the Pod's UID.
+(definition, retirement, deletion); ``use NAME`` (claims and releases in the pool).
+An endpoint is indexed by all its addresses, since it may move to another Pod and keep them. A
+refused ADD is indexed by its Pod and the Pod's UID.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from core.domain.model import Pool, Quarantine, Subnet
 
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
-"""Blocks a file may have for its index to name them."""
+"""The most blocks of a file that an index can number."""
 
 MAGIC: Final = b"ORBIDX01"
 """Identifies the layout; an index is never empty."""

@@ -1,9 +1,9 @@
-"""Leftovers: files of interrupted or superseded archivers, and which of them can be deleted.
+"""Leftovers: files of interrupted or superseded archivers. Deletes those that are redundant.
 
-A leftover is deleted only if the log certainly has all of its segments: the cursor has passed the
-number in its name (a higher one may be a seal in progress), and a segments file is on this log's
-chain, which has the file's last hash at the file's last position. Any other file is kept, such as
-one from before etcd was restored from an older backup.
+A leftover is redundant, and is deleted, only if the archive certainly has all of its segments. The
+number in its name must not be above the cursor's (a seal may be writing that file), and the hash at
+the end of a segments file must be the archive's hash at the same position. Other files are kept,
+for example files from before etcd was restored from an older backup.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from core.errors import LogCorrupt
 
 
 class LeftoverFiles(NamedTuple):
-    """File names: ``worthless`` ones may go, ``foreign`` ones are not of this log's history."""
+    """File names. ``redundant`` files can be deleted; ``foreign`` ones have another history."""
 
-    worthless: tuple[str, ...]
+    redundant: tuple[str, ...]
     foreign: tuple[str, ...]
 
 
@@ -29,39 +29,38 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
     """Classify files that do not belong to the archive. Raises LogCorrupt."""
     prefix = file_prefix(cluster)
     chain_files = {summary.link.base for summary in sealed.summaries()}
-    given_up = _given_up(files, sealed)
-    pruned = sealed.cursor.pruned
-    kept_name = pruned.last.base + SNAPSHOT_SUFFIX
-    passed = range(1, sealed.cursor.files + 1)
-    strays: dict[str, list[str]] = {}
+    pruned_files = _pruned_files(files, sealed)
+    first_snapshot = sealed.cursor.pruned.last.base + SNAPSHOT_SUFFIX
+    sealed_numbers = range(1, sealed.cursor.files + 1)
+    leftovers: dict[str, list[str]] = {}
     for name in (*files.names(), *files.partials()):
         base = name.partition(".")[0]
-        if name == kept_name:
+        if name == first_snapshot or not name.startswith(prefix):
             continue
-        if name.startswith(prefix) and base not in chain_files and number_of(base) in passed:
-            strays.setdefault(base, []).append(name)
-    worthless: list[str] = []
+        if base not in chain_files and number_of(base) in sealed_numbers:
+            leftovers.setdefault(base, []).append(name)
+    redundant: list[str] = []
     foreign: list[str] = []
-    for base, names in strays.items():
-        is_known = base in given_up or base + SEGMENTS_SUFFIX not in names
-        if not is_known and not _is_on_the_chain(files, sealed, base):
-            foreign += names
+    for base, names in leftovers.items():
+        has_segments = base + SEGMENTS_SUFFIX in names
+        if not has_segments or base in pruned_files or _is_on_the_chain(files, sealed, base):
+            redundant += names
         else:
-            worthless += names
-    return LeftoverFiles(tuple(worthless), tuple(foreign))
+            foreign += names
+    return LeftoverFiles(tuple(redundant), tuple(foreign))
 
 
 def sweep(files: Files, sealed: SealedLog, cluster: str) -> None:
-    """Remove worthless files, the oldest first. Raises LogCorrupt, OSError.
+    """Remove redundant files, the oldest first. Raises LogCorrupt, OSError.
 
-    In this order a sweep that was interrupted leaves pruned files that still lead to each other.
+    After an interruption the remaining pruned files are then still a chain from the last one.
     """
-    for name in find_leftovers(files, sealed, cluster).worthless:
+    for name in find_leftovers(files, sealed, cluster).redundant:
         files.remove(name)
 
 
-def _given_up(files: Files, sealed: SealedLog) -> set[str]:
-    """The pruned files that are still there, found from the last one backwards by their digests."""
+def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
+    """The pruned files that still exist: follows the chain backwards from the last pruned one."""
     pruned_files: set[str] = set()
     link, number = sealed.cursor.pruned.last, sealed.cursor.pruned.files
     names = set(files.names())
@@ -84,14 +83,14 @@ def _is_on_the_chain(files: Files, sealed: SealedLog, base: str) -> bool:
 
 
 def chain_at(sealed: SealedLog, position: int) -> bytes | None:
-    """The chain after the last segment up to a position; None where nothing is sealed any more."""
+    """The hash after the last segment up to a position; None outside the existing files."""
     for summary in sealed.summaries():
         if summary.first_position <= position <= summary.last_position:
             file = sealed.open(summary.link)
-            number = max(
-                n for n, b in enumerate(file.trailer.blocks) if b.first_position <= position
+            blocks = file.trailer.blocks
+            number = max(n for n, block in enumerate(blocks) if block.first_position <= position)
+            segments = takewhile(
+                lambda segment: segment.position <= position, file.segments(number)
             )
-            before = file.trailer.blocks[number].chain_before
-            upto = takewhile(lambda one: one.position <= position, file.segments(number))
-            return chained(before, upto)
+            return chained(blocks[number].chain_before, segments)
     return None

@@ -1,9 +1,10 @@
 """Archiving while etcd's database is full (alarm NOSPACE).
 
-A full etcd allows reads, deletions and compaction, and refuses every put; it measures the file, so
-room appears only after compaction and defragmentation of every member. So the seal runs as always,
-and room is made right before the cursor, its only put: delete the reserve, compact, defragment,
-disarm the alarm. The order of the seal stays, and with it what a crash leaves.
+A full etcd allows reads, deletions and compaction, and refuses every put. Its limit is on the size
+of the database file, which shrinks only by compaction and defragmentation of every member. So the
+seal runs as usual, and space is freed just before its only put, that of the cursor: delete the
+reserve, compact, defragment, disarm the alarm. The order of the seal's steps is the same as always,
+so a crash is repaired in the same way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-from core.archive.archiver import FILE_BYTES_MAX, Archiver, Sealed
+from core.archive.archiver import FILE_BYTES_MAX, Archiver, SealResult
 from core.archive.cursor import ArchiveCursor, read_cursor
 from core.archive.files import Files
 from core.archive.sealed_log import SealedLog
@@ -28,10 +29,10 @@ ROOT_REMEDY: Final = (
 
 
 class Maintenance(Protocol):
-    """What makes room in the store's members."""
+    """Frees space in the members of etcd."""
 
     async def defragment(self) -> None:
-        """Rewrite every member's file. Raises StoreRejected without the right to."""
+        """Rewrite every member's file. Raises StoreRejected if permission is denied."""
         ...
 
     async def disarm(self) -> None:
@@ -42,7 +43,7 @@ class Maintenance(Protocol):
 class SealedFull(NamedTuple):
     """The sealed segments, and whether every member was defragmented afterwards."""
 
-    sealed: Sealed
+    sealed: SealResult
     is_defragmented: bool
 
 
@@ -65,16 +66,18 @@ class FullLogArchiver:
         self._maintenance = maintenance
         self._may_defragment = True
         self._archiver = Archiver(
-            *(store, keys, files),
+            store,
+            keys,
+            files,
             file_bytes_max=file_bytes_max,
             now_ms=now_ms,
-            make_room=self._make_room,
+            free_space=self._free_space,
         )
 
     async def seal(self, upto: int | None = None) -> SealedFull:
         """Free space, seal, defragment again and create the reserve again.
 
-        Raises as ``Archiver.seal``, and StoreFull with a remedy if there is still no space.
+        Raises the errors of ``Archiver.seal``, and StoreFull if there is still no space.
         """
         before = (await read_cursor(self._store, self._keys)).cursor
         try:
@@ -90,7 +93,10 @@ class FullLogArchiver:
         return SealedFull(self._difference(before, after), self._may_defragment)
 
     async def _seal_all(self, before: ArchiveCursor, upto: int | None) -> None:
-        """Seal again while each round has sealed something: room for a file ends the view."""
+        """Seal until nothing is left. Freeing space compacts the revision that a seal reads.
+
+        So one call of the archiver may seal only one file; raises its error if it sealed none.
+        """
         position = before.position
         while True:
             try:
@@ -103,21 +109,21 @@ class FullLogArchiver:
             else:
                 return
 
-    async def _make_room(self) -> None:
+    async def _free_space(self) -> None:
         await self._store.compact(await delete_reserve(self._store, self._keys))
         await self._defragment()
         await self._maintenance.disarm()
 
     async def _defragment(self) -> None:
-        """Continue without the permission: an administrator may have defragmented the members."""
+        """Defragment, or continue without permission: an administrator may have done it."""
         try:
             await self._maintenance.defragment()
         except StoreRejected:
             self._may_defragment = False
 
-    def _difference(self, before: ArchiveCursor, after: ArchiveCursor) -> Sealed:
+    def _difference(self, before: ArchiveCursor, after: ArchiveCursor) -> SealResult:
         segments = sum(after.seqs.values()) - sum(before.seqs.values())
         summaries = SealedLog(self._files, after).summaries()
-        events = sum(one.events for one in summaries if one.number > before.files)
+        events = sum(file.events for file in summaries if file.number > before.files)
         files = after.files - before.files
-        return Sealed(after.position, files, segments, events, segments)
+        return SealResult(after.position, files, segments, events, segments)

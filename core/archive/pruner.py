@@ -1,10 +1,10 @@
-"""Pruning: deletes the oldest files of the archive, by age and by size; the rest stays verifiable.
+"""Pruning: deletes the oldest files of the archive, by age and by size.
 
-The snapshot after the last deleted file stays, and the cursor has its digest and the chain at that
-point: the rest is verified from there, and states before it cannot be read any more. The cursor is
-committed first, guarded by its revision, then the files are deleted, the oldest first; the next
-prune or seal removes what a crash in between leaves. Only files that are certainly this log's are
-deleted, and never the newest one.
+The snapshot of the last deleted file is kept, and the cursor has its digest and the hash chain at
+that position. The remaining files are verified from there; older states cannot be read any more.
+The cursor is committed first, guarded by its revision, then the files are deleted, the oldest
+first. After a crash in between, the next prune or seal deletes the remaining ones. Only files that
+certainly belong to this log are deleted, and never the newest one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 from core.archive.cursor import (
     CURSOR,
     SNAPSHOT_SUFFIX,
-    KeptCursor,
     PrunedPart,
+    StoredCursor,
     cursor_key,
     read_cursor,
 )
@@ -43,7 +43,7 @@ class Retention(NamedTuple):
     bytes_max: int = ARCHIVE_BYTES_MAX
 
 
-class Pruned(NamedTuple):
+class PruneResult(NamedTuple):
     """The result of one call: ``files`` deleted, ``bytes_freed`` on disk.
 
     ``position``: states up to it cannot be read any more. ``superseded``: another process has
@@ -56,15 +56,15 @@ class Pruned(NamedTuple):
     superseded: bool = False
 
 
-class Sized(NamedTuple):
-    """A file of the chain and its size on disk."""
+class SizedFile(NamedTuple):
+    """A file of the archive and its size on disk with index and snapshot."""
 
     summary: FileSummary
     size: int
 
 
-def surplus(files: Sequence[Sized], retention: Retention, now_ms: int) -> int:
-    """The number of the oldest files to delete; ``files`` oldest first. Pure."""
+def count_surplus(files: Sequence[SizedFile], retention: Retention, now_ms: int) -> int:
+    """How many of the oldest files to delete; ``files`` are in order, oldest first."""
     total = sum(file.size for file in files)
     before_ms = now_ms - retention.age_s * 1000
     count = 0
@@ -78,9 +78,9 @@ def surplus(files: Sequence[Sized], retention: Retention, now_ms: int) -> int:
     return count
 
 
-def sized(sealed: SealedLog) -> list[Sized]:
+def sized_files(sealed: SealedLog) -> list[SizedFile]:
     """Every file of the archive with its size, oldest first. Raises LogCorrupt."""
-    return [Sized(summary, sealed.bytes_of(summary.link)) for summary in sealed.summaries()]
+    return [SizedFile(summary, sealed.bytes_of(summary.link)) for summary in sealed.summaries()]
 
 
 class Pruner:
@@ -91,28 +91,34 @@ class Pruner:
         self._keys = keys
         self._files = files
 
-    async def prune(self, retention: Retention, now_ms: int, *, files: int | None = None) -> Pruned:
-        """Delete files beyond the retention, or ``files``; first clean up after a crash.
+    async def prune(
+        self, retention: Retention, now_ms: int, *, files: int | None = None
+    ) -> PruneResult:
+        """Delete the files beyond the retention, or the ``files`` oldest ones.
+
+        Leftovers of an earlier crash are deleted first.
 
         Raises StoreUnavailable, OutcomeUnknown (call again), LogCorrupt, OSError.
         """
         stored = await read_cursor(self._store, self._keys)
         sealed = SealedLog(self._files, stored.cursor)
         await asyncio.to_thread(sweep, self._files, sealed, self._keys.cluster)
-        sized_files = await asyncio.to_thread(sized, sealed)
-        most = max(len(sized_files) - FILES_KEPT_MIN, 0)
-        count = surplus(sized_files, retention, now_ms) if files is None else min(files, most)
+        all_files = await asyncio.to_thread(sized_files, sealed)
+        if files is None:
+            count = count_surplus(all_files, retention, now_ms)
+        else:
+            count = min(files, max(len(all_files) - FILES_KEPT_MIN, 0))
         if not count:
-            return Pruned(stored.cursor.pruned.position)
-        mark = await asyncio.to_thread(self._mark, sealed, sized_files[count - 1].summary)
-        moved = await self._commit(stored, mark)
-        if moved is None:
-            return Pruned(stored.cursor.pruned.position, superseded=True)
-        await asyncio.to_thread(sweep, self._files, moved, self._keys.cluster)
-        return Pruned(mark.position, count, sum(one.size for one in sized_files[:count]))
+            return PruneResult(stored.cursor.pruned.position)
+        part = await asyncio.to_thread(self._pruned_part, sealed, all_files[count - 1].summary)
+        remaining = await self._commit(stored, part)
+        if remaining is None:
+            return PruneResult(stored.cursor.pruned.position, superseded=True)
+        await asyncio.to_thread(sweep, self._files, remaining, self._keys.cluster)
+        return PruneResult(part.position, count, sum(file.size for file in all_files[:count]))
 
-    def _mark(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
-        """The new first position. Raises LogCorrupt if its snapshot is lost or was changed."""
+    def _pruned_part(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
+        """The pruned part up to this file. Raises LogCorrupt if its snapshot is lost or changed."""
         file = sealed.open(last.link)
         if sealed.snapshot(last.link) is None:
             raise LogCorrupt(
@@ -124,9 +130,10 @@ class Pruner:
         digest = sha256(data).digest()
         return PrunedPart(last.number, last.link, last.last_position, file.chain_end, digest)
 
-    async def _commit(self, stored: KeptCursor, mark: PrunedPart) -> SealedLog | None:
+    async def _commit(self, stored: StoredCursor, part: PrunedPart) -> SealedLog | None:
+        """Commit the pruned part; return the remaining archive, None if the cursor has changed."""
         key = cursor_key(self._keys)
-        cursor = stored.cursor._replace(pruned=mark)
+        cursor = stored.cursor._replace(pruned=part)
         guard = Unchanged(key, stored.revision)
         result = await self._store.commit([guard], [Put(key, CURSOR.encode(cursor))])
         return SealedLog(self._files, cursor) if result.succeeded else None

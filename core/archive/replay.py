@@ -1,18 +1,18 @@
-"""Replay: archive and live log as one ordered stream, verified as it is read.
+"""Replay: reads archive and live log as one ordered stream, and verifies it.
 
-A ``LogView`` is the whole log as of one revision: the cursor and every writer's head are read at
-that revision, so that no segment is missed between the two parts. Blocks of the archive are
-verified by the hash chain, live segments by their sequence numbers. To begin in the middle, fold
-from ``sealed.snapshot_before``. This module only reads.
+A ``LogView`` is the complete log as of one revision: the cursor and every writer's head are read at
+that revision, so no segment between archive and live log is missed. Blocks of the archive are
+verified by the hash chain, live segments by their sequence numbers. To begin in the middle of the
+log, start from ``sealed.snapshot_before``. This module only reads.
 
-Segments are read in batches and decoded one at a time: their events are folded while they are in
+Segments are read in batches and decoded one at a time: their events are applied while they are in
 the processor's cache, and freed before the garbage collector traverses them. Decoding thousands at
 once takes two to three times as long.
 
-The order of the log is that of revisions, never of clocks. For a state at a time, the log's clock
-is the highest stamp so far, limited to the time at which the event was read (``ticked``): an event
-cannot have been recorded after it was sealed. So a clock that is ahead affects the log's clock only
-until the next seal, and a clock that is behind never does.
+The log is ordered by revisions, never by clocks. To find the state at a time, readers use the log's
+clock: the highest ``recorded_at_ms`` so far, limited to the time at which the event was sealed or
+read (``advance_clock``). A writer whose clock is ahead changes the log's clock only until the next
+seal; a writer whose clock is behind never changes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
-from core.archive.sealed_log import SealedLog, sealed_alone
+from core.archive.sealed_log import SealedLog, archive_without_cursor
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.faults import Faults
@@ -34,14 +34,14 @@ from core.eventstore.writer import unix_ms
 
 
 class SegmentBatch(NamedTuple):
-    """Consecutive segments; ``read_at_ms`` bounds their stamps (``core.archive.replay``)."""
+    """Consecutive segments; ``read_at_ms``: the time of their seal, or of reading them."""
 
     segments: list[Segment]
     read_at_ms: int
 
 
 class LogView:
-    """The whole log as of ``revision``. ``live`` None: the archive alone, without an etcd."""
+    """The complete log as of ``revision``; with ``live`` None the archive alone."""
 
     def __init__(self, sealed: SealedLog, live: LiveLog | None, now_ms: Callable[[], int]) -> None:
         self.sealed = sealed
@@ -68,7 +68,7 @@ class LogView:
     async def events(
         self, after: int = 0, upto: int | None = None
     ) -> AsyncIterator[list[Recorded]]:
-        """The events of ``batches``, those of a segment at a time."""
+        """The events of ``batches``, one segment at a time."""
         async for batch in self.batches(after, upto):
             for segment in batch.segments:
                 yield segment.events()
@@ -82,7 +82,7 @@ async def open_log(
     now_ms: Callable[[], int] = unix_ms,
     faults: Faults | None = None,
 ) -> LogView:
-    """The whole log as of now. Raises StoreUnavailable, LogCorrupt."""
+    """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
     cursor = (
@@ -107,12 +107,12 @@ async def open_log(
 
 
 def open_archive(files: Files, cluster: str, *, now_ms: Callable[[], int] = unix_ms) -> LogView:
-    """The sealed part of a log alone, without its etcd. Raises LogCorrupt."""
-    return LogView(sealed_alone(files, cluster), None, now_ms)
+    """The archived part of a log, without an etcd. Raises LogCorrupt."""
+    return LogView(archive_without_cursor(files, cluster), None, now_ms)
 
 
 def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
-    """Raises LogGap unless every writer's segments are consecutive from 1."""
+    """Check that each writer's segments continue its last seq in ``seqs``. Raises LogGap."""
     for _, writer, seq, _ in segments:
         expected = seqs.get(writer, 0) + 1
         if seq != expected:
@@ -124,7 +124,7 @@ def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
         seqs[writer] = seq
 
 
-def ticked(clock_ms: int, recorded: Recorded, read_at_ms: int) -> int:
+def advance_clock(clock_ms: int, recorded: Recorded, read_at_ms: int) -> int:
     """The log's clock after this event. ``read_at_ms``: the time of its seal, or now."""
     stamp = recorded.recorded_at_ms
     if stamp <= clock_ms:

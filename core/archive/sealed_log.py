@@ -1,8 +1,8 @@
-"""The sealed part of a log, as its cursor names it: files, snapshots, indexes; read-only.
+"""Reads the sealed part of a log: its files, snapshots and indexes.
 
-Files form a chain from the cursor backwards, each named with its digest by the one after it. The
-walk keeps a short summary of each file and no map. Any mismatch raises LogCorrupt with the name of
-the file; files outside the chain are never read.
+The files form a chain: the cursor names the last file with its digest, and each file names the one
+before it. A summary of each file is kept, but no memory map. Any mismatch raises LogCorrupt with
+the name of the file; files outside the chain are never read.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SealedLog:
     def summaries(self) -> list[FileSummary]:
         """Every file of the chain, oldest first. Raises LogCorrupt."""
         if self._summaries is None:
-            summaries = [_summary(file) for file in self._back_from_the_end()]
+            summaries = [_summary(file) for file in self._files_backwards()]
             self._summaries = summaries[::-1]
         return self._summaries
 
@@ -64,7 +64,7 @@ class SealedLog:
         return SealedFile(self._files.view(link.base + SEGMENTS_SUFFIX), link)
 
     def seqs(self) -> dict[str, int]:
-        """The last seq of each writer, as the files' headers say."""
+        """The last seq of each writer, from the headers of all files."""
         seqs = dict(self.base().seqs)
         for summary in self.summaries():
             ranges = self.open(summary.link).header.ranges
@@ -72,7 +72,7 @@ class SealedLog:
         return seqs
 
     def base(self) -> ArchiveSnapshot:
-        """The state before the first existing segment. Raises LogCorrupt when it is lost."""
+        """The state before the first segment that was not pruned. Raises LogCorrupt if lost."""
         pruned = self.cursor.pruned
         if not pruned.files:
             return empty_snapshot()
@@ -87,15 +87,15 @@ class SealedLog:
         return decode_snapshot(data, name=name)
 
     def bytes_of(self, link: FileLink) -> int:
-        """What a file takes on disk, with index and snapshot. Raises LogCorrupt."""
+        """The size on disk of a file with its index and snapshot. Raises LogCorrupt."""
         size = len(self._files.view(link.base + SEGMENTS_SUFFIX))
         for suffix in (INDEX_SUFFIX, SNAPSHOT_SUFFIX):
-            with suppress(LogCorrupt):  # lost: verify reports it
+            with suppress(LogCorrupt):  # ``verify`` reports a lost one
                 size += len(self._files.view(link.base + suffix))
         return size
 
     def index(self, link: FileLink) -> memoryview | None:
-        """The index beside a file; None when it is lost or no index of today's layout."""
+        """The index of a file; None if it is lost or has another format."""
         try:
             index = self._files.view(link.base + INDEX_SUFFIX)
         except LogCorrupt:
@@ -103,7 +103,7 @@ class SealedLog:
         return index if bytes(index[: len(MAGIC)]) == MAGIC else None
 
     def snapshot(self, link: FileLink) -> ArchiveSnapshot | None:
-        """The snapshot beside a file; None when it is lost or is not the one that was sealed."""
+        """The snapshot of a file; None if it is lost or was changed."""
         name = link.base + SNAPSHOT_SUFFIX
         try:
             data = self._files.view(name)
@@ -114,7 +114,7 @@ class SealedLog:
         return decode_snapshot(data, name=name)
 
     def fold(self) -> ArchiveSnapshot:
-        """The state at the archive's end: the newest snapshot and the segments after it."""
+        """The state at the end of the archive, from the newest snapshot and later segments."""
         ledger = self.snapshot_before(self.cursor.position).ledger
         for _, segments in self.segments(ledger.position, self.cursor.position):
             for segment in segments:
@@ -122,18 +122,18 @@ class SealedLog:
         return ArchiveSnapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
     def snapshot_before(self, position: int) -> ArchiveSnapshot:
-        """The newest snapshot that holds nothing after ``position``; ``base`` if none does.
+        """The newest snapshot at or before ``position``; ``base`` if there is none.
 
-        A missing or changed snapshot is skipped (``verify`` reports it) in favour of an older one.
+        A missing or changed snapshot is skipped (``verify`` reports it).
         """
-        return self._newest([one for one in self.summaries() if one.last_position <= position])
+        return self._newest([file for file in self.summaries() if file.last_position <= position])
 
     def snapshot_at_time(self, time_ms: int) -> ArchiveSnapshot:
-        """The newest snapshot made when the log's clock had not passed ``time_ms``."""
-        return self._newest([one for one in self.summaries() if one.clock_ms <= time_ms])
+        """The newest snapshot at which the log's clock was not after ``time_ms``."""
+        return self._newest([file for file in self.summaries() if file.clock_ms <= time_ms])
 
     def segments(self, after: int, upto: int) -> Iterator[tuple[FileSummary, list[Segment]]]:
-        """The segments with positions in (after, upto], block by block, chain and gaps proven."""
+        """The segments with positions in (after, upto], block by block, verified by the chain."""
         for summary in self.summaries():
             if summary.last_position <= after or summary.first_position > upto:
                 continue
@@ -141,7 +141,7 @@ class SealedLog:
             for number in file.blocks_between(after, upto):
                 segments = file.segments(number)
                 if segments[0].position <= after or segments[-1].position > upto:
-                    segments = [one for one in segments if after < one.position <= upto]
+                    segments = [s for s in segments if after < s.position <= upto]
                 yield summary, segments
 
     def segments_with_any(self, tokens: list[str]) -> Iterator[list[Segment]]:
@@ -162,7 +162,7 @@ class SealedLog:
                 return snapshot
         return self.base()
 
-    def _back_from_the_end(self) -> Iterator[SealedFile]:
+    def _files_backwards(self) -> Iterator[SealedFile]:
         link, expected = self.cursor.last, self.cursor.files
         chain, pruned = self.cursor.chain, self.cursor.pruned
         while expected > pruned.files:
@@ -185,10 +185,10 @@ class SealedLog:
             )
 
 
-def sealed_alone(files: Files, cluster: str) -> SealedLog:
+def archive_without_cursor(files: Files, cluster: str) -> SealedLog:
     """The archive of a cluster without its etcd, up to its newest file: for audits of a copy.
 
-    Raises LogCorrupt if two files have the newest number, which only the cursor in etcd decides.
+    Raises LogCorrupt if two files have the highest number: only the cursor names the right one.
     """
     prefix = file_prefix(cluster)
     bases = [
@@ -217,15 +217,16 @@ def sealed_alone(files: Files, cluster: str) -> SealedLog:
 
 
 def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
-    """The pruned part of an archive without its cursor, from a snapshot without its file.
+    """The pruned part of an archive without its cursor.
 
-    The chain of the first existing file proves that the snapshot is the one before it.
+    It ends at the snapshot whose segments file does not exist. The chain of the first existing file
+    verifies the snapshot.
     """
     file = log.open(log.cursor.last)
-    there = set(files.names())
+    names = set(files.names())
     while file.header.number > 1:
         link = file.header.previous
-        if link.base + SEGMENTS_SUFFIX in there:
+        if link.base + SEGMENTS_SUFFIX in names:
             file = log.open(link)
             continue
         name = link.base + SNAPSHOT_SUFFIX

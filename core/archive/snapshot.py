@@ -1,8 +1,8 @@
 """Snapshots: the ledger at the end of an archive file, from which a replay can start.
 
-A zstd frame around the msgpack of ``_Stored``. A snapshot is made by applying the segments of its
-archive file to the snapshot before it, which is thereby read and verified; its digest is in the
-trailer of the archive file. It is made from the log, never from the state keys.
+The file is a zstd frame with the msgpack of ``_Stored``. A snapshot is made from the log, never
+from the state keys in etcd: the segments of its archive file are applied to the snapshot before it,
+which is read and verified for that. Its digest is in the trailer of the archive file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _ZSTD_LEVEL = 3
 class ArchiveSnapshot(NamedTuple):
     """The state after all events up to ``ledger.position``.
 
-    ``seqs``: the last seq of each writer. ``chain``: the log's digest up to that position.
-    ``clock_ms``: the log's clock at that position.
+    ``seqs``: the last seq of each writer. ``chain`` and ``clock_ms``: the hash chain and the log's
+    clock at that position.
     """
 
     ledger: Ledger
@@ -99,7 +99,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
         raise LogCorrupt(
             f"snapshot {name} cannot be decoded: {error}",
             subject=name,
-            remedy="restore it from a copy of the archive, or delete it: an older one is used then",
+            remedy="restore it from a copy of the archive, or delete it to use an older one",
         ) from error
     if stored.version != SNAPSHOT_VERSION:
         raise LogCorrupt(

@@ -1,1 +1,1 @@
-"""Queries of the log: holders of addresses over time, past states, and consistency."""
+"""Queries of the event log: who held an address and when, past states, consistency."""

@@ -1,7 +1,7 @@
-"""What happens now: claims, releases and refusals of the last minute, by pool and by writer.
+"""The activity of the last minute: claims, releases and refusals, by pool and by writer.
 
-Counted by the seconds at which writers recorded their events; a writer's clock that is ahead counts
-as now. Pure and bounded: sums of one minute, a time for each writer, and the newest refusals.
+Events are counted by the second of their ``recorded_at_ms``; later times, from clocks that are
+ahead, count as now. Pure. Memory is bounded: one minute of counts, and the newest refusals.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ WINDOW_S: Final = 60
 """The last minute, in whole seconds."""
 
 REFUSALS_MAX: Final = 20
-"""Newest refusals that are remembered."""
+"""How many of the newest refusals are kept."""
 
-What = Literal["claimed", "released", "refused", "event"]
+CountKind = Literal["claimed", "released", "refused", "event"]
 
 
 class RecentRefusal(NamedTuple):
-    """One refused ADD. ``pod``: NAMESPACE/NAME."""
+    """A refused ADD. ``pod``: NAMESPACE/NAME."""
 
     recorded_at_ms: int
     pod: str
@@ -39,28 +39,28 @@ class PoolActivity(NamedTuple):
 
 
 class Minute(NamedTuple):
-    """The sums of the last minute, by what happened and pool or writer."""
+    """The counts of one minute, by (kind, pool or writer)."""
 
-    sums: Counter[tuple[What, str]]
+    sums: Counter[tuple[CountKind, str]]
 
     def of_pool(self, pool: str) -> PoolActivity:
-        """The activity of one pool; "" for refused ADDs that no pool was a candidate for."""
+        """The activity of one pool; "" counts the refused ADDs that had no candidate pool."""
         return PoolActivity(
             self.sums["claimed", pool], self.sums["released", pool], self.sums["refused", pool]
         )
 
     def events_of(self, writer: str) -> int:
-        """Events of one writer."""
+        """The number of events of one writer."""
         return self.sums["event", writer]
 
 
 class Activity:
-    """``newest_ms``: when each writer recorded its newest event."""
+    """Counts events of the last minute. ``newest_ms``: the time of each writer's newest event."""
 
     def __init__(self) -> None:
         self.newest_ms: dict[str, int] = {}
         self.refusals: deque[RecentRefusal] = deque(maxlen=REFUSALS_MAX)
-        self._seconds: dict[int, Counter[tuple[What, str]]] = {}
+        self._seconds: dict[int, Counter[tuple[CountKind, str]]] = {}
         self._last_s = 0
 
     def note(self, events: Iterable[Recorded]) -> None:
@@ -81,15 +81,15 @@ class Activity:
                     self._note_refusal(refused, recorded.recorded_at_ms, counts)
 
     def minute(self, now_ms: int) -> Minute:
-        """The last minute before this time, and what is recorded after it."""
-        total: Counter[tuple[What, str]] = Counter()
+        """The counts of the minute before this time; events with later times are included."""
+        total: Counter[tuple[CountKind, str]] = Counter()
         for second, counts in self._seconds.items():
             if second > now_ms // 1000 - WINDOW_S:
                 total.update(counts)
         return Minute(total)
 
-    def _counts_at(self, second: int) -> Counter[tuple[What, str]]:
-        """The sums of a second; seconds before the window are forgotten."""
+    def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
+        """The counts of a second. Deletes the counts of seconds before the window."""
         if second > self._last_s:
             self._last_s = second
             first = second - WINDOW_S
@@ -99,7 +99,7 @@ class Activity:
         return self._seconds.setdefault(second, Counter())
 
     def _note_refusal(
-        self, refused: AllocationRefused, at_ms: int, counts: Counter[tuple[What, str]]
+        self, refused: AllocationRefused, at_ms: int, counts: Counter[tuple[CountKind, str]]
     ) -> None:
         pod = f"{refused.namespace}/{refused.name}"
         self.refusals.append(RecentRefusal(at_ms, pod, refused.reason, refused.message))

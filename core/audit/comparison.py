@@ -1,7 +1,7 @@
-"""What differs between two states of one cluster: objects and addresses, by name.
+"""Compares two states of one cluster: the differences of objects and addresses, by name.
 
-Pure: compares two ledgers. The later one may hold objects that were deleted and created again in
-between; the log alone tells that (``core.audit.history``).
+Pure. An object that was deleted and created again in between counts as changed or unchanged: only
+its history shows that (``core.audit.history``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMPARED_KINDS: Final[tuple[ComparedKind, ...]] = get_args(ComparedKind)
 
 
 class Change(NamedTuple):
-    """``what``: how an object differs, or for an address who has it and who had it before."""
+    """A difference. ``what``: the changed fields of an object, or the old and new holder."""
 
     change: Literal["added", "removed", "changed"]
     kind: ComparedKind
@@ -36,8 +36,8 @@ def compared(before: Ledger, after: Ledger) -> Iterator[Change]:
     yield from _objects("reservation", before.reservations, after.reservations)
     yield from _objects("record", _by_path(before), _by_path(after))
     for address in _addresses(before.quarantine, after.quarantine):
-        was, now = before.quarantine.get(address), after.quarantine.get(address)
-        yield from _change("quarantine", address, _reason(was), _reason(now))
+        old, new = before.quarantine.get(address), after.quarantine.get(address)
+        yield from _change("quarantine", address, _reason(old), _reason(new))
     for address in _addresses(before.claims, after.claims):
         yield from _change(
             "address",
@@ -46,8 +46,8 @@ def compared(before: Ledger, after: Ledger) -> Iterator[Change]:
             _holder(after.claims.get(address)),
         )
     for guid in sorted(before.guids.keys() | after.guids.keys()):
-        was_of, now_of = before.guids.get(guid), after.guids.get(guid)
-        yield from _change("guid", guid, _function(was_of), _function(now_of))
+        old_claim, new_claim = before.guids.get(guid), after.guids.get(guid)
+        yield from _change("guid", guid, _function(old_claim), _function(new_claim))
 
 
 def _objects(
@@ -56,27 +56,30 @@ def _objects(
     after: Mapping[str, ConfigurationObject],
 ) -> Iterator[Change]:
     for name in sorted(before.keys() | after.keys()):
-        was, now = before.get(name), after.get(name)
-        if was is not None and now is not None:
-            if was != now:
-                yield Change("changed", kind, name, changes_between(was, now))
-        elif now is not None:
-            yield Change("added", kind, name, described(now))
-        elif was is not None:
-            yield Change("removed", kind, name, described(was))
+        old, new = before.get(name), after.get(name)
+        if old is not None and new is not None:
+            if old != new:
+                yield Change("changed", kind, name, changes_between(old, new))
+        elif new is not None:
+            yield Change("added", kind, name, described(new))
+        elif old is not None:
+            yield Change("removed", kind, name, described(old))
 
 
 def _by_path(ledger: Ledger) -> dict[str, RecordDefined]:
     return {"/".join(filter(None, path)): record for path, record in ledger.records.items()}
 
 
-def _change(kind: ComparedKind, name: str, was: str, now: str) -> Iterator[Change]:
-    if was == now:
+def _change(kind: ComparedKind, name: str, old: str, new: str) -> Iterator[Change]:
+    """The difference between two texts; "" if the object does not exist."""
+    if old == new:
         return
-    if was and now:
-        yield Change("changed", kind, name, f"{was} -> {now}")
+    if old and new:
+        yield Change("changed", kind, name, f"{old} -> {new}")
+    elif new:
+        yield Change("added", kind, name, new)
     else:
-        yield Change("added" if now else "removed", kind, name, now or was)
+        yield Change("removed", kind, name, old)
 
 
 def _addresses(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:

@@ -1,7 +1,7 @@
-"""One event in one line: its object, the names in it, and what happened.
+"""Summarises an event in one line: its object, the names in it, and what happened.
 
-For users who follow the log, and for filters. Pure; the whole event is in
-``core.audit.export.line_of``.
+For users who follow the log, and for filters. Pure. ``core.audit.export.line_of`` returns the
+complete event.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from core.errors import BadInput
 
 
 class EventSummary(NamedTuple):
-    """``subject`` as ``orbctl history`` takes it. ``pools``, ``addresses``: those that it names."""
+    """An event in short. ``subject`` has the form that ``orbctl history`` accepts.
+
+    ``pools`` and ``addresses``: those in the event.
+    """
 
     type: str
     subject: str
@@ -40,7 +43,7 @@ class EventSummary(NamedTuple):
 
 
 def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
-    """The names, all of event types. Raises BadInput with ``subject`` for an unknown one."""
+    """Check that the names are event types; return them. Raises BadInput with ``subject``."""
     checked = tuple(names)
     for name in checked:
         if name not in EVENT_TYPES:
@@ -53,7 +56,7 @@ def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
 
 
 class EventFilter(NamedTuple):
-    """Conditions that an event must meet; "" and () for none. ``pod``: NAMESPACE/NAME."""
+    """Conditions that an event must meet; "" and () mean no condition. ``pod``: NAMESPACE/NAME."""
 
     types: tuple[str, ...] = ()
     pool: str = ""
@@ -63,7 +66,7 @@ class EventFilter(NamedTuple):
     actor: str = ""
 
     def matches(self, recorded: Recorded, summary: EventSummary) -> bool:
-        """Whether the event meets all of them."""
+        """Whether the event meets all conditions."""
         return (
             (not self.types or summary.type in self.types)
             and (not self.pool or self.pool in summary.pools)
@@ -75,7 +78,7 @@ class EventFilter(NamedTuple):
 
 
 def summary_of(recorded: Recorded) -> EventSummary:
-    """The event in short."""
+    """The summary of an event."""
     event = recorded.event
     name = TYPE_NAMES[type(event)]
     match event:
@@ -101,7 +104,7 @@ def summary_of(recorded: Recorded) -> EventSummary:
             return _of_guids(name, event)
         case _:
             change = change_of(recorded)
-            assert change is not None, name  # object_history knows all other types
+            assert change is not None, name  # all other types change a configuration object
             detail = described(change.value) if change.value is not None else ""
             pools = (change.name,) if change.kind == "pool" else ()
             return EventSummary(name, f"{change.kind}/{change.name}", detail, pools)
@@ -150,7 +153,7 @@ def _of_guids(name: str, event: GuidsAssigned | GuidsReleased) -> EventSummary:
 
 
 def refusal_in_words(event: AllocationRefused) -> str:
-    """Why, and how often."""
+    """The reason of a refused ADD, its message, and how often it was refused."""
     repeated = f" ({event.times} times)" if event.times > 1 else ""
     return f"{event.reason}{repeated}: {event.message}"
 

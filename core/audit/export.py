@@ -1,13 +1,13 @@
-"""The log as a file that leaves the cluster: readable lines, or the bytes themselves.
+"""Exports the log to a file, as JSON lines or in raw form.
 
-    lines    one event a line, JSON with the names of all fields: for people, jq and spreadsheets
+    lines    one event per line, JSON with the names of all fields: for people, jq and spreadsheets
     raw      a stream of msgpack arrays: a head ["orbweaver-log", 1, cluster, revision], one array
              [position, writer, seq, data] for each segment, an end [count, chain]
 
-Raw is the log to the last byte, in a form that any msgpack reader understands; its last hash is the
-archive's chain (``core.archive.cursor``). ``import_log`` reads it back into segments, which fold
-into a ledger without any etcd. Putting a log back into an etcd is not offered: releases name the
-revisions of the etcd they were written in (I3), and another etcd has others.
+The raw form has every byte of the log and can be read with any msgpack reader; its last hash is
+that of the archive's chain (``core.archive.cursor``). ``import_log`` reads it back into segments,
+from which a ledger can be made without an etcd. A log cannot be written into another etcd: releases
+name etcd revisions (I3), and those differ there.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
 
 _EXPORTED: Final = {"conflicting_host": "stranger"}
-"""Field -> its name in an export, where a field was renamed: exports keep the first name."""
+"""Renamed field -> its first name, which exports keep."""
 
 
 async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
-    """Write one line for each event; returns how many."""
+    """Write one line for each event; return their number."""
     count = 0
     async for batch in events:
         out.writelines(f"{line_of(recorded)}\n" for recorded in batch)
@@ -71,15 +71,14 @@ async def export_raw(
     out: BinaryIO,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Write the whole log as it is; returns how many segments.
+    """Write the complete log in raw form; return the number of segments.
 
-    ``on_progress`` is called with the position that is written, and the last one.
-
-    Raises BadInput when the archive was pruned: the log is not whole any more.
+    ``on_progress`` is called with the position of the last segment written, and the end position.
+    Raises BadInput if the archive was pruned, because the log is not complete.
     """
     if view.sealed.cursor.pruned.files:
         raise BadInput(
-            "a raw export needs the whole log, but the beginning of this one was pruned",
+            "a raw export needs the complete log, but the beginning of this one was pruned",
             subject="raw",
             remedy="export it as JSON lines, or from a copy of the archive",
         )
@@ -110,7 +109,7 @@ def import_log(source: BinaryIO) -> Iterator[Segment]:
         raise BadInput(
             "the file is not a raw export of a log",
             subject="raw export",
-            remedy="`orbctl export --raw` makes one",
+            remedy="create one with `orbctl export --raw`",
         )
     count, chain = 0, CHAIN_START
     for item in items:
@@ -145,7 +144,7 @@ def _segment(item: list[object]) -> Segment:
 
 
 def _named(value: object) -> object:
-    """Named tuples as objects with their field names, recursively."""
+    """Convert named tuples to dicts of their fields, recursively."""
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
         parts = [_named(part) for part in value]

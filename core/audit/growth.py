@@ -1,8 +1,8 @@
 """Hourly net growth of every pool and subnet, computed from the log.
 
-The growth of a pool is its claims less its releases; that of a subnet, the addresses its pools got
-less those they gave back. A ``GrowthLog`` reads the last ``HOURS_MAX`` hours once and goes on from
-there, so that a process that keeps it reads every event once. It only reads.
+The growth of a pool is the number of its claims minus that of its releases. The growth of a subnet
+is the number of addresses that its pools got minus those that they returned. A ``GrowthLog`` reads
+the last ``HOURS_MAX`` hours first and only new events later. It only reads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from core.archive.replay import LogView, ticked
+from core.archive.replay import LogView, advance_clock
 from core.domain.addresses.ip_address import AddressSyntaxError
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import (
@@ -38,25 +38,25 @@ class GrowthSubject(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """What a pool has of its subnet; ``subnet`` "" for none."""
+    """How many addresses a pool has from its subnet; ``subnet`` is "" for none."""
 
     subnet: str
     size: int
 
 
 class GrowthLog:
-    """Net growth by the hour. ``position``: the last event that was read."""
+    """Net growth in each hour. ``position``: the last event that was read."""
 
     def __init__(self) -> None:
         self.position = 0
         self._clock_ms = 0
-        self._began: dict[GrowthSubject, int] = {}
+        self._first_hours: dict[GrowthSubject, int] = {}
         """The first hour of each object's history."""
         self._net: defaultdict[GrowthSubject, dict[int, int]] = defaultdict(dict)
         self._shares: dict[str, _Share] = {}
 
     async def read(self, view: LogView, now_ms: int) -> None:
-        """Read on to the end of the log, at first from ``HOURS_MAX`` hours ago.
+        """Read the new events of the log; the first call begins ``HOURS_MAX`` hours ago.
 
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
@@ -66,31 +66,31 @@ class GrowthLog:
         async for batch in view.batches(self.position):
             for segment in batch.segments:
                 for recorded in segment.events():
-                    self._clock_ms = ticked(self._clock_ms, recorded, batch.read_at_ms)
-                    self._fold(recorded, self._clock_ms // HOUR_MS)
+                    self._clock_ms = advance_clock(self._clock_ms, recorded, batch.read_at_ms)
+                    self._apply(recorded, self._clock_ms // HOUR_MS)
                 self.position = segment.position
-            await asyncio.sleep(0)  # sealed batches are read without waiting for anything
-        self._forget_before(first_hour)
+            await asyncio.sleep(0)  # let other tasks run: reading sealed batches never awaits
+        self._drop_before(first_hour)
 
     def net_growth(self, subject: GrowthSubject, now_ms: int) -> list[int]:
         """The growth in each complete hour of the object's history, oldest first."""
         this_hour = now_ms // HOUR_MS
-        first = max(self._began.get(subject, this_hour), this_hour - HOURS_MAX)
+        first = max(self._first_hours.get(subject, this_hour), this_hour - HOURS_MAX)
         net = self._net.get(subject, {})
         return [net.get(hour, 0) for hour in range(first, this_hour)]
 
     def _begin(self, view: LogView, begin_ms: int) -> None:
-        """Start from the newest snapshot of that time or before; of a pruned log, from its base."""
+        """Start from the newest snapshot at or before this time, or from that of a pruned log."""
         snapshot = view.sealed.snapshot_at_time(begin_ms)
         self.position, self._clock_ms = snapshot.ledger.position, snapshot.clock_ms
         hour = snapshot.clock_ms // HOUR_MS
         for pool in snapshot.ledger.pools.values():
-            self._began[GrowthSubject("pool", pool.name)] = hour
+            self._first_hours[GrowthSubject("pool", pool.name)] = hour
             self._shares[pool.name] = _share_of(pool)
         for name in snapshot.ledger.subnets:
-            self._began[GrowthSubject("subnet", name)] = hour
+            self._first_hours[GrowthSubject("subnet", name)] = hour
 
-    def _fold(self, recorded: Recorded, hour: int) -> None:
+    def _apply(self, recorded: Recorded, hour: int) -> None:
         match recorded.event:
             case AddressesClaimed(endpoint, new_nics):
                 for index in new_nics:
@@ -100,25 +100,26 @@ class GrowthLog:
                 for release in releases:
                     self._grow(GrowthSubject("pool", release.pool), hour, -1)
             case PoolDefined(pool):
-                self._began.setdefault(GrowthSubject("pool", pool.name), hour)
-                self._share(pool.name, _share_of(pool), hour)
+                self._first_hours.setdefault(GrowthSubject("pool", pool.name), hour)
+                self._set_share(pool.name, _share_of(pool), hour)
             case PoolDeleted(name):
-                self._share(name, _Share("", 0), hour)
-                self._forget(GrowthSubject("pool", name))
+                self._set_share(name, _Share("", 0), hour)
+                self._drop(GrowthSubject("pool", name))
             case SubnetDefined(subnet):
-                self._began.setdefault(GrowthSubject("subnet", subnet.name), hour)
+                self._first_hours.setdefault(GrowthSubject("subnet", subnet.name), hour)
             case SubnetDeleted(name):
-                self._forget(GrowthSubject("subnet", name))
+                self._drop(GrowthSubject("subnet", name))
             case _:
                 pass
 
-    def _share(self, pool: str, after: _Share, hour: int) -> None:
+    def _set_share(self, pool: str, after: _Share, hour: int) -> None:
+        """Change a pool's addresses, and count the difference as growth of the subnets."""
         before = self._shares.get(pool, _Share("", 0))
         if after.subnet:
             self._shares[pool] = after
         else:
             self._shares.pop(pool, None)
-        if GrowthSubject("subnet", before.subnet) in self._began:
+        if GrowthSubject("subnet", before.subnet) in self._first_hours:
             self._grow(GrowthSubject("subnet", before.subnet), hour, -before.size)
         if after.subnet:
             self._grow(GrowthSubject("subnet", after.subnet), hour, after.size)
@@ -127,11 +128,11 @@ class GrowthLog:
         net = self._net[subject]
         net[hour] = net.get(hour, 0) + number
 
-    def _forget(self, subject: GrowthSubject) -> None:
-        self._began.pop(subject, None)
+    def _drop(self, subject: GrowthSubject) -> None:
+        self._first_hours.pop(subject, None)
         self._net.pop(subject, None)
 
-    def _forget_before(self, first_hour: int) -> None:
+    def _drop_before(self, first_hour: int) -> None:
         for net in self._net.values():
             for hour in [hour for hour in net if hour < first_hour]:
                 del net[hour]
@@ -143,5 +144,5 @@ def _share_of(pool: Pool) -> _Share:
         return _Share("", 0)
     try:
         return _Share(subnet, pool_addresses(pool).clamped_size)
-    except AddressSyntaxError:  # the checker reports it
+    except AddressSyntaxError:  # ``orbctl verify`` reports it
         return _Share("", 0)

@@ -15,7 +15,7 @@ class GuidHistory(EntryList):
         self._open: HistoryEntry | None = None
 
     def take(self, recorded: Recorded) -> None:
-        """Add an event of the log, in its order."""
+        """Add the next event of the log."""
         event = recorded.event
         if not isinstance(event, GuidsAssigned | GuidsReleased):
             return
@@ -27,7 +27,7 @@ class GuidHistory(EntryList):
                     self._end(stamp_of(recorded), event.reason)
 
     def open_entries(self) -> list[HistoryEntry]:
-        """The present assignment."""
+        """The current assignment."""
         return [] if self._open is None else [self._open]
 
     def _begin(self, node: str, guid: VfGuid, at: Stamp) -> None:

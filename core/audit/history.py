@@ -1,9 +1,9 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-The archive's index returns candidate blocks; segments without the subject's text are skipped
-undecoded. So a history takes milliseconds for a log of any length. Subjects that are not
-``INDEXED`` need a scan of the whole log. Archive and live log are read, the state keys are not.
-Only reads.
+The archive's index names the blocks that may have events of the subject, and segments without the
+subject's text are skipped without decoding them. So a history takes milliseconds for a log of any
+length. Subjects that are not ``INDEXED`` need a scan of the complete log. This module reads archive
+and live log, never the state keys; it writes nothing.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdin
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
-    """The history of a UID.
+    """The history of a Pod by UID: the entries with this UID in the history of its endpoint.
 
-    Filtered from the history of its endpoint, because the release of a StatefulSet replica has no
-    UID.
+    The release of a StatefulSet replica has no UID, so events cannot be selected by it alone.
     """
     keys: dict[EndpointKey, None] = {}
     async for recorded in events_about(view, subject):
@@ -74,9 +73,9 @@ async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
     entries: list[HistoryEntry] = []
     dropped = 0
     for key in keys:
-        found = await history(view, HistorySubject("pod", "/".join(key)))
-        entries += [entry for entry in found.entries if entry.uid == subject.name]
-        dropped += found.dropped
+        of_pod = await history(view, HistorySubject("pod", "/".join(key)))
+        entries += [entry for entry in of_pod.entries if entry.uid == subject.name]
+        dropped += of_pod.dropped
     return History(subject, tuple(sorted(entries, key=lambda entry: entry.began)), dropped)
 
 
@@ -103,25 +102,25 @@ def _matching(segments: list[Segment], subject: HistorySubject) -> Iterator[Reco
 
 
 ANY_CLAIM: Final = 0
-"""Fence of an address that moved to this node with its holder.
+"""The ``claim_revision`` of an address that moved to this node with its holder.
 
-The revision of its claim is unknown, so any release ends it.
+The revision of its claim is unknown, so any release of the address ends the holding.
 """
 
 
-class _Open(NamedTuple):
-    """A holding under way, and the revision that its release has to name (I3)."""
+class _OpenHolding(NamedTuple):
+    """A holding that lasts, and the revision that its release must name (I3)."""
 
     entry: HistoryEntry
-    fence: int
+    claim_revision: int
 
 
 class _Holdings(EntryList):
-    """Follows claims and releases, and for an address its quarantines."""
+    """Collects claims and releases, and the quarantines of an address."""
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _OpenHolding] = {}
         self._quarantined: HistoryEntry | None = None
         self._cidr = parse_cidr(subject.name) if subject.kind == "cidr" else None
 
@@ -131,7 +130,7 @@ class _Holdings(EntryList):
                 self._move(endpoint, recorded)
                 for index in new_nics:
                     for address, pool in endpoint.nics[index].addresses():
-                        if self._wants(address, pool, endpoint):
+                        if self._concerns(address, pool, endpoint):
                             self._begin(address, pool, endpoint, recorded)
             case AddressesReleased() as event:
                 self._end_released(event, stamp_of(recorded))
@@ -142,7 +141,7 @@ class _Holdings(EntryList):
                 self._quarantine(quarantine, recorded)
             case QuarantineLifted(address):
                 self._lift(address, recorded)
-            case AllocationRefused() as event if self._wants_refusal(event):
+            case AllocationRefused() as event if self._concerns_refusal(event):
                 self.add(_refused(event, stamp_of(recorded)))
             case _:
                 pass
@@ -151,7 +150,7 @@ class _Holdings(EntryList):
         entries = [held.entry for held in self._open.values()]
         return entries if self._quarantined is None else [*entries, self._quarantined]
 
-    def _wants(self, address: str, pool: str, endpoint: Endpoint) -> bool:
+    def _concerns(self, address: str, pool: str, endpoint: Endpoint) -> bool:
         match self.subject.kind:
             case "address":
                 return address == self.subject.name
@@ -164,7 +163,7 @@ class _Holdings(EntryList):
             case _:
                 return "/".join(endpoint.key) == self.subject.name
 
-    def _wants_refusal(self, event: AllocationRefused) -> bool:
+    def _concerns_refusal(self, event: AllocationRefused) -> bool:
         match self.subject.kind:
             case "pod":
                 return f"{event.namespace}/{event.name}" == self.subject.name
@@ -183,34 +182,37 @@ class _Holdings(EntryList):
         held = self._open.get(address)
         began = stamp_of(recorded)
         if held is not None:
-            same = (held.entry.holder, held.entry.namespace, held.entry.pod)
-            if same == (endpoint.holder, *endpoint.key):
-                # The same holding, restated: by a repair, or for a second NIC.
-                self._open[address] = held._replace(fence=recorded.position)
+            entry = held.entry
+            holder = (entry.holder, entry.namespace, entry.pod)
+            if holder == (endpoint.holder, *endpoint.key):
+                # The same holding, claimed again: by a repair, or for a second NIC.
+                self._open[address] = held._replace(claim_revision=recorded.position)
                 return
             self._end(address, began, "taken")
-        self._open[address] = _Open(_held(address, pool, endpoint, began), recorded.position)
+        entry = _held(address, pool, endpoint, began)
+        self._open[address] = _OpenHolding(entry, recorded.position)
 
     def _end_released(self, event: AddressesReleased, ended: Stamp) -> None:
         for address, _, _, revision in event.releases:
             held = self._open.get(address)
-            if held is not None and held.fence in (revision, ANY_CLAIM):
+            if held is not None and held.claim_revision in (revision, ANY_CLAIM):
                 self._end(address, ended, event.reason, event.evidence)
 
     def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
-        """A holder that continues with another Pod or on another node (a replica, a VM)."""
+        """Follow a holder to another Pod or node (a StatefulSet replica, a VM)."""
         stamp = stamp_of(recorded)
         for address, pool in endpoint.addresses():
             held = self._open.get(address)
             if held is None and self.subject == ("node", endpoint.node):
-                self._open[address] = _Open(_held(address, pool, endpoint, stamp), ANY_CLAIM)
+                entry = _held(address, pool, endpoint, stamp)
+                self._open[address] = _OpenHolding(entry, ANY_CLAIM)
             if held is None or (held.entry.namespace, held.entry.pod) != endpoint.key:
                 continue
             if (held.entry.uid, held.entry.node) != (endpoint.uid, endpoint.node):
                 self._end(address, stamp, "moved")
-                if self._wants(address, pool, endpoint):
+                if self._concerns(address, pool, endpoint):
                     entry = _held(address, held.entry.pool, endpoint, stamp)
-                    self._open[address] = _Open(entry, held.fence)
+                    self._open[address] = held._replace(entry=entry)
 
     def _end(self, address: str, ended: Stamp, reason: str, evidence: str = "") -> None:
         entry = self._open.pop(address).entry

@@ -1,6 +1,6 @@
-"""Values of a history: its subject, and its entries, each with a beginning and an end.
+"""The subject of a history, and its entries, each with a beginning and an end.
 
-Plain values for tables and JSON. A history has a limited number of entries (``ENTRIES_MAX``).
+A history has at most ``ENTRIES_MAX`` entries.
 """
 
 from __future__ import annotations
@@ -62,19 +62,23 @@ _EVENTS_OF_KIND: Final[dict[str, tuple[type[Event], ...]]] = {
     "reservation": (ReservationDefined, ReservationDeleted),
     "record": (RecordDefined, RecordDeleted),
     "application": (
-        *(RecordDefined, RecordDeleted, PoolDefined, PoolRetired, PoolDeleted),
+        RecordDefined,
+        RecordDeleted,
+        PoolDefined,
+        PoolRetired,
+        PoolDeleted,
         ApplicationScaled,
     ),
 }
-"""The events of each kind of subject that is created and deleted."""
+"""The event types of subjects that are created and deleted."""
 ENTRIES_MAX = 100_000
-"""Entries in one history; of a longer one the newest are returned, and the others counted."""
+"""Entries in one history. Of a longer one the newest are returned, and the others are counted."""
 
 _UNNAMED: Final = frozenset(("cidr", "node"))
-"""Subjects whose events may not name them: a release has no node, and no event has a CIDR."""
+"""Subjects whose events may lack their name: a release has no node, and no event has a CIDR."""
 
 INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
-"""Subjects in the archive's index; for others every sealed segment is searched."""
+"""Kinds of subjects in the archive's index. For other kinds every sealed segment is searched."""
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
     "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/ or"
@@ -85,20 +89,22 @@ _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "application": (1,),
     "record": (1, 2),
 }
-"""How many slashes a name has, by kind; names of other kinds have none."""
+"""The allowed numbers of slashes in a name; names of other kinds have none."""
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 class HistorySubject(NamedTuple):
-    """The subject of a history.
+    """The subject of a history, and what the history has, by kind.
 
-    ``address``: its claims and quarantines. ``pod``: the addresses of an endpoint and its refused
-    ADDs, by ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``:
-    its changes; ``use``: every claim in a pool, which may be long; ``node`` and ``cidr``: the same
-    on a node, and of the addresses in a CIDR. ``guid``: its virtual functions. ``reservation``,
-    ``record`` (``Kind/NAME`` or ``Kind/NAMESPACE/NAME``): its changes; ``application``
-    (``NAMESPACE/NAME``): those of its record, its number of Pods, and its automatic pools.
+    ``address``: its claims and quarantines.
+    ``pod`` (``NAMESPACE/NAME``): the addresses and refused ADDs of an endpoint.
+    ``uid``: the same for one of the Pods with that name.
+    ``pool``, ``subnet``, ``reservation``: changes of the object.
+    ``record`` (``KIND/NAME`` or ``KIND/NAMESPACE/NAME``): changes of the object.
+    ``use``, ``node``, ``cidr``: every claim in a pool, on a node, or of addresses in a CIDR.
+    ``guid``: the virtual functions that had it.
+    ``application`` (``NAMESPACE/NAME``): changes of its record, Pod count and automatic pools.
     """
 
     kind: SubjectKind
@@ -109,11 +115,14 @@ class HistorySubject(NamedTuple):
 
     @property
     def token(self) -> str:
-        """Its name in the archive's index."""
+        """The token of the subject in the archive's index."""
         return f"{self.kind} {self.name}"
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether a segment can be about it: searches its bytes; msgpack stores texts unchanged."""
+        """Whether a segment may have an event of the subject.
+
+        Searches the encoded segment for the name: msgpack stores texts unchanged.
+        """
         if self.kind in _UNNAMED:
             return True
         if self.name.rpartition("/")[2].encode() not in data:
@@ -123,9 +132,9 @@ class HistorySubject(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """One event: where it is in the log, when (Unix milliseconds) and who caused it.
+    """The position, time (Unix milliseconds) and cause of an event.
 
-    ``place``: its index in the segment at ``position``.
+    ``place``: the index of the event in the segment at ``position``.
     """
 
     position: int
@@ -141,12 +150,12 @@ class Stamp(NamedTuple):
 class HistoryEntry(NamedTuple):
     """A state from ``began`` to ``ended``, or a change at ``began``.
 
-    ``ended`` None: the state lasts, or the entry is a change. ``subject``: the address or the pool;
-    "" if refused. ``reason`` and ``evidence``: why it ended (held) or began (quarantined).
-    ``reason`` is an event's reason, or ``moved`` if the same holder continued with another Pod or
-    node, or ``taken`` if the log has a claim of another holder, which violates invariant I1
-    (docs/contributing/architecture.md). ``text`` describes a pool, or what changed in it.
-    ``refusal``: the event of an ADD that got no addresses (refused).
+    ``ended`` is None while the state lasts, and for a change. ``subject``: the address or the
+    object; "" for a refused ADD. ``reason`` and ``evidence``: why a holding ended, or why a
+    quarantine began. ``reason`` is the event's, or ``moved`` if the same holder continued with
+    another Pod or node, or ``taken`` if the log has a claim of another holder, which violates
+    invariant I1 (docs/contributing/architecture.md). ``text`` describes an object or its change.
+    ``refusal``: the event of a refused ADD.
     """
 
     kind: EntryKind
@@ -166,7 +175,7 @@ class HistoryEntry(NamedTuple):
 
 
 class History(NamedTuple):
-    """Entries in the order of their beginnings; ``dropped`` older ones are left out."""
+    """Entries in the order of their beginnings. ``dropped``: the number of omitted older ones."""
 
     subject: HistorySubject
     entries: tuple[HistoryEntry, ...]
@@ -174,7 +183,7 @@ class History(NamedTuple):
 
 
 class EntryList:
-    """Open and completed entries."""
+    """Collects the entries of a history."""
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
@@ -197,30 +206,30 @@ class EntryList:
 
 
 def parse_subject(text: str) -> HistorySubject:
-    """Parse the subject that a user types.
+    """Parse a subject in the form that a user types. Raises BadInput.
 
-    An address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``,
-    ``use/NAME``, ``guid/GUID``, ``subnet/NAME``, ``reservation/NAME``, ``node/NAME``,
-    ``application/NS/NAME``, ``record/KIND/NAME``, ``record/KIND/NS/NAME``; any other single word is
-    a pool. Raises BadInput.
+    Forms: an address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``;
+    ``pool/NAME``, ``use/NAME``, ``guid/GUID``, ``subnet/NAME``, ``reservation/NAME``,
+    ``node/NAME``, ``application/NS/NAME``, ``record/KIND/NAME``, ``record/KIND/NS/NAME``. Any other
+    single word is a pool.
     """
-    head, _, rest = text.partition("/")
-    parts = rest.split("/")
+    kind, _, name = text.partition("/")
+    parts = name.split("/")
     # No name of an object has a colon, or consists of digits and dots.
-    if head not in ("address", "guid") and (":" in text or _IPV4_OR_CIDR.match(text)):
+    if kind not in ("address", "guid") and (":" in text or _IPV4_OR_CIDR.match(text)):
         return _address_or_cidr(text)
-    match head, len(parts):
+    match kind, len(parts):
         case "guid", 1:
-            return HistorySubject("guid", _guid(rest))
+            return HistorySubject("guid", _guid(name))
         case (("pod" | "application"), 2):
-            return _named(head, rest, text)
-        case (("uid" | "pool" | "use" | "subnet" | "reservation" | "node"), 1) if rest:
-            return _named(head, rest, text)
+            return _named(kind, name, text)
+        case (("uid" | "pool" | "use" | "subnet" | "reservation" | "node"), 1) if name:
+            return _named(kind, name, text)
         case "record", 2 | 3:
-            return _named("record", rest, text)
-        case "address", 1 if rest:
-            return HistorySubject("address", _address(rest))
-        case _, 1 if rest:
+            return _named("record", name, text)
+        case "address", 1 if name:
+            return HistorySubject("address", _address(name))
+        case _, 1 if name:
             return _named("pod", text, text)
     return _named("uid" if _UID.match(text) else "pool", text, text)
 
@@ -236,7 +245,7 @@ def _address_or_cidr(text: str) -> HistorySubject:
 
 
 def stamp_of(recorded: Recorded) -> Stamp:
-    """The event as a stamp."""
+    """The stamp of an event."""
     cause = recorded.cause
     trace = _TRACE_ID.match(cause.traceparent)
     return Stamp(

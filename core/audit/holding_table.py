@@ -1,9 +1,9 @@
-"""Who held the addresses of one pool, from which position to which: columns instead of objects.
+"""A table of the holdings of one pool: who held which address, from which position to which.
 
-A row is one holding; rows are in the order of their beginnings. A holding costs about 100 bytes, a
-tenth of the claim and endpoint it stands for, so that a process keeps those of a million events and
-finds the holders at any position by one pass over two columns. Pure; a fold fills it
-(``core.audit.log_index``).
+A row is one holding; rows are ordered by their beginning. The table has columns instead of objects:
+a holding needs about 100 bytes, a tenth of its claim and endpoint. So a process can keep the
+holdings of a million events, and find the holders at any position by one pass over two columns.
+Pure; ``core.audit.log_index`` fills it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Final, Literal, NamedTuple
 from core.audit.text_columns import Names, TextColumn
 
 OPEN: Final = 2**64 - 1
-"""Used instead of the position of its end while a holding lasts."""
+"""The end position of a holding that lasts."""
 
 HALF_BITS: Final = 64
 _HALF: Final = 2**HALF_BITS - 1
 
 
 class Holder(NamedTuple):
-    """What a row says of the holder besides its address.
+    """The holder of an address.
 
-    ``pod``: NAMESPACE/NAME. ``mac``: its 48 bits, 0 if unknown. ``trace``: the low 64 bits of the
-    trace that claimed it. ``revision``: of the claim, which a release must name (I3).
+    ``pod``: NAMESPACE/NAME. ``mac``: 48 bits, 0 if unknown. ``trace``: the low 64 bits of the trace
+    id of the ADD. ``revision``: the revision of the claim, which its release must name (I3).
     """
 
     pod: str
@@ -41,7 +41,7 @@ class Holder(NamedTuple):
 
 
 class HoldingRow(NamedTuple):
-    """One row. ``ended`` is ``OPEN`` while it lasts."""
+    """A row; ``value``: the address as a number; ``ended``: ``OPEN`` while the holding lasts."""
 
     value: int
     began: int
@@ -60,14 +60,14 @@ class HoldingTable:
         self._nodes, self._interfaces, self._applications = array("I"), array("I"), array("I")
         self._macs, self._traces, self._revisions = array("Q"), array("Q"), array("Q")
         self._open: dict[int, int] = {}
-        self._rows: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
+        self._cached_rows: tuple[tuple[int, int, int], list[int]] = ((-1, 0, 0), [])
         self.pods = TextColumn()
 
     def __len__(self) -> int:
         return len(self._began)
 
     def begin(self, value: int, position: int, holder: Holder) -> None:
-        """The address is held from this position on; a holding that still lasts ends."""
+        """Begin a holding of the address at this position; end its last one if it still lasts."""
         self.end(value, position)
         self._open[value] = len(self._began)
         self._high.append(value >> HALF_BITS)
@@ -84,7 +84,7 @@ class HoldingTable:
         self._revisions.append(holder.revision)
 
     def end(self, value: int, position: int) -> None:
-        """The address is held no longer, if it was."""
+        """End the holding of the address, if there is one."""
         row = self._open.pop(value, None)
         if row is not None:
             self._ended[row] = position
@@ -92,12 +92,12 @@ class HoldingTable:
             self._end_rows.append(row)
 
     def holder_now(self, value: int) -> Holder | None:
-        """The holder after everything that was folded."""
+        """The current holder of an address."""
         row = self._open.get(value)
         return None if row is None else self.holder(row)
 
     def revision_now(self, value: int) -> int:
-        """The revision of the present claim; 0 for none."""
+        """The revision of the current claim; 0 for none."""
         row = self._open.get(value)
         return 0 if row is None else self._revisions[row]
 
@@ -115,7 +115,7 @@ class HoldingTable:
         )
 
     def holding(self, row: int) -> HoldingRow:
-        """A whole row."""
+        """All columns of a row."""
         return HoldingRow(self.value(row), self._began[row], self._ended[row], self.holder(row))
 
     def node(self, row: int) -> str:
@@ -123,7 +123,7 @@ class HoldingTable:
         return self._names[self._nodes[row]]
 
     def row_at(self, value: int, position: int) -> int | None:
-        """The row that holds an address at a position; None where nothing does."""
+        """The row of an address at a position; None if it was not held."""
         return next((row for row in self.rows_at(position) if self.value(row) == value), None)
 
     def ended(self, row: int) -> int:
@@ -143,15 +143,16 @@ class HoldingTable:
         return bisect_right(self._began, position)
 
     def rows_at(self, position: int) -> list[int]:
-        """The rows that hold at the position, ascending.
+        """The rows whose holding lasted at the position, ascending.
 
-        Those of the last position are kept: one answer needs them several times.
+        The rows of the last call are cached, because one query needs them several times.
         """
-        state = position, len(self._began), len(self._ends)
-        if self._rows[0] != state:
-            began = self._ended[: bisect_right(self._began, position)]
-            self._rows = state, [row for row, ended in enumerate(began) if ended > position]
-        return self._rows[1]
+        cache_key = position, len(self._began), len(self._ends)
+        if self._cached_rows[0] != cache_key:
+            ends = self._ended[: bisect_right(self._began, position)]
+            rows = [row for row, ended in enumerate(ends) if ended > position]
+            self._cached_rows = cache_key, rows
+        return self._cached_rows[1]
 
     def nodes_at(self, position: int) -> Counter[str]:
         """How many addresses each node holds at the position."""
@@ -163,11 +164,11 @@ class HoldingTable:
         first, last = bisect_right(self._ends, after), bisect_right(self._ends, upto)
         return list(self._end_rows[first:last])
 
-    def rows_ended_on(self, node: str, position: int, most: int) -> list[int]:
+    def rows_ended_on(self, node: str, position: int, rows_max: int) -> list[int]:
         """The rows of a node that ended up to a position, the last ones first."""
-        number, nodes = self._names.known(node), self._nodes
+        number, nodes = self._names.find(node), self._nodes
         ended = reversed(self._end_rows[: bisect_right(self._ends, position)])
-        return list(islice((row for row in ended if nodes[row] == number), most))
+        return list(islice((row for row in ended if nodes[row] == number), rows_max))
 
     def values_at(self, position: int) -> set[int]:
         """The addresses held at the position."""
@@ -185,7 +186,10 @@ class HoldingTable:
     def named_rows(
         self, text: str, position: int
     ) -> Iterator[tuple[Literal["node", "application"], str, int]]:
-        """The newest row, up to a position, of each node and application with the text in it."""
+        """For each node and application whose name contains the text: kind, name and newest row.
+
+        Rows that began after the position are left out.
+        """
         numbers = self._names.numbers_with(text)
         if not numbers:
             return
@@ -193,9 +197,9 @@ class HoldingTable:
             ("node", self._nodes),
             ("application", self._applications),
         )
-        begun = self.rows_until(position)
+        count = self.rows_until(position)
         for kind, column in columns:
-            rows = enumerate(column[:begun])
+            rows = enumerate(column[:count])
             newest = {number: row for row, number in rows if number in numbers}
             for number, row in newest.items():
                 yield kind, self._names[number], row
@@ -210,17 +214,26 @@ class HoldingTable:
 
     @property
     def nbytes(self) -> int:
-        """About what it occupies."""
+        """The approximate size in memory."""
         columns = (
-            *(self._high, self._low, self._began, self._ended, self._ends, self._end_rows),
-            *(self._nodes, self._interfaces, self._applications),
-            *(self._macs, self._traces, self._revisions),
+            self._high,
+            self._low,
+            self._began,
+            self._ended,
+            self._ends,
+            self._end_rows,
+            self._nodes,
+            self._interfaces,
+            self._applications,
+            self._macs,
+            self._traces,
+            self._revisions,
         )
         return sum(len(column) * column.itemsize for column in columns) + self.pods.nbytes
 
 
 def rows_of(column: array[int], value: int) -> Iterator[int]:
-    """The rows of a column with a value, ascending."""
+    """The rows that have this value in the column, ascending."""
     row = -1
     try:
         while True:

@@ -1,9 +1,9 @@
-"""Checks of single keys: that each can be decoded, and that an index is complete.
+"""Checks that every key can be decoded, and that the indexes of pools and subnets are complete.
 
-``scan`` also finds faults of keys that no process has read yet. ``check_index`` compares an index
-with the pools and subnets: it is written together with them, so that only a manual change makes a
-difference, and a pool without its entries could be overlapped. A repair marks the index as
-incomplete, and the next command rebuilds it.
+``scan`` also finds undecodable keys that no process has read yet. ``check_index`` compares an index
+with the pools or subnets. The index is written in their transactions, so that only a manual change
+can make it wrong; the check for overlaps would miss a pool without entries. A repair marks the
+index as incomplete, and the next command rebuilds it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
 
 
 class IndexFault(NamedTuple):
-    """An index that differs, and the step that makes the next command rebuild it."""
+    """A wrong index, and the step that makes the next command rebuild it."""
 
     subject: str
     text: str
@@ -33,7 +33,7 @@ class IndexFault(NamedTuple):
 async def check_index(
     store: KeyValueStore, keys: Keys, ledger: Ledger, revision: int
 ) -> list[IndexFault]:
-    """Compare every index with the fold at this revision. Raises StoreUnavailable, Compacted."""
+    """Compare every index with the ledger at this revision. Raises StoreUnavailable, Compacted."""
     faults = []
     for topic in TOPICS:
         values: Iterable[Pool | Subnet] = (
@@ -46,13 +46,12 @@ async def check_index(
             if guard.first is None or guard.first.value != COMPLETE:
                 continue
             expected = {key for value in values for key in index.entries(value)}
-            there = {kv.key for kv in entries.kvs}
-            if expected == there:
+            stored = {kv.key for kv in entries.kvs}
+            if expected == stored:
                 continue
             name = f"index/{topic}/{family}"
-            text = (
-                f"lacks {len(expected - there)} keys, and has {len(there - expected)} of no object"
-            )
+            missing, surplus = len(expected - stored), len(stored - expected)
+            text = f"{missing} keys are missing, and {surplus} keys belong to no object"
             step = RepairStep(
                 f"mark {name} as incomplete, so that the next command rebuilds it",
                 (Unchanged(guarded, guard.first.mod_revision),),

@@ -1,10 +1,8 @@
-"""A log with its index, kept up to date by those who ask: any instant at a bounded cost.
+"""Answers queries about any instant of a log from indexes in memory, which the queries update.
 
-What the index has is answered from it alone, also while etcd is away.
-
-The newest ``WINDOW_EVENTS_MAX`` events stay in one ``LogIndex``. An instant before them costs the
-reading of one more index, from the archive's nearest snapshot to the end of that archive file;
-the last ``OLD_WINDOWS_MAX`` of these are kept. Only reads.
+The newest ``WINDOW_EVENTS_MAX`` events are in one ``LogIndex``. For an earlier instant another
+index is made, from the archive's nearest snapshot to the end of that archive file; the last
+``OLD_WINDOWS_MAX`` of these are kept. A query that an index can answer needs no etcd. Only reads.
 """
 
 from __future__ import annotations
@@ -28,23 +26,24 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""Events of the newest index, some 150 MB; with those that came since it was begun, half more. The
-index that replaces it is read beside it."""
+"""Events in the newest index when it is begun, some 150 MB. It is replaced after half as many new
+events; both are in memory while the next one is read."""
 
 OLD_WINDOWS_MAX: Final = 2
 """Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
 
 FRESH_S: Final = 0.2
-"""The end of the log is read again after this time, however many ask."""
+"""The end of the log is read at most this often."""
 
 TRIES_MAX: Final = 3
-"""Attempts to read on, when etcd has compacted what a view was about to read."""
+"""Attempts to read new events when etcd compacts them during the read."""
 
 
 class LogInstant(NamedTuple):
-    """One state of the log. ``log``: the index that has the state at the position.
+    """An instant of the log, and the index that has its state.
 
-    ``time_ms``: what was asked for, or the log's clock at a position; 0 before the first event.
+    ``time_ms``: the requested time, or the log's clock at a requested position; 0 before the first
+    event.
     """
 
     log: LogIndex
@@ -54,7 +53,7 @@ class LogInstant(NamedTuple):
 
 
 class IndexedLog:
-    """The log of one cluster."""
+    """The log of one cluster with its indexes."""
 
     def __init__(
         self,
@@ -71,17 +70,17 @@ class IndexedLog:
         self._window_events_max = window_events_max
         self._view: LogView | None = None
         self._index: LogIndex | None = None
-        self._next: LogIndex | None = None  # the following one, until its first read has ended
+        self._next: LogIndex | None = None  # replaces the index when it was read completely
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
-        self._reached = 0  # the revision that the index has: the view may be ahead of it
+        self._reached = 0  # the revision up to which the index was read; the view may be newer
         self._work: SharedWork[str | int, LogIndex] = SharedWork()
         self.now_ms = now_ms
 
     @property
     def view(self) -> LogView:
-        """The log as it was last read."""
-        assert self._view is not None, "read first"
+        """The log as of the last read."""
+        assert self._view is not None, "the log was not read yet"
         return self._view
 
     async def newest(self) -> LogIndex:
@@ -91,22 +90,22 @@ class IndexedLog:
         """
         loop = asyncio.get_running_loop()
         if self._index is None or loop.time() - self._read_at >= FRESH_S:
-            return await self._work.join("newest", self._read_on)
+            return await self._work.join("newest", self._read_new)
         return self._index
 
     async def now(self) -> LogInstant:
-        """The present."""
+        """The current instant."""
         index = await self.newest()
         return LogInstant(index, index.position, self.now_ms(), is_now=True)
 
     async def at_position(self, position: int) -> LogInstant:
-        """The state after a position. Raises BadInput for one that is not reached, PrunedAway."""
+        """The instant after a position. Raises BadInput for a future one, PrunedAway."""
         index = self._index
         if index is None or position > index.position:
             index = await self.newest()
-        for _ in range(2):  # one that is under way may have begun before the position was written
+        for _ in range(2):  # a read that is in progress may have begun before the position existed
             if position > self._reached:
-                index = await self._work.join("newest", self._read_on)
+                index = await self._work.join("newest", self._read_new)
         if not 0 <= position <= max(index.position, self._reached):
             raise BadInput(
                 f"the log has no position {position}; it has reached {index.position}",
@@ -118,7 +117,7 @@ class IndexedLog:
         return LogInstant(index, position, index.clock.time_of(position))
 
     async def at_time(self, time_ms: int) -> LogInstant:
-        """The state before the first event with a later clock. Raises PrunedAway."""
+        """The instant before the first event with a later clock. Raises PrunedAway."""
         time_ms = max(time_ms, 0)
         index = self._index
         if index is None or time_ms >= index.clock.clock_ms:
@@ -129,17 +128,17 @@ class IndexedLog:
             begin = before[-1].last_position if before else self.view.sealed.cursor.pruned.position
             index = await self._older(begin)
             if time_ms < index.clock.base_ms:
-                self._require_kept(-1)
+                self._check_not_pruned(-1)
         return LogInstant(index, index.clock.position_at(time_ms), min(time_ms, self.now_ms()))
 
     def events_between(
         self, index: LogIndex, after: int, upto: int
     ) -> AsyncIterator[list[Recorded]]:
-        """The events with positions in (after, upto], segment by segment; no others are read."""
+        """The events with positions in (after, upto], segment by segment."""
         return self._part(index, after, upto).events(after, upto)
 
     def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
-        """The view without the live segments up to ``after``, and without those after ``upto``."""
+        """The view with only the live segments in (after, upto]."""
         view = self.view
         if view.live is None:
             return view
@@ -150,13 +149,17 @@ class IndexedLog:
         }
         heads = dict(live.heads)
         if upto < index.position:
-            heads |= {w: s for w, s in index.seqs_at(upto).items() if s < heads.get(w, 0)}
+            heads |= {
+                writer: seq
+                for writer, seq in index.seqs_at(upto).items()
+                if seq < heads.get(writer, 0)
+            }
         part = LiveLog(self._store, self._keys, live.revision, heads, {**begin, **sealed})
         return LogView(view.sealed, part, self.now_ms)
 
-    async def _read_on(self) -> LogIndex:
+    async def _read_new(self) -> LogIndex:
         for _ in range(TRIES_MAX - 1):
-            with suppress(Compacted, LogGap):  # sealed in the meantime: the next view has it
+            with suppress(Compacted, LogGap):  # sealed in the meantime: read it from the archive
                 return await self._read_view()
         return await self._read_view()
 
@@ -172,31 +175,31 @@ class IndexedLog:
     async def _index_to_read(self, view: LogView) -> LogIndex:
         """The newest index, or the one that will replace it.
 
-        It is replaced if it has too many events, or if events after it were pruned meanwhile.
+        An index is replaced if it has too many events, or if events after it were pruned.
         """
-        most = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
+        events_max = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
         pruned = view.sealed.cursor.pruned.position
         index = self._index
-        if index is not None and index.clock.events <= most and index.position >= pruned:
+        if index is not None and index.clock.events <= events_max and index.position >= pruned:
             return index
         if self._next is None or self._next.position < pruned:
             self._next = await asyncio.to_thread(self._begin, view)
         return self._next
 
     def _begin(self, view: LogView) -> LogIndex:
-        left = self._window_events_max
+        remaining_events = self._window_events_max
         base = view.sealed.cursor.position
         for file in reversed(view.sealed.summaries()):
-            left -= file.events
-            if left < 0:
+            remaining_events -= file.events
+            if remaining_events < 0:
                 return LogIndex(view.sealed.snapshot_before(base))
             base = file.first_position - 1
         return LogIndex(view.sealed.base())
 
     async def _older(self, position: int) -> LogIndex:
-        self._require_kept(position)
+        self._check_not_pruned(position)
         for index in self._old.values():
-            if index.first_position <= position < index.position:  # its end begins the next index
+            if index.first_position <= position < index.position:  # the next index has the end
                 return index
         files = self.view.sealed.summaries()
         upto = next(file for file in files if file.last_position > position)
@@ -211,11 +214,11 @@ class IndexedLog:
             del self._old[next(iter(self._old))]
         return index
 
-    def _require_kept(self, position: int) -> None:
+    def _check_not_pruned(self, position: int) -> None:
         pruned = self.view.sealed.cursor.pruned
         if pruned.files and position < pruned.position:
             raise PrunedAway(
-                f"the archive was pruned: nothing before position {pruned.position} is known",
+                f"the archive was pruned: no state before position {pruned.position} is known",
                 subject="at",
                 remedy=f"use position {pruned.position} or a later one, or a copy of the archive",
             )

@@ -1,7 +1,7 @@
-"""Positions and times of a log: which position it had reached when its clock stood at a time.
+"""Converts between positions of a log and times of its clock.
 
-One entry a segment, 20 bytes. The clock never goes back (``core.archive.replay.ticked``), so both
-directions are bisections. Pure.
+Has one entry of 24 bytes for each segment. The clock never goes back
+(``core.archive.replay.advance_clock``), so both directions are found by bisection. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 
 class Bucket(NamedTuple):
-    """``events`` from ``begin_ms`` to the next bucket; ``position``: the last one before it."""
+    """The number of events from ``begin_ms`` to the next bucket.
+
+    ``position``: the last position before the bucket.
+    """
 
     begin_ms: int
     position: int
@@ -20,7 +23,10 @@ class Bucket(NamedTuple):
 
 
 class LogClock:
-    """The clock after each segment. ``base_position`` and ``base_ms``: before the first."""
+    """The log's clock after each segment.
+
+    ``base_position`` and ``base_ms``: position and clock before the first segment.
+    """
 
     def __init__(self, base_position: int = 0, base_ms: int = 0) -> None:
         self.base_position = base_position
@@ -30,14 +36,14 @@ class LogClock:
         self._events = array("Q")
 
     def append(self, position: int, clock_ms: int, events: int) -> None:
-        """One more segment, with so many events."""
+        """Add a segment with this number of events."""
         self._positions.append(position)
         self._clocks.append(clock_ms)
         self._events.append(self.events + events)
 
     @property
     def events(self) -> int:
-        """All events."""
+        """The number of all events."""
         return self._events[-1] if self._events else 0
 
     @property
@@ -52,32 +58,32 @@ class LogClock:
 
     @property
     def first(self) -> tuple[int, int]:
-        """Position and clock of the first segment; of the base without any."""
+        """Position and clock of the first segment; without segments those of the base."""
         if self._positions:
             return self._positions[0], self._clocks[0]
         return self.base_position, self.base_ms
 
     def time_of(self, position: int) -> int:
-        """The clock after everything up to the position; 0 before the base, where it is unknown."""
+        """The clock at the position; 0 before the base, where it is unknown."""
         if position < self.base_position:
             return 0
         index = bisect_right(self._positions, position) - 1
         return self._clocks[index] if index >= 0 else self.base_ms
 
     def position_at(self, time_ms: int) -> int:
-        """The last position whose clock had not passed the time."""
+        """The last position whose clock is not after the time."""
         index = bisect_right(self._clocks, time_ms) - 1
         return self._positions[index] if index >= 0 else self.base_position
 
     def position_before(self, position: int, segments: int) -> int:
-        """The position so many segments before the next one after ``position``."""
+        """The position ``segments`` segments before the first one after ``position``."""
         index = bisect_right(self._positions, position) - segments - 1
         return self._positions[index] if index >= 0 else self.base_position
 
     def density(
         self, buckets: int, begin_ms: int | None = None, end_ms: int | None = None
     ) -> list[Bucket]:
-        """The events of equal parts of a time; by default from the first to the last segment."""
+        """The number of events in equal parts of a period; by default that of all segments."""
         if not self._positions:
             return []
         begin = self._clocks[0] if begin_ms is None else begin_ms
@@ -97,6 +103,6 @@ class LogClock:
 
     @property
     def nbytes(self) -> int:
-        """What it occupies."""
+        """The size in memory."""
         columns = (self._positions, self._clocks, self._events)
         return sum(len(column) * column.itemsize for column in columns)

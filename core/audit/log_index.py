@@ -1,9 +1,9 @@
-"""The state at every position of a log, in memory: the answer to any instant in milliseconds.
+"""An index in memory of the state at every position of a log: queries take milliseconds.
 
-A ``LogIndex`` reads a log once, from a snapshot on, and then goes on from its end. It keeps
-holdings as columns, versions of the configuration, and the log's clock. What it does not keep
-(routes of a Pod, evidence of a release) is read from the log's own index (``core.audit.history``).
-The rules of the fold are those of ``core.domain.evolution``, and a test compares the two at every
+A ``LogIndex`` begins at a snapshot; each ``read`` adds the new events. It keeps holdings as
+columns, versions of the configuration, and the log's clock. Details that it does not keep, such as
+the routes of a Pod or the evidence of a release, are read from the log (``core.audit.history``).
+Events change it by the rules of ``core.domain.evolution``; a test compares the two at every
 position. Only reads.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from core.archive.replay import LogView, ticked
+from core.archive.replay import LogView, advance_clock
 from core.archive.snapshot import ArchiveSnapshot
 from core.audit.holding_table import Holder, HoldingTable, rows_of
 from core.audit.log_clock import LogClock
@@ -48,26 +48,26 @@ from core.domain.evolution import Ledger, evolve_pool, evolve_subnet
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 
 EVENTS_PER_STEP: Final = 2_000
-"""Events that are indexed before the other tasks of the process get their turn."""
+"""Events that are indexed before other tasks of the process may run."""
 
 RECENT_EVENTS: Final = 1_000
-"""Events that are kept whole, for those who follow the log."""
+"""How many of the newest events are kept, for clients that follow the log."""
 
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-")
 _TYPES: Final = tuple(TYPE_NAMES.values())
 _TYPE_NUMBERS: Final = {kind: number for number, kind in enumerate(TYPE_NAMES)}
-_DIGITS: Final = re.compile(r"[^0-9a-fA-F]")
+_SEPARATORS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
 class RefusedPod(NamedTuple):
-    """What a search says of a refused ADD; its event has the rest."""
+    """The search result for a refused ADD; its event has the details."""
 
     reason: str
     node: str
 
 
 class LogIndex:
-    """The states from ``first_position`` (a snapshot's, or 0) up to ``position``."""
+    """The states from ``first_position``, that of its snapshot, up to ``position``."""
 
     def __init__(self, base: ArchiveSnapshot) -> None:
         self.first_position = self.position = base.ledger.position
@@ -90,55 +90,55 @@ class LogIndex:
         self._begin(base.ledger)
 
     async def read(self, view: LogView, upto: int | None = None) -> None:
-        """Read on to the end of the view, or up to a position.
+        """Read the new events of the view, up to its end or to a position.
 
-        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable; then the next call goes on.
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable; the next call continues from there.
         """
-        unbroken = 0
+        since_pause = 0
         async for batch in view.batches(self.position, upto):
             for segment in batch.segments:
                 events = segment.events()
                 for recorded in events:
-                    self._clock_ms = ticked(self._clock_ms, recorded, batch.read_at_ms)
-                    with suppress(AddressSyntaxError):  # the checker reports it where it is
-                        self._fold(recorded)
+                    self._clock_ms = advance_clock(self._clock_ms, recorded, batch.read_at_ms)
+                    with suppress(AddressSyntaxError):  # ``orbctl verify`` reports it
+                        self._apply(recorded)
                 self.recent.extend(events)
                 self.clock.append(segment.position, self._clock_ms, len(events))
                 self.writers[segment.writer].append(segment.position)
                 self.position = segment.position
-                unbroken += len(events)
-                if unbroken >= EVENTS_PER_STEP:
-                    unbroken = 0
+                since_pause += len(events)
+                if since_pause >= EVENTS_PER_STEP:
+                    since_pause = 0
                     await asyncio.sleep(0)
 
     def table(self, pool: str) -> HoldingTable:
-        """The holdings of a pool; an empty table where it never had one."""
+        """The holdings of a pool; an empty table if it had none."""
         return self.holdings.get(pool) or HoldingTable(self._names)
 
     def written_by(self, writer: str, position: int) -> tuple[int, int]:
-        """How many segments a writer had written up to the position, and the last one's."""
+        """The number of a writer's segments up to the position, and the last one's position."""
         positions = self.writers.get(writer, array("Q"))
         count = bisect_right(positions, position)
         return count, positions[count - 1] if count else 0
 
     def seqs_at(self, position: int) -> dict[str, int]:
-        """The last segment of each writer up to a position: where to read on from there."""
+        """The sequence number of each writer's last segment up to a position."""
         written = {writer: self.written_by(writer, position)[0] for writer in self.writers}
         return self._seqs | {
             writer: self._seqs.get(writer, 0) + count for writer, count in written.items()
         }
 
     def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
-        """Position and type of each event of a trace (its low 64 bits), without claims."""
+        """Position and type of each event of a trace (its low 64 bits), except claims."""
         for row in rows_of(self._traces, trace):
             yield self._traced[row], _TYPES[self._traced_types[row]]
 
     @property
     def nbytes(self) -> int:
-        """About what the columns occupy."""
+        """The approximate size of the columns in memory."""
         columns = (self._traces, self._traced, self._traced_types, *self.writers.values())
-        writers = sum(len(column) * column.itemsize for column in columns)
-        return self.clock.nbytes + writers + sum(one.nbytes for one in self.holdings.values())
+        own = sum(len(column) * column.itemsize for column in columns)
+        return own + self.clock.nbytes + sum(table.nbytes for table in self.holdings.values())
 
     def _begin(self, ledger: Ledger) -> None:
         at = ledger.position
@@ -166,7 +166,7 @@ class LogIndex:
             table = self.holdings[pool] = HoldingTable(self._names)
         return table
 
-    def _fold(self, recorded: Recorded) -> None:
+    def _apply(self, recorded: Recorded) -> None:
         event, position = recorded.event, recorded.position
         trace = _TRACE.match(recorded.cause.traceparent)
         low = int(trace[1], 16) if trace else 0
@@ -201,7 +201,7 @@ class LogIndex:
                 self._table(pool).begin(parse_address(address).value, position, holder)
 
     def _move(self, endpoint: Endpoint, position: int) -> None:
-        """The same claims with another Pod, node or interface."""
+        """Record that claims have another Pod, node or interface."""
         pod = f"{endpoint.namespace}/{endpoint.name}"
         for nic in endpoint.nics:
             for address, pool in nic.addresses():
@@ -229,13 +229,13 @@ class LogIndex:
                 self.quarantine.define(quarantine.address, at, quarantine)
             case QuarantineLifted(address):
                 self.quarantine.define(address, at, None)
-            case _:  # records of standalone mode: read where they are shown
+            case _:  # records of standalone mode are not indexed
                 pass
 
 
 def mac_number(text: str) -> int:
-    """The 48 bits of a MAC address; 0 for a text that is none."""
-    digits = _DIGITS.sub("", text)
+    """The 48 bits of a MAC address; 0 for another text."""
+    digits = _SEPARATORS.sub("", text)
     return int(digits, 16) if len(digits) == 12 else 0
 
 
@@ -259,4 +259,4 @@ def _holder(
 
 def _nic_with(endpoint: Endpoint | None, address: str) -> Nic | None:
     nics = endpoint.nics if endpoint is not None else ()
-    return next((nic for nic in nics if any(own == address for own, _ in nic.addresses())), None)
+    return next((nic for nic in nics if address in dict(nic.addresses())), None)

@@ -1,7 +1,7 @@
 """The history of a configuration object: a pool, subnet, reservation or record.
 
-For an application: the changes of its record, its number of Pods and its automatic pools. Takes
-events one by one; does no reads.
+For an application: the changes of its record, its number of Pods and its automatic pools. Pure: it
+gets the events one by one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ConfigurationObject = Pool | Subnet | Reservation | RecordDefined
 
 
 class ObjectChange(NamedTuple):
-    """One object's event: ``value`` None: it was retired or deleted."""
+    """A change of one object; ``value`` is None if it was retired or deleted."""
 
     kind: str
     name: str
@@ -43,16 +43,16 @@ class ObjectChange(NamedTuple):
 
 
 class ObjectHistory(EntryList):
-    """Follows the events of one subject."""
+    """Collects the changes of one subject."""
 
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._values: dict[tuple[str, str], ConfigurationObject] = {}
-        self._scaled: Recorded | None = None
+        self._last_scaling: Recorded | None = None
         self._size: ApplicationScaled | None = None
 
     def take(self, recorded: Recorded) -> None:
-        """Follow one more event."""
+        """Add the next event of the log."""
         if isinstance(recorded.event, ApplicationScaled):
             self._take_size(recorded, recorded.event)
             return
@@ -73,8 +73,8 @@ class ObjectHistory(EntryList):
             self._add("deleted", change, recorded)
 
     def _take_size(self, recorded: Recorded, event: ApplicationScaled) -> None:
-        """Note the cause of the next event; for its application also the size, if it is another."""
-        self._scaled = recorded
+        """Keep the event as a possible cause of the next one; add an entry for a new size."""
+        self._last_scaling = recorded
         subject = HistorySubject("application", f"{event.namespace}/{event.name}")
         if self.subject == subject and event != self._size:
             self._size = event
@@ -82,12 +82,12 @@ class ObjectHistory(EntryList):
             self.add(HistoryEntry("scaled", self.subject.name, at, text=size_in_words(event)))
 
     def _because(self, recorded: Recorded) -> str:
-        """The observation that led to the event, as the end of its text."""
-        scaled = self._scaled
-        if scaled is None or scaled.event_id != recorded.cause.causation_id:
+        """The scaling that caused the event, as the end of a text; "" for another cause."""
+        scaling = self._last_scaling
+        if scaling is None or scaling.event_id != recorded.cause.causation_id:
             return ""
-        assert isinstance(scaled.event, ApplicationScaled)
-        return f", because {size_in_words(scaled.event)}"
+        assert isinstance(scaling.event, ApplicationScaled)
+        return f", because {size_in_words(scaling.event)}"
 
     def _concerns(self, change: ObjectChange) -> bool:
         kind, name = self.subject
@@ -99,8 +99,8 @@ class ObjectHistory(EntryList):
             case Pool():
                 owner = application_of(change.value.labels)
                 return owner is not None and f"{owner.namespace}/{owner.name}" == name
-            case RecordDefined(kind=record, namespace=namespace, name=own):
-                return record in BUILT_IN and f"{namespace}/{own}" == name
+            case RecordDefined() as record:
+                return record.kind in BUILT_IN and f"{record.namespace}/{record.name}" == name
             case _:
                 return False
 
@@ -179,19 +179,19 @@ def described(value: ConfigurationObject) -> str:
         case Reservation():
             return ", ".join(value.ips) or "no addresses"
         case RecordDefined(kind, namespace, name):
-            nothing = RecordDefined(kind, namespace, name)
-            pairs = zip(value._fields, nothing, value, strict=True)
-            return "; ".join(f"{field}: {_text(new)}" for field, old, new in pairs if old != new)
+            empty = RecordDefined(kind, namespace, name)
+            fields = zip(value._fields, empty, value, strict=True)
+            return "; ".join(f"{field}: {_text(new)}" for field, old, new in fields if old != new)
         case Pool() | Subnet():
-            without = f" without {', '.join(value.exclude_ips)}" if value.exclude_ips else ""
-            return f"{value.subnet}: {', '.join(value.ips) or 'no addresses'}{without}"
+            excluded = f" without {', '.join(value.exclude_ips)}" if value.exclude_ips else ""
+            return f"{value.subnet}: {', '.join(value.ips) or 'no addresses'}{excluded}"
 
 
 def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> str:
-    """The fields that differ, old and new."""
-    pairs = zip(after._fields, before, after, strict=True)
+    """The old and new values of the fields that differ."""
+    fields = zip(after._fields, before, after, strict=True)
     return "; ".join(
-        f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in pairs if old != new
+        f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in fields if old != new
     )
 
 

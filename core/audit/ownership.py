@@ -1,11 +1,11 @@
-"""Finds changes by an agent to claims of another node.
+"""Finds changes that an agent made to claims of another node.
 
-All agents share one etcd role (``core.eventstore.roles``), so that etcd cannot prevent such a
-change. The log shows it: every change of a claim or an endpoint has its event (I5), in the log of
-its writer, and an agent's writer is named after its node. Controllers and orbctl change the claims
+All agents share one etcd role (``core.eventstore.roles``), so etcd cannot prevent such a change,
+but the log shows it: every change of a claim or an endpoint has an event (I5) in the log of its
+writer, and an agent's writer has the name of its node. Controllers and orbctl may change the claims
 of every node. Pure; checks one segment at a time.
 
-A forged event in the log of *another* agent is not found here: it fences that agent, which ends
+A forged event in the log of *another* agent is not found here: it fences that agent, which exits
 with an error.
 """
 
@@ -27,21 +27,21 @@ from core.domain.evolution import Ledger
 from core.eventstore.keys import CONTROLLER_WRITERS
 
 WRITER: Final = "writer"
-"""The rule's name in a report."""
+"""The name of the violated rule in a report."""
 
 _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernetes|admission)\Z")
-"""What controllers and orbctl called their writers before ``CONTROLLER_WRITERS``."""
+"""The writer names of controllers and orbctl in releases before ``CONTROLLER_WRITERS``."""
 
 
 def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:
-    """Changes that an agent made to another node's endpoints and GUIDs, in one segment's events.
+    """The changes in one segment that an agent made to endpoints and GUIDs of another node.
 
-    ``before``: the ledger ahead of the segment. A Pod that comes to this node takes over what its
-    predecessor of the same name had on another one, so a release counts only without a claim.
+    ``before``: the ledger before the segment. A release with a claim of the same endpoint is
+    allowed: a Pod takes over the addresses of its predecessor of the same name on another node.
     """
     if not events or _is_controller(events[0].writer):
         return []
-    taken = {
+    claimed = {
         recorded.event.endpoint.key
         for recorded in events
         if isinstance(recorded.event, AddressesClaimed | EndpointChanged)
@@ -51,7 +51,7 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
         event, what = recorded.event, "an endpoint"
         if isinstance(event, AddressesClaimed | EndpointChanged):
             key, node = event.endpoint.key, event.endpoint.node
-        elif isinstance(event, AddressesReleased) and (event.namespace, event.name) not in taken:
+        elif isinstance(event, AddressesReleased) and (event.namespace, event.name) not in claimed:
             key = (event.namespace, event.name)
             endpoint = before.endpoints.get(key)
             node = "" if endpoint is None else endpoint.node

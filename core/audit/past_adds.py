@@ -1,7 +1,7 @@
-"""What the ADDs of one Pod got, up to a moment, as the log tells it.
+"""Reads the results of past ADDs of one Pod from the log.
 
-A claim's event and a refusal have the decision with them, so the answer needs no state of that
-time, and nothing of the Pod that the log does not have. Reads the archive's index; writes nothing.
+The events of claims and refusals contain the decision, so neither the state at that time nor the
+Pod object is needed. Only reads.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from core.domain.model import Endpoint
 
 
 class LogMoment(NamedTuple):
-    """The events up to a position and up to a stamp of their writers (Unix ms); None: all."""
+    """Selects the events up to a position, or recorded up to a time (Unix ms); None: all."""
 
     position: int | None = None
     time_ms: int | None = None
 
     def includes(self, recorded: Recorded) -> bool:
-        """Whether the event had been recorded by then."""
-        return (self.position is None or recorded.position <= self.position) and (
-            self.time_ms is None or recorded.recorded_at_ms <= self.time_ms
-        )
+        """Whether the event is selected."""
+        if self.position is not None and recorded.position > self.position:
+            return False
+        return self.time_ms is None or recorded.recorded_at_ms <= self.time_ms
 
 
 NOW: Final = LogMoment()
 
 
 class PastAdds(NamedTuple):
-    """``claims``: those since the Pod had no address. ``refused``: the newest refusal after them.
+    """The results of a Pod's ADDs since it last had no address.
 
-    ``released``: the event that took its last addresses, None while it has some. ``held``: its
-    endpoint.
+    ``claims``: the events of its claims. ``refused``: the newest refusal. ``released``: the event
+    that released its last address, None if it has one. ``held``: its endpoint.
     """
 
     claims: tuple[Recorded, ...] = ()
@@ -52,7 +52,7 @@ class PastAdds(NamedTuple):
 
     @property
     def has_source(self) -> bool:
-        """Whether the newest claim says which level of selection named its pools."""
+        """Whether the newest claim's event has the level of selection that named its pools."""
         event = self.claims[-1].event if self.claims else None
         return isinstance(event, AddressesClaimed) and bool(event.source)
 

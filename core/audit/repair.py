@@ -1,21 +1,23 @@
-"""Repair: restores the state keys from the log, never the other way round.
+"""Repair: restores the state keys from the log. It never changes the log to match the keys.
 
-Each difference is one step and one transaction, guarded by the value that was found: a step whose
-key has changed in the meantime does nothing and reports that; run ``verify`` again. Keys that equal
-the log are not written.
+Each difference is repaired by one step, which is one transaction, guarded by the value that was
+found. If the key has changed in the meantime, the step does nothing and is reported; run ``verify``
+again. Keys that equal the log are not written.
 
-Steps for pools, subnets, reservations, records, quarantines and endpoints have no event, because
-the log has it: the key is restored together with the guard keys of its kind (pools, subnets, ...),
-so that a concurrent allocation that read the old value fails. A key without an event in the log is
-deleted, without an event. Only the step of a claim writes an event: rewriting the key changes its
-revision, which fences its release (invariant I3), so ``AddressesClaimed`` restates the claim with
-the same endpoint and holder at the new revision. No address changes its holder. The checker and
-history distinguish restated claims from new ones.
+Steps for pools, subnets, reservations, records, quarantines and endpoints write no event, because
+the log already has it. They restore the key together with the guard keys of its kind, so that a
+concurrent allocation that read the old value fails. A key without an event in the log is deleted,
+also without an event.
 
-One inconsistency is in the log itself: an endpoint was released, but the release did not list one
-of its claims, because the claim's key had been deleted by hand. Key and endpoint do not exist any
-more, so the missing release is written, with the reason ``repair``. Every other inconsistency is
-reported and left to the user.
+Only the step of a claim writes an event. Rewriting the key changes its revision, which a release
+must name (invariant I3), so ``AddressesClaimed`` claims the address again for the same endpoint and
+holder at the new revision. No address changes its holder. The checker and the history distinguish
+such repeated claims from new ones.
+
+One inconsistency of the log itself is repaired: a release of an endpoint did not list one of its
+claims, because the claim's key had been deleted manually. Key and endpoint do not exist any more,
+so the missing release is written, with the reason ``repair``. Every other inconsistency of the log
+is reported and left to the user.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 class RepairStep(NamedTuple):
     """One transaction of a repair; ``text`` describes it.
 
-    ``event``: the event that the log lacks. A step with neither writes nor event must be done by
+    ``event``: the event to append to the log. A step with neither writes nor event must be done by
     the user; the text states why.
     """
 
@@ -61,12 +63,12 @@ class RepairStep(NamedTuple):
 
     @property
     def is_possible(self) -> bool:
-        """Whether ``repair`` can do it."""
+        """Whether ``repair`` can do this step."""
         return bool(self.writes) or self.event is not None
 
 
 class Repaired(NamedTuple):
-    """Texts of the steps by outcome; ``changed_meanwhile``: the key had changed since the plan."""
+    """The texts of the steps by outcome; ``changed_meanwhile``: the key changed after the plan."""
 
     done: tuple[str, ...]
     changed_meanwhile: tuple[str, ...]
@@ -84,13 +86,13 @@ def plan_repair(
             key = difference.expected.namespace, difference.expected.pod
             differing_claims.setdefault(key, []).append(difference)
         elif difference.kind != "endpoint":
-            steps.append(_put_back(difference, keys))
+            steps.append(_restore(difference, keys))
     for key, claims in differing_claims.items():
-        steps += _restate(ledger, key, claims, state, keys)
-    # An endpoint whose claims are restated is written with them.
+        steps += _claim_again(ledger, key, claims, state, keys)
+    # An endpoint whose claims are written again is written with them.
     written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
     steps += [
-        _put_back(difference, keys)
+        _restore(difference, keys)
         for difference in differences
         if difference.kind == "endpoint" and difference.key not in written
     ]
@@ -100,10 +102,7 @@ def plan_repair(
 async def plan_heads(
     store: KeyValueStore, keys: Keys, revision: int, sealed: Mapping[str, int]
 ) -> tuple[RepairStep, ...]:
-    """The steps that replace, from the log, head keys that cannot be decoded.
-
-    Raises StoreUnavailable.
-    """
+    """The steps that restore undecodable head keys from the log. Raises StoreUnavailable."""
     steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
         try:
@@ -125,9 +124,9 @@ async def plan_heads(
 async def repair(
     plan: Sequence[RepairStep], store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
 ) -> Repaired:
-    """Do the steps, one transaction each; verify again afterwards.
+    """Execute the steps, one transaction each.
 
-    Raises StoreUnavailable, OutcomeUnknown, WriterFenced; what is done stays done.
+    Raises StoreUnavailable, OutcomeUnknown, WriterFenced; the steps before the error stay done.
     """
     applied: list[str] = []
     changed_meanwhile: list[str] = []
@@ -135,14 +134,14 @@ async def repair(
     for step in plan:
         if not step.is_possible:
             impossible.append(step.text)
-        elif await _do(step, store, keys, writer, cause):
+        elif await _execute(step, store, keys, writer, cause):
             applied.append(step.text)
         else:
             changed_meanwhile.append(step.text)
     return Repaired(tuple(applied), tuple(changed_meanwhile), tuple(impossible))
 
 
-async def _do(
+async def _execute(
     step: RepairStep, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
 ) -> bool:
     event = step.event
@@ -155,8 +154,8 @@ async def _do(
     return not isinstance(await writer.append(proposal), Lost)
 
 
-def _put_back(difference: Difference, keys: Keys) -> RepairStep:
-    """Write or delete one key that no release depends on."""
+def _restore(difference: Difference, keys: Keys) -> RepairStep:
+    """Write or delete a key whose revision no release depends on."""
     guard = _guard(difference.key, difference.found_revision)
     topics = _topics(difference, keys)
     if difference.expected is None:
@@ -164,36 +163,36 @@ def _put_back(difference: Difference, keys: Keys) -> RepairStep:
         return RepairStep(text, (guard,), (Delete(difference.key), *topics))
     verb = "write" if difference.found is None else "correct"
     write = Put(difference.key, CODECS[difference.kind].encode(difference.expected))
-    return RepairStep(
-        f"{verb} {difference.kind} {difference.name} as the log says", (guard,), (write, *topics)
-    )
+    text = f"{verb} {difference.kind} {difference.name} from the log"
+    return RepairStep(text, (guard,), (write, *topics))
 
 
-def _restate(
+def _claim_again(
     ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
 ) -> list[RepairStep]:
-    """Write the claims of one endpoint again, at a new revision, with its key."""
+    """Write the claims of one endpoint and its key again, at a new revision."""
     endpoint = ledger.endpoints.get(key)
-    claimed = {claim.name for claim in claims}
+    differing = {claim.name for claim in claims}
     nics: list[int] = []
-    restated: set[str] = set()
+    rewritten: set[str] = set()
     for index, nic in enumerate(endpoint.nics if endpoint else ()):
         addresses = {address for address, _ in nic.addresses()}
-        if addresses & claimed and _is_agreed(ledger, endpoint, nic):
+        if addresses & differing and _is_claimed_by(ledger, endpoint, nic):
             nics.append(index)
-            restated |= addresses
+            rewritten |= addresses
     steps = [
         _missing_release(ledger, key, claim, state, keys)
         for claim in claims
-        if claim.name not in restated
+        if claim.name not in rewritten
     ]
     if endpoint is None or not nics:
         return steps
-    touched = [keys.endpoint(*key), *(keys.ip_of(address) for address in sorted(restated))]
+    endpoint_key = keys.endpoint(*key)
+    guarded = [endpoint_key, *(keys.ip_of(address) for address in sorted(rewritten))]
     step = RepairStep(
-        f"restate the claim of {', '.join(sorted(claimed & restated))} by {'/'.join(key)}",
-        tuple(_guard(claim, _revision(state, claim)) for claim in touched),
-        (Put(touched[0], ENDPOINT.encode(endpoint)),),
+        f"restate the claim of {', '.join(sorted(differing & rewritten))} by {'/'.join(key)}",
+        tuple(_guard(guarded_key, _revision(state, guarded_key)) for guarded_key in guarded),
+        (Put(endpoint_key, ENDPOINT.encode(endpoint)),),
         AddressesClaimed(endpoint, tuple(nics)),
     )
     return [*steps, step]
@@ -202,9 +201,9 @@ def _restate(
 def _missing_release(
     ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
-    """Release a claim that its endpoint does not list, if its key is gone too.
+    """Release a claim whose endpoint does not list it and whose key is missing.
 
-    Else leave it to the user.
+    In all other cases return a step for the user.
     """
     endpoint = ledger.endpoints.get(key)
     endpoint_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
@@ -212,26 +211,23 @@ def _missing_release(
     if difference.found is not None or difference.name in endpoint_addresses:
         return RepairStep(
             f"claim of {difference.name}: the log has a claim by {path}, which contradicts other"
-            " events; see the violations, find out which Pod uses the address, and release it by"
-            " hand"
+            " events; see the violations, find out which Pod uses the address, and release it"
+            " manually"
         )
     held = ledger.claims[difference.name]
     release = Release(difference.name, held.claim.pool, held.claim.holder, held.revision)
     nics = endpoint.nics if endpoint is not None else ()
-    evidence = "its key and its endpoint are gone"
+    evidence = "its key and its endpoint do not exist"
     name = keys.endpoint(*key)
     return RepairStep(
-        f"release {difference.name}: its key is gone and the release of {path} did not list it",
+        f"release {difference.name}: its key is missing and the release of {path} did not list it",
         (Absent(difference.key), _guard(name, _revision(state, name))),
         event=AddressesReleased(*key, (release,), nics, "repair", evidence),
     )
 
 
-def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
-    """Whether the log assigns every address of the NIC to this endpoint.
-
-    Other NICs are not restated.
-    """
+def _is_claimed_by(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
+    """Whether the log has a claim of this endpoint for every address of the NIC."""
     for address, pool in nic.addresses():
         held = ledger.claims.get(address)
         if held is None or endpoint is None:
@@ -243,9 +239,9 @@ def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
 
 
 def _topics(difference: Difference, keys: Keys) -> tuple[Write, ...]:
-    """Return the writes of the guard keys that a change of this key must change too.
+    """The writes of the guard keys that must change together with this key.
 
-    ``core.configuration.configurator`` writes the same ones.
+    ``core.configuration.configurator`` writes the same guard keys.
     """
     topic = _TOPICS.get(difference.kind)
     if topic is None:
@@ -253,8 +249,8 @@ def _topics(difference: Difference, keys: Keys) -> tuple[Write, ...]:
     if topic == "records":
         return (Put(keys.guard(topic, 4), b""),)
     values = (difference.expected, difference.found)
-    known = Pool | Quarantine | Reservation | Subnet
-    families = {value.family for value in values if isinstance(value, known)}
+    with_family = Pool | Quarantine | Reservation | Subnet
+    families = {value.family for value in values if isinstance(value, with_family)}
     return tuple(Put(keys.guard(topic, family), b"") for family in families or set(_FAMILIES))
 
 

@@ -1,7 +1,7 @@
-"""Compares the state keys in etcd with those that follow from a ledger (I5).
+"""Compares the state keys in etcd with the keys that a ledger implies (I5).
 
-Keys are compared as stored, so that an undecodable value or a malformed key is a difference like
-any other. Pure except for one read.
+Keys are compared as stored, so an undecodable value or a malformed key is reported like any other
+difference. Pure, except ``read_state``.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "guid": GUID_CLAIM,
     "node-guids": NODE_GUIDS,
 }
-"""Every room of state keys, in the order in which they are compared and repaired."""
+"""The prefix of each kind of state key, in the order in which they are compared and repaired."""
 
 
 class Unreadable(NamedTuple):
-    """A value that does not decode, and why."""
+    """A value that cannot be decoded, and the reason."""
 
     why: str
 
 
 class Expected(NamedTuple):
-    """The folded value of one key. ``revision`` is 0 unless the fold knows it (claims)."""
+    """The value of a key by the log. ``revision`` is that of a claim, 0 for other kinds."""
 
     kind: str
     value: object
@@ -57,10 +57,10 @@ class Expected(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One key whose value differs from the log; ``kind`` is its room.
+    """One key whose value differs from the log; ``kind`` is its prefix.
 
-    ``expected``, ``found``: the domain values, None for no key; ``found`` may be ``Unreadable``.
-    The revisions are those of the key: the one expected is 0 where any will do.
+    ``expected`` and ``found`` are domain values, None if there is no key; ``found`` may be
+    ``Unreadable``. ``expected_revision`` is 0 if the key may have any revision.
     """
 
     kind: str
@@ -75,11 +75,11 @@ class Difference(NamedTuple):
         if self.expected is None:
             return f"{self.kind} {self.name}: no event in the log, found {self.found}"
         if self.found is None:
-            return f"{self.kind} {self.name}: missing, the log says {self.expected}"
+            return f"{self.kind} {self.name}: missing, the log has {self.expected}"
         if self.expected == self.found:
-            revisions = f"revision {self.found_revision}, the log says {self.expected_revision}"
+            revisions = f"revision {self.found_revision}, the log has {self.expected_revision}"
             return f"{self.kind} {self.name}: was written again at {revisions}"
-        return f"{self.kind} {self.name}: found {self.found}, the log says {self.expected}"
+        return f"{self.kind} {self.name}: found {self.found}, the log has {self.expected}"
 
 
 State = Mapping[bytes, KeyValue]
@@ -88,8 +88,8 @@ State = Mapping[bytes, KeyValue]
 async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
     """Every state key as of a revision. Raises Compacted, StoreUnavailable."""
     kvs: dict[bytes, KeyValue] = {}
-    for room in CODECS:
-        result = await store.read([Get(*keys.range_of(room))], revision=revision)
+    for prefix in CODECS:
+        result = await store.read([Get(*keys.range_of(prefix))], revision=revision)
         kvs.update((kv.key, kv) for kv in result.ranges[0].kvs)
     return kvs
 
@@ -102,15 +102,15 @@ def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
         for key, item in expected.items()
         if not _agrees(item, state.get(key))
     ]
-    strays = [kv for key, kv in state.items() if key not in expected]
-    differences += [_difference(kv.key, None, kv, keys) for kv in strays]
-    rooms = list(CODECS)
-    differences.sort(key=lambda item: (rooms.index(item.kind), item.key))
+    unexpected = [kv for key, kv in state.items() if key not in expected]
+    differences += [_difference(kv.key, None, kv, keys) for kv in unexpected]
+    kinds = list(CODECS)
+    differences.sort(key=lambda item: (kinds.index(item.kind), item.key))
     return differences
 
 
 def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
-    """The state keys that the ledger makes."""
+    """The state keys that the ledger implies, with their values."""
     for subnet in ledger.subnets.values():
         yield keys.subnet(subnet.name), Expected("subnet", subnet)
     for pool in ledger.pools.values():
@@ -133,8 +133,8 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
 
 def _keyed(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
     try:
-        made = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
-        yield made(address), expected
+        key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
+        yield key_of(address), expected
     except AddressSyntaxError:  # the checker reports it at its position in the log
         return
 
@@ -143,10 +143,10 @@ def _agrees(expected: Expected, kv: KeyValue | None) -> bool:
     if kv is None or expected.revision not in {0, kv.mod_revision}:
         return False
     codec = CODECS[expected.kind]
-    # Bytes may differ and mean the same, when an older version wrote fewer fields.
-    return kv.value == codec.encode(expected.value) or _decoded(expected.kind, kv) == (
-        expected.value
-    )
+    if kv.value == codec.encode(expected.value):
+        return True
+    # An older version may have encoded the same value with fewer fields.
+    return bool(_decoded(expected.kind, kv) == expected.value)
 
 
 def _difference(

@@ -1,4 +1,4 @@
-"""The state at a position or a time, folded from the nearest snapshot.
+"""Reads the state at a position or a time, from the nearest snapshot and the events after it.
 
 A time is that of the log's clock (``core.archive.replay``): the result is the state before the
 first event with a later clock. This module only reads.
@@ -6,7 +6,7 @@ first event with a later clock. This module only reads.
 
 from __future__ import annotations
 
-from core.archive.replay import LogView, ticked
+from core.archive.replay import LogView, advance_clock
 from core.domain.evolution import Ledger
 from core.errors import BadInput
 
@@ -31,9 +31,9 @@ async def as_of_position(view: LogView, position: int) -> Ledger:
 
 
 async def as_of_time(view: LogView, time_ms: int) -> Ledger:
-    """The state when the log's clock stood at ``time_ms`` (Unix milliseconds).
+    """The state when the log's clock was at ``time_ms`` (Unix milliseconds).
 
-    The answer's ``position`` is that of the last event in it. Raises LogCorrupt, LogGap, Compacted.
+    The ledger's ``position`` is that of its last event. Raises LogCorrupt, LogGap, Compacted.
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
     if snapshot.clock_ms > time_ms:
@@ -42,7 +42,7 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     async for batch in view.batches(ledger.position):
         for segment in batch.segments:
             for recorded in segment.events():
-                clock_ms = ticked(clock_ms, recorded, batch.read_at_ms)
+                clock_ms = advance_clock(clock_ms, recorded, batch.read_at_ms)
                 if clock_ms > time_ms:
                     return ledger
                 ledger.apply(recorded)
@@ -50,11 +50,11 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
 
 
 def _require_kept(view: LogView, position: int) -> None:
-    """Raises BadInput for what the archive has given up."""
+    """Raises BadInput for a position that was pruned from the archive."""
     pruned = view.sealed.cursor.pruned
     if pruned.files and position < pruned.position:
         raise BadInput(
-            f"the archive was pruned: nothing before position {pruned.position} is known any more",
+            f"the archive was pruned: no state before position {pruned.position} is known",
             subject="position",
             remedy=f"use position {pruned.position} or a later one, or a copy of the archive",
         )

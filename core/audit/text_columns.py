@@ -1,4 +1,4 @@
-"""Texts in columns: every one once in a buffer, or as numbers where they repeat. Pure."""
+"""Compact columns of texts: in one buffer, or as numbers if they repeat. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TextColumn:
-    """Texts, one after the other in one buffer: 8 bytes each and their length."""
+    """A column of texts in one buffer; each needs 8 bytes and its length."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -32,9 +32,9 @@ class TextColumn:
         self._ends.append(len(self._data))
 
     def rows_with(self, text: str, rows_max: int, before: int | None = None) -> Iterator[int]:
-        """The rows whose text contains this one, at most so many, the newest first.
+        """The newest rows whose text contains this one, at most ``rows_max``, newest first.
 
-        ``before``: of the rows before this one; None: of all.
+        ``before``: search only the rows before this one.
         """
         rows = len(self) if before is None else before
         pattern, end = text.encode(), self._ends[rows - 1] if rows else 0
@@ -45,11 +45,11 @@ class TextColumn:
                 rows_max -= 1
                 end = self._ends[row - 1] if row else 0
             else:
-                end = at + len(pattern) - 1  # it reaches into the next text
+                end = at + len(pattern) - 1  # the match crosses the end of a text
 
     @property
     def nbytes(self) -> int:
-        """What it occupies."""
+        """The size in memory."""
         return len(self._data) + self._ends.itemsize * len(self._ends)
 
 
@@ -61,7 +61,7 @@ class Names:
         self._texts: list[str] = []
 
     def number(self, text: str) -> int:
-        """The text's number."""
+        """The number of a text; a new text gets the next number."""
         number = self._numbers.get(text)
         if number is None:
             number = self._numbers[text] = len(self._texts)
@@ -71,10 +71,10 @@ class Names:
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
 
-    def known(self, text: str) -> int | None:
-        """The text's number, if it has one."""
+    def find(self, text: str) -> int | None:
+        """The number of a text; None if it has none."""
         return self._numbers.get(text)
 
     def numbers_with(self, text: str) -> set[int]:
-        """The numbers of the texts that contain this one, in lower case."""
-        return {number for number, one in enumerate(self._texts) if text in one.lower()}
+        """The numbers of the texts that contain ``text``, which must be in lower case."""
+        return {number for number, name in enumerate(self._texts) if text in name.lower()}

@@ -1,9 +1,9 @@
-"""Verify: the log is complete and keeps its invariants, and the state keys are its fold (I5).
+"""Verify: checks that the log is complete, keeps its invariants, and equals the state keys (I5).
 
-Everything is read: each archive file with its index and snapshot, the chain, the live log, and the
-state keys at the revision up to which the log was folded. Every other kind of key is decoded as its
-readers decode it. It works on a running system, without locks. It never writes; the plan in the
-report is for ``core.audit.repair``.
+Reads everything: each archive file with its index and snapshot, the chain, the live log, and the
+state keys at the revision up to which the log was read. Every other kind of key is decoded as its
+readers decode it. Works on a running system, without locks. Never writes; ``core.audit.repair``
+executes the plan in the report.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -35,11 +35,10 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.segments import Segment
 
 ROUNDS_MAX = 5
-"""How often etcd may compact the revision under a run. Each round reads only what is new to it."""
+"""How often a run starts again because etcd has compacted its revision; it keeps what it read."""
 
 FINDINGS_MAX = 1_000
-"""Violations, and differences, that a report lists; it counts all of them."""
-
+"""The most violations, and the most differences, that a report lists; it counts all of them."""
 
 EVENT_REMEDY: Final = (
     "restore the log from its archive, or run the version of Orbweaver that wrote the event"
@@ -48,7 +47,7 @@ INDEX_REMEDY: Final = "run `orbctl verify --repair`: the next command rebuilds i
 
 
 class LogFault(NamedTuple):
-    """Something in archive or log that is lost or was changed."""
+    """A lost or changed part of the archive, the log or an index."""
 
     subject: str
     text: str
@@ -58,10 +57,10 @@ class LogFault(NamedTuple):
 class VerificationReport(NamedTuple):
     """The result, as of ``revision``.
 
-    ``folded``: the log was read to its end; if not, the state keys were not compared.
-    ``violations`` and ``differences`` list at most ``FINDINGS_MAX``; the counts are of all.
-    ``notes``: remarks that are not faults. ``unreadable``: keys of any kind that cannot be decoded,
-    which their readers skip.
+    ``folded``: the log was read to its end; otherwise the state keys were not compared.
+    ``violations`` and ``differences`` have at most ``FINDINGS_MAX`` items; the counts are of all.
+    ``notes``: remarks that are not faults. ``unreadable``: keys that cannot be decoded, which their
+    readers skip.
     """
 
     revision: int
@@ -80,7 +79,7 @@ class VerificationReport(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Everything is as it must be."""
+        """Whether the log was read to its end and no fault was found."""
         findings = (self.faults, self.violations, self.differences, self.unreadable)
         return self.folded and not any(findings)
 
@@ -92,11 +91,10 @@ async def verify(
     kinds: Sequence[KeyKind[Any]] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> VerificationReport:
-    """Read everything and report; ``kinds``: the kinds of keys that are read beside the log.
+    """Read everything and report the faults. ``kinds``: the other kinds of keys to decode.
 
-    ``on_progress`` is called with the position that the fold has reached, and the last one.
-
-    Raises StoreUnavailable, and Compacted when etcd compacts quicker than the log can be read.
+    ``on_progress`` is called with the position that was reached, and the last one.
+    Raises StoreUnavailable, and Compacted if etcd compacts faster than the log can be read.
     """
     run = _Run(keys, files, kinds, on_progress)
     for round_ in range(ROUNDS_MAX):
@@ -109,7 +107,7 @@ async def verify(
 
 
 class _Run:
-    """One run. If etcd compacts meanwhile, only the state keys are read again."""
+    """One run. If etcd compacts its revision, the next ``read`` continues with the new events."""
 
     def __init__(
         self,
@@ -146,33 +144,33 @@ class _Run:
         differences = compare(self._checker.ledger, state, self._keys)
         plan = plan_repair(self._checker.ledger, differences, state, self._keys)
         plan += await plan_heads(store, self._keys, view.revision, view.sealed.cursor.seqs)
-        for one in await check_index(store, self._keys, self._checker.ledger, view.revision):
-            self._faults.append(LogFault(one.subject, one.text, INDEX_REMEDY))
-            plan += (one.step,)
+        for fault in await check_index(store, self._keys, self._checker.ledger, view.revision):
+            self._faults.append(LogFault(fault.subject, fault.text, INDEX_REMEDY))
+            plan += (fault.step,)
         return self._report(view.revision, differences=differences, plan=plan)
 
     async def _fold(self, view: LogView) -> None:
         self._last_position = view.revision
-        self._begin_behind_what_was_pruned(view.sealed)
+        self._skip_pruned_part(view.sealed)
         for summary in view.sealed.summaries():
             if summary.number <= self._last_file:
                 continue
             self._files_seen += 1
             self._last_file = summary.number
-            self._check_beside(view.sealed, summary)
+            self._check_index_file(view.sealed, summary)
             self._fold_file(view.sealed, summary)
         self._note_leftovers(view.sealed)
         assert view.live is not None
         async for segments in view.live.segments(self._checker.ledger.position, view.revision):
             self._take(segments)
 
-    def _begin_behind_what_was_pruned(self, sealed: SealedLog) -> None:
+    def _skip_pruned_part(self, sealed: SealedLog) -> None:
         pruned = sealed.cursor.pruned
         if self._checker.ledger.position < pruned.position:
             self._checker = Checker(sealed.base().ledger)
 
     def _fold_file(self, sealed: SealedLog, summary: FileSummary) -> None:
-        """Fold one file; after a corrupt one the fold continues from its snapshot."""
+        """Check one file; after a corrupt one continue from its snapshot."""
         after = self._checker.ledger.position
         try:
             for _, segments in sealed.segments(after, summary.last_position):
@@ -213,22 +211,23 @@ class _Run:
             )
             raise LogCorrupt(what, subject=recorded.writer, remedy=EVENT_REMEDY) from error
 
-    def _check_beside(self, sealed: SealedLog, summary: FileSummary) -> None:
+    def _check_index_file(self, sealed: SealedLog, summary: FileSummary) -> None:
         index = sealed.index(summary.link)
         digest = sealed.open(summary.link).trailer.index_digest
         if index is None or sha256(index).digest() != digest:
             text = "is lost; history reads every block" if index is None else "was changed"
-            remedy = "restore it, or remove it: history is complete without it, and slower"
+            remedy = "restore it, or remove it: without it history is slower, but complete"
             self._faults.append(LogFault(summary.link.base, f"the index {text}", remedy))
 
     def _check_snapshot(self, sealed: SealedLog, summary: FileSummary) -> None:
         name = summary.link.base + SNAPSHOT_SUFFIX
         snapshot = sealed.snapshot(summary.link)
-        remedy = "restore it, or remove it: an older snapshot and a longer replay will serve"
+        remedy = "restore it, or remove it: an older snapshot and a longer replay replace it"
         if snapshot is None:
             self._faults.append(LogFault(name, "the snapshot is lost or was changed", remedy))
         elif not _equal(snapshot.ledger, self._checker.ledger):
-            self._faults.append(LogFault(name, "the snapshot is not the fold of the log", remedy))
+            text = "the snapshot differs from the state by the log"
+            self._faults.append(LogFault(name, text, remedy))
 
     def _note_leftovers(self, sealed: SealedLog) -> None:
         foreign = find_leftovers(self._files, sealed, self._keys.cluster).foreign

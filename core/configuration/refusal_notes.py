@@ -62,7 +62,7 @@ class Refusals:
             why = REFUSALS.decode(self._keys, kv.key, kv.value).why
         except LogCorrupt:
             return error
-        return error.restated(
+        return error.with_message(
             error.message.replace(
                 f'SpiderIPPool "{name}" not found', f'SpiderIPPool "{name}" was refused: {why}'
             ),

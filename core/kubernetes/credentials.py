@@ -14,7 +14,7 @@ from typing import Final
 from core.errors import BadInput
 from core.kubernetes.kubeconfig import ClusterAccess, Tls, read_kubeconfig, read_service_account
 from core.kubernetes.tokens import CredentialPlugin, NoAccess
-from core.process.tls import not_strict
+from core.process.tls import without_strict_x509
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where kubelet puts a Pod's token and the authority of its API server."""
@@ -45,7 +45,7 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """Raises OSError for a certificate that cannot be used."""
     if tls.is_verified:
-        context = not_strict(ssl.create_default_context(cadata=tls.authorities or None))
+        context = without_strict_x509(ssl.create_default_context(cadata=tls.authorities or None))
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

@@ -30,7 +30,7 @@ class BodyRefused(Exception):
         self.message = message
 
 
-async def whole_body(request: web.Request, bytes_max: int) -> bytes:
+async def read_raw_body(request: web.Request, bytes_max: int) -> bytes:
     """The body, decompressed. Raises BodyRefused: 400, 408, 413 or 415."""
     try:
         async with asyncio.timeout(BODY_S_MAX):
@@ -53,8 +53,8 @@ def decompressed(data: bytes, encoding: str, bytes_max: int) -> bytes:
     if name in _PLAIN or not data:
         return data
     if name not in _WINDOW_BITS:
-        known = ", ".join(_WINDOW_BITS)
-        raise BodyRefused(415, f"unsupported Content-Encoding {encoding[:100]!r}, use {known}")
+        supported = ", ".join(_WINDOW_BITS)
+        raise BodyRefused(415, f"unsupported Content-Encoding {encoding[:100]!r}, use {supported}")
     reader = zlib.decompressobj(_WINDOW_BITS[name])
     try:
         body = reader.decompress(data, bytes_max + 1)

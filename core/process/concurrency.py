@@ -1,6 +1,6 @@
-"""Concurrent tasks: when one fails, its error is raised and none of the others is left running.
+"""Runs coroutines concurrently: when one fails, the others are cancelled and its error is raised.
 
-Also one task for several callers that request the same at once, and the event loop of the daemons.
+Also ``SharedWork``, which makes one call for several concurrent callers, and the event loop.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-Work = Coroutine[Any, Any, object]
 
-
-async def until_first(*works: Work) -> None:
-    """Run all until one of them ends; stop the others and raise what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def until_first(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Run all until one of them ends; cancel the others. Raises the error of the one that ended."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -27,9 +25,9 @@ async def until_first(*works: Work) -> None:
         task.result()
 
 
-async def until_all(*works: Work) -> None:
-    """Run all to their ends; when one fails, stop the others and raise what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def until_all(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Run all to their ends. When one fails, cancel the others and raise its error."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -37,33 +35,32 @@ async def until_all(*works: Work) -> None:
 
 
 class SharedWork(Generic[K, T]):
-    """Runs one call at a time for each key; callers in the meantime get its result or error.
+    """Runs one call at a time for each key; concurrent callers share its result or error.
 
-    Nothing is cached afterwards. A cancelled caller does not cancel the call for the others; the
-    last cancelled one does.
+    Results are not cached. The call is cancelled only when all its callers are cancelled.
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[K, _Flight[T]] = {}
+        self._running: dict[K, _SharedCall[T]] = {}
 
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of the running work for this key, or of new work."""
-        flight = self._under_way.get(key)
-        if flight is None or flight.task.done():
-            flight = self._under_way[key] = _Flight(asyncio.ensure_future(work()))
-        flight.callers += 1
+        """The result of the call that runs for this key; without one, ``work`` is started."""
+        call = self._running.get(key)
+        if call is None or call.task.done():
+            call = self._running[key] = _SharedCall(asyncio.ensure_future(work()))
+        call.callers += 1
         try:
-            await asyncio.wait([flight.task])
+            await asyncio.wait([call.task])
         finally:
-            flight.callers -= 1
-            if not flight.callers:
-                flight.task.cancel()
-            if self._under_way.get(key) is flight and not flight.callers:
-                del self._under_way[key]
-        return flight.task.result()
+            call.callers -= 1
+            if not call.callers:
+                call.task.cancel()
+            if self._running.get(key) is call and not call.callers:
+                del self._running[key]
+        return call.task.result()
 
 
-class _Flight(Generic[T]):
+class _SharedCall(Generic[T]):
     __slots__ = ("callers", "task")
 
     def __init__(self, task: asyncio.Future[T]) -> None:
@@ -78,14 +75,13 @@ async def _stop(tasks: Sequence[asyncio.Future[object]]) -> None:
 
 
 TICK_SLACK_S: Final = 0.005
-"""A timer may be early by its clock's resolution: it must not count as one for the same tick."""
+"""A timer may fire early by the resolution of its clock; that must not count as another tick."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes uvloop's loop, for ``asyncio.Runner``; None, which is asyncio's own, without it.
+    """The loop factory for ``asyncio.Runner``: uvloop's, or None (asyncio's) if it is missing.
 
-    It needs less processor time for the same work, and not a quarter of a megabyte for every TLS
-    connection.
+    uvloop needs less processor time, and saves a quarter of a megabyte per TLS connection.
     """
     with suppress(ImportError):
         import uvloop  # noqa: PLC0415  # it may be missing
@@ -95,10 +91,9 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def until_tick_s(period_s: float) -> float:
-    """Seconds until the loop's clock is a whole multiple of a period: about the period at most.
+    """Seconds until the loop's clock is the next multiple of the period.
 
-    What a process does regularly it does in the same moments, so that an idle one wakes once for
-    all: leases whose periods are 1 and 2 s, and watches with one of 7 s.
+    Periodic tasks that wait this long run at the same moments, so an idle process wakes less often.
     """
     now = asyncio.get_running_loop().time()
     return period_s - (now + TICK_SLACK_S) % period_s + TICK_SLACK_S

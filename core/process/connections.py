@@ -1,9 +1,10 @@
-"""Bounds on the connections of one listening port, and an HTTP server that keeps them.
+"""An HTTP server that limits the number and the idle time of its connections.
 
-A connection above the bound is closed at once. A connection that sends no whole request head in
-``HEAD_S_MAX``, or stays idle for ``IDLE_S_MAX`` after a response, is closed too, so that idle peers
-never hold descriptors that callers need. Refusals are counted, and logged at most once in
-``LOG_EVERY_S``. Garbage is answered with 400 and counted, without a traceback.
+A connection above ``connections_max`` is closed immediately. A connection is also closed if it does
+not send a complete request head in ``HEAD_S_MAX``, or stays idle for ``IDLE_S_MAX`` after a
+response, so that idle clients do not use up the file descriptors. Closed connections are counted,
+and logged at most once in ``LOG_EVERY_S``. A request that is not HTTP gets status 400 and is
+counted, without a traceback in the log.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ HANDSHAKE_S_MAX: Final = 5.0
 """How long a TLS handshake may take."""
 
 END_S_MAX: Final = 1.0
-"""What a request may still take at the end: it was waited for, and supervisors wait 30 s in all."""
+"""How long ``end`` waits for running requests: callers wait for them before, 30 s are for all."""
 
 BACKLOG: Final = 128
 LOG_EVERY_S: Final = 60.0
@@ -41,7 +42,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConnectionCounts:
-    """What the ports of one process refused."""
+    """Counts of refused connections and requests, over all ports of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
@@ -52,29 +53,29 @@ class ConnectionCounts:
         self._logged: dict[str, float] = {}
 
     def refuse(self, port: str, reason: str) -> None:
-        """A connection was closed because of a bound or of its peer."""
+        """Count and log a connection that was refused for this reason."""
         self.refused += 1
-        self._tell(port, f"a connection was refused: {reason}; {self.refused} so far")
+        self._log_rarely(port, f"a connection was refused: {reason}; {self.refused} so far")
 
     def time_out(self, port: str) -> None:
-        """A connection was closed because no request came."""
+        """Count and log a connection that was closed because it sent no request."""
         self.timed_out += 1
         text = f"an idle connection was closed; {self.timed_out} so far"
-        self._tell(port, text, level=logging.INFO)
+        self._log_rarely(port, text, level=logging.INFO)
 
     def abandon(self, port: str) -> None:
-        """A request was dropped because its caller had hung up before it was started."""
+        """Count and log a request whose caller disconnected before the request was started."""
         self.abandoned += 1
-        text = f"a request was dropped: its caller had hung up; {self.abandoned} so far"
-        self._tell(port, text, level=logging.INFO)
+        text = f"a request was dropped: its caller had disconnected; {self.abandoned} so far"
+        self._log_rarely(port, text, level=logging.INFO)
 
     def note_malformed(self, port: str, error: BaseException) -> None:
         """Count and log a request that is not valid HTTP."""
         self.malformed += 1
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        self._tell(port, f"a malformed request: {text}; {self.malformed} so far")
+        self._log_rarely(port, f"a malformed request: {text}; {self.malformed} so far")
 
-    def _tell(self, port: str, text: str, level: int = logging.WARNING) -> None:
+    def _log_rarely(self, port: str, text: str, level: int = logging.WARNING) -> None:
         kind, now = f"{port} {text.partition(':')[0].partition(';')[0]}", self._monotonic()
         if now - self._logged.get(kind, -LOG_EVERY_S) >= LOG_EVERY_S:
             self._logged[kind] = now
@@ -82,7 +83,7 @@ class ConnectionCounts:
 
 
 class HttpServer:
-    """Serves an application on one port or socket. ``name`` is the port's in logs."""
+    """Serves an application on one port or socket; ``name`` names it in logs."""
 
     def __init__(
         self,
@@ -102,21 +103,21 @@ class HttpServer:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=END_S_MAX,
-            # A body is decompressed by ``whole_body``, within its bound.
+            # ``read_raw_body`` decompresses bodies, with a limit.
             auto_decompress=False,
             logger=_HttpLog(self),
         )
 
     @property
     def port(self) -> int:
-        """The TCP port that it has."""
-        assert self._server is not None, "asked once it listens"
+        """The TCP port on which the server listens."""
+        assert self._server is not None, "the server does not listen yet"
         return int(self._server.sockets[0].getsockname()[1])
 
     async def listen(self, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Listen on TCP; "" is every address, port 0 a free one. Raises OSError."""
+        """Listen on TCP; address "" means every address, port 0 a free port. Raises OSError."""
         await self._runner.setup()
-        limit = HANDSHAKE_S_MAX if tls is not None else None
+        handshake_s_max = HANDSHAKE_S_MAX if tls is not None else None
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             self._connection,
@@ -124,11 +125,11 @@ class HttpServer:
             port,
             ssl=tls,
             backlog=BACKLOG,
-            ssl_handshake_timeout=limit,
+            ssl_handshake_timeout=handshake_s_max,
         )
 
     async def listen_on(self, listening: socket.socket, backlog: int) -> None:
-        """Listen on a unix socket that is bound."""
+        """Listen on a bound unix socket."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(
@@ -141,13 +142,13 @@ class HttpServer:
             self._server.close()
 
     async def end(self) -> None:
-        """Drop every connection that is left."""
+        """Close the remaining connections."""
         self.close()
         await self._runner.cleanup()
 
     def _connection(self) -> _Connection:
         server = self._runner.server
-        assert server is not None, "made before it listens"
+        assert server is not None, "setup has created it"
         return _Connection(self, server())
 
     @web.middleware
@@ -163,7 +164,7 @@ class HttpServer:
 
 
 class _Connection(asyncio.Protocol):
-    """Passes everything on to aiohttp's handler, within the bounds."""
+    """Passes everything on to aiohttp's handler, and closes the connection at its limits."""
 
     def __init__(self, server: HttpServer, handler: web.RequestHandler) -> None:
         self._server = server
@@ -171,23 +172,23 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_busy = False
-        self._ends_at = 0.0
+        self._idle_until = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not an isinstance check: the transports of uvloop are none of asyncio's classes.
+        # Not an isinstance check: uvloop's transports do not inherit from asyncio's.
         plain = cast("asyncio.Transport", transport)
         server = self._server
         if len(server.open_connections) >= server.connections_max:
             server.counts.refuse(
-                server.name, f"{server.connections_max} are open, as many as are allowed"
+                server.name, f"{server.connections_max} are open, which is the maximum"
             )
             plain.abort()
             return
         self._transport = plain
         server.open_connections[self._handler] = self
         self._handler.connection_made(transport)
-        self._allow(HEAD_S_MAX)
-        self._check()
+        self._allow_idle(HEAD_S_MAX)
+        self._check_idle()
 
     def data_received(self, data: bytes) -> None:
         if self._transport is not None:
@@ -216,24 +217,24 @@ class _Connection(asyncio.Protocol):
 
     def end_request(self) -> None:
         self._is_busy = False
-        self._allow(IDLE_S_MAX)
+        self._allow_idle(IDLE_S_MAX)
 
-    def _allow(self, seconds: float) -> None:
-        self._ends_at = asyncio.get_running_loop().time() + seconds
+    def _allow_idle(self, seconds: float) -> None:
+        self._idle_until = asyncio.get_running_loop().time() + seconds
 
-    def _check(self) -> None:
+    def _check_idle(self) -> None:
         loop = asyncio.get_running_loop()
         if self._is_busy:
-            self._timer = loop.call_later(HEAD_S_MAX, self._check)
-        elif loop.time() < self._ends_at:
-            self._timer = loop.call_at(self._ends_at, self._check)
+            self._timer = loop.call_later(HEAD_S_MAX, self._check_idle)
+        elif loop.time() < self._idle_until:
+            self._timer = loop.call_at(self._idle_until, self._check_idle)
         elif self._transport is not None:
             self._server.counts.time_out(self._server.name)
             self._transport.abort()
 
 
 class _HttpLog(logging.LoggerAdapter[logging.Logger]):
-    """aiohttp's log, without a traceback for bytes that are no HTTP."""
+    """aiohttp's log, without tracebacks for requests that are not HTTP."""
 
     def __init__(self, server: HttpServer) -> None:
         super().__init__(_log, {})
@@ -249,7 +250,7 @@ class _HttpLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def raise_open_files_limit() -> int:
-    """Raise the soft limit of open files to the hard one; returns it, -1 for no limit."""
+    """Raise the soft limit of open files to the hard one; return the limit, -1 for none."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:

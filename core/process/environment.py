@@ -2,8 +2,8 @@
 
 See docs/reference/configuration.md, "Environment variables".
 
-Values are trimmed. An empty required variable, a malformed number and a boolean that Go's ParseBool
-rejects are refused with the variable's name. Reads only the mapping that it gets.
+Values are trimmed. BadInput with the variable's name is raised for an empty required variable, a
+malformed number, and a boolean that Go's ParseBool rejects.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 PORT_MAX: Final = 65_535
 KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
-"""A file: the process works with that cluster."""
+"""The path of a kubeconfig: the process uses its cluster."""
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
-"""``true``: it works with the cluster it runs in."""
+"""``true``: the process uses the cluster in which it runs."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""The namespace of default networks without one: Multus' ``multusNamespace``."""
+"""The namespace of default networks that are named without one: Multus' ``multusNamespace``."""
 
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
 )
-"""The name of the SpiderCoordinator: as Spiderpool's documents spell it, and as its code does."""
+"""The variable with the SpiderCoordinator's name, as Spiderpool's documents and code spell it."""
 
 ETCD_VARIABLES: Final = {
     "endpoints": "ORBWEAVER_ETCD_ENDPOINTS",
@@ -46,10 +46,10 @@ CLUSTER_VARIABLES: Final = {
     "cluster": "ORBWEAVER_CLUSTER",
     "archive": "ORBWEAVER_ARCHIVE_DIR",
 }
-"""What names a cluster: its etcd, its name there, its archive directory."""
+"""What identifies a cluster: its etcd, its name there, its archive directory."""
 
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
-"""The password itself has no option: other users of the machine can read a command line."""
+"""The password has no option, because other users of the machine can read a command line."""
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
@@ -61,7 +61,7 @@ class EnvironmentVariables:
         self._variables = variables
 
     def text(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """A text; ``required``: set but empty is refused."""
+        """The value, or the default if it is not set or empty; ``required`` forbids empty."""
         if name not in self._variables:
             return default
         value = self._variables[name].strip()
@@ -71,11 +71,11 @@ class EnvironmentVariables:
 
     def first(self, names: Sequence[str], default: str) -> tuple[str, str]:
         """The text of the first variable that is set, and the variable's name."""
-        name = next((one for one in names if self.text(one)), names[-1])
-        return self.text(name, default), name
+        first_set = next((name for name in names if self.text(name)), names[-1])
+        return self.text(first_set, default), first_set
 
-    def truth(self, name: str, *, default: bool, required: bool = False) -> bool:
-        """A truth value by Go's ParseBool."""
+    def boolean(self, name: str, *, default: bool, required: bool = False) -> bool:
+        """A boolean by Go's ParseBool."""
         value = self.text(name, required=required)
         if not value:
             return default
@@ -101,14 +101,14 @@ class EnvironmentVariables:
         return self.number(name, default, PORT_MAX)
 
     def kubeconfig(self) -> str | None:
-        """The kubeconfig; "" for the service account of the Pod; None: without Kubernetes."""
+        """The path of the kubeconfig; "" for the Pod's service account, None for no Kubernetes."""
         path = self.text(KUBECONFIG)
-        return path if path or self.truth(KUBERNETES, default=False) else None
+        return path if path or self.boolean(KUBERNETES, default=False) else None
 
     def texts(
         self, variables: Mapping[str, str], defaults: Mapping[str, str] = {}
     ) -> dict[str, str]:
-        """Each variable of a table (name -> variable), else its default, else ""."""
+        """The value of each variable in a table (name -> variable), else its default or ""."""
         return {
             name: self.text(variable, defaults.get(name, ""))
             for name, variable in variables.items()

@@ -1,7 +1,7 @@
-"""The agent's own log: one JSON object a line on standard error, by the standard library's logging.
+"""The log of a process: one JSON object per line on standard error.
 
-What is passed as ``extra={"fields": {...}}`` becomes members of the line. No secret is ever passed
-to a logger: settings with passwords do not show them.
+``extra={"fields": {...}}`` adds members to a line. No secret is ever passed to a logger: settings
+with passwords do not show them.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ LEVELS: Final[dict[str, int]] = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-"""Spiderpool's names of levels, and the standard library's."""
-
+"""Spiderpool's log levels -> those of the standard library."""
 
 SECONDS_MAX: Final = 16
-"""Seconds whose text is remembered."""
+"""The size of the cache of formatted seconds."""
 
 
 class JsonLines(logging.Formatter):
     """Formats a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """The line, without a newline."""
         line: dict[str, object] = {
             "level": record.levelname,
             "ts": timestamp(record.created),
@@ -59,12 +58,12 @@ def timestamp(seconds: float) -> str:
 
 @lru_cache(maxsize=SECONDS_MAX)
 def _second(whole: int) -> str:
-    """Many lines are of one second."""
+    """A second without its fraction; cached, because many lines share one second."""
     return dt.datetime.fromtimestamp(whole, dt.UTC).isoformat().removesuffix("+00:00")
 
 
 def set_up_logging(level: str, stream: TextIO = sys.stderr) -> None:
-    """Send everything of this process from ``level`` on to the stream, as JSON lines."""
+    """Write the log records of this process from ``level`` up to the stream, as JSON lines."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)

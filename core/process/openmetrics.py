@@ -1,8 +1,8 @@
 """The instruments of a process, and their values as Prometheus text or OpenMetrics.
 
 Imported only where metrics are enabled: OpenTelemetry's SDK adds 0.1 s to the start. A process that
-exports traces serves OpenMetrics to scrapers that accept it, with the traces behind the slowest
-requests as exemplars: OpenTelemetry's exporter for Prometheus drops them, so they are added here.
+exports traces serves OpenMetrics to scrapers that accept it, with traces of the measured requests
+as exemplars. OpenTelemetry's Prometheus exporter drops exemplars, so they are added here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from core.process.tracing import current_tracer
 
 SERVICE_NAME: Final = "spiderpool.spidernet.io"
-"""The service of the metrics, which Spiderpool's dashboards select by."""
+"""The service name of the metrics, by which Spiderpool's dashboards select."""
 
 _NANOSECONDS: Final = 1_000_000_000
 _SECONDS: Final = "_seconds"
@@ -48,7 +48,7 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 
 
 class Scrape(NamedTuple):
-    """The answer to a scrape."""
+    """The response to a scrape."""
 
     body: bytes
     content_type: str
@@ -62,7 +62,7 @@ class MetricsRegistry:
         ProcessCollector(registry=self._registry)
         self._reader = _ExemplarReader(self._registry)
         self._is_traced = current_tracer() is not None
-        # The process closes it; an exit handler would do it a second time.
+        # The process calls ``close``; an exit handler would shut it down a second time.
         self.provider = MeterProvider(
             [self._reader],
             Resource.create({"service.name": SERVICE_NAME}),
@@ -73,9 +73,9 @@ class MetricsRegistry:
         )
 
     def scrape(self, accept: str = "", others: bytes = b"") -> Scrape:
-        """All values, and ``others``, which are Prometheus text.
+        """All values, followed by ``others``, which are Prometheus text.
 
-        ``accept``: the formats that the scraper accepts, as in HTTP.
+        ``accept``: the scraper's HTTP header ``Accept``.
         """
         if not self._is_traced or "openmetrics" not in accept:
             return Scrape(generate_latest(self._registry) + others, CONTENT_TYPE_LATEST)
@@ -102,7 +102,7 @@ def metrics_port(
 
 
 class _ExemplarReader(PrometheusMetricReader):
-    """Keeps the exemplars since the last scrape."""
+    """Keeps the exemplars of the present scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.exemplars: dict[Series, Sequence[Exemplar]] = {}
@@ -142,13 +142,17 @@ def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar
 
 
 def _series(name: str, labels: Mapping[str, object]) -> Series:
-    own = {key: str(value) for key, value in labels.items() if not key.startswith(_SCOPE)}
-    # The exporter adds labels that only other series have, with the value "".
-    return name.removesuffix(_SECONDS), frozenset(pair for pair in own.items() if pair[1])
+    # The exporter adds the labels of other series of the metric with the value "".
+    own_labels = {
+        (key, str(value))
+        for key, value in labels.items()
+        if not key.startswith(_SCOPE) and str(value)
+    }
+    return name.removesuffix(_SECONDS), frozenset(own_labels)
 
 
 def _add_exemplars(family: Metric, exemplars: Mapping[Series, Sequence[Exemplar]]) -> None:
-    """Each bucket gets the exemplar whose value belongs to it."""
+    """Add to each bucket an exemplar whose value is in its bounds."""
     lower = float("-inf")
     for index, sample in enumerate(family.samples):
         if not sample.name.endswith("_bucket"):
@@ -157,8 +161,8 @@ def _add_exemplars(family: Metric, exemplars: Mapping[Series, Sequence[Exemplar]
         upper = float(labels.pop("le"))
         if upper <= lower:
             lower = float("-inf")  # the first bucket of the next series
-        of_series = exemplars.get(_series(family.name, labels), ())
-        family.samples[index] = _with_exemplar(sample, of_series, lower, upper)
+        series_exemplars = exemplars.get(_series(family.name, labels), ())
+        family.samples[index] = _with_exemplar(sample, series_exemplars, lower, upper)
         lower = upper
 
 

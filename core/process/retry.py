@@ -1,7 +1,7 @@
-"""Pauses between tries, for everything in the process that is tried again without a bound in time.
+"""Pauses between retries of work that is retried without a time limit.
 
-Which failures are tried again is the errors' own property (``OrbweaverError.retryable``). Calls of
-the store that wait for a bounded time are in ``core.eventstore.retry_policies``.
+``OrbweaverError.retryable`` says which failures are retried. Retries of store calls, which have a
+time limit, are in ``core.eventstore.retry_policies``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class Backoff:
-    """Growing pauses between the tries of one task. ``max_s`` None: they do not grow.
+    """Growing pauses between the tries of one task; with ``max_s`` None they stay constant.
 
-    ``jitter``: the fraction by which a pause is at most shortened, at random, so that many clients
-    do not try again at the same time.
+    Each pause is shortened at random by up to the fraction ``jitter``, so that many clients do not
+    retry at the same time.
     """
 
     def __init__(self, first_s: float, max_s: float | None = None, *, jitter: float = 0.0) -> None:
@@ -44,11 +44,11 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """Start again with the first pause, because the task succeeded."""
+        """Begin with the first pause again. Call it after a success."""
         self._failures = 0
 
     def next_s(self) -> float:
-        """Count a failure; the seconds to wait before the next try."""
+        """Count a failure; return the seconds to wait before the next try."""
         self._failures += 1
         longest_s = pause_s(self._failures, self._first_s, self._max_s)
         shortest_s = longest_s * (1 - self._jitter)
@@ -59,10 +59,10 @@ class Backoff:
         await asyncio.sleep(self.next_s())
 
 
-async def until_done(work: Callable[[], Awaitable[None]], what: str, backoff: Backoff) -> None:
-    """Run ``work`` until it returns, again after each retryable error.
+async def until_done(work: Callable[[], Awaitable[None]], name: str, backoff: Backoff) -> None:
+    """Run ``work`` until it succeeds: repeat it after each retryable error. Raises other errors.
 
-    ``what`` names the work in the log. Raises every other error.
+    ``name`` names the work in the log.
     """
     while True:
         try:
@@ -70,7 +70,7 @@ async def until_done(work: Callable[[], Awaitable[None]], what: str, backoff: Ba
         except OrbweaverError as error:
             if not error.retryable:
                 raise
-            _log.warning("%s failed and is tried again: %s", what, error)
+            _log.warning("%s failed and will be retried: %s", name, error)
         else:
             return
         await backoff.wait()

@@ -32,7 +32,7 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 """The version of the semantic conventions that the names of attributes come from."""
 
 CLOSE_S_MAX: Final = 2.0
-"""Seconds that the end of a process waits for the collector; then its spans are dropped."""
+"""Seconds that an ending process waits for the collector; then the remaining spans are dropped."""
 
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 """A name, because the package is an extra that type checkers may not have."""
@@ -47,7 +47,7 @@ _PROPAGATOR: Final = CompositePropagator([_TRACE_CONTEXT, W3CBaggagePropagator()
 
 
 class SdkSpan:
-    """A ``Span`` over one of the SDK."""
+    """A ``Span`` that wraps a span of the SDK."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -78,7 +78,7 @@ class SdkSpan:
 class SdkTracer:
     """A ``Tracer`` whose finished spans go to ``processor``.
 
-    ``instance``: which process of the service it is; ``attributes``: further ones of the resource.
+    ``instance``: this process's id within the service; ``attributes``: added to the resource.
     """
 
     def __init__(
@@ -110,16 +110,16 @@ class SdkTracer:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            yield from _until_it_fails(SdkSpan(span))
+            yield from _failed_by_exceptions(SdkSpan(span))
 
     @contextmanager
     def request(self, name: str, caller: TraceContext, attributes: Attributes) -> Iterator[SdkSpan]:
-        """The outermost span of a request; it and what follows have the caller's baggage."""
+        """The outermost span of a request; it and its children have the caller's baggage."""
         with _attached(caller, Context()), self.span(name, "server", attributes) as span:
             yield span
 
     def within(self, caller: TraceContext) -> AbstractContextManager[None]:
-        """Make what follows part of the caller's trace; of baggage alone, add it."""
+        """Continue the caller's trace; a caller without a trace only adds its baggage."""
         return _attached(caller, get_current())
 
     def current(self) -> SdkSpan | None:
@@ -159,14 +159,14 @@ def exporting_to(
 
 
 class _BatchProcessor(BatchSpanProcessor):
-    """Ends in ``CLOSE_S_MAX``: the SDK's takes 30 s, as long as a Pod may take to terminate."""
+    """Shuts down within ``CLOSE_S_MAX``; the SDK's takes 30 s, a Pod's whole grace period."""
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=round(CLOSE_S_MAX * 1000))
 
 
 def resource_of(attributes: Mapping[str, str]) -> Resource:
-    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over ours."""
+    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override it."""
     return Resource.create(dict(attributes)).merge(OTELResourceDetector().detect())
 
 
@@ -180,7 +180,7 @@ def _attached(caller: TraceContext, context: Context) -> Iterator[None]:
         detach(token)
 
 
-def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
+def _failed_by_exceptions(span: SdkSpan) -> Iterator[SdkSpan]:
     try:
         yield span
     except (Exception, asyncio.CancelledError) as error:
@@ -197,7 +197,7 @@ def _otlp_exporter(endpoint: str) -> SpanExporter:
             subject="orbweaver.tracesEndpoint",
             remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave this key out",
         ) from None
-    # The exporter decides by http or https; a socket of this machine needs no TLS.
+    # The exporter chooses TLS by http or https; a unix socket needs none.
     insecure = True if endpoint.startswith("unix:") else None
     exporter: SpanExporter = module.OTLPSpanExporter(endpoint=endpoint, insecure=insecure)
     return exporter

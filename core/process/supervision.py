@@ -1,12 +1,13 @@
-"""One supervisor for every long-lived task of a process.
+"""The supervisor of a process: runs its long-lived tasks and restarts those that end.
 
-A task that ends before the supervisor is closed has ended unexpectedly, whether it raised, returned
-or cancelled itself. It is restarted after a pause that doubles each time, and counts as failed
-until it has run for as long as that pause. A task without restarts left is fatal: ``wait_failed``
-raises ``TaskEnded``, and the process ends with ``EXIT_TASK_ENDED``. A task that follows a remote
-source may report the age of its data: above ``stale_s`` it counts as failed. It has
-``STUCK_FACTOR`` times that to reconnect by itself, then it is cancelled and restarted.
-``BackgroundTasks`` has short-lived tasks that end by themselves.
+A supervised task must run until the supervisor is closed. If it raises, returns or cancels itself
+before, it is restarted after a pause that doubles each time; its health is failed until it has run
+as long as that pause. When a task has used up its restarts, ``wait_failed`` raises ``TaskEnded``
+and the process exits with ``EXIT_TASK_ENDED``.
+
+A task that follows a remote source may report the age of its data. Above ``stale_s`` its health is
+failed; above ``STUCK_FACTOR`` times that, which leaves time for its own retries, it is restarted.
+``BackgroundTasks`` runs short-lived tasks that end by themselves.
 """
 
 from __future__ import annotations
@@ -22,37 +23,36 @@ from core.errors import NotReady, OrbweaverError, TaskEnded
 
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 30.0
-"""The pause before a restart; doubled with each restart in a row."""
+"""The pause before a restart: doubled with each consecutive restart."""
 
 STUCK_FACTOR: Final = 4
-"""A stale task is started again after this many times its bound, which its own retries had."""
+"""A task is restarted when its data is older than this many times ``stale_s``."""
 
 STEADY_S: Final = 60.0
-"""A task that ran this long starts again with the shortest pause."""
+"""A task that ran this long is restarted with the shortest pause."""
 
 STALE_CHECK_S: Final = 1.0
-"""The shortest pause between two checks whether a task is stuck; one is due when it may be."""
+"""The shortest pause between two checks whether a task is stuck."""
 
 STOP_S_MAX: Final = 5.0
-"""How long cancelled tasks may take to end before the supervisor gives them up."""
-
+"""How long the supervisor waits for cancelled tasks to end."""
 
 RESTARTS_MAX: Final = 20
-"""Restarts in a row, some six minutes, of a task that a new process or leader may run better."""
+"""Consecutive restarts, in about six minutes, before another process or leader takes over."""
 
 EXIT_TASK_ENDED: Final = 4
-"""Exit code of a process whose essential task ended and used up its restarts."""
+"""Exit code of a process with a task that has used up its restarts."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class TaskSpec(NamedTuple):
-    """What to run, and when it counts as failed.
+    """A task to supervise, and when its health is failed.
 
-    ``run`` makes the coroutine of one start. ``restarts_max`` counts restarts in a row (None: no
-    limit); an error of ``fatal`` is not followed by a restart. ``age_s`` returns the seconds since
-    the task last received data from its source, and ``fault`` why it does not receive any now ("":
-    it does).
+    ``run`` returns a new coroutine for each start. ``restarts_max`` limits consecutive restarts
+    (None: no limit); an error of a class in ``fatal`` is not followed by a restart. ``age_s``
+    returns the seconds since the task last received data from its source. ``fault`` returns why it
+    receives no data now, "" if it does.
     """
 
     name: str
@@ -65,40 +65,40 @@ class TaskSpec(NamedTuple):
 
 
 class HealthCheck(NamedTuple):
-    """A part of a process, or a supervised task; ``fault`` None if it works."""
+    """The health of a supervised task or another part of a process; ``fault`` None if it works."""
 
     name: str
     fault: OrbweaverError | None
 
 
 class Supervisor:
-    """Runs tasks until ``close``. Make it inside or outside the event loop; start tasks inside."""
+    """Runs tasks until ``close``. It can be created outside the event loop, before the tasks."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._lives: dict[str, _Life] = {}
+        self._supervised: dict[str, _SupervisedTask] = {}
         self._changed = asyncio.Event()
         self._failure: TaskEnded | None = None
         self.restarts = 0
 
     def start(self, spec: TaskSpec) -> None:
-        """Run a task from now on. Raises ValueError for a name that is in use."""
-        if spec.name in self._lives:
+        """Start a task and keep it running. Raises ValueError for a name that is in use."""
+        if spec.name in self._supervised:
             raise ValueError(f"a task named {spec.name!r} is supervised already")
-        life = self._lives[spec.name] = _Life(spec, self._monotonic())
-        life.task = asyncio.create_task(self._keep(life), name=spec.name)
+        supervised = self._supervised[spec.name] = _SupervisedTask(spec, self._monotonic())
+        supervised.task = asyncio.create_task(self._keep(supervised), name=spec.name)
 
     async def end(self, name: str) -> None:
-        """Cancel one task and wait for it; a name that is unknown is fine."""
-        life = self._lives.pop(name, None)
-        if life is not None:
-            await _stop([life])
+        """Cancel one task and wait for its end; an unknown name is ignored."""
+        supervised = self._supervised.pop(name, None)
+        if supervised is not None:
+            await _stop([supervised])
 
     async def close(self) -> None:
-        """Cancel every task, the last one first, and wait for all; others may be started then."""
-        lives = list(reversed(self._lives.values()))
-        self._lives.clear()
-        await _stop(lives)
+        """Cancel every task, the last one first, and wait for all. Tasks may be started again."""
+        supervised_tasks = list(reversed(self._supervised.values()))
+        self._supervised.clear()
+        await _stop(supervised_tasks)
         self._failure = None
         self._changed.clear()
 
@@ -111,39 +111,44 @@ class Supervisor:
     def health(self) -> list[HealthCheck]:
         """Every task in the order of its start, with its fault."""
         now = self._monotonic()
-        return [HealthCheck(life.spec.name, life.fault(now)) for life in self._lives.values()]
+        return [
+            HealthCheck(supervised.spec.name, supervised.fault(now))
+            for supervised in self._supervised.values()
+        ]
 
     def fault(self, name: str) -> OrbweaverError | None:
-        """The fault of one task; a task that was never started is not ready."""
-        life = self._lives.get(name)
-        return NotReady(f"{name} does not run") if life is None else life.fault(self._monotonic())
+        """The fault of one task, None if it works; NotReady for a task that was never started."""
+        supervised = self._supervised.get(name)
+        if supervised is None:
+            return NotReady(f"{name} does not run")
+        return supervised.fault(self._monotonic())
 
-    async def _keep(self, life: _Life) -> None:
-        spec = life.spec
+    async def _keep(self, supervised: _SupervisedTask) -> None:
+        spec = supervised.spec
         while True:
-            life.begin(self._monotonic())
-            error = await self._run_once(life)
-            life.note_end(error, self._monotonic(), stale=isinstance(error, _Stale))
-            used_up = spec.restarts_max is not None and life.ends > spec.restarts_max
+            supervised.begin(self._monotonic())
+            error = await self._run_once(supervised)
+            supervised.note_end(error, self._monotonic(), stale=isinstance(error, _Stale))
+            used_up = spec.restarts_max is not None and supervised.ends > spec.restarts_max
             if used_up or isinstance(error, spec.fatal):
                 self._give_up(spec, error)
                 return
             self.restarts += 1
             trace = None if isinstance(error, OrbweaverError | _Stale) else error
-            text = "task %s ended: %s; it starts again in %.1f s"
-            _log.error(text, spec.name, _reason(error), life.pause_s, exc_info=trace)
-            await asyncio.sleep(life.pause_s)
+            text = "task %s ended: %s; restarting it in %.1f s"
+            _log.error(text, spec.name, _reason(error), supervised.pause_s, exc_info=trace)
+            await asyncio.sleep(supervised.pause_s)
 
-    async def _run_once(self, life: _Life) -> BaseException | None:
-        """Run the task and return what ended it. Only a cancellation from outside is raised."""
-        running = asyncio.ensure_future(_started(life.spec.run))
+    async def _run_once(self, supervised: _SupervisedTask) -> BaseException | None:
+        """Run the task once; return the error that ended it. Raises only when cancelled itself."""
+        running = asyncio.ensure_future(_started(supervised.spec.run))
         try:
             while not running.done():
-                await asyncio.wait({running}, timeout=life.next_check_s(self._monotonic()))
-                if not running.done() and life.is_stuck(self._monotonic()):
-                    stale = _Stale(life.staleness())
+                await asyncio.wait({running}, timeout=supervised.next_check_s(self._monotonic()))
+                if not running.done() and supervised.is_stuck(self._monotonic()):
+                    stale = _Stale(supervised.staleness())
                     running.cancel()
-                    await asyncio.wait({running})  # a second run beside it would do its work twice
+                    await asyncio.wait({running})  # two runs at once would do the work twice
                     return stale
         finally:
             if not running.done():
@@ -158,56 +163,56 @@ class Supervisor:
             self._failure = TaskEnded(message, subject=spec.name)
             self._failure.__cause__ = error
         trace = None if isinstance(error, OrbweaverError) else error
-        _log.error("%s; it cannot be started again", message, exc_info=trace)
+        _log.error("%s; it is not restarted", message, exc_info=trace)
         self._changed.set()
 
 
-class _Life:
-    """One supervised task: its present run and how the runs before it ended."""
+class _SupervisedTask:
+    """A supervised task: its current run, and how its last run ended."""
 
     def __init__(self, spec: TaskSpec, now: float) -> None:
         self.spec = spec
         self.task: asyncio.Task[None] | None = None
         self.ends = 0
         self.pause_s = 0.0
-        self._began = now
-        self._running = True
-        self._last = ""
+        self._started_at = now
+        self._is_running = True
+        self._last_error = ""
 
     def begin(self, now: float) -> None:
-        self._began, self._running = now, True
+        self._started_at, self._is_running = now, True
 
     def note_end(self, error: BaseException | None, now: float, *, stale: bool = False) -> None:
-        if now - self._began >= STEADY_S:
+        if now - self._started_at >= STEADY_S:
             self.ends = 0
-        if not stale:  # retrying does not delay the return of an unavailable source
+        if not stale:  # the pause must not grow while the source is unavailable
             self.ends += 1
         self.pause_s = min(BACKOFF_S_MIN * 2 ** min(max(self.ends - 1, 0), 10), BACKOFF_S_MAX)
-        self._running, self._last = False, _reason(error)
+        self._is_running, self._last_error = False, _reason(error)
 
     def fault(self, now: float) -> OrbweaverError | None:
         spec = self.spec
-        if not self._running or (self._last and now - self._began < self.pause_s):
-            return NotReady(f"task {spec.name} ended: {self._last}", remedy="see the log")
+        if not self._is_running or (self._last_error and now - self._started_at < self.pause_s):
+            return NotReady(f"task {spec.name} ended: {self._last_error}", remedy="see the log")
         if spec.age_s is not None and spec.age_s() > spec.stale_s:
             return NotReady(self.staleness(), remedy="check the connection to its source")
         reason = spec.fault() if spec.fault is not None else ""
         return NotReady(f"{spec.name}: {reason}") if reason else None
 
     def is_stuck(self, now: float) -> bool:
-        """Whether it received nothing in this run for longer than the bound."""
+        """Whether this run has received nothing for too long."""
         return self._stuck_in_s(now) < 0
 
     def next_check_s(self, now: float) -> float | None:
-        """Seconds until it can be stuck; None: never."""
-        left_s = self._stuck_in_s(now)
-        return None if left_s == math.inf else max(left_s, STALE_CHECK_S)
+        """Seconds until the task may be stuck; None if it reports no age."""
+        stuck_in_s = self._stuck_in_s(now)
+        return None if stuck_in_s == math.inf else max(stuck_in_s, STALE_CHECK_S)
 
     def _stuck_in_s(self, now: float) -> float:
-        """Seconds until it counts as stuck if it receives nothing."""
+        """Seconds until the task counts as stuck, if it receives nothing until then."""
         if self.spec.age_s is None:
             return math.inf
-        silent_s = min(self.spec.age_s(), now - self._began)
+        silent_s = min(self.spec.age_s(), now - self._started_at)
         return STUCK_FACTOR * self.spec.stale_s - silent_s
 
     def staleness(self) -> str:
@@ -221,7 +226,7 @@ class _Stale(Exception):
 
 
 class BackgroundTasks:
-    """Short-lived tasks: failures are logged, and ``close`` cancels the running ones."""
+    """Runs short-lived tasks and logs their failures; ``close`` cancels the running ones."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -238,7 +243,7 @@ class BackgroundTasks:
         return task
 
     async def wait(self) -> None:
-        """Wait until all have ended by themselves."""
+        """Wait for the end of all tasks without cancelling them."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
@@ -255,31 +260,31 @@ class BackgroundTasks:
 
 
 def _end_of(running: asyncio.Future[None]) -> BaseException | None:
-    """What ended a task; reading it keeps asyncio from reporting it once more."""
+    """The error that ended a task. Reading it stops asyncio from logging it a second time."""
     if not running.done():
         return None
     return asyncio.CancelledError() if running.cancelled() else running.exception()
 
 
 async def _started(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Make the coroutine inside the task, so that a failure to make it ends the task alone."""
+    """Call ``run`` inside the task: if it raises, only this task ends."""
     await run()
 
 
-async def _stop(lives: list[_Life]) -> None:
-    tasks = {life.task for life in lives if life.task is not None}
-    for life in lives:
-        if life.task is not None:
-            life.task.cancel()
+async def _stop(supervised_tasks: list[_SupervisedTask]) -> None:
+    tasks = {supervised.task for supervised in supervised_tasks if supervised.task is not None}
+    for supervised in supervised_tasks:
+        if supervised.task is not None:
+            supervised.task.cancel()
     if not tasks:
         return
-    _, left = await asyncio.wait(tasks, timeout=2 * STOP_S_MAX)
-    for task in left:
+    _, running = await asyncio.wait(tasks, timeout=2 * STOP_S_MAX)
+    for task in running:
         _log.error("task %s did not end in time after its cancellation", task.get_name())
 
 
 def _reason(error: BaseException | None) -> str:
     if error is None:
-        return "it returned although it must run for as long as the process"
+        return "it returned, but must run as long as the process"
     has_text = isinstance(error, OrbweaverError | _Stale)
     return str(error) if has_text else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""One TCP port and the application behind it, of an agent or a controller; it knows neither."""
+"""A TCP port that serves an HTTP application of the agent or the controller."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS_CONNECTIONS_MAX: Final = 64
 
 
 class TcpPort:
-    """One listening port; at most ``connections_max`` are open at once."""
+    """One listening port with at most ``connections_max`` open connections."""
 
     def __init__(
         self,
@@ -30,19 +30,19 @@ class TcpPort:
     async def open(
         self, address: str, port: int, setting: str, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
+        """Listen; port 0 takes a free one. Raises BadInput with ``setting`` as its subject."""
         try:
             await self._server.listen(address, port, tls)
         except OSError as error:
             raise BadInput(
                 f"cannot listen on {address} port {port}: {error.strerror}",
                 subject=setting,
-                remedy="stop the process that has it, or choose another port",
+                remedy="stop the process that uses this port, or choose another port",
             ) from error
 
     @property
     def port(self) -> int:
-        """The port that it has."""
+        """The port number."""
         return self._server.port
 
     async def close(self) -> None:

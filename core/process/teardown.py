@@ -1,8 +1,7 @@
-"""Closes resources in reverse order, also when some fail to close.
+"""Closes resources in reverse order, even when some of them fail to close.
 
-Each step is pushed before or right after its resource is opened, so that a start which fails
-anywhere leaves nothing open. A step that raises or takes too long is logged and counted, and the
-steps after it run all the same.
+Push each step just before or after its resource is opened: then a start that fails halfway leaves
+nothing open. A step that raises or takes too long is logged and counted, and the next step runs.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Teardown:
-    """``failures``: the names of the steps that failed, in order."""
+    """The steps of a shutdown. ``failures``: the names of the failed steps, in order."""
 
     def __init__(self) -> None:
         self.failures: list[str] = []
@@ -37,7 +36,7 @@ class Teardown:
         self.push(name, partial(asyncio.to_thread, close))
 
     async def close(self) -> None:
-        """Run every step, the last one first; again is fine."""
+        """Run every step, the last one first. A second call does nothing."""
         await self._stack.aclose()
 
     async def _step(self, name: str, close: Callable[[], object]) -> None:
@@ -48,5 +47,5 @@ class Teardown:
                     await closing
         except Exception as error:  # noqa: BLE001  # the steps after this one must run
             self.failures.append(name)
-            text = "cannot close %s: %s: %s; the rest is closed all the same"
+            text = "cannot close %s: %s: %s; closing the remaining resources"
             _log.error(text, name, type(error).__name__, error, exc_info=error)

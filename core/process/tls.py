@@ -1,9 +1,9 @@
-"""TLS to servers whose certificates others have made: the API server, a network provider.
+"""TLS to servers whose certificates we do not issue: API server, network provider, etcd.
 
-Python 3.13 verifies strictly by RFC 5280 (``VERIFY_X509_STRICT``): an authority without the
-key-usage extension, as ``openssl req -x509`` makes it and many clusters have, is refused. Go, and
-so kubelet and kubectl, accept it; so do we. Chains, names and dates are verified as ever.
-Also used for etcd (``core/eventstore/etcd/certificates.py``).
+Since Python 3.13, certificates must follow RFC 5280 strictly (``VERIFY_X509_STRICT``). This refuses
+authorities without the key-usage extension, which ``openssl req -x509`` makes and many clusters
+have. kubelet and kubectl accept them, because Go does; so do we. Chains, names and dates are still
+verified.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import ssl
 
 
-def not_strict(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same context, accepting certificates that Go accepts."""
+def without_strict_x509(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Make the context accept every certificate that Go accepts, and return it."""
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context

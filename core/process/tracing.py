@@ -71,7 +71,7 @@ class Span(Protocol):
 class Tracer(Protocol):
     """Makes spans. A span ends with its ``with`` block.
 
-    An exception marks it as failed, also CancelledError: a deadline ends inner work so.
+    An exception marks it as failed. CancelledError does so too, because deadlines raise it.
     """
 
     def span(
@@ -87,7 +87,7 @@ class Tracer(Protocol):
         ...
 
     def within(self, caller: TraceContext) -> AbstractContextManager[None]:
-        """Make what follows part of the caller's trace; of baggage alone, add it."""
+        """Continue the caller's trace; a caller without a trace only adds its baggage."""
         ...
 
     def current(self) -> Span | None:
@@ -115,7 +115,7 @@ _tracer: Tracer | None = None
 
 
 def set_tracer(tracer: Tracer | None) -> None:
-    """Make this tracer that of the process; None: make no more spans."""
+    """Use this tracer in the whole process; None: make no more spans."""
     global _tracer  # noqa: PLW0603  # as in OpenTelemetry, a process has one tracer
     _tracer = tracer
 
@@ -135,14 +135,14 @@ def span(
 def child_span(
     name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
 ) -> AbstractContextManager[Span | None]:
-    """A child of the current span; without one no span is made, as for periodic work."""
+    """A child of the current span. Without a current span, as in periodic work, none is made."""
     if _tracer is None or _tracer.current() is None:
         return NO_SPAN
     return _tracer.span(name, kind, attributes)
 
 
 def within(caller: TraceContext) -> AbstractContextManager[object]:
-    """Make what follows part of another process's trace; of baggage alone, add it."""
+    """Continue the trace of another process; a caller without a trace only adds its baggage."""
     return NO_SPAN if _tracer is None else _tracer.within(caller)
 
 
@@ -157,7 +157,7 @@ def current_ids() -> SpanIds | None:
 
 
 def log_fields() -> dict[str, str]:
-    """The members of a log line that belongs to the current span, by OpenTelemetry's names."""
+    """The ids of the current span as members of a log line, with OpenTelemetry's names."""
     ids = current_ids()
     return {} if ids is None else ids._asdict()
 
@@ -168,19 +168,19 @@ def headers() -> dict[str, str]:
 
 
 def in_current_context(call: Callable[[], T]) -> Callable[[], T]:
-    """A function that makes the call in a thread, with the current span."""
+    """Bind the current span to a function that another thread will call."""
     return call if _tracer is None else partial(copy_context().run, call)
 
 
 class Origin(NamedTuple):
-    """The span of a caller whose work another task does, and the context with it."""
+    """The span and context of a caller, for another task that does its work."""
 
     span: Span
     context: Context
 
 
 def origin() -> Origin | None:
-    """The present caller; None without a current span."""
+    """The current span and context; None without a current span."""
     span = current_span()
     return None if span is None else Origin(span, copy_context())
 
@@ -201,12 +201,12 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
 
 
 def outgoing_context(sent: str) -> TraceContext:
-    """The context for work of other processes: the current span, else what the caller has sent."""
+    """The context to send to other processes: the current span, else the caller's traceparent."""
     return TraceContext(valid_traceparent(sent)) if _tracer is None else TraceContext(**headers())
 
 
 def caller_traceparent(sent: str) -> str:
-    """What the events of a request keep: the current span, else what its caller has sent."""
+    """The traceparent for the events of a request: the current span's, else the caller's."""
     span = current_span()
     return valid_traceparent(sent) if span is None else span.traceparent
 

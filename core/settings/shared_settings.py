@@ -64,7 +64,7 @@ def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
     OpenTelemetry's own variables count where ours and conf.yml name none.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
-    if exporter == "none" or env.truth("OTEL_SDK_DISABLED", default=False):
+    if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):
         return ""
     if exporter != "otlp":
         raise BadInput(

@@ -165,4 +165,4 @@ def explained(error: PoolError, report: ReconcileReport | None, waited_s: float)
     else:
         what = "the pool has as many addresses as its application requests"
         remedy = "raise ipam.spidernet.io/ippool-ip-number, such as +1 for rolling updates"
-    return error.restated(f"{error.message}: {what}", remedy=remedy)
+    return error.with_message(f"{error.message}: {what}", remedy=remedy)

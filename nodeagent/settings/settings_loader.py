@@ -98,10 +98,10 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         detect_conflicts=conf.detect_conflicts,
         detect_gateway=conf.detect_gateway,
         tune_sysctls=conf.tune_sysctls,
-        release_conflicts=env.truth(
+        release_conflicts=env.boolean(
             "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", default=True, required=True
         ),
-        announce_addresses=env.truth(
+        announce_addresses=env.boolean(
             "ORBWEAVER_ANNOUNCE_ADDRESSES", default=orbweaver.announce_addresses
         ),
         records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
@@ -114,8 +114,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             )
         ),
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
-        metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
-        rdma_metrics_enabled=env.truth("SPIDERPOOL_ENABLED_RDMA_METRIC", default=False),
+        metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_METRIC", default=False),
+        rdma_metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_RDMA_METRIC", default=False),
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
@@ -151,17 +151,17 @@ def _coordinator(conf: dict[str, Any]) -> WrittenSettings:
 
 def _coordinator_name(env: EnvironmentVariables) -> str:
     """The name of the SpiderCoordinator, by the controller's variables; "" if it is disabled."""
-    if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
+    if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
     return check_name(*env.first(COORDINATOR_NAMES, COORDINATOR))
 
 
 def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSettings:
     return ClusterIpSettings(
-        env.truth("ORBWEAVER_CLUSTER_IP", default=conf.enabled),
+        env.boolean("ORBWEAVER_CLUSTER_IP", default=conf.enabled),
         env.text("ORBWEAVER_CLUSTER_IP_CGROUP", conf.cgroup),
         env.text("ORBWEAVER_CLUSTER_IP_BPFFS", conf.bpffs or BPFFS),
-        env.truth("ORBWEAVER_CLUSTER_IP_HOST_NETWORK", default=conf.host_network),
+        env.boolean("ORBWEAVER_CLUSTER_IP_HOST_NETWORK", default=conf.host_network),
     )
 
 

@@ -41,7 +41,7 @@ def console_settings(
 
     In Kubernetes the console listens on all addresses, with the certificate of the webhooks.
     """
-    if not env.truth("ORBWEAVER_CONSOLE_ENABLED", default=False):
+    if not env.boolean("ORBWEAVER_CONSOLE_ENABLED", default=False):
         return None
     text = env.text(AUTH_SETTING, "token-review")
     auth: ConsoleAuth | None = next((name for name in get_args(ConsoleAuth) if name == text), None)
@@ -49,7 +49,7 @@ def console_settings(
         names = " or ".join(get_args(ConsoleAuth))
         raise BadInput(f"{text[:64]!r} is not {names}", subject=AUTH_SETTING)
     port = env.port(PORT_SETTING, CONSOLE_PORT)
-    actions = env.truth(ACTIONS_SETTING, default=False)
+    actions = env.boolean(ACTIONS_SETTING, default=False)
     if actions and auth == "none":
         raise BadInput(
             "without token review, every client of the port could change executions",

@@ -113,8 +113,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         cluster=cluster_settings(variables, defaults=_of_file(conf)),
         listen_address=listen,
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
-        metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
-        debug_metrics_enabled=env.truth("SPIDERPOOL_ENABLED_DEBUG_METRIC", default=False),
+        metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_METRIC", default=False),
+        debug_metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_DEBUG_METRIC", default=False),
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         lease_ttl_s=_lease_ttl_s(env),
@@ -144,7 +144,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
     kubeconfig = env.kubeconfig()
     if kubeconfig is None:
         return None
-    networks = env.truth("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
+    networks = env.boolean("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
     namespace = env.text(NAMESPACE)
     lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
     switches = conf.ipv4, conf.ipv6, conf.subnets
@@ -164,7 +164,7 @@ def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | N
 
     See docs/reference/configuration.md, "Controller".
     """
-    if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
+    if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
         return None
     default = CoordinatorReconcilerSettings()
     return CoordinatorReconcilerSettings(
@@ -248,7 +248,7 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
     for field, variable in VARIABLES.items():
         default = getattr(ReclaimSettings(), field)
         if isinstance(default, bool):
-            values[field] = env.truth(variable, default=default)
+            values[field] = env.boolean(variable, default=default)
         else:
             number = env.number(variable, int(default), RECLAIM_NUMBER_MAX)
             values[field] = type(default)(number)

@@ -189,7 +189,7 @@ async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
 
     assert left.now() == []
     assert len(agent.stop_failures) == 1
-    assert "No space left on device; the rest is closed all the same" in caplog.text
+    assert "No space left on device; closing the remaining resources" in caplog.text
     assert not Path(settings.framed_socket_path).exists()
 
 

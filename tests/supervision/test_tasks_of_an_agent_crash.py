@@ -79,5 +79,5 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_restarted(
     await cluster.close()
 
     assert set(names) == set(AGENT)
-    assert caplog.text.count("it starts again in 0.1 s") == len(names)
+    assert caplog.text.count("restarting it in 0.1 s") == len(names)
     assert supervisor.restarts == len(names)

@@ -75,7 +75,7 @@ def in_standard_mode(error: AllocationError, source: str = "") -> AllocationErro
 
     See docs/reference/pool-selection.md, "Error texts".
     """
-    return error.restated(STANDARD_MODE + error.message, source=source)
+    return error.with_message(STANDARD_MODE + error.message, source=source)
 
 
 def aggregate(reasons: Iterable[str]) -> str:

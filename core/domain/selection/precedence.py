@@ -97,7 +97,7 @@ def from_pod_subnets(context: Context) -> Candidates | None:
             if settings.enabled(family)
         }
     except (NoPoolAvailable, WrongInput) as error:
-        raise error.restated(FROM_SUBNET + error.message, source=SOURCE_POD_SUBNETS) from None
+        raise error.with_message(FROM_SUBNET + error.message, source=SOURCE_POD_SUBNETS) from None
     pools = (by_family.get(V4, ()), by_family.get(V6, ()))
     clean_gateway = context.request.clean_gateway
     return Candidates(SOURCE_POD_SUBNETS, (NicPools(nic.interface, *pools, clean_gateway),))

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from core.errors import BadInput
 from core.eventstore.etcd.settings import EtcdSettings
-from core.process.tls import not_strict
+from core.process.tls import without_strict_x509
 
 
 class Certificates(NamedTuple):
@@ -37,7 +37,7 @@ def ssl_context(settings: EtcdSettings) -> ssl.SSLContext | None:
     if not settings.secure:
         return None
     try:
-        context = not_strict(ssl.create_default_context(cafile=settings.ca_file or None))
+        context = without_strict_x509(ssl.create_default_context(cafile=settings.ca_file or None))
         if settings.cert_file:
             context.load_cert_chain(settings.cert_file, settings.key_file)
     except ssl.SSLError as error:

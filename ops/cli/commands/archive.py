@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from core.archive.archiver import Archiver, Sealed
+from core.archive.archiver import Archiver, SealResult
 from core.archive.cursor import read_cursor
 from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
-from core.archive.pruner import Pruner, Retention, Sized, sized, surplus
+from core.archive.pruner import Pruner, Retention, SizedFile, count_surplus, sized_files
 from core.archive.sealed_log import SealedLog
 from core.errors import BadInput
 from core.eventstore.etcd.maintenance import EtcdMaintenance
@@ -76,7 +76,7 @@ def seal(
     perform(context, action)
 
 
-async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
+async def _seal(session: ClusterSession, upto: int | None) -> SealResult:
     """Seal the live log; if etcd is full, free space first."""
     if NOSPACE in await session.store.alarms():
         return await _seal_full(session, upto)
@@ -84,7 +84,7 @@ async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
     return await archiver.seal(upto)
 
 
-async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
+async def _seal_full(session: ClusterSession, upto: int | None) -> SealResult:
     typer.echo("etcd's database is full (alarm NOSPACE): freeing space for the archive", err=True)
     archiver = FullLogArchiver(
         *(session.store, session.keys, session.archive, EtcdMaintenance(session.settings.etcd)),
@@ -107,7 +107,7 @@ def list_(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> Exit:
         cursor = (await read_cursor(session.store, session.keys)).cursor
-        files = sized(SealedLog(session.archive, cursor))
+        files = sized_files(SealedLog(session.archive, cursor))
         if output.is_structured:
             show_value({"pruned": cursor.pruned.position, "files": _documents(files)}, output)
             return Exit.OK
@@ -148,8 +148,8 @@ def prune(
     async def action(session: ClusterSession) -> Exit:
         retention = Retention(parse_length(older_than), keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor
-        files = sized(SealedLog(session.archive, cursor))
-        count = surplus(files, retention, session.now_ms())
+        files = sized_files(SealedLog(session.archive, cursor))
+        count = count_surplus(files, retention, session.now_ms())
         if not count:
             typer.echo("no file is older or exceeds the limit", err=True)
             return Exit.OK
@@ -171,12 +171,12 @@ def prune(
     perform(context, action)
 
 
-def _question(files: list[Sized]) -> str:
+def _question(files: list[SizedFile]) -> str:
     last = files[-1].summary.last_position
     return f"Delete {counted(len(files), 'file')}, with all events up to position {last}?"
 
 
-def _row(sized_file: Sized) -> tuple[str, ...]:
+def _row(sized_file: SizedFile) -> tuple[str, ...]:
     file = sized_file.summary
     return (
         str(file.number),
@@ -188,7 +188,7 @@ def _row(sized_file: Sized) -> tuple[str, ...]:
     )
 
 
-def _documents(files: list[Sized]) -> list[dict[str, object]]:
+def _documents(files: list[SizedFile]) -> list[dict[str, object]]:
     return [
         {
             "number": sized_file.summary.number,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from core.archive.replay import LogView, open_log, ticked
+from core.archive.replay import LogView, advance_clock, open_log
 from core.audit.export import export_lines, export_raw, import_log
 from core.domain.checker import Checker
 from core.errors import BadInput, LogError
@@ -126,7 +126,7 @@ def _replay(
         for segment in import_log(source):
             advance(source.tell(), size)
             for recorded in segment.events():
-                clock_ms = ticked(clock_ms, recorded, now_ms)
+                clock_ms = advance_clock(clock_ms, recorded, now_ms)
                 if recorded.position <= position and clock_ms <= time_ms:
                     violations += map(str, checker.check(recorded))
                     events += 1

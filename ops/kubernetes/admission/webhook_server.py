@@ -19,7 +19,7 @@ from aiohttp import web
 from core.errors import BadInput, MalformedReview, OrbweaverError
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
-from core.process.bodies import BodyRefused, whole_body
+from core.process.bodies import BodyRefused, read_raw_body
 from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.projections.projector import Projector
@@ -172,7 +172,7 @@ def _answering(
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
-            question = read_question(await whole_body(request, BODY_BYTES_MAX), kind, group)
+            question = read_question(await read_raw_body(request, BODY_BYTES_MAX), kind, group)
         except BodyRefused as refused:
             return web.Response(status=refused.status, text=refused.message)
         except MalformedReview as error:

@@ -10,7 +10,14 @@ import pytest
 from core.archive.archiver import Archiver
 from core.archive.cursor import CURSOR, NOTHING_PRUNED, SNAPSHOT_SUFFIX, read_cursor
 from core.archive.format import NO_FILE
-from core.archive.pruner import Pruned, Pruner, Retention, Sized, sized, surplus
+from core.archive.pruner import (
+    Pruner,
+    PruneResult,
+    Retention,
+    SizedFile,
+    count_surplus,
+    sized_files,
+)
 from core.archive.replay import open_archive, open_log
 from core.archive.sealed_log import FileSummary
 from core.audit.export import export_raw
@@ -99,7 +106,7 @@ async def test_nothing_before_that_can_be_asked_and_the_answer_says_so(tmp_path:
     pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     view = await open_log(cluster.store, KEYS, cluster.files)
 
-    with pytest.raises(BadInput, match=f"nothing before position {pruned.position}"):
+    with pytest.raises(BadInput, match=f"no state before position {pruned.position}"):
         await as_of_position(view, pruned.position - 1)
     with pytest.raises(BadInput, match="was pruned"):
         await as_of_time(view, 0)
@@ -176,7 +183,7 @@ async def test_a_cursor_that_moved_meanwhile_prunes_nothing(tmp_path: Path) -> N
     kept = await read_cursor(cluster.store, KEYS)
     pruner = _pruner(cluster)
     sealed = (await cluster.view()).sealed
-    mark = pruner._mark(sealed, sealed.summaries()[0])
+    mark = pruner._pruned_part(sealed, sealed.summaries()[0])
     await pruner.prune(Retention(), NOW_MS, files=1)
     names = cluster.files.names()
 
@@ -184,25 +191,25 @@ async def test_a_cursor_that_moved_meanwhile_prunes_nothing(tmp_path: Path) -> N
     assert cluster.files.names() == names
 
 
-def _file(number: int, sealed_at_ms: int, size: int) -> Sized:
-    return Sized(FileSummary(NO_FILE, number, 0, 0, 0, 0, 0, sealed_at_ms), size)
+def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
+    return SizedFile(FileSummary(NO_FILE, number, 0, 0, 0, 0, 0, sealed_at_ms), size)
 
 
 def test_files_go_by_age_and_by_size_the_oldest_first_and_never_the_newest() -> None:
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
-    assert surplus(files, Retention(0.0, 0), 100_000) == 0
-    assert surplus(files, Retention(97.0, 0), 100_000) == 2
-    assert surplus(files, Retention(0.0, 250), 100_000) == 3
-    assert surplus(files, Retention(1.0, 1), 100_000) == 4
-    assert surplus(files[:1], Retention(1.0, 1), 100_000) == 0
+    assert count_surplus(files, Retention(0.0, 0), 100_000) == 0
+    assert count_surplus(files, Retention(97.0, 0), 100_000) == 2
+    assert count_surplus(files, Retention(0.0, 250), 100_000) == 3
+    assert count_surplus(files, Retention(1.0, 1), 100_000) == 4
+    assert count_surplus(files[:1], Retention(1.0, 1), 100_000) == 0
 
 
 async def test_an_archive_within_its_bounds_is_left_alone(tmp_path: Path) -> None:
     cluster = await _town(tmp_path)
 
-    assert await _pruner(cluster).prune(Retention(), NOW_MS) == Pruned(0)
-    assert len(sized((await cluster.view()).sealed)) > 2
+    assert await _pruner(cluster).prune(Retention(), NOW_MS) == PruneResult(0)
+    assert len(sized_files((await cluster.view()).sealed)) > 2
 
 
 async def test_a_cursor_from_before_there_was_pruning_is_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.archive.replay import ticked
+from core.archive.replay import advance_clock
 from core.audit.state_at import as_of_position, as_of_time
 from core.domain.events import Cause, PoolRetired, Recorded
 from core.domain.evolution import Ledger
@@ -99,7 +99,7 @@ def test_the_logs_clock_never_goes_back_and_never_runs_ahead_of_its_reader() -> 
     def stamped(at_ms: int) -> Recorded:
         return Recorded(1, 0, "id", at_ms, "w", Cause("test"), PoolRetired("main"))
 
-    assert ticked(100, stamped(150), 200) == 150
-    assert ticked(100, stamped(50), 200) == 100
-    assert ticked(100, stamped(10**15), 200) == 200
-    assert ticked(300, stamped(10**15), 200) == 300
+    assert advance_clock(100, stamped(150), 200) == 150
+    assert advance_clock(100, stamped(50), 200) == 100
+    assert advance_clock(100, stamped(10**15), 200) == 200
+    assert advance_clock(300, stamped(10**15), 200) == 300

@@ -348,7 +348,7 @@ async def test_differences_read_as_sentences(lived: ArchivedCluster) -> None:
         await edit(lived)
     texts = "\n".join(str(one) for one in (await _verify(lived)).differences)
     assert "ip 10.6.0.7: no event in the log, found" in texts
-    assert "endpoint shop/web-0: missing, the log says Endpoint(" in texts
+    assert "endpoint shop/web-0: missing, the log has Endpoint(" in texts
     assert "pool main: found Pool(" in texts
     assert "was written again at revision" in texts
     assert "pool junk: no event in the log, found Unreadable(why=" in texts
@@ -450,7 +450,7 @@ async def test_an_index_that_lacks_an_entry_is_a_fault_and_is_built_anew(
     (fault,) = report.faults
     assert (fault.subject, fault.text) == (
         "index/pools/4",
-        "lacks 1 keys, and has 0 of no object",
+        "1 keys are missing, and 0 keys belong to no object",
     )
     await _repair(lived, report)
     await lived.node.apply(pool("more", "10.6.9.1"))

@@ -90,7 +90,7 @@ async def test_a_task_that_waits_for_its_restart_is_named_with_what_ended_it(
 
 
 async def test_the_pause_before_a_restart_doubles_up_to_its_bound() -> None:
-    life = supervision._Life(TaskSpec("one", Task().run), 0.0)
+    life = supervision._SupervisedTask(TaskSpec("one", Task().run), 0.0)
 
     pauses = []
     for _ in range(12):

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from core.archive.archiver import Archiver, Sealed, needs_sealing
+from core.archive.archiver import Archiver, SealResult, needs_sealing
 from core.archive.files import Files
-from core.archive.pruner import Pruned, Pruner, Retention
+from core.archive.pruner import Pruner, PruneResult, Retention
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
@@ -83,7 +83,7 @@ class ArchiveActivities:
         return SealCheck(self._live, needs_sealing(self._live))
 
     @activity.defn(name="archive-seal")
-    async def seal(self) -> Sealed:
+    async def seal(self) -> SealResult:
         """Raises as ``check``, and OutcomeUnknown, Compacted: another attempt goes on."""
         with _ReportedFailure(self):
             sealed = await self._archiver.seal()
@@ -93,7 +93,7 @@ class ArchiveActivities:
         return sealed
 
     @activity.defn(name="archive-prune")
-    async def prune(self) -> Pruned:
+    async def prune(self) -> PruneResult:
         """Raises as ``seal``."""
         with _ReportedFailure(self):
             pruned = await self._pruner.prune(self._retention, round(self._now_s() * 1000))

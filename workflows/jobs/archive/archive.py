@@ -11,8 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from core.archive.archiver import LIVE_SEGMENTS_MAX, Sealed
-from core.archive.pruner import Pruned
+from core.archive.archiver import LIVE_SEGMENTS_MAX, SealResult
+from core.archive.pruner import PruneResult
 from workflows.api import workflow
 from workflows.jobs.archive.activities import ArchiveActivities, SealCheck
 from workflows.jobs.archive.prune import PRUNE_S
@@ -106,7 +106,7 @@ class ArchiveLog:
             self._pruned(await workflow.execute_activity(ArchiveActivities.prune, options=_STEP))
         self._note(fault="")
 
-    def _sealed(self, sealed: Sealed) -> None:
+    def _sealed(self, sealed: SealResult) -> None:
         counts = self._counts
         self._note(
             seals=counts.seals + 1,
@@ -115,7 +115,7 @@ class ArchiveLog:
             live=max(counts.live - sealed.segments, 0),
         )
 
-    def _pruned(self, pruned: Pruned) -> None:
+    def _pruned(self, pruned: PruneResult) -> None:
         files = self._counts.pruned_files + pruned.files
         self._note(pruned_files=files, pruned_position=pruned.position, pruned_s=now_s())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.archive.pruner import Pruned
+from core.archive.pruner import PruneResult
 from workflows.api import workflow
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.steps import patient
@@ -36,6 +36,6 @@ class PruneArchive:
     """One prune."""
 
     @workflow.run
-    async def run(self) -> Pruned:
+    async def run(self) -> PruneResult:
         """What was deleted."""
         return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

@@ -22,7 +22,7 @@ import msgspec
 from core.allocation.provider_settings import ProviderSettings
 from core.errors import DeadlineExceeded, ProviderError, ProviderRefused
 from core.process import tracing
-from core.process.tls import not_strict
+from core.process.tls import without_strict_x509
 
 ALLOCATE: Final = "/v1/apis/network.iaas.io/ipam/allocate-ips"
 RELEASE: Final = "/v1/apis/network.iaas.io/ipam/release-ip"
@@ -178,7 +178,9 @@ class ProviderClient:
     def _tls(self) -> ssl.SSLContext | bool:
         if not self._settings.verify_tls:
             return False
-        return not_strict(ssl.create_default_context(cafile=self._settings.ca_file or None))
+        return without_strict_x509(
+            ssl.create_default_context(cafile=self._settings.ca_file or None)
+        )
 
 
 async def _read_limited(content: aiohttp.StreamReader) -> bytes:
