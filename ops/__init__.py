@@ -1,4 +1,4 @@
-"""What operators use: the command line, the controller process, the installer.
+"""The programs of operators: command line, controller, console, installer.
 
-The laboratory and the demonstration run from a checkout; the wheel leaves them out.
+Laboratory and demo run from a checkout only; the wheel does not contain them.
 """

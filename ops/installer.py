@@ -1,12 +1,12 @@
 """Installs the CNI executables and the network configuration on a node, and uninstalls them.
 
-A process that reads an installed file during an installation gets the old or the new one, never a
-part (temporary file in the same directory, fsync, rename). The conflist is written last, because a
-runtime calls the executables as soon as it finds one. A file with the right content is not written.
-``uninstall`` removes the files that ``install`` recorded, unless they were changed since. An
-executable that this node cannot run is never installed, and no agent is started.
+Files are replaced atomically (temporary file in the same directory, fsync, rename), so a process
+never reads a part of one. The conflist is written last, because a runtime calls the executables as
+soon as it finds a conflist. A file that already has the content is not written. ``uninstall``
+removes the files that ``install`` recorded, unless they were changed since. An executable that this
+node cannot run is never installed.
 
-All executables are one program (``cni/plugin.c``), which reads its name to choose its function.
+All executables are the same program (``cni/plugin.c``); its name selects its function.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from cni.build import PROGRAM
 from core.errors import BadInput
 
 EXECUTABLES = ("spiderpool", "coordinator", "ifacer")
-"""Names of the program in the CNI directory."""
+"""The names under which the program is installed."""
 
 CONFLIST_NAME = "10-orbweaver.conflist"
 RECORDS_NAME = "datapath"
-"""The directory of an agent's attachment records, beside its socket."""
+"""The directory of an agent's attachment records, in the directory of its socket."""
 
 RECORD_NAME = ".orbweaver-installed.json"
-"""Beside the executables; runtimes ignore dot files."""
+"""The record of installed files, in the directory of the executables; runtimes ignore dot files."""
 
 EXECUTABLE_MODE = 0o755
 CONFLIST_MODE = 0o600
@@ -41,7 +41,7 @@ PROBE_DEADLINE_S = 10
 
 
 class FileChange(NamedTuple):
-    """The change of one file; ``kept``: it was changed since it was installed."""
+    """The change of one file. ``kept``: not removed, because its content was changed."""
 
     path: Path
     action: Literal["created", "replaced", "unchanged", "removed", "absent", "kept"]
@@ -53,12 +53,12 @@ def install(
     conflist: Mapping[str, object] | None = None,
     conflist_name: str = CONFLIST_NAME,
 ) -> tuple[FileChange, ...]:
-    """Install the executables, then the conflist if given; the changes in order.
+    """Install the executables, then the conflist if there is one; return the changes in order.
 
-    Raises BadInput, before anything is written, for a program or conflist that cannot work, and
+    Raises BadInput for a program or conflist that cannot work, before anything is written. Raises
     OSError.
     """
-    program = tried_program()
+    program = checked_program()
     files = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in EXECUTABLES}
     if conflist is not None:
         path = conf_dir / checked_conflist_name(conflist_name)
@@ -103,8 +103,8 @@ def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
     return tuple(changes)
 
 
-def tried_program() -> bytes:
-    """The compiled program, after this machine has run it. Raises BadInput."""
+def checked_program() -> bytes:
+    """Run the compiled program once, and return its content. Raises BadInput."""
     remedy = "install orbweaver for this machine's architecture, or run `python -m cni.build`"
     try:
         answer = subprocess.run(
@@ -133,16 +133,16 @@ def checked_conflist_name(name: str) -> str:
 def conflist_bytes(conflist: Mapping[str, object]) -> bytes:
     """Return the conflist as JSON. Raises BadInput for the first field that runtimes refuse."""
     plugins = conflist.get("plugins")
-    typed = isinstance(plugins, list) and all(
+    all_typed = isinstance(plugins, list) and all(
         isinstance(plugin, Mapping) and plugin.get("type") for plugin in plugins
     )
-    for field, fit, remedy in (
-        ("cniVersion", isinstance(conflist.get("cniVersion"), str), "give it, such as 1.1.0"),
+    for field, is_valid, remedy in (
+        ("cniVersion", isinstance(conflist.get("cniVersion"), str), "set it, such as 1.1.0"),
         ("name", bool(conflist.get("name")), "give the network a name"),
-        ("plugins", bool(plugins) and typed, "list at least one plugin, each with its type"),
+        ("plugins", bool(plugins) and all_typed, "list at least one plugin, each with its type"),
     ):
-        if not fit:
-            raise BadInput(f"conflist without a usable {field}", subject=field, remedy=remedy)
+        if not is_valid:
+            raise BadInput(f"the conflist has no valid {field}", subject=field, remedy=remedy)
     return json.dumps(conflist, indent=2).encode() + b"\n"
 
 
@@ -150,13 +150,13 @@ def conflist_bytes(conflist: Mapping[str, object]) -> bytes:
 
 
 def digest(content: bytes) -> str:
-    """Return the fingerprint under which a file is recorded."""
+    """Return the digest under which a file is recorded."""
     return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Keep a second installer out of this directory; the kernel ends the lock with the process."""
+    """Hold a lock against other installers; the kernel releases it when the process ends."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -172,7 +172,7 @@ def put(path: Path, content: bytes, mode: int) -> FileChange:
         right_mode = stat.S_IMODE(path.stat().st_mode) == mode
         if right_mode and path.read_bytes() == content:
             return FileChange(path, "unchanged")
-    # Always the same name, under the lock: the file of a killed installer is replaced.
+    # A fixed name: the temporary file of a killed installer is replaced.
     temporary = path.with_name(f".{path.name}.orbweaver-tmp")
     temporary.unlink(missing_ok=True)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -219,7 +219,7 @@ def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[st
 
 
 def sync_directory(directory: Path) -> None:
-    """Make created and removed names of a directory survive a power failure."""
+    """Sync a directory, so that its entries survive a power failure."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -228,7 +228,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def read_record(directory: Path) -> dict[str, list[str]]:
-    """Return path -> digests of what was installed from this directory; BadInput if unreadable."""
+    """Return the record, path -> digests, of the installed files. Raises BadInput."""
     path = directory / RECORD_NAME
     try:
         record = json.loads(path.read_bytes())
@@ -242,6 +242,6 @@ def read_record(directory: Path) -> dict[str, list[str]]:
 
 
 def write_record(directory: Path, record: Mapping[str, list[str]]) -> None:
-    """Record files before they are written."""
+    """Write the record; call it before the files are written."""
     content = json.dumps({"files": record}, indent=2, sort_keys=True).encode() + b"\n"
     put(directory / RECORD_NAME, content, CONFLIST_MODE)

@@ -12,4 +12,4 @@ from workflows.jobs.reclaim.scan_states import SCAN_STATES
 ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, SCAN_STATES)
 
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENTS)
-"""All but the log, which only ``verify`` reads, because it takes too long for a status."""
+"""All kinds except the log, which takes too long to read for a status; only ``verify`` reads it."""

@@ -20,7 +20,7 @@ Plain = dict[str, Any]
 
 
 def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain:
-    """A SpiderIPPool with its status; ``addresses`` are its claimed ones."""
+    """A SpiderIPPool with its status. ``addresses``: the claimed addresses."""
     allocations = {address: _allocation(ledger.claims[address], ledger) for address in addresses}
     return to_manifest(pool, PoolStatus(len(addresses), allocations))
 

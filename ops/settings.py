@@ -1,7 +1,6 @@
 """Settings of one cluster for orbctl and the controller: etcd, cluster name, archive directory.
 
-The variables are those of every process (``core.process.environment``). Reads only the given
-variables and the files that they name.
+The variables are those of every process (``core.process.environment``).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from core.process.environment import CLUSTER_VARIABLES, ETCD_PASSWORD, Environme
 CLUSTER: Final = "default"
 ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
 CONTROLLER_ROLE: Final = "controller"
-"""The role that controllers campaign for."""
+"""The election that controllers take part in."""
 
 
 class ClusterSettings(NamedTuple):
@@ -34,13 +33,13 @@ def cluster_settings(
     options: Mapping[str, str] = {},
     defaults: Mapping[str, str] = {},
 ) -> ClusterSettings:
-    """The settings: an option, else its variable, else the default. Raises BadInput.
+    """Make the settings: an option, else its variable, else the default. Raises BadInput.
 
-    ``options`` and ``defaults``: by the names in ``CLUSTER_VARIABLES``; "" means not given.
+    ``options`` and ``defaults``: by the names in ``CLUSTER_VARIABLES``; "" counts as missing.
     """
     environment = EnvironmentVariables(variables)
-    given = {name: value.strip() for name, value in options.items() if value.strip()}
-    values = {**environment.texts(CLUSTER_VARIABLES, defaults), **given}
+    set_options = {name: value.strip() for name, value in options.items() if value.strip()}
+    values = {**environment.texts(CLUSTER_VARIABLES, defaults), **set_options}
     access = Access(*(values[name] for name in Access._fields))
     if not access.endpoints:
         access = access._replace(endpoints=ETCD_ENDPOINT)

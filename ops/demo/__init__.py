@@ -1,6 +1,6 @@
 """``make demo``: the main job with real processes, in under a minute.
 
-    __main__.py     options, signals, exit codes, the time it took
+    __main__.py     options, signals and exit codes
     demo_output.py  the output: numbered steps, commands, their results
     demo_state.py   what the steps share: laboratory, nodes, Pods, orbctl
     steps.py        the steps in order

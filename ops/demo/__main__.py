@@ -1,7 +1,7 @@
-"""``python -m ops.demo``: create a laboratory, run the steps, remove everything.
+"""``python -m ops.demo``: creates a laboratory, runs the steps, removes everything.
 
-Exit codes: 0 every step succeeded and nothing is left, 1 otherwise, 130 Ctrl-C, 143 SIGTERM or a
-closed terminal.
+Exit codes: 0 every step succeeded and everything was removed, 1 otherwise, 130 Ctrl-C, 143 SIGTERM
+or a closed terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from core.errors import OrbweaverError
-from ops.demo.datapath import COORDINATOR, able
+from ops.demo.datapath import COORDINATOR, missing_capability
 from ops.demo.demo_output import DemoFailed, DemoOutput
 from ops.demo.demo_state import DemoState
 from ops.demo.steps import STEPS
@@ -28,36 +28,38 @@ TERMINATED: Final = 143
 
 
 def demo(
-    stay: Annotated[bool, typer.Option("--stay", help="wait for Enter before tidying up")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="wait for Enter before everything is removed")
+    ] = False,
 ) -> None:
     """Show the main job: etcd, two nodes, Pods, a crash, a leak, and queries of the log."""
     stage = DemoOutput()
-    can = able()
+    missing = missing_capability()
     laboratory = Laboratory(
-        coordinator=None if can.no_veths else COORDINATOR, cluster_ips=not can.no_services
+        coordinator=None if missing.no_veths else COORDINATOR, cluster_ips=not missing.no_services
     )
     try:
         with laboratory:
-            state = DemoState(stage, laboratory, can)
+            state = DemoState(stage, laboratory, missing)
             for step in STEPS:
                 step(state)
-            took_s = stage.seconds
+            duration_s = stage.seconds
             if stay:
                 _wait(stage, laboratory)
-        left = traces_of(laboratory.identity)
-        if left != Traces():
-            raise DemoFailed(f"still there: {left}")
+        leftovers = traces_of(laboratory.identity)
+        if leftovers != Traces():
+            raise DemoFailed(f"not removed: {leftovers}")
     except KeyboardInterrupt:
         stage.fail("interrupted; everything is removed")
         raise typer.Exit(INTERRUPTED) from None
     except (DemoFailed, LabFailed, CniFailed, OrbweaverError) as error:
         stage.fail(f"the demo failed: {error}")
         raise typer.Exit(FAILED) from None
-    stage.end(f"Done in {took_s:.1f} s. Nothing is left: no process, no namespace, no file.")
+    stage.end(f"Done in {duration_s:.1f} s. Nothing is left: no process, no namespace, no file.")
 
 
 def _wait(stage: DemoOutput, laboratory: Laboratory) -> None:
-    stage.say("Everything is still there, the console too, until you press Enter. For example:")
+    stage.say("Everything runs, the console too, until you press Enter. For example:")
     stage.command(f"export ORBWEAVER_ETCD_ENDPOINTS={laboratory.etcd.outside_endpoint}")
     stage.command("orbctl get endpoints -A")
     stage.command("ip netns")

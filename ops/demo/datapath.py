@@ -1,6 +1,7 @@
-"""The steps of the demo that need features of this machine's kernel: node to Pod, and a Service.
+"""The steps of the demo that need certain features of the kernel: node to Pod, and a Service.
 
-``able`` tries the features first; a step without its feature prints one line and is skipped.
+``missing_capability`` tries the features first; a step without its feature prints one line and is
+skipped.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ BACKENDS: Final = ("web-1", "web-2")
 PORT: Final = 80
 BACKEND_PORT: Final = 8080
 SERVED_S_MAX: Final = 10.0
-ASKED: Final = 32
-"""Connections after which both backends have answered, but for one case in 2**31."""
+CONNECTIONS: Final = 32
+"""Connections to each address. That only one backend answers them has a chance of 1 in 2**31."""
 
 
-def able() -> MissingCapability:
-    """What this kernel lacks for the steps; tried in a temporary namespace."""
+def missing_capability() -> MissingCapability:
+    """Try in a temporary namespace what the steps need, and return what this kernel lacks."""
     executor = NetnsExecutor()
     try:
         faults = {feature.name: feature.why_not for feature in abilities(executor)}
@@ -42,10 +43,11 @@ def able() -> MissingCapability:
     finally:
         executor.close()
     marks_fault = next((why for name, why in faults.items() if "reply marks" in name and why), "")
-    return MissingCapability(marks_fault, _no_services())
+    return MissingCapability(marks_fault, _services_fault())
 
 
-def _no_services() -> str:
+def _services_fault() -> str:
+    """Why Services cannot be served on this machine, or ""."""
     if not cgroup2_mounts():
         return "cgroup v2 is not mounted"
     try:
@@ -56,16 +58,14 @@ def _no_services() -> str:
 
 
 def reach_node(state: DemoState) -> None:
-    """A Pod and its node reach each other, which macvlan alone prevents."""
+    """Show that a Pod and its node reach each other, which macvlan alone prevents."""
     stage = state.stage
-    if state.able.no_veths:
-        stage.say(f"(Node to Pod is left out: {state.able.no_veths})")
+    if state.missing.no_veths:
+        stage.say(f"(Node to Pod is skipped: {state.missing.no_veths})")
         return
     node = state.node_a
     pod = state.pods["web-0"].addresses[0]
-    stage.say(
-        "A Pod and its own node, which macvlan separates, through the coordinator's veth pair:"
-    )
+    stage.say("A Pod and its own node reach each other through the coordinator's veth pair:")
     stage.command(f"ping {pod}", place=node.name)
     rows = [
         (f"{pod} from {node.name}", state.pinged_from(node, pod)),
@@ -75,39 +75,40 @@ def reach_node(state: DemoState) -> None:
 
 
 def serve(state: DemoState) -> None:
-    """A Service without kube-proxy."""
+    """Serve a Service without kube-proxy."""
     stage, laboratory = state.stage, state.laboratory
     stage.step(
         "A Service without kube-proxy",
         """web-1 on node-a and web-2 on node-b return their names to each client. The agent writes
-        the Service and its endpoints into maps of the kernel. A program in the kernel replaces the
-        ClusterIP in the sockets of web-0 by a backend, before there is a packet.""",
+        the Service and its endpoints into eBPF maps. When web-0 connects, an eBPF program replaces
+        the ClusterIP in its socket by a backend, before a packet is sent.""",
     )
-    if state.able.no_services:
-        stage.say(f"(Left out: {state.able.no_services})")
+    if state.missing.no_services:
+        stage.say(f"(Skipped: {state.missing.no_services})")
         return
-    speakers = [laboratory.speaker(state.pods[name], BACKEND_PORT) for name in BACKENDS]
+    servers = [laboratory.name_server(state.pods[name], BACKEND_PORT) for name in BACKENDS]
     addresses = {
-        f"{name}-{word}": address
+        f"{name}-{family}": address
         for name in BACKENDS
-        for word, address in zip(("ipv4", "ipv6"), state.pods[name].addresses, strict=True)
+        for family, address in zip(("ipv4", "ipv6"), state.pods[name].addresses, strict=True)
     }
     state.apply_with(SERVICE, addresses)
-    rows = [_asked(state, address) for address in SERVICES]
-    stage.table(("ASKED", "THE SOCKET SEES", "ANSWERED BY"), rows)
-    for speaker in speakers:
-        speaker.kill()
+    rows = [_connect(state, address) for address in SERVICES]
+    stage.table(("CONNECTED TO", "PEER OF THE SOCKET", "ANSWERED BY"), rows)
+    for server in servers:
+        server.kill()
 
 
-def _asked(state: DemoState, address: str) -> tuple[str, ...]:
-    arguments = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(ASKED)]
+def _connect(state: DemoState, address: str) -> tuple[str, ...]:
+    """Connect from web-0 to an address of the Service; return a row of the table."""
+    arguments = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(CONNECTIONS)]
     state.stage.command(f"python {' '.join(arguments)}", place="web-0")
     began = time.monotonic()
     while True:
         try:
             output = state.node_a.run_in(state.pods["web-0"], sys.executable, *arguments)
         except LabFailed as error:
-            # The agent reads it from the log, a moment after it was applied.
+            # The agent reads the Service from the log shortly after it was applied.
             expect(time.monotonic() - began < SERVED_S_MAX, f"{address} is not served: {error}")
             continue
         result = json.loads(output)

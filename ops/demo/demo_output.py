@@ -84,6 +84,6 @@ class DemoOutput:
 
 
 def expect(fact: object, otherwise: str) -> None:
-    """Raise DemoFailed with the text ``otherwise`` unless the fact is true."""
+    """Raise DemoFailed with the text ``otherwise`` if ``fact`` is false or empty."""
     if not fact:
         raise DemoFailed(otherwise)

@@ -1,4 +1,4 @@
-"""What the steps of the demo share: the laboratory, its two nodes, the Pods, and orbctl."""
+"""The state that the steps of the demo share: laboratory, nodes, Pods, and orbctl."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ class MissingCapability(NamedTuple):
 class DemoState:
     """The state of the demo."""
 
-    def __init__(self, stage: DemoOutput, laboratory: Laboratory, able: MissingCapability) -> None:
+    def __init__(
+        self, stage: DemoOutput, laboratory: Laboratory, missing: MissingCapability
+    ) -> None:
         self.stage = stage
-        self.able = able
+        self.missing = missing
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
-        self.remembered = ""
-        """The time of ``remember``, ISO 8601: a later step queries the state at it."""
+        self.stored_time = ""
+        """The time of ``store_time``, ISO 8601; a later step queries the state at this time."""
 
     @property
     def node_a(self) -> Node:
@@ -49,19 +51,19 @@ class DemoState:
         """The second node."""
         return self.laboratory.nodes["node-b"]
 
-    def remember(self) -> None:
-        """Set ``remembered`` to now."""
+    def store_time(self) -> None:
+        """Set ``stored_time`` to now."""
         seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        self.remembered = f"{stamp}.{milliseconds:03}Z"
+        self.stored_time = f"{stamp}.{milliseconds:03}Z"
 
     def make(self, pod: str) -> Sandbox:
-        """Create a sandbox for a Pod; an earlier one of that name was destroyed."""
+        """Create a sandbox for a Pod. An earlier one of that name must be destroyed."""
         self.pods[pod] = self.laboratory.sandbox(pod, NAMESPACE)
         return self.pods[pod]
 
     def replace(self, node: Node, failed: Sandbox) -> Sandbox:
-        """Create a new sandbox, then delete the failed one, as a runtime after a failed ADD."""
+        """Create a new sandbox, then delete the failed one, as runtimes do after a failed ADD."""
         failed.destroy()
         fresh = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
         self.pods[failed.pod] = fresh
@@ -82,8 +84,8 @@ class DemoState:
         words = (f"CNI_COMMAND={verb}", what, plugin, "<lab.conf")
         self.stage.command(" ".join(filter(None, words)), place=node.name)
 
-    def refused(self, node: Node, sandbox: Sandbox) -> CniFailed:
-        """Run an ADD that must fail; its error."""
+    def refused_add(self, node: Node, sandbox: Sandbox) -> CniFailed:
+        """Run an ADD that must fail; return its error."""
         try:
             node.runtime.add(sandbox)
         except CniFailed as error:
@@ -91,26 +93,26 @@ class DemoState:
         raise DemoFailed(f"{sandbox.pod} was attached: {sandbox.addresses}")
 
     def pinged(self, source: str, address: str) -> str:
-        """The time of a Pod's ping that must be answered."""
+        """Ping from a Pod, which must be answered; return the time."""
         milliseconds = self.pods[source].ping(address)
         expect(milliseconds is not None, f"{source} does not reach {address}")
         return f"{milliseconds:.2f} ms"
 
     def pinged_from(self, node: Node, address: str) -> str:
-        """The time of a node's ping that must be answered."""
+        """Ping from a node, which must be answered; return the time."""
         milliseconds = node.namespace.ping(address)
         expect(milliseconds is not None, f"{node.name} does not reach {address}")
         return f"{milliseconds:.2f} ms"
 
     def orbctl(self, line: str, *, code: int = 0) -> str:
-        """Show and run an orbctl command that must end with this exit code; its output."""
+        """Show and run an orbctl command that must end with this exit code; return its output."""
         self.stage.command(f"orbctl {line}")
-        output = self.quiet(line, code=code)
+        output = self.run_quietly(line, code=code)
         self.stage.output(output)
         return output
 
-    def quiet(self, line: str, *, code: int = 0) -> str:
-        """Run orbctl without showing it."""
+    def run_quietly(self, line: str, *, code: int = 0) -> str:
+        """Run orbctl without showing it; return its output."""
         done = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
         output = done.stderr + done.stdout
         expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{output}")
@@ -128,8 +130,8 @@ class DemoState:
         self.stage.output(done.stdout)
 
     def endpoints(self) -> dict[str, list[str]]:
-        """The addresses of each Pod, as etcd has them."""
-        document = json.loads(self.quiet(f"get endpoints -n {NAMESPACE} -o json"))
+        """The addresses of each Pod in etcd."""
+        document = json.loads(self.run_quietly(f"get endpoints -n {NAMESPACE} -o json"))
         return {item["metadata"]["name"]: sorted(_addresses(item)) for item in document["items"]}
 
 

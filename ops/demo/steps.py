@@ -19,18 +19,18 @@ from ops.lab.sandbox import Sandbox, addresses_in
 CRASH_PODS: Final = 10
 CRASH_AT_ONCE: Final = 5
 LOST_PODS: Final = 3
-"""On node-b when it dies: web-2, db-0 and refunds."""
+"""The Pods on node-b when it dies: web-2, db-0 and refunds."""
 
 RECLAIM_S_MAX: Final = 20.0
 CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
-USED_OUT: Final = 110
+POOL_FULL: Final = 110
 """Codes of CNI errors (docs/reference/agent.md)."""
 
 
 def start(state: DemoState) -> None:
-    """Etcd and two nodes."""
+    """Start etcd and two nodes."""
     stage, laboratory = state.stage, state.laboratory
     stage.step(
         "Two nodes on one network",
@@ -38,9 +38,9 @@ def start(state: DemoState) -> None:
         an agent, and has Debian's macvlan beside the plugins of Orbweaver.""",
     )
     for identity in laboratory.predecessors:
-        stage.say(f"(Removed what an interrupted run left behind: {identity}.)")
+        stage.say(f"(Removed the laboratory of an interrupted run: {identity}.)")
     stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
-    # No step waits for the controller before a node is lost: Pods do not need it (I8).
+    # Pods do not need the controller (I8): no step waits for it before a node is lost.
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
@@ -53,18 +53,18 @@ def start(state: DemoState) -> None:
 
 
 def apply(state: DemoState) -> None:
-    """Pools, a reservation, and what Pods ask for."""
+    """Apply pools, a reservation, and records of Pods."""
     state.stage.step(
         "Pools",
-        """The same YAML as the custom resources: pools of both families, a pool of three addresses
-        that a firewall lets through, and a reservation of one of the three.""",
+        """The YAML of the custom resources: pools of both families, a pool of the three addresses
+        that a firewall accepts, and a reservation of one of the three.""",
     )
     state.orbctl("apply -f ops/demo/pools.yaml -f ops/demo/pods.yaml")
     state.orbctl("get pools")
 
 
 def attach(state: DemoState) -> None:
-    """Pods of both nodes reach each other."""
+    """Attach Pods on both nodes, which reach each other."""
     stage = state.stage
     stage.step(
         "Pods that reach each other",
@@ -80,22 +80,22 @@ def attach(state: DemoState) -> None:
         took = f"{(time.monotonic() - began) * 1000:.0f} ms"
         rows.append((pod, node.name, *sandbox.addresses, took))
     stage.table(("POD", "NODE", "IPV4", "IPV6", "ADD TOOK"), rows)
-    four, six = state.pods["web-2"].addresses
-    stage.command(f"ping {four}; ping {six}; ping 10.6.0.1", place="web-0")
-    answers = [(address, state.pinged("web-0", address)) for address in (four, six, "10.6.0.1")]
-    back = state.pods["web-0"].addresses
-    answers += [(f"{address} from web-2", state.pinged("web-2", address)) for address in back]
+    ipv4, ipv6 = state.pods["web-2"].addresses
+    stage.command(f"ping {ipv4}; ping {ipv6}; ping 10.6.0.1", place="web-0")
+    answers = [(address, state.pinged("web-0", address)) for address in (ipv4, ipv6, "10.6.0.1")]
+    web_0 = state.pods["web-0"].addresses
+    answers += [(f"{address} from web-2", state.pinged("web-2", address)) for address in web_0]
     stage.table(("PING", "ANSWERED AFTER"), answers)
     reach_node(state)
 
 
 def keep(state: DemoState) -> None:
-    """A StatefulSet's replica keeps its addresses."""
+    """Show that a replica of a StatefulSet keeps its addresses."""
     stage = state.stage
     stage.step(
         "A StatefulSet's Pod keeps its addresses",
-        """db-0 is deleted on node-a and comes back on node-b: another sandbox, another UID, the
-        same addresses, because a record says that a StatefulSet owns it.""",
+        """db-0 is deleted on node-a and starts again on node-b. It has another sandbox and another
+        UID, but the same addresses, because a record names a StatefulSet as its owner.""",
     )
     first = state.attach(state.node_a, "db-0")
     state.show_call(state.node_a, "DEL", f"CNI_CONTAINERID={first.container[:12]}...")
@@ -115,13 +115,12 @@ def keep(state: DemoState) -> None:
 
 
 def crash(state: DemoState) -> None:
-    """An agent is killed while it serves."""
+    """Kill an agent while it serves ADDs."""
     stage, node = state.stage, state.node_a
     stage.step(
         "An agent is killed in the middle of ADDs",
-        f"""{CRASH_PODS} Pods at once on node-a; its agent gets a kill -9 after the first
-        one. The runtime creates a new sandbox for each Pod that failed, and deletes the old one
-        later.""",
+        f"""{CRASH_PODS} Pods start at once on node-a; its agent is killed after the first ADD. The
+        runtime creates a new sandbox for each Pod that failed, and deletes the old one later.""",
     )
     sandboxes = [state.make(f"batch-{number}") for number in range(CRASH_PODS)]
     state.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
@@ -139,40 +138,40 @@ def crash(state: DemoState) -> None:
         if sandbox.pod in failures:
             state.replace(node, sandbox)
         else:
-            again = addresses_in(node.runtime.allocate(sandbox))
-            expect(again == sandbox.addresses, f"a repeated ADD answered {again}")
+            repeated = addresses_in(node.runtime.allocate(sandbox))
+            expect(repeated == sandbox.addresses, f"a repeated ADD returned {repeated}")
     after = state.endpoints()
     for pod in (sandbox.pod for sandbox in sandboxes):
         before = committed.get(pod, after[pod])
         expect(before == after[pod], f"{pod} had {before}, has {after[pod]}")
         expect(sorted(state.pods[pod].addresses) == after[pod], f"{pod} differs from etcd")
     held = [address for sandbox in sandboxes for address in after[sandbox.pod]]
-    expect(len(set(held)) == 2 * CRASH_PODS, f"addresses given twice: {held}")
-    text = f"{CRASH_PODS} Pods hold {len(held)} addresses, all different; what etcd had before the"
-    stage.output(f"{text} restart is what they hold", style="green")
+    expect(len(set(held)) == 2 * CRASH_PODS, f"addresses were allocated twice: {held}")
+    text = f"{CRASH_PODS} Pods hold {len(held)} addresses, all different. Pods with a claim before"
+    stage.output(f"{text} the restart hold the same addresses", style="green")
 
 
 def refuse(state: DemoState) -> None:
-    """A full pool says why."""
+    """Show the error of a full pool."""
     stage = state.stage
     stage.step(
         "A full pool, and why a Pod fails",
-        """db-0 has one of the three addresses, payments gets another, the third is reserved. The
-        ADD of refunds fails. The error names the pool; `describe` shows its holders;
-        `explain` shows the result of every rule.""",
+        """db-0 has one of the three addresses, payments gets another, the third is reserved. So the
+        ADD of refunds fails. The error names the pool; `describe` shows the holders of its
+        addresses; `explain` shows the result of every rule.""",
     )
     state.attach(state.node_a, "payments")
     refunds = state.make("refunds")
     state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
-    error = state.refused(state.node_b, refunds)
-    expect(error.code == USED_OUT, f"refused for another reason: {error}")
+    error = state.refused_add(state.node_b, refunds)
+    expect(error.code == POOL_FULL, f"unexpected error: {error}")
     stage.output(str(error), style="yellow")
     state.orbctl("describe pool firewalled-v4")
     state.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
 
 
 def lose(state: DemoState) -> None:
-    """A GC releases the addresses of a lost DEL."""
+    """Lose a DEL; a GC releases the addresses."""
     stage = state.stage
     stage.step(
         "A lost DEL",
@@ -180,7 +179,7 @@ def lose(state: DemoState) -> None:
         GC lists the attachments that the runtime still has. The agent releases the others, and
         refunds gets an address.""",
     )
-    state.remember()
+    state.store_time()
     payments, refunds = state.pods["payments"], state.pods["refunds"]
     stage.command(f"ip netns delete {payments.namespace.name}")
     payments.destroy()
@@ -189,8 +188,8 @@ def lose(state: DemoState) -> None:
     state.show_call(state.node_a, "GC", "", plugin="spiderpool")
     before = set(state.endpoints())
     state.node_a.runtime.collect()
-    gone = before - set(state.endpoints())
-    expect(gone == {"payments"}, f"GC has reclaimed {gone}")
+    reclaimed = before - set(state.endpoints())
+    expect(reclaimed == {"payments"}, f"GC reclaimed {reclaimed}")
     state.show_call(state.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
     refunds = state.replace(state.node_b, refunds)
     expect(refunds.addresses[0] == payments.addresses[0], "refunds got another address")
@@ -199,13 +198,13 @@ def lose(state: DemoState) -> None:
 
 
 def lose_node(state: DemoState) -> None:
-    """A node dies, and durable executions release its addresses."""
+    """Lose a node; durable executions release its addresses."""
     stage, laboratory = state.stage, state.laboratory
     stage.step(
         "A lost node, and the workflows that release its addresses",
         """node-b dies with its agent and all its Pods, so no DEL will arrive. An operator deletes
-        the record of the node. The controller, which no step needed so far, follows the log and
-        starts a durable execution for every Pod of the node. Addresses of a StatefulSet stay.""",
+        the record of the node. The controller, which no step needed until now, follows the log and
+        starts a durable execution for every Pod of the node. StatefulSets keep their addresses.""",
     )
     stage.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
     stage.command(f"ip netns delete {state.node_b.namespace.name}")
@@ -217,7 +216,7 @@ def lose_node(state: DemoState) -> None:
     output = ""
     while output.count(" Completed ") < LOST_PODS:
         expect(time.monotonic() - began < RECLAIM_S_MAX, "the Pods of node-b are not reclaimed")
-        output = state.quiet(listing)
+        output = state.run_quietly(listing)
     stage.command(f"orbctl {listing}")
     stage.output(output)
     web, db = state.pods["web-2"], state.pods["db-0"]
@@ -226,19 +225,22 @@ def lose_node(state: DemoState) -> None:
     stage.say(
         "db-0 still belongs to the StatefulSet: it starts on node-a, with the same addresses."
     )
-    again = state.attach(state.node_a, "db-0")
-    expect(again.addresses == db.addresses, f"db-0 had {db.addresses}, has {again.addresses}")
-    stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
+    restarted = state.attach(state.node_a, "db-0")
+    expect(
+        restarted.addresses == db.addresses,
+        f"db-0 had {db.addresses}, has {restarted.addresses}",
+    )
+    stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *restarted.addresses)])
 
 
 def scale(state: DemoState) -> None:
-    """An application gets a pool that follows its size."""
+    """Scale an application; its pool follows."""
     stage = state.stage
     stage.step(
         "A pool that follows its application",
-        """The network becomes a subnet: the pools above are shares of it. The Deployment cart
-        requests a pool with one address more than it has replicas. A durable execution creates
-        the pool, and enlarges it when cart is scaled.""",
+        """A subnet is applied for the network; the pools above belong to it. The Deployment cart
+        requests a pool with one address more than it has replicas. A durable execution creates the
+        pool, and enlarges it when cart is scaled.""",
     )
     state.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
     cart = state.attach(state.node_a, "cart-1")
@@ -246,54 +248,54 @@ def scale(state: DemoState) -> None:
     state.orbctl(f"get applications -n {NAMESPACE}")
     state.apply_with("ops/demo/cart.yaml", {"replicas: 3": "replicas: 9"})
     began = time.monotonic()
-    while CART_SETTLED.search(state.quiet(f"get applications -n {NAMESPACE}")) is None:
+    while CART_SETTLED.search(state.run_quietly(f"get applications -n {NAMESPACE}")) is None:
         expect(time.monotonic() - began < RECLAIM_S_MAX, "the pool does not follow its application")
     state.orbctl("describe subnet lan")
 
 
 def ask_log(state: DemoState) -> None:
-    """Queries of the log."""
+    """Query the log."""
     stage = state.stage
     stage.step(
-        "Questions to the log",
-        "Who held that address, and when? And does everything in etcd agree with the log?",
+        "Queries of the log",
+        "Who held that address, and when? Do the state keys in etcd agree with the log?",
     )
     address = state.pods["refunds"].addresses[0]
     output = state.orbctl(f"history {address}")
-    expect("payments" in output and "refunds" in output, "the history misses a holder")
-    output = state.orbctl(f"as-of {state.remembered} address {address}")
+    expect("payments" in output and "refunds" in output, "the history lacks a holder")
+    output = state.orbctl(f"as-of {state.stored_time} address {address}")
     expect("payments" in output, "another holder is named")
     state.orbctl("verify")
 
 
 def predict(state: DemoState) -> None:
-    """The forecast, which a log of some minutes does not allow yet."""
+    """Show the forecast; a log of some minutes is too short for one."""
     state.stage.step(
         "When is a pool full?",
-        """The growth of the last weeks is in the log. This log is some minutes long, so that the
-        forecast says that it predicts nothing yet, and why.""",
+        """orbctl forecasts from the growth in the last weeks of the log. This log has only some
+        minutes, so there is no forecast yet, and the output says why.""",
     )
     output = state.orbctl("forecast")
     expect("the history is shorter than a day" in output, "a forecast without a history")
 
 
 def browse(state: DemoState) -> None:
-    """The console, which has every state of the last minutes."""
+    """Open the console, which shows every state of the last minutes."""
     stage, address = state.stage, state.pods["refunds"].addresses[0]
     stage.step(
         "The same in a browser",
-        """The console shows pools, addresses, Pods, workflows and events, and its slider goes to
-        each state since the first step. Its pages read an API that programs can read too.""",
+        """The console shows pools, addresses, Pods, workflows and events. Its slider selects any
+        state since the first step. Its pages use an API that other programs can use too.""",
     )
     stage.command("orbctl console &")
     url = state.laboratory.console()
     stage.output(f"console: {url}", style="green")
-    path = f"api/v1/addresses/{address}?at={state.remembered}"
+    path = f"api/v1/addresses/{address}?at={state.stored_time}"
     stage.command(f"curl -s '{url}{path}' | jq -r .holding.pod")
     holder = json_of(url + path)["holding"]["pod"]
     expect(holder == "payments", f"the console names another holder: {holder}")
     stage.output(holder)
-    stage.say("It ends with the demo; `make demo ARGS=--stay` keeps both until you press Enter.")
+    stage.say("It ends with the demo; `make demo ARGS=--stay` runs both until you press Enter.")
 
 
 STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
@@ -314,7 +316,7 @@ STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
 
 
 def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
-    """Attach all at once and kill the agent after the first; the errors of those that failed."""
+    """Attach all at once, kill the agent after the first ADD; return the errors by Pod."""
     with ThreadPoolExecutor(CRASH_AT_ONCE) as pool:
         tries = {sandbox.pod: pool.submit(node.runtime.add, sandbox) for sandbox in sandboxes}
         wait(tries.values(), return_when=FIRST_COMPLETED)
@@ -326,6 +328,6 @@ def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
             continue
         if not isinstance(error, CniFailed):
             raise error
-        expect(error.code == TRY_AGAIN_LATER, f"an ADD failed otherwise: {error}")
+        expect(error.code == TRY_AGAIN_LATER, f"unexpected error of an ADD: {error}")
         failures[pod] = error
     return failures

@@ -13,16 +13,16 @@ from ops.diagnostics.nics import MasterNic
 from ops.diagnostics.roce_qos import RoceNicState
 
 Verdict = Literal["ok", "warning", "failed"]
-"""``failed``: Pods of the common kinds will not work; ``warning``: some will not, or may not."""
+"""``failed``: Pods on common kinds of networks fail; ``warning``: some Pods may fail."""
 
 NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
-"""Kernel features that common Pods need; without the others some kinds of network fail."""
+"""Kernel features that common networks need; other features are for some kinds of networks."""
 
 MTU_MIN_FOR_IPV6: Final = 1_280
 
 
 class Diagnosis(NamedTuple):
-    """The result of one check. ``remedy``: "" if there is nothing to do."""
+    """The result of one check. ``found``: the state; ``remedy``: "" if there is nothing to do."""
 
     check: str
     verdict: Verdict
@@ -31,7 +31,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(examination: Examination) -> list[Diagnosis]:
-    """The diagnoses of a node, the general ones first."""
+    """Derive the diagnoses of a node, the general ones first."""
     return [
         *_process(examination),
         *_abilities(examination),
@@ -48,7 +48,7 @@ def diagnose(examination: Examination) -> list[Diagnosis]:
 
 
 def worst(diagnoses: list[Diagnosis]) -> Verdict:
-    """The gravest verdict."""
+    """The worst verdict."""
     order: tuple[Verdict, ...] = ("failed", "warning", "ok")
     verdicts = {diagnosis.verdict for diagnosis in diagnoses}
     return next((verdict for verdict in order if verdict in verdicts), "ok")
@@ -111,19 +111,21 @@ def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
 def _manager(examination: Examination) -> Iterator[Diagnosis]:
     remedy = f"write to {CONFIGURATION / SUGGESTED_FILE}: {SUGGESTION.strip()}".replace("\n", "; ")
     if examination.manager is None:
-        state = "a Pod does not see whether the node has one"
+        state = "unknown: it cannot be checked from a Pod"
         yield Diagnosis("NetworkManager", "warning", state, f"if it runs on the node, {remedy}")
     elif not examination.manager.running:
-        yield Diagnosis("NetworkManager", "ok", "does not run here")
+        yield Diagnosis("NetworkManager", "ok", "does not run on this node")
     elif examination.manager.leaves_veths:
-        yield Diagnosis("NetworkManager", "ok", "leaves veth interfaces alone")
+        yield Diagnosis("NetworkManager", "ok", "does not manage veth interfaces")
     else:
         state = "runs, and may reconfigure Pods' veth interfaces"
         yield Diagnosis("NetworkManager", "warning", state, remedy)
 
 
 def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
-    state = "up" if nic.carrier else "no carrier" if nic.up else "down"
+    state = "no carrier" if nic.up else "down"
+    if nic.carrier:
+        state = "up"
     facts = [nic.kind, state, f"MTU {nic.mtu}", nic.mac, *nic.addresses]
     if nic.promiscuity:
         facts.append("promiscuous")
@@ -148,12 +150,12 @@ def _roce(state: RoceNicState) -> Diagnosis:
         return Diagnosis(check, "ok", state.found)
     missing = "; ".join((*state.differences, *state.gaps))
     if state.nodes:
-        text = f"{state.found}; a rule for nodes with {state.nodes} asks for {missing}"
+        text = f"{state.found}; a rule for nodes with {state.nodes} requires {missing}"
         return Diagnosis(check, "ok", text)
     if state.differences:
-        remedy = "the log of the agent says why it is not set"
+        remedy = "see the log of the agent for the cause"
         return Diagnosis(check, "warning", f"{state.found}; missing: {missing}", remedy)
-    remedy = "use another driver, or set this part by the tools of its vendor"
+    remedy = "use another driver, or configure it with the tools of its vendor"
     return Diagnosis(check, "warning", f"{state.found}; {missing}", remedy)
 
 

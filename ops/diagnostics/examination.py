@@ -1,7 +1,7 @@
-"""Reads everything about a node that matters for Pods' interfaces, once. Changes nothing.
+"""Reads the state of a node that Pods' interfaces depend on, once. Changes nothing.
 
-Probes find the hosts that answer for the gateways; they add no entry to any neighbour cache. A
-part that cannot be read becomes a fault text, and the other parts are still read.
+Probes find the hosts that answer for the gateways, without entries in neighbour caches. If one part
+cannot be read, its error becomes a fault text, and the other parts are still read.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ T = TypeVar("T")
 
 FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
-"""What an agent needs, by bit (include/uapi/linux/capability.h)."""
+"""Capabilities that an agent needs -> bit (include/uapi/linux/capability.h)."""
 
 
 POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
-"""Kubernetes sets it in every container."""
+"""A variable that Kubernetes sets in every container."""
 
 
 SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
-"""Where the chart mounts the node's /sys, with the configfs of the RDMA connection manager."""
+"""The variable with the path of the node's /sys in an agent's Pod; the chart sets it."""
 
 
 class GatewayAnswer(NamedTuple):
@@ -58,7 +58,7 @@ class GatewayAnswer(NamedTuple):
 class Examination(NamedTuple):
     """The state of a node. ``faults``: why parts could not be read.
 
-    ``manager`` None: a Pod does not see whether the node has one.
+    ``manager`` None: it cannot be checked from a Pod.
     """
 
     kernel: str
@@ -75,7 +75,7 @@ class Examination(NamedTuple):
 
 
 class _Reader:
-    """Reads part by part; a part that fails stays empty and adds a text to ``faults``."""
+    """Reads all parts; a part that fails is left empty, and its error is added to ``faults``."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -91,7 +91,7 @@ class _Reader:
         """Read all parts. Blocks: call it in a thread."""
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
-        self.abilities = self._try("the kernel's abilities", lambda: abilities(executor))
+        self.abilities = self._try("features of the kernel", lambda: abilities(executor))
         self.sysctls = self._try("sysctls", lambda: sysctls.read(executor, executor.home, FAMILIES))
         with executor.session(executor.home) as session:
             nics = self._try("interfaces", lambda: master_nics(session))
@@ -101,23 +101,23 @@ class _Reader:
         roce = RoceNics(executor, QosFiles(Sysfs(Path(os.environ.get(SYSFS_VARIABLE, SYSFS)))))
         self.roce = self._try("RoCE NICs", lambda: roce_states(roce.read(), rules))
 
-    def _try(self, what: str, part: Callable[[], list[T]]) -> list[T]:
+    def _try(self, part: str, read: Callable[[], list[T]]) -> list[T]:
         try:
-            return part()
+            return read()
         except (OrbweaverError, OSError) as error:
-            self.faults.append(f"{what} cannot be read: {error}")
+            self.faults.append(f"{part} cannot be read: {error}")
             return []
 
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
-    """Examine this node; probe these gateways and those of its default routes."""
+    """Examine this node; probe ``gateways`` and those of its default routes."""
     executor = NetnsExecutor()
     detector = Detector(executor)
     reader = _Reader(executor)
     try:
         await asyncio.to_thread(reader.read)
-        asked = dict.fromkeys((*reader.gateways, *gateways))
-        answers = await asyncio.gather(*(_ask(detector, gateway) for gateway in asked))
+        probed = dict.fromkeys((*reader.gateways, *gateways))
+        answers = await asyncio.gather(*(_probe(detector, gateway) for gateway in probed))
     finally:
         await detector.close()
         await asyncio.to_thread(executor.close)
@@ -145,7 +145,7 @@ def _with_hardware(executor: NetnsExecutor, nics: list[MasterNic]) -> list[Maste
     return [nic._replace(**hardware[nic.name]._asdict()) for nic in nics]
 
 
-async def _ask(detector: Detector, gateway: Gateway) -> GatewayAnswer:
+async def _probe(detector: Detector, gateway: Gateway) -> GatewayAnswer:
     try:
         macs = await detector.find_responders(gateway.interface, gateway.address)
     except OrbweaverError as error:

@@ -1,8 +1,7 @@
 """Reads the hardware behind a node's links: PCI devices, virtual functions, RDMA devices.
 
-The driver of a link names its PCI device, even if /sys shows another network namespace. An RDMA
-device names the link of each of its ports. What a kernel or a link does not have is left out and
-never guessed.
+The driver of a link reports its PCI device, even if /sys shows another network namespace. An RDMA
+device reports the link of each of its ports. Missing hardware is left out and never guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from nodeagent.sriov_master import SYSFS
 
 
 class Hardware(NamedTuple):
-    """The hardware of one link; ``vfs`` of ``vfs_max`` virtual functions exist."""
+    """The hardware of one link. ``device``: PCI address; ``vfs``: existing virtual functions."""
 
     device: str = ""
     vfs: int = 0
@@ -37,12 +36,14 @@ def read_hardware(
     buses = executor.run(namespace, _buses_of(names))
     rdma = _rdma_devices(executor, namespace)
     return {
-        link: _behind(sysfs / "bus/pci/devices" / buses.get(link, ""), tuple(rdma.get(link, ())))
+        link: _hardware_of(
+            sysfs / "bus/pci/devices" / buses.get(link, ""), tuple(rdma.get(link, ()))
+        )
         for link in names
     }
 
 
-def _behind(device: Path, rdma: tuple[str, ...]) -> Hardware:
+def _hardware_of(device: Path, rdma: tuple[str, ...]) -> Hardware:
     if not (device / "class").exists():
         return Hardware(rdma=rdma)
     return Hardware(

@@ -1,7 +1,7 @@
-"""Tries what the kernel of a node can do for Pods, in a temporary network namespace.
+"""Tries the kernel features that Pods need, in a temporary network namespace.
 
-Nothing of the node changes, except that the kernel loads modules as it would for a Pod. A feature
-that fails is a result, never an error.
+The node is not changed, except that the kernel loads modules as it would for a Pod. A missing
+feature is a result, never an error.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``why_not``: the kernel's error, or "" if it works; ``module``: what to load."""
+    """One feature. ``why_not``: the kernel's error, "" if it works; ``module``: the one to load."""
 
     name: str
     module: str
@@ -87,7 +87,7 @@ def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
     for kind in _KINDS:
         parent = 0
         if kind.parent:
-            # Each has its own parent: a link cannot have both macvlans and ipvlans.
+            # A parent for each kind: a link cannot have both macvlans and ipvlans.
             name = f"p{next(parents)}"
             session.attempt([add_link(name, "veth")])
             link = session.link(name)
@@ -106,29 +106,29 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
 
 
 def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
-    """One of the two implementations is enough (docs/reference/coordinator.md, "Reply path")."""
-    ways: tuple[tuple[str, ReplyMarkRules], ...] = (
+    """Try the two implementations; one is enough (docs/reference/coordinator.md, "Reply path")."""
+    implementations: tuple[tuple[str, ReplyMarkRules], ...] = (
         ("nftables", NftReplyMarkRules(executor)),
         ("iptables", IptablesReplyMarkRules(executor)),
     )
     for family in _FAMILIES:
-        refusals = []
-        for name, way in ways:
+        errors = []
+        for name, rules in implementations:
             try:
-                way.put(namespace, (family,))
+                rules.put(namespace, (family,))
             except (OrbweaverError, OSError, SubprocessError) as error:
-                refusals.append(f"{name}: {error}")
+                errors.append(f"{name}: {error}")
                 continue
             yield KernelFeature(f"IPv{family} reply marks by {name}", "")
             break
         else:
             yield KernelFeature(
-                f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(refusals)
+                f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(errors)
             )
 
 
 def _cluster_ips() -> Iterator[KernelFeature]:
-    """Whether ClusterIPs can be served to sockets: programs, the Pods' cgroup, pins."""
+    """Try what ClusterIPs by sockets need: eBPF programs, cgroup v2, pins."""
     why = fault = ""
     try:
         own_cookie()
@@ -146,7 +146,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
 
 @contextmanager
 def _trial_namespace() -> Iterator[NetworkNamespace]:
-    """A namespace without a name: the kernel removes it with its last descriptor."""
+    """Create a namespace without a name; the kernel removes it with its last descriptor."""
     with ThreadPoolExecutor(max_workers=1) as temporary:
         namespace = temporary.submit(_unshared).result()
     with namespace:

@@ -1,7 +1,6 @@
-"""Checks that NetworkManager leaves the interfaces of Pods and of ifacer alone.
+"""Checks that NetworkManager does not manage the interfaces of Pods and of ifacer.
 
-Reads only: it suggests a configuration and never writes it, because the file belongs to the owner
-of the node.
+It suggests a configuration but never writes it, because the file belongs to the owner of the node.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ _VETHS: Final = "interface-name:veth"
 
 
 class Manager(NamedTuple):
-    """Whether NetworkManager runs, and whether its configuration leaves veths alone."""
+    """Whether NetworkManager runs, and whether its configuration excludes veths."""
 
     running: bool
     leaves_veths: bool
 
 
 def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION) -> Manager:
-    """Read its state; a file that cannot be read is ignored."""
+    """Read the state of NetworkManager; a file that cannot be read is ignored."""
     files = sorted(configuration.glob("*.conf")) if configuration.is_dir() else []
     return Manager(running.is_dir(), any(map(_leaves_veths, files)))
 

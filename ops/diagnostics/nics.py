@@ -10,17 +10,17 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link, mac_text
 
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
-"""Kinds of links that can be a master; "" is a NIC's. Inside containers a veth can be one."""
+"""Kinds of links that can be a master; "" is a NIC. Inside containers a veth can be a master."""
 
 _IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h
 _ETHERNET_MAC_BYTES: Final = 6
 
 
 class MasterNic(NamedTuple):
-    """One interface. ``addresses`` with prefix length, without link-local ones.
+    """One interface. ``addresses``: with prefix length, without link-local ones.
 
-    ``device``: its PCI address; ``vfs`` of ``vfs_max`` virtual functions exist; ``rdma``: the
-    names of its RDMA devices.
+    ``device``: PCI address; ``vfs``: existing virtual functions, of ``vfs_max``; ``rdma``: names of
+    its RDMA devices.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Gateway(NamedTuple):
 
 
 def master_nics(session: NetlinkSession) -> list[MasterNic]:
-    """Every such interface, by index. Raises NetlinkRefused, NetlinkLost."""
+    """Every interface that can be a master, by index. Raises NetlinkRefused, NetlinkLost."""
     links = session.links()
     names = {link.ifindex: link.name for link in links}
     addresses: dict[int, list[str]] = {}

@@ -1,6 +1,6 @@
-"""Says in words what QoS the RoCE NICs of a node have, and how they differ from rules. Pure.
+"""Describes the QoS of the RoCE NICs of a node, and how it differs from the rules. Pure.
 
-The labels of the node are not known here: a rule for nodes with labels may not be for this one.
+The labels of the node are unknown, so a rule for nodes with labels may not apply to this node.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from core.domain.roce_qos.plan import ets_text, plan_qos
 
 
 class RoceNicState(NamedTuple):
-    """A NIC: what it has; what its rule asks for besides, and what its driver lacks.
+    """The QoS of a NIC. ``differences``: from its rule; ``gaps``: what its driver cannot set.
 
-    ``nodes``: the labels of the nodes that the rule is for, as text.
+    ``nodes``: the node labels of the rule, as text.
     """
 
     nic: str
@@ -35,7 +35,7 @@ class RoceNicState(NamedTuple):
 
 
 def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
-    """The state of each NIC; of virtual functions and bonds only if they differ from their rule."""
+    """The state of each NIC. Virtual functions and bonds are listed only if they differ."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
     return [state for nic, state in pairs if nic.has_port or state.differences]

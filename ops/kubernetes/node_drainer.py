@@ -50,14 +50,17 @@ class KubernetesNodeDrainer:
         """See ``NodeDrainer``."""
         states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
         cordoned = await self._api.names(f"{NODES}?labelSelector={DRAIN_LABEL}")
-        asking = {
+        subnet_annotations = {
             state["metadata"]["name"]: state
             for state in states.items
             if state["metadata"]["labels"][DRAIN_LABEL] == DRAIN_REQUIRED
         }
-        existing = await self._api.names(NODES) if asking else set()
+        existing = await self._api.names(NODES) if subnet_annotations else set()
         return DrainObservation(
-            _requests({node: asking[node] for node in asking.keys() & existing}, cordoned),
+            _requests(
+                {node: subnet_annotations[node] for node in subnet_annotations.keys() & existing},
+                cordoned,
+            ),
             tuple(sorted(cordoned)),
         )
 
@@ -137,12 +140,16 @@ class KubernetesNodeDrainer:
             return
 
 
-def _requests(asking: Mapping[str, Object], cordoned: Collection[str]) -> tuple[DrainRequest, ...]:
+def _requests(
+    subnet_annotations: Mapping[str, Object], cordoned: Collection[str]
+) -> tuple[DrainRequest, ...]:
     """Cordoned nodes first; Pods only of these, since no others are evicted."""
     share = min(PODS_SENT_MAX, max(1, ALL_PODS_SENT_MAX // max(1, len(cordoned))))
-    nodes = sorted(asking, key=lambda node: (node not in cordoned, node))
+    nodes = sorted(subnet_annotations, key=lambda node: (node not in cordoned, node))
     return tuple(
-        DrainRequest(node, blocking_pods(asking[node])[:share] if node in cordoned else ())
+        DrainRequest(
+            node, blocking_pods(subnet_annotations[node])[:share] if node in cordoned else ()
+        )
         for node in nodes[:REQUESTS_SENT_MAX]
     )
 

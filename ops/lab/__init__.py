@@ -1,9 +1,9 @@
-"""A laboratory: nodes, Pods and a network in namespaces of one machine, for demo and tests.
+"""A laboratory: nodes, Pods and a network in network namespaces of one machine, for demo and tests.
 
     laboratory.py    the laboratory: a context manager that creates and removes everything below
     identity.py      names that contain the process id of the laboratory
-    leftovers.py     finds and removes what a laboratory has on the machine
-    programs.py      the required programs, and running one
+    leftovers.py     finds and removes the processes, namespaces and files of a laboratory
+    programs.py      the required programs, and how to run one
     namespaces.py    network namespaces
     fabric.py        the network: one bridge in its own namespace, a veth pair to each node
     daemons.py       long-running processes: etcd, agents and a controller
@@ -19,10 +19,10 @@ The layout, and its reasons:
 - Nothing changes the machine's own interfaces or listens on its addresses. The bridge is in the
   namespace "fabric". Each node and each Pod has its own namespace; nodes are connected to the
   bridge.
-- etcd runs in the namespace of the fabric, agents run in those of their nodes, like agents with
-  hostNetwork. They reach etcd through the network, which a test can cut for one node. Programs
+- etcd runs in the namespace of the fabric, agents run in the namespaces of their nodes, like agents
+  with hostNetwork. They reach etcd through the network, which a test can cut for one node. Programs
   outside (orbctl, tests) reach the same etcd through a unix socket, which works in every namespace.
 - Files are in /run/orbweaver-lab/<identity>, because the path of a socket has at most 107 bytes.
 - Every name contains the process id of its laboratory. Daemons die with that process
-  (PR_SET_PDEATHSIG). A laboratory removes what killed ones left, never what running ones have.
+  (PR_SET_PDEATHSIG). A laboratory removes what killed ones left, but nothing of running ones.
 """

@@ -17,7 +17,7 @@ NAME: Final = "controller"
 
 
 class LabController:
-    """One replica, which becomes the leader."""
+    """One replica of the controller, which becomes the leader."""
 
     def __init__(
         self,
@@ -44,5 +44,5 @@ class LabController:
         self.process.start()
 
     def wait_listening(self) -> None:
-        """Wait until it follows the changes of Pods. Raises LabFailed."""
+        """Wait until it watches changes of Pods. Raises LabFailed."""
         self.process.wait_until(lambda: FOLLOWING in self.process.log_path.read_text())

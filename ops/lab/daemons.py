@@ -1,7 +1,7 @@
 """Starts, stops and kills long-running processes, in a namespace or outside.
 
 A daemon dies with the process that started it, even if that process is killed. Only processes that
-were started here are signalled. The caller passes the readiness check.
+were started here are signalled.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class Daemon:
     def start(self) -> None:
         """Start it and return at once."""
         assert self._process is None, "started twice"
-        # setpriv and nsenter execute the program, so that the process id is the program's. In its
-        # own session it receives no Ctrl-C: the laboratory stops its daemons in order.
-        place = self._namespace
-        command = list(self.command) if place is None else place.inside(self.command)
+        # setpriv and nsenter execute the program, so that the process id is that of the program. In
+        # its own session it receives no Ctrl-C: the laboratory stops its daemons in order.
+        namespace = self._namespace
+        command = list(self.command) if namespace is None else namespace.inside(self.command)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *command],
@@ -71,7 +71,7 @@ class Daemon:
             )
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait until its readiness check passes. Raises LabFailed with the end of its log."""
+        """Wait until ``ready`` returns True. Raises LabFailed with the end of its log."""
         program = Path(self.command[0]).name
         deadline = time.monotonic() + READY_DEADLINE_S
         while not ready():

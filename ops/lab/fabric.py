@@ -27,7 +27,7 @@ _FIRST_NODE: Final = 11
 
 
 class Fabric:
-    """One bridge."""
+    """The network: one bridge."""
 
     def __init__(self, namespace: NamedNamespace) -> None:
         self.namespace = namespace
@@ -35,7 +35,7 @@ class Fabric:
 
     @property
     def address(self) -> str:
-        """The address of the fabric's namespace for the nodes."""
+        """The address at which nodes reach the namespace of the fabric."""
         return _ADDRESS
 
     def create(self) -> None:
@@ -67,7 +67,7 @@ class Fabric:
         _set_state(self.namespace, self.port(name), "up")
 
     def port(self, name: str) -> str:
-        """The bridge's end of a node's veth pair."""
+        """The bridge's end of the veth pair to a node."""
         return f"to-{name}"
 
 
@@ -75,7 +75,7 @@ class Fabric:
 
 
 def _add_bridge(route: Any) -> None:  # noqa: ANN401
-    # Snooping would drop neighbour solicitations until there is a querier.
+    # Multicast snooping would drop neighbour solicitations, as there is no querier.
     route.link("add", ifname=BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
 
 

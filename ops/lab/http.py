@@ -1,4 +1,4 @@
-"""One request over HTTP, to a unix socket or to a URL."""
+"""HTTP requests to a unix socket or to a URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from ops.lab.identity import LabFailed
 
 ANSWER_DEADLINE_S: Final = 5.0
-"""Longer than an agent needs to detect that etcd does not answer."""
+"""Longer than the time in which an agent detects that etcd does not answer."""
 
 
 def is_ok(path: Path, url: str) -> bool:
@@ -34,7 +34,7 @@ def get(path: Path, url: str, body: str = "") -> tuple[int, str]:
 
 
 def json_of(url: str) -> Any:  # noqa: ANN401 - any JSON
-    """The document of a URL on this machine. Raises LabFailed."""
+    """Get a JSON document from a URL on this machine. Raises LabFailed."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_DEADLINE_S) as reply:  # noqa: S310 - http
             return json.load(reply)

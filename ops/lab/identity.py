@@ -1,7 +1,6 @@
-"""Identities of laboratories, which their names contain, and whether their processes still run.
+"""Identities of laboratories: a process id and a serial number, which all their names contain.
 
-An identity is a process id and a serial number. The directory of the laboratory has the start time
-of the process, because process ids are reused. ``leftovers`` removes laboratories.
+The directory of a laboratory has the start time of its process, because process ids are reused.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 LABORATORIES: Final = Path("/run/orbweaver-lab")
-"""Directories of all laboratories of this machine."""
+"""The directory with a directory for each laboratory of this machine."""
 
 NAMESPACES: Final = Path("/run/netns")
 """Where iproute2 keeps named network namespaces."""
 
 MARK: Final = "ORBWEAVER_LAB"
-"""The variable that every process of a laboratory has in its environment."""
+"""The environment variable that marks every process of a laboratory; its value is the identity."""
 
 _STARTED: Final = "started"
 _START_FIELD: Final = 19
@@ -57,7 +56,7 @@ class LabIdentity(NamedTuple):
         return LABORATORIES / str(self)
 
     def name(self, what: str) -> str:
-        """The name of a namespace or cgroup."""
+        """The name of a namespace or cgroup of this laboratory."""
         return f"ow-{self}-{what}"
 
     def claim(self) -> None:
@@ -69,17 +68,17 @@ class LabIdentity(NamedTuple):
         (self.directory / _STARTED).write_text(started)
 
     def is_alive(self) -> bool:
-        """Whether its process runs; without a stored start time, any process of that id counts."""
-        now = _start_time(self.pid)
+        """Whether its process runs; without a stored start time, whether any has its id."""
+        started = _start_time(self.pid)
         try:
-            then = (self.directory / _STARTED).read_text()
+            stored = (self.directory / _STARTED).read_text()
         except OSError:
-            return now is not None and self.pid != os.getpid()
-        return now == then
+            return started is not None and self.pid != os.getpid()
+        return started == stored
 
 
 def new_identity() -> LabIdentity:
-    """An identity that this process has not used."""
+    """A new identity of this process."""
     return LabIdentity(os.getpid(), next(_serials))
 
 

@@ -1,6 +1,6 @@
-"""The laboratory as a context manager that creates it, and removes everything at the end.
+"""The laboratory: a context manager that creates the network and etcd, and removes everything.
 
-Everything is removed also after an error or Ctrl-C; an error names what could not be removed. The
+It removes everything also after an error or Ctrl-C; an error names what could not be removed. The
 next laboratory removes what a killed one left.
 """
 
@@ -40,10 +40,10 @@ _CONSOLE_URL: Final = re.compile(r"^console: (http://\S+)$", re.MULTILINE)
 class Laboratory:
     """A fabric, an etcd, nodes and Pods.
 
-    ``settings`` are environment variables of every agent. ``coordinator``: its configuration in the
-    network's chain; None: the chain has no coordinator. With ``cluster_ips`` agents serve
-    ClusterIPs to the sockets of Pods. Use it from the main thread, because daemons die with the
-    thread that started them.
+    ``settings``: environment variables of every agent. ``coordinator``: its configuration in the
+    plugin chain of the network; None: no coordinator in the chain. With ``cluster_ips`` agents
+    serve ClusterIPs to the sockets of Pods. Use it from the main thread, because daemons die with
+    the thread that started them.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Laboratory:
             self.directory / "controller",
             self.etcd.endpoint,
         )
-        """The user of the laboratory starts it."""
+        """Not started by the laboratory: its user may start it."""
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[LabIdentity] = []
         """Killed laboratories that were removed at the start."""
-        self._made: Counter[str] = Counter()
+        self._sandbox_counts: Counter[str] = Counter()
         self._daemons: list[Daemon] = []
         self._gateways = tuple(gateways)
         self._settings = dict(settings or {})
@@ -101,7 +101,7 @@ class Laboratory:
 
     def close(self) -> None:
         """Remove everything. Raises LabFailed with what is left."""
-        with _undisturbed():
+        with _signals_ignored():
             for node in self.nodes.values():
                 node.agent.kill()
             for daemon in self._daemons:
@@ -140,26 +140,27 @@ class Laboratory:
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
         """Create a Pod's network namespace, not attached yet. Raises LabFailed."""
-        # The second sandbox of a Pod has another namespace: the first one's late DEL finds none.
-        self._made[pod] += 1
-        number = f"-{self._made[pod]}" if self._made[pod] > 1 else ""
+        # Each sandbox has its own namespace, so that a late DEL of an earlier one finds none.
+        self._sandbox_counts[pod] += 1
+        count = self._sandbox_counts[pod]
+        number = f"-{count}" if count > 1 else ""
         name = self.identity.name(f"pod-{pod}{number}")
         sandbox = Sandbox(NamedNamespace(name), namespace, pod, uid)
         sandbox.create()
         return sandbox
 
-    def speaker(self, sandbox: Sandbox, port: int) -> Daemon:
+    def name_server(self, sandbox: Sandbox, port: int) -> Daemon:
         """Start a server in a Pod that sends the Pod's name to each client. Raises LabFailed."""
         command = [sys.executable, "-m", "ops.lab.pod_programs", "serve", sandbox.pod, str(port)]
         log = self.directory / f"{sandbox.pod}.log"
-        made = Daemon(self.identity, sandbox.namespace, command, log, {})
-        self._daemons.append(made)
-        made.start()
-        made.wait_until(lambda: listens(sandbox.namespace, port))
-        return made
+        server = Daemon(self.identity, sandbox.namespace, command, log, {})
+        self._daemons.append(server)
+        server.start()
+        server.wait_until(lambda: listens(sandbox.namespace, port))
+        return server
 
     def console(self) -> str:
-        """Start ``orbctl console`` outside, where a browser is; its URL. Raises LabFailed."""
+        """Start ``orbctl console`` outside of all namespaces; return its URL. Raises LabFailed."""
         log = self.directory / "console.log"
         command = [ours("orbctl"), "console", "--port", "0"]
         console = Daemon(self.identity, None, command, log, self.environment())
@@ -169,7 +170,7 @@ class Laboratory:
         return _console_url(log)
 
     def environment(self) -> dict[str, str]:
-        """The environment with which programs outside find this laboratory's etcd."""
+        """The environment in which programs outside of all namespaces reach its etcd."""
         return {
             **os.environ,
             "ORBWEAVER_ETCD_ENDPOINTS": self.etcd.outside_endpoint,
@@ -180,25 +181,25 @@ class Laboratory:
     def orbctl(
         self, *arguments: str, stdin: str = "", directory: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run orbctl against this laboratory; it may fail."""
+        """Run orbctl with this laboratory's etcd. It may fail."""
         command = [ours("orbctl"), *arguments]
         environment = self.environment()
         return attempt(command, stdin=stdin, environment=environment, directory=directory)
 
 
 def listens(namespace: NamedNamespace, port: int) -> bool:
-    """Whether a program listens on a TCP port inside. Raises LabFailed."""
+    """Whether a program listens on a TCP port in the namespace. Raises LabFailed."""
     return bool(namespace.run("ss", "-Hltn", f"sport = :{port}").strip())
 
 
 def _console_url(log: Path) -> str:
-    """The URL that a console has printed; "" before."""
-    printed = _CONSOLE_URL.search(log.read_text())
-    return printed[1] if printed else ""
+    """The URL that the console printed; "" if it has not printed it yet."""
+    match = _CONSOLE_URL.search(log.read_text())
+    return match[1] if match else ""
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM, so that a second signal does not interrupt the removal."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,7 @@
-"""Finds and removes what a laboratory has on the machine: processes, namespaces, mounts, files.
+"""Finds and removes the processes, namespaces, mounts, cgroups and files of a laboratory.
 
-Used to verify that a laboratory left nothing, and to remove what a killed one left. What belongs to
-a running laboratory or to other programs is never touched.
+Used to check that a laboratory left nothing, and to remove what a killed one left. It never touches
+other laboratories that run, or other programs.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 PROCESSES: Final = "cgroup.procs"
 """The file of a control group that lists its processes."""
 
-ELSEWHERE: Final = 0
-"""In that file, a process of another PID namespace; a signal to 0 is one to this process group."""
+OTHER_PID_NAMESPACE: Final = 0
+"""The entry of that file for a process of another PID namespace. Never signal it: 0 would mean our
+process group."""
 
 
 class Traces(NamedTuple):
-    """What one laboratory has on this machine."""
+    """The processes, namespaces, mounts, cgroups and directories of one laboratory."""
 
     processes: tuple[int, ...] = ()
     namespaces: tuple[str, ...] = ()
@@ -45,12 +46,12 @@ class Traces(NamedTuple):
 
 
 def traces_of(identity: LabIdentity) -> Traces:
-    """What exists now."""
-    named = (path.name for path in _entries(NAMESPACES))
+    """Find what a laboratory has on this machine now."""
+    names = (path.name for path in _entries(NAMESPACES))
     directory = identity.directory
     return Traces(
         tuple(sorted(_processes(identity))),
-        tuple(sorted(name for name in named if name.startswith(identity.name("")))),
+        tuple(sorted(name for name in names if name.startswith(identity.name("")))),
         tuple(_mounts_below(directory)),
         tuple(map(str, _control_groups(identity))),
         (str(directory),) if directory.exists() else (),
@@ -58,8 +59,8 @@ def traces_of(identity: LabIdentity) -> Traces:
 
 
 def remove_dead() -> list[LabIdentity]:
-    """Remove the laboratories whose process has ended; returns them. Raises LabFailed."""
-    with _alone():
+    """Remove the laboratories whose process has ended; return them. Raises LabFailed."""
+    with _machine_lock():
         dead = [identity for identity in _known() if not identity.is_alive()]
         for identity in dead:
             remove(identity)
@@ -67,14 +68,14 @@ def remove_dead() -> list[LabIdentity]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Hold a lock of this machine, because two processes would remove the same things."""
-    held = os.open(LABORATORIES.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _machine_lock() -> Iterator[None]:
+    """Hold a lock of this machine, so that two processes do not remove the same laboratory."""
+    directory = os.open(LABORATORIES.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(directory, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(held)
+        os.close(directory)
 
 
 def remove(identity: LabIdentity) -> None:
@@ -82,16 +83,16 @@ def remove(identity: LabIdentity) -> None:
     _end_processes(identity)
     for name in traces_of(identity).namespaces:
         run(["ip", "netns", "delete", name])
-    # The innermost first, because the outer ones are busy until then.
+    # The innermost first: an outer mount is busy while an inner one exists.
     for mount in reversed(_mounts_below(identity.directory)):
         run(["umount", "--lazy", mount])
     _remove_control_groups(identity)
     shutil.rmtree(identity.directory, ignore_errors=True)
     with suppress(OSError):
         LABORATORIES.rmdir()
-    left = traces_of(identity)
-    if left != Traces():
-        raise LabFailed(f"cannot remove all of laboratory {identity}: {left}")
+    remaining = traces_of(identity)
+    if remaining != Traces():
+        raise LabFailed(f"cannot remove all of laboratory {identity}: {remaining}")
 
 
 def _known() -> list[LabIdentity]:
@@ -108,9 +109,9 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _processes(identity: LabIdentity) -> set[int]:
-    """Those with its mark in their environment, and those in its Pods' control groups.
+    """The processes with its mark in their environment, and those in its Pods' control groups.
 
-    Programs of containers have an environment of their own, without the mark.
+    Processes of containers have another environment, without the mark.
     """
     mark = f"{MARK}={identity}".encode()
     pids = {
@@ -121,11 +122,11 @@ def _processes(identity: LabIdentity) -> set[int]:
     }
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
-            # A process that ends meanwhile is left out; a zombie has no environment.
+            # A process may end meanwhile, and a zombie has no environment.
             with suppress(OSError):
                 if mark in (path / "environ").read_bytes().split(b"\0"):
                     pids.add(int(path.name))
-    return pids - {ELSEWHERE, os.getpid()}
+    return pids - {OTHER_PID_NAMESPACE, os.getpid()}
 
 
 def _lines(path: Path) -> list[str]:
@@ -170,7 +171,7 @@ def _mounts_below(directory: Path) -> list[str]:
 
 
 def _control_groups(identity: LabIdentity) -> list[Path]:
-    """The cgroups of Pods; with cgroup v1 there is one for each controller."""
+    """The cgroups of Pods; with cgroup v1, one for each cgroup controller."""
     name = identity.name("pods")
     parents = [CONTROL_GROUPS, *_entries(CONTROL_GROUPS)]
     return sorted({path.resolve() / name for path in parents if (path / name).is_dir()})

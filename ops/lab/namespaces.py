@@ -1,7 +1,7 @@
 """Named network namespaces, as ``ip netns`` creates them.
 
-Reading a namespace never creates it, and deleting a missing one is not an error. Links and
-addresses are changed by pyroute2, which is imported at the first use.
+Deleting a missing namespace is not an error. Links and addresses are changed with pyroute2, which
+is imported at the first use.
 """
 
 from __future__ import annotations
@@ -82,16 +82,16 @@ class NamedNamespace:
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command that runs ``command`` inside.
 
-        Not ``ip netns exec``, which remounts /sys and so hides the cgroups.
+        It does not use ``ip netns exec``, which remounts /sys and so hides the cgroups.
         """
         return ["nsenter", f"--net={self.path}", "--", *command]
 
     def run(self, *command: str) -> str:
-        """Run inside. Raises LabFailed."""
+        """Run a command inside and return its output. Raises LabFailed."""
         return run(self.inside(command))
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run inside; the program may fail."""
+        """Run a command inside; it may fail."""
         return attempt(self.inside(command))
 
     def ping(self, address: str) -> float | None:

@@ -1,8 +1,7 @@
 """A node: its network namespace, its agent, its CNI plugins and its runtime.
 
-The agent is the real process; only its paths differ from those of a real node. Its health port is
-on the loopback interface of the node's namespace. If agents serve ClusterIPs, the programs of a
-node's Pods run in a cgroup, to which the agent's eBPF programs apply.
+The agent is the real process; only its paths differ from those of a real node. If agents serve
+ClusterIPs, the programs of a node's Pods run in a cgroup, to which the agent's eBPF programs apply.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ class Node:
         self.plugins = directory / "cni"
         self.plugin_log = directory / "plugin.log"
         self.address = ""
-        """Its address in the network of the nodes; "" until it has joined."""
+        """Its address in the network of the nodes; "" until it is connected."""
         environment = {
             "SPIDERPOOL_NODE_NAME": name,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
             "ORBWEAVER_SOCKET_PATH": str(self.socket),
             "ORBWEAVER_PLUGIN_LOG_PATH": str(self.plugin_log),
-            **(_serving(group, directory) if group is not None else {}),
+            **(_cluster_ip_settings(group, directory) if group is not None else {}),
             **settings,
         }
         command = [ours("orbweaver-agent"), "--config-path", str(directory / "conf.yml")]
@@ -81,7 +80,7 @@ class Node:
         install(self.plugins, self.directory / "net.d", conflist=self.runtime.conflist())
 
     def run_in(self, sandbox: Sandbox, *command: str) -> str:
-        """Run a program in a Pod of this node; its output. Raises LabFailed."""
+        """Run a program in a Pod of this node and return its output. Raises LabFailed."""
         inside = sandbox.namespace.inside(command)
         return run(inside if self.group is None else within(self.group, inside))
 
@@ -99,8 +98,8 @@ class Node:
         return is_ok(self.socket, "/v1/ipam/healthy")
 
 
-def _serving(group: Path, directory: Path) -> dict[str, str]:
-    """Settings of an agent that serves ClusterIPs to its Pods, without pins on the machine."""
+def _cluster_ip_settings(group: Path, directory: Path) -> dict[str, str]:
+    """Settings of an agent that serves ClusterIPs to its Pods, without pinned eBPF programs."""
     return {
         "ORBWEAVER_CLUSTER_IP": "true",
         "ORBWEAVER_CLUSTER_IP_CGROUP": str(group),

@@ -32,7 +32,7 @@ def serve(name: str, port: int) -> NoReturn:
 
 
 def ask(address: str, port: int, times: int) -> dict[str, object]:
-    """Connect ``times`` times; the peer's address, and the number of answers for each name."""
+    """Connect ``times`` times; return the peer's address and the number of answers by name."""
     peer, answers = "", Counter[str]()
     for _ in range(times):
         with socket.create_connection((address, port), timeout=ANSWER_S) as client:

@@ -1,7 +1,7 @@
-"""The programs that a laboratory needs, and running one to its end.
+"""Checks for the programs that a laboratory needs, and runs programs with a deadline.
 
 An error names missing programs and the command that installs them. The error of a failed program
-contains its output. No program runs longer than its deadline.
+contains its output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RUN_DEADLINE_S: Final = 30.0
 OUTPUT_CHARACTERS_MAX: Final = 600
 
 PLUGIN_DIRECTORIES: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
-"""The directory of Debian's containernetworking-plugins, and the usual one."""
+"""Directories of CNI plugins: that of Debian's containernetworking-plugins, and the default."""
 
 PROGRAMS: Final = {
     "ip": "iproute2",
@@ -37,7 +37,7 @@ def why_impossible() -> str:
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
-    if not any((place / "macvlan").exists() for place in PLUGIN_DIRECTORIES):
+    if not any((directory / "macvlan").exists() for directory in PLUGIN_DIRECTORIES):
         missing.append("containernetworking-plugins")
     if missing:
         return f"not installed: {', '.join(sorted(set(missing)))}"
@@ -56,22 +56,22 @@ def why_impossible() -> str:
 
 
 def check_possible() -> None:
-    """Raises LabFailed with what is missing."""
-    why = why_impossible()
-    if why:
-        raise LabFailed(why, remedy="run `scripts/setup.sh run` as root")
+    """Raise LabFailed if no laboratory can be created on this machine."""
+    reason = why_impossible()
+    if reason:
+        raise LabFailed(reason, remedy="run `scripts/setup.sh run` as root")
 
 
 def plugin(name: str) -> Path:
-    """A CNI plugin of the machine. Raises LabFailed."""
-    for place in PLUGIN_DIRECTORIES:
-        if (place / name).exists():
-            return place / name
+    """The path of a CNI plugin of the machine. Raises LabFailed."""
+    for directory in PLUGIN_DIRECTORIES:
+        if (directory / name).exists():
+            return directory / name
     raise LabFailed(f"there is no CNI plugin {name}", remedy="install containernetworking-plugins")
 
 
 def ours(name: str) -> str:
-    """A console script of this project, from the running environment. Raises LabFailed."""
+    """The path of a console script of this project. Raises LabFailed."""
     script = Path(sys.executable).parent / name
     if not script.exists():
         raise LabFailed(f"there is no {script}", remedy="run scripts/setup.sh")
@@ -85,7 +85,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> str:
-    """Run to the end and return standard output. Raises LabFailed with the program's output."""
+    """Run a program and return its standard output. Raises LabFailed with its output."""
     done = attempt(command, stdin=stdin, environment=environment, deadline_s=deadline_s)
     if done.returncode:
         text = f"`{' '.join(command)}` failed with {done.returncode}: {_output(done)}"
@@ -101,7 +101,7 @@ def attempt(
     directory: Path | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end; the program may fail. Raises LabFailed after the deadline."""
+    """Run a program, which may fail. Raises LabFailed after the deadline."""
     try:
         return subprocess.run(
             command,

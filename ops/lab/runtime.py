@@ -1,11 +1,11 @@
 """The CNI side of a container runtime: runs the plugins of a network for one sandbox at a time.
 
-It follows libcni (CNI SPEC.md 1.1.0): the result of an ADD is stored in a file until a DEL has
-succeeded, and is passed as prevResult. A GC passes the attachments of the stored files as valid.
-Plugins run in the node's network namespace. The runtime never calls an agent itself.
+It behaves like libcni (CNI SPEC.md 1.1.0): the result of an ADD is stored in a file until a DEL
+succeeds, and is passed as prevResult. A GC passes the attachments of the stored files as valid.
+Plugins run in the network namespace of the node. The runtime never calls an agent itself.
 
-Debian's macvlan 1.1.1 supports CNI up to 1.0.0, without GC and STATUS, and would not delegate them.
-Here both call the IPAM plugin directly, in version 1.1.0, as a newer macvlan does.
+Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. So the runtime
+runs the IPAM plugin for these two directly, with version 1.1.0, as a newer macvlan does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""The time limit of kubelet for a whole sandbox."""
+"""The time limit of kubelet for the creation of a sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
@@ -66,7 +66,7 @@ class ContainerRuntime:
         self._ipam = {"type": IPAM, **ipam}
         self._coordinator = coordinator
         self.variables: dict[str, str] = {}
-        """Further environment variables of the runtime, which its plugins inherit."""
+        """Additional environment variables of the plugins."""
 
     def conflist(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """The network configuration list; ``ipam``: additional keys of its ``ipam``."""
@@ -87,7 +87,7 @@ class ContainerRuntime:
         return [macvlan, {"type": COORDINATOR, **self._coordinator}]
 
     def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-        """ADD; its result. ``ipam`` as in ``conflist``. Raises CniFailed."""
+        """Run ADD and return its result. ``ipam``: as in ``conflist``. Raises CniFailed."""
         result: dict[str, Any] = {}
         for plugin in self._plugins(ipam):
             previous = {"prevResult": result} if result else {}
@@ -99,22 +99,22 @@ class ContainerRuntime:
         return result
 
     def delete(self, sandbox: Sandbox) -> None:
-        """DEL. Raises CniFailed; then repeat it."""
+        """Run DEL. Raises CniFailed; the caller then repeats it."""
         for plugin in reversed(self._plugins()):
             self._call("DEL", sandbox, plugin, self._previous(sandbox))
         self._cached(sandbox).unlink(missing_ok=True)
 
     def check(self, sandbox: Sandbox) -> None:
-        """CHECK against the result of the ADD. Raises CniFailed."""
+        """Run CHECK with the stored result of the ADD. Raises CniFailed."""
         for plugin in self._plugins():
             self._call("CHECK", sandbox, plugin, self._previous(sandbox))
 
     def forget(self, sandbox: Sandbox) -> None:
-        """Delete the stored result of an attachment, as after the loss of the node's disk."""
+        """Delete the stored result of an attachment, as if the disk of the node were lost."""
         self._cached(sandbox).unlink(missing_ok=True)
 
     def collect(self) -> None:
-        """GC with the stored attachments as valid ones. Raises CniFailed."""
+        """Run GC; the stored attachments are the valid ones. Raises CniFailed."""
         cached = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
         valid = [
             {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in cached
@@ -126,15 +126,15 @@ class ContainerRuntime:
             self._run(COORDINATOR, {"CNI_COMMAND": "GC"}, network | lists)
 
     def status(self) -> None:
-        """STATUS. Raises CniFailed with code 50 or 51 if no ADD can be served."""
+        """Run STATUS. Raises CniFailed with code 50 or 51 if no ADD can be served."""
         self._run(IPAM, {"CNI_COMMAND": "STATUS"}, self._ipam_conf())
 
     def allocate(self, sandbox: Sandbox) -> dict[str, Any]:
-        """ADD of the IPAM plugin alone, as macvlan calls it. Raises CniFailed."""
+        """Run ADD of the IPAM plugin only, as macvlan calls it. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
     def prepare(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
-        """ADD of ifacer alone: a VLAN on an interface of the node. Raises CniFailed."""
+        """Run ADD of ifacer only: a VLAN on an interface of the node. Raises CniFailed."""
         socket = {"ipam_unix_socket_path": self._ipam["ipam_unix_socket_path"]}
         conf = {**self._network(), "type": IFACER, "interfaces": [interface], "vlanID": vlan}
         self._run(IFACER, self._environment("ADD", sandbox), {**conf, **socket})

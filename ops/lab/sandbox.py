@@ -18,7 +18,7 @@ CONTAINER_BYTES: Final = 32
 
 
 class Sandbox:
-    """One Pod sandbox. A Pod that is created again has a new sandbox with the same name."""
+    """One Pod sandbox. A Pod that is created again has a new sandbox with the same Pod name."""
 
     def __init__(
         self, namespace: NamedNamespace, pod_namespace: str, pod: str, uid: str = ""
@@ -58,8 +58,8 @@ class Sandbox:
         """Remove its network namespace without a DEL, as after a crash. Raises LabFailed."""
         if not self.namespace.exists:
             return
-        # The kernel removes a namespace later; until then the interface would answer for its
-        # addresses. There is no interface if the ADD failed before it was created.
+        # The kernel removes the namespace later. Until then its interface would answer for its
+        # addresses. If the ADD failed early, there is no interface.
         self.namespace.netlink(_delete_interface)
         self.namespace.delete()
 

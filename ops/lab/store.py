@@ -1,7 +1,7 @@
 """The laboratory's etcd: one member in the namespace of the fabric.
 
-Nodes reach it through the network, programs outside through a unix socket. It runs without fsync,
-because its data is deleted with the laboratory.
+Nodes reach it through the network, programs outside of all namespaces through a unix socket. It
+runs without fsync, because its data is deleted with the laboratory.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Etcd:
 
     @property
     def outside_endpoint(self) -> str:
-        """The endpoint for programs outside, in the syntax of gRPC."""
+        """The endpoint for programs outside of all namespaces, in the syntax of gRPC."""
         return f"unix:{self._socket}"
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Applications as YAML for ``orbctl apply -f -``: a subnet, a Deployment, its Pods.
+"""Makes manifests for ``orbctl apply -f -``: a subnet, a Deployment, its Pods.
 
 To scale a Deployment, apply it again with other replicas. Its Pods are records with the Deployment
 as their controller.
@@ -23,7 +23,7 @@ def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain
     return {"apiVersion": API_VERSION, "kind": "SpiderSubnet", **_named(name), "spec": spec}
 
 
-def asking(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
+def subnet_annotations(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
     """The annotations of a Pod template that requests automatic pools of these subnets."""
     lists = {"ipv4": [ipv4] if ipv4 else [], "ipv6": [ipv6] if ipv6 else []}
     annotations = {f"{PREFIX}subnet": _json(lists)}
@@ -46,7 +46,7 @@ def pod(name: str, owner: str, namespace: str, annotations: dict[str, str]) -> P
 
 
 def as_yaml(objects: Iterable[Plain]) -> str:
-    """All of them as one text."""
+    """The objects as one YAML text."""
     return dump_yaml(objects)
 
 

@@ -1,5 +1,5 @@
-"""Moving a cluster from Spiderpool: what is there, what it means, and the values for our chart.
+"""Plans the migration of a cluster from Spiderpool, and makes the values for our chart.
 
-``reader`` asks the API server and returns ``facts``; ``plan`` and ``values`` are pure. Nothing here
+``reader`` reads ``facts`` from the API server; ``plan`` and ``values`` are pure. Nothing here
 writes to a cluster.
 """

@@ -1,4 +1,4 @@
-"""Compares the claims of the log with the addresses in Spiderpool's objects, both ways. Pure."""
+"""Compares the claims of the log with the addresses in Spiderpool's objects. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_HOLDER = "-"
 
 
 class AddressDifference(NamedTuple):
-    """One address; ``-`` where it is not in use."""
+    """Pool and holder of one address in both systems; ``-`` if it is not in use."""
 
     address: str
     spiderpool: str
@@ -20,7 +20,7 @@ class AddressDifference(NamedTuple):
 
 
 def differences(objects: TakeOver, claims: Mapping[str, RevisedClaim]) -> list[AddressDifference]:
-    """Differences by address: pool and holder in the objects and in the log."""
+    """The addresses whose pool or holder differs between the objects and the log."""
     theirs = {
         address: f"{pool}, {endpoint.holder}"
         for endpoint in objects.endpoints

@@ -1,4 +1,4 @@
-"""Facts about a cluster with Spiderpool, as ``reader`` finds them. Plain values, no behaviour."""
+"""Facts about a cluster with Spiderpool, which ``reader`` reads. Values only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.domain.claims.takeover import Finding
 Values = Mapping[str, Any]
 
 AGENT_IMAGE: Final = "spiderpool-agent"
-"""The last part of the agent's image, wherever it was mirrored to."""
+"""The name of the agent's image, without registry, path and tag."""
 
 CONTROLLER_IMAGE: Final = "spiderpool-controller"
 OUR_AGENT_IMAGE: Final = "orbweaver-agent"
@@ -47,7 +47,7 @@ class DeployedWorkload(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The title that is shown."""
+        """The name of the workload in messages."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
     def runs(self, image: str) -> bool:
@@ -73,7 +73,7 @@ class Webhook(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What there is to take over."""
+    """The objects to take over."""
 
     pools: int = 0
     subnets: int = 0
@@ -84,7 +84,7 @@ class Data(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """Everything that a plan is made of; ``server``: the API server's version as major, minor."""
+    """The input of a plan. ``server``: version of the API server as major, minor."""
 
     server: tuple[int, int]
     release: HelmRelease | None

@@ -1,8 +1,8 @@
-"""What a migration has to do, from facts: findings, each with its remedy and its deadline. Pure.
+"""Plans a migration from facts: findings, each with a remedy and a deadline, and the steps. Pure.
 
-A finding ``BEFORE_SWITCH`` takes something from the whole cluster if Spiderpool stops before it is
-dealt with; one ``BEFORE_REMOVAL`` may wait until its release is removed. The steps themselves are
-those of docs/how-to/migrate-from-spiderpool.md.
+A finding ``BEFORE_SWITCH`` must be resolved before Spiderpool stops, or the whole cluster is
+affected; one ``BEFORE_REMOVAL`` before Spiderpool's release is removed. The steps are those of
+docs/how-to/migrate-from-spiderpool.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ops.migration.facts import (
 from ops.migration.values import dropped_values, effective_value, translate, value_at
 
 SERVER_MIN: Final = (1, 31)
-"""The oldest Kubernetes that the chart and its admission rules run on."""
+"""The oldest version of Kubernetes that the chart and its admission rules support."""
 
 GUIDE: Final = "docs/how-to/migrate-from-spiderpool.md"
 SETTLED: Final = "deployed"
@@ -32,7 +32,7 @@ RDMA_PLUGIN: Final = "k8s-rdma-shared-dev-plugin"
 
 
 class MigrationDeadline(StrEnum):
-    """The time by which a finding must be dealt with."""
+    """The time by which a finding must be resolved."""
 
     BEFORE_SWITCH = "before the switch"
     BEFORE_REMOVAL = "before the removal"
@@ -40,7 +40,7 @@ class MigrationDeadline(StrEnum):
 
 
 class PlanFinding(NamedTuple):
-    """Something about this cluster; ``remedy``: what to do, "" for nothing."""
+    """A fact to know or to act on. ``remedy``: what to do, "" for nothing."""
 
     deadline: MigrationDeadline
     subject: str
@@ -49,7 +49,7 @@ class PlanFinding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """``steps``: what will happen, in order; ``values``: for our chart, None without a release."""
+    """The plan. ``steps``: in order; ``values``: for our chart, None without a Helm release."""
 
     findings: tuple[PlanFinding, ...]
     steps: tuple[str, ...]
@@ -66,13 +66,13 @@ class Plan(NamedTuple):
 
 
 def plan_migration(facts: Facts) -> Plan | None:
-    """The plan; None for a cluster without Spiderpool.
+    """Make the plan; None for a cluster without Spiderpool.
 
-    Definitions alone may be what is left of it, unless our agents run: then they are ours.
+    CustomResourceDefinitions alone count as Spiderpool, unless our agents run, which use them too.
     """
     agent = workload_with(facts, AGENT_IMAGE)
-    are_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None
-    if agent is None and facts.release is None and (are_ours or not facts.definitions):
+    is_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None
+    if agent is None and facts.release is None and (is_ours or not facts.definitions):
         return None
     findings = (
         *_of_server(facts),
@@ -94,8 +94,8 @@ def workload_with(facts: Facts, image: str) -> DeployedWorkload | None:
 
 def _of_server(facts: Facts) -> Iterator[PlanFinding]:
     if facts.server < SERVER_MIN:
-        now, needed = (".".join(map(str, version)) for version in (facts.server, SERVER_MIN))
-        what = f"is Kubernetes {now}; the chart needs {needed} or newer"
+        version, version_min = (".".join(map(str, v)) for v in (facts.server, SERVER_MIN))
+        what = f"is Kubernetes {version}; the chart needs {version_min} or newer"
         yield PlanFinding(
             MigrationDeadline.BEFORE_SWITCH, "API server", what, "upgrade Kubernetes first"
         )
@@ -106,16 +106,16 @@ def _of_release(release: HelmRelease | None) -> Iterator[PlanFinding]:
         yield PlanFinding(
             MigrationDeadline.NONE,
             "Helm release",
-            "no release of the chart spiderpool was found, so its values are unknown",
-            "write the values file by hand; remove Spiderpool with what installed it",
+            "there is no release of the chart spiderpool, so its values are unknown",
+            "write the values file by hand; remove Spiderpool with the tool that installed it",
         )
     elif release.status != SETTLED:
         yield PlanFinding(
             MigrationDeadline.BEFORE_SWITCH,
             f"Helm release {release.namespace}/{release.name}",
-            f"its revision {release.revision} is {release.status}, not {SETTLED}",
-            f"helm rollback {release.name} -n {release.namespace}: until then values and cluster"
-            " differ",
+            f"its revision {release.revision} has the status {release.status}, not {SETTLED}",
+            f"helm rollback {release.name} -n {release.namespace}: until then the values may not be"
+            " those of the cluster",
         )
 
 
@@ -123,30 +123,30 @@ def _of_multus(facts: Facts, agent: DeployedWorkload | None) -> Iterator[PlanFin
     """Multus in the agents' Pods uses their ServiceAccount and ends with them."""
     if agent is None:
         return
-    inside = multus_container(agent)
-    if not inside:
+    container = multus_container(agent)
+    if not container:
         return
     others = [
         workload.title
         for workload in facts.workloads
         if workload is not agent and _is_multus(workload)
     ]
-    moved = f"; {', '.join(others)} runs beside it already" if others else ""
+    moved = f"; {', '.join(others)} runs already" if others else ""
     install = "" if others else "install the chart with orbweaver.standby=true, then "
     yield PlanFinding(
         MigrationDeadline.BEFORE_SWITCH,
         f"Multus in {agent.title}",
-        f"container {inside} ends with the agents, and its kubeconfig has a token of ServiceAccount"
-        f" {agent.service_account}; without it no Pod of the cluster starts{moved}",
-        f'{install}take the container out of the DaemonSet: step "Move Multus" of {GUIDE}',
+        f"container {container} ends with the agents, and its kubeconfig has a token of"
+        f" ServiceAccount {agent.service_account}; without it no Pod of the cluster starts{moved}",
+        f'{install}remove the container from the DaemonSet: step "Move Multus" of {GUIDE}',
     )
-    if inside in agent.stop_hooks:
+    if container in agent.stop_hooks:
         yield PlanFinding(
             MigrationDeadline.NONE,
             f"Multus in {agent.title}",
-            "multus.multusCNI.uninstall is true: as the container ends, it removes Multus'"
+            "multus.multusCNI.uninstall is true: when the container ends, it removes Multus'"
             " executable and configuration from the node",
-            "restart the new DaemonSet of Multus after the container is out (the same step does)",
+            "restart the new DaemonSet of Multus after the container is removed (same step)",
         )
 
 
@@ -167,12 +167,12 @@ def _of_agents(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
             MigrationDeadline.NONE,
             agent.title,
             f"{agent.ready} of {agent.wanted} Pods are ready",
-            "look at the others first: their nodes assign no addresses even now",
+            "check the other Pods first: their nodes assign no addresses now",
         )
 
 
 def _of_software(facts: Facts) -> Iterator[PlanFinding]:
-    """Operators of others that the release brought, and that go with it."""
+    """Third-party software that the release installed, and that is removed with it."""
     release = facts.release
     if release is None:
         return
@@ -183,23 +183,24 @@ def _of_software(facts: Facts) -> Iterator[PlanFinding]:
         running = workload_with(facts, image)
         if not effective_value(release, path):
             continue
-        where = f"{running.title} " if running else ""
-        what = f"{where}belongs to Helm release {release.namespace}/{release.name} and goes with it"
+        workload = f"{running.title} " if running else ""
+        name = f"{release.namespace}/{release.name}"
+        what = f"{workload}belongs to Helm release {name} and is removed with it"
         if image == SRIOV_OPERATOR:
             yield PlanFinding(
                 MigrationDeadline.NONE,
                 title,
-                f"{what}; its {facts.sriov_policies} policies stay, and our agents carry them out"
-                " on each node as soon as the operator's daemon has left it",
+                f"{what}; its {facts.sriov_policies} policies are kept, and our agents apply them"
+                " on each node where the operator's daemon has ended",
             )
             continue
         yield PlanFinding(
             MigrationDeadline.BEFORE_REMOVAL,
             title,
             what,
-            "copy rdma.rdmaSharedDevicePlugin of its values into those of this chart, and upgrade"
-            " as soon as the release is removed: agents then offer the same devices. Not earlier,"
-            " because two plugins must not offer one resource",
+            "copy rdma.rdmaSharedDevicePlugin from its values to those of this chart, and upgrade"
+            " when the release is removed, so that agents offer the same devices. Do not upgrade"
+            " earlier, because two plugins must not offer one resource",
         )
 
 
@@ -210,16 +211,16 @@ def _of_values(release: HelmRelease | None) -> Iterator[PlanFinding]:
         yield PlanFinding(
             MigrationDeadline.NONE,
             "spiderpoolController.tls",
-            "the provided certificate is for the name of Spiderpool's Service",
-            "left out: controllers make their own; or provide one for"
+            "the provided certificate has the name of Spiderpool's Service",
+            "left out, and controllers issue their own; or provide one for"
             " orbweaver-controller.NAMESPACE.svc",
         )
     if dropped := dropped_values(release):
         yield PlanFinding(
             MigrationDeadline.NONE,
             "values",
-            "left out, because they name Spiderpool's programs, or software that moves by itself:"
-            f" {', '.join(dropped)}",
+            "left out, because they are for Spiderpool's programs, or for software that moves by"
+            f" itself: {', '.join(dropped)}",
         )
 
 
@@ -235,14 +236,14 @@ def _steps(facts: Facts, agent: DeployedWorkload | None) -> Iterator[str]:
         f" {data.pools:,}, subnets {data.subnets:,}, reservations {data.reservations:,}"
     )
     if agent is not None:
-        yield f"{agent.title} stops on {agent.wanted} nodes; from here ADD and DEL fail"
+        yield f"{agent.title} stops on {agent.wanted} nodes; from then on ADD and DEL fail"
     controller = workload_with(facts, CONTROLLER_IMAGE)
     if controller is not None:
         yield f"{controller.title} is scaled to 0"
     for webhook in facts.webhooks:
         yield f"{webhook.kind} {webhook.name} is replaced by one of the same name"
     if facts.definitions:
-        yield f"CustomResourceDefinitions updated: {len(facts.definitions)}; every object stays"
+        yield f"CustomResourceDefinitions updated: {len(facts.definitions)}; all objects are kept"
     ours = [network for network in facts.networks if network.ipam == "spiderpool"]
     yield (
         f"unchanged: NetworkAttachmentDefinitions {len(facts.networks)} ({len(ours)} with IPAM"

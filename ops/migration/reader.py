@@ -1,7 +1,7 @@
 """Reads the facts for a migration from the API server, and writes nothing.
 
 Needs the right to list Secrets (Helm's releases), workloads, definitions, webhooks, networks and
-Spiderpool's objects. A kind that is not defined there has no objects.
+Spiderpool's objects. A kind without a definition has no objects.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = "") -> Facts:
-    """What a plan is made of; ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
+    """Read the facts. ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
     api = Api(await open_connection(kubeconfig, context))
     try:
         workloads = [
@@ -68,8 +68,8 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
 def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
     """The last revision of the installed release of the chart ``spiderpool``.
 
-    One that was uninstalled with its history kept does not count. Raises BadInput if a Secret
-    cannot be read and no other has the release: it may be another chart's.
+    An uninstalled release does not count. Raises BadInput if a Secret cannot be read and no other
+    has the release.
     """
     newest: dict[tuple[str, str], HelmRelease] = {}
     unreadable: BadInput | None = None
@@ -81,8 +81,8 @@ def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
             unreadable = error
         if release is not None:
             name = release.namespace, release.name
-            known = newest.get(name, release)
-            newest[name] = max(known, release, key=_revision)
+            earlier = newest.get(name, release)
+            newest[name] = max(earlier, release, key=_revision)
     if unreadable is not None and not newest:
         raise unreadable
     installed = [release for release in newest.values() if release.status != "uninstalled"]
@@ -100,7 +100,7 @@ def _version(answer: Object) -> tuple[int, int]:
 
 
 def _release(secret: Object) -> HelmRelease | None:
-    """A release of the chart ``spiderpool`` from Helm's Secret; None for another chart's."""
+    """The release of the chart ``spiderpool`` in Helm's Secret; None for other charts."""
     name = secret["metadata"]["name"]
     try:
         packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
@@ -127,8 +127,10 @@ def _release(secret: Object) -> HelmRelease | None:
 def _workload(body: Object, kind: str) -> DeployedWorkload:
     pod, status = body["spec"]["template"]["spec"], body.get("status", {})
     containers = [*pod.get("initContainers", ()), *pod["containers"]]
-    daemons = kind == "DaemonSet"
-    desired = status.get("desiredNumberScheduled") if daemons else body["spec"].get("replicas")
+    is_daemon_set = kind == "DaemonSet"
+    desired = (
+        status.get("desiredNumberScheduled") if is_daemon_set else body["spec"].get("replicas")
+    )
     return DeployedWorkload(
         kind,
         body["metadata"]["namespace"],
@@ -136,7 +138,7 @@ def _workload(body: Object, kind: str) -> DeployedWorkload:
         {container["name"]: container["image"] for container in containers},
         pod.get("serviceAccountName", ""),
         desired or 0,
-        status.get("numberReady" if daemons else "readyReplicas") or 0,
+        status.get("numberReady" if is_daemon_set else "readyReplicas") or 0,
         tuple(
             container["name"]
             for container in containers

@@ -1,8 +1,7 @@
-"""The values for our chart, from those of a Spiderpool release.
+"""Translates the values of a Spiderpool release to values for our chart. Pure.
 
-Everything that decides how Pods get addresses is written out, although it may be a default there:
-defaults of the two charts differ. What its user set is kept, but for what names Spiderpool's own
-programs. Pure.
+Values that decide how Pods get addresses are always written, because the defaults of the two charts
+differ. Other values that the user set are kept, except those for Spiderpool's own programs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 from ops.migration.facts import HelmRelease, Values
 
-CARRIED: Final = (
+WRITTEN: Final = (
     *(f"ipam.{name}" for name in ("enableIPv4", "enableIPv6", "enableStatefulSet")),
     *("ipam.enableKubevirtStaticIP", "ipam.enableIPConflictDetection"),
     *("ipam.enableGatewayDetection", "ipam.enableCleanOutdatedEndpoint"),
@@ -29,13 +28,13 @@ CARRIED: Final = (
     "spiderpoolController.podResourceInject",
     "spiderpoolController.enableValidatingResourcesDeletedWebhook",
 )
-"""Paths whose value is written out, set by the user or not."""
+"""Paths whose values are always written, also if the user did not set them."""
 
 SRIOV: Final = (
     *("sriov.install", "sriov.resourcePrefix"),
     *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
 )
-"""Written out where the release makes virtual functions: agents take over from its operator."""
+"""Written if the release manages virtual functions, which agents do after the migration."""
 
 SRIOV_OF_THE_OPERATOR: Final = (
     *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
@@ -55,17 +54,17 @@ DROPPED: Final = (
     *(f"sriov.{name}" for name in SRIOV_OF_THE_OPERATOR),
     "rdma",
 )
-"""What names Spiderpool's programs and objects, or installs others' software beside them."""
+"""Paths that are left out: Spiderpool's programs and objects, and third-party software."""
 
 DEFAULT_NETWORK: Final = "multus.multusCNI.defaultCniCRName"
 
 
 def translate(release: HelmRelease) -> dict[str, Any]:
-    """A values file with which our chart serves as this release does."""
+    """Values with which our chart serves Pods as this release does."""
     effective = _merged(release.defaults, release.values)
     result = copy.deepcopy(dict(release.values))
     makes_vfs = bool(value_at(effective, "sriov.install"))
-    for path in (*CARRIED, *(SRIOV if makes_vfs else ())):
+    for path in (*WRITTEN, *(SRIOV if makes_vfs else ())):
         if (value := value_at(effective, path)) is not None:
             _put(result, path, copy.deepcopy(value))
     for path in DROPPED:
@@ -78,7 +77,7 @@ def translate(release: HelmRelease) -> dict[str, Any]:
 
 
 def dropped_values(release: HelmRelease) -> list[str]:
-    """The paths that the user had set and that are left out."""
+    """The left-out paths that the user had set."""
     return [path for path in DROPPED if value_at(release.values, path) is not None]
 
 
@@ -93,7 +92,7 @@ def value_at(values: Values, path: str) -> Any:  # noqa: ANN401  # a value of a 
 
 
 def effective_value(release: HelmRelease, path: str) -> Any:  # noqa: ANN401  # a value of a chart
-    """What the release uses: the user's value, else the chart's default."""
+    """The value that the release uses: the user's, else the chart's default."""
     return value_at(_merged(release.defaults, release.values), path)
 
 
@@ -101,18 +100,18 @@ def _merged(defaults: Values, values: Values) -> dict[str, Any]:
     """Merge values as Helm does: mappings key by key, anything else as a whole."""
     result = dict(defaults)
     for key, value in values.items():
-        below = result.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            result[key] = _merged(below, value)
+        default = result.get(key)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            result[key] = _merged(default, value)
         else:
             result[key] = value
     return result
 
 
 def _put(values: dict[str, Any], path: str, value: object) -> None:
-    *above, last = path.split(".")
+    *parents, last = path.split(".")
     mapping = values
-    for key in above:
+    for key in parents:
         if not isinstance(mapping.get(key), dict):
             mapping[key] = {}
         mapping = mapping[key]
@@ -120,11 +119,13 @@ def _put(values: dict[str, Any], path: str, value: object) -> None:
 
 
 def _without(values: Values, keys: list[str]) -> dict[str, Any]:
-    """The values without a path, and without the mappings above it that have nothing else."""
-    first, *rest = keys
-    below = values.get(first)
-    left = _without(below, rest) if rest and isinstance(below, Mapping) else {}
+    """The values without the one at the path ``keys``; mappings that become empty are removed."""
+    first, *inner_keys = keys
+    inner = values.get(first)
     others = {key: value for key, value in values.items() if key != first}
-    if rest and not isinstance(below, Mapping):
+    if not inner_keys:
+        return others
+    if not isinstance(inner, Mapping):
         return dict(values)
-    return others | {first: left} if left else others
+    remaining = _without(inner, inner_keys)
+    return others | {first: remaining} if remaining else others

@@ -3,6 +3,6 @@
     route_lookup.py  routes, rules, links and neighbours of one network namespace
     path_trace.py    from one namespace to the next: to the destination, back, and marked replies
 
-No packet is sent and nothing is changed: each result is the kernel's route lookup for a packet. The
-kernel has no such lookup for netfilter, so that the effect of netfilter is not shown.
+No packet is sent and nothing is changed: each result is a route lookup of the kernel. The kernel
+has no such lookup for netfilter, so the effect of netfilter is not shown.
 """

@@ -1,8 +1,8 @@
 """Traces a packet from network stack to network stack, between a Pod and a destination.
 
-There are three legs: **there**, from the Pod; **back**, on the path by which the packet left; and
-**marked**, the Pod's reply to a packet that arrived through the node. A leg ends where the packet
-arrives, is dropped, or leaves the node. It reads only routes and rules, through ``NetworkStack``.
+A trace has up to three legs: **there**, a packet from the Pod; **back**, the reply to it; and
+**marked**, the reply of the Pod to a packet that arrived through the node. A leg ends where the
+packet arrives, is dropped, or leaves the node. Routes and rules are read through ``NetworkStack``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from nodeagent.netlink.values import Link, RoutingRule
 from ops.diagnostics.paths.route_lookup import RouteResult
 
 VETH: Final = "veth"
-ABOVE: Final = ("macvlan", "ipvlan", "vlan")
-"""Kinds of links that are children of one of the node's."""
+CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
+"""Kinds of links whose parent is a link of the node."""
 
-Way = Literal["nowhere", "itself", "node", "by node", "by nic"]
+ExitPath = Literal["nowhere", "itself", "node", "by node", "by nic"]
+"""How a packet leaves the Pod: not at all, to the Pod itself, to the node, through it, past it."""
 
 
 class NetworkStack(Protocol):
@@ -29,11 +30,11 @@ class NetworkStack(Protocol):
     links: dict[int, Link]
 
     def ask(self, question: RouteLookup) -> RouteResult:
-        """The kernel's decision about this packet."""
+        """Look up the kernel's decision about this packet."""
         ...
 
     def rules(self, family: Family) -> Sequence[RoutingRule]:
-        """Its rules, in their order."""
+        """The rules of the stack, by priority."""
         ...
 
 
@@ -53,46 +54,50 @@ class PathSegment(NamedTuple):
     end: str
 
 
-class _Left(NamedTuple):
-    """How packets left the Pod: ``link`` is the Pod's, or the node's for ``by node``."""
+class _Departure(NamedTuple):
+    """A leg from the Pod. ``link``: the last one; of the Pod, or for ``by node`` of the node."""
 
     leg: PathSegment
-    way: Way
+    exit_path: ExitPath
     source: Address | None = None
     link: Link | None = None
 
 
 def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathSegment]:
-    """All legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
-    left = _from_pod("there", pod, node, RouteLookup(destination))
-    segments = [left.leg]
-    if left.source is None:
+    """Trace all legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
+    departure = _from_pod("there", pod, node, RouteLookup(destination))
+    segments = [departure.leg]
+    if departure.source is None:
         return segments
-    back = _back(pod, node, left, left.source, destination)
+    back = _back(pod, node, departure, departure.source, destination)
     segments += [back] if back is not None else []
     for mark in dict.fromkeys(rule.mark for rule in pod.rules(destination.family) if rule.mark):
-        question = RouteLookup(destination, left.source, mark=mark)
+        question = RouteLookup(destination, departure.source, mark=mark)
         segments.append(_from_pod("marked", pod, node, question).leg)
     return segments
 
 
-def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteLookup) -> _Left:
+def _from_pod(
+    name: str, pod: NetworkStack, node: NetworkStack, question: RouteLookup
+) -> _Departure:
     if question.source is None:
-        # As connect() does: first the source address, then the route for that source.
+        # The order of connect(): first the source address, then the route for that source.
         source = pod.ask(question).source
         question = question._replace(source=source)
     answer = pod.ask(question)
     stops = [_stop(pod, answer)]
     source, link = question.source, answer.link
     if answer.why_not or link is None:
-        return _Left(
+        return _Departure(
             PathSegment(name, tuple(stops), answer.why_not or "not sent"), "nowhere", source
         )
     if answer.is_local:
-        return _Left(PathSegment(name, tuple(stops), "arrives in the Pod itself"), "itself", source)
-    peer = far_end(link, node)
+        return _Departure(
+            PathSegment(name, tuple(stops), "arrives in the Pod itself"), "itself", source
+        )
+    peer = node_end(link, node)
     if peer is None:
-        return _Left(PathSegment(name, tuple(stops), _out(link, node)), "by nic", source, link)
+        return _Departure(PathSegment(name, tuple(stops), _out(link, node)), "by nic", source, link)
     onward = node.ask(RouteLookup(question.destination, source, peer.ifindex))
     stops.append(_stop(node, onward))
     return _through_node(name, stops, onward, source)
@@ -100,37 +105,42 @@ def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteL
 
 def _through_node(
     name: str, stops: list[PathHop], onward: RouteResult, source: Address | None
-) -> _Left:
+) -> _Departure:
     if onward.why_not or onward.link is None:
-        return _Left(
+        return _Departure(
             PathSegment(name, tuple(stops), onward.why_not or "not sent"), "nowhere", source
         )
     if onward.is_local:
-        return _Left(PathSegment(name, tuple(stops), "arrives at the node"), "node", source)
+        return _Departure(PathSegment(name, tuple(stops), "arrives at the node"), "node", source)
     end = f"leaves the node by {onward.link.name}"
-    return _Left(PathSegment(name, tuple(stops), end), "by node", source, onward.link)
+    return _Departure(PathSegment(name, tuple(stops), end), "by node", source, onward.link)
 
 
 def _back(
-    pod: NetworkStack, node: NetworkStack, left: _Left, source: Address, destination: Address
+    pod: NetworkStack,
+    node: NetworkStack,
+    departure: _Departure,
+    source: Address,
+    destination: Address,
 ) -> PathSegment | None:
-    """The leg of replies to the packet of ``left``."""
-    if left.way in ("nowhere", "itself"):
+    """Trace the reply to the packet of ``departure``; None if it did not leave the Pod."""
+    link, exit_path = departure.link, departure.exit_path
+    if exit_path in ("nowhere", "itself"):
         return None
-    if left.way == "by nic":
-        assert left.link is not None
-        return _into_pod([], pod, RouteLookup(source, destination, left.link.ifindex))
-    incoming = left.link.ifindex if left.way == "by node" and left.link is not None else 0
+    if exit_path == "by nic":
+        assert link is not None
+        return _into_pod([], pod, RouteLookup(source, destination, link.ifindex))
+    incoming = link.ifindex if exit_path == "by node" and link is not None else 0
     answer = node.ask(RouteLookup(source, destination, incoming))
     stops = [_stop(node, answer)]
     if answer.why_not or answer.link is None:
         return PathSegment("back", tuple(stops), answer.why_not or "not sent")
-    inner = near_end(answer.link, pod)
-    if inner is not None:
-        return _into_pod(stops, pod, RouteLookup(source, destination, inner.ifindex))
-    parents = {link.parent for link in pod.links.values() if link.kind in ABOVE}
+    pod_link = pod_end(answer.link, pod)
+    if pod_link is not None:
+        return _into_pod(stops, pod, RouteLookup(source, destination, pod_link.ifindex))
+    parents = {link.parent for link in pod.links.values() if link.kind in CHILD_KINDS}
     if answer.link.ifindex in parents:
-        end = f"lost: {answer.link.name} does not reach the interfaces whose master it is"
+        end = f"lost: the node cannot reach the child interfaces of {answer.link.name}"
         return PathSegment("back", tuple(stops), end)
     return PathSegment("back", tuple(stops), f"leaves the node by {answer.link.name}")
 
@@ -141,22 +151,25 @@ def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteLookup) ->
     return PathSegment("back", (*stops, _stop(pod, answer)), end)
 
 
-def far_end(link: Link, node: NetworkStack) -> Link | None:
-    """The node's end of a Pod's link; None: it is not a veth to the node."""
-    peer = node.links.get(link.parent) if link.kind == VETH else None
-    both = peer is not None and peer.kind == VETH and peer.parent == link.ifindex
-    return peer if both else None
+def node_end(link: Link, node: NetworkStack) -> Link | None:
+    """The end in the node of a Pod's veth pair; None if the link is not a veth to the node."""
+    return _veth_peer(link, node)
 
 
-def near_end(link: Link, pod: NetworkStack) -> Link | None:
-    """The Pod's end of a link of the node; None: it is not a veth to this Pod."""
-    inner = pod.links.get(link.parent) if link.kind == VETH else None
-    both = inner is not None and inner.kind == VETH and inner.parent == link.ifindex
-    return inner if both else None
+def pod_end(link: Link, pod: NetworkStack) -> Link | None:
+    """The end in the Pod of a node's veth pair; None if the link is not a veth to this Pod."""
+    return _veth_peer(link, pod)
+
+
+def _veth_peer(link: Link, stack: NetworkStack) -> Link | None:
+    """The link of ``stack`` that forms a veth pair with ``link``."""
+    peer = stack.links.get(link.parent) if link.kind == VETH else None
+    is_pair = peer is not None and peer.kind == VETH and peer.parent == link.ifindex
+    return peer if is_pair else None
 
 
 def _out(link: Link, node: NetworkStack) -> str:
-    master = node.links.get(link.parent) if link.kind in ABOVE else None
+    master = node.links.get(link.parent) if link.kind in CHILD_KINDS else None
     if master is None:
         return f"leaves by {link.name}"
     return f"leaves by {link.name} onto the network of {master.name}, past the node"

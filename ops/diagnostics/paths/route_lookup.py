@@ -1,7 +1,7 @@
 """Route lookups in one network stack, and the network namespace of a Pod.
 
-The kernel returns the route and its table. The rule that led to the table is searched among the
-rules, in their order. Reads only.
+The kernel returns the route and its table, but not the rule that selected the table. That rule is
+searched here, by priority. Only reads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KINDS: Final = {n.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "black
 _SPOOFED: Final = "dropped on arrival: rp_filter, or an invalid source address"
 """Linux returns EXDEV until 6.12; later ones return EINVAL, as for other invalid requests."""
 
-_MEANT: Final = {
+_ERRNO_MEANINGS: Final = {
     EXDEV: _SPOOFED,
     EINVAL: _SPOOFED,
     ENETUNREACH: "no route",
@@ -66,7 +66,7 @@ class RouteResult(NamedTuple):
 
 
 class Stack:
-    """The stack of a session. ``name`` is used in the output."""
+    """The network stack of a netlink session. ``name``: its name in the output."""
 
     def __init__(self, name: str, session: NetlinkSession) -> None:
         self.name = name
@@ -75,7 +75,7 @@ class Stack:
         self._rules: dict[Family, Sequence[RoutingRule]] = {}
 
     def ask(self, question: RouteLookup) -> RouteResult:
-        """The kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
+        """Look up the kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
         )
@@ -92,7 +92,7 @@ class Stack:
         return answer._replace(neighbour=self._neighbour(answer))
 
     def rules(self, family: Family) -> Sequence[RoutingRule]:
-        """The rules of a family, in their order. Raises as ``ask``."""
+        """The rules of a family, by priority. Raises as ``ask``."""
         if family not in self._rules:
             rules = self._session.rules(family)
             self._rules[family] = sorted(rules, key=lambda rule: rule.priority)
@@ -116,20 +116,20 @@ def rule_of(
     """The first rule that matches this packet and leads to this table."""
     incoming = links[question.incoming].name if question.incoming in links else "lo"
     for rule in rules:
-        about = (
+        is_match = (
             rule.table == table
-            and (rule.source is None or _in(rule, question.source, of_source=True))
-            and (rule.destination is None or _in(rule, question.destination, of_source=False))
+            and (rule.source is None or _selects(rule, question.source, of_source=True))
+            and (rule.destination is None or _selects(rule, question.destination, of_source=False))
             and (not rule.mark or question.mark & (rule.mask or ALL_BITS) == rule.mark)
             and rule.incoming in ("", incoming)
         )
-        if about:
+        if is_match:
             return rule
     return None
 
 
 def table_name(number: int) -> str:
-    """``main``, ``local``, or the number."""
+    """The name of a routing table, or its number."""
     return TABLES.get(number, str(number))
 
 
@@ -161,11 +161,11 @@ def route_text(answer: RouteResult) -> str:
 
 def _prefix(cidr: Cidr) -> str:
     text = format_address(cidr.family, cidr.first)
-    whole = 32 if cidr.family == 4 else 128
-    return text if cidr.prefix_length == whole else f"{text}/{cidr.prefix_length}"
+    address_bits = 32 if cidr.family == 4 else 128
+    return text if cidr.prefix_length == address_bits else f"{text}/{cidr.prefix_length}"
 
 
-def _in(rule: RoutingRule, address: Address | None, *, of_source: bool) -> bool:
+def _selects(rule: RoutingRule, address: Address | None, *, of_source: bool) -> bool:
     cidr = rule.source if of_source else rule.destination
     return cidr is not None and address is not None and cidr.first <= address.value <= cidr.last
 
@@ -176,8 +176,8 @@ def _neighbour_text(entry: Neighbour) -> str:
 
 
 def _fault(number: int, text: str) -> str:
-    """What an errno means for a route."""
-    return _MEANT.get(number, text)
+    """The meaning of an errno of a route lookup."""
+    return _ERRNO_MEANINGS.get(number, text)
 
 
 def namespace_of(containers: Collection[str], datapath: Path) -> str:

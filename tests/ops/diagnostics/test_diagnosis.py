@@ -102,7 +102,7 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "NetworkManager, of a Pod": (
         WELL._replace(manager=None),
-        Diagnosis("NetworkManager", "warning", "a Pod does not see whether the node has one",
+        Diagnosis("NetworkManager", "warning", "unknown: it cannot be checked from a Pod",
                   "if it runs on the node, write to /etc/NetworkManager/conf.d/spidernet.conf:"
                   " [keyfile]; unmanaged-devices=interface-name:veth*"),
     ),
@@ -167,7 +167,7 @@ NOTHING = CARD._replace(dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 
         (NOTHING, [], "ok", WITHOUT),
         (NOTHING, [RULE], "warning", f"{WITHOUT}; missing: DSCP to priority 0-7:0"),
         (NOTHING, [RULE._replace(nodes={"network": "roce"})], "ok",
-         f"{WITHOUT}; a rule for nodes with network=roce asks for DSCP to priority 0-7:0"),
+         f"{WITHOUT}; a rule for nodes with network=roce requires DSCP to priority 0-7:0"),
         (CARD._replace(dcb=None, ecn=None), [RULE], "warning",
          "no DCB, no ECN files, mlx5_0 traffic class 160 RDMA CM 160; trust, PFC: the driver has"),
     ],

@@ -98,7 +98,7 @@ def test_after_upgrades_that_were_killed_midway_nothing_stays(
             return put(path, content, mode)
 
         monkeypatch.setattr(installer, "put", killed)
-        monkeypatch.setattr(installer, "tried_program", attempt.encode)
+        monkeypatch.setattr(installer, "checked_program", attempt.encode)
         with pytest.raises(KeyboardInterrupt):
             install(binaries, configurations, conflist=CONFLIST | {"name": attempt})
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from ops.demo.datapath import able
+from ops.demo.datapath import missing_capability
 from ops.demo.demo_state import ROOT
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
@@ -39,7 +39,7 @@ endpoints: [{addresses: [BACKEND]}]
 @pytest.fixture
 def laboratory() -> Iterator[Laboratory]:
     require_namespaces()
-    if why := able().no_services:
+    if why := missing_capability().no_services:
         pytest.skip(needs(CGROUPS, why))
     with Laboratory(cluster_ips=True) as made:
         made.node("node-a")
@@ -72,7 +72,7 @@ def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next(
     client, backend = laboratory.sandbox("web-0"), laboratory.sandbox("web-1")
     for sandbox in (client, backend):
         node.runtime.add(sandbox)
-    laboratory.speaker(backend, 8080)
+    laboratory.name_server(backend, 8080)
     text = SERVICE.replace("BACKEND", backend.addresses[0])
     applied = laboratory.orbctl("apply", "-f", "-", stdin=text)
     assert applied.returncode == 0, applied.stderr

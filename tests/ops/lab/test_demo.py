@@ -53,8 +53,8 @@ def test_what_the_kernel_cannot_is_left_out_in_a_line(capsys: pytest.CaptureFixt
     reach_node(scene)
     serve(scene)
     said = capsys.readouterr().out
-    assert "(Node to Pod is left out: no nftables)" in said
-    assert "(Left out: no eBPF)" in said
+    assert "(Node to Pod is skipped: no nftables)" in said
+    assert "(Skipped: no eBPF)" in said
 
 
 def links() -> str:

@@ -21,7 +21,7 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.engine_harness import eventually
 from workflows.jobs.job_host import JobHost
 
-ASKING = workloads.asking(ipv4="racks", number="+1")
+ASKING = workloads.subnet_annotations(ipv4="racks", number="+1")
 NO_POOL = 111
 
 
@@ -146,7 +146,7 @@ async def test_a_replica_set_in_between_is_not_the_application(agent: AgentHarne
 async def test_a_third_party_gets_its_pool_by_its_pods_and_keeps_it_until_somebody_deletes_it(
     agent: AgentHarness,
 ) -> None:
-    said = workloads.asking(ipv4="racks", number="2")
+    said = workloads.subnet_annotations(ipv4="racks", number="2")
     pod = workloads.pod("clone-0", "clone", "shop", said)
     owner = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": "clone"}
     pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]  # type: ignore[index]
