@@ -10,6 +10,7 @@ from collections import deque
 from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.coordinators import COORDINATOR_KIND
 from core.domain.events import (
     TYPE_NAMES,
     AllocationRefused,
@@ -81,8 +82,9 @@ INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 """Kinds of subjects in the archive's index. For other kinds every sealed segment is searched."""
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
-    "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/ or"
-    " node/NAME, guid/GUID, application/NAMESPACE/NAME, or record/KIND/[NAMESPACE/]NAME"
+    "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/,"
+    " coordinator/ or node/NAME, guid/GUID, application/NAMESPACE/NAME, or"
+    " record/KIND/[NAMESPACE/]NAME"
 )
 _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "pod": (1,),
@@ -210,8 +212,8 @@ def parse_subject(text: str) -> HistorySubject:
 
     Forms: an address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``;
     ``pool/NAME``, ``use/NAME``, ``guid/GUID``, ``subnet/NAME``, ``reservation/NAME``,
-    ``node/NAME``, ``application/NS/NAME``, ``record/KIND/NAME``, ``record/KIND/NS/NAME``. Any other
-    single word is a pool.
+    ``node/NAME``, ``coordinator/NAME``, ``application/NS/NAME``, ``record/KIND/NAME``,
+    ``record/KIND/NS/NAME``. Any other single word is a pool.
     """
     kind, _, name = text.partition("/")
     parts = name.split("/")
@@ -225,6 +227,8 @@ def parse_subject(text: str) -> HistorySubject:
             return _named(kind, name, text)
         case (("uid" | "pool" | "use" | "subnet" | "reservation" | "node"), 1) if name:
             return _named(kind, name, text)
+        case "coordinator", 1 if name:
+            return _named("record", f"{COORDINATOR_KIND}/{name}", text)
         case "record", 2 | 3:
             return _named("record", name, text)
         case "address", 1 if name:

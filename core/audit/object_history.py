@@ -179,20 +179,32 @@ def described(value: ConfigurationObject) -> str:
         case Reservation():
             return ", ".join(value.ips) or "no addresses"
         case RecordDefined(kind, namespace, name):
-            empty = RecordDefined(kind, namespace, name)
-            fields = zip(value._fields, empty, value, strict=True)
-            return "; ".join(f"{field}: {_text(new)}" for field, old, new in fields if old != new)
+            return changed_fields(RecordDefined(kind, namespace, name), value, "{field}: {new}")
         case Pool() | Subnet():
             excluded = f" without {', '.join(value.exclude_ips)}" if value.exclude_ips else ""
             return f"{value.subnet}: {', '.join(value.ips) or 'no addresses'}{excluded}"
 
 
 def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> str:
-    """The old and new values of the fields that differ."""
-    fields = zip(after._fields, before, after, strict=True)
+    """The fields that differ, old and new."""
+    return changed_fields(before, after, "{field}: {old} -> {new}")
+
+
+def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form: str) -> str:
+    """Each field that differs, in a form with ``field``, ``old`` and ``new``."""
+    was, now = _fields(before), _fields(after)
     return "; ".join(
-        f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in fields if old != new
+        form.format(field=field, old=_text(was.get(field)), new=_text(now.get(field)))
+        for field in {**was, **now}
+        if was.get(field) != now.get(field)
     )
+
+
+def _fields(value: ConfigurationObject) -> dict[str, object]:
+    """The fields of an object; those of a coordinator as if they were its own."""
+    fields = value._asdict()
+    coordinator = fields.pop("coordinator", None)
+    return fields if coordinator is None else fields | coordinator.fields()
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family
+from core.domain.coordinators import Coordinator
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet, Workload
 from core.domain.services import EndpointSlice, Service
 from core.domain.sriov.model import VfGuid
@@ -103,10 +104,11 @@ class QuarantineLifted(NamedTuple):
 class RecordDefined(NamedTuple):
     """A Pod, Namespace, Node, application or Service was recorded in standalone mode.
 
-    ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of application, ``Service`` or
-    ``EndpointSlice``. ``owner_*``: the controller of a Pod or application, "" for none.
-    ``replicas`` and ``ordinals_start``: those of an application that specifies them. Only
-    applications have ``uid`` and ``workload``; Services and their slices have the fields of their
+    In Kubernetes, a SpiderCoordinator was. ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in
+    kind of application, ``Service``, ``EndpointSlice`` or ``SpiderCoordinator``. ``owner_*``: the
+    controller of a Pod or application, "" for none. ``replicas`` and ``ordinals_start``: those of
+    an application that specifies them. Only applications and coordinators have ``uid``, only
+    applications ``workload``; Services, their slices and coordinators have the fields of their
     names.
     """
 
@@ -125,6 +127,7 @@ class RecordDefined(NamedTuple):
     workload: Workload | None = None
     service: Service | None = None
     slice: EndpointSlice | None = None
+    coordinator: Coordinator | None = None
 
 
 class RecordDeleted(NamedTuple):

@@ -14,6 +14,7 @@ import yaml
 
 from core.domain.autopools.applications import CRON_JOB, REPLICATED
 from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.coordinators import Coordinator
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Reservation, Subnet, Workload
 from core.domain.patterns.labels import LabelSelector
@@ -178,11 +179,25 @@ def _record_manifest(record: RecordDefined) -> Plain:
     )
     version = record.api_version or SCHEMAS[record.kind][0]
     manifest: Plain = {"apiVersion": version, "kind": record.kind, "metadata": metadata}
+    if record.coordinator is not None:
+        return manifest | _coordinator(record.coordinator)
     if record.service is not None:
         return manifest | service_fields(record.service)
     if record.slice is not None:
         return manifest | slice_fields(record.slice)
     return manifest | (_workload(record, record.workload) if record.workload else {})
+
+
+def _coordinator(coordinator: Coordinator) -> Plain:
+    """The ``spec`` and ``status`` of the object that was recorded."""
+    spec = {name: msgspec.json.decode(text) for name, text in coordinator.settings.items()}
+    status = _non_empty(
+        phase=coordinator.phase,
+        reason=coordinator.reason,
+        overlayPodCIDR=list(coordinator.overlay_pod_cidr),
+        serviceCIDR=list(coordinator.service_cidr),
+    )
+    return {"spec": spec} | _non_empty(status=status)
 
 
 def _workload(record: RecordDefined, workload: Workload) -> Plain:

@@ -12,6 +12,7 @@ from typing import Final
 
 from core.domain.autopools.names import pool_name
 from core.domain.configuration import commands
+from core.domain.coordinators import COORDINATOR_KIND
 from core.errors import BadInput
 
 
@@ -35,6 +36,7 @@ class ObjectKind(StrEnum):
     CRON_JOB = "cronjob"
     SERVICE = "service"
     SLICE = "endpointslice"
+    COORDINATOR = "spidercoordinator"
     APPLICATION = "application"
     ADDRESS = "address"
 
@@ -60,6 +62,9 @@ _WORDS: Final = {
     ObjectKind.CRON_JOB: ("cronjob", "cronjobs", "cj"),
     ObjectKind.SERVICE: ("service", "services", "svc"),
     ObjectKind.SLICE: ("endpointslice", "endpointslices"),
+    ObjectKind.COORDINATOR: (
+        *("coordinator", "coordinators", "spidercoordinator", "spidercoordinators", "scc"),
+    ),
     ObjectKind.APPLICATION: ("application", "applications", "app", "apps"),
     ObjectKind.ADDRESS: ("address", "addresses", "ip"),
 }
@@ -80,6 +85,7 @@ RECORD_KINDS: Final = {
     ObjectKind.NODE: "Node",
     **WORKLOAD_KINDS,
     **SERVICE_KINDS,
+    ObjectKind.COORDINATOR: COORDINATOR_KIND,
 }
 """Kinds of records, with the kind of their manifest."""
 

@@ -17,6 +17,7 @@ from core.audit.past_adds import LogMoment, PastAdds, past_adds
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import format_address, parse_address
 from core.domain.events import AddressesClaimed, Recorded
+from core.domain.fixed.owners import KEPT_UNTIL, FixedSettings, kind_of_holder
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.quarantine.quarantine_decisions import seen_in_words
 from core.domain.selection.explanation import SOURCE_WORDS, reason_of
@@ -288,8 +289,12 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         pool = log.pools.get(name, position)
         if pool is not None:
             yield from (f"IPPool {name} {text}." for text in _traits(pool))
-    if not endpoint.holder.startswith("pod/"):
-        yield f"The addresses stay with {endpoint.holder}, whatever Pod runs under this name."
+    kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
+    if kind is None:
+        yield "The addresses belong to this Pod until it ends: then they are released."
+    else:
+        name = "whatever Pod runs under this name"
+        yield f"The addresses stay with {endpoint.holder}, {name}, {KEPT_UNTIL[kind]}."
 
 
 def _traits(pool: Pool) -> Iterator[str]:

@@ -132,13 +132,13 @@ class ReturnAddress(NamedTuple):
 
 
 class ApplyRecord(NamedTuple):
-    """Record a Pod, Namespace, Node or application (standalone mode)."""
+    """Record a Pod, Namespace, Node or application (standalone mode), or a SpiderCoordinator."""
 
     record: RecordDefined
 
 
 class DeleteRecord(NamedTuple):
-    """Forget a record; ``namespace`` is "" for a Namespace or Node."""
+    """Forget a record; ``namespace`` is "" for a kind without namespaces."""
 
     kind: str
     namespace: str

@@ -41,6 +41,13 @@ _HOLDERS: Final[Mapping[str, FixedKind]] = {
     "ipamclaim": "ipamclaim",
 }
 
+KEPT_UNTIL: Final[Mapping[FixedKind, str]] = {
+    "statefulset": "until the StatefulSet is deleted or scaled down below this replica",
+    "vm": "until the VM is deleted",
+    "ipamclaim": "until the IPAMClaim is deleted",
+}
+"""The end of fixed addresses, in words."""
+
 
 class FixedAddressSwitches(Protocol):
     """enableStatefulSet, enableKubevirtStaticIP and orbweaver.ipamClaims.

@@ -10,13 +10,14 @@ from typing import Final
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.autopools.applications import BUILT_IN
+from core.domain.coordinators import COORDINATOR_KIND
 from core.domain.events import RecordDefined
 from core.domain.validation.services import service_rules, slice_rules
 from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
 from core.errors import Refusal
 
 SERVICE_KINDS: Final = ("Service", "EndpointSlice")
-RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS)
+RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS, COORDINATOR_KIND)
 NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN, *SERVICE_KINDS)
 
 REPLICAS_MAX: Final = 2**31 - 1

@@ -40,13 +40,14 @@ if TYPE_CHECKING:
 ALLOWED: Final = (
     *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.RESERVATION),
     *RECORD_KINDS,
-    *(ObjectKind.QUARANTINE, ObjectKind.ENDPOINT),
+    *(ObjectKind.QUARANTINE, ObjectKind.ENDPOINT),  # named to say what to do instead
 )
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
 INSTEAD: Final = {
     ObjectKind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
     ObjectKind.ENDPOINT: "use `orbctl release POD --reason ...`",
+    ObjectKind.COORDINATOR: "use `kubectl delete spidercoordinator NAME`",
 }
 
 

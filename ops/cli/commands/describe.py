@@ -20,8 +20,6 @@ from core.domain.addresses.ip_address import (
 from core.domain.autopools.names import application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import FixedSettings, RecordOwners, kind_of_holder
-from core.domain.fixed.validity import validity_of
 from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 from core.domain.patterns.labels import LabelSelector
 from core.domain.quarantine.quarantine_decisions import seen_in_words
@@ -35,6 +33,7 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unread
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
+from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.listings import state_of
 from ops.cli.live_state import binding_in_words, read_cool_down
@@ -238,25 +237,12 @@ async def _endpoint(
             ("Node", endpoint.node or "-"),
             ("Owner", f"{endpoint.owner_kind}/{endpoint.owner_name}"),
             ("Holder", endpoint.holder),
-            ("Fixed", _why_fixed(endpoint, ledger)),
+            ("Kept", why_kept(endpoint, ledger.records)),
             ("Network provider", await binding_in_words(session, key)),
         )
     )
     _nics(endpoint, ledger)
     await _history(session, "pod", "/".join(key))
-
-
-def _why_fixed(endpoint: Endpoint, ledger: Ledger) -> str:
-    """Whether fixed addresses are kept, and why; "" if the addresses are not fixed."""
-    kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
-    if kind is None:
-        return ""
-    validity = validity_of(kind, *endpoint.key, RecordOwners(ledger.records))
-    if validity.state == "invalid":
-        return f"no longer needed: {validity.why}; a DEL or `orbctl gc --gone` releases them"
-    if validity.state == "unknown":
-        return f"kept, because it is not known whether they are needed: {validity.why}"
-    return f"kept: {validity.why}"
 
 
 def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
@@ -293,7 +279,15 @@ async def describe_address(
     except AddressSyntaxError as error:
         raise BadInput(str(error), subject="address") from None
     facts = _address_facts(address, ledger)
-    mark = None if str(address) in ledger.claims else await read_cool_down(session, address)
+    held = ledger.claims.get(str(address))
+    if held is not None:
+        facts.append(
+            (
+                "Network provider",
+                await binding_in_words(session, (held.claim.namespace, held.claim.pod)),
+            )
+        )
+    mark = None if held is not None else await read_cool_down(session, address)
     if mark is not None:
         facts.append(("Cool-down", mark.in_words(session.now_ms())))
     if output.is_structured:
@@ -324,6 +318,7 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
     }
     states = [state for state, is_true in conditions.items() if is_true]
     held_by = f"{held.claim.namespace}/{held.claim.pod}" if held else ""
+    endpoint = ledger.endpoints.get((held.claim.namespace, held.claim.pod)) if held else None
     return [
         ("Address", text),
         ("State", ", ".join(states) or ("free" if pools else "in no pool")),
@@ -331,6 +326,7 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
         ("Held by", held_by),
         ("Holder", held.claim.holder if held else ""),
         ("Claimed at", f"position {held.revision}" if held else ""),
+        ("Kept", why_kept(endpoint, ledger.records) if endpoint else ""),
         ("Reserved by", ", ".join(reserved)),
         ("Quarantine", _quarantine_words(quarantine) if quarantine else ""),
     ]

@@ -16,6 +16,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.facts import PodReference
+from core.domain.model import Endpoint
 from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
 from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
 from core.errors import BadInput, NotFound
@@ -23,6 +24,7 @@ from core.eventstore.codec import ENDPOINT
 from core.eventstore.kv import Get
 from core.eventstore.state import read_ledger
 from core.manifests.commands import apply_command
+from core.projections.configuration_view import ConfigurationSnapshot
 from ops.cli import dry_run
 from ops.cli.commands.describe import describe_address
 from ops.cli.context import perform
@@ -30,7 +32,9 @@ from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exits import Exit, report
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
+from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
+from ops.cli.live_state import binding_in_words
 from ops.cli.manifest_objects import read_commands
 from ops.cli.output import show_value
 from ops.cli.past_explanation import parse_moment, show_adds
@@ -146,10 +150,12 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
         if adds.refused is not None or adds.has_source:
             return show_adds("/".join(key), adds, output, session.now_ms())
     explanation = await dry_run.explain_add(store, keys, snapshot, facts, question.selection)
+    held = explanation.held
+    kept = _Kept() if held is None else await _why_kept(session, held, snapshot)
     if output.is_structured:
-        show_value(_plain(explanation), output)
+        show_value(_plain(explanation, kept), output)
     else:
-        _show(explanation)
+        _show(explanation, kept)
     if explanation.facts.pod.known or explanation.held is not None:
         return Exit.OK if explanation.served else Exit.REFUSED
     return report(
@@ -159,6 +165,19 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
             f" `orbctl history {'/'.join(key)}`",
         )
     )
+
+
+class _Kept(NamedTuple):
+    """Why the Pod keeps its addresses, and what a network provider does for them; "": nothing."""
+
+    why: str = ""
+    provider: str = ""
+
+
+async def _why_kept(
+    session: ClusterSession, held: Endpoint, snapshot: ConfigurationSnapshot
+) -> _Kept:
+    return _Kept(why_kept(held, snapshot.records), await binding_in_words(session, held.key))
 
 
 def is_address(text: str) -> bool:
@@ -219,13 +238,16 @@ async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str
     return ENDPOINT.decode(kvs[0].value).uid if kvs else ""
 
 
-def _show(explanation: Explanation) -> None:
+def _show(explanation: Explanation, kept: _Kept) -> None:
     pod = explanation.facts.pod
     unknown = "" if pod.known else " (no record: only its name is known)"
     print(f"Pod {pod.namespace}/{pod.name}{unknown}")
     if explanation.held is not None:
         held = ", ".join(f"{address} ({pool})" for address, pool in explanation.held.addresses())
         print(f"holds {held}: {explanation.outlook}")
+        print(f"kept: {kept.why}")
+        if kept.provider:
+            print(f"network provider: {kept.provider}")
     if explanation.selection is None:
         assert explanation.error is not None
         print(f"an ADD fails: {explanation.error.message}")
@@ -269,7 +291,7 @@ def _outcome(trials: list[Trial]) -> str:
     return f"would fail: {reason}"
 
 
-def _plain(explanation: Explanation) -> dict[str, Any]:
+def _plain(explanation: Explanation, kept: _Kept) -> dict[str, Any]:
     selection = explanation.selection
     return {
         "pod": f"{explanation.facts.pod.namespace}/{explanation.facts.pod.name}",
@@ -278,6 +300,8 @@ def _plain(explanation: Explanation) -> dict[str, Any]:
         if explanation.held
         else [],
         "outlook": explanation.outlook if explanation.held else "",
+        "kept": kept.why,
+        "provider": kept.provider,
         "source": selection.source if selection else None,
         "demands": [entry._asdict() for entry in selection.demands] if selection else [],
         "verdicts": [_plain_verdict(entry) for entry in explanation.verdicts],

@@ -39,8 +39,8 @@ def history(
         list[str],
         typer.Argument(
             help="KIND NAME, or one of: an address, a CIDR, NAMESPACE/POD, a UID, a pool, use/POOL,"
-            " node/NAME, guid/GUID, subnet/NAME, reservation/NAME, application/NAMESPACE/NAME or"
-            " record/KIND/[NAMESPACE/]NAME"
+            " node/NAME, guid/GUID, subnet/NAME, reservation/NAME, coordinator/NAME,"
+            " application/NAMESPACE/NAME or record/KIND/[NAMESPACE/]NAME"
         ),
     ],
     namespace: Annotated[
@@ -55,6 +55,7 @@ def history(
       orbctl history shop/web-0 -o wide
       orbctl history 10.6.0.0/24
       orbctl history deployment shop/web
+      orbctl history coordinator default
     """
     output, text = globals_of(context).output, subject_name(subject, namespace)
 

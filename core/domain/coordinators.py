@@ -1,0 +1,30 @@
+"""A SpiderCoordinator as the log keeps it: for its history, and as the origin of a node's settings.
+
+Agents read the object itself; no decision depends on this value.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+COORDINATOR_KIND: Final = "SpiderCoordinator"
+
+
+class Coordinator(NamedTuple):
+    """Its ``spec`` and ``status``. ``settings``: the fields of the former, each as JSON text."""
+
+    settings: dict[str, str] = {}
+    phase: str = ""
+    reason: str = ""
+    overlay_pod_cidr: tuple[str, ...] = ()
+    service_cidr: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, str]:
+        """The fields that have a value, by the names that users write."""
+        status = {
+            "phase": self.phase,
+            "reason": self.reason,
+            "overlayPodCIDR": ", ".join(self.overlay_pod_cidr),
+            "serviceCIDR": ", ".join(self.service_cidr),
+        }
+        return {name: text for name, text in {**self.settings, **status}.items() if text}

@@ -1,0 +1,40 @@
+"""Why an address is kept, and until when: of a Pod, a replica, a VM and an IPAMClaim."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.events import RecordDefined
+from core.domain.model import Endpoint
+from ops.cli.kept_addresses import why_kept
+
+STATEFUL_SET = "StatefulSet"
+
+
+@pytest.mark.parametrize(
+    ("holder", "words"),
+    [
+        ("pod/uid-web-0", ["by this Pod until it ends", "CNI DEL"]),
+        ("statefulset/shop/web-0", ["by statefulset/shop/web-0", "scaled down below this replica"]),
+        ("vm/shop/web-0", ["by vm/shop/web-0", "until the VM is deleted"]),
+        ("ipamclaim/shop/web-0", ["by ipamclaim/shop/web-0", "until the IPAMClaim is deleted"]),
+    ],
+)
+def test_each_kind_of_holder_keeps_its_addresses_until_its_own_end(
+    holder: str, words: list[str]
+) -> None:
+    why = why_kept(_endpoint(holder), {})
+    assert all(word in why for word in words), why
+
+
+def test_a_replica_that_its_stateful_set_does_not_want_keeps_nothing_any_more() -> None:
+    key = STATEFUL_SET, "shop", "web"
+    wanted = {key: RecordDefined(*key, replicas=1)}
+    unwanted = {key: RecordDefined(*key, replicas=0)}
+
+    assert "StatefulSet shop/web wants replica 0" in why_kept(_endpoint("statefulset/x"), wanted)
+    assert why_kept(_endpoint("statefulset/x"), unwanted).startswith("no longer needed")
+
+
+def _endpoint(holder: str) -> Endpoint:
+    return Endpoint("shop", "web-0", "uid-web-0", "node-a", holder, STATEFUL_SET, "web", ())
