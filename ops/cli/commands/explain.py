@@ -151,11 +151,11 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
             return show_adds("/".join(key), adds, output, session.now_ms())
     explanation = await dry_run.explain_add(store, keys, snapshot, facts, question.selection)
     held = explanation.held
-    kept = _Kept() if held is None else await _why_kept(session, held, snapshot)
+    retention = _Retention() if held is None else await _why_kept(session, held, snapshot)
     if output.is_structured:
-        show_value(_plain(explanation, kept), output)
+        show_value(_plain(explanation, retention), output)
     else:
-        _show(explanation, kept)
+        _show(explanation, retention)
     if explanation.facts.pod.known or explanation.held is not None:
         return Exit.OK if explanation.served else Exit.REFUSED
     return report(
@@ -167,7 +167,7 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
     )
 
 
-class _Kept(NamedTuple):
+class _Retention(NamedTuple):
     """Why the Pod keeps its addresses, and what a network provider does for them; "": nothing."""
 
     why: str = ""
@@ -176,8 +176,8 @@ class _Kept(NamedTuple):
 
 async def _why_kept(
     session: ClusterSession, held: Endpoint, snapshot: ConfigurationSnapshot
-) -> _Kept:
-    return _Kept(why_kept(held, snapshot.records), await binding_in_words(session, held.key))
+) -> _Retention:
+    return _Retention(why_kept(held, snapshot.records), await binding_in_words(session, held.key))
 
 
 def is_address(text: str) -> bool:
@@ -238,16 +238,16 @@ async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str
     return ENDPOINT.decode(kvs[0].value).uid if kvs else ""
 
 
-def _show(explanation: Explanation, kept: _Kept) -> None:
+def _show(explanation: Explanation, retention: _Retention) -> None:
     pod = explanation.facts.pod
     unknown = "" if pod.known else " (no record: only its name is known)"
     print(f"Pod {pod.namespace}/{pod.name}{unknown}")
     if explanation.held is not None:
         held = ", ".join(f"{address} ({pool})" for address, pool in explanation.held.addresses())
         print(f"holds {held}: {explanation.outlook}")
-        print(f"kept: {kept.why}")
-        if kept.provider:
-            print(f"network provider: {kept.provider}")
+        print(f"kept: {retention.why}")
+        if retention.provider:
+            print(f"network provider: {retention.provider}")
     if explanation.selection is None:
         assert explanation.error is not None
         print(f"an ADD fails: {explanation.error.message}")
@@ -291,7 +291,7 @@ def _outcome(trials: list[Trial]) -> str:
     return f"would fail: {reason}"
 
 
-def _plain(explanation: Explanation, kept: _Kept) -> dict[str, Any]:
+def _plain(explanation: Explanation, retention: _Retention) -> dict[str, Any]:
     selection = explanation.selection
     return {
         "pod": f"{explanation.facts.pod.namespace}/{explanation.facts.pod.name}",
@@ -300,8 +300,8 @@ def _plain(explanation: Explanation, kept: _Kept) -> dict[str, Any]:
         if explanation.held
         else [],
         "outlook": explanation.outlook if explanation.held else "",
-        "kept": kept.why,
-        "provider": kept.provider,
+        "kept": retention.why,
+        "provider": retention.provider,
         "source": selection.source if selection else None,
         "demands": [entry._asdict() for entry in selection.demands] if selection else [],
         "verdicts": [_plain_verdict(entry) for entry in explanation.verdicts],
