@@ -25,6 +25,7 @@ from core.audit.log_clock import LogClock
 from core.audit.text_columns import Names
 from core.audit.versions import Versions
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
+from core.domain.coordinators import COORDINATOR_KIND
 from core.domain.events import (
     TYPE_NAMES,
     AddressesClaimed,
@@ -37,6 +38,8 @@ from core.domain.events import (
     PoolDeleted,
     PoolRetired,
     QuarantineLifted,
+    RecordDefined,
+    RecordDeleted,
     Recorded,
     ReservationDefined,
     ReservationDeleted,
@@ -76,6 +79,7 @@ class LogIndex:
         self.subnets: Versions[str, Subnet] = Versions()
         self.reservations: Versions[str, Reservation] = Versions()
         self.quarantine: Versions[str, Quarantine] = Versions()
+        self.coordinators: Versions[str, RecordDefined] = Versions()
         self.refusals: Versions[str, RefusedPod] = Versions()
         """The newest refused ADD of each Pod (``NAMESPACE/NAME``)."""
         self.holdings: dict[str, HoldingTable] = {}
@@ -159,6 +163,9 @@ class LogIndex:
             self.reservations.define(reservation.name, at, reservation)
         for quarantine in ledger.quarantine.values():
             self.quarantine.define(quarantine.address, at, quarantine)
+        for record in ledger.records.values():
+            if record.kind == COORDINATOR_KIND:
+                self.coordinators.define(record.name, at, record)
 
     def _table(self, pool: str) -> HoldingTable:
         table = self.holdings.get(pool)
@@ -229,6 +236,10 @@ class LogIndex:
                 self.quarantine.define(quarantine.address, at, quarantine)
             case QuarantineLifted(address):
                 self.quarantine.define(address, at, None)
+            case RecordDefined(kind=kind, name=name) if kind == COORDINATOR_KIND:
+                self.coordinators.define(name, at, event)
+            case RecordDeleted(kind=kind, name=name) if kind == COORDINATOR_KIND:
+                self.coordinators.define(name, at, None)
             case _:  # records of standalone mode are not indexed
                 pass
 

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from core.audit.history_entries import HistorySubject
+from core.domain.coordinators import COORDINATOR_KIND
 from core.errors import BadInput, StoreError
+from ops.console.coordinators import coordinator_page
 from ops.console.events import EventPosition, events_after, events_before, parse_event_position
 from ops.console.grid import CELLS_DEFAULT, GRID_ADDRESSES_MAX, grid
 from ops.console.log_extent import BUCKETS_DEFAULT, BUCKETS_MAX, log_extent
@@ -145,6 +147,15 @@ async def _reservation_timeline(source: ConsoleSource, query: ConsoleQuery) -> D
     return await _timeline(source, query, HistorySubject("reservation", query.path("name")))
 
 
+async def _coordinators(source: ConsoleSource, query: ConsoleQuery) -> Document:
+    return coordinator_page(await source.instant(query.text("at")), query.page())
+
+
+async def _coordinator_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
+    name = f"{COORDINATOR_KIND}/{query.path('name')}"
+    return await _timeline(source, query, HistorySubject("record", name))
+
+
 async def _application_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
     name = f"{query.path('namespace')}/{query.path('name')}"
     return await _timeline(source, query, HistorySubject("application", name))
@@ -217,6 +228,8 @@ ROUTES: Final = (
     ConsoleRoute("/subnets/{name}/timeline", _AT, _subnet_timeline),
     ConsoleRoute("/reservations", _AT | PAGED, _reservations),
     ConsoleRoute("/reservations/{name}/timeline", _AT, _reservation_timeline),
+    ConsoleRoute("/coordinators", _AT | PAGED, _coordinators),
+    ConsoleRoute("/coordinators/{name}/timeline", _AT, _coordinator_timeline),
     ConsoleRoute("/applications/{namespace}/{name}/timeline", _AT, _application_timeline),
     ConsoleRoute("/nodes/{name}/released", _AT | {"limit"}, _released),
     ConsoleRoute("/agents", _AT | PAGED, _agents),

@@ -86,7 +86,7 @@ def search(
 
 
 _ORDER: Final = (
-    *("address", "pod", "pool", "subnet", "reservation"),
+    *("address", "pod", "pool", "subnet", "reservation", "coordinator"),
     *("namespace", "application", "node", "event"),
 )
 
@@ -176,6 +176,10 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
     for name, reservation in log.reservations.at(position).items():
         if text in name.lower():
             yield Hit("reservation", name, ", ".join(reservation.ips))
+    for name, record in log.coordinators.at(position).items():
+        if text in name.lower() or text in "spidercoordinator":
+            phase = record.coordinator.phase if record.coordinator is not None else ""
+            yield Hit("coordinator", name, phase)
     for address, quarantine in log.quarantine.at(position).items():
         mac = quarantine.conflicting_host.mac if quarantine.conflicting_host else ""
         if text in {address, mac.lower()}:

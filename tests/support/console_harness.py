@@ -16,8 +16,9 @@ import pytest
 from core.allocation.refusal_recorder import RefusalRecorder
 from core.allocation.releaser import ReleaseRequest
 from core.domain.claims.claim_decisions import decide_release
-from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
-from core.domain.events import Cause
+from core.domain.configuration.commands import ApplyRecord, ApplyReservation, QuarantineAddress
+from core.domain.coordinators import COORDINATOR_KIND, Coordinator
+from core.domain.events import Cause, RecordDefined
 from core.domain.facts import PodFacts
 from core.domain.model import Attachment, Reservation
 from core.domain.selection.request import SelectionRequest
@@ -124,8 +125,11 @@ async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None
         pool("six", "fd00:6::-fd00:6::ffff:ffff:ffff:ffff", default=False),
         ApplyReservation(Reservation("printers", 4, ("10.6.0.20", "10.6.0.21"))),
         QuarantineAddress("10.6.0.22", HOSTILE_TEXT),
+        ApplyRecord(_coordinator("auto")),
     )
     await node_b.view.freshen()
+    clock.set(25)
+    await node_a.apply(ApplyRecord(_coordinator("underlay")))
     clock.set(30)
     for number in range(4, 12):
         await node_b.add(pod(f"api-{number}"), request=WIDE)
@@ -135,6 +139,13 @@ async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None
     clock.set(120)
     await _release(node_a, pod("web-3"))
     clock.set(120.1)
+
+
+def _coordinator(mode: str) -> RecordDefined:
+    """The record of a SpiderCoordinator, as a controller writes it."""
+    settings = {"mode": f'"{mode}"', "hijackCIDR": '["169.254.0.0/16"]', "podCIDRType": '"auto"'}
+    coordinator = Coordinator(settings, "Synced", "", ("10.244.0.0/16",), ("10.96.0.0/12",))
+    return RecordDefined(COORDINATOR_KIND, "", "default", coordinator=coordinator)
 
 
 async def _release(node: NodeHarness, who: PodFacts) -> None:

@@ -13,6 +13,7 @@ export function subjectHref(subject) {
     case "pool": return hrefOf(["pools", names.join("/")]);
     case "subnet": return hrefOf(["subnets", names.join("/")]);
     case "reservation": return hrefOf(["reservations", names.join("/")]);
+    case "coordinator": return hrefOf(["coordinators", names.join("/")]);
     case "application": return names.length === 2 ? hrefOf(["applications", ...names]) : null;
     case "record": return recordHref(names);
     case "node": return hrefOf(["nodes", names.join("/")]);
@@ -22,8 +23,9 @@ export function subjectHref(subject) {
   }
 }
 
-/** The page of a record of standalone mode: a Pod, a node or an application. */
+/** The page of a record: a Pod, a node, an application, or a SpiderCoordinator. */
 function recordHref([kind, ...names]) {
+  if (kind === "SpiderCoordinator") return subjectHref(`coordinator/${names.join("/")}`);
   if (kind === "Pod" || kind === "Node") return subjectHref([kind.toLowerCase(), ...names].join("/"));
   return names.length === 2 && !NO_APPLICATIONS.has(kind) ? hrefOf(["applications", ...names]) : null;
 }

@@ -4,7 +4,7 @@ import { address } from "./pages/address.js";
 import { addresses } from "./pages/addresses.js";
 import { events } from "./pages/events.js";
 import { node } from "./pages/node.js";
-import { application, reservation } from "./pages/object_history.js";
+import { application, coordinator, reservation } from "./pages/object_history.js";
 import { overview } from "./pages/overview.js";
 import { pod } from "./pages/pod.js";
 import { pool } from "./pages/pool.js";
@@ -27,6 +27,7 @@ const PAGES = {
   "": () => overview,
   applications: () => application,
   addresses: (path) => (path.length > 1 ? address : addresses),
+  coordinators: () => coordinator,
   events: () => events,
   nodes: () => node,
   pods: () => pod,
@@ -39,7 +40,7 @@ const PAGES = {
 };
 
 /** How many names a path needs after the name of its page. */
-const NAMES_OF = { applications: 2, nodes: 1, pods: 2, pools: 1, reservations: 1, subnets: 1 };
+const NAMES_OF = { applications: 2, coordinators: 1, nodes: 1, pods: 2, pools: 1, reservations: 1, subnets: 1 };
 
 /** The page of a state; null if no page has this path. */
 export function pageOf({ path }) {

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
+from core.domain.configuration.commands import ApplyRecord, ApplyReservation, QuarantineAddress
+from core.domain.coordinators import COORDINATOR_KIND, Coordinator
+from core.domain.events import RecordDefined
 from core.domain.model import Reservation
 from core.eventstore.etcd import EtcdStore
 from core.process.tcp_port import TcpPort
@@ -30,6 +32,12 @@ COOL_DOWN_S = 36_000.0
 
 MAIN = 6
 """Addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
+
+
+COORDINATOR = RecordDefined(
+    *(COORDINATOR_KIND, "", "default"),
+    coordinator=Coordinator({"mode": '"auto"'}, "Synced", "", ("10.244.0.0/16",)),
+)
 
 
 class Console(NamedTuple):
@@ -60,6 +68,7 @@ async def cluster(etcd_store: EtcdStore, tmp_path: Path) -> AsyncIterator[Archiv
                 *(Add("node-a", f"web-{number}", 0) for number in range(3)),
                 Configure(QuarantineAddress("10.6.0.9", "another host", "02:00:01")),
                 Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.8",)))),
+                Configure(ApplyRecord(COORDINATOR)),
             ]
         )
         await cluster.seal()

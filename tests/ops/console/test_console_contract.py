@@ -35,6 +35,8 @@ REQUESTS: Final = {
     "/subnets": "/subnets",
     "/reservations": "/reservations",
     "/reservations/{name}/timeline": "/reservations/dns/timeline",
+    "/coordinators": "/coordinators",
+    "/coordinators/{name}/timeline": "/coordinators/default/timeline",
     "/nodes/{name}/released": "/nodes/node-a/released",
     "/agents": "/agents",
     "/addresses": "/addresses",

@@ -46,6 +46,7 @@ PAGES = {
     "#/pods/shop/web-0": "Pod shop/web-0",
     "#/nodes/node-b": "Node node-b",
     "#/reservations/printers": "Reservation printers",
+    "#/coordinators/default": "Coordinator default",
     "#/events?kind=addresses-released&since=1h": "Events",
     "#/refusals": "Refusals",
     "#/workflows": "Workflows",

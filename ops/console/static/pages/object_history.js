@@ -1,10 +1,11 @@
-/** Objects that only have a history: reservations, and applications with their automatic pools. */
+/** Objects that only have a history: reservations, coordinators, and applications with their automatic pools. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
 import { addressHref } from "../links.js";
 import { hrefOf } from "../location.js";
 import { parseAddress } from "../numbers.js";
+import { facts } from "../parts/facts.js";
 import { changes } from "../parts/history_table.js";
 
 export const reservation = {
@@ -20,6 +21,30 @@ export const reservation = {
     ];
   },
 };
+
+export const coordinator = {
+  title: ({ path }) => `Coordinator ${path[1]}`,
+  isSteady: true,
+  async load({ path: [, name], at }, signal) {
+    const [{ items }, history] = await Promise.all([
+      read(["coordinators"], { at }, signal), read(["coordinators", name, "timeline"], { at }, signal),
+    ]);
+    return { at: history.at, history, present: items.find((item) => item.name === name) ?? null };
+  },
+  view: ({ history, present }, state) => [
+    element("section", {}, element("h2", {}, "Settings and status"), present ? coordinatorFacts(present)
+      : element("p", { class: "verdict" }, "It does not exist at this instant.")),
+    element("section", {}, element("h2", {}, "Changes"), changes(history, state)),
+  ],
+};
+
+/** The settings of a coordinator, and what it has found out. */
+function coordinatorFacts({ phase, reason, settings, overlayPodCIDR, serviceCIDR }) {
+  return facts([
+    ["Phase", phase || "not reported yet"], ["Reason", reason], ["Pod CIDRs", overlayPodCIDR.join(", ")], ["Service CIDRs", serviceCIDR.join(", ")],
+    ...Object.entries(settings),
+  ]);
+}
 
 export const application = {
   title: ({ path }) => `Application ${path[1]}/${path[2]}`,

@@ -9,7 +9,7 @@ import { emptyNotice } from "../parts/notice.js";
 
 const TITLES = {
   address: "Addresses", pod: "Pods", namespace: "Namespaces", application: "Applications", pool: "Pools", subnet: "Subnets",
-  reservation: "Reservations", node: "Nodes", workflow: "Workflows", event: "Events",
+  reservation: "Reservations", coordinator: "Coordinators", node: "Nodes", workflow: "Workflows", event: "Events",
 };
 const CHARACTERS_MIN = 2;
 const SEARCHED = "an address, a MAC address, a trace id, or a part of a name or of a workflow id";
@@ -79,5 +79,5 @@ function hrefOfHit(hit) {
 function pathOfHit({ kind, name }) {
   if (kind === "address") return ["addresses", name];
   if (kind === "pod") return ["pods", ...name.split("/")];
-  return kind === "pool" || kind === "subnet" || kind === "reservation" ? [`${kind}s`, name] : [];
+  return kind === "pool" || kind === "subnet" || kind === "reservation" || kind === "coordinator" ? [`${kind}s`, name] : [];
 }

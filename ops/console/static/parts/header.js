@@ -12,7 +12,7 @@ const PAGES = [
   ["Workflows", ["workflows"], "workflows"],
 ];
 /** The entry of the list that is marked for pages that have none of their own. */
-const ENTRY_OF = { pools: "", subnets: "", nodes: "", reservations: "", applications: "", pods: "addresses" };
+const ENTRY_OF = { pools: "", subnets: "", nodes: "", reservations: "", coordinators: "", applications: "", pods: "addresses" };
 
 /** Builds the header. `update(state)` marks the current page and puts the instant into the links. */
 export function createHeader() {
