@@ -8,10 +8,8 @@ node are evicted, whatever its agent says. Requests of nodes that do not exist a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
 from typing import Final
 
-from core.domain.sriov.drain_plan import DrainRequest
 from core.errors import ApiError, ApiNotFound
 from core.kubernetes.api import Api, Object, segment
 from core.manifests.kinds.sriov import API_VERSION
@@ -23,7 +21,7 @@ from core.manifests.sriov_states import (
     DRAINING,
     IDLE,
 )
-from workflows.jobs.node_drain.drainer import DrainObservation
+from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observation
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
@@ -32,11 +30,6 @@ WAS_UNSCHEDULABLE: Final = "was-unschedulable"
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
 """Pods of one node that are evicted in one step."""
-
-REQUESTS_SENT_MAX: Final = 500
-PODS_SENT_MAX: Final = 64
-ALL_PODS_SENT_MAX: Final = 128
-"""Requests of an observation, Pods of one of its nodes and of all: so much a payload holds."""
 
 
 class KubernetesNodeDrainer:
@@ -50,19 +43,14 @@ class KubernetesNodeDrainer:
         """See ``NodeDrainer``."""
         states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
         cordoned = await self._api.names(f"{NODES}?labelSelector={DRAIN_LABEL}")
-        subnet_annotations = {
+        states_with_request = {
             state["metadata"]["name"]: state
             for state in states.items
             if state["metadata"]["labels"][DRAIN_LABEL] == DRAIN_REQUIRED
         }
-        existing = await self._api.names(NODES) if subnet_annotations else set()
-        return DrainObservation(
-            _requests(
-                {node: subnet_annotations[node] for node in subnet_annotations.keys() & existing},
-                cordoned,
-            ),
-            tuple(sorted(cordoned)),
-        )
+        existing = await self._api.names(NODES) if states_with_request else set()
+        pods = {node: blocking_pods(states_with_request[node]) for node in states_with_request.keys() & existing}
+        return bounded_observation(pods, cordoned)
 
     async def cordon(self, node: str) -> None:
         """See ``NodeDrainer``."""
@@ -138,20 +126,6 @@ class KubernetesNodeDrainer:
             await self._api.merge(f"{self._states}/{segment(node)}", change)
         except ApiNotFound:
             return
-
-
-def _requests(
-    subnet_annotations: Mapping[str, Object], cordoned: Collection[str]
-) -> tuple[DrainRequest, ...]:
-    """Cordoned nodes first; Pods only of these, since no others are evicted."""
-    share = min(PODS_SENT_MAX, max(1, ALL_PODS_SENT_MAX // max(1, len(cordoned))))
-    nodes = sorted(subnet_annotations, key=lambda node: (node not in cordoned, node))
-    return tuple(
-        DrainRequest(
-            node, blocking_pods(subnet_annotations[node])[:share] if node in cordoned else ()
-        )
-        for node in nodes[:REQUESTS_SENT_MAX]
-    )
 
 
 def blocking_pods(state: Object) -> tuple[str, ...]:

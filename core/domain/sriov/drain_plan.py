@@ -67,10 +67,12 @@ def plan_drains(
     records: Mapping[str, DrainRecord],
     now_s: float,
     max_unavailable: int,
+    unlisted: int = 0,
 ) -> DrainPlan:
     """The plan. ``cordoned``: nodes that this plan's earlier steps have cordoned.
 
-    ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained.
+    ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. ``unlisted``:
+    the number of further cordoned nodes, which a later plan has.
     """
     asking = {request.node: request for request in requests if max_unavailable}
     later = {
@@ -91,7 +93,7 @@ def plan_drains(
         if asking[node].pods:
             steps.append(EvictPods(node, asking[node].pods))
     for node in _next_nodes(asking, cordoned, later, now_s):
-        if len(draining) >= max_unavailable:
+        if len(draining) + unlisted >= max_unavailable:
             break
         steps.append(CordonNode(node))
         draining[node] = DrainRecord(now_s)

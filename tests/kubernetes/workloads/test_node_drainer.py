@@ -13,13 +13,14 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, CURRENT_STATE, DRAIN_LABEL, DRAIN_REQUIRED
-from ops.kubernetes.node_drainer import PODS_SENT_MAX, KubernetesNodeDrainer
+from ops.kubernetes.node_drainer import KubernetesNodeDrainer
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import create_pod, sweep
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.parts import HELM, needs
+from workflows.jobs.node_drain.drainer import PODS_OBSERVED_MAX
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
@@ -86,7 +87,7 @@ async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
         await drainer.uncordon(NODE)
 
     assert cordoned["spec"]["unschedulable"] is True
-    assert observed == ((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
+    assert observed == ((DrainRequest(NODE, ("shop/web-0",)),), (NODE,), 0)
     assert (draining, state_of_node(shop)) == ("Draining", "Idle")
     assert "unschedulable" not in node(shop)["spec"]
     assert (await drainer.observe()).cordoned == ()
@@ -95,12 +96,12 @@ async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
 async def test_no_more_pods_are_observed_than_a_payload_holds(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
-    ask(shop, *(f"shop/web-{number}" for number in range(2 * PODS_SENT_MAX)))
+    ask(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))
 
     await drainer.cordon(NODE)
     (request,) = (await drainer.observe()).requests
 
-    assert len(request.pods) == PODS_SENT_MAX
+    assert len(request.pods) == PODS_OBSERVED_MAX
 
 
 async def test_a_request_of_a_node_that_is_gone_is_passed_over(

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from core.domain.sriov.drain_plan import DrainRequest
 
+OBSERVATION_BYTES_MAX: Final = 48 * 1024
+"""Bytes of an observation in JSON; a payload holds 64 KiB, records of all its nodes among them."""
+
+PODS_OBSERVED_MAX: Final = 64
+"""Pods of one node in an observation; the others follow when these are gone."""
+
+_NODE_BYTES: Final = 40
+"""Bytes of a node besides its name and its Pods: in an observation, and in its record."""
+
+_POD_BYTES: Final = 3
+
 
 class DrainObservation(NamedTuple):
-    """The nodes that need a drain, and those that an earlier step has cordoned."""
+    """The nodes that need a drain, and those that an earlier step has cordoned.
+
+    ``unlisted``: further cordoned nodes, for which there is no room.
+    """
 
     requests: tuple[DrainRequest, ...] = ()
     cordoned: tuple[str, ...] = ()
+    unlisted: int = 0
 
 
 class NodeDrainer(Protocol):
@@ -32,3 +48,45 @@ class NodeDrainer(Protocol):
     async def uncordon(self, node: str) -> None:
         """Undo ``cordon``; a node that is gone is fine."""
         ...
+
+
+def bounded_observation(
+    requests: Mapping[str, Sequence[str]], cordoned: Collection[str]
+) -> DrainObservation:
+    """As many nodes and Pods as a payload holds. ``requests``: the Pods in the way, by node.
+
+    Cordoned nodes whose requests have ended come first, then the other cordoned ones, of which
+    alone Pods are evicted: one Pod of each, and more while there is room.
+    """
+    order = sorted(
+        {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)
+    )
+    room = OBSERVATION_BYTES_MAX
+    listed: list[str] = []
+    for node in order:
+        room -= 2 * len(node) + _NODE_BYTES + sum(map(len, requests.get(node, ())[:1]))
+        if room < 0:
+            break
+        listed.append(node)
+    counts = {
+        node: min(1, len(requests[node]))
+        for node in listed
+        if node in requests and node in cordoned
+    }
+    for number in range(1, PODS_OBSERVED_MAX):
+        for node, count in counts.items():
+            if count == number < len(requests[node]):
+                size = len(requests[node][number]) + _POD_BYTES
+                if size <= room:
+                    room -= size
+                    counts[node] += 1
+    listed_cordoned = tuple(node for node in listed if node in cordoned)
+    return DrainObservation(
+        tuple(
+            DrainRequest(node, tuple(requests[node][: counts.get(node, 0)]))
+            for node in listed
+            if node in requests
+        ),
+        tuple(sorted(listed_cordoned)),
+        len(cordoned) - len(listed_cordoned),
+    )

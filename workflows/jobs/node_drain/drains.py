@@ -122,6 +122,7 @@ class SriovDrains:
             self._state.records,
             now_s(),
             self._settings.max_unavailable,
+            observed.unlisted,
         )
         asking = {request.node for request in observed.requests}
         self._staying = {node: texts for node, texts in self._staying.items() if node in asking}

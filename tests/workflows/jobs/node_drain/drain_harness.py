@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from core.domain.sriov.drain_plan import DrainRequest
 from core.errors import ApiUnavailable
 from workflows.api.definitions import Registry
 from workflows.jobs.node_drain.activities import DrainActivities
-from workflows.jobs.node_drain.drainer import DrainObservation
+from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observation
 from workflows.jobs.node_drain.drains import WORKFLOW_ID, DrainSettings, SriovDrains
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import TimeSkippingHandle
@@ -28,8 +27,8 @@ class ScriptedCluster:
         if self.failures:
             self.failures -= 1
             raise ApiUnavailable("the API server does not answer")
-        requests = [DrainRequest(node, tuple(pods)) for node, pods in self.pods.items() if pods]
-        return DrainObservation(tuple(requests), tuple(self.cordoned))
+        requests = {node: tuple(pods) for node, pods in self.pods.items() if pods}
+        return bounded_observation(requests, self.cordoned)
 
     async def cordon(self, node: str) -> None:
         self.steps.append(f"cordon {node}")

@@ -1,0 +1,99 @@
+"""Observations of many nodes are no larger than a payload, and nothing is forgotten for ever."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from core.domain.sriov.drain_plan import (
+    CordonNode,
+    DrainRecord,
+    DrainRequest,
+    UncordonNode,
+    plan_drains,
+)
+from workflows.jobs.node_drain.drainer import (
+    PODS_OBSERVED_MAX,
+    DrainObservation,
+    bounded_observation,
+)
+from workflows.jobs.node_drain.drains import ContinuedDrains
+from workflows.model.limits import PAYLOAD_ERROR_BYTES
+
+MAX_UNAVAILABLE = 1_000
+NOW_S = 1_764_500_000.25
+
+
+def nodes(count: int, suffix: str) -> list[str]:
+    return [f"n{number}{suffix}" for number in range(count)]
+
+
+@pytest.mark.parametrize("suffix", ["", ".eu-central-1.compute.internal", "." + "x" * 247])
+@pytest.mark.parametrize("pods", [1, 300])
+def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
+    suffix: str, pods: int
+) -> None:
+    names = nodes(MAX_UNAVAILABLE, suffix)
+    in_the_way = [f"training/worker-{number}" for number in range(pods)]
+
+    observed = bounded_observation(dict.fromkeys(names, in_the_way), names)
+    plan = plan_drains(*observed[:2], {}, NOW_S, MAX_UNAVAILABLE, observed.unlisted)
+    state = ContinuedDrains(plan.records, 12_345)
+
+    assert len(msgspec.json.encode(observed)) < PAYLOAD_ERROR_BYTES
+    assert len(msgspec.json.encode(state)) < PAYLOAD_ERROR_BYTES
+    assert len(observed.cordoned) + observed.unlisted == MAX_UNAVAILABLE
+    assert all(request.pods for request in observed.requests), "each is drained"
+    assert not any(isinstance(step, CordonNode) for step in plan.steps)
+
+
+def test_nodes_without_room_count_as_cordoned_and_have_their_turn() -> None:
+    """The records of all are given up in the end, so that every node is listed once."""
+    names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
+    requests = {name: ["shop/web-0"] for name in names}
+    cordoned, listed = set(names), set()
+
+    for _ in range(len(names)):
+        if not cordoned:
+            break
+        observed = bounded_observation(requests, cordoned)
+        listed |= {*observed.cordoned}
+        for node in observed.cordoned:
+            del requests[node]
+            cordoned.remove(node)
+
+    assert listed == set(names)
+
+
+def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
+    names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
+    ended = "zz-last"
+
+    observed = bounded_observation({name: ["shop/web-0"] for name in names}, [*names, ended])
+
+    assert ended in observed.cordoned
+    plan = plan_drains(*observed[:2], {}, NOW_S, MAX_UNAVAILABLE, observed.unlisted)
+    assert UncordonNode(ended) in plan.steps
+
+
+def test_no_node_is_cordoned_in_place_of_one_without_room() -> None:
+    requests = (DrainRequest("a"), DrainRequest("b"))
+
+    plan = plan_drains(requests, ("a",), {"a": DrainRecord(NOW_S)}, NOW_S, 3, unlisted=2)
+
+    assert plan.steps == ()
+
+
+def test_pods_are_those_of_cordoned_nodes_and_each_has_its_share() -> None:
+    pods = [f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)]
+
+    observed = bounded_observation({"a": pods, "b": pods[:1], "c": pods}, ["a", "b"])
+
+    assert observed == DrainObservation(
+        (
+            DrainRequest("a", tuple(pods[:PODS_OBSERVED_MAX])),
+            DrainRequest("b", tuple(pods[:1])),
+            DrainRequest("c"),
+        ),
+        ("a", "b"),
+    )
