@@ -192,9 +192,15 @@ def plan_node(
 
 
 def default_mac(nic: PhysicalFunction, vf: int) -> str:
-    """The hardware address of a virtual function that has none: the same after each start."""
-    digest = hashlib.sha256(f"{nic.mac} {nic.address} {vf}".encode()).digest()
-    size = 8 if nic.link_type == INFINIBAND else 6
+    """The hardware address of a virtual function that has none: the same after each start.
+
+    The GUID of an InfiniBand NIC is its own, so that those of its virtual functions are the same in
+    any slot. NICs in one bond have the same MAC address, so that the PCI address is needed too.
+    """
+    is_infiniband = nic.link_type == INFINIBAND
+    seed = f"{nic.mac} {vf}" if is_infiniband else f"{nic.mac} {nic.address} {vf}"
+    digest = hashlib.sha256(seed.encode()).digest()
+    size = 8 if is_infiniband else 6
     first = digest[0] & 0xFC | _LOCAL_UNICAST
     return bytes((first, *digest[1:size])).hex(":")
 

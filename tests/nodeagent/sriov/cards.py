@@ -67,6 +67,12 @@ class Card(Sysfs):
                 path, _, content = text.partition(" =")
                 self._file(self.root / path, content.strip())
 
+    def boot_in_slot(self, address: str) -> None:
+        """The machine starts with the card in another slot."""
+        self._tree = self._tree.replace(self.path.name, address)
+        self.path = self.root / _card_of(self._tree)
+        self.boot()
+
     def nics(self, pods: Mapping[str, str] | None = None) -> tuple[PhysicalFunction, ...]:
         """What the agent reads of the tree; ``pods`` by PCI address."""
         return with_pods(with_netlink_facts(physical_functions((), self.root), self), pods or {})

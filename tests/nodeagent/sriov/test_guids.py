@@ -81,6 +81,22 @@ async def test_derived_guids_are_assigned_once_also_after_a_boot(node: Infiniban
     assert await node.log.events() == [assigned("node-1", *derived)]
 
 
+async def test_a_card_in_another_slot_keeps_its_derived_guids(node: InfinibandNode) -> None:
+    assert await node.agent.run_round()
+    before = node.macs()
+
+    node.card.boot_in_slot("0000:5e:00.0")
+    node.restart()
+    assert await node.agent.run_round()
+
+    assert node.macs() == before
+    assert [event.split()[0] for event in await node.log.events()] == [
+        *("guids-assigned", "guids-released", "guids-assigned"),
+    ]
+    assert (await node.log.events())[1].endswith(", moved")
+    assert {guid.nic for guid in await node.log.registry("node-1").held()} == {"0000:5e:00.0"}
+
+
 async def test_guids_of_the_file_are_set_and_released_with_their_virtual_functions(
     node: InfinibandNode,
 ) -> None:
