@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EOPNOTSUPP
 from typing import Final, Protocol
 
 from core.errors import DatapathError
@@ -20,6 +21,11 @@ from nodeagent.sriov_master import bus_device
 
 REMEDY: Final = (
     "set orbweaver.rdmaMode to exclusive and restart the node, or leave rdmaIsolation out"
+)
+
+UNMOVABLE: Final = (
+    "its driver cannot move devices, which that of soft RoCE, for example, cannot: share its"
+    " devices, with orbweaver.rdmaMode shared and without rdmaIsolation"
 )
 
 OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
@@ -88,7 +94,8 @@ class RdmaIsolation(RdmaMover):
                     return
         except OSError as error:
             text = f"cannot move the RDMA device {name} into {namespace.path}: {error.strerror}"
-            raise DatapathError(text, subject=name) from error
+            remedy = UNMOVABLE if error.errno == EOPNOTSUPP else ""
+            raise DatapathError(text, subject=name, remedy=remedy) from error
         text = f"the RDMA device {name} is neither on the node nor in the Pod"
         raise DatapathError(text, subject=name)
 

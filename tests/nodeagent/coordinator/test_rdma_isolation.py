@@ -5,7 +5,7 @@ Namespaces, links and records are real; no machine of ours has an RDMA device th
 
 from __future__ import annotations
 
-from errno import EBUSY
+from errno import EBUSY, EOPNOTSUPP
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +98,54 @@ def test_a_crash_between_record_and_move_is_continued_and_reverted(
     assert rdma.holder == "pod"
     network_pod.delete()
     assert rdma.holder == "node"
+
+
+def test_a_crash_between_the_way_back_and_the_record_is_continued_by_the_next_del(
+    rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    network_pod.add(rdmaIsolation=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(network_pod.node.records), "remove", die)
+        with pytest.raises(Killed):
+            network_pod.delete()
+    assert rdma.holder == "node"
+
+    assert network_pod.delete()
+
+    assert rdma.holder == "node"
+    assert network_pod.node.records.get(network_pod.container, "eth0") is None
+
+
+def test_gc_gives_the_device_back_and_leaves_that_of_a_later_pod(
+    rdma: Rdma, network: NetworkHarness, network_pod: NetworkPod
+) -> None:
+    """GC has the record alone, without the name of the first NIC."""
+    network_pod.add(rdmaIsolation=True)
+
+    assert network_pod.node.engine.detach(network_pod.attachment(), "")
+
+    assert rdma.holder == "node"
+    rdma.kernel.devices = {rdma.node: (), rdma.pod: (DEVICE,)}
+    assert not network_pod.node.engine.detach(network_pod.attachment(), "")
+    assert rdma.holder == "pod"
+
+
+def test_a_driver_that_cannot_move_its_device_is_named_with_the_remedy(
+    rdma: Rdma, network_pod: NetworkPod
+) -> None:
+    """As the kernel answers for soft RoCE."""
+    rdma.kernel.refusal = EOPNOTSUPP
+
+    with pytest.raises(DatapathError, match="not supported") as refused:
+        network_pod.add(rdmaIsolation=True)
+
+    assert "shared" in refused.value.remedy
 
 
 def test_an_add_that_fails_gives_the_device_back(rdma: Rdma, network_pod: NetworkPod) -> None:

@@ -1,0 +1,97 @@
+"""RDMA netlink against what a real kernel has answered, byte by byte, on a pair of sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from errno import EBUSY, EOPNOTSUPP
+from pathlib import Path
+
+import pytest
+
+from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
+
+RECORDED = Path(__file__).parent / "recorded/rdma.txt"
+GUID = 0x505400FFFE123456
+DEVICE = RdmaDevice(0, "rxe0", GUID, GUID)
+NETNS = 4
+"""The descriptor of the recorded move."""
+
+
+def exchanges() -> dict[str, list[str]]:
+    """Name -> the lines of one exchange."""
+    name, found = "", dict[str, list[str]]()
+    for line in RECORDED.read_text().splitlines():
+        if line.startswith(("> ", "< ")):
+            found[name].append(line)
+        elif not line.startswith("#"):
+            name = line
+            found[name] = []
+    return found
+
+
+class RecordedKernel:
+    """Expects the recorded requests and sends the recorded answers."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        near, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket = RdmaSocket(near)
+        self.unexpected: list[str] = []
+        self._lines = lines
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        for line in self._lines:
+            data = bytes.fromhex(line[2:])
+            if line.startswith("<"):
+                self._far.send(data)
+            elif (request := self._far.recv(1 << 16)) != data:
+                self.unexpected.append(request.hex())
+
+    def close(self) -> None:
+        self.socket.__exit__(None, None, None)
+        self._far.close()
+        self._thread.join()
+
+
+Play = Callable[[str], RdmaSocket]
+
+
+@pytest.fixture
+def play() -> Iterator[Play]:
+    kernels: list[RecordedKernel] = []
+
+    def start(name: str) -> RdmaSocket:
+        kernels.append(RecordedKernel(exchanges()[name]))
+        return kernels[-1].socket
+
+    yield start
+    for kernel in kernels:
+        kernel.close()
+    assert [kernel.unexpected for kernel in kernels] == [[] for _ in kernels]
+
+
+def test_the_mode_is_read_beside_other_settings_of_the_system(play: Play) -> None:
+    assert (play("mode shared").exclusive(), play("mode exclusive").exclusive()) == (False, True)
+
+
+def test_the_mode_is_set_while_there_is_no_other_namespace(play: Play) -> None:
+    play("exclusive").set_exclusive(exclusive=True)
+
+    with pytest.raises(OSError, match="busy") as refused:
+        play("exclusive while a namespace exists").set_exclusive(exclusive=True)
+    assert refused.value.errno == EBUSY
+
+
+def test_devices_and_their_ports_are_read(play: Play) -> None:
+    assert play("devices").devices() == [DEVICE]
+    assert play("ports").ports(DEVICE) == [RdmaPort(1, "eth0")]
+
+
+def test_a_driver_that_moves_no_devices_refuses(play: Play) -> None:
+    """Soft RoCE does: a device can be moved whose driver can take it away from its users."""
+    with pytest.raises(OSError, match="not supported") as refused:
+        play("move").move(DEVICE, NETNS)
+    assert refused.value.errno == EOPNOTSUPP
