@@ -278,6 +278,44 @@ def test_every_command_exists(profile: str, rendered: dict[str, list[Object]]) -
             assert not arguments or arguments[0] in known[program], container["command"]
 
 
+def test_sockets_of_kubelet_are_where_a_kubelet_with_another_directory_has_them() -> None:
+    """Its --root-dir has pod-resources; device-plugins is always in the default directory."""
+    root = "/data/kubelet"
+    values = {
+        "spiderpoolAgent": {"networkResourcePlugin": {"kubeletRootDir": root}},
+        "sriov": {"install": True},
+        "multus": {"multusCNI": {"install": True}},
+    }
+    made = objects(values)
+    agent = find("DaemonSet", "orbweaver-agent", made)["spec"]["template"]["spec"]
+    (multus,) = (
+        one["spec"]["template"]["spec"]
+        for one in made
+        if one["kind"] == "DaemonSet" and "multus" in one["metadata"]["name"]
+    )
+
+    assert paths_of(agent, "devices") == (
+        "/var/lib/kubelet/device-plugins",
+        f"{root}/device-plugins",
+    )
+    assert paths_of(agent, "pod-resources") == (f"{root}/pod-resources",) * 2
+    assert paths_of(multus, "kubelet") == (root, "/var/lib/kubelet")
+    conf = find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"]
+    assert f"kubeletRootDir: {root}" in conf
+
+
+def paths_of(pod: Object, volume: str) -> tuple[str, str]:
+    """The directory of a volume on the node and in the first container that mounts it."""
+    (on_node,) = (one["hostPath"]["path"] for one in pod["volumes"] if one["name"] == volume)
+    mounts = (
+        mount["mountPath"]
+        for container in pod["containers"]
+        for mount in container["volumeMounts"]
+        if mount["name"] == volume
+    )
+    return on_node, next(mounts)
+
+
 def test_the_versions_of_chart_and_product_are_one() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     crds = yaml.safe_load((CHART.parent / "orbweaver-crds/Chart.yaml").read_text())

@@ -34,10 +34,16 @@ def grant(server: ApiServer, rendered: list[Object]) -> None:
             assert answer.status in {200, 201}, answer.message
 
 
-def kubeconfig_of(server: ApiServer, account: str, directory: Path) -> Path:
-    """A kubeconfig with a fresh token of the account."""
+def kubeconfig_of(
+    server: ApiServer, account: str, directory: Path, pod: Object | None = None
+) -> Path:
+    """A kubeconfig with a fresh token of the account; ``pod``: the token is bound to it."""
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
-    answer = server.request("POST", path, {"spec": {"expirationSeconds": 3600}})
+    spec: Object = {"expirationSeconds": 3600}
+    if pod is not None:
+        names = {key: pod["metadata"][key] for key in ("name", "uid")}
+        spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1"} | names
+    answer = server.request("POST", path, {"spec": spec})
     assert answer.status == 201, answer.message
     found = yaml.safe_load(server.kubeconfig.read_text())
     found["users"] = [{"name": "tester", "user": {"token": answer.body["status"]["token"]}}]

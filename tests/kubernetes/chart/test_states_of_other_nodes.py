@@ -1,0 +1,124 @@
+"""An agent writes the SriovNetworkNodeState of its own node alone, by the token of its Pod."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from core.errors import ApiError, ApiRejected
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.manifests.kinds.sriov import API_VERSION
+from core.manifests.sriov_states import SUCCEEDED, SyncResult, node_state, node_state_status
+from nodeagent.kubernetes.sriov import MANAGER
+from tests.chart.rendering import NAMESPACE, objects
+from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.support.kubernetes import APPLY, ApiServer
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))
+
+AGENT = "orbweaver-agent"
+VALUES = {"sriov": {"install": True}}
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+PLURALS = {
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+}
+STATES = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/sriovnetworknodestates"
+OWN, OTHER = "node-1", "node-2"
+DEADLINE_S = 60.0
+
+Connect = Callable[[str, str], Awaitable[Api]]
+
+
+@pytest.fixture
+def guarded(server: ApiServer) -> Iterator[ApiServer]:
+    """With rights and admission of the chart."""
+    made = objects(VALUES)
+    grant(server, made)
+    paths = [
+        f"{ADMISSION}/{PLURALS[one['kind']]}/{one['metadata']['name']}"
+        for one in made
+        if one["kind"] in PLURALS
+    ]
+    for path, one in zip(paths, (one for one in made if one["kind"] in PLURALS), strict=True):
+        answer = server.request("PATCH", f"{path}?fieldManager=chart", one, content=APPLY)
+        assert answer.status == 201, answer.message
+    for node in (OWN, OTHER):
+        server.request("POST", "/api/v1/nodes", {"metadata": {"name": node}})
+    yield server
+    for path in paths:
+        server.request("DELETE", path)
+    for node in (OWN, OTHER):
+        server.request("DELETE", f"{STATES}/{node}")
+        server.request("DELETE", f"/api/v1/nodes/{node}")
+    sweep(server)
+    grant(server, objects({}))
+
+
+@pytest.fixture
+async def connect(guarded: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
+    """Connects as an account, with a token of a Pod on a node; "": of no Pod."""
+    async with AsyncExitStack() as stack:
+
+        async def open_as(account: str, node: str) -> Api:
+            pod = None
+            if node:
+                spec = {"serviceAccountName": account}
+                pod = create_pod(guarded, f"on-{node}", node, spec=spec, namespace=NAMESPACE)
+                path = f"/api/v1/namespaces/{NAMESPACE}/pods/on-{node}?gracePeriodSeconds=0"
+                stack.callback(guarded.request, "DELETE", path)
+            directory = tmp_path / f"{account}-{node}"
+            directory.mkdir()
+            kubeconfig = kubeconfig_of(guarded, account, directory, pod)
+            api = Api(await open_connection(str(kubeconfig)))
+            stack.push_async_callback(api.close)
+            return api
+
+        yield open_as
+
+
+async def is_refused(api: Api, node: str) -> bool:
+    """Whether the state of a node cannot be written."""
+    with suppress(ApiRejected):
+        await api.apply(f"{STATES}/{node}", node_state(node, ()), MANAGER)
+        return False
+    return True
+
+
+async def until_guarded(api: Api) -> None:
+    """Wait until the API server has read the policy, which it does a moment after its creation."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not await is_refused(api, OTHER):
+            pass
+
+
+async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Connect) -> None:
+    own, other = await connect(AGENT, OWN), await connect(AGENT, OTHER)
+    await until_guarded(own)
+    status = node_state_status(OTHER, (), frozenset(), SyncResult(SUCCEEDED, ""))
+
+    assert not await is_refused(own, OWN)
+    assert not await is_refused(other, OTHER)
+    assert await is_refused(other, OWN)
+    await other.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
+    with pytest.raises(ApiError, match=f'"{OWN}" may not write the state of node "{OTHER}"'):
+        await own.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
+    with pytest.raises(ApiError, match="may not write"):
+        await own.merge(f"{STATES}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
+
+
+async def test_a_token_of_no_node_writes_none_and_controllers_write_all(connect: Connect) -> None:
+    own = await connect(AGENT, OWN)
+    await until_guarded(own)
+    await own.apply(f"{STATES}/{OWN}", node_state(OWN, ()), MANAGER)
+
+    assert await is_refused(await connect(AGENT, ""), OWN)
+    controller = await connect("orbweaver-controller", "")
+    await controller.merge(f"{STATES}/{OWN}", {"metadata": {"annotations": {"a": "b"}}})
