@@ -20,18 +20,11 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from core.domain.roce_qos.model import RoceQos, RoceQosRule
-from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
-from core.settings.rdma_mode import EXCLUSIVE, SHARED
-from nodeagent.coordinator.rdma_isolation import RdmaIsolation
-from nodeagent.devices.pci_files import PciFiles
-from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-from nodeagent.rdma.netns_mode import set_netns_mode
 from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.roce_qos.qos_reconciler import QosReconciler
 from nodeagent.roce_qos.roce_nics import RoceNics
@@ -41,9 +34,9 @@ from ops import installer
 from ops.diagnostics.diagnosis import diagnose
 from ops.diagnostics.examination import examine
 from tests.support.agent_harness import AgentHarness, Reply, running
-from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 from tests.support.vm import Finding, write_findings
+from tests.vm.exclusive_mode import exclusive_mode_is_set_and_a_soft_device_cannot_be_moved
 from tests.vm.sriov_scenarios import SRIOV_SCENARIOS
 
 MODULES: Final = (
@@ -67,7 +60,6 @@ BOTH: Final = {
 READY_TRIES: Final = 200
 PINGPONG_PORT: Final = 18_515
 PINGPONG_S_MAX: Final = 60.0
-NAMESPACES_END_S: Final = 120.0
 
 
 class Machine:
@@ -351,38 +343,10 @@ async def test_qos_of_a_soft_device_is_what_its_kernel_has_of_it(machine: Machin
     assert words[f"RoCE QoS of {MASTER}"] == "no DCB, no ECN files, rxe0 RDMA CM 160"
 
 
-async def test_exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(machine: Machine) -> None:
-    """The mode needs a node without other namespaces, so that this is the last scenario."""
-    executor = machine.node.process.parts.executor
-    with pytest.raises(DatapathError, match=r"cannot set the RDMA mode exclusive: .* busy"):
-        set_netns_mode(executor, EXCLUSIVE)
-    for name in sh("ip", "netns", "list").split("\n"):
-        if name:
-            sh("ip", "netns", "delete", name.split()[0])
-    await until(lambda: changes_mode(executor, EXCLUSIVE), NAMESPACES_END_S)
-    assert "netns exclusive" in sh("rdma", "system")
-
-    sh("ip", "netns", "add", "pod")
-    mover = RdmaIsolation(executor, executor.home, PciFiles())
-    with (
-        NetworkNamespace.open("/run/netns/pod") as pod,
-        pytest.raises(DatapathError, match=r"rxe0 .* not supported") as refused,
-    ):
-        mover.move("rxe0", pod)
-    assert "its driver cannot move devices" in refused.value.remedy
-    assert "rxe0" in sh("rdma", "link"), "it stays with the node"
-    assert sh("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
-
-    sh("ip", "netns", "delete", "pod")
-    await until(lambda: changes_mode(executor, SHARED), NAMESPACES_END_S)
-
-
-def changes_mode(executor: NetnsExecutor, mode: str) -> bool:
-    """Whether the mode is set; the kernel refuses it until a deleted namespace has ended."""
-    try:
-        return set_netns_mode(executor, mode)
-    except DatapathError:
-        return False
+async def test_exclusive_mode(machine: Machine) -> None:
+    await exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(
+        machine.node.process.parts.executor
+    )
 
 
 SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
@@ -397,7 +361,7 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_counters_of_a_real_rdma_device_are_scraped_as_they_grow,
     test_qos_of_a_soft_device_is_what_its_kernel_has_of_it,
     *SRIOV_SCENARIOS,
-    test_exclusive_mode_is_set_and_a_soft_device_cannot_be_moved,
+    test_exclusive_mode,
 )
 
 

@@ -61,11 +61,11 @@ def bounded_observation(
     order = sorted(
         {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)
     )
-    room = OBSERVATION_BYTES_MAX
+    bytes_left = OBSERVATION_BYTES_MAX
     listed: list[str] = []
     for node in order:
-        room -= 2 * len(node) + _NODE_BYTES + sum(map(len, requests.get(node, ())[:1]))
-        if room < 0:
+        bytes_left -= 2 * len(node) + _NODE_BYTES + sum(map(len, requests.get(node, ())[:1]))
+        if bytes_left < 0:
             break
         listed.append(node)
     counts = {
@@ -77,8 +77,8 @@ def bounded_observation(
         for node, count in counts.items():
             if count == number < len(requests[node]):
                 size = len(requests[node][number]) + _POD_BYTES
-                if size <= room:
-                    room -= size
+                if size <= bytes_left:
+                    bytes_left -= size
                     counts[node] += 1
     listed_cordoned = tuple(node for node in listed if node in cordoned)
     return DrainObservation(

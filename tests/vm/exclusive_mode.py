@@ -1,0 +1,51 @@
+"""RDMA devices of one network namespace each, on a real kernel: the mode, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from core.errors import DatapathError
+from core.settings.rdma_mode import EXCLUSIVE, SHARED
+from nodeagent.coordinator.rdma_isolation import RdmaIsolation
+from nodeagent.devices.pci_files import PciFiles
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.rdma.netns_mode import set_netns_mode
+from tests.support.deadlines import until
+from tests.vm.sriov_scenarios import command
+
+NAMESPACES_END_S: Final = 120.0
+
+
+async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: NetnsExecutor) -> None:
+    """The mode needs a node without other namespaces, so that this is the last scenario."""
+    with pytest.raises(DatapathError, match=r"cannot set the RDMA mode exclusive: .* busy"):
+        set_netns_mode(executor, EXCLUSIVE)
+    for name in command("ip", "netns", "list").split("\n"):
+        if name:
+            command("ip", "netns", "delete", name.split()[0])
+    await until(lambda: changes_mode(executor, EXCLUSIVE), NAMESPACES_END_S)
+    assert "netns exclusive" in command("rdma", "system")
+
+    command("ip", "netns", "add", "pod")
+    mover = RdmaIsolation(executor, executor.home, PciFiles())
+    with (
+        NetworkNamespace.open("/run/netns/pod") as pod,
+        pytest.raises(DatapathError, match=r"rxe0 .* not supported") as refused,
+    ):
+        mover.move("rxe0", pod)
+    assert "its driver cannot move devices" in refused.value.remedy
+    assert "rxe0" in command("rdma", "link"), "it stays with the node"
+    assert command("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
+
+    command("ip", "netns", "delete", "pod")
+    await until(lambda: changes_mode(executor, SHARED), NAMESPACES_END_S)
+
+
+def changes_mode(executor: NetnsExecutor, mode: str) -> bool:
+    """Whether the mode is set; the kernel refuses it until a deleted namespace has ended."""
+    try:
+        return set_netns_mode(executor, mode)
+    except DatapathError:
+        return False
