@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from core.domain.sriov.drain_plan import DrainRequest
@@ -64,29 +64,31 @@ def bounded_observation(
     bytes_left = OBSERVATION_BYTES_MAX
     listed: list[str] = []
     for node in order:
-        bytes_left -= 2 * len(node) + _NODE_BYTES + sum(map(len, requests.get(node, ())[:1]))
-        if bytes_left < 0:
+        size = 2 * len(node) + _NODE_BYTES + sum(map(len, requests.get(node, ())[:1]))
+        if size > bytes_left:
             break
+        bytes_left -= size
         listed.append(node)
-    counts = {
-        node: min(1, len(requests[node]))
-        for node in listed
-        if node in requests and node in cordoned
-    }
+    pods = {node: requests[node] if node in cordoned else () for node in listed if node in requests}
+    listed_cordoned = sorted(node for node in listed if node in cordoned)
+    return DrainObservation(
+        tuple(DrainRequest(node, some) for node, some in _shares(pods, bytes_left)),
+        tuple(listed_cordoned),
+        len(cordoned) - len(listed_cordoned),
+    )
+
+
+def _shares(
+    pods: Mapping[str, Sequence[str]], bytes_left: int
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The first Pod of each node, and in turns the others for which bytes are left."""
+    counts = {node: len(names[:1]) for node, names in pods.items()}
     for number in range(1, PODS_OBSERVED_MAX):
-        for node, count in counts.items():
-            if count == number < len(requests[node]):
-                size = len(requests[node][number]) + _POD_BYTES
+        for node, names in pods.items():
+            if counts[node] == number < len(names):
+                size = len(names[number]) + _POD_BYTES
                 if size <= bytes_left:
                     bytes_left -= size
                     counts[node] += 1
-    listed_cordoned = tuple(node for node in listed if node in cordoned)
-    return DrainObservation(
-        tuple(
-            DrainRequest(node, tuple(requests[node][: counts.get(node, 0)]))
-            for node in listed
-            if node in requests
-        ),
-        tuple(sorted(listed_cordoned)),
-        len(cordoned) - len(listed_cordoned),
-    )
+    for node, names in pods.items():
+        yield node, tuple(names[: counts[node]])
