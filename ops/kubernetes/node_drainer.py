@@ -49,7 +49,10 @@ class KubernetesNodeDrainer:
             if state["metadata"]["labels"][DRAIN_LABEL] == DRAIN_REQUIRED
         }
         existing = await self._api.names(NODES) if states_with_request else set()
-        pods = {node: blocking_pods(states_with_request[node]) for node in states_with_request.keys() & existing}
+        pods = {
+            node: blocking_pods(states_with_request[node])
+            for node in states_with_request.keys() & existing
+        }
         return bounded_observation(pods, cordoned)
 
     async def cordon(self, node: str) -> None:
