@@ -24,7 +24,7 @@ from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
 from core.domain.selection.explanation import FREE_ADDRESS, in_standard_mode, used_out
 from core.domain.selection.request import CandidateVerdict, Demand, Selection
-from core.domain.selection.select import rejected_in_short
+from core.domain.selection.select import first_rejections
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.batch import Lost
 from core.eventstore.keys import COOL_DOWN, Keys
@@ -177,7 +177,7 @@ class AllocationAttempt:
         """The candidates without an address, because of a rule or because they are full."""
         if not self._full:
             return self.selection.passed_over
-        return rejected_in_short(map(self._final_verdict, self.selection.verdicts))
+        return first_rejections(map(self._final_verdict, self.selection.verdicts))
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
         """Use the addresses and windows that were read after a lost race."""
@@ -259,7 +259,7 @@ class AllocationAttempt:
         avoid = constraints.claiming.values[demand.family]
         # Sequential order returns the lowest free address, which a list does not have.
         uses_list = self._order == "spread" and free.note_choice(pool)
-        if search.has_offer or not uses_list:
+        if search.has_free_address or not uses_list:
             value = search.next(avoid)
             if value is not None:
                 address = Address(demand.family, value)

@@ -42,21 +42,21 @@ from core.allocation.releaser import Releaser
 from core.domain.addresses.choice import AddressOrder
 from core.domain.claims.claim_decisions import (
     ClaimPlan,
-    Ending,
     EndpointUpdate,
+    EndReason,
     Repeat,
     claim,
     decide_add,
     has_attached,
     holder_of,
-    moved_nics,
-    unmet,
+    nics_with_changed_pools,
+    unmet_demands,
 )
 from core.domain.events import AddressesReleased, EndpointChanged, Release
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.selection.explanation import in_standard_mode, no_item_left
-from core.domain.selection.memo import NONE_SETTLED, SelectionMemo
+from core.domain.selection.memo import NONE_KEPT, SelectionMemo
 from core.domain.selection.request import Candidates, SelectionSettings
 from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
@@ -69,7 +69,7 @@ from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 
-_ENDING_REASONS: Final[dict[Ending, str]] = {
+_ENDING_REASONS: Final[dict[EndReason, str]] = {
     "superseded": "addresses under this name",
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of some that are not its own any more",
@@ -225,20 +225,22 @@ class Allocator:
                 raise
         if lost and self._candidates(progress).unnamed:
             lost = frozenset(range(len(endpoint.nics)))  # a NIC belongs to the item of its index
-        moved = await self._moved(progress, endpoint)
-        named = self._candidates(progress) if moved or lost else None
-        return decide_add(pod, request.attachment, endpoint, moved=moved, lost=lost, named=named)
+        changed = await self._changed_nics(progress, endpoint)
+        requested = self._candidates(progress) if changed or lost else None
+        return decide_add(
+            pod, request.attachment, endpoint, changed=changed, lost=lost, requested=requested
+        )
 
-    async def _moved(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
+    async def _changed_nics(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
         """Indexes of NICs whose pools have changed, by a view as new as etcd; none for VMs."""
         attachment = progress.request.attachment
         if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
             return frozenset()  # VMs: docs/reference/fixed-address-rules.md, "KubeVirt"
         with suppress(AllocationError):
-            if not moved_nics(endpoint, self._candidates(progress), attachment):
+            if not nics_with_changed_pools(endpoint, self._candidates(progress), attachment):
                 return frozenset()
         await self._view.freshen()
-        return moved_nics(endpoint, self._candidates(progress), attachment)
+        return nics_with_changed_pools(endpoint, self._candidates(progress), attachment)
 
     def _candidates(self, progress: _Progress) -> Candidates:
         """The candidate pools of the newest snapshot."""
@@ -257,11 +259,11 @@ class Allocator:
         pod, request = progress.facts.pod, progress.request
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
-        ends_claims = bool(claim_plan.give_up or claim_plan.listed)
+        ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
             claim_plan, ending, staying = await self._held(progress, claim_plan)
         attempt = self._attempt(progress, claim_plan)
-        demands = unmet(attempt.selection, claim_plan.keep)
+        demands = unmet_demands(attempt.selection, claim_plan.keep)
         if not demands and not claim_plan.listed:
             raise in_standard_mode(no_item_left(attempt.selection))
         picked: list[PickedAddress] = []  # reserved until this try ends
@@ -307,7 +309,7 @@ class Allocator:
         The latter are of NICs that the plan creates again.
         """
         listed = [pair for nic in claim_plan.listed for pair in nic.addresses()]
-        addresses = [address for address, _ in (*claim_plan.give_up, *listed)]
+        addresses = [address for address, _ in (*claim_plan.ended, *listed)]
         held = await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
         claim_plan = claim_plan.with_claims({claim.address: claim.holder for claim in held})
         stays = {address for nic in claim_plan.listed for address, _ in nic.addresses()}
@@ -322,7 +324,7 @@ class Allocator:
                 progress.request.selection,
                 facts,
                 snapshot.catalog,
-                claim_plan.settled if claim_plan.listed else NONE_SETTLED,
+                claim_plan.listed_families if claim_plan.listed else NONE_KEPT,
             )
             progress.attempt = AllocationAttempt(
                 self._keys,
@@ -348,7 +350,7 @@ class Allocator:
         """
         endpoint = progress.stored.endpoint
         is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
-        if is_of_another and claim_plan.give_up and self._confirm is not None:
+        if is_of_another and claim_plan.ended and self._confirm is not None:
             # This Pod may be the older one if the watch lags (I6).
             await self._confirm(progress.request.pod)
 

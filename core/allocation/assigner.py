@@ -21,7 +21,7 @@ from core.domain.addresses.ip_address import Address, parse_address
 from core.domain.claims.assignment import PoolAvailability, StoredState, decide_assignment
 from core.domain.events import AddressesClaimed, Cause
 from core.domain.evolution import EndpointKey
-from core.domain.fixed.retrieval import missing_of, retrieve
+from core.domain.fixed.retrieval import missing_claims, retrieve
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
 from core.eventstore.batch import Lost
@@ -79,14 +79,14 @@ class Assigner:
         endpoint = stored.endpoint
         assert endpoint is not None, "there is no endpoint to restore"
         states = await self._read(endpoint.key, _addresses(endpoint.addresses()))
-        if not any(missing_of(nic, endpoint, states.claims) for nic in endpoint.nics):
+        if not any(missing_claims(nic, endpoint, states.claims) for nic in endpoint.nics):
             return stored, frozenset()
         await self._view.freshen()
         pools = _availability(endpoint, self._view.current)
-        regain, lost = retrieve(endpoint, states.claims, pools)
-        if not regain:
+        reclaimable, lost = retrieve(endpoint, states.claims, pools)
+        if not reclaimable:
             return stored, lost
-        event = AddressesClaimed(endpoint, regain)
+        event = AddressesClaimed(endpoint, reclaimable)
         states = states._replace(stored=stored)  # what the caller has decided on
         revision = await self._commit(states, event, self._view.current, cause)
         return StoredEndpoint(endpoint, revision), lost

@@ -170,12 +170,12 @@ class Releaser(EndpointWriter):
         self._cooldown.grant_ahead()
         state = self.cache.pop(key)
         decision = None if state is None else _decide(state, decide)
-        if state is None or decision is None or not (decision.ends or decision.asks):
+        if state is None or decision is None or not (decision.ends or decision.needs_check):
             state = await self.read(key)
             decision = _decide(state, decide)
         if decision is None:
             return Released((), "there is no endpoint")
-        if decision.asks:
+        if decision.needs_check:
             # The earlier reads are kept as guards: the answer may release the addresses (I6).
             self.cache.put(key, state)
         if not decision.ends:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from core.allocation.assigner import Assigner
 from core.configuration.configurator import Configurator
-from core.domain.claims.takeover import TakeOver
+from core.domain.claims.takeover import TakeoverPlan
 from core.domain.configuration.commands import Command
 from core.domain.events import Cause
 from core.domain.model import Endpoint
@@ -30,7 +30,7 @@ class TakeoverResult(NamedTuple):
     refused: tuple[Refused, ...]
 
 
-class TakeOverRun:
+class TakeoverRun:
     """One run of a plan; ``on_progress`` is called with endpoints that are taken over, and all."""
 
     def __init__(
@@ -46,7 +46,7 @@ class TakeOverRun:
         self._cause = cause
         self._refused: list[Refused] = []
 
-    async def carry_out(self, plan: TakeOver) -> TakeoverResult:
+    async def carry_out(self, plan: TakeoverPlan) -> TakeoverResult:
         """Apply all steps in order. Raises StoreUnavailable, OutcomeUnknown, LostRace: repeat."""
         commands = await self._apply(plan.first)
         endpoints = await self._claim(plan.endpoints)

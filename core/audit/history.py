@@ -35,7 +35,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Quarantine
-from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.eventstore.segments import Segment
 
 
@@ -225,7 +225,7 @@ class _Holdings(EntryList):
                 quarantine.address,
                 stamp_of(recorded),
                 reason=quarantine.reason,
-                evidence=seen_in_words(quarantine),
+                evidence=evidence_text(quarantine),
             )
 
     def _lift(self, address: str, recorded: Recorded) -> None:

@@ -24,7 +24,7 @@ from core.domain.configuration.admissions import (
 )
 from core.domain.configuration.commands import Command
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
-from core.domain.configuration.decisions import decide, left_behind, removed_addresses
+from core.domain.configuration.decisions import addresses_to_guard, decide, removed_addresses
 from core.domain.events import Cause, Event
 from core.domain.model import Claim
 from core.domain.subnets.subnet_decisions import wants_more
@@ -142,7 +142,9 @@ class Configurator:
             for name in _RELIED_ON.get(effect.topic, ()):
                 topic = self._keys.guard(name, effect.family)
                 guards[NothingNewer(topic, topic + b"\0", at)] = None
-        guards.update(dict.fromkeys(self._range_guards(left_behind(configuration, events), at)))
+        guards.update(
+            dict.fromkeys(self._range_guards(addresses_to_guard(configuration, events), at))
+        )
         drafts = []
         if observed is not None:
             drafts.append(observed)

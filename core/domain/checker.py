@@ -1,11 +1,12 @@
 """The history checker: checks the invariants of a log.
 
-Each event is checked against the state before it, then folded; nothing is assumed, not even that an
-event is well formed. A violation is data and never stops the check: the ledger continues as every
-reader's ledger does. Pure: an archive, a live log and a recorded test run get the same result.
-Nothing is repaired, skipped or reordered.
+Each event is checked against the state before it, then applied to the state. Nothing is assumed,
+not even that an event is well formed. A violation is data and never stops the check: the event is
+applied as every reader of the log applies it, never repaired, skipped or reordered. Pure: the same
+events from an archive, a live log or a recorded test run have the same result.
 
-    order         positions and places grow; a segment has one writer; a writer's epochs grow
+    order         events come in the order of position and place (the index in the segment); a
+                  segment has one writer; the epochs of a writer never decrease
     shape         an event contradicts itself (an unknown NIC index, an invalid address)
     I1            an address is claimed while another holder has it
     I2            an address is claimed that its pool does not offer at that moment
@@ -78,7 +79,7 @@ _EVENT_ID_PARTS: Final = 3
 
 
 class Violation(NamedTuple):
-    """One violated rule: the position of the event, the object, and a text."""
+    """One violated rule. ``position`` and ``place`` are those of the event."""
 
     position: int
     place: int
@@ -91,70 +92,71 @@ class Violation(NamedTuple):
 
 
 class Checker:
-    """Judges a log event by event; ``ledger`` is the fold of the events so far."""
+    """Checks a log event by event; ``ledger`` is the state after the events so far."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
-        """Start at the beginning, or behind a state that has been checked before."""
+        """Start with an empty log, or after the events of a ledger that has been checked."""
         self.ledger = Ledger() if ledger is None else ledger
-        self._order = _Order(self.ledger.position)
-        self._offers = _Offers(self.ledger)
-        self._held: dict[EndpointKey, dict[str, None]] = {}
-        self._in_pool: dict[str, dict[str, None]] = {}
-        for address, held in self.ledger.claims.items():
-            self._note(address, held)
+        self._order = _OrderCheck(self.ledger.position)
+        self._offers = _OfferedAddresses(self.ledger)
+        # Claimed addresses by endpoint and by pool; dicts are used as ordered sets.
+        self._by_endpoint: dict[EndpointKey, dict[str, None]] = {}
+        self._by_pool: dict[str, dict[str, None]] = {}
+        for address, claim in self.ledger.claims.items():
+            self._index(address, claim)
 
     def check(self, recorded: Recorded) -> list[Violation]:
-        """What this event breaks; afterwards it is part of the ledger."""
-        findings = list(self._order.judge(recorded))
+        """Apply the event to the ledger, and return the rules that it violates."""
+        findings = list(self._order.check(recorded))
         missing = _missing_nics(recorded.event)
         if missing:
-            text = f"NICs {missing} are called new and are not there; no reader can fold it"
+            text = f"new_nics lists NICs {missing}, which the endpoint lacks; the event is invalid"
             findings.append((SHAPE, recorded.event_id, text))
         else:
-            findings += self._judge(recorded.event)
+            findings += self._check_event(recorded.event)
             findings += self._apply(recorded)
         return [Violation(recorded.position, recorded.place, *finding) for finding in findings]
 
-    def _judge(self, event: Event) -> Iterator[Finding]:
+    def _check_event(self, event: Event) -> Iterator[Finding]:
         match event:
             case AddressesClaimed():
-                yield from self._judge_claim(event)
+                yield from self._check_claim(event)
             case AddressesReleased():
-                yield from self._judge_release(event)
+                yield from self._check_release(event)
             case PoolDefined():
-                yield from self._judge_pool(event.pool)
+                yield from self._check_pool(event.pool)
                 yield from judge_share(event.pool, self.ledger)
             case SubnetDefined():
                 yield from judge_subnet(event.subnet, self.ledger)
             case SubnetDeleted():
                 yield from judge_deletion(event.name, self.ledger)
             case SubnetRetired() if event.name not in self.ledger.subnets:
-                yield SUBNET_EMPTY, event.name, "a subnet retires that does not exist"
+                yield SUBNET_EMPTY, event.name, "is retired and does not exist"
             case PoolDeleted():
-                yield from self._judge_deletion(event.name)
+                yield from self._check_deletion(event.name)
             case GuidsAssigned():
-                yield from self._judge_guids(event)
+                yield from self._check_guids(event)
             case ReservationDefined():
-                yield from self._judge_reservation(event)
+                yield from self._check_reservation(event)
             case PoolRetired() if event.name not in self.ledger.pools:
-                yield POOL_EMPTY, event.name, "a pool retires that does not exist"
+                yield POOL_EMPTY, event.name, "is retired and does not exist"
             case _:
                 pass
 
-    # Claims, by the first two invariants
+    # Check claims by I1 and I2
 
-    def _judge_claim(self, event: AddressesClaimed) -> Iterator[Finding]:
+    def _check_claim(self, event: AddressesClaimed) -> Iterator[Finding]:
         endpoint = event.endpoint
         for index in event.new_nics:
             for address, pool, family in _addresses(endpoint.nics[index]):
-                held = self.ledger.claims.get(address)
-                if held is None:
-                    yield from self._judge_offer(address, pool, family)
-                elif not _is_holder(held, endpoint) or held.claim.pool != pool:
-                    text = f"{endpoint.holder} of {_path(endpoint.key)} claims it from {_who(held)}"
-                    yield ONE_HOLDER, address, text
+                existing = self.ledger.claims.get(address)
+                if existing is None:
+                    yield from self._check_offer(address, pool, family)
+                elif not _is_holder(existing, endpoint) or existing.claim.pool != pool:
+                    claimer = f"{endpoint.holder} of {_path(endpoint.key)}"
+                    yield ONE_HOLDER, address, f"{claimer} claims it from {_claim_text(existing)}"
 
-    def _judge_offer(self, address: str, name: str, family: Family) -> Iterator[Finding]:
+    def _check_offer(self, address: str, name: str, family: Family) -> Iterator[Finding]:
         pool = self.ledger.pools.get(name)
         if pool is None:
             yield IN_ITS_POOL, address, f"pool {name} does not exist"
@@ -174,29 +176,31 @@ class Checker:
             state = "disabled" if pool.disabled else "retiring"
             yield IN_ITS_POOL, address, f"pool {name} is {state}"
 
-    # Releases, by the third one
+    # Check releases by I3
 
-    def _judge_release(self, event: AddressesReleased) -> Iterator[Finding]:
+    def _check_release(self, event: AddressesReleased) -> Iterator[Finding]:
         key = (event.namespace, event.name)
         if key not in self.ledger.endpoints and not event.releases:
             yield NAMED_CLAIM, _path(key), "a release of an endpoint that does not exist"
-        named: set[str] = set()
+        released: set[str] = set()
         for address, pool, holder, revision in event.releases:
-            held = None if address in named else self.ledger.claims.get(address)
-            named.add(address)
-            if held is None:
+            existing = None if address in released else self.ledger.claims.get(address)
+            released.add(address)
+            if existing is None:
                 yield NAMED_CLAIM, address, "a release of an address without a claim"
-            elif held.revision != revision:
-                text = f"the release names the claim of revision {revision}, not {held.revision}"
+            elif existing.revision != revision:
+                text = f"the release names the claim of revision {revision}"
+                yield NAMED_CLAIM, address, f"{text}, not {existing.revision}"
+            elif (existing.claim.pool, existing.claim.holder) != (pool, holder):
+                text = f"{holder} in {pool} releases the claim of {_claim_text(existing)}"
                 yield NAMED_CLAIM, address, text
-            elif (held.claim.pool, held.claim.holder) != (pool, holder):
-                yield NAMED_CLAIM, address, f"{holder} in {pool} releases the claim of {_who(held)}"
-            elif (held.claim.namespace, held.claim.pod) != key:
-                yield NAMED_CLAIM, address, f"{_path(key)} releases the claim of {_who(held)}"
+            elif (existing.claim.namespace, existing.claim.pod) != key:
+                text = f"{_path(key)} releases the claim of {_claim_text(existing)}"
+                yield NAMED_CLAIM, address, text
 
-    # GUIDs, by the first invariant
+    # Check GUIDs by I1
 
-    def _judge_guids(self, event: GuidsAssigned) -> Iterator[Finding]:
+    def _check_guids(self, event: GuidsAssigned) -> Iterator[Finding]:
         for guid in event.guids:
             holder = self.ledger.guids.get(guid.guid)
             if holder is not None and holder != claim_of(event.node, guid):
@@ -205,7 +209,7 @@ class Checker:
 
     # Pools
 
-    def _judge_pool(self, pool: Pool) -> Iterator[Finding]:
+    def _check_pool(self, pool: Pool) -> Iterator[Finding]:
         try:
             offered = pool_addresses(pool)
         except AddressSyntaxError as error:
@@ -217,85 +221,88 @@ class Checker:
             if not offered.isdisjoint(self._offers.of_pool(other)):
                 common = ", ".join((offered & self._offers.of_pool(other)).to_items()[:3])
                 yield POOL_OVERLAP, pool.name, f"pool {other.name} offers {common} too"
-        for address in self._in_pool.get(pool.name, ()):
+        for address in self._by_pool.get(pool.name, ()):
             if not _contains(offered, address):
-                holder = _who(self.ledger.claims[address])
-                yield POOL_SHRINK, pool.name, f"gives up {address}, which {holder} holds"
+                holder = _claim_text(self.ledger.claims[address])
+                yield POOL_SHRINK, pool.name, f"loses {address}, which {holder} holds"
 
-    def _judge_deletion(self, name: str) -> Iterator[Finding]:
+    def _check_deletion(self, name: str) -> Iterator[Finding]:
         if name not in self.ledger.pools:
-            yield POOL_EMPTY, name, "a pool is deleted that does not exist"
-        held = self._in_pool.get(name)
-        if held:
-            yield POOL_EMPTY, name, f"is deleted with {len(held)} claims, one of {next(iter(held))}"
+            yield POOL_EMPTY, name, "is deleted and does not exist"
+        claimed = self._by_pool.get(name)
+        if claimed:
+            example = next(iter(claimed))
+            yield POOL_EMPTY, name, f"is deleted with {len(claimed)} claims, one of {example}"
 
-    def _judge_reservation(self, event: ReservationDefined) -> Iterator[Finding]:
+    def _check_reservation(self, event: ReservationDefined) -> Iterator[Finding]:
         reservation = event.reservation
         try:
             reserved_addresses({reservation.name: reservation}, reservation.family)
         except AddressSyntaxError as error:
             yield SHAPE, reservation.name, str(error)
 
-    # The fold, and what must agree after it: I4
+    # Apply the event, then compare endpoints with claims: I4
 
     def _apply(self, recorded: Recorded) -> Iterator[Finding]:
         event = recorded.event
-        touched = _claims_touched(event)
-        for address in touched:
-            self._forget(address)
+        affected = _affected_addresses(event)
+        for address in affected:
+            self._unindex(address)
         self.ledger.apply(recorded)
-        for address in touched:
-            held = self.ledger.claims.get(address)
-            if held is not None:
-                self._note(address, held)
+        for address in affected:
+            claim = self.ledger.claims.get(address)
+            if claim is not None:
+                self._index(address, claim)
         if isinstance(event, AddressesClaimed | EndpointChanged):
-            yield from self._judge_agreement(event.endpoint.key)
+            yield from self._check_endpoint(event.endpoint.key)
         elif isinstance(event, AddressesReleased):
-            yield from self._judge_agreement((event.namespace, event.name))
+            yield from self._check_endpoint((event.namespace, event.name))
         else:
             self._offers.forget(event)
 
-    def _judge_agreement(self, key: EndpointKey) -> Iterator[Finding]:
+    def _check_endpoint(self, key: EndpointKey) -> Iterator[Finding]:
         endpoint = self.ledger.endpoints.get(key)
-        shown = dict(endpoint.addresses()) if endpoint is not None else {}
-        held = self._held.get(key, {})
-        for address, pool in shown.items():
-            if address not in held:
-                yield ENDPOINT_AGREES, _path(key), f"shows {address} without a claim"
+        of_nics = dict(endpoint.addresses()) if endpoint is not None else {}
+        claimed = self._by_endpoint.get(key, {})
+        for address, pool in of_nics.items():
+            if address not in claimed:
+                yield ENDPOINT_AGREES, _path(key), f"has a NIC with {address} without a claim"
             elif self.ledger.claims[address].claim.pool != pool:
-                yield ENDPOINT_AGREES, _path(key), f"shows {address} in another pool than its claim"
+                text = f"has a NIC with {address} in another pool than its claim"
+                yield ENDPOINT_AGREES, _path(key), text
             elif endpoint and self.ledger.claims[address].claim.holder != endpoint.holder:
                 text = f"belongs to {endpoint.holder}, the claim of {address} does not"
                 yield ENDPOINT_AGREES, _path(key), text
-        for address in held:
-            if address not in shown:
-                yield ENDPOINT_AGREES, _path(key), f"holds {address} and does not show it"
+        for address in claimed:
+            if address not in of_nics:
+                yield ENDPOINT_AGREES, _path(key), f"claims {address} and has no NIC with it"
 
-    def _note(self, address: str, held: RevisedClaim) -> None:
-        claim = held.claim
-        self._held.setdefault((claim.namespace, claim.pod), {})[address] = None
-        self._in_pool.setdefault(claim.pool, {})[address] = None
+    def _index(self, address: str, revised: RevisedClaim) -> None:
+        claim = revised.claim
+        self._by_endpoint.setdefault((claim.namespace, claim.pod), {})[address] = None
+        self._by_pool.setdefault(claim.pool, {})[address] = None
 
-    def _forget(self, address: str) -> None:
-        held = self.ledger.claims.get(address)
-        if held is None:
+    def _unindex(self, address: str) -> None:
+        revised = self.ledger.claims.get(address)
+        if revised is None:
             return
-        _discard(self._held, (held.claim.namespace, held.claim.pod), address)
-        _discard(self._in_pool, held.claim.pool, address)
+        claim = revised.claim
+        _discard(self._by_endpoint, (claim.namespace, claim.pod), address)
+        _discard(self._by_pool, claim.pool, address)
 
 
 def check_log(events: Iterable[Recorded]) -> Iterator[Violation]:
-    """Every violation of a whole log, in its order."""
+    """All violations of a log, in the order of its events."""
     checker = Checker()
     for recorded in events:
         yield from checker.check(recorded)
 
 
-class _Order:
-    """Total order of places; one writer per segment; epochs of a writer never come back.
+class _OrderCheck:
+    """Checks the order of events, the writer of a segment, and the epochs of writers.
 
-    Event ids made by the writer read ``<writer>.<epoch>.<count>`` with hexadecimal numbers; others
-    are not judged, since an id may have any form.
+    The epoch is read from an event id of the form ``<writer>.<epoch>.<count>`` with hexadecimal
+    numbers. Ids of other forms are allowed, and have no epoch to check.
     """
 
     def __init__(self, position: int) -> None:
@@ -303,26 +310,26 @@ class _Order:
         self._place: float = float("inf")
         self._writer = ""
         self._epochs: dict[str, int] = {}
-        self._known: dict[str, str] = {}
+        self._id_prefixes: dict[str, str] = {}
 
-    def judge(self, recorded: Recorded) -> Iterator[Finding]:
+    def check(self, recorded: Recorded) -> Iterator[Finding]:
         at = f"{recorded.position}.{recorded.place}"
         same_segment = recorded.position == self._position
         if recorded.position < self._position or (same_segment and recorded.place <= self._place):
             yield ORDER, recorded.writer, f"{at} comes after {self._position}.{self._place}"
         elif same_segment and recorded.writer != self._writer:
-            yield ORDER, recorded.writer, f"{at} lies in a segment of {self._writer}"
+            yield ORDER, recorded.writer, f"{at} is in a segment of writer {self._writer}"
         elif recorded.place != (self._place + 1 if same_segment else 0):
             yield ORDER, recorded.writer, f"an event before {at} is missing in its segment"
         self._position, self._place = recorded.position, recorded.place
         self._writer = recorded.writer
-        yield from self._judge_epoch(recorded)
+        yield from self._check_epoch(recorded)
 
-    def _judge_epoch(self, recorded: Recorded) -> Iterator[Finding]:
-        series = recorded.event_id.rpartition(".")[0]
-        if self._known.get(recorded.writer) == series:
+    def _check_epoch(self, recorded: Recorded) -> Iterator[Finding]:
+        prefix = recorded.event_id.rpartition(".")[0]
+        if self._id_prefixes.get(recorded.writer) == prefix:
             return
-        self._known[recorded.writer] = series
+        self._id_prefixes[recorded.writer] = prefix
         epoch = _epoch(recorded)
         latest = self._epochs.get(recorded.writer, 0)
         if epoch is not None and epoch < latest:
@@ -332,8 +339,8 @@ class _Order:
             self._epochs[recorded.writer] = epoch
 
 
-class _Offers:
-    """What pools and reservations stand for, kept until an event changes it."""
+class _OfferedAddresses:
+    """The address sets of pools and reservations, cached until an event changes them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -341,7 +348,7 @@ class _Offers:
         self._reserved: dict[Family, AddressSet] = {}
 
     def of_pool(self, pool: Pool) -> AddressSet:
-        """The addresses of this version of the pool; none if its texts are no addresses."""
+        """The addresses of this version of the pool; none if they cannot be parsed."""
         cached = self._pools.get(pool.name)
         if cached is None or cached[0] is not pool:
             try:
@@ -352,7 +359,7 @@ class _Offers:
         return cached[1]
 
     def reserved(self, family: Family) -> AddressSet:
-        """The addresses that all reservations of a family keep back."""
+        """The addresses in all reservations of a family."""
         cached = self._reserved.get(family)
         if cached is None:
             cached = self._reserved[family] = AddressSet(family)
@@ -363,7 +370,7 @@ class _Offers:
         return cached
 
     def forget(self, event: Event) -> None:
-        """Drop what this event has changed."""
+        """Drop the sets that this event has changed."""
         if isinstance(event, PoolDeleted):
             self._pools.pop(event.name, None)
         elif isinstance(event, ReservationDefined | ReservationDeleted):
@@ -377,7 +384,7 @@ def _addresses(nic: Nic) -> Iterator[tuple[str, str, Family]]:
         yield nic.ipv6.partition("/")[0], nic.ipv6_pool, 6
 
 
-def _claims_touched(event: Event) -> list[str]:
+def _affected_addresses(event: Event) -> list[str]:
     if isinstance(event, AddressesReleased):
         return [release.address for release in event.releases]
     if isinstance(event, AddressesClaimed):
@@ -401,14 +408,14 @@ def _contains(offered: AddressSet, address: str) -> bool:
     return parsed.family == offered.family and parsed.value in offered
 
 
-def _is_holder(held: RevisedClaim, endpoint: Endpoint) -> bool:
-    claim = held.claim
+def _is_holder(revised: RevisedClaim, endpoint: Endpoint) -> bool:
+    claim = revised.claim
     return (claim.holder, claim.namespace, claim.pod) == (endpoint.holder, *endpoint.key)
 
 
-def _who(held: RevisedClaim) -> str:
-    claim = held.claim
-    return f"{claim.holder} of {claim.namespace}/{claim.pod} (since {held.revision})"
+def _claim_text(revised: RevisedClaim) -> str:
+    claim = revised.claim
+    return f"{claim.holder} of {claim.namespace}/{claim.pod} (since revision {revised.revision})"
 
 
 def _path(key: EndpointKey) -> str:
@@ -426,7 +433,7 @@ def _epoch(recorded: Recorded) -> int | None:
 
 
 def _discard(holders: dict[K, dict[str, None]], key: K, address: str) -> None:
-    """Drop one member, and the whole entry when it was the last one."""
+    """Remove an address of a holder, and the holder when it was the last address."""
     members = holders.get(key)
     if members is not None:
         members.pop(address, None)

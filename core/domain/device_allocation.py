@@ -1,8 +1,9 @@
-"""Devices as a device plugin offers them to kubelet, and what a container with them gets.
+"""Devices that a device plugin offers to kubelet, and their variables and files in a container.
 
 An ``Offer`` is one extended resource: slots of a NIC, virtual functions, or shares of RDMA devices.
-kubelet chooses devices by their ids, and the plugin answers with variables and device files. Names
-of variables are those of the SR-IOV device plugin, because programs in containers read them.
+kubelet sends the ids of the chosen devices, and the plugin returns environment variables and device
+files. The variables have the names that the SR-IOV device plugin uses, because programs in
+containers read them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _PCI_VARIABLE: Final = "PCIDEVICE"
 
 
 class Device(NamedTuple):
-    """One device of a list. ``numa_node`` None: it is near no CPU, or that is not to be known."""
+    """One device. ``numa_node`` None: the device has none, or it is not reported."""
 
     id: str
     is_healthy: bool = True
@@ -25,14 +26,14 @@ class Device(NamedTuple):
 
 
 class DeviceFile(NamedTuple):
-    """A character device of the host; containers see it as ``path`` too."""
+    """A character device of the host; it has the same ``path`` in the container."""
 
     path: str
     permissions: str = READ_WRITE_MKNOD
 
 
 class DeviceAllocation(NamedTuple):
-    """What one container gets with its devices."""
+    """The environment variables and device files of one container."""
 
     variables: Mapping[str, str] = {}
     files: tuple[DeviceFile, ...] = ()
@@ -43,7 +44,7 @@ class Offer(Protocol):
 
     @property
     def size(self) -> int:
-        """How many devices there are, healthy or not."""
+        """The number of devices, healthy or not."""
         ...
 
     def devices(self) -> list[Device]:
@@ -51,14 +52,14 @@ class Offer(Protocol):
         ...
 
     def has(self, device: str, /) -> bool:
-        """Whether it is the id of one of ``devices``."""
+        """Whether ``device`` is the id of one of ``devices``."""
         ...
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
-        """What one container with these devices gets. May read files; raises OSError."""
+        """The variables and files of a container with these devices. Raises OSError."""
         ...
 
 
 def pci_variable(resource: str) -> str:
-    """The variable that lists the PCI addresses of a resource, such as spidernet.io/vf."""
+    """The name of the variable that lists the PCI addresses of a resource (spidernet.io/vf)."""
     return "_".join((_PCI_VARIABLE, *resource.replace(".", "_").upper().split("/", 1)))

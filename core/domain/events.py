@@ -1,12 +1,13 @@
 """The event types of the log, the metadata of each event, and upcasters of old versions.
 
-An event is an immutable fact in the past tense. Its wire name is ``TYPE_NAMES[type(event)]``.
-Events have all data that a reader needs to fold them.
+An event is an immutable fact, named in the past tense. Its name in the log is
+``TYPE_NAMES[type(event)]``. An event has all data that a reader needs to compute the state after
+it.
 
-A field may be added at the end with a default. Any other change raises the type's schema version in
-``VERSIONS`` and adds the function from the old body (plain msgpack data: lists, maps, texts) to the
-new one to ``UPCASTERS``. An upcaster is never removed; recorded logs of every version are test
-fixtures.
+A field may be added at the end with a default. Any other change of a type needs a higher schema
+version in ``VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body (plain
+msgpack data: lists, maps, texts) to the new one. An upcaster is never removed; recorded logs of
+every version are test fixtures.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from core.domain.sriov.model import VfGuid
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
     "superseded",  # a new Pod of the same name requested addresses
-    "pools-changed",  # a fixed Pod's template names other pools
+    "pools-changed",  # the template of a Pod with fixed addresses names other pools
     "conflict",  # another host uses the address
     "gc",  # the attachment is not in the runtime's list of valid ones
     "operator",  # a user released it
@@ -33,9 +34,9 @@ ReleaseReason = Literal[
 ]
 
 GuidReleaseReason = Literal[
-    "removed",  # the virtual function, or its card, is gone
+    "removed",  # the virtual function or its NIC was removed
     "replaced",  # the virtual function has another GUID
-    "moved",  # its card is in another node or slot
+    "moved",  # its NIC is in another node or slot
     "node-deleted",  # its Node does not exist any more
 ]
 
@@ -139,9 +140,9 @@ class RecordDeleted(NamedTuple):
 
 
 class PoolVerdict(NamedTuple):
-    """What became of one candidate pool, in short: ``core.domain.selection.request`` has the rest.
+    """Whether one candidate pool was accepted, in short form (full: ``CandidateVerdict``).
 
-    ``rule``: slug of the rule that decided. ``detail``: what exactly did not fit.
+    ``rule``: the name of the rule that decided. ``detail``: the value that did not match.
     """
 
     interface: str
@@ -155,10 +156,10 @@ class PoolVerdict(NamedTuple):
 class AddressesClaimed(NamedTuple):
     """All addresses of one request were claimed (I4).
 
-    ``endpoint`` is the endpoint after the claim, ``new_nics`` the indexes into ``endpoint.nics`` of
-    those that are new with this event. ``source``: the level of selection that named the pools, ""
-    if none did: the addresses were named, or the event is older than the field. ``passed_over``:
-    candidates that were not used, because a rule rejected them or they were full.
+    ``endpoint``: the endpoint after the claim. ``new_nics``: the indexes in ``endpoint.nics`` of
+    the NICs that this event adds. ``source``: the level of pool selection that named the pools; ""
+    if the addresses were named instead, or if the event is older than the field. ``passed_over``:
+    candidate pools that were not used, because a rule rejected them or they were full.
     """
 
     endpoint: Endpoint
@@ -168,9 +169,10 @@ class AddressesClaimed(NamedTuple):
 
 
 class EndpointChanged(NamedTuple):
-    """The endpoint changed without its addresses; ``endpoint`` is the state after the event.
+    """The endpoint changed, but not its addresses; ``endpoint`` is its state after the event.
 
-    A new sandbox, a NIC that got its name, or a fixed Pod with a new UID and node.
+    Causes: a new sandbox, a NIC that got its name, or a Pod with fixed addresses that was created
+    again with a new UID and node.
     """
 
     endpoint: Endpoint
@@ -189,7 +191,7 @@ class AddressesReleased(NamedTuple):
     """Addresses of one endpoint were released.
 
     ``nics``: the NICs that the endpoint keeps; without any, the endpoint is deleted. ``evidence``:
-    the proof that the holder does not use them (I6).
+    the proof that the holder does not use the addresses (I6).
     """
 
     namespace: str
@@ -207,12 +209,12 @@ class AddressesReleased(NamedTuple):
 class AllocationRefused(NamedTuple):
     """An ADD got no addresses; nothing changed.
 
-    ``name`` and ``holder``: those that its endpoint would have. ``reason``: a slug of
-    ``core.domain.claims.refused_adds``; ``message`` and ``remedy`` as in the ADD's answer, the
-    former cut. ``source``: the level of selection that named the pools, "" if none did.
-    ``verdicts``: of every candidate pool; ``left_out``: how many more there are. ``times``: how
-    many refusals of this holder, NIC and reason the event stands for. ``pod``: the Pod's name, if
-    its endpoint would have another one, as that of an IPAMClaim has.
+    ``name`` and ``holder``: those of the endpoint that the ADD would have created. ``reason``: one
+    of those in ``core.domain.claims.refused_adds``. ``message`` and ``remedy``: as in the result of
+    the ADD, cut if they are long. ``source``: the level of pool selection that named the pools, ""
+    if none did. ``verdicts``: those of the candidate pools; ``left_out``: the number of further
+    ones. ``times``: the number of refusals with this holder, NIC and reason that the event counts.
+    ``pod``: the Pod's name, if the name of its endpoint differs (as with an IPAMClaim).
     """
 
     namespace: str
@@ -232,10 +234,10 @@ class AllocationRefused(NamedTuple):
 
 
 class ApplicationScaled(NamedTuple):
-    """The number of Pods of an application was observed, and an automatic pool follows it.
+    """The specified number of Pods of an application, because of which an automatic pool changed.
 
-    ``replicas`` as its object specifies them. The event of the pool is in the same segment and has
-    this one's id as its ``causation_id``. Nothing else changes.
+    The event of the pool is in the same segment and has the id of this one as its ``causation_id``.
+    This event itself changes no state.
     """
 
     api_version: str
@@ -247,14 +249,14 @@ class ApplicationScaled(NamedTuple):
 
 
 class GuidsAssigned(NamedTuple):
-    """InfiniBand virtual functions of a node were given these GUIDs, before they are set."""
+    """GUIDs were assigned to InfiniBand virtual functions of a node, which sets them afterwards."""
 
     node: str
     guids: tuple[VfGuid, ...]
 
 
 class GuidsReleased(NamedTuple):
-    """Virtual functions of a node have these GUIDs no more."""
+    """Virtual functions of a node no longer have these GUIDs."""
 
     node: str
     guids: tuple[VfGuid, ...]
@@ -284,7 +286,7 @@ Event = (
 )
 
 SCHEMA_VERSION = 1
-"""Schema version of every type below, until one of them changes."""
+"""The schema version of every event type that has not changed yet."""
 
 EVENT_TYPES: dict[str, type[Event]] = {
     "pool-defined": PoolDefined,
@@ -307,13 +309,13 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "guids-assigned": GuidsAssigned,
     "guids-released": GuidsReleased,
 }
-"""Wire name -> type. Names never change, because logs store them."""
+"""Name in the log -> type. Names never change, because logs store them."""
 
 TYPE_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
 class Cause(NamedTuple):
-    """The actor and the origin of an event, as its caller passes them."""
+    """The actor of an event, and the request and event that caused it."""
 
     actor: str
     correlation_id: str = ""
@@ -325,7 +327,7 @@ class Recorded(NamedTuple):
     """An event as read from the log.
 
     ``position`` (etcd revision) and ``place`` (index in the segment) order all events totally.
-    ``recorded_at_ms``: Unix milliseconds by the writer's clock; order never depends on it.
+    ``recorded_at_ms``: Unix milliseconds by the writer's clock; the order does not depend on it.
     """
 
     position: int
@@ -338,11 +340,11 @@ class Recorded(NamedTuple):
 
 
 VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
-"""Wire name -> the current schema version."""
+"""Name in the log -> the current schema version."""
 
 Upcaster = Callable[[list[object]], list[object]]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}
-"""(wire name, version) -> body of that version -> body of the next one."""
+"""(name in the log, version) -> the function from a body of this version to the next version."""
 
 
 def upcast(
@@ -350,11 +352,11 @@ def upcast(
     version: int,
     body: list[object],
     *,
-    today: Mapping[str, int] = VERSIONS,
-    chain: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+    current: Mapping[str, int] = VERSIONS,
+    upcasters: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
 ) -> list[object]:
-    """The body in the current version. Raises KeyError with the missing step."""
-    while version < today[name]:
-        body = chain[name, version](body)
+    """The body in the current version. Raises KeyError if an upcaster is missing."""
+    while version < current[name]:
+        body = upcasters[name, version](body)
         version += 1
     return body

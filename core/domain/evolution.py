@@ -1,9 +1,9 @@
-"""The fold: the state after an event.
+"""Compute the state after an event.
 
-``evolve_endpoint`` and ``claims_made`` are pure. The writer uses them for the state keys of a
-transaction, and the ``Ledger`` to fold a log: one definition ensures I5. The ledger is a mutable
-container of immutable values and applies events in log order, without checking them; the invariants
-are checked in ``core.domain.checker``.
+The ``evolve_*`` functions and ``claims_made`` are used twice: by the writer for the state keys of a
+transaction, and by the ``Ledger`` to compute the state from a log. That ensures I5. The ledger is a
+mutable container of immutable values. It applies events in log order without checking them; the
+invariants are checked in ``core.domain.checker``.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -54,7 +54,7 @@ class RevisedClaim(NamedTuple):
 def evolve_endpoint(
     endpoint: Endpoint | None, event: AddressesClaimed | EndpointChanged | AddressesReleased
 ) -> Endpoint | None:
-    """The endpoint after the event; None when it is gone."""
+    """The endpoint after the event; None if it is deleted."""
     if not isinstance(event, AddressesReleased):
         return event.endpoint
     if endpoint is None or not event.nics:
@@ -63,7 +63,7 @@ def evolve_endpoint(
 
 
 def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDeleted) -> Pool | None:
-    """The pool after the event; None when it is gone."""
+    """The pool after the event; None if it is deleted."""
     if isinstance(event, PoolDefined):
         return event.pool
     if isinstance(event, PoolDeleted) or pool is None:
@@ -74,7 +74,7 @@ def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDelete
 def evolve_subnet(
     subnet: Subnet | None, event: SubnetDefined | SubnetRetired | SubnetDeleted
 ) -> Subnet | None:
-    """The subnet after the event; None when it is gone."""
+    """The subnet after the event; None if it is deleted."""
     if isinstance(event, SubnetDefined):
         return event.subnet
     if isinstance(event, SubnetDeleted) or subnet is None:
@@ -83,7 +83,7 @@ def evolve_subnet(
 
 
 def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleased) -> None:
-    """Change the holders of GUIDs as the event does. A release ends only what its node holds."""
+    """Apply the event to ``guids`` in place. A release is ignored if the holder has changed."""
     for guid, nic, nic_guid, vf in event.guids:
         claim = GuidClaim(event.node, nic, nic_guid, vf)
         if isinstance(event, GuidsAssigned):
@@ -93,9 +93,9 @@ def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleas
 
 
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
-    """The (address, claim) pairs that this event makes."""
+    """The (address, claim) pairs that the event adds."""
     endpoint = event.endpoint
-    # A list as in ``Nic.addresses``: a replay calls this for every claim of the log.
+    # A list is faster than a generator, and a replay calls this for every claim of the log.
     return tuple(
         [
             (address, Claim(pool, endpoint.holder, endpoint.namespace, endpoint.name, event_id))
@@ -106,10 +106,10 @@ def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Clai
 
 
 class Ledger:
-    """All state after a prefix of the log.
+    """The whole state after the first events of a log, up to ``position``.
 
-    ``undecodable``: state keys that could not be decoded, as text below the cluster's root. These
-    objects exist, but nothing else is known of them (I6).
+    ``undecodable``: state keys whose values could not be decoded, relative to the cluster's prefix.
+    These objects exist, but nothing else is known about them (I6).
     """
 
     __slots__ = (
@@ -130,7 +130,7 @@ class Ledger:
         self.undecodable: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
-        """Fold one event; events come in log order."""
+        """Apply one event; the caller passes events in log order."""
         event = recorded.event
         if isinstance(event, AddressesClaimed):
             for address, claim in claims_made(event, recorded.event_id):
@@ -145,15 +145,15 @@ class Ledger:
         self.position = recorded.position
 
     def apply_all(self, events: Iterable[Recorded]) -> Ledger:
-        """Fold many; returns itself."""
+        """Apply the events; returns the ledger itself."""
         for recorded in events:
             self.apply(recorded)
         return self
 
     def _release(self, event: AddressesReleased) -> None:
         for release in event.releases:
-            held = self.claims.get(release.address)
-            if held is not None and held.revision == release.claim_revision:
+            claim = self.claims.get(release.address)
+            if claim is not None and claim.revision == release.claim_revision:
                 del self.claims[release.address]
         key = (event.namespace, event.name)
         after = evolve_endpoint(self.endpoints.get(key), event)
@@ -166,10 +166,10 @@ class Ledger:
         match event:
             case PoolDefined() | PoolRetired() | PoolDeleted():
                 name = event.pool.name if isinstance(event, PoolDefined) else event.name
-                _keep(self.pools, name, evolve_pool(self.pools.get(name), event))
+                _set_or_remove(self.pools, name, evolve_pool(self.pools.get(name), event))
             case SubnetDefined() | SubnetRetired() | SubnetDeleted():
                 name = event.subnet.name if isinstance(event, SubnetDefined) else event.name
-                _keep(self.subnets, name, evolve_subnet(self.subnets.get(name), event))
+                _set_or_remove(self.subnets, name, evolve_subnet(self.subnets.get(name), event))
             case ReservationDefined():
                 self.reservations[event.reservation.name] = event.reservation
             case ReservationDeleted():
@@ -187,10 +187,10 @@ class Ledger:
             case AllocationRefused() | ApplicationScaled():
                 pass
             case _:
-                raise AssertionError(f"an event type without a fold: {type(event).__name__}")
+                raise AssertionError(f"events of this type are not applied: {type(event).__name__}")
 
 
-def _keep(target: dict[str, V], name: str, value: V | None) -> None:
+def _set_or_remove(target: dict[str, V], name: str, value: V | None) -> None:
     if value is None:
         target.pop(name, None)
     else:

@@ -1,6 +1,6 @@
-"""Facts about Pod, Namespace and Node that the rules use, as plain values.
+"""The fields of Pods, Namespaces and Nodes that the rules use, as plain values.
 
-With Kubernetes they come from watched objects, in standalone mode from CNI_ARGS and from records
+In Kubernetes they come from watched objects, in standalone mode from CNI_ARGS and from records
 (``orbctl apply`` of a Pod, Namespace or Node manifest). The rules are the same for both.
 """
 
@@ -13,9 +13,9 @@ from core.domain.model import FixedKind, Owner
 
 
 class PodReference(NamedTuple):
-    """The Pod that a request names; a field that the request does not have is "".
+    """The Pod that a request names; a field that is not in the request is "".
 
-    A CNI call always has the container.
+    A CNI call always has ``container``.
     """
 
     namespace: str = ""
@@ -40,17 +40,17 @@ class PodFacts(NamedTuple):
     annotations: dict[str, str] = {}
     owner: Owner | None = None
     alive: bool | None = None
-    """See docs/reference/pool-selection.md, "Living Pods". None (unknown): the runtime decides."""
+    """See docs/reference/pool-selection.md, "Living Pods". None: unknown; no call is refused."""
     fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
-    """False: there is no object or record of it, so only names and UID are facts."""
+    """False: the Pod has no object or record, so only its names and UID are known."""
     migrating: bool = False
-    """It is the target of a live migration, whose source still uses the addresses."""
+    """Whether it is the target of a live migration whose source still uses the addresses."""
     claims: Mapping[str, str] = {}
     """The IPAMClaim of each NIC that has one; a NIC has two keys, its interface and its index."""
     ipam_claim: str = ""
-    """The IPAMClaim of the one NIC that these facts are for; see ``ipam_claims.pod_of_nic``."""
+    """The IPAMClaim of the NIC whose addresses are allocated; see ``ipam_claims.pod_of_nic``."""
 
     @property
     def endpoint_key(self) -> tuple[str, str]:

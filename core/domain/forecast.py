@@ -1,16 +1,15 @@
-"""When is a pool or subnet full: a forecast from its net growth, with an interval, or no trend.
+"""Forecast when a pool or subnet will be full, from its net growth: a time interval, or no trend.
 
-Growth is seen as a drift and independent steps around it. The time to fill what is left follows
-from Student's prediction interval for a sum of future steps (Hahn and Meeker, Statistical
-Intervals, chapter 4), so that a short history gives a wide interval. A drift that cannot be told
-from zero is no trend: then nothing is predicted, because a wrong date is worse than none.
+Growth is modelled as a drift and independent steps around it. The time until no address is left
+follows from Student's prediction interval for a sum of future steps (Hahn and Meeker, Statistical
+Intervals, chapter 4), so that a short history gives a wide interval. If the drift does not differ
+significantly from zero, there is no trend and no forecast.
 
-Steps are days of whole weeks, so that neither the hour of the day nor the weekday looks like a
-trend. Single peaks are smoothed away. A change of habits is followed: if the last week differs from
-the weeks before it, or the last day has grown faster, the shorter window counts.
+A step is a day, and a window has whole weeks, so that neither the hour of the day nor the weekday
+looks like a trend. Single peaks are smoothed. If the last week differs from the weeks before it,
+only that week is used; if the last day has grown much faster, only that day.
 
-Growth counts holders, never free addresses, so the resizing of a pool is not mistaken for growth.
-Pure: no clock, no I/O.
+Growth is measured by claims, never by free addresses, so that resizing a pool is not growth. Pure.
 """
 
 from __future__ import annotations
@@ -29,34 +28,34 @@ HOURS_MAX: Final = WEEKS_MAX * HOURS_PER_WEEK
 """Hours of history that a forecast uses."""
 
 COVERAGE: Final = 0.8
-"""The probability with which the true moment lies in the interval."""
+"""The probability that the true time is in the interval."""
 
 CHANGE_ERRORS: Final = 1.6
-"""Standard errors by which the last week must differ before the weeks ahead of it stop counting."""
+"""If the last week differs from earlier weeks by more standard errors, these are not used."""
 
 SURGE_SPREADS: Final = 3.0
-"""Standard deviations of a day's growth by which the last day must exceed the average one."""
+"""If the last day exceeds the average day by more standard deviations, only that day is used."""
 
 PEAK_SPREADS: Final = 2.0
-"""Robust spreads of the steps from which a single level counts as a peak."""
+"""A level that differs from its neighbours by more spreads (median-based) is a peak."""
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
-"""A pool that lasts longer than this many seconds has no forecast."""
+"""There is no forecast for a pool that is full only after more than these seconds."""
 
 LATEST_S_MAX: Final = 10 * HORIZON_S
-"""An interval that ends later says nothing: the growth can hardly be told from chance."""
+"""If the interval ends later, there is no forecast: the growth may be chance."""
 
 _MAD_TO_SIGMA: Final = 1.4826
-"""A normal distribution's standard deviation by its median absolute deviation."""
+"""Standard deviation / median absolute deviation, of a normal distribution."""
 
 _HOUR_S: Final = 3600.0
 
 
 class Forecast(NamedTuple):
-    """Seconds from now until nothing is left.
+    """Seconds from now until no address is left.
 
-    ``earliest_s`` and ``latest_s`` bound ``COVERAGE`` of the probability, ``expected_s`` is the
-    time at the average growth. ``per_day``: that growth; ``days``: the history it is taken from.
+    ``earliest_s`` and ``latest_s``: the interval with the probability ``COVERAGE``. ``expected_s``:
+    the time at the average growth. ``per_day``: this growth. ``days``: the length of the history.
     """
 
     earliest_s: float
@@ -67,7 +66,7 @@ class Forecast(NamedTuple):
 
 
 class NoTrend(NamedTuple):
-    """Nothing can be predicted, and why."""
+    """There is no forecast, for this ``reason``."""
 
     reason: str
 
@@ -76,7 +75,7 @@ FULL: Final = Forecast(0.0, 0.0, 0.0, 0.0, 0)
 
 
 class Horizon(NamedTuple):
-    """A coarse forecast: full in less than ``below_s`` seconds. ``short``: for a table."""
+    """A coarse forecast: full in less than ``below_s`` seconds. ``short``: the text in tables."""
 
     name: str
     short: str
@@ -93,20 +92,21 @@ HORIZONS: Final = (
     Horizon("within-a-quarter", "<90d", 90 * _DAY_S),
     Horizon("later", ">90d", math.inf),
 )
-"""From near to far; the last one has no end."""
+"""From near to far; the last one is unbounded."""
 
 FULL_SOON_S: Final = 3 * _DAY_S
-"""A pool that is full before that is full soon: so long the alert waits too."""
+"""A pool that will be full within this time is full soon; the alert uses the same time."""
 
 
 class _Window(NamedTuple):
-    """Growth an hour, as one window of history shows it."""
+    """The growth in the last ``hours`` of the history."""
 
     hours: int
     step_hours: int
     mean: float
+    """Mean growth in an hour."""
     sigma: float
-    """Standard deviation of a step."""
+    """Standard deviation of the growth in a step."""
 
     @property
     def steps(self) -> int:
@@ -122,10 +122,10 @@ class _Window(NamedTuple):
 
 
 def forecast(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
-    """When the ``left`` addresses are used up.
+    """Forecast when the ``left`` addresses are used up.
 
-    ``net_growth``: addresses claimed less those released in each hour, oldest first, the last hour
-    ending now; it begins with the history of the object. Only the last ``HOURS_MAX`` count.
+    ``net_growth``: claims minus releases in each hour since the object was created, oldest first;
+    the last hour ends now. Only the last ``HOURS_MAX`` hours are used.
     """
     if left <= 0:
         return FULL
@@ -140,7 +140,7 @@ def forecast(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
         return NoTrend(f"the growth in {_days(window)} may be chance")
     expected_s = left / window.mean * _HOUR_S
     if expected_s > HORIZON_S:
-        return NoTrend("it lasts for more than five years")
+        return NoTrend("it will not be full within five years")
     earliest, latest = _crossings(window, left, quantile)
     if latest * _HOUR_S > LATEST_S_MAX:
         return NoTrend(f"the growth in {_days(window)} may be chance")
@@ -149,14 +149,14 @@ def forecast(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
 
 
 def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
-    """The first horizon that a forecast's expected time lies in; None: no trend."""
+    """The nearest horizon of a forecast's expected time; None without a trend."""
     if isinstance(outlook, NoTrend):
         return None
     return next((one for one in HORIZONS if outlook.expected_s < one.below_s), HORIZONS[-1])
 
 
 def _window_of(hourly: Sequence[int]) -> _Window:
-    """The longest window that still describes the present growth."""
+    """The longest window that describes the current growth."""
     day = _measured(hourly[-HOURS_PER_DAY:], 1)
     weeks = len(hourly) // HOURS_PER_WEEK
     if not weeks:
@@ -180,10 +180,10 @@ def _measured(hourly: Sequence[int], step_hours: int) -> _Window:
 
 
 def without_peaks(levels: Sequence[int]) -> list[int]:
-    """The levels, a lone peak or dip among them replaced by the median of its neighbourhood.
+    """The levels with each single peak or dip replaced by the median of its neighbourhood.
 
     Running medians of three with Tukey's rule for the last level (Tukey, Exploratory Data Analysis,
-    chapter 7), applied only to what stands out. A step that lasts is kept.
+    chapter 7), applied only to peaks and dips. A lasting step is kept.
     """
     steps = [after - before for before, after in pairwise(levels)]
     middle = median(steps)
@@ -203,16 +203,17 @@ def without_peaks(levels: Sequence[int]) -> list[int]:
 def _crossings(window: _Window, left: int, quantile: float) -> tuple[float, float]:
     """The hours after which the bounds of the prediction interval reach ``left``.
 
-    After t steps the growth lies within ``m t ± q s sqrt(t + t²/n)``: s² t for the future steps and
-    s² t²/n for the uncertainty of the mean m of n steps. Equal to ``left``, squared, that is
-    quadratic in t; its roots are both bounds, real because m exceeds q s / sqrt(n).
+    After t steps the growth is within ``m t ± q s sqrt(t + t²/n)``. The variance is s² t for the
+    future steps and s² t²/n for the uncertainty of the mean m of n steps. Setting the growth equal
+    to ``left`` and squaring gives a quadratic equation in t. Its two roots are the bounds; they are
+    real because m exceeds q s / sqrt(n).
     """
     mean = window.mean * window.step_hours
     chance = (quantile * window.sigma) ** 2
     a = max(mean**2 - chance / window.steps, sys.float_info.min)
     b = 2 * left * mean + chance
     root = math.sqrt(max(b * b - 4 * a * left**2, 0.0))
-    # Rounding may turn the smaller root into zero where b and the root nearly cancel.
+    # By the product of the roots: (b - root) / (2 * a) would lose all digits if b is near root.
     latest = (b + root) / (2 * a)
     earliest = left**2 / (a * latest)
     return earliest * window.step_hours, latest * window.step_hours

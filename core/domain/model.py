@@ -1,8 +1,8 @@
 """The domain objects: pool, subnet, reservation, quarantine, claim, NIC, endpoint, holder.
 
-Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to
-the end and have a default, so that old logs stay readable. Addresses are stored as canonical text,
-which users search for; arithmetic is in ``core.domain.addresses.address_set``.
+Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields are
+added at the end and have a default, so that old logs stay readable. Addresses are stored as
+canonical text, which users search for; for arithmetic see ``core.domain.addresses.address_set``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from core.domain.addresses.ip_address import Family
 from core.domain.patterns.labels import LabelSelector
 
 FixedKind = Literal["statefulset", "vm", "ipamclaim"]
-"""Owners whose Pods keep their addresses."""
+"""Owners that keep their addresses when their Pod is created again."""
 
 
 class Route(NamedTuple):
-    """A route a Pod gets: ``dst`` a CIDR, ``gw`` an address of the same family."""
+    """A route of a Pod. ``dst``: a CIDR; ``gw``: an address of the same family."""
 
     dst: str
     gw: str
@@ -74,7 +74,7 @@ class Subnet(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """A SpiderReservedIP: addresses that are never claimed from any pool of the family."""
+    """A SpiderReservedIP: addresses that cannot be claimed from any pool of the family."""
 
     name: str
     family: Family
@@ -84,10 +84,10 @@ class Reservation(NamedTuple):
 
 
 class ConflictingHost(NamedTuple):
-    """Another host that uses an address of a pool, as a probe has observed it.
+    """Another host that uses an address of a pool, as observed by a probe.
 
-    ``mac`` of its answer; ``seen_by``: the actor that observed it, from which ``node`` and
-    ``interface``, and when (Unix milliseconds by its clock). "" and 0 for what is unknown.
+    ``mac``: from its reply. ``seen_by``: the actor that observed it, on ``node`` and ``interface``,
+    at ``seen_ms`` (Unix milliseconds by its clock). An unknown field is "" or 0.
     """
 
     mac: str = ""
@@ -98,9 +98,9 @@ class ConflictingHost(NamedTuple):
 
 
 class Quarantine(NamedTuple):
-    """An address that is not claimed any more; ``evidence``: what was observed (a MAC, a node).
+    """An address that cannot be claimed. ``evidence``: what was observed (a MAC address, a node).
 
-    ``conflicting_host`` None for a quarantine by a user, which only a user lifts.
+    ``conflicting_host`` None: a user has quarantined it, and only a user lifts the quarantine.
     """
 
     address: str
@@ -120,10 +120,9 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The claim of an address; the etcd revision of its key fences its release (I3).
+    """The claim of an address. A release compares the etcd revision of its key (I3).
 
-    ``pod`` is the endpoint's name (the VM's for VMs), ``event`` the id of the event that made the
-    claim.
+    ``pod``: the endpoint's name (the VM's for VMs). ``event``: the id of the event that made it.
     """
 
     pool: str
@@ -138,8 +137,8 @@ class Nic(NamedTuple):
 
     See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
-    ``ipv4``/``ipv6``: address with prefix length, "" for none. ``interface`` is "" for an open
-    entry of the unnamed multi-NIC mode. ``container`` "": no ADD for this NIC has come yet.
+    ``ipv4`` and ``ipv6``: address with prefix length, "" for none. ``interface`` "": in the unnamed
+    multi-NIC mode, no ADD has named it yet. ``container`` "": there was no ADD for this NIC yet.
     """
 
     interface: str
@@ -158,24 +157,24 @@ class Nic(NamedTuple):
     netns: str = ""
 
     def attached(self, attachment: Attachment) -> Nic:
-        """The same NIC under the names of this attachment."""
+        """The NIC with the container, interface, network and netns of this attachment."""
         # Not ``_replace``, which takes three times as long: every ADD calls this.
         container, interface, network, netns = attachment
         return Nic._make((interface, *self[1:-3], container, network, netns))
 
     def cidrs(self) -> list[str]:
-        """Its addresses with prefix length."""
+        """The NIC's addresses with prefix length."""
         return [cidr for cidr in (self.ipv4, self.ipv6) if cidr]
 
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """The (address, pool) pairs this NIC holds; addresses without prefix length."""
+        """The (address, pool) pairs of the NIC; addresses without prefix length."""
         pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))
         # A list, because a generator takes twice as long and a scan calls this for every NIC.
         return tuple([(cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr])
 
 
 class Scale(NamedTuple):
-    """The size of a workload; None for fields that it does not specify.
+    """The size of a workload; a field that it does not specify is None.
 
     ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet. ``completions`` and
     ``parallelism`` of a CronJob are those of its Job template.
@@ -188,7 +187,7 @@ class Scale(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """The Pod template of an application's object; ``annotations`` of the innermost template."""
+    """The fields of an application's object; ``annotations`` are those of its Pod template."""
 
     annotations: dict[str, str] = {}
     scale: Scale = Scale()

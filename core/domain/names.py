@@ -1,7 +1,4 @@
-"""Syntax of Kubernetes names: labels, objects, and parts of keys.
-
-Checked by character sets instead of regular expressions, in linear time for any text.
-"""
+"""Check the syntax of Kubernetes names: labels, objects, and parts of keys, in linear time."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import string
 from typing import Final
 
 SUBDOMAIN_CHARS_MAX: Final = 253
-"""Length of a DNS subdomain (RFC 1123): names of objects and in keys, prefixes of label keys."""
+"""Length of a DNS subdomain (RFC 1123): the name of an object, or the prefix of a label key."""
 
 _ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
 _NAME_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
@@ -18,7 +15,7 @@ _DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
 
 
 def is_name(text: str) -> bool:
-    """Letters, digits, ``-``, ``_`` and ``.``, with a letter or digit at both ends."""
+    """Whether it has only letters, digits, ``-_.``, and a letter or digit at both ends."""
     return (
         bool(text)
         and text[0] in _ALPHANUMERIC
@@ -28,7 +25,7 @@ def is_name(text: str) -> bool:
 
 
 def is_dns_label(text: str) -> bool:
-    """One part of a DNS name, in lower case; its length is not checked."""
+    """Whether it is one part of a DNS name in lower case; its length is not checked."""
     return (
         bool(text)
         and text[0] in _LOWER_ALPHANUMERIC

@@ -1,7 +1,7 @@
-"""Check that a stored value is possible: its addresses parse, its counts are not negative.
+"""Check that stored values are possible: addresses can be parsed, counts are not negative.
 
 The rules of configuration (overlaps, sizes, names) are in ``core.domain.validation``. Each function
-raises ValueError (AddressSyntaxError is one).
+raises ValueError (or its subclass AddressSyntaxError) for an impossible value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.domain.sriov.model import NodeGuids, is_guid
 
 
 def check_pool(pool: Pool | Subnet) -> None:
-    """The subnet, the lists, the gateway and the routes of a pool or subnet."""
+    """Check the subnet, the lists, the gateway and the routes of a pool or subnet."""
     if pool.subnet:
         _check_family(parse_cidr(pool.subnet).family, pool.family, pool.subnet)
     pool_addresses(pool)
@@ -25,18 +25,18 @@ def check_pool(pool: Pool | Subnet) -> None:
 
 
 def check_reservation(reservation: Reservation) -> None:
-    """Its addresses."""
+    """Check the addresses of a reservation."""
     reserved_addresses({reservation.name: reservation}, reservation.family)
 
 
 def check_quarantine(quarantine: Quarantine) -> None:
-    """Its address."""
+    """Check the address and family of a quarantine."""
     family = parse_address(quarantine.address).family
     _check_family(family, quarantine.family, quarantine.address)
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
-    """The addresses of its NICs."""
+    """Check the addresses of the NICs of an endpoint."""
     for nic in endpoint.nics:
         if nic.ipv4:
             _check_family(_family_of(nic.ipv4), 4, nic.ipv4)
@@ -45,14 +45,14 @@ def check_endpoint(endpoint: Endpoint) -> None:
 
 
 def check_guids(node: NodeGuids) -> None:
-    """The form of a node's GUIDs."""
+    """Check the syntax of a node's GUIDs."""
     for guid in node.guids:
         if not is_guid(guid.guid):
             raise ValueError(f"{guid.guid[:64]!r} is not a GUID")
 
 
 def check_counts(*counts: int) -> None:
-    """Numbers that cannot be negative."""
+    """Check that no count is negative."""
     for count in counts:
         if count < 0:
             raise ValueError(f"{count} is negative")
@@ -63,7 +63,7 @@ def _family_of(cidr: str) -> Family:
     address, _, length = cidr.partition("/")
     family = parse_address(address).family
     if length and not 0 <= int(length) <= ADDRESS_BITS[family]:
-        raise ValueError(f"{cidr} has no prefix length of its family")
+        raise ValueError(f"{cidr} has an invalid prefix length")
     return family
 
 

@@ -1,4 +1,4 @@
-"""Services and their endpoints, as far as ClusterIPs need them; field names as in Kubernetes."""
+"""Services and their endpoints, with the fields that ClusterIPs need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):
-    """A port of a Service or of its endpoints, matched by ``name``."""
+    """A port of a Service or of its endpoints; ``name`` connects the two."""
 
     port: int
     protocol: str = "TCP"
@@ -16,10 +16,10 @@ class ServicePort(NamedTuple):
 
 
 class Service(NamedTuple):
-    """``addresses``: its ClusterIPs, none for a headless one.
+    """A Service. ``addresses``: its ClusterIPs, none for a headless Service.
 
-    ``affinity_s``: how long a client keeps its backend, 0 without session affinity. ``local``: only
-    backends on the client's node.
+    ``affinity_s``: the seconds for which a client keeps its backend, 0 without session affinity.
+    ``local``: only backends on the client's node are used.
     """
 
     addresses: tuple[str, ...] = ()

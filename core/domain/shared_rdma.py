@@ -1,8 +1,8 @@
-"""RDMA devices that many Pods share: which devices of a node a rule chooses.
+"""RDMA devices that many Pods share: the devices of a node that a rule selects.
 
-A rule is an item of the RDMA shared device plugin's configuration. Values of one selector are
-alternatives, selectors that are set must all agree, as that plugin has it. Pure: the devices are
-those that the kernel has in the node's own namespace.
+A rule is an item in the configuration of the RDMA shared device plugin, with the same meaning: one
+value of each selector must match, and all selectors that are set must match. Pure: the caller
+passes the RDMA devices in the node's network namespace.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ SELECTED_MAX: Final = 256
 
 
 class RdmaSelectors(NamedTuple):
-    """Which devices; PCI ids are hexadecimal and in lower case.
+    """Conditions for devices. ``vendors``, ``devices``: PCI ids, hexadecimal in lower case.
 
-    ``link_types``: ether, infiniband.
+    ``link_types``: ``ether`` or ``infiniband``.
     """
 
     vendors: tuple[str, ...] = ()
@@ -28,12 +28,12 @@ class RdmaSelectors(NamedTuple):
     link_types: tuple[str, ...] = ()
 
     def is_empty(self) -> bool:
-        """Whether it would choose every device."""
+        """Whether no selector is set, so that every device matches."""
         return not any(self)
 
 
 class SharedRdmaRule(NamedTuple):
-    """A resource with so many shares of the devices that the selectors choose."""
+    """A resource with ``slots`` shares of the selected devices."""
 
     resource: str
     slots: int
@@ -41,7 +41,7 @@ class SharedRdmaRule(NamedTuple):
 
 
 class HostRdmaDevice(NamedTuple):
-    """An RDMA device of a node. ``is_active``: a port of it has a link that carries traffic."""
+    """An RDMA device of a node. ``is_active``: the link of one of its ports is up."""
 
     name: str
     vendor: str = ""
@@ -55,7 +55,7 @@ class HostRdmaDevice(NamedTuple):
 def chosen_devices(
     rule: SharedRdmaRule, devices: Iterable[HostRdmaDevice]
 ) -> Iterator[HostRdmaDevice]:
-    """The devices of a rule, in their order."""
+    """The devices that a rule selects, in the given order."""
     selectors = rule.selectors
     for device in devices:
         values = (
@@ -65,5 +65,5 @@ def chosen_devices(
             (selectors.links, set(device.links)),
             (selectors.link_types, {device.link_type}),
         )
-        if all(not allowed or not has.isdisjoint(allowed) for allowed, has in values):
+        if all(not allowed or not actual.isdisjoint(allowed) for allowed, actual in values):
             yield device

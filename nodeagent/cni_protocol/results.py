@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core.domain.addresses.routes import answer_routes
+from core.domain.addresses.routes import result_routes
 from core.domain.model import Nic, Route
 from nodeagent.cni_protocol.netconf import LATEST, VERSIONS, WITH_FAMILIES
 
@@ -63,7 +63,7 @@ def _result(version: str, nic: Nic) -> bytes:
             entry["gateway"] = gateway
         ips.append(entry)
     result: dict[str, Any] = {"cniVersion": version, "ips": ips}
-    routes = answer_routes(nic)
+    routes = result_routes(nic)
     if routes:
         result["routes"] = [{"dst": dst, "gw": gw} for dst, gw in routes]
     result["dns"] = {}

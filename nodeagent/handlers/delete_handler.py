@@ -134,7 +134,7 @@ class _ReleasePolicy:
         if len(self._answers) >= CONFIRMATIONS_MAX:
             return ReleaseDecision(False, "it changed each time that the API server was asked")
         self._undecided = endpoint
-        return ReleaseDecision(False, "the API server has to confirm it first", asks=True)
+        return ReleaseDecision(False, "the API server has to confirm it first", needs_check=True)
 
     async def confirm_undecided(self) -> bool:
         """Ask the API server about an undecided endpoint; True if ``decide`` can decide again."""

@@ -19,7 +19,7 @@ from core.allocation.pool_requests import PoolRequests, ReconcileReport
 from core.configuration.refusal_notes import Refusals
 from core.domain.autopools.applications import Application, application_of_pod, is_built_in
 from core.domain.autopools.names import OWNER_UID, PoolScope
-from core.domain.autopools.pool_size import NO_MORE, pool_size
+from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, pool_size
 from core.domain.autopools.requests import SubnetRequest, read_request
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.facts import PodFacts, RequestFacts
@@ -128,7 +128,7 @@ class WaitingAllocator:
             return False
         try:
             request = read_request(pod.annotations, "")
-            size = pool_size(application, request.number, NO_MORE) if request else 0
+            size = pool_size(application, request.number, AS_MANY_AS_REPLICAS) if request else 0
         except WrongInput:
             return False  # the allocator reports it
         return request is not None and any(

@@ -177,9 +177,9 @@ class StatusHandler:
             request,
             facts,
             self._settings.selection,
-            asked=True,
+            is_requested=True,
         )
-        rules = (filters.alive, filters.node_fits)
+        rules = (filters.check_state, filters.check_node)
         return all(rule(stored.pool, filter_input) is None for rule in rules)
 
     async def _any_free(self, names: list[str], snapshot: ConfigurationSnapshot) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.facts import PodFacts
-from core.domain.provider.provider_nics import NicFacts, takes_part
+from core.domain.provider.provider_nics import NicFacts, is_bound_by_provider
 from core.domain.selection.multus import resolve
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput, NotReady
@@ -83,7 +83,7 @@ class KubernetesNetworks:
                     remedy="check the API server, and that the agent may list spidermultusconfigs",
                 )
             for cached in self._by_nad.get(network, {}).values():
-                is_bound = takes_part(cached.cni_type, cached.vlan_mode)
+                is_bound = is_bound_by_provider(cached.cni_type, cached.vlan_mode)
                 mac = self._mac_of(cached.master) if is_bound else ""
                 facts.append(NicFacts(interface, cached.cni_type, cached.vlan_mode, mac))
         return tuple(facts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.domain.addresses.routes import answer_routes
+from core.domain.addresses.routes import result_routes
 from core.domain.model import Endpoint, Nic
 from nodeagent.coordinator.settings import WrittenSettings
 
@@ -26,7 +26,7 @@ def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: 
             entry["enableGatewayDetection"] = detect_gateway and "gateway" in entry
             entry["enableIPConflictDetection"] = detect_conflicts
             ips.append(_without_empty(entry))
-        routes += [{"ifName": name, "dst": dst, "gw": gw} for dst, gw in answer_routes(nic)]
+        routes += [{"ifName": name, "dst": dst, "gw": gw} for dst, gw in result_routes(nic)]
     return {"ips": ips, "routes": routes or None}
 
 

@@ -28,7 +28,7 @@ from core.domain.autopools.names import (
     application_of,
     scope_of,
 )
-from core.domain.autopools.pool_size import NO_MORE, IpNumber, read_number
+from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber, read_number
 from core.domain.configuration.configuration_state import Configuration, pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner
@@ -236,4 +236,4 @@ def _default_of(pools: list[Pool]) -> IpNumber:
             continue
         if number.is_flexible:
             return number
-    return NO_MORE
+    return AS_MANY_AS_REPLICAS

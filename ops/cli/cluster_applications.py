@@ -12,7 +12,7 @@ import typer
 
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, application_of
-from core.domain.autopools.requests import asks_for_pools
+from core.domain.autopools.requests import requests_pools
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner
 from core.kubernetes.api import Api
@@ -44,7 +44,7 @@ async def _listed_applications(source: KubernetesApplications, ledger: Ledger) -
     applications: dict[ApplicationKey, Application | MissingOwner] = {
         key: application
         for key, application in source.known().items()
-        if key in owners or asks_for_pools(application.annotations)
+        if key in owners or requests_pools(application.annotations)
     }
     fault = source.fault
     if fault:

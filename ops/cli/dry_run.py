@@ -22,8 +22,8 @@ from core.domain.claims.claim_decisions import (
     Repeat,
     decide_add,
     holder_of,
-    moved_nics,
-    unmet,
+    nics_with_changed_pools,
+    unmet_demands,
 )
 from core.domain.events import RecordDefined
 from core.domain.facts import PodFacts, PodReference, RequestFacts
@@ -137,19 +137,19 @@ async def explain_add(
     key = keys.endpoint(*facts.pod.endpoint_key)
     kvs = (await store.read([Get(key)])).ranges[0].kvs
     held = ENDPOINT.decode(kvs[0].value) if kvs else None
-    moved, named = moved_by_template(snapshot, facts, request, held)
+    changed, requested = changed_by_template(snapshot, facts, request, held)
     attachment = Attachment("", request.interface)
-    decision = decide_add(facts.pod, attachment, held, moved=moved, named=named)
-    outlook = _outlook(facts.pod, decision, moves=bool(moved))
-    settled = decision.settled if isinstance(decision, ClaimPlan) else frozenset()
+    decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
+    outlook = _outlook(facts.pod, decision, moves=bool(changed))
+    listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
     try:
-        selection = select(request, facts, snapshot.catalog, USUAL, settled)
+        selection = select(request, facts, snapshot.catalog, USUAL, listed_families)
     except AllocationError as error:
         repeats = not isinstance(decision, ClaimPlan)
         return Explanation(facts, held, repeats, outlook, None, error, ())
     if not isinstance(decision, ClaimPlan):
         return Explanation(facts, held, True, outlook, selection, None, ())
-    demands = unmet(selection, decision.keep)
+    demands = unmet_demands(selection, decision.keep)
     dry_add = _DryAdd(store, keys, snapshot, holder_of(facts.pod), decision)
     trials = [trial for demand in demands for trial in await dry_add.trials_of(demand)]
     unmatched = unmatched_routes(
@@ -166,7 +166,7 @@ def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterat
             yield nic_with(trial.interface, [(pool, address.value)])
 
 
-def moved_by_template(
+def changed_by_template(
     snapshot: ConfigurationSnapshot,
     facts: RequestFacts,
     request: SelectionRequest,
@@ -182,7 +182,7 @@ def moved_by_template(
         named = candidates(request, facts, snapshot.catalog, SelectionSettings())
     except AllocationError:
         return frozenset(), None
-    return moved_nics(held, named, Attachment("", request.interface)), named
+    return nics_with_changed_pools(held, named, Attachment("", request.interface)), named
 
 
 def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, moves: bool) -> str:
@@ -254,7 +254,7 @@ class _DryAdd:
 
     def _released(self, usable: AddressSet, pool: str) -> str:
         """An address of this pool that the ADD itself releases, or ""."""
-        for text, its_pool in self._claim_plan.give_up:
+        for text, its_pool in self._claim_plan.ended:
             address = parse_address(text)
             is_free = address not in self._interface_of and address.value in usable
             if its_pool == pool and is_free:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from core.domain.events import RecordDefined
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.domain.subnets.subnet_model import SubnetCounts
 from core.manifests.manifest_writer import to_manifest
 from ops.cli.kinds import ObjectKind
@@ -150,7 +150,7 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
             (
                 quarantine.address,
                 quarantine.reason,
-                seen_in_words(quarantine) or "-",
+                evidence_text(quarantine) or "-",
                 _returns(quarantine),
             )
             for quarantine in quarantines

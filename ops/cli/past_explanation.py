@@ -13,7 +13,7 @@ from core.domain.events import (
     PoolVerdict,
     Recorded,
 )
-from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
+from core.domain.selection.explanation import SOURCE_TEXTS, describe_verdicts
 from core.domain.selection.request import CandidateVerdict
 from core.errors import BadInput, NotFound
 from ops.cli.exits import Exit, report
@@ -86,7 +86,7 @@ def _show_refusal(recorded: Recorded, now_ms: int) -> None:
 
 def _show_source(source: str) -> None:
     if source:
-        print(f"IPPools came from {SOURCE_WORDS.get(source, source)}")
+        print(f"IPPools came from {SOURCE_TEXTS.get(source, source)}")
 
 
 def _show_verdicts(verdicts: Sequence[PoolVerdict]) -> None:
@@ -95,7 +95,7 @@ def _show_verdicts(verdicts: Sequence[PoolVerdict]) -> None:
         if len(nics) > 1:
             print(f"NIC {nic}:")
         of_nic = (verdict for verdict in verdicts if verdict.interface == nic)
-        for line in describe_verdicts(map(CandidateVerdict.at_length, of_nic)):
+        for line in describe_verdicts(map(CandidateVerdict.from_short, of_nic)):
             print(line)
 
 

@@ -19,8 +19,8 @@ from core.domain.addresses.ip_address import format_address, parse_address
 from core.domain.events import AddressesClaimed, Recorded
 from core.domain.fixed.owners import KEPT_UNTIL, FixedSettings, kind_of_holder
 from core.domain.model import Endpoint, Nic, Pool
-from core.domain.quarantine.quarantine_decisions import seen_in_words
-from core.domain.selection.explanation import SOURCE_WORDS, reason_of
+from core.domain.quarantine.quarantine_decisions import evidence_text
+from core.domain.selection.explanation import SOURCE_TEXTS, reason_of
 from core.domain.subnets.subnet_model import owner_of
 from core.errors import NotFound
 from ops.console.address_states import AddressState
@@ -160,7 +160,7 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
             answer["holding"] = _address(pools, pool, value, cooling.row, "resting")
     quarantine = pools.configuration.quarantine.get(address)
     if quarantine is not None:
-        answer["quarantine"] = f"{quarantine.reason}; {seen_in_words(quarantine)}"
+        answer["quarantine"] = f"{quarantine.reason}; {evidence_text(quarantine)}"
     for reservation in pools.configuration.reservations.values():
         if reservation.family == parsed.family and value in AddressSet.from_items(
             reservation.ips, reservation.family
@@ -269,7 +269,7 @@ def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
         event = recorded.event
         assert isinstance(event, AddressesClaimed), "past_adds returns no other events"
         if event.source:
-            words = SOURCE_WORDS.get(event.source, event.source)
+            words = SOURCE_TEXTS.get(event.source, event.source)
             yield f"The IPPools of the request came from {words}."
         for verdict in event.passed_over:
             rule = f"by the rule {verdict.rule}: {reason_of(verdict)}"

@@ -12,7 +12,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Family, format_address
 from core.domain.autopools.names import application_of
 from core.domain.model import Pool, Route, Subnet
-from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.domain.subnets.subnet_model import count, owner_of
 from core.errors import NotFound
 from ops.console.address_states import COUNTED, PoolConfiguration, PoolStates, pool_states
@@ -215,7 +215,7 @@ def _quarantined(pools: PoolsAt, limit: int) -> Iterator[Document]:
         yield {
             "address": quarantine.address,
             "reason": quarantine.reason,
-            "evidence": seen_in_words(quarantine),
+            "evidence": evidence_text(quarantine),
             "mac": host.mac if host else "",
             "node": host.node if host else "",
         }

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from core.audit.history_entries import HistoryEntry, Stamp
 from core.audit.indexed_log import LogInstant
 from core.domain.events import AllocationRefused
-from core.domain.selection.explanation import SOURCE_WORDS, reason_of
+from core.domain.selection.explanation import SOURCE_TEXTS, reason_of
 from core.errors import BadInput
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ def refusal_document(event: AllocationRefused) -> Document:
         "reason": event.reason,
         "message": event.message,
         "remedy": event.remedy,
-        "source": SOURCE_WORDS.get(event.source, event.source),
+        "source": SOURCE_TEXTS.get(event.source, event.source),
         "times": event.times,
         "leftOut": event.left_out,
         "verdicts": [

@@ -16,8 +16,8 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.provider_settings import ProviderSettings
 from core.archive.pruner import ARCHIVE_BYTES_MAX, Retention
 from core.domain.autopools.pool_size import (
-    KEY_DOCUMENTED,
-    KEY_OBEYED,
+    FLEXIBLE_NUMBER_KEY,
+    REDUNDANT_NUMBER_KEY,
     AutoPoolSettings,
     default_number,
 )
@@ -229,7 +229,10 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
 
 def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
     """Automatic pools by conf.yml; both keys of the default number are one setting."""
-    numbers = {KEY_OBEYED: conf.redundant_number, KEY_DOCUMENTED: conf.flexible_number}
+    numbers = {
+        REDUNDANT_NUMBER_KEY: conf.redundant_number,
+        FLEXIBLE_NUMBER_KEY: conf.flexible_number,
+    }
     return AutoPoolSettings(
         conf.subnets and conf.auto_pools, default_number(numbers), conf.ipv4, conf.ipv6
     )

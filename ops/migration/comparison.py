@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.domain.claims.takeover import TakeOver
+from core.domain.claims.takeover import TakeoverPlan
 from core.domain.evolution import RevisedClaim
 
 NO_HOLDER = "-"
@@ -19,7 +19,9 @@ class AddressDifference(NamedTuple):
     orbweaver: str
 
 
-def differences(objects: TakeOver, claims: Mapping[str, RevisedClaim]) -> list[AddressDifference]:
+def differences(
+    objects: TakeoverPlan, claims: Mapping[str, RevisedClaim]
+) -> list[AddressDifference]:
     """The addresses whose pool or holder differs between the objects and the log."""
     theirs = {
         address: f"{pool}, {endpoint.holder}"

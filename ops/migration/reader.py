@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core.domain.claims.takeover import ForeignCluster, plan_take_over
+from core.domain.claims.takeover import ForeignCluster, plan_takeover
 from core.errors import BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
@@ -180,7 +180,7 @@ def _is_for_group(webhook: Object) -> bool:
 
 
 def _data(cluster: ForeignCluster) -> Data:
-    plan = plan_take_over(cluster)
+    plan = plan_takeover(cluster)
     return Data(
         len(cluster.pools),
         len(cluster.subnets),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
+from math import ceil
 from typing import Final, TypeAlias
 
 from core.domain.addresses.ip_address import (
@@ -33,19 +34,19 @@ _REPR_INTERVALS_MAX: Final = 6
 class AddressSet:
     """Addresses of one family. There is no ``len()``: it could not hold the size of a /64."""
 
-    __slots__ = ("_ends_of_rank", "_family", "_intervals", "_starts")
+    __slots__ = ("_cached_cumulative_sizes", "_family", "_intervals", "_starts")
 
     _family: Family
     _intervals: tuple[Interval, ...]
     _starts: tuple[int, ...] | None
-    _ends_of_rank: tuple[int, ...] | None
+    _cached_cumulative_sizes: tuple[int, ...] | None
 
     def __init__(self, family: Family, intervals: tuple[Interval, ...] = ()) -> None:
-        """``intervals`` are sorted, disjoint and not adjacent; ``from_intervals`` takes any."""
+        """``intervals`` must be sorted, disjoint and not adjacent; see ``from_intervals``."""
         self._family = family
         self._intervals = intervals
         self._starts = None
-        self._ends_of_rank = None
+        self._cached_cumulative_sizes = None
 
     @classmethod
     def from_items(cls, texts: Iterable[str], family: Family) -> AddressSet:
@@ -84,14 +85,14 @@ class AddressSet:
         if ordered and not 0 <= ordered[0] <= ordered[-1] <= VALUE_MAX[family]:
             raise ValueError(f"{ordered[0]} to {ordered[-1]} are not IPv{family} addresses")
         intervals: list[Interval] = []
-        first = last = -2  # nothing joins on to it
+        first = last = -2  # a sentinel, adjacent to no address
         for value in ordered:
             if value > last + 1:
                 intervals.append((first, last))
                 first = value
             last = value
         intervals.append((first, last))
-        return cls(family, tuple(intervals[1:]))
+        return cls(family, tuple(intervals[1:]))  # without the sentinel
 
     @classmethod
     def from_cidr(cls, cidr: Cidr) -> AddressSet:
@@ -100,7 +101,7 @@ class AddressSet:
 
     @property
     def family(self) -> Family:
-        """4 or 6; an empty set has one too."""
+        """4 or 6, also for an empty set."""
         return self._family
 
     @property
@@ -132,7 +133,7 @@ class AddressSet:
         return f"<AddressSet IPv{self._family} [{', '.join(items)}] of {self.size}>"
 
     def to_items(self) -> list[str]:
-        """The fewest ``A`` or ``A-B`` texts that name this set, ascending: the webhooks' merge."""
+        """The fewest ``A`` or ``A-B`` texts that describe this set, ascending."""
         return [format_range(self._family, first, last) for first, last in self._intervals]
 
     # Size and order
@@ -140,8 +141,8 @@ class AddressSet:
     @property
     def size(self) -> int:
         """Exact number of addresses."""
-        ranks = self._rank_ends()
-        return ranks[-1] if ranks else 0
+        cumulative = self._cumulative_sizes()
+        return cumulative[-1] if cumulative else 0
 
     @property
     def clamped_size(self) -> int:
@@ -165,12 +166,12 @@ class AddressSet:
 
     def nth(self, index: int) -> int:
         """The address with ``index`` members below it. Raises IndexError outside 0..size-1."""
-        ranks = self._rank_ends()
-        if not ranks or not 0 <= index < ranks[-1]:
+        cumulative = self._cumulative_sizes()
+        if not cumulative or not 0 <= index < cumulative[-1]:
             raise IndexError(f"no member {index} in a set of {self.size} addresses")
-        position = bisect_right(ranks, index)
+        position = bisect_right(cumulative, index)
         # Counted back from the interval's end, so that one prefix sum is enough.
-        return self._intervals[position][1] - (ranks[position] - index - 1)
+        return self._intervals[position][1] - (cumulative[position] - index - 1)
 
     def rank(self, value: int) -> int:
         """Number of members below ``value``, which need not be a member itself."""
@@ -178,10 +179,10 @@ class AddressSet:
         if index < 0:
             return 0
         last = self._intervals[index][1]
-        return self._rank_ends()[index] - max(0, last - value + 1)
+        return self._cumulative_sizes()[index] - max(0, last - value + 1)
 
     def window(self, index: int, count: int) -> AddressSet:
-        """The members with ranks ``index`` to ``index + count - 1``, cut off at the set's end.
+        """The members with cumulative ``index`` to ``index + count - 1``, cut off at the set's end.
 
         To wrap around, call it again with ``index`` 0 for the missing ones. Raises ValueError for
         negative arguments.
@@ -191,9 +192,9 @@ class AddressSet:
         end = min(index + count, self.size)
         if index >= end:
             return AddressSet(self._family)
-        ranks = self._rank_ends()
-        low = bisect_right(ranks, index)
-        high = bisect_right(ranks, end - 1)
+        cumulative = self._cumulative_sizes()
+        low = bisect_right(cumulative, index)
+        high = bisect_right(cumulative, end - 1)
         inside = list(self._intervals[low : high + 1])
         inside[-1] = (inside[-1][0], self.nth(end - 1))
         inside[0] = (self.nth(index), inside[0][1])
@@ -214,17 +215,17 @@ class AddressSet:
     def covering_intervals(self, count: int) -> list[Interval]:
         """At most ``count`` intervals that cover the set.
 
-        A set of more intervals has neighbours share one, with what lies between them. Raises
-        ValueError when ``count`` is not positive.
+        If the set has more intervals than that, neighbours are joined, with the gaps between them.
+        Raises ValueError when ``count`` is not positive.
         """
         if count < 1:
-            raise ValueError(f"{count} intervals cover nothing")
-        together = max(1, -(-len(self._intervals) // count))
-        starts = range(0, len(self._intervals), together)
-        groups = (self._intervals[start : start + together] for start in starts)
+            raise ValueError(f"cannot cover a set with {count} intervals")
+        group_size = max(1, ceil(len(self._intervals) / count))
+        starts = range(0, len(self._intervals), group_size)
+        groups = (self._intervals[start : start + group_size] for start in starts)
         return [(group[0][0], group[-1][1]) for group in groups]
 
-    # Algebra: one sweep over both sides
+    # Set operations: one pass over both sets
 
     def __or__(self, other: AddressSet) -> AddressSet:
         self._require_same_family(other)
@@ -245,12 +246,12 @@ class AddressSet:
         return AddressSet(self._family, tuple(_overlaps(self._intervals, other._intervals)))
 
     def isdisjoint(self, other: AddressSet) -> bool:
-        """Whether no address is in both; stops at the first one that is."""
+        """Whether no address is in both sets."""
         self._require_same_family(other)
         return next(_overlaps(self._intervals, other._intervals), None) is None
 
     def issubset(self, other: AddressSet) -> bool:
-        """Whether every address is in ``other`` too; stops at the first one that is not."""
+        """Whether every address is in ``other`` too."""
         self._require_same_family(other)
         return next(_difference(self._intervals, other._intervals), None) is None
 
@@ -262,13 +263,13 @@ class AddressSet:
             starts = self._starts = tuple([first for first, _ in self._intervals])
         return bisect_right(starts, value) - 1
 
-    def _rank_ends(self) -> tuple[int, ...]:
+    def _cumulative_sizes(self) -> tuple[int, ...]:
         """The number of members up to and including each interval."""
-        ranks = self._ends_of_rank
-        if ranks is None:
+        cumulative = self._cached_cumulative_sizes
+        if cumulative is None:
             sizes = [last - first + 1 for first, last in self._intervals]
-            ranks = self._ends_of_rank = tuple(accumulate(sizes))
-        return ranks
+            cumulative = self._cached_cumulative_sizes = tuple(accumulate(sizes))
+        return cumulative
 
     def _require_same_family(self, other: AddressSet) -> None:
         if self._family != other._family:
@@ -276,22 +277,22 @@ class AddressSet:
 
 
 def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:
-    # Two sorted halves, as union gives them, are merged by the sort in linear time.
+    # A union passes two sorted lists in a row, which sort() merges in linear time.
     intervals.sort()
     merged: list[Interval] = []
-    reach = -2  # nothing joins on to the first interval
+    end = -2  # no interval is adjacent to it
     for first, last in intervals:
-        if first > reach + 1:
+        if first > end + 1:
             merged.append((first, last))
-            reach = last
-        elif last > reach:
+            end = last
+        elif last > end:
             merged[-1] = (merged[-1][0], last)
-            reach = last
+            end = last
     return tuple(merged)
 
 
 def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> Iterator[Interval]:
-    """What ``cuts`` leave of ``intervals``, ascending; both sides are read once."""
+    """The parts of ``intervals`` that are in no cut, ascending; both sides are read once."""
     index, count = 0, len(cuts)
     for first, last in intervals:
         start = first

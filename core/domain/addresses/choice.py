@@ -1,9 +1,10 @@
 """The choice of an address in a pool, without reading which addresses are claimed.
 
-``spread`` (the default): the hash of the holder is the start of the search in the pool, so that
-writers on many nodes rarely choose the same address; ``sequential``: the lowest free address, as in
-Spiderpool. Both use what failed transactions and reads have returned (``Search.learn``), and
-``Search.next`` returns None when that is not enough: then read etcd. Pure and deterministic.
+``spread`` (the default): the search begins at an index that is a hash of the holder, so that
+writers on many nodes rarely choose the same address. ``sequential``: the lowest free address, as in
+Spiderpool. Both use the claims that failed transactions and reads have returned (``Search.learn``).
+``Search.next`` returns None when these are not enough; the caller then reads etcd. Pure and
+deterministic.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from core.domain.addresses.address_set import AddressSet
 AddressOrder = Literal["spread", "sequential"]
 
 WINDOW_ADDRESSES = 32
-"""Addresses a failed try reads from the one it wanted onwards."""
+"""A transaction that fails reads the claims of this many addresses from the tried one onwards."""
 
 SCARCE_SHARE = 1 / 8
-"""Up to this free share, an address that is picked without a read is usually in use."""
+"""If at most this share is free, an address that is chosen without a read is usually in use."""
 
 
 def is_scarce(free: int, size: int) -> bool:
-    """Whether an address that is picked without a read is usually in use, for few are free."""
+    """Whether so few are free that an address chosen without a read is usually in use."""
     return free <= size * SCARCE_SHARE
 
 
@@ -38,65 +39,67 @@ class Search:
     """One request's search for one address in one pool."""
 
     __slots__ = (
-        *("_first", "_known", "_taken", "has_offer", "is_taught", "order", "seed", "size"),
-        *("start", "usable"),
+        "_first",
+        "_read",
+        "_taken",
+        "has_free_address",
+        "order",
+        "seed",
+        "size",
+        "start",
+        "usable",
     )
 
     def __init__(self, usable: AddressSet, order: AddressOrder, seed: str) -> None:
         self.usable = usable
         self.order = order
         self.seed = seed
-        self.is_taught = False
-        """Whether some addresses were read and found free."""
-        self.has_offer = False
-        """Whether one address is known that comes before any other."""
+        self.has_free_address = False
+        """Whether the last read was of one free address, which ``next`` returns first."""
         self.start = 0
         """The rank in ``usable`` where this search begins."""
         self._first: int | None = None
-        """The only address that may be named before anything was read."""
+        """The only address that ``next`` returns before the first read."""
         self.size = usable.size
-        """Usable addresses."""
+        """The number of usable addresses."""
         if order == "spread" and self.size:
             self.start = spread_index(seed, self.size)
             self._first = usable.nth(self.start)
         self._taken: set[int] = set()
-        self._known: AddressSet | None = None
-        """What was read."""
+        self._read: AddressSet | None = None
+        """The usable addresses of the last read; None before the first one."""
 
     def next(self, avoid: Container[int]) -> int | None:
-        """An address that is not known to be taken; None: read etcd first.
+        """An address that no read has found taken; None: the caller has to read etcd first.
 
-        In ``spread`` order the result is None if few addresses are free, because others choose
-        among the same ones. ``avoid``: addresses that requests of this process are claiming.
+        In ``spread`` order the result is None if few addresses are free, because other writers
+        choose among the same ones. ``avoid``: addresses that requests of this process are claiming.
         """
-        known = self._known
-        if not self.is_taught or known is None:
+        if self._read is None:
             return None if self._first in avoid else self._first
-        values = (value for first, last in known for value in range(first, last + 1))
+        values = (value for first, last in self._read for value in range(first, last + 1))
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
             return next(free, None)
-        # Not the first: requests whose windows overlap would meet there again.
-        choice = list(free)
-        if is_scarce(len(choice), known.size):
+        # Not the first one: other requests with an overlapping window would choose it too.
+        choices = list(free)
+        if is_scarce(len(choices), self._read.size):
             return None
-        return choice[spread_index(self.seed, len(choice))]
+        return choices[spread_index(self.seed, len(choices))]
 
     def window_last(self, value: int) -> int:
-        """The end of the stretch from ``value`` on that a failed try for it should read."""
+        """The last address that a failed claim of ``value`` reads, the first being ``value``."""
         usable = self.usable
         return usable.nth(min(usable.rank(value) + WINDOW_ADDRESSES, usable.size) - 1)
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
-        """The truth about [first, last]: exactly ``taken`` cannot be had there."""
-        self.has_offer = False
-        self.is_taught = True
+        """Record a read of [first, last]: exactly the addresses ``taken`` are not free."""
+        self.has_free_address = False
         self._taken.update(taken)
-        self._known = self.usable & AddressSet(self.usable.family, ((first, last),))
+        self._read = self.usable & AddressSet(self.usable.family, ((first, last),))
 
     def offer(self, value: int) -> None:
-        """Add an address that a read found free."""
-        self.has_offer = True
-        self.is_taught = True
+        """Record an address that a read found free: ``next`` returns it."""
+        self.has_free_address = True
         self._taken.discard(value)
-        self._known = AddressSet(self.usable.family, ((value, value),))
+        self._read = AddressSet(self.usable.family, ((value, value),))

@@ -114,7 +114,7 @@ def parse_address(text: str) -> Address:
 def parse_written_address(text: str) -> Address:
     """Read one address whose family is that of its spelling: mapped text gives family 6.
 
-    Only the coordinator's fields count that way (docs/reference/admission.md, "SpiderCoordinator").
+    Only the coordinator's fields are read so (docs/reference/admission.md, "SpiderCoordinator").
     Raises AddressSyntaxError.
     """
     family, value = parse_address(text)
@@ -167,9 +167,10 @@ def format_range(family: Family, first: int, last: int) -> str:
 def parse_cidr(text: str) -> Cidr:
     """Read ``address/length``; host bits are allowed and kept in ``Cidr.address``.
 
-    Leading zeros in the length are read over; a mapped prefix of 96 bits or more is an IPv4 prefix
-    (``::ffff:11.0.0.0/104`` is 11.0.0.0/8), a wider one is refused, being of neither family. The
-    text is canonical exactly if it equals ``str()`` of the result. Raises AddressSyntaxError.
+    Leading zeros in the length are ignored. A mapped prefix of 96 bits or more is an IPv4 prefix
+    (``::ffff:11.0.0.0/104`` is 11.0.0.0/8); a wider one is refused, because it has addresses of
+    both families. The text is canonical if it equals ``str()`` of the result. Raises
+    AddressSyntaxError.
     """
     address_text, length = _prefix_parts(text)
     family, value = _address_part(text, address_text)
@@ -213,7 +214,7 @@ def _prefix_parts(text: str) -> tuple[str, int]:
     if not slash:
         raise AddressSyntaxError(text, SyntaxFault.NOT_A_PREFIX)
     significant = digits.lstrip("0")
-    # isdigit alone would let in other scripts' digits, which int() also reads.
+    # str.isdigit() and int() also accept the digits of other scripts.
     if not (digits.isascii() and digits.isdigit()) or len(significant) > _PREFIX_DIGITS_MAX:
         raise AddressSyntaxError(text, SyntaxFault.PREFIX_LENGTH)
     return address_text, int(significant or "0")

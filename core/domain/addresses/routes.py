@@ -1,10 +1,10 @@
-"""Routes of a Pod: those of the annotation, their NICs, and the routes in the result of an ADD.
+"""Routes of a Pod: parse the annotation, distribute routes to NICs, list them for an ADD result.
 
 See docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md, "Annotations of
-Pods". Texts stay as written: host bits, duplicates and a default route by annotation are kept. A
+Pods". Texts stay as written: host bits, duplicates and default routes of an annotation are kept. A
 first and a repeated ADD return the same order: for each NIC IPv4 before IPv6, and in each family
-the pool's routes, the annotation's, then the default route by the gateway. An endpoint stores the
-first two; the default route follows from its gateway and ``clean_gateway``.
+the pool's routes, the annotation's routes, then the default route through the gateway. An endpoint
+stores only the first two; the default route is derived from its gateway and ``clean_gateway``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.errors import BadInput
 
 POD_ROUTES: Final = "ipam.spidernet.io/routes"
 ROUTES_MAX: Final = 256
-"""Routes of one annotation: they are stored in the endpoint and repeated in its events."""
+"""Routes in one annotation. The endpoint and each of its events store them."""
 
 DEFAULT_IPV4: Final = "0.0.0.0/0"
 DEFAULT_IPV6: Final = "::/0"
@@ -33,7 +33,7 @@ def requested_routes(pod: PodFacts) -> tuple[Route, ...]:
     if POD_ROUTES not in pod.annotations:
         return ()
     try:
-        return _read(pod.annotations[POD_ROUTES])
+        return _parse_routes(pod.annotations[POD_ROUTES])
     except BadInput as error:
         raise invalid_pod_annotation(pod, POD_ROUTES, error.message) from None
 
@@ -43,10 +43,11 @@ def distribute_routes(
 ) -> list[Nic]:
     """Add to the NICs the routes of their pools, then those of the Pod's annotation.
 
-    A route of the annotation goes to the first NIC with an address whose subnet has the gateway;
+    A route of the annotation goes to the first NIC with an address in the subnet of its gateway;
     without such a NIC it is dropped (``unmatched_routes``). ``pools`` has every pool of the NICs.
     """
     requested = tuple(requested)
+    # Two lists for each NIC, as _nic_subnets returns two subnets: IPv4, then IPv6.
     routes = [
         list(pools[pool].routes or ()) if pool else []
         for nic in nics
@@ -65,7 +66,7 @@ def distribute_routes(
 
 
 def unmatched_routes(nics: Sequence[Nic], requested: Iterable[Route]) -> tuple[Route, ...]:
-    """The requested routes whose gateway is in no subnet of these NICs, to be logged."""
+    """The requested routes whose gateway is in no subnet of these NICs."""
     requested = tuple(requested)
     if not requested:
         return ()
@@ -73,15 +74,14 @@ def unmatched_routes(nics: Sequence[Nic], requested: Iterable[Route]) -> tuple[R
     return tuple(route for route in requested if _subnet_index(route, subnets) is None)
 
 
-def answer_routes(nic: Nic) -> tuple[Route, ...]:
-    """All routes of a stored NIC, the default ones included, in the order of an answer."""
-    stored: tuple[list[Route], list[Route]] = ([], [])
-    for route in nic.routes:
-        stored[_is_ipv6(route)].append(route)
+def result_routes(nic: Nic) -> tuple[Route, ...]:
+    """All routes of a stored NIC, with its default routes, in the order of an ADD result."""
+    ipv4_routes = [route for route in nic.routes if not _is_ipv6(route)]
+    ipv6_routes = [route for route in nic.routes if _is_ipv6(route)]
     return (
-        *stored[False],
+        *ipv4_routes,
         *_default_route(nic, nic.ipv4, nic.ipv4_gateway, DEFAULT_IPV4),
-        *stored[True],
+        *ipv6_routes,
         *_default_route(nic, nic.ipv6, nic.ipv6_gateway, DEFAULT_IPV6),
     )
 
@@ -92,12 +92,15 @@ def _default_route(nic: Nic, address: str, gateway: str, destination: str) -> It
 
 
 def _is_ipv6(route: Route) -> bool:
-    """By spelling, which is right for all but IPv4-mapped texts, and those only change places."""
+    """Whether the destination is spelled as IPv6. Also true for IPv4-mapped texts.
+
+    That is harmless: it only changes their position among the routes.
+    """
     return ":" in route.dst
 
 
 def _nic_subnets(nics: Sequence[Nic]) -> Iterator[Cidr | None]:
-    """The subnets of each NIC, IPv4 then IPv6, None where it has no such address."""
+    """Two subnets for each NIC, IPv4 then IPv6; None if it has no address of the family."""
     for nic in nics:
         for cidr in (nic.ipv4, nic.ipv6):
             yield addresses.parse_cidr(cidr) if cidr else None
@@ -111,14 +114,14 @@ def _subnet_index(route: Route, subnets: list[Cidr | None]) -> int | None:
     return None
 
 
-def _read(document: str) -> tuple[Route, ...]:
+def _parse_routes(document: str) -> tuple[Route, ...]:
     entries = jsontext.items(jsontext.parse(document), "value")
     if len(entries) > ROUTES_MAX:
         raise BadInput(f"{len(entries)} routes, at most {ROUTES_MAX} are possible")
-    return tuple(_read_one(entry) for entry in entries)
+    return tuple(_parse_route(entry) for entry in entries)
 
 
-def _read_one(entry: object) -> Route:
+def _parse_route(entry: object) -> Route:
     value = jsontext.members(entry, "each route")
     route = Route(jsontext.text(value.get("dst"), "dst"), jsontext.text(value.get("gw"), "gw"))
     try:

@@ -1,9 +1,9 @@
 """The steps that bring all automatic pools of an application to the desired state.
 
-Pure and repeatable: the steps are commands, each decided again under guards when it is applied. An
-application in the desired state needs no step. A pool is deleted when none of its addresses is
-claimed, if it is reclaimable and the Pod template no longer requests it, or if another application
-of the same name has replaced its own (docs/reference/automatic-pool-rules.md).
+Pure. The steps are commands, which are decided again, under guards, when they are applied. An
+application in the desired state needs no step. A reclaimable pool is deleted if the Pod template no
+longer requests it or if another application of the same name has replaced its application; while
+one of its addresses is claimed, the deletion waits (docs/reference/automatic-pool-rules.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ReconcileStep(NamedTuple):
     """One step, or the reason why it cannot be made.
 
     ``command`` is None for ``wait`` (addresses of a deleted pool are still claimed) and ``refuse``.
-    ``again``: the step can succeed later although template and subnet stay as they are. ``subnet``:
+    ``again``: the step may succeed later without a change of the template or subnet. ``subnet``:
     the SpiderSubnet of its addresses, or the one without enough free addresses.
     """
 
@@ -65,27 +65,27 @@ def plan_application(
 ) -> tuple[ReconcileStep, ...]:
     """The steps for an existing application, none if it is in the desired state.
 
-    ``claimed``: the claims by address inside its pools; further ones are ignored. ``default``: the
+    ``claimed``: address -> claim, of all claims in its pools; others are ignored. ``default``: the
     number of addresses if the template names none. ``enabled``: whether the cluster creates
-    automatic pools. Pools are deleted first, so that the steps after them can use their addresses.
-    A template that cannot be parsed changes nothing.
+    automatic pools. Pools are deleted first, so that later steps can use their addresses. If the
+    template cannot be parsed, the only step is a refusal.
     """
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)
     except WrongInput as error:
         return (refused_step("", error),)
-    steps = list(_leftovers(application, configuration, claimed, desired_pools))
+    steps = list(_undesired_pool_steps(application, configuration, claimed, desired_pools))
     deleted = {step.pool for step in steps if step.action == "delete"}
     pools = {name: pool for name, pool in configuration.pools.items() if name not in deleted}
     remaining = configuration._replace(pools=pools)
     for desired in desired_pools:
         if configuration.enabled(desired.scope.family):
-            steps += _step(desired, remaining, claimed)
+            steps += _desired_pool_steps(desired, remaining, claimed)
     return tuple(steps)
 
 
 def named_subnets(application: Application | None) -> frozenset[str]:
-    """The subnets that its template names; none if it cannot be parsed."""
+    """The subnets that the Pod template names; none if it cannot be parsed."""
     try:
         request = application and read_request(application.annotations, str(application))
     except WrongInput:
@@ -98,19 +98,20 @@ def named_subnets(application: Application | None) -> frozenset[str]:
 def plan_deleted_application(
     uid: str, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for a deleted application: its reclaimable pools retire, then are deleted.
+    """The steps for a deleted application: its reclaimable pools are retired, then deleted.
 
     The caller has checked that no other controller has replaced the application.
     """
     pools = (pool for _, pool in sorted(configuration.pools.items()))
-    going = [
+    reclaimable = [
         pool
         for pool in pools
         if application_of(pool.labels) is not None
         and pool.labels.get(OWNER_UID) == uid
         and is_reclaimable(pool.labels)
     ]
-    return tuple(_drop(pool, claimed, "its application is gone", retire=True) for pool in going)
+    reason = "its application was deleted"
+    return tuple(_drop_step(pool, claimed, reason, retire=True) for pool in reclaimable)
 
 
 def _desired_pools(
@@ -134,13 +135,13 @@ def _desired_pools(
 
 
 def _pool_scopes(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
-    """The scope of each of its pools, IPv4 before IPv6 for each NIC."""
+    """The scope of each pool of the application, IPv4 before IPv6 for each NIC."""
     for nic in request.nics:
         for family, subnet in nic.families():
             yield PoolScope(application.key, nic.interface, family, subnet)
 
 
-def _leftovers(
+def _undesired_pool_steps(
     application: Application,
     configuration: Configuration,
     claimed: Mapping[str, Claim],
@@ -148,43 +149,46 @@ def _leftovers(
 ) -> Iterator[ReconcileStep]:
     """The steps for pools of the application that are not desired any more."""
     pools = configuration.pools
-    serving = {
+    desired_names = {
         pool.name
         for desired in desired_pools
         if (pool := find_pool(desired.scope, desired.uid, pools.values())) is not None
     }
     for name, pool in sorted(pools.items()):
-        if application_of(pool.labels) != application.key or name in serving:
+        if application_of(pool.labels) != application.key or name in desired_names:
             continue
         if pool.labels.get(OWNER_UID) != application.uid:
             if is_reclaimable(pool.labels):
-                yield _drop(pool, claimed, "its application was replaced", retire=True)
+                yield _drop_step(pool, claimed, "its application was replaced", retire=True)
             continue
         # All desired pools have the ``reclaim`` of the template.
         reclaims = desired_pools[0].reclaim if desired_pools else is_reclaimable(pool.labels)
         if reclaims or pool.retiring:
-            yield _drop(pool, claimed, "the Pod template no longer requests it", retire=False)
+            reason = "the Pod template no longer requests it"
+            yield _drop_step(pool, claimed, reason, retire=False)
 
 
-def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool) -> ReconcileStep:
-    held = sum(claim.pool == pool.name for claim in claimed.values())
+def _drop_step(
+    pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool
+) -> ReconcileStep:
+    claim_count = sum(claim.pool == pool.name for claim in claimed.values())
     command = DropAutoPool(pool.name, pool.labels[OWNER_UID], retire)
-    if not held:
+    if not claim_count:
         return ReconcileStep("delete", pool.name, reason, command, pool.ips)
-    explanation = f"{reason}; addresses still claimed: {held}"
+    explanation = f"{reason}; addresses still claimed: {claim_count}"
     if retire and not pool.retiring:
         return ReconcileStep("retire", pool.name, explanation, command, again=True)
     return ReconcileStep("wait", pool.name, explanation, again=True)
 
 
-def _step(
+def _desired_pool_steps(
     desired: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
     try:
         plan = plan_pool(desired, configuration, claimed)
     except Refused as error:
-        known = find_pool(desired.scope, desired.uid, configuration.pools.values())
-        return (refused_step(known.name if known else "", error, desired.scope.subnet),)
+        existing = find_pool(desired.scope, desired.uid, configuration.pools.values())
+        return (refused_step(existing.name if existing else "", error, desired.scope.subnet),)
     if plan.action == "none":
         return ()
     reason = _REASONS[plan.action].format(desired=desired, scope=desired.scope)
@@ -203,11 +207,11 @@ _REASONS: Final[Mapping[Action, str]] = {
 
 
 def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
-    """The step for a refused pool, with what to do."""
+    """The step that reports a refused pool, with the remedy."""
     refusals = error.refusals if isinstance(error, Refused) else ()
     rules = {refusal.rule for refusal in refusals}
     text = "; ".join(refusal.message for refusal in refusals) or error.message
     remedy = "; ".join(refusal.remedy for refusal in refusals if refusal.remedy) or error.remedy
     again = bool(rules) and rules <= RETRIED_RULES
-    where = subnet if INSUFFICIENT in rules else ""
-    return ReconcileStep("refuse", pool, text, again=again, remedy=remedy, subnet=where)
+    full_subnet = subnet if INSUFFICIENT in rules else ""
+    return ReconcileStep("refuse", pool, text, again=again, remedy=remedy, subnet=full_subnet)

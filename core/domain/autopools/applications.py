@@ -1,11 +1,11 @@
-"""Applications: the controllers whose Pods use automatic pools, as plain facts.
+"""Applications: the controllers whose Pods use automatic pools, as plain values.
 
-For the six built-in kinds the number of Pods is known; any other owner is a third-party controller,
-whose number of Pods is unknown; a Pod without owner is an orphan Pod
-(docs/reference/automatic-pool-rules.md, "Size" and "Who creates pools"). Fetches nothing.
+The number of Pods is known for the six built-in kinds. Any other owner is a third-party controller,
+whose number of Pods is unknown. A Pod without an owner is an orphan Pod
+(docs/reference/automatic-pool-rules.md, "Size" and "Who creates pools"). Pure.
 
-In standalone mode records replace API objects. A record is of one of the built-in kinds; fields
-that its manifest lacks get the API server's defaults. Other owners are only known by the
+In standalone mode, records replace API objects. There are records of the built-in kinds only; a
+field that a manifest lacks gets the API server's default. Any other owner is known only from the
 ownerReferences of Pods.
 """
 
@@ -25,7 +25,7 @@ REPLICATED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
 """Kinds with ``spec.replicas``."""
 
 CRON_JOB: Final = "CronJob"
-COMPLETED: Final = frozenset({"Job", CRON_JOB})
+RUN_TO_COMPLETION: Final = frozenset({"Job", CRON_JOB})
 """Kinds with ``spec.completions`` and ``spec.parallelism``."""
 
 DAEMON_SET: Final = "DaemonSet"
@@ -33,7 +33,7 @@ _APPS: Final = "apps/v1"
 _BATCH: Final = "batch/v1"
 BUILT_IN: Final = {
     **dict.fromkeys((*sorted(REPLICATED), DAEMON_SET), _APPS),
-    **dict.fromkeys(sorted(COMPLETED), _BATCH),
+    **dict.fromkeys(sorted(RUN_TO_COMPLETION), _BATCH),
 }
 """The six kinds, each with its apiVersion."""
 
@@ -66,19 +66,19 @@ def application_key(pod: PodFacts) -> ApplicationKey:
 
 
 def application_of_pod(pod: PodFacts) -> Application:
-    """The application as far as it follows from one of its Pods."""
+    """The application of a Pod, with only the fields that the Pod shows."""
     annotations = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
     uid = pod.owner.uid if pod.owner is not None else ""
     return Application(application_key(pod), uid, annotations)
 
 
 def is_built_in(key: ApplicationKey) -> bool:
-    """One of the six kinds whose replicas are known; any other owner is a third party."""
+    """Whether it is of a kind whose replicas are known; any other owner is a third party."""
     return BUILT_IN.get(key.kind) == key.api_version
 
 
 def replicas_of(application: Application) -> int:
-    """The number of Pods that it specifies; 0 for a third-party controller."""
+    """The number of Pods that the application specifies; 0 for a third-party controller."""
     kind, scale = application.key.kind, application.scale
     if not is_built_in(application.key):
         return 0
@@ -91,14 +91,14 @@ def replicas_of(application: Application) -> int:
 
 
 def scale_of(application: Application) -> ApplicationScaled | None:
-    """Its size as an event; None for a third-party controller, whose size is unknown."""
+    """The event with the application's size; None for a third party, whose size is unknown."""
     if not is_built_in(application.key):
         return None
     return ApplicationScaled(*application.key, application.uid, replicas_of(application))
 
 
 def require_controller(key: ApplicationKey) -> None:
-    """Refuse an orphan: a Pod that nothing controls. Raises WrongInput."""
+    """Raise WrongInput for an orphan, a Pod without a controller."""
     if (key.api_version, key.kind) == ("v1", "Pod"):
         raise WrongInput(
             "wrong input, SpiderSubnet feature doesn't support no-controller pod",
@@ -108,7 +108,7 @@ def require_controller(key: ApplicationKey) -> None:
 
 
 def skip_reason(application: Application) -> str:
-    """Reason to create no pool, or "". Reasons: its owner has the pool, or hostNetwork."""
+    """Why the application gets no pool: hostNetwork, or its owner has it; "" if it gets one."""
     if application.host_network:
         return "its Pods use hostNetwork"
     parent = PARENTS.get(application.key.kind)
@@ -129,7 +129,7 @@ def derived_uid(key: ApplicationKey) -> str:
 
 
 def application_in(record: RecordDefined) -> Application | None:
-    """The application that a record is about, None for any other record."""
+    """The application that a record describes; None for a record of another kind."""
     workload = record.workload
     if workload is None:
         return None
@@ -142,7 +142,7 @@ def application_in(record: RecordDefined) -> Application | None:
 
 
 def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:
-    """Where the record of an application would be; None for a third party, which never has one."""
+    """The key of an application's record; None for a third party, which never has one."""
     if BUILT_IN.get(key.kind) != key.api_version:
         return None
     return key.kind, key.namespace, key.name
@@ -160,7 +160,7 @@ def top_controller(owner: Owner, records: Records) -> Owner:
             break
         parent = (record.owner_api_version, record.owner_kind)
         if PARENTS.get(owner.kind) != parent:
-            break  # an Argo Rollout's ReplicaSet counts as the ReplicaSet
+            break  # for example a ReplicaSet of an Argo Rollout: the chain ends at the ReplicaSet
         owner = Owner(record.owner_kind, record.owner_name, owner.namespace, parent[0])
     record = _record_of(owner, records)
     key = ApplicationKey(owner.api_version, owner.kind, owner.namespace, owner.name)

@@ -1,9 +1,8 @@
 """The names, labels and affinities of automatic pools.
 
-See docs/reference/automatic-pool-rules.md, "Names and labels", docs/reference/annotations.md,
-"Labels of pools and subnets".
-
-The labels identify the application of a pool; its name is only for people.
+See docs/reference/automatic-pool-rules.md, "Names and labels", and docs/reference/annotations.md,
+"Labels of pools and subnets". The labels identify the application of a pool; the name is only for
+people.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from core.domain.names import SUBDOMAIN_CHARS_MAX
 from core.domain.patterns.labels import LabelSelector
 
 UID_CHARS_MAX: Final = 5
-"""Characters of the last group of an application's UID that its pools' names contain."""
+"""A pool's name contains this many characters of the last group of the application's UID."""
 
 PREFIX: Final = "ipam.spidernet.io/"
 OWNER_SUBNET: Final = f"{PREFIX}owner-spider-subnet"
@@ -30,7 +29,7 @@ INTERFACE: Final = f"{PREFIX}interface"
 RECLAIM: Final = f"{PREFIX}ippool-reclaim"
 IP_VERSION: Final = f"{PREFIX}ip-version"
 IP_NUMBER: Final = f"{PREFIX}ippool-ip-number"
-"""An annotation, of Pod templates and of automatic pools."""
+"""An annotation of Pod templates and of automatic pools."""
 
 APPLICATION_KEYS: Final = tuple(
     f"{PREFIX}app-{part}" for part in ("api-group", "api-version", "kind", "namespace", "name")
@@ -41,7 +40,7 @@ _IP_VERSIONS: Final[Mapping[Family, str]] = {4: "IPv4", 6: "IPv6"}
 
 
 class ApplicationKey(NamedTuple):
-    """An application by name; another UID may have the same name later."""
+    """An application by name. After it is deleted, one with another UID may have the name."""
 
     api_version: str
     kind: str
@@ -55,7 +54,7 @@ class ApplicationKey(NamedTuple):
 
 
 class PoolScope(NamedTuple):
-    """Where an automatic pool serves: one NIC and family of an application, out of one subnet."""
+    """The use of an automatic pool: a NIC and family of an application, addresses of a subnet."""
 
     application: ApplicationKey
     interface: str
@@ -78,12 +77,12 @@ def scope_labels(scope: PoolScope) -> dict[str, str]:
 
 
 def owner_labels(uid: str, *, reclaim: bool) -> dict[str, str]:
-    """The labels that change when an application adopts a pool or thinks otherwise of it."""
+    """The labels that change when an application adopts a pool or changes ``ippool-reclaim``."""
     return {OWNER_UID: uid, RECLAIM: "true" if reclaim else "false"}
 
 
 def affinity(application: ApplicationKey) -> LabelSelector:
-    """The selector that lets in this application's Pods and no other."""
+    """The selector that matches the Pods of this application and no others."""
     group, _, version = application.api_version.rpartition("/")  # "v1" is version v1 of group ""
     parts = (group, version, *application[1:])
     return LabelSelector(dict(zip(APPLICATION_KEYS, parts, strict=True)))
@@ -92,7 +91,7 @@ def affinity(application: ApplicationKey) -> LabelSelector:
 def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
     """``auto4-web-eth0-1f2e3``; the second and later attempts end in ``-2``, ``-3``, ...
 
-    The application's name is cut so that the whole is a DNS subdomain.
+    The application's name is cut so that the pool's name is a valid DNS subdomain.
     """
     suffix = f"-{scope.interface}-{uid.rpartition('-')[2][:UID_CHARS_MAX]}".lower()
     suffix = suffix.rstrip("-") + (f"-{attempt}" if attempt > 1 else "")
@@ -102,7 +101,7 @@ def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
 
 
 def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
-    """Whose automatic pool has these labels; None when it is none."""
+    """The application of a pool with these labels; None if it is not an automatic pool."""
     if OWNER_NAME not in labels:
         return None
     gv = labels.get(OWNER_GV, "").replace("_", "/")

@@ -1,9 +1,8 @@
 """The plan of one automatic pool: create it, or add, remove and relabel its addresses.
 
-Pure (docs/reference/automatic-pool-rules.md, "Planning"). The addresses that a pool takes from its
-subnet are those of the pool itself, so that none can leak. A repeated plan changes nothing, and two
-plans under the guards of a transaction (``core.domain.configuration.decisions``) never take the
-same address.
+Pure (docs/reference/automatic-pool-rules.md, "Planning"). No second list records which addresses of
+a subnet a pool has taken, so that none can leak. A repeated plan changes nothing. The guards of the
+transaction (``core.domain.configuration.decisions``) keep two plans from taking the same address.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from core.domain.validation.shared import ObjectReference
 from core.errors import RefusalKind, Refused
 
 NAMES_TRIED_MAX: Final = 16
-"""Names tried for a new pool, as other pools may have the first ones."""
+"""Names that are tried for a new pool; other pools may have the first ones."""
 
 INSUFFICIENT: Final = "insufficient-subnet"
 SCALE_DOWN: Final = "scale-down"
@@ -47,7 +46,7 @@ Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
 
 class DesiredPool(NamedTuple):
-    """The desired pool of an application in a scope; ``size``: addresses, see ``pool_size``."""
+    """The desired pool of an application in a scope. ``size``: the number of its addresses."""
 
     scope: PoolScope
     uid: str
@@ -57,7 +56,10 @@ class DesiredPool(NamedTuple):
 
 
 class PoolPlan(NamedTuple):
-    """``before`` None: the pool does not exist yet. ``action``: the largest of the changes."""
+    """The pool before and after its change. ``before`` None: the pool does not exist yet.
+
+    ``action``: a change of addresses, if there is one, else the change of labels.
+    """
 
     action: Action
     before: Pool | None
@@ -79,7 +81,7 @@ def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
     A reclaimable pool of another UID is skipped, because it is deleted with that application.
     """
     labels = scope_labels(scope)
-    serving = [
+    candidates = [
         pool
         for pool in pools
         if not pool.retiring
@@ -87,14 +89,14 @@ def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
         and (pool.labels.get(OWNER_UID) == uid or not is_reclaimable(pool.labels))
     ]
     return min(
-        serving, key=lambda pool: (pool.labels.get(OWNER_UID) != uid, pool.name), default=None
+        candidates, key=lambda pool: (pool.labels.get(OWNER_UID) != uid, pool.name), default=None
     )
 
 
 def plan_pool(
     desired: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> PoolPlan:
-    """Plan the pool. ``claimed``: at least the claims in it. Raises Refused."""
+    """Plan the pool. ``claimed``: address -> claim, of at least its claims. Raises Refused."""
     subnet = _subnet(desired, configuration)
     existing = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if existing is None:
@@ -105,8 +107,8 @@ def plan_pool(
     if surplus > 0:
         return PoolPlan("shrink", existing, _shrunk(pool, surplus, claimed))
     if surplus < 0:
-        more = _take(-surplus, desired, subnet, configuration, existing.name)
-        return PoolPlan("grow", existing, _with_addresses(pool, pool_addresses(pool) | more))
+        added = _take(-surplus, desired, subnet, configuration, existing.name)
+        return PoolPlan("grow", existing, _with_addresses(pool, pool_addresses(pool) | added))
     if existing.labels.get(OWNER_UID) != desired.uid:
         return PoolPlan("adopt", existing, pool)
     return PoolPlan("none" if pool == existing else "refresh", existing, pool)
@@ -132,7 +134,7 @@ def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
 
 
 def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
-    """A new pool with the subnet's current gateway and routes, which it keeps."""
+    """A new pool with the subnet's gateway and routes; later changes of these do not reach it."""
     name = _free_name(desired, configuration.pools)
     addresses = _take(desired.size, desired, subnet, configuration, name)
     pool = Pool(
@@ -165,14 +167,14 @@ def _take(
 ) -> AddressSet:
     """The lowest addresses that no pool has and that are neither reserved nor quarantined."""
     family = subnet.family
-    aside = (
+    quarantined = (
         parse_address(quarantine.address).value
         for quarantine in configuration.quarantine.values()
         if quarantine.family == family
     )
     free = pool_addresses(subnet) - shared_out(subnet, same_cidr(subnet, configuration.pools))
     free -= reserved_addresses(configuration.reservations, family)
-    free -= AddressSet.from_values(aside, family)
+    free -= AddressSet.from_values(quarantined, family)
     if free.size < count:
         message = (
             f"insufficient subnet FreeIPs, required '{count}' but only left '{free.size}'"
@@ -188,9 +190,9 @@ def _take(
 def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
     """The pool without ``surplus`` of its lowest unclaimed addresses. Raises Refused."""
     addresses = pool_addresses(pool)
-    held = [parse_address(address) for address in claimed]
+    parsed = [parse_address(address) for address in claimed]
     used = AddressSet.from_values(
-        (one.value for one in held if one.family == pool.family), pool.family
+        (address.value for address in parsed if address.family == pool.family), pool.family
     )
     unused = addresses - used
     if unused.size < surplus:
@@ -205,11 +207,16 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
 
 
 def _labelled(pool: Pool, desired: DesiredPool) -> Pool:
-    """Whose it is; the annotations are ours alone, labels of others stay."""
-    ours = {**scope_labels(desired.scope), **owner_labels(desired.uid, reclaim=desired.reclaim)}
-    return pool._replace(
-        labels={**pool.labels, **ours}, annotations={IP_NUMBER: str(desired.number)}
-    )
+    """The pool with the labels and the annotation of an automatic pool.
+
+    Labels that other programs have set are kept, annotations are not.
+    """
+    labels = {
+        **pool.labels,
+        **scope_labels(desired.scope),
+        **owner_labels(desired.uid, reclaim=desired.reclaim),
+    }
+    return pool._replace(labels=labels, annotations={IP_NUMBER: str(desired.number)})
 
 
 def _with_addresses(pool: Pool, addresses: AddressSet) -> Pool:

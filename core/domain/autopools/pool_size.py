@@ -1,7 +1,8 @@
 """The size of an automatic pool, computed in the same way by agents and controllers.
 
-docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size". In Spiderpool
-the two processes can have different defaults; here both call ``default_number`` and ``pool_size``.
+See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size". In
+Spiderpool the two processes can have different defaults; here both call ``default_number`` and
+``pool_size``.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from core.domain.autopools.applications import Application, is_built_in, replica
 from core.errors import BadInput, WrongInput
 
 NUMBER_MAX: Final = 2**63 - 1
-"""What a 64-bit integer of Spiderpool holds."""
+"""The largest number: Spiderpool uses a signed 64-bit integer."""
 
-KEY_OBEYED: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
-"""The configuration key that Spiderpool reads; it wins when both are given."""
+REDUNDANT_NUMBER_KEY: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
+"""The configuration key that Spiderpool reads; it has precedence if both keys are set."""
 
-KEY_DOCUMENTED: Final = "clusterSubnetDefaultFlexibleIPNumber"
-"""The configuration key that its chart writes and its documentation names."""
+FLEXIBLE_NUMBER_KEY: Final = "clusterSubnetDefaultFlexibleIPNumber"
+"""The configuration key that Spiderpool's chart writes and its documentation names."""
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,32}\Z")
 
 
 class IpNumber(NamedTuple):
-    """``5``: five addresses. ``+2``, which is flexible: two more than there are replicas."""
+    """``5``: five addresses. ``+2`` (flexible): two more than the number of replicas."""
 
     amount: int
     is_flexible: bool = False
@@ -35,12 +36,12 @@ class IpNumber(NamedTuple):
         return f"+{self.amount}" if self.is_flexible else str(self.amount)
 
 
-NO_MORE: Final = IpNumber(0, is_flexible=True)
-"""The default of the default: as many addresses as replicas."""
+AS_MANY_AS_REPLICAS: Final = IpNumber(0, is_flexible=True)
+"""The number if neither the template nor the cluster's configuration has one."""
 
 
 def read_number(text: str) -> IpNumber:
-    """The value of ``ippool-ip-number``; what stands before a "+" is ignored. Raises BadInput."""
+    """Parse ``ippool-ip-number``; text before a "+" is ignored. Raises BadInput."""
     _, plus, count = text.rpartition("+")
     if text.count("+") > 1:
         raise BadInput(f"{text[:80]!r} has more than one '+'")
@@ -55,19 +56,22 @@ def read_number(text: str) -> IpNumber:
 
 
 def default_number(settings: Mapping[str, object]) -> IpNumber:
-    """The cluster's default: both keys are one setting. Raises BadInput, its subject the key."""
-    for key in (KEY_OBEYED, KEY_DOCUMENTED):
+    """The cluster's default, by either key. Raises BadInput with the key as its subject."""
+    for key in (REDUNDANT_NUMBER_KEY, FLEXIBLE_NUMBER_KEY):
         value = settings.get(key)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= NUMBER_MAX:
             raise BadInput(f"{key} is not a number of addresses", subject=key)
         return IpNumber(value, is_flexible=True)
-    return NO_MORE
+    return AS_MANY_AS_REPLICAS
 
 
 def pool_size(application: Application, number: IpNumber | None, default: IpNumber) -> int:
-    """Addresses of each of its pools; ``number`` None: not annotated. Raises WrongInput."""
+    """The number of addresses of each pool of an application. Raises WrongInput.
+
+    ``number`` None: the Pod template has no annotation ``ippool-ip-number``.
+    """
     if number is None and not is_built_in(application.key):
         raise WrongInput(
             f"wrong input, {application} only supports fixed auto-created IPPool IP Number",
@@ -79,9 +83,12 @@ def pool_size(application: Application, number: IpNumber | None, default: IpNumb
 
 
 class AutoPoolSettings(NamedTuple):
-    """``enabled``: automatic pools are made. ``default``: the number of a template without one."""
+    """The cluster's settings of automatic pools.
+
+    ``enabled``: whether they are created. ``default``: the number for a template without one.
+    """
 
     enabled: bool = True
-    default: IpNumber = NO_MORE
+    default: IpNumber = AS_MANY_AS_REPLICAS
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True

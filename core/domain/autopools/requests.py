@@ -2,7 +2,8 @@
 
 See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template"; JSON is parsed by
 ``core.domain.selection.jsontext``. Only the texts are checked; whether the subnets exist is checked
-later. The agent parses a Pod, and the controller a template, by the same function.
+later. Agents parse the annotations of Pods and controllers those of templates with the same
+function.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class NicSubnets(NamedTuple):
 
 
 class SubnetRequest(NamedTuple):
-    """``number`` None: the template does not say, so the cluster's default counts."""
+    """A parsed request. ``number`` None: the template has none, the cluster's default is used."""
 
     nics: tuple[NicSubnets, ...]
     number: IpNumber | None = None
@@ -49,32 +50,32 @@ class SubnetRequest(NamedTuple):
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
 
-def asks_for_pools(annotations: Mapping[str, str]) -> bool:
-    """Whether there is a request, readable or not."""
+def requests_pools(annotations: Mapping[str, str]) -> bool:
+    """Whether the annotations request automatic pools, even if they cannot be parsed."""
     return POD_SUBNETS in annotations or POD_SUBNET in annotations
 
 
 def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest | None:
     """The request of a Pod or template, None without one; ``subnets`` overrides ``subnet``.
 
-    ``subject`` is the subject of errors. Raises WrongInput.
+    Errors have this ``subject``. Raises WrongInput.
     """
     if POD_SUBNETS in annotations:
-        key, read = POD_SUBNETS, _read_list
+        key, parse = POD_SUBNETS, _parse_list
     elif POD_SUBNET in annotations:
-        key, read = POD_SUBNET, _read_one
+        key, parse = POD_SUBNET, _parse_single
     else:
         return None
     number = None
     reclaim = True
     try:
-        nics = read(annotations[key])
+        nics = parse(annotations[key])
         if IP_NUMBER in annotations:
             key = IP_NUMBER
             number = read_number(annotations[key])
         if RECLAIM in annotations:
             key = RECLAIM
-            reclaim = _read_bool(annotations[key])
+            reclaim = _parse_bool(annotations[key])
     except BadInput as error:
         raise WrongInput(
             f"wrong input, invalid format of Pod annotation '{key}': {error.message}",
@@ -84,12 +85,12 @@ def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest 
     return SubnetRequest(nics, number, reclaim)
 
 
-def _read_one(text: str) -> tuple[NicSubnets, ...]:
+def _parse_single(text: str) -> tuple[NicSubnets, ...]:
     nic = _nic(jsontext.parse(text), "value")
     return (nic._replace(interface=nic.interface or CLUSTER_INTERFACE),)
 
 
-def _read_list(text: str) -> tuple[NicSubnets, ...]:
+def _parse_list(text: str) -> tuple[NicSubnets, ...]:
     entries = jsontext.items(jsontext.parse(text), "value")
     if not entries:
         raise BadInput("value requires at least one item")
@@ -98,20 +99,18 @@ def _read_list(text: str) -> tuple[NicSubnets, ...]:
     nics = [_nic(entry, "each item") for entry in entries]
     if len(nics) == 1 and not nics[0].interface:
         nics = [nics[0]._replace(interface=CLUSTER_INTERFACE)]
-    named: set[tuple[Family, str]] = set()
-    names: set[str] = set()
+    interfaces: set[str] = set()
+    subnets: set[tuple[Family, str]] = set()
     for nic in nics:
         if not nic.interface:
             raise BadInput("interface must be specified in each of several items")
-        if nic.interface in names:
+        if nic.interface in interfaces:
             raise BadInput(f"duplicate interface {nic.interface}")
-        names.add(nic.interface)
-        for family_subnet in nic.families():
-            if family_subnet in named:
-                raise BadInput(
-                    f"duplicate {FAMILY_NAMES[family_subnet[0]]} subnet {family_subnet[1]}"
-                )
-            named.add(family_subnet)
+        interfaces.add(nic.interface)
+        for family, subnet in nic.families():
+            if (family, subnet) in subnets:
+                raise BadInput(f"duplicate {FAMILY_NAMES[family]} subnet {subnet}")
+            subnets.add((family, subnet))
     return tuple(nics)
 
 
@@ -124,14 +123,14 @@ def _nic(entry: object, what: str) -> NicSubnets:
 
 
 def _first(value: object, what: str) -> str:
-    """The first name of a list, which alone counts; "" for none."""
+    """The first name of a list, "" for an empty one; further names are ignored."""
     names = jsontext.texts(value, what)
     if names and not names[0]:
         raise BadInput(f"the name of the subnet of {what} is empty")
     return names[0] if names else ""
 
 
-def _read_bool(text: str) -> bool:
+def _parse_bool(text: str) -> bool:
     if text in _TRUE:
         return True
     if text in _FALSE:

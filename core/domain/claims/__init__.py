@@ -1,1 +1,1 @@
-"""Claims: what an ADD, a DEL, an assignment and a take-over mean for an endpoint. Pure."""
+"""Claims: decide what an ADD, a DEL, an assignment or a takeover changes in an endpoint. Pure."""

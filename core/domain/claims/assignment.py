@@ -1,8 +1,8 @@
 """Assignments: claims of addresses that an operator or the records of another IPAM name.
 
-The rules of an ordinary claim hold: the addresses are usable ones of their pools, free, and all are
+As with any claim, the addresses must be free and usable in their pools, and either all of them are
 claimed or none (I2, I4). Only affinity is not checked, because the caller has chosen the pool.
-Nothing here reads or writes; the caller passes the stored state.
+Pure: the caller passes the stored state.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -22,7 +22,7 @@ from core.domain.validation.shared import ObjectReference
 from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024
-"""Subnets of pools whose prefix lengths are cached; every ADD uses one."""
+"""Subnets of pools whose prefix lengths are cached, because every ADD needs one."""
 
 
 class PoolAvailability(NamedTuple):
@@ -37,12 +37,12 @@ class PoolAvailability(NamedTuple):
         return self.pool.disabled or self.pool.retiring
 
     def contains(self, address: Address) -> bool:
-        """Whether the address is usable while the pool is open."""
+        """Whether the address is usable; the pool may be closed."""
         return self.pool.family == address.family and address.value in self.usable
 
 
 class StoredState(NamedTuple):
-    """What is stored now: the endpoint of that name, and the claims of the desired addresses."""
+    """The stored endpoint of the desired name, and the claims of the desired addresses."""
 
     endpoint: Endpoint | None
     claims: Mapping[Address, Claim]
@@ -54,7 +54,10 @@ _NO_ADDRESS: Final = ("", "", "")
 def nic_with(
     interface: str, addresses: Iterable[tuple[Pool, int]], *, clean_gateway: bool = False
 ) -> Nic:
-    """A NIC with these addresses, at most one a family, and their prefix lengths and gateways."""
+    """A NIC with these addresses, at most one of each family.
+
+    The prefix length and the gateway of an address are those of its pool.
+    """
     ipv4 = ipv6 = _NO_ADDRESS
     for pool, value in addresses:
         cidr = f"{format_address(pool.family, value)}/{_prefix_length(pool.subnet)}"
@@ -79,15 +82,15 @@ def decide_assignment(
     """
     endpoint = stored.endpoint
     if endpoint is not None and endpoint.holder != desired.holder:
-        raise Refused((_of_another_pod(desired, endpoint),))
+        raise Refused((_other_pod_refusal(desired, endpoint),))
     nics = () if endpoint is None else endpoint.nics
-    missing = [nic for nic in desired.nics if not _is_there(nic, nics)]
+    missing = [nic for nic in desired.nics if not _is_stored(nic, nics)]
     refusals = [
         refusal
         for nic in missing
         for refusal in _nic_refusals(desired, nic, nics, stored.claims, pools)
     ]
-    refusals += _wanted_twice(desired, missing)
+    refusals += _duplicate_refusals(desired, missing)
     if refusals:
         raise Refused(tuple(refusals))
     if not missing:
@@ -100,21 +103,21 @@ def _subject(endpoint: Endpoint) -> ObjectReference:
     return ObjectReference("SpiderEndpoint", endpoint.name, endpoint.namespace)
 
 
-def _of_another_pod(desired: Endpoint, stored: Endpoint) -> Refusal:
+def _other_pod_refusal(desired: Endpoint, stored: Endpoint) -> Refusal:
     message = f"the endpoint belongs to Pod UID {stored.uid}, not to {desired.uid}"
     remedy = "release its addresses first, or assign with the Pod's UID"
     return _subject(desired).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
 
 
-def _is_there(nic: Nic, nics: tuple[Nic, ...]) -> bool:
+def _is_stored(nic: Nic, nics: tuple[Nic, ...]) -> bool:
     return any(
         stored.interface == nic.interface and stored.addresses() == nic.addresses()
         for stored in nics
     )
 
 
-def _wanted_twice(desired: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
-    """An address belongs to one NIC."""
+def _duplicate_refusals(desired: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
+    """Refuse an address that several NICs request."""
     counts = Counter(address for nic in missing for address, _ in nic.addresses())
     for address, count in counts.items():
         if count > 1:
@@ -155,8 +158,8 @@ def _address_refusal(
         message = f"IPPool {name} of {address} does not exist"
         return subject.refuse("NotFound", "no-pool", "pool", message, "create the pool first")
     if available.is_closed:
-        what = "retiring" if available.pool.retiring else "disabled"
-        return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {what}")
+        state = "retiring" if available.pool.retiring else "disabled"
+        return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {state}")
     if not available.contains(address):
         causes = "it is outside the pool, excluded, reserved or quarantined"
         message = f"{address} is not a usable address of IPPool {name}: {causes}"

@@ -1,10 +1,10 @@
-"""Pure decisions of ADD and DEL about an endpoint.
+"""Decide what an ADD or a DEL changes in an endpoint. Pure.
 
 ``decide_add`` classifies a request by the stored endpoint: a repeat, a change that leaves the
 addresses as they are (a new sandbox; a NIC that gets its interface name), or a claim of addresses.
-``claim`` makes the event of the chosen addresses. ``decide_release`` decides which claims a DEL
-ends (invariants I3 and I7, docs/contributing/architecture.md). Nothing here chooses addresses, uses
-revisions, or waits.
+``claim`` builds the event of the chosen addresses. ``decide_release`` decides which claims a DEL
+ends (invariants I3 and I7, docs/contributing/architecture.md). The caller chooses the addresses and
+compares revisions.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from core.domain.selection.request import (
 from core.errors import AllocationError, WrongInput
 
 FIRST_INTERFACE = "eth0"
-"""What item 0 of an unnamed multi-NIC list is called.
+"""The interface of item 0 in an unnamed multi-NIC list.
 
 See docs/reference/pool-selection.md, "Several NICs".
 """
 
 
-Ending = Literal["superseded", "pools-changed", "repair"]
-"""Why claims end with an ADD; each is a reason of a release."""
+EndReason = Literal["superseded", "pools-changed", "repair"]
+"""Why an ADD ends claims. The release event has the same reason."""
 
 
 class Repeat(NamedTuple):
-    """All claims exist already: answer from the endpoint, write nothing (I7)."""
+    """All claims exist already: the ADD returns the endpoint and writes nothing (I7)."""
 
     endpoint: Endpoint
 
 
 class EndpointUpdate(NamedTuple):
-    """The endpoint changes, its addresses stay.
+    """The endpoint changes, but not its addresses.
 
-    For a new sandbox, a NIC that gets its interface name, or the holder's next Pod.
+    Used for a new sandbox, a NIC that gets its interface name, or the holder's next Pod.
     """
 
     event: EndpointChanged
@@ -61,32 +61,32 @@ class EndpointUpdate(NamedTuple):
 class ClaimPlan(NamedTuple):
     """The ADD claims addresses.
 
-    ``keep``: the endpoint's NICs that stay. ``holder``: the holder of all addresses afterwards.
-    ``give_up``: (address, pool) pairs whose claims end in the same transaction, and ``why``: the
-    endpoint belonged to an older Pod (``superseded``), has pools that the Pod's template no longer
-    lists (``pools-changed``), or shows addresses that cannot be claimed again (``repair``).
+    ``keep``: the endpoint's NICs that do not change. ``holder``: the holder of all addresses after
+    the ADD. ``ended``: (address, pool) pairs whose claims end in the same transaction. ``why`` they
+    end: the endpoint belonged to an older Pod (``superseded``), has pools that the Pod's template
+    no longer lists (``pools-changed``), or has addresses that cannot be claimed again (``repair``).
     ``listed``: the NICs that are created again, each with only those of its addresses whose pools
-    the template still lists for it. These addresses stay and need no pool. Each NIC has the
-    interface name of the selection ("0", "1", ... in the unnamed mode).
+    the template still lists for it. These addresses stay claimed. Each NIC has the interface name
+    of the selection ("0", "1", ... in the unnamed mode).
     """
 
     keep: tuple[Nic, ...]
     holder: str
-    give_up: tuple[tuple[str, str], ...] = ()
-    why: Ending = "superseded"
+    ended: tuple[tuple[str, str], ...] = ()
+    why: EndReason = "superseded"
     listed: tuple[Nic, ...] = ()
 
     @property
     def remaining(self) -> tuple[Nic, ...]:
-        """The endpoint's NICs between the release and the claim: without the released addresses."""
+        """The endpoint's NICs after the release and before the claim."""
         return (
             *self.keep,
             *map(_with_stored_name, self.listed),
         )
 
     @property
-    def settled(self) -> frozenset[tuple[str, Family]]:
-        """The (interface, family) pairs that need no address from a pool."""
+    def listed_families(self) -> frozenset[tuple[str, Family]]:
+        """The (interface, family) pairs of ``listed``, which need no new address."""
         return frozenset(
             (nic.interface, parse_address(address).family)
             for nic in self.listed
@@ -94,10 +94,9 @@ class ClaimPlan(NamedTuple):
         )
 
     def with_claims(self, holders: Mapping[str, str]) -> ClaimPlan:
-        """A copy in which only addresses that the holder still has claimed are ``listed``.
+        """A copy that lists only addresses that the holder still has claimed.
 
-        ``holders``: the holder of each claimed address. The other addresses cannot stay: their
-        claims were lost.
+        ``holders``: the holder of each claimed address.
         """
 
         def is_own(cidr: str) -> bool:
@@ -121,17 +120,18 @@ def decide_add(
     attachment: Attachment,
     endpoint: Endpoint | None,
     *,
-    moved: frozenset[int] = frozenset(),
+    changed: frozenset[int] = frozenset(),
     lost: frozenset[int] = frozenset(),
-    named: Candidates | None = None,
+    requested: Candidates | None = None,
 ) -> Repeat | EndpointUpdate | ClaimPlan:
-    """Classify an ADD. Raises AllocationError: a Pod that has ended gets no addresses.
+    """Classify an ADD. Raises AllocationError for a Pod that has ended.
 
-    ``moved``: indexes of the NICs whose pools the Pod does not request any more (``moved_nics``).
-    ``lost``: indexes of the NICs whose addresses cannot be claimed again
-    (``core.domain.fixed.retrieval``). Their claims end in the transaction of the replacement;
-    addresses of pools that ``named`` still lists stay. A Pod that repeats its ADD keeps its
-    addresses under any holder, because the settings of fixed addresses may have changed.
+    ``changed``: indexes of the NICs with a pool that the Pod no longer requests
+    (``nics_with_changed_pools``). ``lost``: indexes of the NICs whose addresses cannot be claimed
+    again (``core.domain.fixed.retrieval``). The claims of both end in the transaction that replaces
+    them, except in pools that ``requested`` still lists. A Pod that repeats its ADD keeps its
+    addresses even if its holder is now named otherwise, because the settings of fixed addresses may
+    have changed.
     """
     if pod.alive is False:
         raise AllocationError(
@@ -144,8 +144,9 @@ def decide_add(
         return ClaimPlan((), holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
         return ClaimPlan((), holder_of(pod), endpoint.addresses())
-    if moved or lost:
-        return _renewal(endpoint, moved | lost, named, "repair" if lost else "pools-changed")
+    if changed or lost:
+        why: EndReason = "repair" if lost else "pools-changed"
+        return _replacement(endpoint, changed | lost, requested, why)
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
         return ClaimPlan(endpoint.nics, endpoint.holder)
@@ -157,43 +158,45 @@ def decide_add(
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
 
-def _renewal(
-    endpoint: Endpoint, going: frozenset[int], named: Candidates | None, why: Ending
+def _replacement(
+    endpoint: Endpoint, replaced: frozenset[int], requested: Candidates | None, why: EndReason
 ) -> ClaimPlan:
     """Create the NICs of these indexes again, with their addresses that are still listed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
-    give_up: list[tuple[str, str]] = []
-    items = _items_of(endpoint, named)
+    ended: list[tuple[str, str]] = []
+    items = _items_of(endpoint, requested)
     for index, nic in enumerate(endpoint.nics):
-        if index not in going:
+        if index not in replaced:
             keep.append(nic)
             continue
         item = items.get(index)
-        stays = None if item is None else _still_listed(nic, item)
-        pairs = () if stays is None else stays.addresses()
-        give_up += [pair for pair in nic.addresses() if pair not in pairs]
-        if stays is not None:
-            listed.append(stays)
-    return ClaimPlan(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
+        listed_part = None if item is None else _still_listed(nic, item)
+        pairs = () if listed_part is None else listed_part.addresses()
+        ended += [pair for pair in nic.addresses() if pair not in pairs]
+        if listed_part is not None:
+            listed.append(listed_part)
+    return ClaimPlan(tuple(keep), endpoint.holder, tuple(ended), why, tuple(listed))
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
-    """Whether this sandbox has been given the NIC before: asking again changes nothing (I7)."""
+    """Whether this sandbox has got the NIC before, so that the ADD changes nothing (I7)."""
     nic = endpoint.find(attachment.interface)
     return nic is not None and nic.container == attachment.container != ""
 
 
-def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) -> frozenset[int]:
-    """The NICs of a replica whose pools its template no longer lists.
+def nics_with_changed_pools(
+    endpoint: Endpoint, requested: Candidates, attachment: Attachment
+) -> frozenset[int]:
+    """The indexes of the NICs whose pools the template no longer lists.
 
-    Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its
-    index, and one difference there moves them all. A family that the template has added moves
-    nothing (docs/reference/fixed-address-rules.md, "Changed pools"). What this sandbox has been
-    given already never moves.
+    Only the requesting NIC is compared. In the unnamed mode, every NIC is compared with the item of
+    its index, and one difference selects all NICs. A family that the template has added is no
+    change (docs/reference/fixed-address-rules.md, "Changed pools"). NICs that this sandbox has got
+    already are never selected.
     """
-    items = _items_of(endpoint, named)
-    if named.unnamed:
+    items = _items_of(endpoint, requested)
+    if requested.unnamed:
         if any(nic.container == attachment.container != "" for nic in endpoint.nics):
             return frozenset()
         changed = len(endpoint.nics) > len(items) or any(
@@ -209,18 +212,18 @@ def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) ->
     )
 
 
-def _items_of(endpoint: Endpoint, named: Candidates | None) -> dict[int, NicPools]:
-    """What is named for each NIC of the endpoint, by its index there.
+def _items_of(endpoint: Endpoint, requested: Candidates | None) -> dict[int, NicPools]:
+    """The pools that are requested for the endpoint's NICs, by the index of the NIC.
 
     In the unnamed mode the NICs are those of the first items that name pools.
     """
-    if named is None:
+    if requested is None:
         return {}
-    if named.unnamed:
-        items = [pools for pools in named.nics if pools.ipv4 or pools.ipv6]
+    if requested.unnamed:
+        items = [pools for pools in requested.nics if pools.ipv4 or pools.ipv6]
         return dict(enumerate(items[: len(endpoint.nics)]))
-    found = ((index, named.find(nic.interface)) for index, nic in enumerate(endpoint.nics))
-    return {index: pools for index, pools in found if pools is not None}
+    by_index = {index: requested.find(nic.interface) for index, nic in enumerate(endpoint.nics)}
+    return {index: pools for index, pools in by_index.items() if pools is not None}
 
 
 def _lists_differ(nic: Nic, pools: NicPools) -> bool:
@@ -230,13 +233,13 @@ def _lists_differ(nic: Nic, pools: NicPools) -> bool:
 
 
 def _still_listed(nic: Nic, pools: NicPools) -> Nic | None:
-    """Those addresses of the NIC whose pools are named for it, or None."""
+    """The NIC with those of its addresses whose pools are requested for it, or None."""
     listed = _families_of(nic, ipv4=nic.ipv4_pool in pools.ipv4, ipv6=nic.ipv6_pool in pools.ipv6)
     return listed and listed._replace(interface=pools.interface)
 
 
 def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
-    """The NIC with its addresses of these families alone; None when it has none of them."""
+    """The NIC with only its addresses of these families; None when it has none."""
     part = Nic(nic.interface)
     if ipv4:
         part = part._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
@@ -245,7 +248,7 @@ def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
     return part if part.addresses() else None
 
 
-def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
+def unmet_demands(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
     """The demands whose NIC the endpoint does not have yet.
 
     In the unnamed mode the endpoint's NICs are those of the first items that name pools.
@@ -254,10 +257,10 @@ def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
         return selection.demands
     if selection.unnamed:
         items = list(dict.fromkeys(demand.interface for demand in selection.demands))
-        have = set(items[: len(keep)])
+        existing = set(items[: len(keep)])
     else:
-        have = {nic.interface for nic in keep}
-    return tuple(demand for demand in selection.demands if demand.interface not in have)
+        existing = {nic.interface for nic in keep}
+    return tuple(demand for demand in selection.demands if demand.interface not in existing)
 
 
 def claim(
@@ -268,13 +271,13 @@ def claim(
     source: str = "",
     passed_over: tuple[PoolVerdict, ...] = (),
 ) -> AddressesClaimed:
-    """The event of a claim: ``chosen`` are the new NICs with their addresses.
+    """Build the event of a claim. ``chosen``: the new NICs with their addresses.
 
-    ``source`` and ``passed_over``: of the selection, as ``AddressesClaimed`` has them.
+    ``source`` and ``passed_over`` describe the selection, see ``AddressesClaimed``.
 
-    In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
-    others stay open ("") until an ADD names them, and the attachment's interface takes the first
-    open one. Raises WrongInput for more NICs than one transaction can release.
+    In the unnamed multi-NIC mode the interfaces of ``chosen`` are "0", "1", ...: item 0 becomes
+    eth0; the others have no name ("") until an ADD names them. The attachment's interface names the
+    first one without a name. Raises WrongInput for more NICs than one transaction can release.
     """
     if len(claim_plan.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
@@ -287,8 +290,7 @@ def claim(
     if position is not None:
         nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
-    # An endpoint of an IPAMClaim has the IPAMClaim's name, which names no Pod, so its owner is the
-    # Pod that uses it.
+    # An endpoint of an IPAMClaim has the name of the IPAMClaim; the Pod that uses it is its owner.
     owner = None if pod.ipam_claim else pod.owner
     owner_kind, owner_name = ("Pod", pod.name) if owner is None else owner[:2]
     endpoint = Endpoint(
@@ -299,17 +301,18 @@ def claim(
 
 
 class ReleaseDecision(NamedTuple):
-    """``ends``: the claims of the endpoint end, except for those of the NICs to ``keep``.
+    """Whether the claims of an endpoint end.
 
-    ``evidence``: the proof that the addresses are not needed, besides the call itself. ``asks``:
-    not decided yet; the caller has to check with the API server first.
+    ``ends``: they end, except for those of the NICs to ``keep``. ``evidence``: the proof that the
+    addresses are not needed, besides the call itself. ``needs_check``: there is no decision yet;
+    the caller has to read from the API server first.
     """
 
     ends: bool
     why: str
     keep: tuple[Nic, ...] = ()
     evidence: str = ""
-    asks: bool = False
+    needs_check: bool = False
 
 
 def decide_release(
@@ -326,13 +329,13 @@ def decide_release(
     See docs/reference/address-assignment.md, "DEL".
 
     ``uid``: the Pod's, "" if unknown. ``alive`` None: unknown, so the DEL of the runtime decides.
-    ``validity`` None: the addresses are not fixed. Fixed addresses stay unless their owner is
-    certainly gone. ``migrating``: the Pod is the target of a VM live migration; fixed addresses
-    then stay until reclaim finds that the source Pod has ended too. A DEL for another UID or an
-    older sandbox is late and ends nothing (I3). The first DEL of a sandbox ends all of its claims,
-    even if that DEL names a NIC that was never added. While another sandbox has
-    NICs of the Pod, only those of the named sandbox end: a late DEL of a NIC that the new sandbox
-    has not attached yet must not release the NICs that it uses.
+    ``validity`` None: the addresses are not fixed. Fixed addresses stay unless their owner has been
+    proved to be deleted. ``migrating``: the Pod is the target of a VM live migration; fixed
+    addresses then stay until reclaim finds that the source Pod has ended too. A DEL for another UID
+    or an older sandbox is late and ends nothing (I3). The first DEL of a sandbox ends all of its
+    claims, even if that DEL names a NIC that was never added. While another sandbox has NICs of the
+    Pod, only the claims of the sandbox in the DEL end: a late DEL of a NIC that the new sandbox has
+    not attached yet must not release the NICs that the new sandbox uses.
     """
     if alive:
         return ReleaseDecision(False, "the Pod is alive")
@@ -349,29 +352,30 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
     if uid and endpoint.uid != uid:
         return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)
-    ours = attachment.container or (nic.container if nic else "")
-    if nic is None and all(other.container != ours for other in endpoint.nics if ours):
+    sandbox = attachment.container or (nic.container if nic else "")
+    if nic is None and all(other.container != sandbox for other in endpoint.nics if sandbox):
         return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
-    if nic is not None and nic.container not in ("", ours):
+    if nic is not None and nic.container not in ("", sandbox):
         return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
-    if all(other.container in ("", ours) for other in endpoint.nics):
+    if all(other.container in ("", sandbox) for other in endpoint.nics):
         return ReleaseDecision(True, "the sandbox is gone")
     if nic is not None and not nic.container:
         return ReleaseDecision(False, f"NIC {nic.interface} waits for another sandbox")
-    keep = tuple(other for other in endpoint.nics if other.container != ours)
+    keep = tuple(other for other in endpoint.nics if other.container != sandbox)
     return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
 
 
 def _with_stored_name(nic: Nic) -> Nic:
+    """The NIC with the name that the endpoint stores instead of an item number."""
     if not nic.interface.isdigit():
         return nic
     return nic._replace(interface=FIRST_INTERFACE if nic.interface == "0" else "")
 
 
 def _position(nics: tuple[Nic, ...], interface: str) -> int | None:
-    """Where the interface is, else the first open NIC, else None."""
+    """The index of the interface, else of the first NIC without a name, else None."""
     names = [nic.interface for nic in nics]
-    for wanted in (interface, ""):
-        if wanted in names:
-            return names.index(wanted)
+    for name in (interface, ""):
+        if name in names:
+            return names.index(name)
     return None

@@ -1,10 +1,10 @@
 """Refused ADDs: the event of one, and how many of them become events.
 
-A Pod that gets no addresses asks again and again. The first refusal of a holder and NIC for a
-reason becomes an event at once and opens a window of a minute. Further ones are counted, and become
-one event when the window ends. So the log has at most one event a minute for each holder, NIC and
-reason, and the counts of the events add up to all refusals. Pure: the caller passes the time and
-writes the events.
+The ADD of a Pod that gets no addresses is repeated again and again. The first refusal for a holder,
+NIC and reason becomes an event at once and opens a window of a minute. Further ones are counted,
+and become one event when the window ends. So the log has at most one event a minute for each
+holder, NIC and reason, and the counts of the events add up to all refusals. Pure: the caller passes
+the time and writes the events.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WINDOW_S: Final = 60.0
 """The log has at most one event of a holder, NIC and reason in this time."""
 
 WINDOWS_MAX: Final = 256
-"""Windows that are open at once: far more than the Pods that a node starts in a minute."""
+"""Windows open at the same time: far more than the Pods that a node starts in a minute."""
 
 VERDICTS_MAX: Final = 48
 """Verdicts in one event; the others are counted."""
@@ -50,7 +50,7 @@ _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (DetectionFailed, "detection-failed"),
     (RetriesExhausted, "retries-exhausted"),
 )
-"""Slugs by class, a subclass before its base; logs store them."""
+"""(class, reason in the event); a subclass comes before its base class."""
 
 _MISSING_POOL: Final = "missing-pool"
 _OTHER_REASON: Final = "other"
@@ -64,7 +64,7 @@ class RefusedAdd(NamedTuple):
 
 
 def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> AllocationRefused:
-    """The event of one refused ADD."""
+    """Build the event of one refused ADD."""
     verdicts = [verdict for verdict in error.verdicts if isinstance(verdict, CandidateVerdict)]
     return AllocationRefused(
         *pod.endpoint_key,
@@ -76,7 +76,7 @@ def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> Allocat
         error.message[:MESSAGE_CHARS_MAX],
         error.remedy[:MESSAGE_CHARS_MAX],
         error.source,
-        tuple(verdict.in_short() for verdict in verdicts[:VERDICTS_MAX]),
+        tuple(verdict.short() for verdict in verdicts[:VERDICTS_MAX]),
         max(len(verdicts) - VERDICTS_MAX, 0),
         pod=pod.name if pod.name != pod.endpoint_key[1] else "",  # a VM's endpoint has its name
     )
@@ -85,11 +85,11 @@ def refusal_of(pod: PodFacts, interface: str, error: AllocationError) -> Allocat
 def _reason_of(error: AllocationError) -> str:
     if missing_pool_of(error):
         return _MISSING_POOL
-    return next((slug for kind, slug in _REASONS if isinstance(error, kind)), _OTHER_REASON)
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), _OTHER_REASON)
 
 
 class _Window(NamedTuple):
-    """``newest``: the last refusal; ``uncounted``: how many no event has counted yet."""
+    """``newest``: the last refusal; ``uncounted``: the refusals that are in no event yet."""
 
     ends_s: float
     newest: RefusedAdd
@@ -97,7 +97,7 @@ class _Window(NamedTuple):
 
 
 class RefusalWindows:
-    """The open windows. ``overflows``: refusals beyond ``WINDOWS_MAX``, which get no event."""
+    """The open windows. ``overflows``: refusals without an event, as too many windows were open."""
 
     def __init__(self) -> None:
         self.overflows = 0
@@ -106,11 +106,11 @@ class RefusalWindows:
 
     @property
     def next_end_s(self) -> float | None:
-        """When the first window ends; None without any."""
+        """When the first window ends; None without a window."""
         return next((window.ends_s for window in self._windows.values()), None)
 
     def note(self, refused: RefusedAdd, now_s: float) -> RefusedAdd | None:
-        """The event to write at once; None: it was counted in its window, or as an overflow."""
+        """Count a refusal. Returns the event to write at once, or None if there is none."""
         event = refused.event
         key = (event.holder, event.interface, event.reason)
         window = self._windows.get(key)
@@ -124,7 +124,7 @@ class RefusalWindows:
         return refused
 
     def end_windows(self, now_s: float) -> Iterator[RefusedAdd]:
-        """The events of the windows that have ended; a new window begins after each event."""
+        """Yield the events of the windows that have ended; each opens the next window."""
         for key, window in list(self._windows.items()):
             if window.ends_s > now_s:
                 return
@@ -134,7 +134,7 @@ class RefusalWindows:
                 yield _counted(window)
 
     def close_all(self) -> Iterator[RefusedAdd]:
-        """Close all windows, and return the events of refusals that no event has counted yet."""
+        """Close all windows, and yield the events of refusals that are in no event yet."""
         windows = list(self._windows.values())
         self._windows.clear()
         yield from (_counted(window) for window in windows if window.uncounted)

@@ -1,10 +1,10 @@
 """The plan of a takeover from another IPAM: commands, claims, and findings about its data.
 
-The other system stores an address twice, in the pool's records and in the Pod's endpoint, and they
-may differ. A plan takes over every address that a Pod may use, and none twice (I1, I6). Each
-difference is a finding to report. Pools are created open and are disabled after the claims, when
-reservations are created too: a running Pod may have an address of a disabled pool, or one that was
-reserved later. Nothing here reads or writes.
+The other system stores an address twice, in the pool's records and in the Pod's endpoint, and the
+two may differ. A plan takes over every address that a Pod may use, and none twice (I1, I6). Each
+difference is a finding to report. A running Pod may have an address of a disabled pool, or one that
+was reserved later. Therefore pools are created enabled; those that are disabled in the other
+system are disabled after the claims, and reservations are created after the claims too. Pure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AllocatedIP(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """The endpoint that should have it."""
+        """The key of the endpoint that should have the address."""
         return self.namespace, self.pod
 
 
@@ -51,7 +51,7 @@ class ForeignPool(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A disagreement over there, and what the plan makes of it."""
+    """A contradiction in the other system's data, and what the plan does about it."""
 
     subject: str
     what: str
@@ -59,7 +59,7 @@ class Finding(NamedTuple):
 
 
 class ForeignCluster(NamedTuple):
-    """All data of the other system. ``findings``: those of the reader."""
+    """All data of the other system. ``findings``: contradictions found while it was read."""
 
     pools: tuple[ForeignPool, ...] = ()
     subnets: tuple[Subnet, ...] = ()
@@ -68,8 +68,8 @@ class ForeignCluster(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
-class TakeOver(NamedTuple):
-    """Commands in this order: ``first``, then the claims of every endpoint, then ``last``."""
+class TakeoverPlan(NamedTuple):
+    """Apply ``first``, then the claims of every endpoint, then ``last``."""
 
     first: tuple[Command, ...]
     endpoints: tuple[Endpoint, ...]
@@ -78,12 +78,12 @@ class TakeOver(NamedTuple):
 
     @property
     def addresses(self) -> int:
-        """The number of addresses that it claims."""
+        """The number of addresses that the plan claims."""
         return sum(len(endpoint.addresses()) for endpoint in self.endpoints)
 
 
-def plan_take_over(cluster: ForeignCluster) -> TakeOver:
-    """What to do with all of it."""
+def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
+    """Plan the takeover of all data of the other system."""
     pools = [foreign.pool for foreign in cluster.pools]
     records = {
         (record.address, record.pool): record
@@ -92,14 +92,14 @@ def plan_take_over(cluster: ForeignCluster) -> TakeOver:
     }
     findings = list(cluster.findings)
     endpoints = {
-        key: _with_every_address_once(endpoint, findings)
-        for key, endpoint in _without_doubles(cluster.endpoints, records, findings).items()
+        key: _with_distinct_addresses(endpoint, findings)
+        for key, endpoint in _without_duplicates(cluster.endpoints, records, findings).items()
     }
-    findings += _unlike_records(endpoints.values(), records)
+    findings += _record_differences(endpoints.values(), records)
     taken = {address for one in endpoints.values() for address, _ in one.addresses()}
     orphans = _orphans(records.values(), endpoints, taken, findings)
     by_name = {pool.name: pool for pool in pools}
-    return TakeOver(
+    return TakeoverPlan(
         first=(
             *(ApplySubnet(subnet) for subnet in cluster.subnets),
             *(ApplyPool(pool._replace(disabled=False)) for pool in pools),
@@ -115,19 +115,19 @@ def plan_take_over(cluster: ForeignCluster) -> TakeOver:
 
 
 def remaining(
-    plan: TakeOver, pools: Mapping[str, Pool], endpoints: Mapping[Key, Endpoint]
-) -> TakeOver:
-    """The rest of a plan when these pools and endpoints exist already.
+    plan: TakeoverPlan, pools: Mapping[str, Pool], endpoints: Mapping[Key, Endpoint]
+) -> TakeoverPlan:
+    """The part of a plan that is not done yet, given the pools and endpoints that exist.
 
-    A pool that is there is opened again only for the sake of a claim that is not.
+    An existing pool is enabled again only if a missing claim needs it.
     """
-    left = tuple(
+    missing = tuple(
         endpoint
         for endpoint in plan.endpoints
-        if (present := endpoints.get(endpoint.key)) is None
-        or not set(endpoint.addresses()) <= set(present.addresses())
+        if (existing := endpoints.get(endpoint.key)) is None
+        or not set(endpoint.addresses()) <= set(existing.addresses())
     )
-    used = {pool for endpoint in left for _, pool in endpoint.addresses()}
+    used = {pool for endpoint in missing for _, pool in endpoint.addresses()}
     first = tuple(
         command
         for command in plan.first
@@ -142,49 +142,54 @@ def remaining(
         or command.name not in pools
         or not pools[command.name].retiring
     )
-    return plan._replace(first=first, endpoints=left, last=last)
+    return plan._replace(first=first, endpoints=missing, last=last)
 
 
-def _without_doubles(
+def _without_duplicates(
     endpoints: Iterable[Endpoint],
     records: dict[tuple[str, str], AllocatedIP],
     findings: list[Finding],
 ) -> dict[Key, Endpoint]:
-    """The endpoints, of which no two have one address; the one that the records name stays."""
+    """The endpoints by key, of which no two have the same address.
+
+    Of endpoints that have the same address, the one in the pool's records is kept.
+    """
     holders: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         for address, _ in endpoint.addresses():
             holders[address].append(endpoint)
-    losing: dict[Key, str] = {}
-    for address, several in holders.items():
-        for endpoint in _losers(several, address, records):
-            losing.setdefault(endpoint.key, address)
-    for (namespace, name), address in losing.items():
+    skipped: dict[Key, str] = {}
+    for address, sharing in holders.items():
+        for endpoint in _skipped_endpoints(sharing, address, records):
+            skipped.setdefault(endpoint.key, address)
+    for (namespace, name), address in skipped.items():
         what = f"has {address}, which another Pod has too"
         done = "not taken over: restart this Pod, it gets another address"
         findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
-    return {one.key: one for one in endpoints if one.key not in losing}
+    return {one.key: one for one in endpoints if one.key not in skipped}
 
 
-def _losers(
-    several: list[Endpoint], address: str, records: dict[tuple[str, str], AllocatedIP]
+def _skipped_endpoints(
+    sharing: list[Endpoint], address: str, records: dict[tuple[str, str], AllocatedIP]
 ) -> list[Endpoint]:
-    named = [
+    """All endpoints that share the address but one."""
+    recorded = [
         endpoint
-        for endpoint in several
+        for endpoint in sharing
         for text, pool in endpoint.addresses()
         if text == address
         and (text, pool) in records
         and (records[text, pool].key, records[text, pool].uid) == (endpoint.key, endpoint.uid)
     ]
-    winner = (named or several)[0]
-    return [endpoint for endpoint in several if endpoint is not winner]
+    kept = recorded[0] if recorded else sharing[0]
+    return [endpoint for endpoint in sharing if endpoint is not kept]
 
 
-def _with_every_address_once(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
-    """The endpoint; over there NICs of a Pod on one pool get one address.
+def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
+    """The endpoint, each address on one NIC only.
 
-    See docs/reference/address-assignment.md, "Choosing an address".
+    Spiderpool gives the same address to all NICs of a Pod that use one pool
+    (docs/reference/address-assignment.md, "Choosing an address").
     """
     used: set[str] = set()
     nics: list[Nic] = []
@@ -195,7 +200,7 @@ def _with_every_address_once(endpoint: Endpoint, findings: list[Finding]) -> End
                 remaining_nic = _without(remaining_nic, address)
                 subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
                 what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
-                done = "taken over for the first one: restart this Pod, the other gets its own"
+                done = "taken over for the first NIC: restart this Pod, the other gets its own"
                 findings.append(Finding(subject, what, done))
             used.add(address)
         if remaining_nic is nic or remaining_nic.addresses():
@@ -209,16 +214,16 @@ def _without(nic: Nic, address: str) -> Nic:
     return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="")
 
 
-def _unlike_records(
+def _record_differences(
     endpoints: Iterable[Endpoint], records: dict[tuple[str, str], AllocatedIP]
 ) -> Iterator[Finding]:
-    """Differences between an endpoint and the records of its pools."""
+    """A finding for each difference between an endpoint and the records of its pools."""
     for endpoint in endpoints:
         subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
         for address, pool in endpoint.addresses():
             record = records.get((address, pool))
             if record is None:
-                what = f"has {address}, of which SpiderIPPool/{pool} knows nothing"
+                what = f"has {address}, which is not in the records of SpiderIPPool/{pool}"
                 yield Finding(subject, what, "taken over")
             elif record.key != endpoint.key:
                 what = f"has {address}, recorded for {'/'.join(record.key)}"
@@ -234,14 +239,19 @@ def _orphans(
     taken: set[str],
     findings: list[Finding],
 ) -> list[AllocatedIP]:
-    """Records without an endpoint that has the address: kept, unless its Pod shows them wrong."""
+    """Records of addresses that no endpoint has and that are taken over.
+
+    If the Pod's endpoint has other addresses instead, the recorded one has leaked and is not taken
+    over.
+    """
     orphans = []
     for record in records:
         if record.address in taken:
             continue
         subject = f"SpiderIPPool/{record.pool}"
         if record.key in endpoints:
-            what = f"{record.address} is recorded for {'/'.join(record.key)}, which has others"
+            pod = "/".join(record.key)
+            what = f"{record.address} is recorded for {pod}, which has other addresses"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
         taken.add(record.address)
@@ -252,13 +262,13 @@ def _orphans(
 
 
 def _endpoints_of(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Endpoint]:
-    """Endpoints made of records alone: a NIC without a name for each pair of families."""
+    """Endpoints built from records: NICs without a name, each with one address of each family."""
     by_pod: dict[Key, list[AllocatedIP]] = defaultdict(list)
     for record in records:
         by_pod[record.key].append(record)
-    for (namespace, name), own in by_pod.items():
-        uid = own[0].uid
-        nics = tuple(_nics(own, pools))
+    for (namespace, name), pod_records in by_pod.items():
+        uid = pod_records[0].uid
+        nics = tuple(_nics(pod_records, pools))
         yield Endpoint(namespace, name, uid, "", pod_holder(uid), "Pod", name, nics)
 
 
@@ -267,5 +277,5 @@ def _nics(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Ni
     for record in records:
         families[parse_address(record.address).family].append(record)
     for index in range(max(len(families[4]), len(families[6]))):
-        own = [per_family[index] for per_family in families.values() if index < len(per_family)]
-        yield nic_with("", [(pools[one.pool], parse_address(one.address).value) for one in own])
+        pair = [of_family[index] for of_family in families.values() if index < len(of_family)]
+        yield nic_with("", [(pools[one.pool], parse_address(one.address).value) for one in pair])

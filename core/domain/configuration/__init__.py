@@ -1,1 +1,1 @@
-"""Configuration: the commands, the state they are decided on, and the decisions. Pure."""
+"""Configuration: the commands, the state that decisions use, and the decisions. Pure."""

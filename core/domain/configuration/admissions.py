@@ -1,8 +1,8 @@
-"""Pools and subnets that a webhook has admitted and that the log may not have yet.
+"""Pools and subnets that a webhook has admitted and that may not be in the log yet.
 
-The API server stores an object after its webhooks have agreed, and the translator brings it into
-the log later still. Until then the object is a pending admission: the next review is judged on the
-log and, beside it, on what the log will be once every pending admission has arrived. Pure.
+The API server stores an object after its webhooks have admitted it, and the translator writes it to
+the log even later. Until then the object is a pending admission. The next review is decided twice:
+on the log as it is, and on the log with every pending admission added. Pure.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PendingAdmission(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """What of a pool or subnet other objects are judged by."""
+    """The fields of a pool or subnet that can conflict with other objects."""
 
     family: Family
     subnet: str
@@ -63,7 +63,7 @@ class AdmissionConflict(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """The events that a command would cause, and what admissions under way have against it."""
+    """The events that a command would cause, and the pending admissions that forbid it."""
 
     events: tuple[Event, ...]
     conflicts: tuple[AdmissionConflict, ...] = ()
@@ -75,7 +75,7 @@ def extent_of(value: Pool | Subnet) -> Extent:
 
 
 def admitted_value(command: Command, events: Iterable[Event]) -> Pool | Subnet | None:
-    """What the log will have of an applied pool or subnet; None: it changes nothing."""
+    """The applied pool or subnet as the events store it; None: the command changes nothing."""
     for event in events:
         match command, event:
             case ApplyPool(), PoolDefined(pool):
@@ -95,10 +95,10 @@ def related(command: Command, pending: Iterable[PendingAdmission]) -> list[Pendi
     cidr = cidr_of_subnet(value.subnet)
     affected = []
     for admission in pending:
-        theirs = cidr_of_subnet(admission.value.subnet)
-        overlaps = theirs.first <= cidr.last and cidr.first <= theirs.last
-        is_itself = (admission.kind, admission.value.name) == (kind, value.name)
-        if theirs.family == cidr.family and overlaps and not is_itself:
+        other = cidr_of_subnet(admission.value.subnet)
+        overlaps = other.first <= cidr.last and cidr.first <= other.last
+        is_same_object = (admission.kind, admission.value.name) == (kind, value.name)
+        if other.family == cidr.family and overlaps and not is_same_object:
             affected.append(admission)
     return affected
 
@@ -106,7 +106,7 @@ def related(command: Command, pending: Iterable[PendingAdmission]) -> list[Pendi
 def with_admitted(
     configuration: Configuration, pending: Iterable[PendingAdmission]
 ) -> Iterator[Configuration]:
-    """The configuration with the admissions in it; more than one if an object has several."""
+    """The configuration with the admissions added; several if an object has several admissions."""
     layers: list[tuple[dict[str, Pool], dict[str, Subnet]]] = []
     for admission in pending:
         name = admission.value.name

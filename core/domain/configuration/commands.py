@@ -14,7 +14,7 @@ from core.domain.model import ConflictingHost, Pool, Reservation, Subnet
 
 
 class ApplyPool(NamedTuple):
-    """Create the pool, or change it to be exactly this; ``pool.retiring`` is ignored."""
+    """Create the pool, or make the existing one equal to this; ``pool.retiring`` is ignored."""
 
     pool: Pool
 
@@ -26,29 +26,29 @@ class RetirePool(NamedTuple):
 
 
 class DeletePool(NamedTuple):
-    """Remove the pool; only possible while nothing is claimed in it."""
+    """Delete the pool; refused while one of its addresses is claimed."""
 
     name: str
 
 
 class ApplySubnet(NamedTuple):
-    """Create the subnet, or change it to be exactly this; ``subnet.retiring`` is ignored.
+    """Create the subnet, or make the existing one equal to this; ``subnet.retiring`` is ignored.
 
-    Pools of its CIDR without a subnet are adopted, a limited number at a time: repeat the command
-    until it makes no event to adopt them all.
+    It adopts the pools of its CIDR that have no subnet, a limited number with each command: repeat
+    the command until it causes no event.
     """
 
     subnet: Subnet
 
 
 class RetireSubnet(NamedTuple):
-    """Begin deletion of the subnet and of its pools, a bounded number at a time as above."""
+    """Begin deletion of the subnet and its pools, a limited number of pools with each command."""
 
     name: str
 
 
 class DeleteSubnet(NamedTuple):
-    """Remove the subnet; only possible while no pool belongs to it."""
+    """Delete the subnet; refused while a pool belongs to it."""
 
     name: str
 
@@ -57,7 +57,7 @@ Retirable = Literal["pool", "subnet"]
 
 
 class Reinstate(NamedTuple):
-    """End a retirement: the pool or subnet serves again; of a subnet, its pools do not yet."""
+    """End a retirement: the pool or subnet serves again. Pools of a subnet stay retiring."""
 
     kind: Retirable
     name: str
@@ -66,9 +66,9 @@ class Reinstate(NamedTuple):
 class AdvanceRetirement(NamedTuple):
     """Continue a retirement; it never begins one.
 
-    A retiring pool is deleted if it has no claims, a retiring subnet if no pool belongs to it; its
-    pools retire first, a limited number at a time. Otherwise there is no event, also if the object
-    is not retiring or does not exist.
+    A retiring pool is deleted if it has no claims. A retiring subnet is deleted if no pool belongs
+    to it; before that its pools retire, a limited number with each command. Otherwise there is no
+    event, also if the object is not retiring or does not exist.
     """
 
     kind: Retirable
@@ -76,7 +76,7 @@ class AdvanceRetirement(NamedTuple):
 
 
 class ApplyAutoPool(NamedTuple):
-    """Make, resize or adopt an application's pool; its addresses are found when it is decided."""
+    """Create, resize or adopt an application's pool. The decision chooses its addresses."""
 
     desired: DesiredPool
 
@@ -93,7 +93,7 @@ class DropAutoPool(NamedTuple):
 
 
 class ApplyReservation(NamedTuple):
-    """Create the reservation, or change it to be exactly this."""
+    """Create the reservation, or make the existing one equal to this."""
 
     reservation: Reservation
 
@@ -105,9 +105,9 @@ class DeleteReservation(NamedTuple):
 
 
 class QuarantineAddress(NamedTuple):
-    """Quarantine an address; ``evidence``: what was observed (a MAC address, a node).
+    """Quarantine an address. ``evidence``: what was observed (a MAC address, a node).
 
-    ``conflicting_host`` None for a quarantine by a user, which only a user lifts.
+    ``conflicting_host`` None: a user quarantines it, and only a user lifts the quarantine.
     """
 
     address: str

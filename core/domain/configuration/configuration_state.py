@@ -1,8 +1,8 @@
-"""The configuration that commands are decided on, and the address sets of pools.
+"""The configuration that decisions use, and the address sets of pools.
 
-Address sets are cached by the texts that they are made of, not by name, so that a changed pool
-never gets an old set; the cache is bounded. Addresses are never enumerated: ranges of any size cost
-the same (docs/reference/admission.md, "Addresses and ranges").
+Address sets are cached by the lists that they are built from, not by the pool's name, so that a
+changed pool never gets its old set. The cache is bounded. Addresses are never enumerated: ranges of
+any size cost the same (docs/reference/admission.md, "Addresses and ranges").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 
 ADDRESS_SETS_MAX: Final = 16_384
-"""How many distinct lists keep their set; the least recently used one is forgotten first."""
+"""Size of each cache; the least recently used set is dropped first."""
 
 
 class FeatureSwitches(NamedTuple):
@@ -31,10 +31,10 @@ class FeatureSwitches(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """Everything but claims. ``records`` by (kind, namespace, name), ``quarantine`` by address.
+    """The state without claims. Keys: names; (kind, namespace, name) of records; addresses.
 
-    ``ipv4_enabled``, ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. Without
-    the last one pools belong to no subnet.
+    ``ipv4_enabled``, ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. While
+    ``subnets_enabled`` is false, pools belong to no subnet.
     """
 
     pools: Mapping[str, Pool]
@@ -48,7 +48,10 @@ class Configuration(NamedTuple):
 
     @classmethod
     def of(cls, ledger: Ledger, enabled: Iterable[bool] = FeatureSwitches()) -> Configuration:
-        """That of a ledger, which it changes with. ``enabled`` as in ``FeatureSwitches``."""
+        """The configuration of a ledger. It shares the ledger's maps and changes with them.
+
+        ``enabled``: the fields of ``FeatureSwitches``.
+        """
         switches = FeatureSwitches(*enabled)
         return cls(
             ledger.pools,
@@ -67,20 +70,20 @@ class Configuration(NamedTuple):
         return self.subnets if self.subnets_enabled else {}
 
     def enabled(self, family: Family) -> bool:
-        """Whether the cluster uses this family at all."""
+        """Whether the cluster uses this family."""
         return self.ipv4_enabled if family == 4 else self.ipv6_enabled
 
 
 def pool_addresses(pool: Pool | Subnet) -> AddressSet:
-    """``ips`` minus ``excludeIPs``: what the pool or subnet has and ``totalIPCount`` counts.
+    """The addresses of a pool or subnet, which ``totalIPCount`` counts: ``ips`` - ``excludeIPs``.
 
-    Raises AddressSyntaxError for items that ``decide`` would not have let in.
+    Raises AddressSyntaxError for an item that ``decide`` would have refused.
     """
     return _difference(pool.family, pool.ips, pool.exclude_ips)
 
 
 def readable_addresses(pool: Pool | Subnet) -> AddressSet:
-    """The same of a stored object, as far as its items can be read."""
+    """``pool_addresses`` of a stored object, without the items that cannot be parsed."""
     try:
         return pool_addresses(pool)
     except AddressSyntaxError:
@@ -89,7 +92,7 @@ def readable_addresses(pool: Pool | Subnet) -> AddressSet:
 
 
 def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
-    readable = AddressSet.from_items((), family)
+    readable = AddressSet(family)
     for item in items:
         with suppress(AddressSyntaxError):
             readable |= AddressSet.from_items((item,), family)

@@ -1,10 +1,10 @@
 """Decide a configuration command: its events, or its refusals.
 
 Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
-``decide``, which raises only ``Refused``. The caller gets the addresses that a command removes from
-a pool from ``removed_addresses``, reads their claims, passes them, and guards the same range in its
-transaction (I2). A repeated command has no event: applying an unchanged object, retiring a retiring
-pool, quarantining a quarantined address. Deleting an unknown object is refused.
+``decide``, which raises only ``Refused``. Before that, the caller calls ``removed_addresses``,
+reads the claims of these addresses and passes them to ``decide``; its transaction guards the same
+range (I2). A repeated command has no event: applying an unchanged object, retiring a retiring pool,
+quarantining a quarantined address. Deleting an unknown object is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from core.domain.configuration.configuration_state import (
     pool_addresses,
     readable_addresses,
 )
-from core.domain.configuration.retirement import decide_retirement, drained
+from core.domain.configuration.retirement import decide_retirement, retiring_addresses
 from core.domain.events import (
     Event,
     PoolDefined,
@@ -78,15 +78,15 @@ from core.domain.validation.subnets import owner_rules
 
 
 def removed_addresses(configuration: Configuration, command: Command) -> AddressSet | None:
-    """The addresses that a command removes from a pool; None if there are none.
+    """The addresses that a command removes from a pool.
 
-    None for a malformed command too, which ``decide`` refuses.
+    None if there are none or if the command is malformed, so that ``decide`` refuses it.
     """
     if isinstance(command, DeletePool | DropAutoPool):
         pool = configuration.pools.get(command.name)
         return (readable_addresses(pool) or None) if pool else None
     if isinstance(command, AdvanceRetirement):
-        return drained(configuration, command)
+        return retiring_addresses(configuration, command)
     if isinstance(command, ApplyAutoPool):
         return _removed_by_auto_pool(configuration, command)
     if not isinstance(command, ApplyPool):
@@ -104,17 +104,17 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """All addresses of a pool that shrinks, as the unclaimed ones are unknown yet; else None."""
-    place, uid, size = command.desired[:3]
-    pool = find_pool(place, uid, configuration.pools.values())
-    if pool is None or pool_addresses(pool).size <= size:
+    """All addresses of a pool that shrinks, because its claims are not read yet; else None."""
+    desired = command.desired
+    pool = find_pool(desired.scope, desired.uid, configuration.pools.values())
+    if pool is None or pool_addresses(pool).size <= desired.size:
         return None
     return pool_addresses(pool)
 
 
-def left_behind(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
+def addresses_to_guard(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
     """The addresses that these events remove from pools, which their transaction must guard."""
-    lost: AddressSet | None = None
+    all_removed: AddressSet | None = None
     for event in events:
         match event:
             case PoolDefined(pool) if pool.name in configuration.pools:
@@ -123,17 +123,16 @@ def left_behind(configuration: Configuration, events: Iterable[Event]) -> Addres
                 removed = readable_addresses(configuration.pools[name])
             case _:
                 continue
-        lost = removed if lost is None else lost | removed
-    return lost or None
+        all_removed = removed if all_removed is None else all_removed | removed
+    return all_removed or None
 
 
 def decide(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
-    """The events that a command causes; none when it changes nothing.
+    """The events that a command causes; none when it changes nothing. Raises Refused.
 
-    ``claimed``: the claims by address inside ``removed_addresses(configuration, command)``, and
-    perhaps others. Raises Refused.
+    ``claimed``: address -> claim, of at least ``removed_addresses(configuration, command)``.
     """
     match command:
         case ApplyPool() | RetirePool() | DeletePool():
@@ -186,7 +185,7 @@ def _apply_pool(
     pool = adopt(normalise_pool(desired), subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
-        _judge_new_pool(configuration, subject, pool)
+        _check_new_pool(configuration, subject, pool)
         require(owner_rules(subject, pool, None, subnets))
         return (PoolDefined(pool),)
     pool = pool._replace(retiring=existing.retiring)
@@ -195,7 +194,7 @@ def _apply_pool(
     if existing.retiring:
         require(retiring_rule(subject, existing, pool))
     else:
-        _judge_changed_pool(configuration, subject, existing, pool, claimed)
+        _check_changed_pool(configuration, subject, existing, pool, claimed)
         require(owner_rules(subject, pool, existing, subnets))
     return (PoolDefined(pool),)
 
@@ -218,9 +217,9 @@ def _decide_auto_pool(
     require(object_name_rule(subject))
     require(size_rule(subject, pool, pool.labels, pool.annotations))
     if before is None:
-        _judge_new_pool(configuration, subject, pool)
+        _check_new_pool(configuration, subject, pool)
     else:
-        _judge_changed_pool(configuration, subject, before, pool, claimed)
+        _check_changed_pool(configuration, subject, before, pool, claimed)
     return (PoolDefined(pool),)
 
 
@@ -228,8 +227,7 @@ def _drop_auto_pool(
     configuration: Configuration, command: DropAutoPool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
     pool = configuration.pools.get(command.name)
-    is_theirs = pool is not None and pool.labels.get(OWNER_UID) == command.uid
-    if pool is None or not is_theirs or OWNER_NAME not in pool.labels:
+    if pool is None or OWNER_NAME not in pool.labels or pool.labels.get(OWNER_UID) != command.uid:
         return ()
     subject = ObjectReference("SpiderIPPool", pool.name)
     if any(empty_pool_rule(subject, removed_addresses(configuration, command), claimed)):
@@ -237,33 +235,36 @@ def _drop_auto_pool(
     return (PoolDeleted(pool.name),)
 
 
-def _judge_new_pool(configuration: Configuration, subject: ObjectReference, pool: Pool) -> None:
-    """CREATE in docs/reference/admission.md, "SpiderIPPool": the first two rules answer alone."""
+def _check_new_pool(configuration: Configuration, subject: ObjectReference, pool: Pool) -> None:
+    """Check the rules of CREATE in docs/reference/admission.md, "SpiderIPPool". Raises Refused.
+
+    If one of the first two rules refuses, the later ones are not checked.
+    """
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
     require(subnet_rule(subject, pool, configuration.pools))
     require(content_rules(subject, pool, configuration.pools))
 
 
-def _judge_changed_pool(
+def _check_changed_pool(
     configuration: Configuration,
     subject: ObjectReference,
     existing: Pool,
     pool: Pool,
     claimed: Mapping[str, Claim],
 ) -> None:
-    """UPDATE: what may not change answers alone, the rest together.
+    """Check the rules of UPDATE in docs/reference/admission.md, "SpiderIPPool". Raises Refused.
 
-    See docs/reference/admission.md, "SpiderIPPool".
+    If an immutable field differs or the family is disabled, the later rules are not checked.
     """
     require(immutable_network_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
-    lost = removed_addresses(configuration, ApplyPool(pool))
+    removed = removed_addresses(configuration, ApplyPool(pool))
     require(
         chain(
             content_rules(subject, pool, configuration.pools),
-            addresses_in_use_rule(subject, lost, claimed),
+            addresses_in_use_rule(subject, removed, claimed),
         )
     )
 
@@ -278,7 +279,7 @@ def _delete_pool(
 
 
 def _apply_reservation(configuration: Configuration, desired: Reservation) -> tuple[Event, ...]:
-    """See docs/reference/admission.md, "SpiderReservedIP"."""
+    """Create or change a reservation (docs/reference/admission.md, "SpiderReservedIP")."""
     subject = ObjectReference("SpiderReservedIP", desired.name)
     require(object_name_rule(subject))
     require(size_rule(subject, desired, desired.labels, desired.annotations))

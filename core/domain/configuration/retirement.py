@@ -1,8 +1,8 @@
 """Decide how a retirement continues and ends: the pool or subnet is deleted, or serves again.
 
-Part of ``core.domain.configuration.decisions``; ``RetirePool`` and ``RetireSubnet`` begin a
-retirement. The commands here are repeated by controllers and may be late, so they never change an
-object that is not retiring: a new object of the same name is not affected.
+Called by ``core.domain.configuration.decisions``; ``RetirePool`` and ``RetireSubnet`` begin a
+retirement. Controllers repeat these commands and may send one late, so they never change an object
+that is not retiring, for example a new one of the same name.
 """
 
 from __future__ import annotations
@@ -31,22 +31,24 @@ from core.domain.validation.shared import ObjectReference, require, unknown
 from core.errors import Refusal
 
 InUse = Literal["wait", "refuse"]
-"""What a deletion does about claims, or about pools of a subnet."""
+"""The effect of deleting a pool that has claims, or a subnet that has pools."""
 
 
-def deletion(kind: Retirable, name: str, in_use: InUse) -> Command:
-    """How the deletion of a pool or subnet begins (enableValidatingResourcesDeletedWebhook).
+def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
+    """The command that begins a deletion (enableValidatingResourcesDeletedWebhook).
 
-    ``wait``: it retires and is deleted when it is empty. ``refuse``: it is deleted at once, or the
-    command is refused.
+    ``wait``: the object retires and is deleted when it is empty. ``refuse``: it is deleted at once,
+    or the command is refused.
     """
     if in_use == "refuse":
         return DeletePool(name) if kind == "pool" else DeleteSubnet(name)
     return RetirePool(name) if kind == "pool" else RetireSubnet(name)
 
 
-def drained(configuration: Configuration, command: AdvanceRetirement) -> AddressSet | None:
-    """The addresses in which no claim may be left, None when there are none."""
+def retiring_addresses(
+    configuration: Configuration, command: AdvanceRetirement
+) -> AddressSet | None:
+    """The addresses of the command's pool, which must not be claimed; None for none."""
     pool = configuration.pools.get(command.name) if command.kind == "pool" else None
     return (readable_addresses(pool) or None) if pool else None
 
@@ -56,7 +58,7 @@ def decide_retirement(
     command: Reinstate | AdvanceRetirement,
     claimed: Mapping[str, Claim],
 ) -> tuple[Event, ...]:
-    """What the command changes; nothing that is not retiring. Raises Refused."""
+    """The events of the command; none if the object is not retiring. Raises Refused."""
     if isinstance(command, Reinstate):
         return _reinstate(configuration, command)
     if command.kind == "pool":
@@ -80,7 +82,7 @@ def _advance_pool(
     if pool is None or not pool.retiring:
         return ()
     subject = ObjectReference("SpiderIPPool", pool.name)
-    if any(empty_pool_rule(subject, drained(configuration, command), claimed)):
+    if any(empty_pool_rule(subject, retiring_addresses(configuration, command), claimed)):
         return ()
     return (PoolDeleted(pool.name),)
 
@@ -104,7 +106,7 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
 def _serving_subnet_rule(
     subject: ObjectReference, pool: Pool, configuration: Configuration
 ) -> Iterator[Refusal]:
-    """A pool retires with its subnet."""
+    """A pool cannot serve again while its subnet is retiring."""
     subnet = configuration.subnets.get(owner_of(pool))
     if subnet is not None and subnet.retiring:
         message = f"its subnet {subnet.name} is being retired, and its pools with it"

@@ -1,13 +1,14 @@
-"""Fixed addresses, the pure part: those of StatefulSet replicas and VMs, across their Pods.
+"""Fixed addresses: StatefulSet replicas, VMs and IPAMClaims keep theirs when their Pods change.
 
-    owners     which Pods have fixed addresses; facts about StatefulSets and VMs; what "gone" means
-    validity   whether a fixed address still has an owner
-    retrieval  which addresses the next Pod of a holder gets back
+    owners       which Pods have fixed addresses; the state of StatefulSets, VMs and IPAMClaims
+    validity     whether a fixed address still has an owner
+    retrieval    which addresses the next Pod of a holder gets back
+    ipam_claims  which NICs of a Pod use an IPAMClaim
 
 See docs/reference/fixed-address-rules.md, "Wanted addresses" and "Retrieval".
 
-DEL, the runtime's GC, ``orbctl`` and reclaim all call ``validity_of``: if the owner is unknown, the
-address is kept (I6). Nothing here fetches, claims or releases.
+DEL, the runtime's GC, ``orbctl`` and reclaim all call ``validity_of``. If the owner is unknown, the
+address is kept (I6). Pure: the caller reads objects, and claims and releases addresses.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

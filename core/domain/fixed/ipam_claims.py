@@ -2,9 +2,9 @@
 
 ``ipam-claim-reference`` in a network selection element names an IPAMClaim of the Pod's namespace
 (``k8s.cni.cncf.io/v1alpha1``, the Network Plumbing Working Group's standard for persistent
-addresses of VMs on secondary networks). The addresses of that NIC belong to the claim: it has an
-endpoint of its own, a fixed one, whichever Pod uses it at the moment. The Pod's other NICs are as
-without a claim. Pure; whether a claim exists is not known here.
+addresses of VMs on secondary networks). The addresses of that NIC belong to the IPAMClaim, which
+has its own endpoint with fixed addresses, independent of the Pod that uses it. The other NICs of
+the Pod are not affected. Pure; whether the IPAMClaim exists is not checked.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS, parse_networ
 from core.errors import BadInput
 
 CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)
-"""Characters of a claim's name; its endpoint's name is longer."""
+"""Characters of an IPAMClaim's name; the name of its endpoint has a suffix."""
 
 NO_CLAIMS: Final[Mapping[str, str]] = {}
 
 
 def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
-    """The claim of each NIC that has one; keys are its interface and its index in the annotation.
+    """NIC -> IPAMClaim. A NIC has two keys: its interface and its index in the annotation.
 
-    Names that no object can have are left out, and so is an annotation that cannot be read: Multus
-    refuses the Pod.
+    Invalid names are left out. If the annotation cannot be parsed, the result is empty, as Multus
+    rejects the Pod.
     """
     text = annotations.get(NETWORKS, "")
     if CLAIM_REFERENCE not in text:
@@ -46,7 +46,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
 
 
 def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
-    """The Pod as the NIC's addresses see it: if they belong to a claim, with its endpoint."""
+    """The facts to allocate addresses of this NIC: if it has an IPAMClaim, with its endpoint."""
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod

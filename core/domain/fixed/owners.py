@@ -1,14 +1,14 @@
 """Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims, unless switched off.
 
-Whether addresses are fixed depends on the Pod's controller, or on the holder of an address. Kinds
-of the same names in other API groups do not count (docs/reference/address-assignment.md, "Life of
-an endpoint"), nor does a Pod that is not named as a replica is. An IPAMClaim is named by a network
-of a Pod (``core.domain.fixed.ipam_claims``) and has an endpoint of its own, for this one NIC.
+Whether addresses are fixed follows from the Pod's controller (``kind_of_pod``) or from the holder
+of an address (``kind_of_holder``). Kinds of the same name in other API groups have no fixed
+addresses (docs/reference/address-assignment.md, "Life of an endpoint"), nor has a Pod whose name is
+not that of a replica. An IPAMClaim is named by a network of a Pod
+(``core.domain.fixed.ipam_claims``) and has its own endpoint for this NIC.
 
-``OwnerFacts`` looks an owner up. A lookup has three results: the object, "certainly gone", or
-"unknown"; only the first two are evidence (I6). ``RecordOwners`` looks in records, without
-Kubernetes: a StatefulSet may exist without a record, so that a missing one proves nothing. Nothing
-here fetches, decides, or uses Kubernetes' own objects.
+``OwnerFacts`` returns the state of an owner: the object, proof that it is gone, or "unknown"; only
+the first two are evidence (I6). ``RecordOwners`` reads records, in standalone mode: a StatefulSet
+may exist without a record, so a missing record proves nothing. Pure: the caller reads the objects.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from core.domain.model import FixedKind, Owner
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
 CLAIM_SUFFIX: Final = ".ipamclaim"
-"""Ends the name of a claim's endpoint, which must not be that of a Pod or VM."""
+"""The end of the name of an IPAMClaim's endpoint, so that no Pod or VM has the same name."""
 
 ORDINAL_DIGITS_MAX: Final = 18
-"""Longer numbers are no ordinals, and would cost time to read."""
+"""A longer number is not an ordinal, and takes long to parse."""
 
 _REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
 _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
@@ -62,17 +62,17 @@ class FixedAddressSwitches(Protocol):
 
     @property
     def vms(self) -> bool:
-        """Whether VMs have."""
+        """Whether VMs have fixed addresses."""
         ...
 
     @property
     def ipam_claims(self) -> bool:
-        """Whether IPAMClaims are honoured."""
+        """Whether the NICs of IPAMClaims have fixed addresses."""
         ...
 
 
 class FixedSettings(NamedTuple):
-    """The switches. IPAMClaims are off by default: few clusters have their definition."""
+    """The switches. IPAMClaims are off by default, because few clusters have their CRD."""
 
     stateful_sets: bool = True
     vms: bool = True
@@ -87,7 +87,7 @@ class Replica(NamedTuple):
 
 
 def replica_of(name: str) -> Replica | None:
-    """A name read as ``<StatefulSet>-<ordinal>``; None if it is not one."""
+    """Parse a name ``<StatefulSet>-<ordinal>``; None if it has another form."""
     match = _REPLICA.match(name)
     if match is None or len(match[2]) > ORDINAL_DIGITS_MAX:
         return None
@@ -105,7 +105,7 @@ def claim_of_endpoint(endpoint: str) -> str:
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
-    """How a Pod's addresses are fixed; ``owner`` is its controller."""
+    """Why a Pod's addresses are fixed; None if they are not. ``owner``: its controller."""
     if owner is None:
         return None
     kind = _switched_on(_OWNERS.get((owner.api_version, owner.kind)), switches)
@@ -116,7 +116,7 @@ def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) 
 
 
 def kind_of_holder(holder: str, switches: FixedAddressSwitches) -> FixedKind | None:
-    """How the addresses of this holder are fixed; one that was switched off counts as a Pod."""
+    """Why the addresses of this holder are fixed; None if they are not, or are switched off."""
     return _switched_on(_HOLDERS.get(holder.partition("/")[0]), switches)
 
 
@@ -129,7 +129,7 @@ def _switched_on(kind: FixedKind | None, switches: FixedAddressSwitches) -> Fixe
 
 
 class StatefulSetState(NamedTuple):
-    """``start`` is spec.ordinals.start. One that is being deleted still counts."""
+    """A StatefulSet that exists, even if it is being deleted. ``start``: spec.ordinals.start."""
 
     namespace: str
     name: str
@@ -163,10 +163,10 @@ class IpamClaimState(NamedTuple):
 
 
 class MissingOwner(NamedTuple):
-    """An object that was not found. ``certain``: it is gone; else that is unknown.
+    """An owner that was not found. ``certain``: it does not exist; otherwise that is unknown.
 
-    ``direct``: an authoritative report (of an operator), so that one observation is enough.
-    ``unanswered``: the API server did not answer; a later request may succeed.
+    ``direct``: an operator has reported it, so that one observation is enough. ``unanswered``: the
+    API server did not answer; a later request may succeed.
     """
 
     certain: bool
@@ -176,7 +176,7 @@ class MissingOwner(NamedTuple):
 
 
 class OwnerFacts(Protocol):
-    """What is known of owners."""
+    """Returns the state of owners."""
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The StatefulSet of that name."""
@@ -195,24 +195,24 @@ class OwnerFacts(Protocol):
         ...
 
 
-UNASKED: Final = MissingOwner(certain=False, why="its owner was not requested")
+NOT_READ: Final = MissingOwner(certain=False, why="its owner was not read")
 
 T = TypeVar("T")
-Found = Mapping[tuple[str, str], T | MissingOwner]
-"""Keys are namespace and name."""
+OwnersByName = Mapping[tuple[str, str], T | MissingOwner]
+"""(namespace, name) -> owner."""
 
 
 class KnownOwners:
-    """``OwnerFacts`` of one moment, as requested or watched."""
+    """``OwnerFacts`` from owners that have been read or watched."""
 
     __slots__ = ("_claims", "_sets", "_vmis", "_vms")
 
     def __init__(
         self,
-        sets: Found[StatefulSetState],
-        vmis: Found[VmiState],
-        vms: Found[VmState],
-        claims: Found[IpamClaimState] = MappingProxyType({}),
+        sets: OwnersByName[StatefulSetState],
+        vmis: OwnersByName[VmiState],
+        vms: OwnersByName[VmState],
+        claims: OwnersByName[IpamClaimState] = MappingProxyType({}),
     ) -> None:
         self._sets = sets
         self._vmis = vmis
@@ -221,26 +221,26 @@ class KnownOwners:
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The StatefulSet of that name."""
-        return self._sets.get((namespace, name), UNASKED)
+        return self._sets.get((namespace, name), NOT_READ)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """The VM instance of that name."""
-        return self._vmis.get((namespace, name), UNASKED)
+        return self._vmis.get((namespace, name), NOT_READ)
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """The VM of that name."""
-        return self._vms.get((namespace, name), UNASKED)
+        return self._vms.get((namespace, name), NOT_READ)
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
         """The IPAMClaim of that name."""
-        return self._claims.get((namespace, name), UNASKED)
+        return self._claims.get((namespace, name), NOT_READ)
 
 
-UNLISTED: Final = MissingOwner(certain=False, why="owners are unknown in standalone mode")
+NO_RECORD: Final = MissingOwner(certain=False, why="owners are unknown in standalone mode")
 
 
 class RecordOwners:
-    """``OwnerFacts`` from records."""
+    """``OwnerFacts`` from the records of standalone mode."""
 
     __slots__ = ("_records",)
 
@@ -248,20 +248,20 @@ class RecordOwners:
         self._records = records
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The value of its record."""
+        """The StatefulSet of that name, if it has a record."""
         record = self._records.get((STATEFUL_SET, namespace, name))
         if record is None:
-            return UNLISTED
+            return NO_RECORD
         return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """Always unknown."""
-        return UNLISTED
+        return NO_RECORD
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """Always unknown."""
-        return UNLISTED
+        return NO_RECORD
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
         """Always unknown."""
-        return UNLISTED
+        return NO_RECORD

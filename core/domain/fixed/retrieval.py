@@ -2,10 +2,10 @@
 
 See docs/reference/fixed-address-rules.md, "Retrieval".
 
-The replica or VM gets back what its endpoint lists. Affinity, node and switches of the pools are
-not checked again, because the claims prove that the addresses belong to it. An address without a
-claim belongs to no endpoint: it is claimed again if its pool may hand it out; if not, the NIC gets
-others (I2). Nothing here reads or writes.
+A replica, VM or IPAMClaim gets back the addresses in its endpoint. Affinity, node and switches of
+the pools are not checked again, because the claims prove that the addresses belong to it. An
+address whose claim is missing is claimed again if that is possible; if not, the NIC gets other
+addresses (I2). Pure.
 """
 
 from __future__ import annotations
@@ -19,38 +19,43 @@ from core.domain.model import Claim, Endpoint, Nic
 
 
 class Retrieval(NamedTuple):
-    """Indexes of NICs: those to claim again for, and those that get other addresses."""
+    """Indexes of NICs with a missing claim.
 
-    regain: tuple[int, ...] = ()
+    ``reclaimable``: the missing claims can be made again. ``lost``: the NIC needs other addresses.
+    """
+
+    reclaimable: tuple[int, ...] = ()
     lost: frozenset[int] = frozenset()
 
 
 def retrieve(
     endpoint: Endpoint, claims: Mapping[Address, Claim], pools: Mapping[str, PoolAvailability]
 ) -> Retrieval:
-    """Sort the endpoint's NICs that miss a claim.
+    """Find the endpoint's NICs with a missing claim.
 
-    ``claims``: those of the endpoint's addresses, by any holder; ``pools``: the pools that it
-    names, as far as they exist.
+    ``claims``: all claims of the endpoint's addresses, by any holder. ``pools``: those of the
+    endpoint's pools that exist.
     """
-    regain: list[int] = []
+    reclaimable: list[int] = []
     lost: list[int] = []
     for index, nic in enumerate(endpoint.nics):
-        missing = missing_of(nic, endpoint, claims)
+        missing = missing_claims(nic, endpoint, claims)
         if not missing:
             continue
-        free = all(
+        if all(
             address not in claims and _is_available(address, pools.get(pool))
             for address, pool in missing
-        )
-        (regain if free else lost).append(index)
-    return Retrieval(tuple(regain), frozenset(lost))
+        ):
+            reclaimable.append(index)
+        else:
+            lost.append(index)
+    return Retrieval(tuple(reclaimable), frozenset(lost))
 
 
-def missing_of(
+def missing_claims(
     nic: Nic, endpoint: Endpoint, claims: Mapping[Address, Claim]
 ) -> tuple[tuple[Address, str], ...]:
-    """The (address, pool) pairs of the NIC of which the endpoint's holder has no claim."""
+    """The (address, pool) pairs of the NIC that the endpoint's holder has not claimed."""
     pairs = ((parse_address(text), pool) for text, pool in nic.addresses())
     return tuple(
         (address, pool)

@@ -2,7 +2,7 @@
 
 A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
 ordinal in the desired range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
-found by the name of its instance, an IPAMClaim by its own. If the owner is unknown, the address is
+found by the name of its instance, an IPAMClaim by its name. If the owner is unknown, the address is
 kept.
 """
 
@@ -16,7 +16,10 @@ from core.domain.model import FixedKind
 
 
 class Validity(NamedTuple):
-    """``state`` and its reason as text for the evidence; ``unanswered`` as in ``MissingOwner``."""
+    """Whether a fixed address has an owner. ``why``: the reason, for the evidence of a release.
+
+    ``unanswered``: as in ``MissingOwner``.
+    """
 
     state: Literal["valid", "invalid", "unknown"]
     why: str
@@ -29,7 +32,7 @@ class Validity(NamedTuple):
 
 
 def validity_of(kind: FixedKind, namespace: str, name: str, facts: OwnerFacts) -> Validity:
-    """Whether the replica, VM or claim that owns a fixed address is still wanted."""
+    """Whether the replica, VM or IPAMClaim that owns a fixed address still exists."""
     return _RULES[kind](namespace, name, facts)
 
 

@@ -2,13 +2,13 @@ r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on
 
 The results are those of Spiderpool (docs/reference/pool-selection.md, "Families and wildcards"):
 ``*`` and ``?`` do not match ``/``, ``[a-z]`` and ``[^a-z]`` match one character, ``\`` escapes. A
-malformed pattern is refused for every name, as in Go's ``path.Match``: ``filepath.Match`` misses a
-fault after a star if the part before the star already differs, so that the same annotation would
-fail or pass depending on the pools' names. Characters are counted where Go counts bytes after a
-``*``, which makes no difference for object names, as they are ASCII.
+malformed pattern is refused for every name, as in Go's ``path.Match``. (``filepath.Match`` misses
+an error after a star if the part before the star already differs, so that the result would depend
+on the names of the pools.) ``*`` skips characters, in Go bytes; there is no difference for object
+names, which are ASCII.
 
 A pattern is split at its stars into chunks; each element of a chunk matches exactly one character.
-A chunk takes the leftmost position where it matches.
+A chunk matches at the leftmost possible position.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 SEPARATOR: Final = "/"
-_PARSED_PATTERNS_MAX: Final = 256  # kept ready, since one pattern meets every pool
+_PARSED_PATTERNS_MAX: Final = 256  # cached, because each pattern is compared with every pool
 
 
 class BadPattern(ValueError):
-    """A malformed pattern: ``pattern`` as given, ``reason`` what is wrong with it."""
+    """A malformed ``pattern``, and the ``reason`` why it is malformed."""
 
     def __init__(self, pattern: str, reason: str) -> None:
         super().__init__(f"syntax error in pattern {pattern!r}: {reason}")
@@ -30,7 +30,7 @@ class BadPattern(ValueError):
 
 
 class _CharacterClass(NamedTuple):
-    """One element: a character in the ranges or, negated, outside; a literal is a range of one."""
+    """One element: it matches a character in the ranges, or if negated, outside of them."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
@@ -41,9 +41,9 @@ class _CharacterClass(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """What stands between two stars; ``floating`` if a star stands before it."""
+    """The elements between two stars. ``after_star``: a star precedes them."""
 
-    floating: bool
+    after_star: bool
     elements: tuple[_CharacterClass, ...]
 
     def fits(self, name: str, start: int) -> bool:
@@ -58,7 +58,7 @@ _ANY: Final = _CharacterClass(((SEPARATOR, SEPARATOR),), negated=True)
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a pool name counts as a pattern: it has ``*``, ``?``, or both ``[`` and ``]``."""
+    """Whether a pool name is a pattern: it has ``*``, ``?``, or both ``[`` and ``]``."""
     return "*" in name or "?" in name or ("[" in name and "]" in name)
 
 
@@ -68,7 +68,7 @@ def match(pattern: str, name: str) -> bool:
     start = 0
     for index, chunk in enumerate(chunks):
         is_last = index == len(chunks) - 1
-        if chunk.floating and not chunk.elements:
+        if chunk.after_star and not chunk.elements:
             return SEPARATOR not in name[start:]
         position = _first_fit(chunk, name, start, at_end=is_last)
         if position < 0:
@@ -78,11 +78,11 @@ def match(pattern: str, name: str) -> bool:
 
 
 def _first_fit(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
-    """Where the chunk fits at or after ``start``, leftmost; -1 if nowhere its star may reach."""
+    """The leftmost index from ``start`` on at which the chunk fits; -1 if there is none."""
     while True:
         if chunk.fits(name, start) and (not at_end or start + len(chunk.elements) == len(name)):
             return start
-        if not chunk.floating or start >= len(name) or name[start] == SEPARATOR:
+        if not chunk.after_star or start >= len(name) or name[start] == SEPARATOR:
             return -1
         start += 1
 
@@ -90,20 +90,20 @@ def _first_fit(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
 @lru_cache(maxsize=_PARSED_PATTERNS_MAX)
 def _parse(pattern: str) -> tuple[_Chunk, ...]:
     chunks: list[_Chunk] = []
-    floating = False
+    after_star = False
     elements: list[_CharacterClass] = []
     position = 0
     while position < len(pattern):
         if pattern[position] == "*":
             if elements:
-                chunks.append(_Chunk(floating, tuple(elements)))
-            floating, elements = True, []
+                chunks.append(_Chunk(after_star, tuple(elements)))
+            after_star, elements = True, []
             position += 1
         else:
             element, position = _element(pattern, position)
             elements.append(element)
-    if floating or elements:
-        chunks.append(_Chunk(floating, tuple(elements)))
+    if after_star or elements:
+        chunks.append(_Chunk(after_star, tuple(elements)))
     return tuple(chunks)
 
 
@@ -116,13 +116,13 @@ def _element(pattern: str, position: int) -> tuple[_CharacterClass, int]:
     if character == "\\":
         position += 1
         if position == len(pattern):
-            raise BadPattern(pattern, "it ends in a lone '\\'")
+            raise BadPattern(pattern, "it ends with a '\\' that escapes nothing")
         character = pattern[position]
     return _CharacterClass(((character, character),)), position + 1
 
 
 def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
-    """Read a class; ``position`` is behind its ``[``."""
+    """Parse a character class; ``position`` is after its ``[``."""
     negated = pattern.startswith("^", position)
     if negated:
         position += 1
@@ -138,7 +138,8 @@ def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
 
 def _class_character(pattern: str, position: int) -> tuple[str, int]:
     if pattern.startswith(("-", "]"), position):
-        raise BadPattern(pattern, f"'{pattern[position]}' stands where a character is expected")
+        message = f"expected a character in '[...]', got '{pattern[position]}'"
+        raise BadPattern(pattern, message)
     if pattern.startswith("\\", position):
         position += 1
     if position + 1 >= len(pattern):

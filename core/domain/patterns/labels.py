@@ -1,8 +1,8 @@
-"""Label selectors as plain values: matching, the unmet condition, and validation.
+"""Label selectors as plain values: match labels, explain a mismatch, validate a selector.
 
-Meaning and validation are those of Kubernetes' selectors (its "Labels and Selectors" and "Object
-Names" rules; docs/reference/admission.md, "SpiderIPPool", rule 4). An empty selector matches
-everything; a missing one is handled by the caller.
+The rules are those of Kubernetes ("Labels and Selectors" and "Object Names" in its documentation;
+docs/reference/admission.md, "SpiderIPPool", rule 4). An empty selector matches everything; the
+caller handles a missing selector.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
 NAME_BYTES_MAX: Final = 63
 VALUE_BYTES_MAX: Final = 63
 
+_NAME_SYNTAX: Final = (
+    "may have only letters, digits, '-', '_' and '.', and must begin and end with a letter or digit"
+)
+
 ProblemKind: TypeAlias = Literal["Invalid", "Required", "Forbidden"]
 
 
 class Requirement(NamedTuple):
-    """One condition on one key. ``operator`` is kept as written; ``problems`` judges it."""
+    """One condition on one key. ``operator`` may be invalid until ``problems`` has checked it."""
 
     key: str
     operator: str
@@ -49,7 +53,7 @@ class LabelSelector(NamedTuple):
 
 
 class LabelProblem(NamedTuple):
-    """``kind`` is the cause type of Kubernetes, ``path`` the field, ``message`` what is wrong."""
+    """A validation error. ``kind``: its type in Kubernetes; ``path``: the field."""
 
     kind: ProblemKind
     path: str
@@ -57,10 +61,9 @@ class LabelProblem(NamedTuple):
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether ``labels`` meet every condition; an empty selector is met by anything.
+    """Whether ``labels`` meet every condition of the selector; an empty selector has none.
 
-    A condition with an unknown operator or the wrong number of values is met by nothing, since the
-    API would not have built a selector from it.
+    A condition with an unknown operator or a wrong number of values is never met.
     """
     return _first_unmet(selector, labels) is None
 
@@ -78,10 +81,10 @@ def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
 
 
 def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
-    """Everything that Kubernetes' validation finds wrong; ``path`` is the selector's own field.
+    """All errors that the validation of Kubernetes finds; ``path``: the field of the selector.
 
     Keys and values of ``match_labels`` are all reported at ``path.matchLabels``. One text may have
-    several problems (an empty key has two).
+    several errors (an empty key has two).
     """
     faults = []
     for key, value in sorted(selector.match_labels.items()):
@@ -93,9 +96,9 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
 
 
 def key_faults(key: str) -> Iterator[str]:
-    """What is wrong with a key: a name of at most 63 bytes, perhaps after a DNS subdomain and "/".
+    """The errors of a key. A valid one is a name of 1 to 63 bytes, or a DNS subdomain, "/", name.
 
-    Kubernetes calls that a qualified name; resources have such names too.
+    Kubernetes calls that a qualified name. Names of extended resources have the same form.
     """
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
@@ -110,7 +113,7 @@ def key_faults(key: str) -> Iterator[str]:
     elif _byte_length(name) > NAME_BYTES_MAX:
         yield f"key '{key}' has a name of more than {NAME_BYTES_MAX} bytes"
     if not is_name(name):
-        yield f"key '{key}' must begin and end with a letter or digit, between them also - _ ."
+        yield f"key '{key}' {_NAME_SYNTAX}"
 
 
 def _first_unmet(selector: LabelSelector, labels: Mapping[str, str]) -> Requirement | None:
@@ -135,7 +138,7 @@ def _is_met(requirement: Requirement, labels: Mapping[str, str]) -> bool:
 
 
 def _is_well_formed(requirement: Requirement) -> bool:
-    """Whether the number of values fits the operator, and the operator exists."""
+    """Whether the operator exists and the number of values is right for it."""
     if requirement.operator in (IN, NOT_IN):
         return bool(requirement.values)
     return requirement.operator in (EXISTS, DOES_NOT_EXIST) and not requirement.values
@@ -165,11 +168,11 @@ def _subdomain_faults(key: str, prefix: str) -> Iterator[str]:
 
 
 def _value_faults(value: str) -> Iterator[str]:
-    """A value is empty or has the form of a key's name."""
+    """The errors of a value. A valid one is empty or has the form of a key's name."""
     if _byte_length(value) > VALUE_BYTES_MAX:
         yield f"value '{value}' has more than {VALUE_BYTES_MAX} bytes"
     if value and not is_name(value):
-        yield f"value '{value}' must begin and end with a letter or digit, between them also - _ ."
+        yield f"value '{value}' {_NAME_SYNTAX}"
 
 
 def _byte_length(text: str) -> int:

@@ -1,1 +1,1 @@
-"""External binding: which NICs a network provider binds. Pure."""
+"""Binding of addresses by a network provider: which NICs and addresses it binds. Pure."""

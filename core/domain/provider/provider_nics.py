@@ -1,4 +1,4 @@
-"""Which NICs a network provider binds, and what of them. Pure.
+"""Find the NICs and addresses that a network provider binds. Pure.
 
 See docs/reference/networks.md, "Addresses of a network provider".
 """
@@ -17,7 +17,7 @@ VLAN_MODE: Final = "auto"
 
 
 class NicFacts(NamedTuple):
-    """What is known of one NIC's SpiderMultusConfig, and of its master on the host."""
+    """Fields of one NIC's SpiderMultusConfig, and the MAC address of its master on the host."""
 
     interface: str
     cni_type: str = ""
@@ -33,29 +33,29 @@ class ProviderAddress(NamedTuple):
     parent_mac: str
 
 
-def takes_part(cni_type: str, vlan_mode: str) -> bool:
-    """Those of cniType vlan with vlanMode auto: leaving the VLAN id out is not enough."""
+def is_bound_by_provider(cni_type: str, vlan_mode: str) -> bool:
+    """Whether the provider binds such a NIC: cniType vlan with vlanMode auto."""
     return (cni_type, vlan_mode) == (CNI_TYPE, VLAN_MODE)
 
 
 def parents_of(nics: Iterable[NicFacts]) -> dict[str, str]:
-    """Interface -> MAC of its master, of the NICs that take part. Raises BadInput."""
+    """Interface -> MAC of its master, of the NICs that the provider binds. Raises BadInput."""
     parents = {}
     for nic in nics:
-        if not takes_part(nic.cni_type, nic.vlan_mode):
+        if not is_bound_by_provider(nic.cni_type, nic.vlan_mode):
             continue
         if not nic.parent_mac:
             raise BadInput(
                 f"the master of {nic.interface} has no MAC address on this node",
                 subject=nic.interface,
-                remedy="see that the master that the SpiderMultusConfig names exists there",
+                remedy="make sure that the master in the SpiderMultusConfig exists on the node",
             )
         parents[nic.interface] = nic.parent_mac
     return parents
 
 
 def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[ProviderAddress, ...]:
-    """The addresses of an endpoint that the provider binds: IPv4, on NICs that take part."""
+    """The addresses of an endpoint that the provider binds: IPv4, on the NICs in ``parents``."""
     return tuple(
         ProviderAddress(
             nic.ipv4.partition("/")[0],

@@ -1,9 +1,10 @@
-"""Decide about quarantines of addresses: begin, lift, end on evidence.
+"""Decide whether the quarantine of an address begins or ends.
 
-Part of ``core.domain.configuration.decisions``. A quarantine with ``conflicting_host`` was made on
-evidence and can end on evidence: ``ReturnAddress`` names the host that does not answer any more, so
-that a late command ends no other quarantine. A quarantine without one was made by a user, and only
-a user lifts it. A user's quarantine replaces one that was made on evidence.
+Called by ``core.domain.configuration.decisions``. A quarantine with a ``conflicting_host`` was made
+because a probe found that host, and ends when a probe does not find it any more: ``ReturnAddress``
+names the host, so that a late command cannot end a newer quarantine. A quarantine without a
+``conflicting_host`` was made by a user, and only a user lifts it. It replaces one with a
+``conflicting_host``.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ SEEN_MS_MAX: Final = 253_402_300_799_999
 """The end of the year 9999."""
 
 
-def seen_in_words(quarantine: Quarantine) -> str:
-    """The evidence of a quarantine as text."""
+def evidence_text(quarantine: Quarantine) -> str:
+    """The evidence of a quarantine and the fields of its conflicting host, as text."""
     host = quarantine.conflicting_host
     if host is None:
         return quarantine.evidence
-    where = "/".join(filter(None, (host.node, host.interface)))
-    fields = (("MAC", host.mac), ("on", where), ("seen by", host.seen_by))
-    words = " ".join(f"{word} {text}" for word, text in fields if text)
-    return "; ".join(filter(None, (quarantine.evidence, words)))
+    location = "/".join(filter(None, (host.node, host.interface)))
+    fields = (("MAC", host.mac), ("on", location), ("seen by", host.seen_by))
+    host_text = " ".join(f"{label} {value}" for label, value in fields if value)
+    return "; ".join(filter(None, (quarantine.evidence, host_text)))
 
 
 def decide_quarantine(
@@ -42,14 +43,14 @@ def decide_quarantine(
     """The event of a command about one address, or none. Raises Refused."""
     match command:
         case QuarantineAddress():
-            return _set_aside(configuration, command)
+            return _quarantine(configuration, command)
         case LiftQuarantine():
             return _lift(configuration, command)
         case ReturnAddress():
             return _return(configuration, command)
 
 
-def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
+def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
     subject = ObjectReference("Quarantine", command.address)
     host = command.conflicting_host
     require(
@@ -70,22 +71,22 @@ def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tupl
 
 
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
-    address = _named(command)
+    address = _canonical_address(command)
     if address not in configuration.quarantine:
         raise unknown(ObjectReference("Quarantine", command.address))
     return (QuarantineLifted(address, command.reason),)
 
 
 def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event, ...]:
-    address = _named(command)
+    address = _canonical_address(command)
     existing = configuration.quarantine.get(address)
     if existing is None or existing.conflicting_host != command.conflicting_host:
         return ()
     return (QuarantineLifted(address, command.reason),)
 
 
-def _named(command: LiftQuarantine | ReturnAddress) -> str:
-    """The address in canonical text. Raises Refused."""
+def _canonical_address(command: LiftQuarantine | ReturnAddress) -> str:
+    """Check the command, and return its address as canonical text. Raises Refused."""
     subject = ObjectReference("Quarantine", command.address)
     reason = note_rule(subject, "reason", command.reason)
     require(chain(address_rule(subject, command.address), reason))
@@ -93,7 +94,7 @@ def _named(command: LiftQuarantine | ReturnAddress) -> str:
 
 
 def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refusal]:
-    """Every text of the evidence is bounded, and its time is valid."""
+    """The texts of the conflicting host are not too long, and its time is valid."""
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(host, field))
     if not 0 <= host.seen_ms <= SEEN_MS_MAX:

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from core.domain.evolution import EndpointKey, Ledger
 from core.domain.fixed.owners import (
-    UNLISTED,
+    NO_RECORD,
     FixedAddressSwitches,
     MissingOwner,
     OwnerFacts,
@@ -182,4 +182,4 @@ class StandaloneCluster(RecordOwners):
 
     def node(self, name: str) -> NodeState | MissingOwner:
         """Always unknown."""
-        return UNLISTED
+        return NO_RECORD

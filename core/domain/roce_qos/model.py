@@ -1,8 +1,9 @@
-"""What RoCE NICs shall have, and what they have: trust, PFC, ECN, traffic classes.
+"""Desired and current QoS settings of RoCE NICs: trust, PFC, ECN, traffic classes.
 
-Terms are those of IEEE 802.1Q (priority, PFC) and RFC 2474 (DSCP). A traffic class is the byte of
-the IP header with the DSCP in its upper six bits. The NIC that receives congestion marks answers
-with congestion notification packets (CNP), which have a priority and a DSCP of their own.
+Terms are those of IEEE 802.1Q (priority, PFC) and RFC 2474 (DSCP). ``traffic_class`` is the byte of
+the IP header with the DSCP in its upper six bits; the traffic classes of ETS are those of IEEE
+802.1Qaz. A NIC that receives congestion marks sends congestion notification packets (CNP), which
+have their own priority and DSCP.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from core.domain.patterns import globs
 PRIORITIES: Final = range(8)
 DSCPS: Final = range(64)
 DSCP_BITS_BELOW: Final = 2
-"""Bits of a traffic class below its DSCP: those of ECN."""
+"""The lower bits of a traffic class, after its DSCP: ECN."""
 
 DSCPS_OF_A_PRIORITY: Final = 8
 
@@ -28,22 +29,23 @@ ETS_CLASSES: Final = 3
 """Traffic classes of a NIC with bandwidths: for other packets, for RoCE, for CNPs."""
 
 UNSET: Final = -1
-"""The driver has the setting, and it has no value."""
+"""The value of a setting that the driver supports and that is not set."""
 
 
 class EtsSettings(NamedTuple):
     """Transmission by traffic classes (ETS of IEEE 802.1Qaz).
 
-    ``classes``: the class of each priority; ``bandwidths``: the share of each class in percent,
-    None for a class with strict priority, which is served first. ``classes_max``: of the driver.
+    ``classes``: the class of each priority. ``bandwidths``: the share of each class in percent,
+    None for a class with strict priority, which is sent first. ``classes_max``: the number of
+    classes that the driver supports.
     """
 
     classes: tuple[int, ...]
     bandwidths: tuple[int | None, ...]
     classes_max: int = ETS_CLASSES
 
-    def serves(self, other: EtsSettings) -> bool:
-        """Whether it does for packets what ``other`` does; classes without priorities are equal."""
+    def is_equivalent(self, other: EtsSettings) -> bool:
+        """Whether both treat packets equally. Classes that no priority uses are not compared."""
         used = set(other.classes)
         return self.classes == other.classes and all(
             self.bandwidths[number] == other.bandwidths[number] for number in used
@@ -51,9 +53,10 @@ class EtsSettings(NamedTuple):
 
 
 class RoceQos(NamedTuple):
-    """What a NIC shall have. ``pfc``: priorities that are not dropped. Priorities are 0 to 7.
+    """The desired settings of a NIC. ``pfc``: the priorities whose packets are not dropped.
 
-    ``bandwidth``: the share of RoCE packets in percent, if a link is busy; None: as the NIC has it.
+    Priorities are 0 to 7. ``bandwidth``: the share of RoCE packets of a busy link in percent; None:
+    the setting of the NIC is not changed.
     """
 
     trust: Trust = TRUST_DSCP
@@ -67,26 +70,26 @@ class RoceQos(NamedTuple):
 
     @property
     def ets(self) -> EtsSettings | None:
-        """Classes for what is not dropped, for CNPs, which are served first, and for the rest."""
+        """Three classes: 1 for lossless packets, 2 for CNPs, which are sent first, 0 for others."""
         if self.bandwidth is None:
             return None
         lossless = {self.priority, *self.pfc}
-        classes = tuple(
-            1 if priority in lossless else 2 if priority == self.cnp_priority else 0
-            for priority in PRIORITIES
-        )
-        return EtsSettings(classes, (100 - self.bandwidth, self.bandwidth, None))
+        classes = [0 for _ in PRIORITIES]
+        classes[self.cnp_priority] = 2
+        for priority in lossless:
+            classes[priority] = 1
+        return EtsSettings(tuple(classes), (100 - self.bandwidth, self.bandwidth, None))
 
     @property
     def dscp_priorities(self) -> frozenset[DscpPriority]:
-        """The priority of each DSCP: its upper three bits, but for RoCE packets and CNPs."""
+        """The priority of each DSCP: its upper three bits, except for RoCE packets and CNPs."""
         priorities = {dscp: dscp // DSCPS_OF_A_PRIORITY for dscp in DSCPS}
         priorities |= {self.dscp: self.priority, self.cnp_dscp: self.cnp_priority}
         return frozenset(DscpPriority(*item) for item in priorities.items())
 
 
 class RoceQosRule(NamedTuple):
-    """``qos`` for NICs by patterns of names, on nodes with these labels; empty selects all."""
+    """``qos`` for the NICs that match a pattern, on nodes with these labels; empty selects all."""
 
     qos: RoceQos
     nics: tuple[str, ...] = ()
@@ -101,10 +104,11 @@ class DscpPriority(NamedTuple):
 
 
 class DcbSettings(NamedTuple):
-    """What a driver has by DCB netlink. ``pfc``: priorities with PFC; None: it has no PFC.
+    """The settings of a NIC, read by DCB netlink. ``pfc``: priorities with PFC.
 
-    ``ets`` None: it has no traffic classes. ``trust``: the fields that it trusts, in their order;
-    None: it has no such setting, and trusts DSCPs while ``dscp_priorities`` has entries.
+    ``pfc`` None: the driver has no PFC. ``ets`` None: the driver has no traffic classes. ``trust``:
+    the fields that the NIC trusts, in order; None: the driver has no such setting, and the NIC
+    trusts DSCPs while ``dscp_priorities`` has entries.
     """
 
     pfc: frozenset[int] | None = None
@@ -114,9 +118,10 @@ class DcbSettings(NamedTuple):
 
 
 class EcnSettings(NamedTuple):
-    """ECN of a NIC. ``notification``, ``reaction``: priorities with it, as receiver and as sender.
+    """The ECN settings of a NIC.
 
-    ``cnp_dscp``, ``cnp_priority``: None if the driver has no such setting.
+    ``notification``: the priorities with ECN when it receives. ``reaction``: the priorities with
+    ECN when it sends. ``cnp_dscp``, ``cnp_priority``: None if the driver has no such setting.
     """
 
     notification: frozenset[int]
@@ -126,10 +131,11 @@ class EcnSettings(NamedTuple):
 
 
 class RocePort(NamedTuple):
-    """A port of an RDMA device: traffic classes of its packets, UNSET without one.
+    """A port of an RDMA device, with the traffic classes of its packets, UNSET if not set.
 
-    ``traffic_class``: of all queue pairs; None: the driver has no such setting.
-    ``cm_traffic_class``: of connections by the RDMA connection manager; None: it is not loaded.
+    ``traffic_class``: that of all queue pairs; None: the driver has no such setting.
+    ``cm_traffic_class``: that of connections made by the RDMA connection manager; None: the
+    manager's module is not loaded.
     """
 
     device: str
@@ -141,9 +147,10 @@ class RocePort(NamedTuple):
 class RoceNic(NamedTuple):
     """A link with RDMA devices, or a NIC in a bond with RDMA devices.
 
-    ``master``: the link by whose name rules choose it too: the card of a virtual function, the bond
-    of its NICs. ``has_port``: whether DCB and ECN are its own; those of a virtual function are its
-    card's, those of a bond its NICs'. ``dcb`` and ``ecn`` None: the driver has none.
+    ``master``: a rule with the name of this link selects the NIC too; it is the physical function
+    of a virtual function, or the bond of a NIC. ``has_port``: whether it has DCB and ECN settings;
+    false for virtual functions and bonds, as these settings belong to the physical function or to
+    the NICs of the bond. ``dcb`` and ``ecn`` None: the driver does not support them.
     """
 
     name: str
@@ -157,15 +164,15 @@ class RoceNic(NamedTuple):
 def qos_of(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nic: RoceNic
 ) -> RoceQos | None:
-    """What the first rule for a NIC, by its own or its master's name, asks for."""
+    """The settings in the first rule that matches the name of the NIC or of its master."""
     names = [name for name in (nic.name, nic.master) if name]
     for rule in rules:
-        is_named = any(globs.match(pattern, name) for pattern in rule.nics for name in names)
-        if (is_named or not rule.nics) and rule.nodes.items() <= labels.items():
+        matches = any(globs.match(pattern, name) for pattern in rule.nics for name in names)
+        if (matches or not rule.nics) and rule.nodes.items() <= labels.items():
             return rule.qos
     return None
 
 
 def traffic_class_of(dscp: int) -> int:
-    """The traffic class with a DSCP, without marks of ECN."""
+    """The traffic class with this DSCP and the ECN bits 0."""
     return dscp << DSCP_BITS_BELOW

@@ -1,9 +1,9 @@
-"""The changes that give a node's RoCE NICs what rules ask for.
+"""Plan the changes that bring a node's RoCE NICs to the settings of the rules.
 
-``plan_qos`` promises: the same rules, labels and facts give the same changes in the same order;
-carried out they end in the desired state, whose plan is empty. What a driver does not support is a
-gap, which keeps nothing else from being done. Virtual functions and bonds have traffic classes
-only: the rest belongs to ports.
+``plan_qos`` guarantees: the same rules, labels and facts give the same changes in the same order;
+after these changes the plan is empty. A setting that a driver does not support is a gap; all other
+settings are still made. Virtual functions and bonds have traffic classes only, because all other
+settings belong to ports.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CNP_PRIORITY: Final = "cnp_802p_prio"
 
 
 class SetTrust(NamedTuple):
-    """Set by which field the NIC finds the priority of a packet."""
+    """Set the field from which the NIC takes the priority of a packet."""
 
     nic: str
     trust: Trust
@@ -50,17 +50,17 @@ class AddDscpPriorities(NamedTuple):
     entries: tuple[DscpPriority, ...]
 
     def __str__(self) -> str:
-        return f"{self.nic}: DSCP to priority {_shown(self.entries)}"
+        return f"{self.nic}: DSCP to priority {_entries_text(self.entries)}"
 
 
 class RemoveDscpPriorities(NamedTuple):
-    """Remove entries from it; one that is not there any more is no error."""
+    """Remove entries from the table from DSCPs to priorities; a missing entry is not an error."""
 
     nic: str
     entries: tuple[DscpPriority, ...]
 
     def __str__(self) -> str:
-        return f"{self.nic}: no DSCP to priority {_shown(self.entries)}"
+        return f"{self.nic}: no DSCP to priority {_entries_text(self.entries)}"
 
 
 class SetEts(NamedTuple):
@@ -74,7 +74,7 @@ class SetEts(NamedTuple):
 
 
 class SetPfc(NamedTuple):
-    """Set the priorities with PFC; all others have none."""
+    """Enable PFC for these priorities and disable it for all others."""
 
     nic: str
     priorities: tuple[int, ...]
@@ -118,7 +118,7 @@ class SetTrafficClass(NamedTuple):
 
 
 class SetCmTrafficClass(NamedTuple):
-    """Set the traffic class of its connections by the RDMA connection manager."""
+    """Set the traffic class of connections that the RDMA connection manager makes on a port."""
 
     nic: str
     device: str
@@ -143,7 +143,7 @@ QosChange: TypeAlias = (
 
 
 class QosGap(NamedTuple):
-    """A setting that a NIC's driver or the kernel does not have, and what to do."""
+    """A setting that the driver or the kernel does not support; ``reason``: why, or the remedy."""
 
     nic: str
     setting: str
@@ -154,7 +154,7 @@ class QosGap(NamedTuple):
 
 
 class QosPlan(NamedTuple):
-    """``desired``: what each selected NIC shall have."""
+    """The plan of a node. ``desired``: NIC -> settings, of each NIC that a rule selects."""
 
     desired: Mapping[str, RoceQos]
     changes: tuple[QosChange, ...] = ()
@@ -164,7 +164,7 @@ class QosPlan(NamedTuple):
 def plan_qos(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nics: Collection[RoceNic]
 ) -> QosPlan:
-    """The plan of a node."""
+    """Plan the changes of a node. ``labels``: those of the node."""
     selected = [(nic, qos) for nic in nics if (qos := qos_of(rules, labels, nic)) is not None]
     steps = [step for nic, qos in selected for step in _steps(nic, qos)]
     return QosPlan(
@@ -210,7 +210,7 @@ def _ets_steps(nic: str, dcb: DcbSettings, qos: RoceQos) -> Iterator[QosChange |
         return
     if dcb.ets is None or dcb.ets.classes_max < ETS_CLASSES:
         yield QosGap(nic, "bandwidth", f"the driver has no ETS with {ETS_CLASSES} traffic classes")
-    elif not dcb.ets.serves(qos.ets):
+    elif not dcb.ets.is_equivalent(qos.ets):
         yield SetEts(nic, qos.ets)
 
 
@@ -243,16 +243,17 @@ def _port_steps(nic: str, port: RocePort, qos: RoceQos) -> Iterator[QosChange | 
 
 
 def ets_text(ets: EtsSettings) -> str:
-    """The priorities of each class that has any, and its share: ``0,1: 50%, 5: strict``."""
+    """The priorities of each used class, and its share: ``0,1: 50%, 5: strict``."""
     texts = []
     for number in sorted(set(ets.classes)):
-        priorities = [str(each) for each in PRIORITIES if ets.classes[each] == number]
-        share = ets.bandwidths[number]
-        texts.append(f"{','.join(priorities)}: {'strict' if share is None else f'{share}%'}")
+        priorities = [str(one) for one in PRIORITIES if ets.classes[one] == number]
+        bandwidth = ets.bandwidths[number]
+        share = "strict" if bandwidth is None else f"{bandwidth}%"
+        texts.append(f"{','.join(priorities)}: {share}")
     return ", ".join(texts)
 
 
-def _shown(entries: tuple[DscpPriority, ...]) -> str:
+def _entries_text(entries: tuple[DscpPriority, ...]) -> str:
     """Entries as iproute2 writes them, consecutive DSCPs of one priority as a range."""
     ranges: list[list[int]] = []
     for dscp, priority in entries:
@@ -260,7 +261,8 @@ def _shown(entries: tuple[DscpPriority, ...]) -> str:
             ranges[-1][1] = dscp
         else:
             ranges.append([dscp, dscp, priority])
-    return " ".join(
-        f"{first if first == last else f'{first}-{last}'}:{priority}"
-        for first, last, priority in ranges
-    )
+    texts = []
+    for first, last, priority in ranges:
+        dscps = str(first) if first == last else f"{first}-{last}"
+        texts.append(f"{dscps}:{priority}")
+    return " ".join(texts)

@@ -1,1 +1,1 @@
-"""Which pools may serve a request, with the reason for each candidate."""
+"""Pool selection: the pools that may serve a request, with the reason for each candidate."""

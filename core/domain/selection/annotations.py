@@ -1,7 +1,7 @@
-"""Parse the annotations that name pools, with the faults of malformed ones.
+"""Parse the annotations that name pools, and report malformed ones.
 
 See docs/reference/pool-selection.md, "Annotations". Only the texts are checked here; whether the
-pools exist and match is decided later.
+pools exist and match is checked later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ AUTO_POOLS_DISABLED: Final = (
     f"it's invalid to use '{POD_SUBNETS}' or '{POD_SUBNET}' annotation when Auto-Pool feature is"
     " disabled"
 )
-"""Spiderpool's text, which users' scripts match."""
+"""The text of Spiderpool, which users' scripts search for."""
 
 POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"
@@ -35,7 +35,7 @@ class PodPools(NamedTuple):
 
 
 def read_ippools(pod: PodFacts, interface: str) -> PodPools:
-    """Read ``ippools`` for a request of ``interface``. Raises WrongInput."""
+    """Parse ``ippools`` for an ADD of ``interface``. Raises WrongInput."""
     try:
         return _ippools(pod.annotations[POD_IPPOOLS], interface)
     except BadInput as error:
@@ -43,7 +43,7 @@ def read_ippools(pod: PodFacts, interface: str) -> PodPools:
 
 
 def read_ippool(pod: PodFacts, interface: str, *, clean_gateway: bool) -> NicPools:
-    """Read ``ippool``, which is always about the requesting NIC. Raises WrongInput."""
+    """Parse ``ippool``, which applies to the NIC of the ADD. Raises WrongInput."""
     try:
         value = jsontext.members(jsontext.parse(pod.annotations[POD_IPPOOL]), "value")
         ipv4 = jsontext.texts(value.get("ipv4"), "ipv4")
@@ -54,9 +54,9 @@ def read_ippool(pod: PodFacts, interface: str, *, clean_gateway: bool) -> NicPoo
 
 
 def read_namespace_pools(namespace: NamespaceFacts, key: str) -> tuple[str, ...]:
-    """Read one default list of the namespace; () without one.
+    """Parse one list of default pools of the namespace; () without one.
 
-    Raises AllocationError without the wrong-input class: the error is not in the Pod.
+    Raises AllocationError, not WrongInput, because the error is not in the Pod.
     """
     if key not in namespace.annotations:
         return ()
@@ -71,7 +71,7 @@ def read_namespace_pools(namespace: NamespaceFacts, key: str) -> tuple[str, ...]
 
 
 def invalid_pod_annotation(pod: PodFacts, key: str, detail: str) -> WrongInput:
-    """The error for an annotation of the Pod that cannot be read."""
+    """The error for an annotation of the Pod that cannot be parsed."""
     return WrongInput(
         f"wrong input, invalid format of Pod annotation '{key}': {detail}",
         subject=f"Pod/{pod.namespace}/{pod.name}",
@@ -89,23 +89,23 @@ def _ippools(document: str, interface: str) -> PodPools:
     addresses = sum(len(list(nic.lists())) for nic in nics)
     if addresses > ADDRESSES_MAX:
         raise BadInput(f"{addresses} addresses, at most {ADDRESSES_MAX} are claimed together")
-    named = [nic.interface for nic in nics if nic.interface]
-    if not named:
+    interfaces = [nic.interface for nic in nics if nic.interface]
+    if not interfaces:
         indexed = tuple(nic._replace(interface=str(index)) for index, nic in enumerate(nics))
         return PodPools(indexed, unnamed=True)
-    _check_names(named, len(nics), interface)
+    _check_names(interfaces, len(nics), interface)
     return PodPools(nics, unnamed=False)
 
 
-def _check_names(named: list[str], count: int, interface: str) -> None:
-    if len(named) < count:
+def _check_names(interfaces: list[str], nic_count: int, interface: str) -> None:
+    if len(interfaces) < nic_count:
         raise BadInput("NIC should be either all specified or all unspecified")
-    names: set[str] = set()
-    for name in named:
-        if name in names:
+    checked: set[str] = set()
+    for name in interfaces:
+        if name in checked:
             raise BadInput(f"duplicate interface {name}")
-        names.add(name)
-    if interface not in names:
+        checked.add(name)
+    if interface not in checked:
         raise BadInput(f"interface {interface} must be specified")
 
 

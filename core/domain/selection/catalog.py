@@ -1,8 +1,8 @@
-"""The catalog of all pools for selection: by name, the defaults, and by family.
+"""The catalog of all pools for selection: by name, by family, default pools, automatic pools.
 
 A lookup by name reads only that pool. Sorted lists and the matches of a wildcard are computed on
-first use, once for each catalog. The mapping that a catalog was made of must not change afterwards:
-a change of a pool needs a new catalog.
+first use, once for each catalog. The mapping that a catalog is built from must not change
+afterwards: a changed pool needs a new catalog.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from core.domain.model import Pool
 from core.domain.patterns import globs
 
 PATTERNS_MAX: Final = 256
-"""Patterns whose matches one catalog keeps; at the limit it forgets them all and starts again."""
+"""Patterns whose matches a catalog caches; when there are more, the cache is emptied."""
 
 _Default = TypeVar("_Default")
 
 
 class PoolCatalog(Mapping[str, Pool]):
-    """A read-only view of pools by name. ``unreadable``: pools that are not in it, and why."""
+    """Pools by name, read-only. ``unreadable``: stored pools that cannot be decoded, and why."""
 
     def __init__(
         self, pools: Mapping[str, Pool], unreadable: Mapping[str, str] | None = None
@@ -34,7 +34,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @classmethod
     def of(cls, pools: Mapping[str, Pool]) -> PoolCatalog:
-        """A catalog of these pools; a catalog is returned as it is, with its sorted lists."""
+        """A catalog of these pools. If ``pools`` is a catalog, it is returned itself."""
         return pools if isinstance(pools, PoolCatalog) else cls(pools)
 
     def __getitem__(self, name: str) -> Pool:
@@ -51,7 +51,7 @@ class PoolCatalog(Mapping[str, Pool]):
     @overload
     def get(self, name: str, /, default: Pool | _Default) -> Pool | _Default: ...
     def get(self, name: str, /, default: object = None) -> object:
-        """The pool, or the default; without the detour over an exception that Mapping takes."""
+        """The pool, or the default. Faster than ``Mapping.get``, which catches an exception."""
         return self._pools.get(name, default)
 
     @cached_property
@@ -64,7 +64,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @cached_property
     def automatic(self) -> dict[PoolScope, tuple[str, ...]]:
-        """Names of the automatic pools that are not on their way out, by place, sorted."""
+        """Names of the automatic pools that are not retiring, by scope, sorted."""
         names_by_scope: dict[PoolScope, list[str]] = {}
         for name, pool in sorted(self._pools.items()):
             scope = None if pool.retiring else scope_of(pool.labels, pool.family)
@@ -74,7 +74,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @cached_property
     def names(self) -> dict[Family, tuple[str, ...]]:
-        """Names of all pools, by family, sorted. A pool of no known family is in neither list."""
+        """Names of all pools, by family, sorted; without pools of an unknown family."""
         return {
             family: tuple(
                 sorted(name for name, pool in self._pools.items() if pool.family == family)
@@ -85,7 +85,7 @@ class PoolCatalog(Mapping[str, Pool]):
     def matching(self, pattern: str, family: Family) -> tuple[str, ...]:
         """Names of the family's pools that a wildcard matches, sorted.
 
-        Raises globs.BadPattern, unless the family has no pool at all.
+        Raises globs.BadPattern, unless the family has no pool.
         """
         key = (pattern, family)
         names = self._matches.get(key)

@@ -1,7 +1,7 @@
 """The texts of selection: its errors, and the explanation of each decision.
 
-The texts are those of docs/reference/pool-selection.md, "Error texts" and "Filters". They are only
-built for a failure or on request. Decides nothing.
+The texts are those of docs/reference/pool-selection.md, "Error texts" and "Filters". They are built
+only for a failure or on request.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, Wron
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 
 MISSING: Final = "missing"
-"""The rule about a pool that does not exist."""
+"""The rule that rejects a pool that does not exist."""
 
 FREE_ADDRESS: Final = "free-address"
-"""The rule about a pool whose addresses are all taken."""
+"""The rule that rejects a pool without a free address."""
 
 DUPLICATE: Final = "duplicate"
-"""The rule about a pool that is named twice for one NIC."""
+"""The rule that rejects a pool that is named twice for one NIC."""
 
 _REASONS: Final = {
     MISSING: "no IPPool has this name",
@@ -60,7 +60,7 @@ _REASONS: Final = {
 }
 """The reason of a rejection whose event has no detail, by rule."""
 
-SOURCE_WORDS: Final[dict[str, str]] = {
+SOURCE_TEXTS: Final[dict[str, str]] = {
     SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
     SOURCE_POD_IPPOOLS: f"Pod annotation '{POD_IPPOOLS}'",
     SOURCE_POD_IPPOOL: f"Pod annotation '{POD_IPPOOL}'",
@@ -71,7 +71,7 @@ SOURCE_WORDS: Final[dict[str, str]] = {
 
 
 def in_standard_mode(error: AllocationError, source: str = "") -> AllocationError:
-    """The same error with the prefix of a first allocation, and the level that named the pools.
+    """The error with the prefix of a first allocation, and the level that named the pools.
 
     See docs/reference/pool-selection.md, "Error texts".
     """
@@ -79,7 +79,7 @@ def in_standard_mode(error: AllocationError, source: str = "") -> AllocationErro
 
 
 def aggregate(reasons: Iterable[str]) -> str:
-    """Several reasons as one text: equal ones once, one alone bare, more as ``[a, b]``."""
+    """The distinct reasons as one text: ``a`` for one reason, ``[a, b]`` for several."""
     distinct = list(dict.fromkeys(reasons))
     return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
 
@@ -95,7 +95,7 @@ def pod_subject(pod: PodFacts) -> str:
 
 
 def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
-    """No level names any pool. ``unreadable``: stored pools that may be default ones, and why."""
+    """The error if no level names a pool. ``unreadable``: stored pools that may be default ones."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
         remedy = f"{remedy}; `orbctl verify` lists {aggregate(unreadable.values())}"
@@ -105,8 +105,8 @@ def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
 
 
 def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoolAvailable:
-    """The level that applies leaves the requesting NIC without any pool."""
-    source = SOURCE_WORDS[candidates.source]
+    """The error if the level that applies names no pool for the NIC of the ADD."""
+    source = SOURCE_TEXTS[candidates.source]
     relevant = aggregate(note.text for note in candidates.notes)
     return NoPoolAvailable(
         f"no IPPool available, {source} gives NIC {interface} no IPPool: {relevant}",
@@ -116,8 +116,8 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 
 
 def no_item_left(selection: Selection) -> NoPoolAvailable:
-    """The endpoint has the NICs of all items, and an ADD requests another NIC."""
-    source, count = SOURCE_WORDS[selection.source], len(selection.nics)
+    """The error if the endpoint has a NIC for every item, and an ADD requests another NIC."""
+    source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
     return NoPoolAvailable(
         f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",
         remedy="add an item for every NIC of the Pod",
@@ -126,7 +126,7 @@ def no_item_left(selection: Selection) -> NoPoolAvailable:
 
 
 def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> WrongInput:
-    """One pool named twice for one NIC."""
+    """The error if a pool is named twice for one NIC."""
     message = f"wrong input, duplicate IPPool {name} specified for NIC {interface}"
     return WrongInput(
         message,
@@ -137,14 +137,14 @@ def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> 
 
 
 def missing_pool(interface: str, family: Family, name: str, why: str = "") -> AllocationError:
-    """A pool that does not exist fails the whole request: no other candidate is tried.
+    """The error if a named pool does not exist; no other candidate is tried then.
 
-    ``why``: it is stored and cannot be read.
+    ``why``: the reason if the pool is stored but cannot be decoded.
     """
     remedy = f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name"
     message = f'failed to get original IPPool {name}: SpiderIPPool "{name}" not found'
     if why:
-        remedy = "`orbctl verify` names what cannot be read, and what to do"
+        remedy = "`orbctl verify` lists the objects that cannot be read, with the remedy"
         message = f"failed to get original IPPool {name}: {why}"
     return AllocationError(
         message,
@@ -155,21 +155,21 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
 
 
 def missing_pool_of(error: AllocationError) -> str:
-    """The pool whose absence fails a request, "" if that is not the reason."""
+    """The missing pool because of which a request fails; "" if it fails for another reason."""
     verdicts = (one for one in error.verdicts if isinstance(one, CandidateVerdict))
     return next((one.pool for one in verdicts if one.rule == MISSING), "")
 
 
 def all_filtered_out(
-    pod: PodFacts, lost: Iterable[CandidateVerdict], verdicts: tuple[CandidateVerdict, ...]
+    pod: PodFacts, rejected: Iterable[CandidateVerdict], verdicts: tuple[CandidateVerdict, ...]
 ) -> NoPoolAvailable:
-    """``lost``: the verdicts of one NIC and family, all rejections."""
-    lost = tuple(lost)
-    names = bracketed(verdict.pool for verdict in lost)
-    what = f"all {FAMILY_NAMES[lost[0].family]} IPPools {names} of {lost[0].interface}"
-    reasons = aggregate(verdict.reason for verdict in lost)
+    """The error if all pools of a NIC and family are rejected; ``rejected``: their verdicts."""
+    rejected = tuple(rejected)
+    names = bracketed(verdict.pool for verdict in rejected)
+    pools = f"all {FAMILY_NAMES[rejected[0].family]} IPPools {names} of {rejected[0].interface}"
+    reasons = aggregate(verdict.reason for verdict in rejected)
     return NoPoolAvailable(
-        f"no IPPool available, {what} filtered out: {reasons}",
+        f"no IPPool available, {pools} filtered out: {reasons}",
         subject=pod_subject(pod),
         remedy="`orbctl explain` shows each IPPool's conditions and the Pod's values",
         verdicts=verdicts,
@@ -179,7 +179,7 @@ def all_filtered_out(
 def used_out(
     demand: Demand, reasons: Iterable[str], verdicts: tuple[CandidateVerdict, ...]
 ) -> AddressesUsedOut:
-    """All pools of a demand are full; ``reasons``: why each of them."""
+    """The error if all pools of a demand are full; ``reasons``: one for each pool."""
     return AddressesUsedOut(
         f"failed to allocate any {FAMILY_NAMES[demand.family]} IP address to NIC {demand.interface}"
         f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
@@ -190,10 +190,10 @@ def used_out(
 
 
 def describe(selection: Selection) -> str:
-    """The whole reasoning, one line per decision, for people."""
-    lines = [f"IPPools come from {SOURCE_WORDS[selection.source]}"]
+    """The explanation of a selection, one line for each decision."""
+    lines = [f"IPPools come from {SOURCE_TEXTS[selection.source]}"]
     for demand in selection.demands:
-        lines.append(f"NIC {demand.interface} {FAMILY_NAMES[demand.family]}: {_trial(demand)}")
+        lines.append(f"NIC {demand.interface} {FAMILY_NAMES[demand.family]}: {_pools(demand)}")
         lines += describe_verdicts(
             verdict
             for verdict in selection.verdicts
@@ -203,12 +203,12 @@ def describe(selection: Selection) -> str:
 
 
 def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
-    """One line per verdict: what became of the pool, by which rule, and why."""
+    """One line for each verdict: whether the pool was accepted, by which rule, and why."""
     for verdict in verdicts:
         if verdict.accepted:
             yield f"  {verdict.pool}: accepted by {verdict.rule}"
         else:
-            reason = verdict.reason or reason_of(verdict.in_short())
+            reason = verdict.reason or reason_of(verdict.short())
             detail = f" ({verdict.detail})" if verdict.detail not in reason else ""
             yield f"  {verdict.pool}: rejected by {verdict.rule}: {reason}{detail}"
 
@@ -224,7 +224,7 @@ def _unusable(
     return CandidateVerdict(interface, family, name, accepted=False, rule=rule, reason=reason)
 
 
-def _trial(demand: Demand) -> str:
+def _pools(demand: Demand) -> str:
     gateway = ", no default route" if demand.clean_gateway else ""
     return f"try {', '.join(demand.pools)}{gateway}"
 

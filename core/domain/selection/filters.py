@@ -1,8 +1,8 @@
 """The filters of pools: the rules that accept or reject one pool for one NIC, in their order.
 
-See docs/reference/pool-selection.md, "Filters". The first rule that rejects decides; a pool with
-malformed data is rejected and affects no other. No text is built for an accepted pool. Whether a
-pool is full is not checked here, but by the claim.
+See docs/reference/pool-selection.md, "Filters". The first rule that returns a decision decides; all
+later rules are skipped. A pool with malformed data is rejected. Whether a pool is full is checked
+by the claim, not here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, Select
 
 
 class FilterDecision(NamedTuple):
-    """The decision of a rule; see ``CandidateVerdict`` for the fields."""
+    """The decision of a rule; for the fields see ``CandidateVerdict``."""
 
     accepted: bool
     rule: str
@@ -38,9 +38,9 @@ _ACCEPTED_MULTUS_NAME: Final = FilterDecision(accepted=True, rule="multus-name")
 
 
 class FilterInput:
-    """One NIC and family of one request, with everything that the rules read.
+    """One NIC and family of one request, with all data that the rules read.
 
-    ``asked``: the request is for this NIC, not for one that is allocated together with it.
+    ``is_requested``: the ADD is for this NIC, not for one that is allocated together with it.
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class FilterInput:
         facts: RequestFacts,
         settings: SelectionSettings,
         *,
-        asked: bool,
+        is_requested: bool,
     ) -> None:
         self.interface = interface
         self.family = family
         self.request = request
         self.facts = facts
         self.settings = settings
-        self.asked = asked
+        self.is_requested = is_requested
 
     @cached_property
     def network(self) -> multus.Resolution:
-        """The net-attach-def of the NIC; resolved on first use."""
+        """The net-attach-def of the NIC, looked up on first use."""
         return multus.resolve(self.interface, self.facts.pod, self.settings)
 
 
 Rule: TypeAlias = Callable[[Pool, FilterInput], FilterDecision | None]
 
 
-def judge(pool: Pool, filter_input: FilterInput) -> FilterDecision:
-    """The decision of the first rule that makes one; accepted if none does."""
+def apply_rules(pool: Pool, filter_input: FilterInput) -> FilterDecision:
+    """The decision of the first rule that returns one; the pool is accepted if none does."""
     for rule in RULES:
         decision = rule(pool, filter_input)
         if decision is not None:
@@ -78,8 +78,8 @@ def judge(pool: Pool, filter_input: FilterInput) -> FilterDecision:
     return ACCEPTED
 
 
-def alive(pool: Pool, _: FilterInput) -> FilterDecision | None:
-    """Rules a and b."""
+def check_state(pool: Pool, _: FilterInput) -> FilterDecision | None:
+    """Reject a retiring or disabled pool (rules a and b)."""
     if pool.retiring:
         return _rejected("terminating", f"terminating IPPool {pool.name}")
     if pool.disabled:
@@ -87,8 +87,8 @@ def alive(pool: Pool, _: FilterInput) -> FilterDecision | None:
     return None
 
 
-def right_family(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rules c and d."""
+def check_family(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
+    """Reject a pool of another or an unknown family (rules c and d)."""
     if pool.family == filter_input.family:
         return None
     if pool.family not in FAMILY_NAMES:
@@ -100,8 +100,8 @@ def right_family(pool: Pool, filter_input: FilterInput) -> FilterDecision | None
     )
 
 
-def node_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule e. An unknown node has no labels."""
+def check_node(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
+    """Reject a pool for other nodes (rule e). An unknown node has no labels."""
     if pool.node_names:
         if filter_input.facts.pod.node in pool.node_names:
             return None
@@ -120,8 +120,8 @@ def node_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     return _rejected("node-affinity", f"unmatched Node affinity of IPPool {pool.name}", detail)
 
 
-def namespace_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule f. An unknown namespace has no labels."""
+def check_namespace(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
+    """Reject a pool for other namespaces (rule f). An unknown namespace has no labels."""
     if pool.namespace_names:
         if filter_input.facts.pod.namespace in pool.namespace_names:
             return None
@@ -142,8 +142,11 @@ def namespace_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | No
     )
 
 
-def pod_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule g. An automatic pool is selected by its application only; later rules are skipped."""
+def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
+    """Reject a pool for other Pods (rule g).
+
+    An automatic pool is accepted at once for Pods of its application, and rejected for others.
+    """
     if pool.pod_affinity is None:
         return None
     pod = filter_input.facts.pod
@@ -158,14 +161,14 @@ def pod_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
         return _ACCEPTED_AUTO_POOL
     return _rejected(
         "auto-pool",
-        # This spelling is what users find in their logs and search for.
+        # Spelled as in Spiderpool, because users search their logs for it.
         f"unmatched Pod annifity of auto-created IPool {pool.name}",
         f"made for {_application(expected)}, the Pod belongs to {_application(actual)}",
     )
 
 
-def multus_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule h. The net-attach-def of the NIC is only read for pools with ``multusName``."""
+def check_multus_name(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
+    """Reject a pool for other net-attach-defs, accept one for that of the NIC (rule h)."""
     if not pool.multus_names:
         return None
     network, problem = filter_input.network
@@ -188,10 +191,13 @@ def multus_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     )
 
 
-def master_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Rule i. Only the NIC being set up has a master that the agent could read."""
+def check_master_subnet(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
+    """Reject a pool that is not in a subnet of the NIC's master (rule i).
+
+    Checked only for the NIC of the ADD, because the agent has read only that master.
+    """
     request = filter_input.request
-    if not request.match_master_subnet or not filter_input.asked:
+    if not request.match_master_subnet or not filter_input.is_requested:
         return None
     if request.master_addresses is None:
         return _rejected(
@@ -203,7 +209,7 @@ def master_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
         subnet = addresses.parse_cidr(pool.subnet)
     except AddressSyntaxError as error:
         return _rejected("malformed", f"malformed subnet of IPPool {pool.name}: {error}")
-    if any(_lies_in(text, subnet) for text in request.master_addresses):
+    if any(_is_in(text, subnet) for text in request.master_addresses):
         return None
     return _rejected(
         "master-subnet",
@@ -214,15 +220,15 @@ def master_fits(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    alive,
-    right_family,
-    node_fits,
-    namespace_fits,
-    pod_fits,
-    multus_fits,
-    master_fits,
+    check_state,
+    check_family,
+    check_node,
+    check_namespace,
+    check_pod,
+    check_multus_name,
+    check_master_subnet,
 )
-"""In the order of the specification."""
+"""All rules, in the order in which they are applied."""
 
 
 def _rejected(rule: str, reason: str, detail: str = "") -> FilterDecision:
@@ -234,8 +240,8 @@ def _application(parts: Iterable[str]) -> str:
     return f"{group}/{version} {kind} {namespace}/{name}".lstrip("/")
 
 
-def _lies_in(text: str, subnet: addresses.Cidr) -> bool:
-    """Whether an address, prefix length or not, is in the subnet; a malformed one is not."""
+def _is_in(text: str, subnet: addresses.Cidr) -> bool:
+    """Whether an address, with or without prefix length, is in the subnet; false if malformed."""
     try:
         family, value = addresses.parse_address(text.partition("/")[0])
     except AddressSyntaxError:

@@ -1,8 +1,9 @@
 """Parse the JSON of annotations, as tolerantly as Spiderpool does.
 
-Keys match in any letter case, the last of several equal ones wins, unknown ones are ignored, and
-null means "nothing" (docs/reference/pool-selection.md, "Annotations"). NaN and Infinity, which are
-not JSON, are refused. Every fault is a BadInput with its position; the caller adds the annotation.
+Keys are compared without regard to case, the last of several equal keys is used, unknown keys are
+ignored, and null is the empty value (docs/reference/pool-selection.md, "Annotations"). NaN and
+Infinity, which are not JSON, are refused. Every error is a BadInput with its position; the caller
+adds the name of the annotation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def parse(text: str) -> object:
-    """The document; keys of objects in lower case. Raises BadInput."""
+    """Parse a JSON document; keys of objects are changed to lower case. Raises BadInput."""
     if len(text) > JSON_CHARS_MAX:
         raise BadInput(f"JSON has {len(text)} characters, more than {JSON_CHARS_MAX}")
     try:
@@ -38,7 +39,7 @@ def parse(text: str) -> object:
 
 
 def items(value: object, what: str) -> list[object]:
-    """The members of a list; null has none. Raises BadInput."""
+    """The items of a list; null is an empty list. Raises BadInput."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -47,7 +48,7 @@ def items(value: object, what: str) -> list[object]:
 
 
 def members(value: object, what: str) -> dict[str, object]:
-    """The members of an object by their keys in lower case; null has none. Raises BadInput."""
+    """The members of an object by lower-case key; null is an empty object. Raises BadInput."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -56,19 +57,19 @@ def members(value: object, what: str) -> dict[str, object]:
 
 
 def text(value: object, what: str) -> str:
-    """A text; null is the empty one. Raises BadInput."""
+    """A string; null is the empty string. Raises BadInput."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise BadInput(f"{what} must be a string, not {_kind(value)}")
     if value.isascii():
         return value
-    # An escaped half of a surrogate pair has no UTF-8 form, so nothing could ever print it.
+    # Half of a surrogate pair, escaped in the JSON, has no UTF-8 form and could not be printed.
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
 def texts(value: object, what: str) -> tuple[str, ...]:
-    """A list of texts; null is the empty one. Raises BadInput."""
+    """A list of strings; null is an empty list. Raises BadInput."""
     return tuple(text(member, f"each member of {what}") for member in items(value, what))
 
 
@@ -85,7 +86,7 @@ def _kind(value: object) -> str:
     return _KINDS[type(value)]
 
 
-def _fold(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _with_lower_case_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return {key.lower(): value for key, value in pairs}
 
 
@@ -93,10 +94,10 @@ def _refuse_constant(name: str) -> object:
     raise BadInput(f"invalid character '{name[0]}': {name} is not JSON")
 
 
-# Kept ready: making a decoder for each text costs more than reading most of them. Integers are read
-# as floats because no annotation wants one, and Python refuses very long integers with an error.
+# One decoder for all texts, because building one takes longer than parsing most texts. Integers are
+# read as floats: no annotation uses integers, and Python raises an error for very long ones.
 _decode = json.JSONDecoder(
-    object_pairs_hook=_fold, parse_constant=_refuse_constant, parse_int=float
+    object_pairs_hook=_with_lower_case_keys, parse_constant=_refuse_constant, parse_int=float
 ).decode
 
 

@@ -1,9 +1,9 @@
-"""Selections that are remembered: Pods of one template on one node select the same pools.
+"""A cache of selections: Pods of one template on one node select the same pools.
 
-A selection depends on the request, on the facts without the names of one Pod, on the pools and on
-the settings. Those of one catalog are remembered by all of these; a new catalog forgets them.
-Failures are not remembered, because they name the Pod, nor are selections of automatic pools, which
-may belong to one Pod alone.
+A selection depends on the request, the facts (without the Pod's name and UID), the pools and the
+settings. The first two are the key of the cache, and a new catalog of pools empties it. Failures
+are not cached, because their texts contain the Pod's name, nor are selections of automatic pools,
+which may belong to a single Pod.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from core.domain.selection.request import Selection, SelectionRequest, Selection
 from core.domain.selection.select import select
 
 SELECTIONS_MAX: Final = 32
-"""Selections remembered at once; at the limit all of them are forgotten."""
+"""Cached selections; when there are more, the cache is emptied."""
 
-NONE_SETTLED: Final[frozenset[tuple[str, Family]]] = frozenset()
+NONE_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
 
-_OF_APPLICATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
+_AUTO_POOL_ANNOTATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
 
 
 class SelectionMemo:
-    """``select`` with a memory; for one value of the settings."""
+    """``select`` with a cache, for fixed settings."""
 
     def __init__(self, settings: SelectionSettings) -> None:
         self._settings = settings
@@ -39,11 +39,11 @@ class SelectionMemo:
         request: SelectionRequest,
         facts: RequestFacts,
         catalog: PoolCatalog,
-        settled: frozenset[tuple[str, Family]] = NONE_SETTLED,
+        kept_families: frozenset[tuple[str, Family]] = NONE_KEPT,
     ) -> Selection:
-        """The result of ``select``, remembered. Raises its errors."""
-        if settled or not _OF_APPLICATIONS.isdisjoint(facts.pod.annotations):
-            return select(request, facts, catalog, self._settings, settled)
+        """The result of ``select``, cached if possible. Raises its errors."""
+        if kept_families or not _AUTO_POOL_ANNOTATIONS.isdisjoint(facts.pod.annotations):
+            return select(request, facts, catalog, self._settings, kept_families)
         if catalog is not self._catalog or len(self._selections) >= SELECTIONS_MAX:
             self._catalog = catalog
             self._selections = {}
@@ -56,7 +56,7 @@ class SelectionMemo:
 
 
 def _key(request: SelectionRequest, facts: RequestFacts) -> Hashable:
-    """All that a selection depends on beside pools and settings."""
+    """The data on which a selection depends, without pools and settings."""
     pod, namespace, node = facts
     return (
         request,

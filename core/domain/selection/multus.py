@@ -1,8 +1,8 @@
 """The net-attach-def of a NIC of the Pod, according to its annotations.
 
 See docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md, "Networks
-of interfaces". Consulted only for pools with ``multusName``. Whether the net-attach-def exists is
-not checked.
+of interfaces". Used only for pools with ``multusName``. Whether the net-attach-def exists is not
+checked.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class NetworkSelectionElement(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """The net-attach-def of a NIC (``namespace/name``), or why there is none.
+    """The net-attach-def of a NIC (``namespace/name``), or the problem why there is none.
 
-    Both are empty for the cluster network's NIC if the network is not configured.
+    Both are "" for the NIC of the cluster network if that network is not configured.
     """
 
     network: str = ""
@@ -50,10 +50,7 @@ class Resolution(NamedTuple):
 
 
 def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
-    """The network of the NIC with this interface name, or, in unnamed mode, with this index.
-
-    Never raises.
-    """
+    """The network of the NIC with this interface name, or index in unnamed mode. Never raises."""
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
             return _cluster_network(pod, settings)
@@ -63,10 +60,9 @@ def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resol
 
 
 def names_network(entry: str, network: str, settings: SelectionSettings) -> bool:
-    """Whether an entry of ``multusName`` means a net-attach-def (``namespace/name``).
+    """Whether an entry of ``multusName`` names this net-attach-def (``namespace/name``).
 
-    An entry without a namespace is in that of Multus or of the agent; Spiderpool's users have both
-    in kube-system, where it makes no difference.
+    An entry without a namespace names one in the namespace of Multus or of the agent.
     """
     if "/" in entry:
         return entry == network
@@ -75,7 +71,7 @@ def names_network(entry: str, network: str, settings: SelectionSettings) -> bool
 
 
 def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionElement]:
-    """Read either syntax of Multus: a JSON list, or ``namespace/name@interface`` with commas.
+    """Parse both syntaxes of Multus: a JSON list, or ``namespace/name@interface`` with commas.
 
     Raises BadInput.
     """
@@ -105,13 +101,13 @@ def _attached_network(interface: str, pod: PodFacts) -> Resolution:
     for index, network in enumerate(networks, start=1):
         if interface in (str(index), network.interface or f"net{index}"):
             return Resolution(str(network))
-    known = " ".join(
+    attachments = " ".join(
         f"{network}@{network.interface or f'net{index}'}"
         for index, network in enumerate(networks, start=1)
     )
     return Resolution(
         problem=f"unknown: no matched multus object for NIC '{interface}'. "
-        f"The multus network-attachments: [{known}]"
+        f"The multus network-attachments: [{attachments}]"
     )
 
 

@@ -1,8 +1,8 @@
 """The sources of pool names: six levels, of which the first that applies is used.
 
-See docs/reference/pool-selection.md, "Precedence". Levels are never mixed, not even per family.
-Each level is one function in ``LEVELS`` that returns None if it does not apply. Names are returned
-as written: wildcards, disabled families and the pools themselves are handled later.
+See docs/reference/pool-selection.md, "Precedence". Levels are never mixed, not even for different
+families. Each level is one function in ``LEVELS`` that returns None if it does not apply. Names are
+returned as written: wildcards are expanded, disabled families removed and pools looked up later.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.domain.autopools.applications import (
     require_controller,
 )
 from core.domain.autopools.names import OWNER_UID, PoolScope
-from core.domain.autopools.pool_size import NO_MORE, pool_size
+from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, pool_size
 from core.domain.autopools.requests import NicSubnets, read_request
 from core.domain.facts import RequestFacts
 from core.domain.selection import explanation
@@ -53,7 +53,7 @@ FROM_SUBNET: Final = "failed to get IPPool candidates from Subnet: "
 
 
 class Context(NamedTuple):
-    """Everything that selection reads."""
+    """All data that selection reads."""
 
     request: SelectionRequest
     facts: RequestFacts
@@ -67,12 +67,12 @@ Level: TypeAlias = Callable[[Context], Candidates | None]
 def collect(context: Context) -> Candidates:
     """The candidates of the first level that applies.
 
-    Raises NoPoolAvailable when none does, and what a level raises.
+    Raises NoPoolAvailable if none applies, and the errors of the levels.
     """
     for level in LEVELS:
-        found = level(context)
-        if found is not None:
-            return found
+        candidates = level(context)
+        if candidates is not None:
+            return candidates
     raise explanation.no_rule(context.catalog.unreadable)
 
 
@@ -90,9 +90,9 @@ def from_pod_subnets(context: Context) -> Candidates | None:
             remedy="set enableAutoPoolForApplication, or name IPPools instead",
         )
     try:
-        nic = _asked_nic(context)
+        nic = _requested_nic(context)
         by_family = {
-            family: _automatic(context, nic.interface, family, subnet)
+            family: _automatic_pool(context, nic.interface, family, subnet)
             for family, subnet in nic.families()
             if settings.enabled(family)
         }
@@ -103,15 +103,16 @@ def from_pod_subnets(context: Context) -> Candidates | None:
     return Candidates(SOURCE_POD_SUBNETS, (NicPools(nic.interface, *pools, clean_gateway),))
 
 
-def _asked_nic(context: Context) -> NicSubnets:
-    """The subnets of the NIC that is being set up. Raises WrongInput, NoPoolAvailable."""
+def _requested_nic(context: Context) -> NicSubnets:
+    """The subnets of the NIC of the ADD. Raises WrongInput, NoPoolAvailable."""
     pod, interface = context.facts.pod, context.request.interface
     subject = explanation.pod_subject(pod)
     request = read_request(pod.annotations, subject)
     application = application_of_pod(pod)
     require_controller(application.key)
     if request is not None:
-        pool_size(application, request.number, NO_MORE)  # third parties set the number
+        # Raises WrongInput for a third-party application without a number.
+        pool_size(application, request.number, AS_MANY_AS_REPLICAS)
     nic = request.find(interface) if request else None
     if nic is None:
         raise NoPoolAvailable(
@@ -122,8 +123,13 @@ def _asked_nic(context: Context) -> NicSubnets:
     return nic
 
 
-def _automatic(context: Context, interface: str, family: Family, subnet: str) -> tuple[str, ...]:
-    """The one automatic pool of the application at this place, of its UID where that is known."""
+def _automatic_pool(
+    context: Context, interface: str, family: Family, subnet: str
+) -> tuple[str, ...]:
+    """The name of the application's automatic pool, as a tuple of one. Raises NoPoolAvailable.
+
+    If the application's UID is known, pools of other UIDs are ignored.
+    """
     pod = context.facts.pod
     application = application_key(pod)
     scope = PoolScope(application, interface, family, subnet)
@@ -135,20 +141,21 @@ def _automatic(context: Context, interface: str, family: Family, subnet: str) ->
     )
     if len(names) == 1:
         return names
-    who = f"application {application.kind}/{application.namespace}/{application.name}"
+    text = f"application {application.kind}/{application.namespace}/{application.name}"
     subject = explanation.pod_subject(pod)
     if names:
-        what = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
-        remedy = "delete all of them but one"
-        raise NoPoolAvailable(f"no IPPool available, {who} {what}", subject=subject, remedy=remedy)
-    what = f"has no automatic {FAMILY_NAMES[family]} IPPool for NIC {interface}"
-    remedy = (
-        f"see why with `orbctl describe application {application.namespace}/{application.name}`"
-    )
+        problem = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
+        raise NoPoolAvailable(
+            f"no IPPool available, {text} {problem}",
+            subject=subject,
+            remedy="delete all of them but one",
+        )
+    problem = f"has no automatic {FAMILY_NAMES[family]} IPPool for NIC {interface}"
     raise PoolPending(
-        f"no IPPool available, {who} {what} in SpiderSubnet/{subnet} yet",
+        f"no IPPool available, {text} {problem} in SpiderSubnet/{subnet} yet",
         subject=subject,
-        remedy=remedy,
+        remedy=f"`orbctl describe application {application.namespace}/{application.name}` shows"
+        " the reason",
     )
 
 
@@ -162,7 +169,7 @@ def from_pod_ippools(context: Context) -> Candidates | None:
 
 
 def from_pod_ippool(context: Context) -> Candidates | None:
-    """Level 3: pools for whichever NIC is being set up."""
+    """Level 3: pools for the NIC of the ADD, with any name."""
     pod, request = context.facts.pod, context.request
     if POD_IPPOOL not in pod.annotations:
         return None
@@ -171,7 +178,7 @@ def from_pod_ippool(context: Context) -> Candidates | None:
 
 
 def from_namespace(context: Context) -> Candidates | None:
-    """Level 4: the defaults of the Pod's namespace."""
+    """Level 4: the default pools of the Pod's namespace."""
     namespace = context.facts.namespace
     if not namespace.annotations:
         return None
@@ -181,7 +188,7 @@ def from_namespace(context: Context) -> Candidates | None:
 
 
 def from_cni_conf(context: Context) -> Candidates | None:
-    """Level 5: the defaults of the network the runtime is attaching."""
+    """Level 5: the default pools in the CNI configuration of the network."""
     request = context.request
     return _for_request(
         request, SOURCE_CNI_CONF, request.default_ipv4_pools, request.default_ipv6_pools
@@ -189,7 +196,7 @@ def from_cni_conf(context: Context) -> Candidates | None:
 
 
 def from_default_pools(context: Context) -> Candidates | None:
-    """Level 6: every pool marked as default, by name."""
+    """Level 6: all pools marked as default, sorted by name."""
     defaults = context.catalog.defaults
     return _for_request(context.request, SOURCE_DEFAULT_POOLS, defaults[V4], defaults[V6])
 

@@ -1,6 +1,6 @@
-"""The values of pool selection: the request, the named pools, the decision.
+"""The values of pool selection: the request, the requested pools, the result.
 
-Plain immutable values; a list of pool names is always in the order of trial.
+Plain immutable values. Lists of pool names are in the order in which the pools are tried.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ CLUSTER_INTERFACE: Final = "eth0"
 """The NIC of the cluster network; index "0" in unnamed mode."""
 
 NICS_MAX: Final = 24
-"""NICs of one Pod: the release of all their addresses has to fit into one transaction."""
+"""NICs of one Pod. A transaction must be able to release the addresses of all of them."""
 
 ADDRESSES_MAX: Final = 24
 """Addresses that are claimed together.
 
-Each of them may need five of the 128 guards of a transaction: unclaimed, not in cool-down, not in
-quarantine, its pool as it was, and the older claim that ends with it unchanged.
+Each of them may need five of the 128 guards of a transaction: it is not claimed, not in cool-down
+and not in quarantine, its pool has not changed, nor has an older claim that it replaces.
 """
 
 PASSED_OVER_MAX: Final = 16
-"""Candidates that the event of a claim names as not used; every claim pays for them."""
+"""Rejected candidates in the event of a claim; more would make the event of every claim larger."""
 
 DETAIL_CHARS_MAX: Final = 200
 """Characters of one verdict in an event."""
@@ -57,9 +57,9 @@ class SelectionRequest(NamedTuple):
 
 
 class SelectionSettings(NamedTuple):
-    """The cluster's settings that selection obeys.
+    """The cluster's settings that affect selection.
 
-    ``multus_namespace``: where Multus looks for a default network without a namespace.
+    ``multus_namespace``: the namespace in which Multus looks for a default network without one.
 
     See docs/reference/configuration.md, "conf.yml" and "Agent".
     """
@@ -73,12 +73,12 @@ class SelectionSettings(NamedTuple):
     multus_namespace: str = "kube-system"
 
     def enabled(self, family: Family) -> bool:
-        """Whether the cluster uses this family at all."""
+        """Whether the cluster uses this family."""
         return self.ipv4_enabled if family == V4 else self.ipv6_enabled
 
 
 class NicPools(NamedTuple):
-    """The pools named for one NIC, unfiltered; an empty list: the family is not requested."""
+    """The pools requested for one NIC, before the filters; an empty family is not requested."""
 
     interface: str
     ipv4: tuple[str, ...] = ()
@@ -94,16 +94,16 @@ class NicPools(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Something that shaped the result without a verdict on a pool, about one NIC."""
+    """A remark about the selection of one NIC, such as a pattern that matches no pool."""
 
     interface: str
     text: str
 
 
 class Candidates(NamedTuple):
-    """What one level named: all NICs that are allocated together.
+    """The pools that one level names, for all NICs that are allocated together.
 
-    ``source`` is the slug of the level. ``unnamed``: the NICs are "0", "1", ...
+    ``source``: the level. ``unnamed``: the interfaces of the NICs are "0", "1", ...
     (docs/reference/annotations.md, "Unnamed interfaces").
     """
 
@@ -116,15 +116,15 @@ class Candidates(NamedTuple):
         """The NIC of that name (index in unnamed mode), or None."""
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
-    def asked(self, request: SelectionRequest) -> NicPools | None:
-        """The NIC of this request; None if it is unknown in the unnamed mode."""
+    def requested_nic(self, request: SelectionRequest) -> NicPools | None:
+        """The NIC of this request; None if the unnamed mode does not show which one it is."""
         if not self.unnamed:
             return self.find(request.interface)
         return self.nics[0] if request.interface == CLUSTER_INTERFACE else None
 
 
 class Demand(NamedTuple):
-    """One requested address, with the pools that passed the filters in order; at least one."""
+    """One requested address, and the pools to try in this order, at least one."""
 
     interface: str
     family: Family
@@ -133,10 +133,11 @@ class Demand(NamedTuple):
 
 
 class CandidateVerdict(NamedTuple):
-    """What became of one candidate.
+    """Whether one candidate pool was accepted.
 
-    ``rule``: stable slug of the rule that decided. ``reason``: the text of a failed ADD, empty for
-    an accepted pool. ``detail``: what exactly did not fit, for ``orbctl explain``.
+    ``rule``: the name of the rule that decided; it never changes. ``reason``: the text in the error
+    of the ADD, "" for an accepted pool. ``detail``: the value that did not match, for ``orbctl
+    explain``.
     """
 
     interface: str
@@ -147,24 +148,24 @@ class CandidateVerdict(NamedTuple):
     reason: str
     detail: str = ""
 
-    def in_short(self) -> PoolVerdict:
-        """The verdict as events have it: without the text that follows from rule and pool."""
+    def short(self) -> PoolVerdict:
+        """The verdict as events store it: without ``reason``, which follows from rule and pool."""
         interface, family, pool, accepted, rule, _, detail = self
         return PoolVerdict(interface, family, pool, accepted, rule, detail[:DETAIL_CHARS_MAX])
 
     @classmethod
-    def at_length(cls, verdict: PoolVerdict) -> CandidateVerdict:
-        """The verdict of an event, with an empty ``reason``."""
+    def from_short(cls, verdict: PoolVerdict) -> CandidateVerdict:
+        """Build from the verdict of an event; ``reason`` is ""."""
         interface, family, pool, accepted, rule, detail = verdict
         return cls(interface, family, pool, accepted, rule, "", detail)
 
 
 class Selection(NamedTuple):
-    """The result: every demand has a pool. ``nics``: the unfiltered candidates.
+    """The result of a selection. ``nics``: the candidates before the filters.
 
-    ``demands`` by NIC in the user's order, IPv4 before IPv6; ``verdicts`` in the user's order too.
-    ``routes``: those of the Pod's annotation, not yet distributed over the NICs. ``passed_over``:
-    the first ``PASSED_OVER_MAX`` rejections, for the event of the claim.
+    ``demands``: by NIC in the user's order, IPv4 before IPv6. ``verdicts``: in the same order.
+    ``routes``: those of the Pod's annotation, not yet distributed to the NICs. ``passed_over``: the
+    first ``PASSED_OVER_MAX`` rejected candidates, for the event of the claim.
     """
 
     source: str

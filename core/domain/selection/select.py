@@ -1,11 +1,10 @@
 """Pool selection: the pools that can serve a request, with the reason for each decision.
 
 See docs/reference/pool-selection.md. The result depends on the request and on the pools that it
-names; other pools are only read for a wildcard or the default level. Every demand of the result has
-at least one pool, and the requesting NIC has a demand unless its addresses are settled. Whether a
-pool has a free address is not checked here, but by the claim.
+names; other pools are only read for a wildcard or the level of default pools. Every demand of the
+result has at least one pool. Whether a pool has a free address is checked by the claim, not here.
 
-    collect -> family switch, wildcards -> precheck -> filter -> order
+    collect names -> drop disabled families, expand wildcards -> read the pools -> filter -> sort
 """
 
 from __future__ import annotations
@@ -38,23 +37,22 @@ def select(
     facts: RequestFacts,
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
-    settled: Container[tuple[str, Family]] = (),
+    kept_families: Container[tuple[str, Family]] = (),
 ) -> Selection:
-    """The pools to try for every NIC that this request allocates.
+    """Select the pools to try for every NIC that this request allocates.
 
-    ``settled``: (interface, family) pairs that need no pool, because the Pod keeps what it has.
-    Pass a ``PoolCatalog`` wherever more than one selection is made of the same pools.
-    Raises WrongInput, NoPoolAvailable, or AllocationError without a class of its own (a missing
-    pool, a malformed wildcard or namespace annotation). Messages have the prefix of standard mode;
-    the error's ``verdicts`` are those reached so far.
+    ``kept_families``: the (interface, family) pairs whose addresses the Pod keeps, which need no
+    pool. For several selections from the same pools, pass a ``PoolCatalog``. Raises WrongInput,
+    NoPoolAvailable, or AllocationError itself (a missing pool, a malformed wildcard or namespace
+    annotation). Messages have the prefix of standard mode; the error has the verdicts so far.
     """
     context = Context(request, facts, PoolCatalog.of(pools), settings)
     source = ""
     try:
         routes = requested_routes(context.facts.pod)
-        named = _candidates(context)
-        source = named.source
-        return _judged(context, named, routes, settled)
+        requested = _candidates(context)
+        source = requested.source
+        return _filter(context, requested, routes, kept_families)
     except AllocationError as error:
         raise explanation.in_standard_mode(error, source) from error
 
@@ -65,83 +63,88 @@ def candidates(
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
 ) -> Candidates:
-    """The pools that are named, before any is judged: the "pools changed" check.
+    """The requested pools before the filters, to find out whether they have changed.
 
     See docs/reference/fixed-address-rules.md, "Changed pools".
 
-    Families that are switched off are gone and wildcards are replaced; a name need not exist and a
-    list may be empty. Raises as ``select`` does, without the prefix.
+    Disabled families are dropped and wildcards expanded. A pool of the result may not exist, and a
+    list may be empty. Raises the errors of ``select``, without the prefix.
     """
     return _candidates(Context(request, facts, PoolCatalog.of(pools), settings))
 
 
 def _candidates(context: Context) -> Candidates:
-    named = wildcards.resolve(precedence.collect(context), context.catalog, context.settings)
+    requested = wildcards.resolve(precedence.collect(context), context.catalog, context.settings)
     pod = context.facts.pod
     if not pod.claims:
-        return named
-    # The NICs of one claim, or those without any, are allocated together: they share an endpoint.
-    nics = tuple(nic for nic in named.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim)
-    return named._replace(nics=nics)
+        return requested
+    # The NICs of one IPAMClaim, or those without one, have one endpoint: allocated together.
+    nics = tuple(
+        nic for nic in requested.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim
+    )
+    return requested._replace(nics=nics)
 
 
-def _judged(
+def _filter(
     context: Context,
-    candidate_pools: Candidates,
+    requested: Candidates,
     routes: tuple[Route, ...],
-    settled: Container[tuple[str, Family]],
+    kept_families: Container[tuple[str, Family]],
 ) -> Selection:
-    _check_asked(candidate_pools, context)
-    named = [
-        (nic, family, _existing(nic.interface, family, names, context))
-        for nic in candidate_pools.nics
+    _check_requested_nic(requested, context)
+    pools_to_check = [
+        (nic, family, _existing_pools(nic.interface, family, names, context))
+        for nic in requested.nics
         for family, names in nic.lists()
-        if (nic.interface, family) not in settled
+        if (nic.interface, family) not in kept_families
     ]
     demands: list[Demand] = []
     verdicts: list[CandidateVerdict] = []
-    lost: list[CandidateVerdict] = []
-    asked = candidate_pools.asked(context.request)
-    for nic, family, pools in named:
-        judged, survivors = _judge(nic, family, pools, context, asked=nic is asked)
-        verdicts += judged
-        if survivors:
-            names = in_order_of_trial(survivors)
+    first_failure: list[CandidateVerdict] = []
+    requested_nic = requested.requested_nic(context.request)
+    for nic, family, pools in pools_to_check:
+        pool_verdicts, accepted = _apply_rules(
+            nic, family, pools, context, is_requested=nic is requested_nic
+        )
+        verdicts += pool_verdicts
+        if accepted:
+            names = sorted_by_specificity(accepted)
             demands.append(Demand(nic.interface, family, names, nic.clean_gateway))
         else:
-            lost = lost or judged
-    if lost:
-        raise explanation.all_filtered_out(context.facts.pod, lost, tuple(verdicts))
+            first_failure = first_failure or pool_verdicts
+    if first_failure:
+        raise explanation.all_filtered_out(context.facts.pod, first_failure, tuple(verdicts))
     return Selection(
-        candidate_pools.source,
-        candidate_pools.unnamed,
+        requested.source,
+        requested.unnamed,
         tuple(demands),
         tuple(verdicts),
-        candidate_pools.nics,
-        candidate_pools.notes,
+        requested.nics,
+        requested.notes,
         routes,
-        rejected_in_short(verdicts),
+        first_rejections(verdicts),
     )
 
 
-def _check_asked(named: Candidates, context: Context) -> None:
-    """The NIC that is being set up must be among those that get something."""
-    asked = named.asked(context.request)
-    relevant = named.nics if asked is None else (asked,)
-    if not any(nic.ipv4 or nic.ipv6 for nic in relevant):
-        names = {nic.interface for nic in relevant}
-        notes = tuple(note for note in named.notes if note.interface in names)
+def _check_requested_nic(requested: Candidates, context: Context) -> None:
+    """Raise NoPoolAvailable if no pool is requested for the NIC of the ADD."""
+    nic = requested.requested_nic(context.request)
+    nics = requested.nics if nic is None else (nic,)
+    if not any(one.ipv4 or one.ipv6 for one in nics):
+        names = {one.interface for one in nics}
+        notes = tuple(note for note in requested.notes if note.interface in names)
         interface = context.request.interface
-        raise explanation.no_candidate(context.facts.pod, interface, named._replace(notes=notes))
+        relevant = requested._replace(notes=notes)
+        raise explanation.no_candidate(context.facts.pod, interface, relevant)
 
 
-def _existing(
+def _existing_pools(
     interface: str, family: Family, names: tuple[str, ...], context: Context
 ) -> list[Pool]:
-    """The named pools; each must exist and be named once."""
+    """The pools of these names. Raises AllocationError for a missing or repeated one."""
     if len(set(names)) < len(names):
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise explanation.duplicate_pool(context.facts.pod, interface, family, twice)
+        repeated = next(name for index, name in enumerate(names) if name in names[:index])
+        raise explanation.duplicate_pool(context.facts.pod, interface, family, repeated)
     pools: list[Pool] = []
     for name in names:
         pool = context.catalog.get(name)
@@ -152,30 +155,32 @@ def _existing(
     return pools
 
 
-def _judge(
-    nic: NicPools, family: Family, pools: list[Pool], context: Context, *, asked: bool
+def _apply_rules(
+    nic: NicPools, family: Family, pools: list[Pool], context: Context, *, is_requested: bool
 ) -> tuple[list[CandidateVerdict], list[Pool]]:
-    """The verdict on each pool, and the pools that were accepted."""
+    """The verdict on each pool, and the accepted pools."""
     request, facts, _, settings = context
-    filter_input = filters.FilterInput(nic.interface, family, request, facts, settings, asked=asked)
+    filter_input = filters.FilterInput(
+        nic.interface, family, request, facts, settings, is_requested=is_requested
+    )
     verdicts: list[CandidateVerdict] = []
-    survivors: list[Pool] = []
+    accepted: list[Pool] = []
     for pool in pools:
-        decision = filters.judge(pool, filter_input)
+        decision = filters.apply_rules(pool, filter_input)
         verdicts.append(CandidateVerdict(nic.interface, family, pool.name, *decision))
         if decision.accepted:
-            survivors.append(pool)
-    return verdicts, survivors
+            accepted.append(pool)
+    return verdicts, accepted
 
 
-def rejected_in_short(verdicts: Iterable[CandidateVerdict]) -> tuple[PoolVerdict, ...]:
-    """The first ``PASSED_OVER_MAX`` rejections, as events have them."""
+def first_rejections(verdicts: Iterable[CandidateVerdict]) -> tuple[PoolVerdict, ...]:
+    """The first ``PASSED_OVER_MAX`` rejections, as events store them."""
     rejected = [verdict for verdict in verdicts if not verdict.accepted]
-    return tuple(verdict.in_short() for verdict in rejected[:PASSED_OVER_MAX])
+    return tuple(verdict.short() for verdict in rejected[:PASSED_OVER_MAX])
 
 
 def specificity(pool: Pool) -> int:
-    """Six bits, the most significant field first, so that numbers compare as the fields do."""
+    """How specific a pool is: a number of six bits, one for each field, the first one highest."""
     return (
         (pool.pod_affinity is not None) << 5
         | bool(pool.node_names) << 4
@@ -186,13 +191,13 @@ def specificity(pool: Pool) -> int:
     )
 
 
-def in_order_of_trial(pools: list[Pool]) -> tuple[str, ...]:
-    """The names of accepted pools, more specific pools first, else in the user's order.
+def sorted_by_specificity(pools: list[Pool]) -> tuple[str, ...]:
+    """The names of the pools, more specific ones first; equal ones stay in the user's order.
 
     See docs/reference/pool-selection.md, "Order of pools". Six fields are compared one after the
-    other, and the first difference decides. A field counts if it is set, also if a filter ignored
-    it (nodeAffinity beside nodeName) or it matches everything.
+    other, and the first difference decides. A field counts if it is set, even if the filters
+    ignored it (nodeAffinity beside nodeName) or it matches everything.
     """
     if len(pools) > 1:
-        pools = sorted(pools, key=specificity, reverse=True)  # reverse keeps the order of equals
+        pools = sorted(pools, key=specificity, reverse=True)  # stable, also with reverse
     return tuple(pool.name for pool in pools)

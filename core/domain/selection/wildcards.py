@@ -1,10 +1,10 @@
-"""Expand the pool names of a user: drop disabled families, replace patterns by matching pools.
+"""Expand the requested pool names: drop disabled families, replace patterns by matching pools.
 
-See docs/reference/pool-selection.md, "Families and wildcards". A disabled family is ignored, also
+See docs/reference/pool-selection.md, "Families and wildcards". A disabled family is ignored, even
 if it has a malformed pattern. A pattern is replaced by the matching pools of its family, sorted by
-name; a pool that is also listed by name keeps that position, and a pool that two patterns match
-gets the position of the first one. Literal names stay, also if they do not exist or are listed
-twice.
+name. A pool that is also listed by name keeps that position, and a pool that two patterns match
+gets the position of the first one. Names that are not patterns stay, even if the pool does not
+exist or is listed twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from core.errors import AllocationError
 def resolve(
     candidates: Candidates, catalog: PoolCatalog, settings: SelectionSettings
 ) -> Candidates:
-    """The candidates with real names of enabled families; what was left out is noted.
+    """The candidates without disabled families and patterns; notes list what was dropped.
 
     Raises AllocationError for a malformed pattern.
     """
@@ -38,11 +38,11 @@ def resolve(
 
 
 def _is_plain(nic: NicPools, settings: SelectionSettings) -> bool:
-    """Whether it names pools, no pattern, and no family that is switched off."""
-    named = list(nic.lists())
-    return bool(named) and all(
+    """Whether the NIC names pools, but no pattern and no disabled family."""
+    lists = list(nic.lists())
+    return bool(lists) and all(
         settings.enabled(family) and not any(map(globs.is_pattern, names))
-        for family, names in named
+        for family, names in lists
     )
 
 
@@ -70,7 +70,7 @@ def _expand(
 ) -> tuple[str, ...]:
     if not any(globs.is_pattern(name) for name in names):
         return names
-    taken = {name for name in names if not globs.is_pattern(name)}
+    listed = {name for name in names if not globs.is_pattern(name)}
     expanded: list[str] = []
     for name in names:
         if not globs.is_pattern(name):
@@ -80,8 +80,8 @@ def _expand(
         if not matches:
             text = f"pattern '{name}' matches no {FAMILY_NAMES[family]} IPPool"
             notes.append(Note(interface, text))
-        expanded += [one for one in matches if one not in taken]
-        taken.update(matches)
+        expanded += [one for one in matches if one not in listed]
+        listed.update(matches)
     return tuple(expanded)
 
 
@@ -89,7 +89,7 @@ def _matching(pattern: str, family: Family, catalog: PoolCatalog) -> tuple[str, 
     try:
         return catalog.matching(pattern, family)
     except globs.BadPattern:
-        first = catalog.names[family][0]  # Spiderpool names the pool it met first
+        first = catalog.names[family][0]  # Spiderpool's message names the first pool it compared
         raise AllocationError(
             f"failed to match wildcard: {FAMILY_NAMES[family]} PoolName pattern '{pattern}', "
             f"character '{first}', error: syntax error in pattern",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from core.domain.devices import nic_resource
-from core.domain.provider.provider_nics import takes_part
+from core.domain.provider.provider_nics import is_bound_by_provider
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS, parse_networks
 from core.errors import BadInput
 from core.manifests.networks.injection import Injected, Plain
@@ -88,7 +88,7 @@ def _is_bound(network: Injected) -> bool:
     """Whether a provider binds the addresses on it."""
     vlan = network.spec.vlan
     mode = (vlan.vlan_mode or "") if vlan is not None else ""
-    return takes_part(network.spec.cni_type or "", mode)
+    return is_bound_by_provider(network.spec.cni_type or "", mode)
 
 
 def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:

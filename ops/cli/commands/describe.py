@@ -22,7 +22,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 from core.domain.patterns.labels import LabelSelector
-from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out, shares
 from core.errors import BadInput, NotFound
 from core.eventstore.state import read_ledger
@@ -333,7 +333,7 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _quarantine_words(quarantine: Quarantine) -> str:
-    evidence = seen_in_words(quarantine)
+    evidence = evidence_text(quarantine)
     return f"{quarantine.reason} ({evidence})" if evidence else quarantine.reason
 
 

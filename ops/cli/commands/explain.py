@@ -17,7 +17,7 @@ from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.facts import PodReference
 from core.domain.model import Endpoint
-from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
+from core.domain.selection.explanation import SOURCE_TEXTS, describe_verdicts
 from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
 from core.errors import BadInput, NotFound
 from core.eventstore.codec import ENDPOINT
@@ -256,7 +256,7 @@ def _show(explanation: Explanation, retention: _Retention) -> None:
         print("\n".join(describe_verdicts(explanation.verdicts)))
         return
     selection = explanation.selection
-    print(f"IPPools come from {SOURCE_WORDS[selection.source]}")
+    print(f"IPPools come from {SOURCE_TEXTS[selection.source]}")
     for demand in selection.demands:
         nic = (demand.interface, demand.family)
         gateway = ", no default route" if demand.clean_gateway else ""

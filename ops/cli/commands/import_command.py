@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.allocation.assigner import Assigner
-from core.allocation.takeover import TakeoverResult, TakeOverRun
-from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from core.allocation.takeover import TakeoverResult, TakeoverRun
+from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
 from core.domain.configuration.commands import Command
 from core.errors import Refusal
 from core.eventstore.state import read_ledger
@@ -159,7 +159,7 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
 
     async def action(session: ClusterSession) -> Exit:
         dump = await read()
-        plan, refusals = await _simulate(session, plan_take_over(dump.cluster))
+        plan, refusals = await _simulate(session, plan_takeover(dump.cluster))
         document = _plain(plan, refusals, dump.passed_over)
         if not output.is_structured:
             _show(plan, dump.passed_over, wide=output.is_wide)
@@ -173,7 +173,7 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
             report_refusals(error.refusals)
-        complete = plan_take_over((await read()).cluster)
+        complete = plan_takeover((await read()).cluster)
         missing = await _missing(session, complete)
         if output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), output)
@@ -184,7 +184,9 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
     perform(context, action)
 
 
-async def _simulate(session: ClusterSession, complete: TakeOver) -> tuple[TakeOver, list[Refusal]]:
+async def _simulate(
+    session: ClusterSession, complete: TakeoverPlan
+) -> tuple[TakeoverPlan, list[Refusal]]:
     """The part of the plan that is not done yet, and its refusals."""
     ledger = await read_ledger(session.store, session.keys)
     report_unread(ledger)
@@ -202,13 +204,13 @@ def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:
     return tuple(step.command for step in steps if step.events or step.refusals)
 
 
-async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
+async def _carry_out(session: ClusterSession, plan: TakeoverPlan) -> TakeoverResult:
     view = ConfigurationView(session.store, session.keys)
     await view.start()
     try:
         with progress("import") as advance:
             return await session.write(
-                lambda writer: TakeOverRun(
+                lambda writer: TakeoverRun(
                     session.configurator(writer),
                     Assigner(session.store, session.keys, writer, view),
                     session.cause,
@@ -219,7 +221,7 @@ async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
         await view.close()
 
 
-async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
+async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
     """The addresses of the plan that are not claimed by the planned holder."""
     claims = (await read_ledger(session.store, session.keys)).claims
     return [
@@ -231,7 +233,7 @@ async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
     ]
 
 
-def _show(plan: TakeOver, passed_over: dict[str, int], *, wide: bool) -> None:
+def _show(plan: TakeoverPlan, passed_over: dict[str, int], *, wide: bool) -> None:
     heading(f"To take over: {_counted(plan)}")
     for kind, number in sorted(passed_over.items()):
         print(f"{counted(number, kind)} skipped: contains no addresses")
@@ -255,7 +257,7 @@ def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str
         print("Addresses that were allocated meanwhile are imported when the command runs again")
 
 
-def _counted(plan: TakeOver) -> str:
+def _counted(plan: TakeoverPlan) -> str:
     addresses = counted(plan.addresses, "address", "addresses")
     commands = counted(
         len(plan.first) + len(plan.last), "step of configuration", "steps of configuration"
@@ -264,7 +266,7 @@ def _counted(plan: TakeOver) -> str:
 
 
 def _plain(
-    plan: TakeOver, refusals: Sequence[Refusal], passed_over: dict[str, int]
+    plan: TakeoverPlan, refusals: Sequence[Refusal], passed_over: dict[str, int]
 ) -> dict[str, Any]:
     return {
         "endpoints": len(plan.endpoints),

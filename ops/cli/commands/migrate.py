@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from core.domain.claims.takeover import plan_take_over
+from core.domain.claims.takeover import plan_takeover
 from core.errors import BadInput
 from core.eventstore.state import read_ledger
 from core.manifests.manifest_writer import dump_yaml
@@ -108,7 +108,7 @@ def compare(
     async def action(session: ClusterSession) -> Exit:
         deadline = time.monotonic() + wait
         while True:
-            objects = plan_take_over((await read()).cluster)
+            objects = plan_takeover((await read()).cluster)
             ledger = await read_ledger(session.store, session.keys)
             different = differences(objects, ledger.claims)
             if not different or time.monotonic() >= deadline:

@@ -11,7 +11,7 @@ from core.domain.configuration.commands import Command, LiftQuarantine, Quaranti
 from core.domain.configuration.configuration_state import readable_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Quarantine
-from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.errors import BadInput, NotFound
 from core.eventstore.codec import QUARANTINE
 from core.eventstore.kinds import CLAIMS
@@ -120,7 +120,7 @@ def show(
         shown = {
             "address": quarantine.address,
             "reason": quarantine.reason,
-            "seen": seen_in_words(quarantine),
+            "seen": evidence_text(quarantine),
         }
         if quarantine.conflicting_host is None:
             show_value({**shown, "probes": "none: an operator quarantined it"}, output)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 
 from core.domain.configuration.commands import Reinstate, Retirable
-from core.domain.configuration.retirement import InUse, deletion
+from core.domain.configuration.retirement import InUse, deletion_command
 from core.domain.evolution import Ledger
 from core.errors import BadInput, ExecutionNotFound, NotFound
 from core.eventstore.state import read_configuration
@@ -215,7 +215,7 @@ def _retire(
     async def action(session: ClusterSession) -> Exit:
         at_deadline: AtDeadline = "reinstate" if reinstate else "wait"
         for name in names:
-            command = deletion(kind, name, in_use)
+            command = deletion_command(kind, name, in_use)
             event_count = await write_command(session, command)
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")

@@ -135,7 +135,7 @@ class AllocationHarness:
             for one in await (await self.node("operator")).log()
             if isinstance(one.event, AddressesClaimed) and one.event.endpoint.name == name
         ]
-        verdicts = map(CandidateVerdict.at_length, claims[-1].passed_over)
+        verdicts = map(CandidateVerdict.from_short, claims[-1].passed_over)
         return "\n".join([f"from {claims[-1].source or '-'}", *describe_verdicts(verdicts)])
 
     async def wait(self, seconds: str) -> str:
@@ -153,7 +153,7 @@ class AllocationHarness:
             if isinstance(event, AllocationRefused):
                 where = f"{event.namespace}/{event.name} {event.interface} on {event.node}"
                 lines.append(f"{where}: {event.times} x {event.reason} from {event.source or '-'}")
-                lines += describe_verdicts(map(CandidateVerdict.at_length, event.verdicts))
+                lines += describe_verdicts(map(CandidateVerdict.from_short, event.verdicts))
         return "\n".join(lines) or "none"
 
     async def claims(self) -> str:

@@ -93,7 +93,7 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
         await first.apply(pool("v4", "10.6.0.10-10.6.0.20"))
         added = await first.add(pod("web-0"))
     answers = [
-        ReleaseDecision(False, "the API server has to be asked", asks=True),
+        ReleaseDecision(False, "the API server has to be asked", needs_check=True),
         ReleaseDecision(True, "the Pod has ended"),
     ]
     async with NodeHarness(

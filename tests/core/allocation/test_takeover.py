@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.allocation.assigner import Assigner
-from core.allocation.takeover import TakeoverResult, TakeOverRun
-from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from core.allocation.takeover import TakeoverResult, TakeoverRun
+from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
 from tests.core.manifests.spiderpool_dumps import cluster, endpoint, nic, pool, reservation
 from tests.support.node_harness import CAUSE, NodeHarness, addresses, check_everything, pod
 
 PODS = 300
 
 
-def big() -> TakeOver:
+def big() -> TakeoverPlan:
     """Pods in a disabled pool; one address was reserved after its allocation."""
     records = {f"10.6.{1 + n // 250}.{n % 250}": n for n in range(PODS)}
     texts = {address: f"shop/web-{n} uid-web-{n}" for address, n in records.items()}
-    return plan_take_over(
+    return plan_takeover(
         cluster(
             pool("p", "10.6.0.0/16", "10.6.1.0-10.6.2.255", records=texts, disable=True),
             reservation("later", "10.6.1.7"),
@@ -35,12 +35,12 @@ class Runner:
 
     node: NodeHarness
 
-    async def run(self, plan: TakeOver) -> TakeoverResult:
+    async def run(self, plan: TakeoverPlan) -> TakeoverResult:
         node = self.node
         truth = await node.truth()
         assigner = Assigner(node.store, node.keys, node.writer, node.view)
         left = remaining(plan, truth.pools, truth.endpoints)
-        return await TakeOverRun(node.configurator, assigner, CAUSE).carry_out(left)
+        return await TakeoverRun(node.configurator, assigner, CAUSE).carry_out(left)
 
 
 async def test_every_address_is_ours_afterwards(node: NodeHarness) -> None:
@@ -80,7 +80,7 @@ async def test_a_running_pod_keeps_its_address_and_gives_it_back(node: NodeHarne
 
 
 async def test_what_is_refused_stops_nothing_else(node: NodeHarness) -> None:
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(
             pool("p", "10.6.0.0/16", "10.6.1.0-10.6.1.9"),
             endpoint("lost", "u1", nic("10.9.0.1/16", "gone")),

@@ -19,7 +19,7 @@ from core.domain.autopools.application_plan import named_subnets, plan_applicati
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
-from core.domain.autopools.pool_size import NO_MORE, IpNumber
+from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.configuration.commands import (
     AdvanceRetirement,
     ApplyAutoPool,
@@ -167,7 +167,9 @@ def test_an_application_is_planned_and_an_address_found_as_on_everything(
                     await node.configurator.apply(command, CAUSE)
             scopes, whole = ScopeReader(node.store, node.keys), await everything(node)
             part = await scopes.read_application(APPLICATION, named_subnets(application))
-            planned = [plan_application(application, one, {}, NO_MORE) for one in (part, whole)]
+            planned = [
+                plan_application(application, one, {}, AS_MANY_AS_REPLICAS) for one in (part, whole)
+            ]
             near = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
             having = [
                 sorted(name for name, pool in one.pools.items() if holds(pool, f"10.7.0.{host}"))

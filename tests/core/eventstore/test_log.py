@@ -145,7 +145,7 @@ def test_old_bodies_are_lifted_version_by_version() -> None:
         ("pool-retired", 2): lambda body: [body[0], body[1].upper()],
     }
 
-    lifted = upcast("pool-retired", 1, ["p"], today={"pool-retired": 3}, chain=chain)
+    lifted = upcast("pool-retired", 1, ["p"], current={"pool-retired": 3}, upcasters=chain)
 
     assert lifted == ["p", "REASON UNKNOWN"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.claims.takeover import ForeignCluster, plan_take_over
+from core.domain.claims.takeover import ForeignCluster, plan_takeover
 from core.domain.model import Route
 from core.errors import BadInput
 from core.manifests.foreign.host_local import NodeFiles, read_host_local
@@ -179,7 +179,7 @@ def test_the_address_of_a_pod_without_a_file_is_taken_over_all_the_same() -> Non
 def test_an_address_that_two_nodes_gave_away_is_a_conflict_and_taken_over_once() -> None:
     pods = [pod(f"web-{name}", f"node-{name}", "10.6.0.5") for name in "ab"]
 
-    plan = plan_take_over(read([node("node-a", "10.6.0.5"), node("node-b", "10.6.0.5")], *pods))
+    plan = plan_takeover(read([node("node-a", "10.6.0.5"), node("node-b", "10.6.0.5")], *pods))
 
     assert [endpoint.addresses()[0][0] for endpoint in plan.endpoints] == ["10.6.0.5"]
     assert plan.findings[0].what == "has 10.6.0.5, which another Pod has too"

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 
-from core.domain.claims.takeover import plan_take_over
+from core.domain.claims.takeover import plan_takeover
 from core.manifests.spiderpool import read_spiderpool
 from tests.kubernetes.objects import Object, path_of
 from tests.kubernetes.resources.test_import_spiderpool import orbctl
@@ -135,7 +135,7 @@ async def test_imported_addresses_are_equal_in_both_directions(
     cluster: TranslatorHarness,
 ) -> None:
     objects: Any = (("recorded", one) for one in RECORDED["objects"])
-    held = plan_take_over(read_spiderpool(objects).cluster).addresses
+    held = plan_takeover(read_spiderpool(objects).cluster).addresses
     access = ("--kubeconfig", str(cluster.server.kubeconfig))
 
     before, _ = await migrate(cluster, "compare")

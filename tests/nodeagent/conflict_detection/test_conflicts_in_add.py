@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from core.domain.configuration.commands import LiftQuarantine
-from core.domain.quarantine.quarantine_decisions import seen_in_words
+from core.domain.quarantine.quarantine_decisions import evidence_text
 from core.eventstore.memory import MemoryStore
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.settings.values import Settings
@@ -70,7 +70,7 @@ async def quarantine_of(agent: AgentHarness, address: str) -> str:
     """The evidence."""
     view = agent.process.parts.view
     await view.wait_for(lambda: address in view.current.quarantine)
-    return seen_in_words(view.current.quarantine[address])
+    return evidence_text(view.current.quarantine[address])
 
 
 async def test_a_stranger_costs_the_pod_an_address_and_nothing_else(

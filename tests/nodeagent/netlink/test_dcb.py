@@ -91,7 +91,7 @@ def test_ets_is_changed_in_what_the_driver_has() -> None:
     assert link.ets == b"\0\x08\0" + shares * 2 + algorithms + classes + bytes(24)
     assert read is not None
     assert read.ets is not None
-    assert read.ets.serves(ets)
+    assert read.ets.is_equivalent(ets)
 
 
 def test_a_driver_that_reports_that_nothing_had_to_be_changed_does_not_refuse() -> None:

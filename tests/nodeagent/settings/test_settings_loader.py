@@ -128,7 +128,7 @@ def test_qos_of_roce_nics_is_left_alone_without_rules(tmp_path: Path) -> None:
 
 
 def test_a_prefix_that_no_resource_may_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="keeps for its own") as refused:
+    with pytest.raises(BadInput, match="that Kubernetes reserves") as refused:
         load(tmp_path, "orbweaver: {sriov: {enabled: true, resourcePrefix: kubernetes.io}}")
 
     assert refused.value.subject == "orbweaver.sriov.resourcePrefix"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from core.domain.addresses.routes import (
     POD_ROUTES,
     ROUTES_MAX,
-    answer_routes,
     distribute_routes,
     requested_routes,
+    result_routes,
     unmatched_routes,
 )
 from core.domain.facts import PodFacts
@@ -188,7 +188,7 @@ def test_a_gateway_of_the_other_family_fits_no_subnet_even_with_an_equal_number(
 def test_an_answer_has_pool_routes_then_requested_ones_then_the_default_for_each_family() -> None:
     (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
 
-    assert answer_routes(nic) == (
+    assert result_routes(nic) == (
         Route("1.0.0.0/8", "g4"),
         VIA_4,
         Route("0.0.0.0/0", "10.0.0.254"),
@@ -199,21 +199,21 @@ def test_an_answer_has_pool_routes_then_requested_ones_then_the_default_for_each
 
 
 def test_a_clean_gateway_leaves_out_the_default_routes_of_both_families() -> None:
-    assert answer_routes(DUAL._replace(clean_gateway=True)) == ()
+    assert result_routes(DUAL._replace(clean_gateway=True)) == ()
 
 
 def test_a_pool_without_gateway_leaves_out_its_default_route_only() -> None:
-    assert answer_routes(DUAL._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
+    assert result_routes(DUAL._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
 
 
 def test_a_gateway_without_an_address_of_its_family_is_no_default_route() -> None:
-    assert answer_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
+    assert result_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
 
 
 def test_a_requested_default_route_comes_beside_the_one_of_the_gateway() -> None:
     (nic,) = distribute_routes([SILENT], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
 
-    assert answer_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
+    assert result_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
         Route("0.0.0.0/0", "10.7.0.1"),
         Route("0.0.0.0/0", "10.7.0.254"),
     )
@@ -260,7 +260,7 @@ def test_an_answer_is_what_is_stored_plus_default_routes(
     nics: list[Nic], requested: list[Route], clean_gateway: bool
 ) -> None:
     for nic in distribute_routes(nics, POOLS, requested):
-        answered = answer_routes(nic._replace(clean_gateway=clean_gateway))
+        answered = result_routes(nic._replace(clean_gateway=clean_gateway))
         added = Counter(answered) - Counter(nic.routes)
 
         assert not Counter(nic.routes) - Counter(answered)

@@ -9,7 +9,7 @@ from core.domain.autopools.application_plan import ReconcileStep, plan_applicati
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
-from core.domain.autopools.pool_size import NO_MORE, IpNumber
+from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.model import Claim, Pool, Scale, Subnet
 from tests.core.domain.subnets.samples import State
 
@@ -47,7 +47,7 @@ def plan(
     state: State,
     application: Application,
     claimed: Mapping[str, Claim] | None = None,
-    default: IpNumber = NO_MORE,
+    default: IpNumber = AS_MANY_AS_REPLICAS,
 ) -> tuple[ReconcileStep, ...]:
     """The steps of the plan for this state."""
     return plan_application(application, state.configuration, claimed or {}, default)

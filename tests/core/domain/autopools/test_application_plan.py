@@ -12,7 +12,7 @@ from core.domain.autopools.application_plan import (
 )
 from core.domain.autopools.applications import Application
 from core.domain.autopools.names import ApplicationKey
-from core.domain.autopools.pool_size import NO_MORE, IpNumber
+from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.configuration.commands import RetirePool
 from core.domain.model import Claim, Pool, Scale
 from tests.core.domain.autopools.samples import (
@@ -79,8 +79,8 @@ def test_a_family_that_the_cluster_has_switched_off_is_neither_made_nor_dropped(
     state = running(web(1, template(BOTH)))
     off = state.configuration._replace(ipv6_enabled=False)
 
-    assert plan_application(web(1, template(BOTH)), off, {}, NO_MORE) == ()
-    steps = plan_application(web(2, template(BOTH)), off, {}, NO_MORE)
+    assert plan_application(web(1, template(BOTH)), off, {}, AS_MANY_AS_REPLICAS) == ()
+    steps = plan_application(web(2, template(BOTH)), off, {}, AS_MANY_AS_REPLICAS)
     assert told(steps) == [("grow", NAME)]
 
 
@@ -319,10 +319,10 @@ def test_a_third_party_with_a_number_gets_that_many() -> None:
 def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_others_are_not() -> None:
     configuration = State(NET).configuration
 
-    (step,) = plan_application(web(), configuration, {}, NO_MORE, enabled=False)
+    (step,) = plan_application(web(), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False)
 
     assert "annotation when Auto-Pool feature is disabled" in step.reason
-    assert plan_application(web(2, {}), configuration, {}, NO_MORE, enabled=False) == ()
+    assert plan_application(web(2, {}), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False) == ()
 
 
 def test_claims_of_other_pools_hold_nothing_back() -> None:

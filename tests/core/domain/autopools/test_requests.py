@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from core.domain.autopools.applications import Application, replicas_of, skip_reason
 from core.domain.autopools.names import ApplicationKey
 from core.domain.autopools.pool_size import (
-    KEY_DOCUMENTED,
-    KEY_OBEYED,
-    NO_MORE,
+    AS_MANY_AS_REPLICAS,
+    FLEXIBLE_NUMBER_KEY,
+    REDUNDANT_NUMBER_KEY,
     IpNumber,
     default_number,
     pool_size,
@@ -132,7 +132,7 @@ def test_whatever_an_annotation_holds_it_is_read_or_wrong_input(text: str) -> No
         ("0", IpNumber(0)),
         ("007", IpNumber(7)),
         ("+2", IpNumber(2, is_flexible=True)),
-        ("+0", NO_MORE),
+        ("+0", AS_MANY_AS_REPLICAS),
         ("ignored+3", IpNumber(3, is_flexible=True)),
         ("9223372036854775807", IpNumber(2**63 - 1)),
     ],
@@ -166,11 +166,14 @@ def test_every_spelling_of_false_is_read(text: str) -> None:
 
 
 DEFAULTS: dict[str, tuple[dict[str, object], IpNumber]] = {
-    "neither key": ({}, NO_MORE),
-    "the one that the chart writes": ({KEY_DOCUMENTED: 1}, IpNumber(1, is_flexible=True)),
-    "the one that is obeyed": ({KEY_OBEYED: 2}, IpNumber(2, is_flexible=True)),
-    "both": ({KEY_DOCUMENTED: 1, KEY_OBEYED: 0}, NO_MORE),
-    "one without a value": ({KEY_DOCUMENTED: 3, KEY_OBEYED: None}, IpNumber(3, is_flexible=True)),
+    "neither key": ({}, AS_MANY_AS_REPLICAS),
+    "the one that the chart writes": ({FLEXIBLE_NUMBER_KEY: 1}, IpNumber(1, is_flexible=True)),
+    "the one that is obeyed": ({REDUNDANT_NUMBER_KEY: 2}, IpNumber(2, is_flexible=True)),
+    "both": ({FLEXIBLE_NUMBER_KEY: 1, REDUNDANT_NUMBER_KEY: 0}, AS_MANY_AS_REPLICAS),
+    "one without a value": (
+        {FLEXIBLE_NUMBER_KEY: 3, REDUNDANT_NUMBER_KEY: None},
+        IpNumber(3, is_flexible=True),
+    ),
 }
 
 
@@ -184,9 +187,9 @@ def test_both_configuration_keys_are_one_setting(
 @pytest.mark.parametrize("value", [-1, True, "1", 1.5, 2**63])
 def test_a_default_that_is_no_number_names_its_key(value: object) -> None:
     with pytest.raises(BadInput) as caught:
-        default_number({KEY_OBEYED: value})
+        default_number({REDUNDANT_NUMBER_KEY: value})
 
-    assert caught.value.subject == KEY_OBEYED
+    assert caught.value.subject == REDUNDANT_NUMBER_KEY
 
 
 def app(api_version: str, kind: str, scale: Scale) -> Application:
@@ -217,15 +220,15 @@ def test_replicas_are_counted_by_kind(application: Application, expected: int) -
 def test_a_fixed_number_is_the_size_and_a_flexible_one_is_added_to_the_replicas() -> None:
     deployment = app("apps/v1", "Deployment", Scale(3))
 
-    assert pool_size(deployment, IpNumber(5), NO_MORE) == 5
-    assert pool_size(deployment, IpNumber(2, is_flexible=True), NO_MORE) == 5
+    assert pool_size(deployment, IpNumber(5), AS_MANY_AS_REPLICAS) == 5
+    assert pool_size(deployment, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 5
     assert pool_size(deployment, None, IpNumber(1, is_flexible=True)) == 4
 
 
 def test_a_third_party_says_its_number_and_plus_n_is_n() -> None:
     clone_set = app("apps.kruise.io/v1alpha1", "CloneSet", Scale(8))
 
-    assert pool_size(clone_set, IpNumber(2, is_flexible=True), NO_MORE) == 2
+    assert pool_size(clone_set, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 2
     with pytest.raises(WrongInput) as caught:
         pool_size(clone_set, None, IpNumber(1, is_flexible=True))
     text = "CloneSet/shop/web only supports fixed auto-created IPPool IP Number"

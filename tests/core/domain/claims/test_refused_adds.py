@@ -41,7 +41,7 @@ def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
     assert event[:7] == ("shop", "web-0", "uid-web-0", "n1", "pod/uid-web-0", "net1", "no-pool")
     assert (event.message, event.remedy, event.source) == ("no", "do", "namespace")
     assert [tuple(one) for one in event.verdicts] == [("eth0", 4, "a", False, "disabled", "why")]
-    assert CandidateVerdict.at_length(event.verdicts[0]) == verdict("a", "why")._replace(reason="")
+    assert CandidateVerdict.from_short(event.verdicts[0]) == verdict("a", "why")._replace(reason="")
 
 
 def test_a_subclass_has_its_own_reason_and_an_unknown_kind_the_last_one() -> None:
@@ -61,7 +61,7 @@ def test_the_size_of_an_event_has_a_limit() -> None:
     assert (len(event.verdicts), event.left_out) == (VERDICTS_MAX, 5)
     assert len(event.message) == MESSAGE_CHARS_MAX
     assert max(len(one.detail) for one in event.verdicts) == DETAIL_CHARS_MAX
-    assert verdict("a").in_short().detail == ""
+    assert verdict("a").short().detail == ""
 
 
 def test_another_holder_nic_or_reason_is_counted_by_itself() -> None:

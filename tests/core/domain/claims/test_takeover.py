@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.claims.takeover import TakeOver, plan_take_over, remaining
+from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, RetirePool
 from tests.core.manifests.spiderpool_dumps import cluster, endpoint, nic, pool, reservation
 
@@ -14,18 +14,18 @@ NET = "10.6.0.0/16"
 IPS = "10.6.0.1-10.6.0.9"
 
 
-def claimed(plan: TakeOver) -> dict[str, str]:
+def claimed(plan: TakeoverPlan) -> dict[str, str]:
     """Address -> name of the endpoint that will hold it."""
     return {address: one.name for one in plan.endpoints for address, _ in one.addresses()}
 
 
-def said(plan: TakeOver) -> list[str]:
+def said(plan: TakeoverPlan) -> list[str]:
     """The action of each finding."""
     return [finding.done for finding in plan.findings]
 
 
 def test_records_and_endpoints_that_agree_leave_nothing_to_say() -> None:
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}),
             endpoint("a", "ua", nic("10.6.0.1/16", "p")),
@@ -38,16 +38,14 @@ def test_records_and_endpoints_that_agree_leave_nothing_to_say() -> None:
 
 
 def test_an_address_without_a_record_is_taken_over() -> None:
-    plan = plan_take_over(
-        cluster(pool("p", NET, IPS), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
-    )
+    plan = plan_takeover(cluster(pool("p", NET, IPS), endpoint("a", "ua", nic("10.6.0.1/16", "p"))))
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert said(plan) == ["taken over"]
 
 
 def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
-    plan = plan_take_over(cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"})))
+    plan = plan_takeover(cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"})))
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert plan.endpoints[0].uid == "ua"
@@ -55,7 +53,7 @@ def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
 
 
 def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua", "10.6.0.2": "shop/a ua"}),
             endpoint("a", "ua", nic("10.6.0.2/16", "p")),
@@ -67,7 +65,7 @@ def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
 
 
 def test_of_two_pods_with_one_address_the_recorded_one_keeps_it() -> None:
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/b ub"}),
             endpoint("a", "ua", nic("10.6.0.1/16", "p")),
@@ -82,17 +80,17 @@ def test_of_two_pods_with_one_address_the_recorded_one_keeps_it() -> None:
 @pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
 def test_of_two_nics_with_one_address_the_first_keeps_it(interfaces: tuple[str, str]) -> None:
     both = [nic("10.6.0.1/16", "p", name) for name in interfaces]
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}), endpoint("a", "ua", *both))
     )
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert [one.interface for one in plan.endpoints[0].nics] == [interfaces[0]]
-    assert said(plan) == ["taken over for the first one: restart this Pod, the other gets its own"]
+    assert said(plan) == ["taken over for the first NIC: restart this Pod, the other gets its own"]
 
 
 def test_another_uid_in_the_record_is_told() -> None:
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/a old"}),
             endpoint("a", "new", nic("10.6.0.1/16", "p")),
@@ -106,7 +104,7 @@ def test_another_uid_in_the_record_is_told() -> None:
 def test_switches_and_reservations_come_after_the_claims() -> None:
     going = pool("going", "10.7.0.0/16", "10.7.0.1")
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(reservation("r", "10.6.0.1"), pool("p", NET, IPS, disable=True), going)
     )
 
@@ -117,7 +115,7 @@ def test_switches_and_reservations_come_after_the_claims() -> None:
 
 
 def test_what_is_ours_already_is_not_opened_again() -> None:
-    whole = plan_take_over(
+    whole = plan_takeover(
         cluster(pool("p", NET, IPS, disable=True), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
     )
     pools = {"p": whole.last[0].pool}  # type: ignore[union-attr]
@@ -140,7 +138,7 @@ def test_no_plan_gives_an_address_twice_or_leaves_a_recorded_one_free_in_silence
     records: dict[str, tuple[str, str]], endpoints: dict[str, tuple[str, str]]
 ) -> None:
     texts = {address: f"shop/{name} {uid}" for address, (name, uid) in records.items()}
-    plan = plan_take_over(
+    plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records=texts),
             *(

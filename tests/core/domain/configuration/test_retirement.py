@@ -16,7 +16,7 @@ from core.domain.configuration.commands import (
 )
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.configuration.decisions import decide
-from core.domain.configuration.retirement import deletion
+from core.domain.configuration.retirement import deletion_command
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired, SubnetDefined, SubnetDeleted
 from core.domain.model import Subnet
 from tests.core.domain.configuration.samples import BLUE, EMPTY, claims, having, refusals, retiring
@@ -82,7 +82,7 @@ def test_a_pool_cannot_serve_again_before_its_subnet() -> None:
 
 
 def test_the_setting_says_how_a_deletion_begins() -> None:
-    assert deletion("pool", "a", "wait") == RetirePool("a")
-    assert deletion("pool", "a", "refuse") == DeletePool("a")
-    assert deletion("subnet", "a", "wait") == RetireSubnet("a")
-    assert deletion("subnet", "a", "refuse") == DeleteSubnet("a")
+    assert deletion_command("pool", "a", "wait") == RetirePool("a")
+    assert deletion_command("pool", "a", "refuse") == DeletePool("a")
+    assert deletion_command("subnet", "a", "wait") == RetireSubnet("a")
+    assert deletion_command("subnet", "a", "refuse") == DeleteSubnet("a")

@@ -24,7 +24,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import candidates, in_order_of_trial, select
+from core.domain.selection.select import candidates, select, sorted_by_specificity
 from core.errors import AllocationError
 
 ETH0 = SelectionRequest("eth0")
@@ -223,7 +223,7 @@ def test_the_order_of_trial_is_the_pairwise_comparison_and_stable(
 
     expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
 
-    assert in_order_of_trial(written) == tuple(one.name for one in expected)
+    assert sorted_by_specificity(written) == tuple(one.name for one in expected)
 
 
 JSON_VALUES = st.recursive(
