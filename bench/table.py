@@ -170,6 +170,7 @@ MEASURES: tuple[Measure, ...] = (
         "engine",
         {
             "wf_rate": Target("at least", 300, 1_000),
+            "wf_rate_of_bare": Target("at least", 0.35),
             "wf_replay_4000_ms": Target("at most", 100),
         },
         engine.measure,

@@ -1,8 +1,9 @@
 """Executions a second of the workflow engine, and the time to replay a history.
 
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
-worker in another. ``wf_replay_4000_ms``: replaying some 4,000 events, the cost of taking over a
-long execution.
+worker in another. ``wf_rate_of_bare``: each round over the bare transactions just before and just
+after it, because the machine may be faster or slower a second later. ``wf_replay_4000_ms``:
+replaying some 4,000 events, the cost of taking over a long execution.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from itertools import pairwise
+from statistics import fmean
 
-from bench.figures import Figure, median_figure
+from bench.figures import Figure, median_figure, ratio_figure
 from bench.measures.calls import Bare
 from bench.rig.lab import Lab
 from bench.rig.sample_workflows import REGISTRY, Errand, Errands
@@ -27,32 +30,45 @@ CALLERS = 64
 EVENTS_PER_ERRAND = 6
 HISTORY_EVENTS = 4_000
 BARE_CALLERS = 32
+WARM_UP = 300
+"""Executions before the first round: the worker imports code and fills its caches."""
+
+ROUNDS_MIN = 5
+BARE_PER_EXECUTION = 3
+"""Bare transactions for each execution of a round: both take about as long."""
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """wf_rate, wf_replay_4000_ms."""
-    return [_rate(lab), _replay(lab)]
+    """wf_rate, wf_rate_of_bare, wf_replay_4000_ms."""
+    return [*_rates(lab), _replay(lab)]
 
 
-def _rate(lab: Lab) -> Figure:
+def _rates(lab: Lab) -> list[Figure]:
     rates: list[float] = []
-    bare_rates: list[float] = []
     count = lab.scale.executions
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
         bare = Bare(lab, etcd)
+        asyncio.run(_errands(lab, etcd, "warm-up", WARM_UP))
+        bare_rates = [bare.run(count * BARE_PER_EXECUTION, BARE_CALLERS).rate]
         cpu_s = 0.0
-        for number in lab.rounds():
+        for number in lab.rounds(least=ROUNDS_MIN):
             began_s = worker.cpu_s()
             seconds = asyncio.run(_errands(lab, etcd, f"round-{number}", count))
             cpu_s += worker.cpu_s() - began_s
             rates.append(count / seconds)
-            bare_rates.append(bare.run(count, BARE_CALLERS).rate)
+            bare_rates.append(bare.run(count * BARE_PER_EXECUTION, BARE_CALLERS).rate)
     per_execution_ms = cpu_s * 1e3 / (count * len(rates))
     note = (
         f"{count:,} executions of one activity, {CALLERS} callers; {per_execution_ms:.2f} ms CPU of"
         f" the worker each; reference: bare transactions/s at {BARE_CALLERS} callers"
     )
-    return median_figure("wf_rate", rates, "/s", bare_rates, note)
+    ratios = [
+        rate / fmean(around) for rate, around in zip(rates, pairwise(bare_rates), strict=True)
+    ]
+    return [
+        median_figure("wf_rate", rates, "/s", bare_rates, note),
+        ratio_figure("wf_rate_of_bare", ratios, "the rate of bare transactions"),
+    ]
 
 
 async def _errands(lab: Lab, etcd: EtcdCluster, prefix: str, count: int) -> float:

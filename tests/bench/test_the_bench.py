@@ -59,6 +59,7 @@ PROMISED = {
     "command_scale_ratio",
     "import_10k_s",
     "wf_rate",
+    "wf_rate_of_bare",
     "wf_replay_4000_ms",
     "wf_takeover_s",
     "wf_idle_cpu_pct",
