@@ -1,4 +1,4 @@
-"""Hatch's build hook: compiles the CNI program into the wheel, which is of one architecture."""
+"""Hatch's build hook: compiles the CNI program for the wheel, which is for one architecture."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# pip runs this from anywhere, before the project can be imported.
+# pip runs this file in any directory, before the project can be imported.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cni.build import PROGRAM, compile_plugin
 
 
 class PluginBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic in name only
-    """Compiles ``cni/plugin.c``; the wheel has it beside the source."""
+    """Compiles ``cni/plugin.c``; the wheel has the program beside its source."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """See hatchling: called before the wheel, or an editable installation, is made."""
+        """Compile the program; hatchling calls this before it builds a wheel or an editable one."""
         compile_plugin(PROGRAM)
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")

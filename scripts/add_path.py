@@ -1,11 +1,11 @@
-"""The path of one ADD through a real agent on the memory store: calls between modules, frames.
+"""Measures the path of one ADD through a real agent: calls between modules, and frames.
 
 .venv/bin/python -m scripts.add_path      each call into another module, then the measures
 
-The path is what runs below the frame that serves the socket, without tasks that it wakes. A module
-switch is a call from a function of the product to a function of another module of it; the same pair
-of functions counts once, because a reader follows it once. A warm-up ADD comes first, so that
-caches and imports do not count.
+The path consists of the calls below the frame that serves the socket, without other tasks. A module
+switch is a call from a function of the product to a function of another module; each pair of
+functions counts once, because a reader follows it once. The agent uses the memory store. An earlier
+ADD fills caches and imports modules, which therefore do not count.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Function = tuple[str, str]
 
 
 class AddPath(NamedTuple):
-    """The calls of one ADD, each once, in order, with the frames from the socket to the callee."""
+    """The calls of one ADD, each once and in order -> frames from the socket to the callee."""
 
     calls: dict[tuple[Function, Function], int]
 
@@ -46,13 +46,13 @@ class AddPath(NamedTuple):
 
 
 def measure_add() -> AddPath:
-    """Serve two ADDs in an agent of this process; the path of the second one."""
+    """Serve two ADDs in an agent of this process; return the path of the second one."""
     with tempfile.TemporaryDirectory() as directory:
         return asyncio.run(_measure(Path(directory)))
 
 
 def product_module(frame: FrameType) -> str | None:
-    """The module of the product that a frame runs; None for any other code."""
+    """The module of the product that a frame runs; None for other code."""
     path = Path(frame.f_code.co_filename)
     if not path.is_relative_to(ROOT):
         return None
@@ -86,14 +86,14 @@ async def _record(node: AgentHarness) -> AddPath:
 
 
 class _Recorder:
-    """Records the calls of the product below the frame that serves the socket."""
+    """Records the calls of product functions below the frame that serves the socket."""
 
     def __init__(self) -> None:
         self.calls: dict[tuple[Function, Function], int] = {}
         self._serving: FrameType | None = None
 
     def on_event(self, frame: FrameType, event: str, _: object) -> None:
-        """See ``sys.setprofile``."""
+        """Record a call; the hook of ``sys.setprofile``."""
         module = product_module(frame) if event == "call" else None
         if module is None:
             return
@@ -108,7 +108,7 @@ class _Recorder:
 
 
 def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
-    """The product's functions from the caller out to ``outermost``; none if it is not below it."""
+    """The product functions from the caller up to ``outermost``; none if it is not a caller."""
     callers: list[Function] = []
     current: FrameType | None = frame.f_back
     while current is not None:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs tests as arm64 on any machine: what `make test-arm64` does.
+# Runs tests as arm64 on a machine of any architecture (`make test-arm64`).
 #
-#   scripts/arm64.sh test            all of the below: what needs no kernel, then what does
+#   scripts/arm64.sh test            setup, then the tests below in both emulations
 #   scripts/arm64.sh setup           installs the emulators and a compiler, and makes .arm64/root (1.2 GB):
 #                                    Debian's arm64 packages, the locked wheels for arm64, a kernel
-#   scripts/arm64.sh user ARGS...    pytest ARGS in the user emulation: fast, but the kernel is this machine's
+#   scripts/arm64.sh user ARGS...    pytest ARGS in the user emulation: fast, but with this machine's kernel
 #   scripts/arm64.sh system ARGS...  pytest ARGS on Debian's arm64 kernel in a virtual machine: netlink and eBPF
 #
-# Run it as often as you like, as root: it does only what is missing. Nothing of this machine is changed but the
-# packages that it names: the user emulation has a binfmt_misc of its own (Linux 6.7), in its own namespaces.
+# Run it as root. It can be repeated and does only what is missing. On this machine it only installs the packages that it
+# names: the user emulation has its own binfmt_misc (Linux 6.7) in its own namespaces.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,11 +18,10 @@ PYTHON=3.13  # of that suite
 PACKAGES=python3,libstdc++6,etcd-server,etcd-client,containernetworking-plugins,iproute2,iputils-ping,nftables
 PACKAGES+=,iptables,procps,bsdutils,openssl,kmod,busybox-static,util-linux,coreutils,dash,bash,sed,grep,mount,binutils,linux-image-arm64
 COMPILER=aarch64-linux-gnu-gcc
-PRELOADED=/usr/local/lib/namespace_type.so
+PRELOADED=/usr/local/lib/namespace_type.so  # answers an ioctl that the user emulation lacks
 
-# Tests that pack for a kernel, or ask one, run on a kernel of arm64; the user emulation has all others, but what
-# tests/support/emulation.py names.
-# Left out because of their time, and as the least of a processor: pure functions of Python. `user` runs them too.
+# KERNEL: tests of netlink and eBPF, which run on an arm64 kernel. PURE: tests for the user emulation, except those that
+# tests/support/emulation.py names. Tests of pure Python functions are left out to save time; `user` can run them.
 PURE=(tests/core tests/nodeagent tests/cni --ignore=tests/core/domain --ignore=tests/core/manifests
     -m 'not netns and not uml and not containerd')
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
@@ -56,7 +55,7 @@ unpack_root() {
     mmdebstrap --quiet --variant=extract --architectures=arm64 --include="$PACKAGES" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' $SUITE $ROOT
-    # Packages are unpacked and not configured: what their scripts would have done, as far as it is needed.
+    # Packages are unpacked but not configured; this does the needed part of their scripts.
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >$ROOT/etc/passwd
     printf 'root:x:0:\nnogroup:x:65534:\n' >$ROOT/etc/group
     printf '127.0.0.1 localhost\n::1 localhost\n' >$ROOT/etc/hosts
@@ -82,7 +81,7 @@ install_wheels() {
     echo "$stamp" >$ROOT/.wheels
 }
 
-copy_sources() {  # the work tree as it is, and the CNI program compiled for arm64
+copy_sources() {  # copies the work tree, and compiles the CNI program for arm64
     mkdir -p $ROOT/src
     find $ROOT/src -mindepth 1 -maxdepth 1 -exec rm -rf {} +
     git ls-files -z -co --exclude-standard | while IFS= read -r -d '' file; do
@@ -97,7 +96,7 @@ copy_sources() {  # the work tree as it is, and the CNI program compiled for arm
     compile_bytecode $ROOT/src
 }
 
-write_programs() {  # orbctl and its like, beside the python3 that runs them
+write_programs() {  # writes orbctl and the other console scripts into the directory of python3
     .venv/bin/python - $ROOT/usr/bin <<'PYTHON'
 import pathlib, sys, tomllib
 for name, target in tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["scripts"].items():
@@ -111,10 +110,10 @@ for name, target in tomllib.loads(pathlib.Path("pyproject.toml").read_text())["p
 PYTHON
 }
 
-compile_bytecode() {  # compile_bytecode DIRECTORY...: emulated it takes minutes; bytecode is of every processor
+compile_bytecode() {  # compile_bytecode DIRECTORY...: on this machine, because it takes minutes in the emulation
     local python
-    python=$(command -v "python$PYTHON") || { say "no python$PYTHON here: the emulated one compiles as it goes"; return; }
-    "$python" -m compileall -q --invalidation-mode unchecked-hash "$@" >/dev/null || true  # some files are of old Pythons
+    python=$(command -v "python$PYTHON") || { say "python$PYTHON is not installed: the emulated one compiles modules when it imports them"; return; }
+    "$python" -m compileall -q --invalidation-mode unchecked-hash "$@" >/dev/null || true  # some files are for other versions of Python
 }
 
 setup() {
@@ -127,7 +126,7 @@ setup() {
     copy_sources
 }
 
-# Tests compile the CNI program. The cross compiler starts without the emulator, with the libraries of its processor.
+# Tests compile the CNI program with the cross compiler, which runs natively with this machine's libraries.
 bind_compiler() {
     local path program
     for path in /lib64 "/usr/lib/$(uname -m)-linux-gnu" /usr/aarch64-linux-gnu /usr/lib/gcc-cross /usr/libexec/gcc-cross
@@ -143,13 +142,13 @@ bind_compiler() {
     ln -sf $COMPILER $ROOT/usr/bin/gcc
 }
 
-# Inside its own namespaces: an ELF file of arm64 starts under the emulator, whoever starts it.
+# Runs inside the namespaces: registers the emulator for ELF files of arm64, then runs pytest in the root.
 in_namespaces() {
     local magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
     local mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
     mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
     echo ":arm64:M::$magic:$mask:$(command -v qemu-aarch64):F" >/proc/sys/fs/binfmt_misc/register
-    mount --bind $ROOT $ROOT  # a mount of its own, or `ip -n` cannot remount it
+    mount --bind $ROOT $ROOT  # makes it a mount point, which `ip -n` needs to remount /sys
     mount --rbind /dev $ROOT/dev
     mount -t proc proc $ROOT/proc
     mount -t sysfs sysfs $ROOT/sys
@@ -157,7 +156,7 @@ in_namespaces() {
     mount -t tmpfs tmp $ROOT/tmp
     mkdir -p $ROOT/run/netns
     bind_compiler
-    mount --bind $ROOT$PRELOADED.list $ROOT/etc/ld.so.preload  # not in the virtual machine, which has the same root
+    mount --bind $ROOT$PRELOADED.list $ROOT/etc/ld.so.preload  # a bind mount, because the virtual machine uses the same root without it
     ip link set lo up
     exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root ORBWEAVER_EMULATED=user chroot $ROOT \
         /bin/sh -c 'cd /src && exec python3 -m pytest -p no:cacheprovider "$@"' sh "$@"
@@ -173,7 +172,7 @@ system() { .venv/bin/python -m tests.support.arm64 "$@"; }
 case ${1:-test} in
     test)
         setup
-        failed=0  # both parts run, whatever becomes of the first: each takes hours
+        failed=0  # the second part runs even if the first one fails: each takes hours
         user -q "${SLOWLY[@]}" -n 2 "${PURE[@]}" || { say "failed in the user emulation"; failed=1; }
         system -q "${SLOWLY[@]}" "${KERNEL[@]}" || { say "failed in the virtual machine"; failed=1; }
         exit $failed ;;

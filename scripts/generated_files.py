@@ -1,6 +1,6 @@
-"""Writes generated files, or compares them: the main program of several generators.
+"""Writes or compares generated files; the main program of several generators.
 
-Without arguments files that differ are written. With ``--check`` nothing is written, and the exit
+Without arguments it writes the files that differ. With ``--check`` it writes nothing, and the exit
 code is 1 if a file differs.
 """
 
@@ -15,15 +15,15 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def write_or_compare(files: Mapping[Path, str]) -> int:
-    """Write the files, or compare them; the exit code. Each path that differs is printed."""
-    checking = "--check" in sys.argv[1:]
+    """Write the files that differ, or only compare; print their paths; return the exit code."""
+    is_check = "--check" in sys.argv[1:]
     differing = [path for path, text in files.items() if not _has(path, text)]
     for path in differing:
-        if not checking:
+        if not is_check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], encoding="utf-8")
-        print(f"{path.relative_to(ROOT)} {'differs' if checking else 'written'}")
-    return int(checking and bool(differing))
+        print(f"{path.relative_to(ROOT)} {'differs' if is_check else 'written'}")
+    return int(is_check and bool(differing))
 
 
 def _has(path: Path, text: str) -> bool:

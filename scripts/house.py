@@ -1,7 +1,7 @@
-"""Prints how readable the project's vocabulary is, one measure a line (``make house``).
+"""Prints measures of the project's names and structure, one on each line (``make house``).
 
 .venv/bin/python -m scripts.house           the measures
-.venv/bin/python -m scripts.house --list    and what each counts
+.venv/bin/python -m scripts.house --list    the measures with the items that they count
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.tidy import names
 
 
 def main() -> None:
-    """Print each measure, and with ``--list`` below it what it counts."""
+    """Print each measure; with ``--list`` also the items that it counts."""
     repeated = names.repeated_classes()
     add_path = measure_add()
     counted = {
@@ -22,28 +22,28 @@ def main() -> None:
         "harness classes of tests": [
             f"{name}: {', '.join(paths)}" for name, paths in names.harness_classes().items()
         ],
-        "harness classes under a name that only their author could read": names.private_harnesses(),
+        "harness classes with an unreadable name": names.private_harnesses(),
         "public classes defined more than once": [
             f"{name}: {', '.join(paths)}" for name, paths in repeated.items()
         ],
-        "modules named by a participle or a mood": names.unreadable_modules(),
+        "modules named by a participle or an adjective": names.unreadable_modules(),
         "references to documents that are not in the repository": names.missing_documents(),
-        "paths and links of documents that lead nowhere": names.missing_paths(),
-        "sections that are cited and do not exist": names.missing_sections(),
+        "broken paths and links of documents": names.missing_paths(),
+        "cited sections that do not exist": names.missing_sections(),
         f"modules under {names.SHORT_MODULE_LINES} lines": names.short_modules(),
         "module switches of an ADD": [
             f"{'.'.join(caller)} -> {'.'.join(callee)}" for caller, callee in add_path.switches
         ],
         "modules touched by the reclaim of one deleted Pod": sorted(measure_reclaim()),
     }
-    for title, found in counted.items():
-        print(f"{len(found):6}  {title}")
+    for title, items in counted.items():
+        print(f"{len(items):6}  {title}")
         if "--list" in sys.argv[1:]:
-            print("".join(f"        {line}\n" for line in found), end="")
+            print("".join(f"        {item}\n" for item in items), end="")
     print(f"{add_path.frames_to_the_allocator:6}  frames from the socket to the allocator")
     print(f"{names.glossary_rows():6}  rows in the glossary")
-    print(f"{names.product_lines(in_wheel=True):6}  lines of the wheel, empty ones aside")
-    print(f"{names.product_lines(in_wheel=False):6}  lines of laboratory and demonstration")
+    print(f"{names.product_lines(in_wheel=True):6}  lines of the wheel, without empty ones")
+    print(f"{names.product_lines(in_wheel=False):6}  lines of laboratory and demo")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Builds the container images, writes their bills of materials, and pushes them where asked.
+# Builds the container images, pushes them to a registry, and writes their bills of materials.
 #
 #   scripts/images.sh build      orbweaver-controller and orbweaver-agent
 #   scripts/images.sh push       pushes both, and a copy of etcd's image, and writes build/images/values.yaml with
 #                                every digest for `helm install -f`
-#   scripts/images.sh reproduce  builds both twice without any cache, and fails unless the digests are equal
+#   scripts/images.sh reproduce  builds both twice without a cache, and fails if the digests differ
 #   scripts/images.sh sbom       build/images/*.cdx.json: Debian and Python packages of each image (CycloneDX)
 #
 # Environment (make images passes them): ENGINE=docker|podman|buildah  REGISTRY=registry.example.com/  TAG=0.1.0
 # PLATFORMS=linux/amd64,linux/arm64  BASE=debian (a base image of Debian's packages by mmdebstrap, without a registry)
-# BUILD_FLAGS: further flags of the engine's build command. OUT: where files are written, build/images.
-# ETCD_SOURCE: where etcd's image is copied from if its own registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
+# BUILD_FLAGS: more flags for the engine's build command. OUT: output directory, default build/images.
+# ETCD_SOURCE: another source of etcd's image if its registry cannot be reached, such as mirror.example.com/etcd:v3.5.26
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
@@ -25,10 +25,10 @@ OUT=${OUT:-build/images}
 
 say() { echo "images: $*" >&2; }
 fail() { say "$*"; exit 1; }
-command -v "$ENGINE" >/dev/null || fail "$ENGINE is not installed; ENGINE=docker, podman or buildah chooses"
+command -v "$ENGINE" >/dev/null || fail "$ENGINE is not installed; set ENGINE=docker, podman or buildah"
 [ -z "$REGISTRY" ] || REGISTRY=${REGISTRY%/}/
 
-# The time of the last commit: equal sources give equal images.
+# The time of the last commit, so that equal sources give equal images.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 export SOURCE_DATE_EPOCH
 version=$(sed -n 's/^__version__.*= "\(.*\)"/\1/p' core/__init__.py)
@@ -37,10 +37,10 @@ created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 
 name_of() { echo "${REGISTRY}orbweaver-$1:$TAG"; }
 
-# Limits that this process cannot raise must not be asked for.
+# The current limits of this process, which may not be able to raise them.
 limits() { [ "$ENGINE" = docker ] || echo "--ulimit nofile=$(ulimit -n):$(ulimit -n) --ulimit nproc=$(ulimit -u):$(ulimit -u)"; }
 
-debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-base, if it is not there
+debian_base() {  # debian_base [linux/ARCHITECTURE]: makes localhost/orbweaver-base if it does not exist; prints its name
     local architecture=${1:-} name
     architecture=${architecture#linux/}
     architecture=${architecture:-$(dpkg --print-architecture)}
@@ -98,14 +98,14 @@ build_image() {  # build_image TARGET
     done
 }
 
-save_image() {  # save_image NAME FILE: as a docker-archive
+save_image() {  # save_image NAME FILE: saves the image as a docker-archive
     case $ENGINE in
         buildah) rm -f "$2"; buildah push --quiet "$1" "docker-archive:$2:$1" ;;
         *) "$ENGINE" save --output "$2" "$1" ;;
     esac
 }
 
-push_image() {  # push_image NAME FILE: prints the digest
+push_image() {  # push_image NAME FILE: pushes the image; FILE gets its digest, which is printed too
     case $ENGINE in
         docker) docker push --quiet "$1" >/dev/null
                 docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$1" ;;
@@ -126,15 +126,15 @@ push_list() {  # push_list NAME FILE: pushes a manifest list with its images, an
     cat "$2"
 }
 
-copy_etcd() {  # copies etcd's image into the registry, under the repository that the chart names; prints the digest
+copy_etcd() {  # copies etcd's image to the repository that the chart names in the registry; prints the digest
     local target=$REGISTRY${ETCD_IMAGE#*/}
-    local remedy="$ETCD_SOURCE was not copied; ETCD_SOURCE=mirror.example.com/etcd:v3.5.26 names another place"
+    local remedy="$ETCD_SOURCE was not copied; set another source, such as ETCD_SOURCE=mirror.example.com/etcd:v3.5.26"
     if [ "$ENGINE" = docker ]; then
         docker buildx imagetools create --tag "$target" "$ETCD_SOURCE" >/dev/null || fail "$remedy"
         docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$target"
         return
     fi
-    # A list of the same name is left over from an earlier push.
+    # Remove the list of an earlier push.
     "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
     "$ENGINE" manifest create --all "$target" "docker://$ETCD_SOURCE" >/dev/null || {
         "$ENGINE" manifest rm "$target" >/dev/null 2>&1 || true
@@ -164,7 +164,7 @@ YAML
     say "wrote $OUT/values.yaml"
 }
 
-digest_of() {  # digest_of NAME: of the manifest that a push would send; of docker the image's id
+digest_of() {  # digest_of NAME: prints the digest of the manifest of a push; with docker, the image's id
     if [ "$ENGINE" = docker ]; then docker inspect --type image --format '{{.Id}}' "$1"; return; fi
     local directory
     directory=$(mktemp -d)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Pins every dependency, with the hashes of the registry's files, into requirements/.
 #
-#   scripts/lock.sh             keep what is pinned, add and drop as pyproject.toml says
-#   scripts/lock.sh --upgrade   take the newest of everything
+#   scripts/lock.sh             keep pinned versions; add new dependencies, drop removed ones
+#   scripts/lock.sh --upgrade   take the newest version of each dependency
 #
-# Resolved with the oldest Python we support; the result must install on the newest one too.
+# Dependencies are resolved with the oldest supported Python; the result must install on the newest one too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# A folder of local files or a machine's own constraints would put hashes into the lock that nobody
-# else can get: an empty variable overrides whatever pip's configuration files say.
+# Local packages or constraints of this machine would lock hashes that other machines cannot get. An empty
+# variable overrides pip's configuration files.
 export PIP_FIND_LINKS='' PIP_CONSTRAINT='' PIP_EXTRA_INDEX_URL='' PIP_NO_INDEX=''
 
 python=.venv/bin/python
@@ -33,7 +33,7 @@ compile requirements/lock.txt --extra otlp --extra kubernetes "$@"
 compile requirements/build.txt --build-deps-for wheel --only-build-deps "$@"
 compile requirements/dev.txt --extra otlp --extra kubernetes --extra test --extra bench \
     --constraint requirements/lock.txt "$@"
-# The site alone: building it imports nothing of the product.
+# For the site: building it imports no module of the product.
 source=$(mktemp --suffix .in)
 trap 'rm -f "$source"' EXIT
 "$python" - >"$source" <<'PYTHON'
@@ -45,7 +45,7 @@ PYTHON
 compile requirements/docs.txt --constraint requirements/dev.txt --no-annotate "$@"
 
 if grep -nE '://|find-links|index-url|^-' requirements/*.txt; then
-    echo "lock: the lines above name a place; they must not be committed" >&2
+    echo "lock: the lines above have a URL or an option; they must not be committed" >&2
     exit 1
 fi
 echo "lock: $(grep -cE '^[a-z0-9].*==' requirements/dev.txt) packages pinned"

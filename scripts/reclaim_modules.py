@@ -1,15 +1,14 @@
-"""The modules that run when the addresses of one deleted Pod are reclaimed, on the memory store.
+"""Finds the modules that run when the addresses of one deleted Pod are reclaimed.
 
 .venv/bin/python -m scripts.reclaim_modules      each module, then their number
 
-A controller's jobs run in this process, without automatic pools, which are another job that follows
-the same log. A module of the product counts if one of its functions is called between the deletion
+The jobs of a controller run in this process on the memory store, without automatic pools, which are
+another job. A module of the product counts if one of its functions is called between the deletion
 of the Pod's record and the deletion of its endpoint.
 
-What is not part of this reclaim is kept out. A first Pod of the same shard is reclaimed before, so
-that imports, the start of the jobs and the opening of the shard's writer do not count. The views of
-the configuration stop before the measure: they receive the deleted record as any other change of
-the configuration, and no reclaim reads them.
+Other work must not count. So another Pod of the same shard is reclaimed before: it imports modules,
+starts the jobs and opens the writer of the shard. The views of the configuration are stopped before
+the measurement, because they would process the deleted record, and the reclaim does not read them.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
-"""Between two deletions: the job that listens to the log may still be starting."""
+"""Time between two deletions, because the job that follows the log may still be starting."""
 
 
 def measure_reclaim() -> set[str]:
-    """Reclaim two Pods; the modules that the second one runs."""
+    """Reclaim two Pods; return the modules that run for the second one."""
     return asyncio.run(_measure())
 
 
@@ -64,7 +63,7 @@ async def _measure() -> set[str]:
 
 
 def _name_in_the_same_shard() -> str:
-    """A Pod whose execution is in the shard of the first Pod's execution."""
+    """The name of a Pod whose execution is in the same shard as that of the first Pod."""
     names = (f"second-{number}" for number in itertools.count())
     return next(name for name in names if _shard_of(name) == _shard_of(FIRST_POD))
 
@@ -108,7 +107,7 @@ async def _reclaim(node: NodeHarness, name: str) -> None:
 
 
 async def _wait_until_free(node: NodeHarness, name: str) -> None:
-    """Watch the endpoint's key, which runs no module but the store's."""
+    """Wait until the endpoint is deleted, by a watch, which runs only modules of the store."""
     key = node.keys.endpoint("shop", name)
     result = await node.store.read([Get(key)])
     if not result.ranges[0].kvs:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests that failed in the last run once more, alone: a busy machine must not fail a change.
-# Never more than a few, and never one that looks for leaked or duplicate addresses or lost state: there a
-# single failure is a bug. What passes only here is named as FLAKY, to be repaired.
+# Runs the tests that failed in the last run again, alone, because a busy machine may fail a test. It retries only a few
+# tests, and none that checks for leaked or duplicate addresses or lost state: a single failure of these is a bug. Tests
+# that pass only here are printed as FLAKY and must be repaired.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ if [ "${#failed[@]}" -eq 0 ] || [ "${#failed[@]}" -gt "$MAX_RETRIED_TESTS" ]; th
   exit 1
 fi
 if printf '%s\n' "${failed[@]}" | grep -E "$NEVER_RETRIED" >&2; then
-  echo "no retry: these tests look for lost or duplicate addresses" >&2
+  echo "no retry: these tests check for lost or duplicate addresses" >&2
   exit 1
 fi
 make test ARGS="--last-failed --last-failed-no-failures=none"

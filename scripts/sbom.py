@@ -27,7 +27,7 @@ DPKG_STATUS: Final = "var/lib/dpkg/status"
 
 METADATA_SUFFIX: Final = ".dist-info/METADATA"
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
-"""Serial numbers are made from it and the image's digest: equal images have equal bills."""
+"""Namespace of serial numbers, which are made from image digests: equal images, equal bills."""
 
 
 def main(arguments: list[str]) -> None:
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 
 
 def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
-    """The image's configuration and what it contains; an upper layer hides a lower one's file."""
+    """Read the image's configuration and packages; upper layers replace files of lower ones."""
     files: dict[str, bytes] = {}
     with tarfile.open(archive) as image:
         manifest = json.load(_member(image, "manifest.json"))[0]
@@ -47,13 +47,13 @@ def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
         for layer in manifest["Layers"]:
             with tarfile.open(fileobj=_member(image, layer)) as entries:
                 _read_layer(entries, files)
-    found = [*_debian_packages(files.pop(DPKG_STATUS, b"").decode())]
-    found += [_python_distribution(text.decode()) for text in files.values()]
-    return config, sorted(found, key=lambda component: str(component.purl))
+    components = list(_debian_packages(files.pop(DPKG_STATUS, b"").decode()))
+    components += [_python_distribution(text.decode()) for text in files.values()]
+    return config, sorted(components, key=lambda component: str(component.purl))
 
 
 def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
-    """The document, as text; its time is the image's, so that equal images have equal bills."""
+    """Make the document. Its time is that of the image, so that equal images have equal bills."""
     labels = config.get("config", {}).get("Labels") or {}
     title = labels.get("org.opencontainers.image.title", "image")
     version = labels.get("org.opencontainers.image.version", "")
@@ -67,10 +67,10 @@ def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    found = archive.extractfile(name)
-    if found is None:
+    file = archive.extractfile(name)
+    if file is None:
         raise SystemExit(f"sbom: {name} is not a file of the archive")
-    return found
+    return file
 
 
 def _read_layer(entries: tarfile.TarFile, files: dict[str, bytes]) -> None:

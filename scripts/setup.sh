@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes a machine ready, and says what it does. Run it as often as you like: it does only what is missing.
+# Installs what the project needs, and prints what it does. It can be repeated and does only what is missing.
 #
-#   scripts/setup.sh run       what `make demo` needs: the programs, and the product's locked packages
-#   scripts/setup.sh docs      what `make docs` needs: Python and the locked packages of the site
-#   scripts/setup.sh [dev]     the same as run and docs, for tests, checks and benchmarks
-#   scripts/setup.sh --check [run|docs|dev]   changes nothing; prints what is missing in one line, exits 1
+#   scripts/setup.sh run       for `make demo`: programs, and the locked packages of the product
+#   scripts/setup.sh docs      for `make docs`: Python, and the locked packages of the site
+#   scripts/setup.sh [dev]     both, and the programs and packages of tests, checks and benchmarks
+#   scripts/setup.sh --check [run|docs|dev]   installs nothing; if anything is missing, prints it and exits 1
 #
-# Everything is printed to standard error, so that a command after it owns standard output.
-# It never starts a service of the distribution, and works where there is no systemd.
+# Output goes to standard error, so that standard output has only that of the next command.
+# It starts no service of the distribution, and needs no systemd.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec >&2
@@ -29,8 +29,7 @@ fail() { say "$*"; exit 1; }
 
 has_file() { local file; for file in "$@"; do [ -e "$file" ] && return 0; done; return 1; }
 
-# A program counts wherever it comes from; the Debian package is only how we would install it.
-# One name a line.
+# Prints the Debian packages to install, one on each line. A program that is installed in another way counts too.
 missing_packages() {
     find_python >/dev/null || echo python3-venv
     [ "$profile" != docs ] || return 0
@@ -39,7 +38,7 @@ missing_packages() {
     command -v ip >/dev/null || echo iproute2
     command -v ping >/dev/null || echo iputils-ping
     has_file /usr/lib/cni/macvlan /opt/cni/bin/macvlan || echo containernetworking-plugins
-    # For the CNI program, which is C.
+    # The CNI program is written in C.
     command -v "${CC:-gcc}" >/dev/null || echo gcc
     has_file /usr/include/stdlib.h /usr/local/include/stdlib.h || echo libc6-dev
     [ "$profile" = dev ] || return 0
@@ -49,13 +48,13 @@ missing_packages() {
     command -v promtool >/dev/null || echo prometheus
     # Clock jumps of fault runs (tests/chaos).
     has_file /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/local/lib/faketime/libfaketimeMT.so.1 || echo libfaketime
-    # Tests set a node's Services up as kube-proxy would, and marks where the kernel has no nftables.
+    # Tests set up Services as kube-proxy does, and marks on kernels without nftables.
     command -v nft >/dev/null || echo nftables
     command -v iptables >/dev/null || echo iptables
-    # Images are built here, for the installation that tests run (tests/installation).
+    # Tests build and install images (tests/installation).
     command -v buildah >/dev/null || printf '%s\n' buildah netavark
     command -v mmdebstrap >/dev/null || echo mmdebstrap
-    # Packaged for a few architectures only: without it some tests are skipped.
+    # Packaged for a few architectures only; without these, some tests are skipped.
     if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
         command -v linux.uml >/dev/null || echo user-mode-linux
         command -v modprobe >/dev/null || echo kmod
@@ -66,7 +65,7 @@ missing_packages() {
 
 known() { apt-cache show --no-all-versions "$@" >/dev/null 2>&1; }
 
-# The first interpreter that is new enough and can make an environment with pip in it.
+# Prints the first interpreter that is new enough and can create an environment with pip.
 find_python() {
     local name
     for name in python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.14; do
@@ -87,18 +86,18 @@ lock_files() {
     esac
 }
 
-# What the environment must have been made from: place, profile, locks; kept in a stamp inside it.
+# The input of the environment: directory and lock files. It is stored in the environment as a stamp.
 wanted_stamp() { pwd; local file; for file in $(lock_files); do sha256sum "$file"; done; }
 project_stamp() {
     pwd
     command -v "${CC:-musl-gcc}" || true
     sha256sum pyproject.toml README.md core/__init__.py hatch_build.py cni/build.py cni/plugin.c
 }
-# Building the site imports nothing of the product.
+# Building the site imports no module of the product.
 project_ready() { [ "$profile" = docs ] || stamped project "$(project_stamp)"; }
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
 
-# An environment for development serves the other profiles too.
+# An environment for development is enough for the other profiles.
 packages_ready() {
     stamped "$profile" "$(wanted_stamp)" || stamped dev "$(profile=dev wanted_stamp)"
 }
@@ -110,9 +109,9 @@ if $check; then
     fail "missing for '$profile': ${missing% }; scripts/setup.sh $profile installs it"
 fi
 
-# One set-up at a time in one work tree: `make test` and `make demo` may be started together.
+# One set-up at a time in a work tree: `make test` and `make demo` may run at the same time.
 exec 9<scripts/setup.sh
-flock -n 9 || { say "another set-up is at work here, waiting for it"; flock 9; }
+flock -n 9 || { say "waiting for another set-up in this work tree"; flock 9; }
 
 # ------------------------------------------------------------------------------ programs
 
@@ -128,7 +127,7 @@ apt_install() {
 
 install_packages() {
     command -v apt-get >/dev/null ||
-        fail "missing: $*; these are Debian's names, and this machine has no apt-get: install them by hand"
+        fail "missing: $* (names of Debian packages); this machine has no apt-get: install them by hand"
     [ "$(id -u)" = 0 ] || fail "missing: $*; run as root: apt-get install $*"
     say "installing Debian packages: $*"
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
@@ -137,25 +136,25 @@ install_packages() {
         chmod 755 "$policy"
         policy_is_ours=true
     fi
-    # Package lists are fetched only when a name is unknown, or known but gone from the mirror.
+    # Package lists are fetched only if a package is unknown, or its version is no longer on the mirror.
     if ! known "$@" || ! apt_install "$@"; then
         say "fetching package lists"
         apt-get update -q </dev/null
         apt_install "$@" || fail "apt-get could not install: $*; its reason is above"
     fi
     drop_policy
-    # Nor at the next boot. Only what was installed just now: another's service is not ours to touch.
+    # Nor may the service start at the next boot. Only services of packages installed now are disabled.
     local name
     for name in "$@"; do
         case $name in
-            etcd-server) forget_service etcd ;;
-            containerd) forget_service containerd ;;
-            prometheus) forget_service prometheus ;;
+            etcd-server) disable_service etcd ;;
+            containerd) disable_service containerd ;;
+            prometheus) disable_service prometheus ;;
         esac
     done
 }
 
-forget_service() {  # undoes what the package's installation has enabled, with or without systemd
+disable_service() {  # disables the service that a package enabled, with or without systemd
     if command -v systemctl >/dev/null; then
         systemctl --quiet disable "$1.service" || true
     else
@@ -178,10 +177,10 @@ esac
 pip_install() { .venv/bin/python -m pip install -q --disable-pip-version-check --no-input "$@"; }
 
 python=$(find_python) || fail "missing: a Python >= 3.11 with the venv module; install one and run again"
-# An environment names its own place in every script: one that was moved or broken is made anew.
-place=$(cat .venv/.stamp-* 2>/dev/null | head -n 1 || true)
-place=${place:-$(pwd)}
-if [ "$place" != "$(pwd)" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+# The scripts of an environment have its absolute path, so one that was moved or broken is created again.
+venv_parent=$(cat .venv/.stamp-* 2>/dev/null | head -n 1 || true)
+venv_parent=${venv_parent:-$(pwd)}
+if [ "$venv_parent" != "$(pwd)" ] || ! .venv/bin/python -c '' 2>/dev/null; then
     say "making .venv with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
     "$python" -m venv --clear .venv
 fi
@@ -192,9 +191,9 @@ if ! packages_ready; then
     pip_install --require-hashes "${requirements[@]}"
     wanted_stamp >".venv/.stamp-$profile"
 fi
-# A call costs less with musl (cni/build.py); without it the CNI program gets the machine's C library.
+# With musl a call of the CNI program costs less (cni/build.py); without it the program uses the machine's C library.
 if ! project_ready && [ -z "${CC:-}" ] && ! command -v musl-gcc >/dev/null; then
-    (trap drop_policy EXIT; install_packages musl-tools) || say "no musl-gcc: going on without it"
+    (trap drop_policy EXIT; install_packages musl-tools) || say "musl-gcc is not available: continuing without it"
 fi
 if ! project_ready; then
     say "linking orbweaver into .venv: $(.venv/bin/python - <<'PYTHON'
@@ -207,6 +206,6 @@ PYTHON
     pip_install --no-deps --no-build-isolation --editable .
     project_stamp >.venv/.stamp-project
 fi
-# Tests start hundreds of processes. Each would compile the product again where Python writes no bytecode.
-.venv/bin/python -m compileall -q cni core nodeagent ops workflows tests || say "going on without bytecode"
+# Tests start hundreds of processes; without bytecode each would compile the product again.
+.venv/bin/python -m compileall -q cni core nodeagent ops workflows tests || say "continuing without bytecode"
 say "ready"

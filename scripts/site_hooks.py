@@ -1,8 +1,8 @@
-"""Hooks of mkdocs (``mkdocs.yml``): pages of the project's root become pages of the site.
+"""Hooks of mkdocs (``mkdocs.yml``) that add pages of the repository's root to the site.
 
-GitHub shows SECURITY.md, CONTRIBUTING.md and their like from the root, so they stay there. The site
-has them below ``project/``, and links to and from them are rewritten. A link to any other file
-outside ``docs/`` is left as it is, so that a strict build reports it.
+SECURITY.md, CONTRIBUTING.md and others must be in the root, where GitHub shows them. In the site
+they are below ``project/``, and links to and from them are rewritten. Other links to files outside
+``docs/`` are not changed, so that a strict build reports them.
 """
 
 from __future__ import annotations
@@ -33,20 +33,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Point links at the places that files have in the site."""
-    here = page.file.src_uri
-    place = next((name for name in ROOT_PAGES if _site_path(name) == here), f"docs/{here}")
+    """Rewrite links so that they point to the paths in the site."""
+    site_path = page.file.src_uri
+    source_path = next(
+        (name for name in ROOT_PAGES if _site_path(name) == site_path), f"docs/{site_path}"
+    )
 
-    def moved(match: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(place), match[2]))
+    def rewritten(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source_path), match[2]))
         if target in ROOT_PAGES:
             target = f"docs/{_site_path(target)}"
-        elif place.startswith("docs/"):
+        elif source_path.startswith("docs/"):
             return match[0]
-        relative = posixpath.relpath(target.removeprefix("docs/"), posixpath.dirname(here) or ".")
+        relative = posixpath.relpath(
+            target.removeprefix("docs/"), posixpath.dirname(site_path) or "."
+        )
         return f"{match[1]}{relative}"
 
-    return _LINK.sub(moved, markdown)
+    return _LINK.sub(rewritten, markdown)
 
 
 def _site_path(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The RDMA dashboards as JSON for Grafana, from the list of their panels.
+"""Generates the RDMA dashboards as JSON for Grafana.
 
 board.py   panels and dashboards as Grafana's JSON
 rdma.py    the four RDMA dashboards: cluster, node, Pod, workload

@@ -23,7 +23,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A panel; ``unit`` is one of Grafana's, ``kind`` its type."""
+    """A panel. ``unit``: a unit of Grafana; ``kind``: the panel type."""
 
     title: str
     unit: str
@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """A variable with the values of a label; ``query`` is ``label_values(...)``."""
+    """A variable with the values of a label. ``query``: ``label_values(...)``."""
 
     name: str
     label: str
@@ -45,7 +45,7 @@ class Variable(NamedTuple):
 def board(
     uid: str, title: str, variables: Sequence[Variable], panels: Iterable[Panel]
 ) -> dict[str, Any]:
-    """A dashboard."""
+    """The JSON of a dashboard."""
     return {
         "uid": uid,
         "title": title,
@@ -63,7 +63,7 @@ def board(
 
 
 def as_text(dashboard: Mapping[str, Any]) -> str:
-    """The file of a dashboard."""
+    """The text of a dashboard's file."""
     return json.dumps(dashboard, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The RDMA dashboards: the cluster, its nodes, Pods, and workloads, each with links to the others.
+"""The RDMA dashboards: cluster, nodes, Pods and workloads, with links to each other.
 
 All counters are those of docs/reference/metrics.md, "RDMA". Only devices in exclusive mode have the
 labels of a Pod and its owner.
@@ -63,7 +63,7 @@ WAYS: Final = {"rx": "Received", "tx": "Sent"}
 
 
 class Series(NamedTuple):
-    """Which series: label matchers besides the cluster, and the labels that they are summed by."""
+    """A selection of series: label matchers besides the cluster, and the labels to sum by."""
 
     by: tuple[str, ...]
     matchers: str = ""
@@ -249,7 +249,7 @@ def _traffic(series: Series, what: str) -> list[Panel]:
 
 
 def _utilisation(series: Series, what: str, roots: str = "") -> list[Panel]:
-    """The share of the links' speed; ``roots``: which ports have the speed that others share."""
+    """The share of the links' speed. ``roots``: the ports whose speed the other ports share."""
     speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
     return [
         Panel(

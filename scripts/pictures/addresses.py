@@ -1,4 +1,4 @@
-"""The life of an address."""
+"""Draws the states of an address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of an ADD, and the selection of pools."""
+"""Draws the sequence of an ADD, and the selection of pools."""
 
 from __future__ import annotations
 

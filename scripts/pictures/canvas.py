@@ -1,7 +1,7 @@
 """A small SVG canvas: boxes, frames, arrows and texts, in colours for light and dark pages.
 
-Texts are measured by an estimate. ``Canvas.svg`` raises ValueError for a text that leaves its box
-or the canvas, for two texts that cover each other, and for two boxes that overlap.
+The sizes of texts are estimated. ``Canvas.svg`` raises ValueError for a text outside of its box or
+the canvas, for texts that overlap, and for boxes that overlap.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WIDTH_EM: Final[dict[Style, float]] = {
 
 
 class Palette(NamedTuple):
-    """The colours of one scheme; ``boxes``: fill and stroke by kind."""
+    """The colours of one colour scheme. ``boxes``: fill and stroke by kind."""
 
     paper: str
     ink: str
@@ -90,7 +90,7 @@ class Area(NamedTuple):
         )
 
     def overlaps(self, other: Area) -> bool:
-        """Whether the two have a point in common, edges excluded."""
+        """Whether the areas overlap, edges excluded."""
         return (
             self.x < other.x + other.width
             and other.x < self.x + self.width
@@ -100,41 +100,51 @@ class Area(NamedTuple):
 
 
 class Canvas:
-    """One picture. ``title`` and ``description`` are what a screen reader says of it."""
+    """One picture. ``title`` and ``description`` are for screen readers."""
 
     def __init__(self, width: int, height: int, title: str, description: str) -> None:
         self._page = Area(0, 0, width, height)
         self._title = title
         self._description = description
-        self._below: list[str] = []
-        self._above: list[str] = []
+        self._shapes: list[str] = []
+        """Drawn before ``_labels``."""
+
+        self._labels: list[str] = []
         self._boxes: list[Area] = []
         self._texts: list[tuple[str, Area]] = []
         self._faults: list[str] = []
 
     def frame(self, area: Area, caption: str, kind: Kind = "muted") -> None:
-        """A dashed border around other things, with a caption in its upper left corner."""
+        """Draw a dashed border around other boxes, with a caption in its upper left corner."""
         x, y, width, height = area
-        self._below.append(
+        self._shapes.append(
             f'<rect class="frame s-{kind}" x="{x:g}" y="{y:g}" width="{width:g}" '
             f'height="{height:g}" rx="8"/>'
         )
         self.text(x + 12, y + 20, caption, "title")
 
     def box(self, area: Area, lines: Sequence[str], kind: Kind = "plain") -> None:
-        """A box with centred lines; the first is bold, one in backquotes is code."""
+        """Draw a box with centred lines; the first is bold, lines in backquotes are code."""
         x, y, width, height = area
         self._boxes.append(area)
-        self._below.append(
+        self._shapes.append(
             f'<rect class="box f-{kind} s-{kind}" x="{x:g}" y="{y:g}" width="{width:g}" '
             f'height="{height:g}" rx="6"/>'
         )
         top = y + height / 2 - (len(lines) - 1) * LINE_PX / 2 + 4.5
         for number, line in enumerate(lines):
-            code = line.startswith("`")
-            style: Style = "code" if code else "small" if number else "text"
-            where = (x + width / 2, top + number * LINE_PX)
-            extent = self.text(*where, line.strip("`"), style, "middle", bold=not (number or code))
+            is_code, is_first = line.startswith("`"), number == 0
+            style: Style = "text" if is_first else "small"
+            if is_code:
+                style = "code"
+            extent = self.text(
+                x + width / 2,
+                top + number * LINE_PX,
+                line.strip("`"),
+                style,
+                "middle",
+                bold=is_first and not is_code,
+            )
             if not area.contains(extent):
                 self._faults.append(f"{line!r} leaves its box")
 
@@ -148,14 +158,14 @@ class Canvas:
         *,
         bold: bool = False,
     ) -> Area:
-        """One line of text with its baseline at ``y``; returns the area that it covers."""
+        """Draw one line of text with its baseline at ``y``; return the area that it covers."""
         size = _SIZE_PX[style]
         width = len(content) * size * _WIDTH_EM[style] * (1.06 if bold else 1.0)
         left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
         extent = Area(left, y - size * 0.8, width, size)
         self._texts.append((content, extent))
         weight = " b" if bold else ""
-        self._above.append(
+        self._labels.append(
             f'<text class="{style}{weight}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">'
             f"{escape(content)}</text>"
         )
@@ -169,22 +179,22 @@ class Canvas:
         both: bool = False,
         plain: bool = False,
     ) -> None:
-        """A line through the points with a head at its end, at both ends, or none."""
+        """Draw a line through the points. ``both``: with two heads; ``plain``: without a head."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         classes = "arrow dashed" if dashed else "arrow"
         heads = "" if plain else ' marker-end="url(#head)"'
         heads += ' marker-start="url(#tail)"' if both else ""
-        self._below.append(f'<polyline class="{classes}" points="{path}"{heads}/>')
+        self._shapes.append(f'<polyline class="{classes}" points="{path}"{heads}/>')
 
     def step(self, x: float, y: float, number: int) -> None:
-        """A numbered circle, to which the text of the page refers."""
-        self._above.append(f'<circle class="disc" cx="{x:g}" cy="{y:g}" r="10"/>')
-        self._above.append(
+        """Draw a numbered circle, to which the text of the page refers."""
+        self._labels.append(f'<circle class="disc" cx="{x:g}" cy="{y:g}" r="10"/>')
+        self._labels.append(
             f'<text class="step b" x="{x:g}" y="{y + 4:g}" text-anchor="middle">{number}</text>'
         )
 
     def svg(self) -> str:
-        """The file. Raises ValueError for what would not be legible."""
+        """The SVG text. Raises ValueError if a text would not be legible."""
         self._check()
         width, height = self._page.width, self._page.height
         return "\n".join(
@@ -197,8 +207,8 @@ class Canvas:
                 f'<desc id="d">{escape(self._description)}</desc>',
                 _STYLE,
                 f'<rect class="paper" width="{width:g}" height="{height:g}" rx="10"/>',
-                *self._below,
-                *self._above,
+                *self._shapes,
+                *self._labels,
                 "</svg>\n",
             ]
         )

@@ -1,4 +1,4 @@
-"""The datapath modes: which interfaces a Pod has, and which way its packets take."""
+"""Draws the datapath modes: the interfaces of a Pod, and the path of its packets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from scripts.pictures.canvas import Area, Canvas, Kind
 
 _NOTES_Y = 254
-"""Where the notes below the interfaces begin."""
+"""The y coordinate of the notes below the interfaces."""
 
 _NOTE_PX = 20
 
 
 class _Mode(NamedTuple):
-    """What differs between the pictures of the modes."""
+    """The texts of one mode's picture."""
 
     title: str
     description: str

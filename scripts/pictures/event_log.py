@@ -1,4 +1,4 @@
-"""The event log and its projections."""
+"""Draws the event log and its projections."""
 
 from __future__ import annotations
 

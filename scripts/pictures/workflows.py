@@ -1,4 +1,4 @@
-"""The history of a workflow execution."""
+"""Draws the history of a workflow execution."""
 
 from __future__ import annotations
 

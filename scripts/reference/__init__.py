@@ -1,4 +1,4 @@
-"""Writes the reference pages that are data in the code.
+"""Writes the reference pages that are generated from the code.
 
     .venv/bin/python -m scripts.reference            writes the pages
     .venv/bin/python -m scripts.reference --check    exits 1 if a page differs from the code

@@ -33,7 +33,7 @@ _DEFAULT_CHARACTERS_MAX: Final = 60
 
 
 def chart_values() -> str:
-    """The page."""
+    """The text of the page."""
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text)
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -42,18 +42,18 @@ def chart_values() -> str:
     for name, value in values.items():
         lines += [f"## {name}\n", "| value | type | default | meaning |", "|---|---|---|---|"]
         for path, default in _leaves(value, (name,)):
-            found = _described(schema, path)
+            part = _schema_of(schema, path)
             meaning = (comments.get(path) or _meaning(".".join(path))).replace("|", "\\|")
             shown = ".".join(path[1:]) or name
-            lines.append(f"| `{shown}` | {_type(found)} | {_default(default)} | {meaning} |")
+            lines.append(f"| `{shown}` | {_type(part)} | {_default(default)} | {meaning} |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
     if isinstance(value, dict) and value:
-        for name, below in value.items():
-            yield from _leaves(below, (*path, name))
+        for name, inner in value.items():
+            yield from _leaves(inner, (*path, name))
     else:
         yield path, value
 
@@ -66,8 +66,8 @@ def _meaning(path: str) -> str:
 
 
 def _comments(text: str) -> dict[tuple[str, ...], str]:
-    """The comment of each value: the lines above it, and what stands behind it."""
-    found: dict[tuple[str, ...], str] = {}
+    """The comment of each value: the comment lines above it, and the one at the end of its line."""
+    comments: dict[tuple[str, ...], str] = {}
     above: list[str] = []
     path: list[tuple[int, str]] = []
     for line in text.splitlines():
@@ -77,20 +77,20 @@ def _comments(text: str) -> dict[tuple[str, ...], str]:
         if match := _LINE.match(line):
             indent = len(match["indent"])
             path = [one for one in path if one[0] < indent] + [(indent, match["name"])]
-            behind = _COMMENT.search(match["rest"])
-            words = [*above, behind[1]] if behind else above
-            if words:
-                found[tuple(name for _, name in path)] = " ".join(words).strip()
+            same_line = _COMMENT.search(match["rest"])
+            texts = [*above, same_line[1]] if same_line else above
+            if texts:
+                comments[tuple(name for _, name in path)] = " ".join(texts).strip()
         above = []
-    return found
+    return comments
 
 
-def _described(schema: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-    """The part of the schema about a value; empty where the schema admits anything."""
-    found = schema
+def _schema_of(schema: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
+    """The part of the schema for a value; empty if the schema accepts any value."""
+    part = schema
     for name in path:
-        found = _resolved(schema, found).get("properties", {}).get(name, {})
-    return _resolved(schema, found)
+        part = _resolved(schema, part).get("properties", {}).get(name, {})
+    return _resolved(schema, part)
 
 
 def _resolved(schema: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:

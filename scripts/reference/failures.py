@@ -13,16 +13,16 @@ _TABLE: Final = re.compile(r"(<!-- failures: generated -->\n).*?(<!-- end -->\n)
 _DRAWN: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(?: *\(retryable\))?$")
 
 
-_GROUPS: Final = "Error"
-"""How the names of classes end that only group others."""
+_GROUP_SUFFIX: Final = "Error"
+"""The suffix of classes that only group other classes."""
 
 _NOT_IN_CNI: Final = 999
-"""The code of what no CNI call reports on purpose."""
+"""The code of unexpected errors: no CNI call reports them on purpose."""
 
 
 def with_failures(page: str) -> str:
-    """The page with the table as the code has it. Raises AssertionError without its markers."""
-    assert _TABLE.search(page), "errors.md has no place for the table"
+    """The page with the table of the code. Raises AssertionError if the page has no markers."""
+    assert _TABLE.search(page), "errors.md has no markers of the table"
     rows = "\n".join(_rows())
     return _TABLE.sub(lambda match: f"{match[1]}\n{rows}\n\n{match[2]}", page)
 
@@ -32,7 +32,9 @@ def _rows() -> Iterator[str]:
     yield "|---|---|---|---|"
     for line in (errors.__doc__ or "").splitlines():
         match = _DRAWN.match(line)
-        if match and (match["name"] == "ProviderError" or not match["name"].endswith(_GROUPS)):
+        if match and (
+            match["name"] == "ProviderError" or not match["name"].endswith(_GROUP_SUFFIX)
+        ):
             kind = getattr(errors, match["name"])
             text = match["text"].strip().replace("|", "\\|")
             retry = "yes" if kind.retryable else "no"
@@ -42,6 +44,6 @@ def _rows() -> Iterator[str]:
 
 
 def _code(kind: type[errors.OrbweaverError]) -> int:
-    found = kind.__new__(kind)
-    errors.OrbweaverError.__init__(found, "")
-    return failure_of(found).code
+    error = kind.__new__(kind)
+    errors.OrbweaverError.__init__(error, "")
+    return failure_of(error).code

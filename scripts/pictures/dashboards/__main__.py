@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _series(run: Run, panel: Panel) -> Iterator[Series]:
-    """The data of a panel, without values that are not numbers."""
+    """The series of a panel, without infinite values and NaN."""
     for query in panel.queries:
         for line in run.series(query.expression):
             points = [(at - run.began, float(value)) for at, value in line["values"]]

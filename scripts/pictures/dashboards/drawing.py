@@ -19,20 +19,20 @@ ROW_INCHES: Final = 0.24
 TITLE_INCHES: Final = 0.4
 GAP_INCHES: Final = 0.025
 HEADING_INCHES: Final = 0.33
-"""The title of a panel."""
+"""Height of a panel's title."""
 
 SCALE_INCHES: Final = 0.55
-"""The numbers left of a plot."""
+"""Width of the numbers left of a plot."""
 
 TIMES_INCHES: Final = 0.2
-"""The times below a plot."""
+"""Height of the times below a plot."""
 
 LINE_INCHES: Final = 0.125
-"""One name in a legend."""
+"""Height of a name in a legend."""
 
 DOTS_PER_INCH: Final = 100
 PICTURE_COLOURS: Final = 32
-"""Colours in the file, so that it is small."""
+"""Colours of the file; few colours make it small."""
 
 FRAME: Final = "#d8dce3"
 INK: Final = "#24292f"
@@ -42,7 +42,7 @@ COLOURS: Final = (
     *("#8ab17d", "#b5838d", "#577590", "#f4a261"),
 )
 LEGEND_MAX: Final = 4
-"""Names in a legend; the number of the others follows."""
+"""Names in a legend; after them comes the number of other series."""
 
 LEGEND_CHARACTERS_MAX: Final = 46
 BARS_MAX: Final = 8
@@ -77,10 +77,10 @@ class Box(NamedTuple):
     height: float
 
     def axes(self, figure: Figure) -> Axes:
-        """Axes that fill it."""
+        """Add axes that fill the box."""
         width, height = figure.get_size_inches()
-        place = (self.left / width, self.bottom / height)
-        return figure.add_axes((*place, self.width / width, self.height / height))
+        left, bottom = self.left / width, self.bottom / height
+        return figure.add_axes((left, bottom, self.width / width, self.height / height))
 
 
 def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
@@ -101,7 +101,7 @@ def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
 
 
 def formatted(value: float, unit: str) -> str:
-    """A value with its unit, as short as it can be."""
+    """A value with its unit and prefix, in three digits."""
     if math.isnan(value):
         return "no data"
     if unit == "percentunit":
@@ -143,7 +143,7 @@ def _draw_panel(figure: Figure, panel: Panel, series: Sequence[Series], rows: in
 
 
 def _inner(figure: Figure, box: Box, below: float) -> Axes:
-    """The axes of a plot inside a panel, with so many inches below them."""
+    """The axes of a plot inside a panel, with ``below`` inches of space below them."""
     width = box.width - SCALE_INCHES - 0.15
     height = box.height - HEADING_INCHES - below
     axes = Box(box.left + SCALE_INCHES, box.bottom + below, width, height).axes(figure)

@@ -1,4 +1,4 @@
-"""A laboratory under a Prometheus: two nodes, Pods that come and go, a full pool, a lost node.
+"""Runs a laboratory with Prometheus: two nodes, changing Pods, a full pool, a lost node.
 
 Prometheus and the invented RDMA counters run in the namespace of the fabric, and end with the
 laboratory.
@@ -48,11 +48,11 @@ PERIOD_S: Final = 60.0
 PODS_MEAN: Final = 14
 PODS_SWING: Final = 9
 LOSS_AT: Final = 0.6
-"""The share of the run after which a node is lost."""
+"""The part of the run after which a node is lost."""
 
 FULL_FROM: Final = 0.25
 FULL_UNTIL: Final = 0.5
-"""The shares of the run between which a Pod asks for a full pool."""
+"""The part of the run in which a Pod requests an address of a full pool."""
 
 FULL_POOL_PODS: Final = ("db-0", "payments")
 REFUSED_POD: Final = "refunds"
@@ -60,14 +60,14 @@ TICK_S: Final = 0.2
 
 
 class Run(NamedTuple):
-    """A finished run, whose Prometheus still answers."""
+    """A finished run. Its Prometheus still runs."""
 
     laboratory: Laboratory
     began: float
     ended: float
 
     def series(self, expression: str) -> list[dict[str, Any]]:
-        """The series of a query over the run: ``metric``, and ``values`` as pairs of time and text.
+        """The series of a query during the run: ``metric``, and ``values``, pairs of time and text.
 
         Raises LabFailed.
         """
@@ -82,7 +82,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def finished_run(seconds: float) -> Iterator[Run]:
-    """Start everything, let Pods come and go, and remove everything at the end."""
+    """Start everything, add and delete Pods for some time, and remove everything at the end."""
     laboratory = Laboratory(settings=METRICS, coordinator={"mode": "auto"}, cluster_ips=can_make())
     with laboratory:
         controller = LabController(
@@ -101,7 +101,7 @@ def finished_run(seconds: float) -> Iterator[Run]:
                 daemons.append(daemon)
                 daemon.start()
             began = time.time()
-            Traffic(laboratory, seconds).play()
+            Traffic(laboratory, seconds).run()
             yield Run(laboratory, began, time.time())
         finally:
             for daemon in daemons:
@@ -143,7 +143,7 @@ def _daemon(laboratory: Laboratory, name: str, command: list[str]) -> Daemon:
 
 
 class Traffic:
-    """The Pods of a run."""
+    """Adds and deletes Pods."""
 
     def __init__(self, laboratory: Laboratory, seconds: float) -> None:
         self._laboratory = laboratory
@@ -151,8 +151,8 @@ class Traffic:
         self._pods: deque[tuple[Node, Sandbox]] = deque()
         self._count = 0
 
-    def play(self) -> None:
-        """Let Pods come and go for the time of the run. Raises LabFailed, CniFailed."""
+    def run(self) -> None:
+        """Add and delete Pods for the time of the run. Raises LabFailed, CniFailed."""
         self._orbctl("apply", *(part for path in MANIFESTS for part in ("-f", path)))
         for name in FULL_POOL_PODS:
             self._add(NODES[0], name)
@@ -165,7 +165,7 @@ class Traffic:
             time.sleep(TICK_S)
 
     def _step(self, age: float) -> None:
-        """One ADD or DEL towards the number of Pods at this share of the run."""
+        """Run one ADD or DEL, towards the planned number of Pods at this part of the run."""
         wave = math.sin(2 * math.pi * age * self._seconds / PERIOD_S)
         if FULL_FROM < age < FULL_UNTIL:
             self._refuse()
@@ -189,7 +189,7 @@ class Traffic:
         sandbox.destroy()
 
     def _refuse(self) -> None:
-        """An ADD that fails, because its pool has no free address."""
+        """Run an ADD that fails, because its pool has no free address."""
         node = self._laboratory.nodes[NODES[0]]
         sandbox = self._laboratory.sandbox(REFUSED_POD, NAMESPACE)
         with suppress(CniFailed):
@@ -197,7 +197,7 @@ class Traffic:
         self._delete(node, sandbox)
 
     def _serve(self) -> None:
-        """A Service on the two oldest Pods."""
+        """Apply a Service with the two oldest Pods as backends."""
         manifest = (ROOT / SERVICE).read_text(encoding="utf-8")
         for number, (_, sandbox) in enumerate(list(self._pods)[:2], start=1):
             for family, address in zip(("ipv4", "ipv6"), sandbox.addresses, strict=True):
@@ -205,7 +205,7 @@ class Traffic:
         self._orbctl("apply", "-f", "-", stdin=manifest)
 
     def _lose(self) -> None:
-        """A node dies with its Pods, and its record is deleted."""
+        """Kill a node with its Pods, and delete its record."""
         lost = NODES[1]
         self._laboratory.lose(lost)
         del self._laboratory.nodes[lost]

@@ -1,4 +1,4 @@
-"""Dashboards of Grafana as values: panels, their places, their queries without variables. Pure."""
+"""Reads dashboards of Grafana: panels, their positions, their queries without variables. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
 """The types of panels that are drawn."""
 
 RATE_INTERVAL: Final = "12s"
-"""Six scrapes; Grafana takes at least four."""
+"""The value of $__rate_interval: six scrapes; Grafana takes at least four."""
 
 _VARIABLE: Final = re.compile(r"\$\{?([a-z_]+)\}?")
 _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -30,7 +30,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A panel with its place in the grid, in cells from the top left."""
+    """A panel with its position in the grid, in cells from the top left."""
 
     title: str
     kind: str
@@ -43,7 +43,7 @@ class Panel(NamedTuple):
 
 
 class Dashboard(NamedTuple):
-    """A dashboard; ``name``: that of its file."""
+    """A dashboard. ``name``: the name of its file."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ def dashboards() -> list[Dashboard]:
 
 
 def read_dashboard(name: str, board: Mapping[str, Any]) -> Dashboard:
-    """A dashboard from its JSON. Raises ValueError for what cannot be drawn."""
+    """Read a dashboard from its JSON. Raises ValueError for a panel that cannot be drawn."""
     values = dict(_variables(board))
     panels = tuple(_panel(panel, values) for panel in board["panels"])
     return Dashboard(name, board["title"], panels)
@@ -78,7 +78,7 @@ def series_name(legend: str, labels: Mapping[str, str]) -> str:
 
 
 def _variables(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The variables with the values that a dashboard has when it is opened: all."""
+    """The variables with their default values, which select all series."""
     yield "__rate_interval", RATE_INTERVAL
     for variable in board["templating"]["list"]:
         if variable.get("includeAll"):

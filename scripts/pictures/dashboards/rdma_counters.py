@@ -1,9 +1,9 @@
-"""Invented RDMA counters of two nodes, as the text that agents serve.
+"""Serves invented RDMA counters of two nodes in the format of agents.
 
     python -m scripts.pictures.dashboards.rdma_counters ADDRESS PORT
 
 Each node has a card of 100 Gbit/s, and a Pod of a training job on each of two virtual functions.
-Traffic swells and ebbs; in the second half of each minute the network is congested.
+Traffic rises and falls; in the second half of each minute the network is congested.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PRIORITIES: Final = ("rx_prio3_pause", "tx_prio3_pause", "rx_prio3_discards", "
 
 
 def text_at(age_s: float) -> bytes:
-    """The counters of all nodes after so many seconds."""
+    """The counters of all nodes ``age_s`` seconds after the start."""
     values: dict[str, dict[str, int]] = {}
     for number, node in enumerate(NODES):
         rdma_pods = {
@@ -56,16 +56,16 @@ def _addresses(number: int) -> list[str]:
 
 def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
     card = RdmaPortLink("mlx5_0", "ens1f0", number + 1, number + 1)
-    yield NamespacePorts((_counting(card, 1.0 - 0.2 * number, age_s),))
+    yield NamespacePorts((_with_counters(card, 1.0 - 0.2 * number, age_s),))
     for index, address in enumerate(_addresses(number)):
         guid = 100 + 10 * number + index
         function = RdmaPortLink(f"mlx5_{index + 2}", "net1", guid, number + 1, parent="ens1f0")
         share = 0.5 - 0.15 * index - 0.1 * number
-        yield NamespacePorts((_counting(function, share, age_s),), address)
+        yield NamespacePorts((_with_counters(function, share, age_s),), address)
 
 
-def _counting(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
-    """A port with its counters, of its share of the traffic."""
+def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
+    """The port with counters for its share of the traffic."""
     names = [name for name in WORDS if name not in {SPEED, TRAFFIC_CLASS}]
     return port._replace(
         counters={name: _count(name, share, age_s) for name in names if "vport" not in name},
@@ -81,9 +81,9 @@ def _counting(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
 def _count(name: str, share: float, age_s: float) -> int:
     """The integral of the rate of a counter."""
     angle = 2 * math.pi * age_s / PERIOD_S
-    swelling = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
-    congested = age_s // PERIOD_S * PERIOD_S / 2 + max(0.0, age_s % PERIOD_S - PERIOD_S / 2)
-    traffic = BYTES_PER_S * share * swelling * (1.0 if name.startswith("rx") else 0.8)
+    effective_s = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
+    congested_s = age_s // PERIOD_S * PERIOD_S / 2 + max(0.0, age_s % PERIOD_S - PERIOD_S / 2)
+    traffic = BYTES_PER_S * share * effective_s * (1.0 if name.startswith("rx") else 0.8)
     if name.endswith("_bytes"):
         return int(traffic * (1.0 if "unicast" in name else 0.001))
     if name.endswith("_packets") and "vport" in name:
@@ -91,8 +91,8 @@ def _count(name: str, share: float, age_s: float) -> int:
     if name.endswith("_requests"):
         return int(traffic / 1e6)
     if name in CONGESTION or "pause" in name:
-        return int(200 * share * congested)
-    return int((1 + len(name) % 5) * share * congested / 4)
+        return int(200 * share * congested_s)
+    return int((1 + len(name) % 5) * share * congested_s / 4)
 
 
 class _Handler(BaseHTTPRequestHandler):
