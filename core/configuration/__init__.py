@@ -1,1 +1,1 @@
-"""Configuration commands: read what they concern, decide, commit; and the notes of webhooks."""
+"""Configuration commands: read the objects, decide, commit; and the records of the webhooks."""

@@ -1,7 +1,7 @@
-"""Reads the objects that one command is decided on: by name, by CIDR, by address range.
+"""Read the objects that the decision of a command needs: by name, by CIDR, by address range.
 
-The cost of a command depends on the objects it affects: the named one, and those that it may
-overlap. A malformed command is decided on all objects. All reads are at one revision.
+Only the object of the command is read, and the objects that it may overlap. For a malformed command
+all objects are read. All reads are at one revision.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 
 
 class Scope(NamedTuple):
-    """What was read at ``position``.
+    """The objects that were read at ``position``.
 
-    ``indexed``: guard keys of topics whose index is complete. ``unread``: keys that cannot be read
-    (``Ledger.undecodable``).
+    ``indexed``: guard keys of topics whose index is complete. ``unread``: keys whose values cannot
+    be decoded (``Ledger.undecodable``).
     """
 
     position: int
@@ -74,12 +74,12 @@ class Scope(NamedTuple):
     unread: frozenset[str]
 
 
-class _TooMuch(Exception):
-    """The command is malformed, so its objects are unknown: decide it on all objects."""
+class _UnknownScope(Exception):
+    """The command is malformed, so that its objects are unknown: all objects are read."""
 
 
 class ScopeReader:
-    """Reads scopes."""
+    """Reads the scopes of commands."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, switches: FeatureSwitches = FeatureSwitches()
@@ -89,52 +89,52 @@ class ScopeReader:
         self._switches = switches
 
     async def read(self, command: Command, *, may_write: bool = True) -> Scope:
-        """The scope of a command. ``may_write`` False: with an incomplete index, read everything.
+        """The scope of a command. Raises StoreUnavailable, OutcomeUnknown, LostRace.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace.
+        An incomplete index is built first; with ``may_write`` False, all objects are read instead.
         """
-        return await self._scope(lambda loading: loading.load(command), may_write=may_write)
+        return await self._scope(lambda load: load.for_command(command), may_write=may_write)
 
     async def read_around(self, address: Address) -> Configuration:
         """The pools and the subnet that may have an address. Raises StoreUnavailable."""
-        scope = await self._scope(lambda loading: loading.around(address), may_write=False)
+        scope = await self._scope(lambda load: load.for_address(address), may_write=False)
         return scope.configuration
 
     async def read_application(
         self, application: ApplicationKey, subnets: Iterable[str]
     ) -> Configuration:
-        """An application's automatic pools, and what more may be planned in these subnets with.
+        """The application's automatic pools, and all objects that planning in these subnets needs.
 
-        Raises as ``read`` does.
+        Raises the errors of ``read``.
         """
         names = tuple(subnets)
-        scope = await self._scope(lambda loading: loading.of_application(application, names))
+        scope = await self._scope(lambda load: load.for_application(application, names))
         return scope.configuration
 
     async def _scope(
-        self, load: Callable[[_Loading], Awaitable[None]], *, may_write: bool = True
+        self, read: Callable[[_ScopeLoad], Awaitable[None]], *, may_write: bool = True
     ) -> Scope:
         while True:
-            loading = _Loading(self._store, self._keys)
+            load = _ScopeLoad(self._store, self._keys)
             try:
-                await load(loading)
-            except _TooMuch:
-                await loading.everything()
+                await read(load)
+            except _UnknownScope:
+                await load.all_objects()
             except IndexIncomplete as missing:
                 if may_write:
                     await build_index(self._store, self._keys, missing.topic, missing.family)
                     continue
-                await loading.everything()
+                await load.all_objects()
             return Scope(
-                loading.ledger.position,
-                Configuration.of(loading.ledger, self._switches),
-                frozenset(loading.indexed),
-                frozenset(loading.ledger.undecodable),
+                load.ledger.position,
+                Configuration.of(load.ledger, self._switches),
+                frozenset(load.indexed),
+                frozenset(load.ledger.undecodable),
             )
 
 
-class _Loading:
-    """One scope while it is read; the first read sets the revision of all."""
+class _ScopeLoad:
+    """Reads one scope into ``ledger``; all reads are at the revision of the first one."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -142,46 +142,46 @@ class _Loading:
         self.ledger = Ledger()
         self.indexed: set[bytes] = set()
 
-    async def load(self, command: Command) -> None:
-        """Read what the command needs. Raises _TooMuch, IndexIncomplete."""
+    async def for_command(self, command: Command) -> None:
+        """Read the objects that the command needs. Raises _UnknownScope, IndexIncomplete."""
         match command:
             case ApplyPool(pool):
-                await self._around_pool(pool)
+                await self._for_pool(pool)
             case ApplySubnet(subnet):
-                await self._around_subnet(subnet)
+                await self._for_subnet(subnet)
             case ApplyAutoPool(desired):
-                await self._around_desired(desired)
+                await self._for_auto_pool(desired)
             case RetireSubnet(name) | DeleteSubnet(name) | AdvanceRetirement("subnet", name):
                 await self._subnet_with_pools(name)
             case Reinstate("pool", name):
-                await self._read(*self._named("pool", name))
+                await self._read(*self._get("pool", name))
                 if name in self.ledger.pools:
-                    await self._read(*self._named("subnet", owner_of(self.ledger.pools[name])))
+                    await self._read(*self._get("subnet", owner_of(self.ledger.pools[name])))
             case Reinstate("subnet", name):
-                await self._read(*self._named("subnet", name))
+                await self._read(*self._get("subnet", name))
             case _:
-                await self._read(*self._one(command))
+                await self._read(*self._get_object_of(command))
 
-    async def everything(self) -> None:
-        """The whole configuration, at the revision of the first read."""
+    async def all_objects(self) -> None:
+        """Read the whole configuration, at the revision of the first read."""
         if not self.ledger.position:
             await self._read()
         await read_configuration(
             self._store, self._keys, self.ledger, revision=self.ledger.position
         )
 
-    def _one(self, command: Command) -> Iterator[Get]:
-        """The key of a command that is about one object alone."""
+    def _get_object_of(self, command: Command) -> Iterator[Get]:
+        """The read of the only object that the command needs; none for an invalid name."""
         keys = self._keys
         match command:
             case RetirePool(name) | DeletePool(name) | DropAutoPool(name):
-                yield from self._named("pool", name)
+                yield from self._get("pool", name)
             case AdvanceRetirement(_, name):
-                yield from self._named("pool", name)
+                yield from self._get("pool", name)
             case DeleteReservation(name):
-                yield from self._named("reservation", name)
+                yield from self._get("reservation", name)
             case ApplyReservation(reservation):
-                yield from self._named("reservation", reservation.name)
+                yield from self._get("reservation", reservation.name)
             case ApplyRecord(record):
                 if _can_be_keys(record.kind, record.namespace, record.name):
                     yield Get(keys.record(record.kind, record.namespace, record.name))
@@ -192,81 +192,76 @@ class _Loading:
                 try:
                     yield Get(keys.quarantine(*parse_address(command.address)))
                 except AddressSyntaxError:
-                    return  # refused by its text
+                    return  # the decision refuses a malformed address
             case _:
-                raise _TooMuch
+                raise _UnknownScope
 
-    async def _around_pool(self, desired: Pool) -> None:
-        """The pool of this name, the subnet of its CIDR, and the pools that it may overlap."""
-        pool, cidr = _read_well(desired)
+    async def _for_pool(self, desired: Pool) -> None:
+        """Read the pool of this name, the subnet of its CIDR, and the pools that it may overlap."""
+        pool, cidr = _parsed_pool(desired)
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
-        own = pool_addresses(pool)
-        around = [*pools.overlapping(cidr), *pools.owners(own, cidr)]
-        at_cidr, *answers = await self._read(
-            subnets.named(cidr), *around, *self._named("pool", pool.name)
+        pool_gets = [*pools.overlapping(cidr), *pools.owners(pool_addresses(pool), cidr)]
+        subnet_result, *results = await self._read(
+            subnets.named(cidr), *pool_gets, *self._get("pool", pool.name)
         )
         self._require(pools, subnets)
-        await self._objects("subnet", subnets.names_in(at_cidr))
-        await self._objects("pool", pools.names_in(*answers[: len(around)]))
+        await self._read_objects("subnet", subnets.names_in(subnet_result))
+        await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
 
-    async def _around_subnet(self, desired: Subnet) -> None:
-        """The subnet of this name, and what its CIDR overlaps."""
-        cidr = _cidr_of(desired)
-        pools, subnets = (
-            self._index("pools", desired.family),
-            self._index("subnets", desired.family),
-        )
-        in_pools, in_subnets = (
-            [one.named(cidr), *one.overlapping(cidr)] for one in (pools, subnets)
-        )
-        answers = await self._read(*in_pools, *in_subnets, *self._named("subnet", desired.name))
+    async def _for_subnet(self, desired: Subnet) -> None:
+        """Read the subnet of this name, and the pools and subnets that its CIDR overlaps."""
+        cidr, family = _cidr_of(desired), desired.family
+        pools, subnets = self._index("pools", family), self._index("subnets", family)
+        pool_gets = [pools.named(cidr), *pools.overlapping(cidr)]
+        subnet_gets = [subnets.named(cidr), *subnets.overlapping(cidr)]
+        results = await self._read(*pool_gets, *subnet_gets, *self._get("subnet", desired.name))
         self._require(pools, subnets)
-        await self._objects("pool", pools.names_in(*answers[: len(in_pools)]))
-        others = answers[len(in_pools) :][: len(in_subnets)]
-        await self._objects("subnet", subnets.names_in(*others))
+        await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
+        subnet_results = results[len(pool_gets) :][: len(subnet_gets)]
+        await self._read_objects("subnet", subnets.names_in(*subnet_results))
 
-    async def _around_desired(self, desired: DesiredPool) -> None:
-        """The subnet of an automatic pool with its pools, reservations and quarantine."""
+    async def _for_auto_pool(self, desired: DesiredPool) -> None:
+        """Read the subnet of an automatic pool, its pools, its quarantine, and all reservations."""
         scope, keys = desired.scope, self._keys
-        tried = (pool_name(scope, desired.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))
+        names = (pool_name(scope, desired.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))
         await self._read(
-            *self._named("subnet", scope.subnet),
-            *chain.from_iterable(self._named("pool", name) for name in tried),
+            *self._get("subnet", scope.subnet),
+            *chain.from_iterable(self._get("pool", name) for name in names),
             Get(*keys.range_of("reservation")),
         )
         subnet = self.ledger.subnets.get(scope.subnet)
         if subnet is not None:
-            await self._all_in(subnet)
+            await self._pools_and_quarantine_in(subnet)
 
-    async def around(self, address: Address) -> None:
-        """The pools that may have the address, and the subnets around it."""
+    async def for_address(self, address: Address) -> None:
+        """Read the pools that may have the address, and the subnets whose CIDR contains it."""
         family, value = address
         pools, subnets = self._index("pools", family), self._index("subnets", family)
-        owner_gets = pools.owners(AddressSet.from_values((value,), family))
-        answers = await self._read(*owner_gets, *subnets.containing(value))
+        pool_gets = pools.owners(AddressSet.from_values((value,), family))
+        results = await self._read(*pool_gets, *subnets.containing(value))
         self._require(pools, subnets)
-        await self._objects("pool", pools.names_in(*answers[: len(owner_gets)]))
-        await self._objects("subnet", subnets.names_in(*answers[len(owner_gets) :]))
+        await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
+        await self._read_objects("subnet", subnets.names_in(*results[len(pool_gets) :]))
 
-    async def of_application(self, application: ApplicationKey, subnets: Sequence[str]) -> None:
-        """Its automatic pools, these subnets with all their pools, reservations and quarantine."""
-        both = self._index("pools", 4), self._index("pools", 6)
-        answers = await self._read(
-            *(pools.of_application(application) for pools in both),
+    async def for_application(self, application: ApplicationKey, subnets: Sequence[str]) -> None:
+        """Read the application's pools, these subnets with their pools, and all reservations."""
+        indexes = self._index("pools", 4), self._index("pools", 6)
+        results = await self._read(
+            *(index.of_application(application) for index in indexes),
             Get(*self._keys.range_of("reservation")),
-            *chain.from_iterable(self._named("subnet", name) for name in subnets),
+            *chain.from_iterable(self._get("subnet", name) for name in subnets),
         )
-        self._require(*both)
-        for pools, names in zip(both, answers, strict=False):
-            await self._objects("pool", pools.names_in(names))
+        self._require(*indexes)
+        for index, result in zip(indexes, results, strict=False):
+            await self._read_objects("pool", index.names_in(result))
         for subnet in list(self.ledger.subnets.values()):
-            await self._all_in(subnet)
+            await self._pools_and_quarantine_in(subnet)
 
-    async def _all_in(self, subnet: Subnet) -> None:
-        """Every pool that its CIDR overlaps, and the quarantine there."""
+    async def _pools_and_quarantine_in(self, subnet: Subnet) -> None:
+        """Read every pool that the subnet's CIDR overlaps, and the quarantine in this CIDR."""
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require(pools)
-        *answers, _ = await self._read(
+        *results, _ = await self._read(
             pools.named(cidr),
             *pools.overlapping(cidr),
             Get(
@@ -274,24 +269,24 @@ class _Loading:
                 self._keys.quarantine(subnet.family, cidr.last) + b"\0",
             ),
         )
-        await self._objects("pool", pools.names_in(*answers))
+        await self._read_objects("pool", pools.names_in(*results))
 
     async def _subnet_with_pools(self, name: str) -> None:
-        """A subnet and the pools that belong to it: those of its CIDR."""
-        await self._read(*self._named("subnet", name))
+        """Read a subnet and the pools of its CIDR, which belong to it."""
+        await self._read(*self._get("subnet", name))
         subnet = self.ledger.subnets.get(name)
         if subnet is None:
             return
         pools = self._index("pools", subnet.family)
         self._require(pools)
-        found = await self._read(pools.named(_cidr_of(subnet)))
-        await self._objects("pool", pools.names_in(*found))
+        results = await self._read(pools.named(_cidr_of(subnet)))
+        await self._read_objects("pool", pools.names_in(*results))
 
-    async def _objects(self, prefix: str, names: Iterable[str]) -> None:
-        await self._read(*chain.from_iterable(self._named(prefix, name) for name in names))
+    async def _read_objects(self, prefix: str, names: Iterable[str]) -> None:
+        await self._read(*chain.from_iterable(self._get(prefix, name) for name in names))
 
-    def _named(self, prefix: str, name: str) -> Iterator[Get]:
-        """The key of an object; none for a name that nothing can have."""
+    def _get(self, prefix: str, name: str) -> Iterator[Get]:
+        """The read of an object; none for an invalid name."""
         if name and _can_be_keys(name):
             yield Get(self._keys.range_of(prefix)[0] + name.encode())
 
@@ -299,57 +294,61 @@ class _Loading:
         return Index(self._keys, topic, family)
 
     def _require(self, *indexes: Index) -> None:
-        """Raises IndexIncomplete."""
-        for one in indexes:
-            if self._keys.guard(one.topic, one.family) not in self.indexed:
-                raise IndexIncomplete(one.topic, one.family)
+        """Raise IndexIncomplete if one of the indexes is incomplete."""
+        for index in indexes:
+            if self._keys.guard(index.topic, index.family) not in self.indexed:
+                raise IndexIncomplete(index.topic, index.family)
 
     async def _read(self, *gets: Get) -> list[RangeResult]:
-        """Read all ranges at one revision, and add the configuration among them."""
+        """Read all ranges at one revision, and add the objects in them to the ledger.
+
+        The first read also finds out which indexes are complete.
+        """
         if self.ledger.position:
-            answers = await self._read_all(gets)
+            results = await self._read_ranges(gets)
         else:
-            guarded = [self._keys.guard(*topic) for topic in INDEXES]
-            answers = await self._read_all([*gets, *map(Get, guarded)])
-            for key, answer in zip(guarded, answers[len(gets) :], strict=True):
-                # Without the key there never was anything that the index could lack.
-                if answer.first is None or answer.first.value == COMPLETE:
+            guard_keys = [self._keys.guard(*topic) for topic in INDEXES]
+            results = await self._read_ranges([*gets, *map(Get, guard_keys)])
+            for key, result in zip(guard_keys, results[len(gets) :], strict=True):
+                # Without the guard key there never was an object for the index.
+                if result.first is None or result.first.value == COMPLETE:
                     self.indexed.add(key)
-        for answer in answers[: len(gets)]:
-            take_in(self._keys, self.ledger, answer.kvs)
-        return answers[: len(gets)]
+        for result in results[: len(gets)]:
+            take_in(self._keys, self.ledger, result.kvs)
+        return results[: len(gets)]
 
-    async def _read_all(self, gets: Sequence[Get]) -> list[RangeResult]:
-        answers: list[RangeResult] = []
+    async def _read_ranges(self, gets: Sequence[Get]) -> list[RangeResult]:
+        """Read the ranges in as few transactions as possible."""
+        results: list[RangeResult] = []
         for start in range(0, len(gets), TXN_OPERATIONS_MAX):
-            some = gets[start : start + TXN_OPERATIONS_MAX]
-            found = await self._store.read(some, revision=self.ledger.position)
-            self.ledger.position = found.revision
-            answers += found.ranges
-        return answers
+            part = gets[start : start + TXN_OPERATIONS_MAX]
+            response = await self._store.read(part, revision=self.ledger.position)
+            self.ledger.position = response.revision
+            results += response.ranges
+        return results
 
 
-def _read_well(desired: Pool) -> tuple[Pool, Cidr]:
-    """The pool as it is to be stored, and its CIDR. Raises _TooMuch for an unparsable text."""
+def _parsed_pool(desired: Pool) -> tuple[Pool, Cidr]:
+    """The pool as it will be stored, and its CIDR. Raises _UnknownScope for a malformed text."""
     pool = normalise_pool(desired)
     try:
         pool_addresses(pool)
     except AddressSyntaxError:
-        raise _TooMuch from None
+        raise _UnknownScope from None
     return pool, _cidr_of(pool)
 
 
 def _cidr_of(value: Pool | Subnet) -> Cidr:
-    """Its canonical CIDR. Raises _TooMuch."""
+    """The canonical CIDR of a pool or subnet. Raises _UnknownScope."""
     try:
         cidr = parse_cidr(value.subnet)
     except AddressSyntaxError:
-        raise _TooMuch from None
+        raise _UnknownScope from None
     if (cidr.family, str(cidr)) != (value.family, value.subnet):
-        raise _TooMuch
+        raise _UnknownScope
     return cidr
 
 
 def _can_be_keys(*texts: str) -> bool:
-    """Whether an object may have these names; a namespace may be empty."""
+    """Whether these names are valid parts of keys; an empty namespace is valid."""
     return all(len(text) <= SUBDOMAIN_CHARS_MAX and is_name(text) for text in texts if text)

@@ -1,10 +1,10 @@
-"""Commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
+"""Apply commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
 
-The read, the decision and the commit are one optimistic step under guards. Only objects that the
-command touches are read (``core.configuration.command_scope``). A pool, subnet or reservation
-changes the guard key of its topic and family, and guards the topics that its rules read, so that of
-two overlapping objects exactly one is created. Addresses that events remove from a pool are guarded
-as a range of keys that must not have changed since the read (I2).
+A command is an optimistic transaction: it commits only if the objects that it has read have not
+changed. Only objects that the command affects are read (``core.configuration.command_scope``). The
+transaction writes the guard key of the topic and family, and guards all topics that the rules read,
+so that of two overlapping objects exactly one is created. If it removes addresses from a pool, it
+guards the range of their claim keys (I2).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.domain.configuration.configuration_state import Configuration, Feature
 from core.domain.configuration.decisions import addresses_to_guard, decide, removed_addresses
 from core.domain.events import Cause, Event
 from core.domain.model import Claim
-from core.domain.subnets.subnet_decisions import wants_more
+from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import LogCorrupt, LostRace, Refusal, Refused
 from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import EventDraft
@@ -41,21 +41,21 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""Intervals guarded one by one; of more of them neighbours share a guard, with what is between."""
+"""Range guards of one transaction; neighbouring intervals are joined if there are more."""
 
-_RELIED_ON: Final[Mapping[str, tuple[str, ...]]] = {
+_GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
     "subnets": ("subnets", "pools"),
 }
-"""Topic -> the topics that its rules read, which must not have changed since.
+"""Topic -> the topics that its rules read, which must not have changed since the read.
 
-Rules of other topics only read the object itself, so that commands on different objects do not
-conflict. An automatic pool takes no reserved address, so pools depend on reservations too.
+The rules of other topics read only the object itself, so that commands on different objects do not
+conflict. Pools depend on reservations because an automatic pool takes no reserved address.
 """
 
 
 class Applied(NamedTuple):
-    """The events of a command; none: everything was so already."""
+    """The events of a command; none if it changed nothing."""
 
     events: tuple[Event, ...]
     revision: int
@@ -85,23 +85,23 @@ class Configurator:
     ) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
 
-        ``observed``: an event without a state, the observation that led to the command. It is
-        written before the command's events, if there are any, and is their cause. A command that
-        changes more pools than fit into one transaction is repeated until it is done; after an
-        error in between, applying it again continues.
+        ``observed``: the event of the observation that led to the command. It is written before the
+        command's events, if there are any, and is their cause. A command that changes more pools
+        than fit into one transaction is repeated until it is done; after an error, applying it
+        again continues.
         """
         with tracing.span(f"ipam.apply {type(command).__name__}") as span:
             if span is not None and not cause.traceparent:
                 cause = cause._replace(traceparent=span.traceparent)
             last: Applied = await racing()(self._once, command, cause, observed)
             events = last.events
-            while wants_more(command, last.events):
+            while must_repeat(command, last.events):
                 last = await racing()(self._once, command, cause)
                 events += last.events
             return Applied(events, last.revision)
 
     async def dry_run(self, command: Command) -> tuple[Event, ...]:
-        """The events the command would cause now; writes nothing. Raises Refused."""
+        """The events that the command would cause now; writes nothing. Raises Refused."""
         scope = await self._scopes.read(command, may_write=False)
         claimed = await self._claimed(
             removed_addresses(scope.configuration, command), scope.position
@@ -109,16 +109,20 @@ class Configurator:
         return decide(scope.configuration, command, claimed)
 
     async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
-        """The same on the log, and what pending admissions have against it. Raises Refused."""
+        """A dry run that also returns the pending admissions that forbid it. Raises Refused."""
         scope = await self._scopes.read(command, may_write=False)
         configuration = scope.configuration
         claimed = await self._claimed(removed_addresses(configuration, command), scope.position)
         events = decide(configuration, command, claimed)
-        near = related(command, pending) if events else []
-        if not _refusals(configuration, command, claimed, near):
+        overlapping = related(command, pending) if events else []
+        if not _refusals(configuration, command, claimed, overlapping):
             return DryRun(events)
-        found = ((one, _refusals(configuration, command, claimed, [one])) for one in near)
-        return DryRun(events, tuple(AdmissionConflict(one, why) for one, why in found if why))
+        conflicts = []
+        for admission in overlapping:
+            refusals = _refusals(configuration, command, claimed, [admission])
+            if refusals:
+                conflicts.append(AdmissionConflict(admission, refusals))
+        return DryRun(events, tuple(conflicts))
 
     async def _once(
         self, command: Command, cause: Cause, observed: EventDraft | None = None
@@ -132,14 +136,14 @@ class Configurator:
         writes: dict[bytes, Write] = {}
         for effect in (effect_of(event, configuration, self._keys) for event in events):
             key = _key_of(effect.write)
-            _require_read(unread, key_text(self._keys, key))
+            _require_readable(unread, key_text(self._keys, key))
             writes[key] = effect.write
             guards[NothingNewer(key, key + b"\0", at)] = None
-            writes |= {_key_of(write): write for write in effect.found_by}
+            writes |= {_key_of(write): write for write in effect.index_writes}
             if effect.topic:
                 topic = self._keys.guard(effect.topic, effect.family)
                 writes[topic] = Put(topic, COMPLETE if topic in indexed else b"")
-            for name in _RELIED_ON.get(effect.topic, ()):
+            for name in _GUARDED_TOPICS.get(effect.topic, ()):
                 topic = self._keys.guard(name, effect.family)
                 guards[NothingNewer(topic, topic + b"\0", at)] = None
         guards.update(
@@ -158,20 +162,21 @@ class Configurator:
             )
         return Applied(events, outcome.revision)
 
-    async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:
-        """Claims of the addresses that a command removes."""
-        if leaving is None:
+    async def _claimed(self, removed: AddressSet | None, at: int) -> Mapping[str, Claim]:
+        """The claims of the addresses that a command removes, at this revision."""
+        if removed is None:
             return {}
-        return await read_claims(self._store, self._keys, leaving, revision=at)
+        return await read_claims(self._store, self._keys, removed, revision=at)
 
-    def _range_guards(self, leaving: AddressSet | None, at: int) -> list[Guard]:
-        if not leaving:
+    def _range_guards(self, removed: AddressSet | None, at: int) -> list[Guard]:
+        """The guards that no claim of these addresses was written after this revision."""
+        if not removed:
             return []
         key = self._keys.ip
-        family = leaving.family
+        family = removed.family
         return [
             NothingNewer(key(family, first), key(family, last) + b"\0", at)
-            for first, last in leaving.covering_intervals(RANGE_GUARDS_MAX)
+            for first, last in removed.covering_intervals(RANGE_GUARDS_MAX)
         ]
 
 
@@ -179,10 +184,11 @@ def _key_of(write: Write) -> bytes:
     return write.start if isinstance(write, Delete) else write.key
 
 
-def _require_read(unread: Container[str], key: str) -> None:
-    """Raises LogCorrupt for a command that would write over what cannot be read."""
+def _require_readable(unread: Container[str], key: str) -> None:
+    """Raise LogCorrupt if the command would overwrite a value that cannot be decoded."""
     if key in unread:
-        raise LogCorrupt(f"{key} is there and cannot be read", subject=key, remedy=STATE_REMEDY)
+        message = f"the stored value of {key} cannot be decoded"
+        raise LogCorrupt(message, subject=key, remedy=STATE_REMEDY)
 
 
 def _refusals(
@@ -191,7 +197,7 @@ def _refusals(
     claimed: Mapping[str, Claim],
     pending: Iterable[PendingAdmission],
 ) -> tuple[Refusal, ...]:
-    """Why the command is refused once these admissions are in the log."""
+    """The refusals of the command if these admissions were in the log."""
     for changed in with_admitted(configuration, pending):
         try:
             decide(changed, command, claimed)

@@ -1,7 +1,7 @@
-"""What a configuration event writes: its state key, and the guard key that changes with it.
+"""The writes of a configuration event: the state key, the index, and the guard key. Pure.
 
-I5 for configuration: the value is exactly what ``core.domain.evolution`` makes of the event.
-Nothing here talks to the store or decides anything.
+The value of the state key is computed by ``core.domain.evolution``, as by every reader of the log
+(I5).
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted
 
 
 class Effect(NamedTuple):
-    """``topic`` and ``family`` name the guard key that changes too; "" for none.
+    """The writes of an event. ``write``: that of the state key.
 
-    ``found_by``: what changes in the index of pools and subnets.
+    ``topic`` and ``family``: those of the guard key that changes too; "" for none.
+    ``index_writes``: the changes of the index of pools or subnets.
     """
 
     write: Write
     topic: str = ""
     family: Family = 4
-    found_by: tuple[Write, ...] = ()
+    index_writes: tuple[Write, ...] = ()
 
 
 def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
-    """The effect of one event on the configuration it was decided on."""
+    """The writes of one event. ``configuration``: that on which it was decided."""
     match event:
         case PoolDefined() | PoolRetired() | PoolDeleted():
             return _pool_effect(event, configuration, keys)
@@ -101,16 +102,16 @@ def _indexed(
     before: Pool | Subnet | None,
     after: Pool | Subnet | None,
 ) -> Effect:
-    """The effect of a write of a pool or subnet, with the changes of their index."""
+    """The effect of a write of a pool or subnet, with the changes of its index entries."""
     family = _family(after, before)
     index = Index(keys, topic, family)
     old, new = index.entries(before), index.entries(after)
-    gone = [Delete(key) for key in old if key not in new]
-    come = [Put(key, value) for key, value in new.items() if old.get(key) != value]
-    return Effect(write, topic, family, (*gone, *come))
+    deletes = [Delete(key) for key in old if key not in new]
+    puts = [Put(key, value) for key, value in new.items() if old.get(key) != value]
+    return Effect(write, topic, family, (*deletes, *puts))
 
 
 def _family(after: Pool | Subnet | None, before: Pool | Subnet | None) -> Family:
     value = after or before
-    assert value is not None, "an event about nothing that is or was"
+    assert value is not None, "the object does not exist before or after the event"
     return value.family

@@ -1,7 +1,8 @@
-"""Rebuilds the index of pools or subnets, after a version without an index has written.
+"""Rebuild the index of pools or subnets, after an older version without an index has written.
 
-The guard key of the topic is written first, so that of two builders only the later one continues,
-and any change of the topic ends the build; the key marks the index as complete at the end.
+The build first writes the guard key of the topic, and every later step requires that key to be
+unchanged. So of two builders only the later one continues, and any change of the topic ends the
+build. The last step marks the index as complete in the guard key.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from core.eventstore.kinds import POOLS, SUBNETS, KeyKind
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, Unchanged, Write
 
 WRITES_PER_STEP_MAX: Final = 120
-"""Entries of one transaction; etcd takes 128 operations."""
+"""Index entries written in one transaction; etcd allows 128 operations."""
 
 
 async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Family) -> None:
@@ -26,24 +27,26 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
 
     Raises LostRace if the topic changes during the build, StoreUnavailable, OutcomeUnknown.
     """
-    index, guarded = Index(keys, topic, family), keys.guard(topic, family)
+    index, guard_key = Index(keys, topic, family), keys.guard(topic, family)
     kind: KeyKind[Pool] | KeyKind[Subnet] = POOLS if topic == "pools" else SUBNETS
-    held, values = (await store.read([Get(guarded), Get(*kind.range(keys))])).ranges
-    revision = held.first.mod_revision if held.first else 0
-    fence = await _write(store, guarded, revision, [Put(guarded, b""), Delete(*index.all())])
+    guard, objects = (await store.read([Get(guard_key), Get(*kind.range(keys))])).ranges
+    revision = guard.first.mod_revision if guard.first else 0
+    first_writes: list[Write] = [Put(guard_key, b""), Delete(*index.all())]
+    build_revision = await _write(store, guard_key, revision, first_writes)
     entries: dict[bytes, bytes] = {}
-    for kv in values.kvs:
-        with suppress(LogCorrupt):  # its readers report it; no command is decided on it
+    for kv in objects.kvs:
+        with suppress(LogCorrupt):  # the readers of the object report it
             entries |= index.entries(kind.decode(keys, kv.key, kv.value))
     writes: list[Write] = [Put(key, value) for key, value in entries.items()]
     for start in range(0, len(writes), WRITES_PER_STEP_MAX):
-        await _write(store, guarded, fence, writes[start : start + WRITES_PER_STEP_MAX])
-    await _write(store, guarded, fence, [Put(guarded, COMPLETE)])
+        part = writes[start : start + WRITES_PER_STEP_MAX]
+        await _write(store, guard_key, build_revision, part)
+    await _write(store, guard_key, build_revision, [Put(guard_key, COMPLETE)])
 
 
-async def _write(store: KeyValueStore, guarded: bytes, revision: int, writes: list[Write]) -> int:
-    """One step under the guard key as it was; the revision of the step."""
-    result = await store.commit([Unchanged(guarded, revision)], writes)
+async def _write(store: KeyValueStore, guard_key: bytes, revision: int, writes: list[Write]) -> int:
+    """Write if the guard key still has this revision; returns the revision of the write."""
+    result = await store.commit([Unchanged(guard_key, revision)], writes)
     if not result.succeeded:
         raise LostRace("the configuration changed while its index was built", subject="index")
     return result.revision

@@ -1,7 +1,7 @@
-"""Pending admissions in etcd: what webhooks of all replicas have admitted and the log may lack.
+"""Pending admissions in etcd: objects that a webhook has admitted and that the log may lack.
 
-A new admission is written only if no other one was written since the caller read them, so of two
-reviews that are judged at once, in one replica or in two, the second one is judged again.
+A new admission is written only if no other one was written since the caller read them. So of two
+concurrent reviews, in one replica or in two, the second one is decided again.
 """
 
 from __future__ import annotations
@@ -21,27 +21,30 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
 KEY_PREFIX: Final = "admitted"
 PENDING_MAX: Final = 10_000
-"""Pending admissions of a cluster: objects that were admitted while no controller leads."""
+"""Pending admissions of a cluster. They accumulate while no controller is leader."""
 
 
 def _check(admission: PendingAdmission) -> None:
-    """Raises ValueError."""
+    """Raise ValueError for an impossible admission."""
     if (admission.pool is None) == (admission.subnet is None):
-        raise ValueError("the admission is not of exactly one pool or subnet")
+        raise ValueError("the admission must have exactly one of pool and subnet")
     plausibility.check_pool(admission.value)
 
 
 ADMISSION: Final = StateCodec(PendingAdmission, _check)
 ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
-    *("pending admission", KEY_PREFIX, ADMISSION.decode, ("controller",)),
-    "delete the key: two pools that overlap may be admitted; the log takes the first",
+    "pending admission",
+    KEY_PREFIX,
+    ADMISSION.decode,
+    ("controller",),
+    "delete the key; then an overlapping pool may be admitted, and the log refuses the second one",
     key_of=lambda keys, one: keys.admitted(one.kind, one.value.name, one.review),
 )
 _log: Final = logging.getLogger(__name__)
 
 
 class PendingAdmissions(NamedTuple):
-    """All pending admissions, as they are at ``revision``."""
+    """All pending admissions at ``revision``."""
 
     admissions: tuple[PendingAdmission, ...]
     revision: int
@@ -55,21 +58,21 @@ class Admissions:
         self._keys = keys
 
     async def read(self) -> PendingAdmissions:
-        """All of them, newest state. Raises StoreError."""
+        """Read all pending admissions. Raises StoreError."""
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX))])
         admissions = []
         for kv in result.ranges[0].kvs:
             try:
                 admissions.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
             except LogCorrupt as error:
-                _log.warning("%s, and is ignored: %s", error.message, error.remedy)
+                _log.warning("pending admission ignored: %s; %s", error.message, error.remedy)
         return PendingAdmissions(tuple(admissions), result.revision)
 
     async def add(self, admission: PendingAdmission, since: PendingAdmissions) -> None:
-        """Write one. Raises LostRace if another one was written since; NotReady at the limit."""
+        """Write one. Raises LostRace if another was written since, NotReady at the limit."""
         if len(since.admissions) >= PENDING_MAX:
             raise NotReady(
-                f"{PENDING_MAX} admitted objects wait to be translated",
+                f"{PENDING_MAX} admitted objects have not been written to the log yet",
                 remedy="check that a controller is running and is leader",
             )
         guard = NothingNewer(*self._keys.range_of(KEY_PREFIX), since.revision)
@@ -81,11 +84,11 @@ class Admissions:
             )
 
     async def remove(self, admission: PendingAdmission) -> None:
-        """Delete one; it may be gone already. Raises StoreError."""
+        """Delete one if it exists. Raises StoreError."""
         await self._store.commit([], [Delete(self._key(admission))])
 
-    async def settle(self, value: Pool | Subnet) -> None:
-        """Delete the admissions of an object that the log has now. Raises StoreError."""
+    async def remove_written(self, value: Pool | Subnet) -> None:
+        """Delete the admissions of an object that is now in the log. Raises StoreError."""
         kind = "pool" if isinstance(value, Pool) else "subnet"
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX, kind, value.name))])
         for kv in result.ranges[0].kvs:
@@ -97,7 +100,7 @@ class Admissions:
                 await self._store.commit([], [Delete(kv.key)])
 
     async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
-        """Those that the log has as they were admitted. Raises StoreError, LogCorrupt."""
+        """Those whose object is in the log as it was admitted. Raises StoreError, LogCorrupt."""
         in_log = []
         for admission in admissions:
             stored = await self._stored(admission)
@@ -106,7 +109,7 @@ class Admissions:
         return in_log
 
     async def _stored(self, admission: PendingAdmission) -> Pool | Subnet | None:
-        """The log's pool or subnet of that name."""
+        """The stored pool or subnet with the name of the admitted one."""
         name = admission.value.name
         key = self._keys.pool(name) if admission.pool is not None else self._keys.subnet(name)
         kv = (await self._store.read([Get(key)])).ranges[0].first

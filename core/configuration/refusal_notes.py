@@ -1,6 +1,7 @@
-"""Pools that Kubernetes has and the log refuses: a note for the agents, which read etcd alone.
+"""Notes about pools that exist in Kubernetes and that ``decide`` refuses, for the agents.
 
-Without it an ADD that names such a pool would report that the pool does not exist.
+Agents read only etcd. Without the note, an ADD with such a pool would report that the pool does not
+exist.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ TEXT_CHARS_MAX: Final = 1_000
 
 
 class RefusedPool(NamedTuple):
-    """``why``: the refusals as text."""
+    """A refused pool. ``why``: the refusals as text."""
 
     name: str
     why: str
@@ -26,8 +27,11 @@ class RefusedPool(NamedTuple):
 
 REFUSED: Final = StateCodec(RefusedPool)
 REFUSALS: Final[KeyKind[RefusedPool]] = KeyKind(
-    *("refused pool", KEY_PREFIX, REFUSED.decode, ("agent", "controller")),
-    "delete the key: an ADD then reports that the pool does not exist",
+    "refused pool",
+    KEY_PREFIX,
+    REFUSED.decode,
+    ("agent", "controller"),
+    "delete the key; then an ADD reports that the pool does not exist",
     key_of=lambda keys, one: keys.refused(one.name),
 )
 
@@ -40,21 +44,21 @@ class Refusals:
         self._keys = keys
 
     async def add(self, name: str, why: str) -> None:
-        """Note that a pool is refused."""
+        """Write the note about a refused pool."""
         value = REFUSED.encode(RefusedPool(name, why[:TEXT_CHARS_MAX]))
         await self._store.commit([], [Put(self._keys.refused(name), value)])
 
     async def remove(self, name: str) -> None:
-        """Forget it; there may be none."""
+        """Delete the note if there is one."""
         await self._store.commit([], [Delete(self._keys.refused(name))])
 
     async def names(self) -> set[str]:
-        """The pools that have a note, readable or not."""
-        found = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX), keys_only=True)])
-        return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in found.ranges[0].kvs}
+        """The pools that have a note, even if it cannot be decoded."""
+        result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX), keys_only=True)])
+        return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in result.ranges[0].kvs}
 
     async def explained(self, error: AllocationError, name: str) -> AllocationError:
-        """The error about a pool that does not exist; with the reason if the pool is refused."""
+        """The error about a missing pool, with the reason if the pool was refused."""
         kv = (await self._store.read([Get(self._keys.refused(name))])).ranges[0].first
         if kv is None:
             return error

@@ -54,9 +54,9 @@ from core.domain.subnets.subnet_checks import (
     SUBNET_OVERLAP,
     SUBNET_SHARE,
     Finding,
-    judge_deletion,
-    judge_share,
-    judge_subnet,
+    check_deletion,
+    check_share,
+    check_subnet,
 )
 
 ORDER: Final = "order"
@@ -125,11 +125,11 @@ class Checker:
                 yield from self._check_release(event)
             case PoolDefined():
                 yield from self._check_pool(event.pool)
-                yield from judge_share(event.pool, self.ledger)
+                yield from check_share(event.pool, self.ledger)
             case SubnetDefined():
-                yield from judge_subnet(event.subnet, self.ledger)
+                yield from check_subnet(event.subnet, self.ledger)
             case SubnetDeleted():
-                yield from judge_deletion(event.name, self.ledger)
+                yield from check_deletion(event.name, self.ledger)
             case SubnetRetired() if event.name not in self.ledger.subnets:
                 yield SUBNET_EMPTY, event.name, "is retired and does not exist"
             case PoolDeleted():

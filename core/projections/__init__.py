@@ -1,1 +1,1 @@
-"""Views folded from the log, with checkpoints; they can always be rebuilt from it."""
+"""Projections: state computed from the log, which can always be rebuilt from it."""

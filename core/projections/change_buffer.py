@@ -1,9 +1,11 @@
-"""Changes of a projection: the names of changed objects since they were last taken.
+"""The names of the objects of a projection that have changed since they were last taken.
 
-For one listener. It gets names, not differences, and reads the current state, so that it may be
-late, be called repeatedly, or start again without missing a change. Bounded by the objects.
+The reader of a buffer gets names, not differences, and reads the current state of these objects.
+So it may be late, repeat itself or start again without missing a change. The size is bounded by the
+number of objects.
 
-Refused ADDs for IPAMClaims change no state, so they come whole; a start from the state loses them.
+A refused ADD for an IPAMClaim changes no state, so the buffer has the event itself. After a rebuild
+of the projection these events are missing.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from core.domain.evolution import EndpointKey, Ledger
 
 
 class ChangeBuffer:
-    """One follower's. ``core.projections.projector.Projector.follow`` has it kept."""
+    """The changes for one reader, filled by ``core.projections.projector.Projector.follow``."""
 
     __slots__ = ("endpoints", "pools", "refusals", "subnets")
 
@@ -22,7 +24,7 @@ class ChangeBuffer:
         self.subnets: set[str] = set()
         self.endpoints: set[EndpointKey] = set()
         self.refusals: dict[EndpointKey, AllocationRefused] = {}
-        """The last one of each claim."""
+        """The last refusal of each IPAMClaim."""
 
     def take(self) -> ChangeBuffer:
         """Return all changes and clear the buffer."""
@@ -35,14 +37,14 @@ class ChangeBuffer:
         return taken
 
     def add(self, other: ChangeBuffer) -> None:
-        """What another one has, too."""
+        """Add all changes of another buffer."""
         self.pools |= other.pools
         self.subnets |= other.subnets
         self.endpoints |= other.endpoints
         self.refusals |= other.refusals
 
     def add_all(self, ledger: Ledger) -> None:
-        """All keys of a ledger."""
+        """Add all objects of a ledger."""
         self.pools |= ledger.pools.keys()
         self.subnets |= ledger.subnets.keys()
         self.endpoints |= ledger.endpoints.keys()

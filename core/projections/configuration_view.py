@@ -1,10 +1,10 @@
 """An agent's view of the configuration, updated by a watch.
 
-Pools, subnets, reservations, quarantine and standalone records; never claims: five thousand agents
-must not each receive every allocation. The view is a cache. A decision takes one
-``ConfigurationSnapshot``, decides on it, and guards the decision with the revisions of that same
-snapshot, so that a stale view costs a second try and never a wrong claim (I2). ``ready`` is false
-until the first load is done.
+It has pools, subnets, reservations, quarantine and standalone records, never claims: otherwise each
+of thousands of agents would receive every allocation. The view is a cache. A decision uses one
+``ConfigurationSnapshot`` and guards its transaction with the revisions of the same snapshot, so
+that a stale view causes a second try and never a wrong claim (I2). ``ready`` is false until the
+first load is done.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -62,26 +62,26 @@ GUARDED_PREFIXES: Final = {
 """Topic of a guard key -> the prefix whose objects change with it."""
 
 CATCH_UP_S_MAX = 5.0
-"""How long a request waits for the view to see what a lost race has shown."""
+"""Seconds that a request waits for the view to reach the revision that etcd has shown."""
 
 TASK: Final = "configuration-view"
-"""Its name at the supervisor."""
+"""The name of the task at the supervisor."""
 
 RELOAD_PAUSE_S = 0.5
-"""Between two attempts to load again."""
+"""Seconds between two attempts to load again."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class HeldPool(NamedTuple):
-    """A pool and the revision of its key: the guard of every claim in it."""
+    """A pool and the revision of its key, which guards every claim in the pool."""
 
     pool: Pool
     revision: int
 
 
 class Unread(NamedTuple):
-    """A key that cannot be read, and its revision."""
+    """A key whose value cannot be decoded, and its revision."""
 
     fault: ContainedFault
     revision: int
@@ -90,9 +90,10 @@ class Unread(NamedTuple):
 class ConfigurationSnapshot:
     """The configuration at one revision; its mappings never change once it is published.
 
-    ``unread``: keys that cannot be decoded, as text below the cluster's root. ``closing``: those of
-    them that are reservations, whose addresses are unknown; while there is one, no address of any
-    pool is allocated, because it might be reserved (I2, docs/contributing/decisions/0022).
+    ``unread``: keys whose values cannot be decoded, relative to the cluster's prefix. ``closing``:
+    the reservations among them. Their addresses are unknown, so that any address might be reserved:
+    while there is one, no address of any pool is allocated (I2,
+    docs/contributing/decisions/0022).
     """
 
     def __init__(self) -> None:
@@ -107,7 +108,7 @@ class ConfigurationSnapshot:
         self.closing: dict[str, ContainedFault] = {}
         self._usable: dict[str, AddressSet] = {}
         self.choice_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
-        """Pool and family -> the guards of a choice made in it; filled where they are needed."""
+        """(pool, family) -> the guards of an address of the pool; a cache of the allocator."""
 
     @cached_property
     def catalog(self) -> PoolCatalog:
@@ -121,7 +122,7 @@ class ConfigurationSnapshot:
 
     @property
     def changed_at(self) -> int:
-        """The revision of the newest change of anything that has a guard key."""
+        """The revision of the newest guard key."""
         return max(self.guards.values(), default=0)
 
     def usable(self, name: str) -> AddressSet:
@@ -143,7 +144,7 @@ class ConfigurationSnapshot:
         return usable
 
     def successor(self) -> ConfigurationSnapshot:
-        """A copy that may be changed until it is published."""
+        """A copy for the next revision; it may be changed until it is published."""
         copy = ConfigurationSnapshot()
         copy.revision = self.revision
         copy.pools = dict(self.pools)
@@ -160,7 +161,7 @@ class ConfigurationSnapshot:
 class ConfigurationView:
     """Watches the configuration; ``current`` is the newest snapshot.
 
-    The task that follows runs under ``supervisor``, by default one of its own.
+    The task of the watch runs under ``supervisor``; without one, the view creates its own.
     """
 
     def __init__(
@@ -176,52 +177,52 @@ class ConfigurationView:
         self._intake = _Intake(keys, self.faults)
         self._changed = asyncio.Condition()
         self._supervisor = supervisor or Supervisor()
-        self._answered_at = -math.inf
-        self._confirmed = 0
-        """Where a watch begins: nothing that is older is missing."""
+        self._last_response = -math.inf
+        self._loaded_revision = 0
+        """The view has every change up to this revision; a watch begins after it."""
 
         self.current = ConfigurationSnapshot()
         self.ready = False
 
     async def start(self) -> None:
-        """Load once, then follow in the background. Raises StoreUnavailable."""
+        """Load once, then start the watch in the background. Raises StoreUnavailable."""
         await self._load()
         spec = TaskSpec(TASK, self._follow, age_s=self.age_s, stale_s=WATCH_SILENT_S_MAX)
         self._supervisor.start(spec)
 
     async def close(self) -> None:
-        """Stop following."""
+        """End the watch."""
         await self._supervisor.end(TASK)
 
     def age_s(self) -> float:
         """Seconds since etcd's last progress notification."""
-        return time.monotonic() - self._answered_at
+        return time.monotonic() - self._last_response
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Return once ``condition`` holds for the newest snapshot; raises NotReady in time."""
+        """Wait until ``condition`` holds. Raises NotReady after ``CATCH_UP_S_MAX``."""
         try:
             async with asyncio.timeout(CATCH_UP_S_MAX), self._changed:
                 await self._changed.wait_for(condition)
         except TimeoutError:
             raise NotReady(
-                f"the view stays at revision {self.current.revision}, behind what etcd has",
+                f"the view is at revision {self.current.revision}, etcd has a newer one",
                 subject="configuration view",
-                remedy="check that the watch reaches etcd",
+                remedy="check the connection to etcd",
             ) from None
 
     async def beyond(self, snapshot: ConfigurationSnapshot) -> ConfigurationSnapshot:
-        """Wait for another snapshot than this one, however long it takes."""
+        """Wait without a time limit for another snapshot than this one."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.current is not snapshot)
         return self.current
 
     async def freshen(self) -> bool:
-        """Catch up with etcd before a refusal; return whether anything was new.
+        """Catch up with etcd, before a refusal; return whether the view was behind.
 
         Raises NotReady, StoreUnavailable.
         """
-        found = (await self._store.read([Get(*self._keys.range_of("guard"))])).ranges[0].kvs
-        newest = {kv.key: kv.mod_revision for kv in found}
+        kvs = (await self._store.read([Get(*self._keys.range_of("guard"))])).ranges[0].kvs
+        newest = {kv.key: kv.mod_revision for kv in kvs}
 
         def is_behind() -> bool:
             return any(self.current.guards.get(key, 0) < newest[key] for key in newest)
@@ -234,17 +235,17 @@ class ConfigurationView:
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.range_of(prefix)) for prefix in PREFIXES])
         loaded = ConfigurationSnapshot()
-        # The guards first: they distinguish commands from manual changes.
+        # The guards, which are last in PREFIXES, distinguish commands from manual changes.
         for answer in reversed(result.ranges):
             for kv in answer.kvs:
-                is_first = kv.create_revision == kv.mod_revision
+                is_first_version = kv.create_revision == kv.mod_revision
                 self._intake.put(
                     loaded,
                     KeyChange(kv.key, kv.value, kv.mod_revision),
-                    before_is_known=is_first,
+                    knows_previous=is_first_version,
                 )
-        loaded.revision = self._confirmed = result.revision
-        self._answered_at = time.monotonic()
+        loaded.revision = self._loaded_revision = result.revision
+        self._last_response = time.monotonic()
         await self._publish(loaded)
         self.ready = True
 
@@ -253,8 +254,8 @@ class ConfigurationView:
         is_whole = partial(is_whole_command, self._keys)
         while True:
             try:
-                watching = self._store.watch(ranges, after=self._confirmed, is_whole=is_whole)
-                async for batch in watching:
+                batches = self._store.watch(ranges, after=self._loaded_revision, is_whole=is_whole)
+                async for batch in batches:
                     await self._advance(batch)
             except Compacted:
                 self.ready = False
@@ -263,22 +264,22 @@ class ConfigurationView:
             await self._reload()
 
     async def _advance(self, batch: WatchBatch) -> None:
-        self._answered_at = time.monotonic()
-        self._confirmed = batch.revision
+        self._last_response = time.monotonic()
+        self._loaded_revision = batch.revision
         if not batch.changes:
             self.current.revision = max(self.current.revision, batch.revision)
             return
-        following = self.current.successor()
-        for change in self._intake.in_order(batch.changes):
-            self._intake.put(following, change)
-        following.revision = max(batch.revision, batch.changes[-1].mod_revision)
-        await self._publish(following)
+        successor = self.current.successor()
+        for change in self._intake.guards_first(batch.changes):
+            self._intake.put(successor, change)
+        successor.revision = max(batch.revision, batch.changes[-1].mod_revision)
+        await self._publish(successor)
 
     async def _reload(self) -> None:
-        """Load again without a time limit: without etcd the agent runs on, not ready.
+        """Load again, with retries without a time limit; meanwhile the agent is not ready.
 
         Errors that only an administrator can correct (a missing permission, a value of a newer
-        version) do not end it either: a stopped view would look like one without changes.
+        version) are retried too, because a stopped view would look like one without changes.
         """
         backoff = Backoff(RELOAD_PAUSE_S)
         while not self.ready:
@@ -290,7 +291,7 @@ class ConfigurationView:
 
     def _fail(self, error: OrbweaverError) -> None:
         self.ready = False
-        _log.warning("the configuration is not followed: %s", error)
+        _log.warning("the watch of the configuration failed; the view may be stale: %s", error)
 
     async def _publish(self, snapshot: ConfigurationSnapshot) -> None:
         async with self._changed:
@@ -299,11 +300,11 @@ class ConfigurationView:
 
 
 def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
-    """Whether these changes of one revision are all that it has in ``PREFIXES``.
+    """Whether these are all changes of their revision under ``PREFIXES``.
 
-    A command changes a kind of object and the guard of its topic in one transaction, and changes
-    under one prefix come together. So an object without its guard, or a guard alone, means that
-    further changes follow, or that no command wrote it.
+    A command changes objects and the guard of their topic in one transaction, and the changes under
+    one prefix arrive together. So an object without its guard, or a guard alone, means that further
+    changes follow, or that they were not written by a command.
     """
     changed: set[str] = set()
     guarded: set[str] = set()
@@ -318,104 +319,107 @@ def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
 
 
 class _Intake:
-    """Takes changes into a snapshot; what cannot be read is left out and reported."""
+    """Applies changes to a snapshot; a value that cannot be decoded is left out and reported."""
 
     def __init__(self, keys: Keys, faults: Faults) -> None:
         self._keys = keys
         self._faults = faults
         self._guards = keys.prefix("guard")
 
-    def in_order(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
-        """The guards first: they distinguish changes by commands from manual ones."""
+    def guards_first(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
+        """The changes with the guards first, which distinguish commands from manual changes."""
         return sorted(changes, key=lambda change: not change.key.startswith(self._guards))
 
     def put(
-        self, into: ConfigurationSnapshot, change: KeyChange, *, before_is_known: bool = True
+        self, snapshot: ConfigurationSnapshot, change: KeyChange, *, knows_previous: bool = True
     ) -> None:
-        """Take one change in. ``before_is_known``: the snapshot includes the previous values."""
+        """Apply one change. ``knows_previous``: the snapshot has the previous value, if any."""
         key, value, revision = change
         text = key_text(self._keys, key)
-        into.unread.pop(text, None)
-        was_closing = into.closing.pop(text, None) is not None
+        snapshot.unread.pop(text, None)
+        was_closing = snapshot.closing.pop(text, None) is not None
         if value is None:
             self._faults.clear(text)
-            self._remove(into, key, text)
+            self._remove(snapshot, key, text)
             return
-        fault = self._read(into, key, value, revision)
+        fault = self._read(snapshot, key, value, revision)
         if fault is None:
             return
-        into.unread[text] = Unread(fault, revision)
-        if fault.kind == RESERVATIONS.name and (
-            # A value that no command wrote reserves nothing: the previous value counts.
-            was_closing or not before_is_known or self._is_of_a_command(into, revision)
-        ):
-            into.closing[text] = fault
+        snapshot.unread[text] = Unread(fault, revision)
+        # A manual change that cannot be decoded reserves no address; the previous value is kept.
+        is_reserving = (
+            was_closing or not knows_previous or self._is_of_a_command(snapshot, revision)
+        )
+        if fault.kind == RESERVATIONS.name and is_reserving:
+            snapshot.closing[text] = fault
 
     def _read(
-        self, into: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
+        self, snapshot: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
     ) -> ContainedFault | None:
-        """Read the value into its place; the fault if that cannot be done."""
+        """Decode the value and store it in the snapshot; returns the fault if that fails."""
         keys, faults = self._keys, self._faults
         text = key_text(keys, key)
         prefix, _, name = text.partition("/")
         match prefix:
             case "pool":
                 pool = faults.read(POOLS, keys, key, value)
-                _set(into.pools, name, pool and HeldPool(pool, revision))
+                _set_or_remove(snapshot.pools, name, pool and HeldPool(pool, revision))
             case "subnet":
-                _set(into.subnets, name, faults.read(SUBNETS, keys, key, value))
+                _set_or_remove(snapshot.subnets, name, faults.read(SUBNETS, keys, key, value))
             case "reservation":
                 reservation = faults.read(RESERVATIONS, keys, key, value)
                 if reservation is not None:  # otherwise its addresses stay reserved
-                    into.reservations[name] = reservation
+                    snapshot.reservations[name] = reservation
             case "quarantine":
-                self._set_aside(into, key, faults.read(QUARANTINES, keys, key, value))
+                self._quarantine(snapshot, key, faults.read(QUARANTINES, keys, key, value))
             case "record":
                 record = faults.read(RECORDS, keys, key, value)
-                _set(into.records, _record_path(name), record)
+                _set_or_remove(snapshot.records, _record_path(name), record)
             case "guard":
-                into.guards[key] = revision
+                snapshot.guards[key] = revision
                 faults.read(GUARDS, keys, key, value)
         return faults.get(text)
 
-    def _set_aside(
-        self, into: ConfigurationSnapshot, key: bytes, quarantine: Quarantine | None
+    def _quarantine(
+        self, snapshot: ConfigurationSnapshot, key: bytes, quarantine: Quarantine | None
     ) -> None:
-        """Keep an address in quarantine if only its value cannot be decoded: the key names it."""
+        """Store a quarantine; if its value cannot be decoded, the address in the key is enough."""
         for address in self._keys.addresses_in([key], "quarantine"):
             text = str(address)
-            into.quarantine[text] = quarantine or Quarantine(text, address.family, "cannot be read")
+            snapshot.quarantine[text] = quarantine or Quarantine(
+                text, address.family, "cannot be read"
+            )
 
-    def _remove(self, into: ConfigurationSnapshot, key: bytes, text: str) -> None:
+    def _remove(self, snapshot: ConfigurationSnapshot, key: bytes, text: str) -> None:
         prefix, _, name = text.partition("/")
         match prefix:
             case "pool":
-                into.pools.pop(name, None)
+                snapshot.pools.pop(name, None)
             case "subnet":
-                into.subnets.pop(name, None)
+                snapshot.subnets.pop(name, None)
             case "reservation":
-                into.reservations.pop(name, None)
+                snapshot.reservations.pop(name, None)
             case "quarantine":
                 for address in self._keys.addresses_in([key], "quarantine"):
-                    into.quarantine.pop(str(address), None)
+                    snapshot.quarantine.pop(str(address), None)
             case "record":
-                into.records.pop(_record_path(name), None)
+                snapshot.records.pop(_record_path(name), None)
             case "guard":
-                into.guards.pop(key, None)
+                snapshot.guards.pop(key, None)
 
-    def _is_of_a_command(self, into: ConfigurationSnapshot, revision: int) -> bool:
-        """Whether a command may have written the value: each changes its guard with it."""
+    def _is_of_a_command(self, snapshot: ConfigurationSnapshot, revision: int) -> bool:
+        """Whether a command may have written the value: a command changes the guard too."""
         guards = (self._keys.guard("reservations", 4), self._keys.guard("reservations", 6))
-        return any(into.guards.get(guard, 0) >= revision for guard in guards)
+        return any(snapshot.guards.get(guard, 0) >= revision for guard in guards)
 
 
 def _record_path(name: str) -> tuple[str, str, str]:
-    kind, _, rest = name.partition("/")
-    namespace, _, name = rest.partition("/")
+    kind, _, path = name.partition("/")
+    namespace, _, name = path.partition("/")
     return kind, "" if namespace == "-" else namespace, name
 
 
-def _set(target: dict[K, V], key: K, value: V | None) -> None:
+def _set_or_remove(target: dict[K, V], key: K, value: V | None) -> None:
     if value is None:
         target.pop(key, None)
     else:

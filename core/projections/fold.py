@@ -1,8 +1,8 @@
-"""The projection: the state with counters of each pool, folded event by event.
+"""The projection: the state and the counters of each pool, updated event by event. Pure.
 
-Pure. Folds events with the ``Ledger`` and has a tally for each pool. The cost of an event depends
-on what it changes: only its own claims are read, except when the addresses of a pool change. A
-projection built from a ledger equals one built event by event (a property test).
+The state is a ``Ledger``, the counters are a ``PoolTally`` for each pool. An event costs only as
+much as it changes: only its own claims are read, except when the addresses of a pool change. A
+projection built from a ledger equals one built event by event.
 """
 
 from __future__ import annotations
@@ -37,36 +37,37 @@ from core.domain.subnets.subnet_model import owner_of
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.pool_tally import PoolTally
 
-_Move = Callable[[PoolTally, int], bool]
+_QuarantineChange = Callable[[PoolTally, int], bool]
 
 
 class Projection:
-    """The state after a prefix of the log; ``followers`` get the names of what changes."""
+    """The state after the first events of a log; ``followers`` get the names of changed objects."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger or Ledger()
         self.tallies: dict[str, PoolTally] = {}
         self.followers: list[ChangeBuffer] = []
-        self._held: defaultdict[str, set[int]] = defaultdict(set)
-        for address, held in self.ledger.claims.items():
-            self._held[held.claim.pool].add(parse_address(address).value)
+        self._claimed: defaultdict[str, set[int]] = defaultdict(set)
+        """Pool -> its claimed addresses."""
+        for address, revised in self.ledger.claims.items():
+            self._claimed[revised.claim.pool].add(parse_address(address).value)
         for name in self.ledger.pools:
             self._recount(name)
 
     @property
     def position(self) -> int:
-        """The position of the last event, or the revision of the state it was built from."""
+        """The position of the last event, or of the ledger from which it was built."""
         return self.ledger.position
 
     def addresses_in(self, pool: str) -> list[str]:
-        """The addresses held of a pool, in their order; canonical text."""
+        """The claimed addresses of a pool as canonical text, ascending."""
         tally = self.tallies.get(pool)
         if tally is None:
             return []
-        return [format_address(tally.pool.family, value) for value in sorted(tally.held)]
+        return [format_address(tally.pool.family, value) for value in sorted(tally.claimed)]
 
     def apply(self, recorded: Recorded) -> None:
-        """Fold one event; events come in log order."""
+        """Apply one event; the caller passes events in log order."""
         event = recorded.event
         match event:
             case AddressesClaimed() | AddressesReleased() | EndpointChanged():
@@ -82,7 +83,7 @@ class Projection:
                 self._configure(event)
 
     def apply_all(self, events: Iterable[Recorded]) -> Projection:
-        """Fold many; returns itself."""
+        """Apply the events; returns the projection itself."""
         for recorded in events:
             self.apply(recorded)
         return self
@@ -93,62 +94,65 @@ class Projection:
         ledger = self.ledger
         key = _endpoint_key(event)
         addresses = list(_addresses_of(recorded))
-        held_before = [ledger.claims.get(address) for address in addresses]
+        claims_before = [ledger.claims.get(address) for address in addresses]
         endpoint_before = ledger.endpoints.get(key)
         ledger.apply(recorded)
-        for address, before in zip(addresses, held_before, strict=True):
-            self._claim_moved(address, before, ledger.claims.get(address))
-        self._handed_over(endpoint_before, ledger.endpoints.get(key))
+        for address, before in zip(addresses, claims_before, strict=True):
+            self._update_tallies(address, before, ledger.claims.get(address))
+        self._mark_pools_of_new_pod(endpoint_before, ledger.endpoints.get(key))
         for changes in self.followers:
             changes.endpoints.add(key)
 
     def _apply_reservation(
         self, recorded: Recorded, event: ReservationDefined | ReservationDeleted
     ) -> None:
-        """Recount the pools whose addresses it reserves or frees, and no others."""
+        """Recount only the pools with addresses that the event reserves or frees."""
         name = event.reservation.name if isinstance(event, ReservationDefined) else event.name
         before = self.ledger.reservations.get(name)
         self.ledger.apply(recorded)
-        values = [
+        reservations = [
             reservation
             for reservation in (before, self.ledger.reservations.get(name))
             if reservation is not None
         ]
-        concerned = [
-            reserved_addresses({name: reservation}, reservation.family) for reservation in values
+        affected = [
+            reserved_addresses({name: reservation}, reservation.family)
+            for reservation in reservations
         ]
         for pool_name, tally in list(self.tallies.items()):
-            own = pool_addresses(tally.pool)
-            is_near = any(
-                changed.family == own.family and not own.isdisjoint(changed)
-                for changed in concerned
+            addresses = pool_addresses(tally.pool)
+            is_affected = any(
+                changed.family == addresses.family and not addresses.isdisjoint(changed)
+                for changed in affected
             )
-            if is_near and tally.is_changed_by(self.ledger.reservations):
+            if is_affected and tally.is_changed_by(self.ledger.reservations):
                 self._recount(pool_name)
 
-    def _claim_moved(
+    def _update_tallies(
         self, address: str, before: RevisedClaim | None, after: RevisedClaim | None
     ) -> None:
+        """Move an address from the pool of its claim before the event to that after it."""
         if before is after:
             return
         value = parse_address(address).value
-        for held, change, free in (
-            (before, set.discard, PoolTally.release),
-            (after, set.add, PoolTally.claim),
-        ):
-            if held is None:
-                continue
-            pool = held.claim.pool
-            change(self._held[pool], value)
-            if (tally := self.tallies.get(pool)) is not None:
-                free(tally, value)
-            self._touch(pool)
+        if before is not None:
+            pool = before.claim.pool
+            self._claimed[pool].discard(value)
+            if pool in self.tallies:
+                self.tallies[pool].release(value)
+            self._mark_pool(pool)
+        if after is not None:
+            pool = after.claim.pool
+            self._claimed[pool].add(value)
+            if pool in self.tallies:
+                self.tallies[pool].claim(value)
+            self._mark_pool(pool)
 
-    def _handed_over(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """The reports of its pools name the Pod, also where no claim has moved."""
+    def _mark_pools_of_new_pod(self, before: Endpoint | None, after: Endpoint | None) -> None:
+        """Mark the pools of an endpoint with a new Pod as changed: their reports name the Pod."""
         if before is not None and after is not None and before.uid != after.uid:
             for _, pool in after.addresses():
-                self._touch(pool)
+                self._mark_pool(pool)
 
     def _configure(self, event: Event) -> None:
         match event:
@@ -157,43 +161,44 @@ class Projection:
             case PoolRetired(name) | PoolDeleted(name):
                 self._redefine(name)
             case SubnetDefined(subnet):
-                self._touch_subnet(subnet.name)
+                self._mark_subnet(subnet.name)
             case SubnetRetired(name) | SubnetDeleted(name):
-                self._touch_subnet(name)
+                self._mark_subnet(name)
             case AddressQuarantined(quarantine):
-                self._quarantine(quarantine.address, PoolTally.quarantine)
+                self._change_quarantine(quarantine.address, PoolTally.quarantine)
             case QuarantineLifted(address):
-                self._quarantine(address, PoolTally.lift_quarantine)
+                self._change_quarantine(address, PoolTally.lift_quarantine)
 
-    def _quarantine(self, text: str, move: _Move) -> None:
+    def _change_quarantine(self, text: str, change: _QuarantineChange) -> None:
         address = parse_address(text)
         for name, tally in self.tallies.items():
-            if tally.pool.family == address.family and move(tally, address.value):
-                self._touch(name)
+            if tally.pool.family == address.family and change(tally, address.value):
+                self._mark_pool(name)
 
     def _redefine(self, name: str) -> None:
-        """A pool is new, other than before, or gone; its subnet has another share then."""
+        """Update a pool that was created, changed or deleted, and mark its subnets as changed."""
         before = self.tallies.get(name)
         for pool in (before and before.pool, self.ledger.pools.get(name)):
             if pool and (subnet := owner_of(pool)):
-                self._touch_subnet(subnet)
+                self._mark_subnet(subnet)
         self._recount(name)
 
-    def _touch(self, pool: str) -> None:
+    def _mark_pool(self, pool: str) -> None:
         for changes in self.followers:
             changes.pools.add(pool)
 
-    def _touch_subnet(self, name: str) -> None:
+    def _mark_subnet(self, name: str) -> None:
         for changes in self.followers:
             changes.subnets.add(name)
 
     def _recount(self, name: str) -> None:
-        self._touch(name)
+        """Build the tally of a pool again, or remove that of a deleted pool."""
+        self._mark_pool(name)
         pool = self.ledger.pools.get(name)
         if pool is None:
             self.tallies.pop(name, None)
-            if not self._held[name]:
-                del self._held[name]
+            if not self._claimed[name]:
+                del self._claimed[name]
             return
         quarantined = [
             parse_address(one.address).value
@@ -201,7 +206,7 @@ class Projection:
             if one.family == pool.family
         ]
         self.tallies[name] = PoolTally(
-            pool, self.ledger.reservations, quarantined, self._held[name]
+            pool, self.ledger.reservations, quarantined, self._claimed[name]
         )
 
 
@@ -212,7 +217,7 @@ def _endpoint_key(event: AddressesClaimed | AddressesReleased | EndpointChanged)
 
 
 def _addresses_of(recorded: Recorded) -> Iterator[str]:
-    """The addresses whose claims an event makes or may end."""
+    """The addresses whose claims the event adds or may end."""
     event = recorded.event
     if isinstance(event, AddressesClaimed):
         yield from (address for address, _ in claims_made(event, recorded.event_id))

@@ -1,8 +1,8 @@
-"""A fork of the state: decides commands with the real ``decide`` and never writes.
+"""Apply commands to a copy of the state, with the real ``decide``, and write nothing to etcd.
 
-``apply --dry-run`` and ``simulate`` use it: each command is decided on the result of those before
-it, its events are folded, and the fork returns the changed counters and the affected holders. Pure;
-it modifies the ledger that it gets.
+``apply --dry-run`` and ``simulate`` use it. Each command is decided on the state after the commands
+before it, and its events are applied to that state. The fork returns the changed counters and the
+affected holders. No I/O; the fork changes the ledger that it gets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Pool, Reservation, Subnet
-from core.domain.subnets.subnet_decisions import wants_more
+from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import Refusal, Refused
 from core.projections.fold import Projection
 from core.projections.pool_tally import PoolCounts
@@ -35,9 +35,9 @@ _CAUSE = Cause("fork")
 
 
 class SimulatedStep(NamedTuple):
-    """The result of one command: events, or refusals and the claims that prevent it.
+    """The result of one command: its events, or its refusals and the claims that prevent it.
 
-    ``changed``: the fields of a pool or reservation that would differ; none for a new one.
+    ``changed``: the fields of an existing pool, subnet or reservation that the command changes.
     """
 
     command: Command
@@ -48,7 +48,7 @@ class SimulatedStep(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """The holder of an address; ``why``: how it is affected."""
+    """An address and its holder. ``why``: how the commands affect it."""
 
     address: str
     pool: str
@@ -58,7 +58,7 @@ class Holding(NamedTuple):
 
 
 class PoolEffect(NamedTuple):
-    """Counters of a pool before and after; None: there is no such pool."""
+    """Counters of a pool before and after the commands; None: the pool does not exist."""
 
     name: str
     before: PoolCounts | None
@@ -66,7 +66,7 @@ class PoolEffect(NamedTuple):
 
 
 class Fork:
-    """A state that commands can be tried on."""
+    """A state on which commands are tried."""
 
     def __init__(
         self, ledger: Ledger, *, ipv4_enabled: bool = True, ipv6_enabled: bool = True
@@ -82,39 +82,38 @@ class Fork:
 
     @property
     def ledger(self) -> Ledger:
-        """The state as it would be now; only commands change it."""
+        """The state after the commands so far."""
         return self._projection.ledger
 
     @property
     def configuration(self) -> Configuration:
-        """The configuration as it would be now."""
+        """The configuration after the commands so far."""
         return Configuration.of(self._projection.ledger, self._enabled)
 
     def apply(self, command: Command) -> SimulatedStep:
-        """Try one command to its end; refused ones leave the fork as it was."""
+        """Apply one command, with its repetitions; a refused one does not change the fork."""
         step = last = self._try(command)
-        while wants_more(command, last.events):
+        while must_repeat(command, last.events):
             last = self._try(command)
             step = step._replace(events=step.events + last.events)
         return step
 
     def _try(self, command: Command) -> SimulatedStep:
         configuration = self.configuration
-        leaving = removed_addresses(configuration, command)
-        holdings = tuple(self._inside(leaving))
+        holdings = tuple(self._holdings_in(removed_addresses(configuration, command)))
         ledger = self._projection.ledger
-        claimed = {refusal.address: ledger.claims[refusal.address].claim for refusal in holdings}
+        claimed = {holding.address: ledger.claims[holding.address].claim for holding in holdings}
         try:
             events = decide(configuration, command, claimed)
         except Refused as error:
             return SimulatedStep(command, (), error.refusals, holdings)
         changed = tuple(field for event in events for field in _fields_changed(ledger, event))
         for event in events:
-            self._fold(event)
+            self._apply_event(event)
         return SimulatedStep(command, events, changed=changed)
 
     def assign(self, desired: Endpoint) -> tuple[Refusal, ...]:
-        """Try a claim of named addresses; returns its refusals, none if it would succeed."""
+        """Try to assign the addresses of an endpoint; returns the refusals, none on success."""
         ledger = self._projection.ledger
         pools = {
             name: PoolAvailability(pool, offered(pool, ledger.reservations, ledger.quarantine))
@@ -132,11 +131,11 @@ class Fork:
         except Refused as error:
             return error.refusals
         if event is not None:
-            self._fold(event)
+            self._apply_event(event)
         return ()
 
     def effects(self) -> list[PoolEffect]:
-        """The pools whose counters have changed, by name."""
+        """The pools whose counters have changed, sorted by name."""
         after = {name: tally.counts for name, tally in self._projection.tallies.items()}
         before = self._counts_before
         return [
@@ -146,33 +145,33 @@ class Fork:
         ]
 
     def affected_holders(self) -> Iterator[Holding]:
-        """Affected holders: those whose address, gateway or routes change by a command.
+        """The holders whose address was reserved or quarantined, or whose pool was changed.
 
-        No holder loses an address by configuration; ``why`` states the difference.
+        No holder loses an address by these commands; ``why`` states the effect.
         """
         ledger = self._projection.ledger
         for family in (V4, V6):
             reserved = _newly_reserved(family, self._reservations_before, ledger.reservations)
             why = "reserved: stays claimed, and cannot be claimed again after its release"
-            yield from self._inside(reserved, why)
+            yield from self._holdings_in(reserved, why)
         for address in sorted(ledger.quarantine.keys() - self._quarantine_before.keys()):
-            held = ledger.claims.get(address)
-            if held is not None:
-                yield _holding(address, held, "quarantined while it is held")
+            revised = ledger.claims.get(address)
+            if revised is not None:
+                yield _holding(address, revised, "quarantined while it is held")
         for name, before in sorted(self._pools_before.items()):
             after = ledger.pools.get(name)
             why = _kept_settings(before, after) if after else ""
             if why:
                 tally = self._projection.tallies[name]
-                values = AddressSet.from_values(tally.held, tally.pool.family)
-                yield from self._inside(values, why)
+                values = AddressSet.from_values(tally.claimed, tally.pool.family)
+                yield from self._holdings_in(values, why)
 
-    def _fold(self, event: Event) -> None:
+    def _apply_event(self, event: Event) -> None:
         position = self._projection.ledger.position + 1
         self._projection.apply(Recorded(position, 0, "", 0, "", _CAUSE, event))
 
-    def _inside(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
-        """The holders of addresses in a set; linear in the claims of the family."""
+    def _holdings_in(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
+        """The claimed addresses of a set with their holders; linear in the claims of the family."""
         if not addresses:
             return
         ledger = self._projection.ledger
@@ -180,7 +179,7 @@ class Fork:
         for tally in self._projection.tallies.values():
             if tally.pool.family != family:
                 continue
-            for value in sorted(value for value in tally.held if value in addresses):
+            for value in sorted(value for value in tally.claimed if value in addresses):
                 address = format_address(family, value)
                 yield _holding(address, ledger.claims[address], why)
 
@@ -211,6 +210,7 @@ def _newly_reserved(
 
 
 def _kept_settings(before: Pool, after: Pool) -> str:
+    """The changed settings that a Pod gets only when it is created again, as text."""
     parts = []
     if before.gateway != after.gateway:
         parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")
@@ -219,6 +219,6 @@ def _kept_settings(before: Pool, after: Pool) -> str:
     return f"keeps {' and '.join(parts)} until its Pod is created again" if parts else ""
 
 
-def _holding(address: str, held: RevisedClaim, why: str) -> Holding:
-    claim = held.claim
+def _holding(address: str, revised: RevisedClaim, why: str) -> Holding:
+    claim = revised.claim
     return Holding(address, claim.pool, claim.namespace, claim.pod, why)

@@ -1,9 +1,9 @@
 """The free addresses of one pool as intervals that change one address at a time.
 
-``AddressSet`` is immutable and linear in its intervals; a projection sees one claim after the other
-and must not pay for all of them each time. Here a change is two binary searches and a shift inside
-two lists: microseconds with tens of thousands of intervals. Never expands an interval, never
-decides what may be free: that is the caller's.
+A change of an ``AddressSet`` is linear in its intervals, which is too slow for a projection that
+applies one claim after the other. Here a change is a binary search and a shift inside two lists:
+microseconds with tens of thousands of intervals. Intervals are never expanded. The caller decides
+which addresses may be free.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.domain.addresses.address_set import AddressSet, Interval
 
 
 class FreeIntervals:
-    """Sorted, disjoint, non-adjacent closed intervals, and how many addresses they hold."""
+    """Sorted, disjoint, non-adjacent closed intervals. ``size``: the number of addresses."""
 
     __slots__ = ("_firsts", "_lasts", "size")
 
@@ -32,26 +32,29 @@ class FreeIntervals:
         return len(self._firsts)
 
     def discard(self, value: int) -> None:
-        """The address is free no longer; one that was not free changes nothing."""
+        """Remove an address; does nothing if it is not free."""
         index = bisect_right(self._firsts, value) - 1
         if index < 0 or value > self._lasts[index]:
             return
         first, last = self._firsts[index], self._lasts[index]
-        pieces = [(a, b) for a, b in ((first, value - 1), (value + 1, last)) if a <= b]
-        self._firsts[index : index + 1] = [a for a, _ in pieces]
-        self._lasts[index : index + 1] = [b for _, b in pieces]
+        halves = ((first, value - 1), (value + 1, last))
+        remaining = [(low, high) for low, high in halves if low <= high]
+        self._firsts[index : index + 1] = [low for low, _ in remaining]
+        self._lasts[index : index + 1] = [high for _, high in remaining]
         self.size -= 1
 
     def add(self, value: int) -> None:
-        """The address is free from now on; one that was free already changes nothing."""
+        """Add an address; does nothing if it is free already."""
         index = bisect_right(self._firsts, value)
         if index and value <= self._lasts[index - 1]:
             return
-        joins_before = index > 0 and self._lasts[index - 1] == value - 1
-        joins_after = index < len(self._firsts) and self._firsts[index] == value + 1
-        begin, end = index - joins_before, index + joins_after
-        first = self._firsts[index - 1] if joins_before else value
-        last = self._lasts[index] if joins_after else value
+        # The replaced intervals are [begin, end): the neighbours that are adjacent to the address.
+        begin = end = index
+        first = last = value
+        if index > 0 and self._lasts[index - 1] == value - 1:
+            begin, first = index - 1, self._firsts[index - 1]
+        if index < len(self._firsts) and self._firsts[index] == value + 1:
+            end, last = index + 1, self._lasts[index]
         self._firsts[begin:end] = [first]
         self._lasts[begin:end] = [last]
         self.size += 1

@@ -1,7 +1,7 @@
 """The counters and free addresses of one pool, updated claim by claim.
 
-A claim, a release and a quarantine cost a look-up, not a scan. Only a change of the pool itself, or
-of reservations inside it, makes a new tally, from this pool's claims alone. Pure: no clock, no I/O.
+A claim, a release and a quarantine need a look-up, not a scan. Only after a change of the pool, or
+of reservations in it, the tally is built again, from the claims of this pool. Pure.
 
     total      = reserved + quarantined + assignable
     assignable = free + claimed addresses that are neither reserved nor quarantined
@@ -19,11 +19,12 @@ from core.projections.free import FreeIntervals
 
 
 class PoolCounts(NamedTuple):
-    """Addresses by state, each 2**63 - 1 at most.
+    """Numbers of addresses by state, each 2**63 - 1 at most.
 
     ``total``: ips without excludeIPs. ``claimed``: all claims, including those of addresses that
-    the pool no longer contains. ``reserved``: of the total. ``quarantined``: of the total and not
-    reserved. ``free``: can be claimed.
+    the pool no longer contains. ``reserved``: those of the total that are reserved.
+    ``quarantined``: those of the total that are in quarantine and not reserved. ``free``: those
+    that can be claimed.
     """
 
     total: int
@@ -34,28 +35,28 @@ class PoolCounts(NamedTuple):
 
 
 class PoolTally:
-    """One pool. ``held``: the claimed addresses as integers; the caller updates the set."""
+    """One pool. ``claimed``: the claimed addresses as integers; the caller updates the set."""
 
-    __slots__ = ("_candidates", "_quarantined", "_total", "free", "held", "pool")
+    __slots__ = ("_quarantined", "_total", "_usable", "claimed", "free", "pool")
 
     def __init__(
         self,
         pool: Pool,
         reservations: Mapping[str, Reservation],
         quarantined: Iterable[int],
-        held: set[int],
+        claimed: set[int],
     ) -> None:
         self.pool = pool
-        self.held = held
+        self.claimed = claimed
         self._total = pool_addresses(pool).size
-        self._candidates = usable(pool, reservations)
-        self._quarantined = {value for value in quarantined if value in self._candidates}
-        taken = AddressSet.from_values((*held, *self._quarantined), pool.family)
-        self.free = FreeIntervals(self._candidates - taken)
+        self._usable = usable(pool, reservations)
+        self._quarantined = {value for value in quarantined if value in self._usable}
+        taken = AddressSet.from_values(claimed | self._quarantined, pool.family)
+        self.free = FreeIntervals(self._usable - taken)
 
     def is_changed_by(self, reservations: Mapping[str, Reservation]) -> bool:
         """Whether these reservations reserve other addresses of the pool than before."""
-        return usable(self.pool, reservations) != self._candidates
+        return usable(self.pool, reservations) != self._usable
 
     def claim(self, value: int) -> None:
         """Record that the address is claimed."""
@@ -63,33 +64,33 @@ class PoolTally:
 
     def release(self, value: int) -> None:
         """Record that the claim of the address has ended."""
-        if value in self._candidates and value not in self._quarantined:
+        if value in self._usable and value not in self._quarantined:
             self.free.add(value)
 
     def quarantine(self, value: int) -> bool:
-        """Record that the address is in quarantine; returns whether it belongs to this pool."""
-        if value not in self._candidates:
+        """Record that the address is in quarantine; returns whether this changes the pool."""
+        if value not in self._usable:
             return False
         self._quarantined.add(value)
         self.free.discard(value)
         return True
 
     def lift_quarantine(self, value: int) -> bool:
-        """Record that its quarantine was lifted; returns whether this pool had it in quarantine."""
+        """Record that the quarantine was lifted; returns whether this changes the pool."""
         if value not in self._quarantined:
             return False
         self._quarantined.discard(value)
-        if value not in self.held:
+        if value not in self.claimed:
             self.free.add(value)
         return True
 
     @property
     def counts(self) -> PoolCounts:
-        """The present counters."""
+        """The current counters."""
         exact = (
             self._total,
-            len(self.held),
-            self._total - self._candidates.size,
+            len(self.claimed),
+            self._total - self._usable.size,
             len(self._quarantined),
             self.free.size,
         )

@@ -1,13 +1,14 @@
 """The projector: keeps a ``Projection`` up to date with the log.
 
-It starts from the state keys at one revision, which equal the fold of the log up to there (I5), and
-follows the log from there. After an interruption it continues from its own cursor; if the next
-segments have left etcd, it starts again. Every replica of the controller runs one, so that a new
-leader is up to date at once. It never writes: ``core.projections.publisher`` does.
+It reads the state keys at one revision, which equal the state computed from the log up to there
+(I5), and applies the events after that revision. After an interruption it continues from its
+cursor; if the next segments have been moved to the archive, it reads the state keys again. Every
+replica of the controller runs a projector, so that a new leader is up to date at once. It never
+writes; for the checkpoint see ``core.projections.publisher``.
 
-An event that this version cannot fold (malformed, or of a newer version) is listed in ``faults``,
-and the state is read from its keys again, which the event's transaction has written: so the
-projection stays correct, at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
+An event that this version cannot apply (malformed, or of a newer version) is listed in ``faults``,
+and the state is read again from its keys, which the event's transaction has written. So the
+projection stays correct, and at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from core.process.retry import Backoff
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
 
-AWAY_PAUSE_S = 0.5
-"""Pause between two attempts while etcd is not available."""
+UNAVAILABLE_PAUSE_S = 0.5
+"""Seconds between two attempts while etcd is not available."""
 
 REBUILD_PAUSE_S = 2.0
-"""Between two starts from the state keys for the sake of events that cannot be folded."""
+"""Seconds between two rebuilds from the state keys because of events that cannot be applied."""
 
 
 class Lag(NamedTuple):
@@ -46,13 +47,13 @@ class Lag(NamedTuple):
     seconds: float
 
 
-LEVEL = Lag(0, 0.0)
+NO_LAG = Lag(0, 0.0)
 
 
 class Projector:
-    """Keeps ``projection``, which is replaced after a gap: do not keep a reference to it.
+    """Updates ``projection``. A rebuild replaces the object: do not keep a reference to it.
 
-    ``rebuilds``: starts from the state keys, ``events``: events folded since.
+    ``rebuilds``: the number of reads of the state keys. ``events``: the number of events applied.
     """
 
     def __init__(
@@ -73,19 +74,19 @@ class Projector:
         self._keys = keys
         self._reader = LogReader(store, keys, self.faults)
         self._monotonic = monotonic
-        self._level_at = monotonic()
+        self._without_lag_at = monotonic()
         self._built_at = -REBUILD_PAUSE_S
         self._is_stale = False
-        self._heard_at = -math.inf
-        self._moved = asyncio.Condition()
+        self._last_response = -math.inf
+        self._advanced = asyncio.Condition()
 
     def age_s(self) -> float:
         """Seconds since etcd last reported the end of the log."""
-        return self._monotonic() - self._heard_at
+        return self._monotonic() - self._last_response
 
     async def run(self) -> None:
-        """Follow the log until cancelled. Raises StoreRejected: an operator is needed."""
-        backoff = Backoff(AWAY_PAUSE_S)
+        """Follow the log until cancelled. Raises StoreRejected, which an operator must resolve."""
+        backoff = Backoff(UNAVAILABLE_PAUSE_S)
         while True:
             try:
                 await self._resume()
@@ -101,10 +102,10 @@ class Projector:
 
     @contextmanager
     def follow(self) -> Iterator[ChangeBuffer]:
-        """News of the projection, whichever it is at a time: at first everything."""
+        """A buffer that receives all changes from now on; at first it has all objects."""
         changes = ChangeBuffer()
         changes.add_all(self.projection.ledger)
-        # One list for all projections: a new one takes it over.
+        # The same list is used after a rebuild: the new projection takes it over.
         followers = self.projection.followers
         followers.append(changes)
         try:
@@ -113,23 +114,23 @@ class Projector:
             followers.remove(changes)
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Return once the condition holds; it is checked after every step."""
-        async with self._moved:
-            await self._moved.wait_for(condition)
+        """Wait until the condition holds; it is checked after every change of the projection."""
+        async with self._advanced:
+            await self._advanced.wait_for(condition)
 
     async def measure_lag(self) -> Lag:
         """Compare with the writers' heads. Raises StoreUnavailable."""
         _, heads = await self._reader.heads()
-        seen = self.cursor.seqs
-        behind = sum(head.seq - seen.get(writer, 0) for writer, head in heads.items())
+        applied = self.cursor.seqs
+        behind = sum(head.seq - applied.get(writer, 0) for writer, head in heads.items())
         now = self._monotonic()
         if self.ready and behind <= 0:
-            self._level_at = now
-            return LEVEL
-        return Lag(max(behind, 0), now - self._level_at)
+            self._without_lag_at = now
+            return NO_LAG
+        return Lag(max(behind, 0), now - self._without_lag_at)
 
     async def _resume(self) -> None:
-        """Continue from the cursor, or start from the state keys."""
+        """Continue from the cursor, or rebuild from the state keys."""
         if self.ready and not self._is_stale:
             await self._advance(*await self._reader.catch_up(self.cursor))
         else:
@@ -149,30 +150,30 @@ class Projector:
         self.rebuilds += 1
         self.ready = True
         self._is_stale = False
-        self._built_at = self._level_at = self._heard_at = self._monotonic()
-        await self._tell()
+        self._built_at = self._without_lag_at = self._last_response = self._monotonic()
+        await self._notify()
 
     async def _advance(self, segments: list[Segment], cursor: Cursor) -> None:
         for segment in segments:
-            self._fold(segment)
+            self._apply(segment)
         self.cursor = cursor
-        self._heard_at = self._monotonic()
-        await self._tell()
+        self._last_response = self._monotonic()
+        await self._notify()
 
-    def _fold(self, segment: Segment) -> None:
-        """Fold the segments. Raises LogCorrupt; then the projection must be rebuilt."""
+    def _apply(self, segment: Segment) -> None:
+        """Apply the events of a segment. Raises LogCorrupt; then a rebuild is needed."""
         try:
             events = segment.events()
             self.projection.apply_all(events)
         except (LogCorrupt, *UNREADABLE) as error:
             key = key_text(self._keys, self._keys.log(segment.writer, segment.seq))
             why = error.message if isinstance(error, LogCorrupt) else words_of(error)
-            why = f"segment {key} cannot be folded: {why}"
-            found = LogCorrupt(why, subject=key, remedy=SEGMENT_REMEDY)
-            self.faults.report("segment", key, found)
-            raise found from error
+            message = f"segment {key} cannot be applied: {why}"
+            corrupt = LogCorrupt(message, subject=key, remedy=SEGMENT_REMEDY)
+            self.faults.report("segment", key, corrupt)
+            raise corrupt from error
         self.events += len(events)
 
-    async def _tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+    async def _notify(self) -> None:
+        async with self._advanced:
+            self._advanced.notify_all()

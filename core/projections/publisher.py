@@ -2,9 +2,9 @@
 
 The checkpoint is only a report for users (``orbctl status``). It is written at most once per
 ``CHECKPOINT_PERIOD_S``, and only if the projection has advanced. A write is guarded by the revision
-of the checkpoint it replaces and by the leader's fence, so that a paused former leader writes
-nothing. A failed guard reads the stored checkpoint; a newer one is not replaced until this
-projection has passed it. One that cannot be decoded is reported and replaced.
+of the checkpoint that it replaces and by the leader's fence, so that a paused former leader cannot
+write. If a guard fails, the stored checkpoint is read; it is replaced only after this projection
+has passed its position. A checkpoint that cannot be decoded is reported and replaced.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHECKPOINT = "projector"
 
 
 class Checkpoint(NamedTuple):
-    """Status and metrics include everything up to ``position``; ``at_ms``: when written."""
+    """Status and metrics include all events up to ``position``. ``at_ms``: the time of writing."""
 
     position: int
     at_ms: int
@@ -43,13 +43,13 @@ CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
 )  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
-"""The time in which at most one checkpoint is written."""
+"""Seconds between two checkpoints at least."""
 
 NO_CHECKPOINT = Checkpoint(0, 0, "")
 
 
 class Publisher:
-    """Publishes one projector's checkpoint under a name. ``published``: written so far."""
+    """Publishes the checkpoint of a projector. ``published``: the number of checkpoints written."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Publisher:
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self.published = 0
-        self._events_told = 0
+        self._published_events = 0
         self._store = store
         self._key = keys.meta(CHECKPOINT)
         self._keys = keys
@@ -75,11 +75,11 @@ class Publisher:
 
     @property
     def unpublished(self) -> int:
-        """Events in the projection that were folded after the last publication."""
-        return self._projector.events - self._events_told
+        """The number of events applied after the last publication."""
+        return self._projector.events - self._published_events
 
     async def run(self, fence: Unchanged) -> None:
-        """Publish while the fence holds. Raises LostRace when it does not, StoreError."""
+        """Publish until the fence is lost. Raises LostRace then; raises StoreError."""
         await self._projector.wait_for(lambda: self._projector.ready)
         await self.adopt(fence)
         while True:
@@ -90,20 +90,20 @@ class Publisher:
     async def adopt(self, fence: Unchanged) -> None:
         """Read the stored checkpoint, and delete pool views of older versions.
 
-        Raises LostRace when the fence does not hold, StoreError.
+        Raises LostRace if the fence is lost, StoreError.
         """
         views = self._keys.range_of("view", "pool")
         gets = [Get(self._key), Get(*views, limit=1, keys_only=True)]
-        stored, old = (await self._store.read(gets)).ranges
-        self._learn(stored.first)
-        if old.kvs:
+        stored, old_views = (await self._store.read(gets)).ranges
+        self._adopt_stored(stored.first)
+        if old_views.kvs:
             await self._commit(fence, Delete(*views))
 
     async def publish(self, fence: Unchanged) -> None:
         """Write the position of the projection.
 
-        If another process has written the checkpoint first, the next call writes. Raises LostRace
-        when the fence does not hold, StoreUnavailable, StoreRejected.
+        If another process has written the checkpoint since the last call, only the next call
+        writes. Raises LostRace if the fence is lost, StoreUnavailable, StoreRejected.
         """
         position, events = self._projector.projection.position, self._projector.events
         if position > self._stored.position:
@@ -114,13 +114,13 @@ class Publisher:
             self._stored, self._stored_revision = checkpoint, revision
             self._projector.faults.clear(key_text(self._keys, self._key))
             self.published += 1
-        self._events_told = events
+        self._published_events = events
 
     def _is_ahead(self) -> bool:
         return self._projector.projection.position > self._stored.position
 
     async def _commit(self, fence: Unchanged, write: Write) -> int:
-        """The revision of the commit; 0 after reading another checkpoint instead."""
+        """The revision of the commit; 0 if another checkpoint was stored, which is adopted."""
         lead_get, stored_get = gets = [Get(fence.key), Get(self._key)]
         guards = [fence, Unchanged(self._key, self._stored_revision)]
         try:
@@ -129,18 +129,20 @@ class Publisher:
                 return result.revision
             answers = result.reads
         except OutcomeUnknown:
-            # If it is still in flight, its guards fail when something newer is written.
+            # If the transaction is still in flight, its guards fail after any newer write.
             answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
         lead, stored = answers[lead_get].first, answers[stored_get].first
         if (lead.mod_revision if lead else 0) != fence.mod_revision:
             raise LostRace("the lead was lost", subject=self._name)
-        self._learn(stored)
+        self._adopt_stored(stored)
         return 0
 
-    def _learn(self, kv: KeyValue | None) -> None:
-        """Use the stored checkpoint."""
+    def _adopt_stored(self, kv: KeyValue | None) -> None:
+        """Use the stored checkpoint, or NO_CHECKPOINT if there is none or it cannot be decoded."""
         faults = self._projector.faults
         if kv is None:
             faults.clear(key_text(self._keys, self._key))
-        found = faults.read(CHECKPOINT_KIND, self._keys, self._key, kv.value) if kv else None
-        self._stored, self._stored_revision = found or NO_CHECKPOINT, kv.mod_revision if kv else 0
+            self._stored, self._stored_revision = NO_CHECKPOINT, 0
+            return
+        checkpoint = faults.read(CHECKPOINT_KIND, self._keys, self._key, kv.value)
+        self._stored, self._stored_revision = checkpoint or NO_CHECKPOINT, kv.mod_revision

@@ -19,7 +19,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.space import alarmed
-from core.projections.projector import LEVEL, Lag, Projector
+from core.projections.projector import NO_LAG, Lag, Projector
 from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
@@ -67,7 +67,7 @@ class ControllerObserver:
 
     @property
     def _is_healthy(self) -> bool:
-        return self.fault is None and self.leader is not None and self.lag == LEVEL
+        return self.fault is None and self.leader is not None and self.lag == NO_LAG
 
     async def _until_moved(self, position: int) -> None:
         """Wait until the projection has a new position, at most for the rest of the period."""

@@ -105,7 +105,7 @@ class Commands:
         self.applied += 1
         value = admitted_value(command, done.events)
         if value is not None:
-            await self._admissions.settle(value)
+            await self._admissions.remove_written(value)
         try:
             async with asyncio.timeout(LEVEL_S_MAX):
                 await self.projector.wait_for(

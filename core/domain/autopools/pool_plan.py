@@ -29,7 +29,7 @@ from core.domain.configuration.configuration_state import (
     reserved_addresses,
 )
 from core.domain.model import Claim, Pool, Subnet
-from core.domain.subnets.subnet_model import same_cidr, shared_out
+from core.domain.subnets.subnet_model import addresses_of_pools, same_cidr
 from core.domain.validation.normalization import normalise_pool
 from core.domain.validation.shared import ObjectReference
 from core.errors import RefusalKind, Refused
@@ -172,7 +172,9 @@ def _take(
         for quarantine in configuration.quarantine.values()
         if quarantine.family == family
     )
-    free = pool_addresses(subnet) - shared_out(subnet, same_cidr(subnet, configuration.pools))
+    free = pool_addresses(subnet) - addresses_of_pools(
+        subnet, same_cidr(subnet, configuration.pools)
+    )
     free -= reserved_addresses(configuration.reservations, family)
     free -= AddressSet.from_values(quarantined, family)
     if free.size < count:

@@ -1,9 +1,9 @@
-"""Which GUIDs the virtual functions of a node are given, and which end. Pure.
+"""Decide which GUIDs are assigned to the virtual functions of a node, and which are released. Pure.
 
-A GUID has at most one virtual function in the cluster, as an address has one holder: two of them
-with one GUID take each other's traffic. Events are decided before a GUID is set, and a release when
-the virtual function is seen to be gone. What is not seen at all, such as a card without a driver,
-releases nothing (I6).
+At most one virtual function of the cluster has a GUID, because two with the same GUID would receive
+each other's traffic. A GUID is assigned before it is set. It is released when its NIC shows that
+the virtual function does not exist; a NIC that cannot be read, for example without a driver,
+releases no GUID (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -28,14 +28,14 @@ GuidEvent = GuidsAssigned | GuidsReleased
 
 
 class GuidConflict(NamedTuple):
-    """A GUID that another virtual function has."""
+    """A requested GUID that another virtual function has."""
 
     requested: VfGuid
     holder: GuidClaim
 
 
 class GuidDecision(NamedTuple):
-    """``events`` assign what is free; ``conflicts`` stay as they are."""
+    """The ``events`` to write; GUIDs in ``conflicts`` are not assigned."""
 
     events: tuple[GuidEvent, ...] = ()
     conflicts: tuple[GuidConflict, ...] = ()
@@ -68,34 +68,34 @@ def requested_guids(
 def ended_guids(
     held: Iterable[VfGuid], plan: NodePlan, nics: Iterable[PhysicalFunction]
 ) -> Iterator[tuple[VfGuid, GuidReleaseReason]]:
-    """The GUIDs that no virtual function of the node has, or will have by the plan."""
+    """Those of the ``held`` GUIDs that no virtual function of the node has or gets by the plan."""
     by_address = {nic.address: nic for nic in nics}
     planned = {
         (action.address, action.vf, action.mac)
         for action in plan.actions
         if isinstance(action, SetVfMac)
     }
-    known = list(held)
-    for guid in known:
+    held = list(held)
+    for guid in held:
         nic = by_address.get(guid.nic)
-        # Without its own address a NIC was not read whole.
+        # A NIC without its own address was not read completely.
         if nic is None or not nic.mac or (guid.nic, guid.vf, guid.guid) in planned:
             continue
         vf = next((vf for vf in nic.vfs if vf.number == guid.vf), None)
         if nic.mac != guid.nic_guid or vf is None:
             yield guid, "removed"
-        elif vf.mac != guid.guid and guid._replace(guid=vf.mac) in known:
+        elif vf.mac != guid.guid and guid._replace(guid=vf.mac) in held:
             yield guid, "replaced"
 
 
 def replaced_guids(held: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
-    """The GUIDs of virtual functions that the plan removes, perhaps to make them again."""
-    renewed = {
+    """The GUIDs of virtual functions that the plan removes, perhaps to create them again."""
+    changed_nics = {
         action.address
         for action in plan.actions
         if isinstance(action, SetVfCount) and action.nic not in plan.drain
     }
-    return (guid for guid in held if guid.nic in renewed)
+    return (guid for guid in held if guid.nic in changed_nics)
 
 
 def decide_assignment(
@@ -104,12 +104,13 @@ def decide_assignment(
     claims: Mapping[str, GuidClaim],
     replaced: Collection[VfGuid] = (),
 ) -> GuidDecision:
-    """Assign GUIDs; ``claims``: those of all of them that are held.
+    """Assign the requested GUIDs. ``claims``: the holders of those that are assigned already.
 
-    A card that has moved brings its GUIDs along. Those that the node itself replaces are free.
+    A NIC that was moved to another node or slot keeps its GUIDs. A GUID of a virtual function that
+    the node itself replaces can be assigned again.
     """
     assigned: dict[str, VfGuid] = {}
-    taken: dict[tuple[str, GuidReleaseReason], list[VfGuid]] = {}
+    released: dict[tuple[str, GuidReleaseReason], list[VfGuid]] = {}
     conflicts: list[GuidConflict] = []
     for guid in requested:
         if guid.guid in assigned:
@@ -127,10 +128,10 @@ def decide_assignment(
             else:
                 conflicts.append(GuidConflict(guid, holder))
                 continue
-            taken.setdefault((holder.node, reason), []).append(former)
+            released.setdefault((holder.node, reason), []).append(former)
         assigned[guid.guid] = guid
     events: list[GuidEvent] = [
-        GuidsReleased(other, tuple(guids), reason) for (other, reason), guids in taken.items()
+        GuidsReleased(other, tuple(guids), reason) for (other, reason), guids in released.items()
     ]
     if assigned:
         events.append(GuidsAssigned(node, tuple(assigned.values())))
@@ -148,7 +149,7 @@ def guid_of(text: str, claim: GuidClaim) -> VfGuid:
 
 
 def guids_by_node(claims: Mapping[str, GuidClaim]) -> Iterator[NodeGuids]:
-    """The GUIDs of each node, in the order in which they are stored."""
+    """The GUIDs of each node, sorted as they are stored."""
     nodes: dict[str, list[VfGuid]] = {}
     for text, claim in claims.items():
         nodes.setdefault(claim.node, []).append(guid_of(text, claim))

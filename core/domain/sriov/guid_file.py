@@ -1,10 +1,10 @@
 """The file with the GUIDs of a node's InfiniBand virtual functions.
 
-Format and place are those of the SR-IOV network operator: a JSON list with one entry for each NIC,
-which is named by its PCI address or its own GUID, and has a list or a range of GUIDs. Virtual
-function 0 gets the first. Of two entries under one name the first counts, and a PCI address counts
-before a GUID. Entries of NICs that a node does not have are passed over, so that all nodes can have
-the same file. Pure.
+Format and path are those of the SR-IOV network operator: a JSON list with one entry for each NIC.
+An entry has the PCI address or the GUID of the NIC, and a list or a range of GUIDs; virtual
+function 0 gets the first one. If several entries are for one NIC, one by PCI address is used before
+one by GUID, and the first of equal ones. Entries of NICs that a node does not have are ignored, so
+that all nodes can have the same file. Pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from core.domain.sriov.model import PhysicalFunction
 
 GUID_FILE: Final = "/etc/sriov-operator/infiniband/guids"
 GUID_FILE_BYTES_MAX: Final = 4 * 1024**2
-"""Some 100,000 GUIDs in lists."""
+"""Enough for about 100,000 GUIDs in lists."""
 
 _GUID_BYTES: Final = 8
 _LINK_ADDRESS_BYTES: Final = 20
@@ -35,7 +35,7 @@ class GuidEntry(NamedTuple):
     last: int = -1
 
     def guid_of(self, vf: int) -> str | None:
-        """The GUID of a virtual function; None if there are fewer."""
+        """The GUID of a virtual function; None if the entry has too few."""
         if vf < len(self.guids):
             return self.guids[vf]
         number = self.first + vf
@@ -43,9 +43,9 @@ class GuidEntry(NamedTuple):
 
 
 class GuidFile(NamedTuple):
-    """``entries`` by PCI address or GUID of a NIC.
+    """The parsed file. ``entries``: by PCI address or GUID of a NIC.
 
-    ``exists`` False: a node without the file. ``fault``: why it cannot be used.
+    ``exists`` False: the node has no such file. ``fault``: why the file cannot be used.
     """
 
     exists: bool = False
@@ -59,7 +59,7 @@ class GuidFile(NamedTuple):
 
 
 def parse_guid_file(text: str) -> GuidFile:
-    """The content of the file; a fault makes all of it unusable."""
+    """Parse the file; with one faulty entry no entry is used."""
     try:
         items = json.loads(text)
         if not isinstance(items, list):
@@ -83,23 +83,23 @@ def _entry(number: int, item: object) -> tuple[str, GuidEntry]:
 
 
 def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
-    """The name of a NIC, and its entry.
+    """The PCI address or GUID of a NIC, and its entry.
 
-    The operator's documents and its code spell the names of two fields differently.
+    Two fields have two names each, one in the operator's documents and one in its code.
     """
     address = _text(item, "pciAddress", "pci_address")
     nic_guid = _text(item, "pfGuid", "pf_guid")
     if bool(address) == bool(nic_guid):
         raise ValueError("it needs either pci_address or pf_guid")
-    guids, between = item.get("guids") or [], item.get("guidsRange") or {}
-    if not isinstance(guids, list) or not isinstance(between, dict):
-        raise TypeError("guids is a list, and guidsRange has start and end")
-    if bool(guids) == bool(between):
+    guids, guids_range = item.get("guids") or [], item.get("guidsRange") or {}
+    if not isinstance(guids, list) or not isinstance(guids_range, dict):
+        raise TypeError("guids must be a list, and guidsRange an object with start and end")
+    if bool(guids) == bool(guids_range):
         raise ValueError("it needs either guids or guidsRange")
     nic = address.lower() or parse_guid(nic_guid)
     if guids:
         return nic, GuidEntry(tuple(map(parse_guid, guids)))
-    first, last = (_number(parse_guid(between.get(end))) for end in ("start", "end"))
+    first, last = (_number(parse_guid(guids_range.get(key))) for key in ("start", "end"))
     if last < first:
         raise ValueError("guidsRange ends before it starts")
     return nic, GuidEntry(first=first, last=last)
@@ -113,7 +113,7 @@ def _text(item: Mapping[str, object], *names: str) -> str:
 
 
 def parse_guid(value: object) -> str:
-    """A GUID as it is stored; of a link's whole address the last 8 bytes. Raises ValueError."""
+    """A GUID in the stored form. From a link address of 20 bytes, the last 8. Raises ValueError."""
     digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
     digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * _LINK_ADDRESS_BYTES else digits
     if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):

@@ -1,8 +1,8 @@
-"""Virtual functions as policies describe them, and as a node has them.
+"""SR-IOV policies, and the physical and virtual functions of a node, as plain values.
 
-A policy is an SriovNetworkNodePolicy, whose fields mean what they mean to the SR-IOV network
-operator: the lower number is the higher priority, and ``ens1f0#0-3`` names virtual functions 0 to 3
-of a NIC. Facts are what the kernel says of a node's NICs. Plain values: nothing is read here.
+A policy is an SriovNetworkNodePolicy. Its fields have the meaning that the SR-IOV network operator
+gives them: a lower number is a higher priority, and ``ens1f0#0-3`` names virtual functions 0 to 3
+of a NIC.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINK_TYPES: Final = (ETHERNET, INFINIBAND)
 LinkType: TypeAlias = Literal["eth", "ib"]
 
 VFS_MAX: Final = 1_024
-"""Virtual functions of one NIC; cards of today have at most 256."""
+"""Virtual functions of one NIC; current NICs have at most 256."""
 
 POLICIES_MAX: Final = 1_024
 NICS_MAX: Final = 256
@@ -48,19 +48,19 @@ class VfRange(NamedTuple):
         return f"{self.first}-{self.last}"
 
     def overlaps(self, other: VfRange) -> bool:
-        """Whether both have a virtual function in common."""
+        """Whether the two ranges have a virtual function in common."""
         return self.first <= other.last and other.first <= self.last
 
 
 class NicName(NamedTuple):
-    """An item of ``pfNames``: a NIC, and which of its virtual functions; None: all."""
+    """An item of ``pfNames``: a NIC and a range of its virtual functions; None: all of them."""
 
     name: str
     vfs: VfRange | None = None
 
 
 class NicSelector(NamedTuple):
-    """Which NICs a policy is for: those that meet every field that is not empty."""
+    """The NICs of a policy: those that match every field that is not empty."""
 
     names: tuple[NicName, ...] = ()
     vendor: str = ""
@@ -68,12 +68,12 @@ class NicSelector(NamedTuple):
     root_devices: tuple[str, ...] = ()
 
     def is_empty(self) -> bool:
-        """Whether it names nothing, and so no NIC."""
+        """Whether all fields are empty, so that the selector matches no NIC."""
         return not (self.names or self.vendor or self.device or self.root_devices)
 
 
 class NodePolicy(NamedTuple):
-    """An SriovNetworkNodePolicy. ``mtu`` 0 and ``eswitch_mode`` "": as it is now."""
+    """An SriovNetworkNodePolicy. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept."""
 
     name: str
     resource: str
@@ -91,10 +91,10 @@ class NodePolicy(NamedTuple):
 
 
 class VirtualFunction(NamedTuple):
-    """One that a node has. ``driver`` "": none; ``mac`` "": not known; ``is_used``: in a Pod.
+    """A virtual function of a node. ``driver`` "": none; ``mac`` "": unknown.
 
-    ``numa_node`` -1: the machine has none. ``rdma``: its RDMA devices in the node's own namespace.
-    ``iommu_group`` "": without IOMMU.
+    ``is_used``: a Pod uses it. ``numa_node`` -1: it has none. ``rdma``: its RDMA devices in the
+    node's network namespace. ``iommu_group`` "": none.
     """
 
     number: int
@@ -110,9 +110,9 @@ class VirtualFunction(NamedTuple):
 
 
 class PhysicalFunction(NamedTuple):
-    """A NIC of a node that can have virtual functions. ``address`` is the PCI address.
+    """A NIC of a node that can have virtual functions. ``address``: its PCI address.
 
-    ``is_uplink``: the node's own traffic goes through it. ``mac`` of InfiniBand is the GUID.
+    ``is_uplink``: it carries the traffic of the node itself. ``mac``: the GUID if it is InfiniBand.
     ``has_carrier``: the link is up and its cable has a signal.
     """
 
@@ -136,7 +136,7 @@ class PhysicalFunction(NamedTuple):
 class VfGuid(NamedTuple):
     """The GUID of an InfiniBand virtual function, as ``0a:00:00:00:00:00:00:01``.
 
-    ``nic`` is the PCI address of its NIC, ``nic_guid`` the GUID of the NIC itself.
+    ``nic``: the PCI address of its NIC. ``nic_guid``: the GUID of the NIC.
     """
 
     guid: str
@@ -146,7 +146,7 @@ class VfGuid(NamedTuple):
 
 
 class GuidClaim(NamedTuple):
-    """The virtual function of the cluster that has a GUID."""
+    """The virtual function to which a GUID is assigned."""
 
     node: str
     nic: str
@@ -154,7 +154,7 @@ class GuidClaim(NamedTuple):
     vf: int
 
     def is_same_function(self, other: VfGuid) -> bool:
-        """Whether both are one virtual function, which may have moved with its card."""
+        """Whether both are the same virtual function, even if its NIC was moved."""
         return bool(other.nic_guid) and (self.nic_guid, self.vf) == (other.nic_guid, other.vf)
 
 
@@ -166,14 +166,14 @@ class NodeGuids(NamedTuple):
 
 
 class PolicyProblem(NamedTuple):
-    """What is wrong with a field of a policy, wherever it is applied."""
+    """Why the value of a field is invalid on every node."""
 
     field: str
     message: str
 
 
 def parse_nic_name(text: str) -> NicName | None:
-    """An item of ``pfNames``; None if it is none."""
+    """Parse an item of ``pfNames``; None if it is malformed."""
     match = _RANGE.fullmatch(text)
     if match is None:
         return None
@@ -184,12 +184,12 @@ def parse_nic_name(text: str) -> NicName | None:
 
 
 def is_guid(text: str) -> bool:
-    """Whether the text is a GUID in the only form that is stored."""
+    """Whether the text is a GUID in the stored form."""
     return _GUID.fullmatch(text) is not None
 
 
 def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
-    """What no node can carry out, by field."""
+    """The fields of a policy that are invalid on every node."""
     problems = [
         *_outside("priority", policy.priority, 0, PRIORITY_MAX),
         *_outside("numVfs", policy.vfs, 0, VFS_MAX),
@@ -208,7 +208,7 @@ def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
         problems.append(PolicyProblem("isRdma", f"a device of {VFIO} has no RDMA device"))
     for item in policy.nics.names:
         if item.vfs is not None and item.vfs.last >= policy.vfs:
-            text = f"{item.name}#{item.vfs}: numVfs {policy.vfs} has 0 to {policy.vfs - 1} alone"
+            text = f"{item.name}#{item.vfs} ends above numVfs {policy.vfs} - 1"
             problems.append(PolicyProblem("nicSelector.pfNames", text))
     return problems
 

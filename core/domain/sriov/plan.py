@@ -1,9 +1,9 @@
-"""The actions that give a node's NICs the virtual functions of policies.
+"""Plan the actions that create the virtual functions of policies on a node's NICs.
 
-``plan_node`` promises: the same policies, labels and facts give the same actions in the same order;
-carried out in this order they end in the wished state, and a plan of that state is empty. The NIC
-that carries the node's own traffic is never changed. What cannot be done is a refusal, which names
-policy, NIC and remedy, and keeps nothing else from being done.
+``plan_node`` guarantees: the same policies, labels and facts give the same actions in the same
+order; after these actions, in this order, the plan is empty. A NIC that carries the node's own
+traffic is never changed. A part of a policy that cannot be carried out is a refusal, which names
+policy, NIC and remedy; all other parts are still carried out.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from core.domain.sriov.model import (
 _UNSET_MACS: Final = (
     "00:00:00:00:00:00",
     "00:00:00:00:00:00:00:00",
-    "ff:ff:ff:ff:ff:ff:ff:ff",  # what the CNI plugin ib-sriov leaves where it found none
+    "ff:ff:ff:ff:ff:ff:ff:ff",  # set by the CNI plugin ib-sriov if there was none before
 )
 NO_GUID_FILE: Final = GuidFile()
 _LOCAL_UNICAST: Final = 0x02
 
 
 class VfGroup(NamedTuple):
-    """Virtual functions of one NIC that are one resource."""
+    """Virtual functions of one NIC that belong to one resource."""
 
     resource: str
     policy: str
@@ -46,11 +46,11 @@ class VfGroup(NamedTuple):
 
 
 _NO_GROUP: Final = VfGroup("", "", VfRange(0, 0))
-"""Virtual functions that no policy selects: links of the node, once they are made."""
+"""The settings of virtual functions that no policy selects: they become links of the node."""
 
 
 class DesiredNic(NamedTuple):
-    """What a NIC shall have. ``mtu`` 0 and ``eswitch_mode`` "": as it is now."""
+    """The desired state of a NIC. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept."""
 
     nic: str
     address: str
@@ -62,9 +62,9 @@ class DesiredNic(NamedTuple):
 
 
 class SetVfCount(NamedTuple):
-    """Write the number of virtual functions; the kernel requires 0 between two numbers.
+    """Set the number of virtual functions; the kernel requires 0 between two numbers.
 
-    The new ones have no driver: each gets its hardware address first.
+    New virtual functions have no driver until their hardware address is set.
     """
 
     nic: str
@@ -76,7 +76,7 @@ class SetVfCount(NamedTuple):
 
 
 class SetEswitchMode(NamedTuple):
-    """Switch a NIC's embedded switch, which must have no virtual function."""
+    """Set the mode of a NIC's embedded switch; the NIC must have no virtual function then."""
 
     nic: str
     address: str
@@ -95,11 +95,11 @@ class SetMtu(NamedTuple):
     mtu: int
 
     def __str__(self) -> str:
-        return f"{_named(self.nic, self.vf)}: mtu {self.mtu}"
+        return f"{_function_name(self.nic, self.vf)}: mtu {self.mtu}"
 
 
 class SetVfMac(NamedTuple):
-    """Set the hardware address of a virtual function; on InfiniBand its GUID."""
+    """Set the hardware address of a virtual function; on InfiniBand this is its GUID."""
 
     nic: str
     address: str
@@ -107,11 +107,11 @@ class SetVfMac(NamedTuple):
     mac: str
 
     def __str__(self) -> str:
-        return f"{_named(self.nic, self.vf)}: mac {self.mac}"
+        return f"{_function_name(self.nic, self.vf)}: mac {self.mac}"
 
 
 class BindDriver(NamedTuple):
-    """Bind a virtual function to a driver; "": to the one that the kernel chooses for it."""
+    """Bind a virtual function to a driver; "": the one that the kernel chooses."""
 
     nic: str
     address: str
@@ -119,14 +119,14 @@ class BindDriver(NamedTuple):
     driver: str
 
     def __str__(self) -> str:
-        return f"{_named(self.nic, self.vf)}: driver {self.driver or 'of the kernel'}"
+        return f"{_function_name(self.nic, self.vf)}: driver {self.driver or 'of the kernel'}"
 
 
 Action: TypeAlias = SetVfCount | SetEswitchMode | SetMtu | SetVfMac | BindDriver
 
 
 class SriovRefusal(NamedTuple):
-    """A part of a policy that is not carried out: the reason, and what to do."""
+    """A part of a policy that is not carried out, with reason and remedy."""
 
     policy: str
     nic: str
@@ -134,12 +134,12 @@ class SriovRefusal(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        where = f" for {self.nic}" if self.nic else ""
-        return f"policy {self.policy}{where}: {self.reason}; {self.remedy}"
+        nic = f" for {self.nic}" if self.nic else ""
+        return f"policy {self.policy}{nic}: {self.reason}; {self.remedy}"
 
 
 class NodePlan(NamedTuple):
-    """``drain``: NICs whose virtual functions go away while Pods use them."""
+    """The plan of a node. ``drain``: NICs that lose virtual functions that Pods use."""
 
     desired: tuple[DesiredNic, ...] = ()
     actions: tuple[Action, ...] = ()
@@ -154,7 +154,7 @@ def plan_node(
     managed: Collection[str] = (),
     guid_file: GuidFile = NO_GUID_FILE,
 ) -> NodePlan:
-    """The plan of a node. ``managed``: PCI addresses of NICs that policies have changed before."""
+    """Plan a node. ``managed``: PCI addresses of NICs that policies have changed before."""
     refusals: list[SriovRefusal] = []
     desired: dict[str, DesiredNic] = {}
     by_address = sorted(nics, key=lambda nic: nic.address)
@@ -178,24 +178,26 @@ def plan_node(
             if nic.address not in managed or not nic.vfs:
                 continue
             target = DesiredNic(nic.name, nic.address, 0)
-        steps = list(_actions(nic, target, guid_file))
-        refusal = _danger(nic, target, steps) or _missing_guids(nic, target, steps, guid_file)
+        nic_actions = list(_actions(nic, target, guid_file))
+        refusal = _change_refusal(nic, target, nic_actions)
+        refusal = refusal or _guid_refusal(nic, target, nic_actions, guid_file)
         if refusal is not None:
             refusals.append(refusal)
             desired.pop(nic.address, None)
             continue
-        actions += steps
-        if any(vf.is_used for vf in nic.vfs) and any(isinstance(s, SetVfCount) for s in steps):
+        actions += nic_actions
+        is_in_use = any(vf.is_used for vf in nic.vfs)
+        if is_in_use and any(isinstance(action, SetVfCount) for action in nic_actions):
             drain.append(nic.name)
     ordered = tuple(desired[nic.address] for nic in by_address if nic.address in desired)
     return NodePlan(ordered, tuple(actions), tuple(refusals), tuple(drain))
 
 
 def default_mac(nic: PhysicalFunction, vf: int) -> str:
-    """The hardware address of a virtual function that has none: the same after each start.
+    """The hardware address for a virtual function without one, derived from that of the NIC.
 
-    The GUID of an InfiniBand NIC is its own, so that those of its virtual functions are the same in
-    any slot. NICs in one bond have the same MAC address, so that the PCI address is needed too.
+    The PCI address is used too, because NICs in one bond have the same MAC address. It is not used
+    for InfiniBand: the GUID of a NIC is unique, and the derived GUIDs stay the same in any slot.
     """
     is_infiniband = nic.link_type == INFINIBAND
     seed = f"{nic.mac} {vf}" if is_infiniband else f"{nic.mac} {nic.address} {vf}"
@@ -206,18 +208,18 @@ def default_mac(nic: PhysicalFunction, vf: int) -> str:
 
 
 def assigned_mac(nic: PhysicalFunction, vf: int, guid_file: GuidFile) -> str:
-    """The hardware address that a plan sets: the file's GUID, or that of ``default_mac``."""
+    """The hardware address that a plan sets: the GUID in the file, or ``default_mac``."""
     guid = guid_file.guid_of(nic, vf) if nic.link_type == INFINIBAND else None
     return guid or default_mac(nic, vf)
 
 
-# ----------------------------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------------------- the desired state
 
 
 def _apply(
     policy: NodePolicy, nics: Sequence[PhysicalFunction], desired: dict[str, DesiredNic]
 ) -> Iterator[SriovRefusal]:
-    """Add the virtual functions of a policy, after those of higher priority."""
+    """Add the virtual functions of a policy to ``desired``; those of higher priority are in it."""
     for nic in nics:
         ranges = _ranges(policy, nic)
         if not ranges:
@@ -267,22 +269,22 @@ def _group(policy: NodePolicy, vfs: VfRange) -> VfGroup:
 
 
 def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
-    """The virtual functions of a NIC that a policy selects; of numVfs 0 an empty range."""
-    chosen = policy.nics
+    """The virtual functions of a NIC that a policy selects; with numVfs 0 an empty range."""
+    selector = policy.nics
     if policy.link_type and policy.link_type != nic.link_type:
         return []
-    if chosen.vendor not in {"", nic.vendor} or chosen.device not in {"", nic.device}:
+    if selector.vendor not in {"", nic.vendor} or selector.device not in {"", nic.device}:
         return []
-    if chosen.root_devices and nic.address not in chosen.root_devices:
+    if selector.root_devices and nic.address not in selector.root_devices:
         return []
-    everything = VfRange(0, policy.vfs - 1)
-    if not chosen.names:
-        return [everything]
-    return [item.vfs or everything for item in chosen.names if item.name == nic.name]
+    all_vfs = VfRange(0, policy.vfs - 1)
+    if not selector.names:
+        return [all_vfs]
+    return [item.vfs or all_vfs for item in selector.names if item.name == nic.name]
 
 
 def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange]) -> str:
-    """Why a policy does not go together with those of higher priority; "" if it does."""
+    """How a policy contradicts one of higher priority; "" if it does not."""
     other = next((group.policy for group in target.groups), "another policy")
     if policy.vfs != target.vfs:
         return f"numVfs {policy.vfs}, and policy {other} sets {target.vfs}"
@@ -298,13 +300,13 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
     return ""
 
 
-# ------------------------------------------------------------------------------------ what is done
+# ---------------------------------------------------------------------------------- the actions
 
 
-def _danger(
+def _change_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action]
 ) -> SriovRefusal | None:
-    """Why a NIC must be left as it is; None if it may be changed, or needs no change."""
+    """Why the NIC must not be changed; None if it may be changed or needs no change."""
     policy = next((group.policy for group in target.groups), "-")
     if target.externally_managed and len(nic.vfs) < target.vfs:
         return SriovRefusal(
@@ -313,7 +315,7 @@ def _danger(
             f"externallyManaged, and the NIC has {len(nic.vfs)} of {target.vfs} virtual functions",
             "create them first",
         )
-    if nic.is_uplink and any(_takes_away(action) for action in actions):
+    if nic.is_uplink and any(_changes_the_nic(action) for action in actions):
         return SriovRefusal(
             policy,
             nic.name,
@@ -323,10 +325,13 @@ def _danger(
     return None
 
 
-def _missing_guids(
+def _guid_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action], guid_file: GuidFile
 ) -> SriovRefusal | None:
-    """A file of GUIDs has all of them: a GUID that it does not have is in no partition."""
+    """Refuse the NIC if the file of GUIDs exists and lacks a GUID for one of the actions.
+
+    Other GUIDs are not set, because the subnet manager has them in no partition.
+    """
     if nic.link_type != INFINIBAND or not guid_file.exists:
         return None
     missing = [
@@ -344,16 +349,16 @@ def _missing_guids(
     return SriovRefusal(policy, nic.name, reason, f"correct {GUID_FILE}")
 
 
-def _takes_away(action: Action) -> bool:
-    """Whether an action changes the physical function, and not a virtual one of its."""
+def _changes_the_nic(action: Action) -> bool:
+    """Whether an action changes the physical function, not only a virtual one."""
     if isinstance(action, SetMtu):
         return action.vf is None
     return isinstance(action, SetVfCount | SetEswitchMode)
 
 
 def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> Iterator[Action]:
-    """The NIC first, then each virtual function: address, driver, MTU."""
-    is_new = yield from _of_the_nic(nic, target)
+    """The actions of a NIC: first its own, then those of each virtual function."""
+    is_new = yield from _nic_actions(nic, target)
     present = {} if is_new else {vf.number: vf for vf in nic.vfs}
     groups = {
         number: group
@@ -362,47 +367,50 @@ def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> 
     }
     for number in range(target.vfs):
         vf = present.get(number) or VirtualFunction(number, "")
-        # Of an interrupted round also those that no policy selects have no driver yet.
+        # If an earlier plan was interrupted, one that no policy selects may lack a driver too.
         is_unbound = not (target.externally_managed or vf.driver)
         if is_new or number in groups or is_unbound:
             mac = assigned_mac(nic, number, guid_file)
-            yield from _of_a_vf(nic, groups.get(number, _NO_GROUP), vf, mac)
+            yield from _vf_actions(nic, groups.get(number, _NO_GROUP), vf, mac)
 
 
-def _of_the_nic(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:
-    """Yields the actions; returns whether the virtual functions are new ones after them."""
+def _nic_actions(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:
+    """Yield the actions; return whether they create the virtual functions again."""
     if target.externally_managed:
         return False
-    other_mode = target.eswitch_mode not in {"", nic.eswitch_mode}
-    renewed = len(nic.vfs) != target.vfs or (other_mode and bool(nic.vfs))
-    if renewed and nic.vfs:
+    changes_mode = target.eswitch_mode not in {"", nic.eswitch_mode}
+    recreates_vfs = len(nic.vfs) != target.vfs or (changes_mode and bool(nic.vfs))
+    if recreates_vfs and nic.vfs:
         yield SetVfCount(nic.name, nic.address, 0)
-    if other_mode:
+    if changes_mode:
         yield SetEswitchMode(nic.name, nic.address, target.eswitch_mode)
     if target.mtu and target.mtu != nic.mtu:
         yield SetMtu(nic.name, nic.address, None, target.mtu)
-    if renewed and target.vfs:
+    if recreates_vfs and target.vfs:
         yield SetVfCount(nic.name, nic.address, target.vfs)
-    return renewed
+    return recreates_vfs
 
 
-def _of_a_vf(
+def _vf_actions(
     nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction, mac: str
 ) -> Iterator[Action]:
-    """New ones have no driver until they have their address: drivers read it when they bind."""
+    """The actions of a virtual function: hardware address, driver, MTU.
+
+    The address is set before the driver is bound, because drivers read it when they bind.
+    """
     if vf.is_used:
         return
     is_unset = vf.mac in _UNSET_MACS
     if is_unset or not vf.driver:
         yield SetVfMac(nic.name, nic.address, vf.number, mac)
-    wants_vfio = group.device_type == VFIO
-    if wants_vfio and vf.driver != VFIO:
+    needs_vfio = group.device_type == VFIO
+    if needs_vfio and vf.driver != VFIO:
         yield BindDriver(nic.name, nic.address, vf.number, VFIO)
-    elif not wants_vfio and (is_unset or vf.driver in {"", VFIO}):
+    elif not needs_vfio and (is_unset or vf.driver in {"", VFIO}):
         yield BindDriver(nic.name, nic.address, vf.number, "")
-    if group.mtu and not wants_vfio and vf.mtu != group.mtu:
+    if group.mtu and not needs_vfio and vf.mtu != group.mtu:
         yield SetMtu(nic.name, nic.address, vf.number, group.mtu)
 
 
-def _named(nic: str, vf: int | None) -> str:
+def _function_name(nic: str, vf: int | None) -> str:
     return nic if vf is None else f"{nic} vf {vf}"

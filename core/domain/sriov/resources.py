@@ -1,7 +1,7 @@
-"""Which virtual functions of a node are which resource, for those that offer them to Pods.
+"""The virtual functions of each extended resource of a node, for the device plugin.
 
-A resource has all virtual functions that policies put into it, on all NICs, including those that
-Pods use. Pure: the facts come from the kernel, the groups from the plan of the node.
+A resource has the virtual functions of all policies with its name, on all NICs, including those
+that Pods use. Pure: the caller passes the NICs and the plan of the node.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from core.domain.sriov.plan import DesiredNic, VfGroup
 
 
 class VfDevice(NamedTuple):
-    """A virtual function as a resource offers it.
+    """A virtual function of a resource.
 
-    ``resource`` is the policy's resourceName, without a prefix; ``address`` the PCI address;
-    ``is_ready``: it has a driver of the kind that its policy asks for.
+    ``resource``: the policy's resourceName, without a prefix. ``address``: the PCI address.
+    ``is_ready``: it has a driver of the type that its policy requires.
     """
 
     resource: str
@@ -42,10 +42,10 @@ class VfDevice(NamedTuple):
 def vf_devices(
     desired: Iterable[DesiredNic], nics: Iterable[PhysicalFunction]
 ) -> Mapping[str, tuple[VfDevice, ...]]:
-    """Resource -> its virtual functions that exist, by PCI address.
+    """Resource -> its existing virtual functions, sorted by PCI address.
 
-    ``desired``: of the node's plan. A resource without any is there with no device, so that it
-    stays known while its virtual functions are made.
+    ``desired``: that of the node's plan. A resource without virtual functions is in the result too,
+    so that it stays registered while they are created.
     """
     by_address = {nic.address: nic for nic in nics}
     devices: dict[str, list[VfDevice]] = {}
@@ -54,14 +54,14 @@ def vf_devices(
         for group in target.groups:
             of_resource = devices.setdefault(group.resource, [])
             if nic is not None:
-                of_resource += _of_group(nic, group)
+                of_resource += _group_devices(nic, group)
     return {
-        resource: tuple(sorted(found, key=lambda device: device.address))
-        for resource, found in sorted(devices.items())
+        resource: tuple(sorted(of_resource, key=lambda device: device.address))
+        for resource, of_resource in sorted(devices.items())
     }
 
 
-def _of_group(nic: PhysicalFunction, group: VfGroup) -> Iterator[VfDevice]:
+def _group_devices(nic: PhysicalFunction, group: VfGroup) -> Iterator[VfDevice]:
     for vf in nic.vfs:
         if group.vfs.first <= vf.number <= group.vfs.last:
             yield VfDevice(

@@ -4,8 +4,8 @@
     subnet-overlap  the CIDRs of two subnets of a family have an address in common
     subnet-empty    a subnet is deleted that has pools or does not exist
 
-Shares with an address in common violate ``pool-overlap``: a share is its pool's addresses. Each
-function checks one event against the ledger before it. Pure, repairs nothing.
+Two pools of a subnet with a common address violate ``pool-overlap``, not a rule of this module.
+Each function checks one event against the ledger before the event. Pure.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Finding: TypeAlias = tuple[str, str, str]
 """(rule, subject, text)."""
 
 
-def judge_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
-    """A pool that is defined as some subnet's."""
+def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
+    """Check a pool that is created or changed, if its label names a subnet."""
     name = owner_of(pool)
     if not name:
         return
@@ -40,23 +40,23 @@ def judge_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
     yield from _outside(pool, subnet)
 
 
-def judge_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
-    """A subnet that is created or changed."""
+def check_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
+    """Check a subnet that is created or changed."""
     cidr = _cidr(subnet)
     for other in ledger.subnets.values():
         if other.name != subnet.name and other.family == subnet.family:
-            theirs = _cidr(other)
-            if cidr is not None and theirs is not None and not cidr.isdisjoint(theirs):
+            other_cidr = _cidr(other)
+            if cidr is not None and other_cidr is not None and not cidr.isdisjoint(other_cidr):
                 text = f"{subnet.subnet} overlaps {other.subnet} of subnet {other.name}"
                 yield SUBNET_OVERLAP, subnet.name, text
     for pool in controlled(subnet.name, ledger.pools):
         yield from _outside(pool, subnet)
 
 
-def judge_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
-    """A subnet that is deleted."""
+def check_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
+    """Check the deletion of a subnet."""
     if name not in ledger.subnets:
-        yield SUBNET_EMPTY, name, "a subnet is deleted that does not exist"
+        yield SUBNET_EMPTY, name, "is deleted and does not exist"
     pools = controlled(name, ledger.pools)
     if pools:
         text = f"is deleted with {len(pools)} pools, one of them {pools[0].name}"
@@ -78,7 +78,7 @@ def _outside(pool: Pool, subnet: Subnet) -> Iterator[Finding]:
 
 
 def _cidr(subnet: Subnet) -> AddressSet | None:
-    """The CIDR as a set; None when it is none, which the log's own shape rule cannot see."""
+    """The CIDR as a set; None if it is malformed."""
     try:
         return AddressSet.from_cidr(parse_cidr(subnet.subnet))
     except AddressSyntaxError:

@@ -1,8 +1,8 @@
-"""Decide about a subnet: the events of ApplySubnet, RetireSubnet and DeleteSubnet, or refusals.
+"""Decide the commands of subnets: the events of ApplySubnet, RetireSubnet and DeleteSubnet.
 
-Part of ``core.domain.configuration.decisions``. A subnet and the pools that it adopts or retires
-change in one transaction; if they do not fit into one, the command is repeated (``wants_more``),
-and no rule is violated in between.
+Called by ``core.domain.configuration.decisions``. A subnet and the pools that it adopts or retires
+change in one transaction. If there are too many pools for one, the command is repeated
+(``must_repeat``); no rule is violated between the transactions.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from core.domain.validation.pools import cidr_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,
     ObjectReference,
+    encoded_size_max,
     family_enabled_rule,
     object_name_rule,
     require,
     size_rule,
     unknown,
-    weight,
 )
 from core.domain.validation.subnets import (
     no_pools_rule,
@@ -64,15 +64,15 @@ def decide_subnet(
             return _delete(configuration, name)
 
 
-def wants_more(command: Command, events: tuple[Event, ...]) -> bool:
-    """Whether the command touched pools, so that repeating it may touch others."""
+def must_repeat(command: Command, events: tuple[Event, ...]) -> bool:
+    """Whether the command changed pools, so that its repetition may change further ones."""
     pools = (PoolDefined, PoolRetired)
     is_bounded = isinstance(command, ApplySubnet | RetireSubnet | AdvanceRetirement)
     return is_bounded and any(isinstance(event, pools) for event in events)
 
 
 def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
-    """Create or change, and adopt orphans of its CIDR."""
+    """Create or change the subnet, and adopt the pools of its CIDR."""
     subject = ObjectReference("SpiderSubnet", desired.name)
     require(object_name_rule(subject))
     require(size_rule(subject, desired, desired.labels, desired.annotations))
@@ -80,7 +80,7 @@ def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
     existing = configuration.subnets.get(desired.name)
     if existing is None:
         subnet = subnet._replace(retiring=False)
-        _judge_new(configuration, subject, subnet)
+        _check_new(configuration, subject, subnet)
         return (SubnetDefined(subnet), *_adoptions(configuration, subnet))
     subnet = subnet._replace(retiring=existing.retiring)
     if subnet == existing:
@@ -88,30 +88,30 @@ def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
     if existing.retiring:
         require(retiring_subnet_rule(subject, existing, subnet))
     else:
-        _judge_changed(configuration, subject, existing, subnet)
+        _check_changed(configuration, subject, existing, subnet)
     return (SubnetDefined(subnet), *_adoptions(configuration, subnet))
 
 
 def _retire(configuration: Configuration, name: str) -> tuple[Event, ...]:
-    """Retire the subnet, and its pools with it."""
-    subnet = _known(configuration, name)
-    staying = [pool for pool in controlled(name, configuration.pools) if not pool.retiring]
-    going = tuple(PoolRetired(pool.name) for pool in _as_many_as_fit(staying))
-    return going if subnet.retiring else (SubnetRetired(name), *going)
+    """Retire the subnet and its pools."""
+    subnet = _existing(configuration, name)
+    serving = [pool for pool in controlled(name, configuration.pools) if not pool.retiring]
+    pool_events = tuple(PoolRetired(pool.name) for pool in _as_many_as_fit(serving))
+    return pool_events if subnet.retiring else (SubnetRetired(name), *pool_events)
 
 
 def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
     """Delete a subnet to which no pool belongs."""
-    subnet = _known(configuration, name)
+    subnet = _existing(configuration, name)
     subject = ObjectReference("SpiderSubnet", name)
     require(no_pools_rule(subject, controlled(subnet.name, configuration.pools)))
     return (SubnetDeleted(name),)
 
 
-def _judge_new(configuration: Configuration, subject: ObjectReference, subnet: Subnet) -> None:
-    """CREATE, one rule after the other; pools before its own items.
+def _check_new(configuration: Configuration, subject: ObjectReference, subnet: Subnet) -> None:
+    """Check the rules of CREATE in docs/reference/admission.md, "SpiderSubnet". Raises Refused.
 
-    See docs/reference/admission.md, "SpiderSubnet".
+    The first rule that refuses ends the check.
     """
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
@@ -122,10 +122,10 @@ def _judge_new(configuration: Configuration, subject: ObjectReference, subnet: S
     require(subnet_content_rules(subject, subnet))
 
 
-def _judge_changed(
+def _check_changed(
     configuration: Configuration, subject: ObjectReference, existing: Subnet, subnet: Subnet
 ) -> None:
-    """UPDATE in docs/reference/admission.md, "SpiderSubnet"."""
+    """Check the rules of UPDATE in docs/reference/admission.md, "SpiderSubnet". Raises Refused."""
     require(immutable_network_rule(subject, existing, subnet))
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
@@ -135,7 +135,7 @@ def _judge_changed(
 
 
 def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...]:
-    """The pools of its CIDR that are not labelled as its own yet, as they are from now on."""
+    """The events that adopt the pools of the subnet's CIDR that it has not adopted yet."""
     if not configuration.subnets_enabled:
         return ()
     subnets = {subnet.name: subnet}
@@ -148,16 +148,16 @@ def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...
 
 
 def _as_many_as_fit(pools: Iterable[Pool]) -> Iterator[Pool]:
-    """The first ones that fit into one transaction beside the subnet itself; at least one."""
+    """The first pools that fit into one transaction with the subnet; at least one."""
     size = 0
     for pool in islice(pools, POOLS_PER_STEP_MAX):
-        size += weight(pool)
-        if size > OBJECT_BYTES_MAX and size > weight(pool):
+        size += encoded_size_max(pool)
+        if size > OBJECT_BYTES_MAX and size > encoded_size_max(pool):
             return
         yield pool
 
 
-def _known(configuration: Configuration, name: str) -> Subnet:
+def _existing(configuration: Configuration, name: str) -> Subnet:
     subnet = configuration.subnets.get(name)
     if subnet is None:
         raise unknown(ObjectReference("SpiderSubnet", name))

@@ -1,8 +1,8 @@
-"""Subnets and their pools: the subnet of a pool, its share, and the rest of the subnet.
+"""Subnets and their pools: the subnet of a pool, its share, and the free part of the subnet.
 
-The share of a pool is the pool's own addresses: there is no second record that could differ. A pool
-belongs to the subnet with its CIDR, of which there is at most one, and its label names that subnet.
-Pure interval arithmetic; addresses are never enumerated.
+The share of a pool is its own list of addresses; there is no second record that could differ. A
+pool belongs to the subnet with the same CIDR, of which there is at most one, and its label names
+that subnet. Pure interval arithmetic; addresses are never enumerated.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
 
 POOLS_PER_STEP_MAX: Final = 64
-"""Pools that one command adopts or retires: all of them change in its transaction."""
+"""Pools that one command adopts or retires, because all of them change in its transaction."""
 
 
 class Share(NamedTuple):
-    """What a pool has of its subnet; ``application`` as in the status, "" for a manual pool."""
+    """A pool's addresses of its subnet. ``application``: as in the status, "" for a manual pool."""
 
     pool: str
     ips: tuple[str, ...]
@@ -28,7 +28,7 @@ class Share(NamedTuple):
 
 
 class SubnetCounts(NamedTuple):
-    """Addresses of a subnet, 2**63 - 1 at most: all, those its pools have, those that are left."""
+    """Numbers of addresses of a subnet: all, those in pools, the others; 2**63 - 1 at most."""
 
     total: int
     allocated: int
@@ -41,7 +41,7 @@ def owner_of(pool: Pool) -> str:
 
 
 def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
-    """The subnet with the pool's CIDR; one that is being retired counts too.
+    """The subnet with the pool's CIDR, even if it is retiring.
 
     See docs/reference/admission.md, "Answers".
     """
@@ -50,7 +50,7 @@ def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
 
 
 def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
-    """Every pool of the subnet's CIDR, whether it was adopted already or not, by name."""
+    """The pools with the subnet's CIDR, adopted or not, sorted by name."""
     cidr = (subnet.family, subnet.subnet)
     for name in sorted(pools):
         pool = pools[name]
@@ -59,27 +59,29 @@ def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
 
 
 def controlled(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
-    """The pools that belong to a subnet, by name."""
+    """The pools that belong to a subnet, sorted by name."""
     return [pool for _, pool in sorted(pools.items()) if owner_of(pool) == subnet]
 
 
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
-    """The pool as its subnet's: labelled, with gateway and routes where it brings none.
+    """The pool with its subnet's label, and with the subnet's gateway and routes if it has none.
 
-    They are inherited once: a pool that says it belongs to the subnet is taken as it is, so what
-    was removed from it does not come back; one that belonged to it before keeps what it had,
-    whatever the subnet says by now. A label that names no such subnet is dropped.
+    They are inherited once. A pool with the label of the subnet is not changed, so that a gateway
+    that a user has removed does not come back. If only the label is missing, the gateway and routes
+    of ``existing`` are used, not those of the subnet, which may have changed. A label of a subnet
+    with another CIDR is removed.
     """
     subnet = subnet_for(pool, subnets)
     if subnet is None:
         if OWNER_SUBNET not in pool.labels:
             return pool
-        kept = {key: value for key, value in pool.labels.items() if key != OWNER_SUBNET}
-        return pool._replace(labels=kept)
+        labels = {key: value for key, value in pool.labels.items() if key != OWNER_SUBNET}
+        return pool._replace(labels=labels)
     if owner_of(pool) == subnet.name:
         return pool
-    is_ours = existing is not None and owner_of(existing) == subnet.name
-    source = existing if is_ours and existing is not None else subnet
+    source: Pool | Subnet = subnet
+    if existing is not None and owner_of(existing) == subnet.name:
+        source = existing
     return pool._replace(
         labels={**pool.labels, OWNER_SUBNET: subnet.name},
         gateway=pool.gateway or source.gateway,
@@ -88,7 +90,7 @@ def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = Non
 
 
 def shares(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
-    """What each pool of the subnet has of it, by name; pools without addresses have nothing."""
+    """The share of each pool of the subnet, by name; a pool without addresses has none."""
     return [
         Share(pool.name, tuple(owned.to_items()), str(application_of(pool.labels) or ""))
         for pool in controlled(subnet, pools)
@@ -96,15 +98,15 @@ def shares(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
     ]
 
 
-def shared_out(subnet: Subnet, pools: Iterable[Pool]) -> AddressSet:
-    """All addresses that these pools have, in the subnet's family."""
+def addresses_of_pools(subnet: Subnet, pools: Iterable[Pool]) -> AddressSet:
+    """All addresses of these pools, which have the subnet's family."""
     intervals = [interval for pool in pools for interval in pool_addresses(pool)]
     return AddressSet.from_intervals(intervals, subnet.family)
 
 
 def count(subnet: Subnet, pools: Mapping[str, Pool]) -> SubnetCounts:
-    """The counters of the subnet's status, and the addresses that no pool has."""
-    whole = pool_addresses(subnet)
-    shared = shared_out(subnet, controlled(subnet.name, pools))
-    exact = (whole.size, shared.size, (whole - shared).size)
+    """Count the subnet's addresses: all, those in pools, and those in no pool."""
+    total = pool_addresses(subnet)
+    allocated = addresses_of_pools(subnet, controlled(subnet.name, pools))
+    exact = (total.size, allocated.size, (total - allocated).size)
     return SubnetCounts(*(min(one, CLAMPED_SIZE_MAX) for one in exact))

@@ -2,6 +2,6 @@
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 
-Every rule is a pure function from values to refusals; ``core.domain.configuration.decisions``
-defines which rules apply to a command, and in which order.
+Every rule is a pure function that yields a refusal for each violation. The modules of decisions
+(``core.domain.configuration.decisions``) define which rules apply to a command, and in which order.
 """

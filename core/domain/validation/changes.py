@@ -2,7 +2,7 @@
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 
-Claims are arguments; the caller has read all claims of the removed addresses.
+The caller has read all claims of the removed addresses and passes them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from core.domain.validation.shared import ObjectReference
 from core.errors import Refusal
 
 REFUSAL_ADDRESSES_MAX: Final = 8
-"""Addresses in use that a refusal lists; it always states their number."""
+"""Claimed addresses that a refusal lists; it always states their number."""
 
 RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
 
 
 def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
-    """The refusal of a change of an immutable field, with Spiderpool's text."""
+    """The refusal of a change of an immutable field, with the text of Spiderpool."""
     message = f"is not changeable; it is {value}"
     remedy = "create an object of another name"
     return subject.refuse("Forbidden", "immutable", field, message, remedy)
@@ -56,31 +56,34 @@ def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Itera
 
 
 def addresses_in_use_rule(
-    subject: ObjectReference, lost: AddressSet | None, claimed: Mapping[str, Claim]
+    subject: ObjectReference, removed: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A claimed address stays in its pool (compared parsed, not as text)."""
-    held = _held(lost, claimed)
-    if held:
-        address, claim = held[0]
+    """A claimed address must not be removed from its pool."""
+    claims = _claims_in(removed, claimed)
+    if claims:
+        address, claim = claims[0]
         message = f"remove an IP address {address} that is being used by Pod {_pod(claim)}"
         remedy = "release these addresses first, or keep them in ips"
-        message += _others(held)
+        message += _further_claims(claims)
         yield subject.refuse("Forbidden", "address-in-use", "spec.ips", message, remedy)
 
 
 def empty_pool_rule(
     subject: ObjectReference, addresses: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A pool is deleted only when nothing is claimed in it."""
-    held = _held(addresses, claimed)
-    if held:
-        address, claim = held[0]
-        message = f"the IP address {address} is being used by Pod {_pod(claim)}{_others(held)}"
+    """A pool must not be deleted while one of its addresses is claimed."""
+    claims = _claims_in(addresses, claimed)
+    if claims:
+        address, claim = claims[0]
+        message = f"the IP address {address} is being used by Pod {_pod(claim)}"
+        message += _further_claims(claims)
         yield subject.refuse("Forbidden", "pool-in-use", "", message, RETIRE_FIRST)
 
 
-def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tuple[str, Claim]]:
-    """The claims inside, in the order of their addresses."""
+def _claims_in(
+    addresses: AddressSet | None, claimed: Mapping[str, Claim]
+) -> list[tuple[str, Claim]]:
+    """The claims of these addresses, in the order of the addresses."""
     if addresses is None:
         return []
     inside = []
@@ -91,14 +94,15 @@ def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tu
     return [(text, claim) for _, text, claim in sorted(inside)]
 
 
-def _others(held: list[tuple[str, Claim]]) -> str:
+def _further_claims(claims: list[tuple[str, Claim]]) -> str:
     """The text after the first address: the number of further ones, and some of them."""
-    more = held[1:]
-    if not more:
+    further = claims[1:]
+    if not further:
         return ""
-    shown = more[: REFUSAL_ADDRESSES_MAX - 1]
-    listed = ", ".join(f"{address} (Pod {_pod(claim)})" for address, claim in shown)
-    return f"; {len(more)} more in use: {listed}{', ...' if len(shown) < len(more) else ''}"
+    listed = further[: REFUSAL_ADDRESSES_MAX - 1]
+    text = ", ".join(f"{address} (Pod {_pod(claim)})" for address, claim in listed)
+    ellipsis = ", ..." if len(listed) < len(further) else ""
+    return f"; {len(further)} more in use: {text}{ellipsis}"
 
 
 def _pod(claim: Claim) -> str:

@@ -1,10 +1,9 @@
-"""Normalization: the changes that the mutating webhook makes before validation.
+"""Normalization: the changes that the mutating webhook makes to an object before validation.
 
 See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
-Never refuses: a malformed field stays as written, and validation reports it. The Kubernetes
-controller adds the finalizer. The adoption by a SpiderSubnet is in
-``core.domain.subnets.subnet_model``.
+A malformed field stays as written, and validation reports it. The controller adds the finalizer.
+For the adoption by a SpiderSubnet see ``core.domain.subnets.subnet_model``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _CIDR_LABEL_CHARS: Final = str.maketrans(".:/", "---")
 
 
 def normalise_pool(pool: Pool) -> Pool:
-    """The pool as it is stored: lists merged, labelled with its subnet."""
+    """The pool as it is stored: with merged lists and the label of its CIDR."""
     label = {CIDR_LABEL: cidr_label(pool.subnet)}
     return pool._replace(
         ips=merge_items(pool.ips, pool.family),
@@ -33,7 +32,7 @@ def normalise_pool(pool: Pool) -> Pool:
 
 
 def normalise_subnet(subnet: Subnet) -> Subnet:
-    """The subnet as it is stored: lists merged, labelled with its CIDR.
+    """The subnet as it is stored: with merged lists and the label of its CIDR.
 
     See docs/reference/admission.md, "SpiderSubnet".
     """
@@ -54,12 +53,15 @@ def cidr_label(subnet: str) -> str:
 
 
 def normalise_reservation(reservation: Reservation) -> Reservation:
-    """The reservation as it is stored: its list merged."""
+    """The reservation as it is stored: with a merged list."""
     return reservation._replace(ips=merge_items(reservation.ips, reservation.family))
 
 
 def merge_items(items: tuple[str, ...], family: Family) -> tuple[str, ...]:
-    """De-duplicate, sort and join; a list of one item, or with a bad one, stays as written."""
+    """Remove duplicates, sort and join ranges.
+
+    A list of one item, or with a malformed one, stays as written.
+    """
     if len(items) < 2:
         return items
     try:

@@ -1,13 +1,12 @@
-"""The rules of a pool and of a reservation: docs/reference/admission.md.
+"""The rules of pools and reservations in docs/reference/admission.md.
 
-"SpiderIPPool", rules 2 to 4, and "SpiderReservedIP". Each rule is a generator of refusals; its
-docstring names the part of the page. Fields are those of Spiderpool: a malformed item of a pool's
-``ips`` is reported at ``spec.subnet``. Addresses are compared parsed, ranges are never enumerated.
-Two comparisons are textual, as in Spiderpool: what a default route is, and when two ``dst`` are the
-same. Rule 5 (SpiderSubnet) is in ``core.domain.validation.subnets``, which shares the rules of a
-CIDR, a gateway and routes with this module. A stored pool that cannot be decoded only blocks those
-of its subnet. The list of a reservation may be empty, and overlap others; claimed addresses stay
-claimed.
+They are rules 2 to 4 of "SpiderIPPool" and the rules of "SpiderReservedIP"; the docstring of a rule
+names its number there. Fields are reported as in Spiderpool: a malformed item of a pool's ``ips``
+is reported at ``spec.subnet``. Addresses are parsed before they are compared; ranges are never
+enumerated. As in Spiderpool, two comparisons are by text: whether ``dst`` is a default route, and
+whether two ``dst`` are equal. For rule 5 see ``core.domain.validation.subnets``. A stored pool with
+malformed addresses blocks changes only of pools with the same CIDR. The list of a reservation may
+be empty, may overlap others, and may have claimed addresses.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from core.domain.validation.shared import ObjectReference, shortened
 from core.errors import Refusal
 
 SUBNETS_KEPT_MAX: Final = 16_384
-"""The number of cached parsed subnets; a new pool is compared with every other one."""
+"""Parsed CIDRs that are cached, because a new pool is compared with every other pool."""
 
 RANGES_SHOWN_MAX: Final = 4
-"""The number of overlapping ranges that a refusal names."""
+"""Overlapping ranges that a refusal lists."""
 
 DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 
@@ -45,24 +44,25 @@ DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 def subnet_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 2: a canonical CIDR of the family that is equal to each other pool's or apart from it.
+    """Rule 2: a canonical CIDR of the family that no CIDR of another pool overlaps, unless equal.
 
-    Retiring pools count too. Of several overlapping pools the first by name is reported.
+    Retiring pools are compared too. Of several overlapping pools the first by name is reported.
     """
     fault = next(cidr_rule(subject, pool), None)
     if fault is not None:
         yield fault
         return
     cidr = cidr_of_subnet(pool.subnet)
-    name = min((other.name for other in pools.values() if _clashes(pool, cidr, other)), default="")
+    overlapping = (other.name for other in pools.values() if _overlaps(pool, cidr, other))
+    name = min(overlapping, default="")
     if name:
         message = f"{cidr} overlaps {pools[name].subnet}, the subnet of SpiderIPPool/{name}"
-        remedy = "use exactly that subnet, or one that is apart from it"
+        remedy = "use exactly that subnet, or one that does not overlap it"
         yield subject.refuse("Invalid", "subnet-overlap", "spec.subnet", message, remedy)
 
 
 def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal]:
-    """The first half of rule 2: a canonical CIDR of the family."""
+    """First half of rule 2: a canonical CIDR of the family."""
     field = "spec.subnet"
     try:
         cidr = cidr_of_subnet(pool.subnet)
@@ -80,9 +80,9 @@ def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal
 def content_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rules 3 and 4 together: the first failure of the addresses, and all of podAffinity's.
+    """Rules 3 and 4: the first refusal of rule 3, and all of rule 4.
 
-    ``pool.subnet`` has passed ``subnet_rule``.
+    The caller has checked ``subnet_rule``.
     """
     yield from islice(_address_rules(subject, pool, pools), 1)
     yield from _pod_affinity_rule(subject, pool)
@@ -91,7 +91,7 @@ def content_rules(
 def _address_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 3. Each part needs the ones before it: stop at the first refusal."""
+    """Rule 3. The caller stops at the first refusal, because each part needs the earlier ones."""
     cidr = cidr_of_subnet(pool.subnet)
     yield from _items_rule(subject, pool, cidr)
     yield from _disjoint_rule(subject, pool, pools)
@@ -100,13 +100,13 @@ def _address_rules(
 
 
 def _items_rule(subject: ObjectReference, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
-    """3(a): every item of ips and excludeIPs parses and lies in the subnet."""
+    """Rule 3(a): every item of ips and excludeIPs is well-formed and in the subnet."""
     for path, rule, message in faulty_items(pool, cidr):
         yield subject.refuse("Invalid", rule, "spec.subnet", f"{path}: {message}")
 
 
 def faulty_items(pool: Pool | Subnet, cidr: Cidr) -> Iterator[tuple[str, str, str]]:
-    """(path, rule, message) of every item that does not parse or is outside."""
+    """(path, rule, message) of every item that is malformed or outside of the CIDR."""
     for field, items in (("spec.ips", pool.ips), ("spec.excludeIPs", pool.exclude_ips)):
         for index, text in enumerate(items):
             path = f"{field}[{index}]"
@@ -122,7 +122,7 @@ def faulty_items(pool: Pool | Subnet, cidr: Cidr) -> Iterator[tuple[str, str, st
 def _disjoint_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """3(b): no address belongs to another pool of the subnet; the first one by name is reported."""
+    """Rule 3(b): no address belongs to another pool; the first such pool by name is reported."""
     addresses = pool_addresses(pool)
     for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
         if name == pool.name:
@@ -130,19 +130,19 @@ def _disjoint_rule(
         try:
             common = addresses & pool_addresses(pools[name])
         except AddressSyntaxError as error:
-            message = f"SpiderIPPool/{name}, of the same subnet, cannot be read: {error}"
+            message = f"SpiderIPPool/{name} of the same subnet has malformed addresses: {error}"
             remedy = f"correct the addresses of SpiderIPPool/{name}, or delete it"
             yield subject.refuse("Invalid", "pool-unreadable", "spec.subnet", message, remedy)
             return
         if common:
-            message = f"{shown(common)} already belongs to SpiderIPPool/{name}"
+            message = f"{ranges_text(common)} already belongs to SpiderIPPool/{name}"
             remedy = "take these addresses out of one of the two pools"
             yield subject.refuse("Forbidden", "addresses-overlap", "spec.ips", message, remedy)
             return
 
 
 def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """3(c): an address of the subnet that the pool does not hand out (compared parsed)."""
+    """Rule 3(c): the gateway is an address of the subnet and not of the pool."""
     if not pool.gateway:
         return
     message = _fault_of_address(pool.gateway, cidr)
@@ -163,7 +163,7 @@ def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> I
 
 
 def routes_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """3(d): no default route, no destination twice, destinations of the family, gateways near."""
+    """Rule 3(d): no default route, distinct destinations of the family, gateways in the subnet."""
     destinations: set[str] = set()
     for index, route in enumerate(pool.routes or ()):
         field = f"spec.routes[{index}]"
@@ -191,7 +191,7 @@ def _fault_of_destination(route: Route, destinations: set[str], cidr: Cidr) -> s
 
 
 def _fault_of_address(text: str, cidr: Cidr) -> str:
-    """The fault in a gateway's text, or ""."""
+    """Why the text is not an address of the CIDR, or ""."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -204,45 +204,42 @@ def _fault_of_address(text: str, cidr: Cidr) -> str:
 
 
 def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal]:
-    """Rule 4: Kubernetes' validation of the selector; automatic pools select by application."""
+    """Rule 4: a valid selector; that of an automatic pool has only the labels of applications."""
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:
         return
     if OWNER_NAME in pool.labels:
         foreign = sorted(set(selector.match_labels).difference(APPLICATION_KEYS))
         expressions = ["matchExpressions"] if selector.match_expressions else []
-        for what in (*map(shortened, foreign), *expressions):
-            message = (
-                f"a pool of an application is selected by the app-* labels alone, not by {what}"
-            )
+        for key in (*map(shortened, foreign), *expressions):
+            message = f"the selector of an automatic pool has only the app-* labels, not {key}"
             yield subject.refuse("Invalid", "auto-pool-affinity", field, message)
         return
     if selector.is_empty():
         message = "an empty selector selects every Pod"
-        remedy = "leave podAffinity out for that, or give matchLabels or matchExpressions"
+        remedy = "leave podAffinity out to select every Pod, or set matchLabels or matchExpressions"
         yield subject.refuse("Invalid", "pod-affinity", field, message, remedy)
     for problem in problems(selector, field):
         yield subject.refuse(problem.kind, "pod-affinity", problem.path, problem.message)
 
 
-def _clashes(pool: Pool, cidr: Cidr, other: Pool) -> bool:
-    """Whether the other pool's subnet overlaps this one and is not the same."""
+def _overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
+    """Whether the other pool's CIDR overlaps this one and is not equal."""
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
     try:
-        theirs = cidr_of_subnet(other.subnet)
+        other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
-        return False  # no network has it; ``orbctl verify`` names the pool
-    return cidr.first <= theirs.last and theirs.first <= cidr.last
+        return False  # it has no addresses; ``orbctl verify`` reports the pool
+    return cidr.first <= other_cidr.last and other_cidr.first <= cidr.last
 
 
-def shown(addresses: AddressSet) -> str:
+def ranges_text(addresses: AddressSet) -> str:
     """A set in a message: its first ranges, and the number of further ones."""
     items = addresses.to_items()
+    text = ", ".join(items[:RANGES_SHOWN_MAX])
     hidden = len(items) - RANGES_SHOWN_MAX
-    return ", ".join(items[:RANGES_SHOWN_MAX]) + (
-        f" and {hidden} more ranges" if hidden > 0 else ""
-    )
+    return f"{text} and {hidden} more ranges" if hidden > 0 else text
 
 
 @lru_cache(maxsize=SUBNETS_KEPT_MAX)
@@ -252,7 +249,7 @@ def cidr_of_subnet(text: str) -> Cidr:
 
 
 def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
-    """Every item of ``ips`` is an address or a range of the family; all bad ones are reported."""
+    """Every item of ``ips`` is an address or a range of the family; all others are reported."""
     for index, text in enumerate(reservation.ips):
         try:
             family = parse_range(text).family

@@ -1,6 +1,6 @@
-"""The rules of records (what operators say in standalone mode) and of quarantined addresses.
+"""The rules of records (standalone mode) and of quarantined addresses.
 
-Names come from runtimes and need not be DNS names; they become parts of keys.
+Names of records come from runtimes and need not be DNS names; they become parts of keys.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS, CO
 NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN, *SERVICE_KINDS)
 
 REPLICAS_MAX: Final = 2**31 - 1
-"""Kubernetes' limit (int32) for ``spec.replicas`` and ``spec.ordinals.start``."""
+"""The limit of Kubernetes (int32) for ``spec.replicas`` and ``spec.ordinals.start``."""
 
 NOTE_BYTES_MAX: Final = 1024
 """Limit of a reason and of evidence, as for ``note`` of a Kubernetes Event."""
 
 
 def record_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Refusal]:
-    """A known kind, names that fit into a key, a namespace where the kind has one."""
+    """The kind is known, names can be parts of keys, and only namespaced kinds have a namespace."""
     if record.kind not in RECORD_KINDS:
         message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
         yield subject.refuse("NotSupported", "record-kind", "kind", message)
@@ -57,7 +57,7 @@ def _count_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Re
 
 
 def address_rule(subject: ObjectReference, address: str) -> Iterator[Refusal]:
-    """One address of either family, no range and no prefix."""
+    """The text is one address, not a range or prefix."""
     try:
         parse_address(address)
     except AddressSyntaxError as error:
@@ -71,7 +71,7 @@ def reason_rule(subject: ObjectReference, reason: str) -> Iterator[Refusal]:
 
 
 def note_rule(subject: ObjectReference, field: str, note: str) -> Iterator[Refusal]:
-    """A text for people is bounded."""
+    """A reason or evidence is not longer than ``NOTE_BYTES_MAX``."""
     size = len(note.encode("utf-8", "replace"))
     if size > NOTE_BYTES_MAX:
         message = f"{size} bytes are more than the limit of {NOTE_BYTES_MAX}"

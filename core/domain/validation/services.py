@@ -1,4 +1,4 @@
-"""The rules of Services and EndpointSlices that are applied as records."""
+"""The rules of Services and EndpointSlices that are stored as records."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Ref
 
 
 def _address(subject: ObjectReference, field: str, text: str, family: int = 0) -> Iterator[Refusal]:
-    """The rules of an address; ``family`` 0: of either family."""
+    """The text is an address of this family; ``family`` 0: of any family."""
     try:
         parsed = parse_address(text)
     except AddressSyntaxError as error:

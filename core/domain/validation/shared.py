@@ -1,8 +1,8 @@
 """Validation rules of every object: name, IP version, size, labels and annotations.
 
-The size limits ensure I10 for configuration: an accepted object fits into the transaction of its
-event, which has it twice (segment and state key). In a cluster the API server has checked most of
-this before; in standalone mode nothing else does.
+The size limits ensure that an accepted object fits into the transaction of its event, which stores
+it twice, in the segment and in the state key (I10). In Kubernetes the API server has checked most
+of these rules before; in standalone mode they are checked only here.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 from core.errors import Refusal, RefusalKind, Refused
 
 OBJECT_BYTES_MAX: Final = 320 * 1024
-"""All texts of one object together, as ``weight`` counts them."""
+"""Size of all texts of an object, as computed by ``encoded_size_max``."""
 
 LABELS_BYTES_MAX: Final = 64 * 1024
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
-"""Keys and values together; the limit of annotations is Kubernetes' own."""
+"""Keys and values together; the limit of annotations is that of Kubernetes."""
 
 REFUSALS_MAX: Final = 32
-"""The number of reported causes of one object."""
+"""Refusals of one object that are reported."""
 
 SUBDOMAIN_SYNTAX: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
     " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for"
     r" validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-"""Kubernetes' text about an invalid name, which users' scripts match."""
+"""The text of Kubernetes for an invalid name, which users' scripts search for."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _MESSAGE_CHARS_MAX: Final = 1000
@@ -57,30 +57,30 @@ class ObjectReference(NamedTuple):
     def refuse(
         self, kind: RefusalKind, rule: str, field: str, message: str, remedy: str = ""
     ) -> Refusal:
-        """A refusal about this object; the message is cut to a readable length."""
+        """A refusal of this object; a long message is cut."""
         text = shortened(message, _MESSAGE_CHARS_MAX)
         return Refusal(kind, rule, str(self), field, text, remedy)
 
 
 def require(refusals: Iterable[Refusal]) -> None:
-    """Raise Refused when there is a refusal, with the first ``REFUSALS_MAX`` of them."""
-    found = tuple(islice(refusals, REFUSALS_MAX))
-    if found:
-        raise Refused(found)
+    """Raise Refused with the first ``REFUSALS_MAX`` refusals, if there are any."""
+    first = tuple(islice(refusals, REFUSALS_MAX))
+    if first:
+        raise Refused(first)
 
 
 def unknown(subject: ObjectReference) -> Refused:
-    """The error for a name that nothing has."""
+    """The error for an object that does not exist."""
     return Refused((subject.refuse("NotFound", "unknown-name", "", "there is no such object"),))
 
 
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:
-    """The text, short enough to be quoted."""
+    """The text, cut after this number of characters."""
     return text if len(text) <= characters else f"{text[:characters]}..."
 
 
 def family_of_subnet(text: str) -> Family | None:
-    """The IP version of a CIDR text, canonical or not; None when it is none."""
+    """The IP version of a CIDR, canonical or not; None if it is malformed."""
     try:
         return parse_cidr(text).family
     except AddressSyntaxError:
@@ -88,7 +88,7 @@ def family_of_subnet(text: str) -> Family | None:
 
 
 def family_of_item(text: str) -> Family | None:
-    """The IP version of an ``A`` or ``A-B`` text; None when it is none."""
+    """The IP version of an ``A`` or ``A-B`` text; None if it is malformed."""
     try:
         return parse_range(text).family
     except AddressSyntaxError:
@@ -102,9 +102,9 @@ def resolve_family(
 
     See docs/reference/admission.md, "SpiderIPPool".
 
-    ``source``: the field that it is derived from, and its value. Called for every Pool and
-    Reservation that is made from a text, because these values always have a family. Raises Refused:
-    Invalid without a family, NotSupported for any but 4 and 6.
+    ``source``: the field from which it is derived, and its value, for the error. Called for every
+    Pool and Reservation that is parsed, because these values always have a family. Raises Refused:
+    Invalid if both are None, NotSupported for a version other than 4 and 6.
     """
     family = derived if ip_version is None else ip_version
     if family == V4:
@@ -113,7 +113,7 @@ def resolve_family(
         return V6
     field = "spec.ipVersion"
     if family is None:
-        message = f"ipVersion is not given and cannot be derived from {source}"
+        message = f"ipVersion is not set and cannot be derived from {source}"
         raise Refused((subject.refuse("Invalid", "ip-version", field, message),))
     message = f"ipVersion {family} is neither 4 nor 6"
     raise Refused((subject.refuse("NotSupported", "ip-version", field, message),))
@@ -122,7 +122,7 @@ def resolve_family(
 def family_enabled_rule(
     subject: ObjectReference, family: Family, *, enabled: bool
 ) -> Iterator[Refusal]:
-    """The cluster uses this IP version: second half of rule 1.
+    """Second half of rule 1: the IP version is enabled in the cluster.
 
     See docs/reference/admission.md, "SpiderIPPool".
     """
@@ -131,13 +131,13 @@ def family_enabled_rule(
             "Forbidden",
             "ip-version-disabled",
             "spec.ipVersion",
-            f"IPv{family} is switched off in this cluster",
+            f"IPv{family} is disabled in this cluster",
             f"set enableIPv{family} in the configuration",
         )
 
 
 def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
-    """The name of a pool or reservation is a DNS subdomain; refused with Kubernetes' text."""
+    """The name of an object is a DNS subdomain; the refusal has the text of Kubernetes."""
     name, field = subject.name, "metadata.name"
     if len(name) > SUBDOMAIN_CHARS_MAX:
         message = f"{shortened(name)!r} must be no more than {SUBDOMAIN_CHARS_MAX} characters"
@@ -148,7 +148,7 @@ def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
 
 
 def key_name_rule(subject: ObjectReference, name: str, field: str) -> Iterator[Refusal]:
-    """A name that a runtime chose and that becomes part of a key: no "/", no blanks, bounded."""
+    """A name that becomes part of a key has a safe syntax and a bounded length."""
     if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         yield subject.refuse(
             "Invalid",
@@ -165,25 +165,27 @@ def size_rule(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
 ) -> Iterator[Refusal]:
-    """Bounds of the whole object, of its labels and of its annotations, in bytes."""
+    """The labels, the annotations and the whole object are not larger than their limits."""
     for field, part, limit in (
         ("metadata.labels", labels, LABELS_BYTES_MAX),
         ("metadata.annotations", annotations, ANNOTATIONS_BYTES_MAX),
         ("", value, OBJECT_BYTES_MAX),
     ):
-        size = weight(part)
+        size = encoded_size_max(part)
         if size > limit:
             message = f"{size} bytes are more than the limit of {limit}"
             yield subject.refuse("Invalid", "too-large", field, message)
             return
 
 
-def weight(value: object) -> int:
-    """An upper bound of the bytes that a value's texts take when encoded."""
+def encoded_size_max(value: object) -> int:
+    """An upper bound of the size of an encoded value in bytes."""
     if isinstance(value, str):
         return len(value.encode("utf-8", "replace")) + _VALUE_OVERHEAD_BYTES
     if isinstance(value, Mapping):
-        return _VALUE_OVERHEAD_BYTES + sum(weight(k) + weight(v) for k, v in value.items())
+        return _VALUE_OVERHEAD_BYTES + sum(
+            encoded_size_max(k) + encoded_size_max(v) for k, v in value.items()
+        )
     if isinstance(value, tuple):
-        return _VALUE_OVERHEAD_BYTES + sum(map(weight, value))
+        return _VALUE_OVERHEAD_BYTES + sum(map(encoded_size_max, value))
     return _VALUE_OVERHEAD_BYTES

@@ -2,10 +2,9 @@
 
 See docs/reference/admission.md, "SpiderSubnet", and rule 5 of "SpiderIPPool".
 
-As for pools each rule is a generator of refusals, fields and kinds are those of the spec, addresses
-are compared parsed and never enumerated. An object that is stored and cannot be read is Internal
-where it would have to be compared (docs/reference/admission.md, "SpiderIPPool", rule 5, and
-"SpiderSubnet", rule 4).
+As in ``core.domain.validation.pools``, addresses are parsed before they are compared, and ranges
+are never enumerated. If a stored object with malformed addresses has to be compared, the refusal is
+of kind Internal (docs/reference/admission.md, "SpiderIPPool", rule 5, and "SpiderSubnet", rule 4).
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from core.domain.validation.pools import (
     cidr_of_subnet,
     faulty_items,
     gateway_rule,
+    ranges_text,
     routes_rule,
-    shown,
 )
 from core.domain.validation.shared import ObjectReference
 from core.errors import Refusal
@@ -37,12 +36,12 @@ POOLS_SHOWN_MAX: Final = 8
 def subnets_apart_rule(
     subject: ObjectReference, subnet: Subnet, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """No other subnet has an address of this CIDR, nor the same CIDR; the first one by name."""
+    """The CIDR overlaps that of no other subnet; the first such subnet by name is reported."""
     cidr = cidr_of_subnet(subnet.subnet)
     for name, other in sorted(subnets.items()):
         if other.family == subnet.family and name != subnet.name and _overlap(cidr, other):
             message = f"{cidr} overlaps {other.subnet}, the CIDR of SpiderSubnet/{name}"
-            remedy = "one SpiderSubnet has a CIDR alone: change that one, or choose another CIDR"
+            remedy = "change that SpiderSubnet, or choose a CIDR that does not overlap it"
             yield subject.refuse("Invalid", "subnet-overlap", "spec.subnet", message, remedy)
             return
 
@@ -50,10 +49,11 @@ def subnets_apart_rule(
 def pools_inside_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Every pool there is: of another CIDR and apart, or of this one and inside; the first fault.
+    """Pools with the subnet's CIDR have only addresses of it; other pools do not overlap the CIDR.
 
-    A list of the subnet that cannot be read is Internal as soon as it would have to contain a pool
-    (docs/reference/admission.md, "SpiderSubnet", rule 4).
+    The first violation by name of the pool is reported. If a pool would have to be compared with a
+    malformed list of the subnet, the refusal is Internal (docs/reference/admission.md,
+    "SpiderSubnet", rule 4).
     """
     cidr = cidr_of_subnet(subnet.subnet)
     for name, pool in sorted(pools.items()):
@@ -62,24 +62,26 @@ def pools_inside_rule(
         if pool.subnet != subnet.subnet:
             if _overlap(cidr, pool):
                 message = f"{cidr} overlaps {pool.subnet}, the subnet of SpiderIPPool/{name}"
-                remedy = "use exactly that CIDR, or one that is apart from it"
+                remedy = "use exactly that CIDR, or one that does not overlap it"
                 yield subject.refuse("Invalid", "pool-overlap", "spec.subnet", message, remedy)
                 return
             continue
         try:
             outside = pool_addresses(pool) - pool_addresses(subnet)
         except AddressSyntaxError as error:
-            yield _unreadable(subject, f"SpiderSubnet/{subnet.name} or SpiderIPPool/{name}", error)
+            yield _malformed(subject, f"SpiderSubnet/{subnet.name} or SpiderIPPool/{name}", error)
             return
         if outside:
-            message = f"{shown(outside)} of SpiderIPPool/{name} would be outside of the subnet"
+            message = (
+                f"{ranges_text(outside)} of SpiderIPPool/{name} would be outside of the subnet"
+            )
             remedy = "add these addresses, or take them out of the pool first"
             yield subject.refuse("Invalid", "pool-outside", "spec.ips", message, remedy)
             return
 
 
 def subnet_content_rules(subject: ObjectReference, subnet: Subnet) -> Iterator[Refusal]:
-    """Items, gateway and routes: the first failure. The CIDR is known to be good."""
+    """The first refusal of items, gateway and routes. The caller has checked the CIDR."""
     cidr = cidr_of_subnet(subnet.subnet)
     rules = chain(
         _items_rule(subject, subnet, cidr),
@@ -102,23 +104,23 @@ def retiring_subnet_rule(
 def shares_kept_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Addresses that a pool has cannot be removed from its subnet; the first pool by name."""
+    """Addresses of a pool must not be removed from its subnet; the first such pool is reported."""
     addresses = pool_addresses(subnet)
     for pool in same_cidr(subnet, pools):
         try:
-            lost = pool_addresses(pool) - addresses
+            removed = pool_addresses(pool) - addresses
         except AddressSyntaxError as error:
-            yield _unreadable(subject, f"SpiderIPPool/{pool.name}", error)
+            yield _malformed(subject, f"SpiderIPPool/{pool.name}", error)
             return
-        if lost:
-            message = f"remove some IP ranges {shown(lost)} used by IPPool {pool.name}"
+        if removed:
+            message = f"remove some IP ranges {ranges_text(removed)} used by IPPool {pool.name}"
             remedy = "take them out of that pool first, or keep them here"
             yield subject.refuse("Forbidden", "share-in-use", "spec.ips", message, remedy)
             return
 
 
 def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[Refusal]:
-    """A subnet is deleted only when no pool belongs to it."""
+    """A subnet must not be deleted while a pool belongs to it."""
     if pools:
         names = ", ".join(pool.name for pool in pools[:POOLS_SHOWN_MAX])
         more = len(pools) - POOLS_SHOWN_MAX
@@ -131,11 +133,11 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
 def owner_rules(
     subject: ObjectReference, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """A pool stays inside its subnet; an automatic one has what planning gave it.
+    """A pool has only addresses of its subnet, and users do not change those of automatic pools.
 
     See docs/reference/admission.md, "SpiderIPPool", rule 5.
 
-    A pool without addresses passes without a look when it is created.
+    A new pool without addresses is always accepted.
     """
     subnet = subnet_for(pool, subnets)
     addresses = pool_addresses(pool)
@@ -144,34 +146,34 @@ def owner_rules(
     try:
         outside = addresses - pool_addresses(subnet)
     except AddressSyntaxError as error:
-        yield _unreadable(subject, f"SpiderSubnet/{subnet.name}", error)
+        yield _malformed(subject, f"SpiderSubnet/{subnet.name}", error)
         return
     if outside:
-        message = f"{shown(outside)} is outside of SpiderSubnet/{subnet.name}"
+        message = f"{ranges_text(outside)} is outside of SpiderSubnet/{subnet.name}"
         remedy = "add these addresses to the subnet, or take them out here"
         yield subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
-    elif OWNER_NAME in pool.labels and _extent(existing) != _extent(pool):
-        message = "it's illegal to update AutoPool.Spec.IPs: SpiderSubnet/" + subnet.name
-        message += " gives an automatic pool its addresses by the size of its application"
+    elif OWNER_NAME in pool.labels and _addresses_of(existing) != _addresses_of(pool):
+        message = "it's illegal to update AutoPool.Spec.IPs: an automatic pool gets its addresses"
+        message += f" from SpiderSubnet/{subnet.name} by the size of its application"
         remedy = "change ippool-ip-number of the Pod template, or remove the owner-application-*"
         remedy += " labels and podAffinity to make this a manual pool"
         yield subject.refuse("Forbidden", "auto-pool-share", "spec.ips", message, remedy)
 
 
 def _items_rule(subject: ObjectReference, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Every item of ips and excludeIPs parses and lies in the CIDR; reported at the item."""
+    """Every item of ips and excludeIPs is well-formed and in the CIDR; reported at the item."""
     for path, rule, message in faulty_items(subnet, cidr):
         yield subject.refuse("Invalid", rule, path, message)
 
 
-def _unreadable(subject: ObjectReference, name: str, error: AddressSyntaxError) -> Refusal:
-    message = f"{name} cannot be read: {error}"
+def _malformed(subject: ObjectReference, name: str, error: AddressSyntaxError) -> Refusal:
+    message = f"{name} has malformed addresses: {error}"
     remedy = f"correct the addresses of {name}"
     return subject.refuse("Internal", "item-syntax", "spec.ips", message, remedy)
 
 
-def _extent(pool: Pool | None) -> AddressSet | None:
-    """A pool's addresses; None without a pool, and for one that cannot be read."""
+def _addresses_of(pool: Pool | None) -> AddressSet | None:
+    """A pool's addresses; None without a pool or if they are malformed."""
     try:
         return pool_addresses(pool) if pool is not None else None
     except AddressSyntaxError:
@@ -180,7 +182,7 @@ def _extent(pool: Pool | None) -> AddressSet | None:
 
 def _overlap(cidr: Cidr, other: Pool | Subnet) -> bool:
     try:
-        theirs = cidr_of_subnet(other.subnet)
+        other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
-        return False  # no network has it; ``orbctl verify`` names the object
-    return cidr.first <= theirs.last and theirs.first <= cidr.last
+        return False  # it has no addresses; ``orbctl verify`` reports the object
+    return cidr.first <= other_cidr.last and other_cidr.first <= cidr.last

@@ -23,7 +23,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 from core.domain.patterns.labels import LabelSelector
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out, shares
+from core.domain.subnets.subnet_model import addresses_of_pools, controlled, count, owner_of, shares
 from core.errors import BadInput, NotFound
 from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
@@ -149,7 +149,9 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
 
 
 def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
-    free = pool_addresses(subnet) - shared_out(subnet, controlled(subnet.name, ledger.pools))
+    free = pool_addresses(subnet) - addresses_of_pools(
+        subnet, controlled(subnet.name, ledger.pools)
+    )
     counts = count(subnet, ledger.pools)
     return [
         ("Name", subnet.name),

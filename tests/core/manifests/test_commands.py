@@ -135,7 +135,7 @@ def test_a_reservation_arrives_and_has_the_version_of_its_first_item() -> None:
 def test_an_empty_reservation_needs_its_ip_version() -> None:
     empty = RESERVATION.replace('["10.7.0.1"]', "[]")
 
-    with pytest.raises(Refused, match="ipVersion is not given"):
+    with pytest.raises(Refused, match="ipVersion is not set"):
         command_of(empty)
     assert reservation_of(empty + "  ipVersion: 6\n") == Reservation("kept", V6)
 

@@ -10,7 +10,7 @@ from core.domain.model import Reservation
 from core.eventstore.kv import Delete
 from core.eventstore.memory import MemoryStore
 from core.projections.fold import Projection
-from core.projections.projector import LEVEL, Projector
+from core.projections.projector import NO_LAG, Projector
 from tests.core.projections.running_projector import following, run_projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
@@ -122,7 +122,7 @@ async def test_the_lag_says_how_many_segments_were_not_read(node: NodeHarness) -
     await node.apply(POOL)
     async with following(node) as one:
         await one.level_with(node)
-        assert await one.projector.measure_lag() == LEVEL
+        assert await one.projector.measure_lag() == NO_LAG
         projector = one.projector
     await node.add(pod("web-0"))
     await node.add(pod("web-1"))

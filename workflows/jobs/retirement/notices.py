@@ -32,7 +32,7 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
         if not pool.retiring:
             continue
         tally = projection.tallies.get(name)
-        is_empty = tally is None or not tally.held
+        is_empty = tally is None or not tally.claimed
         yield RequiredExecution(
             PoolRetirement,
             retirement_id("pool", name),

@@ -13,7 +13,7 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Claim, Pool, Scale, Subnet
-from core.domain.subnets.subnet_model import controlled, owner_of, shared_out
+from core.domain.subnets.subnet_model import addresses_of_pools, controlled, owner_of
 from tests.core.domain.autopools.samples import carry_out, plan, template
 from tests.core.domain.subnets.samples import State
 
@@ -118,7 +118,7 @@ class Play:
         pools = self.state.ledger.pools
         for subnet in SUBNETS:
             mine = controlled(subnet.name, pools)
-            given = shared_out(subnet, mine)
+            given = addresses_of_pools(subnet, mine)
             assert given.issubset(pool_addresses(subnet))
             assert given.size == sum(pool_addresses(pool).size for pool in mine)
         for address, claim in self.claimed.items():

@@ -25,7 +25,7 @@ from core.domain.evolution import Ledger
 from core.domain.facts import PodFacts
 from core.domain.model import Owner, Reservation, Subnet
 from core.domain.selection.request import SelectionSettings
-from core.domain.subnets.subnet_model import controlled, shared_out
+from core.domain.subnets.subnet_model import addresses_of_pools, controlled
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, template, wish
@@ -83,7 +83,7 @@ def web_pod(name: str) -> PodFacts:
 
 def assert_shares_fit(truth: Ledger, subnet: Subnet) -> None:
     pools = controlled(subnet.name, truth.pools)
-    given = shared_out(subnet, pools)
+    given = addresses_of_pools(subnet, pools)
     assert given.issubset(pool_addresses(subnet))
     assert given.size == sum(pool_addresses(pool).size for pool in pools)
 
@@ -109,7 +109,7 @@ async def test_thirty_applications_share_a_subnet_to_its_last_address(
     assert len(changed(made)) == APPLICATIONS
     truth = await check_everything(nodes[0])
     assert_shares_fit(truth, WIDE)
-    assert shared_out(WIDE, truth.pools.values()) == pool_addresses(WIDE)
+    assert addresses_of_pools(WIDE, truth.pools.values()) == pool_addresses(WIDE)
 
     shrunk = await together(
         nodes, [ApplyAutoPool(wish_of(n, 3 if n % 2 else 1)) for n in range(APPLICATIONS)]
@@ -117,7 +117,7 @@ async def test_thirty_applications_share_a_subnet_to_its_last_address(
     assert len(changed(shrunk)) == APPLICATIONS
     truth = await check_everything(nodes[0])
     assert_shares_fit(truth, WIDE)
-    assert shared_out(WIDE, truth.pools.values()).size == APPLICATIONS * 2
+    assert addresses_of_pools(WIDE, truth.pools.values()).size == APPLICATIONS * 2
 
     gone = [DropAutoPool(name, pool.labels[UID_LABEL]) for name, pool in truth.pools.items()]
     assert len(changed(await together(nodes, list(gone)))) == APPLICATIONS

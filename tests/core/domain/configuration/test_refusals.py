@@ -14,10 +14,10 @@ from core.domain.validation.pools import content_rules, subnet_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,
     ObjectReference,
+    encoded_size_max,
     key_name_rule,
     object_name_rule,
     size_rule,
-    weight,
 )
 
 LONG = "x" * 100_000
@@ -54,7 +54,7 @@ def test_bad_texts_are_quoted_in_short(pool: Pool) -> None:
 def test_an_object_may_be_large_but_not_larger_than_the_limit() -> None:
     subject = ObjectReference("SpiderIPPool", "blue")
     pool = Pool("blue", V4, "10.7.0.0/16")
-    room = OBJECT_BYTES_MAX - weight(pool._replace(node_names=("",)))
+    room = OBJECT_BYTES_MAX - encoded_size_max(pool._replace(node_names=("",)))
 
     fitting = pool._replace(node_names=("n" * room,))
     too_large = pool._replace(node_names=("n" * (room + 1),))
@@ -76,7 +76,7 @@ def test_the_weight_of_an_object_is_never_less_than_its_bytes(
     selector = LabelSelector(labels, (Requirement(name, name, texts),))
     pool = Pool(name, V4, name, texts, texts, name, routes, selector, labels=labels)
 
-    assert len(msgspec.msgpack.encode(pool)) <= weight(pool)
+    assert len(msgspec.msgpack.encode(pool)) <= encoded_size_max(pool)
 
 
 @given(st.text(max_size=20) | st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True))

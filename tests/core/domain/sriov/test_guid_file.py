@@ -63,7 +63,7 @@ def test_the_first_entry_of_an_address_counts_and_those_of_other_nodes_are_passe
         (json.dumps([{"pci_address": "a"}]), "needs either guids or guidsRange"),
         (json.dumps([{"pci_address": "a", **LIST, **RANGE}]), "needs either guids or guidsRange"),
         (json.dumps([{"pci_address": 7, **LIST}]), "is not a text"),
-        (json.dumps([{"pci_address": "a", "guids": "x"}]), "guids is a list"),
+        (json.dumps([{"pci_address": "a", "guids": "x"}]), "guids must be a list"),
         (json.dumps([{"pci_address": "a", "guids": ["02:00"]}]), "'02:00' is not the GUID"),
         (json.dumps([{"pci_address": "a", "guids": ["ff" * 8]}]), "is not the GUID"),
         (

@@ -22,7 +22,7 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.configuration.decisions import decide
 from core.domain.events import Cause, Event, Recorded
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import controlled, count, owner_of, shared_out
+from core.domain.subnets.subnet_model import addresses_of_pools, controlled, count, owner_of
 from core.errors import Refused
 from tests.core.domain.subnets.samples import State
 
@@ -77,7 +77,7 @@ def test_shares_are_disjoint_and_inside_and_the_checker_agrees(commands: list[Co
             whole = pool_addresses(subnet)
             pools = controlled(subnet.name, ledger.pools)
             shares = [pool_addresses(pool) for pool in pools]
-            given = shared_out(subnet, pools)
+            given = addresses_of_pools(subnet, pools)
             assert given.issubset(whole)
             assert given.size == sum(share.size for share in shares)
             counts = count(subnet, ledger.pools)

@@ -11,7 +11,7 @@ from core.domain.addresses.ip_address import V4, V6
 from core.domain.configuration.commands import DeletePool, DeleteSubnet, RetireSubnet
 from core.domain.events import PoolDefined, PoolRetired, SubnetDeleted, SubnetRetired
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_decisions import wants_more
+from core.domain.subnets.subnet_decisions import must_repeat
 from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
 from tests.core.domain.subnets.samples import BLUE, NET, State, command_of
 
@@ -110,7 +110,7 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
 
     first = state.do(command)
     assert len(first) == 1 + POOLS_PER_STEP_MAX
-    assert wants_more(command, tuple(first))
+    assert must_repeat(command, tuple(first))
     second = state.do(command)
     assert len(second) == 6
     assert all(isinstance(one, PoolDefined) for one in second)

@@ -12,7 +12,7 @@ from core.domain.configuration.commands import ApplySubnet, DropAutoPool
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import PoolDefined
 from core.domain.model import Subnet
-from core.domain.subnets.subnet_model import shared_out
+from core.domain.subnets.subnet_model import addresses_of_pools
 from core.errors import AddressesUsedOut, CallRejected, OutcomeUnknown, PoolPending
 from core.eventstore.kv import KeyValueStore
 from tests.support.counters import Counters
@@ -55,7 +55,7 @@ async def test_thirty_applications_share_a_subnet_follow_their_sizes_and_leave_n
     await harness.settle()
     truth = await harness.node.truth()
     assert {pool_addresses(pool).size for pool in truth.pools.values()} == {5}
-    assert shared_out(WIDE, truth.pools.values()) == pool_addresses(WIDE)
+    assert addresses_of_pools(WIDE, truth.pools.values()) == pool_addresses(WIDE)
 
     for number in range(APPLICATIONS):
         await harness.application(f"app-{number}", subnet="net", number="3" if number % 2 else "1")
