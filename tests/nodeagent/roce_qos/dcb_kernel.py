@@ -1,6 +1,8 @@
 """A scripted kernel with DCB, whose driver behaves as mlx5's: DSCP entries decide on trust.
 
-It shares only headers and attributes with ``nodeagent.netlink.dcb``. A namespace of a real kernel
+It shares only headers and attributes with ``nodeagent.netlink.dcb``. An answer has what
+``dcbnl_ieee_fill`` (net/dcb/dcbnl.c) puts into that of mlx5, in its order: also rates, buffers and
+what the peer has sent, and nesting without its flag. A namespace of a real kernel
 refuses what this one does not have (``tests/nodeagent/netlink/test_dcb.py``).
 """
 
@@ -17,8 +19,14 @@ from nodeagent.netlink.session import NetlinkSession
 
 GET, SET = 78, 79
 IEEE_SET, IEEE_GET, IEEE_DEL = 20, 21, 27
-IFNAME, IEEE = 1, 13
+IFNAME, IEEE, DCBX = 1, 13, 14
 ETS, PFC, APP_TABLE, TRUST_TABLE = 1, 2, 3, 11
+PEER_ETS, PEER_PFC, MAX_RATE, BUFFER, REWRITE_TABLE = 4, 5, 7, 10, 12
+MAX_RATES = bytes(64)
+BUFFERS = bytes(8) + struct.pack("=9I", 262_016, *(0,) * 7, 262_016)
+HOST_IEEE = 0x09
+"""The mode of DCBX: the host sets the card, by IEEE's attributes."""
+
 DSCP = 5
 PFC_BYTES = 136
 ETS_BYTES = 59
@@ -53,8 +61,19 @@ class DcbLink:
             for dscp, priority in self.priorities.items()
         )
         trust = () if self.trust is None else (self._trust_table(),)
-        simple = (attribute(ETS, self._shown_ets()), attribute(PFC, self.pfc))
-        return b"".join((*simple, nested(APP_TABLE, *entries), *trust))
+        return b"".join(
+            (
+                attribute(ETS, self._shown_ets()),
+                attribute(MAX_RATE, MAX_RATES),
+                attribute(PFC, self.pfc),
+                attribute(BUFFER, BUFFERS),
+                attribute(APP_TABLE, b"".join(entries)),
+                attribute(REWRITE_TABLE, b""),
+                *trust,
+                attribute(PEER_ETS, bytes(ETS_BYTES)),
+                attribute(PEER_PFC, b"\xff" * PFC_BYTES),
+            )
+        )
 
     def change(self, command: int, settings: dict[int, memoryview]) -> int:
         """Carry out a change; its status: a negative errno, or 0."""
@@ -144,9 +163,12 @@ class _Socket:
             head = bytes((0, command, 0, 0))
             if kind == GET:
                 assert command == IEEE_GET
-                yield message(GET, 0, sequence, head + nested(IEEE, link.settings()))
+                name = attribute(IFNAME, bytes(said[IFNAME]))
+                mode = attribute(DCBX, bytes([HOST_IEEE]))
+                answer = head + name + attribute(IEEE, link.settings()) + mode
+                yield message(GET, 0, sequence, answer)
             else:
                 self._kernel.changes += 1
                 status = link.change(command, attributes(said[IEEE]))
-                yield message(GET, 0, sequence, head + attribute(IEEE, bytes([status & 0xFF])))
+                yield message(SET, 0, sequence, head + attribute(IEEE, bytes([status & 0xFF])))
         yield message(2, 0, sequence, struct.pack("=i", -errno) + bytes(16))
