@@ -23,6 +23,7 @@ from typing import NamedTuple
 from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
 from core.archive.sealed_log import SealedLog, archive_without_cursor
+from core.archive.unread_parts import UnreadParts
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.faults import Faults
@@ -49,13 +50,23 @@ class LogView:
         self.revision = live.revision if live else sealed.cursor.position
         self._now_ms = now_ms
 
+    @property
+    def unread(self) -> UnreadParts | None:
+        """The skipped parts, which cannot be read; None: such a part is an error."""
+        return self.sealed.unread
+
+    def events_of(self, segment: Segment) -> list[Recorded]:
+        """The events of a segment; none if it is skipped. Raises LogCorrupt if it is not."""
+        return segment.events() if self.unread is None else self.unread.events_of(segment)
+
     async def batches(self, after: int = 0, upto: int | None = None) -> AsyncIterator[SegmentBatch]:
         """Every segment with a position in (after, upto], in log order, in small batches.
 
         Raises LogCorrupt (archive), LogGap (live log), Compacted, StoreUnavailable.
         """
         end = self.revision if upto is None else min(upto, self.revision)
-        seqs = self.sealed.base().seqs.copy() if after == 0 else None
+        is_checked = after == 0 and self.unread is None
+        seqs = self.sealed.base().seqs.copy() if is_checked else None
         for summary, segments in self.sealed.segments(after, end):
             if seqs is not None:
                 _check_order(seqs, segments)
@@ -71,7 +82,7 @@ class LogView:
         """The events of ``batches``, one segment at a time."""
         async for batch in self.batches(after, upto):
             for segment in batch.segments:
-                yield segment.events()
+                yield self.events_of(segment)
 
 
 async def open_log(
@@ -81,8 +92,12 @@ async def open_log(
     *,
     now_ms: Callable[[], int] = unix_ms,
     faults: Faults | None = None,
+    unread: UnreadParts | None = None,
 ) -> LogView:
-    """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt."""
+    """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt.
+
+    ``unread``: as in ``SealedLog``, also for live segments.
+    """
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
     cursor = (
@@ -103,7 +118,7 @@ async def open_log(
                 " newer one",
             )
     live = LiveLog(store, keys, result.revision, heads, cursor.seqs, faults)
-    return LogView(SealedLog(files, cursor), live, now_ms)
+    return LogView(SealedLog(files, cursor, unread), live, now_ms)
 
 
 def open_archive(files: Files, cluster: str, *, now_ms: Callable[[], int] = unix_ms) -> LogView:

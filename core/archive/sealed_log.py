@@ -27,6 +27,7 @@ from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
 from core.archive.index import MAGIC, find_blocks
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
+from core.archive.unread_parts import UnreadParts
 from core.errors import LogCorrupt
 from core.eventstore.segments import Segment
 
@@ -45,11 +46,17 @@ class FileSummary(NamedTuple):
 
 
 class SealedLog:
-    """The archive files up to one cursor."""
+    """The archive files up to one cursor.
 
-    def __init__(self, files: Files, cursor: ArchiveCursor) -> None:
+    ``unread`` receives blocks that cannot be read, which are then skipped; None: they are errors.
+    """
+
+    def __init__(
+        self, files: Files, cursor: ArchiveCursor, unread: UnreadParts | None = None
+    ) -> None:
         self._files = files
         self.cursor = cursor
+        self.unread = unread
         self._summaries: list[FileSummary] | None = None
 
     def summaries(self) -> list[FileSummary]:
@@ -139,8 +146,8 @@ class SealedLog:
                 continue
             file = self.open(summary.link)
             for number in file.blocks_between(after, upto):
-                segments = file.segments(number)
-                if segments[0].position <= after or segments[-1].position > upto:
+                segments = self._segments(file, number)
+                if segments and (segments[0].position <= after or segments[-1].position > upto):
                     segments = [s for s in segments if after < s.position <= upto]
                 yield summary, segments
 
@@ -153,7 +160,18 @@ class SealedLog:
             if index is not None:
                 blocks &= {block for token in tokens for block in find_blocks(index, token)}
             for number in sorted(blocks):
-                yield file.segments(number)
+                yield self._segments(file, number)
+
+    def _segments(self, file: SealedFile, number: int) -> list[Segment]:
+        """The segments of a block; none if it is skipped."""
+        try:
+            return file.segments(number)
+        except LogCorrupt as error:
+            if self.unread is None:
+                raise
+            block = file.trailer.blocks[number]
+            self.unread.note(block.first_position, block.last_position, error)
+            return []
 
     def _newest(self, candidates: list[FileSummary]) -> ArchiveSnapshot:
         for summary in reversed(candidates):

@@ -87,18 +87,20 @@ async def events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[
         else (segments for _, segments in view.sealed.segments(0, view.revision))
     )
     for segments in sealed:
-        for recorded in _matching(segments, subject):
+        for recorded in _matching(view, segments, subject):
             yield recorded
     if view.live is not None:
         async for segments in view.live.segments(view.sealed.cursor.position, view.revision):
-            for recorded in _matching(segments, subject):
+            for recorded in _matching(view, segments, subject):
                 yield recorded
 
 
-def _matching(segments: list[Segment], subject: HistorySubject) -> Iterator[Recorded]:
+def _matching(
+    view: LogView, segments: list[Segment], subject: HistorySubject
+) -> Iterator[Recorded]:
     for segment in segments:
         if subject.may_be_in(segment.data):
-            yield from segment.events()
+            yield from view.events_of(segment)
 
 
 ANY_CLAIM: Final = 0

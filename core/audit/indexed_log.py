@@ -16,6 +16,7 @@ from core.archive.archiver import LIVE_EVENTS_MAX
 from core.archive.files import Files
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary
+from core.archive.unread_parts import UnreadParts
 from core.audit.log_index import LogIndex
 from core.domain.events import Recorded
 from core.errors import BadInput, Compacted, LogGap, PrunedAway
@@ -68,6 +69,8 @@ class IndexedLog:
         self._keys = keys
         self._files = files
         self._window_events_max = window_events_max
+        self.unread = UnreadParts()
+        """The parts that answers leave out, because they cannot be read."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None
         self._next: LogIndex | None = None  # replaces the index when it was read completely
@@ -164,7 +167,9 @@ class IndexedLog:
         return await self._read_view()
 
     async def _read_view(self) -> LogIndex:
-        self._view = view = await open_log(self._store, self._keys, self._files, now_ms=self.now_ms)
+        self._view = view = await open_log(
+            self._store, self._keys, self._files, now_ms=self.now_ms, unread=self.unread
+        )
         index = await self._index_to_read(view)
         await index.read(self._part(index, index.position, view.revision))
         self._index, self._next = index, None

@@ -49,6 +49,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger, evolve_pool, evolve_subnet
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.eventstore.segments import Segment
 
 EVENTS_PER_STEP: Final = 2_000
 """Events that are indexed before other tasks of the process may run."""
@@ -90,6 +91,8 @@ class LogIndex:
         self._names = Names()
         self._traces, self._traced, self._traced_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
+        self._skipped: dict[str, list[tuple[int, int]]] = {}
+        """By writer: from a position on, how many of its segments were skipped in all."""
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
 
@@ -101,19 +104,28 @@ class LogIndex:
         since_pause = 0
         async for batch in view.batches(self.position, upto):
             for segment in batch.segments:
-                events = segment.events()
+                events = view.events_of(segment)
                 for recorded in events:
                     self._clock_ms = advance_clock(self._clock_ms, recorded, batch.read_at_ms)
                     with suppress(AddressSyntaxError):  # ``orbctl verify`` reports it
                         self._apply(recorded)
                 self.recent.extend(events)
                 self.clock.append(segment.position, self._clock_ms, len(events))
-                self.writers[segment.writer].append(segment.position)
+                self._count(segment)
                 self.position = segment.position
                 since_pause += len(events)
                 if since_pause >= EVENTS_PER_STEP:
                     since_pause = 0
                     await asyncio.sleep(0)
+
+    def _count(self, segment: Segment) -> None:
+        """Count the segment of its writer, and those before it that were skipped."""
+        writer, positions = segment.writer, self.writers[segment.writer]
+        skipped = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
+        known = self._skipped.get(writer, [])
+        if skipped > (known[-1][1] if known else 0):
+            self._skipped.setdefault(writer, []).append((segment.position, skipped))
+        positions.append(segment.position)
 
     def table(self, pool: str) -> HoldingTable:
         """The holdings of a pool; an empty table if it had none."""
@@ -129,8 +141,14 @@ class LogIndex:
         """The sequence number of each writer's last segment up to a position."""
         written = {writer: self.written_by(writer, position)[0] for writer in self.writers}
         return self._seqs | {
-            writer: self._seqs.get(writer, 0) + count for writer, count in written.items()
+            writer: self._seqs.get(writer, 0) + count + self._skipped_by(writer, position)
+            for writer, count in written.items()
         }
+
+    def _skipped_by(self, writer: str, position: int) -> int:
+        """How many of a writer's segments up to the position were skipped."""
+        counts = [skipped for at, skipped in self._skipped.get(writer, ()) if at <= position]
+        return counts[-1] if counts else 0
 
     def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
         """Position and type of each event of a trace (its low 64 bits), except claims."""

@@ -24,7 +24,8 @@ from core.errors import (
 )
 
 if TYPE_CHECKING:
-    from core.domain.evolution import Ledger
+    from core.archive.unread_parts import UnreadParts
+from core.domain.evolution import Ledger
 
 
 class Exit(IntEnum):
@@ -100,6 +101,15 @@ def report_unread(ledger: Ledger) -> None:
         _print(f"warning: {key} cannot be read and is ignored")
     if ledger.undecodable:
         _print("  → `orbctl verify` shows the cause and the remedy")
+
+
+def report_unread_parts(unread: UnreadParts) -> None:
+    """Print the parts of the log that cannot be read, whose events the answer does not have."""
+    for part in unread.parts():
+        _print(f"warning: {part}")
+        _print(f"  → {part.remedy}")
+    if unread.left_out:
+        _print(f"warning: {unread.left_out:,} further parts of the log are left out")
 
 
 def fail(message: str, code: Exit, remedy: str = "") -> NoReturn:

@@ -46,6 +46,16 @@ def log_extent(
         "cluster": cluster,
         "archive": bool(cursor.files),
         "prunedBefore": pruned.position if pruned.files else None,
+        "unread": [
+            {
+                "first": part.first_position,
+                "last": part.last_position,
+                "message": str(part),
+                "remedy": part.remedy,
+            }
+            for part in log.unread.parts()
+        ],
+        "unreadLeftOut": log.unread.left_out,
         "events": clock.events + sum(file.events for file in earlier),
         "density": [
             {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.archive.replay import open_log
+from core.archive.unread_parts import UnreadParts
 from core.audit.history import history
 from core.audit.history_entries import parse_subject
 from core.domain.addresses.address_set import AddressSet
@@ -30,7 +31,7 @@ from core.projections.fold import Projection
 from ops.cli.commands.applications import describe_applications
 from ops.cli.commands.history import show_history
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unread
+from ops.cli.exits import Exit, report_unread, report_unread_parts
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kept_addresses import why_kept
@@ -341,8 +342,10 @@ def _quarantine_words(quarantine: Quarantine) -> str:
 
 async def _history(session: ClusterSession, kind: str, name: str) -> None:
     """Print the newest events of the history."""
-    view = await open_log(session.store, session.keys, session.archive)
+    unread = UnreadParts()
+    view = await open_log(session.store, session.keys, session.archive, unread=unread)
     events = await history(view, parse_subject(f"{kind}/{name}"))
+    report_unread_parts(unread)
     if events.entries:
         heading("\nHistory")
         hidden = len(events.entries) - ENTRIES_SHOWN_MAX

@@ -16,6 +16,7 @@ import typer
 
 from core.archive.replay import open_log
 from core.archive.sealed_log import FileSummary
+from core.archive.unread_parts import UnreadParts
 from core.audit.event_summary import EventFilter, EventSummary, check_types, summary_of
 from core.audit.export import line_of
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
@@ -23,7 +24,7 @@ from core.domain.events import EVENT_TYPES, Recorded
 from core.errors import BadInput
 from core.eventstore.log import Cursor, LogReader
 from ops.cli.context import perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report_unread_parts
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, show_table
@@ -135,7 +136,8 @@ async def _past(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
 ) -> tuple[list[Match], Cursor, int]:
     """The newest matching events, the cursor of new ones, and how many were not searched."""
-    view = await open_log(session.store, session.keys, session.archive)
+    skipped = UnreadParts()
+    view = await open_log(session.store, session.keys, session.archive, unread=skipped)
     if period.after_ms:
         after, unread = view.sealed.snapshot_at_time(period.after_ms).ledger.position, 0
     else:
@@ -144,6 +146,7 @@ async def _past(
     async for batch in view.events(after):
         recent = (recorded for recorded in batch if recorded.recorded_at_ms >= period.after_ms)
         newest.extend(_matching(recent, conditions))
+    report_unread_parts(skipped)
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
     cursor = Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
     return [*newest], cursor, unread

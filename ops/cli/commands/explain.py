@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.archive.replay import open_log
+from core.archive.unread_parts import UnreadParts
 from core.audit.past_adds import NOW, LogMoment, PastAdds, past_adds
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.configuration.commands import ApplyRecord
@@ -29,7 +30,7 @@ from ops.cli import dry_run
 from ops.cli.commands.describe import describe_address
 from ops.cli.context import perform
 from ops.cli.dry_run import Explanation, Trial
-from ops.cli.exits import Exit, report
+from ops.cli.exits import Exit, report, report_unread_parts
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kept_addresses import why_kept
@@ -201,8 +202,11 @@ def _plain_name(words: list[str]) -> str:
 
 
 async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMoment) -> PastAdds:
-    view = await open_log(session.store, session.keys, session.archive)
-    return await past_adds(view, key, past)
+    unread = UnreadParts()
+    view = await open_log(session.store, session.keys, session.archive, unread=unread)
+    adds = await past_adds(view, key, past)
+    report_unread_parts(unread)
+    return adds
 
 
 def _records(paths: list[str]) -> list[RecordDefined]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.archive.replay import open_log
+from core.archive.unread_parts import UnreadParts
 from core.audit.event_summary import refusal_in_words
 from core.audit.history import history as history_of
 from core.audit.history_entries import (
@@ -22,7 +23,7 @@ from core.audit.object_history import OBJECT_KINDS
 from core.domain.events import AllocationRefused
 from core.errors import NotFound
 from ops.cli.context import perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report_unread_parts
 from ops.cli.formats import TABLE, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import subject_name
@@ -60,28 +61,31 @@ def history(
     output, text = globals_of(context).output, subject_name(subject, namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        history = await session.read(lambda: _find(session, text, namespace))
+        unread = UnreadParts()
+        history = await session.read(lambda: _find(session, text, namespace, unread))
         if output.is_structured:
-            show_value(_plain(history), output)
+            show_value(_plain(history, unread), output)
         elif output.is_name:
             names = dict.fromkeys(entry.subject for entry in history.entries if entry.subject)
             print("\n".join(names))
         else:
             _show(history, session.now_ms(), output)
+        report_unread_parts(unread)
         return Exit.OK
 
     perform(context, action)
 
 
-async def _find(session: ClusterSession, text: str, namespace: str) -> History:
+async def _find(session: ClusterSession, text: str, namespace: str, unread: UnreadParts) -> History:
     """Read the history. If the word is not a pool with events, try it as a Pod and other kinds."""
-    view = await open_log(session.store, session.keys, session.archive)
+    view = await open_log(session.store, session.keys, session.archive, unread=unread)
     subject = parse_subject(text)
     history = await history_of(view, subject)
     for kind, name in _others(subject, text, namespace):
         if not history.entries:
             history = await history_of(view, HistorySubject(kind, name))
     if not history.entries:
+        report_unread_parts(unread)
         raise NotFound(f"the log has no event about {subject}", remedy=SUBJECT_FORMS)
     return history
 
@@ -191,11 +195,12 @@ def _pool_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     )
 
 
-def _plain(history: History) -> dict[str, Any]:
+def _plain(history: History, unread: UnreadParts) -> dict[str, Any]:
     return {
         "subject": {"kind": history.subject.kind, "name": history.subject.name},
         "facts": [_plain_entry(entry) for entry in history.entries],
         "dropped": history.dropped,
+        "unread": [part._asdict() for part in unread.parts()],
     }
 
 

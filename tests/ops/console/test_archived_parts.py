@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
+from core.archive.unread_parts import UNREAD_PARTS_MAX, UnreadParts
+from core.audit.history import history
+from core.audit.history_entries import HistorySubject
 from core.audit.indexed_log import IndexedLog
+from core.domain.events import AddressesClaimed
+from core.errors import LogCorrupt
+from core.eventstore.segments import Segment
 from core.eventstore.writer import unix_ms
-from ops.console.events import EventConditions, events_after, parse_event_position
+from ops.console.events import (
+    EventConditions,
+    events_after,
+    events_before,
+    parse_event_position,
+)
 from ops.console.log_extent import log_extent
 from ops.console.values import time_text
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
+
+ANY = EventConditions()
 
 
 async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
@@ -41,6 +56,64 @@ async def test_events_after_a_position_go_on_beyond_the_end_of_an_archive_file(
             break
         cursor = page["cursor"]
     assert listed == [(event.position, event.place) for event in replayed]
+
+
+async def test_a_damaged_block_of_the_archive_is_left_out_and_named_and_the_rest_is_answered(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    await archived_log(archived_cluster)
+    whole = await archived_cluster.replayed()
+    first, last = await _damage(archived_cluster, 1)
+    with pytest.raises(LogCorrupt, match="block 0"):
+        await archived_cluster.replayed()
+    rest = [event for event in whole if not first <= event.position <= last]
+    assert rest[0].position < first < last < rest[-1].position
+
+    log = IndexedLog(
+        *(archived_cluster.store, KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
+    )
+    instant = await log.now()
+    page = await events_after(
+        log, instant, parse_event_position("0"), EventConditions(), len(whole)
+    )
+    assert [item["position"] for item in page["items"]] == [event.position for event in rest]
+    newest = await events_before(log, instant, None, EventConditions(), len(whole))
+    assert [item["position"] for item in newest["items"]][::-1] == [one.position for one in rest]
+    past = await history(log.view, HistorySubject("use", "main"))
+    begun = {entry.began.position for entry in past.entries}
+    assert begun == {event.position for event in rest if isinstance(event.event, AddressesClaimed)}
+
+    (unread,) = log_extent(log, instant, "test", 10, ("", ""))["unread"]
+    assert (unread["first"], unread["last"]) == (first, last)
+    assert f"the log at positions {first} to {last} is left out" in unread["message"]
+    assert "restore it from a copy" in unread["remedy"]
+
+    await archived_cluster.live([Add("node-a", "after-the-damage", 0)])
+    later = await log.at_position((await archived_cluster.view()).revision)
+    shown = await events_after(log, later, parse_event_position(str(rest[-1].position)), ANY, 9)
+    assert [item["subject"] for item in shown["items"]] == ["pod/shop/after-the-damage"]
+
+
+async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
+    """Change a byte of the first block of a file; the first and the last position of the block."""
+    sealed = (await cluster.view()).sealed
+    summary = sealed.summaries()[number]
+    block = sealed.open(summary.link).trailer.blocks[0]
+    path = cluster.directory / f"{summary.link.base}.segments"
+    data = bytearray(path.read_bytes())
+    data[block.offset + block.size // 2] ^= 0x10
+    path.write_bytes(data)
+    return block.first_position, block.last_position
+
+
+def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
+    unread = UnreadParts()
+    for position in range(1, UNREAD_PARTS_MAX + 3):
+        assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
+
+    assert len(unread) == UNREAD_PARTS_MAX + 2
+    assert unread.left_out == 2
+    assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 
 
 async def test_the_part_of_the_slider_for_an_archive_file_begins_where_the_file_does(

@@ -130,6 +130,15 @@ async def test_every_page_renders_in_light_and_dark_and_on_a_narrow_screen(page:
             assert width <= view.width, f"{path} is {width} pixels wide"
 
 
+async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(page: Page) -> None:
+    part = "{first: 5, last: 9, message: 'the log at positions 5 to 9 is left out', remedy: ''}"
+    shown = "document.getElementById('log-warning').innerText"
+    await run(page, "log_warning.js", f"module.showUnread({{unread: [{part}]}})")
+    assert await page.evaluate(shown) == "The log at positions 5 to 9 is left out."
+    await run(page, "log_warning.js", "module.showUnread({unread: []})")
+    assert await page.evaluate("document.getElementById('log-warning').hidden")
+
+
 async def test_an_instant_that_is_typed_shows_who_held_the_address_then(page: Page) -> None:
     await show(page, f"#/addresses/{HELD}")
     assert "Now: allocated to shop/web-0" in await page.evaluate(VERDICT)

@@ -7,6 +7,7 @@
 
 import { read } from "../api.js";
 import { element, replace } from "../dom.js";
+import { showUnread } from "../log_warning.js";
 import { hrefHere, navigate, readLocation, showInstant } from "../location.js";
 import { apiTime, instantText, msOf, parseInstant } from "../time_text.js";
 import { activityChart, markLabels } from "./activity_chart.js";
@@ -48,6 +49,7 @@ export class TimeBar {
     this.#readAtMs = performance.now();
     try {
       const log = await read(["log"], { buckets: 1 });
+      showUnread(log);
       const nowMs = msOf(log.now);
       this.#log = { firstMs: msOf(log.first.time) ?? nowMs - 1000, nowMs };
       this.#window = null;
