@@ -1,6 +1,6 @@
 """Parts of a log that cannot be read: a reader that answers queries skips them, and reports them.
 
-Whoever changes or verifies a log never does: there such a part is an error.
+A reader that changes or verifies a log never skips: such a part is an error for it.
 """
 
 from __future__ import annotations
