@@ -177,10 +177,11 @@ esac
 pip_install() { .venv/bin/python -m pip install -q --disable-pip-version-check --no-input "$@"; }
 
 python=$(find_python) || fail "missing: a Python >= 3.11 with the venv module; install one and run again"
-# The scripts of an environment have its absolute path, so one that was moved or broken is created again.
+# The scripts of an environment have its absolute path, so one that was moved is created again; so is one
+# whose creation was interrupted before pip was in it.
 venv_parent=$(cat .venv/.stamp-* 2>/dev/null | head -n 1 || true)
 venv_parent=${venv_parent:-$(pwd)}
-if [ "$venv_parent" != "$(pwd)" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+if [ "$venv_parent" != "$(pwd)" ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     say "making .venv with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
     "$python" -m venv --clear .venv
 fi
