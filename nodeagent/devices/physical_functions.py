@@ -101,6 +101,7 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
     is_infiniband = int(_text(link / "type") or 0) == _ARPHRD_INFINIBAND
     link_type: LinkType = INFINIBAND if is_infiniband else ETHERNET
     vfs = tuple(_virtual_functions(device))
+    links = [*_links(device), *(vf.link for vf in vfs)]
     return PhysicalFunction(
         link.name,
         device.name,
@@ -111,19 +112,24 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
         int(_text(device / "sriov_totalvfs") or 0),
         vfs,
         link_type,
-        is_uplink=any(name in own_links for name in (*_links_of(device), *(vf.link for vf in vfs))),
+        is_uplink=any(name in own_links for name in links),
         driver=_target(device / "driver"),
-        has_carrier=_text(link / "carrier") == "1",
+        has_carrier=any(_text(port / "carrier") == "1" for port in _ports(device)),
         numa_node=_numa_node(device),
         rdma=rdma_devices(device),
     )
 
 
-def _links_of(device: Path) -> Iterator[str]:
+def _links(device: Path) -> list[str]:
     """The links of a PCI device: of all its ports, and representors."""
     net = device / "net"
-    if net.is_dir():
-        yield from (link.name for link in net.iterdir())
+    return [link.name for link in net.iterdir()] if net.is_dir() else []
+
+
+def _ports(device: Path) -> Iterator[Path]:
+    """The links of its ports alone."""
+    links = (device / "net" / name for name in _links(device))
+    return (link for link in links if not is_representor(link))
 
 
 def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:

@@ -113,7 +113,7 @@ class PhysicalFunction(NamedTuple):
     """A NIC of a node that can have virtual functions. ``address``: its PCI address.
 
     ``is_uplink``: it carries the traffic of the node itself. ``mac``: the GUID if it is InfiniBand.
-    ``has_carrier``: the link is up and its cable has a signal.
+    ``has_carrier``: a port of it is up and its cable has a signal.
     """
 
     name: str

@@ -88,7 +88,7 @@ def test_two_ports_behind_one_pci_device_are_one_card(tmp_path: Path) -> None:
 
     assert (found.name, found.address, found.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
     assert found.mac == "00:02:c9:03:00:f9:bf:a1"
-    assert found.is_uplink, "by its second port"
+    assert (found.is_uplink, found.has_carrier) == (True, True), "by its second port"
 
 
 @pytest.mark.parametrize("name", ["pf0vf3", "c1pf0vf3", "pf0sf88", "pf1", "c1pf0"])

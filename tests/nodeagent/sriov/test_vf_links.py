@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from core.errors import DatapathError
+from nodeagent.netlink.codec import attribute, attributes, elements, nested
 from nodeagent.netlink.namespaces import NetnsExecutor
-from nodeagent.netlink.requests import Request
+from nodeagent.netlink.requests import IFINFOMSG, Request
 from nodeagent.netlink.values import Link
-from nodeagent.sriov.vf_links import KernelVfLinks
+from nodeagent.sriov.vf_links import KernelVfLinks, vf_guids
 
+RECORDED = Path(__file__).parent / "recorded/igb-link.txt"
+VFINFO_LIST, VF_INFO, IB_NODE_GUID, IB_PORT_GUID = 22, 1, 10, 11
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
@@ -71,6 +76,41 @@ def test_guids_are_read_with_the_numbers_of_their_virtual_functions() -> None:
     assert guids == {0: "0a:0b:0c:0d:0e:0f:10:11", 1: "00:00:00:00:00:00:00:00"}
     # ifindex 7; IFLA_EXT_MASK: virtual functions, no counters
     assert recorded.requests[0].body.hex() == "0000000007000000000000000000000008001d0009000000"
+
+
+def recorded_link() -> bytes:
+    """What a real kernel has answered for a card with two virtual functions."""
+    lines = RECORDED.read_text().splitlines()
+    return bytes.fromhex("".join(line for line in lines if not line.startswith("#")))
+
+
+def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
+    """The answer with the GUIDs that the kernel adds for a card with InfiniBand."""
+    of_link = attributes(link[IFINFOMSG.size :])
+    infos = [
+        nested(
+            VF_INFO,
+            bytes(info),
+            *(
+                attribute(kind, struct.pack("=IIQ", number, 0, int.from_bytes(guid, "big")))
+                for kind in (IB_NODE_GUID, IB_PORT_GUID)
+            ),
+        )
+        for number, (info, guid) in enumerate(
+            zip(elements(of_link[VFINFO_LIST]), guids, strict=True)
+        )
+    ]
+    others = (attribute(kind, bytes(one)) for kind, one in of_link.items() if kind != VFINFO_LIST)
+    return link[: IFINFOMSG.size] + b"".join(others) + nested(VFINFO_LIST, *infos)
+
+
+def test_guids_stand_beside_all_else_that_a_real_kernel_says_of_virtual_functions() -> None:
+    link, guids = recorded_link(), [GUID, GUID[::-1]]
+
+    assert vf_guids(memoryview(link)) == {}, "a card of Ethernet"
+    assert vf_guids(memoryview(with_guids(link, guids))) == {
+        number: guid.hex(":") for number, guid in enumerate(guids)
+    }
 
 
 def test_the_kernel_reads_the_request_and_reports_none_for_a_link_without_them() -> None:
