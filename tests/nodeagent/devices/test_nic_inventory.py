@@ -124,9 +124,9 @@ def test_a_link_whose_name_fits_into_no_resource_is_left_out() -> None:
     ("name", "words"),
     [
         ("sub-eni", "no domain"),
-        ("kubernetes.io/eni", "its own"),
-        ("node.kubernetes.io/eni", "its own"),
-        ("requests.x.io/eni", "its own"),
+        ("kubernetes.io/eni", "Kubernetes reserves"),
+        ("node.kubernetes.io/eni", "Kubernetes reserves"),
+        ("requests.x.io/eni", "Kubernetes reserves"),
         ("x.io/", "empty name"),
         ("X.io/eni", "DNS name"),
         ("x.io/a b", "letter or digit"),
