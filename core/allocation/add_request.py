@@ -1,8 +1,8 @@
-"""One ADD request: the server that receives it creates it once, and every step reads it.
+"""The request of one ADD, created by the server that receives it.
 
-Its path, by name: ``serve_frame`` (the socket), ``answer_call`` (the bytes), ``handle_add`` (probes
-for conflicts, the result), ``serve_add`` (deadline, spans, counts, facts), ``allocate_or_wait``
-(automatic pools), ``allocate``.
+The functions on its path: ``serve_frame`` (the socket), ``answer_call`` (the bytes), ``handle_add``
+(probes for conflicts, the result), ``serve_add`` (deadline, spans, counts, facts),
+``allocate_or_wait`` (automatic pools), ``allocate``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ HasHungUp = Callable[[], bool]
 
 
 def never_hung_up() -> bool:
-    """``has_hung_up`` of a request without a connection."""
+    """The value of ``has_hung_up`` for a request without a connection."""
     return False
 
 
 class AddRequest(NamedTuple):
-    """The Pod, its attachment and the pools it requests; ``cause`` is stored in its events."""
+    """The Pod, its attachment and the requested pools. ``cause``: stored in the events."""
 
     pod: PodReference
     attachment: Attachment

@@ -139,9 +139,9 @@ class Finder:
         if usable.size <= READ_KEYS_MAX:
             spans = usable.covering_intervals(STRETCHES) if usable else []
             await self._read([usable & AddressSet(usable.family, (span,)) for span in spans], scan)
-            estimate, here = len(scan.values), usable.nth(start) if start else 0
-            # A stable sort: the addresses from ``here`` to the end, then those before it.
-            scan.values.sort(key=lambda value: value < here)
+            estimate, first_value = len(scan.values), usable.nth(start) if start else 0
+            # The sort is stable: first the addresses from ``first_value`` on, then those before it.
+            scan.values.sort(key=lambda value: value < first_value)
         else:
             parts = usable.split(STRETCHES)
             first = start * len(parts) // usable.size
@@ -152,8 +152,8 @@ class Finder:
     async def count(self, addresses: AddressSet) -> int:
         """The number of claims of these addresses.
 
-        If the set has more intervals than one read can have, claims between neighbouring intervals
-        count too.
+        If the set has more intervals than one read can have, neighbouring intervals are joined, and
+        claims between them are counted too.
         """
         spans = addresses.covering_intervals(TXN_OPERATIONS_MAX)
         parts = (AddressSet(addresses.family, (span,)) for span in spans)
@@ -187,9 +187,9 @@ class Finder:
             get = get._replace(limit=get.limit * COOL_DOWN_READ_GROWTH)
 
     async def _in_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
-        """Count the parts and read those with free addresses until ``VALUES_MAX`` are known.
+        """Count the parts, and read those with free addresses until ``VALUES_MAX`` are found.
 
-        Returns roughly how many are free in all of them.
+        Returns an estimate of the number of free addresses in all parts.
         """
         gets = [
             self._get(prefix, part, count_only=True)
@@ -220,7 +220,7 @@ class Finder:
             scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN, marks))
 
     async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
-        """Read at the revision of the scan, which is that of its first read."""
+        """Read at the revision of the scan, which its first read sets."""
         try:
             answer = await self._store.read(gets, revision=scan.revision)
         except Compacted as error:

@@ -1,8 +1,8 @@
 """One attempt of an ADD: the tries on one snapshot of the configuration.
 
-Selection, choice and guards of an attempt use the same snapshot: with two, the guards would have
-other revisions than the decision (I2). An attempt ends when a guard shows that the configuration
-has changed.
+Selection, choice and guards of an attempt use the same snapshot, so that the guards have the
+revisions of the decision (I2). An attempt ends when a guard shows that the configuration has
+changed.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class PickedAddress(NamedTuple):
 class AttemptConstraints(NamedTuple):
     """Addresses that a try may not pick, and those that it may take over.
 
-    ``claiming``: addresses that requests of this process are claiming, with those that this try has
-    ``picked`` so far. ``ending``: the claims that end with this try. Only this try can take their
-    addresses: first with ``is_same_holder``, else last, because an older Pod's sandbox may still
-    use them.
+    ``claiming``: addresses that requests of this process are claiming, including those that this
+    try has ``picked``. ``ending``: the claims that end with this try, whose addresses only this try
+    can take over. It prefers them with ``is_same_holder``; otherwise it takes them last, because
+    the sandbox of an older Pod may still use them.
     """
 
     claiming: AddressesBeingClaimed
@@ -125,8 +125,8 @@ class AllocationAttempt:
     ) -> PickedAddress:
         """Pick an address from the first of the demand's pools that has one.
 
-        Raises AddressesUsedOut (every pool was read), LostRace when that is not certain yet,
-        StoreUnavailable.
+        Raises AddressesUsedOut if reads have shown that all pools are full, LostRace if other
+        requests of this process are claiming the last addresses, StoreUnavailable.
         """
         taken_over = self._take_over(demand, constraints) if constraints.ending else None
         if taken_over is not None and constraints.is_same_holder:
@@ -154,33 +154,33 @@ class AllocationAttempt:
 
     def nics(self, picked: Sequence[PickedAddress]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes, in the user's order."""
-        placed = [(one.demand.interface, one.pool, one.choice.address) for one in picked]
-        for kept in self.listed:
-            for address, pool in kept.addresses():
-                placed.append((kept.interface, pool, parse_address(address)))
-        pools = {pool: self.snapshot.pools[pool].pool for _, pool, _ in placed}
+        assigned = [(one.demand.interface, one.pool, one.choice.address) for one in picked]
+        for nic in self.listed:
+            for address, pool in nic.addresses():
+                assigned.append((nic.interface, pool, parse_address(address)))
+        pools = {pool: self.snapshot.pools[pool].pool for _, pool, _ in assigned}
         nics: list[Nic] = []
-        for named in self.selection.nics:
-            chosen = [
+        for item in self.selection.nics:
+            addresses = [
                 (pools[pool], address.value)
-                for interface, pool, address in placed
-                if interface == named.interface
+                for interface, pool, address in assigned
+                if interface == item.interface
             ]
-            if chosen:
-                nics.append(nic_with(named.interface, chosen, clean_gateway=named.clean_gateway))
+            if addresses:
+                nics.append(nic_with(item.interface, addresses, clean_gateway=item.clean_gateway))
         requested = self.selection.routes
         if not requested and not any(pool.routes for pool in pools.values()):
             return nics
         return distribute_routes(nics, pools, requested)
 
     def passed_over(self) -> tuple[PoolVerdict, ...]:
-        """The candidates without an address, because of a rule or because they are full."""
+        """The candidate pools that were rejected by a rule or are full."""
         if not self._full:
             return self.selection.passed_over
         return first_rejections(map(self._final_verdict, self.selection.verdicts))
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Use the addresses and windows that were read after a lost race."""
+        """Record the addresses and windows that were read after a lost race."""
         for address in picked:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:
@@ -189,18 +189,18 @@ class AllocationAttempt:
             self._learn_window(address, lost.reads[claims], lost.reads[marks])
 
     def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
-        """What a lost race reads of the addresses: themselves and those that follow."""
+        """The reads after a lost race: each picked address and the addresses after it."""
         return [get for one in picked for get in self._windows(one)]
 
     def is_outdated(self, picked: Iterable[PickedAddress], lost: Lost) -> bool:
         """Whether the transaction read a newer configuration than this attempt's snapshot."""
-        return not all(self._is_shown(self.snapshot, one, lost) for one in picked)
+        return not self.is_current(self.snapshot, picked, lost)
 
-    def is_overtaken(
-        self, newest: ConfigurationSnapshot, picked: Iterable[PickedAddress], lost: Lost
+    def is_current(
+        self, snapshot: ConfigurationSnapshot, picked: Iterable[PickedAddress], lost: Lost
     ) -> bool:
-        """Whether ``newest`` is at least as new as the configuration that the transaction read."""
-        return all(self._is_shown(newest, one, lost) for one in picked)
+        """Whether the snapshot is at least as new as the configuration that was read."""
+        return all(self._is_current_for(snapshot, one, lost) for one in picked)
 
     def _windows(self, one: PickedAddress) -> tuple[Get, Get]:
         return window_reads(self._keys, one.choice.address, one.window_last)
@@ -208,7 +208,7 @@ class AllocationAttempt:
     def _allowed_search(self, key: SearchKey, limit: RecordLimit) -> Search | None:
         """The search in a pool, if the limit allows one more claim in it without a read.
 
-        None, too, for a pool that cannot be decoded.
+        Also None for a pool that cannot be decoded.
         """
         try:
             search = self._search(key)
@@ -217,9 +217,10 @@ class AllocationAttempt:
         return search if limit.allows(key[2], search.size) else None
 
     async def _refusal(self, pool: str, limit: RecordLimit) -> str:
+        """Why no address of the pool may be claimed, "" if one may."""
         try:
             return await limit.refusal(pool, self.snapshot.usable(pool))
-        except AddressSyntaxError as error:  # written around the rules: the pool fails, not the ADD
+        except AddressSyntaxError as error:  # a manual change: the ADD continues with other pools
             return f"IPPool {pool} cannot be decoded: {error}"
         except LogCorrupt as error:
             return error.message
@@ -257,7 +258,7 @@ class AllocationAttempt:
     ) -> PickedAddress | None:
         """Pick the next address of the search, or of the pool's list, without a read."""
         avoid = constraints.claiming.values[demand.family]
-        # Sequential order returns the lowest free address, which a list does not have.
+        # With sequential order no list is used, because the lowest free address may not be in it.
         uses_list = self._order == "spread" and free.note_choice(pool)
         if search.has_free_address or not uses_list:
             value = search.next(avoid)
@@ -277,9 +278,9 @@ class AllocationAttempt:
         constraints: AttemptConstraints,
         sources: AddressSources,
     ) -> PickedAddress | None:
-        """Pick an address that a read found free; None: it found none."""
-        found = await self._find(search, constraints, sources, pool)
-        return found and self._picked(demand, pool, search, found)
+        """Pick an address that a read has found free; None if it has found none."""
+        free = await self._find(search, constraints, sources, pool)
+        return free and self._picked(demand, pool, search, free)
 
     def _picked(
         self, demand: Demand, pool: str, search: Search, free: FreeAddress
@@ -303,7 +304,7 @@ class AllocationAttempt:
             one.choice.address.value for one in constraints.picked if one.demand.family == family
         }
         if await sources.finder.find(search, picked) is not None:
-            # Only requests of this process are claiming the rest; their outcome is open.
+            # Other requests of this process are claiming these addresses and may still fail.
             await constraints.claiming.next_end()
             raise LostRace(
                 f"the last free addresses of IPPool {pool} are being claimed", subject=pool
@@ -313,18 +314,18 @@ class AllocationAttempt:
     def _learn_window(self, picked: PickedAddress, claims: RangeResult, marks: RangeResult) -> None:
         address, last = picked.choice.address, picked.window_last
         taken: list[int] = []
-        for prefix, answer in (("ip", claims), (COOL_DOWN, marks)):
-            found = self._keys.addresses_in((kv.key for kv in answer.kvs), prefix)
-            values = [one.value for one in found]
+        for prefix, result in (("ip", claims), (COOL_DOWN, marks)):
+            addresses = self._keys.addresses_in((kv.key for kv in result.kvs), prefix)
+            values = [one.value for one in addresses]
             taken += values
-            if answer.more:
+            if result.more:
                 last = min(last, values[-1] if values else address.value)
         picked.search.learn(address.value, last, taken)
         self._own_marks.pop(address, None)
-        self._prefer_own(picked.search, marks)
+        self._prefer_previous_address(picked.search, marks)
 
-    def _prefer_own(self, search: Search, marks: RangeResult) -> None:
-        """Prefer the previous address: its cool-down does not apply to its previous holder."""
+    def _prefer_previous_address(self, search: Search, marks: RangeResult) -> None:
+        """Prefer the holder's previous address, which is in cool-down only for other holders."""
         for mark in marks.kvs:
             if mark.value != self._seed.encode():
                 continue
@@ -334,19 +335,22 @@ class AllocationAttempt:
                     search.offer(address.value)
                     return
 
-    def _is_shown(self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost) -> bool:
-        held = snapshot.pools.get(picked.pool)
-        pool_now = lost.current[self._keys.pool(picked.pool)]
-        if pool_now is None:
-            return held is None or held.revision > lost.revision
+    def _is_current_for(
+        self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost
+    ) -> bool:
+        """Whether the snapshot has the pool, reservations and quarantine that were read."""
+        pool = snapshot.pools.get(picked.pool)
+        stored_pool = lost.current[self._keys.pool(picked.pool)]
+        if stored_pool is None:
+            return pool is None or pool.revision > lost.revision
         topic = self._keys.guard("reservations", picked.demand.family)
-        topic_now = lost.current[topic]
+        stored_topic = lost.current[topic]
         quarantined = lost.current[self._keys.quarantine(*picked.choice.address)] is not None
-        unread = snapshot.unread.get(f"pool/{picked.pool}")
-        known_revision = held.revision if held is not None else unread.revision if unread else 0
+        in_snapshot = pool or snapshot.unread.get(f"pool/{picked.pool}")
+        revision = in_snapshot.revision if in_snapshot is not None else 0
         return (
-            known_revision >= pool_now.mod_revision
-            and (topic_now is None or snapshot.guards.get(topic, 0) >= topic_now.mod_revision)
+            revision >= stored_pool.mod_revision
+            and (stored_topic is None or snapshot.guards.get(topic, 0) >= stored_topic.mod_revision)
             and (not quarantined or str(picked.choice.address) in snapshot.quarantine)
         )
 
@@ -357,7 +361,7 @@ class AllocationAttempt:
         return in_standard_mode(used_out(demand, reasons, verdicts), self.selection.source)
 
     def _final_verdict(self, verdict: CandidateVerdict) -> CandidateVerdict:
-        """The verdict of selection, or that no address of the pool could be had."""
+        """The verdict of selection, changed to a rejection if the pool is full."""
         reason = self._full.get((verdict.interface, verdict.family, verdict.pool))
         if reason is None:
             return verdict

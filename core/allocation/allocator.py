@@ -1,10 +1,10 @@
 """ADD: claim the addresses of a request in one transaction.
 
-Nothing is read before it. The first try assumes that the endpoint does not exist and that the
-picked address is free. If a guard fails, the current values of the guarded keys are read, and the
-next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the addresses around
-the one that was taken, or the changed pools. A pool is reported full only after a
-read of etcd. A failed request leaves nothing behind (I4).
+The first try is made without a read: it assumes that the endpoint does not exist and that the
+picked address is free. If a guard fails, the transaction reads the current values of the guarded
+keys, and the next try uses them: the endpoint (of a repeated ADD, I7, or of an older Pod), the
+claims around the address, or the changed pools. A pool is reported as full only after a read of
+etcd. A failed request claims no address (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -74,15 +74,15 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of some that are not its own any more",
 }
-"""Evidence by the reason for which older claims end; it is stored in the log."""
+"""The reason why older claims end -> the end of the evidence text, which the log stores."""
 
 
 TRIES_AT_ONCE_MAX: Final = 16
-"""Tries after lost races before the next ones wait a random time."""
+"""Tries after lost races that are made at once; before further ones there is a random wait."""
 
 
 class AllocatorSettings(NamedTuple):
-    """``records_max``: claims a pool may hold before it counts as full (0: no limit)."""
+    """The settings. ``records_max``: the limit of claims in a pool (0: no limit)."""
 
     order: AddressOrder = "spread"
     records_max: int = RECORDS_MAX
@@ -95,7 +95,7 @@ are released. Raises NotReady or WrongInput when that is not certain."""
 
 
 class Added(NamedTuple):
-    """The endpoint after the ADD; ``fresh``: this call claimed addresses, in ``tries`` tries.
+    """The endpoint after the ADD. ``fresh``: this ADD claimed addresses. ``tries``: its tries.
 
     ``migrating``: another virt-launcher of the VM still uses the addresses, so that a probe for
     conflicts would find it.
@@ -108,7 +108,10 @@ class Added(NamedTuple):
 
 
 class _Progress:
-    """The state of one ADD over its tries; ``is_sure``: certain enough to report a failure."""
+    """The state of one ADD over its tries.
+
+    ``is_sure``: the endpoint and the configuration were read from etcd, so a failure is final.
+    """
 
     __slots__ = ("attempt", "facts", "is_sure", "request", "stored", "tries")
 
@@ -122,7 +125,7 @@ class _Progress:
 
 
 class Allocator:
-    """Claims addresses for Pods. ``confirm`` None: without an API server."""
+    """Claims addresses for Pods. ``confirm`` None: there is no API server."""
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class Allocator:
         """
         progress = _Progress(request, facts)
         try:
-            return await self._try(progress)  # a retry policy would slow the common case
+            return await self._try(progress)  # without a retry policy, for speed
         except (LostRace, StoreUnavailable):
             return await self._try_again(progress)
 
@@ -202,7 +205,7 @@ class Allocator:
             return await self._try(progress)
 
     async def _make_sure(self, progress: _Progress) -> None:
-        """Before an ADD fails: read whether the Pod has addresses (I7), and renew the view."""
+        """Before an ADD fails: read the endpoint from etcd (I7), and bring the view up to date."""
         await self._read_endpoint(progress)
         await self._view.freshen()
         progress.attempt = None
@@ -211,7 +214,7 @@ class Allocator:
     async def _retrieve(
         self, progress: _Progress, endpoint: Endpoint
     ) -> Repeat | EndpointUpdate | ClaimPlan:
-        """Decide for the next Pod of a fixed endpoint.
+        """Decide an ADD of a Pod whose endpoint has fixed addresses.
 
         See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools".
         """
@@ -252,7 +255,7 @@ class Allocator:
         proposal = change_proposal(self._keys, draft, progress.stored)
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
-            raise self._learn_endpoint(progress, outcome)
+            raise self._record_endpoint(progress, outcome)
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
     async def _claim(self, progress: _Progress, claim_plan: ClaimPlan) -> Added:
@@ -261,7 +264,7 @@ class Allocator:
         staying: Sequence[Release] = ()
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
-            claim_plan, ending, staying = await self._held(progress, claim_plan)
+            claim_plan, ending, staying = await self._read_claims(progress, claim_plan)
         attempt = self._attempt(progress, claim_plan)
         demands = unmet_demands(attempt.selection, claim_plan.keep)
         if not demands and not claim_plan.listed:
@@ -296,25 +299,25 @@ class Allocator:
         finally:
             self._claiming.remove([address.choice.address for address in picked])
         if isinstance(outcome, Lost):
-            raise await self._learn(progress, attempt, picked, outcome)
+            raise await self._record_lost_race(progress, attempt, picked, outcome)
         if progress.stored.endpoint is None:
             self._releaser.cache.put_claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    async def _held(
+    async def _read_claims(
         self, progress: _Progress, claim_plan: ClaimPlan
     ) -> tuple[ClaimPlan, Sequence[Release], Sequence[Release]]:
-        """The plan with the claims that exist: those that end, and those that stay.
+        """Read the claims of the plan: returns the plan, the claims that end, and those that stay.
 
-        The latter are of NICs that the plan creates again.
+        The claims that stay are those of NICs that the plan creates again.
         """
         listed = [pair for nic in claim_plan.listed for pair in nic.addresses()]
         addresses = [address for address, _ in (*claim_plan.ended, *listed)]
-        held = await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
-        claim_plan = claim_plan.with_claims({claim.address: claim.holder for claim in held})
-        stays = {address for nic in claim_plan.listed for address, _ in nic.addresses()}
-        ending = [claim for claim in held if claim.address not in stays]
-        return claim_plan, ending, [claim for claim in held if claim.address in stays]
+        claims = await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
+        claim_plan = claim_plan.with_claims({claim.address: claim.holder for claim in claims})
+        stay = {address for nic in claim_plan.listed for address, _ in nic.addresses()}
+        ending = [claim for claim in claims if claim.address not in stay]
+        return claim_plan, ending, [claim for claim in claims if claim.address in stay]
 
     def _attempt(self, progress: _Progress, claim_plan: ClaimPlan) -> AllocationAttempt:
         """The current attempt, else a new one that selects on the newest snapshot."""
@@ -344,9 +347,9 @@ class Allocator:
         ending: Sequence[Release],
         picked: Sequence[PickedAddress],
     ) -> Outcome:
-        """Append the claim with the release of older claims in the same transaction.
+        """Append the claim, and the release of older claims in the same transaction.
 
-        Addresses of an older Pod are cooled down in any order: its sandbox may run.
+        Addresses of an older Pod get a long cool-down, because its sandbox may still run.
         """
         endpoint = progress.stored.endpoint
         is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
@@ -359,8 +362,10 @@ class Allocator:
 
         if not ending:
             return await self._writer.append(with_release(NO_LEASE))
-        rest = self._cooldown.of_older_pods if claim_plan.why == "superseded" else self._cooldown
-        return await rest.append(self._writer, with_release)
+        cooldown = self._cooldown
+        if claim_plan.why == "superseded":
+            cooldown = cooldown.of_older_pods
+        return await cooldown.append(self._writer, with_release)
 
     def _release_part(
         self,
@@ -374,7 +379,7 @@ class Allocator:
         endpoint = progress.stored.endpoint
         if endpoint is None:
             return None
-        evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_REASONS[claim_plan.why]}"
+        evidence = f"Pod {progress.facts.pod.uid} requests {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(
             *endpoint.key, tuple(releases), claim_plan.remaining, claim_plan.why, evidence
         )
@@ -383,16 +388,17 @@ class Allocator:
         return release_in_claim(self._keys, draft, lease, taken_over)
 
     async def _read_endpoint(self, progress: _Progress) -> None:
-        """Read the endpoint, of which the first try assumed that it does not exist."""
+        """Read the endpoint from etcd for the next try."""
         key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
         progress.stored = StoredEndpoint.of((await self._store.read([Get(key)])).ranges[0].first)
 
-    def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
+    def _record_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
+        """Use the endpoint that was read after the lost race; returns the error to raise."""
         key = progress.facts.pod.endpoint_key
         progress.stored = StoredEndpoint.of(lost.current[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
-    async def _learn(
+    async def _record_lost_race(
         self,
         progress: _Progress,
         attempt: AllocationAttempt,
@@ -403,7 +409,5 @@ class Allocator:
         attempt.learn(picked, lost, self._free)
         if attempt.is_outdated(picked, lost):
             progress.attempt = None
-            await self._view.wait_for(
-                lambda: attempt.is_overtaken(self._view.current, picked, lost)
-            )
-        return self._learn_endpoint(progress, lost)
+            await self._view.wait_for(lambda: attempt.is_current(self._view.current, picked, lost))
+        return self._record_endpoint(progress, lost)

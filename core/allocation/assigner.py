@@ -1,9 +1,8 @@
 """Claims of named addresses: read, decide, commit, all addresses or none (I2, I4).
 
-Two callers name them: an assignment, by an operator or from another IPAM's records, and a fixed
-endpoint that shows addresses whose claims were lost. An ADD guesses which addresses are free; here
-every try first reads the endpoint, the claims and the cool-down marks, because a refusal must be
-exact.
+Used for assignments, by an operator or from another IPAM's records, and to claim fixed addresses
+again whose claims were lost. Unlike an ADD, every try first reads the endpoint, the claims and the
+cool-down marks, so that a refusal is exact.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from core.projections.configuration_view import ConfigurationSnapshot, Configura
 
 
 class Assigned(NamedTuple):
-    """The endpoint after the claim; ``revision`` 0: nothing had to be claimed."""
+    """The endpoint after the claim; ``revision`` 0: it had all addresses already."""
 
     endpoint: Endpoint
     revision: int
 
 
 class _AddressStates(NamedTuple):
-    """An endpoint, the claims of some addresses, and the revisions of their claims and marks."""
+    """A stored endpoint, and the claims and cool-down marks of addresses with their revisions."""
 
     stored: StoredEndpoint
     claims: Mapping[Address, Claim]
@@ -71,10 +70,10 @@ class Assigner:
     async def restore(
         self, stored: StoredEndpoint, cause: Cause
     ) -> tuple[StoredEndpoint, frozenset[int]]:
-        """Claim again what the endpoint shows without a claim, where its pools still allow it.
+        """Claim the endpoint's addresses without a claim again, if their pools allow it.
 
-        Returns the endpoint after that, and the indexes of NICs that need other addresses. Raises
-        LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
+        Returns the endpoint after the claim, and the indexes of NICs that need other addresses.
+        Raises LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
         """
         endpoint = stored.endpoint
         assert endpoint is not None, "there is no endpoint to restore"
@@ -87,7 +86,7 @@ class Assigner:
         if not reclaimable:
             return stored, lost
         event = AddressesClaimed(endpoint, reclaimable)
-        states = states._replace(stored=stored)  # what the caller has decided on
+        states = states._replace(stored=stored)  # guard the endpoint that the caller has read
         revision = await self._commit(states, event, self._view.current, cause)
         return StoredEndpoint(endpoint, revision), lost
 
@@ -103,7 +102,7 @@ class Assigner:
         return Assigned(event.endpoint, await self._commit(states, event, snapshot, cause))
 
     async def _read(self, key: EndpointKey, addresses: Sequence[Address]) -> _AddressStates:
-        """All of it at one revision."""
+        """Read the endpoint, the claims and the cool-down marks at one revision."""
         keys = self._keys
         gets = [
             Get(keys.endpoint(*key)),
@@ -127,7 +126,7 @@ class Assigner:
         snapshot: ConfigurationSnapshot,
         cause: Cause,
     ) -> int:
-        """Claim the addresses of the event's NICs; those that have a claim keep it unchanged."""
+        """Claim the addresses of the event's NICs; existing claims are guarded, not changed."""
         pools = {
             parse_address(text): pool
             for index in event.new_nics
@@ -153,7 +152,7 @@ class Assigner:
         if isinstance(outcome, Lost):
             name = event.endpoint.name
             addresses = ", ".join(map(str, unclaimed))
-            raise LostRace(f"endpoint {name} or {addresses} changed meanwhile", subject=name)
+            raise LostRace(f"endpoint {name} or {addresses} has changed", subject=name)
         return outcome.revision
 
 

@@ -1,13 +1,13 @@
-"""Bindings: the state of addresses that a network provider binds, between agent and controller.
+"""Bindings: the state of addresses that a network provider binds, shared by agent and controller.
 
-One key for each endpoint, from before the provider is called until after it has unbound:
+An endpoint has a key from before the provider is called until after it has unbound the addresses:
 
     asked      an ADD requests the bind                          written by the agent
-    bound      the provider has bound, the endpoint records it   by the workflow
+    bound      the provider has bound the addresses              by the workflow
     failed     the bind failed and is being undone               by the workflow
-    returning  the provider is to unbind                         by the process that releases
+    returning  the provider must unbind the addresses            by the process that releases
 
-Every write is guarded by the revision that was read. Nothing here calls a provider or ends a claim.
+Every write is guarded by the revision that was read.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ WHY_CHARS_MAX: Final = 1_000
 
 
 class BindingRequest(NamedTuple):
-    """One endpoint: the provider binds ``addresses``; their ``claims`` end after it has unbound.
+    """A request to bind the addresses of one endpoint.
 
+    ``claims``: those of the addresses, which end after the provider has unbound them.
     ``deadline_ms``: until when the ADD waits for the bind (Unix milliseconds).
     """
 
@@ -62,7 +63,7 @@ class BindingRequest(NamedTuple):
 
     @property
     def workflow_id(self) -> str:
-        """One execution at a time for each Pod: binding and unbinding never overlap."""
+        """The same for binding and unbinding, so that these never overlap for one Pod."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
     def covers(self, other: BindingRequest) -> bool:
@@ -73,10 +74,10 @@ class BindingRequest(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """``why``: the failure, or the evidence for the release.
+    """A binding. ``why``: the failure, or the evidence for the release.
 
     ``gone``: sandboxes that have ended while another one had NICs of the endpoint. ``trace``: the
-    context of the ADD that asked.
+    trace context of the ADD.
     """
 
     request: BindingRequest
@@ -111,7 +112,10 @@ def _check_binding(binding: Binding) -> None:
 
 BINDING: Final = StateCodec(Binding, _check_binding)
 BINDINGS: Final[KeyKind[Binding]] = KeyKind(
-    *("binding", "binding", BINDING.decode, ("agent", "controller", "worker", "orbctl")),
+    "binding",
+    "binding",
+    BINDING.decode,
+    ("agent", "controller", "worker", "orbctl"),
     "unbind the addresses of this endpoint at the network provider, then delete the key: the next"
     " ADD of the Pod writes another",
     key_of=lambda keys, binding: keys.binding(*binding.request.key),
@@ -119,7 +123,7 @@ BINDINGS: Final[KeyKind[Binding]] = KeyKind(
 
 
 class Bindings:
-    """Reads and writes bindings. All raise StoreUnavailable, writes OutcomeUnknown too."""
+    """Reads and writes bindings. All methods raise StoreUnavailable, writes OutcomeUnknown too."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store

@@ -1,9 +1,8 @@
 """Cool-down: released addresses are not claimed again for a while, as long as others are free.
 
-A cool-down mark is a key under an etcd lease, so that it ends by etcd's clock: a wrong clock of an
-agent cannot shorten it, and nothing has to clean up. Releases of the same few seconds share a
-lease. A mark never blocks the last free addresses of a pool: ``Finder`` then takes the one that is
-longest in cool-down.
+A cool-down mark is a key under an etcd lease: etcd deletes it, by etcd's clock, so that a wrong
+clock of an agent cannot shorten it. Releases of the same few seconds share a lease. If all free
+addresses of a pool are in cool-down, ``Finder`` takes the one that is longest in cool-down.
 """
 
 from __future__ import annotations
@@ -25,27 +24,26 @@ COOL_DOWN_S = 30
 """Default cool-down: longer than a neighbour keeps using a stale ARP entry."""
 
 OLDER_PODS_S = 300
-"""Least cool-down of addresses of an older Pod of the same name.
+"""Least cool-down of the addresses of an older Pod of the same name.
 
-The API server has no Pod of its UID any more, but no DEL has confirmed the end of its sandbox:
-after a forced deletion it runs until its kubelet stops it. Kubernetes waits as long for an
-unreachable node.
+No DEL has confirmed the end of that Pod's sandbox: after a forced deletion it runs until its
+kubelet stops it. Kubernetes waits as long for an unreachable node.
 """
 
 LEASE_SHARED_S = 10.0
 """Releases within this time share a lease; a mark lasts up to this much longer."""
 
 AHEAD_S = 2.0
-"""The next lease is granted this much before the end of that time, so that no release waits."""
+"""The next lease is granted this much before ``LEASE_SHARED_S`` ends, so that no release waits."""
 
 NO_LEASE: Final = 0
 """Used instead of a lease: no cool-down."""
 
 
 class CoolDown:
-    """Grants the leases of cool-down marks; ``seconds`` 0 switches the cool-down off.
+    """Grants the leases of cool-down marks. ``seconds`` 0: there is no cool-down.
 
-    ``of_older_pods`` is the cool-down of addresses that end with the ADD of another Pod.
+    ``of_older_pods``: the cool-down of addresses that the ADD of another Pod releases.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class CoolDown:
 
     @property
     def of_older_pods(self) -> CoolDown:
-        """The cool-down of at least ``OLDER_PODS_S``."""
+        """A cool-down of at least ``OLDER_PODS_S``."""
         if self._of_older_pods is None:
             seconds = max(self.seconds, OLDER_PODS_S)
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)
@@ -85,18 +83,18 @@ class CoolDown:
             return await writer.append(proposal(await self.lease()))
 
     async def lease(self) -> int:
-        """The lease of marks made now; 0: no cool-down. Raises StoreUnavailable."""
+        """The lease for marks that are written now; 0: no cool-down. Raises StoreUnavailable."""
         if self.seconds and self._lasts_s() <= 0:
             await self._grants.join(self.seconds, self._grant)
         return self._lease
 
     def grant_ahead(self) -> None:
-        """Begin to grant the next lease, in parallel with the release that calls this."""
+        """Begin to grant the next lease, in parallel with the calling release."""
         if self.seconds and not self._ahead and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())
 
     async def _try_to_grant(self) -> None:
-        with suppress(StoreError):  # the release grants it itself then, and raises the error
+        with suppress(StoreError):  # then ``lease`` grants it, and raises its own error
             await self._grants.join(self.seconds, self._grant)
 
     async def _grant(self) -> None:
@@ -105,10 +103,10 @@ class CoolDown:
         self._until = now + LEASE_SHARED_S
 
     def _lasts_s(self) -> float:
-        """How long new marks may still use the lease."""
+        """The seconds for which new marks may still use the lease."""
         return self._until - self._monotonic()
 
     def _forget(self, lease: int) -> None:
-        """Use this lease for no further mark."""
+        """Do not use this lease for further marks."""
         if lease == self._lease:
             self._until = float("-inf")

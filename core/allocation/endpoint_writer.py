@@ -1,8 +1,8 @@
-"""One endpoint and its claims: read at their revisions, decided on, written in one transaction.
+"""Change one endpoint and its claims in one transaction.
 
-The steps of every release and of every change of an endpoint: read the endpoint and the claims,
-decide, commit under guards that name the revisions read (I3), and read again after a lost race.
-The decision is a pure function of what was read.
+A release or change of an endpoint reads the endpoint and its claims, decides, and commits if the
+revisions that were read have not changed (I3); after a lost race it starts again. The decision is a
+pure function of the values that were read.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ ClaimRevisions = tuple[tuple[str, int], ...]
 
 
 class EndpointState(NamedTuple):
-    """An endpoint and those of the claims read that belong to it, each at its revision."""
+    """An endpoint and its claims, each with the revision that was read."""
 
     stored: StoredEndpoint
     claims: tuple[Release, ...] = ()
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """The endpoint; None: there is none."""
+        """The endpoint; None if it does not exist."""
         return self.stored.endpoint
 
     @property
     def claim_revisions(self) -> ClaimRevisions:
-        """The claims by revision."""
+        """The claims as (address, revision), sorted."""
         return claim_revisions(self.claims)
 
 
 Change = AddressesReleased | EndpointChanged
 DecideChange = Callable[[EndpointState], Change | str]
-"""Returns the event to write, or why nothing is to be written."""
+"""Returns the event to write, or the reason why nothing is written."""
 
 
 class Changed(NamedTuple):
-    """The event that was written at ``revision``; None and 0: nothing was, and ``why`` says why."""
+    """The event that was written at ``revision``; None and 0: nothing was written (``why``)."""
 
     event: Change | None
     revision: int = 0
@@ -72,7 +72,7 @@ def claims_in(
 ) -> tuple[Release, ...]:
     """The claims of these addresses that belong to the endpoint. Raises LogCorrupt.
 
-    ``ranges``: what was read of the key of each address.
+    ``ranges``: the result of reading the claim key of each address.
     """
     claims = []
     for address, answer in zip(addresses, ranges, strict=True):
@@ -94,7 +94,7 @@ async def read_claims(
 
 
 class EndpointWriter:
-    """Changes endpoints under one writer; several calls may run at once.
+    """Changes endpoints with one writer; several calls may run at the same time.
 
     ``lost_races``: transactions that failed because another writer was faster.
     """
@@ -123,7 +123,7 @@ class EndpointWriter:
         return await read_claims(self._store, self._keys, key, addresses)
 
     async def read(self, key: EndpointKey) -> EndpointState:
-        """The endpoint with all of its claims, which may be newer than the endpoint itself."""
+        """Read the endpoint, then its claims, which may be newer than the endpoint."""
         result = await self._store.read([Get(self._keys.endpoint(*key))])
         stored = StoredEndpoint.of(result.ranges[0].first)
         if stored.endpoint is None:
@@ -134,7 +134,7 @@ class EndpointWriter:
     async def commit(
         self, key: EndpointKey, state: EndpointState, event: Change, cause: Cause
     ) -> int:
-        """Write the event if nothing that it was decided on has changed; returns the revision.
+        """Write the event if the endpoint and the claims have not changed; returns the revision.
 
         Raises LostRace, StoreUnavailable, OutcomeUnknown.
         """
@@ -163,15 +163,14 @@ class EndpointWriter:
 
 
 ENDPOINTS_MAX: Final = 512
-"""Endpoints in the cache; a node runs some hundred Pods. Beyond it the oldest is dropped."""
+"""Endpoints in the cache: more than the Pods of a node. Beyond it the oldest is dropped."""
 
 
 class EndpointCache:
-    """Endpoints that this process has claimed or read last, with the claims a release would end.
+    """A cache of the endpoints that this process has claimed or read last, with their claims.
 
-    A release that finds its endpoint here reads nothing. A missing or stale entry never proves that
-    there is nothing to release: the guards of the release name the revisions of the entry (I3), and
-    after a failed guard the release reads etcd.
+    With an entry, a release reads nothing from etcd. The entry may be stale: the guards of the
+    release compare its revisions (I3), and if a guard fails, the release reads etcd.
     """
 
     def __init__(self) -> None:
@@ -180,15 +179,15 @@ class EndpointCache:
         self._states: OrderedDict[EndpointKey, EndpointState | StoredEndpoint] = OrderedDict()
 
     def put(self, key: EndpointKey, state: EndpointState) -> None:
-        """Keep this state of the endpoint in place of any older one."""
+        """Store the state of the endpoint; replaces an older one."""
         self._put(key, state)
 
     def put_claimed(self, endpoint: Endpoint, revision: int) -> None:
-        """Keep an endpoint that one transaction has made together with all of its claims."""
+        """Store an endpoint that one transaction has created together with all of its claims."""
         self._put((endpoint.namespace, endpoint.name), StoredEndpoint(endpoint, revision))
 
     def pop(self, key: EndpointKey) -> EndpointState | None:
-        """Remove and return the state of the endpoint; None: it is not in the cache."""
+        """Remove and return the state of the endpoint; None if it is not in the cache."""
         state = self._states.pop(key, None)
         return _with_claims(state) if isinstance(state, StoredEndpoint) else state
 
@@ -200,7 +199,7 @@ class EndpointCache:
 
 
 def _with_claims(stored: StoredEndpoint) -> EndpointState:
-    """Add the claims that were made with the endpoint; done for a DEL, not for every ADD."""
+    """Add the claims that were made with the endpoint; done only for a DEL, not for every ADD."""
     endpoint, revision = stored
     assert endpoint is not None, "it was claimed"
     claims = (

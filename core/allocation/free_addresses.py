@@ -5,9 +5,9 @@ read once (``Finder``) for all waiting requests of this process, and each reques
 address of the list. Every agent starts at another position of the list, so that agents rarely
 choose the same address.
 
-A list is only a hint: the guards of the transaction decide, a lost race makes the next request read
-again, and only a read that began after the request proves that a pool has no free address. Nothing
-is watched, because an agent must not receive every allocation of every pool.
+A list is only a hint: the guards of the transaction decide. After a lost race the next request
+reads again, and only a read that began after the request proves that a pool has no free address.
+Claims are not watched, because then an agent would receive every allocation of every pool.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ SCARCE_S: Final = 60.0
 """Seconds for which a pool counts as nearly full after the last read that shows it."""
 
 CONTENDED_S: Final = 1.0
-"""How long a pool counts as contended after the last lost race in it."""
+"""Seconds for which a pool counts as contended after the last lost race in it."""
 
 LOSSES_MIN: Final = 3
-"""A pool is contended after so many picks without a read failed within ``CONTENDED_S``.
+"""A pool is contended after this many lost races of picks without a read, within ``CONTENDED_S``.
 
-These cost as much as one read.
+They cost as much as one read.
 """
 
 CONTENDED_CHOICES: Final = 100
-"""``LOSSES_MIN`` counts only within so many picks; with fewer failures a list does not pay."""
+"""Losses are counted within this many picks; if they are rarer, a list saves no time."""
 
 READS_MAX: Final = 8
 """Reads after which a request raises LostRace, if other requests took all addresses each time."""
@@ -51,9 +51,9 @@ POOLS_MAX: Final = 256
 
 
 class TakeResult(NamedTuple):
-    """``address`` None: every address is claimed, or is being claimed by this process.
+    """The result of a read. ``address`` None: there is no free address that may be taken.
 
-    ``passed_over``: some are being claimed by this process.
+    ``passed_over``: some addresses were left out because this process is claiming them.
     """
 
     address: FreeAddress | None
@@ -61,7 +61,7 @@ class TakeResult(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Whether a read found any address; ``passed_over`` as in ``TakeResult``."""
+    """Whether a read has found an address; ``passed_over`` as in ``TakeResult``."""
 
     any_found: bool
     passed_over: bool
@@ -100,73 +100,75 @@ class FreeAddresses:
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
     def note_choice(self, pool: str) -> bool:
-        """Count one choice, and return whether to use the list.
+        """Count one pick, and return whether to use the list.
 
-        Lost choices are compared with this count.
+        The number of lost races is compared with this count.
         """
-        known = self._pools.get(pool)
-        if known is None:
+        pool_list = self._pools.get(pool)
+        if pool_list is None:
             return False
-        known.choices += 1
-        return self._monotonic() <= known.listed_until
+        pool_list.choices += 1
+        return self._monotonic() <= pool_list.listed_until
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
-        """Remove and return the next address of the list; None: there is none.
+        """Remove and return the next address of the list; None if there is none.
 
-        An address in cool-down is not returned, because others may be free by now: see
+        An address in cool-down is not returned, because another one may be free now; see
         ``read_and_take``.
         """
-        known = self._pools.get(pool)
-        if known is None or (known.addresses and known.addresses[0].cool_down_revision):
+        pool_list = self._pools.get(pool)
+        if pool_list is None or (pool_list.addresses and pool_list.addresses[0].cool_down_revision):
             return None
-        return _next(known, usable, avoid)
+        return _next(pool_list, usable, avoid)
 
     async def read_and_take(
         self, pool: str, usable: AddressSet, avoid: Container[int]
     ) -> TakeResult:
-        """An address from a read that begins after this call, in cool-down if none is free.
+        """Take an address from a new read, in cool-down if no other is free.
 
-        Raises StoreUnavailable, and LostRace when other requests of this process took all addresses
-        that were read.
+        Raises StoreUnavailable, and LostRace if other requests of this process have taken all
+        addresses that were read.
         """
-        known = self._pool(pool)
+        pool_list = self._pool(pool)
         for _ in range(READS_MAX):
-            # With ``known.reads``, so that this call never joins a read that began before it.
-            next_read = pool, known.reads, usable
-            read = await self._reads.join(next_read, lambda: self._read(pool, known, usable, avoid))
-            address = _next(known, usable, avoid)
+            # The number of reads is in the key, so that a read that has begun is never joined.
+            read_key = pool, pool_list.reads, usable
+            read = await self._reads.join(
+                read_key, lambda: self._read(pool, pool_list, usable, avoid)
+            )
+            address = _next(pool_list, usable, avoid)
             if address is not None or not read.any_found:
                 return TakeResult(address, read.passed_over)
         raise LostRace(f"the last free addresses of IPPool {pool} are being claimed", subject=pool)
 
     def lost(self, pool: str, revision: int, *, is_listed: bool) -> None:
-        """Note an address that another agent claimed at ``revision``.
+        """Note that another agent had claimed an address at ``revision``.
 
-        Others of its list may be claimed, too.
+        If the address was from an older list, the list is emptied.
         """
-        known, now = self._pool(pool), self._monotonic()
-        if is_listed and known.revision < revision:
-            known.addresses.clear()
-        if now - known.lost_at > CONTENDED_S or known.choices > CONTENDED_CHOICES:
-            known.losses = known.choices = 0
-        known.losses += not is_listed
-        known.lost_at = now
-        if known.losses >= LOSSES_MIN:
-            known.losses = known.choices = 0
-            known.listed_until = max(known.listed_until, now + CONTENDED_S)
+        pool_list, now = self._pool(pool), self._monotonic()
+        if is_listed and pool_list.revision < revision:
+            pool_list.addresses.clear()
+        if now - pool_list.lost_at > CONTENDED_S or pool_list.choices > CONTENDED_CHOICES:
+            pool_list.losses = pool_list.choices = 0
+        pool_list.losses += not is_listed
+        pool_list.lost_at = now
+        if pool_list.losses >= LOSSES_MIN:
+            pool_list.losses = pool_list.choices = 0
+            pool_list.listed_until = max(pool_list.listed_until, now + CONTENDED_S)
 
     def released(self, release: Release) -> None:
         """Add an address that this process has released without a cool-down."""
-        if self.note_choice(release.pool):  # counted too: the address is chosen again
+        if self.note_choice(release.pool):
             value = parse_address(release.address).value
             self._pools[release.pool].addresses.append(FreeAddress(value))
 
     async def _read(
-        self, pool: str, known: _Pool, usable: AddressSet, avoid: Container[int]
+        self, pool: str, pool_list: _Pool, usable: AddressSet, avoid: Container[int]
     ) -> _Read:
-        async with known.read_lock:
-            known.reads += 1
-            seed = f"{self._name} {pool} {known.reads}"
+        async with pool_list.read_lock:
+            pool_list.reads += 1
+            seed = f"{self._name} {pool} {pool_list.reads}"
             start = spread_index(seed, usable.size) if usable else 0
             free = await self._finder.free(usable, start, avoid)
             addresses, passed_over = [FreeAddress(value) for value in free.values], free.passed_over
@@ -174,31 +176,30 @@ class FreeAddresses:
                 cooling_down = await self._finder.cooling_down(usable, avoid, free.revision)
                 addresses = [*cooling_down.addresses]
                 passed_over = passed_over or cooling_down.passed_over
-            known.revision = free.revision
-            known.addresses.clear()
-            known.addresses.extend(addresses)
+            pool_list.revision = free.revision
+            pool_list.addresses.clear()
+            pool_list.addresses.extend(addresses)
             now = self._monotonic()
-            is_contended = now - known.lost_at <= CONTENDED_S
-            if addresses and (
-                free.values or is_contended
-            ):  # else the longest in cool-down is first
-                known.addresses.rotate(-spread_index(seed, len(addresses)))
+            is_contended = now - pool_list.lost_at <= CONTENDED_S
+            # Addresses in cool-down stay in their order (the longest first), unless contended.
+            if addresses and (free.values or is_contended):
+                pool_list.addresses.rotate(-spread_index(seed, len(addresses)))
             if is_scarce(free.estimated_count, usable.size):
-                known.listed_until = now + SCARCE_S
+                pool_list.listed_until = now + SCARCE_S
             return _Read(bool(addresses), passed_over)
 
     def _pool(self, pool: str) -> _Pool:
-        known = self._pools.get(pool)
-        if known is None:
+        pool_list = self._pools.get(pool)
+        if pool_list is None:
             if len(self._pools) >= POOLS_MAX:
                 del self._pools[next(iter(self._pools))]
-            known = self._pools[pool] = _Pool()
-        return known
+            pool_list = self._pools[pool] = _Pool()
+        return pool_list
 
 
-def _next(known: _Pool, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
-    while known.addresses:
-        address = known.addresses.popleft()
+def _next(pool_list: _Pool, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
+    while pool_list.addresses:
+        address = pool_list.addresses.popleft()
         if address.value in usable and address.value not in avoid:
             return address
     return None

@@ -1,8 +1,8 @@
-"""The GUIDs of one node's virtual functions: read, assigned and released in the log.
+"""Assign and release the GUIDs of one node's virtual functions, with events in the log.
 
-Every transaction has the events, the claim of each GUID and the list of each node that they change,
-guarded by the values that they were decided on (I1, I5). All methods may be repeated: what is
-assigned is not assigned again.
+A transaction writes the events, the claim of each GUID, and the list of GUIDs of each affected
+node. It commits only if the values that were read have not changed (I1, I5). All methods may be
+repeated: a GUID that is assigned already is not assigned again.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -31,10 +31,10 @@ from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchange
 from core.eventstore.writer import Writer
 
 GUIDS_IN_TRANSACTION_MAX: Final = 48
-"""Each may end the claim of another node, so that there are two keys for each."""
+"""GUIDs of one transaction; each may end the claim of another node too, and so need two keys."""
 
 ATTEMPTS_MAX: Final = 4
-"""Decisions of one transaction; each follows a change by another agent."""
+"""Attempts of one transaction; one fails if another agent has changed the same keys."""
 
 
 class _Read(NamedTuple):
@@ -64,9 +64,9 @@ class GuidRegistry:
     async def assign(
         self, requested: Sequence[VfGuid], replaced: Collection[VfGuid] = ()
     ) -> list[GuidConflict]:
-        """Assign GUIDs to virtual functions of this node; those that others have stay theirs.
+        """Assign GUIDs to virtual functions of this node; returns those that others have.
 
-        ``replaced``: GUIDs of this node whose virtual functions are made again with these ones.
+        ``replaced``: GUIDs of virtual functions of this node that are created again.
         """
         conflicts: list[GuidConflict] = []
         for part in _parts(requested):
@@ -74,7 +74,7 @@ class GuidRegistry:
         return conflicts
 
     async def release(self, ended: Iterable[tuple[VfGuid, GuidReleaseReason]]) -> None:
-        """Release GUIDs of this node, each for its reason."""
+        """Release GUIDs of this node, each with a reason."""
         by_reason: dict[GuidReleaseReason, list[VfGuid]] = {}
         for guid, reason in ended:
             by_reason.setdefault(reason, []).append(guid)
@@ -104,7 +104,7 @@ class GuidRegistry:
         raise self._lost_race()
 
     async def _commit(self, events: Sequence[GuidEvent], read: _Read) -> bool:
-        """Append the events with the keys that they change; False if another agent was faster."""
+        """Append the events and write their keys; False if another agent was faster."""
         if not events:
             return True
         nodes = sorted({event.node for event in events})
@@ -122,7 +122,7 @@ class GuidRegistry:
         claims: Mapping[str, GuidClaim],
         revisions: Mapping[bytes, int],
     ) -> Proposal:
-        """The events, and the state after them; ``revisions``: of the keys before."""
+        """The transaction. ``claims``: after the events; ``revisions``: of the keys before them."""
         keys = self._keys
         writes: dict[bytes, Write] = {}
         for event in events:

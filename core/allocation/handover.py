@@ -1,8 +1,8 @@
-"""Releases of endpoints whose addresses a network provider has bound: the provider unbinds first.
+"""Release endpoints whose addresses a network provider has bound: the provider unbinds them first.
 
-A handover is one transaction, guarded by the endpoint and the binding that were read. Once it is
-committed, the addresses will be unbound and then released, whichever process dies; until the
-provider has unbound them they stay claimed. ``Releaser`` releases an endpoint without a binding.
+A handover is one transaction, guarded by the endpoint and the binding that were read. After it, the
+addresses stay claimed until the provider has unbound them, and are then released, even if a process
+dies. ``Releaser`` releases an endpoint without a binding.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Handover:
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Hand over bound addresses, idempotently; None: no address of the endpoint is bound.
+        """Hand over the bound addresses of an endpoint; None: none of them is bound.
 
-        ``decide`` as in ``Releaser.release``. A binding without an endpoint is handed over too.
+        Repeating it changes nothing. ``decide``: as in ``Releaser.release``. A binding without an
+        endpoint is handed over too.
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).
         """
         handed: Released | None = await racing()(self._once, key, decide, reason, evidence)

@@ -1,8 +1,8 @@
 """Requests for automatic pools and reports about them, between agents and controllers.
 
 An agent whose ADD has no pool writes a request; the controller that reconciles the application
-writes a report. Both are hints on leases: a lost one costs time and never an address, and neither
-is on the path of an ADD that can be served (I8). Nothing here decides.
+writes a report. Both are only hints, and have leases: if one is lost, an ADD waits longer. An ADD
+that has a pool needs neither (I8).
 
     need/<application>               the application as its Pod names it; rewritten by every ADD
     view/application/<application>   the report, with the revision that was reconciled
@@ -22,10 +22,10 @@ from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 POOL_REQUEST_TTL_S: Final = 60
-"""Longer than an ADD waits; a controller that starts within it still reads the request."""
+"""Longer than an ADD waits, so that a controller that starts meanwhile can read the request."""
 
 REPORT_TTL_S: Final = 900
-"""A waiting application is reconciled more often than that."""
+"""Longer than the time between two reconciles of a waiting application."""
 
 PROBLEM_CHARS_MAX: Final = 1_000
 """Characters of one reason or remedy."""
@@ -37,7 +37,7 @@ PROBLEMS_MAX: Final = 64
 class Problem(NamedTuple):
     """Why a pool differs from the desired one. ``again``: the cause may be temporary.
 
-    ``pool`` "" when it does not exist; ``subnet``: the SpiderSubnet without enough free addresses.
+    ``pool``: "" if it does not exist. ``subnet``: the SpiderSubnet without enough free addresses.
     """
 
     pool: str
@@ -47,15 +47,14 @@ class Problem(NamedTuple):
     again: bool = False
 
     def __str__(self) -> str:
-        where = f"IPPool {self.pool}: " if self.pool else ""
-        return where + self.reason
+        return f"IPPool {self.pool}: {self.reason}" if self.pool else self.reason
 
 
 class ReconcileReport(NamedTuple):
-    """The result of a reconcile; no problems: the pools are as desired.
+    """The result of a reconcile; without ``problems`` the pools are as desired.
 
-    ``position``: the revision that was reconciled, ``configuration``: that of the newest change of
-    the configuration then. ``workflow``: the execution that reconciles again.
+    ``position``: the revision that was reconciled. ``configuration``: the revision of the newest
+    change of the configuration at that time. ``workflow``: the execution that reconciles again.
     """
 
     position: int
@@ -73,11 +72,18 @@ _POOL_REQUEST_REMEDY: Final = (
 )
 _REPORT_REMEDY: Final = "nothing: it ends with its lease, and a controller writes another"
 POOL_REQUESTS: Final[KeyKind[Application]] = KeyKind(
-    *("need", "need", POOL_REQUEST.decode, ("controller", "worker"), _POOL_REQUEST_REMEDY),
+    "need",
+    "need",
+    POOL_REQUEST.decode,
+    ("controller", "worker"),
+    _POOL_REQUEST_REMEDY,
     key_of=lambda keys, application: keys.pool_request(str(application.key)),
 )
 REPORTS: Final[KeyKind[ReconcileReport]] = KeyKind(
-    *("application view", "view/application", REPORT.decode, ("agent", "controller")),
+    "application view",
+    "view/application",
+    REPORT.decode,
+    ("agent", "controller"),
     _REPORT_REMEDY,
     key_of=lambda keys, report: keys.application_view(str(report.key)),
 )
@@ -126,10 +132,7 @@ class PoolRequests:
     async def reports(
         self, key: ApplicationKey, after: int
     ) -> AsyncGenerator[ReconcileReport, None]:
-        """Every report from now on about revision ``after`` or a newer one.
-
-        Raises Compacted.
-        """
+        """Yield every new report about revision ``after`` or a newer one. Raises Compacted."""
         name = self._keys.application_view(str(key))
         async for batch in self._store.watch([(name, name + b"\0")], after=after):
             for change in batch.changes:
@@ -139,7 +142,7 @@ class PoolRequests:
 
 
 def read_report(value: bytes | None) -> ReconcileReport | None:
-    """Decode a report; None when it was deleted or has another version: it is only a hint."""
+    """Decode a report; None if it was deleted or cannot be decoded, as it is only a hint."""
     if value is None:
         return None
     try:

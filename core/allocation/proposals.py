@@ -1,9 +1,8 @@
-"""Transactions of domain events: the keys that an event writes and the guards that protect it.
+"""Build the transactions of events about addresses: the keys they write, and their guards. Pure.
 
-The state keys are exactly those that ``core.domain.evolution`` derives from the event (I5). The
-guards ensure that an address is unclaimed, not quarantined and not in cool-down, that its pool and
-the reservations are those of the decision (I2), and that a release ends the claim that it names
-(I3). Nothing here calls the store.
+The values of state keys are computed by ``core.domain.evolution`` (I5). The guards ensure that an
+address is unclaimed, not quarantined and not in cool-down, that its pool and the reservations are
+those of the decision (I2), and that a release ends the claim that it names (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -25,7 +24,7 @@ from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchan
 from core.projections.configuration_view import ConfigurationSnapshot
 
 WINDOW_KEYS_MAX = 64
-"""Keys that are read from the picked address onwards after a lost race."""
+"""Keys that are read after a lost race, beginning with the picked address."""
 
 
 class AddressChoice(NamedTuple):
@@ -51,7 +50,7 @@ def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
 
 
 class StoredEndpoint(NamedTuple):
-    """An endpoint as it was read; revision 0 and None: it does not exist."""
+    """An endpoint as it was read; None and revision 0: it does not exist."""
 
     endpoint: Endpoint | None = None
     revision: int = 0
@@ -63,7 +62,6 @@ class StoredEndpoint(NamedTuple):
 
 
 NO_ENDPOINT: Final = StoredEndpoint()
-"""No endpoint is stored."""
 
 
 def endpoint_changed(key: EndpointKey) -> LostRace:
@@ -73,14 +71,14 @@ def endpoint_changed(key: EndpointKey) -> LostRace:
 
 
 def endpoint_guard(name: bytes, stored: StoredEndpoint) -> Guard:
-    """The endpoint with this key in etcd is as it was read."""
+    """The guard that the endpoint with this key has not changed since it was read."""
     return Unchanged(name, stored.revision) if stored.revision else Absent(name)
 
 
 def configuration_guards(
     keys: Keys, snapshot: ConfigurationSnapshot, used: Iterable[tuple[str, Family]]
 ) -> list[Guard]:
-    """The pools that addresses come from, and the reservations, are as in ``snapshot``."""
+    """The guards that the used pools, and the reservations, are those of the snapshot."""
     guards: dict[Guard, None] = {}
     for pool_and_family in used:
         pair = snapshot.choice_guards.get(pool_and_family)
@@ -104,7 +102,7 @@ def claim_proposal(
     releasing: Proposal | None = None,
     reads: Reads = NO_PROPOSAL_READS,
 ) -> Proposal:
-    """Claim the chosen addresses, all or none (I4); ``releasing`` ends claims in the same step."""
+    """Claim the chosen addresses, all or none (I4). ``releasing``: a release to commit with it."""
     event = draft.event
     assert isinstance(event, AddressesClaimed)
     endpoint = event.endpoint
@@ -155,9 +153,9 @@ def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, leas
 def release_in_claim(
     keys: Keys, draft: EventDraft, lease: int, claimed: Container[str] = ()
 ) -> Proposal:
-    """The part of a claim that ends older claims; the claim itself writes the endpoint.
+    """The part of a claim's transaction that ends older claims; the claim writes the endpoint.
 
-    ``claimed``: addresses that the claim takes over; it writes their keys.
+    ``claimed``: addresses that the claim takes over; their keys are written by the claim.
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)
@@ -167,7 +165,7 @@ def release_in_claim(
 
 
 def release_guards(keys: Keys, releases: Sequence[Release]) -> tuple[Guard, ...]:
-    """Each claim has the revision that the release names."""
+    """The guards that each claim has the revision that the release names."""
     return tuple(
         Unchanged(keys.ip_of(release.address), release.claim_revision) for release in releases
     )

@@ -1,4 +1,4 @@
-"""What a network provider chose for the NICs of an endpoint: its MAC addresses and VLANs."""
+"""Record the MAC addresses and VLANs that a network provider chose for the NICs of an endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNCHANGED = "the endpoint has these choices already"
 
 
 class ProviderChoice(NamedTuple):
-    """What the provider chose for a NIC; "" and 0: nothing."""
+    """The MAC address and VLAN that the provider chose for a NIC; "" and 0: none."""
 
     mac: str = ""
     vlan: int = 0

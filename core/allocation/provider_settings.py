@@ -21,7 +21,7 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m
 
 
 class ProviderSettings(NamedTuple):
-    """``ca_file`` "" means the certificates that the machine trusts."""
+    """The settings. ``ca_file`` "": the CA certificates that the machine trusts are used."""
 
     server_url: str
     request_timeout_s: float = REQUEST_TIMEOUT_S
@@ -44,17 +44,17 @@ def _checked_url(text: str) -> str:
     remedy = "write http(s)://host[:port]"
     try:
         url = urlsplit(text)
-        whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        extra = bool(url.username or url.query or url.fragment)
+        has_host = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        is_valid = has_host and not (url.username or url.query or url.fragment)
     except ValueError:
-        whole, extra = False, False
-    if not whole or extra:
+        is_valid = False
+    if not is_valid:
         raise BadInput(f"{key} is not an http(s) URL: {text!r}", subject=key, remedy=remedy)
     return text.rstrip("/")
 
 
 def _timeout_s(text: str) -> float:
-    """A duration as Go writes it, such as ``1m30s``."""
+    """Parse a duration in the syntax of Go, such as ``1m30s``. Raises BadInput."""
     key = "iaasNetworkProvider.httpRequestTimeout"
     if not re.fullmatch(f"({_PART.pattern})+", text):
         raise BadInput(

@@ -2,10 +2,10 @@
 
 See docs/reference/limits.md, "Records of a pool".
 
-The limit keeps status reports small; nothing in the log depends on it. A pool that has fewer
-addresses is never counted. Of others the claims are counted, and the count is valid for a number of
-claims that shrinks towards the limit, where every ADD counts. Nodes that count at the same time may
-exceed the limit by a few claims.
+The limit keeps status reports small; nothing in the log depends on it. The claims of a pool are
+counted only if it has more addresses than the limit. After a count, some claims are allowed without
+another count, fewer of them the nearer the limit is. Nodes that count at the same time may exceed
+the limit by a few claims.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RECORDS_MAX = 5_000
 """Default limit of claims in one pool."""
 
 COUNT_SHARE = 16
-"""After a count, 1/16 of the claims left to the limit may be made before the next count."""
+"""After a count, 1/16 of the claims that the limit still allows are made without a new count."""
 
 
 class RecordLimit:
@@ -30,9 +30,9 @@ class RecordLimit:
         self._budget: dict[str, int] = {}
 
     def allows(self, pool: str, size: int) -> bool:
-        """Whether one more claim is within the limit without another count; uses it up.
+        """Whether one more claim is allowed without another count; if so, it is subtracted.
 
-        ``size``: usable addresses of the pool.
+        ``size``: the number of usable addresses of the pool.
         """
         if not self._records_max or size <= self._records_max:
             return True
@@ -42,7 +42,7 @@ class RecordLimit:
         return left > 0
 
     async def refusal(self, pool: str, usable: AddressSet) -> str:
-        """The user's error text if the limit is reached, else "". Raises StoreUnavailable."""
+        """The text of the refusal if the limit is reached, else "". Raises StoreUnavailable."""
         if self.allows(pool, usable.size):
             return ""
         left = self._records_max - await self._finder.count(usable)

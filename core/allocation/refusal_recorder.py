@@ -1,7 +1,8 @@
-"""Writes refused ADDs to the log, beside the ADDs and never before their answers.
+"""Write refused ADDs to the log, in the background, so that no ADD waits for it.
 
-``note`` only counts and queues; ``run`` appends. Nothing is retried: what does not fit into the
-queue or cannot be written is dropped and counted. An event is written at most once.
+``note`` counts and queues a refusal; ``run`` appends the events. Nothing is retried: an event that
+does not fit into the queue or cannot be written is dropped and counted. An event is written at most
+once.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ QUEUE_EVENTS_MAX: Final = 256
 """Events that wait to be written."""
 
 BATCH_EVENTS_MAX: Final = 16
-"""Events in one proposal: far below the request limit of etcd, also with the longest texts."""
+"""Events in one proposal: far below the request limit of etcd, even with the longest texts."""
 
 CLOSE_S_MAX: Final = 2.0
-"""How long the rest may take to be written when the process ends."""
+"""Time limit for writing the last events when the process ends."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -47,11 +48,11 @@ class RefusalRecorder:
 
     @property
     def dropped(self) -> int:
-        """Refusals that are in no event: too many at once, or etcd did not take them."""
+        """Refusals that are in no event: there were too many, or they could not be written."""
         return self.failed + self._windows.overflows
 
     def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:
-        """Count one refused ADD of a NIC; ``cause``: of its request."""
+        """Count one refused ADD of a NIC. ``cause``: that of the request."""
         refused = RefusedAdd(refusal_of(pod, interface, error), cause)
         event = self._windows.note(refused, self._now_s())
         if event is not None:
@@ -59,19 +60,19 @@ class RefusalRecorder:
         self._noted.set()
 
     async def run(self) -> None:
-        """Write what is noted, until cancelled."""
+        """Write the noted refusals, until cancelled."""
         while True:
             await self._wait()
             await self.write_due()
 
     async def write_due(self) -> None:
-        """Write the first refusals, and those whose minute of counting is over."""
+        """Write the events of new windows, and of windows that have ended."""
         for event in self._windows.end_windows(self._now_s()):
             self._queue(event)
         await self._write_pending()
 
     async def close(self) -> None:
-        """Write the rest, within ``CLOSE_S_MAX``; ``run`` has ended."""
+        """Write all remaining events, within ``CLOSE_S_MAX``. Call it after ``run`` has ended."""
         for event in self._windows.close_all():
             self._queue(event)
         with suppress(TimeoutError):
@@ -79,7 +80,7 @@ class RefusalRecorder:
                 await self._write_pending()
 
     async def _wait(self) -> None:
-        """Until something is noted, or a minute of counting is over."""
+        """Wait until a refusal is noted or a window ends."""
         end_s = self._windows.next_end_s
         seconds = None if end_s is None else max(end_s - self._now_s(), 0.0)
         with suppress(TimeoutError):
@@ -104,7 +105,7 @@ class RefusalRecorder:
                 self._count_failed(batch)
                 _log.warning("could not write %d refused ADDs to the log: %s", count, error)
             except BaseException:
-                # Cancelled: it may be written or not, and a second time is never tried.
+                # Cancelled: it is unknown whether the events were written, and never retried.
                 self._count_failed(batch)
                 raise
 

@@ -1,11 +1,11 @@
-"""Releases: one path for DEL, GC, operators, reclaim and the network provider (I3, I6, I7).
+"""Release addresses for DEL, GC, operators, reclaim and the network provider (I3, I6, I7).
 
-Each release is a decision about an endpoint and its claims, committed by ``EndpointWriter``.
-Addresses that a network provider has bound are handed over to it instead
-(``core.allocation.handover``). A claim that has ended needs no release, which is success.
+A release is a decision about an endpoint and its claims, committed by ``EndpointWriter``. Addresses
+that a network provider has bound are handed over to it instead (``core.allocation.handover``). If
+the claims have ended already, the release succeeds without a write.
 
 Steps of a reclaim, and claims that a network provider has unbound, were decided before. They name
-each claim by its revision, and are compared with the current state here: a late or repeated release
+each claim by its revision, which is compared with the current state: a late or repeated release
 changes nothing (I3).
 """
 
@@ -34,13 +34,13 @@ from core.eventstore.retry_policies import racing
 from core.eventstore.writer import Writer
 from core.process import tracing
 
-CHANGED_SINCE: Final = "it has changed since it was judged"
+CHANGED_SINCE: Final = "it has changed since the decision"
 ENDED_BEFORE: Final = "these claims have ended already"
 RECLAIMED: Final = "reclaimed"
 
 
 class ReleaseRequest(NamedTuple):
-    """Why addresses are released and what proves it (I6); NICs to ``keep`` are not released."""
+    """The reason and evidence of a release (I6). ``keep``: NICs that are not released."""
 
     reason: ReleaseReason
     evidence: str
@@ -49,7 +49,7 @@ class ReleaseRequest(NamedTuple):
 
 
 class Released(NamedTuple):
-    """The addresses released, at ``revision``; 0: nothing was written, for the reason ``why``."""
+    """The released addresses. ``revision``: that of the release, 0 if nothing was written."""
 
     addresses: tuple[str, ...]
     why: str
@@ -61,10 +61,10 @@ HandOver = Callable[[EndpointKey, DecideRelease, ReleaseReason, str], Awaitable[
 
 
 class Releaser(EndpointWriter):
-    """Releases addresses under one writer; several calls may run at once.
+    """Releases addresses with one writer; several calls may run at the same time.
 
-    ``provider`` hands over what a network provider has bound (``Handover.hand_over``); None: no
-    provider binds addresses. Every release raises what ``EndpointWriter.change`` does.
+    ``provider``: hands over addresses that a network provider has bound (``Handover.hand_over``);
+    None: no provider binds addresses. Every release raises the errors of ``EndpointWriter.change``.
     """
 
     def __init__(
@@ -79,28 +79,28 @@ class Releaser(EndpointWriter):
         self._provider = provider
         self.cache = EndpointCache()
         self.on_free: Callable[[Release], None] | None = None
-        """Called for each address that this process has released and that is not in cool-down."""
+        """Called for each address that this process has released without a cool-down."""
 
     async def release(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Release the endpoint, except for the NICs to keep, if ``decide`` says so about it."""
+        """Release the endpoint, except for the NICs to keep, if ``decide`` returns that."""
 
-        def decide_kept(endpoint: Endpoint) -> ReleaseDecision:
+        def decide_with_kept_nics(endpoint: Endpoint) -> ReleaseDecision:
             decision = decide(endpoint)
             return decision._replace(keep=request.keep or decision.keep)
 
-        handed = await self.hand_over(key, decide_kept, request.reason, request.evidence)
+        handed = await self.hand_over(key, decide_with_kept_nics, request.reason, request.evidence)
         if handed is not None:
             return handed
-        released: Released = await racing()(self._release_once, key, decide_kept, request)
+        released: Released = await racing()(self._release_once, key, decide_with_kept_nics, request)
         return released
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
-        """Release exactly the claims that the step names, unless something has changed since.
+        """Release exactly the claims that the step names, unless the state has changed since.
 
-        An endpoint may have the address of another, living Pod
-        (docs/reference/reclaim-rules.md, "Addresses in use"): the claim of that Pod stays.
+        If the endpoint lists an address that another, living Pod has claimed, that claim stays
+        (docs/reference/reclaim-rules.md, "Addresses in use").
         """
         evidence = str(step.evidence)
 
@@ -129,9 +129,9 @@ class Releaser(EndpointWriter):
         evidence: str,
         cause: Cause,
     ) -> Released:
-        """End those of these claims that still exist; the endpoint keeps its other NICs.
+        """End the claims that still exist; the endpoint keeps its other NICs.
 
-        Nothing is handed over to the network provider.
+        They are not handed over to the network provider, which has unbound them already.
         """
 
         def decide(state: EndpointState) -> AddressesReleased | str:
@@ -156,7 +156,7 @@ class Releaser(EndpointWriter):
     async def release_claims(
         self, key: EndpointKey, addresses: Sequence[str], decide: DecideChange, cause: Cause
     ) -> Released:
-        """End the claims of the AddressesReleased that ``decide`` returns for these addresses."""
+        """Write the AddressesReleased that ``decide`` returns for the claims of these addresses."""
         event, revision, why = await self.change(key, addresses, decide, cause)
         if event is None:
             return Released((), why)
@@ -166,7 +166,10 @@ class Releaser(EndpointWriter):
     async def _release_once(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Use the cached endpoint; read it from etcd if there is none, or if nothing would end."""
+        """Release by the cached endpoint.
+
+        It is read from etcd if it is not cached, or if nothing would be released.
+        """
         self._cooldown.grant_ahead()
         state = self.cache.pop(key)
         decision = None if state is None else _decide(state, decide)
@@ -176,7 +179,7 @@ class Releaser(EndpointWriter):
         if decision is None:
             return Released((), "there is no endpoint")
         if decision.needs_check:
-            # The earlier reads are kept as guards: the answer may release the addresses (I6).
+            # Cached for the release after the check, so that its guards have these revisions (I6).
             self.cache.put(key, state)
         if not decision.ends:
             return Released((), decision.why)
@@ -195,7 +198,7 @@ class Releaser(EndpointWriter):
 
 
 def _decide(state: EndpointState, decide: DecideRelease) -> ReleaseDecision | None:
-    """None: there is no endpoint."""
+    """The decision; None if there is no endpoint."""
     return None if state.endpoint is None else decide(state.endpoint)
 
 

@@ -1,7 +1,7 @@
-"""Apply a takeover plan: pools, then claims, then what would have forbidden the claims.
+"""Carry out a takeover plan: first pools, then claims, then reservations and disabled pools.
 
-Every step is an ordinary command or claim under its ordinary guards, and a repeated step changes
-nothing: run an interrupted takeover again. A refused step does not stop the others.
+Every step is an ordinary command or claim, and a repeated step changes nothing: after an
+interruption, run the takeover again. A refused step does not stop the others.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from core.domain.model import Endpoint
 from core.errors import Refused
 
 CLAIMING_MAX: Final = 128
-"""Endpoints claimed for at a time; they share transactions."""
+"""Endpoints whose claims are made at the same time; they share transactions."""
 
 
 class TakeoverResult(NamedTuple):
-    """The numbers of ``commands`` and ``endpoints`` that changed something, and the refusals."""
+    """The numbers of commands and endpoints that changed the state, and the refusals."""
 
     commands: int
     endpoints: int
@@ -31,7 +31,7 @@ class TakeoverResult(NamedTuple):
 
 
 class TakeoverRun:
-    """One run of a plan; ``on_progress`` is called with endpoints that are taken over, and all."""
+    """One run of a plan. ``on_progress``: called with the number of endpoints done and of all."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class TakeoverRun:
         self._refused: list[Refused] = []
 
     async def carry_out(self, plan: TakeoverPlan) -> TakeoverResult:
-        """Apply all steps in order. Raises StoreUnavailable, OutcomeUnknown, LostRace: repeat."""
+        """Apply all steps in order. Raises StoreUnavailable, OutcomeUnknown, LostRace."""
         commands = await self._apply(plan.first)
         endpoints = await self._claim(plan.endpoints)
         commands += await self._apply(plan.last)

@@ -112,7 +112,7 @@ class BindingAllocator:
             if _is_valid_for(binding.request, pod):
                 return
             await self._confirm(request.pod)
-            await self._release(pod, "superseded", f"Pod {pod.uid} asks for addresses")
+            await self._release(pod, "superseded", f"Pod {pod.uid} requests addresses")
         raise _still_releasing(binding)
 
     async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:

@@ -44,7 +44,7 @@ def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     if isinstance(owner, MissingOwner):
         return _missing(owner)
     last = owner.start + owner.replicas - 1
-    replicas = f"StatefulSet {namespace}/{owner.name} wants {_range(owner.start, last)}"
+    replicas = f"StatefulSet {namespace}/{owner.name} has {_range(owner.start, last)}"
     inside = owner.start <= replica.ordinal <= last
     return Validity("valid" if inside else "invalid", replicas)
 

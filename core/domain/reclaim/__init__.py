@@ -1,15 +1,15 @@
-"""Reclaim, the pure part: which addresses are released, on what evidence, and why others are not.
+"""Reclaim: decide which addresses are released, with the evidence, and why others are kept. Pure.
 
     settings        settings and their environment variables
-    cluster         facts about Pods, Nodes and owners, and which listing is trusted
+    cluster         the state of Pods, Nodes and owners
     deadlines       which change of a Pod starts a deadline
-    decision_table  the decision table of a scan, for one subject
-    evidence        observations and reports: two observations, or one report (I6)
-    reclaim_plan    from the whole state to steps, with a reason for everything that stays
+    decision_table  the decision table of a scan, for one holder
+    evidence        two observations, or one report, are evidence (I6)
+    reclaim_plan    the steps for the whole state, with a reason for every address that is kept
 
 See docs/reference/reclaim-rules.md, "Settings", "Deadlines" and "Scan".
 
-Nothing here releases an address; ``core.allocation.releaser`` carries out the steps.
+``core.allocation.releaser`` carries out the steps.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

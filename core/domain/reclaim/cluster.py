@@ -1,14 +1,14 @@
-"""Facts about the cluster for reclaim: plain values behind a small interface.
+"""The state of Pods, Nodes and owners that reclaim uses: plain values behind a small interface.
 
-The results are those of ``core.domain.fixed.owners``: the object, "certainly gone", or "unknown",
-which is not evidence (I6). A source may call an object gone only after a listing that is complete,
-was taken after the claims were read, and is not empty for a kind that every cluster has: a Pod
-exists before its ADD, so that every living holder of a claim is in a newer listing. Nothing here
-fetches, decides, or uses Kubernetes' own objects.
+A lookup returns the object, proof that it does not exist, or "unknown", which is not evidence (I6);
+see ``core.domain.fixed.owners``. An implementation may report that an object does not exist only
+after a listing that is complete, was taken after the claims were read, and is not empty for a kind
+that every cluster has. A Pod exists before its ADD, so every living holder of a claim is in such a
+listing. Pure: the implementation reads the objects.
 
-``StandaloneCluster`` is for clusters without Kubernetes: there is no listing of Pods, so that no
-address is released for a missing Pod. An operator can report that a Pod is gone, or a node with all
-of its Pods; one such report is enough.
+``StandaloneCluster`` is for standalone mode. There is no listing of Pods, so no address is released
+because a Pod is missing. An operator can report that a Pod is gone, or a node with all of its Pods;
+one such report is enough.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Kind = Literal[
 
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
-"""The controller itself is a Pod on a Node: an empty listing is wrong."""
+"""Kinds whose listing cannot be empty, because the controller itself is a Pod on a Node."""
 
 
 class PodState(NamedTuple):
-    """One Pod. Times are Unix seconds, graces seconds.
+    """One Pod. Times are Unix seconds, grace periods are seconds.
 
-    ``owner`` is the direct controller. ``deletion_s`` is the deletionTimestamp, which already
-    includes the grace period ``deletion_grace_s``; None while the Pod is not being deleted.
-    ``grace_s`` is spec.terminationGracePeriodSeconds, ``finished_s`` when each container finished.
-    ``claims``: the IPAMClaims that its networks name.
+    ``owner``: the direct controller. ``deletion_s``: the deletionTimestamp, which already includes
+    the grace period ``deletion_grace_s``; None while the Pod is not being deleted. ``grace_s``:
+    spec.terminationGracePeriodSeconds. ``finished_s``: when each container finished. ``claims``:
+    the IPAMClaims that its networks name.
     """
 
     namespace: str
@@ -64,17 +64,17 @@ class PodState(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether the phase never changes again."""
+        """Whether its phase is final: Succeeded or Failed."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
     def is_living(self) -> bool:
-        """Neither being deleted nor finished: its addresses are never released."""
+        """Whether it is neither being deleted nor finished, so that its addresses are kept."""
         return self.deletion_s is None and not self.is_final
 
     @property
     def may_restart(self) -> bool:
-        """Finished by its phase, but alive: its restart policy starts it again.
+        """Whether its phase is final, but its restart policy starts it again.
 
         See docs/reference/pool-selection.md, "Living Pods".
         """
@@ -83,7 +83,7 @@ class PodState(NamedTuple):
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
 
     def fixed(self, switches: FixedAddressSwitches) -> FixedKind | None:
-        """Whether its addresses are fixed, by its controller and the settings."""
+        """Why its addresses are fixed, by its controller and the settings; None if they are not."""
         return kind_of_pod(self.name, self.owner, switches)
 
     def endpoint_key(self, switches: FixedAddressSwitches) -> tuple[str, str]:
@@ -94,14 +94,14 @@ class PodState(NamedTuple):
 
 
 class NodeState(NamedTuple):
-    """``ready``: its condition Ready is True."""
+    """A Node. ``ready``: its condition Ready is True."""
 
     name: str
     ready: bool
 
 
 class ClusterFacts(OwnerFacts, Protocol):
-    """The facts that the rules use. They do not change while a plan is made."""
+    """The state of the cluster that the rules use. It does not change while a plan is made."""
 
     @property
     def seen(self) -> Moment:
@@ -113,13 +113,13 @@ class ClusterFacts(OwnerFacts, Protocol):
         ...
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod of that UID, from any listing: it can only keep addresses."""
+        """The Pod of that UID, from any listing, as it is only used to keep addresses."""
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of that VM instance or IPAMClaim that has not ended, from any listing.
+        """A Pod of the VM instance or IPAMClaim that has not ended, from any listing.
 
-        The name is that of the endpoint.
+        ``name``: that of the endpoint.
         """
         ...
 
@@ -132,11 +132,11 @@ class ClusterFacts(OwnerFacts, Protocol):
         ...
 
 
-UNSEEN: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
+NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends its claims"
 
 
 class DeletionNotice(NamedTuple):
-    """Pods and nodes that an operator reports as gone; ``who`` and why go into the evidence."""
+    """Pods and nodes that an operator reports as gone; ``who`` and ``reason`` are evidence."""
 
     who: str
     reason: str
@@ -145,7 +145,7 @@ class DeletionNotice(NamedTuple):
 
 
 class StandaloneCluster(RecordOwners):
-    """Facts of standalone mode: nodes of Pods from the endpoints, owners from the records."""
+    """``ClusterFacts`` of standalone mode, from endpoints, records and an operator's report."""
 
     __slots__ = ("_endpoints", "_notice", "seen")
 
@@ -156,7 +156,7 @@ class StandaloneCluster(RecordOwners):
         self.seen = observed
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if the operator reports it, else unknown."""
+        """Gone if the operator has reported that, else unknown."""
         who, reason, pods, nodes = self._notice
         key = namespace, name
         if key in pods:
@@ -166,7 +166,7 @@ class StandaloneCluster(RecordOwners):
         if endpoint is not None and endpoint.node in nodes:
             why = f"{who} reports that node {endpoint.node} is gone: {reason}"
             return MissingOwner(certain=True, why=why, direct=True)
-        return MissingOwner(certain=False, why=UNSEEN)
+        return MissingOwner(certain=False, why=NOT_LISTED)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
         """Always unknown."""
@@ -177,7 +177,7 @@ class StandaloneCluster(RecordOwners):
         return None
 
     def reporter(self, address: str) -> PodState | None:
-        """Always unknown: no Pod has a status."""
+        """Always None: Pods have no status."""
         return None
 
     def node(self, name: str) -> NodeState | MissingOwner:

@@ -2,11 +2,11 @@
 
 See docs/reference/reclaim-rules.md, "Deadlines".
 
-``trace`` decides for every add, update and delete of a Pod, ``ReclaimDeadlines`` stores the results
-up to a capacity, ``due`` returns the expired ones. Fixed addresses whose owner exists get no
-deadline, by the VM instance's name for VMs (docs/reference/fixed-address-rules.md, "KubeVirt"),
-unless that is unknown. A deadline alone never releases an address: ``reclaim_plan.resolve``
-checks the Pod again when it expires.
+``deadline_of`` decides for every add, update and delete of a Pod. ``ReclaimDeadlines`` stores the
+results up to a capacity, and ``due`` returns the expired ones. Fixed addresses whose owner exists
+get no deadline; a VM is found by the name of its instance (docs/reference/fixed-address-rules.md,
+"KubeVirt"). A deadline alone never releases an address: ``reclaim_plan.resolve`` checks the Pod
+again when it expires.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ TraceReason = Literal["deleted", "deleting", "finished"]
 
 
 class ReclaimDeadline(NamedTuple):
-    """A Pod whose addresses may be released from ``stop_s`` on. Times are Unix seconds.
+    """A Pod whose addresses may be released after ``stop_s``. Times are Unix seconds.
 
-    ``seen``: when the change was first observed. ``deadline_s``: when its grace period ends.
-    ``words``: what was reported, for the evidence.
+    ``seen``: when the change was first observed. ``deadline_s``: when the Pod's grace period ends.
+    ``words``: the report of the deletion as text, for the evidence.
     """
 
     endpoint: EndpointKey
@@ -42,7 +42,7 @@ class ReclaimDeadline(NamedTuple):
 
     @property
     def stop_s(self) -> float:
-        """When to look. Only a delete event is proof; others leave room for a second look."""
+        """When to check the Pod: late enough for a second observation, unless it was deleted."""
         if self.reason == "deleted":
             return self.deadline_s
         return max(self.deadline_s, self.seen.unix_s + OBSERVATION_GAP_S)
@@ -54,7 +54,7 @@ class NoDeadline(NamedTuple):
     why: str
 
 
-def trace(
+def deadline_of(
     pod: PodState,
     facts: ClusterFacts,
     settings: ReclaimSettings,
@@ -64,10 +64,10 @@ def trace(
 ) -> ReclaimDeadline | NoDeadline:
     """The deadline that a change of a Pod starts, or why it starts none.
 
-    ``deleted``: the report that its object was deleted, as text; ``pod`` is its last state.
+    ``deleted``: the report that the Pod was deleted, as text; ``pod`` is its last state then.
     """
     if not settings.enabled:
-        return NoDeadline("reclaiming is switched off")
+        return NoDeadline("reclaiming is disabled")
     if pod.host_network:
         return NoDeadline("it uses the host's network")
     namespace, name = key = pod.endpoint_key(settings)
@@ -92,7 +92,7 @@ def _deadline(
 ) -> tuple[TraceReason, float] | NoDeadline:
     if deleted:
         return "deleted", seen_s + settings.extra_delay_s
-    # A finished Pod that is being deleted waits for its deletion, as in the scan.
+    # For a finished Pod that is being deleted, the deletion decides, as in the scan.
     if pod.deletion_s is not None:
         return "deleting", deletion_deadline(pod, pod.deletion_s, settings)
     if not pod.is_final:
@@ -104,45 +104,46 @@ def _deadline(
 
 
 class ReclaimDeadlines:
-    """Traces by Pod UID, at most ``traces_max``: a Pod that finds no room is left to the scan.
+    """Deadlines by Pod UID, at most ``deadlines_max``; further Pods are checked by the scan only.
 
-    A container of immutable values, as the ledger is.
+    A mutable container of immutable values.
     """
 
-    __slots__ = ("_traces", "_traces_max", "dropped")
+    __slots__ = ("_deadlines", "_deadlines_max", "dropped")
 
-    def __init__(self, traces_max: int) -> None:
-        self._traces: dict[str, ReclaimDeadline] = {}
-        self._traces_max = traces_max
+    def __init__(self, deadlines_max: int) -> None:
+        self._deadlines: dict[str, ReclaimDeadline] = {}
+        self._deadlines_max = deadlines_max
         self.dropped = 0
-        """Pods dropped since the start because the capacity was reached."""
+        """The number of Pods without a deadline because the capacity was reached."""
 
     def __len__(self) -> int:
-        return len(self._traces)
+        return len(self._deadlines)
 
     def __iter__(self) -> Iterator[ReclaimDeadline]:
-        return iter(self._traces.values())
+        return iter(self._deadlines.values())
 
     def put(self, new: ReclaimDeadline) -> bool:
-        """Store a deadline; one of the same Pod is replaced, but keeps when it was first seen.
+        """Store a deadline; returns False if the capacity is reached.
 
-        False if the capacity is reached. A reported deletion is never replaced.
+        It replaces that of the same Pod, with the time of the first observation. The deadline of a
+        reported deletion is never replaced.
         """
-        old = self._traces.get(new.uid)
-        if old is None and len(self._traces) >= self._traces_max:
+        old = self._deadlines.get(new.uid)
+        if old is None and len(self._deadlines) >= self._deadlines_max:
             self.dropped += 1
             return False
         if old is not None and old.reason == "deleted":
             return True
         first = new.seen if old is None or new.reason == "deleted" else old.seen
-        self._traces[new.uid] = new._replace(seen=first)
+        self._deadlines[new.uid] = new._replace(seen=first)
         return True
 
     def forget(self, uid: str) -> None:
         """Remove the deadline of a Pod that was released or is alive."""
-        self._traces.pop(uid, None)
+        self._deadlines.pop(uid, None)
 
     def due(self, now_s: float) -> list[ReclaimDeadline]:
         """The expired deadlines, the oldest first; linear in the number of deadlines."""
-        expired = [one for one in self._traces.values() if one.stop_s <= now_s]
+        expired = [one for one in self._deadlines.values() if one.stop_s <= now_s]
         return sorted(expired, key=lambda one: one.stop_s)

@@ -1,9 +1,9 @@
-"""The decision table of a scan (docs/reference/reclaim-rules.md, "Scan"), for one subject.
+"""The decision table of a scan (docs/reference/reclaim-rules.md, "Scan"), for one holder.
 
-A subject is an endpoint, or claims that no endpoint lists. The verdict is "release", with the
-finding as evidence, or "keep", with the reason. It is one observation; ``evidence`` decides whether
-that is enough. Addresses of a living Pod are never released, whatever its endpoint lists
-(docs/reference/reclaim-rules.md, "Addresses in use").
+The holder is that of an endpoint, or of claims that no endpoint lists. The verdict is "release",
+with the finding as evidence, or "keep", with the reason. It is one observation; ``evidence``
+decides whether that is enough. Addresses of a living Pod are never released, even if another
+endpoint lists them (docs/reference/reclaim-rules.md, "Addresses in use").
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, utc
 from core.domain.reclaim.settings import ReclaimSettings
 
 SHARED: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
-"""Fixed addresses that two Pods use during a migration; in words, what these have in common."""
+"""Owners whose fixed addresses two Pods use during a migration, with their names in texts."""
 
 
 class PodToVerify(NamedTuple):
-    """The holder to verify. ``uid`` "": only the name is known (of a fixed holder's claim).
+    """The holder to verify. ``uid`` "": unknown, for claims of fixed addresses without endpoint.
 
     ``addresses``: those that would be released. ``claimed_by``: the UID in the claims, "" for fixed
-    ones.
+    addresses.
     """
 
     namespace: str
@@ -42,11 +42,11 @@ class PodToVerify(NamedTuple):
 
 
 class ReclaimVerdict(NamedTuple):
-    """One observation; ``finding`` None means keep.
+    """One observation; ``finding`` None: the addresses are kept.
 
     ``until_s``: when the verdict may change (Unix seconds), 0 if unknown. ``direct``: one
-    observation is enough. ``span_s``: else the least time between the first and the last one.
-    ``unanswered``: kept because the API server did not answer.
+    observation is enough; otherwise ``span_s`` is the least time between the first and the last
+    one. ``unanswered``: kept because the API server did not answer.
     """
 
     finding: Finding | None
@@ -58,7 +58,7 @@ class ReclaimVerdict(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What a verdict depends on besides the holder. Times are Unix seconds."""
+    """The cluster, the settings and the current time (Unix seconds), on which a verdict depends."""
 
     facts: ClusterFacts
     settings: ReclaimSettings
@@ -66,28 +66,28 @@ class Rules(NamedTuple):
 
 
 def keep(why: str, until_s: float = 0.0) -> ReclaimVerdict:
-    """The address stays."""
+    """The verdict to keep the addresses."""
     return ReclaimVerdict(None, why, until_s)
 
 
 def _keep_fixed(validity: Validity) -> ReclaimVerdict:
-    """The address is kept: its owner exists or is unknown."""
+    """The verdict to keep fixed addresses, whose owner exists or is unknown."""
     return ReclaimVerdict(None, f"fixed: {validity.why}", unanswered=validity.unanswered)
 
 
 def holder_uid(holder: str) -> str:
-    """The UID in a stateless holder's name; "" for fixed ones."""
+    """The UID in the name of a stateless Pod's holder; "" for a holder of fixed addresses."""
     kind, _, uid = holder.partition("/")
     return uid if kind == "pod" else ""
 
 
 def judge(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
-    """Whether the holder's addresses are free, by the facts of the rules."""
+    """The verdict on the holder's addresses, by the state of the cluster."""
     return unless_in_use(_by_name(to_verify, rules), to_verify, rules.facts)
 
 
 def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVerdict:
-    """The same when the API has reported the deletion of the holder's Pod."""
+    """The verdict after the API server has reported the deletion of the holder's Pod."""
     if to_verify.fixed is not None:
         validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
         if validity.keeps:
@@ -95,14 +95,14 @@ def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVe
     if to_verify.fixed is not None and to_verify.fixed in SHARED:
         other = rules.facts.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
-            return keep(f"Pod {_path(other)} of the same {SHARED[to_verify.fixed]} is still there")
+            return keep(f"Pod {_path(other)} of the same {SHARED[to_verify.fixed]} still exists")
     return unless_in_use(ReclaimVerdict("deleted", words, direct=True), to_verify, rules.facts)
 
 
 def unless_in_use(
     verdict: ReclaimVerdict, to_verify: PodToVerify, facts: ClusterFacts
 ) -> ReclaimVerdict:
-    """The verdict, unless a living Pod has the address in its status or has the holder's UID."""
+    """The verdict, or "keep" if a living Pod reports an address or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
@@ -112,9 +112,9 @@ def unless_in_use(
     if verdict.finding == "no-address":
         return verdict
     for uid in (to_verify.uid, to_verify.claimed_by):
-        own = facts.pod_of_uid(uid) if uid else None
-        if own is not None and own.is_living:
-            return keep(f"Pod {_path(own)} of UID {uid} is living")
+        pod = facts.pod_of_uid(uid) if uid else None
+        if pod is not None and pod.is_living:
+            return keep(f"Pod {_path(pod)} of UID {uid} is living")
     return verdict
 
 
@@ -123,8 +123,8 @@ def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
     if isinstance(pod, MissingOwner):
         if not pod.certain:
             return ReclaimVerdict(None, pod.why, unanswered=pod.unanswered)
-        # A VM's launcher is not named as its endpoint is, and the one that had the last ADD may
-        # have ended before the one that a migration was to leave.
+        # The launcher Pod of a VM does not have the name of the endpoint. After a failed migration
+        # the target, which had the last ADD, has ended, and the source still runs.
         launcher = rules.facts.pod_of_uid(to_verify.uid) if to_verify.uid else None
         if launcher is None and to_verify.fixed in SHARED:
             launcher = rules.facts.launcher(to_verify.namespace, to_verify.name)
@@ -142,7 +142,7 @@ def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
 
 
 def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
-    """Without a Pod the owner decides about fixed addresses."""
+    """The verdict if the Pod does not exist; the owner decides about fixed addresses."""
     if to_verify.fixed is None:
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
@@ -152,6 +152,7 @@ def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> Recl
 
 
 def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
+    """The verdict if another Pod has the name now."""
     fixed = _kind(to_verify, pod, rules)
     words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
     if fixed is None:
@@ -160,10 +161,10 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVe
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
     if fixed in SHARED and not validity.keeps:
-        # It may report other networks alone, and use the address until it has ended.
+        # This Pod may use the address until it ends, even if its status has other addresses only.
         other = f"Pod {_path(pod)} of the same {SHARED[fixed]}"
-        return keep(f"{validity.why}, but {other} is still there")
-    if fixed == "ipamclaim":  # of a secondary network, whose addresses no Pod's status has
+        return keep(f"{validity.why}, but {other} still exists")
+    if fixed == "ipamclaim":  # the status of a Pod has no addresses of secondary networks
         return _keep_fixed(validity)
     if pod.ips:
         return ReclaimVerdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
@@ -173,14 +174,14 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVe
 
 
 def _kind(to_verify: PodToVerify, pod: PodState, rules: Rules) -> FixedKind | None:
-    """How the addresses are fixed. Those of an IPAMClaim depend on it, not on the Pod."""
+    """Why the addresses are fixed, or None. Those of an IPAMClaim do not depend on the Pod."""
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
     return pod.fixed(rules.settings) or to_verify.fixed
 
 
 def _living(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
-    """Release addresses of a living Pod only by one setting, which is off by default."""
+    """The verdict for a living Pod: keep, unless one setting is on, which is off by default."""
     is_fixed = _kind(to_verify, pod, rules) is not None
     if pod.ips or pod.phase != "Running" or is_fixed:
         return keep("its Pod is living")
@@ -190,7 +191,7 @@ def _living(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdi
 
 
 def _fixed(to_verify: PodToVerify, fixed: FixedKind, pod: PodState, rules: Rules) -> ReclaimVerdict:
-    """A fixed Pod that is being deleted or has finished."""
+    """The verdict for a Pod with fixed addresses that is being deleted or has finished."""
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
     if validity.keeps:
         return _keep_fixed(validity)
@@ -198,12 +199,12 @@ def _fixed(to_verify: PodToVerify, fixed: FixedKind, pod: PodState, rules: Rules
         return ReclaimVerdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
     until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
     if rules.now_s >= until_s:
-        return keep(f"{validity.why}, but Pod {_path(pod)} is still there")
+        return keep(f"{validity.why}, but Pod {_path(pod)} still exists")
     return _terminating(pod, until_s)
 
 
 def _stateless(pod: PodState, rules: Rules) -> ReclaimVerdict:
-    """A stateless Pod that is being deleted or has finished."""
+    """The verdict for a stateless Pod that is being deleted or has finished."""
     if pod.deletion_s is None:
         return _finished(pod, rules)
     until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
@@ -214,9 +215,13 @@ def _stateless(pod: PodState, rules: Rules) -> ReclaimVerdict:
 
 
 def _finished(pod: PodState, rules: Rules) -> ReclaimVerdict:
-    """The grace counts from the last container's end; without one, from our first observation."""
-    how = "was evicted" if pod.reason == EVICTED else f"has {pod.phase.lower()}"
-    words = f"Pod {_path(pod)} {how}"
+    """The verdict for a finished stateless Pod, after its grace period.
+
+    The period begins with the end of the last container, or if that is unknown, with the first
+    observation.
+    """
+    ending = "was evicted" if pod.reason == EVICTED else f"has {pod.phase.lower()}"
+    words = f"Pod {_path(pod)} {ending}"
     ended_s = finished_at(pod)
     grace_s = pod.grace_s + rules.settings.extra_delay_s
     if ended_s is None:
@@ -246,7 +251,7 @@ def _if_node_allows(pod: PodState, verdict: ReclaimVerdict, rules: Rules) -> Rec
 
 
 def node_allows(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:
-    """Whether the state of its node allows to reclaim a stateless Pod, and that state.
+    """Whether a stateless Pod may be reclaimed in the state of its node, and that state as text.
 
     See docs/reference/reclaim-rules.md, "Node switches".
     """
@@ -260,12 +265,12 @@ def node_allows(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -
 
 
 def _node_words(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # words for a truth
-    refusal = "" if allowed else ", where reclaiming is switched off"
+    refusal = "" if allowed else ", where reclaiming is disabled"
     return f"node {name} is {state}{refusal}"
 
 
 def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:
-    """When a Pod should really be gone: the timestamp includes one grace period already.
+    """When a Pod must have ended: one more grace period after the deletionTimestamp.
 
     See docs/reference/reclaim-rules.md, "Deadlines".
     """

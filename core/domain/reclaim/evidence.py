@@ -1,9 +1,9 @@
 """Evidence for a release: reports and observations, and when they are enough (I6).
 
-One authoritative report is enough: the API server's delete event, or an operator's. Otherwise two
-observations of the same finding about the same claims are required, ``OBSERVATION_GAP_S`` apart by
-the monotonic clock of one observer. A change in between (another UID, another sandbox, a new claim,
-another observer) starts the count again. Pure values; ``decision_table`` makes the findings.
+One report is enough: a delete event of the API server, or the report of an operator. Otherwise two
+observations of the same finding about the same claims are required, at least ``OBSERVATION_GAP_S``
+apart by the monotonic clock of one observer. A change between them (another UID, another sandbox, a
+new claim, another observer) starts the count again. Pure; for the findings see ``decision_table``.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -18,28 +18,29 @@ from core.domain.model import Endpoint
 
 OBSERVATIONS_MIN: Final = 2
 OBSERVATION_GAP_S: Final = 10.0
-"""Between the first and the last one: longer than a listing lags behind, or an ADD takes."""
+"""Seconds between the observations: longer than the lag of a listing, and than an ADD."""
 
 EVIDENCE_CHARS_MAX: Final = 512
 
 Finding = Literal[
     "pod-gone",  # no Pod of that name
     "uid-changed",  # the name belongs to another Pod now
-    "owner-gone",  # the StatefulSet, ordinal or VM is not wanted any more
+    "owner-gone",  # the StatefulSet, replica, VM or IPAMClaim does not exist any more
     "stuck-terminating",  # twice the grace period has passed
-    "terminating-without-address",  # being deleted, and its network is gone already
-    "finished",  # succeeded, failed or evicted, and its grace has passed
-    "no-address",  # runs and reports no address; only if switched on
-    "no-claim",  # an endpoint that holds nothing
+    "terminating-without-address",  # being deleted, and its network was removed already
+    "finished",  # succeeded, failed or evicted, and its grace period has passed
+    "no-address",  # runs and reports no address; only if enabled by a setting
+    "no-claim",  # an endpoint without a claim
     "deleted",  # the API reported the deletion
 ]
 Source = Literal["event", "listing", "operator"]
 
 
 class Moment(NamedTuple):
-    """The time of an observation: by the wall clock (Unix seconds), by a monotonic clock for gaps.
+    """The time of an observation. ``unix_s``: by the wall clock, which may be set.
 
-    The wall clock may be set; monotonic clocks of two observers cannot be compared.
+    ``steady_s``: by the monotonic clock of ``observer``, for differences; the monotonic clocks of
+    two observers cannot be compared.
     """
 
     unix_s: float
@@ -47,13 +48,13 @@ class Moment(NamedTuple):
     steady_s: float = 0.0
 
     def since(self, earlier: Moment) -> float:
-        """Seconds that have certainly passed since then: 0 for that of another observer."""
+        """Seconds that have passed since ``earlier`` at least; 0 if the observers differ."""
         if self.observer != earlier.observer:
             return 0.0
         return max(self.steady_s - earlier.steady_s, 0.0)
 
     def is_before(self, other: Moment) -> bool:
-        """Whether it may have been earlier; True for two observers, whose clocks differ."""
+        """Whether it may be earlier than ``other``; true if the observers differ."""
         return self.observer != other.observer or self.steady_s < other.steady_s
 
 
@@ -75,10 +76,10 @@ class Evidence(NamedTuple):
 
 
 class ReclaimFence(NamedTuple):
-    """The subject of a decision: the endpoint's Pod and sandboxes, and the claims by revision.
+    """The state on which a release was decided: the Pod, the sandboxes and the claims by revision.
 
-    ``uid`` "" and no containers: there was no endpoint. A release whose fence does not hold any
-    more is late and does nothing (I3).
+    ``uid`` "" and no containers: there was no endpoint. If this state has changed, the release is
+    late and does nothing (I3).
     """
 
     uid: str
@@ -87,7 +88,7 @@ class ReclaimFence(NamedTuple):
     claims: tuple[tuple[str, int], ...]
 
     def admits(self, endpoint: Endpoint | None) -> bool:
-        """Whether this is the endpoint that was judged."""
+        """Whether the endpoint has not changed since the decision."""
         if endpoint is None:
             return not self.holder
         return (endpoint.uid, endpoint.holder, containers_of(endpoint)) == self[:3]
@@ -101,11 +102,11 @@ class ObservationSubject(NamedTuple):
     """The holder of claims that no endpoint lists; "" for the endpoint itself."""
 
     part: int = 0
-    """The index of the part, as such claims are split to fit into one transaction."""
+    """The index of the part, if the claims of ``orphan`` are split into several transactions."""
 
 
 class Observation(NamedTuple):
-    """The same finding about the same fence, seen ``times`` times."""
+    """A finding about a fence, observed ``times`` times."""
 
     finding: Finding
     fence: ReclaimFence
@@ -115,18 +116,18 @@ class Observation(NamedTuple):
 
     @property
     def span_s(self) -> float:
-        """Seconds from the first to the last one."""
+        """Seconds from the first to the last observation."""
         return self.last.since(self.first)
 
     def is_enough(self, span_s: float) -> bool:
-        """Whether it is evidence, with the first and the last one ``span_s`` apart."""
+        """Whether it is evidence: at least two observations, in a time of at least ``span_s``."""
         return self.span_s >= span_s and self.times >= OBSERVATIONS_MIN
 
 
-def sighted(
+def observe(
     before: Observation | None, finding: Finding, fence: ReclaimFence, at: Moment
 ) -> Observation:
-    """One more observation; a new beginning if anything is different, the observer too."""
+    """Add one observation; the count starts again if the finding, fence or observer differs."""
     if before is None or (before.finding, before.fence) != (finding, fence):
         return Observation(finding, fence, at, at)
     if at == before.last:
@@ -139,8 +140,8 @@ def sighted(
 def fence_of(
     endpoint: Endpoint | None, claims: tuple[tuple[str, RevisedClaim], ...]
 ) -> ReclaimFence:
-    """The fence of the current decision."""
-    revisions = tuple((address, held.revision) for address, held in claims)
+    """The fence of a decision about this endpoint and these claims."""
+    revisions = tuple((address, claim.revision) for address, claim in claims)
     if len(revisions) > 1:
         revisions = tuple(sorted(revisions))
     if endpoint is None:
@@ -149,15 +150,15 @@ def fence_of(
 
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
-    """Every sandbox that has a NIC of the endpoint."""
-    if len(endpoint.nics) == 1:  # nearly all; a scan calls this for every holder
-        only = endpoint.nics[0].container
-        return (only,) if only else ()
+    """The container IDs of the sandboxes that have NICs of the endpoint."""
+    if len(endpoint.nics) == 1:  # faster for most endpoints: a scan calls this for every holder
+        container = endpoint.nics[0].container
+        return (container,) if container else ()
     return tuple(sorted({nic.container for nic in endpoint.nics if nic.container}))
 
 
 def utc(unix_s: float) -> str:
-    """A time as text in UTC, to the second; a number if it is out of the calendar's range."""
+    """A time as text in UTC, to the second; as a number if the calendar does not have it."""
     try:
         at = datetime.fromtimestamp(int(unix_s), UTC)
     except (OverflowError, ValueError, OSError):

@@ -1,9 +1,8 @@
-"""The reclaim plan of a state and a cluster: what is released, and why everything else stays.
+"""Plan which claims are released, and why all others are kept. Pure.
 
-``plan_scan`` judges every endpoint and claim once, linear in their number; ``resolve`` judges one
-Pod whose deadline has expired. Both are pure. A plan has only existing claims, each with the
-revision that fences its release (I3), and every step has evidence (I6). ``observations`` is passed
-to the next scan as ``before``.
+``plan_scan`` checks every endpoint and claim once, in linear time; ``resolve`` checks one Pod whose
+deadline has expired. A step names existing claims by their revisions, which the release compares
+(I3), and has evidence (I6). The ``observations`` of a plan are passed to the next scan.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -19,7 +18,7 @@ from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import kind_of_holder
 from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.deadlines import ReclaimDeadline, trace
+from core.domain.reclaim.deadlines import ReclaimDeadline, deadline_of
 from core.domain.reclaim.decision_table import (
     PodToVerify,
     ReclaimVerdict,
@@ -39,18 +38,18 @@ from core.domain.reclaim.evidence import (
     ReclaimFence,
     Source,
     fence_of,
-    sighted,
+    observe,
 )
 from core.domain.reclaim.settings import ReclaimSettings
 
 STEPS_MAX: Final = 50_000
-"""Steps of one plan; the next scan makes the others."""
+"""Steps of one plan; further ones are in the plan of the next scan."""
 
 CLAIMS_A_STEP_MAX: Final = 32
-"""Claims without an endpoint that one step ends; they fit into one transaction."""
+"""Claims without an endpoint in one step, so that they fit into one transaction."""
 
 OBSERVATIONS_MAX: Final = 100_000
-"""Subjects with an observation; further ones start again with the next scan."""
+"""Observations that are passed to the next scan; the others are forgotten."""
 
 Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
@@ -59,9 +58,9 @@ PLAN_FULL: Final = f"the plan is full ({STEPS_MAX} steps); the next scan continu
 
 
 class ReclaimStep(NamedTuple):
-    """One release: the addresses of an endpoint, or claims that no endpoint lists.
+    """One release: the addresses of an endpoint, or claims that no endpoint lists (``orphan``).
 
-    ``subject.orphan`` distinguishes them. ``fence``: what must be unchanged when it is made.
+    ``fence``: the state that must not have changed when the step is carried out.
     """
 
     subject: ObservationSubject
@@ -81,7 +80,7 @@ class ReclaimStep(NamedTuple):
 
 
 class KeptClaims(NamedTuple):
-    """Claims that stay, and why; ``until_s``: when that may change (Unix seconds), 0 if unknown.
+    """Claims that are kept, and why. ``until_s``: when that may change, 0 if unknown.
 
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
@@ -96,8 +95,8 @@ class KeptClaims(NamedTuple):
 class ReclaimPlan(NamedTuple):
     """The result of one scan.
 
-    ``traces``: running deadlines of Pods. ``next_scan_s``: when another scan could release more,
-    None if only deadlines are waited for.
+    ``traces``: the deadlines of Pods that have not expired. ``next_scan_s``: when another scan may
+    release more; None if only deadlines may.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -108,11 +107,11 @@ class ReclaimPlan(NamedTuple):
 
 
 class _Holding(NamedTuple):
-    """An endpoint with the claims it lists, or the claims of one holder that no endpoint lists.
+    """An endpoint with the claims that it lists, or claims of one holder that no endpoint lists.
 
-    ``endpoint``: for claims without endpoint: another endpoint with the same namespace/name, or
-    None; ``superseded``: another Pod's endpoint of that name was made later. ``addresses``: those
-    claimed, else those that the endpoint lists without a claim.
+    In the second case ``endpoint`` is an existing one of the same name, or None, and ``superseded``
+    means that its claims are newer. ``addresses``: the claimed ones, or if there are none, those
+    that the endpoint lists without a claim.
     """
 
     subject: ObservationSubject
@@ -129,32 +128,33 @@ class _Holding(NamedTuple):
         return self.endpoint.holder
 
     def to_verify(self, settings: ReclaimSettings) -> PodToVerify:
-        """The holder as ``decision_table`` judges it."""
+        """The argument of ``decision_table``."""
         holder, endpoint = self.holder, self.endpoint
-        known = endpoint is not None and endpoint.holder == holder
-        by = holder_uid(holder)
-        uid = endpoint.uid if endpoint is not None and known else by
+        claimed_by = holder_uid(holder)
+        uid = claimed_by
+        if endpoint is not None and endpoint.holder == holder:
+            uid = endpoint.uid
         fixed = kind_of_holder(holder, settings)
         claimed = self.addresses if self.claims else ()
-        return PodToVerify(*self.subject.key, uid, fixed, claimed, by)
+        return PodToVerify(*self.subject.key, uid, fixed, claimed, claimed_by)
 
 
 def plan_scan(ledger: Ledger, rules: Rules, before: Observations) -> ReclaimPlan:
-    """Judge all endpoints and claims. ``before``: the observations of the previous scans."""
+    """Check all endpoints and claims. ``before``: the observations of the previous plan."""
     scan = _Scan(rules, before)
     if rules.settings.enabled:
         for holding in _holdings(ledger):
-            scan.judge(holding)
+            scan.check(holding)
     return scan.plan()
 
 
 def resolve(
     deadline: ReclaimDeadline, ledger: Ledger, rules: Rules
 ) -> ReclaimStep | KeptClaims | None:
-    """Judge a Pod whose deadline has expired; None if its endpoint does not exist any more.
+    """Check a Pod whose deadline has expired; None if its endpoint does not exist any more.
 
-    A reported deletion is evidence by itself; else the change was the first observation, and this
-    is the second.
+    A reported deletion is evidence. Otherwise the change of the Pod was the first observation, and
+    this is the second.
     """
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:
@@ -194,58 +194,65 @@ class _Scan:
         self._observations: dict[ObservationSubject, Observation] = {}
         self._waits_until_s: list[float] = []
 
-    def judge(self, holding: _Holding) -> None:
-        """Judge one holding."""
+    def check(self, holding: _Holding) -> None:
+        """Add the step of a holding to the plan, or the reason to keep it."""
         to_verify = holding.to_verify(self._rules.settings)
         verdict = _inconsistency(holding, to_verify, self._rules) or judge(to_verify, self._rules)
         if verdict.finding is None:
-            self._keep(holding, verdict, traced=bool(verdict.until_s) and self._follow(to_verify))
+            has_deadline = bool(verdict.until_s) and self._add_deadline(to_verify)
+            self._keep(holding, verdict, has_deadline=has_deadline)
             return
         observation = self._observe(holding, verdict.finding)
         if not verdict.direct and not observation.is_enough(verdict.span_s):
-            again_s = self._rules.now_s + max(verdict.span_s - observation.span_s, 0.0)
-            self._keep(holding, keep(f"seen {_times(observation.times)}: {verdict.why}", again_s))
+            until_s = self._rules.now_s + max(verdict.span_s - observation.span_s, 0.0)
+            self._keep(holding, keep(f"seen {_times(observation.times)}: {verdict.why}", until_s))
         elif len(self._steps) >= STEPS_MAX:
             self._keep(holding, keep(PLAN_FULL, self._rules.now_s))
         else:
             source: Source = "operator" if verdict.direct else "listing"
-            seen = observation.first.unix_s, observation.last.unix_s, observation.times
-            evidence = Evidence(verdict.finding, verdict.why, source, *seen)
+            times = observation.first.unix_s, observation.last.unix_s, observation.times
+            evidence = Evidence(verdict.finding, verdict.why, source, *times)
             self._steps.append(_step(holding, evidence, observation.fence))
 
     def plan(self) -> ReclaimPlan:
-        """The plan of everything judged so far."""
-        again = min(self._waits_until_s, default=None)
-        found = tuple(self._steps), tuple(self._kept), tuple(self._traces)
-        return ReclaimPlan(*found, self._observations, again)
+        """The plan of all holdings that were checked."""
+        return ReclaimPlan(
+            tuple(self._steps),
+            tuple(self._kept),
+            tuple(self._traces),
+            self._observations,
+            min(self._waits_until_s, default=None),
+        )
 
     def _observe(self, holding: _Holding, finding: Finding) -> Observation:
         fence = fence_of(holding.endpoint, holding.claims)
         before = self._before.get(holding.subject)
-        observation = sighted(before, finding, fence, self._rules.facts.seen)
+        observation = observe(before, finding, fence, self._rules.facts.seen)
         if len(self._observations) < OBSERVATIONS_MAX:
             self._observations[holding.subject] = observation
         return observation
 
-    def _keep(self, holding: _Holding, verdict: ReclaimVerdict, *, traced: bool = False) -> None:
+    def _keep(
+        self, holding: _Holding, verdict: ReclaimVerdict, *, has_deadline: bool = False
+    ) -> None:
         self._kept.append(_kept_claims(holding, verdict))
-        if verdict.until_s and not traced:
+        if verdict.until_s and not has_deadline:
             self._waits_until_s.append(verdict.until_s)
 
-    def _follow(self, to_verify: PodToVerify) -> bool:
-        """Add the running deadline of a Pod to the plan; False without one."""
+    def _add_deadline(self, to_verify: PodToVerify) -> bool:
+        """Add the deadline of a Pod to the plan; returns whether it has one."""
         facts, settings, _ = self._rules
         pod = facts.pod(to_verify.namespace, to_verify.name)
         if isinstance(pod, PodState) and pod.uid == to_verify.uid:
-            found = trace(pod, facts, settings, facts.seen)
-            if isinstance(found, ReclaimDeadline):
-                self._traces.append(found)
+            deadline = deadline_of(pod, facts, settings, facts.seen)
+            if isinstance(deadline, ReclaimDeadline):
+                self._traces.append(deadline)
                 return True
         return False
 
 
 def _holdings(ledger: Ledger) -> Iterator[_Holding]:
-    """Every endpoint, then every claim that its endpoint does not list, by holder."""
+    """All endpoints with their claims, then all claims that no endpoint lists, by holder."""
     listed: set[str] = set()
     for endpoint in ledger.endpoints.values():
         holding = _holding(endpoint, ledger.claims)
@@ -257,17 +264,17 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
     if len(listed) == len(ledger.claims):
         return
     orphans: defaultdict[ObservationSubject, list[tuple[str, RevisedClaim]]] = defaultdict(list)
-    for address, held in ledger.claims.items():
+    for address, revised in ledger.claims.items():
         if address not in listed:
-            claim = held.claim
+            claim = revised.claim
             if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.undecodable:
-                continue  # its endpoint may list it (I6)
+                continue  # the endpoint that cannot be decoded may list it (I6)
             subject = ObservationSubject((claim.namespace, claim.pod), claim.holder)
-            orphans[subject].append((address, held))
+            orphans[subject].append((address, revised))
     for subject, pairs in orphans.items():
-        endpoint_there = ledger.endpoints.get(subject.key)
-        superseded = endpoint_there is not None and _is_superseded(
-            pairs, endpoint_there, _listed(endpoint_there, ledger.claims)
+        existing = ledger.endpoints.get(subject.key)
+        superseded = existing is not None and _is_superseded(
+            pairs, existing, _listed(existing, ledger.claims)
         )
         pairs.sort()
         for part, start in enumerate(range(0, len(pairs), CLAIMS_A_STEP_MAX)):
@@ -275,7 +282,7 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
             addresses = tuple(address for address, _ in claims)
             yield _Holding(
                 ObservationSubject(*subject[:2], part),
-                endpoint_there,
+                existing,
                 claims,
                 addresses,
                 superseded,
@@ -283,7 +290,7 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
 
 
 def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> bool:
-    """Whether one of the endpoint's claims exists but could not be decoded."""
+    """Whether one of the endpoint's claims exists and cannot be decoded."""
     return any(
         "ip/{}/{:032x}".format(*parse_address(address)) in undecodable
         for address, _ in endpoint.addresses()
@@ -293,19 +300,19 @@ def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> 
 def _is_superseded(
     orphans: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
 ) -> bool:
-    """Whether stateless claims are older than those of the Pod that has the name now.
+    """Whether claims of a stateless Pod are older than those of the Pod that has the name now.
 
-    False for VMs, whose endpoint does not have the name of a Pod.
+    False if the endpoint is that of a VM, whose name is not that of a Pod.
     """
     holder = orphans[0][1].claim.holder
     if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
         return False
-    newest = max(held.revision for _, held in orphans)
-    return bool(claims) and newest < min(held.revision for _, held in claims)
+    newest = max(revised.revision for _, revised in orphans)
+    return bool(claims) and newest < min(revised.revision for _, revised in claims)
 
 
 def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
-    """The endpoint with the claims and addresses to judge."""
+    """The holding of an endpoint."""
     listed = _listed(endpoint, claims)
     if listed:
         addresses = tuple([address for address, _ in listed])
@@ -321,9 +328,10 @@ def _listed(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
     listed: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
-            held = claims.get(cidr.partition("/")[0]) if cidr else None
-            if held is not None and _is_of(held.claim, endpoint):
-                listed[cidr.partition("/")[0]] = held
+            address = cidr.partition("/")[0]
+            revised = claims.get(address) if address else None
+            if revised is not None and _is_of(revised.claim, endpoint):
+                listed[address] = revised
     return tuple(listed.items())
 
 
@@ -338,16 +346,16 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
 def _inconsistency(
     holding: _Holding, to_verify: PodToVerify, rules: Rules
 ) -> ReclaimVerdict | None:
-    """The verdict of inconsistent state keys, independent of Pods; None if they are consistent.
+    """The verdict if the state keys are inconsistent; None if they are consistent.
 
-    An endpoint without claims holds nothing. A claim of an older Pod of the same name should have
-    ended with the ADD of the newer one.
+    Two inconsistencies are found: an endpoint without a claim, and a claim of an older Pod of the
+    same name, which the ADD of the newer Pod should have ended.
     """
     endpoint = holding.endpoint
     if endpoint is None:
         return None
     if not holding.claims and rules.settings.outdated_endpoints:
-        return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim at all")
+        return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim")
     if not holding.superseded:
         return None
     newer = f"a newer Pod {'/'.join(endpoint.key)} (UID {endpoint.uid}) has this name"

@@ -2,8 +2,7 @@
 
 See docs/reference/reclaim-rules.md, "Settings".
 
-``VARIABLES`` names the environment variable of each field, so that a shell can load them; nothing
-here reads the environment.
+``VARIABLES`` has the environment variable of each field; the caller reads the environment.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Final, NamedTuple
 
 
 class ReclaimSettings(NamedTuple):
-    """Times in seconds.
+    """The settings of reclaim. Times are seconds.
 
-    ``stateful_sets``, ``vms`` and ``ipam_claims``: whether their addresses are fixed at all
+    ``stateful_sets``, ``vms`` and ``ipam_claims``: whether their addresses are fixed
     (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims). ``outdated_endpoints``:
-    whether an endpoint without any claim is removed even while its Pod lives
+    whether an endpoint without a claim is removed even if its Pod is living
     (enableCleanOutdatedEndpoint).
     """
 

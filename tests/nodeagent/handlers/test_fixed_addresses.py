@@ -83,7 +83,7 @@ async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(
 
     assert set(await agent.claims()) == {"10.6.0.10"}
     proof = (await last_release(agent)).evidence
-    assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db wants replica 0"
+    assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db has replica 0"
 
 
 async def test_the_first_ordinal_counts(agent: AgentHarness) -> None:
@@ -317,15 +317,15 @@ async def test_gc_frees_a_replica_only_when_nobody_wants_it(
     node, source = watched
     await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
     conf = node.netconf(**{"cni.dev/valid-attachments": []})
-    source.validity = Validity("valid", "StatefulSet shop/db wants replica 0")
+    source.validity = Validity("valid", "StatefulSet shop/db has replica 0")
     await node.call("GC", conf=conf)
     assert len(await node.claims()) == 1
 
-    source.validity = Validity("invalid", "StatefulSet shop/db wants no replicas")
+    source.validity = Validity("invalid", "StatefulSet shop/db has no replicas")
     await node.call("GC", conf=conf)
 
     assert await node.claims() == {}
-    assert (await last_release(node)).evidence.endswith("; StatefulSet shop/db wants no replicas")
+    assert (await last_release(node)).evidence.endswith("; StatefulSet shop/db has no replicas")
 
 
 class LaggingStore(FaultyStore):

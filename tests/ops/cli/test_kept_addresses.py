@@ -32,7 +32,7 @@ def test_a_replica_that_its_stateful_set_does_not_want_keeps_nothing_any_more() 
     wanted = {key: RecordDefined(*key, replicas=1)}
     unwanted = {key: RecordDefined(*key, replicas=0)}
 
-    assert "StatefulSet shop/web wants replica 0" in why_kept(_endpoint("statefulset/x"), wanted)
+    assert "StatefulSet shop/web has replica 0" in why_kept(_endpoint("statefulset/x"), wanted)
     assert why_kept(_endpoint("statefulset/x"), unwanted).startswith("no longer needed")
 
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from core.domain.events import Cause
 from core.domain.evolution import RevisedClaim
-from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
+from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, deadline_of
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError
@@ -186,7 +186,9 @@ class ChangeListener:
         if endpoint is None or endpoint.uid != pod.uid:
             return
         facts = await self._context.facts.facts(ledger, self._context.observer.moment())
-        deadline = trace(pod, facts, self._settings, observed.seen, deleted=change.deletion_report)
+        deadline = deadline_of(
+            pod, facts, self._settings, observed.seen, deleted=change.deletion_report
+        )
         if isinstance(deadline, NoDeadline):
             return
         self._forget_passed()

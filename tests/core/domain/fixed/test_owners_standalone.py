@@ -108,7 +108,7 @@ def test_what_a_lost_node_had_is_freed_as_far_as_the_set_was_scaled_down(
 
     assert (applied.code, shown.code, done.code) == (Exit.OK, Exit.OK, Exit.OK)
     assert "db" in shown.out
-    assert "fixed: StatefulSet shop/db wants replica 0" in done.out
+    assert "fixed: StatefulSet shop/db has replica 0" in done.out
     assert "owner-gone" in done.out
     assert asyncio.run(_held(orbctl)) == {"db-0"}
 

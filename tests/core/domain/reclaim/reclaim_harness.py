@@ -15,7 +15,7 @@ from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.deadlines import ReclaimDeadline, ReclaimDeadlines, trace
+from core.domain.reclaim.deadlines import ReclaimDeadline, ReclaimDeadlines, deadline_of
 from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import (
@@ -323,7 +323,7 @@ class ReclaimHarness:
             return
         now = moment(self.cluster.now_s)
         facts = self.cluster.snapshot(now)
-        found = trace(news.pod, facts, self.settings, now, deleted=news.report)
+        found = deadline_of(news.pod, facts, self.settings, now, deleted=news.report)
         if isinstance(found, ReclaimDeadline):
             self.book.put(found)
         elif news.pod.is_living:

@@ -10,7 +10,7 @@ import pytest
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
+from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, deadline_of
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
@@ -33,7 +33,7 @@ def traced(
     deleted: bool = False,
 ) -> ReclaimDeadline | NoDeadline:
     report = "it was deleted" if deleted else ""
-    return trace(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
+    return deadline_of(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
 
 
 @pytest.mark.parametrize(

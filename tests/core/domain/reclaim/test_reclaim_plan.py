@@ -16,7 +16,7 @@ from core.domain.reclaim.evidence import (
     OBSERVATION_GAP_S,
     Evidence,
     ReclaimFence,
-    sighted,
+    observe,
     utc,
 )
 from core.domain.reclaim.reclaim_plan import CLAIMS_A_STEP_MAX, plan_scan
@@ -259,19 +259,19 @@ def test_evidence_reads_as_a_sentence_and_is_bounded() -> None:
 
 def test_the_same_listing_twice_is_one_observation() -> None:
     fence = ReclaimFence("1", "pod/1", (), ())
-    first = sighted(None, "pod-gone", fence, moment(5))
+    first = observe(None, "pod-gone", fence, moment(5))
 
-    assert sighted(first, "pod-gone", fence, moment(5)) == first
-    assert sighted(first, "uid-changed", fence, moment(9)).times == 1
-    assert sighted(first, "pod-gone", fence, moment(9)).times == 2
-    assert sighted(first, "pod-gone", fence, moment(4)).times == 1
+    assert observe(first, "pod-gone", fence, moment(5)) == first
+    assert observe(first, "uid-changed", fence, moment(9)).times == 1
+    assert observe(first, "pod-gone", fence, moment(9)).times == 2
+    assert observe(first, "pod-gone", fence, moment(4)).times == 1
 
 
 def test_another_observer_begins_anew_however_far_its_calendar_is_ahead() -> None:
     fence = ReclaimFence("1", "pod/1", (), ())
-    first = sighted(None, "pod-gone", fence, moment(5))
+    first = observe(None, "pod-gone", fence, moment(5))
 
-    other = sighted(first, "pod-gone", fence, moment(3_600, "another controller"))
+    other = observe(first, "pod-gone", fence, moment(3_600, "another controller"))
 
     assert (other.times, other.span_s) == (1, 0.0)
     assert not other.is_enough(OBSERVATION_GAP_S)
