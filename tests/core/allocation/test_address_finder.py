@@ -24,20 +24,20 @@ KEYS = Keys("test")
 offsets = st.sets(st.integers(0, 400), min_size=1, max_size=300)
 
 
-async def store_with(claimed: set[int], resting: set[int]) -> MemoryStore:
+async def store_with(claimed: set[int], cooling_down: set[int]) -> MemoryStore:
     store = MemoryStore()
     writes: list[Write] = [Put(KEYS.ip(4, BASE + one), b"") for one in sorted(claimed)]
-    writes += [Put(KEYS.cool_down(4, BASE + one), b"") for one in sorted(resting)]
+    writes += [Put(KEYS.cool_down(4, BASE + one), b"") for one in sorted(cooling_down)]
     for start in range(0, len(writes), WRITES_AT_ONCE):
         await store.commit([], writes[start : start + WRITES_AT_ONCE])
     return store
 
 
 def find(
-    members: set[int], claimed: set[int], resting: set[int], avoid: set[int], seed: str
+    members: set[int], claimed: set[int], cooling_down: set[int], avoid: set[int], seed: str
 ) -> FreeAddress | None:
     async def run() -> FreeAddress | None:
-        finder = Finder(await store_with(claimed, resting), KEYS)
+        finder = Finder(await store_with(claimed, cooling_down), KEYS)
         usable = AddressSet.from_values({BASE + one for one in members}, 4)
         search = Search(usable, "spread", seed)
         return await finder.find(search, {BASE + one for one in avoid})
@@ -48,25 +48,25 @@ def find(
 @contextmanager
 def small_reads() -> Iterator[None]:
     """Lower the limit of reads, so that counting is tested too."""
-    usual = address_finder.READ_KEYS_MAX
+    default = address_finder.READ_KEYS_MAX
     address_finder.READ_KEYS_MAX = 7
     try:
         yield
     finally:
-        address_finder.READ_KEYS_MAX = usual
+        address_finder.READ_KEYS_MAX = default
 
 
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.text(max_size=4))
-def test_a_free_address_is_found_exactly_when_there_is_one(
-    members: set[int], claimed: set[int], rests: set[int], avoid: set[int], seed: str
+def test_a_free_address_is_found_if_and_only_if_there_is_one(
+    members: set[int], claimed: set[int], marked: set[int], avoid: set[int], seed: str
 ) -> None:
-    resting = rests - claimed
+    cooling_down = marked - claimed
     with small_reads():
-        found = find(members, claimed, resting, avoid, seed)
+        found = find(members, claimed, cooling_down, avoid, seed)
 
-    free = members - claimed - resting - avoid
-    second_best = (members & resting) - avoid
+    free = members - claimed - cooling_down - avoid
+    second_best = (members & cooling_down) - avoid
     if free:
         assert found is not None
         assert found.value - BASE in free
@@ -90,22 +90,22 @@ def test_the_only_free_address_of_a_huge_pool_with_claims_around_it_is_found() -
 
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.integers(0, 400))
-def test_what_a_search_names_is_free_and_it_names_all_of_a_few(
-    members: set[int], claimed: set[int], rests: set[int], avoid: set[int], place: int
+def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
+    members: set[int], claimed: set[int], marked: set[int], avoid: set[int], rank: int
 ) -> None:
-    resting = rests - claimed
+    cooling_down = marked - claimed
     usable = AddressSet.from_values({BASE + one for one in members}, 4)
-    start = place % usable.size
+    start = rank % usable.size
 
     async def run() -> FreeRead:
-        finder = Finder(await store_with(claimed, resting), KEYS)
+        finder = Finder(await store_with(claimed, cooling_down), KEYS)
         return await finder.free(usable, start, {BASE + one for one in avoid})
 
     with small_reads():
         counted = asyncio.run(run())
     read = asyncio.run(run())
 
-    free = members - claimed - resting
+    free = members - claimed - cooling_down
     values = [value - BASE for value in read.values]
     assert set(values) <= free - avoid
     assert len(values) == len(set(values)) == min(len(free - avoid), address_finder.VALUES_MAX)
@@ -123,19 +123,19 @@ def test_what_a_search_names_is_free_and_it_names_all_of_a_few(
 class MovingStore(MemoryStore):
     """A store that changes after the first read."""
 
-    def __init__(self, then: list[Write]) -> None:
+    def __init__(self, later_writes: list[Write]) -> None:
         super().__init__()
-        self._then = then
+        self._later_writes = later_writes
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         answer = await super().read(gets, revision=revision)
-        then, self._then = self._then, []
-        if then:
-            await self.commit([], then)
+        later_writes, self._later_writes = self._later_writes, []
+        if later_writes:
+            await self.commit([], later_writes)
         return answer
 
 
-async def test_a_pool_is_not_called_full_because_its_free_address_moves_during_the_search() -> None:
+async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_the_search() -> None:
     claimed = set(range(400)) - {399}
     store = MovingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
     for one in claimed:
@@ -148,7 +148,7 @@ async def test_a_pool_is_not_called_full_because_its_free_address_moves_during_t
     assert found == FreeAddress(BASE + 399), "it was free at the revision of the search"
 
 
-async def test_a_pool_is_not_called_full_because_a_rest_ends_during_the_search() -> None:
+async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search() -> None:
     store = MovingStore([Delete(KEYS.cool_down(4, BASE + 1))])
     await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.cool_down(4, BASE + 1), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", "")
@@ -159,7 +159,7 @@ async def test_a_pool_is_not_called_full_because_a_rest_ends_during_the_search()
     assert found.value == BASE + 1
 
 
-def test_the_longest_resting_address_is_taken_first() -> None:
+def test_the_address_that_is_longest_in_cool_down_is_taken_first() -> None:
     async def run() -> FreeAddress | None:
         store = MemoryStore()
         for one in (2, 1, 3):
@@ -172,7 +172,7 @@ def test_the_longest_resting_address_is_taken_first() -> None:
     assert found.value == BASE + 2
 
 
-def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -> None:
+def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() -> None:
     count = 4 * address_finder.COOL_DOWN_READ_MIN
 
     async def run() -> FreeAddress | None:
@@ -187,7 +187,7 @@ def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -
     assert found.value == BASE + count
 
 
-def test_a_resting_address_is_found_behind_any_number_that_cannot_be_had() -> None:
+def test_an_address_in_cool_down_is_found_after_any_number_of_unusable_ones() -> None:
     gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
@@ -197,7 +197,7 @@ def test_a_resting_address_is_found_behind_any_number_that_cannot_be_had() -> No
     assert found.value == BASE + last
 
 
-def test_a_search_names_nothing_it_knows_to_be_taken() -> None:
+def test_a_search_returns_no_address_that_was_read_as_taken() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
     first = search.next(())
@@ -206,12 +206,12 @@ def test_a_search_names_nothing_it_knows_to_be_taken() -> None:
     last = search.window_last(first)
     search.learn(first, last, range(first, last))
 
-    assert search.next(()) is None, "one of so many is left to those who read them"
+    assert search.next(()) is None, "few of the read addresses are free"
     assert search.next({last}) is None
 
 
 @given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)), st.text(max_size=4))
-def test_a_search_names_a_free_address_of_what_it_knows_unless_few_are_free(
+def test_a_search_returns_a_free_address_of_its_read_unless_few_are_free(
     taken: set[int], avoid: set[int], seed: str
 ) -> None:
     search = Search(AddressSet(4, ((0, 99),)), "spread", seed)
@@ -224,7 +224,7 @@ def test_a_search_names_a_free_address_of_what_it_knows_unless_few_are_free(
     assert found is None or found in free
 
 
-def test_a_sequential_search_names_nothing_before_it_has_read() -> None:
+def test_a_sequential_search_returns_nothing_before_a_read() -> None:
     search = Search(AddressSet(4, ((BASE, BASE + 9),)), "sequential", "holder")
 
     assert search.next(()) is None
@@ -233,5 +233,5 @@ def test_a_sequential_search_names_nothing_before_it_has_read() -> None:
     assert search.next(()) == BASE + 4
 
 
-def test_an_empty_pool_has_nothing_to_find() -> None:
+def test_nothing_is_found_in_an_empty_pool() -> None:
     assert find(set(), set(), set(), set(), "") is None

@@ -42,7 +42,7 @@ async def test_an_add_claims_one_address_of_each_family_in_one_event(node: NodeH
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_a_repeated_add_writes_nothing_and_answers_the_same(node: NodeHarness) -> None:
+async def test_a_repeated_add_writes_nothing_and_returns_the_same(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     first = await node.add(pod("web-0"))
     before = await node.log()
@@ -65,7 +65,7 @@ async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: NodeHarness
     assert isinstance((await node.log())[-1].event, EndpointChanged)
 
 
-async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: NodeHarness) -> None:
+async def test_a_pod_with_fixed_addresses_keeps_them_with_a_new_uid(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     first = await node.add(pod("db-0", "uid-1", fixed="statefulset"))
 
@@ -76,7 +76,7 @@ async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: NodeHarness) -
     await check_everything(node)
 
 
-async def test_a_fixed_pod_moves_in_one_step_when_its_template_names_another_pool(
+async def test_a_replica_gets_an_address_of_the_new_pool_in_one_transaction(
     node: NodeHarness,
 ) -> None:
     await node.apply(
@@ -94,7 +94,7 @@ async def test_a_fixed_pod_moves_in_one_step_when_its_template_names_another_poo
     assert set((await check_everything(node)).claims) == addresses(moved)
 
 
-async def test_a_fixed_pod_keeps_its_address_when_the_new_pool_is_full(node: NodeHarness) -> None:
+async def test_a_replica_keeps_its_address_if_the_new_pool_is_full(node: NodeHarness) -> None:
     await node.apply(
         pool("old", "10.6.0.10-10.6.0.20", default=False), pool("new", "10.6.1.10", default=False)
     )
@@ -127,7 +127,7 @@ async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: NodeHarn
     await check_everything(node)
 
 
-async def test_unnamed_multi_nic_fills_in_names_as_the_nics_come(node: NodeHarness) -> None:
+async def test_in_the_unnamed_mode_each_add_names_a_nic(node: NodeHarness) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -154,7 +154,7 @@ async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: NodeHarness
     await check_everything(node)
 
 
-async def test_a_pod_that_needs_two_addresses_of_a_pool_with_one_is_told_so_at_once(
+async def test_an_add_of_two_addresses_from_a_pool_with_one_fails_at_once(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False))
@@ -167,7 +167,7 @@ async def test_a_pod_that_needs_two_addresses_of_a_pool_with_one_is_told_so_at_o
     await node.add(pod("web-1"), request=SelectionRequest("eth0", ("a",)))
 
 
-async def test_the_most_addresses_of_a_request_fit_into_one_transaction_with_what_they_replace(
+async def test_the_maximum_of_addresses_and_the_claims_that_they_replace_fit_into_one_transaction(
     node: NodeHarness,
 ) -> None:
     nics = range(ADDRESSES_MAX // 2)
@@ -185,7 +185,7 @@ async def test_the_most_addresses_of_a_request_fit_into_one_transaction_with_wha
     assert len((await check_everything(node)).claims) == ADDRESSES_MAX
 
 
-async def test_a_pod_has_no_more_nics_than_one_release_ends(node: NodeHarness) -> None:
+async def test_a_pod_has_no_more_nics_than_one_transaction_can_release(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
     web = pod("web-0")
     for n in range(NICS_MAX):
@@ -198,7 +198,7 @@ async def test_a_pod_has_no_more_nics_than_one_release_ends(node: NodeHarness) -
     assert not (await check_everything(node)).claims
 
 
-async def test_a_failed_second_family_leaves_nothing_of_the_first(node: NodeHarness) -> None:
+async def test_if_the_second_family_fails_the_first_one_is_not_claimed(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10"))
     await node.add(pod("web-0"))
 
@@ -210,7 +210,7 @@ async def test_a_failed_second_family_leaves_nothing_of_the_first(node: NodeHarn
     assert len((await check_everything(node)).claims) == 2
 
 
-async def test_a_full_pool_is_followed_by_the_next_one(node: NodeHarness) -> None:
+async def test_after_a_full_pool_the_next_one_is_used(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
 
     pools = [(await node.add(pod(f"web-{n}"))).endpoint.nics[0].ipv4_pool for n in range(3)]
@@ -220,7 +220,7 @@ async def test_a_full_pool_is_followed_by_the_next_one(node: NodeHarness) -> Non
         await node.add(pod("web-3"))
 
 
-async def test_every_address_of_a_pool_can_be_claimed_at_once(node: NodeHarness) -> None:
+async def test_all_addresses_of_a_pool_can_be_claimed_at_the_same_time(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
 
     added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(200)))
@@ -231,7 +231,7 @@ async def test_every_address_of_a_pool_can_be_claimed_at_once(node: NodeHarness)
     await check_everything(node)
 
 
-async def test_several_nodes_share_a_pool_to_its_last_address(
+async def test_several_nodes_can_claim_all_addresses_of_a_pool(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     nodes = [NodeHarness(store, f"node-{n}", cluster=cluster_name) for n in range(4)]
@@ -310,7 +310,7 @@ async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
     await agent.view.start()
 
 
-async def test_the_record_limit_reads_like_a_full_pool(
+async def test_a_pool_at_its_record_limit_is_reported_as_full(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -325,7 +325,7 @@ async def test_the_record_limit_reads_like_a_full_pool(
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
 
 
-async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
+async def test_the_record_limit_does_not_count_claims_of_a_pool_between_two_ranges(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -341,29 +341,29 @@ async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
             await node.add(pod("web-3"), request=SelectionRequest("eth0", ("apart",)))
 
 
-class _Rivals(MemoryStore):
+class _CompetingStore(MemoryStore):
     """A store in which another agent always claims the same addresses first."""
 
-    rooms: tuple[bytes, bytes] = (b"", b"")
+    claim_keys: tuple[bytes, bytes] = (b"", b"")
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        first, last = self.rooms
-        theirs = [one for one in writes if isinstance(one, Put) and first <= one.key < last]
-        if theirs:
-            await super().commit([], theirs)
+        first, last = self.claim_keys
+        copies = [one for one in writes if isinstance(one, Put) and first <= one.key < last]
+        if copies:
+            await super().commit([], copies)
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
+async def test_an_add_that_loses_every_race_fails_and_claims_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.allocation.allocator.racing", lambda: racing(0.05))
-    store = _Rivals()
+    store = _CompetingStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))
-        store.rooms = node.keys.range_of("ip")
+        store.claim_keys = node.keys.range_of("ip")
 
         with pytest.raises(RetriesExhausted, match=r"^exhaust all retries \(\d+ times\)"):
             await node.add(pod("web-0"))
@@ -371,7 +371,9 @@ async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
         assert not (await node.truth()).endpoints
 
 
-async def test_a_huge_pool_costs_what_a_small_one_costs(node: NodeHarness) -> None:
+async def test_an_add_in_a_huge_pool_needs_no_more_tries_than_in_a_small_one(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v6", "fd00:6::1-fd00:6::ffff:ffff:ffff:fffe"))
 
     added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(20)))
@@ -380,7 +382,7 @@ async def test_a_huge_pool_costs_what_a_small_one_costs(node: NodeHarness) -> No
     assert max(one.tries for one in added) <= 2
 
 
-async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(
+async def test_a_repeated_add_succeeds_although_the_pool_is_disabled(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9"))
@@ -390,14 +392,14 @@ async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
 
 
-async def test_a_repeat_is_answered_although_the_pool_is_full(node: NodeHarness) -> None:
+async def test_a_repeated_add_succeeds_although_the_pool_is_full(node: NodeHarness) -> None:
     await node.apply(pool("pool-v4", "10.6.0.1"))
     first = await node.add(pod("web-0"))
 
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
 
 
-async def test_a_pool_is_called_full_only_by_a_view_that_knows_of_lifted_quarantines(
+async def test_a_pool_is_reported_full_only_after_the_view_has_read_lifted_quarantines(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (

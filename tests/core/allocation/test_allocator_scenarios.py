@@ -102,8 +102,8 @@ class AllocationHarness:
         return f"released {' '.join(released.addresses) or 'nothing'}: {released.why}"
 
     async def pool(self, name: str, *ips: str, **more: str) -> str:
-        wish = pool(name, *ips, default=more.pop("default", "yes") == "yes")
-        return await self.command(wish._replace(disabled=more.pop("disabled", "no") == "yes"))
+        desired = pool(name, *ips, default=more.pop("default", "yes") == "yes")
+        return await self.command(desired._replace(disabled=more.pop("disabled", "no") == "yes"))
 
     async def retire(self, name: str) -> str:
         return await self.command(RetirePool(name))
@@ -129,7 +129,7 @@ class AllocationHarness:
         return f"epoch {(await self.node(name)).writer.epoch}"
 
     async def why(self, name: str) -> str:
-        """What the event of the Pod's newest claim says of its pools."""
+        """The source and the verdicts in the event of the Pod's newest claim."""
         claims = [
             one.event
             for one in await (await self.node("operator")).log()
@@ -151,8 +151,8 @@ class AllocationHarness:
         lines: list[str] = []
         for event in (one.event for one in await node.log()):
             if isinstance(event, AllocationRefused):
-                where = f"{event.namespace}/{event.name} {event.interface} on {event.node}"
-                lines.append(f"{where}: {event.times} x {event.reason} from {event.source or '-'}")
+                nic = f"{event.namespace}/{event.name} {event.interface} on {event.node}"
+                lines.append(f"{nic}: {event.times} x {event.reason} from {event.source or '-'}")
                 lines += describe_verdicts(map(CandidateVerdict.from_short, event.verdicts))
         return "\n".join(lines) or "none"
 
@@ -164,9 +164,9 @@ class AllocationHarness:
         ]
         return "\n".join(lines) or "none"
 
-    async def command(self, wish: object) -> str:
-        (done,) = await (await self.node("operator")).apply(wish)  # type: ignore[arg-type]
-        return ", ".join(type(event).__name__ for event in done.events) or "unchanged"
+    async def command(self, command: object) -> str:
+        (applied,) = await (await self.node("operator")).apply(command)  # type: ignore[arg-type]
+        return ", ".join(type(event).__name__ for event in applied.events) or "unchanged"
 
     async def close(self) -> None:
         for node in self.nodes.values():

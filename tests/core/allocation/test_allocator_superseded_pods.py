@@ -28,7 +28,7 @@ async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: NodeHarne
     assert [event.reason for event in released] == ["superseded"]
 
 
-async def test_a_new_pod_of_the_same_name_in_a_full_pool_gets_the_address_that_its_add_ends(
+async def test_in_a_full_pool_a_new_pod_of_the_same_name_gets_the_released_address(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10"), pool("v6", "fd00:6::10"))
@@ -44,7 +44,7 @@ async def test_a_new_pod_of_the_same_name_in_a_full_pool_gets_the_address_that_i
         await node.add(pod("web-1"))
 
 
-async def test_a_full_pool_of_many_lets_every_pod_be_created_anew(node: NodeHarness) -> None:
+async def test_all_pods_of_a_full_pool_can_be_created_again(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.40"))
     old = await asyncio.gather(*(node.add(pod(f"web-{n}", f"old-{n}")) for n in range(40)))
 
@@ -54,7 +54,7 @@ async def test_a_full_pool_of_many_lets_every_pod_be_created_anew(node: NodeHarn
     await check_everything(node)
 
 
-async def test_a_new_pod_of_the_same_name_takes_over_only_one_nic_s_address_each(
+async def test_each_nic_of_a_new_pod_of_the_same_name_takes_over_one_address(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
@@ -67,7 +67,7 @@ async def test_a_new_pod_of_the_same_name_takes_over_only_one_nic_s_address_each
     await check_everything(node)
 
 
-async def test_the_record_limit_lets_a_new_pod_of_the_same_name_in(
+async def test_the_record_limit_allows_a_new_pod_of_the_same_name(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=1)
@@ -78,7 +78,7 @@ async def test_the_record_limit_lets_a_new_pod_of_the_same_name_in(
         assert addresses(await node.add(pod("web-0", "uid-new"))) == addresses(old)
 
 
-async def test_the_addresses_of_a_pod_before_rest_in_sequential_order_too(
+async def test_the_addresses_of_an_older_pod_are_in_cool_down_in_sequential_order_too(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")

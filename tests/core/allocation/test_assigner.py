@@ -19,7 +19,7 @@ from tests.support.node_harness import (
 )
 
 
-def wanted(name: str, *addresses: str, uid: str = "", interface: str = "eth0") -> Endpoint:
+def desired(name: str, *addresses: str, uid: str = "", interface: str = "eth0") -> Endpoint:
     """An endpoint with these addresses on one NIC."""
     uid = uid or f"uid-{name}"
     nic = Nic(interface, container=f"box-{uid}")
@@ -49,7 +49,7 @@ async def rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
 
 async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None:
     await pools(node)
-    assigned = await assign(node, wanted("web-0", "10.6.0.5", "fd00:6::5"))
+    assigned = await assign(node, desired("web-0", "10.6.0.5", "fd00:6::5"))
 
     truth = await check_everything(node)
     assert set(truth.claims) == {"10.6.0.5", "fd00:6::5"}
@@ -58,7 +58,7 @@ async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None
 
 async def test_an_add_of_the_pod_finds_the_assigned_addresses(node: NodeHarness) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5", "fd00:6::5"))
+    await assign(node, desired("web-0", "10.6.0.5", "fd00:6::5"))
 
     assert addresses(await node.add(pod("web-0"))) == {"10.6.0.5", "fd00:6::5"}
     assert set((await check_everything(node)).claims) == {"10.6.0.5", "fd00:6::5"}
@@ -66,57 +66,57 @@ async def test_an_add_of_the_pod_finds_the_assigned_addresses(node: NodeHarness)
 
 async def test_assigning_twice_writes_nothing(node: NodeHarness) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5"))
+    await assign(node, desired("web-0", "10.6.0.5"))
     before = len(await node.log())
 
-    assert (await assign(node, wanted("web-0", "10.6.0.5"))).revision == 0
+    assert (await assign(node, desired("web-0", "10.6.0.5"))).revision == 0
     assert len(await node.log()) == before
 
 
-async def test_another_nic_joins_the_endpoint(node: NodeHarness) -> None:
+async def test_another_nic_is_added_to_the_endpoint(node: NodeHarness) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5"))
-    joined = await assign(node, wanted("web-0", "10.6.0.6", interface="net1"))
+    await assign(node, desired("web-0", "10.6.0.5"))
+    joined = await assign(node, desired("web-0", "10.6.0.6", interface="net1"))
 
     assert [nic.interface for nic in joined.endpoint.nics] == ["eth0", "net1"]
     await check_everything(node)
 
 
-async def test_an_address_somebody_holds_stays_with_them(node: NodeHarness) -> None:
+async def test_an_address_that_another_pod_holds_is_refused(node: NodeHarness) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5"))
+    await assign(node, desired("web-0", "10.6.0.5"))
 
-    assert await rules(node, wanted("web-1", "10.6.0.5")) == ["address-in-use"]
+    assert await rules(node, desired("web-1", "10.6.0.5")) == ["address-in-use"]
     assert set((await check_everything(node)).endpoints) == {("shop", "web-0")}
 
 
-async def test_one_address_that_is_taken_refuses_the_other_one_too(node: NodeHarness) -> None:
+async def test_with_one_claimed_address_the_other_one_is_not_claimed(node: NodeHarness) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5"))
+    await assign(node, desired("web-0", "10.6.0.5"))
 
-    assert await rules(node, wanted("web-1", "10.6.0.5", "fd00:6::5")) == ["address-in-use"]
+    assert await rules(node, desired("web-1", "10.6.0.5", "fd00:6::5")) == ["address-in-use"]
     assert set((await check_everything(node)).claims) == {"10.6.0.5"}
 
 
 async def test_one_address_for_two_nics_is_refused(node: NodeHarness) -> None:
     await pools(node)
-    one = wanted("web-0", "10.6.0.5")
-    other = wanted("web-0", "10.6.0.5", interface="net1")
+    one = desired("web-0", "10.6.0.5")
+    other = desired("web-0", "10.6.0.5", interface="net1")
 
     assert await rules(node, one._replace(nics=one.nics + other.nics)) == ["address-twice"]
 
 
-async def test_a_pod_with_other_addresses_or_of_another_uid_is_left_alone(
+async def test_a_pod_with_other_addresses_or_of_another_uid_is_refused(
     node: NodeHarness,
 ) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5"))
+    await assign(node, desired("web-0", "10.6.0.5"))
 
-    assert await rules(node, wanted("web-0", "10.6.0.6")) == ["nic-in-use"]
-    assert await rules(node, wanted("web-0", "10.6.0.6", uid="new")) == ["endpoint-in-use"]
+    assert await rules(node, desired("web-0", "10.6.0.6")) == ["nic-in-use"]
+    assert await rules(node, desired("web-0", "10.6.0.6", uid="new")) == ["endpoint-in-use"]
 
 
-async def test_what_a_pool_may_not_hand_out_is_refused(node: NodeHarness) -> None:
+async def test_an_address_that_is_not_usable_in_its_pool_is_refused(node: NodeHarness) -> None:
     await pools(node)
     await node.apply(
         ApplyReservation(Reservation("kept", 4, ("10.6.0.7",))),
@@ -124,31 +124,31 @@ async def test_what_a_pool_may_not_hand_out_is_refused(node: NodeHarness) -> Non
     )
 
     for address in ("10.6.0.7", "10.6.0.8", "10.6.0.10"):
-        assert await rules(node, wanted("web-0", address)) == ["address-not-usable"]
+        assert await rules(node, desired("web-0", address)) == ["address-not-usable"]
     assert not (await check_everything(node)).claims
 
 
 async def test_a_closed_or_absent_pool_is_refused(node: NodeHarness) -> None:
-    assert await rules(node, wanted("web-0", "10.6.0.5")) == ["no-pool"]
+    assert await rules(node, desired("web-0", "10.6.0.5")) == ["no-pool"]
     await pools(node)
     await node.add(pod("holder"))
     await node.apply(RetirePool("pool-v4"))
 
-    assert await rules(node, wanted("web-0", "10.6.0.5")) == ["pool-closed"]
+    assert await rules(node, desired("web-0", "10.6.0.5")) == ["pool-closed"]
 
 
-async def test_a_resting_address_may_be_assigned(node: NodeHarness) -> None:
+async def test_an_address_in_cool_down_may_be_assigned(node: NodeHarness) -> None:
     await pools(node)
-    await assign(node, wanted("web-0", "10.6.0.5"))
+    await assign(node, desired("web-0", "10.6.0.5"))
     await node.delete(pod("web-0"))
 
-    assert (await assign(node, wanted("web-1", "10.6.0.5"))).revision
+    assert (await assign(node, desired("web-1", "10.6.0.5"))).revision
     await check_everything(node)
 
 
-async def test_of_many_who_want_one_address_one_gets_it(node: NodeHarness) -> None:
+async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness) -> None:
     await pools(node)
-    results = await gather(*(assign(node, wanted(f"web-{n}", "10.6.0.5")) for n in range(20)))
+    results = await gather(*(assign(node, desired(f"web-{n}", "10.6.0.5")) for n in range(20)))
 
     assert sum(isinstance(one, Assigned) for one in results) == 1
     assert sum(isinstance(one, Refused) for one in results) == 19

@@ -13,39 +13,39 @@ from core.domain.addresses.ip_address import Address
 SEVEN = Address(4, 7)
 
 
-async def test_an_address_is_being_claimed_until_its_try_is_over() -> None:
-    all_tries = AddressesBeingClaimed()
-    values = all_tries.values[4]
-    all_tries.add(SEVEN)
+async def test_an_address_is_being_claimed_until_its_try_has_ended() -> None:
+    being_claimed = AddressesBeingClaimed()
+    values = being_claimed.values[4]
+    being_claimed.add(SEVEN)
     assert set(values) == {7}
 
-    all_tries.remove({SEVEN})
+    being_claimed.remove({SEVEN})
 
     assert not values
-    assert not all_tries.values[6]
+    assert not being_claimed.values[6]
 
 
 async def test_a_request_waits_for_the_end_of_another_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(claims_in_flight, "WAIT_S_MAX", 3600.0)
-    all_tries = AddressesBeingClaimed()
-    all_tries.add(SEVEN)
-    waiting = asyncio.create_task(all_tries.next_end())
+    being_claimed = AddressesBeingClaimed()
+    being_claimed.add(SEVEN)
+    waiting = asyncio.create_task(being_claimed.next_end())
     await asyncio.sleep(0)
     assert not waiting.done()
 
-    all_tries.remove({SEVEN})
+    being_claimed.remove({SEVEN})
 
     await waiting
     assert waiting.done()
 
 
-async def test_it_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_for_another_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims_in_flight, "WAIT_S_MAX", 0.0)
-    all_tries = AddressesBeingClaimed()
-    all_tries.add(SEVEN)
+    being_claimed = AddressesBeingClaimed()
+    being_claimed.add(SEVEN)
 
-    await all_tries.next_end()
+    await being_claimed.next_end()
 
-    assert all_tries.values[4], "the other one is not over"
+    assert being_claimed.values[4], "the other one is not over"

@@ -30,7 +30,7 @@ class FailingStore(MemoryStore):
         return await super().grant_lease(ttl_s)
 
 
-async def test_releases_that_come_at_once_share_one_lease() -> None:
+async def test_concurrent_releases_share_one_lease() -> None:
     cooldown = CoolDown(SlowStore())
 
     leases = await asyncio.gather(*(cooldown.lease() for _ in range(8)))
@@ -38,7 +38,7 @@ async def test_releases_that_come_at_once_share_one_lease() -> None:
     assert len(set(leases)) == 1
 
 
-async def test_after_a_while_another_lease_is_granted() -> None:
+async def test_after_the_shared_time_another_lease_is_granted() -> None:
     now = 0.0
     cooldown = CoolDown(MemoryStore(), monotonic=lambda: now)
     first = await cooldown.lease()
@@ -65,7 +65,7 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     assert done.value.value != first
 
 
-async def test_a_lease_that_cannot_be_granted_ahead_is_asked_for_by_the_release() -> None:
+async def test_if_the_lease_cannot_be_granted_ahead_the_release_grants_it() -> None:
     store = FailingStore()
     cooldown = CoolDown(store)
     cooldown.grant_ahead()

@@ -75,7 +75,7 @@ async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[l
         yield found
 
 
-async def test_after_one_miss_the_rest_is_claimed_without_a_read() -> None:
+async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
         await filled(other, SIZE - FREE)
@@ -91,7 +91,7 @@ async def test_after_one_miss_the_rest_is_claimed_without_a_read() -> None:
         await check_everything(node)
 
 
-async def test_a_list_that_is_out_of_date_costs_one_try_and_one_read() -> None:
+async def test_a_stale_list_costs_one_try_and_one_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other, NodeHarness(store, "node-a") as node:
         await filled(other, SIZE - FREE)
@@ -110,7 +110,7 @@ async def test_a_list_that_is_out_of_date_costs_one_try_and_one_read() -> None:
         await check_everything(node)
 
 
-async def test_what_this_node_releases_it_gives_to_the_next_pod_at_once() -> None:
+async def test_an_address_that_this_node_releases_is_given_to_the_next_pod_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-a", cool_down_s=0) as node:
         await filled(node, SIZE)
@@ -125,7 +125,7 @@ async def test_what_this_node_releases_it_gives_to_the_next_pod_at_once() -> Non
         await check_everything(node)
 
 
-async def test_what_another_node_releases_is_found_in_a_pool_that_was_full() -> None:
+async def test_an_address_that_another_node_releases_in_a_full_pool_is_found() -> None:
     async with (
         NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other,
         NodeHarness(other.store, "node-a") as node,
@@ -140,7 +140,7 @@ async def test_what_another_node_releases_is_found_in_a_pool_that_was_full() -> 
         await check_everything(node)
 
 
-async def test_as_many_pods_as_addresses_on_eight_nodes_at_once() -> None:
+async def test_eight_nodes_can_claim_all_addresses_at_the_same_time() -> None:
     async with nodes(MemoryStore()) as all_nodes:
         adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE)]
         added = await asyncio.gather(*adds)
@@ -177,7 +177,7 @@ async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
         await check_everything(all_nodes[0])
 
 
-async def test_in_sequential_order_the_lowest_free_address_is_taken_whatever_a_list_says() -> None:
+async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_is_used() -> None:
     sequential = AllocatorSettings(order="sequential")
     async with NodeHarness(MemoryStore(), settings=sequential, cool_down_s=0) as node:
         await filled(node, SIZE - FREE)
@@ -195,7 +195,7 @@ async def lists(store: MemoryStore, free: set[int], clock: Clock | None = None) 
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
 
 
-async def test_requests_that_wait_share_one_read_that_begins_after_they_came() -> None:
+async def test_waiting_requests_share_one_read_that_begins_after_them() -> None:
     store = CountingStore()
     found = await lists(store, {1, 2, 3, 4})
     store.gate.clear()
@@ -232,7 +232,7 @@ async def test_requests_that_may_use_different_addresses_share_no_read() -> None
     assert second.address is not None
 
 
-async def test_an_address_is_handed_out_once() -> None:
+async def test_an_address_of_a_list_is_taken_once() -> None:
     found = await lists(MemoryStore(), {1, 2, 3})
     first = await found.read_and_take("blue", USABLE, ())
     others = [found.take("blue", USABLE, ()) for _ in range(3)]
@@ -240,7 +240,7 @@ async def test_an_address_is_handed_out_once() -> None:
     assert {first.address, *others} == {FreeAddress(BASE + one) for one in (1, 2, 3)} | {None}
 
 
-async def test_addresses_of_a_list_that_cannot_be_used_any_more_are_passed_over() -> None:
+async def test_unusable_addresses_of_a_list_are_not_taken() -> None:
     found = await lists(MemoryStore(), {1, 2, 3})
     await found.read_and_take("blue", USABLE, {BASE + 1, BASE + 2, BASE + 3})
     await found.read_and_take("blue", USABLE, ())
@@ -249,7 +249,7 @@ async def test_addresses_of_a_list_that_cannot_be_used_any_more_are_passed_over(
     assert found.take("blue", narrow, ()) is None
 
 
-async def test_after_a_lost_race_a_list_that_is_older_is_not_used_any_more() -> None:
+async def test_after_a_lost_race_an_older_list_is_not_used() -> None:
     store = MemoryStore()
     found = await lists(store, {1, 2, 3})
     await found.read_and_take("blue", USABLE, ())
@@ -261,7 +261,7 @@ async def test_after_a_lost_race_a_list_that_is_older_is_not_used_any_more() -> 
     assert found.take("blue", USABLE, ()) is None
 
 
-async def test_lost_blind_choices_make_a_pool_contended_for_a_while() -> None:
+async def test_a_pool_is_contended_for_a_while_after_lost_picks_without_a_read() -> None:
     clock = Clock()
     found = await lists(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
@@ -277,7 +277,7 @@ async def test_lost_blind_choices_make_a_pool_contended_for_a_while() -> None:
     assert not found.note_choice("blue"), "single losses far apart are no contention"
 
 
-async def test_losses_that_are_rare_among_blind_choices_are_no_contention() -> None:
+async def test_a_pool_is_not_contended_if_few_picks_without_a_read_are_lost() -> None:
     found = await lists(MemoryStore(), set(range(90)))
     for _ in range(LOSSES_MIN):
         for _ in range(CONTENDED_CHOICES):
@@ -287,7 +287,7 @@ async def test_losses_that_are_rare_among_blind_choices_are_no_contention() -> N
     assert not found.note_choice("blue")
 
 
-async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
+async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
     store = MemoryStore()
     found = await lists(store, set())
     for one in (8, 7):
@@ -302,7 +302,7 @@ async def test_an_address_that_rests_is_taken_after_a_read_only() -> None:
     assert (await found.read_and_take("blue", usable, ())).address is not None
 
 
-async def test_no_more_pools_are_remembered_than_the_bound(
+async def test_the_number_of_lists_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(free_addresses, "POOLS_MAX", 2)

@@ -64,33 +64,33 @@ def nodes() -> Nodes:
     return Nodes()
 
 
-async def test_guids_are_assigned_once_also_after_a_restart(nodes: Nodes) -> None:
-    wanted = guids(GUIDS_IN_TRANSACTION_MAX + 2)
-    assert await (await nodes.node("node-1")).assign(wanted) == []
+async def test_guids_are_assigned_once_even_after_a_restart(nodes: Nodes) -> None:
+    requested = guids(GUIDS_IN_TRANSACTION_MAX + 2)
+    assert await (await nodes.node("node-1")).assign(requested) == []
     again = await nodes.node("node-1")
-    assert await again.assign(wanted) == []
+    assert await again.assign(requested) == []
 
     assert nodes.transactions() == 2
-    assert await again.held() == tuple(wanted)
+    assert await again.held() == tuple(requested)
     assert (await nodes.ledger()).guids == {
-        guid.guid: GuidClaim("node-1", *guid[1:]) for guid in wanted
+        guid.guid: GuidClaim("node-1", *guid[1:]) for guid in requested
     }
 
 
-async def test_a_guid_that_another_node_has_stays_there(nodes: Nodes) -> None:
+async def test_a_guid_of_another_node_is_not_assigned(nodes: Nodes) -> None:
     await (await nodes.node("node-1")).assign(guids(2))
     other = await nodes.node("node-2")
-    wanted = guids(3, nic_guid="10:70:fd:03:00:99:99:99")
+    requested = guids(3, nic_guid="10:70:fd:03:00:99:99:99")
 
-    conflicts = await other.assign(wanted)
+    conflicts = await other.assign(requested)
 
     assert [conflict.requested.vf for conflict in conflicts] == [0, 1]
     assert {conflict.holder.node for conflict in conflicts} == {"node-1"}
-    assert await other.held() == (wanted[2],)
+    assert await other.held() == (requested[2],)
     await nodes.ledger()
 
 
-async def test_released_guids_can_be_assigned_elsewhere(nodes: Nodes) -> None:
+async def test_released_guids_can_be_assigned_on_another_node(nodes: Nodes) -> None:
     one, two = await nodes.node("node-1"), await nodes.node("node-2")
     first = guids(2)
     await one.assign(first)
@@ -103,7 +103,7 @@ async def test_released_guids_can_be_assigned_elsewhere(nodes: Nodes) -> None:
     assert {claim.node for claim in (await nodes.ledger()).guids.values()} == {"node-2"}
 
 
-async def test_a_card_that_moves_takes_its_guids_to_the_next_node(nodes: Nodes) -> None:
+async def test_a_nic_that_is_moved_to_another_node_keeps_its_guids(nodes: Nodes) -> None:
     one, two = await nodes.node("node-1"), await nodes.node("node-2")
     await one.assign(guids(3))
 
@@ -115,7 +115,7 @@ async def test_a_card_that_moves_takes_its_guids_to_the_next_node(nodes: Nodes) 
     await nodes.ledger()
 
 
-async def test_of_two_nodes_that_request_one_guid_at_once_one_gets_it(nodes: Nodes) -> None:
+async def test_of_two_nodes_that_request_a_guid_concurrently_one_gets_it(nodes: Nodes) -> None:
     one, two = await nodes.node("node-1"), await nodes.node("node-2")
 
     conflicts = await asyncio.gather(
@@ -127,11 +127,11 @@ async def test_of_two_nodes_that_request_one_guid_at_once_one_gets_it(nodes: Nod
     await nodes.ledger()
 
 
-async def test_a_claim_that_cannot_be_read_is_not_given_away(nodes: Nodes) -> None:
-    (wanted,) = guids(1)
+async def test_a_guid_whose_claim_cannot_be_decoded_is_not_assigned(nodes: Nodes) -> None:
+    (requested,) = guids(1)
     node = await nodes.node("node-1")
-    key = nodes.harness.keys.guid(wanted.guid)
+    key = nodes.harness.keys.guid(requested.guid)
     await nodes.harness.store.commit([Absent(key)], [Put(key, b"?")])
 
     with pytest.raises(LogCorrupt, match="guid/0200000000000001"):
-        await node.assign([wanted])
+        await node.assign([requested])

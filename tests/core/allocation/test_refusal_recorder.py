@@ -52,7 +52,7 @@ async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_repetitions_are_one_event_when_their_minute_is_over(node: NodeHarness) -> None:
+async def test_repetitions_are_one_event_when_their_window_ends(node: NodeHarness) -> None:
     clock = ManualTime()
     recorder = RefusalRecorder(node.writer, clock)
     for _ in range(4):
@@ -78,7 +78,7 @@ async def test_many_refusals_share_segments(node: NodeHarness) -> None:
     assert node.writer.transactions == before + 2
 
 
-async def test_a_running_recorder_writes_what_is_noted_and_closing_writes_the_rest(
+async def test_a_running_recorder_writes_noted_refusals_and_close_writes_the_others(
     node: NodeHarness,
 ) -> None:
     reader = LogReader(node.store, node.keys)
@@ -100,7 +100,7 @@ async def test_a_running_recorder_writes_what_is_noted_and_closing_writes_the_re
 
 
 class AwayStore(MemoryStore):
-    """A store that refuses transactions when it is told to."""
+    """A store that refuses transactions while ``is_unanswered`` is set."""
 
     is_unanswered = False
 
@@ -112,7 +112,7 @@ class AwayStore(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_what_etcd_does_not_take_is_dropped_and_counted() -> None:
+async def test_events_that_etcd_rejects_are_dropped_and_counted() -> None:
     store, clock = AwayStore(), ManualTime()
     async with NodeHarness(store) as node:
         recorder = RefusalRecorder(node.writer, clock)
@@ -144,7 +144,7 @@ class HeldStore(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_what_is_cancelled_while_it_is_written_is_counted() -> None:
+async def test_events_whose_write_is_cancelled_are_counted() -> None:
     store = HeldStore()
     async with NodeHarness(store) as node:
         store.continues.clear()
@@ -160,7 +160,9 @@ async def test_what_is_cancelled_while_it_is_written_is_counted() -> None:
         assert recorder.dropped == 1
 
 
-async def test_what_does_not_fit_is_dropped_and_counted(memory_store: MemoryStore) -> None:
+async def test_events_that_do_not_fit_into_the_queue_are_dropped_and_counted(
+    memory_store: MemoryStore,
+) -> None:
     async with NodeHarness(memory_store) as node:
         recorder = RefusalRecorder(node.writer)
         for number in range(QUEUE_EVENTS_MAX + 3):

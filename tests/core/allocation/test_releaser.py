@@ -35,7 +35,7 @@ from tests.support.node_harness import (
 )
 
 
-async def test_a_del_frees_every_address_of_the_endpoint(node: NodeHarness) -> None:
+async def test_a_del_releases_every_address_of_the_endpoint(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
     added = await node.add(pod("web-0"))
 
@@ -69,7 +69,7 @@ class _Counting(MemoryStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_a_del_of_what_this_agent_has_claimed_reads_nothing() -> None:
+async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() -> None:
     store = _Counting()
     async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
@@ -85,9 +85,7 @@ async def test_a_del_of_what_this_agent_has_claimed_reads_nothing() -> None:
         assert not state.endpoints
 
 
-async def test_what_was_read_before_a_question_is_released_by_its_answer_without_another_read() -> (
-    None
-):
+async def test_a_release_after_a_check_uses_the_reads_before_the_check() -> None:
     store = _Counting()
     async with NodeHarness(store, "node-a") as first:
         await first.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -99,13 +97,13 @@ async def test_what_was_read_before_a_question_is_released_by_its_answer_without
     async with NodeHarness(
         store, "node-b"
     ) as node:  # without a cache, as after a restart of the agent
-        order = ReleaseRequest("deleted", "CNI DEL", CAUSE)
-        asked = await node.releaser.release(added.endpoint.key, lambda _: answers[0], order)
+        request = ReleaseRequest("deleted", "CNI DEL", CAUSE)
+        undecided = await node.releaser.release(added.endpoint.key, lambda _: answers[0], request)
         store.reads = 0
 
-        released = await node.releaser.release(added.endpoint.key, lambda _: answers[1], order)
+        released = await node.releaser.release(added.endpoint.key, lambda _: answers[1], request)
 
-        assert (asked.addresses, asked.why) == ((), "the API server has to be asked")
+        assert (undecided.addresses, undecided.why) == ((), "the API server has to be asked")
         assert store.reads == 0
         assert set(released.addresses) == addresses(added)
         assert not (await check_everything(node)).claims
@@ -127,7 +125,7 @@ async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_rele
     assert not (await check_everything(node)).claims
 
 
-async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_pod(
+async def test_a_late_del_with_a_stale_cache_ends_no_claim_of_the_next_pod(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -141,7 +139,7 @@ async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_po
     assert set((await check_everything(node)).claims) == addresses(kept)
 
 
-async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth(
+async def test_a_del_that_the_cached_endpoint_forbids_is_decided_on_the_stored_one(
     node: NodeHarness,
 ) -> None:
     """Another agent adds the next Pod of the name; its DEL arrives here."""
@@ -156,15 +154,15 @@ async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth
     assert not (await check_everything(node)).claims
 
 
-async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: NodeHarness) -> None:
+async def test_the_cache_of_endpoints_is_bounded(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.0-10.6.15.255"))
     names = [f"web-{number}" for number in range(ENDPOINTS_MAX + 1)]
     for name in names:
         await node.add(pod(name))
 
-    known = [name for name in names if node.releaser.cache.pop(("shop", name)) is not None]
+    cached = [name for name in names if node.releaser.cache.pop(("shop", name)) is not None]
 
-    assert known == names[1:]
+    assert cached == names[1:]
 
 
 async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: NodeHarness) -> None:
@@ -199,7 +197,7 @@ async def test_a_del_of_a_living_pod_is_a_no_op(node: NodeHarness) -> None:
     assert set((await check_everything(node)).claims) == addresses(kept)
 
 
-async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(
+async def test_a_release_without_a_claim_deletes_only_the_endpoint(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -213,17 +211,19 @@ async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(
     assert not (await node.truth()).endpoints
 
 
-async def test_a_released_address_rests_while_others_are_free(node: NodeHarness) -> None:
+async def test_a_released_address_is_not_claimed_while_others_are_free(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
-    resting = addresses(await node.add(pod("web-0")))
+    cooling_down = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
 
     taken = [addresses(await node.add(pod(f"new-{n}"))) for n in range(2)]
 
-    assert all(resting.isdisjoint(one) for one in taken)
+    assert all(cooling_down.isdisjoint(one) for one in taken)
 
 
-async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: NodeHarness) -> None:
+async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
     before = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -236,7 +236,9 @@ async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: N
     await check_everything(node)
 
 
-async def test_what_was_taken_meanwhile_is_not_waited_for(node: NodeHarness) -> None:
+async def test_a_previous_address_that_was_claimed_meanwhile_is_not_awaited(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     before = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -250,7 +252,7 @@ async def test_what_was_taken_meanwhile_is_not_waited_for(node: NodeHarness) -> 
     await check_everything(node)
 
 
-async def test_a_resting_address_is_used_when_nothing_else_is_free(node: NodeHarness) -> None:
+async def test_an_address_in_cool_down_is_used_if_no_other_is_free(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     first = addresses(await node.add(pod("web-0")))
     await node.add(pod("web-1"))
@@ -267,14 +269,14 @@ async def test_a_resting_address_is_used_when_nothing_else_is_free(node: NodeHar
 async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     held = addresses(await node.add(pod("web-0"))) | addresses(await node.add(pod("web-1")))
-    gone, rest = sorted(held)
+    removed, remaining = sorted(held)
 
     with pytest.raises(Refused) as shrinking:
-        await node.configurator.apply(ApplyPool(pool("v4", rest)), CAUSE)
+        await node.configurator.apply(ApplyPool(pool("v4", remaining)), CAUSE)
     with pytest.raises(Refused):
         await node.configurator.apply(DeletePool("v4"), CAUSE)
 
-    assert gone in str(shrinking.value)
+    assert removed in str(shrinking.value)
     assert "used by Pod shop/web-" in str(shrinking.value)
     await check_everything(node)
 
@@ -292,7 +294,7 @@ class _Busy(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
+async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.configuration.configurator.racing", lambda: racing(0.05))
@@ -307,7 +309,9 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
         assert set(node.view.current.pools) == {"b"}
 
 
-async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: NodeHarness) -> None:
+async def test_a_retired_pool_gives_no_address_and_can_be_deleted_when_it_is_empty(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"), pool("b", "10.6.1.10-10.6.1.20"))
     await node.add(pod("web-0", annotations={"ipam.spidernet.io/ippool": '{"ipv4":["v4"]}'}))
     await node.apply(RetirePool("v4"))
@@ -320,7 +324,7 @@ async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: No
     assert set((await check_everything(node)).pools) == {"b"}
 
 
-async def test_two_overlapping_pools_created_at_once_have_one_winner(
+async def test_of_overlapping_pools_created_concurrently_one_is_created(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     nodes = [NodeHarness(store, f"admin-{n}", cluster=cluster_name) for n in range(5)]
@@ -341,7 +345,7 @@ async def test_two_overlapping_pools_created_at_once_have_one_winner(
         await one.__aexit__(None, None, None)
 
 
-async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_has_named(
+async def test_the_first_del_of_a_sandbox_ends_all_claims_even_for_an_unknown_nic(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False), pool("b", "10.6.1.10", default=False))
@@ -358,9 +362,7 @@ async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_ha
 
 
 @pytest.mark.parametrize("how", ["DEL", "ADD"])
-async def test_a_lease_that_ended_while_it_was_kept_is_replaced(
-    node: NodeHarness, how: str
-) -> None:
+async def test_a_lease_that_has_expired_is_replaced(node: NodeHarness, how: str) -> None:
     """As after a suspend: the cool-down's lease has expired, and the agent still uses it."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     for cooldown in (node.cooldown, node.cooldown.of_older_pods):

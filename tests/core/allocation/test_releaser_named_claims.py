@@ -43,7 +43,9 @@ async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     return steps
 
 
-async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: NodeHarness) -> None:
+async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
+    node: NodeHarness,
+) -> None:
     added = await node.add(WEB)
     (step,) = await steps_of(node)
 
@@ -84,8 +86,8 @@ async def _released_and_claimed_again(node: NodeHarness) -> None:
     await node.add(WEB)
 
 
-async def _moved_by_hand(node: NodeHarness) -> None:
-    """The claim's key is written again, the endpoint stays: another revision, another claim."""
+async def _claim_written_again(node: NodeHarness) -> None:
+    """Write the claim's key again: its revision changes, the endpoint does not."""
     ((address, held),) = (await node.truth()).claims.items()
     await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(held.claim))])
 
@@ -100,7 +102,7 @@ async def _endpoint_lost(node: NodeHarness) -> None:
         _new_pod,
         _new_sandbox,
         _released_and_claimed_again,
-        _moved_by_hand,
+        _claim_written_again,
         _endpoint_lost,
     ],
 )
@@ -118,8 +120,8 @@ async def test_a_late_step_is_a_no_op(
     assert (await node.truth()).claims == held
 
 
-async def test_a_step_ends_nothing_but_the_claims_it_names(node: NodeHarness) -> None:
-    """An endpoint left from an older Pod shows the address of the living one.
+async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> None:
+    """An endpoint left from an older Pod lists the address of the living one.
 
     See docs/reference/reclaim-rules.md, "Addresses in use".
     """
@@ -137,23 +139,25 @@ async def test_a_step_ends_nothing_but_the_claims_it_names(node: NodeHarness) ->
     assert not truth.endpoints
 
 
-async def test_claims_without_an_endpoint_are_ended_alone(node: NodeHarness) -> None:
+async def test_claims_without_an_endpoint_are_ended_without_other_claims(node: NodeHarness) -> None:
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
     await _endpoint_lost(node)
-    (stray, whole) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
+    (orphaned, whole) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
 
-    done = await reclaimed(node, stray)
+    done = await reclaimed(node, orphaned)
 
-    assert set(done.addresses) == set(stray.addresses)
+    assert set(done.addresses) == set(orphaned.addresses)
     assert (await node.truth()).claims.keys() == set(whole.addresses)
 
 
-async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: NodeHarness) -> None:
+async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
+    node: NodeHarness,
+) -> None:
     await node.add(WEB)
     ((_, held),) = (await node.truth()).claims.items()
-    stray = held.claim._replace(holder="pod/0")
-    await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(stray))])
+    orphaned = held.claim._replace(holder="pod/0")
+    await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(orphaned))])
     before = (await node.truth()).endpoints
     step = next(one for one in await steps_of(node) if not one.ends_endpoint)
 
@@ -163,7 +167,7 @@ async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: NodeHarness) ->
     assert (await node.truth()).endpoints == before
 
 
-async def test_a_del_that_wins_the_race_leaves_nothing_to_do(node: NodeHarness) -> None:
+async def test_after_a_del_a_step_changes_nothing(node: NodeHarness) -> None:
     await node.add(WEB)
     (step,) = await steps_of(node)
     await node.releaser.release(

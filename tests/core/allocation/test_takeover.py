@@ -1,4 +1,4 @@
-"""A whole take-over on both stores: nothing lost, no duplicates, idempotent."""
+"""A complete takeover on both stores: all addresses are claimed once, and repeating it is safe."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Runner:
         node = self.node
         truth = await node.truth()
         assigner = Assigner(node.store, node.keys, node.writer, node.view)
-        left = remaining(plan, truth.pools, truth.endpoints)
-        return await TakeoverRun(node.configurator, assigner, CAUSE).carry_out(left)
+        open_steps = remaining(plan, truth.pools, truth.endpoints)
+        return await TakeoverRun(node.configurator, assigner, CAUSE).carry_out(open_steps)
 
 
-async def test_every_address_is_ours_afterwards(node: NodeHarness) -> None:
+async def test_every_address_is_claimed_after_a_takeover(node: NodeHarness) -> None:
     outcome = await Runner(node).run(big())
 
     assert (outcome.endpoints, outcome.refused) == (PODS, ())
@@ -53,7 +53,7 @@ async def test_every_address_is_ours_afterwards(node: NodeHarness) -> None:
     assert "later" in truth.reservations
 
 
-async def test_running_it_again_writes_nothing(node: NodeHarness) -> None:
+async def test_repeating_a_takeover_writes_nothing(node: NodeHarness) -> None:
     await Runner(node).run(big())
     before = len(await node.log())
 
@@ -61,7 +61,7 @@ async def test_running_it_again_writes_nothing(node: NodeHarness) -> None:
     assert len(await node.log()) == before
 
 
-async def test_a_take_over_that_broke_off_goes_on(node: NodeHarness) -> None:
+async def test_an_interrupted_takeover_is_continued(node: NodeHarness) -> None:
     whole = big()
     await Runner(node).run(whole._replace(endpoints=whole.endpoints[:100]))
     outcome = await Runner(node).run(whole)
@@ -79,7 +79,7 @@ async def test_a_running_pod_keeps_its_address_and_gives_it_back(node: NodeHarne
     assert len((await check_everything(node)).claims) == PODS - 1
 
 
-async def test_what_is_refused_stops_nothing_else(node: NodeHarness) -> None:
+async def test_a_refused_step_does_not_stop_the_others(node: NodeHarness) -> None:
     plan = plan_takeover(
         cluster(
             pool("p", "10.6.0.0/16", "10.6.1.0-10.6.1.9"),

@@ -1,4 +1,4 @@
-"""A command that reads only what it affects is decided as if it had read everything."""
+"""A command that reads only what it affects is decided as if it had read all objects."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SUBNETS = st.sampled_from(
     ]
 )
 SUBNET_NAMES = st.sampled_from(["wide", "part", "a", "b"])
-WISHES = st.builds(
+DESIRED_POOLS = st.builds(
     DesiredPool,
     st.builds(
         PoolScope,
@@ -76,7 +76,7 @@ ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.builds(DeleteSubnet, SUBNET_NAMES),
     st.builds(Reinstate, st.sampled_from(["pool", "subnet"]), SUBNET_NAMES),
     st.builds(AdvanceRetirement, st.sampled_from(["pool", "subnet"]), SUBNET_NAMES),
-    st.builds(ApplyAutoPool, WISHES),
+    st.builds(ApplyAutoPool, DESIRED_POOLS),
     st.builds(DropAutoPool, AUTO_NAMES, st.sampled_from(["u-1", "u-2"]), st.booleans()),
 )
 
@@ -88,7 +88,7 @@ def decided(configuration: Configuration, command: Command) -> tuple[Event, ...]
         return str(error)
 
 
-async def everything(node: NodeHarness) -> Configuration:
+async def all_objects(node: NodeHarness) -> Configuration:
     ledger = Ledger()
     await read_configuration(node.store, node.keys, ledger)
     return Configuration.of(ledger)
@@ -96,7 +96,7 @@ async def everything(node: NodeHarness) -> Configuration:
 
 async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
     """Write the state and the guard keys, without an index."""
-    configuration = await everything(node)
+    configuration = await all_objects(node)
     events = decided(configuration, command)
     if isinstance(events, str):
         return
@@ -107,25 +107,25 @@ async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None
         await node.store.commit([], writes)
 
 
-async def assert_index_is_that_of_what_is_there(node: NodeHarness) -> None:
-    configuration = await everything(node)
+async def assert_index_is_correct(node: NodeHarness) -> None:
+    configuration = await all_objects(node)
     for topic, family in INDEXES:
         index = Index(node.keys, topic, family)
-        guard, found = (
+        guard, entries = (
             await node.store.read([Get(node.keys.guard(topic, family)), Get(*index.all())])
         ).ranges
         if guard.first is None or guard.first.value != COMPLETE:
             continue
         values: Iterable[object] = getattr(configuration, topic).values()
-        wanted: dict[bytes, bytes] = {}
+        expected: dict[bytes, bytes] = {}
         for value in values:
-            wanted |= index.entries(value)  # type: ignore[arg-type]  # pools or subnets
-        assert {kv.key: kv.value for kv in found.kvs} == wanted
+            expected |= index.entries(value)  # type: ignore[arg-type]  # pools or subnets
+        assert {kv.key: kv.value for kv in entries.kvs} == expected
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(ALL_COMMANDS, st.integers(0, 9)), max_size=14))
-def test_any_command_is_decided_on_its_scope_as_on_everything(
+def test_any_command_is_decided_on_its_scope_as_on_all_objects(
     commands: list[tuple[Command, int]],
 ) -> None:
     async def run() -> None:
@@ -135,13 +135,13 @@ def test_any_command_is_decided_on_its_scope_as_on_everything(
                     await apply_as_an_older_version(node, command)
                     continue
                 scope = await ScopeReader(node.store, node.keys).read(command)
-                expected = decided(await everything(node), command)
+                expected = decided(await all_objects(node), command)
                 assert decided(scope.configuration, command) == expected
                 try:
                     await node.configurator.apply(command, CAUSE)
                 except Refused:
                     assert isinstance(expected, str)
-            await assert_index_is_that_of_what_is_there(node)
+            await assert_index_is_correct(node)
 
     asyncio.run(run())
 
@@ -152,7 +152,7 @@ APPLICATION = ApplicationKey("apps/v1", "Deployment", "shop", "web")
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ALL_COMMANDS, max_size=12), SUBNET_NAMES, SUBNET_NAMES, HOSTS)
-def test_an_application_is_planned_and_an_address_found_as_on_everything(
+def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
     commands: list[Command], ipv4: str, ipv6: str, host: int
 ) -> None:
     template = json.dumps([{"ipv4": [ipv4], "ipv6": [ipv6]}])
@@ -165,37 +165,40 @@ def test_an_application_is_planned_and_an_address_found_as_on_everything(
             for command in commands:
                 with contextlib.suppress(Refused):
                     await node.configurator.apply(command, CAUSE)
-            scopes, whole = ScopeReader(node.store, node.keys), await everything(node)
-            part = await scopes.read_application(APPLICATION, named_subnets(application))
-            planned = [
-                plan_application(application, one, {}, AS_MANY_AS_REPLICAS) for one in (part, whole)
+            scopes, complete = ScopeReader(node.store, node.keys), await all_objects(node)
+            of_application = await scopes.read_application(APPLICATION, named_subnets(application))
+            plans = [
+                plan_application(application, one, {}, AS_MANY_AS_REPLICAS)
+                for one in (of_application, complete)
             ]
-            near = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
-            having = [
+            around = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
+            owners = [
                 sorted(name for name, pool in one.pools.items() if holds(pool, f"10.7.0.{host}"))
-                for one in (near, whole)
+                for one in (around, complete)
             ]
-            assert planned[0] == planned[1]
-            assert having[0] == having[1]
+            assert plans[0] == plans[1]
+            assert owners[0] == owners[1]
 
     asyncio.run(run())
 
 
 class _Counting(MemoryStore):
-    """A store that counts the keys in answers to reads."""
+    """A store that counts the keys that reads return."""
 
-    answered = 0
+    key_count = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         result = await super().read(gets, revision=revision)
-        self.answered += sum(len(one.kvs) for one in result.ranges)
+        self.key_count += sum(len(one.kvs) for one in result.ranges)
         return result
 
 
-async def test_a_command_reads_no_more_keys_however_many_pools_there_are() -> None:
+async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_number_of_pools() -> (
+    None
+):
     store = _Counting()
     async with NodeHarness(store) as node:
-        answered = []
+        key_counts = []
         for count in (10, 300):
             for n in range(count):
                 subnet = f"10.{n % 4}.0.0/16"
@@ -203,13 +206,13 @@ async def test_a_command_reads_no_more_keys_however_many_pools_there_are() -> No
                 await node.configurator.apply(
                     ApplyPool(pool(f"p-{count}-{n}", first, subnet=subnet)), CAUSE
                 )
-            before = store.answered
+            before = store.key_count
             new = pool(f"new-{count}", f"10.0.200.{count % 200}", subnet="10.0.0.0/16")
             await node.configurator.apply(ApplyPool(new), CAUSE)
-            answered.append(store.answered - before)
+            key_counts.append(store.key_count - before)
 
-        assert answered[0] == answered[1]
-        await assert_index_is_that_of_what_is_there(node)
+        assert key_counts[0] == key_counts[1]
+        await assert_index_is_correct(node)
 
 
 async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlapped() -> None:
@@ -223,7 +226,7 @@ async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlappe
         await node.apply(pool("v4", "10.6.0.3"))
         await node.apply(pool("scattered", *apart[:3]))
         await node.apply(pool("v4", "10.6.0.3", "10.6.0.6"))
-        await assert_index_is_that_of_what_is_there(node)
+        await assert_index_is_correct(node)
         await check_everything(node)
 
 
@@ -239,7 +242,7 @@ async def test_a_dry_run_writes_nothing_also_when_the_index_is_not_complete() ->
 
 
 @pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"garbage", b"x y", b""])
-async def test_an_entry_that_nothing_has_written_stops_no_command(spoilt: bytes) -> None:
+async def test_a_malformed_index_entry_stops_no_command(spoilt: bytes) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("old", "10.6.0.1-10.6.0.9"))
         index = Index(node.keys, "pools", 4)
@@ -257,17 +260,17 @@ async def _all_of(store: KeyValueStore, node: NodeHarness) -> tuple[KeyValue, ..
 
 
 @given(st.sets(st.integers(0, 5_000), max_size=200), st.integers(0, 1 << 64))
-def test_blocks_cover_a_set_and_are_exactly_it_where_few_are_enough(
+def test_blocks_cover_a_set_and_equal_it_if_few_blocks_are_enough(
     values: set[int], base: int
 ) -> None:
-    wanted = AddressSet.from_values((base + value for value in values), 6)
+    addresses = AddressSet.from_values((base + value for value in values), 6)
 
-    blocks = blocks_of(wanted)
+    blocks = blocks_of(addresses)
 
     spans = [(first, first + (1 << (128 - length)) - 1) for first, length in blocks]
     covered = AddressSet.from_intervals(spans, 6)
-    assert wanted.issubset(covered)
+    assert addresses.issubset(covered)
     assert len(blocks) <= BLOCKS_MAX
     assert all(first % (1 << (128 - length)) == 0 for first, length in blocks)
-    if len(wanted.intervals) <= BLOCKS_MAX // 24:  # a range of 5,000 has 24 blocks at most
-        assert covered == wanted
+    if len(addresses.intervals) <= BLOCKS_MAX // 24:  # a range of 5,000 has 24 blocks at most
+        assert covered == addresses

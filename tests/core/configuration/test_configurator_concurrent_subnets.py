@@ -51,24 +51,24 @@ def successes(outcomes: list[object]) -> list[Applied]:
 
 
 @races_deadlines
-async def test_of_a_hundred_identical_subnets_one_is_created_and_the_rest_find_it_done(
+async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_change_nothing(
     nodes: list[NodeHarness],
 ) -> None:
     outcomes = await together(nodes, [ApplySubnet(NET)] * TOGETHER)
 
     assert len(successes(outcomes)) == 1
     assert all(isinstance(one, Applied) for one in outcomes)
-    truth = await check_everything(nodes[0])
-    assert list(truth.subnets) == ["net"]
+    ledger = await check_everything(nodes[0])
+    assert list(ledger.subnets) == ["net"]
 
 
 @races_deadlines
 async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
     nodes: list[NodeHarness],
 ) -> None:
-    wishes: list[Command] = [ApplySubnet(NET._replace(name=f"n{n}")) for n in range(TOGETHER)]
+    commands: list[Command] = [ApplySubnet(NET._replace(name=f"n{n}")) for n in range(TOGETHER)]
 
-    outcomes = await together(nodes, wishes)
+    outcomes = await together(nodes, commands)
 
     assert len(successes(outcomes)) == 1
     assert sum(isinstance(one, Refused) for one in outcomes) == TOGETHER - 1
@@ -80,15 +80,15 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
-    wishes: list[Command] = [ApplyPool(BLUE._replace(name=f"p{n}")) for n in range(TOGETHER)]
+    commands: list[Command] = [ApplyPool(BLUE._replace(name=f"p{n}")) for n in range(TOGETHER)]
 
-    outcomes = await together(nodes, wishes)
+    outcomes = await together(nodes, commands)
 
     assert len(successes(outcomes)) == 1
     assert len((await check_everything(nodes[0])).pools) == 1
 
 
-async def test_a_pool_and_a_subnet_that_would_not_hold_it_never_both_come(
+async def test_a_pool_and_a_subnet_without_its_addresses_are_never_both_created(
     nodes: list[NodeHarness],
 ) -> None:
     small = NET._replace(ips=("10.7.0.10-10.7.0.12",))
@@ -99,16 +99,16 @@ async def test_a_pool_and_a_subnet_that_would_not_hold_it_never_both_come(
     await check_everything(nodes[0])
 
 
-async def test_a_pool_that_comes_while_its_subnet_goes_is_an_orphan_or_keeps_it(
+async def test_a_pool_created_while_its_subnet_is_deleted_is_an_orphan_or_keeps_it(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
     await together(nodes, [ApplyPool(BLUE), DeleteSubnet("net")])
 
-    truth = await check_everything(nodes[0])
-    owner = truth.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")
-    assert (owner == "net") == ("net" in truth.subnets)
+    ledger = await check_everything(nodes[0])
+    owner = ledger.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")
+    assert (owner == "net") == ("net" in ledger.subnets)
 
 
 async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(

@@ -1,7 +1,7 @@
 """Random histories of events over few names, so that events concern the same objects.
 
 Some are invalid on purpose (a release of an older claim, a claim outside all pools): a projection
-must fold them like the ledger.
+must apply them as the ledger does.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ histories = st.lists(steps, max_size=40)
 
 
 def recorded(history: Sequence[Step]) -> list[Recorded]:
-    """The history as a log: one event a position."""
+    """The history as a log, with one event at each position."""
     log: list[Recorded] = []
     for position, step in enumerate(history, 1):
         event = step.event if step.event is not None else _release(log, step)
@@ -145,13 +145,13 @@ def recorded(history: Sequence[Step]) -> list[Recorded]:
 
 
 def _release(log: Sequence[Recorded], step: Step) -> AddressesReleased | None:
-    made = [one for one in log if isinstance(one.event, AddressesClaimed)]
-    if not made:
+    claims = [one for one in log if isinstance(one.event, AddressesClaimed)]
+    if not claims:
         return None
-    chosen = made[step.pick % len(made)]
+    chosen = claims[step.pick % len(claims)]
     assert isinstance(chosen.event, AddressesClaimed)
     endpoint = chosen.event.endpoint
     position = chosen.position - step.stale
-    going = endpoint.nics[0].addresses()
-    releases = tuple(Release(ip, pool, endpoint.holder, position) for ip, pool in going)
+    pairs = endpoint.nics[0].addresses()
+    releases = tuple(Release(ip, pool, endpoint.holder, position) for ip, pool in pairs)
     return AddressesReleased(*endpoint.key, releases, endpoint.nics[1:], "deleted")

@@ -23,7 +23,7 @@ class RunningProjector:
         async with asyncio.timeout(DEADLINE_S):
             await self.projector.wait_for(condition)
 
-    async def level_with(self, node: NodeHarness) -> None:
+    async def wait_until_current(self, node: NodeHarness) -> None:
         """Wait until the projector has read everything that this node has written."""
         position = (await node.truth()).position
         await self.until(lambda: self.projector.cursor.position >= position)

@@ -33,73 +33,79 @@ async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
         await running
 
 
-async def told(node: NodeHarness, projector: Projector, news: ChangeBuffer) -> ChangeBuffer:
-    """The changes when the projection has read the whole log."""
+async def changes_after_log(
+    node: NodeHarness, projector: Projector, changes: ChangeBuffer
+) -> ChangeBuffer:
+    """The changes after the projection has applied the whole log."""
     (revision, _) = max((one.position, one.place) for one in await node.log())
     await projector.wait_for(lambda: projector.projection.position >= revision)
-    return news.take()
+    return changes.take()
 
 
-async def test_names_of_what_an_event_touches_are_told_once(
+async def test_the_names_of_objects_that_an_event_changes_are_reported_once(
     node: NodeHarness, projector: Projector
 ) -> None:
-    with projector.follow() as news:
+    with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "10.6.0.20", default=False))
-        assert (await told(node, projector, news)).pools == {"blue", "green"}
+        assert (await changes_after_log(node, projector, changes)).pools == {"blue", "green"}
 
         await node.add(pod("web-0"))
-        claimed = await told(node, projector, news)
+        claimed = await changes_after_log(node, projector, changes)
 
         assert (claimed.pools, claimed.endpoints) == ({"blue"}, {("shop", "web-0")})
-        assert not news.take().pools
+        assert not changes.take().pools
 
 
-async def test_a_subnet_is_told_of_with_its_pools(node: NodeHarness, projector: Projector) -> None:
+async def test_a_change_of_a_pool_is_reported_for_its_subnet_too(
+    node: NodeHarness, projector: Projector
+) -> None:
     await node.apply(ApplySubnet(Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.0.99",))))
-    with projector.follow() as news:
-        await told(node, projector, news)
+    with projector.follow() as changes:
+        await changes_after_log(node, projector, changes)
 
         await node.apply(pool("blue", "10.6.0.10"))
-        assert (await told(node, projector, news)).subnets == {"wide"}
+        assert (await changes_after_log(node, projector, changes)).subnets == {"wide"}
         await node.apply(DeletePool("blue"))
 
-        assert (await told(node, projector, news)).subnets == {"wide"}
+        assert (await changes_after_log(node, projector, changes)).subnets == {"wide"}
 
 
-async def test_a_new_follower_and_a_new_projection_begin_with_everything(
+async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
     node: NodeHarness, projector: Projector
 ) -> None:
     await node.apply(pool("blue", "10.6.0.10"))
     await node.add(pod("web-0"))
-    with projector.follow() as news:
-        begun = await told(node, projector, news)
+    with projector.follow() as changes:
+        begun = await changes_after_log(node, projector, changes)
         await projector._load()
 
-        again = news.take()
+        again = changes.take()
 
     for one in (begun, again):
         assert (one.pools, one.endpoints) == ({"blue"}, {("shop", "web-0")})
 
 
-async def test_who_follows_no_more_is_told_no_more(node: NodeHarness, projector: Projector) -> None:
-    with projector.follow() as news:
+async def test_a_buffer_gets_no_changes_after_its_block_has_ended(
+    node: NodeHarness, projector: Projector
+) -> None:
+    with projector.follow() as changes:
         pass
     await node.apply(pool("blue", "10.6.0.10"))
 
-    assert not (await told(node, projector, news)).pools
+    assert not (await changes_after_log(node, projector, changes)).pools
 
 
-async def test_the_pools_of_a_replica_are_told_of_when_its_next_pod_takes_over(
+async def test_the_pools_of_a_replica_are_reported_when_its_next_pod_uses_the_addresses(
     node: NodeHarness, projector: Projector
 ) -> None:
     """No claim changes, but the status of the pool contains the Pod's UID."""
-    with projector.follow() as news:
+    with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))
-        await told(node, projector, news)
+        await changes_after_log(node, projector, changes)
 
         await node.add(pod("db-0", "uid-2", fixed="statefulset"))
 
-        assert (await told(node, projector, news)).pools == {"blue", "green"}
+        assert (await changes_after_log(node, projector, changes)).pools == {"blue", "green"}
         await node.add(pod("db-0", "uid-2", fixed="statefulset"), container="another")
-        assert not (await told(node, projector, news)).pools
+        assert not (await changes_after_log(node, projector, changes)).pools

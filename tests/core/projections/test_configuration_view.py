@@ -59,20 +59,20 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
     for command in commands:
         assert (await node.configurator.apply(command, CAUSE)).events, command
 
-    rooms = [node.keys.range_of(prefix) for prefix in configuration_view.PREFIXES]
-    seen = 0
-    async for batch in node.store.watch(rooms, after=0):
+    ranges = [node.keys.range_of(prefix) for prefix in configuration_view.PREFIXES]
+    batch_count = 0
+    async for batch in node.store.watch(ranges, after=0):
         if not batch.changes:
             break
-        seen += 1
+        batch_count += 1
         assert is_whole_command(node.keys, batch.changes)
-        for room in {node.keys.prefix_of(change.key) for change in batch.changes}:
-            part = [one for one in batch.changes if node.keys.prefix_of(one.key) != room]
+        for prefix in {node.keys.prefix_of(change.key) for change in batch.changes}:
+            part = [one for one in batch.changes if node.keys.prefix_of(one.key) != prefix]
             assert not is_whole_command(node.keys, part)
-    assert seen == len(commands)
+    assert batch_count == len(commands)
 
 
-async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_are_followed(
+async def test_a_value_that_cannot_be_decoded_is_reported_and_the_other_values_are_used(
     node: NodeHarness,
 ) -> None:
     key = node.keys.pool("strange")
@@ -92,7 +92,7 @@ async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_
 
 
 @pytest.mark.parametrize("name", ["record/oops", "reservation/ghost", "guard/x", "pool/\xff/y"])
-async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(
+async def test_a_key_that_cannot_be_decoded_ends_neither_the_view_nor_a_new_one(
     node: NodeHarness, name: str
 ) -> None:
     await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
@@ -109,7 +109,7 @@ async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(
     assert (await node.add(pod("web-0"))).endpoint.nics[0].ipv4
 
 
-async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that_never_saw_it(
+async def test_an_overwritten_reservation_stays_in_its_view_and_closes_pools_in_a_new_view(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -125,7 +125,7 @@ async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that
         fresh.current.usable("a")
 
 
-async def test_a_reservation_that_a_newer_command_wrote_closes_every_pool_until_it_can_be_read(
+async def test_a_reservation_of_a_newer_version_closes_every_pool_until_it_is_deleted(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -147,7 +147,7 @@ async def test_a_reservation_that_a_newer_command_wrote_closes_every_pool_until_
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4
 
 
-async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(
+async def test_an_address_whose_quarantine_cannot_be_decoded_is_not_allocated(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"))
@@ -159,7 +159,7 @@ async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(
         await node.add(pod("web-1"))
 
 
-async def test_a_pod_whose_pool_cannot_be_read_is_told_so_and_others_get_addresses(
+async def test_the_add_of_a_pod_whose_pool_cannot_be_decoded_fails_and_others_get_addresses(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))

@@ -41,18 +41,18 @@ commands: st.SearchStrategy[Command] = st.one_of(
 
 @settings(max_examples=40)
 @given(st.lists(commands, min_size=1, max_size=8))
-async def test_a_fork_answers_as_the_real_commands_do(wishes: list[Command]) -> None:
+async def test_a_fork_returns_the_results_of_the_real_commands(applied: list[Command]) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.0.0.0-10.0.0.9", subnet="10.0.0.0/28"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
         fork = Fork(await node.truth())
-        for wish in wishes:
-            step = fork.apply(wish)
+        for command in applied:
+            step = fork.apply(command)
             refusals: tuple[object, ...] = ()
             events: tuple[Event, ...] = ()
             try:
-                events = (await node.configurator.apply(wish, CAUSE)).events
+                events = (await node.configurator.apply(command, CAUSE)).events
             except Refused as error:
                 refusals = error.refusals
             assert (step.events, step.refusals) == (events, refusals)
@@ -85,12 +85,12 @@ async def test_a_holder_that_keeps_an_old_gateway_is_affected() -> None:
 
     fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
 
-    noticed = list(fork.affected_holders())
-    assert {one.pod for one in noticed} == {"web-0", "web-1"}
-    assert {one.why for one in noticed} == {"keeps no gateway until its Pod is created again"}
+    affected = list(fork.affected_holders())
+    assert {one.pod for one in affected} == {"web-0", "web-1"}
+    assert {one.why for one in affected} == {"keeps no gateway until its Pod is created again"}
 
 
-async def test_the_holder_of_an_address_that_is_set_aside_is_affected() -> None:
+async def test_the_holder_of_an_address_that_is_reserved_or_quarantined_is_affected() -> None:
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))

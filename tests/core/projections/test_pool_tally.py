@@ -36,7 +36,7 @@ def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step])
 
 
 @given(histories)
-def test_the_counters_are_what_counting_one_by_one_gives(history: list[Step]) -> None:
+def test_the_counters_equal_those_of_counting_every_address(history: list[Step]) -> None:
     log = recorded(history)
     projection = Projection().apply_all(log)
 
@@ -48,15 +48,15 @@ def test_the_counters_are_what_counting_one_by_one_gives(history: list[Step]) ->
 
 
 @given(histories)
-def test_a_pool_that_differs_is_named_to_followers(history: list[Step]) -> None:
-    projection, news = Projection(), ChangeBuffer()
-    projection.followers.append(news)
+def test_a_changed_pool_is_reported_to_followers(history: list[Step]) -> None:
+    projection, changes = Projection(), ChangeBuffer()
+    projection.followers.append(changes)
     for event in recorded(history):
         before = _pools(projection)
         projection.apply(event)
         after = _pools(projection)
         differ = {name for name in before | after if before.get(name) != after.get(name)}
-        assert differ <= news.take().pools
+        assert differ <= changes.take().pools
 
 
 def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval, ...]]]:
@@ -76,20 +76,20 @@ def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
         if parse_address(text).value in pool_addresses(pool)
     ]
     kept_back = [text for text in inside if parse_address(text).value in reserved]
-    aside = [text for text in inside if text in ledger.quarantine and text not in kept_back]
-    free = [text for text in inside if text not in {*kept_back, *aside, *held}]
-    counts = PoolCounts(len(inside), len(held), len(kept_back), len(aside), len(free))
+    quarantined = [text for text in inside if text in ledger.quarantine and text not in kept_back]
+    free = [text for text in inside if text not in {*kept_back, *quarantined, *held}]
+    counts = PoolCounts(len(inside), len(held), len(kept_back), len(quarantined), len(free))
     return counts, AddressSet.from_items(free, pool.family)
 
 
-async def test_a_reservation_is_looked_up_in_the_pools_that_have_its_addresses_alone(
+async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[str] = []
+    checked: list[str] = []
     is_changed_by = PoolTally.is_changed_by
 
     def noted(tally: PoolTally, reservations: Mapping[str, Reservation]) -> bool:
-        asked.append(tally.pool.name)
+        checked.append(tally.pool.name)
         return is_changed_by(tally, reservations)
 
     monkeypatch.setattr(PoolTally, "is_changed_by", noted)
@@ -100,5 +100,5 @@ async def test_a_reservation_is_looked_up_in_the_pools_that_have_its_addresses_a
 
         projection = Projection().apply_all(await node.log())
 
-    assert asked == ["p-3", "p-3", "p-4"]
+    assert checked == ["p-3", "p-3", "p-4"]
     assert [projection.tallies[f"p-{n}"].counts.reserved for n in (3, 4, 5)] == [0, 1, 0]

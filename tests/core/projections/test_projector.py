@@ -1,4 +1,4 @@
-"""The projector follows the log, also when unread parts are sealed or compacted."""
+"""The projector follows the log, also if unread parts of it are archived or compacted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACTIONS_MAX = 7
 """Seven Pods, few enough for the addresses, with one address quarantined or reserved."""
 
 
-async def test_what_was_there_before_it_started_counts(node: NodeHarness) -> None:
+async def test_claims_made_before_the_projector_started_are_counted(node: NodeHarness) -> None:
     await node.apply(POOL, SIX)
     await node.add(pod("web-0"))
 
@@ -30,18 +30,18 @@ async def test_what_was_there_before_it_started_counts(node: NodeHarness) -> Non
     assert (counts.total, counts.claimed, counts.free) == (10, 1, 9)
 
 
-async def test_claims_and_releases_are_seen_as_they_come(node: NodeHarness) -> None:
+async def test_claims_and_releases_are_applied_while_the_projector_runs(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         added = await node.add(pod("web-0"))
-        await one.level_with(node)
+        await one.wait_until_current(node)
         projection = one.projector.projection
         (address, _), *_ = added.endpoint.addresses()
         assert set(projection.ledger.endpoints) == {("shop", "web-0")}
         assert projection.addresses_in("blue") == [address]
 
         await node.delete(pod("web-0"))
-        await one.level_with(node)
+        await one.wait_until_current(node)
         assert projection.addresses_in("blue") == []
         assert not projection.ledger.endpoints
 
@@ -53,21 +53,21 @@ async def test_claims_and_releases_are_seen_as_they_come(node: NodeHarness) -> N
         max_size=ACTIONS_MAX,
     )
 )
-async def test_following_real_commands_equals_starting_anew(actions: list[str]) -> None:
+async def test_a_followed_projection_equals_a_new_one(actions: list[str]) -> None:
     async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
         await node.apply(POOL, SIX)
         async with following(node) as one:
             for number, action in enumerate(actions):
                 await _act(node, action, number)
-            await one.level_with(node)
-            anew = Projection(await node.truth())
+            await one.wait_until_current(node)
+            new = Projection(await node.truth())
             followed = one.projector.projection
-            assert followed.ledger.claims == anew.ledger.claims
+            assert followed.ledger.claims == new.ledger.claims
             for name in ("blue", "six"):
-                one_tally, other = followed.tallies[name], anew.tallies[name]
-                assert one_tally.counts == other.counts
-                assert list(one_tally.free) == list(other.free)
-                assert followed.addresses_in(name) == anew.addresses_in(name)
+                followed_tally, new_tally = followed.tallies[name], new.tallies[name]
+                assert followed_tally.counts == new_tally.counts
+                assert list(followed_tally.free) == list(new_tally.free)
+                assert followed.addresses_in(name) == new.addresses_in(name)
 
 
 async def _act(node: NodeHarness, action: str, number: int) -> None:
@@ -87,7 +87,7 @@ async def _act(node: NodeHarness, action: str, number: int) -> None:
             await node.apply(RetirePool("blue"), pool("red", "10.6.1.1-10.6.1.40"))
 
 
-async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: NodeHarness) -> None:
+async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         projector = one.projector
@@ -98,30 +98,30 @@ async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: NodeHar
     rebuilds = projector.rebuilds
 
     async with run_projector(projector) as one:
-        await one.level_with(node)
+        await one.wait_until_current(node)
         counts = projector.projection.tallies["blue"].counts
 
     assert projector.rebuilds == rebuilds + 1
     assert counts.claimed == 2
 
 
-async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: NodeHarness) -> None:
+async def test_after_a_pause_the_projector_continues_from_its_cursor(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         projector = one.projector
     await node.add(pod("web-0"))
 
     async with run_projector(projector) as one:
-        await one.level_with(node)
+        await one.wait_until_current(node)
 
     assert projector.rebuilds == 1
     assert len(projector.projection.ledger.claims) == 1
 
 
-async def test_the_lag_says_how_many_segments_were_not_read(node: NodeHarness) -> None:
+async def test_the_lag_is_the_number_of_unread_segments(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
-        await one.level_with(node)
+        await one.wait_until_current(node)
         assert await one.projector.measure_lag() == NO_LAG
         projector = one.projector
     await node.add(pod("web-0"))

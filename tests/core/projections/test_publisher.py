@@ -30,7 +30,7 @@ async def stored(node: NodeHarness) -> Checkpoint | None:
     return CHECKPOINTS.decode(found.value) if found else None
 
 
-async def test_the_checkpoint_says_how_far_the_projection_has_come(node: NodeHarness) -> None:
+async def test_the_checkpoint_has_the_position_of_the_projection(node: NodeHarness) -> None:
     await node.apply(POOL)
     await node.add(pod("web-0"))
     async with following(node) as one:
@@ -43,7 +43,7 @@ async def test_the_checkpoint_says_how_far_the_projection_has_come(node: NodeHar
     assert one_publisher.unpublished == 0
 
 
-async def test_nothing_new_is_not_written_again(node: NodeHarness) -> None:
+async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         first = publisher(node, one)
@@ -67,14 +67,14 @@ async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness)
         key = node.keys.meta(CHECKPOINT)
         await node.store.commit([], [Put(key, CHECKPOINTS.encode(newer))])
         await node.add(pod("web-0"))
-        await one.level_with(node)
+        await one.wait_until_current(node)
         await late.publish(fence(node))
         await late.publish(fence(node))
 
     assert await stored(node) == newer
 
 
-async def test_a_checkpoint_that_vanished_is_written_again(node: NodeHarness) -> None:
+async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         one_publisher = publisher(node, one)
@@ -82,7 +82,7 @@ async def test_a_checkpoint_that_vanished_is_written_again(node: NodeHarness) ->
         await one_publisher.publish(fence(node))
         await node.store.commit([], [Delete(node.keys.meta(CHECKPOINT))])
         await node.add(pod("web-0"))
-        await one.level_with(node)
+        await one.wait_until_current(node)
         await one_publisher.publish(fence(node))
         await one_publisher.publish(fence(node))
 
@@ -101,7 +101,7 @@ async def test_views_that_older_versions_have_published_are_deleted(node: NodeHa
     assert [one.count for one in found] == [0, 1]
 
 
-async def test_who_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
+async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         one_publisher = publisher(node, one)
@@ -115,17 +115,17 @@ async def test_who_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_a_lost_answer_is_read_back_and_the_next_time_is_right(
+async def test_after_a_lost_answer_the_next_publication_is_correct(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
     async with following(node) as one:
         store = FaultyStore(node.store)
-        shaken = Publisher(store, node.keys, one.projector, "c-1")
-        await shaken.adopt(fence(node))
+        faulty = Publisher(store, node.keys, one.projector, "c-1")
+        await faulty.adopt(fence(node))
         store.fail_next_commits(fault)
-        await shaken.publish(fence(node))
-        await shaken.publish(fence(node))
+        await faulty.publish(fence(node))
+        await faulty.publish(fence(node))
         position = one.projector.projection.position
 
     found = await stored(node)
@@ -133,20 +133,20 @@ async def test_a_lost_answer_is_read_back_and_the_next_time_is_right(
     assert found.position == position
 
 
-async def test_changes_between_two_rounds_are_one_write(node: NodeHarness) -> None:
+async def test_changes_between_two_publications_are_one_write(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as one:
-        calm = Publisher(node.store, node.keys, one.projector, "c-1", period_s=3600)
+        slow = Publisher(node.store, node.keys, one.projector, "c-1", period_s=3600)
         before = one.projector.projection.position
-        running = asyncio.create_task(calm.run(fence(node)))
+        running = asyncio.create_task(slow.run(fence(node)))
         while await stored(node) is None:
             await asyncio.sleep(0)
         for number in range(5):
             await node.add(pod(f"web-{number}"))
-        await one.level_with(node)
+        await one.wait_until_current(node)
         found = await stored(node)
         running.cancel()
 
-    assert calm.published == 1
+    assert slow.published == 1
     assert found is not None
     assert found.position == before

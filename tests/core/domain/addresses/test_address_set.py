@@ -30,14 +30,14 @@ PAIRS = st.tuples(st.integers(0, UNIVERSE - 1), st.integers(0, 6)).map(
 )
 PAIR_LISTS = st.lists(PAIRS, max_size=8)
 # The universe is at the start or the end of the address space, so that both limits are tested.
-PLACES: list[tuple[Family, int]] = [
+REGIONS: list[tuple[Family, int]] = [
     (family, offset) for family in FAMILY_LIST for offset in (0, VALUE_MAX[family] - UNIVERSE + 1)
 ]
-OFFSETS = st.sampled_from(PLACES)
+REGION = st.sampled_from(REGIONS)
 
 
-def built(pairs: Iterable[tuple[int, int]], place: tuple[Family, int]) -> AddressSet:
-    family, offset = place
+def built(pairs: Iterable[tuple[int, int]], region: tuple[Family, int]) -> AddressSet:
+    family, offset = region
     return AddressSet.from_intervals(((a + offset, b + offset) for a, b in pairs), family)
 
 
@@ -51,11 +51,11 @@ def members(addresses: AddressSet) -> set[int]:
 
 
 def assert_normal(addresses: AddressSet) -> None:
-    reach = -2
+    previous_last = -2
     for first, last in addresses.intervals:
-        assert reach + 1 < first <= last
-        reach = last
-    assert reach <= VALUE_MAX[addresses.family]
+        assert previous_last + 1 < first <= last
+        previous_last = last
+    assert previous_last <= VALUE_MAX[addresses.family]
 
 
 def v4(*items: str) -> AddressSet:
@@ -67,12 +67,14 @@ def v6(*items: str) -> AddressSet:
 
 
 @settings(max_examples=200, deadline=None)
-@given(PAIR_LISTS, PAIR_LISTS, OFFSETS)
-def test_the_algebra_is_that_of_sets_of_integers(
-    left_pairs: list[tuple[int, int]], right_pairs: list[tuple[int, int]], place: tuple[Family, int]
+@given(PAIR_LISTS, PAIR_LISTS, REGION)
+def test_set_operations_equal_those_of_sets_of_integers(
+    left_pairs: list[tuple[int, int]],
+    right_pairs: list[tuple[int, int]],
+    region: tuple[Family, int],
 ) -> None:
-    left, right = built(left_pairs, place), built(right_pairs, place)
-    left_model, right_model = expanded(left_pairs, place[1]), expanded(right_pairs, place[1])
+    left, right = built(left_pairs, region), built(right_pairs, region)
+    left_model, right_model = expanded(left_pairs, region[1]), expanded(right_pairs, region[1])
 
     assert members(left | right) == left_model | right_model
     assert members(left - right) == left_model - right_model
@@ -83,18 +85,18 @@ def test_the_algebra_is_that_of_sets_of_integers(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, OFFSETS)
+@given(PAIR_LISTS, REGION)
 def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
-    pairs: list[tuple[int, int]], place: tuple[Family, int]
+    pairs: list[tuple[int, int]], region: tuple[Family, int]
 ) -> None:
-    addresses, model = built(pairs, place), expanded(pairs, place[1])
+    addresses, model = built(pairs, region), expanded(pairs, region[1])
     ordered = sorted(model)
 
     assert members(addresses) == model
     assert bool(addresses) == bool(model)
     assert addresses.size == addresses.clamped_size == len(model)
     assert [addresses.nth(index) for index in range(len(model))] == ordered
-    for value in range(place[1], place[1] + UNIVERSE):
+    for value in range(region[1], region[1] + UNIVERSE):
         assert (value in addresses) == (value in model)
         assert addresses.rank(value) == sum(member < value for member in ordered)
         one = AddressSet.from_values([value], addresses.family)
@@ -104,23 +106,23 @@ def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, OFFSETS, st.integers(0, UNIVERSE), st.integers(0, UNIVERSE))
+@given(PAIR_LISTS, REGION, st.integers(0, UNIVERSE), st.integers(0, UNIVERSE))
 def test_a_window_is_a_slice_of_the_sorted_members(
-    pairs: list[tuple[int, int]], place: tuple[Family, int], index: int, count: int
+    pairs: list[tuple[int, int]], region: tuple[Family, int], index: int, count: int
 ) -> None:
-    ordered = sorted(expanded(pairs, place[1]))
+    ordered = sorted(expanded(pairs, region[1]))
 
-    window = built(pairs, place).window(index, count)
+    window = built(pairs, region).window(index, count)
 
     assert sorted(members(window)) == ordered[index : index + count]
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, OFFSETS, st.integers(1, UNIVERSE + 2))
+@given(PAIR_LISTS, REGION, st.integers(1, UNIVERSE + 2))
 def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
-    pairs: list[tuple[int, int]], place: tuple[Family, int], parts: int
+    pairs: list[tuple[int, int]], region: tuple[Family, int], parts: int
 ) -> None:
-    addresses = built(pairs, place)
+    addresses = built(pairs, region)
 
     pieces = addresses.split(parts)
 
@@ -133,11 +135,11 @@ def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PAIR_LISTS, OFFSETS, st.integers(1, 10))
-def test_hulls_cover_a_set_and_are_exact_where_there_is_room(
-    pairs: list[tuple[int, int]], place: tuple[Family, int], count: int
+@given(PAIR_LISTS, REGION, st.integers(1, 10))
+def test_covering_intervals_cover_a_set_and_equal_it_if_it_has_few_intervals(
+    pairs: list[tuple[int, int]], region: tuple[Family, int], count: int
 ) -> None:
-    addresses = built(pairs, place)
+    addresses = built(pairs, region)
 
     intervals = addresses.covering_intervals(count)
 
@@ -150,13 +152,13 @@ def test_hulls_cover_a_set_and_are_exact_where_there_is_room(
         assert intervals == list(addresses)
 
 
-@given(PAIR_LISTS, OFFSETS)
+@given(PAIR_LISTS, REGION)
 def test_the_items_of_a_set_read_back_as_the_same_set(
-    pairs: list[tuple[int, int]], place: tuple[Family, int]
+    pairs: list[tuple[int, int]], region: tuple[Family, int]
 ) -> None:
-    addresses = built(pairs, place)
+    addresses = built(pairs, region)
 
-    again = AddressSet.from_items(reversed(addresses.to_items()), place[0])
+    again = AddressSet.from_items(reversed(addresses.to_items()), region[0])
 
     assert again == addresses
     assert hash(again) == hash(addresses)
@@ -273,12 +275,12 @@ def test_an_empty_set_has_no_members_and_no_parts() -> None:
     assert 5 not in empty
     assert empty | v4("0.0.0.5") == v4("0.0.0.5")
     assert empty - v4("0.0.0.5") == empty
-    for ask in (empty.first, empty.last, lambda: empty.nth(0)):
+    for call in (empty.first, empty.last, lambda: empty.nth(0)):
         with pytest.raises(IndexError):
-            ask()
+            call()
 
 
-def test_positions_that_make_no_sense_are_refused() -> None:
+def test_invalid_indexes_and_counts_are_refused() -> None:
     addresses = v4("10.0.0.1-10.0.0.4")
 
     with pytest.raises(IndexError, match="no member 4 in a set of 4 addresses"):
@@ -298,7 +300,7 @@ def test_a_set_is_not_equal_to_something_else() -> None:
     assert {v4("10.0.0.1"), v4("10.0.0.1-10.0.0.1")} == {v4("10.0.0.1")}
 
 
-def test_the_picture_of_a_set_names_its_items_and_its_size_but_not_thousands() -> None:
+def test_the_repr_of_a_set_has_its_first_items_and_its_size() -> None:
     many = AddressSet.from_values(range(0, 2000, 2), V4)
 
     assert repr(v4("10.0.0.1-10.0.0.4", "10.0.0.9")) == (
@@ -311,7 +313,7 @@ def hosts_of(network: str) -> Iterator[int]:
     return (int(host) for host in ipaddress.ip_network(network))
 
 
-def test_a_prefix_holds_what_the_standard_library_says_it_holds() -> None:
+def test_the_addresses_of_a_prefix_are_those_of_the_standard_library() -> None:
     addresses = AddressSet.from_cidr(parse_cidr("fd00:7::ff00/120"))
 
     assert members(addresses) == set(hosts_of("fd00:7::ff00/120"))

@@ -102,7 +102,7 @@ def test_the_spelling_decides_nothing_for_texts_that_are_not_mapped() -> None:
 @example("::1.2.3")
 @example(":1::2")
 @example("1:2:3:4:5:6:7:")
-def test_what_the_standard_library_refuses_is_refused(text: str) -> None:
+def test_a_text_that_the_standard_library_refuses_is_refused(text: str) -> None:
     try:
         expected = ipaddress.ip_address(text)
     except ValueError:
@@ -123,16 +123,16 @@ def test_what_the_standard_library_refuses_is_refused(text: str) -> None:
         *["::ffff:10.0.0.01", "::12345", "00001::", "g::", ":::", "[::1]", "\u0661.0.0.1"],
     ],
 )
-def test_a_text_that_is_no_address_is_refused(text: str) -> None:
+def test_a_text_that_is_not_an_address_is_refused(text: str) -> None:
     assert fault_of(parse_address, text) == SyntaxFault.NOT_AN_ADDRESS
 
 
-def test_the_fault_tells_a_zone_and_a_prefix_from_nonsense() -> None:
+def test_a_zone_and_a_prefix_length_have_their_own_faults() -> None:
     assert fault_of(parse_address, "fe80::1%eth0") == SyntaxFault.ZONE
     assert fault_of(parse_address, "10.0.0.0/24") == SyntaxFault.CIDR_FORM
 
 
-def test_an_error_quotes_a_long_text_only_in_part_but_carries_it_whole() -> None:
+def test_an_error_quotes_a_part_of_a_long_text_and_stores_all_of_it() -> None:
     with pytest.raises(AddressSyntaxError) as caught:
         parse_address("1" * 10_000)
 
@@ -253,7 +253,7 @@ def test_a_prefix_is_canonical_exactly_if_it_equals_its_own_text(text: str, cano
         ("10.0.0/8", SyntaxFault.NOT_AN_ADDRESS),
     ],
 )
-def test_a_text_that_is_no_prefix_is_refused(text: str, fault: SyntaxFault) -> None:
+def test_a_text_that_is_not_a_prefix_is_refused(text: str, fault: SyntaxFault) -> None:
     assert fault_of(parse_cidr, text) == fault
 
 

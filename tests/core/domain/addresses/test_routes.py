@@ -48,10 +48,10 @@ def pod(annotation: str | None) -> PodFacts:
     return PodFacts("shop", "web-0", "uid-1", annotations=annotations)
 
 
-# Reading
+# Parsing
 
 
-def test_a_pod_without_the_annotation_asks_for_no_routes() -> None:
+def test_a_pod_without_the_annotation_requests_no_routes() -> None:
     assert requested_routes(pod(None)) == ()
     assert requested_routes(pod("null")) == ()
     assert requested_routes(pod("[]")) == ()
@@ -110,7 +110,7 @@ def test_mapped_texts_count_as_ipv4() -> None:
         ("[null]", "route  via : '' has no prefix length"),
     ],
 )
-def test_what_is_no_route_is_wrong_input(document: str, detail: str) -> None:
+def test_a_malformed_route_is_wrong_input(document: str, detail: str) -> None:
     with pytest.raises(WrongInput) as caught:
         requested_routes(pod(document))
 
@@ -119,7 +119,7 @@ def test_what_is_no_route_is_wrong_input(document: str, detail: str) -> None:
     assert caught.value.subject == "Pod/shop/web-0"
 
 
-def test_more_routes_than_an_endpoint_should_carry_are_refused() -> None:
+def test_too_many_routes_are_refused() -> None:
     routes = [{"dst": "10.9.0.0/16", "gw": "10.0.0.1"}] * (ROUTES_MAX + 1)
 
     with pytest.raises(WrongInput, match="257 routes, at most 256 are possible"):
@@ -130,13 +130,13 @@ def test_more_routes_than_an_endpoint_should_carry_are_refused() -> None:
 # Distributing
 
 
-def test_a_nic_stores_the_routes_of_its_pools_then_those_that_its_pod_asks_for() -> None:
+def test_a_nic_stores_the_routes_of_its_pools_then_the_requested_ones() -> None:
     (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
 
     assert nic.routes == (Route("1.0.0.0/8", "g4"), VIA_4, Route("fd01::/64", "g6"), VIA_6)
 
 
-def test_everything_else_of_a_nic_stays_and_nics_keep_their_places() -> None:
+def test_distribution_changes_only_the_routes_of_nics_and_keeps_their_order() -> None:
     silent, dual = distribute_routes([SILENT, DUAL], POOLS, [])
 
     assert silent == SILENT
@@ -167,7 +167,7 @@ def test_a_requested_route_goes_to_one_nic_only_the_first() -> None:
     assert (first.routes, second.routes) == ((route, route), ())
 
 
-def test_a_requested_route_that_fits_nowhere_is_named_and_not_stored() -> None:
+def test_a_requested_route_without_a_matching_nic_is_reported_and_not_stored() -> None:
     route = Route("10.9.0.0/16", "192.168.0.1")
 
     (nic,) = distribute_routes([SILENT], POOLS, [route])
@@ -176,16 +176,16 @@ def test_a_requested_route_that_fits_nowhere_is_named_and_not_stored() -> None:
     assert unmatched_routes([SILENT], [route, Route("10.9.0.0/16", "10.7.0.1")]) == (route,)
 
 
-def test_a_gateway_of_the_other_family_fits_no_subnet_even_with_an_equal_number() -> None:
+def test_a_gateway_of_the_other_family_matches_no_subnet() -> None:
     route = Route("fd09::/64", "::a07:1")
 
     assert unmatched_routes([SILENT], [route]) == (route,)
 
 
-# Answering
+# Results
 
 
-def test_an_answer_has_pool_routes_then_requested_ones_then_the_default_for_each_family() -> None:
+def test_a_result_has_pool_routes_then_requested_ones_then_the_default_for_each_family() -> None:
     (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
 
     assert result_routes(nic) == (
@@ -239,7 +239,7 @@ NICS = st.lists(
 
 
 @given(NICS, ROUTES)
-def test_no_requested_route_is_lost_or_doubled(nics: list[Nic], requested: list[Route]) -> None:
+def test_no_requested_route_is_lost_or_duplicated(nics: list[Nic], requested: list[Route]) -> None:
     placed = distribute_routes(nics, POOLS, requested)
 
     of_pools = [
@@ -256,13 +256,13 @@ def test_no_requested_route_is_lost_or_doubled(nics: list[Nic], requested: list[
 
 
 @given(NICS, ROUTES, st.booleans())
-def test_an_answer_is_what_is_stored_plus_default_routes(
+def test_a_result_has_the_stored_routes_and_default_routes(
     nics: list[Nic], requested: list[Route], clean_gateway: bool
 ) -> None:
     for nic in distribute_routes(nics, POOLS, requested):
-        answered = result_routes(nic._replace(clean_gateway=clean_gateway))
-        added = Counter(answered) - Counter(nic.routes)
+        returned = result_routes(nic._replace(clean_gateway=clean_gateway))
+        added = Counter(returned) - Counter(nic.routes)
 
-        assert not Counter(nic.routes) - Counter(answered)
+        assert not Counter(nic.routes) - Counter(returned)
         assert {route.dst for route in added} <= {"0.0.0.0/0", "::/0"}
         assert not (clean_gateway and added)
