@@ -263,7 +263,7 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
 
 
 @pytest.mark.parametrize(("events", "expected"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_log_is_told_with_place_rule_and_subject(
+def test_a_violation_in_a_log_is_reported_with_position_rule_and_subject(
     events: Sequence[Event], expected: list[tuple[int, str, str]]
 ) -> None:
     found = list(check_log(log(*events)))
@@ -286,7 +286,7 @@ DISORDERED: dict[str, list[Recorded]] = {
 
 
 @pytest.mark.parametrize("events", DISORDERED.values(), ids=DISORDERED)
-def test_events_out_of_order_are_told(events: list[Recorded]) -> None:
+def test_events_out_of_order_are_reported(events: list[Recorded]) -> None:
     assert [one.rule for one in check_log(events)] == ["order"]
 
 
@@ -324,7 +324,7 @@ def test_a_violation_reads_as_a_sentence_with_its_place() -> None:
 
 @given(lives)
 @settings(max_examples=20)
-async def test_what_the_services_write_is_valid_and_the_checker_folds_it_as_readers_do(
+async def test_events_of_the_services_are_valid_and_the_checker_applies_them_as_readers_do(
     life: list[Move],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -98,7 +98,7 @@ def test_the_true_moment_is_in_the_interval_in_75_to_85_of_100_histories(
     assert 0.75 <= inside / found <= 0.85
 
 
-def test_steady_growth_is_predicted_to_the_hour() -> None:
+def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
     predicted = forecast([1] * HOURS_MAX, 480)
 
     assert isinstance(predicted, Forecast)
@@ -107,7 +107,7 @@ def test_steady_growth_is_predicted_to_the_hour() -> None:
     assert (predicted.per_day, predicted.days) == (24, 28)
 
 
-def test_nothing_left_is_full_now() -> None:
+def test_without_free_addresses_the_forecast_is_now() -> None:
     assert forecast([], 0) == FULL
     assert forecast([1] * HOURS_MAX, -3) == FULL
 
@@ -153,7 +153,7 @@ def test_a_leak_that_began_today_counts_more_than_four_quiet_weeks() -> None:
     assert found.earliest_s < 2 * DAY_S
 
 
-def test_a_week_of_new_habits_makes_the_weeks_before_it_stop_counting() -> None:
+def test_after_a_week_of_new_growth_the_weeks_before_it_have_no_weight() -> None:
     before, since = [2] * (3 * HOURS_PER_WEEK), [10] * HOURS_PER_WEEK
 
     found = forecast([*before, *since], 2400)
@@ -162,7 +162,7 @@ def test_a_week_of_new_habits_makes_the_weeks_before_it_stop_counting() -> None:
     assert (found.days, found.per_day) == (7, 240)
 
 
-def test_the_hour_of_the_day_is_no_trend() -> None:
+def test_a_daily_cycle_is_not_a_trend() -> None:
     day = [10] * 8 + [0] * 8 + [-10] * 8
 
     found = forecast((day * 28)[: HOURS_MAX - 12], 100)

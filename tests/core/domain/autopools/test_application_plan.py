@@ -64,7 +64,7 @@ def test_each_nic_and_family_gets_a_pool_of_the_same_size() -> None:
     ]
 
 
-def test_one_family_comes_although_the_other_one_cannot() -> None:
+def test_one_family_gets_its_pool_although_the_other_one_fails() -> None:
     state = State(NET)
     application = web(2, template(BOTH))
 
@@ -75,7 +75,7 @@ def test_one_family_comes_although_the_other_one_cannot() -> None:
     assert told(plan(state, application)) == [("refuse", "")]
 
 
-def test_a_family_that_the_cluster_has_switched_off_is_neither_made_nor_dropped() -> None:
+def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
     state = running(web(1, template(BOTH)))
     off = state.configuration._replace(ipv6_enabled=False)
 
@@ -84,7 +84,7 @@ def test_a_family_that_the_cluster_has_switched_off_is_neither_made_nor_dropped(
     assert told(steps) == [("grow", NAME)]
 
 
-def test_the_default_number_counts_where_the_template_says_nothing() -> None:
+def test_the_default_number_is_used_if_the_template_has_none() -> None:
     state = State(NET)
 
     (step,) = plan(state, web(2), default=IpNumber(1, is_flexible=True))
@@ -109,14 +109,14 @@ def test_a_pool_follows_its_application(
     assert told(plan(running(web(2)), application)) == expected
 
 
-def test_a_scale_down_that_has_to_wait_says_that_it_may_be_tried_again() -> None:
+def test_a_scale_down_that_has_to_wait_can_be_retried() -> None:
     (step,) = plan(running(web(3)), web(1), held("10.7.0.10", "10.7.0.11", "10.7.0.12"))
 
     assert (step.action, step.pool, step.again) == ("refuse", NAME, True)
     assert "IPPool available free IPs are not enough" in step.reason
 
 
-def test_a_subnet_without_enough_addresses_may_have_some_later() -> None:
+def test_a_lack_of_addresses_in_a_subnet_can_be_retried() -> None:
     (step,) = plan(State(NET), web(21))
 
     assert (step.action, step.again) == ("refuse", True)
@@ -131,7 +131,7 @@ def test_a_subnet_that_is_not_there_waits_for_a_person() -> None:
 # The annotation changes: no loop, no leak
 
 
-def test_another_subnet_gets_a_pool_of_its_own_and_the_old_one_goes_when_it_is_free() -> None:
+def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_empty() -> None:
     state = running(web())
     moved = web(2, template({"ipv4": ["other"]}))
     used = held("10.7.0.10")
@@ -150,7 +150,7 @@ def test_another_subnet_gets_a_pool_of_its_own_and_the_old_one_goes_when_it_is_f
     assert list(state.ledger.pools) == [f"{NAME}-2"]
 
 
-def test_a_free_old_pool_goes_at_once_and_the_next_plan_is_empty() -> None:
+def test_an_empty_old_pool_is_deleted_at_once_and_the_next_plan_is_empty() -> None:
     state = running(web())
     moved = web(2, template({"ipv4": ["other"]}))
 
@@ -161,7 +161,7 @@ def test_a_free_old_pool_goes_at_once_and_the_next_plan_is_empty() -> None:
     assert plan(state, moved) == ()
 
 
-def test_going_back_to_the_old_subnet_takes_its_pool_again() -> None:
+def test_after_a_return_to_the_old_subnet_its_pool_is_used_again() -> None:
     state = running(web())
     moved = web(2, template({"ipv4": ["other"]}))
     used = held("10.7.0.10")
@@ -184,7 +184,7 @@ def test_a_subnet_that_does_not_exist_allocates_nothing_anywhere() -> None:
     assert not any(step.command for step in steps)
 
 
-def test_a_second_nic_comes_and_goes() -> None:
+def test_a_second_nic_gets_its_pool_and_loses_it_again() -> None:
     state = running(web())
 
     more = plan(state, web(2, template(TWO_NICS)))
@@ -195,11 +195,11 @@ def test_a_second_nic_comes_and_goes() -> None:
     assert told(fewer) == [("delete", "auto4-web-net1-1f2e3")]
 
 
-def test_without_the_annotation_the_pools_go() -> None:
+def test_without_the_annotation_the_pools_are_deleted() -> None:
     assert told(plan(running(web()), web(2, {}))) == [("delete", NAME)]
 
 
-def test_on_the_host_network_the_pools_go() -> None:
+def test_on_the_host_network_the_pools_are_deleted() -> None:
     assert told(plan(running(web()), web()._replace(host_network=True))) == [("delete", NAME)]
 
 
@@ -301,7 +301,7 @@ FINAL: dict[str, tuple[Application, str]] = {
 
 
 @pytest.mark.parametrize(("application", "text"), FINAL.values(), ids=FINAL)
-def test_wrong_input_is_one_refusal_and_touches_nothing(
+def test_wrong_input_is_one_refusal_and_changes_nothing(
     application: Application, text: str
 ) -> None:
     (step,) = plan(running(web()), application)
@@ -325,7 +325,7 @@ def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_other
     assert plan_application(web(2, {}), configuration, {}, AS_MANY_AS_REPLICAS, enabled=False) == ()
 
 
-def test_claims_of_other_pools_hold_nothing_back() -> None:
+def test_claims_of_other_pools_do_not_delay_a_change() -> None:
     elsewhere = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
 
     assert told(plan_deleted_application(UID, running(web()).configuration, elsewhere)) == [

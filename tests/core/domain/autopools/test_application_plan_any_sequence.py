@@ -147,7 +147,7 @@ def test_shares_stay_disjoint_and_inside_and_no_held_address_leaves_its_pool(
 
 
 @given(moves, applications)
-def test_carrying_a_plan_out_and_planning_again_finds_nothing_more_to_do(
+def test_after_a_plan_is_carried_out_the_next_plan_is_empty(
     history: list[Follow | Leave | Start | Stop], application: Application
 ) -> None:
     play = Play()

@@ -30,7 +30,7 @@ from tests.core.domain.subnets.samples import State
         (PLACE, "abc", "auto4-web-eth0-abc"),
     ],
 )
-def test_a_name_says_family_application_interface_and_uid(
+def test_a_name_has_family_application_interface_and_uid(
     place: PoolScope, uid: str, expected: str
 ) -> None:
     assert pool_name(place, uid) == expected

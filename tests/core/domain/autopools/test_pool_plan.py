@@ -48,7 +48,7 @@ def test_a_new_pool_takes_the_lowest_free_addresses_in_one_event() -> None:
     assert event.pool.ips == ("10.7.0.10", "10.7.0.12-10.7.0.13")
 
 
-def test_reserved_excluded_and_quarantined_addresses_are_passed_over() -> None:
+def test_reserved_excluded_and_quarantined_addresses_are_skipped() -> None:
     state = State(
         NET._replace(exclude_ips=("10.7.0.11",)),
         Reservation("kept", V4, ("10.7.0.10",)),
@@ -69,19 +69,19 @@ def test_gateway_and_routes_are_the_subnets_at_that_moment_and_stay_so() -> None
     assert (pool.gateway, pool.routes) == ("10.7.0.1", routes)
 
 
-def test_asking_twice_is_no_event() -> None:
+def test_a_repeated_command_is_no_event() -> None:
     state = State(NET, auto(3))
 
     assert state.do(auto(3)) == []
 
 
-def test_growing_adds_the_lowest_free_ones_and_keeps_what_it_has() -> None:
+def test_a_growing_pool_keeps_its_addresses_and_adds_the_lowest_free_ones() -> None:
     state = State(NET, auto(2), Pool("blue", V4, NET.subnet, ("10.7.0.12",)), auto(4))
 
     assert items(state) == ("10.7.0.10-10.7.0.11", "10.7.0.13-10.7.0.14")
 
 
-def test_shrinking_drops_the_lowest_unused_addresses() -> None:
+def test_a_shrinking_pool_gives_up_its_lowest_unused_addresses() -> None:
     state = State(NET, auto(5))
 
     state.do(auto(3), claimed=held("10.7.0.10", "10.7.0.12"))
@@ -89,7 +89,7 @@ def test_shrinking_drops_the_lowest_unused_addresses() -> None:
     assert items(state) == ("10.7.0.10", "10.7.0.12", "10.7.0.14")
 
 
-def test_a_pool_may_shrink_to_nothing_and_come_back() -> None:
+def test_a_pool_may_shrink_to_no_address_and_grow_again() -> None:
     state = State(NET, auto(2), auto(0))
     assert items(state) == ()
 
@@ -136,7 +136,7 @@ REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("state", "command", "cause", "message"), REFUSALS.values(), ids=REFUSALS)
-def test_what_cannot_be_is_refused_with_its_reason_and_changes_nothing(
+def test_an_impossible_command_is_refused_with_its_reason_and_changes_nothing(
     state: State, command: ApplyAutoPool, cause: tuple[str, str], message: str
 ) -> None:
     (refusal,) = state.refusals(command)
@@ -188,7 +188,7 @@ def test_the_name_of_a_foreign_pool_is_left_to_it() -> None:
     assert items(state, f"{NAME}-2") == ("10.7.0.10",)
 
 
-def test_when_every_name_is_taken_that_is_told() -> None:
+def test_a_refusal_reports_that_every_name_is_taken() -> None:
     names = [NAME, *(f"{NAME}-{n}" for n in range(2, 17))]
     state = State(NET, *(Pool(name, V4, NET.subnet) for name in names))
 
@@ -249,7 +249,7 @@ def test_what_users_add_to_a_pool_stays_when_it_is_resized() -> None:
     assert state.ledger.pools[NAME].labels["a"] == "b"
 
 
-def test_only_a_pool_that_shrinks_has_claims_looked_up() -> None:
+def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
     state = State(NET, auto(3))
 
     assert removed_addresses(state.configuration, auto(3)) is None
@@ -278,7 +278,7 @@ def test_dropping_leaves_a_pool_that_is_another_ones_by_now() -> None:
     assert opened.do(DropAutoPool("blue", UID)) == []
 
 
-def test_a_pool_that_somebody_deleted_is_made_again() -> None:
+def test_a_deleted_pool_is_created_again() -> None:
     state = State(NET, auto(2), DeletePool(NAME))
 
     state.do(auto(2))
@@ -286,7 +286,7 @@ def test_a_pool_that_somebody_deleted_is_made_again() -> None:
     assert items(state) == ("10.7.0.10-10.7.0.11",)
 
 
-def test_a_subnet_of_2_to_the_112_addresses_is_planned_by_its_intervals() -> None:
+def test_a_subnet_of_2_to_the_112_addresses_is_planned_in_a_short_time() -> None:
     whole = Subnet("net6", V6, "fd00::/16", ("fd00::1-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
     state = State(whole, auto(0, wish(2**60, PLACE._replace(family=V6, subnet="net6"))))
 

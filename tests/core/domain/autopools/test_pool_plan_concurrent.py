@@ -88,7 +88,9 @@ def assert_shares_fit(truth: Ledger, subnet: Subnet) -> None:
     assert given.size == sum(pool_addresses(pool).size for pool in pools)
 
 
-async def test_of_a_hundred_that_make_one_pool_exactly_one_does(nodes: list[NodeHarness]) -> None:
+async def test_of_a_hundred_concurrent_creations_of_a_pool_one_succeeds(
+    nodes: list[NodeHarness],
+) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
     outcomes = await together(nodes, [ApplyAutoPool(wish(5))] * TOGETHER)
@@ -100,7 +102,7 @@ async def test_of_a_hundred_that_make_one_pool_exactly_one_does(nodes: list[Node
     }
 
 
-async def test_thirty_applications_share_a_subnet_to_its_last_address(
+async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
     """I00006 and I00008: five each; then half to three, half to one; then all gone."""
@@ -127,7 +129,7 @@ async def test_thirty_applications_share_a_subnet_to_its_last_address(
 UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 
 
-async def test_more_applications_than_addresses_leave_the_late_ones_without(
+async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
@@ -140,7 +142,7 @@ async def test_more_applications_than_addresses_leave_the_late_ones_without(
     assert_shares_fit(truth, NET)
 
 
-async def test_a_reservation_that_comes_meanwhile_is_respected_or_came_later(
+async def test_a_concurrent_reservation_is_respected_or_was_written_later(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))

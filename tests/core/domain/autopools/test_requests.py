@@ -145,7 +145,7 @@ def test_a_number_is_fixed_or_flexible(text: str, expected: IpNumber) -> None:
     "text",
     ["", "+", "++2", "1+2+3", "-1", "+-1", "1.5", "٣", "9223372036854775808", "9" * 40, "5 "],
 )
-def test_what_is_no_number_is_refused(text: str) -> None:
+def test_a_malformed_number_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
         read_number(text)
 
@@ -185,7 +185,7 @@ def test_both_configuration_keys_are_one_setting(
 
 
 @pytest.mark.parametrize("value", [-1, True, "1", 1.5, 2**63])
-def test_a_default_that_is_no_number_names_its_key(value: object) -> None:
+def test_the_error_of_a_malformed_default_names_its_key(value: object) -> None:
     with pytest.raises(BadInput) as caught:
         default_number({REDUNDANT_NUMBER_KEY: value})
 

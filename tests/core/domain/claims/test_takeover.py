@@ -24,7 +24,7 @@ def said(plan: TakeoverPlan) -> list[str]:
     return [finding.done for finding in plan.findings]
 
 
-def test_records_and_endpoints_that_agree_leave_nothing_to_say() -> None:
+def test_records_and_endpoints_that_agree_have_no_findings() -> None:
     plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}),
@@ -89,7 +89,7 @@ def test_of_two_nics_with_one_address_the_first_keeps_it(interfaces: tuple[str, 
     assert said(plan) == ["taken over for the first NIC: restart this Pod, the other gets its own"]
 
 
-def test_another_uid_in_the_record_is_told() -> None:
+def test_another_uid_in_the_record_is_reported() -> None:
     plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/a old"}),

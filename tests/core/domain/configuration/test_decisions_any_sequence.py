@@ -177,9 +177,7 @@ def test_only_refused_is_raised_and_pools_stay_apart_and_inside(commands: list[C
 
 
 @given(st.lists(COMMANDS, max_size=8), COMMANDS)
-def test_a_command_that_was_obeyed_changes_nothing_when_it_is_repeated(
-    before: list[Command], command: Command
-) -> None:
+def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
     ledger = Ledger()
     for earlier in before:
         obey(ledger, earlier, {})

@@ -39,7 +39,7 @@ def red_with(**fields: object) -> Pool:
 
 
 @pytest.mark.parametrize("pool", [BLUE, GREEN])
-def test_a_good_pool_is_defined_as_it_will_be_stored(pool: Pool) -> None:
+def test_a_valid_pool_is_defined_as_it_is_stored(pool: Pool) -> None:
     (event,) = decide(EMPTY, ApplyPool(pool), {})
 
     assert isinstance(event, PoolDefined)
@@ -243,25 +243,25 @@ def test_a_subnet_that_is_not_canonical_is_shown_as_it_should_be() -> None:
 class TestOrder:
     """The order of causes when several apply (docs/reference/admission.md, "SpiderIPPool")."""
 
-    def test_a_family_that_is_switched_off_is_told_alone(self) -> None:
+    def test_a_disabled_family_is_the_only_reported_cause(self) -> None:
         configuration = EMPTY._replace(ipv4_enabled=False)
         pool = blue_with(subnet="x", pod_affinity=LabelSelector())
 
         assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
         assert refusals(configuration, ApplyPool(GREEN)) == ()
 
-    def test_ipv6_can_be_switched_off_too(self) -> None:
+    def test_ipv6_can_be_disabled_too(self) -> None:
         configuration = EMPTY._replace(ipv6_enabled=False)
 
         assert causes(configuration, ApplyPool(GREEN)) == [("Forbidden", "spec.ipVersion")]
         assert refusals(configuration, ApplyPool(BLUE)) == ()
 
-    def test_a_bad_subnet_is_told_alone(self) -> None:
+    def test_an_invalid_subnet_is_the_only_reported_cause(self) -> None:
         pool = blue_with(subnet="10.7.0.1/16", gateway="x", pod_affinity=LabelSelector())
 
         assert causes(EMPTY, ApplyPool(pool)) == [IN_SUBNET]
 
-    def test_the_first_address_fault_is_told_together_with_all_of_pod_affinity(self) -> None:
+    def test_the_first_address_fault_is_reported_with_all_faults_of_pod_affinity(self) -> None:
         pool = blue_with(
             ips=("10.8.0.1",),
             gateway="x",
@@ -275,7 +275,9 @@ class TestOrder:
             ("Invalid", "spec.podAffinity.matchExpressions[0].operator"),
         ]
 
-    def test_items_come_before_overlaps_and_overlaps_before_the_gateway(self) -> None:
+    def test_faults_of_items_are_reported_before_overlaps_and_those_before_the_gateway(
+        self,
+    ) -> None:
         configuration = having(BLUE)
         shared = ("10.7.0.10",)
 
@@ -287,7 +289,7 @@ class TestOrder:
         assert causes(configuration, ApplyPool(overlapping)) == [("Forbidden", "spec.ips")]
         assert causes(configuration, ApplyPool(unreachable)) == [("Invalid", "spec.gateway")]
 
-    def test_never_more_causes_than_the_limit(self) -> None:
+    def test_the_number_of_causes_is_bounded(self) -> None:
         bad = LabelSelector({}, tuple(Requirement("", "Is") for _ in range(100)))
 
         assert len(refusals(EMPTY, ApplyPool(blue_with(pod_affinity=bad)))) == 32
@@ -306,7 +308,7 @@ class TestNeighbours:
         assert "10.7.0.0/16, the subnet of SpiderIPPool/blue" in refusal.message
 
     @pytest.mark.parametrize("subnet", ["10.7.0.0/16", "10.6.0.0/16", "10.8.0.0/16"])
-    def test_an_equal_subnet_or_one_apart_is_fine(self, subnet: str) -> None:
+    def test_an_equal_or_a_disjoint_subnet_is_accepted(self, subnet: str) -> None:
         assert refusals(having(BLUE), ApplyPool(red_with(subnet=subnet))) == ()
 
     def test_families_do_not_overlap(self) -> None:
@@ -314,7 +316,7 @@ class TestNeighbours:
 
         assert refusals(having(BLUE), ApplyPool(everything)) == ()
 
-    def test_of_several_overlapping_subnets_the_first_by_name_is_told(self) -> None:
+    def test_of_several_overlapping_subnets_the_first_by_name_is_reported(self) -> None:
         configuration = having(red_with(subnet="10.9.0.0/16", name="zoe"), BLUE)
 
         (refusal,) = refusals(configuration, ApplyPool(red_with(subnet="10.0.0.0/8")))
@@ -376,7 +378,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("pool", HUGE.values(), ids=HUGE.keys())
-def test_huge_ranges_cost_no_more_than_small_ones(pool: Pool) -> None:
+def test_huge_ranges_take_no_more_time_than_small_ones(pool: Pool) -> None:
     configuration = having(pool)
 
     same = decide(configuration, ApplyPool(pool), {})

@@ -51,14 +51,14 @@ def test_a_pool_with_claims_is_not_deleted(configuration: Configuration) -> None
     assert "orbctl delete --drain" in refusal.remedy
 
 
-def test_claims_of_other_pools_do_not_keep_a_pool() -> None:
+def test_claims_of_other_pools_do_not_prevent_a_deletion() -> None:
     claimed = claims(["10.7.0.99", "fd00::10"], pool="red")
 
     assert decide(CONFIGURATION, DeletePool("blue"), claimed) == (PoolDeleted("blue"),)
 
 
 @pytest.mark.parametrize("command", [RetirePool("blue"), DeletePool("blue")])
-def test_a_pool_that_is_not_there_is_not_found(command: Command) -> None:
+def test_an_unknown_pool_is_not_found(command: Command) -> None:
     (refusal,) = refusals(EMPTY, command)
 
     assert causes(EMPTY, command) == [("NotFound", "")]

@@ -71,7 +71,7 @@ def slice_of(owner: str, *addresses: str) -> RecordDefined:
         (slice_of("web", *["10.6.0.1"] * 1_001), [("Invalid", "endpoints")]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_kept_is_refused(
+def test_a_record_that_cannot_be_stored_is_refused(
     record: RecordDefined, expected: list[tuple[str, str]]
 ) -> None:
     assert causes(EMPTY, ApplyRecord(record)) == expected

@@ -56,7 +56,7 @@ def test_what_the_spec_forbids_is_refused(
     assert causes(EMPTY, ApplyReservation(wanted)) == expected
 
 
-def test_a_family_that_is_switched_off_is_refused() -> None:
+def test_a_disabled_family_is_refused() -> None:
     configuration = EMPTY._replace(ipv4_enabled=False)
 
     assert causes(configuration, ApplyReservation(KEPT)) == [("Forbidden", "spec.ipVersion")]
@@ -75,7 +75,7 @@ def test_applying_an_unchanged_reservation_is_no_event() -> None:
     assert decide(CONFIGURATION, ApplyReservation(pieces), {}) == ()
 
 
-def test_a_changed_reservation_is_defined_anew_and_takes_no_address_from_a_pool() -> None:
+def test_a_changed_reservation_is_defined_again_and_removes_no_address_from_a_pool() -> None:
     command = ApplyReservation(reservation("10.7.0.2"))
 
     assert decide(CONFIGURATION, command, {}) == (ReservationDefined(reservation("10.7.0.2")),)

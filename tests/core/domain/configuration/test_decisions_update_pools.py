@@ -72,7 +72,7 @@ def test_the_subnet_cannot_be_changed() -> None:
     assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
 
 
-def test_the_ip_version_cannot_be_changed_and_is_told_before_the_subnet() -> None:
+def test_the_ip_version_cannot_be_changed_and_is_reported_before_the_subnet() -> None:
     pool = Pool("blue", V6, "fd00:7::/64")
 
     assert causes(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
@@ -90,7 +90,7 @@ def test_the_rules_of_creation_hold_for_changes_too() -> None:
     assert causes(CONFIGURATION, reversed_range) == [("Invalid", "spec.subnet")]
 
 
-def test_growing_into_another_pool_is_refused() -> None:
+def test_a_pool_cannot_grow_into_another_pool() -> None:
     configuration = having(BLUE, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
     pool = BLUE._replace(ips=("10.7.0.10-10.7.0.21",))
 
@@ -103,7 +103,7 @@ class TestGivenUp:
     def test_a_smaller_pool_gives_up_the_difference(self) -> None:
         assert given_up_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
 
-    def test_exclusion_gives_addresses_up_too(self) -> None:
+    def test_newly_excluded_addresses_are_given_up_too(self) -> None:
         excluded = ApplyPool(BLUE._replace(exclude_ips=("10.7.0.1", "10.7.0.12-10.7.0.13")))
 
         assert given_up_items(excluded) == ["10.7.0.12-10.7.0.13"]
@@ -122,12 +122,12 @@ class TestGivenUp:
             DeletePool("no-such-pool"),
         ],
     )
-    def test_other_commands_give_up_nothing(
+    def test_other_commands_give_up_no_address(
         self, command: ApplyPool | RetirePool | DeletePool
     ) -> None:
         assert removed_addresses(CONFIGURATION, command) is None
 
-    def test_an_empty_pool_gives_up_nothing_when_it_is_deleted(self) -> None:
+    def test_a_deleted_pool_without_addresses_gives_up_none(self) -> None:
         assert removed_addresses(having(BLUE._replace(ips=())), DeletePool("blue")) is None
 
 
@@ -155,7 +155,7 @@ class TestAddressesInUse:
         )
         assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
 
-    def test_claims_outside_what_is_given_up_do_not_matter(self) -> None:
+    def test_claims_of_addresses_that_are_not_given_up_do_not_matter(self) -> None:
         others = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
         assert refusals(CONFIGURATION, SHRUNK, claims(others)) == ()
@@ -165,7 +165,7 @@ class TestAddressesInUse:
 
         assert causes(CONFIGURATION, SHRUNK, claimed) == [("Forbidden", "spec.ips")]
 
-    def test_it_is_told_together_with_the_other_causes(self) -> None:
+    def test_an_address_in_use_is_reported_together_with_the_other_causes(self) -> None:
         pool = SHRUNK.pool._replace(gateway="x", pod_affinity=LabelSelector())
 
         assert causes(CONFIGURATION, ApplyPool(pool), claims(["10.7.0.15"])) == [

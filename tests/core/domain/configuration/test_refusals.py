@@ -23,7 +23,7 @@ from core.domain.validation.shared import (
 LONG = "x" * 100_000
 
 
-def test_subjects_and_messages_are_cut() -> None:
+def test_long_subjects_and_messages_are_shortened() -> None:
     refusal = ObjectReference("Pod", LONG, LONG).refuse("Invalid", "rule", "field", LONG)
 
     assert len(refusal.subject) < 200
@@ -41,7 +41,7 @@ def test_subjects_and_messages_are_cut() -> None:
         Pool("blue", V4, "10.7.0.0/16", routes=(Route("10.9.0.0/16", LONG),)),
     ],
 )
-def test_bad_texts_are_quoted_in_short(pool: Pool) -> None:
+def test_invalid_texts_are_quoted_in_part(pool: Pool) -> None:
     subject = ObjectReference("SpiderIPPool", "blue")
 
     bad_subnet = list(subnet_rule(subject, pool, {}))

@@ -38,12 +38,12 @@ def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
     return one._replace(pools={"blue": pool}, subnets={"net": subnet})
 
 
-def test_a_retiring_pool_goes_when_it_is_empty_and_not_before() -> None:
+def test_a_retiring_pool_is_deleted_only_when_it_is_empty() -> None:
     assert decide(RETIRING, ADVANCE, {}) == (PoolDeleted("blue"),)
     assert decide(RETIRING, ADVANCE, claims(["10.7.0.10"])) == ()
 
 
-def test_a_serving_or_unknown_pool_is_left_alone() -> None:
+def test_an_active_or_unknown_pool_is_not_deleted() -> None:
     assert decide(SERVING, ADVANCE, {}) == ()
     assert decide(EMPTY, ADVANCE, {}) == ()
     assert decide(EMPTY, AdvanceRetirement("subnet", "net"), {}) == ()
@@ -57,7 +57,7 @@ def test_a_pool_serves_again_as_it_was_and_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pool", "subnet"])
-def test_what_is_not_there_cannot_serve_again(kind: str) -> None:
+def test_an_unknown_object_cannot_be_reinstated(kind: str) -> None:
     (refusal,) = refusals(EMPTY, Reinstate(kind, "nobody"))  # type: ignore[arg-type]
 
     assert refusal.kind == "NotFound"

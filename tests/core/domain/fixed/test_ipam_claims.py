@@ -55,13 +55,13 @@ def test_a_network_names_the_claim_of_its_nic() -> None:
         {NETWORKS: '[{"ipam-claim-reference": '},
     ],
 )
-def test_without_a_name_that_an_object_can_have_there_is_no_claim(
+def test_a_name_that_no_object_can_have_names_no_claim(
     annotations: dict[str, str],
 ) -> None:
     assert not claims_of(annotations, "shop")
 
 
-def test_the_addresses_of_the_nic_belong_to_the_claim_and_no_others() -> None:
+def test_only_the_addresses_of_the_nic_belong_to_the_claim() -> None:
     claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
     pod = PodFacts("shop", "launcher", "uid-1", claims=claims)
 
@@ -75,7 +75,7 @@ def test_the_addresses_of_the_nic_belong_to_the_claim_and_no_others() -> None:
 @pytest.mark.parametrize(
     ("interface", "allocated"), [("eth0", ["eth0", "net2"]), ("net1", ["net1"])]
 )
-def test_an_add_allocates_the_nics_of_its_endpoint_alone(
+def test_an_add_allocates_only_the_nics_of_its_endpoint(
     interface: str, allocated: list[str]
 ) -> None:
     """The Pod lists pools of every NIC, which otherwise are allocated together."""

@@ -51,7 +51,7 @@ async def test_a_missing_claim_is_made_again_and_the_other_family_stays(
     assert await damaged_node.violations() == []
 
 
-async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
+async def test_an_address_that_another_pod_claims_meanwhile_is_not_taken_away(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Change claims after the read: the guards fail, and the next attempt succeeds."""
@@ -72,7 +72,7 @@ async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
     assert claims.keys() == {V4, "10.6.0.8", V6}
 
 
-async def test_an_endpoint_that_is_freed_in_between_is_made_anew(
+async def test_an_endpoint_that_is_released_meanwhile_is_created_again(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reclaim the endpoint meanwhile: the next attempt has no claims to restore."""
@@ -93,7 +93,9 @@ async def test_an_endpoint_that_is_freed_in_between_is_made_anew(
     assert truth.endpoints["shop", "db-0"].uid == "2"
 
 
-async def test_what_was_set_aside_meanwhile_is_not_claimed_again(damaged_node: NodeHarness) -> None:
+async def test_an_address_that_was_reserved_or_quarantined_meanwhile_is_not_claimed_again(
+    damaged_node: NodeHarness,
+) -> None:
     await damaged_node.apply(QuarantineAddress(V4, "a stranger answers"))
 
     added = await damaged_node.add(replica("2"))

@@ -54,7 +54,7 @@ def test_a_pattern_is_bad_or_good_whatever_it_is_matched_with(
 
 @settings(max_examples=100, deadline=None)
 @given(NAMES)
-def test_a_name_without_special_characters_matches_itself_alone(name: str) -> None:
+def test_a_name_without_special_characters_matches_only_itself(name: str) -> None:
     assert not is_pattern(name)
     assert match(name, name)
     assert not match(name, name + "a")
@@ -146,9 +146,9 @@ def test_a_name_with_a_star_a_question_mark_or_both_brackets_is_a_pattern(name: 
 
 
 @pytest.mark.parametrize("name", ["", "rack-7", "[a", "a]", "a\\b"])
-def test_a_name_with_less_is_a_plain_name(name: str) -> None:
+def test_a_name_without_them_is_a_plain_name(name: str) -> None:
     assert not is_pattern(name)
 
 
-def test_many_stars_on_a_long_name_end_soon() -> None:
+def test_many_stars_match_a_long_name_in_a_short_time() -> None:
     assert not match("*a" * 200 + "b", "a" * 2000)

@@ -92,7 +92,7 @@ def test_an_absent_label_is_not_in_any_list_and_not_equal_to_the_empty_text() ->
         Requirement("other", DOES_NOT_EXIST, ("a",)),
     ],
 )
-def test_a_malformed_condition_matches_nothing_and_says_so(requirement: Requirement) -> None:
+def test_a_malformed_condition_matches_nothing_and_is_reported(requirement: Requirement) -> None:
     selector = selector_of(requirement)
 
     assert not matches(selector, {"app": "a"})
@@ -119,7 +119,7 @@ def test_a_malformed_condition_matches_nothing_and_says_so(requirement: Requirem
         ),
     ],
 )
-def test_the_first_condition_that_fails_is_named(selector: LabelSelector, text: str) -> None:
+def test_the_first_condition_that_fails_is_reported(selector: LabelSelector, text: str) -> None:
     assert explain_mismatch(selector, {"app": "a"}) == text
 
 

@@ -56,7 +56,7 @@ def test_a_stranger_is_kept_as_it_was_seen_first() -> None:
     )
 
 
-def test_a_persons_word_wins_over_a_machines() -> None:
+def test_a_quarantine_by_a_user_replaces_one_by_a_detector() -> None:
     by_hand = QuarantineAddress(SEEN.address, "keep it away")
 
     assert decide(WITH_STRANGER, by_hand, {}) == (
@@ -93,5 +93,7 @@ def test_an_address_is_returned_from_the_very_stranger_alone() -> None:
         (LiftQuarantine("10.7.0.9"), [("NotFound", "")]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused(command: Command, expected: list[tuple[str, str]]) -> None:
+def test_an_invalid_quarantine_command_is_refused(
+    command: Command, expected: list[tuple[str, str]]
+) -> None:
     assert causes(CONFIGURATION, command) == expected

@@ -54,7 +54,7 @@ def traced(
         ),
     ],
 )  # fmt: skip
-def test_news_starts_its_deadline(
+def test_a_reported_deletion_starts_its_deadline(
     pod: PodState, settings: ReclaimSettings, reason: str, deadline_s: float, *, deleted: bool
 ) -> None:
     found = traced(pod, settings, deleted=deleted)
@@ -128,7 +128,7 @@ def test_the_book_keeps_the_first_observation_and_never_takes_a_deletion_back() 
     assert list(book) == [gone]
 
 
-def test_what_is_due_comes_oldest_first() -> None:
+def test_due_entries_are_ordered_by_age() -> None:
     book = ReclaimDeadlines(9)
     for uid, stop in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
         book.put(ReclaimDeadline(("shop", uid), uid, uid, "n1", "deleted", moment(0), stop))
@@ -247,7 +247,7 @@ def test_news_that_another_observer_heard_is_no_first_observation() -> None:
     assert isinstance(resolve(elsewhere, ledger, late), KeptClaims)
 
 
-def test_the_defaults_are_those_of_the_public_system() -> None:
+def test_the_defaults_are_those_of_spiderpool() -> None:
     assert DEFAULTS[:13] == (
         *(True, True, True, False, 3, 5_000, 100_000),
         *(600.0, 5.0, 3.0, 1.0, 0.0, 5),

@@ -128,7 +128,7 @@ def test_a_plan_names_only_claims_that_exist_and_each_once(
 
 
 @given(ledgers(), pod_lists, sets)
-def test_deciding_twice_on_the_same_facts_is_the_same(
+def test_a_repeated_decision_on_the_same_facts_is_equal(
     ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
 ) -> None:
     facts = cluster(*listed, stateful_sets=owners)
@@ -141,7 +141,7 @@ def test_deciding_twice_on_the_same_facts_is_the_same(
 
 
 @given(ledgers(), pod_lists, st.sampled_from(("empty", "partial", "stale")))
-def test_a_listing_that_cannot_be_trusted_frees_nothing(
+def test_an_untrusted_listing_releases_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
     before = plan_scan(ledger, rules(cluster(*listed)), {}).observations
@@ -159,7 +159,7 @@ def test_a_listing_that_cannot_be_trusted_frees_nothing(
         assert plan.observations == {}
 
 
-def test_one_observation_is_not_enough_and_two_must_be_apart() -> None:
+def test_a_release_needs_two_observations_with_a_gap() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IPS[0])
 
@@ -171,7 +171,7 @@ def test_one_observation_is_not_enough_and_two_must_be_apart() -> None:
     assert released(twice(ledger)) == {IPS[0]}
 
 
-def test_anything_that_changes_in_between_starts_anew() -> None:
+def test_a_change_between_two_observations_restarts_the_gap() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IPS[0])
     before = plan_scan(ledger, rules(cluster()), {}).observations
@@ -182,7 +182,7 @@ def test_anything_that_changes_in_between_starts_anew() -> None:
     assert plan.steps == ()
 
 
-def test_a_clock_that_runs_backwards_starts_anew() -> None:
+def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IPS[0])
     before = plan_scan(ledger, rules(cluster()), {}).observations
@@ -204,7 +204,7 @@ def test_a_claim_left_behind_by_an_older_pod_is_known_without_any_pod() -> None:
     assert released(plan) == {IPS[0]}
 
 
-def test_claims_beside_an_endpoint_come_in_parts_of_one_transaction() -> None:
+def test_unlisted_claims_are_released_in_parts_that_fit_into_one_transaction() -> None:
     ledger = Ledger()
     count = 2 * CLAIMS_A_STEP_MAX + 1
     for i in range(count):
@@ -216,7 +216,7 @@ def test_claims_beside_an_endpoint_come_in_parts_of_one_transaction() -> None:
     assert len(released(plan)) == count
 
 
-def test_claims_whose_endpoint_cannot_be_read_are_kept() -> None:
+def test_claims_whose_endpoint_cannot_be_decoded_are_kept() -> None:
     ledger = Ledger()
     claim_alone(ledger, "web-0", "pod/1", IPS[0])
     claim_alone(ledger, "ghost", "pod/2", IPS[1])
@@ -235,7 +235,9 @@ def test_an_endpoint_whose_claims_cannot_be_read_is_not_one_without_any() -> Non
     assert [step.key for step in twice(ledger).steps] == [("shop", "web-1")]
 
 
-def test_a_plan_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ledger = Ledger()
     for i, ip in enumerate(IPS[:3]):
         hold(ledger, f"web-{i}", str(i), ip)
@@ -267,7 +269,7 @@ def test_the_same_listing_twice_is_one_observation() -> None:
     assert observe(first, "pod-gone", fence, moment(4)).times == 1
 
 
-def test_another_observer_begins_anew_however_far_its_calendar_is_ahead() -> None:
+def test_another_observer_starts_again_even_if_its_clock_is_ahead() -> None:
     fence = ReclaimFence("1", "pod/1", (), ())
     first = observe(None, "pod-gone", fence, moment(5))
 

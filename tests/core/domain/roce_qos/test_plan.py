@@ -48,7 +48,7 @@ def gaps(nic: RoceNic) -> list[str]:
     return [str(gap).partition(": ")[2] for gap in plan(nic).gaps]
 
 
-def test_a_new_card_gets_all_that_spiderpools_script_sets() -> None:
+def test_a_new_nic_gets_all_settings_of_spiderpools_script() -> None:
     assert changes(NEW) == [
         "ens1f0: DSCP to priority 0-7:0 8-15:1 16-23:2 24-31:3 32-39:4 40-47:5 48-55:6 56-63:7",
         "ens1f0: PFC 5",
@@ -61,7 +61,7 @@ def test_a_new_card_gets_all_that_spiderpools_script_sets() -> None:
     assert gaps(NEW) == []
 
 
-def test_a_card_that_has_it_all_is_left_alone() -> None:
+def test_a_nic_with_all_settings_is_not_changed() -> None:
     assert plan(DONE) == QosPlan({"ens1f0": QOS})
 
 
@@ -132,7 +132,7 @@ def test_a_virtual_function_has_traffic_classes_only() -> None:
     assert gaps(OF_A_VF) == []
 
 
-def test_what_a_driver_lacks_is_said_and_the_rest_is_done() -> None:
+def test_settings_that_a_driver_lacks_are_reported_and_the_others_are_made() -> None:
     soft = RoceNic("eth0", (RocePort("rxe0", 1, None, 0),))
 
     assert changes(soft) == ["eth0: rxe0 default_roce_tos 160"]
@@ -146,7 +146,7 @@ def test_what_a_driver_lacks_is_said_and_the_rest_is_done() -> None:
     ]
 
 
-def test_parts_that_a_driver_lacks_are_said_one_by_one() -> None:
+def test_each_setting_that_a_driver_lacks_is_reported() -> None:
     assert DONE.ecn is not None
     nic = DONE._replace(
         ports=(RocePort("mlx5_0", 1, 160),),

@@ -25,17 +25,17 @@ def test_keys_come_in_lower_case_and_the_last_of_equal_ones_wins() -> None:
     assert jsontext.parse('{"A": 1, "a": {"B": null}}') == {"a": {"b": None}}
 
 
-def test_the_place_of_a_wrong_character_is_told() -> None:
+def test_the_position_of_a_wrong_character_is_reported() -> None:
     assert refusal('{"a" 1}') == "invalid character '1' at position 5: expecting ':' delimiter"
 
 
 @pytest.mark.parametrize("document", ["", "  ", '{"a"', '"abc', "[1,"])
-def test_a_document_that_stops_early_is_told_as_that(document: str) -> None:
+def test_a_truncated_document_is_reported_as_truncated(document: str) -> None:
     assert refusal(document) == "unexpected end of JSON input"
 
 
 @pytest.mark.parametrize("document", ["NaN", "[Infinity]", "-Infinity"])
-def test_numbers_that_json_does_not_know_are_refused(document: str) -> None:
+def test_numbers_outside_of_json_are_refused(document: str) -> None:
     assert refusal(document).endswith("is not JSON")
 
 
@@ -49,7 +49,7 @@ def test_a_document_that_is_too_long_is_not_read() -> None:
     assert refusal(document) == "JSON has 262145 characters, more than 262144"
 
 
-def test_a_document_that_is_too_deep_is_refused_and_not_a_crash() -> None:
+def test_a_document_that_is_nested_too_deeply_is_refused() -> None:
     assert refusal("[" * 200_000) == "JSON is nested too deeply"
 
 
@@ -57,7 +57,7 @@ def test_a_number_of_any_length_can_stand_where_nobody_looks() -> None:
     assert jsontext.members(jsontext.parse('{"x": ' + "9" * 10_000 + "}"), "value").keys() == {"x"}
 
 
-def test_half_a_surrogate_pair_becomes_a_text_that_can_be_printed() -> None:
+def test_a_lone_surrogate_becomes_a_printable_text() -> None:
     text = jsontext.text(jsontext.parse('"a\\ud800\\u00e9"'), "name")
 
     assert text == "a?é"

@@ -51,7 +51,7 @@ def test_defaults_are_the_pools_marked_as_default() -> None:
     assert made.defaults == {4: ("b", "c"), 6: ()}
 
 
-def test_matches_of_a_pattern_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matches_of_a_pattern_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     made = PoolCatalog(pools("a1", "a2", "b1"))
     first = made.matching("a*", 4)
     monkeypatch.setattr(globs, "match", never)
@@ -60,7 +60,7 @@ def test_matches_of_a_pattern_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first == ("a1", "a2")
 
 
-def test_the_matches_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_matches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog_module, "PATTERNS_MAX", 2)
     made = PoolCatalog(pools("a1"))
 

@@ -102,12 +102,12 @@ def test_an_error_without_verdicts_has_none() -> None:
     assert AllocationError("no").verdicts == ()
 
 
-def test_several_reasons_are_bracketed_one_stands_alone_and_equal_ones_are_one() -> None:
+def test_several_reasons_are_in_brackets_and_equal_ones_are_reported_once() -> None:
     assert explanation.aggregate(["a"]) == "a"
     assert explanation.aggregate(["a", "b", "a"]) == "[a, b]"
 
 
-def test_a_pod_with_more_nics_than_items_is_told_so() -> None:
+def test_a_pod_with_more_nics_than_items_gets_an_error() -> None:
     ippools = '[{"ipv4": ["p1"]}, {"ipv4": ["p3"]}]'
     selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 

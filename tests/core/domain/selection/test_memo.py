@@ -43,7 +43,7 @@ def by_memory(
 
 
 @given(pools(), pools(), st.lists(facts(), min_size=1, max_size=4))
-def test_a_memory_answers_as_the_rules_do(
+def test_a_cached_result_equals_that_of_the_rules(
     first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
 ) -> None:
     memory = SelectionMemo(PLAIN)
@@ -91,7 +91,7 @@ STRICT = PoolCatalog(
 
 
 @pytest.mark.parametrize("changed", OTHERS)
-def test_what_a_rule_looks_at_is_part_of_what_is_remembered(changed: str) -> None:
+def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
     memory = SelectionMemo(PLAIN)
     before = by_memory(memory, ETH0, BASE, STRICT)
 
@@ -107,7 +107,9 @@ def test_another_interface_or_network_is_another_request() -> None:
         assert by_memory(memory, request, BASE, STRICT) == by_rules(request, BASE, STRICT)
 
 
-def test_the_second_pod_of_a_template_asks_no_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[RequestFacts] = []
 
     def counted(*arguments: object) -> Selection:
@@ -128,7 +130,7 @@ def test_the_second_pod_of_a_template_asks_no_rule(monkeypatch: pytest.MonkeyPat
     assert len(asked) == 3, "automatic pools may belong to one Pod alone"
 
 
-def test_a_memory_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     memory = SelectionMemo(PLAIN)
     for number in range(2 * SELECTIONS_MAX):
         memory.select(SelectionRequest(f"net{number}"), BASE, STRICT)

@@ -61,7 +61,7 @@ def test_both_syntaxes_are_read(text: str, networks: list[NetworkSelectionElemen
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG)
-def test_what_cannot_be_read_is_refused_with_the_reason(text: str, message: str) -> None:
+def test_a_malformed_text_is_refused_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         parse_networks(text, "shop")
 

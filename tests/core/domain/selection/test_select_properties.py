@@ -266,7 +266,7 @@ class NamedPoolsOnly(dict[str, Pool]):
     [({POD_IPPOOL: '{"ipv4": ["pool-a"]}'}, ()), ({}, ("pool-a",))],
     ids=["a Pod annotation", "the CNI configuration"],
 )
-def test_a_selection_by_name_looks_at_the_named_pools_alone(
+def test_a_selection_by_name_reads_only_the_named_pools(
     annotations: dict[str, str], request_pools: tuple[str, ...]
 ) -> None:
     known = NamedPoolsOnly({name: Pool(name, 4, "10.0.0.0/16") for name in NAMES})

@@ -24,7 +24,7 @@ def test_every_scenario_has_a_title_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.title)
-def test_the_scenario_comes_out_as_written(scenario: Scenario) -> None:
+def test_a_selection_scenario_has_the_written_result(scenario: Scenario) -> None:
     if "error" in scenario.expect:
         check_failure(scenario)
     else:

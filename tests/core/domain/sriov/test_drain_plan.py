@@ -29,13 +29,15 @@ def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
 
 
 @pytest.mark.parametrize(("most", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])])
-def test_so_many_nodes_at_a_time(most: int, cordoned: list[str]) -> None:
+def test_the_number_of_nodes_that_are_drained_together_is_bounded(
+    most: int, cordoned: list[str]
+) -> None:
     plan = plan_drains([C, B, A], [], {}, NOW, most)
 
     assert plan.steps == tuple(map(CordonNode, cordoned))
 
 
-def test_the_next_node_follows_when_one_is_done() -> None:
+def test_the_next_node_is_drained_when_one_is_finished() -> None:
     plan = plan_drains([B], ["a"], {"a": DrainRecord(NOW)}, NOW, 1)
 
     assert plan.steps == (UncordonNode("a"), CordonNode("b"))
@@ -100,5 +102,5 @@ def test_without_requests_every_cordoned_node_goes_back() -> None:
     assert plan.records == {}
 
 
-def test_nothing_is_evicted_where_no_pod_is_named() -> None:
+def test_without_a_named_pod_nothing_is_evicted() -> None:
     assert plan_drains([DrainRequest("a")], ["a"], {}, NOW, 1).steps == ()

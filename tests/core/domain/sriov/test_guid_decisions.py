@@ -147,11 +147,11 @@ def test_a_guid_ends_when_the_virtual_function_has_the_one_that_follows_it() -> 
     ],
     ids=["no driver of the card", "in a Pod", "vfio-pci", "of ib-kubernetes", "gone while read"],
 )
-def test_what_is_not_seen_ends_nothing(nics: list[PhysicalFunction]) -> None:
+def test_a_guid_stays_if_its_virtual_function_is_hidden(nics: list[PhysicalFunction]) -> None:
     assert list(ended_guids([ZERO], NodePlan(), nics)) == []
 
 
-def test_guids_of_a_card_that_was_replaced_end() -> None:
+def test_guids_of_a_replaced_nic_end() -> None:
     other = bound(FIRST)._replace(mac="10:70:fd:03:00:ff:ff:ff")
 
     assert list(ended_guids([ZERO], NodePlan(), [other])) == [(ZERO, "removed")]
@@ -183,7 +183,7 @@ def test_a_guid_that_is_requested_twice_is_a_conflict() -> None:
     assert decision.conflicts == (GuidConflict(again, claim(ZERO)),)
 
 
-def test_a_card_that_has_moved_brings_its_guids_along() -> None:
+def test_a_nic_that_was_moved_keeps_its_guids() -> None:
     before = ZERO._replace(nic="0000:86:00.0")
 
     decision = decide_assignment("node-1", [ZERO], {FIRST: claim(before, "node-2")})

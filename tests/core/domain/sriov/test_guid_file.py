@@ -73,7 +73,7 @@ def test_the_first_entry_of_an_address_counts_and_those_of_other_nodes_are_passe
         (json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8}}]), "is not the GUID"),
     ],
 )
-def test_a_faulty_file_is_unusable_and_says_where(text: str, words: str) -> None:
+def test_a_malformed_file_is_unusable_and_its_fault_has_a_position(text: str, words: str) -> None:
     file = parse_guid_file(text)
 
     assert file.exists

@@ -94,7 +94,7 @@ def changed(nic: PhysicalFunction, number: int | None, **fields: object) -> Phys
     return nic._replace(vfs=tuple(made))
 
 
-def test_virtual_functions_are_made_and_get_addresses_and_mtu() -> None:
+def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
     wish = policy()._replace(mtu=9_000)
 
     plan = plan_node([wish], {}, [RAIL, OTHER])
@@ -134,7 +134,7 @@ def test_addresses_are_local_unicast_differ_and_stay() -> None:
     ],
 )
 @pytest.mark.parametrize("present", [0, 2, 5])
-def test_a_plan_of_what_a_plan_leads_to_is_empty(wish: NodePolicy, present: int) -> None:
+def test_the_plan_after_a_carried_out_plan_is_empty(wish: NodePolicy, present: int) -> None:
     nic = RAIL._replace(vfs=vfs(present))
 
     plan = plan_node([wish], {}, [nic])
@@ -183,7 +183,7 @@ def test_virtual_functions_outside_of_the_range_become_links_when_they_are_made(
     assert again.actions == ()
 
 
-def test_a_virtual_function_of_a_pod_is_left_alone() -> None:
+def test_a_virtual_function_of_a_pod_is_not_changed() -> None:
     nic = RAIL._replace(vfs=vfs(2, is_used=True, mac="00:00:00:00:00:00"))
 
     assert plan_node([policy()._replace(device_type=VFIO)], {}, [nic]).actions == ()
@@ -284,7 +284,7 @@ def test_every_field_of_the_selector_must_agree(chosen: NicSelector, matches: bo
     assert bool(plan.desired) is matches
 
 
-def test_a_policy_for_infiniband_leaves_ethernet_alone() -> None:
+def test_a_policy_for_infiniband_changes_no_ethernet_nic() -> None:
     wish = policy()._replace(nics=NicSelector(vendor="15b3"), link_type=INFINIBAND)
 
     plan = plan_node([wish], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
@@ -314,7 +314,7 @@ def test_an_uplink_that_has_what_is_asked_for_serves_it() -> None:
     assert lines(plan) == ["ens1f0 vf 0: driver vfio-pci", "ens1f0 vf 1: driver vfio-pci"]
 
 
-def test_more_than_the_nic_can_have_is_refused() -> None:
+def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
     (refusal,) = lines(plan_node([policy(vfs=17)], {}, [RAIL]))
 
     assert refusal == (
@@ -360,7 +360,7 @@ def test_a_policy_that_selects_no_nic_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ens1f0#", "ens1f0#3", "ens1f0#4-2", "a b", "ens1f0#0-99999"])
-def test_what_is_no_name_of_a_nic_is_noticed(text: str) -> None:
+def test_a_malformed_nic_name_is_reported(text: str) -> None:
     assert parse_nic_name(text) is None
 
 

@@ -41,7 +41,7 @@ def test_a_pool_without_a_subnet_is_an_orphan_and_allowed() -> None:
     assert state.ledger.pools["blue"].gateway == ""
 
 
-def test_a_label_that_names_a_subnet_which_is_not_there_is_dropped() -> None:
+def test_a_label_that_names_an_unknown_subnet_is_removed() -> None:
     state = State(BLUE._replace(labels={OWNER: "gone", "a": "b"}))
 
     assert OWNER not in state.ledger.pools["blue"].labels
@@ -54,7 +54,7 @@ def test_a_label_that_names_another_subnet_is_corrected() -> None:
     assert state.ledger.pools["blue"].labels[OWNER] == "net"
 
 
-def test_applying_the_same_pool_again_is_no_event_also_after_the_subnet_was_edited() -> None:
+def test_applying_the_same_pool_again_is_no_event_even_after_a_change_of_the_subnet() -> None:
     state = State(NET, BLUE)
     state.do(NET._replace(gateway="10.7.0.3", routes=(Route("10.1.0.0/16", "10.7.0.3"),)))
 
@@ -142,7 +142,7 @@ def test_an_automatic_pool_with_addresses_is_not_made_by_hand() -> None:
     assert State(NET).causes(BLUE._replace(labels=AUTO)) == EDITED
 
 
-def test_an_automatic_pool_without_addresses_passes_without_a_look() -> None:
+def test_an_automatic_pool_without_addresses_is_not_validated() -> None:
     assert State(NET).causes(BLUE._replace(labels=AUTO, ips=())) == []
 
 
@@ -165,7 +165,7 @@ def test_an_automatic_pool_without_its_labels_is_a_manual_one() -> None:
     assert state.causes(BLUE._replace(ips=("10.7.0.10",))) == []
 
 
-def test_an_address_in_use_is_told_before_the_subnet() -> None:
+def test_an_address_in_use_is_reported_before_the_subnet() -> None:
     state = State(NET, BLUE)
 
     found = state.refusals(BLUE._replace(ips=("10.7.0.11-10.7.0.120",)), claims("10.7.0.10"))

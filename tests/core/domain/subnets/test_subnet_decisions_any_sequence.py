@@ -97,9 +97,7 @@ def test_shares_are_disjoint_and_inside_and_the_checker_agrees(commands: list[Co
 
 
 @given(st.lists(COMMANDS, max_size=10), COMMANDS)
-def test_a_command_that_was_obeyed_changes_nothing_when_it_is_repeated(
-    before: list[Command], command: Command
-) -> None:
+def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
     state = State()
     obeyed(state, before, lambda: None)
 

@@ -16,7 +16,7 @@ from tests.core.domain.subnets.samples import BLUE, NET, NET6, State, command_of
 WHOLE_V6 = Subnet("all", V6, "::/0", ("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
 
 
-def test_a_good_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr() -> None:
+def test_a_valid_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr() -> None:
     wish = NET._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
 
     (event,) = State().do(wish)
@@ -177,7 +177,7 @@ def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
     ]
 
 
-def test_a_family_that_is_switched_off_is_forbidden() -> None:
+def test_a_disabled_family_is_forbidden() -> None:
     nothing = Configuration({}, {}, {}, {}, ipv4_enabled=False)
 
     with pytest.raises(Refused) as caught:
@@ -187,13 +187,13 @@ def test_a_family_that_is_switched_off_is_forbidden() -> None:
     assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")
 
 
-def test_a_subnet_as_large_as_all_of_ipv6_is_as_quick_as_any() -> None:
+def test_a_subnet_of_all_ipv6_addresses_takes_no_more_time_than_others() -> None:
     state = State(WHOLE_V6, Pool("six", V6, "::/0", ("::1-7fff::",)))
 
     assert state.ledger.subnets["all"].ips == WHOLE_V6.ips
 
 
-def test_a_reservation_is_nothing_to_a_subnet() -> None:
+def test_a_reservation_does_not_affect_a_subnet() -> None:
     state = State(Reservation("kept", V4, ("10.7.0.10-10.7.0.99",)), NET)
 
     assert "net" in state.ledger.subnets

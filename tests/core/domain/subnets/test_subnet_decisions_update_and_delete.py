@@ -87,7 +87,7 @@ def test_a_subnet_without_pools_is_deleted_retiring_or_not() -> None:
 
 
 @pytest.mark.parametrize("wish", [RetireSubnet("nobody"), DeleteSubnet("nobody")])
-def test_a_subnet_that_is_not_there_is_not_found(wish: RetireSubnet | DeleteSubnet) -> None:
+def test_an_unknown_subnet_is_not_found(wish: RetireSubnet | DeleteSubnet) -> None:
     assert State().causes(wish) == [("NotFound", "", "unknown-name")]
 
 

@@ -33,7 +33,7 @@ def test_a_pool_is_labelled_with_its_subnet(subnet: str, family: Family, label: 
     assert pool.labels == {"team": "net", CIDR_LABEL: label}
 
 
-def test_labels_of_the_given_pool_are_not_touched() -> None:
+def test_labels_of_the_given_pool_are_not_changed() -> None:
     given_labels = {CIDR_LABEL: "forged"}
     pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", labels=given_labels))
 
@@ -68,7 +68,7 @@ def test_lists_are_merged_unless_an_item_is_bad(
 
 
 @given(st.lists(LAST, max_size=8).map(tuple))
-def test_merging_keeps_the_addresses_and_is_done_after_once(items: tuple[str, ...]) -> None:
+def test_merging_keeps_the_addresses_and_is_idempotent(items: tuple[str, ...]) -> None:
     merged = merge_items(items, V4)
 
     assert AddressSet.from_items(merged, V4) == AddressSet.from_items(items, V4)
@@ -76,7 +76,7 @@ def test_merging_keeps_the_addresses_and_is_done_after_once(items: tuple[str, ..
 
 
 @given(st.lists(ITEMS | st.text(max_size=5), max_size=5).map(tuple))
-def test_normalising_never_refuses(items: tuple[str, ...]) -> None:
+def test_normalisation_never_refuses_an_object(items: tuple[str, ...]) -> None:
     once = normalise_pool(Pool("blue", V4, "x", items))
 
     assert normalise_pool(once) == once

@@ -39,7 +39,7 @@ def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> Non
     assert reserved_addresses(RESERVATIONS, V6).size == (0xFFFF << 112) + 1
 
 
-def test_a_change_under_the_same_name_is_seen_at_once() -> None:
+def test_a_change_under_the_same_name_is_used_at_once() -> None:
     before = usable(POOL, RESERVATIONS)
     changed = POOL._replace(exclude_ips=())
     lifted = {name: one for name, one in RESERVATIONS.items() if name != "high"}
@@ -60,7 +60,7 @@ def test_a_list_that_decide_would_refuse_is_an_error_and_not_an_empty_set() -> N
         pool_addresses(POOL._replace(ips=("10.7.0.9-10.7.0.1",)))
 
 
-def test_families_are_switched_one_by_one() -> None:
+def test_each_family_is_enabled_by_itself() -> None:
     configuration = Configuration({}, {}, {}, {}, ipv6_enabled=False)
 
     assert (configuration.enabled(V4), configuration.enabled(V6)) == (True, False)
