@@ -105,7 +105,8 @@ def sriov(
     """Show the steps that SriovNetworkNodePolicies need on this node. Changes nothing.
 
     One line for each step, in order: numbers of virtual functions, MTU, hardware addresses,
-    drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink.
+    drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink. Requires
+    root on a node with such NICs.
 
     Examples:
       orbctl node sriov -f policies.yaml
@@ -117,8 +118,11 @@ def sriov(
         raise BadInput("the input contains no SriovNetworkNodePolicy", subject="filename")
     with NetlinkSession.open() as session:
         own_links = uplinks(session)
+    nics = physical_functions(own_links)
+    if nics and os.geteuid():
+        raise BadInput("reading eswitch modes requires root", subject="sriov", remedy="use sudo")
     with closing(NetnsExecutor()) as executor:
-        nics = with_netlink_facts(physical_functions(own_links), KernelVfLinks(executor))
+        nics = with_netlink_facts(nics, KernelVfLinks(executor))
     guids = read_guid_file(Path(GUID_FILE))
     plan = plan_node(policies, _labels(label or []), nics, guid_file=guids)
     output = globals_of(context).output

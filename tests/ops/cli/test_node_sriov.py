@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.sriov.model import PhysicalFunction
 from ops.cli.exits import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
@@ -39,6 +40,17 @@ def test_what_is_refused_is_shown_and_ends_with_its_code(
     assert capsys.readouterr().out == (
         "policy rail: deviceType: 'uio' is not netdevice or vfio-pci; correct the policy\n"
     )
+
+
+def test_a_user_who_may_not_read_the_mode_of_a_card_is_not_shown_a_wrong_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = (PhysicalFunction("ens1f0", "0000:3b:00.0"),)
+    monkeypatch.setattr("ops.cli.commands.node.physical_functions", lambda _: cards)
+    monkeypatch.setattr("os.geteuid", lambda: 1_000)
+
+    assert sriov(tmp_path, POLICY.format(more="eSwitchMode: legacy")) == Exit.USAGE
+    assert "requires root" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
