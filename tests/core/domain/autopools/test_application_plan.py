@@ -231,7 +231,7 @@ def test_a_pool_of_the_application_that_somebody_retired_goes_when_it_is_free() 
 # The application is deleted and created again
 
 
-def test_the_pools_of_an_application_that_is_gone_retire_and_go_when_they_are_free() -> None:
+def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_are_empty() -> None:
     state = running(web(2, template(BOTH)))
     used = held("10.7.0.10")
 
@@ -270,7 +270,7 @@ def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
     assert told(plan(state, other)) == [("create", "auto4-web-eth0-bbbbb")]
 
 
-def test_what_a_replaced_application_left_behind_is_cleared_away() -> None:
+def test_pools_of_a_replaced_application_are_deleted() -> None:
     state = running(web())
     again = web(2, uid=NEW_UID)
 
@@ -333,7 +333,7 @@ def test_claims_of_other_pools_do_not_delay_a_change() -> None:
     ]
 
 
-def test_families_do_not_meet_in_a_shrinking_pool() -> None:
+def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other() -> None:
     state = running(web(3, template(BOTH)))
     six = {"fd00:7::10": Claim("auto6-web-eth0-1f2e3", "pod/u", "shop", "web-0", "e")}
 

@@ -46,13 +46,13 @@ def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None
     assert name.startswith("auto4-aaa")
 
 
-def test_a_cut_never_ends_in_a_sign_that_a_name_cannot_have_there() -> None:
+def test_a_shortened_name_ends_with_a_valid_character() -> None:
     place = PLACE._replace(application=KEY._replace(name="a-." * 84))
 
     assert "a-eth0" in pool_name(place, UID)
 
 
-def test_a_pool_carries_the_labels_that_users_and_tools_know() -> None:
+def test_a_pool_has_the_labels_of_spiderpool() -> None:
     prefix = "ipam.spidernet.io/"
 
     pool = settled(State(NET), web())
@@ -93,7 +93,7 @@ def test_the_status_names_an_application_in_five_parts_or_in_four_for_the_core_g
     assert str(key) == text
 
 
-def test_the_labels_of_a_pool_say_whose_it_is_and_where_it_serves() -> None:
+def test_the_labels_of_a_pool_name_its_application_and_its_nic() -> None:
     pool = settled(State(NET), web())
 
     assert application_of(pool.labels) == KEY

@@ -259,7 +259,7 @@ def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
     )
 
 
-def test_dropping_deletes_a_free_pool_and_leaves_one_in_use() -> None:
+def test_an_empty_pool_is_deleted_and_a_pool_in_use_is_kept() -> None:
     state = State(NET, auto(2))
     used = held("10.7.0.10")
 
@@ -270,7 +270,7 @@ def test_dropping_deletes_a_free_pool_and_leaves_one_in_use() -> None:
     assert state.do(DropAutoPool(NAME, UID)) == []
 
 
-def test_dropping_leaves_a_pool_that_is_another_ones_by_now() -> None:
+def test_a_pool_that_another_application_has_by_now_is_not_deleted() -> None:
     state = State(NET, auto(2, wish(2, uid=OLD), reclaim=False), auto(2))
     opened = State(NET, Pool("blue", V4, NET.subnet, labels={OLD: UID}))
 

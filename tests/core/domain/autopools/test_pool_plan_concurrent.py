@@ -174,7 +174,7 @@ async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
     assert len(truth.claims) == 4
 
 
-async def test_a_pool_is_dropped_or_claimed_from_and_never_both(nodes: list[NodeHarness]) -> None:
+async def test_a_pool_is_deleted_or_gets_a_claim_and_never_both(nodes: list[NodeHarness]) -> None:
     await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(wish(2)))
     for node in nodes:
         await node.view.freshen()

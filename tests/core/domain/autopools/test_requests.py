@@ -255,5 +255,7 @@ SKIPPED: dict[str, tuple[Application, bool]] = {
 
 
 @pytest.mark.parametrize(("application", "expected"), SKIPPED.values(), ids=SKIPPED)
-def test_who_has_its_pool_elsewhere_is_skipped(application: Application, expected: bool) -> None:
+def test_an_application_that_needs_no_own_pool_is_skipped(
+    application: Application, expected: bool
+) -> None:
     assert bool(skip_reason(application)) == expected

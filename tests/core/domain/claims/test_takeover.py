@@ -114,7 +114,7 @@ def test_switches_and_reservations_come_after_the_claims() -> None:
     assert kinds == [ApplyReservation, ApplyPool, RetirePool]
 
 
-def test_what_is_ours_already_is_not_opened_again() -> None:
+def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
     whole = plan_takeover(
         cluster(pool("p", NET, IPS, disable=True), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
     )

@@ -136,7 +136,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 
 
 def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
-    """Decide and fold; False when the command was refused."""
+    """Decide and apply the events; return False if the command was refused."""
     configuration = Configuration.of(ledger)
     removed_addresses(configuration, command)
     try:

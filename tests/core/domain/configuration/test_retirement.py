@@ -49,7 +49,7 @@ def test_an_active_or_unknown_pool_is_not_deleted() -> None:
     assert decide(EMPTY, AdvanceRetirement("subnet", "net"), {}) == ()
 
 
-def test_a_pool_serves_again_as_it_was_and_once() -> None:
+def test_a_reinstated_pool_is_unchanged_and_reinstated_once() -> None:
     (event,) = decide(RETIRING, Reinstate("pool", "blue"), {})
 
     assert event == PoolDefined(SERVING.pools["blue"])
@@ -63,7 +63,7 @@ def test_an_unknown_object_cannot_be_reinstated(kind: str) -> None:
     assert refusal.kind == "NotFound"
 
 
-def test_a_retiring_subnet_retires_its_pools_first_and_goes_without_any() -> None:
+def test_a_retiring_subnet_retires_its_pools_and_is_deleted_without_pools() -> None:
     advance = AdvanceRetirement("subnet", "net")
     started = in_net(net_retires=True, pool_retires=False)
     going = in_net(net_retires=True, pool_retires=True)
@@ -74,14 +74,14 @@ def test_a_retiring_subnet_retires_its_pools_first_and_goes_without_any() -> Non
     assert decide(in_net(net_retires=False, pool_retires=True), advance, {}) == ()
 
 
-def test_a_pool_cannot_serve_again_before_its_subnet() -> None:
+def test_a_pool_cannot_be_reinstated_before_its_subnet() -> None:
     (refusal,) = refusals(in_net(net_retires=True, pool_retires=True), Reinstate("pool", "blue"))
 
     assert (refusal.rule, refusal.kind) == ("retiring-subnet", "Forbidden")
     assert "orbctl retire cancel subnet net" in refusal.remedy
 
 
-def test_the_setting_says_how_a_deletion_begins() -> None:
+def test_the_setting_determines_the_first_step_of_a_deletion() -> None:
     assert deletion_command("pool", "a", "wait") == RetirePool("a")
     assert deletion_command("pool", "a", "refuse") == DeletePool("a")
     assert deletion_command("subnet", "a", "wait") == RetireSubnet("a")

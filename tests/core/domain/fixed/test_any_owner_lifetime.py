@@ -178,7 +178,7 @@ class Lives(RuleBasedStateMachine):
             assert name == VM or endpoint.uid == uid, "only a migration leaves another's UID"
             assert held <= truth.claims.keys()
 
-    # How
+    # Helpers
 
     async def made_again(self, name: str, node: str, end: str) -> None:
         old = self.running.pop(name, None)
@@ -217,7 +217,7 @@ class Lives(RuleBasedStateMachine):
             self.promised[name] = held
 
     def forget(self) -> None:
-        """Forget the expectation about Pods that are not wanted."""
+        """Remove the expectations about Pods that their owner does not expect any more."""
         self.promised = {name: held for name, held in self.promised.items() if self.is_wanted(name)}
 
     async def ended(self, name: str) -> None:

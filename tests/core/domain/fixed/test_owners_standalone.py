@@ -35,7 +35,7 @@ spec: {replicas: %s, serviceName: db, template: {spec: {containers: []}}}
 """
 
 
-def test_a_manifest_says_which_replicas_are_wanted() -> None:
+def test_a_manifest_determines_the_expected_replicas() -> None:
     said = record_of(MANIFEST % "3, ordinals: {start: 1}")
 
     assert (said.kind, said.namespace, said.name) == (DB.kind, DB.namespace, DB.name)
@@ -97,7 +97,7 @@ def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     return made
 
 
-def test_what_a_lost_node_had_is_freed_as_far_as_the_set_was_scaled_down(
+def test_addresses_of_a_lost_node_are_released_if_the_set_was_scaled_down(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     (tmp_path / "db.yaml").write_text(MANIFEST % 1, "utf-8")

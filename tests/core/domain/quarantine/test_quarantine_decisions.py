@@ -47,7 +47,7 @@ ASIDE = SEEN._replace(conflicting_host=MET)
 WITH_STRANGER = EMPTY._replace(quarantine={SEEN.address: ASIDE})
 
 
-def test_a_stranger_is_kept_as_it_was_seen_first() -> None:
+def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
     command = QuarantineAddress(SEEN.address, SEEN.reason, SEEN.evidence, MET)
 
     assert decide(EMPTY, command, {}) == (AddressQuarantined(ASIDE),)
@@ -65,7 +65,7 @@ def test_a_quarantine_by_a_user_replaces_one_by_a_detector() -> None:
     assert decide(CONFIGURATION, by_hand._replace(conflicting_host=MET), {}) == ()
 
 
-def test_an_address_is_returned_from_the_very_stranger_alone() -> None:
+def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
     back = ReturnAddress(SEEN.address, MET, "silent 3 times")
 
     assert decide(WITH_STRANGER, back, {}) == (QuarantineLifted(SEEN.address, "silent 3 times"),)

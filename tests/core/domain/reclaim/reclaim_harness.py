@@ -265,11 +265,11 @@ class ReclaimHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants of the log, and that the state is its fold."""
+        """Assert all invariants of the log, and that applying it gives the state."""
         await check_everything(await self.agent("operator"))
         return ""
 
-    # Inconsistent state that no service of ours writes
+    # Inconsistent state that no service writes
 
     async def dirty_claim(self, address: str, path: str, *, holder: str) -> str:
         keys = (await self.agent("operator")).keys

@@ -82,5 +82,5 @@ def twice(
 
 
 def released(plan: ReclaimPlan) -> set[str]:
-    """The addresses that the plan frees."""
+    """The addresses that the plan releases."""
     return {address for step in plan.steps for address in step.addresses}

@@ -162,7 +162,7 @@ def test_a_trace_ends_with_its_endpoint() -> None:
     ],
     ids=["the Pod lives", "another Pod reports the address"],
 )
-def test_a_reported_deletion_that_is_contradicted_frees_nothing(
+def test_a_reported_deletion_that_a_listing_contradicts_releases_nothing(
     pods: tuple[PodState, ...],
 ) -> None:
     ledger = Ledger()
@@ -180,7 +180,7 @@ def test_a_trace_of_an_older_pod_does_not_touch_its_successor() -> None:
     assert isinstance(resolve(entry, ledger, rules(cluster())), KeptClaims)
 
 
-def test_a_replica_that_is_wanted_again_keeps_its_address() -> None:
+def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
     ledger = Ledger()
     hold(ledger, "db-0", "1", IP, fixed=True)
     entry = ReclaimDeadline(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
@@ -190,7 +190,7 @@ def test_a_replica_that_is_wanted_again_keeps_its_address() -> None:
     assert isinstance(resolve(entry, ledger, rules(cluster())), ReclaimStep)
 
 
-def test_a_deadline_is_waited_for_and_needs_a_trusted_listing() -> None:
+def test_a_release_needs_the_end_of_the_deadline_and_a_trusted_listing() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     entry = traced(DELETING)
@@ -206,7 +206,7 @@ def test_a_deadline_is_waited_for_and_needs_a_trusted_listing() -> None:
     assert late.evidence.times == 2
 
 
-def test_a_listing_from_the_time_of_the_news_is_no_second_observation() -> None:
+def test_a_listing_close_to_the_report_is_not_a_second_observation() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     entry = traced(DELETING)

@@ -91,7 +91,9 @@ def test_a_replicas_address_follows_its_row(
     assert released(plan) == ({IP} if frees else set())
 
 
-def test_a_replica_without_pod_and_endpoint_is_kept_while_it_is_wanted() -> None:
+def test_the_addresses_of_a_replica_without_pod_and_endpoint_are_kept_while_it_is_expected() -> (
+    None
+):
     ledger = Ledger()
     hold(ledger, "db-0", "1", IP, fixed=True)
     ledger.endpoints.clear()
@@ -112,7 +114,7 @@ def test_a_living_pods_claims_stay_though_the_endpoint_names_an_older_pod() -> N
     assert [one.why for one in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
 
 
-def test_the_extra_delay_prolongs_every_grace() -> None:
+def test_the_extra_delay_is_added_to_every_grace_period() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     pod = POD._replace(deletion_s=PAST, deletion_grace_s=30)
@@ -168,7 +170,7 @@ def test_a_virtual_machine_is_valid_by_instance_and_machine(
     assert validity_of("vm", "shop", "a", facts).state == state
 
 
-def test_an_owner_that_nobody_has_listed_keeps_the_address() -> None:
+def test_an_owner_that_is_not_listed_keeps_the_address() -> None:
     facts = ClusterSnapshot(ListedObjects(), {}, moment(1.0))
 
     assert validity_of("statefulset", "shop", "db-0", facts).state == "unknown"

@@ -91,7 +91,7 @@ def ledgers(draw: st.DrawFn) -> Ledger:
 
 
 @given(ledgers(), pod_lists, sets, switches)
-def test_no_address_of_a_living_pod_is_ever_freed(
+def test_no_address_of_a_running_pod_is_released(
     ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState], with_: ReclaimSettings
 ) -> None:
     plan = twice(ledger, *listed, settings=with_, stateful_sets=owners, gap_s=1_000)

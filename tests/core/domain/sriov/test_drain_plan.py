@@ -62,7 +62,7 @@ def test_a_node_that_was_given_up_is_tried_again_later() -> None:
     assert later.steps == (CordonNode("a"),)
 
 
-def test_nodes_that_cannot_be_drained_keep_no_other_from_its_turn() -> None:
+def test_nodes_that_cannot_be_drained_do_not_block_others() -> None:
     given_up = {"a": DrainRecord(0.0, NOW - RETRY_S), "b": DrainRecord(0.0, NOW - RETRY_S - 1)}
 
     first = plan_drains([A, B, C], [], given_up, NOW, 1)

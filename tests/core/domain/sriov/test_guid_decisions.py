@@ -83,7 +83,7 @@ def test_a_bound_virtual_function_keeps_its_guid_whatever_the_file_says_later() 
     assert requested_guids(planned(nic), [nic], FILE) == []
 
 
-def test_what_an_earlier_agent_has_set_is_recorded_afterwards() -> None:
+def test_a_guid_that_an_earlier_agent_has_set_is_recorded() -> None:
     nic = bound(FIRST, "02:00:00:00:00:00:00:99")
 
     assert requested_guids(planned(nic), [nic], FILE) == [ZERO]

@@ -145,7 +145,7 @@ def test_the_plan_after_a_carried_out_plan_is_empty(wish: NodePolicy, present: i
     assert again.desired == plan.desired
 
 
-def test_another_number_goes_through_none_and_drains_what_pods_use() -> None:
+def test_a_change_of_the_number_first_sets_none_and_drains_functions_in_use() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
 
     plan = plan_node([policy(vfs=6)], {}, [nic])
@@ -323,7 +323,7 @@ def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
     )
 
 
-def test_what_others_manage_is_waited_for_and_then_used() -> None:
+def test_virtual_functions_of_another_manager_are_awaited_and_then_used() -> None:
     wish = policy()._replace(externally_managed=True)
 
     missing = plan_node([wish], {}, [RAIL])
@@ -333,7 +333,7 @@ def test_what_others_manage_is_waited_for_and_then_used() -> None:
     assert (there.actions, len(there.desired)) == ((), 1)
 
 
-def test_a_nic_without_a_policy_loses_what_a_policy_made_and_nothing_else() -> None:
+def test_a_nic_without_a_policy_loses_only_what_a_policy_created() -> None:
     made, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
 
     assert lines(plan_node([], {}, [made, foreign], {made.address})) == ["ens1f0: numVfs 0"]

@@ -26,7 +26,7 @@ def defined(configuration: Configuration, pool: Pool) -> Pool:
     return event.pool
 
 
-def test_switched_off_a_pool_has_nothing_of_a_subnet_and_may_be_outside_of_it() -> None:
+def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of_a_subnet() -> None:
     pool = defined(off(State(NET)), OUTSIDE)
 
     assert pool.gateway == ""
@@ -34,14 +34,14 @@ def test_switched_off_a_pool_has_nothing_of_a_subnet_and_may_be_outside_of_it() 
     assert OWNER_SUBNET not in pool.labels
 
 
-def test_switched_off_a_subnet_neither_adopts_nor_judges_pools() -> None:
+def test_with_the_feature_disabled_a_subnet_neither_adopts_nor_validates_pools() -> None:
     configuration = off(State(OUTSIDE))
     events = decide(configuration, ApplySubnet(NET), {})
 
     assert [type(event).__name__ for event in events] == ["SubnetDefined"]
 
 
-def test_what_is_removed_from_an_owned_pool_does_not_come_back() -> None:
+def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
     state = State(NET, BLUE)
     assert state.ledger.pools["blue"].gateway == NET.gateway
 
