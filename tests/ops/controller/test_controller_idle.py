@@ -51,7 +51,7 @@ async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
     monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
     async with NodeHarness(MemoryStore()) as node, following(node) as one:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-        await one.level_with(node)
+        await one.wait_until_current(node)
         found = CountedObserving(node.store, node.keys, one.projector, CONTROLLER_ROLE)
         running = asyncio.create_task(found.run())
 
