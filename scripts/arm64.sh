@@ -21,9 +21,8 @@ COMPILER=aarch64-linux-gnu-gcc
 PRELOADED=/usr/local/lib/namespace_type.so  # answers an ioctl that the user emulation lacks
 
 # KERNEL: tests of netlink and eBPF, which run on an arm64 kernel. PURE: tests for the user emulation, except those that
-# tests/support/emulation.py names. Tests of pure Python functions are left out to save time; `user` can run them.
-PURE=(tests/core tests/nodeagent tests/cni --ignore=tests/core/domain --ignore=tests/core/manifests
-    -m 'not netns and not uml and not containerd')
+# tests/support/emulation.py names.
+PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
 KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
     tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
     tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py

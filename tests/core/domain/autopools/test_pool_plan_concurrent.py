@@ -29,6 +29,7 @@ from core.domain.subnets.subnet_model import addresses_of_pools, controlled
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, template, wish
+from tests.support.emulation import races_deadlines
 from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
@@ -88,6 +89,7 @@ def assert_shares_fit(truth: Ledger, subnet: Subnet) -> None:
     assert given.size == sum(pool_addresses(pool).size for pool in pools)
 
 
+@races_deadlines
 async def test_of_a_hundred_concurrent_creations_of_a_pool_one_succeeds(
     nodes: list[NodeHarness],
 ) -> None:
@@ -102,6 +104,7 @@ async def test_of_a_hundred_concurrent_creations_of_a_pool_one_succeeds(
     }
 
 
+@races_deadlines
 async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
@@ -129,6 +132,7 @@ async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
 UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 
 
+@races_deadlines
 async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
     nodes: list[NodeHarness],
 ) -> None:
