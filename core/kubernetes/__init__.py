@@ -1,13 +1,13 @@
 """The client of a Kubernetes API server; objects are plain mappings.
 
-    connection.py   one server with one identity
-    credentials.py  those of a Pod, or a kubeconfig; the only import of the ``kubernetes`` package
-    kubeconfig.py   server, identity and TLS of a kubeconfig or of a Pod
+    connection.py   HTTP requests to one server with one identity
+    credentials.py  the credentials of a Pod or a kubeconfig, and their TLS settings
+    kubeconfig.py   reads server, identity and TLS from a kubeconfig or a Pod's files
     tokens.py       the ``Authorization`` header, from a file, a plugin or a constant
-    api.py          get, list, watch, create, apply, merge, delete; failures as errors; discovery
+    api.py          get, list, watch, create, apply, merge, delete; discovery of kinds
     informer.py     a watched copy of a collection, and which objects changed
     work_queue.py   keys to reconcile, one at a time
-    workloads/      facts from Pods, Nodes and their owners
+    workloads/      reads Pods, Nodes and their owners for the rules
 
-Nothing here decides, and no ADD waits for it (I8).
+No ADD waits for these requests (I8).
 """

@@ -1,7 +1,7 @@
-"""Requests to an API server; its failures are ApiErrors (``core.errors``).
+"""Requests to an API server; failures are raised as ApiErrors (``core.errors``).
 
-Objects are plain mappings as in JSON, with unknown fields unchanged. Every request has a deadline;
-a list is read in pages; nothing is retried here.
+Objects are plain mappings, as in JSON, and keep unknown fields. Every request has a deadline, lists
+are read in pages, and nothing is retried here.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ T = TypeVar("T")
 
 REQUEST_DEADLINE_S: Final = 30.0
 PAGE_OBJECTS: Final = 200
-"""Objects in one page of a list: Python keeps the memory of a page after it is read."""
+"""Objects in one page of a list: Python does not return the memory of a page to the system."""
 
 WATCH_S: Final = 40
 """The server ends a watch after this long; the informer begins the next one."""
 
 SILENCE_S_MAX: Final = WATCH_S + 5.0
-"""A watch that receives nothing for this long, not even its end, is half open and restarted.
+"""A watch that receives nothing for this long, not even its end, is broken and is restarted.
 
-As long as in client-go (30 s without a frame, 15 s for the answer of a ping). A dead peer that the
-kernel detects is found sooner, by ``DEAD_PEER_S``.
+The same time as in client-go (30 s without a frame, 15 s for the answer of a ping). The kernel
+usually detects a dead peer earlier, after ``DEAD_PEER_S``.
 """
 
 WATCH_OPEN_S_MAX: Final = 10.0
-"""How long the server may take to answer the request of a watch."""
+"""How long the server may take to answer the request that begins a watch."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
 NAME_CHARS_MAX: Final = 64
@@ -59,10 +59,10 @@ _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""Objects without what is specified and reported of them."""
+"""Requests objects with only their metadata."""
 
 _UNCHECKED: Final = {"fieldValidation": "Ignore"}
-"""Else the server reads a body once more for the sake of warnings, which are never read here."""
+"""Saves the server from producing warnings, which are not read here."""
 
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
@@ -73,25 +73,25 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
 
 
 class Listed(NamedTuple):
-    """Everything of a collection at one version."""
+    """All objects of a collection at one version."""
 
     items: list[Object]
     version: str
 
 
 class Page(NamedTuple):
-    """A part of a collection, unread: read at once, 500 Pods would be ten times their text."""
+    """A part of a collection, as text: 500 decoded Pods would need ten times the memory."""
 
     texts: list[msgspec.Raw]
     version: str
 
     def objects(self) -> Iterator[Object]:
-        """Its objects, one at a time."""
+        """Decode the objects one at a time."""
         return (_OBJECT.decode(text) for text in self.texts)
 
 
 class WatchEvent(NamedTuple):
-    """``kind`` is ADDED, MODIFIED, DELETED or BOOKMARK, which only has a version."""
+    """``kind`` is ADDED, MODIFIED, DELETED or BOOKMARK; a bookmark has only a version."""
 
     kind: str
     object: Object
@@ -99,7 +99,7 @@ class WatchEvent(NamedTuple):
 
 class _PageMetadata(msgspec.Struct):
     version: str = msgspec.field(name="resourceVersion")
-    following: str = msgspec.field(name="continue", default="")
+    continue_token: str = msgspec.field(name="continue", default="")
 
 
 class _PageBody(msgspec.Struct):
@@ -118,7 +118,7 @@ _WATCH_LINE: Final = msgspec.json.Decoder(_WatchLine)
 
 
 class Api:
-    """One server. Paths begin with ``/api`` or ``/apis``.
+    """The requests to one server. Paths begin with ``/api`` or ``/apis``.
 
     Every request raises ApiUnavailable, ApiNotFound, ApiConflict, ApiExpired or ApiRejected.
     """
@@ -135,7 +135,7 @@ class Api:
 
     @property
     def clock_s(self) -> float:
-        """The server's time, ours before its first answer. It never goes back."""
+        """The server's time, or ours before its first answer. It never goes back."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:
@@ -164,7 +164,7 @@ class Api:
         return Listed(items, version)
 
     async def names(self, path: str) -> set[str]:
-        """The names of a collection, of which the server sends nothing but the metadata."""
+        """The names of a collection; the server sends only the metadata of the objects."""
         return {
             item["metadata"]["name"]
             async for page in self.pages(path, _METADATA)
@@ -172,21 +172,21 @@ class Api:
         }
 
     async def pages(self, path: str, accept: str = _JSON) -> AsyncIterator[Page]:
-        """The same page by page, for what is large: all pages are of one version."""
+        """A collection page by page; all pages have the same version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
             page = _read(_PAGE, await self._answer("GET", _with(path, query), accept=accept), path)
             yield Page(page.items or [], page.metadata.version)
-            if not page.metadata.following:
+            if not page.metadata.continue_token:
                 return
-            query["continue"] = page.metadata.following
+            query["continue"] = page.metadata.continue_token
 
     async def create(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
-        """Create an object in a collection; ``manager`` owns its fields, by default our client."""
+        """Create an object in a collection. ``manager``: the field manager, "" for the default."""
         return await self._request("POST", _with(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
-        """Server-side apply: the manager owns these fields, and fields that it drops are removed.
+        """Server-side apply: the manager owns these fields; fields that it omits are removed.
 
         Creates a missing object, unless ``body`` has a UID. Conflicts are forced: other managers
         lose these fields.
@@ -195,23 +195,23 @@ class Api:
         return await self._request("PATCH", _with(path, query), body, _APPLY)
 
     async def merge(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
-        """Merge into what is stored; with a ``resourceVersion`` only into that version.
+        """Merge the body into the object; with a ``resourceVersion`` only into that version.
 
         ``manager`` as in ``create``.
         """
         return await self._request("PATCH", _with(path, _managed_by(manager)), body, _MERGE)
 
     async def delete(self, path: str, uid: str = "") -> Object:
-        """Begin to delete an object; with ``uid`` only that one and no other of its name."""
+        """Begin to delete an object; with ``uid`` only if the object has this UID."""
         body = {"preconditions": {"uid": uid}} if uid else {}
         return await self._request("DELETE", path, body)
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None] = lambda: None
     ) -> AsyncIterator[WatchEvent]:
-        """What happened after a version, until the server ends the watch in good order.
+        """The changes after a version, until the server ends the watch without an error.
 
-        ``opened`` is called when the server has taken the watch; it may have nothing to say.
+        ``opened`` is called when the server has accepted the watch, before any change.
         """
         query = {
             "watch": "true",
@@ -233,7 +233,7 @@ class Api:
                     async for line in response.content:
                         yield _change(line, path)
                 finally:
-                    _hang_up(response)
+                    _abort(response)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unavailable(path, error) from None
 
@@ -268,9 +268,9 @@ class Api:
         return text
 
     def _set_clock(self, date: str) -> None:
-        """Answers have whole seconds, so the greatest difference is the most exact one.
+        """Set the clock from the header ``Date`` of an answer.
 
-        It is that of the first answer of a second.
+        The header has whole seconds, so the largest difference to our clock is the most exact.
         """
         if date == self._date:
             return
@@ -281,14 +281,13 @@ class Api:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path. Raises BadInput: no object has such a name."""
+    """A name as one segment of a path. Raises BadInput for a name that no object can have."""
     if not name or name in (".", "..") or "/" in name or "%" in name:
-        shown = repr(name[:NAME_CHARS_MAX])
-        raise BadInput(f"{shown} is not the name of an object", subject="name")
+        raise BadInput(f"{name[:NAME_CHARS_MAX]!r} is not the name of an object", subject="name")
     return quote(name, safe="")
 
 
-def _hang_up(response: aiohttp.ClientResponse) -> None:
+def _abort(response: aiohttp.ClientResponse) -> None:
     """Close a running watch without waiting for the closing handshake of TLS."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
@@ -304,7 +303,7 @@ def _managed_by(manager: str) -> dict[str, str]:
 
 
 def _change(line: bytes, path: str) -> WatchEvent:
-    """One line of a watch. Raises ApiExpired and its like when the server ends it with an error."""
+    """One line of a watch. Raises an ApiError, such as ApiExpired, for an error of the server."""
     body = _WATCH_LINE.decode(line)
     if body.type == "ERROR":
         raise _failure(body.object.get("code", 500), body.object, path)
@@ -312,7 +311,7 @@ def _change(line: bytes, path: str) -> WatchEvent:
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
-    """Decode an answer. Raises ApiUnavailable: what cannot be decoded comes from a proxy."""
+    """Decode an answer. Raises ApiUnavailable: an undecodable answer comes from a proxy."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:
@@ -329,8 +328,8 @@ def _raise(status: int, text: bytes, path: str) -> NoReturn:
 
 
 def _failure(status: int, body: Mapping[str, Any], path: str) -> OrbweaverError:
-    unfit = ApiUnavailable if status >= 500 else ApiRejected
-    kind = _FAILURES.get(status, unfit)
+    default = ApiUnavailable if status >= 500 else ApiRejected
+    kind = _FAILURES.get(status, default)
     if kind is ApiNotFound and not (body.get("details") or {}).get("name"):
         kind = ApiNotServed
     message = str(body.get("message", ""))[:MESSAGE_CHARS_MAX]
@@ -343,8 +342,8 @@ def _unavailable(path: str, error: Exception) -> ApiUnavailable:
     return ApiUnavailable(message, subject=path.partition("?")[0])
 
 
-class Served(NamedTuple):
-    """A kind on a server: the path of its group and version, and what its collection is called."""
+class ServedKind(NamedTuple):
+    """A kind that a server has: the path of its group and version, and its collection's name."""
 
     group: str
     plural: str
@@ -352,23 +351,24 @@ class Served(NamedTuple):
 
     @property
     def collection(self) -> str:
-        """The path of all its objects, of every namespace."""
+        """The path of the collection of all namespaces."""
         return f"{self.group}/{self.plural}"
 
     def path(self, namespace: str, name: str) -> str:
         """The path of one object."""
-        within = f"/namespaces/{segment(namespace)}" if self.namespaced else ""
-        return f"{self.group}{within}/{self.plural}/{segment(name)}"
+        namespace_path = f"/namespaces/{segment(namespace)}" if self.namespaced else ""
+        return f"{self.group}{namespace_path}/{self.plural}/{segment(name)}"
 
 
-async def served_kind(api: Api, api_version: str, kind: str) -> Served | None:
-    """None: the server does not have this kind. Raises ApiError."""
+async def served_kind(api: Api, api_version: str, kind: str) -> ServedKind | None:
+    """Find a kind by discovery; None if the server does not have it. Raises ApiError."""
     group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:
         resources = await api.get(group)
     except ApiNotFound:
         return None
-    for one in resources.get("resources") or ():
-        if one["kind"] == kind and "/" not in one["name"]:
-            return Served(group, str(one["name"]), bool(one["namespaced"]))
+    for resource in resources.get("resources") or ():
+        is_subresource = "/" in resource["name"]
+        if resource["kind"] == kind and not is_subresource:
+            return ServedKind(group, str(resource["name"]), bool(resource["namespaced"]))
     return None

@@ -1,4 +1,4 @@
-"""One API server with one identity: requests as bytes and headers, no meaning."""
+"""Sends HTTP requests to one API server with one identity; does not interpret the answers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from core.kubernetes.kubeconfig import ClusterAccess
 from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
-"""The connections of one session; a watch holds one."""
+"""The most connections of one session; each watch needs one."""
 
 READ_BYTES: Final = 2**21
-"""Buffered of an answer or a watch: one object of the API may have 1.5 MB, on one line."""
+"""The read buffer: an object may have 1.5 MB, which a watch sends in one line."""
 
-FAREWELL_S: Final = 0.1
-"""What a closed connection gets to end in."""
+CLOSE_S: Final = 0.1
+"""The time in which closed TLS connections end."""
 
 DEAD_PEER_S: Final = 10
 """A connection is closed when the peer acknowledges nothing for this time."""
@@ -37,21 +37,21 @@ _PROBES: Final = 3
 def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, idle or not."""
     family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    new_socket = socket.socket(family, kind, protocol)
+    new_socket.setblocking(False)
+    new_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, _PROBE_AFTER_S),
         (socket.TCP_KEEPINTVL, _PROBE_EVERY_S),
         (socket.TCP_KEEPCNT, _PROBES),
         (socket.TCP_USER_TIMEOUT, DEAD_PEER_S * 1_000),
     ):
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
+        new_socket.setsockopt(socket.IPPROTO_TCP, option, value)
+    return new_socket
 
 
 class Connection:
-    """A session with the server of ``access``; ``context`` None: its URL has no TLS."""
+    """A session with the server of ``access``; ``context`` is None for a URL without TLS."""
 
     def __init__(self, access: ClusterAccess, context: ssl.SSLContext | None) -> None:
         self._access = access
@@ -63,7 +63,7 @@ class Connection:
                 socket_factory=tcp_socket,
             ),
             read_bufsize=READ_BYTES,
-            # Otherwise it reads .netrc in a thread, and proxies before every request.
+            # With True, aiohttp reads .netrc and the proxy variables before every request.
             trust_env=False,
         )
 
@@ -81,7 +81,10 @@ class Connection:
         limits: aiohttp.ClientTimeout,
         accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
-        """The answer, its body unread; ``path`` with its query. Raises what aiohttp raises."""
+        """Send a request; return the response before its body is read.
+
+        ``path`` may have a query. Raises aiohttp's errors.
+        """
         headers = {"Accept": accept, "Content-Type": content, **tracing.headers()}
         if authorization := await self._access.token.authorization():
             headers["Authorization"] = authorization
@@ -97,15 +100,15 @@ class Connection:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
-        # TLS transports end in the loop's own time, and a loop that ends first complains of them.
-        await asyncio.sleep(FAREWELL_S)
+        # TLS connections end after ``close``; without a pause asyncio would warn about them.
+        await asyncio.sleep(CLOSE_S)
 
 
 async def open_connection(kubeconfig: str, context: str = "") -> Connection:
-    """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
+    """Load the credentials of a kubeconfig; "" means this Pod's service account. Sends nothing.
 
-    ``context`` of the kubeconfig, by default the one that it calls its current one.
-    Raises BadInput without any that can be used.
+    ``context``: the kubeconfig's context, by default the current one. Raises BadInput if the
+    credentials cannot be used.
     """
     access = await access_of(kubeconfig, context)
     if not access.server.startswith("https:"):
@@ -118,7 +121,7 @@ async def open_connection(kubeconfig: str, context: str = "") -> Connection:
 
 
 def _proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for this server (``HTTPS_PROXY``, ``NO_PROXY``)."""
+    """The proxy for this server by the environment (``HTTPS_PROXY``, ``NO_PROXY``)."""
     server = urlsplit(url)
     if server.hostname and proxy_bypass(server.hostname):
         return None

@@ -1,4 +1,4 @@
-"""Credentials for an API server, and their TLS settings (docs/contributing/decisions/0011).
+"""Loads credentials for an API server, with their TLS settings (docs/contributing/decisions/0011).
 
 Certificates are verified as kubectl verifies them. A key is never written to a disk.
 """
@@ -21,10 +21,10 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
-    """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
+    """Load the credentials of a kubeconfig; "" means this Pod's service account. Sends nothing.
 
-    ``context`` of the kubeconfig, by default the one that it calls its current one.
-    Raises BadInput when there are none that can be used.
+    ``context``: the kubeconfig's context, by default the current one. Raises BadInput if the
+    credentials cannot be used.
     """
     if kubeconfig and not await asyncio.to_thread(Path(kubeconfig).is_file):
         raise BadInput(f"{kubeconfig} is not a file", subject="kubeconfig")
@@ -37,13 +37,13 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
         if isinstance(access.token, CredentialPlugin):
             access = await _with_certificate(access, access.token)
     except NoAccess as error:
-        where = kubeconfig or "this Pod's service account"
-        raise BadInput(f"{where} gives no access: {error}", subject="kubeconfig") from None
+        source = kubeconfig or "this Pod's service account"
+        raise BadInput(f"{source} gives no access: {error}", subject="kubeconfig") from None
     return access
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Raises OSError for a certificate that cannot be used."""
+    """The SSL context for these settings. Raises OSError for an unusable certificate."""
     if tls.is_verified:
         context = without_strict_x509(ssl.create_default_context(cadata=tls.authorities or None))
     else:
@@ -51,7 +51,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.certificate:
-        # OpenSSL reads them from a file alone: one in memory. The password keeps it from asking.
+        # OpenSSL reads keys only from files, so this one is in memory. Without a password
+        # argument it would ask on the terminal.
         with os.fdopen(os.memfd_create("client-certificate"), "wb") as file:
             file.write(tls.certificate + b"\n" + tls.key)
             file.flush()

@@ -1,14 +1,14 @@
-"""An informer: a watched copy of one collection, and the objects that changed in it.
+"""An informer: keeps a copy of one collection by list and watch, and reports changed objects.
 
-Level-triggered: listeners receive *which* objects have changed, not how, so that nothing is lost
-when a watch ends, and a relist after any downtime returns exactly the difference. Handlers of
-transitions also receive whether a deletion was *reported* by a watch or found by a list. A
-collection that does not exist (its CRD is not installed) is not an empty one: the informer waits
-for it and reports that in ``fault``.
+Level-triggered: listeners receive the keys of changed objects, not the changes. So nothing is lost
+when a watch ends: the next list finds every difference. Handlers receive transitions, with the
+information whether a watch reported a deletion or a list missed the object. If the collection does
+not exist because its CRD is not installed, the informer waits for it and reports that in ``fault``;
+the collection is not taken for an empty one.
 
-``Echoes`` drops the changes that this process wrote itself. The version of the object tells them
-apart: a change is dropped only when its version is that of a response to one of our writes. When
-the watch is faster than the response, the object is compared once more, which does no harm.
+``Echoes`` removes the changes that this process wrote itself: those with the ``resourceVersion`` of
+a response to one of its writes. If the watch event comes before the response, the object is
+reconciled once more, without effect.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ T = TypeVar("T")
 
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 15.0
-"""Between two attempts while the server is away, or forgets versions at once; doubled each time,
-and half of it is chance.
+"""The pause between two attempts while the server does not answer or drops versions immediately:
+doubled each time, and shortened at random by up to one half.
 """
 
 STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
-"""A reflector that has neither received nor requested anything for this long is stuck."""
+"""A reflector that has received and requested nothing for this long is stuck."""
 
 OBJECTS_MAX: Final = 100_000
-"""The objects of one collection; a larger one is refused."""
+"""The most objects of one collection."""
 
 _log: Final = logging.getLogger(__name__)
 
 
-def key_of(one: Object) -> ObjectKey:
+def key_of(item: Object) -> ObjectKey:
     """The key of an object: its namespace and name."""
-    metadata = one["metadata"]
+    metadata = item["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
 
 
-def unmanaged(item: Object) -> Object:
-    """An object without ``managedFields``, which are half of its size."""
+def without_managed_fields(item: Object) -> Object:
+    """The object without ``managedFields``, which are half of its size."""
     item["metadata"].pop("managedFields", None)
     return item
 
 
 class Transition(NamedTuple, Generic[T]):
-    """The stored object before and after a change; None: it does not exist.
+    """The stored object before and after a change; None if it does not exist.
 
-    ``reported``: by an event of a watch. Else by a list, in which a missing object is not a report
-    of its deletion.
+    ``reported``: a watch event reported the change. Otherwise a list showed it; an object that a
+    list does not have was not reported as deleted.
     """
 
     key: ObjectKey
@@ -74,11 +74,11 @@ class Reflector(Generic[T]):
     """Keeps ``objects``, a copy of the collection, which is complete once ``listed`` is set.
 
     Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
-    ``keep`` reduces an object to the fields to store. ``tried`` is set once the first list has
+    ``transform`` makes the value to store from an object. ``tried`` is set once the first list has
     succeeded or failed.
     """
 
-    def __init__(self, api: Api, path: str, keep: Callable[[Object], T]) -> None:
+    def __init__(self, api: Api, path: str, transform: Callable[[Object], T]) -> None:
         self.path = path
         self.objects: dict[ObjectKey, T] = {}
         self.listed = asyncio.Event()
@@ -86,7 +86,7 @@ class Reflector(Generic[T]):
         self.lists = 0
         self.fault = ""
         self._api = api
-        self._keep = keep
+        self._transform = transform
         self._listeners: list[Callable[[set[ObjectKey]], None]] = []
         self._handlers: list[Callable[[Transition[T]], None]] = []
         self._versions: dict[ObjectKey, str] = {}
@@ -95,41 +95,42 @@ class Reflector(Generic[T]):
         self._answered_at = -math.inf
 
     def age_s(self) -> float:
-        """Seconds since the server last answered, or the last failed request."""
+        """Seconds since the last answer of the server or the last failed request."""
         return time.monotonic() - self._answered_at
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
-        """Call the listener with the keys that change from now on."""
+        """Call the listener with the keys of every later change."""
         self._listeners.append(listener)
 
     def add_handler(self, handler: Callable[[Transition[T]], None]) -> None:
-        """Call the handler with each transition from now on, one at a time."""
+        """Call the handler with every later transition, one at a time."""
         self._handlers.append(handler)
 
     async def run(self) -> None:
         """List and watch the collection until cancelled.
 
-        Nothing is raised: a missing permission may be granted later; ``fault`` reports it.
+        Raises no ApiError: ``fault`` reports it, and the request is repeated. Even a missing
+        permission may be granted later.
         """
         while True:
             try:
                 if not self._version:
                     await self._list()
                 async for change in self._api.watch(self.path, self._version, self._opened):
-                    self._take(change)
+                    self._apply(change)
             except ApiExpired:
                 self._version = ""
             except ApiError as error:
-                self._failed(error)
+                self._note_failure(error)
             await self._backoff.wait()  # also after a watch that the server ended immediately
 
-    def _failed(self, error: ApiError) -> None:
-        """Set ``fault``, and log it when it is another one than before."""
+    def _note_failure(self, error: ApiError) -> None:
+        """Set ``fault``, and log it if it has changed."""
         fault = str(error)
         if isinstance(error, ApiNotServed):
             fault = f"the API server has no {self.path}: its definition is not installed"
         if fault != self.fault:
-            _log.warning("the watch of %s failed and is repeated: %s", self.path, fault)
+            _log.warning("the watch of %s failed and will be retried: %s", self.path, fault)
         self.fault = fault
         self.tried.set()
         self._answered_at = time.monotonic()
@@ -148,54 +149,58 @@ class Reflector(Generic[T]):
             for item in page.objects():
                 key = key_of(item)
                 versions[key] = _version(item)
-                objects[key] = self._keep(item)
+                objects[key] = self._transform(item)
             version = page.version
             if len(objects) > OBJECTS_MAX:
                 message = f"more objects than the limit of {OBJECTS_MAX}"
                 raise ApiRejected(message, subject=self.path)
-        before, self.objects = self.objects, objects
-        older, self._versions = self._versions, versions
+        old_objects, self.objects = self.objects, objects
+        old_versions, self._versions = self._versions, versions
         self._version = version
         self.lists += 1
         self.listed.set()
         self.tried.set()
-        different = {
-            key for key in older.keys() | versions.keys() if older.get(key) != versions.get(key)
+        changed = {
+            key
+            for key in old_versions.keys() | versions.keys()
+            if old_versions.get(key) != versions.get(key)
         }
-        for key in different if self._handlers else ():
-            self._handle_transitions(
-                Transition(key, before.get(key), objects.get(key), reported=False)
+        for key in changed:
+            self._handle_transition(
+                Transition(key, old_objects.get(key), objects.get(key), reported=False)
             )
-        self._notify(different)
+        self._notify(changed)
 
-    def _take(self, change: WatchEvent) -> None:
+    def _apply(self, change: WatchEvent) -> None:
         self._answered_at = time.monotonic()
         self._version = version = _version(change.object)
         if change.kind == "BOOKMARK":
             return
         key = key_of(change.object)
         before = self.objects.get(key)
-        last = self._keep(change.object)
-        self.objects[key], self._versions[key] = last, version
-        self._handle_transitions(Transition(key, before, last, reported=True))
-        if change.kind == "DELETED":  # with its last state, which no handler may have received yet
+        after = self._transform(change.object)
+        self.objects[key], self._versions[key] = after, version
+        self._handle_transition(Transition(key, before, after, reported=True))
+        if change.kind == "DELETED":  # the event has the last state, which may be new to handlers
             del self.objects[key], self._versions[key]
-            self._handle_transitions(Transition(key, last, None, reported=True))
+            self._handle_transition(Transition(key, after, None, reported=True))
         self._notify({key})
 
-    def _handle_transitions(self, transition: Transition[T]) -> None:
+    def _handle_transition(self, transition: Transition[T]) -> None:
         for handler in self._handlers:
             handler(transition)
 
     def _notify(self, keys: set[ObjectKey]) -> None:
-        for listener in self._listeners if keys else ():
+        if not keys:
+            return
+        for listener in self._listeners:
             listener(keys)
 
 
-def following(
+def reflector_task(
     name: str, run: Callable[[], Coroutine[Any, Any, object]], reflectors: Sequence[Reflector[Any]]
 ) -> TaskSpec:
-    """The supervised task of these reflectors, which ``run`` runs; failed while one of them is."""
+    """The task to supervise for reflectors that ``run`` runs; unhealthy if one of them is."""
     return TaskSpec(
         name,
         run,
@@ -206,16 +211,18 @@ def following(
 
 
 class Informer(Reflector[Object]):
-    """A reflector that stores objects as they are."""
+    """A reflector that stores objects as plain mappings."""
 
-    def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:
-        super().__init__(api, path, keep)
+    def __init__(
+        self, api: Api, path: str, transform: Callable[[Object], Object] = without_managed_fields
+    ) -> None:
+        super().__init__(api, path, transform)
 
 
 class Echoes:
-    """This process's own writes to the objects of one informer.
+    """Recognises the changes in one informer that this process wrote itself.
 
-    Bounded by these objects, because the next change of an object removes its entry.
+    Has at most one entry for each object, which the next change of the object removes.
     """
 
     def __init__(self, informer: Informer) -> None:
@@ -223,19 +230,19 @@ class Echoes:
         self._written: dict[ObjectKey, str] = {}
 
     def note(self, written: Object) -> None:
-        """Note the response to a write of this process."""
+        """Remember the response to a write of this process."""
         self._written[key_of(written)] = _version(written)
 
     def without(self, keys: Iterable[ObjectKey]) -> set[ObjectKey]:
-        """The objects among ``keys`` that others have changed."""
+        """The keys whose objects other clients have changed."""
         return {key for key in keys if not self._is_own(key)}
 
     def _is_own(self, key: ObjectKey) -> bool:
-        written = self._written.pop(key, "")
-        one = self._informer.objects.get(key)
-        return bool(written) and one is not None and _version(one) == written
+        written_version = self._written.pop(key, "")
+        item = self._informer.objects.get(key)
+        return bool(written_version) and item is not None and _version(item) == written_version
 
 
-def _version(one: Object) -> str:
-    version: str = one["metadata"]["resourceVersion"]
+def _version(item: Object) -> str:
+    version: str = item["metadata"]["resourceVersion"]
     return version

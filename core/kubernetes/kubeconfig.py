@@ -1,7 +1,7 @@
-"""The address of an API server and the identity to use: from a kubeconfig, or of this Pod.
+"""Reads the address of an API server and the identity to use, from a kubeconfig or this Pod.
 
-Reads files and sends nothing. A setting of a kubeconfig that is not supported is refused by name,
-because ignoring it could use another identity than the configured one.
+Reads files and sends nothing. An unsupported setting of a kubeconfig is refused with its name:
+ignoring it could mean another identity than the configured one.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from core.kubernetes.tokens import (
     basic,
 )
 
+_NO_IMPERSONATION: Final = "use the credentials of that user instead of impersonating it"
 UNSUPPORTED: Final = {
     "auth-provider": "name an exec plugin instead, such as kubelogin",
-    "as": "name a user of its own instead",
-    "as-uid": "name a user of its own instead",
-    "as-groups": "name a user of its own instead",
+    "as": _NO_IMPERSONATION,
+    "as-uid": _NO_IMPERSONATION,
+    "as-groups": _NO_IMPERSONATION,
 }
-"""Fields of a user that are refused, and what helps."""
+"""Unsupported fields of a user -> the remedy."""
 
 Section = Mapping[str, Any]
 
 
 class Tls(NamedTuple):
-    """How the server is verified, and the certificate that we show; all as PEM.
+    """The authorities for the server's certificate, and the client certificate; all as PEM.
 
-    ``authorities`` "": those of the system. ``server_name`` "": the host of the server.
+    ``authorities``: "" for those of the system. ``server_name``: the name in the server's
+    certificate, "" for the host in the URL.
     """
 
     authorities: str = ""
@@ -48,7 +50,7 @@ class Tls(NamedTuple):
 
 
 class ClusterAccess(NamedTuple):
-    """An API server and an identity. ``proxy`` "": that of the environment, if it names one."""
+    """An API server and an identity. ``proxy``: "" for that of the environment, if any."""
 
     server: str
     tls: Tls
@@ -67,8 +69,8 @@ def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
             raise NoAccess("it has no current context, and none was named")
         names = _entry(document, "contexts", "context", chosen)
         cluster = _entry(document, "clusters", "cluster", names.get("cluster"))
-        named = names.get("user")
-        user = _entry(document, "users", "user", named) if named else {}
+        user_name = names.get("user")
+        user = _entry(document, "users", "user", user_name) if user_name else {}
         return _access(cluster, user, path.parent)
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise NoAccess(str(error)) from None
@@ -77,7 +79,7 @@ def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
 def read_service_account(
     directory: Path, environment: Mapping[str, str] = os.environ
 ) -> ClusterAccess:
-    """The access of a Pod, of which ``directory`` has token and authority. Raises NoAccess."""
+    """The access of a Pod; ``directory`` has its token and ``ca.crt``. Raises NoAccess."""
     host = environment.get("KUBERNETES_SERVICE_HOST")
     port = environment.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
@@ -120,17 +122,17 @@ def _token(user: Section, directory: Path) -> TokenSource:
 
 
 def _entry(document: Section, collection: str, kind: str, name: object) -> Section:
-    """One entry of a list of named ones."""
-    for one in document.get(collection) or ():
-        if isinstance(one, dict) and one.get("name") == name:
-            found = one.get(kind) or {}
-            if isinstance(found, dict):
-                return found
+    """The entry with this name in a list of the kubeconfig."""
+    for entry in document.get(collection) or ():
+        if isinstance(entry, dict) and entry.get("name") == name:
+            section = entry.get(kind) or {}
+            if isinstance(section, dict):
+                return section
     raise NoAccess(f"it has no {kind} {name!r}")
 
 
 def _pem(section: Section, name: str, directory: Path) -> bytes:
-    """The value of a field, or the content of its file; b"" without both."""
+    """The PEM data in a field, or in the file that a field names; b"" without either."""
     if data := section.get(f"{name}-data"):
         return b64decode(data)
     return _read(directory / section[name]) if section.get(name) else b""
@@ -144,5 +146,5 @@ def _read(path: Path) -> bytes:
 
 
 def _text(pem: bytes) -> str:
-    """Authorities as Python's TLS takes them: comments may have other letters, certificates not."""
+    """The authorities as ASCII, as Python's ssl requires; drops other letters of comments."""
     return pem.decode("ascii", "ignore")

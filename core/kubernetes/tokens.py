@@ -1,7 +1,7 @@
-"""The ``Authorization`` header of requests, with a current token.
+"""The ``Authorization`` header of requests, with a valid token.
 
-A service account's token is rotated in its file, a plugin's expires: both are read again in time.
-No error text has a token.
+The token in a service account's file is rotated, and the token of a plugin expires: both are read
+again before that. Error texts never contain a token.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from typing import Any, Final, Protocol
 import msgspec
 
 TOKEN_FILE_S: Final = 60.0
-"""A token is read from its file this often; kubelet rotates one long before it expires."""
+"""A token file is read this often; kubelet rotates a token long before it expires."""
 
 PLUGIN_S_MAX: Final = 60.0
-"""How long a plugin may take to print a credential; it may call a server, but not prompt a user."""
+"""How long a plugin may take; it may call a server, but cannot prompt a user."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""A plugin's token is renewed so long before its end: requests take time too."""
+"""A plugin's token is renewed this long before it expires, because requests take time."""
 
 ERROR_CHARS_MAX: Final = 1_000
-"""Characters of a failed plugin's output."""
+"""Characters of a failed plugin's output in an error."""
 
 
 class NoAccess(OSError):
-    """Credentials that cannot be had, as a connection that cannot be made."""
+    """The credentials cannot be obtained. An OSError, like the failure to connect."""
 
 
 class TokenSource(Protocol):
-    """The header for the next request."""
+    """Returns the ``Authorization`` header for a request."""
 
     async def authorization(self) -> str:
         """The header's value, "" for none. Raises NoAccess."""
@@ -68,7 +68,7 @@ class FileToken:
         self._read_at = float("-inf")
 
     async def authorization(self) -> str:
-        """See ``TokenSource``. A file that cannot be read now leaves the token that was read."""
+        """See ``TokenSource``. If the file cannot be read, the last token is used."""
         if time.monotonic() - self._read_at >= TOKEN_FILE_S:
             try:
                 token = await asyncio.to_thread(self._path.read_text)
@@ -99,7 +99,7 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 class CredentialPlugin:
     """A command that prints a credential (``client.authentication.k8s.io``).
 
-    ``settings``: the user's ``exec`` of a kubeconfig in ``directory``. Raises NoAccess.
+    ``settings``: the field ``exec`` of a user in the kubeconfig in ``directory``. Raises NoAccess.
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
@@ -107,10 +107,10 @@ class CredentialPlugin:
             command, self._version = str(settings["command"]), str(settings["apiVersion"])
         except KeyError as error:
             raise NoAccess(f"the exec credential plugin has no {error}") from None
-        # As kubectl: a name is looked for in the PATH, a path is relative to the kubeconfig.
+        # As in kubectl, a name is searched in PATH, and a path is relative to the kubeconfig.
         program = str(directory / command) if "/" in command else command
         self._command = [program, *map(str, settings.get("args") or ())]
-        self._variables = {one["name"]: one["value"] for one in settings.get("env") or ()}
+        self._variables = {item["name"]: item["value"] for item in settings.get("env") or ()}
         self._status: _Status | None = None
         self._running = asyncio.Lock()
 
@@ -120,13 +120,13 @@ class CredentialPlugin:
         return f"Bearer {token}" if token else ""
 
     async def certificate(self) -> tuple[bytes, bytes]:
-        """The certificate and the key that it printed instead of a token, as PEM; b"" for none."""
+        """The certificate and key that the plugin printed, as PEM; b"" if it printed none."""
         status = await self._current()
         return status.client_certificate_data.encode(), status.client_key_data.encode()
 
     async def _current(self) -> _Status:
         async with self._running:
-            if self._status is None or _is_over(self._status):
+            if self._status is None or _is_expired(self._status):
                 self._status = await self._run()
             return self._status
 
@@ -147,7 +147,7 @@ class CredentialPlugin:
             ) from None
         try:
             async with asyncio.timeout(PLUGIN_S_MAX):
-                printed, complaint = await process.communicate()
+                output, error_output = await process.communicate()
         except TimeoutError:
             raise self._failed(f"took longer than {PLUGIN_S_MAX:g} s") from None
         finally:
@@ -155,13 +155,13 @@ class CredentialPlugin:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            text = complaint.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
+            text = error_output.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
             raise self._failed(f"exited with code {process.returncode}: {text}")
-        return self._read(printed)
+        return self._decode(output)
 
-    def _read(self, printed: bytes) -> _Status:
+    def _decode(self, output: bytes) -> _Status:
         try:
-            credential = msgspec.json.decode(printed, type=_ExecCredential)
+            credential = msgspec.json.decode(output, type=_ExecCredential)
         except msgspec.DecodeError:
             raise self._failed("did not print an ExecCredential") from None
         if credential.api_version != self._version:
@@ -171,13 +171,14 @@ class CredentialPlugin:
             raise self._failed("printed neither a token nor a certificate with its key")
         return status
 
-    def _failed(self, why: str) -> NoAccess:
-        return NoAccess(f"the exec credential plugin {self._command[0]} {why}")
+    def _failed(self, reason: str) -> NoAccess:
+        return NoAccess(f"the exec credential plugin {self._command[0]} {reason}")
 
 
-def _is_over(status: _Status) -> bool:
-    ends = status.expiration_timestamp
-    if ends is None:
+def _is_expired(status: _Status) -> bool:
+    expiration = status.expiration_timestamp
+    if expiration is None:
         return False
-    ends = ends if ends.tzinfo is not None else ends.replace(tzinfo=UTC)
-    return datetime.now(UTC) >= ends - EXPIRES_EARLY
+    if expiration.tzinfo is None:
+        expiration = expiration.replace(tzinfo=UTC)
+    return datetime.now(UTC) >= expiration - EXPIRES_EARLY

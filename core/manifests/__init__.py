@@ -1,7 +1,6 @@
-"""The YAML of the custom resources and of records (Pod, Node, ...) <-> domain values.
+"""Converts the YAML of custom resources and records (Pod, Node, ...) to domain values and back.
 
-``documents`` parses bounded YAML, ``schemas`` defines the fields, ``manifest_parser`` returns typed
-manifests, ``commands`` turns them into commands, ``manifest_writer`` converts values to manifests.
-Rules of the domain are not repeated here: ``core.domain.configuration.decisions`` may refuse a
-manifest that was parsed.
+``documents`` parses YAML of limited size, ``schemas`` defines the fields, ``manifest_parser``
+returns typed manifests, ``commands`` makes commands of them, ``manifest_writer`` writes values as
+manifests. Only the form is checked here; ``core.domain.configuration.decisions`` applies the rules.
 """

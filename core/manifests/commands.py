@@ -1,7 +1,7 @@
-"""Typed manifests -> commands.
+"""Makes commands from typed manifests.
 
-Two rules are met here, about what domain values cannot express: which IP version an object has (the
-rule itself is the domain's, ``resolve_family``), and that a gateway that is given is not empty.
+Two rules are checked here, because domain values cannot break them: an object has an IP version
+(``resolve_family`` of the domain), and a gateway is not an empty text.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ from core.manifests.manifest_parser import Manifest
 from core.manifests.schemas import RecordBody
 from core.manifests.services import service_of, slice_of
 
-REPLICAS_UNSAID: Final = 1
+REPLICAS_DEFAULT: Final = 1
 """The default replicas of a Deployment, ReplicaSet or StatefulSet."""
 
 DEFAULT_NAMESPACE: Final = "default"
-"""Where a Pod or application is whose manifest names no namespace, as with kubectl."""
+"""The namespace of a Pod or application whose manifest names none, as with kubectl."""
 
 
 def apply_command(manifest: Manifest) -> Command:
-    """The command of ``apply``. Raises Refused: no IP version 4 or 6, or an empty gateway."""
+    """The command of ``apply``. Raises Refused for a wrong IP version or an empty gateway."""
     body = manifest.body
     match body:
         case PoolManifest():
@@ -145,8 +145,8 @@ def _gateway(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> str:
 
 
 def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
-    """The routes; None without the field. A pool without it inherits its subnet's routes."""
-    return None if specs is None else tuple(Route(one.dst, one.gw) for one in specs)
+    """The routes; None without the field, which makes a pool inherit its subnet's routes."""
+    return None if specs is None else tuple(Route(spec.dst, spec.gw) for spec in specs)
 
 
 def _reservation(body: ReservationManifest) -> Reservation:
@@ -165,7 +165,7 @@ def _reservation(body: ReservationManifest) -> Reservation:
 
 def _record(body: RecordBody) -> RecordDefined:
     metadata = body.metadata
-    owner = next((one for one in metadata.owner_references or () if one.controller), None)
+    owner = next((owner for owner in metadata.owner_references or () if owner.controller), None)
     if body.kind not in NAMESPACED_KINDS or owner is None:
         owner = OwnerReference()
     record = RecordDefined(
@@ -191,7 +191,7 @@ def _record(body: RecordBody) -> RecordDefined:
 
 def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined:
     spec = body.spec or WorkloadSpec()
-    replicas = REPLICAS_UNSAID if spec.replicas is None else spec.replicas
+    replicas = REPLICAS_DEFAULT if spec.replicas is None else spec.replicas
     return record._replace(
         replicas=replicas if body.kind in REPLICATED else 0,
         ordinals_start=(spec.ordinals.start or 0) if spec.ordinals else 0,
@@ -223,7 +223,7 @@ def _spec(body: WorkloadManifest) -> WorkloadSpec:
 
 
 def _namespace(body: RecordBody) -> str:
-    """Namespaces and Nodes are in none, whatever their manifest says."""
+    """The namespace of a record; "" for Namespaces and Nodes."""
     if body.kind not in NAMESPACED_KINDS:
         return ""
     return body.metadata.namespace or DEFAULT_NAMESPACE

@@ -1,8 +1,8 @@
-"""Parse YAML text into plain documents of bounded size.
+"""Parse YAML text into plain documents of limited size.
 
-Only the YAML of Kubernetes: strings, numbers, booleans, null, lists, mappings. Dates stay strings.
-A duplicate key is an error. Aliases count as often as they are used, so that a small text cannot
-become a large document. Raises only ``BadInput``.
+Accepts only the YAML that Kubernetes uses: strings, numbers, booleans, null, lists, mappings. Dates
+stay strings. A duplicate key is an error. An alias counts with all its values, so that a small text
+cannot become a large document. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENTS_MAX: Final = 10_000
 
 DOCUMENT_VALUES_MAX: Final = 200_000
-"""Values in one document, keys included; an alias counts as all that it stands for."""
+"""The most values in one document, including keys; an alias counts with all its values."""
 
 DOCUMENT_DEPTH_MAX: Final = 64
-"""Levels of lists and mappings inside each other."""
+"""The most nested levels of lists and mappings."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _TAG: Final = "tag:yaml.org,2002:"
@@ -33,7 +33,7 @@ _NOT_IN_JSON: Final = (f"{_TAG}timestamp", f"{_TAG}value")
 
 
 class Document(NamedTuple):
-    """``number`` counts from 1, empty documents included; ``value`` is what JSON could say."""
+    """One document. ``number`` counts from 1, including empty ones; ``value`` is JSON data."""
 
     number: int
     value: object
@@ -42,7 +42,7 @@ class Document(NamedTuple):
 def load_yaml(text: str) -> Iterator[Document]:
     """Every document that is not empty, in order.
 
-    Raises BadInput naming the number of the document and the line.
+    Raises BadInput with the number of the document and the line.
     """
     number = 1
     try:
@@ -73,7 +73,7 @@ def load_yaml(text: str) -> Iterator[Document]:
 
 
 class _Loader(Composer, yaml.CSafeLoader):
-    """Events from the C parser; nodes are composed here, where they can be counted."""
+    """Composes nodes in Python from the events of the C parser, and counts them."""
 
     yaml_constructors: ClassVar = {
         tag: yaml.CSafeLoader.yaml_constructors[tag] for tag in (f"{_TAG}{kind}" for kind in _KINDS)
@@ -87,13 +87,13 @@ class _Loader(Composer, yaml.CSafeLoader):
         self._weights: dict[str | None, int] = {}
 
     def compose_document(self) -> Node | None:
-        """Compose one document, with new counters."""
+        """Compose one document; reset the counters."""
         self._values = 0
         self._weights.clear()
         return super().compose_document()
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        """Compose one value, counted."""
+        """Compose and count one value."""
         event = self.peek_event()
         assert isinstance(event, yaml.NodeEvent)
         anchor = event.anchor
@@ -139,7 +139,7 @@ def _require_distinct_keys(node: MappingNode) -> None:
     for key, _ in node.value:
         if isinstance(key, ScalarNode) and key.tag != _MERGE_KEY:
             if key.value in keys:
-                raise _fault(f"the key {key.value[:_QUOTED_CHARS_MAX]!r} is given twice", key)
+                raise _fault(f"the key {key.value[:_QUOTED_CHARS_MAX]!r} occurs twice", key)
             keys.add(key.value)
 
 
@@ -151,13 +151,13 @@ class _TooLargeError(_FaultError):
     """A document exceeds the limit on its values."""
 
 
-def _fault(problem: str, place: yaml.NodeEvent | Node) -> _FaultError:
-    mark = place.start_mark
+def _fault(problem: str, source: yaml.NodeEvent | Node) -> _FaultError:
+    mark = source.start_mark
     return _FaultError(f"{problem} at line {mark.line + 1}" if mark else problem)
 
 
 def _explained(error: yaml.YAMLError) -> str:
-    """What is wrong and where, on one line; never the text itself, which may hold secrets."""
+    """The problem and its line; never the text itself, which may contain secrets."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(error).splitlines()[0]
     mark = error.problem_mark

@@ -1,6 +1,6 @@
-"""The text of a schema fault: the field, the fault, and a similar field name.
+"""Explains a schema error: the field, the fault, and a similar field name as the remedy.
 
-Turns the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) into a field path
+Converts the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) to a field path
 and a sentence. A test covers every message that the decoder has for these schemas.
 """
 
@@ -14,15 +14,15 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
-_PLACE: Final = re.compile(
+_LOCATION: Final = re.compile(
     r"(?P<text>.*?) - at (?P<key>`key` in )?`\$\.?(?P<path>.*)`\Z", re.DOTALL
 )
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`\Z")
-_EXPECTED: Final = re.compile(r"Expected `(?P<wanted>[^`]*)`(, got `(?P<given>[^`]*)`)?\Z")
+_EXPECTED: Final = re.compile(r"Expected `(?P<expected>[^`]*)`(, got `(?P<actual>[^`]*)`)?\Z")
 _INDEX: Final = re.compile(r"\[\d+\]")
-_SOME_VALUE: Final = "[...]"
-_BEYOND: Final = re.compile(r"Expected `int` [<>]=")
+_ANY_KEY: Final = "[...]"
+_OUT_OF_RANGE: Final = re.compile(r"Expected `int` [<>]=")
 _SIMILARITY_MIN: Final = 0.7
 _NAME_CHARS_MAX: Final = 80
 _WORDS: Final = {
@@ -37,7 +37,7 @@ _WORDS: Final = {
 
 
 class FieldFault(NamedTuple):
-    """``path`` is "" for the document itself."""
+    """A fault of one field; ``path`` is "" for the document itself."""
 
     path: str
     message: str
@@ -48,26 +48,26 @@ def explain(
     error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object
 ) -> FieldFault:
     """The fault that the decoder found in ``value``."""
-    match = _PLACE.match(str(error))
+    match = _LOCATION.match(str(error))
     text = match["text"] if match else str(error)
     path = match["path"] if match else ""
     if match and match["key"]:
         return FieldFault(path, "a key is not a string", "put it into quotes")
-    if path.endswith(_SOME_VALUE):
-        path = _offending_key(path.removesuffix(_SOME_VALUE), value)
+    if path.endswith(_ANY_KEY):
+        path = _offending_key(path.removesuffix(_ANY_KEY), value)
     if unknown := _UNKNOWN.match(text):
         return _unknown_field(path, unknown["name"], schema)
     if missing := _MISSING.match(text):
         return FieldFault(_joined(path, missing["name"]), "is required and missing")
     if expected := _EXPECTED.match(text):
-        return FieldFault(path, _mismatch(expected["wanted"], expected["given"]))
-    if _BEYOND.match(text):
+        return FieldFault(path, _mismatch(expected["expected"], expected["actual"]))
+    if _OUT_OF_RANGE.match(text):
         return FieldFault(path, "the number is too large")
     return FieldFault(path, text)
 
 
 def unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
-    """The first field of ``value`` that a schema without open mappings does not have."""
+    """The first field of ``value`` that the schema does not have; None if it has all."""
     known = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
         parent = _INDEX.sub("", path)
@@ -96,13 +96,14 @@ def _mismatch(expected: str, actual: str | None) -> str:
 def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> FieldFault:
     known = known_paths(schema)
     parent = _INDEX.sub("", path)
-    siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == parent}
-    fault = FieldFault(_joined(path, _cut(name)), "there is no such field")
-    elsewhere = [one for one in known if one.rpartition(".")[2] == name]
+    split_paths = [known_path.rpartition(".") for known_path in known]
+    siblings = {field for mapping, _, field in split_paths if mapping == parent}
+    same_name = [_joined(mapping, field) for mapping, _, field in split_paths if field == name]
+    fault = FieldFault(_joined(path, _shortened(name)), "there is no such field")
     if close := get_close_matches(name, siblings, n=1, cutoff=_SIMILARITY_MIN):
         return fault._replace(remedy=f"did you mean {_joined(path, close[0])}?")
-    if elsewhere:
-        return fault._replace(remedy=f"did you mean {elsewhere[0]}?")
+    if same_name:
+        return fault._replace(remedy=f"did you mean {same_name[0]}?")
     return fault._replace(remedy=f"known here: {', '.join(sorted(siblings))}")
 
 
@@ -129,15 +130,15 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _offending_key(path: str, value: object) -> str:
-    """The key of the wrong value, which the decoder does not report: the first one not a string."""
+    """The path of the first value that is not a string: the decoder does not report its key."""
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     pairs = value.items() if isinstance(value, Mapping) else ()
-    key = next((key for key, one in pairs if not isinstance(one, str)), "...")
-    return f"{path}[{_cut(str(key))}]"
+    wrong_key = next((key for key, item in pairs if not isinstance(item, str)), "...")
+    return f"{path}[{_shortened(str(wrong_key))}]"
 
 
-def _cut(name: str) -> str:
+def _shortened(name: str) -> str:
     return name if len(name) <= _NAME_CHARS_MAX else f"{name[:_NAME_CHARS_MAX]}..."
 
 

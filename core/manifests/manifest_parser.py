@@ -1,7 +1,8 @@
-"""Parse text into typed manifests: kind, name, and fields of the right type.
+"""Parse YAML text into typed manifests.
 
-Strict for the custom resources, open for records (Pod, Node, ...). A ``List`` (as ``kubectl get -o
-yaml`` prints it) counts as its items. Raises only ``BadInput``, with document and field.
+Unknown fields are errors in custom resources, and are ignored in records (Pod, Node, ...). A
+``List``, as ``kubectl get -o yaml`` prints it, is read as its items. Raises only ``BadInput``, with
+document and field.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.manifests.kinds.fields import CORE_API_VERSION
 from core.manifests.schemas import KINDS_NOT_SUPPORTED, SCHEMAS, Body
 
 MANIFESTS_MAX: Final = 10_000
-"""The objects of one text, including the items of lists."""
+"""The most objects of one text, including the items of lists."""
 
 _QUOTED_CHARS_MAX: Final = 80
 
@@ -53,15 +54,14 @@ def load_documents(text: str) -> list[Manifest]:
 
 
 def read_object(value: object, location: str = "object") -> Body:
-    """One object that came as plain values, from YAML or from an API server.
-
-    ``place`` begins every message. Raises BadInput.
-    """
+    """Parse an object from YAML or an API server. Raises BadInput, which names ``location``."""
     kind = _text_of(value, "kind", location)
     api_version = _text_of(value, "apiVersion", location)
-    wanted, schema = _schema_of(kind, location)
-    if api_version != wanted:
-        message = f"{location}: apiVersion: {kind} has {wanted}, not {_quoted(api_version)}"
+    expected_version, schema = _schema_of(kind, location)
+    if api_version != expected_version:
+        message = (
+            f"{location}: apiVersion: {kind} has {expected_version}, not {_quoted(api_version)}"
+        )
         raise BadInput(message, subject="apiVersion")
     try:
         return msgspec.convert(value, schema)
@@ -73,7 +73,7 @@ def read_object(value: object, location: str = "object") -> Body:
 
 
 def objects(text: str) -> Iterator[tuple[str, object]]:
-    """Every object of a YAML text, with its location in the text; a List gives its items.
+    """The (location, object) pairs of a YAML text; a List is replaced by its items.
 
     Raises BadInput.
     """

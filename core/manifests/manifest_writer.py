@@ -1,7 +1,7 @@
-"""Domain values -> manifests, as ``get -o yaml`` shows them: what was applied can be applied again.
+"""Writes domain values as manifests, as ``get -o yaml`` prints them.
 
-Fields that were not given are left out, except those for which the schema has a default. Reading
-what was written gives the same value (a property test).
+Empty fields are left out, except those with a default in the schema. Parsing the manifest gives the
+same value again (a property test).
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _LINE_CHARS_MAX: Final = 2**20
 
 
 class Allocation(NamedTuple):
-    """One entry of ``status.allocatedIPs``: ``pod`` is ``namespace/name``."""
+    """An entry of ``status.allocatedIPs``; ``pod`` is ``namespace/name``."""
 
     pod: str
     pod_uid: str
 
 
 class PoolStatus(NamedTuple):
-    """The claims in a pool's status. ``allocations`` by address, may be left out."""
+    """The claims in a pool's status. ``allocations``: by address, may be empty."""
 
     allocated_count: int = 0
     allocations: Mapping[str, Allocation] = {}
 
 
 class SubnetStatus(NamedTuple):
-    """What a subnet's report says of its pools (``core.domain.subnets.subnet_model``)."""
+    """The pools in a subnet's status (``core.domain.subnets.subnet_model``)."""
 
     allocated_count: int = 0
     shares: Sequence[Share] = ()
@@ -55,7 +55,7 @@ Value: TypeAlias = Pool | Subnet | Reservation | RecordDefined
 
 
 def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -> Plain:
-    """The manifest of a value; ``status`` counts for pools and subnets, each its own."""
+    """The manifest of a value; ``status`` is for pools (PoolStatus) and subnets (SubnetStatus)."""
     match value:
         case Pool():
             return _pool_manifest(value, status if isinstance(status, PoolStatus) else None)
@@ -82,7 +82,7 @@ def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
 
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Aliases save nothing here and hide their values."""
+        """Never write aliases: readers need the values."""
         return True
 
 
@@ -129,14 +129,15 @@ def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
 
 
 def controlled_pools(shares: Sequence[Share]) -> str:
-    """``status.controlledIPPools`` as JSON text; ``application`` of auto pools.
+    """``status.controlledIPPools`` as JSON text; ``application`` is that of an automatic pool.
 
     See docs/reference/custom-resource-rules.md, "SpiderSubnet".
     """
-    text = {
-        one.pool: {"ips": list(one.ips)} | _non_empty(application=one.application) for one in shares
+    pools = {
+        share.pool: {"ips": list(share.ips)} | _non_empty(application=share.application)
+        for share in shares
     }
-    return msgspec.json.encode(text, order="sorted").decode()
+    return msgspec.json.encode(pools, order="sorted").decode()
 
 
 def _network(value: Pool | Subnet) -> Plain:
@@ -161,8 +162,8 @@ def _status(pool: Pool, status: PoolStatus) -> Plain:
     }
     if status.allocations:
         allocated = {
-            address: {"pod": one.pod, "podUid": one.pod_uid}
-            for address, one in status.allocations.items()
+            address: {"pod": allocation.pod, "podUid": allocation.pod_uid}
+            for address, allocation in status.allocations.items()
         }
         report["allocatedIPs"] = msgspec.json.encode(allocated, order="sorted").decode()
     return report
@@ -201,7 +202,7 @@ def _coordinator(coordinator: Coordinator) -> Plain:
 
 
 def _workload(record: RecordDefined, workload: Workload) -> Plain:
-    """The ``spec`` and ``status`` that say the same again."""
+    """``spec`` and ``status`` of an application."""
     scale = workload.scale
     numbers = {
         "replicas": record.replicas if record.kind in REPLICATED else None,
@@ -221,8 +222,8 @@ def _workload(record: RecordDefined, workload: Workload) -> Plain:
 
 def _selector(selector: LabelSelector) -> Plain:
     expressions = [
-        {"key": one.key, "operator": one.operator} | _non_empty(values=list(one.values))
-        for one in selector.match_expressions
+        {"key": item.key, "operator": item.operator} | _non_empty(values=list(item.values))
+        for item in selector.match_expressions
     ]
     return _non_empty(matchLabels=dict(selector.match_labels), matchExpressions=expressions)
 

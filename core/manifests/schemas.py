@@ -1,9 +1,9 @@
 """The kinds that can be parsed, and the fields of each (``core.manifests.kinds``).
 
-The custom resources are strict: an unknown field is an error. Of Pod, Namespace and Node only the
-metadata is used, of applications their template and size too, of Services and their slices what
-ClusterIPs need; all else is ignored. ``null`` means "not specified", as in Kubernetes. Defaults of
-the schema (``default`` and ``disable`` are false) are set when the domain value is made.
+In custom resources an unknown field is an error. Of Pod, Namespace and Node only the metadata is
+used, of applications also template and size, of Services and EndpointSlices the fields that
+ClusterIPs need; other fields are ignored. ``null`` means "not specified", as in Kubernetes.
+Defaults of the schema (``default`` and ``disable`` are false) are set in the domain value.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Service and EndpointSlice: from the fields of manifests to values and back.
+"""Converts the fields of Services and EndpointSlices to domain values and back.
 
-Used for records that are applied and for objects of an API server alike.
+Used for applied records and for objects of an API server.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _FAMILIES: Final[dict[str, Family]] = {"IPv4": 4, "IPv6": 6}
 
 
 def service_of(spec: ServiceSpec) -> Service:
-    """What a Service's ``spec`` means; one without a ClusterIP has no addresses."""
+    """The domain value of a Service; without a ClusterIP it has no addresses."""
     addresses = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
     if spec.type == EXTERNAL_NAME:
         addresses = []
     return Service(
-        tuple(one for one in addresses if one not in NO_ADDRESS),
+        tuple(address for address in addresses if address not in NO_ADDRESS),
         _ports(spec.ports),
         _affinity_s(spec),
         spec.internal_traffic_policy == LOCAL,
@@ -50,9 +50,9 @@ def slice_of(body: SliceBody, labels: Mapping[str, str]) -> EndpointSlice | None
 
 
 def service_fields(service: Service) -> Plain:
-    """The ``spec`` that means the same."""
+    """The ``spec`` of a Service's manifest."""
     spec: Plain = {"clusterIPs": list(service.addresses) or ["None"]}
-    spec["ports"] = [_port_fields(one) for one in service.ports]
+    spec["ports"] = [_port_fields(port) for port in service.ports]
     if service.affinity_s:
         spec["sessionAffinity"] = CLIENT
         spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": service.affinity_s}}
@@ -62,19 +62,19 @@ def service_fields(service: Service) -> Plain:
 
 
 def slice_fields(slice_: EndpointSlice) -> Plain:
-    """The fields of a slice that mean the same; its Service is in its labels."""
+    """The fields of a slice's manifest, except its label with the Service."""
     return {
         "addressType": f"IPv{slice_.family}",
-        "ports": [_port_fields(one) for one in slice_.ports],
-        "endpoints": [_endpoint_fields(one) for one in slice_.endpoints],
+        "ports": [_port_fields(port) for port in slice_.ports],
+        "endpoints": [_endpoint_fields(endpoint) for endpoint in slice_.endpoints],
     }
 
 
 def _ports(specs: Sequence[PortSpec] | None) -> tuple[ServicePort, ...]:
     return tuple(
-        ServicePort(one.port, one.protocol or "TCP", one.name or "")
-        for one in specs or ()
-        if one.port is not None
+        ServicePort(spec.port, spec.protocol or "TCP", spec.name or "")
+        for spec in specs or ()
+        if spec.port is not None
     )
 
 

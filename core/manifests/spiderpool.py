@@ -1,6 +1,6 @@
 """Parse the objects of a Spiderpool cluster, from kubectl's output or its API server.
 
-Pools, subnets and reservations are the manifests of ``apply``; here their status is read too, and
+Pools, subnets and reservations are parsed as for ``apply``, and here with their status; so are
 SpiderEndpoints (docs/reference/custom-resources.md, "SpiderIPPool" to "SpiderEndpoint"). Kinds
 without addresses are skipped and counted. Raises only ``BadInput``, with document and field.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -38,10 +39,10 @@ from core.manifests.manifest_parser import Manifest, objects, read_object
 T = TypeVar("T")
 
 TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""JSON of a whole cluster: some 100,000 endpoints."""
+"""The size of the JSON of one kind: some 100,000 endpoints."""
 
 SEPARATOR: Final = "\n---\n"
-"""A line that is never inside of JSON."""
+"""Separates JSON documents; JSON never contains this line."""
 
 READ_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
 FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
@@ -49,7 +50,7 @@ FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
     "VirtualMachine": "vm",
     "VirtualMachineInstance": "vm",
 }
-"""``ownerControllerType`` of endpoints that outlive their Pods: those without a Pod as owner."""
+"""``ownerControllerType`` of endpoints that outlive their Pods -> the kind of fixed address."""
 
 
 class _EndpointManifest(Struct, frozen=True):
@@ -63,10 +64,10 @@ class _AllocatedIPValue(Struct, rename="camel", frozen=True):
 
 
 class Dump(NamedTuple):
-    """What was read; ``passed_over``: kind -> number of objects."""
+    """A cluster that was read. ``skipped``: kind -> number of skipped objects."""
 
     cluster: ForeignCluster
-    passed_over: dict[str, int]
+    skipped: dict[str, int]
 
 
 def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
@@ -75,13 +76,13 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
     subnets: list[Subnet] = []
     reservations: list[Reservation] = []
     endpoints: list[Endpoint] = []
-    passed_over: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for location, value in values:
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if kind == "SpiderEndpoint":
             endpoints.append(_endpoint(value, location))
         elif kind not in READ_KINDS:
-            passed_over[str(kind)[:80]] += 1
+            skipped[str(kind)[:80]] += 1
         else:
             match _parse_manifest(value, location):
                 case PoolManifest() as body, Pool() as pool:
@@ -92,12 +93,12 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
                 case _, Reservation() as reservation:
                     reservations.append(reservation)
     cluster = ForeignCluster(tuple(pools), tuple(subnets), tuple(reservations), tuple(endpoints))
-    return Dump(cluster, dict(passed_over))
+    return Dump(cluster, dict(skipped))
 
 
 def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Yields (location, object) for each object of these JSON or YAML texts. Raises BadInput."""
-    for text in (part for whole in texts for part in _parts(whole)):
+    """Yield (location, object) for each object of these JSON or YAML texts. Raises BadInput."""
+    for text in chain.from_iterable(map(_parts, texts)):
         if not text.lstrip().startswith("{"):
             yield from objects(text)
             continue
@@ -119,12 +120,12 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(text: str) -> list[str]:
-    """JSON documents concatenated on standard input, separated by ``---``."""
+    """Split a text with JSON documents, which are separated by ``---``."""
     return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
 def _parse_manifest(value: object, location: str) -> tuple[object, object]:
-    """The manifest, and the pool, subnet or reservation that it is. Raises BadInput."""
+    """The manifest, and its pool, subnet or reservation. Raises BadInput."""
     body = read_object(value, location)
     try:
         match apply_command(Manifest(location, body)):
@@ -139,8 +140,8 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
     raise AssertionError("the caller passes only pools, subnets and reservations")
 
 
-def _records(pool: Pool, status: object, place: str) -> tuple[AllocatedIP, ...]:
-    where = f"{place} (SpiderIPPool {pool.name}): status.allocatedIPs"
+def _records(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:
+    where = f"{location} (SpiderIPPool {pool.name}): status.allocatedIPs"
     text = _convert(status or {}, PoolReport, where).allocated_ips
     if not text:
         return ()
@@ -180,7 +181,7 @@ def _endpoint(value: object, location: str) -> Endpoint:
         holder,
         status.owner_controller_type,
         status.owner_controller_name or metadata.name,
-        tuple(_nic(one, where) for one in current.ips),
+        tuple(_nic(nic, where) for nic in current.ips),
     )
 
 
@@ -201,7 +202,7 @@ def _nic(nic: EndpointNic, where: str) -> Nic:
 
 
 def _cidr(text: str | None, where: str) -> str:
-    """Canonical with its host bits, "" for none."""
+    """A CIDR in canonical form with its host bits; "" for none."""
     try:
         return parse_cidr(text).text_with_host_bits() if text else ""
     except AddressSyntaxError as error:

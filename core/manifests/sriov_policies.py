@@ -1,4 +1,4 @@
-"""SriovNetworkNodePolicies out of a YAML text or an API server. Raises BadInput with the field."""
+"""Parses SriovNetworkNodePolicies from YAML or an API server. Raises BadInput with the field."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from core.manifests.manifest_parser import objects
 
 
 def node_policies(text: str) -> Iterator[NodePolicy]:
-    """Every SriovNetworkNodePolicy of the text, in order; other kinds are passed over."""
-    for place, value in objects(text):
+    """Every SriovNetworkNodePolicy in the text, in order; other kinds are skipped."""
+    for location, value in objects(text):
         if isinstance(value, Mapping) and value.get("kind") == NODE_POLICY:
-            yield node_policy_of(value, place)
+            yield node_policy_of(value, location)
 
 
 def node_policy_of(value: Mapping[str, object], location: str = "object") -> NodePolicy:
-    """A policy from plain values. What no node can carry out is judged by the domain."""
+    """Parse a policy. Whether nodes can apply it is checked by the domain."""
     where = f"{location} ({NODE_POLICY})"
     try:
         manifest = msgspec.convert(value, NodePolicyManifest)

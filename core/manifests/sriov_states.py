@@ -1,4 +1,4 @@
-"""The SriovNetworkNodeState of a node, from its plan and its NICs."""
+"""Makes the SriovNetworkNodeState of a node from its plan and its NICs."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ FAILED: Final = "Failed"
 
 DESIRED_STATE: Final = "sriovnetwork.openshift.io/desired-state"
 CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
-"""Annotations: what the agent asks the controllers for, and how far they are."""
+"""Annotations: the state of the node that the agent requests, and the state that it has."""
 
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
 DRAINING: Final = "Draining"
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
-"""Of states: the same as ``DESIRED_STATE`` while a drain is needed. Of Nodes: see the drainer."""
+"""A label. On states: the same as ``DESIRED_STATE`` while a drain is needed. On Nodes: see
+``ops.kubernetes.node_drainer``."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
-"""Annotation: a JSON list of ``namespace/name``, Pods with virtual functions that must go."""
+"""Annotation: a JSON list of ``namespace/name``, the Pods that use virtual functions to remove."""
 
 ERROR_CHARS_MAX: Final = 4_096
-"""Characters of lastSyncError; what follows is left out."""
+"""The most characters of lastSyncError; a longer text is cut."""
 
 
 class SyncResult(NamedTuple):
-    """``status``: SUCCEEDED, IN_PROGRESS or FAILED; ``error``: what is refused or failed."""
+    """``status``: SUCCEEDED, IN_PROGRESS or FAILED; ``error``: the refusal or failure."""
 
     status: str
     error: str = ""
 
 
 def node_state(name: str, desired: Sequence[DesiredNic]) -> dict[str, Any]:
-    """The object without its status, for server-side apply."""
+    """The SriovNetworkNodeState without its status, for server-side apply."""
     spec = NodeStateSpec([_desired(nic) for nic in desired])
     return {
         "apiVersion": API_VERSION,
@@ -64,7 +65,10 @@ def node_state(name: str, desired: Sequence[DesiredNic]) -> dict[str, Any]:
 def node_state_status(
     name: str, nics: Sequence[PhysicalFunction], external: AbstractSet[str], result: SyncResult
 ) -> dict[str, Any]:
-    """The status alone. ``external``: PCI addresses of NICs that another program manages."""
+    """The SriovNetworkNodeState with only its status, for server-side apply.
+
+    ``external``: PCI addresses of NICs that another program manages.
+    """
     report = NodeStateReport(
         [_interface(nic, external) for nic in nics], result.status, result.error[:ERROR_CHARS_MAX]
     )

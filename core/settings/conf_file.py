@@ -2,9 +2,9 @@
 
 See docs/reference/configuration.md, "conf.yml".
 
-A missing key has the chart's default. Unknown top-level keys are ignored, as in Spiderpool, because
-other processes read the file too; unknown keys under ``orbweaver`` are refused as typing errors. An
-error names its key.
+A missing key has the default of the chart. Unknown top-level keys are ignored, as in Spiderpool,
+because other processes read the file too; unknown keys under ``orbweaver`` are refused. Errors name
+the key.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ProviderConf(
     frozen=True,
     rename={"server_url": "serverUrl", "request_timeout": "httpRequestTimeout"},
 ):
-    """The network provider; ``core.allocation.provider_settings`` parses both texts."""
+    """The network provider; ``core.allocation.provider_settings`` parses both values."""
 
     server_url: str = ""
     request_timeout: str = ""
@@ -137,7 +137,7 @@ class ConfFile(
 
 
 def read_conf(path: Path) -> ConfFile:
-    """The file; defaults if it does not exist. Raises BadInput; its subject is the key."""
+    """Read conf.yml; without a file return the defaults. Raises BadInput with the key."""
     try:
         with path.open("rb") as file:
             text = file.read(CONF_BYTES_MAX + 1)
@@ -169,7 +169,7 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
 
 
 def _without_null(value: object) -> object:
-    """The value without keys whose value is null: YAML's ``key:`` counts as absent."""
+    """The value without keys whose value is null: YAML's ``key:`` means an absent key."""
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return value

@@ -2,9 +2,9 @@
 
 See docs/reference/configuration.md, "conf.yml".
 
-Agents advertise resources by it and the Pod webhook requests them by it; neither starts with an
-invalid value. Selectors have Kubernetes' spelling, which Spiderpool ignores; another spelling is
-refused, because an empty selector would match every node.
+Agents advertise the resources that it defines, and the Pod webhook requests them; neither starts
+with an invalid value. Selectors are spelled as in Kubernetes, which Spiderpool ignores. Unknown
+keys are refused: they would leave an empty selector, which matches every node.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.manifests.kinds.fields import SelectorSpec, selector_of
 
 KUBELET: Final = "/var/lib/kubelet"
 RULES_MAX: Final = 64
-"""Rules of each kind."""
+"""The most rules of each kind."""
 
 PATTERNS_MAX: Final = 256
 _KEY: Final = "agent.networkResourcePlugin"
@@ -42,7 +42,7 @@ _Patterns = Annotated[tuple[str, ...], msgspec.Meta(max_length=PATTERNS_MAX)]
 
 
 class SubEniRuleConf(msgspec.Struct, frozen=True, rename="camel"):
-    """One rule for slots of the network provider."""
+    """A rule for slots of the network provider."""
 
     resource_name: str = SUB_ENI
     default_max_count: _Slots = 0
@@ -50,7 +50,7 @@ class SubEniRuleConf(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NicRuleConf(msgspec.Struct, frozen=True, rename="camel"):
-    """One rule for slots of NICs; ``default_max_count`` 0: the default."""
+    """A rule for slots of NICs; ``default_max_count`` 0 means the default."""
 
     default_max_count: _Slots = 0
     node_selector: SelectorSpec = SelectorSpec()
@@ -103,7 +103,7 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 class DeviceSettings(NamedTuple):
     """The advertised resources, and kubelet's root directory.
 
-    ``vf_prefix`` "": no virtual functions. ``rdma_config`` None: no shared RDMA devices.
+    ``vf_prefix`` is "" without virtual functions, ``rdma_config`` None without shared RDMA devices.
     """
 
     rules: DeviceRules
@@ -115,9 +115,9 @@ class DeviceSettings(NamedTuple):
 def device_settings(
     conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = "", rdma_config: str = ""
 ) -> DeviceSettings | None:
-    """The settings of the device plugin; None if it has nothing to offer. Raises BadInput.
+    """The settings of the device plugin; None if it has no resources. Raises BadInput.
 
-    Rules for a network provider apply only if there is one; ``enabled`` is for slots.
+    Rules for a network provider apply only if there is one. ``enabled`` concerns only slots.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)
     rules = _rules(conf, has_provider=has_provider) if conf.enabled else DeviceRules()
@@ -180,7 +180,7 @@ def check_patterns(patterns: Iterable[str], key: str) -> None:
 
 
 def kubelet_directory(root: str) -> Path:
-    """The root directory of kubelet by ``kubeletRootDir``. Raises BadInput."""
+    """Kubelet's root directory from ``kubeletRootDir``, or the default. Raises BadInput."""
     path = Path(root or KUBELET)
     if not path.is_absolute():
         raise BadInput(

@@ -1,8 +1,8 @@
-"""``orbweaver.rdmaMode`` of conf.yml: to whom RDMA devices of a node belong.
+"""``orbweaver.rdmaMode`` of conf.yml: how the RDMA devices of a node belong to network namespaces.
 
-Empty leaves the node as it is. ``shared``: every network namespace has all devices, as after a
-boot. ``exclusive``: each device is in one namespace, so that a Pod can have its own
-(``rdmaIsolation`` of a network).
+``shared``: every network namespace has all devices, which is the kernel's default. ``exclusive``:
+each device is in one namespace, so that a Pod can have its own (``rdmaIsolation`` of a network).
+Empty does not change the mode of the node.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ EXCLUSIVE: Final = "exclusive"
 _KEY: Final = "orbweaver.rdmaMode"
 
 
-def rdma_mode(written: str) -> str:
-    """The mode; "" to leave it as it is. Raises BadInput."""
-    if written in {"", SHARED, EXCLUSIVE}:
-        return written
+def rdma_mode(text: str) -> str:
+    """Check and return the mode; "" does not change the node's mode. Raises BadInput."""
+    if text in {"", SHARED, EXCLUSIVE}:
+        return text
     raise BadInput(
-        f"{written[:40]!r} is not {SHARED} or {EXCLUSIVE}",
+        f"{text[:40]!r} is not {SHARED} or {EXCLUSIVE}",
         subject=_KEY,
         remedy="leave it empty to keep the node's mode",
     )

@@ -1,7 +1,7 @@
 """``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
 
-A list of rules; the first that fits a NIC counts. Every key has a default, so that ``[{}]`` is what
-Spiderpool's script for lossless RoCE sets without variables:
+A list of rules; the first rule that matches a NIC applies. Every key has a default: ``[{}]`` equals
+Spiderpool's script for lossless RoCE without variables. Example:
 
     [{nics: [ens*f0np0], nodeSelector: {network: roce}, rdmaPriority: 5, cnpPriority: 6}]
 """
@@ -26,7 +26,7 @@ from core.settings.device_plugin import check_patterns
 
 RULES_MAX: Final = 32
 NICS_MAX: Final = 64
-"""Patterns of one rule."""
+"""The most patterns of one rule."""
 
 _KEY: Final = "orbweaver.roceQos"
 
@@ -37,7 +37,7 @@ _TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One rule. A DSCP that is left out is eight times its priority."""
+    """One rule. The default of a DSCP is eight times its priority."""
 
     nics: Annotated[tuple[str, ...], msgspec.Meta(max_length=NICS_MAX)] = ()
     node_selector: dict[str, str] = {}
@@ -52,7 +52,7 @@ class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
 
 
 def roce_qos_rules(conf: tuple[RoceQosConf, ...]) -> tuple[RoceQosRule, ...]:
-    """The rules; empty: NICs are left alone. Raises BadInput."""
+    """The rules; without rules no NIC is changed. Raises BadInput."""
     return tuple(_rule(item, f"{_KEY}[{number}]") for number, item in enumerate(conf))
 
 
@@ -62,14 +62,14 @@ def _rule(item: RoceQosConf, key: str) -> RoceQosRule:
 
 
 def _qos(item: RoceQosConf, key: str) -> RoceQos:
-    dscp = _or(item.rdma_dscp, item.rdma_priority * DSCPS_OF_A_PRIORITY)
-    cnp_dscp = _or(item.cnp_dscp, item.cnp_priority * DSCPS_OF_A_PRIORITY)
-    traffic_class = _or(item.traffic_class, traffic_class_of(dscp))
+    dscp = _default(item.rdma_dscp, item.rdma_priority * DSCPS_OF_A_PRIORITY)
+    cnp_dscp = _default(item.cnp_dscp, item.cnp_priority * DSCPS_OF_A_PRIORITY)
+    traffic_class = _default(item.traffic_class, traffic_class_of(dscp))
     if item.rdma_priority == item.cnp_priority:
         raise BadInput(
             f"{item.cnp_priority} is also the value of rdmaPriority",
             subject=f"{key}.cnpPriority",
-            remedy="CNPs need a priority of their own: PFC of RoCE would hold them up",
+            remedy="give CNPs another priority: PFC for RoCE would delay them",
         )
     if dscp == cnp_dscp:
         raise BadInput(
@@ -85,10 +85,16 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
         )
     pfc = (item.rdma_priority,) if item.pfc_priorities is None else item.pfc_priorities
     return RoceQos(
-        *(item.trust, item.rdma_priority, dscp, traffic_class),
-        *(item.cnp_priority, cnp_dscp, tuple(sorted(set(pfc))), item.bandwidth_percent),
+        item.trust,
+        item.rdma_priority,
+        dscp,
+        traffic_class,
+        item.cnp_priority,
+        cnp_dscp,
+        tuple(sorted(set(pfc))),
+        item.bandwidth_percent,
     )
 
 
-def _or(value: int | None, default: int) -> int:
+def _default(value: int | None, default: int) -> int:
     return default if value is None else value

@@ -1,12 +1,12 @@
-"""The configuration of shared RDMA devices, as users of the RDMA shared device plugin type it.
+"""Reads the configuration of shared RDMA devices, in the format of the RDMA shared device plugin.
 
     {"periodicUpdateInterval": 300,
      "configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
                      "rdmaHcaMax": 100, "selectors": {"ifNames": ["enp11s0f0np0"]}}]}
 
-Spiderpool 0.9 and older have one resource, whose fields stand beside ``periodicUpdateInterval``,
-with ids as texts. An unknown field is refused: a selector with a typing error would choose every
-device. The interval has no effect, devices are read every few seconds.
+Spiderpool 0.9 and older have one resource, with its fields beside ``periodicUpdateInterval`` and
+ids as texts. An unknown field is refused, because a misspelt selector would select every device.
+The interval has no effect: devices are read every few seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Slots = Annotated[int, msgspec.Meta(ge=1, le=SLOTS_MAX)]
 
 
 class RdmaSelectorsConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Which devices; what is empty selects nothing away."""
+    """Selects devices; an empty field matches every device."""
 
     vendors: _Texts = ()
     device_ids: _Texts = msgspec.field(default=(), name="deviceIDs")
@@ -40,7 +40,7 @@ class RdmaSelectorsConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class SharedRdmaConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One resource; ``devices`` are names of interfaces, as ``selectors.ifNames``."""
+    """One resource; ``devices`` has names of interfaces, like ``selectors.ifNames``."""
 
     resource_name: str
     rdma_hca_max: _Slots
@@ -50,7 +50,7 @@ class SharedRdmaConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, re
 
 
 class RdmaDevicesConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The whole file, of either generation."""
+    """The file, in the new or the old format."""
 
     periodic_update_interval: int = 0
     config_list: (
@@ -77,12 +77,12 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
     names = [rule.resource for rule in rules]
     repeated = next((name for name in names if names.count(name) > 1), "")
     if repeated:
-        raise BadInput(f"{repeated} is there twice", subject="configList", remedy="rename one")
+        raise BadInput(f"{repeated} occurs twice", subject="configList", remedy="rename one")
     return rules
 
 
 def _old_item(conf: RdmaDevicesConf) -> Iterator[SharedRdmaConf]:
-    """The one resource of older configurations; none if nothing of it is set."""
+    """The resource of an old configuration; none if its fields are not set."""
     if conf.resource_name or conf.vendors or conf.device_ids:
         selectors = RdmaSelectorsConf(_split(conf.vendors), _split(conf.device_ids))
         name = conf.resource_name or _OLD_NAME
@@ -99,13 +99,13 @@ def _rule(item: SharedRdmaConf, path: str) -> SharedRdmaRule:
         raise BadInput(
             fault, subject=f"{path}.resourceName", remedy=f"use a name such as {_OLD_NAME}"
         )
-    written = item.selectors
+    conf = item.selectors
     selectors = RdmaSelectors(
-        _lower(written.vendors),
-        _lower(written.device_ids),
-        tuple(map(str, written.drivers)),
-        tuple(map(str, (*written.if_names, *item.devices))),
-        _lower(written.link_types),
+        _lower(conf.vendors),
+        _lower(conf.device_ids),
+        tuple(map(str, conf.drivers)),
+        tuple(map(str, (*conf.if_names, *item.devices))),
+        _lower(conf.link_types),
     )
     if selectors.is_empty():
         raise BadInput(

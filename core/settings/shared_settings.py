@@ -1,4 +1,4 @@
-"""Settings that agents and controllers must read alike: addresses, cool-down, traces, provider."""
+"""Settings that agents and controllers must share: addresses, cool-down, traces, provider."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
 CONF_NAME: Final = "conf.yml"
 DAEMON: Final = "daemon"
-"""The command of Spiderpool's programs; here the daemon runs without it too."""
+"""The command of Spiderpool's programs; ours run the daemon without it too."""
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
-    """Add Spiderpool's options for conf.yml: its path, or its folder as in version 1.0."""
+    """Add Spiderpool's options for conf.yml: its path, or its folder (version 1.0)."""
     text = "The daemon, as without a command; Spiderpool's command lines name it."
     parser.add_argument("command", nargs="?", choices=[DAEMON], help=text)
-    one_of = parser.add_mutually_exclusive_group()
-    one_of.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
-    one_of.add_argument("--config-dir", default="", help="The folder of conf.yml.")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    group.add_argument("--config-dir", default="", help="The folder of conf.yml.")
 
 
 def conf_path(options: argparse.Namespace) -> str:
@@ -38,9 +38,9 @@ def conf_path(options: argparse.Namespace) -> str:
 def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:
     """The order in which a pool's addresses are tried. Raises BadInput."""
     order = env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")
-    for known in get_args(AddressOrder):
-        if order == known:
-            return known  # type: ignore[no-any-return]  # get_args gives Any
+    for supported in get_args(AddressOrder):
+        if order == supported:
+            return supported  # type: ignore[no-any-return]  # get_args returns Any
     raise BadInput(
         f"address order {order[:64]!r} is unknown",
         subject="orbweaver.addressOrder",
@@ -61,7 +61,7 @@ def cool_down_s(ours: OrbweaverConf, env: EnvironmentVariables) -> int:
 def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
     """The OTLP endpoint that spans are sent to, "" for none. Raises BadInput.
 
-    OpenTelemetry's own variables count where ours and conf.yml name none.
+    OpenTelemetry's variables are used only if ours and conf.yml name none.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
     if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):
@@ -72,9 +72,9 @@ def traces_endpoint(ours: OrbweaverConf, env: EnvironmentVariables) -> str:
             subject="OTEL_TRACES_EXPORTER",
             remedy="use otlp or none",
         )
-    general = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
-    theirs = env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", general)
-    return env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint or theirs)
+    otel_all = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+    otel_traces = env.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", otel_all)
+    return env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint or otel_traces)
 
 
 def provider_of(conf: ConfFile) -> ProviderSettings | None:

@@ -1,6 +1,6 @@
 """``orbweaver.sriov`` of conf.yml: virtual functions by SriovNetworkNodePolicies.
 
-Agents carry the policies out, controllers drain nodes for them. Neither starts with an invalid
+Agents apply the policies, and controllers drain nodes for them. Neither starts with an invalid
 value.
 """
 
@@ -23,7 +23,7 @@ _KEY: Final = "orbweaver.sriov"
 
 
 class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The keys; ``node_selector`` are labels."""
+    """The keys; ``node_selector`` has labels."""
 
     enabled: bool = False
     resource_prefix: str = GROUP
@@ -33,11 +33,11 @@ class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class SriovSettings(NamedTuple):
-    """``nodes``: labels of the nodes that policies apply to.
+    """``nodes``: the labels of the nodes that policies apply to.
 
-    ``drain``: whether nodes are drained whose Pods use virtual functions that must go, at most
-    ``max_unavailable`` at a time; otherwise a change waits until these Pods are gone. ``kubelet``:
-    its root directory.
+    ``drain``: before virtual functions in use are removed, their node is drained, at most
+    ``max_unavailable`` nodes at a time; without it the change waits until the Pods have ended.
+    ``kubelet``: kubelet's root directory.
     """
 
     resource_prefix: str = GROUP
@@ -48,12 +48,12 @@ class SriovSettings(NamedTuple):
 
     @property
     def drained_nodes_max(self) -> int:
-        """Nodes drained at a time; 0: none, and nodes that are cordoned for it go back."""
+        """The most nodes drained at a time; with 0, nodes cordoned for it are uncordoned."""
         return self.max_unavailable if self.drain else 0
 
 
 def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | None:
-    """The settings; None if virtual functions are left alone. Raises BadInput.
+    """The settings; None if virtual functions are not managed. Raises BadInput.
 
     ``kubelet_root``: ``agent.networkResourcePlugin.kubeletRootDir``.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.kubernetes.informer import following
+from core.kubernetes.informer import reflector_task
 from core.process.supervision import Supervisor
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator
 from nodeagent.kubernetes.facts import KubernetesFacts
@@ -38,27 +38,29 @@ class Cluster:
         self._api = api
         self._supervisor = supervisor or Supervisor()
         facts, services = self.facts, self.services
-        self._watches = [following("watch-pods", facts.run, facts.reflectors)]
+        self._watches = [reflector_task("watch-pods", facts.run, facts.reflectors)]
         self.coordinator: KubernetesCoordinator | None = None
         if settings.coordinator_name:
             self.coordinator = coordinator = KubernetesCoordinator(
                 api, settings.coordinator_name, settings.coordinator
             )
             watched = [coordinator.coordinators]
-            self._watches.append(following("watch-coordinator", coordinator.run, watched))
+            self._watches.append(reflector_task("watch-coordinator", coordinator.run, watched))
         if settings.cluster_ip.enabled:
-            self._watches.append(following("watch-services", services.run, services.reflectors))
+            self._watches.append(
+                reflector_task("watch-services", services.run, services.reflectors)
+            )
         if settings.provider is not None:
             from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415  # if needed
 
             self.networks = networks = KubernetesNetworks(api, settings.selection)
-            self._watches.append(following("watch-networks", networks.run, [networks.configs]))
+            self._watches.append(reflector_task("watch-networks", networks.run, [networks.configs]))
         self.rdma_pods: RdmaPodWatch | None = None
         if settings.metrics_enabled and settings.rdma_metrics_enabled:
             from nodeagent.kubernetes.rdma_pods import RdmaPodWatch  # noqa: PLC0415  # if needed
 
             self.rdma_pods = rdma_pods = RdmaPodWatch(api, settings.node_name)
-            self._watches.append(following("watch-rdma-pods", rdma_pods.run, [rdma_pods.pods]))
+            self._watches.append(reflector_task("watch-rdma-pods", rdma_pods.run, [rdma_pods.pods]))
         self.sriov = self._watch_sriov(settings)
         for watch in self._watches:
             self._supervisor.start(watch)
@@ -70,7 +72,7 @@ class Cluster:
 
         namespace = settings.selection.agent_namespace
         sriov = KubernetesSriov(self._api, settings.node_name, namespace, self.facts.pods)
-        self._watches.append(following("watch-sriov", sriov.run, sriov.reflectors))
+        self._watches.append(reflector_task("watch-sriov", sriov.run, sriov.reflectors))
         return sriov
 
     async def stop_watching(self) -> None:

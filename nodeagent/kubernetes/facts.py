@@ -24,7 +24,7 @@ from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey, Reflector, Transition
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.applications import stateful_set_state
-from core.kubernetes.workloads.pods import controller_of, is_alive, kept
+from core.kubernetes.workloads.pods import cached_part, controller_of, is_alive
 from core.process.concurrency import until_all
 from nodeagent.facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION, Liveness
 from nodeagent.kubernetes.owners import OwnerCache
@@ -45,9 +45,11 @@ class KubernetesFacts:
     """The ``FactsSource`` of a cluster; ``run`` keeps it up to date."""
 
     def __init__(self, api: Api, node: str, fixed: FixedSettings) -> None:
-        self.pods = Informer(api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept)
-        self.nodes = Informer(api, f"/api/v1/nodes?fieldSelector=metadata.name%3D{node}", kept)
-        self.namespaces = Informer(api, "/api/v1/namespaces", kept)
+        self.pods = Informer(api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", cached_part)
+        self.nodes = Informer(
+            api, f"/api/v1/nodes?fieldSelector=metadata.name%3D{node}", cached_part
+        )
+        self.namespaces = Informer(api, "/api/v1/namespaces", cached_part)
         self.stateful_sets = Reflector(api, "/apis/apps/v1/statefulsets", stateful_set_state)
         self.reads = 0
         self._api = api
@@ -145,7 +147,7 @@ class KubernetesFacts:
             doubt = f"the API server did not confirm that Pod {'/'.join(key)} has ended: {why}"
             _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
             return Liveness(None, doubt)
-        current = kept(pod) if pod is not None else None
+        current = cached_part(pod) if pod is not None else None
         if current is not None and _is(current, uid) and is_alive(current):
             return Liveness(alive=True)
         cached = self._known(key, uid)
@@ -201,7 +203,7 @@ class KubernetesFacts:
                 assert delivered is not None
                 return delivered
         self.reads += 1
-        pod = kept(await self._api.get(_path(key)))
+        pod = cached_part(await self._api.get(_path(key)))
         if not _is(pod, uid):
             raise ApiNotFound(f"the Pod of that name does not have the UID {uid}")
         self._read[key] = pod

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from core.domain.model import Owner
 from core.errors import ApiNotFound, ApiRejected
-from core.kubernetes.api import Api, Object, Served, served_kind
+from core.kubernetes.api import Api, Object, ServedKind, served_kind
 from core.kubernetes.informer import ObjectKey, Reflector
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of
@@ -48,7 +48,7 @@ class RdmaPodWatch:
         )
         self._api = api
         self._tops: OrderedDict[str, Owner] = OrderedDict()
-        self._kinds: dict[tuple[str, str], Served] = {}
+        self._kinds: dict[tuple[str, str], ServedKind] = {}
         self._chains = WorkQueue(self._load, "owners of Pods with RDMA devices")
         self.pods.listen(self._chains.add)
 
@@ -99,7 +99,7 @@ class RdmaPodWatch:
             owner = parent
         return None
 
-    async def _served(self, owner: Owner) -> Served | None:
+    async def _served(self, owner: Owner) -> ServedKind | None:
         kind = owner.api_version, owner.kind
         served = self._kinds.get(kind) or await served_kind(self._api, *kind)
         if served is not None:  # the definition of a kind that is not served may be created later

@@ -4,11 +4,12 @@
     daemon.py       options, settings, event loop, signals, exit codes
     hooks.py        commands that the chart's hooks run
     settings.py     settings of conf.yml and environment variables
-    controller.py   the parts, and how they start and end
-    link_prober.py  probes on a link whether another host uses a quarantined address
+    controller.py   creates, starts and stops the parts of a replica
+    link_prober.py  probes whether another host on a link uses a quarantined address
     observer.py     polls lag, leader, scan and etcd
+    forecaster.py   forecasts when pools and subnets are full
     health.py       /livez and /readyz
     metrics.py      metrics for Prometheus; job_metrics.py: those of the jobs
 
-Pods do not depend on it (I8): without a controller reports are not updated; ADD and DEL work.
+Pods do not depend on it (I8): without a controller ADD and DEL work, but reports are not updated.
 """

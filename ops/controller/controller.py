@@ -1,8 +1,8 @@
-"""The controller: its parts, the order in which they start, and how they end.
+"""The controller: creates, starts and stops the parts of a replica.
 
 Every replica runs the projection, the observer, the cluster watch, its ports and a share of the
 workflows. The leader also translates custom resources, publishes checkpoints, watches applications,
-and starts required executions. Composition only: it makes no decisions.
+and starts required executions.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Controller:
-    """One replica over one store. Make it inside the event loop that runs it.
+    """One replica. Create it inside the event loop that runs it.
 
-    ``cluster`` None: standalone. The controller closes it.
+    ``cluster``: None in standalone mode. The controller closes it.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Controller:
         self.supervisor = supervisor or Supervisor()
         self.leader_supervisor = Supervisor()
         self.console_supervisor = Supervisor()
-        """Runs the console, apart from the rest: a replica is ready with or without it."""
+        """Runs the console; separate, because a replica is ready even if its console fails."""
         self.connections = ConnectionCounts()
-        self._opened = Teardown()
+        self._teardown = Teardown()
         faults = Faults()
         self.projector = Projector(store, keys, faults)
         self.publisher = Publisher(store, keys, self.projector, settings.name)
@@ -99,10 +99,7 @@ class Controller:
             store,
             keys,
             settings.name,
-            JobSettings(
-                *(settings.reclaim, settings.auto_pools, settings.provider, settings.cool_down_s),
-                settings.sriov.drained_nodes_max if settings.sriov is not None else 0,
-            ),
+            _job_settings(settings),
             sources=JobSources(
                 cluster.facts if cluster is not None else None,
                 cluster.applications if cluster is not None else None,
@@ -115,11 +112,19 @@ class Controller:
             telemetry=Telemetry(tracers=tracers, meters=meters),
             supervisor=self.supervisor,
         )
-        known_to_webhooks = store, keys, self.projector, self.connections
-        self.admission = _admission(settings.kubernetes, *known_to_webhooks)
-        known = self.projector, self.observing, self.jobs, self.election
-        self.health = ControllerHealth(*known, cluster, self.admission, supervised=self.supervised)
-        self.noticing = ExecutionKeeper(store, keys, self.projector, NOTICES, settings.name)
+        self.admission = _admission(
+            settings.kubernetes, store, keys, self.projector, self.connections
+        )
+        self.health = ControllerHealth(
+            self.projector,
+            self.observing,
+            self.jobs,
+            self.election,
+            cluster,
+            self.admission,
+            supervised=self.supervised,
+        )
+        self.execution_keeper = ExecutionKeeper(store, keys, self.projector, NOTICES, settings.name)
         self.console = _console(settings, store, keys, self.connections)
         self.kubernetes = _kubernetes(settings, store, keys, self.projector, outlooks)
         self.ports: list[TcpPort] = []
@@ -127,21 +132,21 @@ class Controller:
         self._store = store
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set; whatever fails, everything that was opened is closed.
+        """Work until ``stop`` is set, then close everything, even after a failure.
 
-        Raises BadInput (a port that cannot be had), and TaskEnded when a task used up its restarts.
+        Raises BadInput for a port that is in use, and TaskEnded if a task used up its restarts.
         """
-        opened = self._opened
-        opened.push("the store", self._store.close)
+        teardown = self._teardown
+        teardown.push("the store", self._store.close)
         if self.cluster is not None:
-            opened.push("the API client", self.cluster.close)
+            teardown.push("the API client", self.cluster.close)
         if self.prober is not None:
-            opened.push("the prober", self.prober.close)
+            teardown.push("the prober", self.prober.close)
         if self._metrics is not None:
-            opened.push_blocking("metrics", self._metrics.close)
-        opened.push("the jobs", self.jobs.close)
-        opened.push("supervised tasks", self.supervisor.close)
-        opened.push("the console", self.console_supervisor.close)
+            teardown.push_blocking("metrics", self._metrics.close)
+        teardown.push("the jobs", self.jobs.close)
+        teardown.push("supervised tasks", self.supervisor.close)
+        teardown.push("the console", self.console_supervisor.close)
         try:
             await self._open_ports()
             for task in self._tasks():
@@ -151,24 +156,24 @@ class Controller:
             await until_first(stop.wait(), self.supervisor.wait_failed())
         finally:
             self.health.stopping = True
-            await opened.close()
+            await teardown.close()
 
     @property
     def stop_failures(self) -> list[str]:
         """The parts that could not be closed."""
-        return self._opened.failures
+        return self._teardown.failures
 
     def supervised(self) -> list[HealthCheck]:
-        """Every task of this replica, those of a leader too while it leads."""
-        tasks = [self.supervisor, self.leader_supervisor]
+        """The health of every task of this replica, including those of the leader."""
+        supervisors = [self.supervisor, self.leader_supervisor]
         if self.kubernetes is not None:
-            tasks.append(self.kubernetes.tasks)
+            supervisors.append(self.kubernetes.tasks)
         if self.admission is not None:
-            tasks.append(self.admission.tasks)
-        return [each for supervisor in tasks for each in supervisor.health()]
+            supervisors.append(self.admission.tasks)
+        return [check for supervisor in supervisors for check in supervisor.health()]
 
     def _tasks(self) -> Iterator[TaskSpec]:
-        """The tasks of every replica. One that fails repeatedly ends the process."""
+        """The tasks of every replica. A task that fails repeatedly ends the process."""
         projector, observing = self.projector, self.observing
         yield TaskSpec(
             "projector", projector.run, RESTARTS_MAX, projector.age_s, WATCH_SILENT_S_MAX
@@ -200,7 +205,7 @@ class Controller:
         yield TaskSpec(
             "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=overtaken
         )
-        yield TaskSpec("execution-starter", self.noticing.run, RESTARTS_MAX)
+        yield TaskSpec("execution-starter", self.execution_keeper.run, RESTARTS_MAX)
         yield TaskSpec("forecaster", self.forecaster.run)
         yield from self.jobs.leader_tasks()
         kubernetes = self.kubernetes
@@ -216,9 +221,15 @@ class Controller:
         health = health_port(self.health, self.connections)
         ports = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
-            known = self.projector, self.publisher, self.election, self.archiving
             sources = MetricSources(
-                *known, self.observing, self.jobs, self.cluster, self.forecaster
+                self.projector,
+                self.publisher,
+                self.election,
+                self.archiving,
+                self.observing,
+                self.jobs,
+                self.cluster,
+                self.forecaster,
             )
             self._metrics.observe(
                 sources, debug=settings.debug_metrics_enabled, connections=self.connections
@@ -227,22 +238,33 @@ class Controller:
             ports.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
         for port, number, setting in ports:
             self.ports.append(port)
-            self._opened.push(setting, port.close)
+            self._teardown.push(setting, port.close)
             await port.open(settings.listen_address, number, setting)
             _log.info("listening", extra={"fields": {"port": port.port}})
+
+
+def _job_settings(settings: ControllerSettings) -> JobSettings:
+    """The part of the settings that the jobs read."""
+    return JobSettings(
+        settings.reclaim,
+        settings.auto_pools,
+        settings.provider,
+        settings.cool_down_s,
+        settings.sriov.drained_nodes_max if settings.sriov is not None else 0,
+    )
 
 
 def _prober(settings: ControllerSettings) -> LinkProber | None:
     if not settings.probe_interface:
         return None
-    # Needs sockets and ARP of the agent, which a controller without an interface does without.
+    # Imports modules of the agent, which a controller without a probe interface does not need.
     from ops.controller.link_prober import LinkProber  # noqa: PLC0415
 
     return LinkProber(settings.probe_interface, settings.name)
 
 
 def _drains(settings: ControllerSettings, cluster: ClusterWatch | None) -> DrainActivities | None:
-    """None: virtual functions are left alone. Otherwise nodes can at least be uncordoned."""
+    """The activities that drain nodes; None if virtual functions are not managed."""
     if cluster is None or settings.sriov is None or not settings.namespace:
         return None
     return DrainActivities(KubernetesNodeDrainer(cluster.api, settings.namespace))
@@ -270,7 +292,7 @@ def _admission(
 ) -> AdmissionHost | None:
     if settings is None or settings.webhook is None:
         return None
-    # Imports the package cryptography, a tenth of the memory of a controller without webhooks.
+    # Imports the package cryptography, which needs a tenth of a controller's memory.
     from ops.kubernetes.admission.admission_host import AdmissionHost  # noqa: PLC0415
 
     return AdmissionHost(settings, settings.webhook, store, keys, projector, connections)
@@ -284,7 +306,7 @@ def _console(
 ) -> ConsoleHost | None:
     if settings.console is None:
         return None
-    # Most controllers serve no console, and need none of its modules.
+    # Most controllers serve no console and do not need its modules.
     from ops.console.console_host import ConsoleHost  # noqa: PLC0415
 
     return ConsoleHost(

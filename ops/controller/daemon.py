@@ -1,7 +1,7 @@
 """The controller as a daemon: options, settings, event loop, signals, exit codes.
 
-Exit codes: 0 ended on a signal, 1 a failure that no retry resolves, 2 settings that cannot be used,
-4 a task ended and used up its restarts.
+Exit codes: 0 stopped by a signal, 1 a failure that no retry resolves, 2 unusable settings, 4 a task
+has used up its restarts.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from core.process.spans import SdkTracer
 
 LARGE_BYTES: Final = 128 * 1024
-"""Freed buffers of this size go back to the kernel at once: glibc's own threshold at a start."""
+"""Freed buffers of this size are returned to the kernel immediately; glibc's initial threshold."""
 
 _M_MMAP_THRESHOLD: Final = -3
 """See ``mallopt(3)``."""
@@ -62,9 +62,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 def run(config_path: str, options: Mapping[str, str]) -> int:
-    """Run the controller until a signal; returns the exit code.
+    """Run the controller until a signal; return the exit code.
 
-    ``options`` replace the environment variables of their names.
+    ``options`` override the environment variables with their names.
     """
     set_up_logging("info")
     try:
@@ -82,7 +82,7 @@ def run(config_path: str, options: Mapping[str, str]) -> int:
 
 
 def main() -> None:
-    """Serve, by the options of the command line; ends the process."""
+    """Run the daemon with the options of the command line; exit the process."""
     options = _parser().parse_args()
     variables = {
         KUBECONFIG: options.kubeconfig,
@@ -93,12 +93,12 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """An argparse parser, because typer would occupy memory as long as the process runs."""
+    """The command-line parser; argparse, because typer would need memory while the daemon runs."""
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,
         description="Keep reports, metrics and the archive up to date until a signal.",
-        epilog=f"Commands that do one thing and end: {', '.join(COMMANDS)}. See COMMAND --help.",
+        epilog=f"Commands that do one task and exit: {', '.join(COMMANDS)}. See COMMAND --help.",
     )
     add_daemon_options(parser)
     for option, variable, text in (
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tracer(settings: ControllerSettings) -> SdkTracer | None:
-    """The tracer of this process, which is set. Raises BadInput."""
+    """Create and set the tracer of this process; None without an endpoint. Raises BadInput."""
     if not settings.otlp_endpoint:
         return None
     from core.process.spans import exporting_to  # noqa: PLC0415  # needs the extra otlp
@@ -125,8 +125,8 @@ def _tracer(settings: ControllerSettings) -> SdkTracer | None:
 def _fix_malloc_threshold() -> None:
     """Keep glibc from raising its threshold, which would cost a controller a megabyte.
 
-    A TLS connection has a buffer of 256 KiB and uses a few pages of it. glibc raises the threshold
-    when the first one is freed; from then on they would occupy its heap.
+    A TLS connection has a buffer of 256 KiB and uses a few pages of it. When the first buffer is
+    freed, glibc raises the threshold, and later buffers stay in its heap.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not in musl
@@ -140,17 +140,17 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         loop.add_signal_handler(number, stop.set)
     raise_open_files_limit()
     _fix_malloc_threshold()
-    opened = Teardown()
-    failures: list[str] = opened.failures
+    teardown = Teardown()
+    failures: list[str] = teardown.failures
     try:
         store = EtcdStore(settings.cluster.etcd)
-        opened.push("the store", store.close)
+        teardown.push("the store", store.close)
         cluster = await watch_of(settings.kubernetes, settings.reclaim)
         if cluster is not None:
-            opened.push("the API client", cluster.close)
+            teardown.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
         failures = controller.stop_failures
-        # What imports have created lives as long as the process.
+        # The objects that imports have created live as long as the process.
         freeze_current_objects()
         raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
         await controller.run(stop)
@@ -161,5 +161,5 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         _log.critical("the controller stops: %s", error)
         return EXIT_FAILED
     finally:
-        await opened.close()
+        await teardown.close()
     return EXIT_FAILED if failures else EXIT_OK

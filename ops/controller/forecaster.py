@@ -1,7 +1,7 @@
-"""Keeps forecasts of every pool and subnet, for metrics and for the status of pools.
+"""Makes forecasts of every pool and subnet, for metrics and for the status of pools.
 
-Only the replica that leads runs it. It reads on in the log every ``FORECAST_PERIOD_S`` and never
-fails: where the log cannot be read, there are no forecasts until the next period. It only reads.
+Only the leader runs it. It reads the new events of the log every ``FORECAST_PERIOD_S``. If the log
+cannot be read, there are no forecasts until the next period. It only reads.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from core.projections.projector import Projector
 FORECAST_PERIOD_S: Final = 900.0
 
 OnForecasts = Callable[[Mapping[GrowthSubject, Forecast | NoTrend]], None]
-"""Receives the forecasts of each period; none: they are not made any more."""
+"""Receives the forecasts of each period; an empty mapping if there are none any more."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Forecaster:
-    """``forecasts``: the last ones; empty on a replica that does not lead."""
+    """``forecasts``: those of the last period; empty on a replica that does not lead."""
 
     def __init__(
         self,
@@ -61,36 +61,39 @@ class Forecaster:
                 growth = await self.update(growth)
                 await asyncio.sleep(FORECAST_PERIOD_S)
         finally:
-            self._keep({})
+            self._publish({})
 
     async def update(self, growth: GrowthLog) -> GrowthLog:
-        """Forecast once; the growth to go on from, a new one where the log is damaged."""
+        """Forecast once; return the growth for the next call, a new one if the log is damaged."""
         now_ms = self._now_ms()
         try:
             view = await open_log(self._store, self._keys, self._files, now_ms=self._now_ms)
             await growth.read(view, now_ms)
         except OrbweaverError as error:
             _log.warning("no forecast", extra={"fields": {"error": str(error)}})
-            self._keep({})
+            self._publish({})
             return growth if isinstance(error, StoreUnavailable) else GrowthLog()
-        self._keep(
-            {one: forecast(growth.net_growth(one, now_ms), left) for one, left in self._left()}
+        self._publish(
+            {
+                subject: forecast(growth.net_growth(subject, now_ms), free)
+                for subject, free in self._free_counts()
+            }
         )
         self._made_at_ms = now_ms
         return growth
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
-        """Name and expected seconds until nothing is left, of what has a forecast."""
+        """Name and expected seconds until no address is free, of the subjects with a forecast."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
         for subject, outlook in self.forecasts.items():
             if subject.kind == kind and isinstance(outlook, Forecast):
                 yield subject.name, max(outlook.expected_s - passed_s, 0.0)
 
-    def _keep(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
+    def _publish(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
         self.forecasts = forecasts
         self._on_forecasts(forecasts)
 
-    def _left(self) -> Iterator[tuple[GrowthSubject, int]]:
+    def _free_counts(self) -> Iterator[tuple[GrowthSubject, int]]:
         projection = self._projector.projection
         for name, tally in projection.tallies.items():
             yield GrowthSubject("pool", name), tally.counts.free

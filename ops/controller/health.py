@@ -1,11 +1,11 @@
-"""The health of a controller: ``/livez`` and ``/readyz``, check by check.
+"""The health checks of a controller, at ``/livez`` and ``/readyz``.
 
-Live: the event loop answers and the controller is not stopping. Ready: etcd answers, the projection
-is level with the log, every supervised task runs and receives updates, a replica leads, and the
-workflow worker has a session. The leader also receives changes of Pods. In Kubernetes the watches
-must work and configured webhooks must be served, because the API server calls only ready replicas
-(docs/reference/configuration.md, "Ports and health paths"). Spiderpool's paths return the same.
-Paths of Spiderpool's API without a function return 501 and name the command to use
+Live: the event loop runs and the controller is not stopping. Ready: etcd answers, the projection
+has caught up with the log, every supervised task runs and receives updates, a replica leads, and
+the workflow worker has a session. The leader must also receive changes of Pods. In Kubernetes the
+watches must work and configured webhooks must be served, because the API server calls only ready
+replicas (docs/reference/configuration.md, "Ports and health paths"). Spiderpool's paths return the
+same. Paths of Spiderpool's API that are not implemented return 501 and name a command instead
 (docs/reference/http-api.md, "Controller").
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.admission_host import AdmissionHost
 
 LAG_S_MAX: Final = 30.0
-"""Seconds; a projection that is behind for longer is not ready."""
+"""A projection that has been behind the log for longer is not ready."""
 
 BASE: Final = "/v1/runtime"
 
@@ -39,7 +39,7 @@ COMMANDS: Final = {
     ("POST", "/v1/ipam/gc_ips"): "orbctl gc",
     ("GET", "/v1/ipam/status"): "orbctl status",
 }
-"""The command that replaces each path without a function."""
+"""Paths of Spiderpool's API that are not implemented -> the command to use instead."""
 
 
 class ControllerHealth:
@@ -71,21 +71,20 @@ class ControllerHealth:
 
     def ready(self) -> list[HealthCheck]:
         """The checks whose failure makes the replica not ready."""
-        return [
+        checks = [
             HealthCheck("running", self._stopping_fault()),
             HealthCheck("etcd", self._observing.fault),
             HealthCheck("projection", self._projection_fault()),
             HealthCheck("leader", self._leader_fault()),
             HealthCheck("jobs", self._jobs_fault()),
             HealthCheck("news", self._listener_fault()),
-            *([HealthCheck("cluster", self._cluster_fault())] if self._cluster is not None else []),
-            *(
-                [HealthCheck("webhooks", self._webhook_fault())]
-                if self._admission is not None
-                else []
-            ),
-            *(HealthCheck(f"task/{task.name}", task.fault) for task in self._supervised()),
         ]
+        if self._cluster is not None:
+            checks.append(HealthCheck("cluster", self._cluster_fault()))
+        if self._admission is not None:
+            checks.append(HealthCheck("webhooks", self._webhook_fault()))
+        tasks = [HealthCheck(f"task/{task.name}", task.fault) for task in self._supervised()]
+        return checks + tasks
 
     def _stopping_fault(self) -> OrbweaverError | None:
         return NotReady("the controller is shutting down") if self.stopping else None
@@ -111,15 +110,15 @@ class ControllerHealth:
         return NotReady("the workflow worker has no session", remedy="check etcd")
 
     def _listener_fault(self) -> OrbweaverError | None:
-        leads = self._election.term is not None
-        if not leads or self._jobs.listener.listening or not self._jobs.reclaims:
+        is_leader = self._election.term is not None
+        if not is_leader or self._jobs.listener.listening or not self._jobs.reclaims:
             return None
         return NotReady(
             "changes of Pods are not received", remedy="scans continue; check the API server"
         )
 
     def _cluster_fault(self) -> OrbweaverError | None:
-        assert self._cluster is not None, "registered only in a cluster"
+        assert self._cluster is not None, "the check exists only in a cluster"
         fault = self._cluster.facts.fault if self._jobs.reclaims else ""
         if not fault and self._election.term is not None and self._jobs.makes_pools:
             fault = self._cluster.applications.fault
@@ -130,7 +129,7 @@ class ControllerHealth:
         )
 
     def _webhook_fault(self) -> OrbweaverError | None:
-        assert self._admission is not None, "registered only with webhooks"
+        assert self._admission is not None, "the check exists only with webhooks"
         if self._admission.port is not None:
             return None
         return NotReady("the webhooks are not ready yet", remedy="check the API server")
@@ -140,10 +139,10 @@ def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None
     """The port of kubelet's probes."""
 
     async def live(_: web.Request) -> web.Response:
-        return listed("livez", health.live())
+        return checks_response("livez", health.live())
 
     async def ready(_: web.Request) -> web.Response:
-        return listed("readyz", health.ready())
+        return checks_response("readyz", health.ready())
 
     app = web.Application()
     for path, handler in (
@@ -160,14 +159,14 @@ def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """The response of Spiderpool, as JSON."""
+    """The response for a path that is not implemented: a JSON text, as in Spiderpool."""
     command = COMMANDS[request.method, request.path]
     text = f"{request.method} {request.path} is not implemented: use `{command}`"
     return web.json_response(text, status=501)
 
 
-def listed(name: str, checks: Sequence[HealthCheck]) -> web.Response:
-    """One line for each check, in the format of Kubernetes components."""
+def checks_response(name: str, checks: Sequence[HealthCheck]) -> web.Response:
+    """A response with one line for each check, in the format of Kubernetes components."""
     lines = [
         f"[-]{check.name} failed: {check.fault}" if check.fault else f"[+]{check.name} ok"
         for check in checks

@@ -1,13 +1,13 @@
 """The commands of ``orbweaver-controller`` that the chart's hooks run.
 
-    clean               removes webhooks and finalizers after an uninstall
+    clean               removes webhooks and finalizers after an uninstallation
     make-defaults       creates the default objects of a new installation
     etcd-certificates   issues the certificates of an embedded etcd
     etcd-access         creates roles and users in etcd and requires authentication
     copy-cni            copies the node's CNI configurations for a controller that is not root
-    shutdown            does nothing: the preStop of Spiderpool's chart calls it
+    shutdown            does nothing; Spiderpool's chart calls it as its preStop hook
 
-Each logs its changes, and exits with 1 if it failed.
+Each logs its changes, and exits with 1 on failure, with 2 for unusable settings.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def clean(
     secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
     nodes: Annotated[str, typer.Option(help="The DaemonSet that cleans the nodes.")] = "",
 ) -> None:
-    """Remove our webhooks and finalizers, so that objects can be deleted. Objects stay."""
+    """Remove our webhooks and finalizers, so that objects can be deleted. Deletes no object."""
 
     async def work(api: Api) -> None:
         namespace = _namespace()
         lease = LeaseSettings(namespace).name
         names = InstallationNames(namespace, lease, mutating, validate, secret, nodes)
-        freed = await cleanup.clean(api, names)
-        _log.info("removed our finalizer from %d objects", freed)
+        count = await cleanup.clean(api, names)
+        _log.info("removed our finalizer from %d objects", count)
 
     _with_api(work)
 
@@ -94,9 +94,10 @@ def make_defaults(
 
     async def work(api: Api) -> None:
         objects = read_objects(file.read_text("utf-8"), str(file))
-        async for body, made in create_all(api, objects):
+        async for body, was_created in create_all(api, objects):
             name = f"{body['kind']}/{body['metadata']['name']}"
-            _log.info("%s %s", name, "was created" if made else "exists and was not changed")
+            outcome = "was created" if was_created else "exists and was not changed"
+            _log.info("%s %s", name, outcome)
 
     _with_api(work)
 
@@ -109,7 +110,7 @@ def etcd_certificates(
     root: Annotated[str, typer.Option(help="Secret of the Job that manages access.")],
     metrics: Annotated[str, typer.Option(help="Secret of the reader of etcd's metrics.")],
     domain: Annotated[str, typer.Option(help="The domain of the members' names.")],
-    namespace: Annotated[str, typer.Option(help="Where the Secrets are.")],
+    namespace: Annotated[str, typer.Option(help="The namespace of the Secrets.")],
 ) -> None:
     """Issue the certificates of an embedded etcd that are missing or due."""
 
@@ -131,7 +132,7 @@ def etcd_access(
 ) -> None:
     """Give agents and controllers their roles in etcd, and require authentication.
 
-    etcd is the one of the ORBWEAVER_ETCD_* variables; the certificate there must be root's.
+    The ORBWEAVER_ETCD_* variables name etcd; their certificate must be that of root.
     """
     set_up_logging("info")
 
@@ -151,12 +152,13 @@ def copy_cni(
     *,
     follow: Annotated[bool, typer.Option("--follow", help="Keep copying until a signal.")] = False,
 ) -> None:
-    """Copy the node's CNI configurations to where a controller that is not root reads them."""
+    """Copy the node's CNI configurations for a controller that is not root."""
     set_up_logging("info")
     target.mkdir(parents=True, exist_ok=True)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
-        signal.signal(number, lambda *_: ended.set())
+    stopped = threading.Event()
+    if follow:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
     while True:
         try:
             for name in mirror(source, target):
@@ -165,12 +167,12 @@ def copy_cni(
             _log.warning("CNI configurations not copied: %s", error)
             if not follow:
                 raise typer.Exit(EXIT_FAILED) from None
-        if not follow or ended.wait(FOLLOW_S):
+        if not follow or stopped.wait(FOLLOW_S):
             return
 
 
 def shutdown() -> None:
-    """Do nothing: a signal ends the controller."""
+    """Do nothing: a signal stops the controller."""
 
 
 def _namespace() -> str:
@@ -195,7 +197,7 @@ def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
-    """Run ``work``; log a failure and end the process with its exit code."""
+    """Run ``work``; log a failure and exit the process with its code."""
     try:
         asyncio.run(work)
     except BadInput as error:

@@ -1,8 +1,8 @@
 """The metrics of the jobs: scans, releases, changes of Pods, executions.
 
-Every replica reports the scan, whose state is in etcd. Counters are those of one process;
-Prometheus adds them up. Spiderpool's names (docs/reference/metrics.md) count what they count there:
-releases of single Pods, without those of scans.
+Every replica reports the status of the scan, which is in etcd. Counters are those of one process;
+Prometheus adds them up. Metrics with Spiderpool's names (docs/reference/metrics.md) count the same
+as there: releases of single Pods, but not those of scans.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Values = Callable[[], Iterable[Observation]]
 def observe_jobs(
     compatible: Meter, ours: Meter, jobs: JobHost, observing: ControllerObserver
 ) -> None:
-    """Create the instruments."""
-    for name, words, value in (
+    """Create the instruments of the jobs."""
+    for name, description, value in (
         ("scan_age_seconds", "Seconds since the last scan", _age_s),
         ("scan_failed", "1 if the last scan failed", lambda status: int(bool(status.fault))),
         (
@@ -39,11 +39,13 @@ def observe_jobs(
         ),
     ):
         ours.create_observable_gauge(
-            f"orbweaver_reclaim_{name}", [_called(_standing(observing, value))], description=words
+            f"orbweaver_reclaim_{name}",
+            [_callback(_scan_values(observing, value))],
+            description=description,
         )
     ours.create_observable_gauge(
         "orbweaver_workflow_open_executions",
-        [_called(lambda: _open(jobs))],
+        [_callback(lambda: _open_executions(jobs))],
         description="Open executions in the shards of this replica; paused ones need an operator",
     )
     counts: tuple[tuple[Meter, str, str, Callable[[], int]], ...] = (
@@ -78,11 +80,13 @@ def observe_jobs(
             lambda: jobs.pods.failed,
         ),
     )
-    for meter, name, words, count in counts:
-        meter.create_observable_counter(name, [_called(_one(count))], description=words)
+    for meter, name, description, count in counts:
+        meter.create_observable_counter(
+            name, [_callback(_single_value(count))], description=description
+        )
     ours.create_observable_counter(
         "orbweaver_reclaim_news",
-        [_called(lambda: _changes(jobs))],
+        [_callback(lambda: _changes(jobs))],
         description="Changes of Pods: heard (received), begun (execution started), left (to scans)",
     )
 
@@ -91,8 +95,8 @@ def _age_s(status: ScanStatus) -> float:
     return max(time.time() - status.at_s, 0.0)
 
 
-def _standing(observing: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
-    """No value before the first scan, because its age would be the time since 1970."""
+def _scan_values(observing: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
+    """A value of the last scan; none before the first scan, because its age would be wrong."""
 
     def values() -> Iterator[Observation]:
         status = observing.reclaim
@@ -102,7 +106,7 @@ def _standing(observing: ControllerObserver, value: Callable[[ScanStatus], float
     return values
 
 
-def _open(jobs: JobHost) -> Iterator[Observation]:
+def _open_executions(jobs: JobHost) -> Iterator[Observation]:
     for status, count in jobs.worker.open_executions().items():
         yield Observation(count, {"status": status.value.lower()})
 
@@ -114,9 +118,9 @@ def _changes(jobs: JobHost) -> Iterator[Observation]:
         yield Observation(count, {"outcome": outcome})
 
 
-def _one(count: Callable[[], int]) -> Values:
+def _single_value(count: Callable[[], int]) -> Values:
     return lambda: [Observation(count())]
 
 
-def _called(values: Values) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _callback(values: Values) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: list(values())

@@ -1,7 +1,7 @@
 """Probes quarantined addresses by ARP and neighbour discovery, on a link of the Pods.
 
-Probes have no source address (RFC 5227, RFC 4862), so that neighbours learn nothing from them. The
-gateway is probed first: if it does not answer, silence about the address proves nothing (I6).
+Probes have no source address (RFC 5227, RFC 4862), so that they change no neighbour cache. The
+gateway is probed first: if it does not answer, a missing answer of the address proves nothing (I6).
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ class LinkProber:
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """See ``Prober``."""
-        here = f"on {self._interface} of {self._name}"
-        if not target.witness:
+        link = f"on {self._interface} of {self._name}"
+        gateway = target.witness
+        if not gateway:
             why = "no pool with a gateway has the address: silence would prove nothing"
-            return ProbeResult("unable", text=f"{why} {here}")
+            return ProbeResult("unable", text=f"{why} {link}")
         try:
-            if not await self._ask(target.witness):
-                why = f"the gateway {target.witness} does not answer {here}: check the interface"
+            if not await self._probe_address(gateway):
+                why = f"the gateway {gateway} does not answer {link}: check the interface"
                 return ProbeResult("unable", text=why)
-            mac = await self._ask(target.address)
+            mac = await self._probe_address(target.address)
         except OrbweaverError as error:
             return ProbeResult("unable", text=str(error))
-        where = f"{here}, where the gateway {target.witness} answers"
-        return ProbeResult("answered", mac, where) if mac else ProbeResult("silent", text=where)
+        text = f"{link}, where the gateway {gateway} answers"
+        return ProbeResult("answered", mac, text) if mac else ProbeResult("silent", text=text)
 
     async def close(self) -> None:
         """Close all sockets and end the thread."""
         await self._detector.close()
         self._executor.close()
 
-    async def _ask(self, address: str) -> str:
-        """The MAC addresses that answer, "" for none. Raises DetectionFailed."""
+    async def _probe_address(self, address: str) -> str:
+        """The MAC addresses that answer a probe, "" for none. Raises DetectionFailed."""
         macs = await self._detector.find_responders(self._interface, address, self._netns)
         return ", ".join(macs)

@@ -1,6 +1,6 @@
-"""Entry point of ``orbweaver-controller``: the daemon, or a command that does one thing and ends.
+"""Entry point of ``orbweaver-controller``: runs the daemon, or a command of the chart's hooks.
 
-Only one of the two is imported, because a command needs no controller and a daemon no typer.
+Only the module that is run is imported, to save time and memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COMMANDS: Final = (
     "copy-cni",
     "shutdown",
 )
-"""The commands of ``ops/controller/hooks.py``; without one of them the daemon runs."""
+"""The commands of ``ops/controller/hooks.py``; without a command the daemon runs."""
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The metrics of a controller: pools, the projection, the leader, the archive.
 
-Metrics with the meaning of Spiderpool's have its names (docs/reference/metrics.md); its per-pool
-metrics are debug metrics there and here. Values are read at each scrape. No label contains the name
-of a Pod.
+Metrics with the same meaning as in Spiderpool have its names (docs/reference/metrics.md); its
+metrics per pool are debug metrics, as there. Values are read at each scrape. No label contains the
+name of a Pod.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.projections.publisher import Publisher
 from ops.controller.forecaster import Forecaster
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observer import ControllerObserver
-from ops.kubernetes.watches.cluster_watch import ClusterWatch, Watched
+from ops.kubernetes.watches.cluster_watch import ClusterWatch, WatchStatus
 from workflows.jobs.archive.activities import ArchiveActivities
 from workflows.jobs.job_host import JobHost
 
@@ -35,7 +35,7 @@ OUR_SCOPE: Final = "orbweaver-controller"
 
 
 class MetricSources:
-    """The sources of the values."""
+    """The parts of the controller from which the metrics are read."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class MetricSources:
 
 
 class ControllerMetrics:
-    """The instruments. ``scrape``: the answer to a scrape; ``provider``: for further ones."""
+    """The instruments of a controller; ``provider`` can create more instruments."""
 
     def __init__(self) -> None:
         self.registry = MetricsRegistry()
@@ -91,7 +91,7 @@ class ControllerMetrics:
             observe_forecasts(ours, sources.forecaster)
 
     async def scrape(self, accept: str) -> Scrape:
-        """All metrics, in a format that the scraper accepts."""
+        """The response to a scrape, in a format that the scraper accepts."""
         return self.registry.scrape(accept)
 
     def close(self) -> None:
@@ -122,56 +122,55 @@ def _observe_pools(compatible: Meter, ours: Meter, sources: MetricSources) -> No
         [lambda _: list(states())],
         description="Addresses of a pool by state; state total: all of them",
     )
-    ledger = sources.projector
     _gauge(
         ours,
         "orbweaver_claims",
         "Allocated addresses",
-        lambda: len(ledger.projection.ledger.claims),
+        lambda: len(sources.projector.projection.ledger.claims),
     )
     _gauge(
         ours,
         "orbweaver_endpoints",
         "Endpoints with addresses",
-        lambda: len(ledger.projection.ledger.endpoints),
+        lambda: len(sources.projector.projection.ledger.endpoints),
     )
 
 
 def observe_forecasts(ours: Meter, forecaster: Forecaster) -> None:
-    """When pools and subnets are expected to be full."""
+    """Create the instruments of the time until pools and subnets are expected to be full."""
 
-    def of(kind: str) -> Callable[[CallbackOptions], _Samples]:
+    def exhaustion(kind: str) -> Callable[[CallbackOptions], _Samples]:
         return lambda _: [
             Observation(seconds, {kind: name}) for name, seconds in forecaster.exhaustion_s(kind)
         ]
 
-    for kind, words in (("pool", "a pool"), ("subnet", "a subnet")):
+    for kind in ("pool", "subnet"):
         ours.create_observable_gauge(
             f"orbweaver_{kind}_exhaustion_seconds",
-            [of(kind)],
-            description=f"Expected time until {words} has no free address; absent without a trend",
+            [exhaustion(kind)],
+            description=f"Expected time until a {kind} has no free address; absent without a trend",
         )
 
 
 def _observe_debug(compatible: Meter, sources: MetricSources) -> None:
-    def of(field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def counts(field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [
             Observation(getattr(tally.counts, field), {"SpiderIPPool": name})
             for name, tally in sources.projector.projection.tallies.items()
         ]
 
-    for name, field, words in (
+    for name, field, description in (
         ("total", "total", "Addresses of an IPPool"),
         ("available", "free", "Free addresses of an IPPool"),
     ):
         compatible.create_observable_gauge(
-            f"spiderpool_debug_ippool_{name}_ip_counts", [of(field)], description=words
+            f"spiderpool_debug_ippool_{name}_ip_counts", [counts(field)], description=description
         )
     _observe_debug_subnets(compatible, sources)
 
 
 def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
-    def of(value: Callable[[Subnet, Ledger], int]) -> Callable[[CallbackOptions], _Samples]:
+    def callback(value: Callable[[Subnet, Ledger], int]) -> Callable[[CallbackOptions], _Samples]:
         def samples(_: CallbackOptions) -> _Samples:
             ledger = sources.projector.projection.ledger
             for name, subnet in ledger.subnets.items():
@@ -180,19 +179,19 @@ def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
         return samples
 
     values: tuple[tuple[str, str, Callable[[Subnet, Ledger], int]], ...] = (
-        ("total_ip", "Addresses", lambda subnet, all_: count(subnet, all_.pools).total),
+        ("total_ip", "Addresses", lambda subnet, ledger: count(subnet, ledger.pools).total),
         (
             "available_ip",
             "Addresses in no pool",
-            lambda subnet, all_: count(subnet, all_.pools).free,
+            lambda subnet, ledger: count(subnet, ledger.pools).free,
         ),
-        ("ippool", "IPPools", lambda subnet, all_: len(controlled(subnet.name, all_.pools))),
+        ("ippool", "IPPools", lambda subnet, ledger: len(controlled(subnet.name, ledger.pools))),
     )
-    for name, words, value in values:
+    for name, counted, value in values:
         compatible.create_observable_gauge(
             f"spiderpool_debug_subnet_{name}_counts",
-            [of(value)],
-            description=f"{words} of a Subnet",
+            [callback(value)],
+            description=f"{counted} of a Subnet",
         )
 
 
@@ -266,14 +265,18 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         ("archive_pruned_files", "Deleted archive files", lambda: archiving.pruned_files),
         ("archive_failures", "Attempts to archive that failed", lambda: archiving.failures),
     )
-    for name, words, value in gauges:
-        _gauge(ours, f"orbweaver_{name}", words, value)
-    for name, words, value in counters:
-        ours.create_observable_counter(f"orbweaver_{name}", [_reader(value)], description=words)
+    for name, description, read_gauge in gauges:
+        _gauge(ours, f"orbweaver_{name}", description, read_gauge)
+    for name, description, read_counter in counters:
+        ours.create_observable_counter(
+            f"orbweaver_{name}", [_reader(read_counter)], description=description
+        )
 
 
 def _observe_cluster(ours: Meter, cluster: ClusterWatch) -> None:
-    def of(value: Callable[[Watched], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def callback(
+        value: Callable[[WatchStatus], int],
+    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [
             Observation(value(watch), {"kind": watch.kind, "purpose": watch.purpose})
             for watch in cluster.watched()
@@ -281,23 +284,23 @@ def _observe_cluster(ours: Meter, cluster: ClusterWatch) -> None:
 
     ours.create_observable_gauge(
         "orbweaver_cluster_objects",
-        [of(lambda watch: watch.objects)],
+        [callback(lambda watch: watch.objects)],
         description="Watched objects of the API server",
     )
     ours.create_observable_gauge(
         "orbweaver_cluster_unwatched",
-        [of(lambda watch: int(bool(watch.fault)))],
+        [callback(lambda watch: int(bool(watch.fault)))],
         description="1 while the watched objects of a kind may be stale",
     )
     ours.create_observable_counter(
         "orbweaver_cluster_reads",
-        [of(lambda watch: watch.reads)],
+        [callback(lambda watch: watch.reads)],
         description="Reads of objects that the watches did not decide",
     )
 
 
-def _gauge(meter: Meter, name: str, words: str, value: Callable[[], float]) -> None:
-    meter.create_observable_gauge(name, [_reader(value)], description=words)
+def _gauge(meter: Meter, name: str, description: str, value: Callable[[], float]) -> None:
+    meter.create_observable_gauge(name, [_reader(value)], description=description)
 
 
 def _reader(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:

@@ -1,8 +1,9 @@
-"""Polls lag, leader, scan and etcd, so that health probes and scrapes read no etcd.
+"""Polls lag, leader, scan and etcd, so that health probes and scrapes need no read of etcd.
 
 The period is ``OBSERVE_PERIOD_S`` while there is a fault or the log grows. In a healthy and idle
-cluster it is ``QUIET_PERIOD_S``, or ends when the log grows. Without a leader it is
-``VACANT_PERIOD_S``: an election takes milliseconds, and no replica is ready before it is seen.
+cluster it is ``QUIET_PERIOD_S``, and ends earlier if the log grows. Without a leader it is
+``VACANT_PERIOD_S``: an election takes milliseconds, and replicas are not ready before they have
+observed the leader.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 VACANT_PERIOD_S: Final = 0.1
-"""While etcd answers that no controller leads: at a start, or until a lost lease expires."""
+"""The period while etcd has no leader: at a start, or until a lost lease expires."""
 
 QUIET_PERIOD_S: Final = 10.0
 """The default period of kubelet's probes."""
 
 STALE_S_MAX: Final = 30.0
-"""Seconds; one observation takes less, even with a slow etcd."""
+"""An observation takes less, even with a slow etcd."""
 
-NEVER: Final = StoreUnavailable("etcd was not read yet")
+NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 
 
 class ControllerObserver:
-    """``fault``: why the last observation failed; None if etcd answered."""
+    """The results of the last observation; ``fault``: why it failed, None if etcd answered."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
         self._store = store
@@ -47,7 +48,7 @@ class ControllerObserver:
         self.lag = Lag(0, 0.0)
         self.leader: Leader | None = None
         self.reclaim: ScanStatus | None = None
-        self.fault: StoreError | None = NEVER
+        self.fault: StoreError | None = NOT_READ_YET
         self._observed_at = -math.inf
 
     def age_s(self) -> float:
@@ -70,7 +71,7 @@ class ControllerObserver:
         return self.fault is None and self.leader is not None and self.lag == NO_LAG
 
     async def _until_moved(self, position: int) -> None:
-        """Wait until the projection has a new position, at most for the rest of the period."""
+        """Wait until the projection has a new position, at most until the end of the period."""
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
                 await self._projector.wait_for(

@@ -1,8 +1,8 @@
 """The settings of a controller: conf.yml and environment variables, read once at start.
 
-Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"); the others
-are named as the agent's (``ORBWEAVER_*``). A variable takes precedence over the file. No other
-module reads them.
+Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"); our own
+begin with ``ORBWEAVER_``, as the agent's. A variable overrides conf.yml. No other module of the
+controller reads variables.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ HEALTH_PORT: Final = 5720
 METRICS_PORT: Final = 5721
 LISTEN_ADDRESS: Final = "127.0.0.1"
 LEASE_TTL_S_MIN: Final = 2
-"""etcd extends shorter leases to this."""
+"""etcd extends shorter leases to this TTL."""
 
 LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""The files of the webhook server; without them and without a Secret there are no webhooks."""
+"""The certificate files of the webhooks. Without them and ``TLS_SECRET`` there are no webhooks."""
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
 """The Secret, in the controller's namespace, with a certificate that controllers issue."""
@@ -67,16 +67,16 @@ NAMESPACE: Final = "SPIDERPOOL_POD_NAMESPACE"
 ARCHIVE_DAYS_MAX: Final = 36_500
 
 RECLAIM_NUMBER_MAX: Final = 1_000_000
-"""The limit of every number about reclaiming: times in seconds, and counts."""
+"""The limit of every number in the settings of reclaim: times in seconds, and counts."""
 
 
 class ControllerSettings(NamedTuple):
-    """The settings. Port 0: any free one. ``lease_ttl_s``: until another replica takes over.
+    """The settings of a controller; a part that is None or "" is switched off.
 
-    ``retention``: of the archive. ``probe_interface``: an interface on a link of the Pods, from
-    which quarantined addresses are probed; "" for none. ``otlp_endpoint`` "": no traces.
-    ``console`` None: no console is served.
-    ``namespace``: the controller's own. ``sriov`` None: no node is cordoned or uncordoned.
+    Port 0 means a free port. ``lease_ttl_s``: the time until another replica takes over.
+    ``retention``: that of the archive. ``probe_interface``: an interface on a link of the Pods,
+    from which quarantined addresses are probed. ``otlp_endpoint``: where traces are sent.
+    ``namespace``: that of the controller. ``sriov``: the draining of nodes.
     """
 
     name: str
@@ -102,7 +102,7 @@ class ControllerSettings(NamedTuple):
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
-    """The settings of this process. Raises BadInput, whose subject is the name of the setting."""
+    """The settings of this process. Raises BadInput with the name of the setting as subject."""
     conf = read_conf(Path(conf_path))
     env = EnvironmentVariables(variables)
     name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
@@ -110,7 +110,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     kubernetes = _kubernetes(conf, env)
     return ControllerSettings(
         name=check_name(name, "SPIDERPOOL_POD_NAME"),
-        cluster=cluster_settings(variables, defaults=_of_file(conf)),
+        cluster=cluster_settings(variables, defaults=_cluster_defaults(conf)),
         listen_address=listen,
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.boolean("SPIDERPOOL_ENABLED_METRIC", default=False),
@@ -134,23 +134,24 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 def _lease_ttl_s(env: EnvironmentVariables) -> int:
     """The lease's TTL by our variable, otherwise by Spiderpool's."""
-    public = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
-    seconds = env.number("ORBWEAVER_LEASE_TTL_SECONDS", public, LEASE_TTL_S_MAX)
+    default = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
+    seconds = env.number("ORBWEAVER_LEASE_TTL_SECONDS", default, LEASE_TTL_S_MAX)
     return max(LEASE_TTL_S_MIN, seconds)
 
 
 def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings | None:
-    """None: standalone. A kubeconfig enables Kubernetes, or the variable that says so."""
+    """The settings of the Kubernetes integration; None in standalone mode."""
     kubeconfig = env.kubeconfig()
     if kubeconfig is None:
         return None
     networks = env.boolean("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
     namespace = env.text(NAMESPACE)
     lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
-    switches = conf.ipv4, conf.ipv6, conf.subnets
     return KubernetesSettings(
         kubeconfig,
-        *switches,
+        conf.ipv4,
+        conf.ipv6,
+        conf.subnets,
         _webhook(conf, env),
         networks,
         _coordinator(env),
@@ -160,7 +161,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """None: its status is not written.
+    """The settings of the SpiderCoordinator; None if its status is not written.
 
     See docs/reference/configuration.md, "Controller".
     """
@@ -175,13 +176,13 @@ def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | N
 
 
 def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | None:
-    """None: there are no webhooks, because there is no certificate."""
+    """The settings of the webhooks; None without a certificate."""
     certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
     if bool(certificate) != bool(key):
         raise BadInput(
-            "a certificate and its key must be given together",
+            "only one of certificate and key is set",
             subject="tls-server-cert",
-            remedy="give --tls-server-cert and --tls-server-key together",
+            remedy="set both --tls-server-cert and --tls-server-key",
         )
     secret = None if certificate else _secret(env)
     if secret is None and not certificate:
@@ -196,7 +197,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 
 
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
-    """None: there is no Pod webhook. Pods request slots if the agents are set to offer them."""
+    """The settings of the Pod webhook; None without it. Slots are those that agents advertise."""
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
     if not conf.inject.enabled:
@@ -209,7 +210,10 @@ def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings |
 
 
 def _secret(env: EnvironmentVariables) -> SecretSettings | None:
-    """None: controllers issue no certificate. It has the names of the Service."""
+    """The settings of the certificate that controllers issue, for the names of their Service.
+
+    None if they issue none.
+    """
     name = env.text(TLS_SECRET)
     if not name:
         return None
@@ -218,17 +222,17 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
         raise BadInput(f"{TLS_SECRET} is set and {NAMESPACE} is not", subject=NAMESPACE)
     service = f"{env.text('ORBWEAVER_TLS_SERVICE', 'orbweaver-controller')}.{namespace}"
     domain = env.text("ORBWEAVER_TLS_DOMAIN", "cluster.local")
-    more = filter(None, env.text("ORBWEAVER_TLS_EXTRA_NAMES").split(","))
+    extra_names = filter(None, env.text("ORBWEAVER_TLS_EXTRA_NAMES").split(","))
     return SecretSettings(
         name,
         namespace,
-        (service, f"{service}.svc", f"{service}.svc.{domain}", *more),
+        (service, f"{service}.svc", f"{service}.svc.{domain}", *extra_names),
         Path(env.text("ORBWEAVER_TLS_DIR", TLS_DIRECTORY)),
     )
 
 
 def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
-    """Automatic pools by conf.yml; both keys of the default number are one setting."""
+    """The settings of automatic pools; two keys of conf.yml set the default number."""
     numbers = {
         REDUNDANT_NUMBER_KEY: conf.redundant_number,
         FLEXIBLE_NUMBER_KEY: conf.flexible_number,
@@ -246,7 +250,7 @@ def _retention(env: EnvironmentVariables) -> Retention:
 
 
 def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
-    """Reclaiming by the variables of Spiderpool; conf.yml: which addresses are fixed."""
+    """The settings of reclaim: Spiderpool's variables, and the kinds of fixed addresses."""
     values: dict[str, bool | int | float] = {}
     for field, variable in VARIABLES.items():
         default = getattr(ReclaimSettings(), field)
@@ -255,7 +259,7 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
         else:
             number = env.number(variable, int(default), RECLAIM_NUMBER_MAX)
             values[field] = type(default)(number)
-    settings = ReclaimSettings(**values)  # type: ignore[arg-type]  # each of its field's own type
+    settings = ReclaimSettings(**values)  # type: ignore[arg-type]  # of the fields' types
     return settings._replace(
         stateful_sets=conf.stateful_sets,
         vms=conf.vms,
@@ -264,8 +268,8 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
     )
 
 
-def _of_file(conf: ConfFile) -> dict[str, str]:
-    """The file's values of the cluster, by the names in ``CLUSTER_VARIABLES``."""
+def _cluster_defaults(conf: ConfFile) -> dict[str, str]:
+    """The values of conf.yml for the names in ``CLUSTER_VARIABLES``."""
     etcd = conf.orbweaver.etcd
     return {
         "endpoints": ",".join(etcd.endpoints or ()),

@@ -1,19 +1,25 @@
-"""Kubernetes and the log: custom resources become commands; status and Events report back.
+"""The controller in Kubernetes: custom resources become commands; status and Events are reported.
 
     settings.py             settings of the integration
     resources.py            paths and fields of the custom resources
     conditions.py           conditions of an object, and Events
     objects.py              writes to custom resources: finalizers, derived fields, Events
-    translator_commands.py  commands, tried on the projection first
+    translator_commands.py  applies the commands of the translator
     object_finalizer.py     deletion of pools and subnets
-    translator.py           makes the log agree with the custom resources
+    translator.py           applies the custom resources to the log
     reports.py              the content of status and of SpiderEndpoints
     reporter.py             writes the projection into custom resources
-    status_writer.py        the status of an object: its only writer
-    attachments.py          SpiderMultusConfigs and their NetworkAttachmentDefinitions
+    status_writer.py        the only writer of the status of an object
+    attachments.py          the NetworkAttachmentDefinitions of SpiderMultusConfigs
     cidrs.py                finds the CIDRs of a cluster's Pods and Services
     coordinators.py         the status of the SpiderCoordinator
+    ipam_claims.py          the status of IPAMClaims
+    node_drainer.py         cordons and drains nodes
+    leadership.py           reports the leader in a Lease
+    cleanup.py, defaults.py jobs of the chart: after an uninstallation, after an installation
     admission/              the webhooks
+    certificates/           the certificate of the webhooks
+    watches/                Pods, Nodes and applications for the workflows
     kubernetes_host.py      the tasks of a leading controller
 
 For addresses the log is authoritative, for desired configuration the custom resources are. The

@@ -1,11 +1,11 @@
-"""NetworkAttachmentDefinitions: every SpiderMultusConfig has its own.
+"""Creates and updates the NetworkAttachmentDefinition (NAD) of each SpiderMultusConfig.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 Level-triggered, like the translator. A NAD without an owner is adopted. A NAD of another network is
-left unchanged, and an Event reports it. The garbage collector deletes NADs, because the network is
-the controller of its NAD. All networks are reconciled once a minute, which reverts manual edits.
-Without Multus there is no definition of NADs: an Event of each network reports it until there is.
+not changed, and an Event reports it. The garbage collector deletes NADs, because the network is the
+controller of its NAD. All networks are reconciled once a minute, which reverts manual changes.
+Without Multus the CRD of NADs is missing: an Event of each network reports that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RESYNC_S: Final = 60.0
 
 
 class Attachments:
-    """One controller's NADs; ``written`` counts what was created or changed."""
+    """Reconciles the NADs of all networks; ``written`` counts created and changed NADs."""
 
     def __init__(self, api: Api, objects: ObjectWriter) -> None:
         self.written = 0
@@ -50,14 +50,16 @@ class Attachments:
     @property
     def idle(self) -> bool:
         """Whether every network is reconciled and none waits for a retry."""
-        listed = self.networks.listed.is_set() and self.nads.listed.is_set()
-        return listed and self._work.empty
+        is_listed = self.networks.listed.is_set() and self.nads.listed.is_set()
+        return is_listed and self._work.empty
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await until_first(self.networks.run(), self.nads.run(), self._work_on(), self._resync())
+        await until_first(
+            self.networks.run(), self.nads.run(), self._reconcile_changes(), self._resync()
+        )
 
-    async def _work_on(self) -> None:
+    async def _reconcile_changes(self) -> None:
         await self.networks.listed.wait()
         await self.nads.tried.wait()
         self._work.add(self.networks.objects)
@@ -108,7 +110,7 @@ class Attachments:
         self, network: Object, nad: Object | None, attachment: NetworkAttachment
     ) -> None:
         if nad is not None and "deletionTimestamp" in nad["metadata"]:
-            return  # its deletion is a change, after which a new one is created
+            return  # the end of the deletion is reported as a change; then a new NAD is created
         path = NAMESPACED.format(network["metadata"]["namespace"])
         body = _body(network, attachment)
         if nad is None:
@@ -117,25 +119,25 @@ class Attachments:
         elif _differs(nad, body):
             self.written += 1
             version = {"resourceVersion": nad["metadata"]["resourceVersion"]}
-            body["metadata"] |= version | {"annotations": _replacing(nad, attachment)}
+            body["metadata"] |= version | {"annotations": _annotations_patch(nad, attachment)}
             body["spec"] = {"config": attachment.config}
             await self._api.merge(f"{path}/{segment(attachment.name)}", body)
 
 
 def _unwritable(fault: str) -> DesiredCondition:
-    """Not ready, because NADs cannot be read."""
-    message = f"no NetworkAttachmentDefinition was created: {fault}. It comes with Multus"
+    """The condition of a network if NADs cannot be read."""
+    message = f"no NetworkAttachmentDefinition was created: {fault}. Multus installs it"
     return DesiredCondition(READY, "False", "NoAttachmentDefinitions", message)
 
 
-def _nad_name(one: Object) -> str:
-    metadata = one["metadata"]
+def _nad_name(item: Object) -> str:
+    metadata = item["metadata"]
     return attachment_name(metadata["name"], metadata.get("annotations") or {})
 
 
-def _attachment(one: Object) -> NetworkAttachment:
-    """The desired NAD. Raises BadInput, Refused."""
-    network = checked_network(one)
+def _attachment(item: Object) -> NetworkAttachment:
+    """The desired NAD of a SpiderMultusConfig. Raises BadInput, Refused."""
+    network = checked_network(item)
     network = network._replace(spec=completed(network.spec))
     refusals: tuple[Refusal, ...] = tuple(network_rules(network))
     if refusals:
@@ -187,7 +189,7 @@ def _differs(nad: Object, body: Object) -> bool:
     )
 
 
-def _replacing(nad: Object, attachment: NetworkAttachment) -> Object:
+def _annotations_patch(nad: Object, attachment: NetworkAttachment) -> Object:
     """The annotations as a merge patch: removed ones are null."""
     removed = dict.fromkeys(nad["metadata"].get("annotations") or {})
     return removed | attachment.annotations

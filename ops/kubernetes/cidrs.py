@@ -1,8 +1,8 @@
-"""Finds the CIDRs of a cluster's Pods and Services in its objects and configurations. Pure.
+"""Finds the CIDRs of a cluster's Pods and Services in objects and configurations. Pure.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 
-Other programs write these sources, so malformed parts are ignored.
+Other programs write these objects, so malformed parts are ignored.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ SERVICE_FLAG: Final = "--service-cluster-ip-range="
 
 
 class Cidrs(NamedTuple):
-    """The CIDRs of Pods and Services; (): unknown."""
+    """The CIDRs of Pods and Services; () if they are unknown."""
 
     pods: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
 
     def or_else(self, other: Cidrs) -> Cidrs:
-        """These CIDRs; unknown ones from ``other``."""
+        """These CIDRs, with those of ``other`` for unknown ones."""
         return Cidrs(self.pods or other.pods, self.services or other.services)
 
 
 def source_of(configurations: Mapping[str, str]) -> Source:
-    """The overlay, by the first CNI configuration that is not Multus' (name -> text)."""
+    """The source of the Pod CIDRs by the first CNI configuration (name -> text), except Multus'."""
     for name in sorted(configurations):
         if IGNORED in name:
             continue
@@ -51,8 +51,8 @@ def source_of(configurations: Mapping[str, str]) -> Source:
             configuration = json.loads(configurations[name])
         except ValueError:
             return "none"
-        called = configuration.get("name") if isinstance(configuration, Mapping) else None
-        return CNI_NAMES.get(str(called), "none")
+        network = configuration.get("name") if isinstance(configuration, Mapping) else None
+        return CNI_NAMES.get(str(network), "none")
     return "none"
 
 
@@ -81,29 +81,31 @@ def of_controller_manager(pod: Object) -> Cidrs:
 
 def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
     """The CIDRs of Calico's enabled IPPools, oldest first."""
-    enabled = [
-        (pool["metadata"], spec)
-        for pool in pools
-        if not (spec := _members(pool.get("spec"))).get("disabled")
-        and "deletionTimestamp" not in pool["metadata"]
-    ]
-    enabled.sort(key=lambda entry: (entry[0].get("creationTimestamp", ""), entry[0]["name"]))
-    return tuple(cidr for _, spec in enabled for cidr in _list(spec.get("cidr")))
+    by_age = sorted(
+        pools,
+        key=lambda pool: (pool["metadata"].get("creationTimestamp", ""), pool["metadata"]["name"]),
+    )
+    texts: list[str] = []
+    for pool in by_age:
+        spec = _members(pool.get("spec"))
+        if not spec.get("disabled") and "deletionTimestamp" not in pool["metadata"]:
+            texts += _list(spec.get("cidr"))
+    return tuple(texts)
 
 
-class CiliumAnswer(NamedTuple):
-    """Cilium's IPAM mode; ``cidrs``: of the cluster-pool modes."""
+class CiliumIpam(NamedTuple):
+    """Cilium's IPAM mode, and the CIDRs of its cluster-pool modes."""
 
     mode: str
     cidrs: tuple[str, ...]
 
 
-def of_cilium(config_map: Object) -> CiliumAnswer:
+def of_cilium(config_map: Object) -> CiliumIpam:
     """IPAM mode and CIDRs in Cilium's ConfigMap."""
     data = _members(config_map.get("data"))
-    four = _list(data.get("cluster-pool-ipv4-cidr"), " ")
-    six = _list(data.get("cluster-pool-ipv6-cidr"), " ")
-    return CiliumAnswer(str(data.get("ipam", "")), (*four, *six))
+    ipv4 = _list(data.get("cluster-pool-ipv4-cidr"), " ")
+    ipv6 = _list(data.get("cluster-pool-ipv6-cidr"), " ")
+    return CiliumIpam(str(data.get("ipam", "")), ipv4 + ipv6)
 
 
 def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
@@ -128,8 +130,10 @@ def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
 
 
 def _flag(words: Iterable[object], flag: str) -> tuple[str, ...]:
-    texts = (word for word in words if isinstance(word, str))
-    return next((_list(text.removeprefix(flag)) for text in texts if text.startswith(flag)), ())
+    for word in words:
+        if isinstance(word, str) and word.startswith(flag):
+            return _list(word.removeprefix(flag))
+    return ()
 
 
 def _members(value: object) -> Mapping[str, Any]:
@@ -143,7 +147,7 @@ def _items(value: object) -> list[Any]:
 
 
 def _list(text: object, separators: str = "") -> tuple[str, ...]:
-    """The CIDRs of a comma-separated list; other parts are ignored."""
+    """The CIDRs of a list, separated by commas or ``separators``; other parts are ignored."""
     if not isinstance(text, str):
         return ()
     for separator in separators:

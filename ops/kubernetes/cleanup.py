@@ -1,11 +1,10 @@
-"""Cleans up after an uninstall, so that no webhook or finalizer of ours blocks a deletion.
+"""Cleans up after an uninstallation, so that no webhook or finalizer of ours blocks a deletion.
 
-A DaemonSet of the chart cleans the nodes meanwhile; this waits until it has run on each node.
-
-First the webhook configurations are deleted, because no webhook answers any more. Then it waits
-until the Lease has no holder: a running controller could add finalizers again. Then finalizers are
-removed from the remaining objects, which stay and can be deleted. Missing objects are not an error,
-and a second run does no harm.
+First it deletes the webhook configurations, because their server has stopped. Then it waits until
+the Lease has no holder: a running controller could add finalizers again. Then it removes the
+finalizers of the remaining objects, which are kept and can be deleted. Finally it waits until a
+DaemonSet of the chart has cleaned each node. Missing objects are not an error, and it can run
+again.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoor
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 LEASE_POLL_S: Final = 1.0
 PASS_PAUSE_S: Final = 2.0
-"""Between a pass that removed finalizers and the pass that checks that none was added."""
+"""The pause between a pass that removed finalizers and the next one, which must find none."""
 
 PASSES_MAX: Final = 20
 NODES_WAIT_S: Final = 60.0
-"""Limited, because a node that does not answer must not block an uninstallation."""
+"""How long to wait for nodes: a node that is down must not block an uninstallation."""
 
 DAEMON_SETS: Final = "/apis/apps/v1/namespaces/{}/daemonsets/{}"
 
@@ -38,7 +37,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class InstallationNames(NamedTuple):
-    """The names of the installation's objects; "" for those it does not have."""
+    """The names of the objects of an installation; "" for objects that it does not have."""
 
     namespace: str
     lease: str
@@ -49,26 +48,26 @@ class InstallationNames(NamedTuple):
     """The DaemonSet that cleans the nodes."""
 
 
-async def clean(api: Api, leftovers: InstallationNames) -> int:
-    """Clean up. Returns the number of removed finalizers. Raises ApiError."""
-    for kind, name in (("mutating", leftovers.mutating), ("validating", leftovers.validating)):
+async def clean(api: Api, names: InstallationNames) -> int:
+    """Clean up; return the number of removed finalizers. Raises ApiError."""
+    for kind, name in (("mutating", names.mutating), ("validating", names.validating)):
         if name:
             await _delete(api, f"{ADMISSION}/{kind}webhookconfigurations/{name}")
-    lease = f"{LEASES.format(leftovers.namespace)}/{leftovers.lease}"
+    lease = f"{LEASES.format(names.namespace)}/{names.lease}"
     await _until_no_leader(api, lease)
-    freed = 0
+    removed_count = 0
     for _ in range(PASSES_MAX):
-        removed = sum([await _free_all(api, kind) for kind in KINDS])
+        removed = sum([await _remove_finalizers(api, kind) for kind in KINDS])
         if not removed:
             break
-        freed += removed
+        removed_count += removed
         await asyncio.sleep(PASS_PAUSE_S)
     await _delete(api, lease)
-    if leftovers.secret:
-        await _delete(api, f"/api/v1/namespaces/{leftovers.namespace}/secrets/{leftovers.secret}")
-    if leftovers.nodes:
-        await _until_nodes_are_clean(api, DAEMON_SETS.format(leftovers.namespace, leftovers.nodes))
-    return freed
+    if names.secret:
+        await _delete(api, f"/api/v1/namespaces/{names.namespace}/secrets/{names.secret}")
+    if names.nodes:
+        await _until_nodes_are_clean(api, DAEMON_SETS.format(names.namespace, names.nodes))
+    return removed_count
 
 
 async def _until_nodes_are_clean(api: Api, path: str) -> None:
@@ -103,25 +102,25 @@ async def _until_no_leader(api: Api, path: str) -> None:
         await asyncio.sleep(LEASE_POLL_S)
 
 
-async def _free_all(api: Api, kind: str) -> int:
+async def _remove_finalizers(api: Api, kind: str) -> int:
     try:
         listed = await api.list(f"/apis/{API_VERSION}/{kind}")
     except ApiNotFound:
         return 0  # the CRD was deleted, and with it all objects
-    return sum([await _free(api, kind, body) for body in listed.items])
+    return sum([await _remove_finalizer(api, kind, body) for body in listed.items])
 
 
-async def _free(api: Api, kind: str, stored: Object) -> bool:
-    """Remove our finalizer. Returns whether the object had it."""
+async def _remove_finalizer(api: Api, kind: str, stored: Object) -> bool:
+    """Remove our finalizer; return whether the object had it."""
     metadata = stored["metadata"]
     finalizers = metadata.get("finalizers") or []
     if FINALIZER not in finalizers:
         return False
-    within = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    left = [text for text in finalizers if text != FINALIZER]
-    body = {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}}
+    namespace_path = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    others = [text for text in finalizers if text != FINALIZER]
+    body = {"metadata": {"finalizers": others, "resourceVersion": metadata["resourceVersion"]}}
     try:
-        await api.merge(f"/apis/{API_VERSION}{within}/{kind}/{metadata['name']}", body)
+        await api.merge(f"/apis/{API_VERSION}{namespace_path}/{kind}/{metadata['name']}", body)
     except (ApiConflict, ApiNotFound):
         _log.info("%s %s was changed meanwhile", kind, metadata["name"])
     return True

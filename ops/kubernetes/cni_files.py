@@ -1,6 +1,6 @@
-"""The CNI configurations of a node: the first one names the overlay network.
+"""Reads and copies the CNI configurations of a node; the first one names the overlay network.
 
-On most nodes only root may read them, so a container of the chart keeps copies for the controller,
+On most nodes only root may read them, so a container of the chart makes copies for the controller,
 which is not root. Both read at most ``FILES_MAX`` files of ``FILE_BYTES_MAX``.
 """
 
@@ -23,9 +23,9 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 def read_directory(directory: Path) -> Mapping[str, str]:
-    """The configurations by name; empty if the directory does not exist.
+    """The configurations by file name; none if the directory does not exist.
 
-    Raises BadInput if the directory or a file cannot be read, because the overlay is unknown then.
+    Raises BadInput if the directory or a file cannot be read: the overlay is then unknown.
     """
     texts = {}
     try:
@@ -54,23 +54,23 @@ def stamp_of(directory: Path) -> Stamp:
 
 
 def mirror(source: Path, target: Path) -> list[str]:
-    """Copy the configurations of ``source`` to ``target``; returns the names that differed.
+    """Copy the configurations of ``source`` to ``target``; return the names that have changed.
 
-    Each file is replaced atomically. Raises BadInput and OSError, and keeps the copies then.
+    Each file is replaced atomically. Raises BadInput and OSError; the copies then stay unchanged.
     """
-    after, before = read_directory(source), read_directory(target)
-    different = sorted(
-        name for name in after.keys() | before.keys() if after.get(name) != before.get(name)
+    texts, copies = read_directory(source), read_directory(target)
+    changed = sorted(
+        name for name in texts.keys() | copies.keys() if texts.get(name) != copies.get(name)
     )
-    for name in different:
-        if name not in after:
+    for name in changed:
+        if name not in texts:
             (target / name).unlink(missing_ok=True)
             continue
         temporary = target / f"{name}{TEMPORARY}"
-        temporary.write_text(after[name], "utf-8")
+        temporary.write_text(texts[name], "utf-8")
         temporary.chmod(0o644)
         temporary.replace(target / name)
-    return different
+    return changed
 
 
 def _paths(directory: Path) -> list[Path]:

@@ -1,7 +1,7 @@
-"""Conditions and Events of an object, by the conventions of the Kubernetes API. Pure.
+"""Makes conditions and Events of an object, by the conventions of the Kubernetes API. Pure.
 
-A condition has a reason for programs and a message for people. It keeps its time while its status
-is unchanged.
+A condition has a reason for programs and a message for people. Its ``lastTransitionTime`` changes
+only with its status.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.kubernetes.api import Object
 READY: Final = "Ready"
 DRAINING: Final = "Draining"
 TRANSLATED: Final = (READY, DRAINING)
-"""The types that the translator writes."""
+"""The types of conditions that the translator writes."""
 
 MESSAGE_CHARS_MAX: Final = 4_096
 NOTE_CHARS_MAX: Final = 1_024
@@ -23,7 +23,7 @@ NOTE_CHARS_MAX: Final = 1_024
 
 
 class DesiredCondition(NamedTuple):
-    """One desired condition. ``reason`` is CamelCase."""
+    """A condition that an object must have. ``reason`` is in CamelCase."""
 
     type: str
     status: Literal["True", "False"]
@@ -35,7 +35,7 @@ APPLIED: Final = DesiredCondition(READY, "True", "Applied", "the spec was applie
 
 
 def refused(error: Refused | BadInput) -> DesiredCondition:
-    """Not ready, because a rule refused the object or it cannot be read."""
+    """The condition of an object that a rule refused or that cannot be parsed."""
     if isinstance(error, BadInput):
         return DesiredCondition(READY, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX))
     return DesiredCondition(
@@ -44,7 +44,7 @@ def refused(error: Refused | BadInput) -> DesiredCondition:
 
 
 def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
-    """Being deleted: no new claims; existing ones stay."""
+    """The conditions of an object that is being deleted and still has claims."""
     return (
         DesiredCondition(READY, "False", "Draining", message),
         DesiredCondition(DRAINING, "True", "InUse", message),
@@ -52,7 +52,7 @@ def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
 
 
 def is_new(body: Object, desired: DesiredCondition) -> bool:
-    """Whether the object does not have this condition yet, for any generation."""
+    """Whether the object does not have a condition with this status and message yet."""
     return not any(
         (condition["type"], condition["status"], condition["message"])
         == (desired.type, desired.status, desired.message)
@@ -104,7 +104,7 @@ def event(
 
 
 def camel(slug: str) -> str:
-    """``subnet-overlap`` as ``SubnetOverlap``."""
+    """A slug in CamelCase: ``subnet-overlap`` as ``SubnetOverlap``."""
     return "".join(part.capitalize() for part in slug.split("-"))
 
 

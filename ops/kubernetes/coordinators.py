@@ -1,10 +1,10 @@
 """Writes the status of the SpiderCoordinator: the CIDRs of the cluster's Pods and Services.
 
-It maintains the object with the configured name (docs/reference/custom-resource-rules.md,
+It writes the object with the configured name (docs/reference/custom-resource-rules.md,
 "SpiderCoordinator"); agents read its status. If the CIDRs cannot be found, the phase is NotReady
-with the reason and without any CIDR: new Pods wait, running ones are not changed. It reconciles
-when the object or the node's CNI configurations change, and once a minute, because the other
-sources are not watched.
+with the reason and without CIDRs: new Pods wait, running ones are not changed. It reconciles when
+the object or the node's CNI configurations change, and once a minute, because other sources of the
+CIDRs are not watched.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SERVICE_CIDRS: Final = tuple(
     f"/apis/networking.k8s.io/{version}/servicecidrs" for version in ("v1", "v1beta1", "v1alpha1")
 )
 NO_MANAGER: Final = "No kube-controller-manager pod found, unable to get clusterCIDR"
-"""Spiderpool's text, which users match."""
+"""Spiderpool's text, which users search for."""
 
 NO_FLAGS: Final = (
     "neither kube-system/kubeadm-config nor the flags of the kube-controller-manager pod have the"
@@ -68,8 +68,9 @@ class Coordinators:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        works = (self.informer.run(), self._work.run(), self._resync(), self._watch_cni_files())
-        await until_first(*works)
+        await until_first(
+            self.informer.run(), self._work.run(), self._resync(), self._watch_cni_files()
+        )
 
     async def _resync(self) -> None:
         while True:
@@ -101,13 +102,13 @@ class Coordinators:
     async def _report(self, coordinator: Object) -> None:
         before = coordinator.get("status") or {}
         desired: Object
-        why: DesiredCondition | None = None
+        failure: DesiredCondition | None = None
         try:
             prefixes = await self._find(coordinator)
         except BadInput as error:
             desired = {"phase": NOT_READY, "reason": error.message}
             desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
-            why = DesiredCondition("Ready", "False", error.subject, error.message)
+            failure = DesiredCondition("Ready", "False", error.subject, error.message)
         else:
             desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
             desired["serviceCIDR"] = list(prefixes.services)
@@ -118,20 +119,21 @@ class Coordinators:
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS}/{name}/status", body, MANAGER)
-        if why is not None:  # after the status: if its write fails, both are tried again
-            await self._objects.create_event(coordinator, why)
+        if failure is not None:  # after the status: if that write fails, both are retried
+            await self._objects.create_event(coordinator, failure)
 
     async def _release(self, coordinator: Object) -> None:
-        """Remove the finalizer; there is nothing to clean up."""
+        """Remove our finalizer, so that the object is deleted."""
         metadata = coordinator["metadata"]
-        left = [text for text in metadata.get("finalizers") or [] if text != FINALIZER]
-        if left != (metadata.get("finalizers") or []):
+        finalizers = metadata.get("finalizers") or []
+        if FINALIZER in finalizers:
+            others = [text for text in finalizers if text != FINALIZER]
             version = metadata["resourceVersion"]
-            body = {"metadata": {"finalizers": left, "resourceVersion": version}}
+            body = {"metadata": {"finalizers": others, "resourceVersion": version}}
             await self._api.merge(f"{COORDINATORS}/{metadata['name']}", body)
 
     async def _find(self, coordinator: Object) -> Cidrs:
-        """The CIDRs by podCIDRType. Raises BadInput, whose subject is the reason of the Event."""
+        """The CIDRs by podCIDRType. Raises BadInput with the reason of the Event as subject."""
         configured = coordinator["spec"].get("podCIDRType", "auto")
         kind = configured
         if configured == "auto":
@@ -177,10 +179,10 @@ class Coordinators:
         if config_map is None:
             message = f"there is no ConfigMap {self._settings.cilium}"
             raise BadInput(message, subject=CILIUM_FAULT)
-        answer = cidrs.of_cilium(config_map)
-        match answer.mode:
+        ipam = cidrs.of_cilium(config_map)
+        match ipam.mode:
             case "cluster-pool" | "cluster-pool-v2beta":
-                return answer.cidrs
+                return ipam.cidrs
             case "multi-pool":
                 return cidrs.of_cilium_pools(await self._list(CILIUM_POOLS))
             case "kubernetes":
@@ -196,7 +198,7 @@ class Coordinators:
             return None
 
     async def _list(self, path: str) -> list[Object]:
-        """The objects of a collection; empty if the API server lacks the kind."""
+        """The objects of a collection; empty if the API server does not serve the kind."""
         try:
             return (await self._api.list(path)).items
         except ApiNotFound:

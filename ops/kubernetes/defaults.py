@@ -1,7 +1,7 @@
-"""Creates the default objects of a new installation from a file, unless they exist.
+"""Creates the default objects of a new installation from a file.
 
 An existing object is never changed. The webhooks answer only a moment after the installation, so a
-creation that fails is repeated until ``CREATE_S_MAX``. A refusal by a rule ends the run.
+failed creation is retried until ``CREATE_S_MAX``. A refusal by a rule ends the run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.manifests.kinds.fields import API_VERSION
 from core.process.retry import Backoff
 
 OBJECTS_MAX: Final = 1_000
-"""Objects in one file."""
+"""The most objects in one file."""
 
 CREATE_S_MAX: Final = 240.0
 """The time to create all objects; one more request ends within the 300 s of the chart's Job."""
@@ -48,33 +48,35 @@ def read_objects(text: str, path: str) -> list[Object]:
 
 
 def collection_of(body: Object) -> str:
-    """The path of the objects of its kind. Raises BadInput."""
+    """The path of the collection in which to create an object. Raises BadInput."""
     kind = next((kind for kind in KINDS if kind.name == body.get("kind")), None)
     if kind is None or body.get("apiVersion") != API_VERSION:
         text = f"{body.get('apiVersion')} {body.get('kind')} is not a kind of {API_VERSION}"
         raise BadInput(text, subject="kind")
     namespace = body["metadata"].get("namespace", "default")
-    within = f"/namespaces/{namespace}" if kind.namespaced else ""
-    return f"/apis/{API_VERSION}{within}/{kind.plural}"
+    namespace_path = f"/namespaces/{namespace}" if kind.namespaced else ""
+    return f"/apis/{API_VERSION}{namespace_path}/{kind.plural}"
 
 
 async def create_all(
     api: Api, objects: Sequence[Object], monotonic: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[tuple[Object, bool]]:
-    """Create the objects; yields each one, and False if it existed.
+    """Create the objects; yield (object, whether it was created) for each.
 
     Raises ApiRejected, and ApiUnavailable after ``CREATE_S_MAX``.
     """
     deadline = monotonic() + CREATE_S_MAX
     backoff = Backoff(PAUSE_S)
     for body in objects:
-        while (created := await _try(api, body, monotonic() + PAUSE_S > deadline)) is None:
+        created = await _try_create(api, body, monotonic() + PAUSE_S > deadline)
+        while created is None:
             await backoff.wait()
+            created = await _try_create(api, body, monotonic() + PAUSE_S > deadline)
         yield body, created
 
 
-async def _try(api: Api, body: Object, is_last: bool) -> bool | None:
-    """Create an object: True; it exists: False; it must be tried again: None.
+async def _try_create(api: Api, body: Object, is_last: bool) -> bool | None:
+    """Create an object. Return False if it exists, None if the creation must be retried.
 
     Raises ApiRejected, and ApiUnavailable on the last try.
     """
@@ -93,6 +95,6 @@ async def _try(api: Api, body: Object, is_last: bool) -> bool | None:
                 remedy="wait until a controller is ready, because its webhook must answer; retry",
             ) from None
         level = logging.INFO if isinstance(error, ApiUnavailable) else logging.WARNING
-        _log.log(level, "the creation failed and is tried again: %s", error)
+        _log.log(level, "the creation failed and will be retried: %s", error)
         return None
     return True

@@ -1,4 +1,4 @@
-"""Reads the objects of another IPAM system from its API server. It writes nothing."""
+"""Reads the objects of another IPAM system from an API server. Only reads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from core.kubernetes.connection import open_connection
 async def list_objects(
     collections: Mapping[str, str], kubeconfig: str, context: str = ""
 ) -> list[tuple[str, Object]]:
-    """Every object of these collections (path below the API server -> kind), and where it is from.
+    """List (location, object) of every object in these collections (path -> kind).
 
-    Collections are listed in order. One that is not defined there has no objects. Raises ApiError,
-    BadInput.
+    A collection that the API server does not serve has no objects. Raises ApiError, BadInput.
     """
     api = Api(await open_connection(kubeconfig, context))
     try:
@@ -29,7 +28,7 @@ async def list_objects(
 
 
 async def list_defined(api: Api, path: str) -> list[Object]:
-    """A collection; nothing where its kind is not defined. Raises ApiError."""
+    """The objects of a collection; none if the API server does not serve it. Raises ApiError."""
     try:
         return (await api.list(path)).items
     except ApiNotFound:

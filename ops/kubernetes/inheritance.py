@@ -1,8 +1,8 @@
-"""The fields that the custom resource of a pool inherits from its subnet. Pure.
+"""Computes the fields that the custom resource of a pool inherits from its subnet. Pure.
 
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation.
 
-The pool in the log has inherited already. This adds the fields to its object, and never replaces a
+The pool in the log already has the fields. They are also added to its object, but never replace a
 field that a user has written.
 """
 
@@ -23,29 +23,35 @@ CONTROLLER: Final = "controller"
 def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
     """The missing inherited fields as a merge patch; {} if none is missing.
 
-    ``pool`` as in the log. An empty list of routes is not missing: a user has written it.
+    ``pool``: the pool in the log. An empty list of routes is not missing: a user has written it.
     """
     if subnet is None or owner_of(pool) != subnet.name:
         return {}
     spec: Object = {}
-    written = body.get("spec") or {}
-    if pool.gateway and written.get("gateway") is None:
+    user_spec = body.get("spec") or {}
+    if pool.gateway and user_spec.get("gateway") is None:
         spec["gateway"] = pool.gateway
-    if pool.routes and written.get("routes") is None:
+    if pool.routes and user_spec.get("routes") is None:
         spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in pool.routes]
     missing = {"metadata": _owner_fields(body["metadata"], subnet), "spec": spec}
     return {part: fields for part, fields in missing.items() if fields}
 
 
 def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
-    """The missing label; and the subnet as controller, unless the pool has a controller."""
+    """The missing label, and the subnet as controller unless the pool has another one."""
     missing: Object = {}
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
         missing["labels"] = {OWNER_SUBNET: subnet.name}
     owners = metadata.get("ownerReferences") or []
     uid = source_of(subnet)
     if uid and not any(owner.get(CONTROLLER) for owner in owners):
-        reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "name": subnet.name}
-        marks = {"uid": uid, CONTROLLER: True, "blockOwnerDeletion": True}
-        missing["ownerReferences"] = [*owners, reference | marks]
+        reference = {
+            "apiVersion": API_VERSION,
+            "kind": "SpiderSubnet",
+            "name": subnet.name,
+            "uid": uid,
+            CONTROLLER: True,
+            "blockOwnerDeletion": True,
+        }
+        missing["ownerReferences"] = [*owners, reference]
     return missing

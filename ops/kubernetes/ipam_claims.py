@@ -1,12 +1,13 @@
-"""The status of IPAMClaims: the addresses of a claim, and the Pod that had its last ADD.
+"""Writes the status of IPAMClaims: the addresses of a claim, and the Pod of its last ADD.
 
-``k8s.cni.cncf.io/v1alpha1`` is the Network Plumbing Working Group's; its definition may be missing
-here. Level-triggered as the reporter is: it receives names, and compares the projection with the
-object. It writes only into the status, and never into a claim that no Pod has asked for here:
-another IPAM may serve that one. A write contains the resourceVersion that it was computed from.
+IPAMClaims (``k8s.cni.cncf.io/v1alpha1``) belong to the Network Plumbing Working Group; their CRD
+may be missing. Level-triggered, like the reporter: it receives names, and compares the projection
+with the object. It writes only the status, and only of claims that a Pod here has requested,
+because another IPAM may serve the others. A write contains the resourceVersion that it was computed
+from.
 
-The condition ``IPsAllocated`` and its first two reasons are those of OVN-Kubernetes, which programs
-already know.
+The condition ``IPsAllocated`` and its first two reasons are those of OVN-Kubernetes, which other
+programs already use.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.owners import IPAM_CLAIMS
 
 ROUND_S: Final = 0.5
-"""Between two rounds: at most two writes a second to one claim."""
+"""The pause between two rounds: at most two writes a second to one claim."""
 
 ALLOCATED: Final = DesiredCondition(
     "IPsAllocated", "True", "SuccessfulAllocation", "the addresses belong to this claim"
@@ -44,25 +45,25 @@ REASONS: Final[Mapping[str, str]] = {
     "used-out": "SubnetExhausted",
     "conflict": "IPAddressConflict",
 }
-"""The condition's reason for each reason of a refused ADD; others are put in CamelCase."""
+"""The reason of a refused ADD -> the condition's reason; other reasons are put in CamelCase."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ClaimStatus(NamedTuple):
-    """What the status of a claim must have: some of its members, and one condition."""
+    """The desired members and condition of a claim's status."""
 
     members: Object
     condition: DesiredCondition
 
 
 class ClaimReporter:
-    """One controller's. ``writes``: patches so far."""
+    """Writes the status of all IPAMClaims. ``writes``: the number of patches."""
 
     def __init__(
         self, api: Api, projector: Projector, *, now: Clock = utc_now, round_s: float = ROUND_S
     ) -> None:
-        self.claims = Collection(api, "IPAMClaim", IPAM_CLAIMS, _kept, optional=True)
+        self.claims = Collection(api, "IPAMClaim", IPAM_CLAIMS, _cached_part, optional=True)
         self.writes = 0
         self._api = api
         self._projector = projector
@@ -70,7 +71,7 @@ class ClaimReporter:
         self._round_s = round_s
         self._pending: set[ObjectKey] = set()
         self._refusals: dict[ObjectKey, AllocationRefused] = {}
-        """The last refused ADD of claims without addresses."""
+        """The last refused ADD of each claim without addresses."""
 
         self._noted = asyncio.Event()
         self.claims.seen.listen(self._note)
@@ -111,19 +112,19 @@ class ClaimReporter:
             )
 
     async def _write(self, key: ObjectKey) -> None:
-        """Write the status of one claim, if it differs; a failed write is retried if that helps."""
+        """Write the status of one claim if it differs; retry unless the claim was rejected."""
         stored = self.claims.seen.objects.get(key)
         desired = self._desired(key, exists=stored is not None)
         if stored is None or desired is None or is_leaving(stored) or _has(stored, desired):
             return
-        others = [
+        other_conditions = [
             condition
             for condition in _status(stored).get("conditions") or ()
             if condition["type"] != ALLOCATED.type
         ]
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         status = desired.members | {
-            "conditions": [*others, *conditions(stored, [desired.condition], now)]
+            "conditions": [*other_conditions, *conditions(stored, [desired.condition], now)]
         }
         namespace, name = map(segment, key)
         group, _, plural = IPAM_CLAIMS.rpartition("/")
@@ -132,7 +133,7 @@ class ClaimReporter:
             await self._api.merge(
                 path, {"metadata": resource_version(stored), "status": status}, MANAGER
             )
-        except (ApiNotFound, ApiRejected) as error:  # the watch brings what changes that
+        except (ApiNotFound, ApiRejected) as error:  # only a change of the claim can help
             _log.warning("cannot write the status of IPAMClaim %s: %s", "/".join(key), error)
         except ApiError as error:
             _log.warning("will write the status of IPAMClaim %s later: %s", "/".join(key), error)
@@ -141,7 +142,7 @@ class ClaimReporter:
             self.writes += 1
 
     def _desired(self, key: ObjectKey, *, exists: bool) -> ClaimStatus | None:
-        """The status by the addresses, or by the last refusal; None: no Pod has asked for any."""
+        """The status by the addresses or the last refusal; None if no Pod requested the claim."""
         endpoint = self._endpoint(key)
         if endpoint is not None or not exists:
             self._refusals.pop(key, None)
@@ -151,14 +152,14 @@ class ClaimReporter:
         return None if refusal is None else _of_refusal(refusal)
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
-        """The endpoint of a claim; one of that name with another holder is not."""
+        """The endpoint of a claim; None if it does not exist or has another holder."""
         namespace, name = key[0], endpoint_of_claim(key[1])
         endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
         holder = stateful_holder("ipamclaim", namespace, name)
         return endpoint if endpoint is not None and endpoint.holder == holder else None
 
 
-def _kept(claim: Object) -> Object:
+def _cached_part(claim: Object) -> Object:
     """The parts of a claim that are cached."""
     metadata = {
         name: claim["metadata"][name]
@@ -188,8 +189,8 @@ def _of_refusal(refusal: AllocationRefused) -> ClaimStatus:
 
 def _has(stored: Object, desired: ClaimStatus) -> bool:
     status = _status(stored)
-    same = {name: status.get(name) for name in desired.members} == desired.members
-    return same and not is_new(stored, desired.condition)
+    has_members = {name: status.get(name) for name in desired.members} == desired.members
+    return has_members and not is_new(stored, desired.condition)
 
 
 def _status(stored: Object) -> Object:

@@ -10,7 +10,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.kubernetes.informer import Informer, following
+from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
@@ -32,9 +32,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """Runs the tasks; the attributes are set while it runs.
+    """Runs the tasks; its attributes are set only while it runs.
 
-    ``tasks`` runs all but the translator, so that a failed report does not stop the translation.
+    ``tasks`` supervises all tasks but the translator, so that a failed report does not stop it.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class KubernetesHost:
     async def run(self, term: LeaderTerm | None = None) -> None:
         """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
         api = Api(await open_connection(self._settings.kubeconfig))
-        opened = Teardown()
-        opened.push("the API server", api.close)
+        teardown = Teardown()
+        teardown.push("the API server", api.close)
         commands = Commands(self._store, self._keys, self._projector, self._settings)
-        opened.push("the translator's writer", commands.close)
-        opened.push("tasks of Kubernetes", self.tasks.close)
+        teardown.push("the translator's writer", commands.close)
+        teardown.push("tasks of Kubernetes", self.tasks.close)
         try:
             await commands.open()
             objects = ObjectWriter(api, self._name)
@@ -73,7 +73,7 @@ class KubernetesHost:
             self.translator = Translator(informers, commands, objects, status)
             self.reporter = Reporter(api, self._projector, informers, status, self.outlooks)
             for kind, informer in informers.items():
-                self.tasks.start(following(f"watch-{kind.value}", informer.run, [informer]))
+                self.tasks.start(reflector_task(f"watch-{kind.value}", informer.run, [informer]))
             self.tasks.start(TaskSpec("status-reporter", self.reporter.run))
             if self._settings.networks:
                 self.attachments = Attachments(api, objects)
@@ -92,5 +92,5 @@ class KubernetesHost:
             _log.info("translating custom resources")
             await self.translator.run()
         finally:
-            await opened.close()
+            await teardown.close()
             self.translator = self.reporter = self.attachments = None

@@ -1,8 +1,8 @@
 """Reports the leader in a Lease of the API server, for people and tools.
 
 The election itself uses etcd, and its epoch fences writes (docs/contributing/decisions/0017). The
-leader renews a Lease under Spiderpool's name and releases it at the end. A Lease that cannot be
-written is late and never ends a term.
+leader renews a Lease with Spiderpool's name and releases it at the end. If the Lease cannot be
+written, the leader continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ops.kubernetes.settings import LeaseSettings
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 EPOCH: Final = "orbweaver.io/epoch"
-"""Annotation: the term's fencing epoch, with which its writes are guarded."""
+"""An annotation with the fencing epoch of the leader's term, which guards its writes."""
 
 RELEASE_S: Final = 2.0
 """The limit for releasing the Lease; the next leader does not wait for it."""
@@ -41,7 +41,7 @@ class LeaseReport:
         """Renew the Lease until cancelled, then release it."""
         try:
             while True:
-                await self._try()
+                await self._try_renew()
                 await asyncio.sleep(self._settings.duration_s / RENEWALS_PER_TTL)
         finally:
             with contextlib.suppress(ApiError, TimeoutError):
@@ -78,11 +78,11 @@ class LeaseReport:
             spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
             await self._merge(lease, {**spec, "renewTime": _micro_time(self._api.clock_s)})
 
-    async def _try(self) -> None:
+    async def _try_renew(self) -> None:
         try:
             await self.renew()
         except ApiConflict:
-            return  # the next renewal succeeds
+            return  # another client has changed the Lease; the next renewal reads it again
         except ApiError as error:
             _log.warning("the Lease could not be updated: %s", error)
 

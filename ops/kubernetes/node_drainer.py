@@ -1,8 +1,8 @@
 """Cordons, drains and uncordons nodes through the API server, for changes of virtual functions.
 
-A label on the Node marks that it is cordoned for that, and whether it was unschedulable before.
-Pods are evicted by the eviction API, which keeps PodDisruptionBudgets. Only Pods that run on the
-node are evicted, whatever its agent says. Requests of nodes that do not exist are passed over.
+A label on the Node records that we have cordoned it, and whether it was unschedulable before. Pods
+are evicted with the eviction API, which respects PodDisruptionBudgets. A Pod in an agent's request
+is evicted only if it runs on that agent's node. Requests for missing nodes are ignored.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""Values of the label on a Node: cordoned by us, or found like that."""
+"""Values of the label on a Node: cordoned by us, or unschedulable before."""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
-"""Pods of one node that are evicted in one step."""
+"""The most Pods of one node that are evicted in one step."""
 
 
 class KubernetesNodeDrainer:
-    """``NodeDrainer`` of a cluster. ``namespace``: of the SriovNetworkNodeStates."""
+    """The ``NodeDrainer`` of a cluster; ``namespace`` is that of the SriovNetworkNodeStates."""
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api = api
@@ -63,13 +63,13 @@ class KubernetesNodeDrainer:
             return
         if DRAIN_LABEL not in (current["metadata"].get("labels") or {}):
             was_unschedulable = bool((current.get("spec") or {}).get("unschedulable"))
-            mark = WAS_UNSCHEDULABLE if was_unschedulable else CORDONED
+            label = WAS_UNSCHEDULABLE if was_unschedulable else CORDONED
             await self._api.merge(
                 path,
                 {
                     "metadata": {
                         "resourceVersion": current["metadata"]["resourceVersion"],
-                        "labels": {DRAIN_LABEL: mark},
+                        "labels": {DRAIN_LABEL: label},
                     },
                     "spec": {"unschedulable": True},
                 },
@@ -78,7 +78,7 @@ class KubernetesNodeDrainer:
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
         """See ``NodeDrainer``."""
-        staying = []
+        failures = []
         for pod in pods[:PODS_MAX]:
             namespace, _, name = pod.partition("/")
             path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(name)}"
@@ -86,28 +86,28 @@ class KubernetesNodeDrainer:
             if current is None or (current.get("spec") or {}).get("nodeName") != node:
                 continue
             if "deletionTimestamp" not in current["metadata"]:
-                staying += await self._evict(path, current)
-        return tuple(staying)
+                failures += await self._evict(path, current)
+        return tuple(failures)
 
     async def uncordon(self, node: str) -> None:
         """See ``NodeDrainer``."""
         path = f"{NODES}/{segment(node)}"
         current = await self._api.find(path)
-        mark = (current or {}).get("metadata", {}).get("labels", {}).get(DRAIN_LABEL)
-        if current is not None and mark is not None:
+        label = (current or {}).get("metadata", {}).get("labels", {}).get(DRAIN_LABEL)
+        if current is not None and label is not None:
             change: Object = {
                 "metadata": {
                     "resourceVersion": current["metadata"]["resourceVersion"],
                     "labels": {DRAIN_LABEL: None},
                 }
             }
-            if mark == CORDONED:
+            if label == CORDONED:
                 change["spec"] = {"unschedulable": None}
             await self._api.merge(path, change)
         await self._set_state(node, IDLE)
 
     async def _evict(self, path: str, pod: Object) -> list[str]:
-        """Why the Pod stays; nothing if its eviction has begun."""
+        """Evict a Pod; return the failure, or nothing if the eviction has begun."""
         metadata = {key: pod["metadata"][key] for key in ("namespace", "name")}
         eviction = {
             "apiVersion": "policy/v1",
@@ -119,7 +119,7 @@ class KubernetesNodeDrainer:
             await self._api.create(f"{path}/eviction", eviction)
         except ApiNotFound:
             return []
-        except ApiError as error:  # 429: a PodDisruptionBudget; 409: another Pod of its name
+        except ApiError as error:  # 429: a PodDisruptionBudget; 409: another Pod with this name
             return [f"{metadata['namespace']}/{metadata['name']}: {error}"]
         return []
 
@@ -132,7 +132,7 @@ class KubernetesNodeDrainer:
 
 
 def blocking_pods(state: Object) -> tuple[str, ...]:
-    """The Pods that a SriovNetworkNodeState names; none if they cannot be read."""
+    """The Pods in the annotation of a SriovNetworkNodeState; none if it is malformed."""
     text = (state["metadata"].get("annotations") or {}).get(BLOCKING_PODS, "[]")
     try:
         pods = json.loads(text)

@@ -1,7 +1,7 @@
-"""Deletes pools and subnets from the log: first no new claims, then after the last release.
+"""Deletes pools and subnets from the log: it stops new claims, and waits for the last release.
 
-It never releases an address. Its steps are idempotent, so that after the death of a controller
-another one continues.
+It never releases an address. Its steps are idempotent, so that another controller can continue
+after a crash.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ops.kubernetes.translator_commands import Commands
 
 
 class ObjectFinalizer:
-    """Deletes an object from the log, as far as its claims allow."""
+    """Deletes an object from the log when it has no claims any more."""
 
     def __init__(
         self,
@@ -37,7 +37,11 @@ class ObjectFinalizer:
         self._objects = objects
 
     async def drain(self, kind: TranslatedKind, name: str) -> str:
-        """Why it cannot be deleted yet, "" if it was. Raises ApiError, StoreError, NotReady."""
+        """Retire the object, and delete it if it has no claims.
+
+        Returns why it cannot be deleted yet, "" if it was deleted. Raises ApiError, StoreError,
+        NotReady.
+        """
         if stored(self._commands.ledger, kind, name) is None:
             return ""
         try:
@@ -50,7 +54,7 @@ class ObjectFinalizer:
                     await self._commands.apply(DeleteReservation(name))
                     return ""
         except Refused as error:
-            # Another writer deleted it, or claimed an address. The next reconciliation finds out.
+            # Another writer has deleted it or claimed an address; the next reconciliation decides.
             return str(error)
 
     def is_unused(self, kind: TranslatedKind, name: str) -> bool:
@@ -74,9 +78,9 @@ class ObjectFinalizer:
                 await self._drain_pool(pool.name)
             elif not is_leaving(body):
                 await self._objects.delete(TranslatedKind.POOL, body)
-        left = [pool.name for pool in controlled(name, self._commands.ledger.pools)]
-        if left:
-            return f"pools still exist: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"
+        pools = [pool.name for pool in controlled(name, self._commands.ledger.pools)]
+        if pools:
+            return f"pools still exist: {', '.join(pools[:8])}{' ...' if len(pools) > 8 else ''}"
         await self._commands.apply(DeleteSubnet(name))
         return ""
 

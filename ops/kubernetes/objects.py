@@ -1,7 +1,7 @@
-"""Writes of the translator to custom resources, except their status; and Events.
+"""The translator's writes to custom resources, except their status; and Events.
 
-Finalizer, labels and IP version have their own field manager, apart from that of the status
-(``status_writer``): server-side apply removes the fields that a manager does not apply again.
+Finalizer, labels and IP version have another field manager than the status (``status_writer``),
+because server-side apply removes the fields that a manager does not apply again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ObjectWriter:
         self._now = now
 
     async def add_metadata(self, kind: TranslatedKind, body: Object, command: Command) -> Object:
-        """Add finalizer, IP version and CIDR label; returns the object.
+        """Add finalizer, IP version and CIDR label; return the object.
 
         See docs/reference/admission.md, "SpiderIPPool".
 
@@ -55,9 +55,9 @@ class ObjectWriter:
         return await self._api.apply(kind.path(body["metadata"]["name"]), body, MANAGER)
 
     async def complete(self, kind: TranslatedKind, stored: Object, missing: Object) -> Object:
-        """Add missing fields, unless the object was changed meanwhile; returns the object.
+        """Add missing fields, unless the object was changed meanwhile; return the object.
 
-        By a merge patch, so that the fields have no manager and any client can change them.
+        Uses a merge patch, so that other clients can change the fields later without a conflict.
         """
         metadata = {"resourceVersion": stored["metadata"]["resourceVersion"]}
         body = missing | {"metadata": metadata | missing.get("metadata", {})}
@@ -70,14 +70,14 @@ class ObjectWriter:
         finalizers = metadata.get("finalizers") or []
         if FINALIZER not in finalizers:
             return
-        left = [text for text in finalizers if text != FINALIZER]
+        others = [text for text in finalizers if text != FINALIZER]
         version = metadata["resourceVersion"]
-        body = {"metadata": {"finalizers": left, "resourceVersion": version}}
+        body = {"metadata": {"finalizers": others, "resourceVersion": version}}
         self.writes += 1
         await self._api.merge(kind.path(metadata["name"]), body)
 
     async def delete(self, kind: TranslatedKind, stored: Object) -> None:
-        """Delete exactly this object, by its UID."""
+        """Delete this object; another one with its name but another UID is not deleted."""
         metadata = stored["metadata"]
         self.writes += 1
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
@@ -93,7 +93,7 @@ class ObjectWriter:
 
 
 def identity(kind: TranslatedKind, stored: Object) -> Object:
-    """The identity of an object for apply; its UID prevents that a deleted object is created."""
+    """The identity of an object for apply; with its UID apply cannot create a deleted object."""
     metadata = {"name": stored["metadata"]["name"], "uid": stored["metadata"]["uid"]}
     return {"apiVersion": stored["apiVersion"], "kind": kind.title, "metadata": metadata}
 
@@ -108,21 +108,21 @@ def _required_fields(kind: TranslatedKind, command: Command) -> tuple[Object, Ob
         case ApplyReservation(value):
             return {}, {"ipVersion": value.family}
         case _:
-            raise AssertionError(f"not of a custom resource: {command!r}")
+            raise AssertionError(f"not a command for a custom resource: {command!r}")
 
 
-def _has(whole: Object, part: Object) -> bool:
-    """Whether ``whole`` has every field, list item and label of ``part``."""
-    for name, desired in part.items():
-        current = whole.get(name)
-        match desired:
+def _has(current: Object, desired: Object) -> bool:
+    """Whether ``current`` has every field, list item and label of ``desired``."""
+    for name, desired_value in desired.items():
+        value = current.get(name)
+        match desired_value:
             case dict():
-                if not _has(current or {}, desired):
+                if not _has(value or {}, desired_value):
                     return False
             case list():
-                if not set(desired) <= set(current or ()):
+                if not set(desired_value) <= set(value or ()):
                     return False
             case _:
-                if current != desired:
+                if value != desired_value:
                     return False
     return True

@@ -1,8 +1,8 @@
 """The outlook of each pool: its forecast in coarse steps, for the condition FullSoon.
 
-The forecaster of the leading controller updates them, and the reporter writes them with the other
-conditions. Only a pool whose step has changed is reported again, so that a forecast that moves by
-an hour costs no write. Nothing here reads or writes.
+The forecaster of the leading controller updates the outlooks, and the reporter writes them with the
+other conditions. A pool is reported again only if its step has changed, so that a forecast that
+changes by an hour costs no write. Pure.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from core.audit.growth import GrowthSubject
 from core.domain.forecast import Forecast, Horizon, NoTrend, horizon_of
 
 Outlooks: TypeAlias = Mapping[str, Horizon | None]
-"""Pool -> its horizon, None: no trend. A pool that is not in it has no forecast yet."""
+"""Pool -> its horizon, None without a trend. A missing pool has no forecast yet."""
 
 
 class PoolOutlooks:
-    """The last outlooks; ``by_pool`` is empty while this replica makes no forecasts."""
+    """The current outlooks; ``by_pool`` is empty while this replica makes no forecasts."""
 
     def __init__(self) -> None:
         self.by_pool: Outlooks = {}
         self._on_change: Callable[[AbstractSet[str]], None] = lambda _: None
 
     def listen(self, on_change: Callable[[AbstractSet[str]], None]) -> None:
-        """Call this with the names of the pools whose outlook is another one, from now on."""
+        """Call ``on_change`` with the names of the pools whose outlook changes from now on."""
         self._on_change = on_change
 
     def update(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
-        """Use new forecasts of all pools; none: nothing is known any more."""
+        """Replace the forecasts of all pools; an empty mapping removes all outlooks."""
         before = self.by_pool
         self.by_pool = {
             subject.name: horizon_of(outlook)

@@ -1,17 +1,16 @@
-"""The reporter: writes what the projection has into custom resources, coalesced.
+"""The reporter: writes the state of the projection into custom resources.
 
-Level-triggered like the translator, in the other direction: it receives the names of objects that
-may differ, and compares the projection with the object. A round begins when something may differ,
-and there is a pause between rounds: an object is written at most twice a second however fast
-addresses come and go, and no ADD waits for it. A round of pools and subnets also waits that long
-for further counts, because the status of a pool names its addresses: what a burst of ADDs changes
-is written once. Failed writes are retried in the next round. Reports are never read back.
+Level-triggered, like the translator: it receives the names of objects that may differ, and compares
+the projection with the object. It works in rounds with a pause between them, so that an object is
+written at most twice a second, and no ADD waits for it. A round of pools and subnets waits a little
+longer for more changes: the status of a pool has its addresses, and a burst of ADDs is then written
+once. Failed writes are retried in the next round. Reports are never read back.
 
 The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
-object is created, so that a late write of a former leader is refused. Creating and merging cost the
-API server less than applying, and an object without annotations less than one with a mark: a new
-SpiderEndpoint is known by its field manager. The status of pools, subnets and reservations is
-applied nevertheless (``status_writer``), because others write conditions into it too.
+object is created, so that a late write of a former leader is refused. Create and merge cost the API
+server less than apply. A new SpiderEndpoint gets no annotation, which saves the server work; our
+field manager identifies it. The status of pools, subnets and reservations is applied all the same
+(``status_writer``), because other clients write conditions into it too.
 """
 
 from __future__ import annotations
@@ -53,16 +52,16 @@ ROUND_S: Final = 0.5
 """The pause between two rounds: at most two writes a second to one object."""
 
 GATHERING_S: Final = ROUND_S
-"""The time from a changed count to a round of pools and subnets: a burst of ADDs is shorter."""
+"""The delay of a round of pools and subnets after a change: longer than a burst of ADDs."""
 
 WRITES_AT_ONCE_MAX: Final = 32
-"""Requests under way. API server and etcd do what comes together at half the price of one request
-after the other. Each has a connection, of some 0.1 MB here; with 32 the two need 7 % less CPU than
-with 24, and with more hardly less.
+"""Concurrent requests. API server and etcd need half the CPU for concurrent requests. Each has a
+connection, which needs some 0.1 MB here; with 32 the two need 7 % less CPU than with 24, and with
+more hardly less.
 """
 
 REJECTED_S: Final = 60.0
-"""Seconds until a rejected report is retried: rights may be granted later."""
+"""Seconds until a rejected report is retried: permissions may be granted later."""
 
 K = TypeVar("K")
 
@@ -80,7 +79,7 @@ def endpoint_path(key: EndpointKey) -> str:
     return f"{endpoints_path(namespace)}/{segment(name)}"
 
 
-def digested(stored: Object) -> Object:
+def cached_part(stored: Object) -> Object:
     """The parts of a SpiderEndpoint that are cached: thousands of them must fit into memory."""
     metadata = stored["metadata"]
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
@@ -89,7 +88,7 @@ def digested(stored: Object) -> Object:
 
 
 def is_ours(endpoint: Object) -> bool:
-    """Whether a controller created a SpiderEndpoint or took it over, which left the mark."""
+    """Whether our controllers created or took over a SpiderEndpoint (annotation or manager)."""
     metadata = endpoint["metadata"]
     managers = (entry.get("manager") for entry in metadata.get("managedFields") or ())
     return REPORT in _annotations(endpoint) or MANAGER in managers
@@ -102,9 +101,10 @@ def content_hash(endpoint: Object) -> int:
 
 
 class _Topic(NamedTuple):
-    """One kind of rounds. ``names``: its changed objects; ``noted``: set when one has changed.
+    """The objects of one kind of rounds.
 
-    ``gathering_s``: how long the log may add further names before a round.
+    ``names``: the names of the changed objects. ``noted``: set when an object has changed.
+    ``gathering_s``: the delay of a round, in which more changes may come from the log.
     """
 
     names: Callable[[ChangeBuffer], AbstractSet[object]]
@@ -125,7 +125,7 @@ class Reporter:
         *,
         round_s: float = ROUND_S,
     ) -> None:
-        self.endpoints = Informer(api, ENDPOINTS, digested)
+        self.endpoints = Informer(api, ENDPOINTS, cached_part)
         self.pending = ChangeBuffer()
         self._api = api
         self._projector = projector
@@ -172,8 +172,8 @@ class Reporter:
             await informer.listed.wait()
         with self._projector.follow() as changes:
             await until_first(
-                self._rounds(self._configuration, changes, self._configured),
-                self._rounds(self._claims, changes, self._held),
+                self._rounds(self._configuration, changes, self._report_configuration),
+                self._rounds(self._claims, changes, self._report_endpoints),
             )
 
     def _note(self, kind: TranslatedKind, names: set[str], keys: set[ObjectKey]) -> None:
@@ -196,7 +196,7 @@ class Reporter:
         changes: ChangeBuffer,
         report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
     ) -> None:
-        """Rounds of one kind: thousands of endpoints must not hold up the counts of pools."""
+        """Run the rounds of one topic. Pools do not wait for thousands of endpoints."""
         retry_at = time.monotonic() + REJECTED_S
         await report(changes, self._rejected)
         while True:
@@ -210,11 +210,11 @@ class Reporter:
             await report(changes, self._rejected if is_retry else ChangeBuffer())
 
     async def _until_changed(self, topic: _Topic, changes: ChangeBuffer, retry_at: float) -> None:
-        """Return when there may be something to report, or a rejected report to retry."""
+        """Wait until an object may have changed, or a rejected report can be retried."""
 
         def is_changed() -> bool:
-            observed = topic is self._configuration and any(self._status.pending.values())
-            return bool(topic.names(self.pending) or topic.names(changes) or observed)
+            has_observations = topic is self._configuration and any(self._status.pending.values())
+            return bool(topic.names(self.pending) or topic.names(changes) or has_observations)
 
         topic.noted.clear()
         if is_changed():
@@ -230,43 +230,50 @@ class Reporter:
             self._waiting -= 1
 
     async def _gather(self, topic: _Topic) -> None:
-        """Wait for further changes of counts; return at once when an object has changed."""
+        """Wait for more changes of the log; return immediately when an object has changed."""
         if topic.gathering_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(topic.gathering_s):
                     await topic.noted.wait()
 
-    async def _configured(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
-        again, observed = self.pending, self._status.pending
-        pools = _taken(again.pools, changes.pools, rejected.pools, observed[TranslatedKind.POOL])
-        await self._each(self._pool, pools, again.pools, self._rejected.pools)
+    async def _report_configuration(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
+        pending, observed = self.pending, self._status.pending
+        pools = _taken(pending.pools, changes.pools, rejected.pools, observed[TranslatedKind.POOL])
+        await self._report_each(self._pool, pools, pending.pools, self._rejected.pools)
         subnets = _taken(
-            again.subnets, changes.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
+            pending.subnets, changes.subnets, rejected.subnets, observed[TranslatedKind.SUBNET]
         )
-        await self._each(self._subnet, subnets, again.subnets, self._rejected.subnets)
+        await self._report_each(self._subnet, subnets, pending.subnets, self._rejected.subnets)
         waiting = observed[TranslatedKind.RESERVATION]
         reservations = _taken(waiting)
-        await self._each(self._reservation, reservations, waiting, waiting)
+        await self._report_each(self._reservation, reservations, waiting, waiting)
 
-    async def _held(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
-        again = self.pending
-        keys = _taken(again.endpoints, changes.endpoints, rejected.endpoints)
-        await self._each(self._endpoint, keys, again.endpoints, self._rejected.endpoints)
+    async def _report_endpoints(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
+        pending = self.pending
+        keys = _taken(pending.endpoints, changes.endpoints, rejected.endpoints)
+        await self._report_each(self._endpoint, keys, pending.endpoints, self._rejected.endpoints)
 
-    async def _each(
-        self, report: Callable[[K], Awaitable[None]], keys: set[K], again: set[K], rejected: set[K]
+    async def _report_each(
+        self,
+        report: Callable[[K], Awaitable[None]],
+        keys: set[K],
+        pending: set[K],
+        rejected: set[K],
     ) -> None:
-        """Report several at once; if the server is unreachable, the rest waits a round."""
-        left = iter(keys)
+        """Report the keys concurrently; those that failed are added to one of the sets.
+
+        If the API server is unreachable, the remaining keys wait for the next round.
+        """
+        remaining = iter(keys)
 
         async def work() -> None:
-            for key in left:
+            for key in remaining:
                 try:
                     await report(key)
                 except ApiUnavailable as error:
                     _log.warning("the API server is unreachable; reports are retried: %s", error)
-                    again.add(key)
-                    again.update(left)
+                    pending.add(key)
+                    pending.update(remaining)
                 except (ApiRejected, ApiNotFound) as error:
                     _log.warning(
                         "cannot write the status of %s: %s",
@@ -276,7 +283,7 @@ class Reporter:
                     )
                     rejected.add(key)
                 except ApiError:
-                    again.add(key)
+                    pending.add(key)
 
         await asyncio.gather(*(work() for _ in range(WRITES_AT_ONCE_MAX)))
 
@@ -288,7 +295,7 @@ class Reporter:
             self._own_writes += 1
             await self._api.apply(TranslatedKind.POOL.path(name), desired, MANAGER)
         elif report is None and stored is not None and REPORT in _annotations(stored):
-            await self._drop(TranslatedKind.POOL.path(name), stored)
+            await self._delete(TranslatedKind.POOL.path(name), stored)
         else:
             await self._status.write(TranslatedKind.POOL, name, report)
 
@@ -304,25 +311,25 @@ class Reporter:
         desired = endpoint_report(self._projector.projection.ledger, key)
         if desired is None or (stored is not None and _is_superseded(stored, desired)):
             if stored is not None and stored["is_ours"]:
-                await self._drop(endpoint_path(key), stored)
+                await self._delete(endpoint_path(key), stored)
         elif stored is None:
             self._own_writes += 1
             created = await self._api.create(endpoints_path(key[0]), desired, MANAGER)
-            if is_ours(created):  # otherwise its event counts as one of others: it gets the mark
+            if is_ours(created):  # otherwise the next round adds the annotation
                 self._endpoint_echoes.note(created)
         elif not stored["is_ours"] or _is_outdated(stored, desired):
             self._own_writes += 1
             merged = await self._api.merge(endpoint_path(key), _merged(stored, desired), MANAGER)
             self._endpoint_echoes.note(merged)
 
-    async def _drop(self, path: str, stored: Object) -> None:
-        """Delete a SpiderEndpoint whose endpoint no longer exists; remove our finalizer first."""
+    async def _delete(self, path: str, stored: Object) -> None:
+        """Delete an object that is not in the log any more; remove our finalizer first."""
         metadata = stored["metadata"]
         finalizers = metadata.get("finalizers", [])
         with contextlib.suppress(ApiNotFound):
             if FINALIZER in finalizers:
-                left = [name for name in finalizers if name != FINALIZER]
-                body = {"metadata": {"finalizers": left} | resource_version(stored)}
+                others = [name for name in finalizers if name != FINALIZER]
+                body = {"metadata": {"finalizers": others} | resource_version(stored)}
                 self._own_writes += 1
                 await self._api.merge(path, body)
             if not is_leaving(stored):
@@ -338,7 +345,7 @@ def _annotations(stored: Object) -> Mapping[str, str]:
 def _merged(stored: Object, desired: Object) -> Object:
     """The merge patch that makes a SpiderEndpoint equal a report, and changes nothing else.
 
-    All lists are replaced, so the finalizers of others are named too.
+    A merge patch replaces lists, so it has the finalizers of other clients too.
     """
     metadata = desired["metadata"]
     others = [name for name in stored["metadata"].get("finalizers", ()) if name != FINALIZER]
@@ -357,7 +364,7 @@ def _is_outdated(stored: Object, desired: Object) -> bool:
 def _is_superseded(stored: Object, desired: Object) -> bool:
     """Whether the object is being deleted and reports an earlier Pod's addresses.
 
-    One that reports the current addresses stays until they are released.
+    An object that reports the current addresses is kept until they are released.
     """
     return is_leaving(stored) and bool(
         stored["is_ours"] and stored["content_hash"] != content_hash(desired)
@@ -370,7 +377,7 @@ def _text_of(key: object) -> str:
 
 
 def _taken(*sources: set[K]) -> set[K]:
-    """Everything in these sets, which are empty then."""
+    """Move all values out of these sets."""
     values: set[K] = set().union(*sources)
     for source in sources:
         source.clear()

@@ -1,7 +1,7 @@
-"""The reports: the status of pools and subnets, and SpiderEndpoints. Pure.
+"""Makes the reports: the status of pools and subnets, and SpiderEndpoints. Pure.
 
 See docs/reference/custom-resource-rules.md, "SpiderIPPool", "SpiderSubnet" and "SpiderEndpoint". A
-report is the state of the projection; reports are never read back.
+report shows the state of the projection; reports are never read back.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""Addresses in ``allocatedIPs``, because an API object is limited to 1.5 MB. Counts are exact."""
+"""The most addresses in ``allocatedIPs``: an API object is limited to 1.5 MB. Counts are exact."""
 
 NEARLY_PERCENT: Final = 90
-"""Allocated percentage of the usable addresses from which a pool is nearly exhausted."""
+"""The percentage of allocated usable addresses from which a pool is nearly exhausted."""
 
 EXHAUSTED: Final = "Exhausted"
 NEARLY_EXHAUSTED: Final = "NearlyExhausted"
@@ -34,19 +34,19 @@ CONFLICTED: Final = "Conflicted"
 FULL_SOON: Final = "FullSoon"
 
 OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
-"""The types that the reporter writes."""
+"""The types of conditions that the reporter writes."""
 
 REPORT: Final = "orbweaver.io/report"
 """An annotation of objects that a controller created or took over: only these are deleted.
 
-A new SpiderEndpoint has none: its field manager tells the same.
+A new SpiderEndpoint does not have it: its field manager shows the same.
 """
 
 
 class StatusReport(NamedTuple):
     """The reported status of an object: fields and conditions.
 
-    ``unknown``: types of conditions of which nothing is known now; they stay as they are.
+    ``unknown``: the types of conditions that are not known now; they are not changed.
     """
 
     fields: Object
@@ -64,7 +64,9 @@ def pool_report(projection: Projection, name: str, outlooks: Outlooks) -> Status
     status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
     status["allocatedIPCount"] = counts.claimed
     horizon = outlooks.get(name)
-    conditions = [*_observed(counts), *([] if horizon is None else [_full_soon(horizon)])]
+    conditions = _count_conditions(counts)
+    if horizon is not None:
+        conditions.append(_full_soon(horizon))
     return StatusReport(status, conditions, () if name in outlooks else (FULL_SOON,))
 
 
@@ -82,17 +84,17 @@ def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
 def has_report(stored: Object | None, desired: Object) -> bool:
     """Whether a custom resource equals the report of an automatic pool.
 
-    A terminating one counts as equal: its pool drains, and it is created again later if needed.
+    A terminating object counts as equal: its pool drains, and it is created again if needed.
     """
     if stored is None:
         return False
     metadata = stored["metadata"]
-    same = stored["spec"] == desired["spec"] and all(
+    is_equal = stored["spec"] == desired["spec"] and all(
         metadata.get(part, {}).get(key) == text
         for part in ("labels", "annotations")
         for key, text in desired["metadata"][part].items()
     )
-    return same or is_leaving(stored)
+    return is_equal or is_leaving(stored)
 
 
 def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
@@ -106,8 +108,8 @@ def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
 def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
     """A SpiderEndpoint; None without addresses.
 
-    The endpoint of a stateless Pod is deleted with the Pod (owner reference); its finalizer keeps
-    it until the addresses are released. Fixed addresses and their endpoint outlive the Pod.
+    The SpiderEndpoint of a stateless Pod is deleted with the Pod (owner reference), but its
+    finalizer keeps it until the addresses are released. With fixed addresses it outlives the Pod.
     """
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
@@ -124,8 +126,8 @@ def _is_stateless(endpoint: Endpoint) -> bool:
     return bool(endpoint.uid) and endpoint.holder == pod_holder(endpoint.uid)
 
 
-def _observed(counts: PoolCounts) -> list[DesiredCondition]:
-    """The conditions of a pool by its counts; each is reported as True or False."""
+def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
+    """The conditions of a pool by its counts; each is True or False."""
     usable = counts.total - counts.reserved - counts.quarantined
     used = usable - counts.free
     free_text = f"{counts.free} of {usable} usable addresses are free"
@@ -147,16 +149,16 @@ def _observed(counts: PoolCounts) -> list[DesiredCondition]:
 
 
 def _full_soon(horizon: Horizon) -> DesiredCondition:
-    """The forecast in coarse steps; a pool without a trend has no such condition."""
+    """The condition with the forecast of a pool that has a trend."""
     is_soon = horizon.below_s <= FULL_SOON_S
-    when = "is full" if horizon.short == "full" else f"will be full in {horizon.short}"
+    forecast = "is full" if horizon.short == "full" else f"will be full in {horizon.short}"
     return DesiredCondition(
         FULL_SOON,
         "True" if is_soon else "False",
         camel(horizon.name),
-        f"at its present growth the pool {when}; `orbctl forecast` shows how certain that is",
+        f"at its present growth the pool {forecast}; `orbctl forecast` shows how certain that is",
     )
 
 
-def _reason(is_low: bool) -> str:  # the reason follows from the fact alone
+def _reason(is_low: bool) -> str:
     return "FewAddressesFree" if is_low else "AddressesFree"

@@ -20,8 +20,8 @@ from core.manifests.manifest_parser import Manifest, read_object
 SOURCE: Final = "orbweaver.io/kubernetes-uid"
 """An annotation of values in the log: the UID of their custom resource.
 
-Only values with it are retired when their custom resource is deleted. Values of ``orbctl apply``
-and those from before Kubernetes was enabled do not have it.
+Only values with this annotation are retired when their custom resource is deleted. Values of
+``orbctl apply``, and those that are older than the Kubernetes integration, do not have it.
 """
 
 FINALIZER: Final = "spiderpool.spidernet.io"
@@ -31,14 +31,14 @@ _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class TranslatedKind(StrEnum):
-    """A translated kind; the value is its plural."""
+    """A kind of custom resource that is translated; the value is its plural name."""
 
     SUBNET = "spidersubnets"
     POOL = "spiderippools"
     RESERVATION = "spiderreservedips"
 
     @property
-    def title(self) -> str:  # type: ignore[override]  # a text's own title() is of no use here
+    def title(self) -> str:  # type: ignore[override]  # replaces str.title(), which is not used
         """The kind in manifests."""
         return _TITLES[self]
 
@@ -62,7 +62,7 @@ Value = Pool | Subnet | Reservation
 
 
 def stored(ledger: Ledger, kind: TranslatedKind, name: str) -> Value | None:
-    """The value of that name in the log."""
+    """The value with this name in the log."""
     return table(ledger, kind).get(name)
 
 
@@ -127,5 +127,5 @@ def is_leaving(stored: Object) -> bool:
 
 
 def resource_version(stored: Object) -> Object:
-    """Metadata with which a write is refused if the object has changed meanwhile."""
+    """The metadata that makes the API server refuse a write if the object was changed."""
     return {"resourceVersion": stored["metadata"]["resourceVersion"]}

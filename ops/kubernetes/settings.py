@@ -11,7 +11,7 @@ WEBHOOK_PORT: Final = 5722
 
 
 class CertificateFiles(NamedTuple):
-    """The paths of certificate and key, in PEM."""
+    """The paths of a certificate and its key, in PEM."""
 
     certificate: Path
     key: Path
@@ -24,7 +24,7 @@ class CertificateFiles(NamedTuple):
 class SecretSettings(NamedTuple):
     """The Secret with the certificate that controllers issue themselves.
 
-    ``names``: the DNS names of the certificate; ``directory``: of the files that are served.
+    ``names``: the DNS names of the certificate. ``directory``: where its files are written.
     """
 
     name: str
@@ -39,9 +39,9 @@ class SecretSettings(NamedTuple):
 
 
 class InjectionSettings(NamedTuple):
-    """The Pod webhook: for namespaces not in ``exclude`` and, unless it is empty, in ``include``.
+    """The Pod webhook: applies to namespaces in ``include`` (all if empty) but not in ``exclude``.
 
-    ``slots``: the device resources that Pods request because of their networks.
+    ``slots``: the device resources that it adds to Pods because of their networks.
     """
 
     exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
@@ -50,10 +50,10 @@ class InjectionSettings(NamedTuple):
 
 
 class WebhookSettings(NamedTuple):
-    """The webhook server. ``address`` "": all addresses of both families.
+    """The webhook server. ``address``: "" for all addresses of both families.
 
-    ``guards_deletion``: the deletion of an object in use is refused, instead of draining it.
-    ``injection`` None: there is no Pod webhook. ``secret`` None: the user provides the files.
+    ``guards_deletion``: refuse the deletion of an object in use, instead of draining it.
+    ``injection``: None without the Pod webhook. ``secret``: None if the user provides the files.
     """
 
     files: CertificateFiles
@@ -65,7 +65,10 @@ class WebhookSettings(NamedTuple):
 
 
 class CoordinatorReconcilerSettings(NamedTuple):
-    """``cni_directory``: the node's CNI configurations. ``cilium``: ConfigMap, namespace/name."""
+    """The SpiderCoordinator to reconcile, and the sources of its status.
+
+    ``cni_directory``: the node's CNI configurations. ``cilium``: namespace/name of a ConfigMap.
+    """
 
     name: str = "default"
     cni_directory: Path = Path("/etc/cni/net.d")
@@ -73,7 +76,7 @@ class CoordinatorReconcilerSettings(NamedTuple):
 
 
 class LeaseSettings(NamedTuple):
-    """The Lease that reports the leader. ``duration_s``: its validity without a renewal."""
+    """The Lease that reports the leader; it is valid for ``duration_s`` after a renewal."""
 
     namespace: str
     name: str = "spiderpool-controller-leases"
@@ -81,12 +84,12 @@ class LeaseSettings(NamedTuple):
 
 
 class KubernetesSettings(NamedTuple):
-    """``kubeconfig``: a file; "": the service account of the Pod.
+    """The settings of the Kubernetes integration; a part that is None is switched off.
 
-    ``subnets_enabled`` False (enableSpiderSubnet): pools belong to no subnet. ``webhook`` None: no
-    admission webhooks. ``networks``: SpiderMultusConfigs become NADs. ``coordinator`` None: the
-    status of the SpiderCoordinator is not written. ``lease`` None: no Lease reports the leader.
-    ``ipam_claims``: the status of IPAMClaims is written.
+    ``kubeconfig``: a path, "" for the service account of the Pod. ``subnets_enabled``: whether
+    pools belong to subnets (enableSpiderSubnet). ``networks``: create NADs of SpiderMultusConfigs.
+    ``coordinator``: write the status of the SpiderCoordinator. ``lease``: report the leader in a
+    Lease. ``ipam_claims``: write the status of IPAMClaims.
     """
 
     kubeconfig: str = ""

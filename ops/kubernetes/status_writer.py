@@ -1,12 +1,13 @@
-"""The status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs: one writer, one field manager.
+"""The only writer of the status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs.
 
-The translator has the result of applying an object, the reporter has the state of its addresses.
-This module merges both into one status and applies it. After a change of leader, until one of the
-two has processed an object, its fields and conditions stay unchanged. A field or condition that an
-earlier build applied by another manager is removed by a patch, because apply does not remove it.
+The translator knows the result of applying an object, the reporter the state of its addresses. This
+module merges both into one status and applies it, with one field manager. After a change of leader,
+the part of a status stays unchanged until the translator or the reporter has processed the object.
+A field or condition that an earlier build applied with another manager is removed by a patch,
+because apply does not remove it.
 
-A write contains the resourceVersion of the object that it was computed from. Late writes of a
-former leader are refused by it.
+A write contains the resourceVersion of the object that it was computed from, so that late writes of
+a former leader are refused.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ STATUS_FIELDS: Final = {
 
 
 class _Observation(NamedTuple):
-    """The conditions that the translator found for one version of an object."""
+    """The conditions that the translator set for one version of an object."""
 
-    one: Object
+    item: Object
     conditions: Sequence[DesiredCondition]
 
 
 class StatusWriter:
-    """``pending``: the names, by kind, with new observations of the translator."""
+    """Writes statuses. ``pending``: the objects, by kind, with new conditions of the translator."""
 
     def __init__(
         self,
@@ -64,14 +65,14 @@ class StatusWriter:
     def observe(
         self, kind: TranslatedKind, stored: Object, conditions: Sequence[DesiredCondition]
     ) -> None:
-        """Store the translator's conditions of an object; the next report writes them."""
+        """Keep the translator's conditions of an object; the next report writes them."""
         name = stored["metadata"]["name"]
         self._observations[kind][name] = _Observation(stored, conditions)
         self.pending[kind].add(name)
         self._wake()
 
     def on_observed(self, wake: Callable[[], None]) -> None:
-        """Call this after each observation."""
+        """Call ``wake`` after each observation."""
         self._wake = wake
 
     def changed_by_others(self, kind: TranslatedKind, keys: set[ObjectKey]) -> set[str]:
@@ -82,17 +83,18 @@ class StatusWriter:
         return {name for _, name in self._echoes[kind].without(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
-        """Write the status of an object; ``report`` None: it has no report.
+        """Write the status of an object; ``report`` is None if it has no report.
 
-        Also publishes an Event for each new refusal. Raises ApiError.
+        Also creates an Event for each new refusal. Raises ApiError.
         """
         stored = self._informers[kind].objects.get(("", name))
         if stored is None:
             return
         observation = self._observations[kind].get(name)
-        if observation is not None and (age := _generations_behind(observation.one, stored)):
-            if age < 0:
-                return  # the watch of the writer is older than the translator's object
+        age = 0 if observation is None else _generations_behind(observation.item, stored)
+        if age < 0:
+            return  # the watch of the writer is older than the translator's object
+        if age > 0:
             observation = None
         before = _own_part(kind, stored)
         desired = self._merged(kind, stored, report, observation)
@@ -103,10 +105,11 @@ class StatusWriter:
         path = f"{kind.path(name)}/status"
         self.writes += 1
         applied = await self._api.apply(path, body, MANAGER)
-        if left := _left_over(kind, applied, desired):
+        removal = _removal_patch(kind, applied, desired)
+        if removal:
             self.writes += 1
             applied = await self._api.merge(
-                path, {"metadata": resource_version(applied), "status": left}
+                path, {"metadata": resource_version(applied), "status": removal}
             )
         self._echoes[kind].note(applied)
         for condition in observation.conditions if observation else ():
@@ -147,36 +150,37 @@ class StatusWriter:
 
 
 def _generations_behind(observed: Object, stored: Object) -> int:
-    """How many generations ``observed`` is older; 1 for an earlier object of this name."""
-    was, now = observed["metadata"], stored["metadata"]
-    if was["uid"] != now["uid"]:
+    """How many generations ``observed`` is older; 1 if it is another object with this name."""
+    observed_metadata, metadata = observed["metadata"], stored["metadata"]
+    if observed_metadata["uid"] != metadata["uid"]:
         return 1
-    return int(now.get("generation", 0)) - int(was.get("generation", 0))
+    return int(metadata.get("generation", 0)) - int(observed_metadata.get("generation", 0))
 
 
 def _own_part(kind: TranslatedKind, stored: Object) -> Object:
     """The fields and conditions of a status that this writer owns."""
     status = stored.get("status") or {}
     part: Object = {name: status[name] for name in STATUS_FIELDS[kind] if name in status}
-    if conditions := [
-        condition for condition in status.get("conditions") or () if _is_own(condition)
-    ]:
-        part["conditions"] = sorted(conditions, key=lambda condition: str(condition["type"]))
+    own = [condition for condition in status.get("conditions") or () if _is_own(condition)]
+    if own:
+        part["conditions"] = sorted(own, key=lambda condition: str(condition["type"]))
     return part
 
 
-def _left_over(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
-    """The patch that removes our fields that were not applied; {} if there are none."""
+def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
+    """The patch that removes our fields and conditions that are not desired; {} for none."""
     applied_part = _own_part(kind, applied)
     patch: Object = {
         name: None for name in applied_part if name not in desired and name != "conditions"
     }
     types = {condition["type"] for condition in desired.get("conditions", ())}
-    every = applied.get("status", {}).get("conditions") or []
-    right = [
-        condition for condition in every if not _is_own(condition) or condition["type"] in types
+    conditions = applied.get("status", {}).get("conditions") or []
+    remaining = [
+        condition
+        for condition in conditions
+        if not _is_own(condition) or condition["type"] in types
     ]
-    return patch if right == every else patch | {"conditions": right}
+    return patch if remaining == conditions else patch | {"conditions": remaining}
 
 
 def _is_own(condition: Object) -> bool:

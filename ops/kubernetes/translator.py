@@ -1,9 +1,9 @@
-"""The translator: makes the log agree with the custom resources.
+"""The translator: applies the custom resources to the log.
 
-Level-triggered: it receives the names of objects that may differ, compares their current state, and
-applies the difference, one object at a time and in idempotent steps. An object that fails is tried
-again later and does not block others. A refusal becomes a condition and an Event of the object; it
-is tried again after other changes, because most rules concern several objects.
+Level-triggered: it receives the names of objects that may differ, compares each object with the
+log, and applies the difference, one object at a time and in idempotent steps. A failed object is
+retried later and does not block others. A refusal becomes a condition and an Event of the object,
+which is retried after changes of other objects, because most rules concern several objects.
 
 A collection that cannot be listed never counts as empty, and only values that came from a custom
 resource are retired (``resources.SOURCE``).
@@ -39,18 +39,21 @@ from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
-"""Seconds between two reconciliations of all objects, because users may change the log."""
+"""Seconds between two reconciliations of all objects: users may change the log with orbctl."""
 
 
 class Item(NamedTuple):
-    """An object that may differ."""
+    """An object that may differ from the log."""
 
     kind: TranslatedKind
     name: str
 
 
 class Translator:
-    """One controller's translator; ``refused`` and ``draining``: objects that wait for a change."""
+    """Translates custom resources. ``refused``: objects that a rule refused.
+
+    ``draining``: deleted objects with claims -> the position of the log at their last try.
+    """
 
     def __init__(
         self,
@@ -73,11 +76,11 @@ class Translator:
     @property
     def idle(self) -> bool:
         """Whether every object is reconciled and none waits for a retry."""
-        listed = all(informer.listed.is_set() for informer in self.informers.values())
-        return listed and self._work.empty
+        are_listed = all(informer.listed.is_set() for informer in self.informers.values())
+        return are_listed and self._work.empty
 
     async def run(self) -> None:
-        """Translate until cancelled. Raises LostRace when another controller has taken over."""
+        """Translate until cancelled. Raises LostRace if another controller has taken over."""
         await until_first(self._translate(), self._await_drained(), self._resync())
 
     async def _translate(self) -> None:
@@ -91,9 +94,9 @@ class Translator:
         self.refused.discard(item)
         self.draining.pop(item, None)
         if body is None:
-            await self._vanished(item)
+            await self._drain_missing(item)
         elif is_leaving(body):
-            await self._leaving(item, body)
+            await self._finalize(item, body)
         elif OWNER_NAME not in body["metadata"].get("labels", {}):
             # A workflow creates automatic pools; their custom resources are reports.
             await self._apply(item, body)
@@ -112,51 +115,56 @@ class Translator:
             self._status.observe(item.kind, body, [refused(error)])
             return
         if changed:
-            self._work.add(self.refused | self._adopted(item, body))
+            self._work.add(self.refused | self._affected_pools(item, body))
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
-            body = await self._inherited(body)
+            body = await self._add_inherited_fields(body)
         self._status.observe(item.kind, body, [APPLIED])
 
-    def _adopted(self, item: Item, body: Object) -> set[Item]:
-        """A subnet and the pools of its CIDR: it adopts a few pools in each reconciliation."""
+    def _affected_pools(self, item: Item, body: Object) -> set[Item]:
+        """A changed subnet and the pools of its CIDR, some of which it adopts in each turn."""
         if item.kind is not TranslatedKind.SUBNET:
             return set()
         pools = self.informers[TranslatedKind.POOL].objects.items()
         cidr = body["spec"]["subnet"]
-        same = (name for (_, name), pool in pools if pool["spec"]["subnet"] == cidr)
-        return {item, *(Item(TranslatedKind.POOL, name) for name in same)}
+        names = [name for (_, name), pool in pools if pool["spec"]["subnet"] == cidr]
+        return {item, *(Item(TranslatedKind.POOL, name) for name in names)}
 
-    async def _inherited(self, body: Object) -> Object:
-        """The pool's object with the fields that the pool inherited in the log."""
+    async def _add_inherited_fields(self, body: Object) -> Object:
+        """Add the fields that a pool inherited in the log to its object; return the object."""
         ledger = self._commands.ledger
         pool = ledger.pools.get(body["metadata"]["name"])
         if pool is None:
             return body
         subnet = subnet_for(pool, self._commands.configuration.owning_subnets)
         missing = inherited_fields(body, pool, subnet)
-        return await self._objects.complete(TranslatedKind.POOL, body, missing) if missing else body
+        if not missing:
+            return body
+        return await self._objects.complete(TranslatedKind.POOL, body, missing)
 
     async def _drain_former(self, item: Item, body: Object) -> bool:
-        """Drain an earlier object of this name. Returns whether it still exists."""
+        """Drain an earlier object with this name; return whether it still exists in the log."""
         former = stored(self._commands.ledger, item.kind, item.name)
         if former is None or isinstance(former, Reservation) or not former.retiring:
             return False
-        if why := await self._drain(item):
-            message = f"an earlier object of this name is being drained: {why}"
+        reason = await self._drain(item)
+        if reason:
+            message = f"an earlier object of this name is being drained: {reason}"
             self._status.observe(item.kind, body, draining(message))
-        return bool(why)
+        return bool(reason)
 
-    async def _leaving(self, item: Item, body: Object) -> None:
-        if why := await self._drain(item):
-            self._status.observe(item.kind, body, draining(why))
+    async def _finalize(self, item: Item, body: Object) -> None:
+        """Drain an object that is being deleted, then remove its finalizer."""
+        reason = await self._drain(item)
+        if reason:
+            self._status.observe(item.kind, body, draining(reason))
             return
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
         await self._objects.release(item.kind, body)
 
-    async def _vanished(self, item: Item) -> None:
-        """Drain an object whose finalizer was removed by hand, or that never had one."""
+    async def _drain_missing(self, item: Item) -> None:
+        """Drain an object that was deleted without our finalizer."""
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
         former = stored(self._commands.ledger, item.kind, item.name)
@@ -164,16 +172,18 @@ class Translator:
             await self._drain(item)
 
     async def _drain(self, item: Item) -> str:
+        """Drain an object; return why it cannot be deleted yet, "" if it was deleted."""
         position = self._commands.ledger.position
-        if why := await self._drainer.drain(*item):
+        reason = await self._drainer.drain(*item)
+        if reason:
             self.draining[item] = position
         else:
             # Refused objects may use its addresses and its name now.
             self._work.add(self.refused)
-        return why
+        return reason
 
     async def _await_drained(self) -> None:
-        """Queue draining objects when the projection has no claim of them any more."""
+        """Queue draining objects when they have no claims any more."""
         while True:
             await self._commands.projector.wait_for(lambda: any(self._drained()))
             self._work.add(list(self._drained()))
@@ -201,7 +211,7 @@ class Translator:
             if source_of(value)
         }
         items |= {Item(TranslatedKind.POOL, name) for name in self._commands.refused_pools}
-        # Subnets before pools, so that an adopted pool is written once.
+        # Subnets before pools, so that an adopted pool is written only once.
         order = list(TranslatedKind)
         return sorted(items, key=lambda item: (order.index(item.kind), item.name))
 

@@ -1,8 +1,8 @@
-"""Applies the commands of the translator: on the projection first, then on the state in etcd.
+"""Applies the commands of the translator: decides on the projection first, then on etcd.
 
-Most reconciliations change nothing. That is decided on the projection, without a read of etcd. A
+Most commands change nothing, and that is decided on the projection, without a read of etcd. A
 command that changes something, or is refused, is decided again on the state in etcd. After a change
-it waits for the projection, so that the next decision includes it.
+``apply`` waits for the projection, so that the next decision includes it.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from core.projections.projector import Projector
 from ops.kubernetes.settings import KubernetesSettings
 
 WRITER: Final = controller_writer("kubernetes")
-"""One name for all controllers, so that a new leader fences the former one."""
+"""All controllers use this name, so that a new leader fences the former one."""
 
 CAUSE: Final = Cause("orbweaver-controller/kubernetes")
 
-LEVEL_S_MAX: Final = 10.0
+PROJECTION_S_MAX: Final = 10.0
 """Seconds to wait until the projection has a write."""
 
 
 class Commands:
-    """The translator's access to the log. Open it first, close it at the end.
+    """The translator's access to the log; call ``open`` first and ``close`` at the end.
 
-    ``overtaken``: another controller writes now, so that this one writes no more.
+    ``overtaken``: another controller has taken over, and this one cannot write any more.
     ``refused_pools``: the stored refusals of pools, for agents ("" for those before the start).
     """
 
@@ -75,7 +75,7 @@ class Commands:
         return Configuration.of(self.ledger, self._switches)
 
     async def open(self) -> None:
-        """Take the writer over and wait for the projection. Raises StoreUnavailable, LostRace."""
+        """Take over the writer and wait for the projection. Raises StoreUnavailable, LostRace."""
         try:
             await self._writer.open()
         except WriterFenced as error:
@@ -88,39 +88,37 @@ class Commands:
         await self._writer.close()
 
     async def apply(self, command: Command) -> bool:
-        """Apply a command. Returns whether it changed anything.
+        """Apply a command; return whether it changed anything.
 
-        Raises Refused, StoreError, NotReady.
-
-        Also LostRace, if another controller has taken over.
+        Raises Refused, StoreError, NotReady, and LostRace if another controller has taken over.
         """
         if self._is_applied(command):
             return False
         try:
-            done = await self._configurator.apply(command, CAUSE)
+            result = await self._configurator.apply(command, CAUSE)
         except WriterFenced as error:
             raise self._overtaken(error) from None
-        if not done.events:
+        if not result.events:
             return False
         self.applied += 1
-        value = admitted_value(command, done.events)
+        value = admitted_value(command, result.events)
         if value is not None:
             await self._admissions.remove_written(value)
         try:
-            async with asyncio.timeout(LEVEL_S_MAX):
+            async with asyncio.timeout(PROJECTION_S_MAX):
                 await self.projector.wait_for(
-                    lambda: self.projector.cursor.position >= done.revision
+                    lambda: self.projector.cursor.position >= result.revision
                 )
         except TimeoutError:
-            message = f"the projection did not reach revision {done.revision}"
+            message = f"the projection did not reach revision {result.revision}"
             raise NotReady(message, remedy="check the latency of etcd") from None
         return True
 
-    async def note_refused(self, name: str, why: str) -> None:
+    async def note_refused(self, name: str, reason: str) -> None:
         """Store the refusal of a pool, which agents then report. Raises StoreError."""
-        if self.refused_pools.get(name) != why:
-            await self._refusals.add(name, why)
-            self.refused_pools[name] = why
+        if self.refused_pools.get(name) != reason:
+            await self._refusals.add(name, reason)
+            self.refused_pools[name] = reason
 
     async def forget_refused(self, name: str) -> None:
         """Remove the refusal of a pool. Raises StoreError."""
@@ -129,7 +127,7 @@ class Commands:
             del self.refused_pools[name]
 
     def _is_applied(self, command: Command) -> bool:
-        """Whether the command would change nothing in the projection; False in doubt."""
+        """Whether the command would certainly change nothing in the projection."""
         configuration = self.configuration
         if removed_addresses(configuration, command):
             return False

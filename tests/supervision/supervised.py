@@ -18,7 +18,7 @@ from ops.kubernetes.resources import TranslatedKind
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
 
-MAKERS: Final = ("TaskSpec", "following", "_leader_task")
+MAKERS: Final = ("TaskSpec", "reflector_task", "_leader_task")
 """Functions that create a specification; the first argument is the task's name."""
 
 AGENT: Final = (

@@ -35,10 +35,10 @@ def test_a_task_that_a_test_makes_crash_is_of_the_product(name: str) -> None:
     [
         ("TaskSpec('one', run)", ["one"]),
         ("TASK = 'two'\nself.tasks.start(TaskSpec(TASK, run))", ["two"]),
-        ("TASK: Final = 'three'\nfollowing(TASK, run, [])", ["three"]),
-        ("for kind in Kind:\n  following(f'watch-{kind.value}', run, [])", [r"watch\-.+"]),
+        ("TASK: Final = 'three'\nreflector_task(TASK, run, [])", ["three"]),
+        ("for kind in Kind:\n  reflector_task(f'watch-{kind.value}', run, [])", [r"watch\-.+"]),
         ("for name, x in (('a', 1), ('b', 2)):\n  TaskSpec(name, run)", ["a", "b"]),
-        ("def following(name):\n  return TaskSpec(name, run)", []),
+        ("def reflector_task(name):\n  return TaskSpec(name, run)", []),
     ],
 )
 def test_names_of_tasks_are_found_however_they_are_given(source: str, found: list[str]) -> None:

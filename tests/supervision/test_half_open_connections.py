@@ -25,7 +25,7 @@ from core.kubernetes import api as apis
 from core.kubernetes import connection, informer
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.kubernetes.informer import Informer, following
+from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor
 from core.projections import configuration_view
 from core.projections.configuration_view import TASK, ConfigurationView
@@ -92,7 +92,7 @@ async def test_a_watch_whose_api_server_says_nothing_is_named_and_made_anew(
     async with Cable(far_end) as cable:
         api = Api(await open_connection(str(copied(bare_server, tmp_path, scheme, cable))))
         namespaces = Informer(api, "/api/v1/namespaces")
-        supervisor.start(following("watch-namespaces", namespaces.run, [namespaces]))
+        supervisor.start(reflector_task("watch-namespaces", namespaces.run, [namespaces]))
         await until(namespaces.listed.is_set)
         await until(lambda: supervisor.fault("watch-namespaces") is None)
 

@@ -1,8 +1,7 @@
-"""Facts from Kubernetes objects, for the rules of agents and controllers.
+"""Reads what rules need from Kubernetes objects.
 
     pods.py          Pods and Nodes
     applications.py  the six kinds with automatic pools; StatefulSets, VM instances and VMs
 
-Pure. Nothing here fetches or decides. Only few fields of an object are stored, because there are
-many objects.
+Pure. Few fields of an object are stored, because there are many objects.
 """

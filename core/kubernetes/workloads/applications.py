@@ -1,4 +1,4 @@
-"""Facts from the objects of applications, StatefulSets, VMs and IPAMClaims. Pure."""
+"""Reads what rules need from applications, StatefulSets, VMs and IPAMClaims. Pure."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ COLLECTIONS: Final[Mapping[str, str]] = {
     "Job": "jobs",
     "CronJob": "cronjobs",
 }
-"""The built-in kinds, and what their collections are called."""
+"""The built-in kinds -> the names of their collections."""
 
 _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """An object of a built-in kind. Objects of a list do not say their kind themselves."""
+    """An object of a built-in kind as an application. Objects in a list have no ``kind``."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}
-    inner = (spec.get("jobTemplate") or {}).get("spec") or spec
-    template = inner.get("template") or {}
+    job_spec = (spec.get("jobTemplate") or {}).get("spec") or spec
+    template = job_spec.get("template") or {}
     desired = (item.get("status") or {}).get("desiredNumberScheduled") or 0
     owner = controller_of(item)
     return Application(
         key,
         metadata["uid"],
         _our_annotations(template),
-        Scale(spec.get("replicas"), desired, inner.get("completions"), inner.get("parallelism")),
+        Scale(
+            spec.get("replicas"), desired, job_spec.get("completions"), job_spec.get("parallelism")
+        ),
         bool((template.get("spec") or {}).get("hostNetwork")),
         (owner.api_version, owner.kind) if owner is not None else ("", ""),
     )
@@ -46,16 +48,17 @@ def application_of(kind: str, item: Object) -> Application:
 
 def _our_annotations(template: dict[str, Any]) -> dict[str, str]:
     """The annotations of a Pod template with our prefix."""
-    texts = (template.get("metadata") or {}).get("annotations") or {}
-    return {key: text for key, text in texts.items() if key.startswith(PREFIX)} or _NO_ANNOTATIONS
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    ours = {key: text for key, text in annotations.items() if key.startswith(PREFIX)}
+    return ours or _NO_ANNOTATIONS  # one empty dict for all saves memory
 
 
 VM = "VirtualMachine"
 
 
-def stateful_set_state(one: Object) -> StatefulSetState:
+def stateful_set_state(item: Object) -> StatefulSetState:
     """A StatefulSet's range of replicas."""
-    metadata, spec = one["metadata"], one.get("spec") or {}
+    metadata, spec = item["metadata"], item.get("spec") or {}
     start = (spec.get("ordinals") or {}).get("start") or 0
     return StatefulSetState(metadata["namespace"], metadata["name"], spec.get("replicas", 1), start)
 
@@ -66,9 +69,9 @@ def vmi_state(vmi: Object) -> VmiState:
     return VmiState(*_named(vmi), of_vm=owner is not None and owner.kind == VM)
 
 
-def vm_state(one: Object) -> VmState:
+def vm_state(vm: Object) -> VmState:
     """A VirtualMachine."""
-    return VmState(*_named(one))
+    return VmState(*_named(vm))
 
 
 def ipam_claim_state(claim: Object) -> IpamClaimState:
@@ -76,7 +79,7 @@ def ipam_claim_state(claim: Object) -> IpamClaimState:
     return IpamClaimState(*_named(claim))
 
 
-def _named(one: Object) -> tuple[str, str, bool]:
-    """Namespace, name, and whether it is being deleted."""
-    metadata = one["metadata"]
+def _named(item: Object) -> tuple[str, str, bool]:
+    """Namespace, name, and whether the object is being deleted."""
+    metadata = item["metadata"]
     return metadata["namespace"], metadata["name"], "deletionTimestamp" in metadata

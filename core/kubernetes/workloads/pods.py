@@ -1,4 +1,4 @@
-"""What of Pods and Nodes is kept and read. Pure."""
+"""Reads what rules need from Pods and Nodes. Pure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,24 @@ from core.domain.reclaim.cluster import NodeState, Phase, PodState
 from core.kubernetes.api import Object
 
 GRACE_S: Final = 30.0
-"""What an API server fills in where a Pod's spec names no grace."""
+"""The API server's default of ``terminationGracePeriodSeconds``."""
 
 _METADATA: Final = (
-    *("namespace", "name", "uid", "resourceVersion", "deletionTimestamp"),
-    *("labels", "annotations", "ownerReferences"),
+    "namespace",
+    "name",
+    "uid",
+    "resourceVersion",
+    "deletionTimestamp",
+    "labels",
+    "annotations",
+    "ownerReferences",
 )
 _PHASES: Final = frozenset(get_args(Phase))
 _STATUSES: Final = ("initContainerStatuses", "containerStatuses")
 
 
-def kept(pod: Object) -> Object:
-    """An object without fields that no rule reads: of a Pod, containers and most of its status."""
+def cached_part(pod: Object) -> Object:
+    """The fields of an object that rules read; without a Pod's containers, for example."""
     metadata = {name: pod["metadata"][name] for name in _METADATA if name in pod["metadata"]}
     policy = pod.get("spec", {}).get("restartPolicy", "Always")
     status = pod.get("status", {})
@@ -48,9 +54,9 @@ def is_alive(pod: Object) -> bool:
     return True
 
 
-def controller_of(one: Object) -> Owner | None:
-    """The direct controller of an object. Texts that thousands of Pods share are one text."""
-    metadata = one["metadata"]
+def controller_of(item: Object) -> Owner | None:
+    """The direct controller of an object. Interns texts that thousands of Pods share."""
+    metadata = item["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
             return Owner(
@@ -64,7 +70,7 @@ def controller_of(one: Object) -> Owner | None:
 
 
 def pod_state(pod: Object) -> PodState:
-    """A Pod as reclaiming sees it."""
+    """The state of a Pod that reclaim needs."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
     phase = status.get("phase", "Pending")
     deletion = metadata.get("deletionTimestamp")
@@ -95,7 +101,9 @@ def _claims(metadata: Object) -> Mapping[str, str]:
 def node_state(node: Object) -> NodeState:
     """A Node; ``ready`` is its condition Ready."""
     conditions = (node.get("status") or {}).get("conditions") or ()
-    ready = any(said["type"] == "Ready" and said["status"] == "True" for said in conditions)
+    ready = any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
     return NodeState(sys.intern(node["metadata"]["name"]), ready)
 
 

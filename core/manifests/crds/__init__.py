@@ -1,9 +1,10 @@
-"""The CustomResourceDefinitions of the group, made from the typed models of ``kinds``.
+"""The CustomResourceDefinitions, made from the structs of ``core.manifests.kinds``.
 
-    structural.py    a struct -> the structural schema that an API server takes
+    structural.py    makes the structural schema of a struct
     definitions.py   the six kinds: names, scope, columns, subresources
                      (docs/reference/custom-resource-rules.md, "Kinds")
+    sriov.py         the kinds of the SR-IOV network operator
 
-``orbctl crds`` prints them; the chart ``ops/charts/orbweaver-crds`` carries the same texts, and a
-test holds the two together.
+``orbctl crds`` prints them; the chart ``ops/charts/orbweaver-crds`` has the same texts, and a test
+compares the two.
 """

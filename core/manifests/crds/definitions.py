@@ -2,9 +2,9 @@
 
 See docs/reference/custom-resource-rules.md, "Kinds".
 
-Beside what Spiderpool has there: descriptions, CEL rules, ``status.conditions`` (a
-SpiderReservedIP gets a status for them), and selectable fields. ``resource-policy: keep`` keeps
-the CRDs, and so all pools, when the chart is uninstalled.
+In addition to Spiderpool's, they have descriptions, CEL rules, ``status.conditions`` (also for
+SpiderReservedIPs, which have no other status), and selectable fields. ``resource-policy: keep``
+keeps the CRDs, and so all pools, when the chart is uninstalled.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class PrinterColumn(NamedTuple):
     type: str = "string"
     priority: int = 0
 
-    def shown(self) -> Schema:
-        """The definition as an API object."""
-        found: Schema = {"jsonPath": self.path, "name": self.name, "type": self.type}
-        return found | ({"priority": self.priority} if self.priority else {})
+    def to_schema(self) -> Schema:
+        """The column as part of a CRD."""
+        column: Schema = {"jsonPath": self.path, "name": self.name, "type": self.type}
+        return column | ({"priority": self.priority} if self.priority else {})
 
 
 class CustomResourceKind(NamedTuple):
-    """One kind: its names, and the schemas of what is below ``spec`` and ``status``."""
+    """One kind: its names, and the schemas of ``spec`` and ``status``."""
 
     name: str
     short_name: str
@@ -96,7 +96,8 @@ _APP_NAMESPACE: Final = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app
 
 
 def _ruled(schema: Schema, rules: tuple[ValidationRule, ...]) -> Schema:
-    return schema | {RULES: [{"rule": one.expression, "message": one.message} for one in rules]}
+    items = [{"rule": rule.expression, "message": rule.message} for rule in rules]
+    return schema | {RULES: items}
 
 
 KINDS: Final = (
@@ -218,7 +219,7 @@ def definition_of(kind: CustomResourceKind) -> Schema:
 def _version(kind: CustomResourceKind) -> Schema:
     version: Schema = {"name": kind.version, "served": True, "storage": True}
     if kind.columns:
-        version["additionalPrinterColumns"] = [column.shown() for column in kind.columns]
+        version["additionalPrinterColumns"] = [column.to_schema() for column in kind.columns]
     if kind.selectable:
         version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
     if kind.subresource:

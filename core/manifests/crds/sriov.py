@@ -1,8 +1,8 @@
-"""The CustomResourceDefinitions of group sriovnetwork.openshift.io, where no operator brings them.
+"""The CustomResourceDefinitions of group sriovnetwork.openshift.io, for clusters without them.
 
-Names, scope and fields are those of the SR-IOV network operator. The chart brings them with
-``sriov.install`` and leaves definitions of others as they are. Fields that the operator has beyond
-these (vDPA, OpenStack, bridges) are not there.
+Names, scope and fields are those of the SR-IOV network operator, without its fields for vDPA,
+OpenStack and bridges. The chart installs them with ``sriov.install``, and does not change existing
+ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.manifests.kinds.sriov import (
 NODE_POLICY_KIND: Final = CustomResourceKind(
     NODE_POLICY,
     "",
-    "How many virtual functions NICs of nodes get, and which resource they are.",
+    "The number of virtual functions of NICs, and their extended resource.",
     schema_of(NodePolicySpec, "The nodes, the NICs, and their virtual functions."),
     None,
     (
@@ -41,9 +41,9 @@ NODE_POLICY_KIND: Final = CustomResourceKind(
 NODE_STATE_KIND: Final = CustomResourceKind(
     NODE_STATE,
     "",
-    "The NICs of a node with their virtual functions, and what policies ask for.",
-    schema_of(NodeStateSpec, "What the policies come to on the node of this name."),
-    schema_of(NodeStateReport, "What the node has: written by its agent."),
+    "The NICs of a node with their virtual functions, desired and actual.",
+    schema_of(NodeStateSpec, "The desired state by all policies for the node of this name."),
+    schema_of(NodeStateReport, "The actual state, written by the node's agent."),
     (
         PrinterColumn("SYNC STATUS", ".status.syncStatus"),
         PrinterColumn("AGE", ".metadata.creationTimestamp", "date"),

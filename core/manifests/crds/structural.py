@@ -1,8 +1,8 @@
-"""A struct of ``core.manifests.kinds`` -> a structural schema (OpenAPI v3 as Kubernetes has it).
+"""Makes structural schemas (OpenAPI v3 of Kubernetes) from the structs of ``core.manifests.kinds``.
 
-Types, required fields and bounds follow from the struct, the rest from what ``described`` adds to
-the fields. Structural schemas have no references and no null: structs are written out where they
-are used, and ``X | None`` is an optional field.
+Types and required fields come from the struct; descriptions, limits and rules from ``described``.
+Structural schemas have no references and no null: nested structs are written out, and ``X | None``
+is an optional field.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _schema(node: inspect.Type) -> Schema:
         case inspect.Metadata(type=inner, extra_json_schema=extra):
             return {**_schema(inner), **(extra or {})}
         case inspect.UnionType(types=types):
-            (given,) = (one for one in types if not isinstance(one, inspect.NoneType))
-            return _schema(given)
+            (value_type,) = (item for item in types if not isinstance(item, inspect.NoneType))
+            return _schema(value_type)
         case inspect.StructType(fields=fields):
             return _object(fields)
         case inspect.ListType(item_type=item):
@@ -44,8 +44,8 @@ def _schema(node: inspect.Type) -> Schema:
 
 
 def _object(fields: tuple[inspect.Field, ...]) -> Schema:
-    properties = {one.encode_name: _schema(one.type) for one in fields}
-    required = [one.encode_name for one in fields if one.required]
+    properties = {field.encode_name: _schema(field.type) for field in fields}
+    required = [field.encode_name for field in fields if field.required]
     schema: Schema = {"type": "object", "properties": properties}
     if required:
         schema["required"] = required

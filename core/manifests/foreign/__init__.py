@@ -1,1 +1,1 @@
-"""Objects of other IPAM systems, as their API servers and kubectl give them."""
+"""Parses objects of other IPAM systems, as API servers return them and kubectl prints them."""

@@ -1,8 +1,8 @@
 """Parse the objects of Calico's IPAM: IPPools and IPAMBlocks (``crd.projectcalico.org/v1``).
 
-A block is a part of a pool that one node has; ``allocations`` holds, for each of its addresses, an
-index into ``attributes``, which name the Pod. Addresses of tunnels and others without a Pod become
-a reservation: they are in use, but no Pod's. Raises only ``BadInput``.
+A block is a part of a pool that one node has. ``allocations`` has, for each of its addresses, an
+index into ``attributes``, which name the Pod. Addresses that are in use without a Pod, such as
+those of tunnels, become a reservation. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class _BlockManifest(Struct, frozen=True):
 
 
 class _Used(NamedTuple):
-    """An address in use; ``pod`` None: it belongs to no Pod."""
+    """An address in use; ``pod`` is None if it belongs to no Pod."""
 
     address: Address
     pod: tuple[str, str] | None
 
 
 def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
-    """Everything in these objects, each with where it is from. Raises BadInput."""
+    """Parse pairs of (location, object). Raises BadInput."""
     by_kind, skipped = split_by_kind(values, ("IPPool", "IPAMBlock", "Pod"))
     pools = [_pool(value, location) for location, value in by_kind["IPPool"]]
     allocations, reserved = [], []
@@ -79,12 +79,12 @@ def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
 def _pool(value: object, location: str) -> Pool:
     body = convert(value, _PoolManifest, f"{location} (IPPool)")
     cidr = read_cidr(body.spec.cidr, f"{location} (IPPool {body.metadata.name})")
-    whole = (str(Address(cidr.family, cidr.first)), str(Address(cidr.family, cidr.last)))
+    first, last = Address(cidr.family, cidr.first), Address(cidr.family, cidr.last)
     return Pool(
         body.metadata.name,
         cidr.family,
         str(cidr),
-        ("-".join(whole),),
+        (f"{first}-{last}",),
         disabled=body.spec.disabled,
     )
 
@@ -98,8 +98,10 @@ def _used(value: object, location: str) -> Iterator[_Used]:
             continue
         if not 0 <= index < len(attributes):
             raise BadInput(f"{where}: allocations[{ordinal}] has no attributes", subject="spec")
-        named = attributes[index].secondary or {}
-        pod = (named["namespace"], named["pod"]) if {"namespace", "pod"} <= named.keys() else None
+        secondary = attributes[index].secondary or {}
+        pod = None
+        if "namespace" in secondary and "pod" in secondary:
+            pod = (secondary["namespace"], secondary["pod"])
         yield _Used(Address(cidr.family, cidr.first + ordinal), pod)
 
 
@@ -111,11 +113,11 @@ def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:
     raise BadInput(
         f"{location}: {address} is in use, and no IPPool contains it",
         subject=str(address),
-        remedy="give the deleted IPPool too, or end the Pods that still use it",
+        remedy="add the deleted IPPool to the input, or delete the Pods that still use it",
     )
 
 
 def _reservations(addresses: list[Address]) -> Iterator[Reservation]:
     for family in sorted({address.family for address in addresses}):
-        own = sorted(address for address in addresses if address.family == family)
-        yield Reservation(f"calico-v{family}", family, tuple(map(str, own)))
+        reserved = sorted(address for address in addresses if address.family == family)
+        yield Reservation(f"calico-v{family}", family, tuple(map(str, reserved)))

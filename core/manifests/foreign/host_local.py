@@ -1,12 +1,14 @@
-"""Parse what host-local stores: its ranges in network configurations, its files on each node.
+"""Parse the state of host-local: ranges in network configurations, and files on each node.
 
-host-local is the IPAM of the CNI project. It writes a file for each address in use, named by the
-address, with the container and its interface. It knows no Pods: an address belongs to the Pod of
-that node whose status has it. A network without ranges takes them from the node's podCIDRs, as
-flannel and kubenet hand them over. Only what a living Pod has is taken over, also where no file
-says so: a lost file does not make an address free (I6). Input in which such an address could be
-missed is refused: a node without its folder, a folder of no node, a Pod that is starting. Reads no
-file itself; raises ``BadInput``.
+host-local is the IPAM plugin of the CNI project. For each address in use it writes a file, named by
+the address, with the container id and interface. The files name no Pods: an address belongs to the
+Pod on that node whose status has it. A network without ranges uses the node's podCIDRs, which
+flannel and kubenet pass to host-local.
+
+Every address of a living Pod is taken over, even without a file: a lost file does not make an
+address free (I6). Other addresses are not. Input in which an address of a Pod could be missed is
+refused: a node without a folder, a folder without a node, a Pod that is starting. This module reads
+no files itself; it raises ``BadInput``.
 """
 
 from __future__ import annotations
@@ -48,16 +50,19 @@ from core.manifests.spiderpool import Dump
 IPAM_TYPE: Final = "host-local"
 LAST_RESERVED: Final = "last_reserved_ip."
 LOCK: Final = "lock"
-"""Files beside those of the addresses: where the next search begins, and a lock."""
+"""Other files in the folder of a network: the last assigned address, and a lock."""
 
 CONTAINER_ID_CHARS: Final = 12
-"""So much of a container's id is shown, as container runtimes do."""
+"""The first characters of a container id, as container runtimes show it."""
 
 _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
 
 
 class NodeFiles(NamedTuple):
-    """What one node has: (path, text) of its configurations; network -> file name -> text."""
+    """The files of one node.
+
+    ``configurations``: (path, text). ``networks``: network -> file name -> text.
+    """
 
     node: str
     configurations: Sequence[tuple[str, str]]
@@ -87,7 +92,7 @@ class _NodeManifest(Struct, frozen=True):
 
 
 class _NetworkRange(NamedTuple):
-    """One range of a network. ``node`` "": of every node; ``nad``: NAMESPACE/NAME, "" for none."""
+    """A range of a network. ``node``: "" for all nodes; ``nad``: NAMESPACE/NAME, "" for none."""
 
     network: str
     node: str
@@ -98,11 +103,11 @@ class _NetworkRange(NamedTuple):
     routes: tuple[Route, ...]
 
     def serves(self, node: str, address: Address) -> bool:
-        """Whether the address is of this subnet, and the range of this node."""
+        """Whether the address is in this subnet, and the range is used on this node."""
         return self.contains(address) and self.node in {"", node}
 
     def contains(self, address: Address) -> bool:
-        """Whether the address is of this subnet, on any node."""
+        """Whether the address is in this subnet, on any node."""
         cidr = self.cidr
         return cidr.family == address.family and cidr.first <= address.value <= cidr.last
 
@@ -118,7 +123,7 @@ class _NetworkRange(NamedTuple):
 
 
 class _Reservation(NamedTuple):
-    """A file of an address. ``interface`` "" in the files of old releases."""
+    """The file of an address. Files of old releases have no interface, then it is ""."""
 
     node: str
     network: str
@@ -128,7 +133,7 @@ class _Reservation(NamedTuple):
 
 
 def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
-    """Where configurations (path, text) say that host-local stores its files. Raises BadInput."""
+    """The ``dataDir`` of host-local in configurations (path, text). Raises BadInput."""
     return {
         directory
         for path, text in texts
@@ -138,7 +143,7 @@ def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, object]]) -> Dump:
-    """Pools and endpoints from the files of nodes and these objects. Raises BadInput."""
+    """Make pools and endpoints from the files of nodes and (location, object). Raises BadInput."""
     by_kind, skipped = split_by_kind(values, ("Pod", "Node", NETWORK))
     pods = read_pods(by_kind["Pod"])
     pod_cidrs = dict(_pod_cidrs(value, location) for location, value in by_kind["Node"])
@@ -178,7 +183,7 @@ def _of_network(value: object, location: str) -> Iterator[_NetworkRange]:
 
 
 def _of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
-    """The ranges of its configurations; of its other networks the podCIDRs that they use."""
+    """The ranges in the node's configurations; for other networks the podCIDRs that they use."""
     configured = [
         served
         for path, text in node.configurations
@@ -196,7 +201,7 @@ def _of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRan
 
 
 def _ranges(plain: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
-    """Its ranges, or the one that old configurations have on the top level."""
+    """The ranges of an ``ipam``, or the top-level range of an old configuration."""
     ipam = convert(plain.ipam, _Ipam, where)
     routes = tuple(Route(route.dst, route.gw) for route in ipam.routes or ())
     for bounds in (ipam, *(bounds for several in ipam.ranges for bounds in several)):
@@ -207,7 +212,7 @@ def _ranges(plain: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_Ne
 def _network_range(
     plain: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
 ) -> _NetworkRange:
-    """The range as host-local fills it in: every host of the subnet; the first is the gateway."""
+    """The range with host-local's defaults: all hosts of the subnet; the first is the gateway."""
     cidr = read_cidr(bounds.subnet, where)
     gateway = read_address(bounds.gateway, where) if bounds.gateway else None
     gateway = gateway or Address(cidr.family, cidr.first + 1)
@@ -229,8 +234,8 @@ def _reservations(node: NodeFiles, findings: list[Finding]) -> Iterator[_Reserva
                 continue
             address = _address(name)
             if address is None:
-                subject, what = f"Node/{node.node}", f"{network}/{name} is not named by an address"
-                findings.append(Finding(subject, what, "skipped"))
+                what = f"the name of file {network}/{name} is not an address"
+                findings.append(Finding(f"Node/{node.node}", what, "skipped"))
                 continue
             container, interface = [*text.split(), "", ""][:2]
             yield _Reservation(node.node, network, address, container, interface)
@@ -249,13 +254,13 @@ def _check_folders(
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Refuse folders of no node, and Pods in these ranges on nodes without a folder."""
+    """Refuse folders without a node, and Pods with an address of a range on other nodes."""
     unknown = sorted(folders - set(nodes)) if nodes else []
     if unknown:
         raise BadInput(
-            f"folder {unknown[0]} is named as none of the {len(nodes)} Nodes of the input",
+            f"folder {unknown[0]} does not have the name of any of the {len(nodes)} Nodes",
             subject=unknown[0],
-            remedy="name the folder as its node, or remove it if the cluster has no such node",
+            remedy="give the folder the name of its node, or remove it if that node is deleted",
         )
     for key, pod in sorted(pods.items()):
         for address in pod.interfaces if pod.node not in folders else ():
@@ -264,7 +269,7 @@ def _check_folders(
                     f"Pod {'/'.join(key)} has {address}, which is in a range, and its node"
                     f" {pod.node} has no folder",
                     subject="/".join(key),
-                    remedy="add the node's folder, named as the node",
+                    remedy="add a folder with the name and the files of that node",
                 )
 
 
@@ -273,15 +278,15 @@ def _check_starting(
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Refuse a file that may be of a Pod whose status has no address yet."""
+    """Refuse a file that may belong to a Pod whose status has no address yet."""
     held = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
     starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
     for node, network, address, *_ in reservations:
         key = starting.get(node)
-        is_free = (node, address) not in held and any(each.contains(address) for each in ranges)
-        if key is not None and is_free:
+        has_no_pod = (node, address) not in held
+        if key is not None and has_no_pod and any(served.contains(address) for served in ranges):
             raise BadInput(
-                f"Pods are starting: {network}/{address} on node {node} may be of Pod"
+                f"Pods are starting: {network}/{address} on node {node} may belong to Pod"
                 f" {'/'.join(key)}, whose status has no address yet",
                 subject="/".join(key),
                 remedy="import again when the Pod has started; delete it if it cannot start",
@@ -291,11 +296,12 @@ def _check_starting(
 def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
-    """The range of an address: of its network, else of its node, else any whose pool has it."""
-    serving = [served for served in ranges if served.serves(node, address)]
-    own = [served for served in serving if served.network == network]
-    offering = (served for served in ranges if served.offers(address))
-    return next(iter((*own, *serving)), None) or next(offering, None)
+    """The range of an address: that of its network, else of its node, else of any pool."""
+    on_node = [served for served in ranges if served.serves(node, address)]
+    of_network = [served for served in on_node if served.network == network]
+    of_pools = [served for served in ranges if served.offers(address)]
+    candidates = [*of_network, *on_node, *of_pools]
+    return candidates[0] if candidates else None
 
 
 def _reserved(
@@ -304,18 +310,19 @@ def _reserved(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """The files whose address a living Pod of that node has."""
+    """The addresses with a file that a living Pod on that node has."""
     holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
     for node, network, address, container, interface in reservations:
         key = holders.get((node, address))
         subject = f"Node/{node}"
         if key is None:
-            what = f"{network}/{address} is of {container[:CONTAINER_ID_CHARS]}, of no living Pod"
+            container_id = container[:CONTAINER_ID_CHARS]
+            what = f"{network}/{address} belongs to container {container_id}, but to no living Pod"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
         serving = _serving(ranges, node, address, network)
         if serving is None:
-            what = f"{network}/{address} is of {'/'.join(key)}, and no range contains it"
+            what = f"{network}/{address} belongs to {'/'.join(key)}, and no range contains it"
             done = "not taken over: add the configuration of this network"
             findings.append(Finding(subject, what, done))
             continue
@@ -328,14 +335,14 @@ def _unreserved(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """Addresses of living Pods in these ranges that no file of their node names."""
+    """The addresses of living Pods in these ranges that have no file on their node."""
     reserved = {(file.node, file.address) for file in reservations}
     for key, pod in pods.items():
         for address, (interface, _) in pod.interfaces.items():
             serving = _serving(ranges, pod.node, address)
             if serving is None or (pod.node, address) in reserved:
                 continue
-            what = f"{'/'.join(key)} has {address}, for which node {pod.node} has no file"
+            what = f"{'/'.join(key)} has {address}, but node {pod.node} has no file for it"
             findings.append(Finding(f"pool/{serving.pool}", what, "taken over"))
             yield PodAddress(address, serving.pool, key, interface)
 
@@ -343,7 +350,7 @@ def _unreserved(
 def _pools(
     ranges: Iterable[_NetworkRange], allocations: Iterable[PodAddress], nodes: set[str]
 ) -> list[Pool]:
-    """A pool for each network and subnet, of the nodes that have it."""
+    """A pool for each network and subnet, limited to the nodes that use it."""
     by_pool: defaultdict[str, list[_NetworkRange]] = defaultdict(list)
     for served in ranges:
         by_pool[served.pool].append(served)

@@ -1,7 +1,7 @@
-"""The ``ipam`` parts of network configurations: of NetworkAttachmentDefinitions and of conflists.
+"""Finds the ``ipam`` parts in network configurations, from NetworkAttachmentDefinitions and files.
 
-Both have a network configuration or a list of plugins as JSON (CNI specification, section 1). Which
-keys an ``ipam`` has is known to the module of its IPAM system. Raises only ``BadInput``.
+A network configuration is JSON with one plugin or a list of plugins (CNI specification, section 1).
+The module of an IPAM system parses the keys of its ``ipam``. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class IpamRoute(Struct, frozen=True):
 
 
 class NetworkIpam(NamedTuple):
-    """An ``ipam`` of one network. ``network``: the configuration's own name, "" where absent."""
+    """An ``ipam`` of one network. ``network``: the ``name`` in the configuration, "" for none."""
 
     network: str
     ipam: Mapping[str, Any]
@@ -44,7 +44,10 @@ class _NetworkManifest(Struct, frozen=True):
 
 
 class NetworkConfiguration(NamedTuple):
-    """The text of a NetworkAttachmentDefinition, its NAMESPACE/NAME, and how to refer to it."""
+    """The configuration of a NetworkAttachmentDefinition.
+
+    ``name``: NAMESPACE/NAME; ``where``: the prefix of error texts.
+    """
 
     name: str
     text: str
@@ -67,13 +70,14 @@ def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
     except msgspec.DecodeError as error:
         raise BadInput(f"{where}: {error}", subject=where) from None
     plugins = config.get("plugins") or [config]
-    for plain in (plugin.get("ipam") for plugin in plugins if isinstance(plugin, dict)):
-        if isinstance(plain, dict) and plain.get("type") == ipam_type:
-            yield NetworkIpam(str(config.get("name") or ""), plain)
+    for plugin in plugins:
+        ipam = plugin.get("ipam") if isinstance(plugin, dict) else None
+        if isinstance(ipam, dict) and ipam.get("type") == ipam_type:
+            yield NetworkIpam(str(config.get("name") or ""), ipam)
 
 
 def read_address(text: str, where: str) -> Address:
-    """An address that a configuration names. Raises BadInput."""
+    """Parse an address in a configuration. Raises BadInput."""
     try:
         return parse_address(text)
     except AddressSyntaxError as error:

@@ -1,4 +1,4 @@
-"""Parse the NodeSlicePools of Whereabouts: which part of a network's range each node assigns.
+"""Parse the NodeSlicePools of Whereabouts: the part of a network's range that each node assigns.
 
 With ``node_slice_size`` in the ``ipam`` of a network, Whereabouts divides its range among the nodes
 (``nodeslicepools.whereabouts.cni.cncf.io/v1alpha1``). The IPPool of a slice has the slice as its
@@ -41,10 +41,10 @@ class _Manifest(Struct, frozen=True):
 
 
 class NodeSlice(NamedTuple):
-    """The part ``cidr`` of the range ``whole``. ``node`` "": no node has it yet."""
+    """The part ``cidr`` of a network's range. ``node`` is "" if no node has it yet."""
 
     pool: str
-    whole: Cidr
+    network_range: Cidr
     cidr: Cidr
     node: str
 
@@ -55,26 +55,28 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
     for location, value in values:
         body = convert(value, _Manifest, f"{location} ({NODE_SLICES})")
         where = f"{location} ({NODE_SLICES} {body.metadata.name})"
-        whole = read_cidr(body.spec.range, where)
-        slices += [
-            NodeSlice(body.metadata.name, whole, read_cidr(part.slice_range, where), part.node_name)
-            for part in body.status.allocations
-        ]
+        network_range = read_cidr(body.spec.range, where)
+        for part in body.status.allocations:
+            cidr = read_cidr(part.slice_range, where)
+            slices.append(NodeSlice(body.metadata.name, network_range, cidr, part.node_name))
     return slices
 
 
 def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | None:
-    """The slice whose addresses an IPPool has; releases of Whereabouts differ in its name."""
-    return next((one for one in slices if one.node and one.cidr == cidr and one.node in name), None)
+    """The slice of an IPPool; its name contains the node's name, in a form that varies."""
+    for part in slices:
+        if part.node and part.cidr == cidr and part.node in name:
+            return part
+    return None
 
 
 def findings_of(slices: Sequence[NodeSlice]) -> list[Finding]:
-    """A finding for each object with slices that no node has."""
+    """A finding for each NodeSlicePool with slices that no node has."""
     findings = []
-    for pool in dict.fromkeys(one.pool for one in slices):
-        count = sum(one.pool == pool and not one.node for one in slices)
+    for pool in dict.fromkeys(part.pool for part in slices):
+        count = sum(part.pool == pool and not part.node for part in slices)
         if count:
-            what = f"{count} slices belong to no node, for nodes that come later"
+            what = f"{count} slices belong to no node; they are for later nodes"
             done = "not taken over: a pool without nodeName serves every node"
             findings.append(Finding(f"{NODE_SLICES}/{pool}", what, done))
     return findings

@@ -1,8 +1,8 @@
-"""Pods and their interfaces, for IPAM systems that keep no endpoints of their own.
+"""Makes endpoints from Pods, for IPAM systems that have no endpoints.
 
-An allocation of such a system names a Pod; UID, node and owner are in the Pod, the interface and
-its MAC in the annotation ``k8s.v1.cni.cncf.io/network-status`` (Network Plumbing Working Group,
-Multi-Network Specification, section 5). Addresses that only ``status.podIPs`` has are those of the
+An allocation of such a system names a Pod. UID, node and owner are in the Pod object; interface and
+MAC are in its annotation ``k8s.v1.cni.cncf.io/network-status`` (Network Plumbing Working Group,
+Multi-Network Specification, section 5). Addresses that only ``status.podIPs`` has belong to the
 first interface. Raises only ``BadInput``.
 """
 
@@ -32,7 +32,7 @@ from core.manifests.kinds.records import OpenMetadata
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
 FIRST_INTERFACE: Final = "eth0"
-"""What every container runtime calls the interface of a Pod's default network."""
+"""The interface of a Pod's default network in every container runtime."""
 
 PodKey = tuple[str, str]
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class ForeignPod(NamedTuple):
 
 
 class PodAddress(NamedTuple):
-    """One address of a Pod. ``interface`` "" where the other system does not store it."""
+    """An address of a Pod. ``interface`` is "" if the other system does not store it."""
 
     address: Address
     pool: str
@@ -86,7 +86,7 @@ class PodAddress(NamedTuple):
 
 
 def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
-    """The Pods that still hold addresses: those that have ended do not. Raises BadInput."""
+    """The Pods that may hold addresses: not ended, not in the host network. Raises BadInput."""
     pods = {}
     for location, value in values:
         body = convert(value, _PodManifest, f"{location} (Pod)")
@@ -107,16 +107,16 @@ def endpoints_of(
             by_pod[allocation.pod].append(allocation)
         else:
             pod = "/".join(allocation.pod)
-            what = f"{allocation.address} is allocated to {pod}, which holds no address any more"
+            what = f"{allocation.address} is allocated to {pod}, which does not exist or has ended"
             findings.append(Finding(f"pool/{allocation.pool}", what, "leaked: not taken over"))
-    endpoints = tuple(_endpoint(pods[key], own, pools) for key, own in sorted(by_pod.items()))
+    endpoints = tuple(_endpoint(pods[key], items, pools) for key, items in sorted(by_pod.items()))
     return endpoints, tuple(findings)
 
 
 def split_by_kind(
     values: Iterable[tuple[str, object]], kinds: Sequence[str]
 ) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, int]]:
-    """The objects of these kinds, each with where it is from; other kinds are counted."""
+    """Group pairs of (location, object) by these kinds, and count the objects of other kinds."""
     by_kind: dict[str, list[tuple[str, Any]]] = {kind: [] for kind in kinds}
     skipped: Counter[str] = Counter()
     for location, value in values:
@@ -134,7 +134,7 @@ def cluster_of(
     pods: Mapping[PodKey, ForeignPod],
     reservations: Iterable[Reservation] = (),
 ) -> ForeignCluster:
-    """The cluster of these pools, whose records and endpoints follow from the allocations."""
+    """The cluster with these pools, and the endpoints of the allocations."""
     endpoints, findings = endpoints_of(allocations, pods, {pool.name: pool for pool in pools})
     records: defaultdict[str, list[AllocatedIP]] = defaultdict(list)
     for address, pool_name, key, _ in allocations:
@@ -146,7 +146,7 @@ def cluster_of(
 
 
 def read_cidr(text: str, where: str) -> Cidr:
-    """The prefix. Raises BadInput."""
+    """Parse a CIDR. Raises BadInput."""
     try:
         return parse_cidr(text)
     except AddressSyntaxError as error:
@@ -154,7 +154,7 @@ def read_cidr(text: str, where: str) -> Cidr:
 
 
 def convert(value: object, schema: type[T], where: str) -> T:
-    """The object by its schema. Raises BadInput."""
+    """Convert an object to its schema. Raises BadInput."""
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
@@ -163,7 +163,7 @@ def convert(value: object, schema: type[T], where: str) -> T:
 
 def _pod(body: _PodManifest, location: str) -> ForeignPod:
     metadata = body.metadata
-    owner = next((one for one in metadata.owner_references or () if one.controller), None)
+    owner = next((owner for owner in metadata.owner_references or () if owner.controller), None)
     text = (metadata.annotations or {}).get(NETWORK_STATUS, "[]")
     where = f"{location} (Pod {metadata.namespace}/{metadata.name})"
     interfaces = _first_interface(body.status.pod_ips or (), where)
@@ -180,7 +180,7 @@ def _pod(body: _PodManifest, location: str) -> ForeignPod:
 
 def _first_interface(ips: Iterable[_PodIp], where: str) -> dict[Address, tuple[str, str]]:
     try:
-        return {parse_address(each.ip): (FIRST_INTERFACE, "") for each in ips if each.ip}
+        return {parse_address(item.ip): (FIRST_INTERFACE, "") for item in ips if item.ip}
     except AddressSyntaxError as error:
         raise BadInput(f"{where}: status.podIPs: {error}", subject="status.podIPs") from None
 
@@ -209,18 +209,18 @@ def _endpoint(
         macs[name] = mac or macs.get(name, "")
     nics = [
         nic._replace(mac=macs[name])
-        for name, own in by_interface.items()
-        for nic in _nics(name, own, pools)
+        for name, items in by_interface.items()
+        for nic in _nics(name, items, pools)
     ]
-    is_replica = pod.owner_kind == "StatefulSet"
+    holder = pod_holder(pod.uid)
+    if pod.owner_kind == "StatefulSet":
+        holder = stateful_holder("statefulset", pod.namespace, pod.name)
     return Endpoint(
         pod.namespace,
         pod.name,
         pod.uid,
         pod.node,
-        stateful_holder("statefulset", pod.namespace, pod.name)
-        if is_replica
-        else pod_holder(pod.uid),
+        holder,
         pod.owner_kind,
         pod.owner_name,
         tuple(nics),
@@ -230,7 +230,7 @@ def _endpoint(
 def _nics(
     interface: str, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
 ) -> Iterator[Nic]:
-    """As many NICs as the family with the most addresses needs: a NIC has one of each family."""
+    """The NICs of an interface: each has at most one address of each family."""
     by_family: dict[int, list[tuple[Pool, int]]] = {4: [], 6: []}
     for address, pool, _, _ in allocations:
         by_family[address.family].append((pools[pool], address.value))

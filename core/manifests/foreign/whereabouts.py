@@ -1,9 +1,9 @@
 """Parse the objects of Whereabouts: its IPPools, the networks that use them, and node slices.
 
-An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has the range and its allocations, by the distance
-from the range's address; releases before 0.5 wrote the address itself. Bounds, exclusions, gateway
-and routes are in the ``ipam`` part of the NetworkAttachmentDefinitions. ``ifname`` distinguishes
-the interfaces of a Pod. Raises only ``BadInput``.
+An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has the range and its allocations. The key of an
+allocation is the offset from the range's address; releases before 0.5 wrote the address itself.
+Bounds, exclusions, gateway and routes are in the ``ipam`` part of the NetworkAttachmentDefinitions.
+Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class _Ipam(_Range, frozen=True):
 
 
 class _Network(NamedTuple):
-    """What one network says of one range. ``name``: NAMESPACE/NAME; ``pool``: of its IPPool.
+    """A range of a network. ``name``: NAMESPACE/NAME; ``pool``: the name of its IPPool.
 
-    ``is_sliced``: each node has a part of the range ``cidr``, and the bounds do not count.
+    ``is_sliced``: each node has a part of the range ``cidr``, and its bounds are ignored.
     """
 
     name: str
@@ -99,7 +99,7 @@ class _Network(NamedTuple):
 
 
 def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
-    """Everything in these objects, each with where it is from. Raises BadInput."""
+    """Parse pairs of (location, object). Raises BadInput."""
     by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK, NODE_SLICES))
     networks = [
         network for location, value in by_kind[NETWORK] for network in _networks(value, location)
@@ -108,24 +108,24 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
     _require_slices(networks, slices)
     pools, allocations = [], []
     for location, value in by_kind["IPPool"]:
-        pool, own = _pool(value, location, networks, slices)
+        pool, pool_allocations = _pool(value, location, networks, slices)
         pools.append(pool)
-        allocations += own
+        allocations += pool_allocations
     cluster = cluster_of(pools, allocations, read_pods(by_kind["Pod"]))
     findings = (*cluster.findings, *findings_of(slices))
     return Dump(cluster._replace(findings=findings), skipped)
 
 
 def _require_slices(networks: list[_Network], slices: list[NodeSlice]) -> None:
-    """Raises BadInput: without them, a pool of one node would serve every node."""
-    divided = {one.whole for one in slices}
+    """Raises BadInput if slices are missing: a node's pool would then serve every node."""
+    sliced_ranges = {part.network_range for part in slices}
     for network in networks:
-        if network.is_sliced and network.cidr not in divided:
+        if network.is_sliced and network.cidr not in sliced_ranges:
             raise BadInput(
-                f"network {network.name} divides {network.cidr} among the nodes, and no"
-                f" {NODE_SLICES} with this range is given",
+                f"network {network.name} divides {network.cidr} among the nodes, and the input has"
+                f" no {NODE_SLICES} with this range",
                 subject=network.name,
-                remedy="give nodeslicepools.whereabouts.cni.cncf.io too",
+                remedy="add nodeslicepools.whereabouts.cni.cncf.io to the input",
             )
 
 
@@ -141,23 +141,19 @@ def _pool(
         for key, stored in body.spec.allocations.items()
     ]
     part = slice_of(name, cidr, slices)
-    using = [
-        network
-        for network in networks
-        if (network.cidr == part.whole if part and network.is_sliced else network.pool == name)
-    ]
-    taken = [allocation.address.value for allocation in allocations]
-    addresses = AddressSet.from_values(taken, cidr.family)
-    for network in using:
+    own_networks = [network for network in networks if _uses(network, name, part)]
+    allocated = [allocation.address.value for allocation in allocations]
+    addresses = AddressSet.from_values(allocated, cidr.family)
+    for network in own_networks:
         addresses |= network.addresses & _hosts(cidr)
-    if not using:
+    if not own_networks:
         addresses |= _hosts(cidr)
     gateways = {
         network.gateway
-        for network in using
+        for network in own_networks
         if network.gateway and cidr.first <= read_address(network.gateway, where).value <= cidr.last
     }
-    routes = {network.routes for network in using if network.routes}
+    routes = {network.routes for network in own_networks if network.routes}
     pool = Pool(
         name,
         cidr.family,
@@ -166,13 +162,20 @@ def _pool(
         gateway=gateways.pop() if len(gateways) == 1 else "",
         routes=routes.pop() if len(routes) == 1 else None,
         node_names=(part.node,) if part else (),
-        multus_names=tuple(sorted(network.name for network in using)),
+        multus_names=tuple(sorted(network.name for network in own_networks)),
     )
     return pool, allocations
 
 
+def _uses(network: _Network, pool: str, part: NodeSlice | None) -> bool:
+    """Whether a network uses an IPPool, which is that of the slice ``part``."""
+    if part is not None and network.is_sliced:
+        return network.cidr == part.network_range
+    return network.pool == pool
+
+
 def _networks(value: object, location: str) -> Iterator[_Network]:
-    """Each range that the network's IPAM has; none unless its IPAM is Whereabouts."""
+    """The ranges of a network; none if its IPAM is not Whereabouts."""
     network = read_network(value, location)
     for _, plain in ipams_of(network.text, IPAM_TYPE, network.where):
         ipam = convert(plain, _Ipam, network.where)
@@ -198,22 +201,24 @@ def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _Network:
 
 def _range_cidr(text: str, where: str) -> Cidr:
     """The prefix of a range, which may be written FIRST-LAST/LENGTH."""
-    first, dash, rest = text.partition("-")
-    return read_cidr(f"{first}/{rest.partition('/')[2]}" if dash else text, where)
+    first, dash, last = text.partition("-")
+    return read_cidr(f"{first}/{last.partition('/')[2]}" if dash else text, where)
 
 
 def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> AddressSet:
-    """What the range assigns: its hosts within the bounds, without the exclusions."""
+    """The addresses that the range assigns: its hosts in the bounds, without the exclusions."""
     hosts = _hosts(cidr)
     if not is_bounded:
         bounds = _Range(str(cidr), exclude=bounds.exclude)
-    written_first, dash, rest = bounds.range.partition("-")
-    first = bounds.range_start or (written_first if dash else "")
-    last = bounds.range_end or (rest.partition("/")[0] if dash else "")
+    first, last = bounds.range_start, bounds.range_end
+    if "-" in bounds.range:  # FIRST-LAST/LENGTH
+        range_first, _, range_last = bounds.range.partition("-")
+        first = first or range_first
+        last = last or range_last.partition("/")[0]
     low = read_address(first, where).value if first else cidr.first
     high = read_address(last, where).value if last else cidr.last
     if low > high:
-        raise BadInput(f"{where}: the range begins at {first} and ends at {last}, which is before")
+        raise BadInput(f"{where}: the range begins at {first}, after its end {last}")
     addresses = hosts & AddressSet.from_intervals([(low, high)], cidr.family)
     for text in bounds.exclude or ():
         excluded = text if "/" in text else f"{text}/{ADDRESS_BITS[cidr.family]}"
@@ -222,14 +227,14 @@ def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> A
 
 
 def _hosts(cidr: Cidr) -> AddressSet:
-    """What Whereabouts gives out of a range: neither its first address nor an IPv4 broadcast."""
+    """The addresses that Whereabouts assigns: not the first one, nor the IPv4 broadcast."""
     last = cidr.last - 1 if cidr.family == V4 else cidr.last
     hosts = [(cidr.first + 1, last)] if cidr.first < last else []
     return AddressSet.from_intervals(hosts, cidr.family)
 
 
 def _address(key: str, cidr: Cidr, where: str) -> Address:
-    """The address at a distance from the range's own, or as it is written."""
+    """The address of an allocation's key: an offset from the range's address, or an address."""
     if key.isdigit():
         return Address(cidr.family, cidr.address + int(key))
     return read_address(key, f"{where}: allocations")
@@ -241,6 +246,6 @@ def _pod_key(podref: str, where: str) -> PodKey:
         raise BadInput(
             f"{where}: an allocation names no Pod: {podref[:64]!r}",
             subject="allocations",
-            remedy="let Whereabouts 0.5 or later write it, or delete the allocation",
+            remedy="delete the allocation, or upgrade to Whereabouts 0.5, which writes the Pod",
         )
     return namespace, name

@@ -1,16 +1,18 @@
-"""The fields of every kind we know, as typed structs: one model for reading and for the CRDs.
+"""The fields of every supported kind, as typed structs: for the parser and for the CRDs.
 
     fields.py          how a field is described, and what several kinds have in common
-    addresses.py       texts that hold addresses, with the rules one text can be judged by
+    addresses.py       fields with addresses, and their CEL rules
     pools.py           SpiderIPPool, SpiderSubnet and SpiderReservedIP
     endpoints.py       SpiderEndpoint
     coordinators.py    SpiderCoordinator
     multus_configs.py  SpiderMultusConfig
     records.py         Pod, Namespace, Node and the built-in applications
+    services.py        Service and EndpointSlice
+    sriov.py           SriovNetworkNodePolicy and SriovNetworkNodeState
 
 See docs/reference/custom-resources.md.
 
-A description is what ``kubectl explain`` prints. Rules are CEL and only sharpen: what they let
-through is judged by ``core.domain.configuration.decisions`` all the same, so they never have to be
-complete, and they never refuse what the domain accepts.
+``kubectl explain`` prints the descriptions. CEL rules are an early check in the API server: they
+never refuse what ``core.domain.configuration.decisions`` accepts, and they need not be complete,
+because it checks every object.
 """

@@ -1,9 +1,9 @@
 """Fields with addresses, and their CEL rules.
 
-CEL's address functions are stricter than Spiderpool in one case: they reject IPv4-mapped texts
-(``::ffff:10.0.0.1``), which count as IPv4 here (docs/reference/admission.md, "Addresses and
-ranges"). So every rule accepts texts with ``ffff:``, and the domain validates them. CEL cannot
-compare addresses, so only the domain detects reversed ranges and overlaps.
+CEL's address functions are stricter than Spiderpool in one case: they reject IPv4-mapped addresses
+(``::ffff:10.0.0.1``), which are IPv4 here (docs/reference/admission.md, "Addresses and ranges"). So
+every rule accepts texts with ``ffff:``, and the domain checks them. CEL cannot compare addresses,
+so only the domain detects reversed ranges and overlaps.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from core.manifests.kinds.fields import (
 )
 
 ITEMS_MAX: Final = 8192
-"""Items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
+"""The most items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
 
 ITEM_CHARS_MAX: Final = 91
-"""Two addresses in their longest spelling and a hyphen."""
+"""The length of two addresses in their longest form and a hyphen."""
 
 ADDRESS_CHARS_MAX: Final = 45
 CIDR_CHARS_MAX: Final = 49
@@ -34,17 +34,17 @@ MAPPED: Final = "matches('(?i)ffff:')"
 
 
 def is_address(text: str) -> str:
-    """CEL: ``text`` (an expression) is an address, or IPv4-mapped, which is judged elsewhere."""
+    """CEL: the expression ``text`` is an address. True for all IPv4-mapped texts."""
     return f"(isIP({text}) || {text}.{MAPPED})"
 
 
 def ends_of(item: str) -> tuple[str, str]:
-    """CEL: both ends of ``A`` or ``A-B``; of ``A`` twice the same."""
+    """CEL: the two ends of the item ``A-B``; for the item ``A`` both are ``A``."""
     return f"{item}.split('-')[0]", f"{item}.split('-')[{item}.split('-').size() - 1]"
 
 
 def for_both_ends(item: str, rule: str) -> str:
-    """CEL: ``rule`` with ``{}`` for each end of an item."""
+    """CEL: ``rule`` holds for both ends of an item; ``{0}`` in it stands for an end."""
     return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
 
 
@@ -85,11 +85,11 @@ IMMUTABLE_FAMILY_RULE: Final = ValidationRule(
 
 
 def _inside(field: str) -> ValidationRule:
-    """Every item of a list lies in the subnet."""
-    inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
+    """The rule that every item of a list lies in the subnet."""
+    is_inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
     return ValidationRule(
         f"!has(self.{field}) || !isCIDR(self.subnet)"
-        f" || self.{field}.all(item, {for_both_ends('item', inside)})",
+        f" || self.{field}.all(item, {for_both_ends('item', is_inside)})",
         f"{field} must lie in subnet",
     )
 
@@ -105,17 +105,17 @@ NETWORK_RULES: Final = (
         "gateway must lie in subnet",
     ),
     ValidationRule(
-        "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(one,"
-        " !isIP(one.gw) || cidr(self.subnet).containsIP(one.gw))",
+        "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(route,"
+        " !isIP(route.gw) || cidr(self.subnet).containsIP(route.gw))",
         "the gw of every route must lie in subnet",
     ),
     ValidationRule(
-        "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(one, !isCIDR(one.dst)"
-        " || cidr(one.dst).ip().family() == cidr(self.subnet).ip().family())",
+        "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(route, !isCIDR(route.dst)"
+        " || cidr(route.dst).ip().family() == cidr(self.subnet).ip().family())",
         "the dst of every route must be of the family of subnet",
     ),
 )
-"""What pools and subnets can be judged by on their own.
+"""The rules about one pool or subnet that need no other object.
 
 See docs/reference/admission.md, "SpiderIPPool", rules 1 to 3.
 """

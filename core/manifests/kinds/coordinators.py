@@ -1,4 +1,4 @@
-"""SpiderCoordinator, whose fields a SpiderMultusConfig has too.
+"""The fields of a SpiderCoordinator, which a SpiderMultusConfig also has.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
@@ -53,7 +53,7 @@ class DetectOptions(Struct, rename="camel", frozen=True):
     retries: Annotated[
         int | None,
         described(
-            "The probes that are sent, at most 20; 0: 3 for conflicts, 5 for the gateway.",
+            "The number of probes, at most 20; 0 means 3 for conflicts and 5 for the gateway.",
             format="int64",
             minimum=0,
         ),
@@ -61,14 +61,14 @@ class DetectOptions(Struct, rename="camel", frozen=True):
     interval: Annotated[
         str | None,
         described(
-            "The time between two probes; empty: they are spread over the timeout.",
+            "The time between two probes; if empty, they are spread over the timeout.",
             maxLength=DURATION_CHARS_MAX,
         ),
     ] = None
     timeout: Annotated[
         str | None,
         described(
-            "How long an answer is waited for, at most 10s; empty: as long as the probes take, or"
+            "The time to wait for an answer, at most 10s; if empty, as long as the probes take, or"
             " without an interval 100ms for conflicts and 500ms for the gateway.",
             maxLength=DURATION_CHARS_MAX,
         ),
@@ -81,7 +81,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     mode: Annotated[
         str | None,
         described(
-            "How Pods are tuned: underlay, overlay, found out (auto), or not at all (disabled).",
+            "How Pods are tuned: underlay, overlay, auto (detected), or disabled (not at all).",
             default="auto",
             enum=["auto", "underlay", "overlay", "disabled"],
         ),
@@ -95,7 +95,10 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = field(default=None, name="podCIDRType")
     hijack_cidr: Annotated[
         list[Network] | None,
-        described("Further destinations sent through the host's stack.", maxItems=NETWORKS_MAX),
+        described(
+            "Further destinations that are sent through the network stack of the host.",
+            maxItems=NETWORKS_MAX,
+        ),
     ] = field(default=None, name="hijackCIDR")
     policy_routes: Annotated[
         list[PolicyRoute] | None,
@@ -104,17 +107,20 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     pod_mac_prefix: Annotated[
         str | None,
         described(
-            "The first two bytes of Pods' MAC addresses, such as 0a:1b; the rest follows from the"
-            " address. Empty: MAC addresses are left alone.",
+            "The first two bytes of Pods' MAC addresses, such as 0a:1b; the other bytes follow from"
+            " the IP address. If empty, MAC addresses are not changed.",
             pattern="^([0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2})?$",
         ),
     ] = field(default=None, name="podMACPrefix")
     tune_pod_routes: Annotated[
         bool | None,
-        described("Whether routes of further interfaces move into policy tables.", default=True),
+        described(
+            "Whether routes of additional interfaces are moved into policy tables.", default=True
+        ),
     ] = None
     pod_default_route_nic: Annotated[
-        str | None, described("The interface that keeps the default route; empty: the first one.")
+        str | None,
+        described("The interface that keeps the default route; if empty, the first one."),
     ] = field(default=None, name="podDefaultRouteNIC")
     host_rule_table: Annotated[
         int | None,
@@ -123,7 +129,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     pod_rp_filter: Annotated[
         int | None,
         described(
-            "rp_filter inside Pods: 0, 1 or 2; negative: left alone.",
+            "rp_filter inside Pods: 0, 1 or 2; a negative value does not change it.",
             default=0,
             format="int64",
             maximum=2,
@@ -132,26 +138,27 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     host_rp_filter: Annotated[
         int | None,
         described(
-            "rp_filter of the node, on all of its interfaces: 0, 1 or 2; negative or not set: left"
-            " alone.",
+            "rp_filter of all interfaces of the node: 0, 1 or 2; a negative or missing value does"
+            " not change it.",
             format="int64",
             maximum=2,
         ),
     ] = field(default=None, name="hostRPFilter")
     detect_ip_conflict: Annotated[
         bool | None,
-        described("Whether an address of a Pod is probed first, for a host that uses it."),
+        described("Whether an address is probed for conflicting hosts before a Pod gets it."),
     ] = field(default=None, name="detectIPConflict")
     detect_gateway: Annotated[
-        bool | None, described("Whether the gateway of a Pod has to answer a probe first.")
+        bool | None, described("Whether the gateway must answer a probe before a Pod starts.")
     ] = None
     detect_options: Annotated[
-        DetectOptions | None, described("How often and how long probes ask; used as a whole.")
+        DetectOptions | None,
+        described("The number and timing of probes; replaces the cluster's options completely."),
     ] = None
     tx_queue_len: Annotated[
         int | None,
         described(
-            "The length of the interface's transmit queue; 0: left alone.",
+            "The length of the interface's transmit queue; 0 does not change it.",
             default=0,
             format="int64",
             minimum=0,
@@ -160,7 +167,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     veth_link_address: Annotated[
         str | None,
         described(
-            "An address for veth0 inside Pods; empty: none.",
+            "An address for veth0 inside Pods; if empty, it gets none.",
             rules=(ValidationRule(f"self == '' || {is_address('self')}", "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
         ),
@@ -176,9 +183,7 @@ CLUSTER_RULES: Final = (ValidationRule("has(self.podCIDRType)", "podCIDRType is 
 class CoordinatorReport(Struct, rename="camel", frozen=True):
     """``status`` of a SpiderCoordinator."""
 
-    phase: Annotated[
-        str, described("Synced, or NotReady while the CIDRs below could not be found out.")
-    ]
+    phase: Annotated[str, described("Synced, or NotReady while the CIDRs below are not known.")]
     reason: Annotated[str | None, described("Why it is NotReady.")] = None
     overlay_pod_cidr: Annotated[
         list[str] | None, described("The Pod CIDRs of the overlay network.")

@@ -48,9 +48,9 @@ class EndpointNic(Struct, rename="camel", frozen=True):
         bool | None,
         described("Whether the interface has no default route although it has a gateway."),
     ] = None
-    routes: Annotated[list[EndpointRoute] | None, described("Further routes of the interface.")] = (
-        None
-    )
+    routes: Annotated[
+        list[EndpointRoute] | None, described("Additional routes of the interface.")
+    ] = None
     mac: Annotated[str | None, described("The MAC address, if a network provider chose it.")] = None
 
 

@@ -1,8 +1,8 @@
 """Descriptions of fields, and the structs that several kinds share.
 
-``described`` adds a description, bounds and CEL rules to a field. The decoder ignores them: values
-are validated by the API server (from the CRD) and by the domain, which also validates in standalone
-mode, with better texts.
+``described`` adds a description, limits and CEL rules to a field, for the CRDs. The decoder ignores
+them. The API server checks values by the CRD; the domain checks them again, with better error
+texts, and also in standalone mode.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RULES: Final = "x-kubernetes-validations"
 """The schema keyword of CEL rules."""
 
 NAMES_MAX: Final = 1024
-"""Namespaces, nodes or networks that one object names."""
+"""The most namespaces, nodes or networks that one object names."""
 
 NAME_CHARS_MAX: Final = 253
 ROUTES_MAX: Final = 256
@@ -42,7 +42,7 @@ class ValidationRule(NamedTuple):
 def described(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
     """The description of a field; ``schema``: further OpenAPI keywords."""
     if rules:
-        schema[RULES] = [{"rule": one.expression, "message": one.message} for one in rules]
+        schema[RULES] = [{"rule": rule.expression, "message": rule.message} for rule in rules]
     return Meta(description=description, extra_json_schema=schema)
 
 
@@ -50,7 +50,7 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=INT64_MAX)]
 
 
 class StrictMetadata(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """Metadata of our kinds. Fields of the API server are accepted and not used."""
+    """Metadata of our kinds. Fields that the API server sets are accepted and ignored."""
 
     name: str
     labels: dict[str, str] | None = None
@@ -140,9 +140,9 @@ Conditions = Annotated[
 
 
 def selector_of(spec: SelectorSpec) -> LabelSelector:
-    """The same conditions, whether they are well formed or not."""
+    """The selector as a domain value. Does not check it."""
     expressions = tuple(
-        Requirement(one.key, one.operator, tuple(one.values or ()))
-        for one in spec.match_expressions or ()
+        Requirement(item.key, item.operator, tuple(item.values or ()))
+        for item in spec.match_expressions or ()
     )
     return LabelSelector(spec.match_labels or {}, expressions)

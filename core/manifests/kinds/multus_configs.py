@@ -1,4 +1,4 @@
-"""SpiderMultusConfig: one network of Multus, from which its NAD is made.
+"""SpiderMultusConfig: a network of Multus, from which its NetworkAttachmentDefinition is made.
 
 See docs/reference/custom-resources.md, "SpiderMultusConfig".
 """
@@ -35,25 +35,27 @@ VlanId = Annotated[
     described("The VLAN; 0 for none.", format="int32", minimum=0, maximum=VLAN_MAX),
 ]
 Mtu = Annotated[
-    int | None, described("The MTU; 0: that of the master.", default=0, format="int32", minimum=0)
+    int | None,
+    described("The MTU; 0 means that of the master.", default=0, format="int32", minimum=0),
 ]
 SharedRdma = Annotated[
     bool | None,
     described(
-        "Spiderpool 1.0's word for Pods that share the master's RDMA device. No plugin is needed"
-        " for it; the device is requested by rdmaResourceName."
+        "Spiderpool 1.0's field for Pods that share the master's RDMA device. It has no effect:"
+        " rdmaResourceName requests the device."
     ),
 ]
 Rate = {"format": "int64", "minimum": 0}
 
 
 class NetworkPools(Struct, rename="camel", frozen=True):
-    """Which pools the network's interfaces use by default."""
+    """The default pools of the network's interfaces."""
 
     match_master_subnet: Annotated[
         bool | None,
         described(
-            "Whether a pool must be of a subnet that the master has an address in.", default=False
+            "Whether a pool must belong to a subnet in which the master has an address.",
+            default=False,
         ),
     ] = None
     ipv4: Annotated[list[PoolName] | None, described("IPv4 pools.", maxItems=POOLS_MAX)] = None
@@ -64,15 +66,15 @@ Pools = Annotated[NetworkPools | None, described("The default pools of the netwo
 ResourceName = Annotated[
     str | None, described("The extended resource of the device plugin.", maxLength=317)
 ]
-_UNMATCHED: Final = ValidationRule(
+_NO_MASTER_MATCH: Final = ValidationRule(
     "!has(self.ippools) || !has(self.ippools.matchMasterSubnet) || !self.ippools.matchMasterSubnet",
     "ippools.matchMasterSubnet is for sriov, ib-sriov and ipoib",
 )
-_BONDED: Final = ValidationRule(
+_BOND_REQUIRED: Final = ValidationRule(
     "size(self.master) < 2 || (has(self.bond) && self.bond.name != '')",
     "several masters need bond with a name",
 )
-LINK_RULES: Final = (_UNMATCHED, _BONDED)
+LINK_RULES: Final = (_NO_MASTER_MATCH, _BOND_REQUIRED)
 
 
 class Bond(Struct, rename="camel", frozen=True):
@@ -86,7 +88,7 @@ class Bond(Struct, rename="camel", frozen=True):
 
 
 class LinkSpec(Struct, rename="camel", frozen=True):
-    """``macvlan`` and ``ipvlan``; ``vlan`` has one field more."""
+    """``macvlan`` and ``ipvlan``; ``vlan`` has an additional field."""
 
     master: Annotated[
         list[Annotated[str, described("A host interface.", maxLength=15)]],
@@ -106,7 +108,7 @@ class VlanSpec(LinkSpec, rename="camel", frozen=True):
     vlan_mode: Annotated[
         str | None,
         described(
-            "Who chooses the VLAN: vlanID (manual) or the network provider (auto).",
+            "How the VLAN is chosen: by vlanID (manual) or by the network provider (auto).",
             default="manual",
             enum=["manual", "auto"],
         ),
@@ -129,10 +131,10 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     vlan_id: VlanId = field(default=None, name="vlanID")
     mtu: Mtu = None
     min_tx_rate_mbps: Annotated[
-        int | None, described("The least transmit rate in Mbit/s; 0: none.", **Rate)
+        int | None, described("The minimum transmit rate in Mbit/s; 0 means none.", **Rate)
     ] = None
     max_tx_rate_mbps: Annotated[
-        int | None, described("The greatest transmit rate in Mbit/s; 0: none.", **Rate)
+        int | None, described("The maximum transmit rate in Mbit/s; 0 means none.", **Rate)
     ] = None
     rdma_isolation: Annotated[
         bool | None,
@@ -175,7 +177,7 @@ class IbSriovSpec(Struct, rename="camel", frozen=True):
         described("Whether the RDMA device moves into the Pod.", default=True),
     ] = None
     enable_ib_kubernetes: Annotated[
-        bool | None, described("Whether ib-kubernetes gives out GUIDs.", default=False)
+        bool | None, described("Whether ib-kubernetes assigns GUIDs.", default=False)
     ] = None
     ib_kubernetes_enabled: Annotated[
         bool | None,
@@ -200,7 +202,7 @@ IPOIB_RULES: Final = (
 
 
 class Trunk(Struct, rename="camel", frozen=True):
-    """VLANs that pass: one, or a range."""
+    """Allowed VLANs: one, or a range."""
 
     min_id: VlanId = field(default=None, name="minID")
     max_id: VlanId = field(default=None, name="maxID")
@@ -221,8 +223,8 @@ class OvsSpec(Struct, rename="camel", frozen=True):
     bridge: Annotated[str, described("The Open vSwitch bridge.")]
     vlan: Annotated[int | None, described("The VLAN; 0 for none.", format="int32")] = None
     trunk: Annotated[
-        list[Annotated[Trunk, described("VLANs that pass.", rules=TRUNK_RULES)]] | None,
-        described("VLANs that pass tagged.", maxItems=TRUNKS_MAX),
+        list[Annotated[Trunk, described("Allowed VLANs.", rules=TRUNK_RULES)]] | None,
+        described("VLANs that are allowed with their tags.", maxItems=TRUNKS_MAX),
     ] = None
     device_id: Annotated[str | None, described("The PCI address of an offloaded device.")] = field(
         default=None, name="deviceID"
@@ -237,31 +239,32 @@ class MultusConfigSpec(Struct, rename="camel", frozen=True):
         str | None,
         described("The main plugin.", default="custom", enum=[*TYPES, "custom"]),
     ] = None
-    macvlan: Annotated[LinkSpec | None, described("Of cniType macvlan.", rules=LINK_RULES)] = None
-    ipvlan: Annotated[LinkSpec | None, described("Of cniType ipvlan.", rules=LINK_RULES)] = None
-    vlan: Annotated[VlanSpec | None, described("Of cniType vlan.", rules=VLAN_RULES)] = None
-    sriov: Annotated[SriovSpec | None, described("Of cniType sriov.", rules=SRIOV_RULES)] = None
-    ovs: Annotated[OvsSpec | None, described("Of cniType ovs.")] = None
+    macvlan: Annotated[LinkSpec | None, described("For cniType macvlan.", rules=LINK_RULES)] = None
+    ipvlan: Annotated[LinkSpec | None, described("For cniType ipvlan.", rules=LINK_RULES)] = None
+    vlan: Annotated[VlanSpec | None, described("For cniType vlan.", rules=VLAN_RULES)] = None
+    sriov: Annotated[SriovSpec | None, described("For cniType sriov.", rules=SRIOV_RULES)] = None
+    ovs: Annotated[OvsSpec | None, described("For cniType ovs.")] = None
     ibsriov: Annotated[
-        IbSriovSpec | None, described("Of cniType ib-sriov.", rules=IB_SRIOV_RULES)
+        IbSriovSpec | None, described("For cniType ib-sriov.", rules=IB_SRIOV_RULES)
     ] = None
-    ipoib: Annotated[IpoibSpec | None, described("Of cniType ipoib.", rules=IPOIB_RULES)] = None
+    ipoib: Annotated[IpoibSpec | None, described("For cniType ipoib.", rules=IPOIB_RULES)] = None
     enable_coordinator: Annotated[
         bool | None,
-        described("Whether the coordinator plugin follows; never with custom.", default=True),
+        described("Whether the chain has the coordinator plugin; never with custom.", default=True),
     ] = None
     disable_ipam: Annotated[
         bool | None, described("Whether interfaces get no addresses.", default=False)
     ] = field(default=None, name="disableIPAM")
     coordinator: Annotated[
-        CoordinatorSpec | None, described("What the coordinator plugin does on this network.")
+        CoordinatorSpec | None,
+        described("The settings of the coordinator plugin on this network."),
     ] = None
     chain_cni_json_data: Annotated[
         list[Annotated[str, described("A plugin's configuration as JSON.", minLength=1)]] | None,
-        described("Further plugins of the chain.", maxItems=PLUGINS_MAX),
+        described("Additional plugins of the chain.", maxItems=PLUGINS_MAX),
     ] = field(default=None, name="chainCNIJsonData")
     custom_cni: Annotated[
-        str | None, described("A whole CNI configuration as JSON; of cniType custom.")
+        str | None, described("A complete CNI configuration as JSON, for cniType custom.")
     ] = field(default=None, name="customCNI")
 
 

@@ -1,6 +1,6 @@
 """SpiderIPPool, SpiderSubnet and SpiderReservedIP: the user's spec and the reported status.
 
-``status`` is a report of the projection and is never read back.
+``status`` is written from the projection and never read.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from core.manifests.kinds.fields import (
 
 Vlan = Annotated[
     Int64 | None,
-    described("Of Spiderpool 1.0, deprecated there: accepted without effect.", format="int64"),
+    described("Deprecated in Spiderpool 1.0; accepted without effect.", format="int64"),
 ]
 Names = list[Annotated[str, described("A name.", maxLength=NAME_CHARS_MAX)]]
 Count = {"format": "int64", "minimum": 0}
 
 SELECTOR_OPERATORS_RULE: Final = ValidationRule(
-    "!has(self.matchExpressions) || self.matchExpressions.all(one,"
-    " one.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",
+    "!has(self.matchExpressions) || self.matchExpressions.all(item,"
+    " item.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",
     "an operator is In, NotIn, Exists or DoesNotExist",
 )
 
@@ -179,7 +179,7 @@ RESERVATION_RULES: Final = (
 
 
 class ReservationReport(Struct, rename="camel", frozen=True):
-    """``status`` of a SpiderReservedIP, which Spiderpool does not have."""
+    """``status`` of a SpiderReservedIP; Spiderpool has no status for this kind."""
 
     conditions: Conditions = None
 

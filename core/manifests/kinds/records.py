@@ -1,7 +1,7 @@
-"""Manifests of records: Pod, Namespace, Node and the built-in applications; unknown fields pass.
+"""Manifests of records: Pod, Namespace, Node and the built-in applications.
 
 Of a Pod, Namespace or Node only the metadata is read, of an application also its size and its Pod
-template.
+template. Other fields are ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class OwnerReference(Struct, rename="camel", frozen=True):
 
 
 class OpenMetadata(Struct, rename="camel", frozen=True):
-    """Metadata of Pod, Namespace, Node and applications: what we use of it."""
+    """The fields that we use of the metadata of Pod, Namespace, Node and applications."""
 
     name: str
     uid: str | None = None
@@ -34,7 +34,7 @@ class OpenMetadata(Struct, rename="camel", frozen=True):
 
 
 class RecordManifest(Struct, rename="camel", frozen=True):
-    """A Pod, Namespace or Node: a record of what an operator says of it."""
+    """A Pod, Namespace or Node, with the facts that an operator applies."""
 
     api_version: str
     kind: str
@@ -57,14 +57,14 @@ class TemplateSpec(Struct, rename="camel", frozen=True):
 
 
 class PodTemplate(Struct, rename="camel", frozen=True):
-    """What the Pods of an application are made from."""
+    """The Pod template of an application."""
 
     metadata: TemplateMetadata | None = None
     spec: TemplateSpec | None = None
 
 
 class Ordinals(Struct, rename="camel", frozen=True):
-    """Which replica of a StatefulSet is the first."""
+    """``spec.ordinals`` of a StatefulSet: the number of its first replica."""
 
     start: Int64 | None = None
 
@@ -81,7 +81,7 @@ class WorkloadSpec(Struct, rename="camel", frozen=True):
 
 
 class JobTemplate(Struct, rename="camel", frozen=True):
-    """What the Jobs of a CronJob are made from."""
+    """The Job template of a CronJob."""
 
     spec: WorkloadSpec | None = None
 

@@ -1,4 +1,4 @@
-"""Service and EndpointSlice: what a ClusterIP needs of them is read, the rest passes."""
+"""Service and EndpointSlice: the fields that ClusterIPs need; other fields are ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.manifests.kinds.records import OpenMetadata
 
 
 class PortSpec(Struct, rename="camel", frozen=True):
-    """A port of a Service or of a slice; a slice's without a number serves nothing."""
+    """A port of a Service or of a slice; in a slice, a port without a number is not used."""
 
     port: Int64 | None = None
     name: str | None = None

@@ -1,6 +1,6 @@
 """The kinds of group sriovnetwork.openshift.io: policies for virtual functions, states of nodes.
 
-Names and meanings are those of the SR-IOV network operator, so that what users typed for it works.
+Names and meanings are those of the SR-IOV network operator, so that its manifests work unchanged.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NODE_POLICY: Final = "SriovNetworkNodePolicy"
 NODE_STATE: Final = "SriovNetworkNodeState"
 
 SELECTED_MAX: Final = 256
-"""NICs that one policy names."""
+"""The most NICs that one policy names."""
 
 NicText = Annotated[str, described("A NIC, with a range as in ens1f0#0-3.", maxLength=64)]
 PciAddress = Annotated[str, described("A PCI address.", maxLength=NAME_CHARS_MAX)]
 
 
 class NicSelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """Which NICs of a node; every field that is set must agree."""
+    """Selects NICs of a node; every field that is set must match."""
 
     vendor: Annotated[str, described("The PCI vendor, such as 15b3.", maxLength=4)] = ""
     device_id: Annotated[str, described("The PCI device, such as 1017.", maxLength=4)] = field(
@@ -47,39 +47,47 @@ class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=
         described("The extended resource of the virtual functions, without its prefix."),
     ]
     num_vfs: Annotated[int, described("Virtual functions of each NIC.", minimum=0)]
-    nic_selector: Annotated[NicSelectorSpec, described("Which NICs of a node it is for.")]
+    nic_selector: Annotated[NicSelectorSpec, described("The NICs that the policy applies to.")]
     node_selector: Annotated[
-        dict[str, str] | None, described("Labels of the nodes that it is for; empty: all nodes.")
+        dict[str, str] | None,
+        described("Labels of the nodes that the policy applies to; if empty, all nodes."),
     ] = None
     priority: Annotated[
-        int, described("The lower number is carried out first.", minimum=0, maximum=99)
+        int, described("Policies with a lower number are applied first.", minimum=0, maximum=99)
     ] = 99
-    mtu: Annotated[int, described("Of the NIC and its virtual functions.", minimum=0)] = 0
+    mtu: Annotated[int, described("The MTU of the NIC and its virtual functions.", minimum=0)] = 0
     link_type: Annotated[
-        str, described("eth or ib; empty: any.", enum=["", "eth", "ETH", "ib", "IB"])
+        str,
+        described("eth or ib; if empty, any type.", enum=["", "eth", "ETH", "ib", "IB"]),
     ] = ""
     device_type: Annotated[
         str,
-        described("netdevice or vfio-pci; empty: netdevice.", enum=["", "netdevice", "vfio-pci"]),
+        described(
+            "netdevice or vfio-pci; if empty, netdevice.", enum=["", "netdevice", "vfio-pci"]
+        ),
     ] = "netdevice"
     is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
     e_switch_mode: Annotated[
-        str, described("legacy or switchdev; empty: as it is.", enum=["", "legacy", "switchdev"])
+        str,
+        described(
+            "legacy or switchdev; if empty, the mode is not changed.",
+            enum=["", "legacy", "switchdev"],
+        ),
     ] = ""
     externally_managed: Annotated[
-        bool, described("Whether another program makes the virtual functions.")
+        bool, described("Whether another program creates the virtual functions.")
     ] = False
     vhost_net: Annotated[bool, described("Accepted, without effect.")] = field(
         default=False, name="needVhostNet"
     )
     exclude_topology: Annotated[
-        bool, described("Whether the NUMA node is withheld from kubelet.")
+        bool, described("Whether kubelet does not receive the NUMA node.")
     ] = False
     vdpa_type: Annotated[str, described("Not supported.")] = ""
 
 
 class NodePolicyManifest(Struct, rename="camel", frozen=True):
-    """The whole object; its status is not read."""
+    """A SriovNetworkNodePolicy; its status is not read."""
 
     api_version: str
     kind: str
@@ -88,31 +96,31 @@ class NodePolicyManifest(Struct, rename="camel", frozen=True):
 
 
 class VfGroupSpec(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """Virtual functions of one NIC that are one resource."""
+    """Virtual functions of one NIC that belong to one resource."""
 
     resource_name: Annotated[str, described("The extended resource, without its prefix.")] = ""
-    policy_name: Annotated[str, described("The policy that asks for them.")] = ""
-    vf_range: Annotated[str, described("Which of the NIC, as in 0-3.")] = ""
+    policy_name: Annotated[str, described("The policy that requests them.")] = ""
+    vf_range: Annotated[str, described("The numbers of the virtual functions, as in 0-3.")] = ""
     device_type: Annotated[str, described("netdevice or vfio-pci.")] = ""
     is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
-    mtu: Annotated[int, described("The MTU of the virtual functions; 0: as it is.")] = 0
+    mtu: Annotated[int, described("The MTU of the virtual functions; 0: not changed.")] = 0
     vdpa_type: Annotated[str, described("Not used.")] = ""
 
 
 class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """What a NIC shall have."""
+    """The desired state of a NIC."""
 
     pci_address: Annotated[str, described("The PCI address of the NIC.")]
     name: Annotated[str, described("The name of its interface.")] = ""
-    num_vfs: Annotated[int, described("How many virtual functions it shall have.")] = 0
-    mtu: Annotated[int, described("Its MTU; 0: as it is.")] = 0
+    num_vfs: Annotated[int, described("The desired number of virtual functions.")] = 0
+    mtu: Annotated[int, described("Its MTU; 0: not changed.")] = 0
     link_type: Annotated[str, described("eth or ib.")] = ""
-    e_switch_mode: Annotated[str, described("legacy or switchdev; empty: as it is.")] = ""
+    e_switch_mode: Annotated[str, described("legacy or switchdev; empty: not changed.")] = ""
     vf_groups: Annotated[
         list[VfGroupSpec] | None, described("The resources of its virtual functions.")
     ] = None
     externally_managed: Annotated[
-        bool, described("Whether another program makes the virtual functions.")
+        bool, described("Whether another program creates the virtual functions.")
     ] = False
 
 
@@ -145,7 +153,7 @@ class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
 
     pci_address: Annotated[str, described("Its PCI address.")]
     name: Annotated[str, described("The name of its interface.")] = ""
-    mac: Annotated[str, described("Its hardware address, of InfiniBand the GUID.")] = ""
+    mac: Annotated[str, described("Its hardware address; for InfiniBand, the GUID.")] = ""
     driver: Annotated[str, described("Its driver.")] = ""
     vendor: Annotated[str, described("Its PCI vendor.")] = ""
     device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
@@ -158,7 +166,7 @@ class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     totalvfs: Annotated[int, described("How many virtual functions it can have.")] = 0
     num_vfs: Annotated[int, described("How many virtual functions it has.")] = 0
     externally_managed: Annotated[
-        bool, described("Whether another program makes the virtual functions.")
+        bool, described("Whether another program creates the virtual functions.")
     ] = False
     vfs: Annotated[list[VfReport] | None, described("Its virtual functions.")] = field(
         default=None, name="Vfs"
@@ -166,10 +174,10 @@ class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class NodeStateReport(Struct, rename="camel", frozen=True):
-    """The NICs of this node, and how far the policies are carried out."""
+    """The NICs of this node, and whether the policies are applied."""
 
     interfaces: Annotated[
         list[InterfaceReport] | None, described("The NICs that can have virtual functions.")
     ] = None
     sync_status: Annotated[str, described("Succeeded, InProgress or Failed.")] = ""
-    last_sync_error: Annotated[str, described("What is refused or failed, and what to do.")] = ""
+    last_sync_error: Annotated[str, described("The refusal or failure, and what to do.")] = ""

@@ -1,16 +1,18 @@
-"""From a SpiderMultusConfig to the NetworkAttachmentDefinition that Multus reads.
+"""SpiderMultusConfigs: defaults, rules, and the NetworkAttachmentDefinitions made from them.
 
-    defaults.py        what the mutating webhook fills in
-    rules.py           what the validating webhook refuses, in its order
+    defaults.py        the defaults that the mutating webhook sets
+    rules.py           the rules of the validating webhook
+    coordinators.py    the rules of a coordinator's settings
+    detect_options.py  the timing of probes
     chain.py           the plugins that a user adds, as JSON
-    nad_renderer.py    the plugin chain, key by key
-    network_parser.py  SpiderMultusConfigs out of YAML
-    injection.py       which networks and devices a new Pod is given
-    gojson.py          JSON as Spiderpool spells it, because NADs are compared byte by byte
+    nad_renderer.py    renders the plugin chain
+    network_parser.py  parses SpiderMultusConfigs and SpiderCoordinators
+    injection.py       adds networks and devices to a new Pod
+    slots.py           adds requests for slots to a new Pod
+    gojson.py          writes JSON as Go does, because NADs are compared byte by byte
 
 See docs/reference/admission.md, "SpiderMultusConfig" and "Pods", and
 docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-All pure. A NAD must come out as Spiderpool writes it: taking a cluster over must not rewrite
-every network in it.
+Pure. NADs are identical to Spiderpool's, so that a migration does not rewrite every network.
 """

@@ -1,8 +1,8 @@
-"""The plugins that a user adds to the chain: ``spec.chainCNIJsonData``, each a text of JSON.
+"""Checks the plugins that a user adds to the chain: the JSON texts in ``spec.chainCNIJsonData``.
 
-An item is a CNI plugin configuration: an object with a non-empty ``type``, whose known fields have
-the types that the CNI specification gives them (docs/reference/admission.md, "SpiderMultusConfig",
-rule 5). Keys match in any case, as in Spiderpool.
+An item is a CNI plugin configuration: an object with a non-empty ``type``. Its known fields must
+have the types of the CNI specification (docs/reference/admission.md, "SpiderMultusConfig", rule 5).
+Keys are compared without regard to case, as in Spiderpool.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ def chain_item(text: str) -> Json:
     value = loads(text)
     if not isinstance(value, Mapping):
         raise BadInput("a plugin's configuration is a JSON object")
-    known = {key.lower(): one for key, one in value.items()}
+    fields = {key.lower(): field for key, field in value.items()}
     for key, kind in _TYPES.items():
-        if known.get(key) is not None and not isinstance(known[key], kind):
+        if fields.get(key) is not None and not isinstance(fields[key], kind):
             raise BadInput(f"{key} has the wrong type")
-    if not known.get("type"):
+    if not fields.get("type"):
         raise BadInput("type is missing", remedy="name the plugin's executable")
-    _check_inner(known)
+    _check_nested(fields)
     return sorted_keys(value)
 
 
-def _check_inner(known: Mapping[str, Json]) -> None:
-    capabilities = known.get("capabilities")
+def _check_nested(fields: Mapping[str, Json]) -> None:
+    capabilities = fields.get("capabilities")
     if isinstance(capabilities, Mapping) and not all(
         isinstance(value, bool) for value in capabilities.values()
     ):
-        raise BadInput("capabilities are true or false")
-    ipam = known.get("ipam")
+        raise BadInput("every value of capabilities must be true or false")
+    ipam = fields.get("ipam")
     if isinstance(ipam, Mapping):
-        inner = {key.lower(): value for key, value in ipam.items()}
-        if not isinstance(inner.get("type", ""), str):
+        ipam_fields = {key.lower(): value for key, value in ipam.items()}
+        if not isinstance(ipam_fields.get("type", ""), str):
             raise BadInput("ipam.type has the wrong type")

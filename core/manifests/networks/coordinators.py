@@ -1,9 +1,11 @@
-"""What a coordinator's settings must be: docs/reference/admission.md, "SpiderCoordinator".
+"""The validation rules of a coordinator's settings.
 
-The same for a SpiderCoordinator and for ``spec.coordinator`` of a SpiderMultusConfig; that the
-former needs podCIDRType is the caller's rule. Where Spiderpool accepts what no network can
-use (signs in a MAC prefix, zones in an address), this refuses. The family of an address is that of
-its spelling here, as agents read it too.
+See docs/reference/admission.md, "SpiderCoordinator".
+
+They apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. The caller
+checks that a SpiderCoordinator has podCIDRType. Values that Spiderpool accepts but no network can
+use (signs in a MAC prefix, zones in an address) are refused. The family of an address is that of
+its written form, as in agents: an IPv4-mapped address is IPv6.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterat
 
 def _rp_filter_rule(subject: ObjectReference, field: str, value: int | None) -> Iterator[Refusal]:
     if (value or 0) > RP_FILTER_MAX:
-        remedy = "set 0, 1 or 2, or -1 to leave the sysctl as it is"
+        remedy = "set 0, 1 or 2, or -1 to keep the value of the sysctl"
         message = f"{value} is greater than {RP_FILTER_MAX}: {remedy}"
         yield subject.refuse("NotSupported", "rp-filter", field, message)
 
@@ -81,7 +83,7 @@ def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Ite
 
 
 def _family(text: str) -> Family | None:
-    """The family of an address or CIDR; None when it is neither."""
+    """The family of an address or CIDR; None for another text."""
     try:
         return parse_written_cidr(text).family
     except AddressSyntaxError:

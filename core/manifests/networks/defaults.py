@@ -1,12 +1,12 @@
-"""The defaults of a SpiderMultusConfig: the mutating webhook.
+"""Sets the defaults of a SpiderMultusConfig: the mutating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
 The block of the chosen cniType is completed; the others are not changed, and validation refuses
-them. Only missing fields are set, so that completing a completed spec changes nothing. Two
-exceptions are Spiderpool's: a coordinator block that was missing the first time gets its txQueueLen
-the second time, which is visible in NADs; and for ``custom`` a coordinator block is removed and
-``enableCoordinator`` is overwritten.
+them. Only missing fields are set, so a second call changes nothing, with two exceptions that
+Spiderpool has too and that NADs show: if the coordinator block was missing, the first call adds it
+without txQueueLen, and the second adds txQueueLen; and for ``custom`` the coordinator block is
+removed and ``enableCoordinator`` is overwritten.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
 
 
 def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
-    """The spec with everything filled in that it leaves open."""
+    """The spec with defaults for its missing fields."""
     kind = spec.cni_type or CUSTOM
     changes: dict[str, Any] = {"cni_type": kind}
     if spec.chain_cni_json_data is None:
@@ -61,7 +61,7 @@ def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
 
 
 def injected_labels(annotations: Mapping[str, str]) -> dict[str, str]:
-    """The labels that the Pod webhook selects networks by."""
+    """The labels by which the Pod webhook selects networks."""
     return {key: annotations[key] for key in INJECTIONS if key in annotations}
 
 
@@ -87,16 +87,18 @@ def _block(block: Struct) -> Struct:
             return _complete(block, vlan=0, device_id="", ippools=NetworkPools())
         case IpoibSpec():
             return _complete(block, ippools=NetworkPools())
-    raise AssertionError("these are the blocks")
+    raise AssertionError("there is no other block")
 
 
 def _with_bond(block: T) -> T:
     bond = getattr(block, "bond", None)
-    return structs.replace(block, bond=_complete(bond, options="")) if bond is not None else block
+    if bond is None:
+        return block
+    return structs.replace(block, bond=_complete(bond, options=""))
 
 
 def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
-    """A given block and an absent one differ in two fields.
+    """The completed coordinator block; a missing and an existing one differ in two fields.
 
     See docs/reference/admission.md, "SpiderMultusConfig".
     """
@@ -105,7 +107,7 @@ def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
     else:
         spec = _complete(spec, tx_queue_len=0)
     spec = _complete(spec, hijack_cidr=[], policy_routes=[], pod_mac_prefix="")
-    # The schema's default of tunePodRoutes has been there before any webhook.
+    # tunePodRoutes also has a default in the schema, which the API server sets before webhooks.
     spec = _complete(spec, tune_pod_routes=True, pod_default_route_nic="")
     return _complete(spec, mode="auto", pod_rp_filter=0)
 

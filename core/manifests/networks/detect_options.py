@@ -1,8 +1,8 @@
-"""``detectOptions`` of a coordinator as numbers: the probes, their interval and their timeout.
+"""Reads ``detectOptions`` of a coordinator: the number of probes, their interval and timeout.
 
-See docs/concepts/conflict-detection.md, "Probes of a network". What is 0, empty or missing is None,
-for the agent's own numbers. Larger numbers than an agent uses are valid, because networks that were
-written for Spiderpool may have them. Pure.
+See docs/concepts/conflict-detection.md, "Probes of a network". A field that is 0, empty or missing
+is None: the agent uses its default. Numbers above the agent's limits are valid, because networks
+that were written for Spiderpool may have them. Pure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|
 
 
 class DetectionTiming(NamedTuple):
-    """The probes that a network requests. None: the agent's own number. Times are positive."""
+    """The probes that a network requests. None: the agent's default. Times are positive."""
 
     probes: int | None = None
     interval_s: float | None = None
@@ -35,7 +35,7 @@ class DetectionTiming(NamedTuple):
 
 
 def read_timing(options: DetectOptions) -> DetectionTiming:
-    """The numbers. Raises BadInput, whose subject is the path of the field."""
+    """Read the options. Raises BadInput with the path of the field as its subject."""
     retries = options.retries or 0
     if retries < 0:
         raise _invalid(
@@ -55,11 +55,11 @@ def _seconds(field: str, text: str) -> float | None:
     parts = _PART.findall(text) if len(text) <= DURATION_CHARS_MAX else []
     seconds = sum(float(number) * _UNIT_S[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text.removeprefix("+") or seconds <= 0:
-        what = f"{text[:DURATION_CHARS_MAX]!r} is not a duration above zero"
-        raise _invalid(field, what, "set a number with a unit, such as 100ms or 1s")
+        problem = f"{text[:DURATION_CHARS_MAX]!r} is not a duration above zero"
+        raise _invalid(field, problem, "set a number with a unit, such as 100ms or 1s")
     return seconds
 
 
-def _invalid(field: str, what: str, remedy: str) -> BadInput:
+def _invalid(field: str, problem: str, remedy: str) -> BadInput:
     name = f"detectOptions.{field}"
-    return BadInput(f"{name}: {what}: {remedy}", subject=name)
+    return BadInput(f"{name}: {problem}: {remedy}", subject=name)

@@ -1,7 +1,7 @@
-"""JSON as Go's encoder spells it: keys as ordered, no spaces, ``<``, ``>`` and ``&`` escaped.
+"""Writes JSON as Go's encoder does: keys in the given order, no spaces, ``<>&`` escaped.
 
-Numbers that came through a 64-bit float are written as Go writes those (ECMAScript's rule: plain
-from 1e-6 up to 1e21, else with an exponent). Everything else is what any encoder writes.
+Floats are written by Go's rule, which is ECMAScript's: plain from 1e-6 up to 1e21, otherwise with
+an exponent.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 PLAIN_FROM: Final = 1e-6
 EXPONENT_FROM: Final = 1e21
 DEPTH_MAX: Final = 64
-"""Levels of lists and objects inside each other."""
+"""The most nested levels of lists and objects."""
 
 _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def loads(text: str) -> Json:
-    """JSON with every number as a float; of a repeated key the last one wins. Raises BadInput."""
+    """Parse JSON, every number as a float; the last of repeated keys is used. Raises BadInput."""
     try:
         value: Json = json.loads(
             text, parse_int=_finite, parse_float=_finite, parse_constant=_no_number
         )
     except (ValueError, RecursionError) as error:
         raise BadInput(f"not JSON: {error}") from None
-    _bound(value, DEPTH_MAX)
+    _check_depth(value, DEPTH_MAX)
     return value
 
 
@@ -42,11 +42,11 @@ def dumps(value: Json) -> str:
 
 
 def sorted_keys(value: Json) -> Json:
-    """The value with the keys of every object in order."""
+    """The value with the keys of every object sorted."""
     if isinstance(value, Mapping):
         return {key: sorted_keys(value[key]) for key in sorted(value)}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [sorted_keys(one) for one in value]
+        return [sorted_keys(item) for item in value]
     return value
 
 
@@ -82,13 +82,13 @@ def _finite(text: str) -> float:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
-def _bound(value: Json, depth: int) -> None:
+def _check_depth(value: Json, depth: int) -> None:
     if isinstance(value, str) or not isinstance(value, Mapping | Sequence):
         return
     if depth == 0:
         raise BadInput(f"more than {DEPTH_MAX} levels of JSON")
-    for one in value.values() if isinstance(value, Mapping) else value:
-        _bound(one, depth - 1)
+    for item in value.values() if isinstance(value, Mapping) else value:
+        _check_depth(item, depth - 1)

@@ -1,10 +1,10 @@
-"""Networks and devices that are injected into Pods: step A of the Pod webhook.
+"""Injects networks and devices into Pods: step A of the Pod webhook.
 
 See docs/reference/admission.md, "Pods".
 
-A Pod, or its Namespace, names a label value; every network with that label is put into the Pod's
-Multus annotation, and the devices of those networks into the limits of its first container.
-Refuses (BadInput) what would give a Pod that cannot start. The Pod is copied, never changed.
+An annotation of a Pod or its Namespace names a label value. Every network with that label is added
+to the Pod's Multus annotation, and its devices to the limits of the first container. Raises
+BadInput if the Pod could not start. The Pod is copied, never changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.manifests.networks.nad_renderer import SEVERAL
 
 RDMA: Final = INJECTIONS[0]
 INJECTED_MAX: Final = 64
-"""Networks of one Pod."""
+"""The most networks that are injected into one Pod."""
 
 Block = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
 Plain = Mapping[str, Any]
@@ -36,7 +36,7 @@ Plain = Mapping[str, Any]
 class Injected(NamedTuple):
     """A network that may be injected into Pods, selected by its labels.
 
-    ``nad``: what annotations call it, "" if that is its name.
+    ``nad``: the name of its NetworkAttachmentDefinition, "" if it equals ``name``.
     """
 
     namespace: str
@@ -46,8 +46,8 @@ class Injected(NamedTuple):
     nad: str = ""
 
 
-def asks(pod: Plain, namespace: Plain) -> bool:
-    """Whether there is anything to inject."""
+def needs_injection(pod: Plain, namespace: Plain) -> bool:
+    """Whether the Pod or its Namespace requests an injection."""
     return (_requested(pod) or _requested(namespace)) is not None
 
 
@@ -64,7 +64,7 @@ def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[s
     if len(chosen) > INJECTED_MAX:
         text = f"label {key}={value} selects {len(chosen)} networks"
         raise BadInput(f"{text}; a Pod can have at most {INJECTED_MAX}", subject=key)
-    blocks = {f"{one.namespace}/{one.name}": _block(one, key) for one in chosen}
+    blocks = {f"{network.namespace}/{network.name}": _block(network, key) for network in chosen}
     names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))
     metadata = after.setdefault("metadata", {})
     metadata["annotations"] = (metadata.get("annotations") or {}) | {NETWORKS: ",".join(names)}
@@ -73,10 +73,9 @@ def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[s
 
 
 def _devices(blocks: Iterable[Block]) -> Mapping[str, int]:
-    """Resource -> how many the networks need.
+    """The number of devices that the networks need, by resource.
 
-    Each network of virtual functions needs one of its own; a share of an RDMA device is for all
-    networks of the Pod that name it.
+    Each SR-IOV network needs its own virtual function; networks can share one RDMA device.
     """
     numbers: dict[str, int] = {}
     for block in blocks:
@@ -86,14 +85,14 @@ def _devices(blocks: Iterable[Block]) -> Mapping[str, int]:
     return numbers
 
 
-def _requested(one: Plain) -> tuple[str, str] | None:
-    """The first key that the object has, with its value."""
-    annotations = one.get("metadata", {}).get("annotations") or {}
+def _requested(item: Plain) -> tuple[str, str] | None:
+    """The first injection annotation of an object: key and value."""
+    annotations = item.get("metadata", {}).get("annotations") or {}
     return next(((key, annotations[key]) for key in INJECTIONS if key in annotations), None)
 
 
 def _block(network: Injected, key: str) -> Block:
-    """The network's block, which has all that the key needs. Raises BadInput."""
+    """The block of the network's cniType. Raises BadInput if a field for the key is missing."""
     spec = network.spec
     blocks: Mapping[str, Block | None] = {
         "macvlan": spec.macvlan,
@@ -107,10 +106,10 @@ def _block(network: Injected, key: str) -> Block:
     block = blocks.get(spec.cni_type or "")
     if block is None:
         raise BadInput(f"{path}: cniType {spec.cni_type} cannot be injected", subject=key)
-    needed = block.master if isinstance(block, IpoibSpec) else _resource(block)
-    if key == RDMA and not needed:
+    resource = block.master if isinstance(block, IpoibSpec) else _resource(block)
+    if key == RDMA and not resource:
         raise BadInput(f"{path} has no resource name", subject=key)
-    if needed and not (block.ippools and (block.ippools.ipv4 or block.ippools.ipv6)):
+    if resource and not (block.ippools and (block.ippools.ipv4 or block.ippools.ipv6)):
         raise BadInput(f"{path} has no ippools", subject=key)
     return block
 
@@ -139,9 +138,9 @@ def _resource(block: Block) -> str:
 
 
 def _limit(containers: list[dict[str, Any]], numbers: Mapping[str, int]) -> None:
-    """The devices for the first container, except those that some container has already."""
+    """Add the devices to the first container, except those that a container already has."""
     for name, number in numbers.items():
-        limits = [(one.get("resources") or {}).get("limits") or {} for one in containers]
-        if not any(name in each for each in limits):
+        limits = [(item.get("resources") or {}).get("limits") or {} for item in containers]
+        if not any(name in amounts for amounts in limits):
             resources = containers[0].setdefault("resources", {})
             resources["limits"] = (resources.get("limits") or {}) | {name: str(number)}

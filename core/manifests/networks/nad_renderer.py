@@ -1,13 +1,13 @@
-"""A completed SpiderMultusConfig -> its NetworkAttachmentDefinition.
+"""Renders a completed SpiderMultusConfig as its NetworkAttachmentDefinition (NAD).
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. Keys come in the order
-in which Spiderpool emits them, and fields that it always emits appear though they say
-nothing. What it never writes (hostRuleTable, podCIDRType) is not written either: byte for byte the
-same, so that nothing is rewritten when a cluster is taken over. detectIPConflict and detectGateway
-are those of Spiderpool 1.0, at its places. hostRPFilter and detectOptions, which it never hands to
-its plugin, are written where they are set: the agent has them from there.
+The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. The result is the same
+as Spiderpool's, byte for byte, so that no NAD changes when a cluster is migrated: the same order of
+keys, the same fields even if empty, and no hostRuleTable or podCIDRType. There is one exception:
+hostRPFilter and detectOptions are written if they are set, because the agent reads them here;
+Spiderpool does not pass them to its plugin. detectIPConflict and detectGateway are in the positions
+of Spiderpool 1.0.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
 OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
 SEVERAL: Final = 2
-"""Masters from which on there is a bond."""
+"""The number of masters from which a bond is made."""
 
 Plugin = dict[str, Json]
 
 
 class NetworkAttachment(NamedTuple):
-    """The NAD; ``config`` None: Multus looks a file up by the NAD's name."""
+    """The NAD; with ``config`` None Multus reads a file with the NAD's name."""
 
     name: str
     annotations: dict[str, str]
@@ -52,23 +52,25 @@ class NetworkAttachment(NamedTuple):
 
 
 def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
-    """What the NAD of a SpiderMultusConfig of this name is called."""
+    """The name of a SpiderMultusConfig's NAD."""
     return annotations.get(CR_NAME) or name
 
 
 def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
     """The NAD of a completed and valid spec. Raises BadInput for a bad item of the chain."""
-    called = attachment_name(name, annotations)
+    nad_name = attachment_name(name, annotations)
     if spec.cni_type == CUSTOM:
-        return NetworkAttachment(called, dict(annotations), spec.custom_cni or None)
+        return NetworkAttachment(nad_name, dict(annotations), spec.custom_cni or None)
     config = {
         "cniVersion": annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT),
-        "name": annotations.get(CONFIG_NAME) or called,
+        "name": annotations.get(CONFIG_NAME) or nad_name,
         "plugins": _plugins(spec),
     }
+    nad_annotations = dict(annotations)
     resource = _resource(spec)
-    complete = dict(annotations) | ({RESOURCE_NAME: resource} if resource else {})
-    return NetworkAttachment(called, complete, dumps(config))
+    if resource:
+        nad_annotations[RESOURCE_NAME] = resource
+    return NetworkAttachment(nad_name, nad_annotations, dumps(config))
 
 
 def _plugins(spec: MultusConfigSpec) -> list[Json]:
@@ -81,7 +83,7 @@ def _plugins(spec: MultusConfigSpec) -> list[Json]:
 
 
 def _main(spec: MultusConfigSpec) -> list[Json]:
-    """The main plugin with what belongs before and behind it."""
+    """The main plugin, with the plugins that it needs before and after it."""
     match spec.cni_type:
         case "macvlan" if spec.macvlan is not None:
             ipam = _ipam(spec, spec.macvlan.ippools)
@@ -98,11 +100,11 @@ def _main(spec: MultusConfigSpec) -> list[Json]:
             return [_ipoib(spec.ipoib, _ipam(spec, spec.ipoib.ippools))]
         case "ovs" if spec.ovs is not None:
             return [_ovs(spec.ovs, _ipam(spec, spec.ovs.ippools))]
-    raise AssertionError("the rules ask for the block of the cniType")
+    raise AssertionError("the rules require the block of the cniType")
 
 
 def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
-    """``{"ipam": ...}``, or nothing where interfaces get no addresses."""
+    """``{"ipam": ...}``, or an empty mapping with ``disableIPAM``."""
     if spec.disable_ipam:
         return {}
     ipam: Plugin = {"type": "spiderpool"}
@@ -129,14 +131,14 @@ def _vlan(link: VlanSpec, ipam: Plugin) -> list[Json]:
 
 
 def master_of(link: LinkSpec) -> str:
-    """The interface of the host that the network stands on: several masters are bonded."""
+    """The host interface that the network uses: the master, or the bond of several masters."""
     if len(link.master) >= SEVERAL and link.bond is not None:
         return link.bond.name
     return link.master[0]
 
 
 def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
-    """The plugin that makes VLAN and bond on the host, where one is wanted."""
+    """The plugin that creates VLAN and bond on the host; none if the network needs neither."""
     if not vlan and len(link.master) < SEVERAL:
         return []
     ifacer: Plugin = {"vlanID": vlan} if vlan else {}
@@ -166,7 +168,7 @@ def _ipoib(ipoib: IpoibSpec, ipam: Plugin) -> Plugin:
 
 def _ovs(ovs: OvsSpec, ipam: Plugin) -> Plugin:
     device: Plugin = {"deviceID": ovs.device_id} if ovs.device_id else {}
-    trunk: Plugin = {"trunk": [_trunk(one) for one in ovs.trunk]} if ovs.trunk else {}
+    trunk: Plugin = {"trunk": [_trunk(item) for item in ovs.trunk]} if ovs.trunk else {}
     return {"vlan": ovs.vlan, "type": "ovs", "bridge": ovs.bridge, **device, **ipam, **trunk}
 
 
@@ -176,7 +178,7 @@ def _trunk(trunk: Trunk) -> Plugin:
 
 
 def _coordinator(spec: CoordinatorSpec) -> Plugin:
-    """Fields that point somewhere appear when set, even to 0; texts and lists when not empty."""
+    """The coordinator plugin. Each field is (key, value, whether it is written)."""
     routes = [{"dst": route.dst, "gw": route.gw} for route in spec.policy_routes or ()]
     fields: Sequence[tuple[str, Json, bool]] = (
         ("txQueueLen", spec.tx_queue_len, spec.tx_queue_len is not None),
@@ -195,7 +197,7 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
         ("hijackCIDR", spec.hijack_cidr, bool(spec.hijack_cidr)),
         ("policyRoutes", routes, bool(routes)),
     )
-    return {name: value for name, value, appears in fields if appears}
+    return {name: value for name, value, is_written in fields if is_written}
 
 
 def _options(options: DetectOptions | None) -> Plugin:
@@ -206,7 +208,7 @@ def _options(options: DetectOptions | None) -> Plugin:
 
 
 def _resource(spec: MultusConfigSpec) -> str:
-    """The extended resource that Multus asks the device plugin for."""
+    """The extended resource from which Multus takes the device; "" for none."""
     match spec.cni_type:
         case "sriov" if spec.sriov is not None:
             return spec.sriov.resource_name or ""

@@ -1,9 +1,8 @@
-"""SpiderMultusConfigs and SpiderCoordinators as plain values -> typed ones.
+"""Parses SpiderMultusConfigs and SpiderCoordinators from plain values.
 
-``network_of`` reads what it knows, so that an agent can read a network of a newer version.
-``checked_network`` and ``checked_coordinator`` are for those that make something of the object: an
-unknown field is refused by name, because it would have no effect. Raises BadInput, which names
-document and field.
+``network_of`` ignores unknown fields, so that an agent can read a network of a newer version.
+``checked_network`` and ``checked_coordinator`` refuse an unknown field, because it would have no
+effect. They raise BadInput, which names document and field.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def checked_network(value: Mapping[str, object], location: str = "object") -> Re
 def checked_coordinator(
     value: Mapping[str, object], location: str = "object"
 ) -> tuple[str, CoordinatorSpec]:
-    """Name and spec of a SpiderCoordinator, of known fields only."""
+    """Name and spec of a SpiderCoordinator; an unknown field is an error."""
     where = f"{location} ({COORDINATOR})"
     _require_known(value, _Coordinator, where)
     try:
@@ -64,7 +63,7 @@ def checked_coordinator(
 
 
 def network_of(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
-    """One that came as plain values, from YAML or from an API server."""
+    """Parse a SpiderMultusConfig from YAML or an API server. Raises BadInput."""
     try:
         manifest = msgspec.convert(value, _Manifest)
     except msgspec.ValidationError as error:
@@ -81,7 +80,7 @@ def network_of(value: Mapping[str, object], location: str = "object") -> Reviewe
 
 def _require_version(version: str, where: str) -> None:
     if version != API_VERSION:
-        message = f"{where}: apiVersion: it has {API_VERSION}, not {version[:80]!r}"
+        message = f"{where}: apiVersion: expected {API_VERSION}, got {version[:80]!r}"
         raise BadInput(message, subject="apiVersion")
 
 

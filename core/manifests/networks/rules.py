@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-``network_rules`` yields every violation, at Spiderpool's field paths; the webhook reports one, the
-first. A spec that crashes Spiderpool, or that no network can use, is refused too. The spec is
-validated after the defaults have completed it.
+``network_rules`` yields every violation, at Spiderpool's field paths; the webhook reports the
+first. Specs that crash Spiderpool, or that no network can use, are also refused. The spec must be
+completed with its defaults before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from core.manifests.networks.nad_renderer import CNI_VERSION, CNI_VERSION_DEFAUL
 
 T = TypeVar("T")
 Injected = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
-"""Blocks whose networks the Pod webhook may inject."""
+"""The blocks of networks that the Pod webhook may inject."""
 
 CNI_VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0")
 KIND: Final = "SpiderMultusConfig"
@@ -50,14 +50,17 @@ PATHS: Final = {
     "ovs": "spec.ovsConfig",
     "custom": "spec.customCniTypeConfig",
 }
-"""The field of a type's block, at which Spiderpool reports its violations."""
+"""cniType -> the field at which Spiderpool reports violations of its block."""
 
 
 _OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLAN_MAX}"
 
 
 class ReviewedNetwork(NamedTuple):
-    """What of a SpiderMultusConfig is validated; ``before``: the annotations before an update."""
+    """The validated parts of a SpiderMultusConfig.
+
+    ``before``: the annotations before an update, None for a new object.
+    """
 
     namespace: str
     name: str
@@ -67,7 +70,7 @@ class ReviewedNetwork(NamedTuple):
 
 
 def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
-    """Yield every violation in order; the webhook, like Spiderpool, reports the first."""
+    """Yield every violation, in Spiderpool's order; the webhook reports the first one."""
     subject = ObjectReference(KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
     yield from _type_rules(_TypeRules(subject, network))
@@ -82,7 +85,7 @@ def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
 
 
 def owned_attachment(namespace: str, name: str, owner: str) -> str:
-    """Why a NAD of another network is not changed, with Spiderpool's text."""
+    """Spiderpool's error text for a NAD that belongs to another network."""
     return (
         f"the net-attach-def {namespace}/{name} already exists and is managed by"
         f" {KIND} {namespace}/{owner}."
@@ -91,12 +94,12 @@ def owned_attachment(namespace: str, name: str, owner: str) -> str:
 
 def _annotation_rules(subject: ObjectReference, network: ReviewedNetwork) -> Iterator[Refusal]:
     field = "metadata.annotations"
-    called = network.annotations.get(CR_NAME)
-    if network.before is not None and called is not None and called != network.before.get(CR_NAME):
-        message = f"{CR_NAME} cannot be changed or added after the object was created"
-        yield subject.refuse("Invalid", "immutable", field, message, "create another object")
-    if called is not None:
-        for refusal in object_name_rule(ObjectReference(KIND, called)):
+    nad_name = network.annotations.get(CR_NAME)
+    if nad_name is not None:
+        if network.before is not None and nad_name != network.before.get(CR_NAME):
+            message = f"{CR_NAME} cannot be changed or added after the object was created"
+            yield subject.refuse("Invalid", "immutable", field, message, "create another object")
+        for refusal in object_name_rule(ObjectReference(KIND, nad_name)):
             yield subject.refuse("Invalid", "nad-name", field, f"{CR_NAME}: {refusal.message}")
     version = network.annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT)
     if version not in CNI_VERSIONS:
@@ -143,7 +146,7 @@ def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
 
 
 class _TypeRules:
-    """The rules of one spec. Each method states a rule and yields its violations."""
+    """The rules of one spec. Each method's docstring states a rule; it yields the violations."""
 
     def __init__(self, subject: ObjectReference, network: ReviewedNetwork) -> None:
         self.spec = network.spec

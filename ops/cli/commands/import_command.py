@@ -160,9 +160,9 @@ def _take_over(context: typer.Context, read: Reading, *, dry_run: bool, yes: boo
     async def action(session: ClusterSession) -> Exit:
         dump = await read()
         plan, refusals = await _simulate(session, plan_takeover(dump.cluster))
-        document = _plain(plan, refusals, dump.passed_over)
+        document = _plain(plan, refusals, dump.skipped)
         if not output.is_structured:
-            _show(plan, dump.passed_over, wide=output.is_wide)
+            _show(plan, dump.skipped, wide=output.is_wide)
         if dry_run:
             if output.is_structured:
                 show_value(document, output)
@@ -233,9 +233,9 @@ async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
     ]
 
 
-def _show(plan: TakeoverPlan, passed_over: dict[str, int], *, wide: bool) -> None:
+def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
     heading(f"To take over: {_counted(plan)}")
-    for kind, number in sorted(passed_over.items()):
+    for kind, number in sorted(skipped.items()):
         print(f"{counted(number, kind)} skipped: contains no addresses")
     if plan.findings:
         heading(f"\nInconsistencies: {counted(len(plan.findings), 'finding')}")
@@ -266,7 +266,7 @@ def _counted(plan: TakeoverPlan) -> str:
 
 
 def _plain(
-    plan: TakeoverPlan, refusals: Sequence[Refusal], passed_over: dict[str, int]
+    plan: TakeoverPlan, refusals: Sequence[Refusal], skipped: dict[str, int]
 ) -> dict[str, Any]:
     return {
         "endpoints": len(plan.endpoints),
@@ -274,7 +274,7 @@ def _plain(
         "configuration": len(plan.first) + len(plan.last),
         "findings": [finding._asdict() for finding in plan.findings],
         "refusals": [refusal._asdict() for refusal in refusals],
-        "passedOver": passed_over,
+        "passedOver": skipped,
     }
 
 

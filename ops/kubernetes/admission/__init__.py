@@ -1,4 +1,4 @@
-"""Admission webhooks: the API server calls them before it stores one of our objects.
+"""Admission webhooks: the API server calls them before it stores an object of ours.
 
 See docs/reference/admission.md.
 
@@ -7,10 +7,10 @@ See docs/reference/admission.md.
     networks.py         defaults and rules of coordinators and networks
     validation.py       rules of pools, subnets and reservations: dry runs of the commands
     admitter.py         admits pools and subnets one at a time
-    pods.py             networks, devices and slots of new Pods, behind a switch
-    webhook_server.py   HTTPS, with certificates that are reloaded when they change
+    pods.py             adds networks, devices and slots to new Pods; off by default
+    webhook_server.py   HTTPS server, which reloads changed certificates
     configurations.py   the webhook configurations
 
-Pods do not depend on these webhooks (pods.py is off by default). Deletions and changes of metadata
-are allowed before anything is read.
+Pods do not depend on these webhooks, except with pods.py. Deletions and changes of metadata are
+allowed without a read.
 """

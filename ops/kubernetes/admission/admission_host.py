@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AdmissionHost:
-    """Serves until cancelled; ``port``: the port that it listens on, None before."""
+    """Runs the webhooks of one replica. ``port``: the port of the server, None until it listens."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AdmissionHost:
         self._webhook = webhook
         self._projector = projector
         self._admissions = Admissions(store, keys)
-        # This writer is never opened, because dry runs write nothing.
+        # The writer is never opened, because dry runs write nothing.
         self._configurator = Configurator(
             store,
             keys,
@@ -58,7 +58,10 @@ class AdmissionHost:
         )
 
     async def run(self) -> None:
-        """Serve reviews until cancelled. Raises BadInput: credentials, certificate, port."""
+        """Serve reviews until cancelled.
+
+        Raises BadInput for unusable credentials or certificates, or a port that is in use.
+        """
         api = Api(await open_connection(self._settings.kubeconfig))
         admitter = Admitter(api, self._configurator, self._admissions)
         subnets_enabled = self._settings.subnets_enabled
@@ -77,10 +80,10 @@ class AdmissionHost:
             api, self._projector, validator, pods, subnets_enabled=subnets_enabled
         )
         port = WebhookPort(admission, self._webhook.files, self._connections)
-        opened = Teardown()
-        opened.push("the API server", api.close)
-        opened.push("the webhook port", port.close)
-        opened.push("tasks of the webhooks", self.tasks.close)
+        teardown = Teardown()
+        teardown.push("the API server", api.close)
+        teardown.push("the webhook port", port.close)
+        teardown.push("tasks of the webhooks", self.tasks.close)
         try:
             if keeper is not None:
                 await keeper.open()
@@ -91,7 +94,7 @@ class AdmissionHost:
             for name, task in (("webhook-certificate", keeper), ("injected-networks", pods)):
                 if task is not None:
                     self.tasks.start(TaskSpec(name, task.run))
-            await port.keep_certificates()
+            await port.reload_certificates()
         finally:
             self.port = None
-            await opened.close()
+            await teardown.close()

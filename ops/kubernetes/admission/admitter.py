@@ -1,11 +1,11 @@
 """Admits pools and subnets one at a time, and stores each admission until the log has the object.
 
-A review is validated against the log and the pending admissions, so that a translator that lags or
-does not run admits no conflicting object. One replica validates reviews one after the other; with
-several replicas the later review is validated again (``Admissions.add``). Two cases remain:
-``orbctl apply`` and automatic pools write to the log without a review, and an object that the API
-server stores later than ``STORING_S_MAX`` after its review is not counted. Of two such objects the
-log has the first, and the second reports Ready=False.
+A review is validated against the log and the pending admissions, so that no conflicting object is
+admitted while the translator lags or does not run. A replica validates one review at a time; if
+another replica has stored an admission meanwhile, the later review is validated again
+(``Admissions.add``). Two cases are not covered: ``orbctl apply`` and automatic pools write to the
+log without a review, and the API server may store an object later than ``STORING_S_MAX`` after its
+review. Of two conflicting objects the first is in the log, and the second reports Ready=False.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""The time from a review to the stored object: the API server's 60 s, and clock differences."""
+"""The longest time from a review to the stored object: the API server's 60 s and a margin."""
 
 SWEEP_S: Final = 10.0
 """Seconds between two sweeps of completed admissions."""
 
 SWEPT_MAX: Final = 100
-"""Pending admissions of one sweep; each is at most one request to the API server."""
+"""The most pending admissions of one sweep; each needs at most one request to the API server."""
 
 _KINDS: Final = {"pool": TranslatedKind.POOL, "subnet": TranslatedKind.SUBNET}
 _log: Final = logging.getLogger(__name__)
 
 
 class Admitter:
-    """Admits the pools and subnets of one replica's reviews; ``run`` sweeps meanwhile."""
+    """Admits pools and subnets in one replica; ``run`` deletes completed admissions."""
 
     def __init__(self, api: Api, configurator: Configurator, admissions: Admissions) -> None:
         self._api = api
         self._configurator = configurator
         self._admissions = admissions
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._swept = 0
 
     async def run(self) -> None:
@@ -64,17 +64,17 @@ class Admitter:
                 _log.warning("pending admissions could not be read: %s", error)
 
     async def sweep(self) -> None:
-        """Delete admissions that the log has, and those whose object was not stored.
+        """Delete admissions whose object is in the log or was never stored.
 
-        Each call continues with the next ``SWEPT_MAX`` of them.
+        Each call continues with the next ``SWEPT_MAX`` admissions.
         """
         admissions = (await self._admissions.read()).admissions
         begin = self._swept if self._swept < len(admissions) else 0
         pending = admissions[begin : begin + SWEPT_MAX]
         self._swept = begin + len(pending)
-        arrived = {admission.review for admission in await self._admissions.in_log(pending)}
+        in_log = {admission.review for admission in await self._admissions.in_log(pending)}
         for admission in pending:
-            if admission.review in arrived or not await self._counts(admission):
+            if admission.review in in_log or not await self._is_pending(admission):
                 await self._admissions.remove(admission)
 
     async def admit(self, question: AdmissionRequest, command: Command) -> None:
@@ -87,7 +87,7 @@ class Admitter:
                 self._conflicts, question, command
             )
             for conflict in conflicts:
-                if await self._counts(conflict.admission):
+                if await self._is_pending(conflict.admission):
                     raise Refused(tuple(map(_explained, conflict.refusals)))
                 await self._admissions.remove(conflict.admission)
             if not conflicts:
@@ -96,8 +96,8 @@ class Admitter:
     async def _conflicts(
         self, question: AdmissionRequest, command: Command
     ) -> tuple[AdmissionConflict, ...]:
-        """The conflicts of the object; empty: it is admitted and stored."""
-        async with self._turn:
+        """The conflicts of the object; without conflicts its admission is stored."""
+        async with self._lock:
             pending = await self._admissions.read()
             result = await self._configurator.dry_run_beside(command, pending.admissions)
             value = admitted_value(command, result.events)
@@ -119,7 +119,7 @@ class Admitter:
         )
         await self._admissions.add(admission, since)
 
-    async def _counts(self, admission: PendingAdmission) -> bool:
+    async def _is_pending(self, admission: PendingAdmission) -> bool:
         """Whether the API server has the admitted object, or may still store it."""
         stored = await self._api.find(_KINDS[admission.kind].path(admission.value.name))
         is_recent = self._api.clock_s - admission.admitted_at_s < STORING_S_MAX

@@ -1,11 +1,11 @@
-"""The mutating and the validating webhook configuration.
+"""Makes the mutating and the validating webhook configuration.
 
 See docs/reference/admission.md, "Webhook configurations".
 
-They include deletions only of kinds with a rule about deletion. Without the switch that makes the
-rule refuse, it only warns, and a deletion succeeds also while no controller runs.
-``matchConditions`` exclude updates of metadata and of terminating objects, so that these succeed
-also while no controller runs.
+They include the deletion of an object only for kinds with a rule about it. Unless the rule is
+switched to refuse, it only warns, and deletions succeed while no controller runs.
+``matchConditions`` exclude updates that change only metadata, and so those of terminating objects:
+these also succeed while no controller runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ops.kubernetes.settings import InjectionSettings
 
 NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
-REMEMBERED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
+ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 """Kinds whose admissions are stored until they are translated (``admitter``)."""
 
 DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
@@ -72,7 +72,7 @@ def configurations(
         ("mutate", "MutatingWebhookConfiguration"),
         ("validate", "ValidatingWebhookConfiguration"),
     ):
-        webhooks = [_webhook(verb, one, client, guards_deletion=guards_deletion) for one in KINDS]
+        webhooks = [_webhook(verb, name, client, guards_deletion=guards_deletion) for name in KINDS]
         if verb == "validate" and not guards_deletion:
             webhooks += [_warning_of_deletion(one, client) for one in DELETION_KINDS]
         if verb == "mutate" and injection is not None:
@@ -87,7 +87,7 @@ def configurations(
 
 def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deletion: bool) -> Object:
     operations = ["CREATE", "UPDATE"]
-    remembers = verb == "validate" and kind in REMEMBERED_KINDS
+    stores_admission = verb == "validate" and kind in ADMITTED_KINDS
     if verb == "validate" and guards_deletion and kind in DELETION_KINDS:
         operations.append("DELETE")
     return {
@@ -96,7 +96,7 @@ def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deleti
         "rules": [_rule(kind, operations)],
         "matchConditions": [{"name": "changes-something", "expression": _changed(kind)}],
         **_COMMON,
-        "sideEffects": "NoneOnDryRun" if remembers else "None",
+        "sideEffects": "NoneOnDryRun" if stores_admission else "None",
     }
 
 
@@ -123,7 +123,7 @@ def _rule(kind: str, operations: list[str]) -> Object:
 
 
 def _changed(kind: str) -> str:
-    """The match condition: spec or labels change; of a network also annotations."""
+    """The match condition: spec or labels change, or the annotations of a network."""
     parts = ["labels", "annotations"] if kind == "SpiderMultusConfig" else ["labels"]
     return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
 

@@ -1,9 +1,9 @@
-"""Fills in defaults of pools, subnets and reservations before they are validated.
+"""Sets the defaults of pools, subnets and reservations before they are validated.
 
 See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
-It never refuses: an unreadable field stays as it was written, and validation refuses it. It
-normalises like the commands, so that the object has the values that the log will have.
+It refuses nothing: an unreadable field is not changed, and validation refuses it. Values are
+normalised as by the commands, so that the object has the same values as the log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ops.kubernetes.resources import FINALIZER, command_of
 def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
     """A copy of the object with the defaults of missing fields.
 
-    ``pools``: as in the log. ``subnets``: those that a pool can belong to.
+    ``pools``: the pools in the log. ``subnets``: the subnets to which a pool can belong.
     """
     after = copy.deepcopy(body)
     if "deletionTimestamp" in after["metadata"]:
@@ -41,9 +41,9 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
         return after
     match command:
         case ApplyPool(pool):
-            whole = adopt(normalise_pool(pool), subnets, pools.get(pool.name))
-            _write(after, whole)
-            inherited = inherited_fields(after, whole, subnet_for(whole, subnets))
+            adopted = adopt(normalise_pool(pool), subnets, pools.get(pool.name))
+            _write(after, adopted)
+            inherited = inherited_fields(after, adopted, subnet_for(adopted, subnets))
             for part, fields in inherited.items():
                 after[part] |= fields
         case ApplySubnet(subnet):
@@ -54,7 +54,7 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
 
 
 def _with_uid(body: Object) -> Object:
-    """The object with a UID: an object that is being created has none yet."""
+    """The object with a UID; an object that is being created has none yet."""
     return body | {"metadata": {"uid": ""} | body["metadata"]}
 
 
@@ -65,7 +65,7 @@ def _add_finalizer(body: Object) -> None:
 
 
 def _write(body: Object, value: Pool | Subnet | Reservation) -> None:
-    """Write family, labels and merged lists; absent fields stay absent."""
+    """Write family, labels and normalised lists; missing fields are not added."""
     spec = body.setdefault("spec", {})
     spec["ipVersion"] = value.family
     if spec.get("ips"):

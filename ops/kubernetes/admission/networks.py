@@ -2,8 +2,8 @@
 
 See docs/reference/admission.md.
 
-The rules are in ``core.manifests.networks``. One fact is read from the API server: whether another
-network owns the NAD.
+The rules are in ``core.manifests.networks``. Only the owner of an existing NAD is read from the API
+server.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def defaulted_coordinator(body: Object) -> Object:
-    """A copy with the defaults; prefixes and the finalizer only once podCIDRType is known."""
+    """A copy with defaults; with podCIDRType also with canonical prefixes and the finalizer."""
     after = copy.deepcopy(body)
     spec = after.setdefault("spec", {})
     if not isinstance(spec, dict):
@@ -61,7 +61,7 @@ def defaulted_coordinator(body: Object) -> Object:
         msgspec.convert(spec, CoordinatorSpec)  # the API server checks the schema after this
         _write_prefixes(spec)
     except (msgspec.ValidationError, AddressSyntaxError):
-        return after  # validation denies it
+        return after  # validation refuses it
     finalizers = metadata.get("finalizers") or []
     metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
     return after
@@ -82,7 +82,7 @@ def defaulted_network(body: Object) -> Object:
 
 
 def validate_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
-    """The refusals of a creation or an update, also of a terminating object."""
+    """The refusals of a creation or an update, even of a terminating object."""
     if question.operation == UPDATE and is_unchanged(question.object, question.old):
         return ()
     subject = ObjectReference(COORDINATOR, question.name)
@@ -98,7 +98,7 @@ def validate_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
 
 async def validate_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
     """The first refusal only, as in Spiderpool. Raises ApiError."""
-    if question.operation == UPDATE and _is_the_same_network(question):
+    if question.operation == UPDATE and _is_same_network(question):
         return ()
     try:
         network = network_of(question.object)
@@ -113,8 +113,8 @@ async def validate_network(question: AdmissionRequest, api: Api) -> tuple[Refusa
     return await _foreign_nad(network, api)
 
 
-def _is_the_same_network(question: AdmissionRequest) -> bool:
-    """Whether spec and annotations are unchanged: annotations name the NAD and the injection."""
+def _is_same_network(question: AdmissionRequest) -> bool:
+    """Whether spec and annotations are unchanged; annotations name the NAD and the injection."""
     versions = question.object, question.old
     new, old = (version["metadata"].get("annotations") or {} for version in versions)
     return new == old and is_unchanged(question.object, question.old)
@@ -149,7 +149,7 @@ def _prefix(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """JSON without nulls and empty lists; required lists stay, because the rules check them."""
+    """JSON without nulls and empty lists; required lists are kept, because the rules check them."""
     if isinstance(value, dict):
         return {
             key: _plain(item)

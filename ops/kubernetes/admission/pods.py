@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md, "Pods".
 
-Pods depend on this webhook, so it is off by default. Networks come from an informer; only Pods that
-request networks wait for it. The Pod's Namespace is read from the API server. A refusal rejects the
-Pod.
+It is off by default, because with it new Pods depend on the webhook. Networks come from an
+informer; only Pods that request networks wait for its first list. The Pod's Namespace is read from
+the API server. A refusal rejects the Pod.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from core.errors import ApiNotFound, ApiUnavailable, BadInput, Refusal
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer
-from core.manifests.networks.injection import Injected, asks, inject
+from core.manifests.networks.injection import Injected, inject, needs_injection
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.slots import SlotSettings, may_request_slots, with_slots
@@ -28,7 +28,7 @@ LISTED_S_MAX: Final = 5.0
 
 
 class PodInjection:
-    """Mutates new Pods; ``run`` watches the networks meanwhile."""
+    """Mutates new Pods; ``run`` watches the networks."""
 
     def __init__(self, api: Api, slots: SlotSettings) -> None:
         self._api = api
@@ -42,9 +42,9 @@ class PodInjection:
         await self._informer.run()
 
     async def mutate(self, question: AdmissionRequest) -> bytes:
-        """The response: a patch with what the Pod requests, or a refusal. Raises ApiError."""
+        """The response: a patch with the networks and devices, or a refusal. Raises ApiError."""
         pod, namespace = question.object, await self._namespace(question.namespace)
-        if not (asks(pod, namespace) or may_request_slots(pod, self._slots)):
+        if not (needs_injection(pod, namespace) or may_request_slots(pod, self._slots)):
             return allowed(question.uid)
         try:
             async with asyncio.timeout(LISTED_S_MAX):
@@ -76,7 +76,7 @@ class PodInjection:
             try:
                 network = network_of(body)
             except BadInput:
-                continue  # its webhook or its conditions report it
+                continue  # the network's webhook and its Event report it
             labels = body["metadata"].get("labels") or {}
             nad = attachment_name(network.name, network.annotations)
             self._networks[key] = Injected(*key, labels, network.spec, nad)

@@ -28,7 +28,7 @@ _CODES: Final = {
 }
 """The HTTP code of each reason of a Status."""
 
-_IS: Final = {"Invalid": "is invalid", "Forbidden": "is forbidden"}
+_PREDICATES: Final = {"Invalid": "is invalid", "Forbidden": "is forbidden"}
 ALREADY_EXISTS: Final = "AlreadyExists"
 _QUOTED_CHARS_MAX: Final = 64
 _CAUSES: Final = {
@@ -43,7 +43,7 @@ _CAUSES: Final = {
 
 
 class AdmissionRequest(NamedTuple):
-    """One request of the API server. ``object`` is empty for DELETE, ``old`` for CREATE."""
+    """A request of the API server. ``object`` is empty for DELETE, ``old`` for CREATE."""
 
     uid: str
     kind: str
@@ -61,7 +61,7 @@ class _Kind(Struct):
 
 
 class _Metadata(Struct, rename="camel"):
-    """The metadata that webhooks read without a check; decoding guarantees its types."""
+    """The metadata that webhooks read; decoding checks its types."""
 
     name: str = ""
     namespace: str = ""
@@ -102,48 +102,48 @@ class _Review(Struct, rename="camel"):
     request: _Request
 
 
-def read_question(body: bytes, kind: str, group: str) -> AdmissionRequest:
-    """The request of a review about an object of this kind. Raises BadInput, MalformedReview."""
+def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
+    """Decode the review of an object of this kind. Raises BadInput, MalformedReview."""
     try:
         review = msgspec.json.decode(body, type=_Review)
     except msgspec.MsgspecError as error:
         raise BadInput(f"not an AdmissionReview: {error}") from None
     if review.api_version != API_VERSION:
         raise BadInput(f"AdmissionReviews are of {API_VERSION}, not {review.api_version[:64]!r}")
-    asked = review.request
-    if (asked.kind.group, asked.kind.kind) != (group, kind):
-        quoted = f"{asked.kind.group}/{asked.kind.kind}"[:_QUOTED_CHARS_MAX]
-        raise MalformedReview(f"expected a review of {group}/{kind}, got {quoted!r}", asked.uid)
-    objects = {CREATE: [asked.object], UPDATE: [asked.object, asked.old_object]}
-    for stored in objects.get(asked.operation, ()):
-        _check_object(stored, asked)
-    if asked.namespace and not is_dns_label(asked.namespace):
-        quoted = repr(asked.namespace[:_QUOTED_CHARS_MAX])
-        raise MalformedReview(f"{quoted} is not the name of a namespace", asked.uid)
+    request = review.request
+    if (request.kind.group, request.kind.kind) != (group, kind):
+        quoted = f"{request.kind.group}/{request.kind.kind}"[:_QUOTED_CHARS_MAX]
+        raise MalformedReview(f"expected a review of {group}/{kind}, got {quoted!r}", request.uid)
+    objects = {CREATE: [request.object], UPDATE: [request.object, request.old_object]}
+    for body_object in objects.get(request.operation, ()):
+        _check_object(body_object, request)
+    if request.namespace and not is_dns_label(request.namespace):
+        quoted = repr(request.namespace[:_QUOTED_CHARS_MAX])
+        raise MalformedReview(f"{quoted} is not the name of a namespace", request.uid)
     return AdmissionRequest(
-        asked.uid,
-        asked.kind.kind,
-        asked.operation,
-        asked.namespace,
-        asked.name,
-        asked.object or {},
-        asked.old_object or {},
-        bool(asked.dry_run),
+        request.uid,
+        request.kind.kind,
+        request.operation,
+        request.namespace,
+        request.name,
+        request.object or {},
+        request.old_object or {},
+        bool(request.dry_run),
     )
 
 
-def _check_object(body: Object | None, asked: _Request) -> None:
-    """Raises MalformedReview."""
+def _check_object(body: Object | None, request: _Request) -> None:
+    """Check kind and metadata of an object in a review. Raises MalformedReview."""
     try:
         decoded = msgspec.convert(body, _Object)
     except msgspec.ValidationError as error:
         raise MalformedReview(
-            f"the {asked.operation} review has no object: {error}", asked.uid
+            f"the {request.operation} review has no object: {error}", request.uid
         ) from None
-    if decoded.kind != asked.kind.kind:
+    if decoded.kind != request.kind.kind:
         quoted = decoded.kind[:_QUOTED_CHARS_MAX]
-        message = f"the object is a {quoted!r}, not a {asked.kind.kind}"
-        raise MalformedReview(message, asked.uid)
+        message = f"the object is a {quoted!r}, not a {request.kind.kind}"
+        raise MalformedReview(message, request.uid)
 
 
 def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()) -> bytes:
@@ -158,13 +158,13 @@ def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()
 
 
 def denied(
-    question: AdmissionRequest, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
+    request: AdmissionRequest, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
 ) -> bytes:
     """A response that denies the request; the refusals are the causes of its Status.
 
-    ``reason`` of the Status; by default Invalid, or AlreadyExists for an existing object.
+    ``reason``: that of the Status; by default Invalid, or AlreadyExists for an existing object.
     """
-    kind, name = question.kind, name or question.name
+    kind, name = request.kind, name or request.name
     first = refusals[0]
     causes = [
         {"reason": _CAUSES[refusal.kind], "field": refusal.field, "message": _text(refusal)}
@@ -176,22 +176,24 @@ def denied(
     text = "; ".join(_text(refusal) for refusal in refusals)
     status = {
         "status": "Failure",
-        "message": f"{kind} {name!r} {_IS[reason]}: {text}" if reason in _IS else text,
+        "message": f"{kind} {name!r} {_PREDICATES[reason]}: {text}"
+        if reason in _PREDICATES
+        else text,
         "reason": reason,
         "code": code,
         "details": {"name": name, "kind": kind, "causes": causes},
     }
-    return _review({"uid": question.uid, "allowed": False, "status": status})
+    return _review({"uid": request.uid, "allowed": False, "status": status})
 
 
-def unable(uid: str, why: str, reason: str = "ServiceUnavailable") -> bytes:
-    """A response for a request that could not be validated; ``why`` names the cause."""
-    status = {"status": "Failure", "message": why, "reason": reason, "code": _CODES[reason]}
+def failed(uid: str, message: str, reason: str = "ServiceUnavailable") -> bytes:
+    """A response for a request that could not be validated; ``message`` names the cause."""
+    status = {"status": "Failure", "message": message, "reason": reason, "code": _CODES[reason]}
     return _review({"uid": uid, "allowed": False, "status": status})
 
 
 def patch_between(before: Object, after: Object) -> list[Object]:
-    """The patch from ``before`` to ``after``: whole members of metadata, and the spec."""
+    """The patch from ``before`` to ``after``: replaces members of metadata, and the spec."""
     patch: list[Object] = []
     for name, value in after.get("metadata", {}).items():
         if before.get("metadata", {}).get(name) != value:

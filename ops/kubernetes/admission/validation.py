@@ -1,9 +1,9 @@
-"""Validates pools, subnets and reservations by dry runs of the commands that will follow.
+"""Validates pools, subnets and reservations by dry runs of the translator's commands.
 
-It runs the same ``decide`` on the state in etcd, so that webhook, translator and ``orbctl apply
---dry-run`` agree; also on objects that were admitted and not translated yet (``admitter``).
-Two facts come from the API server: whether the name is taken, and whether the controlling subnet of
-a pool exists.
+A dry run decides on the state in etcd with the same ``decide``, so that webhook, translator and
+``orbctl apply --dry-run`` agree. It includes objects that were admitted but not translated yet
+(``admitter``). Two facts come from the API server: whether the name is in use, and whether the
+controlling subnet of a pool exists.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AdmissionValidator:
-    """Validates requests; ``guards_deletion``: enableValidatingResourcesDeletedWebhook.
+    """Validates requests.
 
-    ``subnets_enabled``: enableSpiderSubnet, whether pools belong to subnets.
+    ``guards_deletion``: enableValidatingResourcesDeletedWebhook of the chart's values.
+    ``subnets_enabled``: enableSpiderSubnet: pools belong to subnets.
     """
 
     def __init__(
@@ -62,13 +63,13 @@ class AdmissionValidator:
         self._subnets_enabled = subnets_enabled
 
     async def validate(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
-        """The refusals; empty: allowed. Raises StoreError, ApiError."""
+        """The refusals; none if the request is allowed. Raises StoreError, ApiError."""
         if question.operation == DELETE:
             return await self._deletion(question)
         if question.operation == UPDATE and is_unchanged(question.object, question.old):
             return ()
         if "deletionTimestamp" in question.object["metadata"]:
-            return _while_terminating(question)
+            return _terminating_refusals(question)
         try:
             return await self._change(question)
         except BadInput as error:
@@ -96,7 +97,7 @@ class AdmissionValidator:
         return ()
 
     async def _is_taken(self, question: AdmissionRequest) -> bool:
-        """Whether the API server has an object of that name."""
+        """Whether the API server has an object with this name."""
         kind = TranslatedKind(f"{question.kind.lower()}s")
         return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
 
@@ -192,8 +193,8 @@ def _already_exists(question: AdmissionRequest) -> Refusal:
     return _subject(question).refuse("AlreadyExists", "name-taken", "", message)
 
 
-def _while_terminating(question: AdmissionRequest) -> tuple[Refusal, ...]:
-    """A terminating object may only lose its finalizer."""
+def _terminating_refusals(question: AdmissionRequest) -> tuple[Refusal, ...]:
+    """Refuse every change of a terminating object but the removal of our finalizer."""
     if FINALIZER not in (question.object["metadata"].get("finalizers") or []):
         return ()
     message = f"a terminating {question.kind} cannot be changed"
@@ -201,7 +202,7 @@ def _while_terminating(question: AdmissionRequest) -> tuple[Refusal, ...]:
 
 
 def _identified(question: AdmissionRequest) -> Object:
-    """The object with a UID: an object that is being created has none in a mutating webhook."""
+    """The object with a UID; an object without one gets that of the review."""
     body = question.object
     return body | {"metadata": {"uid": question.uid} | body["metadata"]}
 

@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md.
 
-The paths are Spiderpool's, so that its webhook configurations work unchanged. Mutating webhooks
-never refuse. Certificates are files, as in a mounted Secret; they are reloaded when they change, so
-that a rotation needs no restart. Pods do not depend on this server, except with Pod injection.
+The paths are Spiderpool's, so that its webhook configurations work unchanged. Mutating webhooks of
+our kinds never refuse. Certificate files are reloaded when they change. Pods do not depend on this
+server, except with Pod injection.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from ops.kubernetes.admission.reviews import (
     AdmissionRequest,
     allowed,
     denied,
+    failed,
     patch_between,
-    read_question,
-    unable,
+    read_request,
 )
 from ops.kubernetes.admission.validation import AdmissionValidator
 from ops.kubernetes.certificates.served_certificate import ServedCertificate
 from ops.kubernetes.settings import CertificateFiles
 
 ANSWER_S_MAX: Final = 8.0
-"""Less than the ten seconds that the API server waits."""
+"""The longest time for an answer: less than the ten seconds that the API server waits."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """A review contains an object twice; etcd limits an object to 1.5 MiB."""
@@ -55,8 +55,11 @@ CONNECTIONS_MAX: Final = 256
 """Each API server reuses a few connections."""
 
 KINDS: Final = (
-    *("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP"),
-    *("SpiderCoordinator", "SpiderMultusConfig"),
+    "SpiderIPPool",
+    "SpiderSubnet",
+    "SpiderReservedIP",
+    "SpiderCoordinator",
+    "SpiderMultusConfig",
 )
 HEALTH_PATH: Final = "/webhook-health-check"
 
@@ -70,9 +73,9 @@ def path_of(verb: str, kind: str) -> str:
 
 
 class Admission:
-    """Answers reviews. The state of ``projector`` is used for defaults, never for a refusal.
+    """Answers reviews. Defaults use the state of ``projector``, which may lag; refusals never do.
 
-    ``pods`` None: there is no Pod webhook.
+    ``pods``: None without the Pod webhook.
     """
 
     def __init__(
@@ -95,12 +98,12 @@ class Admission:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         group, _, _ = API_VERSION.partition("/")
         for kind in KINDS:
-            mutate = _answering(self.mutate, kind, group)
+            mutate = _handler(self.mutate, kind, group)
             app.router.add_post(path_of("mutate", kind), mutate)
-            validate = _answering(self.validate, kind, group)
+            validate = _handler(self.validate, kind, group)
             app.router.add_post(path_of("validate", kind), validate)
         if self._pods is not None:
-            app.router.add_post(PATH, _answering(self._pods.mutate, "Pod", ""))
+            app.router.add_post(PATH, _handler(self._pods.mutate, "Pod", ""))
         app.router.add_get(HEALTH_PATH, _healthy)
         return app
 
@@ -154,7 +157,7 @@ class WebhookPort:
         return self._port.port
 
     async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen; address "": all addresses, port 0: a free one. Raises BadInput."""
+        """Listen; address "" means all addresses, port 0 a free port. Raises BadInput."""
         self._certificate.load()
         await self._port.open(address, port, setting, self._certificate.context)
 
@@ -162,35 +165,35 @@ class WebhookPort:
         """Stop listening."""
         await self._port.close()
 
-    async def keep_certificates(self) -> None:
-        """Reload the files when they change."""
+    async def reload_certificates(self) -> None:
+        """Reload the files when they change, until cancelled."""
         await self._certificate.reload_on_change()
 
 
-def _answering(
+def _handler(
     answer: Answer, kind: str, group: str
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
-            question = read_question(await read_raw_body(request, BODY_BYTES_MAX), kind, group)
+            question = read_request(await read_raw_body(request, BODY_BYTES_MAX), kind, group)
         except BodyRefused as refused:
             return web.Response(status=refused.status, text=refused.message)
         except MalformedReview as error:
-            return _response(unable(error.uid, error.message, "BadRequest"))
+            return _response(failed(error.uid, error.message, "BadRequest"))
         except BadInput as error:
             return web.Response(status=400, text=str(error))
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
                 body = await answer(question)
         except (OrbweaverError, TimeoutError) as error:
-            why = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
-            _log.warning("%s %s: %s", question.kind, question.name, why)
-            body = unable(question.uid, why)
+            message = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
+            _log.warning("%s %s: %s", question.kind, question.name, message)
+            body = failed(question.uid, message)
         except Exception as error:  # noqa: BLE001  # the API server needs an answer
             # A response names the object; an HTTP error would name only the webhook.
             _log.exception("the review of %s %s failed", question.kind, question.name)
-            why = f"the review failed: {type(error).__name__}. See the log of the controller."
-            body = unable(question.uid, why, "InternalError")
+            message = f"the review failed: {type(error).__name__}. See the log of the controller."
+            body = failed(question.uid, message, "InternalError")
         return _response(body)
 
     return handler

@@ -1,7 +1,7 @@
 """Creates certificate authorities and issues certificates, in PEM. No I/O; time is an argument.
 
-Keys are P-256, which are created in a millisecond and supported by all TLS peers. Certificates are
-valid from an hour ago, so that peers whose clock is slow accept them.
+Keys are P-256, which are created in a millisecond and supported by all TLS peers. The validity of
+certificates begins an hour before now, so that peers whose clock is slow accept them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def make_authority(common_name: str, now: dt.datetime) -> KeyPair:
 
 
 def issue(authority: KeyPair, request: CertificateRequest, now: dt.datetime) -> KeyPair:
-    """A new key, and a certificate for it by the authority. Raises BadInput."""
+    """Create a key, and a certificate for it that the authority signs. Raises BadInput."""
     issuer, issuer_key = read(authority.certificate), _read_key(authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(request.common_name)
@@ -80,7 +80,7 @@ def issue(authority: KeyPair, request: CertificateRequest, now: dt.datetime) -> 
 
 
 def read(pem: bytes) -> x509.Certificate:
-    """The first certificate of a text. Raises BadInput."""
+    """Parse the first certificate in a PEM text. Raises BadInput."""
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as error:
@@ -109,9 +109,9 @@ def has_issued(authority: bytes, certificate: bytes) -> bool:
     return True
 
 
-def belongs(identity: KeyPair) -> bool:
+def is_pair(pair: KeyPair) -> bool:
     """Whether the key belongs to the certificate. Raises BadInput."""
-    return read(identity.certificate).public_key() == _read_key(identity.key).public_key()
+    return read(pair.certificate).public_key() == _read_key(pair.key).public_key()
 
 
 def names_of(pem: bytes) -> frozenset[str]:
@@ -146,8 +146,8 @@ def _signed(
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = builder.add_extension(identifier, critical=False)
     certificate = builder.sign(issuer_key, hashes.SHA256())
-    written = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return KeyPair(certificate.public_bytes(Encoding.PEM), written)
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return KeyPair(certificate.public_bytes(Encoding.PEM), key_pem)
 
 
 def _read_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
@@ -186,18 +186,18 @@ def _key_usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def bundle(authorities: Sequence[bytes]) -> bytes:
-    """One text with several certificates."""
+    """Join certificates into one PEM text."""
     return b"".join(authority.strip() + b"\n" for authority in authorities)
 
 
 def split(pem: bytes) -> tuple[bytes, ...]:
-    """The certificates of a text. Raises BadInput."""
+    """Split a PEM text into its certificates. Raises BadInput."""
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
         raise BadInput(
             f"cannot read certificates: {error}",
             subject="certificate",
-            remedy="give a PEM file with at least one certificate",
+            remedy="use a PEM file with at least one certificate",
         ) from None
     return tuple(certificate.public_bytes(Encoding.PEM) for certificate in certificates)

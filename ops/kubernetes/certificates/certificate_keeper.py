@@ -1,11 +1,10 @@
-"""Keeps the webhooks' certificate: all replicas share one Secret, and any of them renews it.
+"""Creates and renews the certificate of the webhooks, in a Secret that all replicas share.
 
-Each replica reads the Secret and creates or renews certificates when due. The version of the Secret
-lets one of several writers succeed, and the others use what it wrote. Then the replica writes
-certificate and key to files for the webhook server, and the authorities to the webhook
-configurations. The time is the API server's, because the API server verifies the certificates and
-the clocks of replicas may differ. Of a webhook configuration only ``caBundle`` is changed; none is
-created.
+Each replica reads the Secret and creates or renews certificates when they are due. If several
+replicas write, the resourceVersion lets one succeed, and the others use its certificates. Then the
+replica writes certificate and key to files for the webhook server, and the authorities to the
+field ``caBundle`` of the webhook configurations. It uses the API server's time, because the API
+server verifies the certificates and the clocks of replicas may differ.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from core.kubernetes.api import Api, Object
 from core.process.retry import Backoff
 from ops.kubernetes.admission.configurations import NAME
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, bundle, split
-from ops.kubernetes.certificates.rotation import StoredAuthorities, ends, next_step
+from ops.kubernetes.certificates.rotation import StoredAuthorities, next_step, valid_until
 from ops.kubernetes.settings import SecretSettings
 
 RECONCILE_S: Final = 60.0
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""Changes of the Secret in one reconciliation."""
+"""The most changes of the Secret in one reconciliation."""
 
 SECRETS: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -45,7 +44,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CertificateKeeper:
-    """The keeper of one replica."""
+    """Maintains the certificate in one replica."""
 
     def __init__(self, api: Api, settings: SecretSettings) -> None:
         self._api = api
@@ -53,7 +52,7 @@ class CertificateKeeper:
         self._request = CertificateRequest(COMMON_NAME, settings.names)
 
     async def open(self) -> None:
-        """Return when the files exist; wait as long as the API server is unavailable."""
+        """Wait until the files exist; retry while the API server is unavailable."""
         backoff = Backoff(RETRY_S)
         while not await self._try_reconcile():
             await backoff.wait()
@@ -69,15 +68,15 @@ class CertificateKeeper:
         """Create or renew Secret, files and webhook configurations. Raises ApiError."""
         for _ in range(TRIES_MAX):
             stored, secret = await self._read()
-            is_trusted = await self._trusts(stored) if stored is not None else False
+            is_trusted = stored is not None and await self._is_trusted(stored)
             step = next_step(stored, self._request, self._now(), is_trusted=is_trusted)
             if step is not None:
                 await self._write(step, secret)
                 continue
-            assert stored is not None, "without a step there is a stored certificate"
+            assert stored is not None, "next_step returns a step if nothing is stored"
             _write_files(self._settings.directory, stored.issued)
             if await self._publish(stored):
-                continue  # the new trust may allow the next step
+                continue  # the clients trust the new authority now: it may issue
             return
 
     async def _try_reconcile(self) -> bool:
@@ -107,7 +106,7 @@ class CertificateKeeper:
             return None, secret
 
     async def _write(self, step: StoredAuthorities, secret: Object | None) -> None:
-        """Write the next step, unless another replica has written meanwhile."""
+        """Write the Secret, unless another replica has written it meanwhile."""
         path = SECRETS.format(self._settings.namespace)
         values = (bundle(step.authorities), step.authority_key, *step.issued)
         data = {
@@ -124,21 +123,21 @@ class CertificateKeeper:
                 body = {"metadata": version, "data": data}
                 await self._api.merge(f"{path}/{self._settings.name}", body)
         except ApiConflict:
-            return  # the next step reads what the other replica wrote
-        fields = {"secret": self._settings.name, "until": ends(step).isoformat()}
+            return  # the next pass reads the Secret of the other replica
+        fields = {"secret": self._settings.name, "until": valid_until(step).isoformat()}
         _log.info("renewed the webhook's certificates", extra={"fields": fields})
 
-    async def _trusts(self, stored: StoredAuthorities) -> bool:
+    async def _is_trusted(self, stored: StoredAuthorities) -> bool:
         """Whether every webhook configuration has the newest authority."""
         for path in CONFIGURATIONS:
             configuration = await self._configuration(path)
             for webhook in (configuration or {}).get("webhooks") or ():
-                if stored.authorities[0] not in _known(webhook):
+                if stored.authorities[0] not in _authorities_of(webhook):
                     return False
         return True
 
     async def _publish(self, stored: StoredAuthorities) -> bool:
-        """Write all authorities to the webhook configurations. Returns whether one was changed."""
+        """Write all authorities to the webhook configurations; return whether one was changed."""
         ca_bundle = base64.b64encode(bundle(stored.authorities)).decode()
         changed = False
         for path in CONFIGURATIONS:
@@ -166,7 +165,7 @@ class CertificateKeeper:
 
 
 def _stored(secret: Object) -> StoredAuthorities:
-    """Raises BadInput."""
+    """Decode the Secret. Raises BadInput."""
     data = secret.get("data") or {}
     try:
         authorities, key, certificate, issued_key = (
@@ -181,7 +180,7 @@ def _bundle_of(webhook: Object) -> str:
     return str((webhook.get("clientConfig") or {}).get("caBundle") or "")
 
 
-def _known(webhook: Object) -> tuple[bytes, ...]:
+def _authorities_of(webhook: Object) -> tuple[bytes, ...]:
     try:
         return split(base64.b64decode(_bundle_of(webhook)))
     except (BadInput, binascii.Error):
@@ -189,17 +188,18 @@ def _known(webhook: Object) -> tuple[bytes, ...]:
 
 
 def _write_files(directory: Path, issued: KeyPair) -> None:
-    """Write the key first: a reader between both writes gets an error and reads again.
+    """Write certificate and key. Raises OSError.
 
-    Raises OSError.
+    The key is written first: a reader between the two writes gets an error and reads again.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key), ("tls.crt", issued.certificate)):
         path = directory / name
         if path.is_file() and path.read_bytes() == content:
             continue
-        beside = path.with_name(f".{name}")
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        temporary = path.with_name(f".{name}")
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        beside.replace(path)
+        temporary.replace(path)

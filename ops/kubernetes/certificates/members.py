@@ -1,13 +1,13 @@
-"""Issues the certificates of an embedded etcd, in Secrets: an authority, members and clients.
+"""Issues the certificates of an embedded etcd, in Secrets: authority, members and clients.
 
 Each kind of client has its own certificate, whose common name is its user in etcd
-(``core.eventstore.roles``): agents, controllers, root, and a reader of metrics, which is not a user
-of etcd.
+(``core.eventstore.roles``): agents, controllers and root. The reader of metrics has one too, but it
+is not a user of etcd.
 
-A Job of the chart runs this before an installation and before every upgrade. Valid certificates
-stay; those that are due are issued again by the same authority. The authority is replaced only when
-it cannot issue any more: then the certificates of members and clients change together, which
-interrupts etcd.
+A Job of the chart runs this before an installation and before every upgrade. Certificates that are
+due for renewal are issued again by the same authority; the others are kept. The authority is
+replaced only when it cannot issue certificates any more: then the certificates of all members and
+clients change together, which interrupts etcd.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CERTIFICATE_DAYS: Final = 1_825
 """Long, because only an upgrade of the chart renews it."""
 
 MEMBERS_MAX: Final = 5
-"""Members of an embedded etcd that the chart allows."""
+"""The most members of an embedded etcd that the chart allows."""
 
 MEMBER: Final = "etcd-member"
-"""The common name of members: etcd accepts no other one on its peer port."""
+"""The common name of members: etcd accepts no other name on its peer port."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -50,7 +50,10 @@ class SecretNames(NamedTuple):
 
 
 async def make_certificates(api: Api, namespace: str, names: SecretNames) -> list[str]:
-    """Create missing certificates and renew due ones; the written Secrets. Raises ApiError."""
+    """Create missing certificates and renew due ones; return the names of the written Secrets.
+
+    Raises ApiError.
+    """
     now = dt.datetime.now(dt.UTC)
     secrets = _Secrets(api, namespace)
     authority = await secrets.read(names.authority)
@@ -77,8 +80,8 @@ def _stored(authority: KeyPair, issued: KeyPair) -> StoredAuthorities:
 
 
 def _member(domain: str) -> CertificateRequest:
-    # A member resolves the names of a peer's certificate and compares them with the peer's address.
-    # The name with an asterisk needs reverse look-ups, which some clusters' DNS does not support.
+    # A member resolves the names in a peer's certificate and compares them with the peer's address.
+    # Names without an asterisk are needed where DNS does not support reverse look-ups.
     service = domain.partition(".")[0]
     members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
     names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")
@@ -96,12 +99,12 @@ class _Secrets:
         self.written: list[str] = []
         self._api = api
         self._path = SECRETS.format(namespace)
-        self._found: dict[str, Object] = {}
+        self._read: dict[str, Object] = {}
 
     async def read(self, name: str) -> KeyPair | None:
         """The certificate of a Secret; None if it does not exist or is unusable."""
         try:
-            secret = self._found[name] = await self._api.get(f"{self._path}/{name}")
+            secret = self._read[name] = await self._api.get(f"{self._path}/{name}")
         except ApiNotFound:
             return None
         data = secret.get("data") or {}
@@ -112,14 +115,14 @@ class _Secrets:
         return KeyPair(certificate, key)
 
     async def write(self, name: str, authority: KeyPair, issued: KeyPair) -> None:
-        """Write a Secret. Raises ApiConflict after a concurrent write; then the Job runs again."""
+        """Write a Secret. Raises ApiConflict after a concurrent write; the Job is then retried."""
         values = {
             "ca.crt": authority.certificate,
             "tls.crt": issued.certificate,
             "tls.key": issued.key,
         }
         data = {field: base64.b64encode(value).decode() for field, value in values.items()}
-        before = self._found.get(name)
+        before = self._read.get(name)
         if before is None:
             secret_type = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
             metadata = {"name": name, "labels": {"app": "orbweaver"}}

@@ -3,8 +3,8 @@
 A new authority issues a certificate only after all clients trust it, so that no client receives a
 certificate that it cannot verify. A replaced authority stays trusted while it is valid, because
 other replicas may still use its certificates. If no valid certificate is left, all are created in
-one step. Two replicas that decide at the same time decide the same, and the version of the Secret
-lets one of them write.
+one step. Two replicas may decide at the same time; the resourceVersion of the Secret ensures that
+only one of them writes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from core.errors import BadInput
 from ops.kubernetes.certificates.authority import (
     CertificateRequest,
     KeyPair,
-    belongs,
     has_issued,
     is_due,
+    is_pair,
     is_valid,
     issue,
     make_authority,
@@ -27,11 +27,15 @@ from ops.kubernetes.certificates.authority import (
 )
 
 AUTHORITIES_MAX: Final = 3
-"""Authorities in one bundle; older ones are removed."""
+"""The most authorities in one bundle; older ones are removed."""
 
 
 class StoredAuthorities(NamedTuple):
-    """Certificates of authorities in PEM, newest first; its key, and the certificate it issued."""
+    """The content of the Secret, in PEM.
+
+    ``authorities``: their certificates, newest first. ``authority_key``: the key of the newest.
+    ``issued``: the certificate in use, with its key.
+    """
 
     authorities: tuple[bytes, ...]
     authority_key: bytes
@@ -39,7 +43,7 @@ class StoredAuthorities(NamedTuple):
 
 
 def new_authorities(request: CertificateRequest, now: dt.datetime) -> StoredAuthorities:
-    """The first state, if no stored one is usable."""
+    """A new authority and a certificate, if the stored state is missing or unusable."""
     authority = make_authority(f"{request.common_name} authority", now)
     return StoredAuthorities(
         (authority.certificate,), authority.key, issue(authority, request, now)
@@ -70,7 +74,7 @@ def next_step(
 
 
 def issued_by(stored: StoredAuthorities, request: CertificateRequest, now: dt.datetime) -> KeyPair:
-    """A new certificate of the newest authority. Raises BadInput."""
+    """A new certificate, issued by the newest authority. Raises BadInput."""
     return issue(_newest(stored), request, now)
 
 
@@ -79,12 +83,12 @@ def _newest(stored: StoredAuthorities) -> KeyPair:
 
 
 def is_usable(stored: StoredAuthorities, now: dt.datetime) -> bool:
-    """Whether the newest authority is valid and can issue."""
+    """Whether the newest authority is valid and can issue certificates."""
     try:
         return (
             bool(stored.authorities)
-            and belongs(_newest(stored))
-            and is_valid(_newest(stored)[0], now)
+            and is_pair(_newest(stored))
+            and is_valid(stored.authorities[0], now)
         )
     except BadInput:
         return False
@@ -95,7 +99,7 @@ def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.date
     certificate = stored.issued.certificate
     try:
         return (
-            belongs(stored.issued)
+            is_pair(stored.issued)
             and has_issued(stored.authorities[0], certificate)
             and not is_due(certificate, now)
             and frozenset(request.names) <= names_of(certificate)
@@ -105,15 +109,15 @@ def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.date
 
 
 def _is_lost(stored: StoredAuthorities, now: dt.datetime) -> bool:
-    """Whether no client accepts the issued certificate, so that renewing it cannot do harm."""
+    """Whether no client accepts the issued certificate, so that it can be renewed immediately."""
     try:
         certificate = stored.issued.certificate
-        known = any(has_issued(authority, certificate) for authority in stored.authorities)
-        return not (belongs(stored.issued) and known and is_valid(certificate, now))
+        is_trusted = any(has_issued(authority, certificate) for authority in stored.authorities)
+        return not (is_pair(stored.issued) and is_trusted and is_valid(certificate, now))
     except BadInput:
         return True
 
 
-def ends(stored: StoredAuthorities) -> dt.datetime:
+def valid_until(stored: StoredAuthorities) -> dt.datetime:
     """The end of the issued certificate's validity. Raises BadInput."""
     return read(stored.issued.certificate).not_valid_after_utc

@@ -1,7 +1,7 @@
-"""The certificate of a port that this controller serves, reloaded when its files change.
+"""The certificate of a TLS port of the controller, reloaded when its files change.
 
-Files as in a mounted Secret, so that a rotation needs no restart. The webhooks and the console
-serve the same ones.
+The files may be a mounted Secret, so a rotation needs no restart. Webhooks and console use the same
+files.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ServedCertificate:
                     _log.info("reloaded the certificate of the %s", self._port)
             except (BadInput, OSError) as error:
                 _log.warning(
-                    "the new certificate of the %s could not be loaded; it keeps the old one: %s",
+                    "cannot load the new certificate of the %s, which keeps the old one: %s",
                     self._port,
                     error,
                 )

@@ -1,8 +1,8 @@
-"""The applications source of automatic pools: workloads of six kinds, and third parties.
+"""The applications with automatic pools: workloads of six kinds, and third parties.
 
 The leader watches them; a reconciliation reads its application from the API server. After a
-downtime all are listed, so that changes of that time are found by comparison with the pools. An
-application counts as deleted only if the API server says so.
+downtime all applications are listed and compared with the pools, so that no change is missed. An
+application counts as deleted only if a read of the API server does not find it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class KubernetesApplications:
 
     def __init__(self, api: Api, *, steady_s: Callable[[], float] = time.monotonic) -> None:
         self.kinds = {
-            kind: Collection(api, kind, _path(kind), partial(_own, kind)) for kind in COLLECTIONS
+            kind: Collection(api, kind, _path(kind), partial(_top_level, kind))
+            for kind in COLLECTIONS
         }
         for collection in self.kinds.values():
             collection.seen.add_handler(self._on_change)
@@ -47,7 +48,7 @@ class KubernetesApplications:
         self._unknown: dict[ApplicationKey, tuple[float, MissingOwner]] = {}
         self._steady_s = steady_s
         self._changed = asyncio.Event()
-        self._is_asking_again = False
+        self._is_retry_scheduled = False
 
     @property
     def fault(self) -> str:
@@ -58,8 +59,8 @@ class KubernetesApplications:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        works = [collection.run() for collection in self.kinds.values()]
-        await until_all(*works, self._third_parties.run())
+        watches = [collection.run() for collection in self.kinds.values()]
+        await until_all(*watches, self._third_parties.run())
 
     async def listed(self) -> None:
         """See ``ApplicationsSource``."""
@@ -77,14 +78,14 @@ class KubernetesApplications:
         until_s, unknown = self._unknown.get(key, (0.0, None))
         if unknown is not None and self._steady_s() < until_s:
             return unknown
-        answer = await self._ask(key)
+        answer = await self._read(key)
         if isinstance(answer, MissingOwner) and not answer.certain:
             if len(self._unknown) >= UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown[key] = self._steady_s() + UNKNOWN_S, answer
-            if is_built_in(key) and not self._is_asking_again:
-                self._is_asking_again = True
-                asyncio.get_running_loop().call_later(UNKNOWN_S, self._ask_again)
+            if is_built_in(key) and not self._is_retry_scheduled:
+                self._is_retry_scheduled = True
+                asyncio.get_running_loop().call_later(UNKNOWN_S, self._retry)
         else:
             self._unknown.pop(key, None)
         return answer
@@ -94,20 +95,19 @@ class KubernetesApplications:
         await self._changed.wait()
         self._changed.clear()
 
-    async def _ask(self, key: ApplicationKey) -> Application | MissingOwner:
+    async def _read(self, key: ApplicationKey) -> Application | MissingOwner:
         if not is_built_in(key):
             return await self._third_parties.find(key)
-        where = key.namespace, key.name
-        answer = (await self.kinds[key.kind].ask([where]))[where]
+        object_key = key.namespace, key.name
+        answer = (await self.kinds[key.kind].read([object_key]))[object_key]
         if answer is None:  # its controller is the application instead
-            return MissingOwner(
-                certain=False, why=f"{key.kind} {'/'.join(where)} belongs to another"
-            )
+            why = f"{key.kind} {'/'.join(object_key)} belongs to another application"
+            return MissingOwner(certain=False, why=why)
         return answer
 
-    def _ask_again(self) -> None:
+    def _retry(self) -> None:
         """Wake the reconciler: the applications may be readable now."""
-        self._is_asking_again = False
+        self._is_retry_scheduled = False
         self._changed.set()
 
     def _on_change(self, change: Transition[Application | None]) -> None:
@@ -129,7 +129,7 @@ def _path(kind: str) -> str:
     return f"/apis/{BUILT_IN[kind]}/{COLLECTIONS[kind]}"
 
 
-def _own(kind: str, body: Object) -> Application | None:
-    """The application; None if a built-in application controls it, like most ReplicaSets."""
+def _top_level(kind: str, body: Object) -> Application | None:
+    """The application; None if another application controls it, as for most ReplicaSets."""
     application = application_of(kind, body)
     return None if PARENTS.get(kind) == application.controller else application

@@ -21,8 +21,11 @@ from ops.kubernetes.watches.facts import ApiServerFacts
 _log: Final = logging.getLogger(__name__)
 
 
-class Watched(NamedTuple):
-    """A watch of one kind for one purpose. ``objects``: watched; ``reads``: read directly."""
+class WatchStatus(NamedTuple):
+    """The status of a watch of one kind.
+
+    ``objects``: the number of watched objects; ``reads``: the number of direct reads.
+    """
 
     purpose: str
     kind: str
@@ -32,7 +35,7 @@ class Watched(NamedTuple):
 
 
 class ClusterWatch:
-    """``facts`` and ``applications`` are the sources of the jobs; ``api`` for their requests."""
+    """The watches of a controller; ``facts`` and ``applications`` are the sources of the jobs."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.facts = ApiServerFacts(api, switches)
@@ -48,25 +51,25 @@ class ClusterWatch:
         """Run the additional watches of the leader until cancelled."""
         await self.applications.run()
 
-    def watched(self) -> Iterator[Watched]:
-        """Status of the watches of built-in kinds."""
+    def watched(self) -> Iterator[WatchStatus]:
+        """The status of each running watch of a built-in kind."""
         facts, owners = self.facts, self.facts.owners
-        known: list[Collection[Any]] = [facts.pods, facts.nodes]
-        known += [owners.sets, owners.vmis, owners.vms, owners.claims]
-        for collection in known:
+        of_reclaim: list[Collection[Any]] = [facts.pods, facts.nodes]
+        of_reclaim += [owners.sets, owners.vmis, owners.vms, owners.claims]
+        for collection in of_reclaim:
             if collection.watching:
-                yield _standing("reclaim", collection)
+                yield _status("reclaim", collection)
         for collection in self.applications.kinds.values():
             if collection.watching:
-                yield _standing("pools", collection)
+                yield _status("pools", collection)
 
     async def close(self) -> None:
-        """Close every connection; after ``run`` has ended."""
+        """Close every connection. Call it after the end of ``run``."""
         await self.api.close()
 
 
-def _standing(purpose: str, collection: Collection[Any]) -> Watched:
-    return Watched(
+def _status(purpose: str, collection: Collection[Any]) -> WatchStatus:
+    return WatchStatus(
         purpose, collection.kind, len(collection.seen.objects), collection.reads, collection.fault
     )
 
@@ -74,10 +77,10 @@ def _standing(purpose: str, collection: Collection[Any]) -> Watched:
 async def watch_of(
     settings: KubernetesSettings | None, switches: FixedAddressSwitches
 ) -> ClusterWatch | None:
-    """Watches of the cluster in the settings; None: standalone. Raises BadInput: no credentials.
+    """The watches of the cluster in the settings; None in standalone mode.
 
-    It does not wait for the API server. While the API server is unavailable no address is
-    reclaimed; everything else continues.
+    Raises BadInput for unusable credentials. Does not wait for the API server: while it is
+    unavailable no address is reclaimed, and everything else continues.
     """
     if settings is None:
         return None

@@ -1,7 +1,8 @@
-"""Objects of one kind: watched by a reflector, and read from the API server.
+"""Objects of one kind, watched by a reflector or read from the API server.
 
-``seen`` may lag behind, so that an object that it lacks may exist. ``ask`` reads from the API
-server: object by object, or in one list if there are many. If one read fails, all are unknown.
+``seen`` has the watched objects. It may lag behind, so an object that it does not have may exist.
+``read`` reads from the API server: object by object, or in one list if there are many. If one read
+fails, all objects are unknown.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from core.process.concurrency import until_all
 T = TypeVar("T")
 
 READS_MAX: Final = 200
-"""Objects that are read one by one; for more, all objects are listed."""
+"""The most objects that are read one by one; for more, all objects are listed."""
 
 READS_AT_ONCE: Final = 16
 
 DISCOVERY_S: Final = 60.0
-"""Seconds between two checks whether the API server has an optional kind."""
+"""Seconds between two checks whether the API server serves an optional kind."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Collection(Generic[T]):
-    """The objects below ``path``; ``kind``: their name in texts.
+    """The objects below ``path``; ``kind`` is their name in texts.
 
-    ``optional``: the API server may lack the kind; it is watched after it appears. ``reads``:
-    requests of ``ask`` and ``within``. An empty list of a kind in ``NEVER_EMPTY`` is an error.
+    ``transform`` makes the value to store from an object. ``optional``: the API server may not
+    serve the kind; it is watched as soon as it is served. ``reads``: the number of requests of
+    ``read`` and ``list_namespace``. An empty list of a kind in ``NEVER_EMPTY`` is an error.
     """
 
     def __init__(
@@ -43,17 +45,17 @@ class Collection(Generic[T]):
         api: Api,
         kind: str,
         path: str,
-        keep: Callable[[Object], T],
+        transform: Callable[[Object], T],
         *,
         optional: bool = False,
     ) -> None:
         self.kind = kind
-        self.seen = Reflector(api, path, keep)
+        self.seen = Reflector(api, path, transform)
         self.served = not optional
         self.watching = False
         self.reads = 0
         self._api = api
-        self._keep = keep
+        self._transform = transform
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
 
     @property
@@ -74,27 +76,29 @@ class Collection(Generic[T]):
         finally:
             self.watching = False
 
-    async def ask(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | MissingOwner]:
-        """The objects of these names now, as the API server returns them."""
+    async def read(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | MissingOwner]:
+        """Read the objects with these names from the API server."""
         names = frozenset(keys)
         objects: dict[ObjectKey, T] = {}
         try:
             if len(names) <= READS_MAX:
-                await until_all(*(self._read(key, objects) for key in names))
+                await until_all(*(self._read_one(key, objects) for key in names))
             else:
                 await self._list(names, objects)
         except (ApiError, NotReady) as error:
             why = f"{self.kind} objects cannot be read: {error}"
             missing = MissingOwner(certain=False, why=why, unanswered=error.retryable)
             return dict.fromkeys(names, missing)
-        return {key: objects[key] if key in objects else self._gone(key) for key in names}
+        return {key: objects[key] if key in objects else self._missing(key) for key in names}
 
-    async def within(self, namespace: str) -> list[T]:
-        """The objects of a namespace now. Raises ApiError."""
+    async def list_namespace(self, namespace: str) -> list[T]:
+        """List the objects of a namespace from the API server. Raises ApiError."""
         self.reads += 1
         group, _, plural = self.seen.path.rpartition("/")
         path = f"{group}/namespaces/{namespace}/{plural}"
-        return [self._keep(body) async for page in self._api.pages(path) for body in page.objects()]
+        return [
+            self._transform(body) async for page in self._api.pages(path) for body in page.objects()
+        ]
 
     async def _until_served(self) -> None:
         while not self.served:
@@ -108,12 +112,12 @@ class Collection(Generic[T]):
             else:
                 self.served = True
 
-    async def _read(self, key: ObjectKey, objects: dict[ObjectKey, T]) -> None:
+    async def _read_one(self, key: ObjectKey, objects: dict[ObjectKey, T]) -> None:
         async with self._slots:
             self.reads += 1
             body = await self._api.find(self._path(key))
         if body is not None:
-            objects[key] = self._keep(body)
+            objects[key] = self._transform(body)
 
     async def _list(self, names: frozenset[ObjectKey], objects: dict[ObjectKey, T]) -> None:
         self.reads += 1
@@ -123,7 +127,7 @@ class Collection(Generic[T]):
                 is_empty = False
                 key = key_of(body)
                 if key in names:
-                    objects[key] = self._keep(body)
+                    objects[key] = self._transform(body)
         if is_empty and self.kind in NEVER_EMPTY:
             raise NotReady(
                 f"the list of {self.kind} objects is empty; every cluster has such objects"
@@ -132,8 +136,9 @@ class Collection(Generic[T]):
     def _path(self, key: ObjectKey) -> str:
         group, _, plural = self.seen.path.rpartition("/")
         namespace, name = key
-        within = f"{group}/namespaces/{segment(namespace)}" if namespace else group
-        return f"{within}/{plural}/{segment(name)}"
+        if namespace:
+            group = f"{group}/namespaces/{segment(namespace)}"
+        return f"{group}/{plural}/{segment(name)}"
 
-    def _gone(self, key: ObjectKey) -> MissingOwner:
+    def _missing(self, key: ObjectKey) -> MissingOwner:
         return MissingOwner(certain=True, why=f"{self.kind} {'/'.join(key)} is gone")

@@ -1,8 +1,8 @@
-"""Third parties, the owners of custom kinds: whether they still exist.
+"""Checks whether third parties, which are owners of custom kinds, still exist.
 
-The size of such an application cannot be read from the object, only from its Pods; its automatic
-pools are deleted with it. Discovery finds the path of a kind. A kind is watched once a pool of such
-an owner exists. Without permission to read the kind its pools stay.
+The size of such an application is not in its object, only its Pods show it; its automatic pools are
+deleted with it. Discovery finds the path of a kind. A kind is watched once a pool of such an owner
+exists. Without permission to read the kind, its pools are kept.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from core.kubernetes.informer import Transition
 from ops.kubernetes.watches.collection import Collection
 
 KINDS_MAX: Final = 32
-"""Kinds that are watched; owners of other kinds are read when needed."""
+"""The most kinds that are watched; owners of other kinds are read when needed."""
 
 Kind = tuple[str, str]
 """API version and kind."""
 
 
 class ThirdParties:
-    """Third parties; ``changed`` is called when one was deleted."""
+    """Watches and reads third parties; ``changed`` is called when one was deleted."""
 
     def __init__(self, api: Api, changed: Callable[[], None]) -> None:
         self._api = api
@@ -47,26 +47,26 @@ class ThirdParties:
                 await self._new.wait()
 
     async def find(self, key: ApplicationKey) -> MissingOwner:
-        """Whether it was deleted. The result is never an application: its size is unknown."""
-        where = key.namespace, key.name
+        """Find out whether a third party exists. Never returns its size, which is unknown."""
+        object_key = key.namespace, key.name
         try:
             collection = await self._collection((key.api_version, key.kind))
         except ApiError as error:
             return MissingOwner(certain=False, why=f"{key.kind} objects cannot be found: {error}")
         if collection is None:
             return MissingOwner(certain=False, why=f"the API server has no kind {key.kind}")
-        if collection.fault or where not in collection.seen.objects:
-            answer = (await collection.ask([where]))[where]
+        if collection.fault or object_key not in collection.seen.objects:
+            answer = (await collection.read([object_key]))[object_key]
             if isinstance(answer, MissingOwner):
                 return answer
-        why = f"{key.kind} {key.namespace}/{key.name} is a third party: only its Pods tell its size"
+        why = f"{key.kind} {key.namespace}/{key.name} is a third party: only its Pods show its size"
         return MissingOwner(certain=False, why=why)
 
     async def _collection(self, kind: Kind) -> Collection[str] | None:
-        """Objects of a kind; None if the API server lacks it. Raises ApiError."""
-        known = self._kinds.get(kind)
-        if known is not None:
-            return known
+        """The objects of a kind; None if the API server does not serve it. Raises ApiError."""
+        collection = self._kinds.get(kind)
+        if collection is not None:
+            return collection
         served = await served_kind(self._api, *kind)
         if served is None or not served.namespaced:
             return None

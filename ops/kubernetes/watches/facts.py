@@ -1,9 +1,9 @@
-"""The facts source of reclaiming: Pods of all nodes, Nodes, and owners of fixed addresses.
+"""The ``FactsSource`` of reclaim: Pods of all nodes, Nodes, and owners of fixed addresses.
 
 Every replica of the controller has one, because each can run scans. A scan releases an address only
 on evidence: a read from the API server after the claims were read, or a deletion that the watch
-reported. While the API server does not answer, or returns no Pods or Nodes at all, nothing is
-released (I6).
+reported. While the API server does not answer, or returns no Pods or no Nodes, nothing is released
+(I6).
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ from workflows.jobs.reclaim.context import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0
-"""Seconds that ``listed`` waits."""
+"""The most seconds that ``listed`` waits."""
 
 LIST_REMEDY: Final = "check that the API server answers and that the controller may list"
 
 
 class ApiServerFacts:
-    """A ``FactsSource``; ``run`` keeps it up to date. ``switches``: which addresses are fixed."""
+    """A ``FactsSource``; ``run`` keeps it up to date.
+
+    ``switches``: the kinds of owners with fixed addresses.
+    """
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.pods = Collection(api, "Pod", PODS, pod_state)
@@ -74,18 +77,18 @@ class ApiServerFacts:
         is_single = len(ledger.endpoints) <= 1
         watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)
-        owners = await self.owners.ask(lookups.owners())
-        launchers, doubts = await self._launchers(lookups.machines(owners))
-        pods = {**lookups.answers, **launchers, **await self._ask(lookups.pods)}
+        owners = await self.owners.read(lookups.owners())
+        launchers, doubts = await self._launchers(lookups.endpoints_to_list(owners))
+        pods = {**lookups.answers, **launchers, **await self._read_pods(lookups.pods)}
         facts = LedgerFacts(claims_read, pods, owners, self._nodes(), doubts)
-        facts.remember(ledger, lookups.suspects, self.table)
+        facts.add_watched_pods(ledger, lookups.suspects, self.table)
         return facts
 
     async def deleted_nodes(self, nodes: Iterable[str]) -> frozenset[str]:
-        """See ``FactsSource``: what is not watched is read from the API server."""
+        """See ``FactsSource``. Nodes that the watch does not have are read from the API server."""
         watched = self.nodes.seen.objects
-        unseen = [("", node) for node in nodes if ("", node) not in watched]
-        answers = await self.nodes.ask(unseen) if watched else {}
+        missing = [("", node) for node in nodes if ("", node) not in watched]
+        answers = await self.nodes.read(missing) if watched else {}
         return frozenset(
             name
             for (_, name), answer in answers.items()
@@ -105,36 +108,36 @@ class ApiServerFacts:
         finally:
             self._listeners.discard(changes)
 
-    async def _ask(self, keys: frozenset[ObjectKey]) -> PodAnswers:
-        """Read Pods; without any watched Pod or Node the API server's answers are not used."""
+    async def _read_pods(self, keys: frozenset[ObjectKey]) -> PodAnswers:
+        """Read Pods; they are unknown if the API server has returned no Pods or no Nodes."""
         for collection in (self.pods, self.nodes):
             if not collection.seen.objects:
                 why = f"the API server returned no {collection.kind} at all; every cluster has some"
                 return dict.fromkeys(keys, MissingOwner(certain=False, why=why))
-        return await self.pods.ask(keys)
+        return await self.pods.read(keys)
 
     async def _launchers(
-        self, machines: frozenset[ObjectKey]
+        self, endpoints: frozenset[ObjectKey]
     ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
-        """The listed Pods of VM instances and IPAMClaims, and those whose Pods were not listed.
+        """The Pods of these VM instances and IPAMClaims, and the endpoints that are unknown.
 
         The name of such a Pod does not contain that of its VM or claim, so all Pods of the
-        namespace are listed.
+        namespace are listed. If that fails, its endpoints are unknown.
         """
         launchers: dict[ObjectKey, PodState] = {}
         doubts: dict[ObjectKey, MissingOwner] = {}
-        for namespace in sorted({namespace for namespace, _ in machines}):
+        for namespace in sorted({namespace for namespace, _ in endpoints}):
             try:
-                pods = await self.pods.within(namespace)
+                pods = await self.pods.list_namespace(namespace)
             except ApiError as error:
                 why = f"the Pods of namespace {namespace} could not be listed: {error}"
                 missing = MissingOwner(certain=False, why=why, unanswered=error.retryable)
-                doubts |= {key: missing for key in machines if key[0] == namespace}
+                doubts |= {key: missing for key in endpoints if key[0] == namespace}
                 continue
             launchers |= {
                 (pod.namespace, pod.name): pod
                 for pod in pods
-                if not machines.isdisjoint(shared_endpoints(pod))
+                if not endpoints.isdisjoint(shared_endpoints(pod))
             }
         return launchers, doubts
 
@@ -155,7 +158,7 @@ class ApiServerFacts:
             self._publish(PodChange(after))
 
     def _on_node(self, change: Transition[NodeState]) -> None:
-        """A Node became ready or not ready: its ending Pods may be reclaimable now."""
+        """Publish the ending Pods of a Node whose readiness has changed: reclaim depends on it."""
         before, after = change.before, change.after
         if before is not None and after is not None and after.ready != before.ready:
             for pod in self.table.ending_on(after.name):

@@ -1,7 +1,8 @@
 """The ``ClusterFacts`` of one scan, about the holders in one ledger. Pure.
 
-They combine answers of the API server with watched objects; answers are newer and take precedence.
-The facts are immutable after ``remember``, so that a thread can plan with them.
+They combine objects that were read from the API server with watched objects. Objects that were read
+are newer and take precedence. The facts are immutable after ``add_watched_pods``, so that a thread
+can plan with them.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 
 
 class LedgerFacts:
-    """``ClusterFacts`` from answers about Pods and owners, and from watched Pods.
+    """``ClusterFacts`` from the Pods and owners that were read, and from watched Pods.
 
-    ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed; their state
-    is unknown.
+    ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed, so that
+    their state is unknown.
     """
 
     __slots__ = (
@@ -64,31 +65,33 @@ class LedgerFacts:
         self._launchers: dict[ObjectKey, PodState] = {}
         self._reporters: dict[str, PodState] = {}
 
-    def remember(
+    def add_watched_pods(
         self, ledger: Ledger, suspects: Mapping[ObjectKey, SuspectHolder], table: PodTable
     ) -> None:
         """Add the watched Pods with the UIDs, VMs and addresses of the suspects."""
-        asked = self._read_launchers()
+        read_launchers = self._read_launchers()
         for key, holder in suspects.items():
             for uid in holder.uids:
                 for pod in self._current(table.of_uid(uid)):
                     self._uids.setdefault(pod.uid, pod)
-            pods = (*self._current(table.launchers(key)), *asked.get(key, ()))
+            pods = (*self._current(table.launchers(key)), *read_launchers.get(key, ()))
             launchers = [pod for pod in pods if not pod.is_final]
             if launchers:
                 self._launchers[key] = max(launchers, key=lambda pod: pod.is_living)
-        for address in _addresses(ledger, suspects) if suspects else ():
+        if not suspects:
+            return
+        for address in _addresses(ledger, suspects):
             for pod in self._current(table.reporters(address)):
                 if pod.is_living:
                     self._reporters[address] = pod
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod as read, or as watched if that keeps its addresses."""
+        """The Pod as it was read, or as watched if the watched Pod keeps its addresses."""
         key = namespace, name
         return self._doubts.get(key) or self._pods.get(key, UNREAD)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod of a UID, read or watched."""
+        """The Pod with this UID, read or watched."""
         return self._uids.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
@@ -127,9 +130,9 @@ class LedgerFacts:
                 launchers.setdefault(endpoint, []).append(pod)
         return launchers
 
-    def _current(self, seen: Iterable[PodState]) -> Iterable[PodState]:
-        """The watched Pods, each replaced by its answer; without those that are deleted."""
-        for pod in seen:
+    def _current(self, watched: Iterable[PodState]) -> Iterable[PodState]:
+        """These watched Pods, as they were read if they were; without deleted ones."""
+        for pod in watched:
             answer = self._pods.get((pod.namespace, pod.name))
             if isinstance(answer, PodState):
                 if answer.uid == pod.uid:
@@ -139,7 +142,7 @@ class LedgerFacts:
 
 
 def _addresses(ledger: Ledger, keys: Container[ObjectKey]) -> Iterator[str]:
-    """The claimed and the reported addresses of these names."""
+    """The addresses in the claims and endpoints of these names."""
     for address, held in ledger.claims.items():
         if (held.claim.namespace, held.claim.pod) in keys:
             yield address

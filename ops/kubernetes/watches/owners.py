@@ -1,7 +1,7 @@
-"""StatefulSets, VM instances, VMs and IPAMClaims: the owners of fixed addresses.
+"""Watches and reads the owners of fixed addresses: StatefulSets, VM instances, VMs, IPAMClaims.
 
-KubeVirt and IPAMClaims are optional. A watched owner that still needs an address keeps it; that an
-owner does not need it any more is only concluded from a read of the API server.
+KubeVirt and IPAMClaims are optional. A watched owner that needs an address keeps it. An address is
+released only if a read of the API server shows that its owner does not need it any more.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class OwnerWatch:
             self.claims.seen.objects,
         )
 
-    async def ask(self, replicas: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
-        """The owners of these replicas, VMs and claims, read from the API server."""
+    async def read(self, replicas: Iterable[tuple[FixedKind, ObjectKey]]) -> KnownOwners:
+        """Read the owners of these replicas, VMs and IPAMClaims from the API server."""
         sets: set[ObjectKey] = set()
         machines: set[ObjectKey] = set()
         claims: set[ObjectKey] = set()
@@ -85,10 +85,10 @@ class OwnerWatch:
             elif (replica := replica_of(name)) is not None:
                 sets.add((namespace, replica.stateful_set))
         return KnownOwners(
-            await self.sets.ask(sets),
-            await self.vmis.ask(machines),
-            await self.vms.ask(machines),
-            await self.claims.ask(claims),
+            await self.sets.read(sets),
+            await self.vmis.read(machines),
+            await self.vms.read(machines),
+            await self.claims.read(claims),
         )
 
     def _on_set(self, change: Transition[StatefulSetState]) -> None:

@@ -1,4 +1,4 @@
-"""The changes that one listener has not received yet: only the newest of each Pod.
+"""The changes that one listener has not received yet: only the newest change of each Pod.
 
 A reported deletion is never replaced by a later change. Scan requests are merged: the first one is
 delayed by ``SCAN_GAP_S``, and later ones are included in it.
@@ -13,7 +13,7 @@ from core.domain.reclaim.cluster import PodState
 from workflows.jobs.reclaim.context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
-"""Changes for one listener; a scan replaces those beyond this limit."""
+"""The most changes for one listener; a scan replaces the changes above this limit."""
 
 SCAN_GAP_S: Final = 1.0
 
@@ -30,22 +30,22 @@ class PendingChanges:
     def add(self, change: PodChange) -> None:
         """Add the change of a Pod."""
         uid = change.pod.uid
-        known = self._pods.get(uid)
-        if known is None and len(self._pods) >= WAITING_MAX:
+        pending = self._pods.get(uid)
+        if pending is None and len(self._pods) >= WAITING_MAX:
             self.request_scan(f"more than {WAITING_MAX} changes of Pods are pending")
             return
-        if known is None or not known.deletion_report:
+        if pending is None or not pending.deletion_report:
             self._pods[uid] = change
         self._arrived.set()
 
     def request_scan(self, why: str) -> None:
-        """Request a scan, for a change that is not the change of one Pod."""
+        """Request a scan, because of a change that may concern several Pods."""
         if self._scan is None:
             self._scan, self._is_pausing = ScanRequest(why), True
             asyncio.get_running_loop().call_later(SCAN_GAP_S, self._end_pause)
 
     async def next(self) -> Change:
-        """The oldest change; waits for one."""
+        """Wait for a change and return the oldest one."""
         while True:
             if self._scan is not None and not self._is_pausing:
                 scan, self._scan = self._scan, None
@@ -62,5 +62,5 @@ class PendingChanges:
 
 def deletion_of(pod: PodState) -> PodChange:
     """The deletion of a Pod, reported by the API server."""
-    words = f"Pod {pod.namespace}/{pod.name}, UID {pod.uid}, was deleted"
-    return PodChange(pod, words)
+    report = f"Pod {pod.namespace}/{pod.name}, UID {pod.uid}, was deleted"
+    return PodChange(pod, report)

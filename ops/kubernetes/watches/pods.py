@@ -1,6 +1,6 @@
-"""The watched Pods of all nodes, indexed by name, UID, address, VM instance and IPAMClaim.
+"""Indexes of the watched Pods: by name, UID, address, VM instance and IPAMClaim.
 
-A Pod that is found here can only keep an address, because a watch may lag behind.
+A watch may lag behind, so a Pod in it can only be a reason to keep an address.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ PODS: Final = "/api/v1/pods"
 
 K = TypeVar("K")
 Index = dict[K, tuple[ObjectKey, ...]]
-"""The names of Pods by a field; tuples, which need less memory than sets."""
+"""The names of Pods by a field; in tuples, which need less memory than sets."""
 
 
-class _Put(Protocol):
-    """``_with`` or ``_without``."""
+class _ChangeIndex(Protocol):
+    """The type of ``_add_to`` and ``_remove_from``."""
 
-    def __call__(self, index: Index[K], by: K, key: ObjectKey, /) -> None: ...
+    def __call__(self, index: Index[K], field: K, key: ObjectKey, /) -> None: ...
 
 
 class PodTable:
@@ -36,15 +36,15 @@ class PodTable:
         pods.add_handler(self._update)
 
     def named(self, key: ObjectKey) -> PodState | None:
-        """The Pod of that name."""
+        """The Pod with this name."""
         return self._pods.objects.get(key)
 
     def of_uid(self, uid: str) -> Iterator[PodState]:
-        """The Pod of that UID."""
+        """The Pod with this UID."""
         return self._pods_of(self._uids.get(uid, ()))
 
     def reporters(self, address: str) -> Iterator[PodState]:
-        """Living Pods that report the address as their own."""
+        """Living Pods whose status has the address."""
         return self._pods_of(self._reporters.get(address, ()))
 
     def launchers(self, endpoint: ObjectKey) -> Iterator[PodState]:
@@ -52,7 +52,7 @@ class PodTable:
         return self._pods_of(self._launchers.get(endpoint, ()))
 
     def ending_on(self, node: str) -> Iterator[PodState]:
-        """Pods of a Node that are being deleted or have finished; linear in all Pods."""
+        """Pods of a Node that are being deleted or have finished; reads all Pods."""
         return (
             pod for pod in self._pods.objects.values() if pod.node == node and not pod.is_living
         )
@@ -62,16 +62,17 @@ class PodTable:
 
     def _update(self, change: Transition[PodState]) -> None:
         if change.before is not None:
-            self._enter(change.before, change.key, _without)
+            self._change_indexes(change.before, change.key, _remove_from)
         if change.after is not None:
-            self._enter(change.after, change.key, _with)
+            self._change_indexes(change.after, change.key, _add_to)
 
-    def _enter(self, pod: PodState, key: ObjectKey, put: _Put) -> None:
-        put(self._uids, pod.uid, key)
-        for address in pod.ips if pod.is_living else ():
-            put(self._reporters, address, key)
+    def _change_indexes(self, pod: PodState, key: ObjectKey, change: _ChangeIndex) -> None:
+        change(self._uids, pod.uid, key)
+        if pod.is_living:
+            for address in pod.ips:
+                change(self._reporters, address, key)
         for endpoint in shared_endpoints(pod):
-            put(self._launchers, endpoint, key)
+            change(self._launchers, endpoint, key)
 
 
 def shared_endpoints(pod: PodState) -> Iterator[ObjectKey]:
@@ -82,13 +83,13 @@ def shared_endpoints(pod: PodState) -> Iterator[ObjectKey]:
         yield pod.namespace, endpoint_of_claim(claim)
 
 
-def _with(index: Index[K], by: K, key: ObjectKey) -> None:
-    index[by] = (*index.get(by, ()), key)
+def _add_to(index: Index[K], field: K, key: ObjectKey) -> None:
+    index[field] = (*index.get(field, ()), key)
 
 
-def _without(index: Index[K], by: K, key: ObjectKey) -> None:
-    left = tuple(one for one in index.get(by, ()) if one != key)
-    if left:
-        index[by] = left
+def _remove_from(index: Index[K], field: K, key: ObjectKey) -> None:
+    others = tuple(other for other in index.get(field, ()) if other != key)
+    if others:
+        index[field] = others
     else:
-        index.pop(by, None)
+        index.pop(field, None)

@@ -1,9 +1,9 @@
 """Plans which Pods and owners a scan of claims must read from the API server. Pure.
 
-Two watched objects keep addresses without a read: a living Pod its own, and an owner the fixed
-addresses that it needs. All other holders are suspects and are read. A scan of one endpoint reads
-in any case, because the endpoint has changed and the watch may be older. The Pods of a VM or of an
-IPAMClaim do not have its name; if nothing else keeps its address, the Pods of its namespace are
+A holder is not read if a watch shows that it keeps its addresses: a living Pod, or an owner that
+needs its fixed addresses. All other holders are suspects and are read. A scan of one endpoint
+always reads, because the endpoint has changed and the watch may be older. The Pods of a VM or an
+IPAMClaim have other names; if nothing else keeps their address, all Pods of the namespace are
 listed.
 """
 
@@ -30,9 +30,9 @@ _ALL: Final = FixedSettings(ipam_claims=True)
 
 
 class SuspectHolder(NamedTuple):
-    """A holder of addresses: the UIDs of Pods with this name, and the kinds of fixed addresses.
+    """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: the name is that of a VM instance or IPAMClaim, even if these are switched off.
+    ``is_shared``: it is a VM instance or IPAMClaim, even if fixed addresses of these are off.
     """
 
     uids: frozenset[str] = frozenset()
@@ -41,7 +41,7 @@ class SuspectHolder(NamedTuple):
 
 
 class WatchedObjects(NamedTuple):
-    """Watched objects: the Pod of a name, the Pod of a UID, owners."""
+    """Watched objects: finds a Pod by name or by UID; the owners."""
 
     named: Callable[[ObjectKey], PodState | None]
     of_uid: Callable[[str], PodState | None]
@@ -49,7 +49,10 @@ class WatchedObjects(NamedTuple):
 
 
 class PodLookups(NamedTuple):
-    """``pods``: read because of ``suspects``; ``answers``: known from watches."""
+    """The reads of a scan.
+
+    ``pods``: the Pods to read because of ``suspects``. ``answers``: holders that need no read.
+    """
 
     suspects: Mapping[ObjectKey, SuspectHolder]
     pods: frozenset[ObjectKey]
@@ -59,8 +62,8 @@ class PodLookups(NamedTuple):
         """The holders whose owners must be read."""
         return {(kind, key) for key, holder in self.suspects.items() for kind in holder.kinds}
 
-    def machines(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
-        """Endpoints whose Pods must be listed, because no VM or IPAMClaim keeps their addresses."""
+    def endpoints_to_list(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
+        """Endpoints of VMs and IPAMClaims that no owner keeps: their Pods must be listed."""
         return frozenset(
             key
             for key, holder in self.suspects.items()
@@ -74,7 +77,7 @@ class PodLookups(NamedTuple):
 def plan_lookups(
     ledger: Ledger, switches: FixedAddressSwitches, watched: WatchedObjects, *, read_all: bool
 ) -> PodLookups:
-    """The required reads; ``read_all``: of every holder. Linear in the ledger."""
+    """The reads of a scan; ``read_all``: read every holder. Linear in the size of the ledger."""
     suspects = dict(_orphaned_holders(ledger, switches))
     answers: dict[ObjectKey, PodState | MissingOwner] = {}
     for key, endpoint in ledger.endpoints.items():
@@ -84,13 +87,14 @@ def plan_lookups(
         if pod is not None and is_own and not read_all and key not in suspects:
             answers[key] = pod
             continue
-        known = suspects.get(key, SuspectHolder())
-        suspects[key] = _merged(known, endpoint.holder, endpoint.uid, switches)
-    for key, holder in list(suspects.items()) if not read_all else ():
-        answer = _kept_by_owner(key, holder, watched)
-        if answer is not None:
-            answers[key] = answer
-            del suspects[key]
+        former = suspects.get(key, SuspectHolder())
+        suspects[key] = _merged(former, endpoint.holder, endpoint.uid, switches)
+    if not read_all:
+        for key, holder in list(suspects.items()):
+            answer = _kept_by_owner(key, holder, watched)
+            if answer is not None:
+                answers[key] = answer
+                del suspects[key]
     pods = set(suspects)
     for holder in suspects.values():
         watched_pods = (watched.of_uid(uid) for uid in holder.uids)
@@ -107,25 +111,27 @@ def _orphaned_holders(
     for held in ledger.claims.values():
         claim = held.claim
         key = claim.namespace, claim.pod
-        shown = endpoints.get(key)
-        if shown is None or shown.holder != claim.holder:
+        endpoint = endpoints.get(key)
+        if endpoint is None or endpoint.holder != claim.holder:
             orphaned[key] = _merged(orphaned.get(key, SuspectHolder()), claim.holder, "", switches)
     return orphaned
 
 
 def _merged(
-    known: SuspectHolder, holder: str, uid: str, switches: FixedAddressSwitches
+    former: SuspectHolder, holder: str, uid: str, switches: FixedAddressSwitches
 ) -> SuspectHolder:
-    uids = {one for one in (uid, holder_uid(holder)) if one}
+    """The former value with the UIDs and the kind of another holder of the same name."""
+    uids = {uid, holder_uid(holder)} - {""}
     kind = kind_of_holder(holder, switches)
-    is_shared = known.is_shared or kind_of_holder(holder, _ALL) in SHARED
-    return SuspectHolder(known.uids | uids, known.kinds | ({kind} if kind else set()), is_shared)
+    kinds = {kind} if kind else set()
+    is_shared = former.is_shared or kind_of_holder(holder, _ALL) in SHARED
+    return SuspectHolder(former.uids | uids, former.kinds | kinds, is_shared)
 
 
 def _kept_by_owner(
     key: ObjectKey, holder: SuspectHolder, watched: WatchedObjects
 ) -> MissingOwner | None:
-    """The answer without a read, if a watched owner keeps the address without a Pod."""
+    """The answer if a watched owner keeps the address while there is no Pod; None otherwise."""
     if watched.named(key) is not None:
         return None
     for kind in holder.kinds:

@@ -163,7 +163,7 @@ def test_a_file_of_no_living_pod_is_leaked(phase: str) -> None:
     cluster = read([node("node-a", "10.6.0.5")], *others)
 
     assert cluster.endpoints == ()
-    what = "lan/10.6.0.5 is of container-of, of no living Pod"
+    what = "lan/10.6.0.5 belongs to container container-of, but to no living Pod"
     assert findings_of(cluster) == [(what, "leaked: not taken over")]
 
 
@@ -172,7 +172,7 @@ def test_the_address_of_a_pod_without_a_file_is_taken_over_all_the_same() -> Non
     cluster = read([node("node-a")], pod("web-0", "node-a", "10.6.0.5"))
 
     assert [each.name for each in cluster.endpoints] == ["web-0"]
-    what = "shop/web-0 has 10.6.0.5, for which node node-a has no file"
+    what = "shop/web-0 has 10.6.0.5, but node node-a has no file for it"
     assert findings_of(cluster) == [(what, "taken over")]
 
 
@@ -191,7 +191,7 @@ def test_a_living_address_outside_of_every_range_is_reported() -> None:
     cluster = read([files], pod("web-0", "node-a", "10.9.0.5"))
 
     assert cluster.endpoints == ()
-    what = "lan/10.9.0.5 is of shop/web-0, and no range contains it"
+    what = "lan/10.9.0.5 belongs to shop/web-0, and no range contains it"
     done = "not taken over: add the configuration of this network"
     assert findings_of(cluster) == [(what, done)]
 
@@ -202,7 +202,7 @@ def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
     with pytest.raises(BadInput, match=text) as refused:
         read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))
 
-    assert refused.value.remedy == "add the node's folder, named as the node"
+    assert refused.value.remedy == "add a folder with the name and the files of that node"
 
 
 def test_a_pod_outside_of_every_range_needs_no_folder_of_its_node() -> None:
@@ -212,7 +212,7 @@ def test_a_pod_outside_of_every_range_needs_no_folder_of_its_node() -> None:
 def test_a_folder_of_no_node_is_refused_where_nodes_are_given() -> None:
     record = {"kind": "Node", "metadata": {"name": "node-a.example.com"}}
 
-    with pytest.raises(BadInput, match="folder node-a is named as none of the 1 Nodes"):
+    with pytest.raises(BadInput, match="folder node-a does not have the name"):
         read([node("node-a")], record)
 
 
@@ -240,7 +240,7 @@ def test_a_file_of_a_network_without_a_range_is_taken_over_from_the_range_that_h
 def test_a_file_of_another_name_is_reported_and_skipped() -> None:
     files = NodeFiles("node-a", [LAN], {"lan": {"notes.txt": "", "lock": ""}})
 
-    what = "lan/notes.txt is not named by an address"
+    what = "the name of file lan/notes.txt is not an address"
     assert findings_of(read([files])) == [(what, "skipped")]
 
 

@@ -69,9 +69,7 @@ def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
 def test_kinds_without_addresses_are_passed_over_and_counted() -> None:
     other = {"apiVersion": "x/v1", "kind": "SpiderCoordinator", "metadata": {"name": "default"}}
 
-    assert read_spiderpool(values_in([listing(other, other)])).passed_over == {
-        "SpiderCoordinator": 2
-    }
+    assert read_spiderpool(values_in([listing(other, other)])).skipped == {"SpiderCoordinator": 2}
 
 
 def bad_record() -> Plain:

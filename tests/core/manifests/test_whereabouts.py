@@ -270,4 +270,4 @@ def test_networks_of_other_ipams_and_other_kinds_have_no_addresses() -> None:
     dump = read_whereabouts([("one", static), ("two", {"kind": "Node", "metadata": {}})])
 
     assert dump.cluster == ForeignCluster()
-    assert dump.passed_over == {"Node": 1}
+    assert dump.skipped == {"Node": 1}

@@ -82,10 +82,12 @@ async def test_an_upgrade_takes_no_certificate_away(
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert secret(server) == kept
-    for one, found in before.items():
-        bundle = found["clientConfig"]["caBundle"]
+    warnings = {webhook for webhook in before if "-deletion." in webhook}
+    assert before.keys() - after.keys() == warnings  # the rule refuses instead
+    for webhook, configuration in after.items():
+        bundle = before[webhook]["clientConfig"]["caBundle"]
         assert base64.b64decode(bundle)
-        assert after[one]["clientConfig"]["caBundle"] == bundle
+        assert configuration["clientConfig"]["caBundle"] == bundle
 
 
 def test_an_uninstallation_takes_what_is_the_releases_and_leaves_what_is_the_users(

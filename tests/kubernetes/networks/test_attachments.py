@@ -68,7 +68,7 @@ async def test_without_multus_an_event_reports_it_and_the_nad_comes_with_the_def
         await networks.create(macvlan())
 
         events = await networks.events("net")
-        assert "its definition is not installed. It comes with Multus" in events[0]["note"]
+        assert "its definition is not installed. Multus installs it" in events[0]["note"]
         await asyncio.to_thread(define, server)
         await networks.until(bool)
     await asyncio.to_thread(server.request, "DELETE", PATH)

@@ -462,13 +462,13 @@ async def test_a_reporter_begins_no_round_while_nothing_changes(
     reporter = cluster.host.reporter
     assert reporter is not None
     rounds: list[object] = []
-    each = reporter._each
+    each = reporter._report_each
 
     async def counting(*arguments: object) -> None:
         rounds.append(arguments[1])
         await each(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reporter, "_each", counting)
+    monkeypatch.setattr(reporter, "_report_each", counting)
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(3 * ROUND_S):

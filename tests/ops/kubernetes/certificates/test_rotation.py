@@ -11,9 +11,9 @@ from ops.kubernetes.certificates.authority import (
     CERTIFICATE_DAYS,
     CertificateRequest,
     KeyPair,
-    belongs,
     bundle,
     has_issued,
+    is_pair,
     is_valid,
     make_authority,
     names_of,
@@ -51,7 +51,7 @@ def settled(kept: StoredAuthorities | None, now: dt.datetime) -> StoredAuthoriti
 def test_from_nothing_comes_a_certificate_for_every_name() -> None:
     kept = settled(None, NOW)
 
-    assert belongs(kept.issued)
+    assert is_pair(kept.issued)
     assert has_issued(kept.authorities[0], kept.issued.certificate)
     assert names_of(kept.issued.certificate) == {"a.b", "a.b.svc"}
 
@@ -130,7 +130,7 @@ def test_what_is_damaged_is_made_anew(damaged: object) -> None:
     assert callable(damaged)
     kept = settled(damaged(settled(None, NOW)), NOW)
 
-    assert belongs(kept.issued)
+    assert is_pair(kept.issued)
     assert has_issued(kept.authorities[0], kept.issued.certificate)
 
 

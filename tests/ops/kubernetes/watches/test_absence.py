@@ -132,7 +132,7 @@ def answers(told: PodState | MissingOwner, *seen: PodState) -> LedgerFacts:
     of = ledger(endpoint("web-0", "u1", "10.6.0.1"))
     found = LedgerFacts(Moment(0.0), {WEB: told}, NOBODY, {})
     table: Any = Table(*seen)
-    found.remember(of, asked(of, read_all=True).suspects, table)
+    found.add_watched_pods(of, asked(of, read_all=True).suspects, table)
     return found
 
 

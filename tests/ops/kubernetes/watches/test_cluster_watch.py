@@ -283,14 +283,14 @@ async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(
 ) -> None:
     owners = harness.facts.owners
     harness.api.away = True
-    away = await owners.sets.ask({("shop", "db")})
+    away = await owners.sets.read({("shop", "db")})
     harness.api.away = False
 
     async def refuse(path: str) -> Object | None:
         raise ApiRejected("you may not read StatefulSets")
 
     harness.api.find = refuse  # type: ignore[method-assign]  # a server without rights for us
-    refused = await owners.sets.ask({("shop", "db")})
+    refused = await owners.sets.read({("shop", "db")})
 
     for answers, unanswered in ((away, True), (refused, False)):
         found = answers["shop", "db"]
@@ -329,7 +329,7 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
     async def refuse(namespace: str) -> list[PodState]:
         raise ApiRejected(f"the Pods of {namespace} may not be listed")
 
-    monkeypatch.setattr(harness.facts.pods, "within", refuse)
+    monkeypatch.setattr(harness.facts.pods, "list_namespace", refuse)
     held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
     found = await harness.facts.facts(ledger(held), CLAIMS_READ)
