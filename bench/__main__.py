@@ -1,4 +1,4 @@
-"""``python -m bench``: take the measurements, print them and write them to files."""
+"""``python -m bench``: takes the measurements, prints them and writes them to files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from bench import machine, plots, reporting
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
-from bench.table import MEASURES, chosen, measures_of
+from bench.table import MEASURES, measures_named, measures_of
 from core.eventstore.garbage_collection import raise_gc_threshold
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -22,7 +22,7 @@ EXIT_USAGE = 2
 
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="measures or figures; default: all")
+        list[str] | None, typer.Argument(help="names of measures or figures; default: all")
     ] = None,
     *,
     quick: Annotated[
@@ -38,18 +38,18 @@ def bench(
         return
     scale = QUICK if quick else FULL
     try:
-        measures = chosen(names) if names else measures_of(scale)
+        measures = measures_named(names) if names else measures_of(scale)
     except KeyError as error:
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
-    raise_gc_threshold()  # orbctl does too: both read long logs
+    raise_gc_threshold()  # as in orbctl, because both read long logs
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     console = reporting.terminal(errors=quick)
     facts = machine.facts()
     reporting.print_machine(console, facts)
     results = run(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
-    # A run of some measures must not overwrite the file of a whole run.
+    # A run of some measures must not overwrite the file of a complete run.
     name = "-".join([scale.name, *(measure.name for measure in measures if names)])
     written = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
     if not quick:

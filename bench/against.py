@@ -1,8 +1,8 @@
-"""``bench/against.sh``: another IPAM plugin beside Orbweaver, through the same driver, in turns.
+"""``bench/against.sh``: measures another IPAM plugin and Orbweaver in turns, with the same driver.
 
-Both are run as a runtime runs them: their executable, once for each call, with the same Pods, the
-same number of calls and as many callers. It writes nothing but standard output and the file of
-``--json``, and must leave nothing behind: what was added is deleted, what was started ends.
+It runs the executable of each plugin once for each call, as a runtime does, with the same Pods,
+calls and callers. It writes only to standard output and to the file of ``--json``. At the end it
+must have deleted all Pods and ended all processes that it started.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ READY_S_MAX: Final = 120.0
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
 TERMINATED_S: Final = 1.0
-"""From the deletion of the Pods until the first DEL: containers take time to end."""
+"""Seconds between the deletion of the Pods and the first DEL, as containers take time to end."""
 
 SETTLED_S: Final = 4.0
-"""From the last call until the CPU is read: reports of a call may be written after its answer."""
+"""Seconds between the last call and the reading of the CPU: reports may be written after a call."""
 
 
 class Plan(NamedTuple):
-    """What is measured: ``calls`` of each verb in each of the ``turns``, by so many callers."""
+    """What to measure: ``calls`` of each verb in each turn, for each number of callers."""
 
     calls: int
     callers: tuple[int, ...]
@@ -57,12 +57,12 @@ class Plan(NamedTuple):
 
     @property
     def pods(self) -> int:
-        """Pods of the whole comparison: each is added and deleted once, the probes' besides."""
+        """The number of Pods of the comparison: each is added and deleted once."""
         return PROBES_MAX + max(self.callers) + self.calls * len(self.callers) * self.turns
 
 
 class Cell(NamedTuple):
-    """All calls of one verb by one number of callers to one side."""
+    """The calls of one verb to one side, with one number of callers."""
 
     side: str
     verb: str
@@ -74,7 +74,7 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """``cpu_ms``: of all processes of a side, for one Pod's ADD and DEL."""
+    """All results. ``cpu_ms``: of all processes of a side, for an ADD and a DEL of one Pod."""
 
     cells: list[Cell]
     cpu_ms: dict[str, float]
@@ -85,29 +85,31 @@ def against(
     conf: Annotated[
         Path,
         typer.Argument(
-            help="The network configuration, JSON; its ipam.type names the plugin, and @ROOM@ in it"
-            " becomes the comparison's own directory."
+            help="The network configuration, JSON. Its ipam.type names the plugin; @ROOM@ in it is"
+            " replaced by a directory of the comparison."
         ),
     ],
     *,
     cni_path: Annotated[
-        str, typer.Option(envvar="CNI_PATH", help="Where the plugin's executable is.")
+        str, typer.Option(envvar="CNI_PATH", help="The directories with the plugin's executable.")
     ] = CNI_PATH,
     start: Annotated[
         str,
         typer.Option(
-            help="A shell command that starts what the plugin needs (its agent, say), with ROOM,"
-            " NODE_NAME and, of a new API server, KUBECONFIG in its environment; its process group"
-            " is ended afterwards."
+            help="A shell command that starts the daemons of the plugin, such as its agent. ROOM,"
+            " NODE_NAME and KUBECONFIG of a new API server are in its environment. Its process"
+            " group is ended afterwards."
         ),
     ] = "",
-    calls: Annotated[int, typer.Option(min=1, max=CALLS_MAX, help="ADDs and DELs a turn.")] = 200,
-    callers: Annotated[str, typer.Option(help="How many call at once, one after another.")] = (
-        "1,8,32"
-    ),
-    turns: Annotated[int, typer.Option(min=1, max=TURNS_MAX, help="Of each plugin.")] = 3,
+    calls: Annotated[
+        int, typer.Option(min=1, max=CALLS_MAX, help="ADDs and DELs in a turn.")
+    ] = 200,
+    callers: Annotated[
+        str, typer.Option(help="Numbers of concurrent callers, measured one after another.")
+    ] = ("1,8,32"),
+    turns: Annotated[int, typer.Option(min=1, max=TURNS_MAX, help="Turns of each plugin.")] = 3,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file, too.")
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
 ) -> None:
     """Measure another IPAM plugin side by side with Orbweaver: ADD and DEL by its executable."""
@@ -145,21 +147,21 @@ def _rival(conf: Path, cni_path: str, start: str) -> Rival:
     except ValueError as error:
         _fail(f"{conf} is not JSON: {error}")
     except (KeyError, TypeError):
-        _fail(f"{conf} has no ipam.type: it names the plugin to measure")
-    found = shutil.which(str(name), path=cni_path)
-    if found is None or "/" in str(name):
+        _fail(f"{conf} has no ipam.type, which names the plugin to measure")
+    executable = shutil.which(str(name), path=cni_path)
+    if executable is None or "/" in str(name):
         _fail(f"no executable {str(name)!r} in CNI_PATH ({cni_path}): set CNI_PATH or --cni-path")
-    return Rival(Path(found), text, start, cni_path)
+    return Rival(Path(executable), text, start, cni_path)
 
 
 def _check_machine(json_file: Path | None) -> None:
     if json_file is not None and not json_file.absolute().parent.is_dir():
         _fail(f"--json {json_file}: there is no directory {json_file.absolute().parent}")
-    lacking = [name for name in ("etcd", "unshare") if shutil.which(name) is None]
-    if lacking:
-        _fail(f"no {' and no '.join(lacking)} in PATH; run: make setup")
+    missing = [name for name in ("etcd", "unshare") if shutil.which(name) is None]
+    if missing:
+        _fail(f"no {' and no '.join(missing)} in PATH; run: make setup")
     if os.geteuid():
-        _fail("it makes a network namespace for the Pods: run it as root")
+        _fail("creating a network namespace requires root: run it as root")
 
 
 def _say(text: str) -> None:
@@ -180,7 +182,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
     if missing:
         _say(f"no {' and no '.join(missing)} in {ASSETS}: measured without an API server")
     elif not rival.start:
-        _say(f"{rival.plugin.name} gets no API server (there is no --start), Orbweaver has one")
+        _say(f"without --start, {rival.plugin.name} has no API server; Orbweaver has one")
     pods = range(NEW_PODS, NEW_PODS + plan.pods)
     with Lab(FULL) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())
@@ -188,7 +190,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
         ours = orbweaver(lab, pods, variables, kubernetes=kubernetes)
         theirs = other(lab, pods, rival, variables, kubernetes=kubernetes)
         sides = []
-        for side in (theirs, ours):  # the other plugin first: its set-up may be wrong
+        for side in (theirs, ours):  # the other plugin first, because its set-up may fail
             sides.append(stack.enter_context(side))
             _wait_ready(lab, sides[-1])
         return _compare(lab, sides[::-1], plan)
@@ -196,7 +198,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
 
 def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
     for side in sides:
-        _take(lab, side, range(NEW_PODS + PROBES_MAX, NEW_PODS + PROBES_MAX + max(plan.callers)))
+        _warm_up(lab, side, range(NEW_PODS + PROBES_MAX, NEW_PODS + PROBES_MAX + max(plan.callers)))
     reports: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     executables_s = dict.fromkeys((side.name for side in sides), 0.0)
     before_s = {side.name: side.cpu_s() for side in sides}
@@ -221,7 +223,7 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
 
 
 def _wait_ready(lab: Lab, side: Side) -> None:
-    """Return after the first ADD that succeeds, its Pod deleted again. Raises SideFailed."""
+    """Wait until an ADD succeeds, and delete its Pod again. Raises SideFailed."""
     failures: list[str] = []
     for number in range(PROBES_MAX):
         pod = [NEW_PODS + number]
@@ -236,14 +238,14 @@ def _wait_ready(lab: Lab, side: Side) -> None:
     raise SideFailed(f"{side.name}: {why}")
 
 
-def _take(lab: Lab, side: Side, pods: Sequence[int]) -> None:
-    """Calls that are not measured."""
+def _warm_up(lab: Lab, side: Side, pods: Sequence[int]) -> None:
+    """Make calls that are not measured."""
     for verb in ("ADD", "DEL"):
         side.call(lab, verb, pods, len(pods))
 
 
 def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
-    """Mark the Pods as being deleted, as they are when a runtime deletes their sandboxes."""
+    """Set the deletion timestamp of the Pods, as before a runtime deletes their sandboxes."""
     for etcd in filter(None, (side.etcd for side in sides)):
         lab.fill(etcd, lambda store, _: terminate_pods(store, pods))
     time.sleep(TERMINATED_S)
@@ -268,8 +270,8 @@ def _show(comparison: Comparison, facts: dict[str, str]) -> None:
         shown.add_column(name, justify="left" if name in ("verb", "plugin") else "right")
     others = {(one.verb, one.callers): one for one in comparison.cells if one.side != "orbweaver"}
     for one in sorted(comparison.cells, key=lambda one: (one.verb, one.callers)):
-        beside = others[one.verb, one.callers]
-        ratio = f"{one.rate / beside.rate:.2f}" if one is not beside else ""
+        other_cell = others[one.verb, one.callers]
+        ratio = f"{one.rate / other_cell.rate:.2f}" if one is not other_cell else ""
         tail = [f"{value:.2f}" for value in one.percentiles.values()]
         numbers = (f"{one.rate:.0f}", ratio, *tail, f"{one.calls:,}", f"{len(one.failures):,}")
         shown.add_row(one.verb, str(one.callers), one.side, *numbers)

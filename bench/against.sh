@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Measures another IPAM plugin side by side with Orbweaver: the same driver, machine and calls, in turns.
+# Measures another IPAM plugin and Orbweaver in turns, with the same driver, machine and calls.
 #
 #   bench/against.sh --help
 #   CNI_PATH=/usr/lib/cni bench/against.sh host-local.json
 #
-# Everything it starts is on loopback and in a directory of its own, and is gone when it ends.
+# It listens only on loopback and uses one directory; at the end it stops all processes and removes the directory.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

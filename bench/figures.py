@@ -1,4 +1,4 @@
-"""Figures that measures return, and their targets. Plain values."""
+"""Figures that measures return, and their targets. Values only."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, Literal, NamedTuple
 SIGNIFICANT_DIGITS = 4
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY = 20
-"""From this many samples on, the spread leaves out the outermost tenths: they are outliers."""
+"""With this many samples, the spread leaves out the lowest and the highest tenth."""
 
 
 class NotTaken(Exception):
-    """A program that a measure needs is missing on this machine; the text names it."""
+    """A measure was skipped, because a program that it needs is missing; the text names it."""
 
 
 class Target(NamedTuple):
-    """The bound that a figure must reach; ``aim``: a further goal without obligation."""
+    """The bound that a figure must reach. ``aim``: a better value that it need not reach."""
 
     kind: Literal["at least", "at most"]
     bound: float
     aim: float | None = None
 
     def is_met_by(self, value: float) -> bool:
-        """Whether the value is on the right side of the bound."""
+        """Whether the value reaches the bound."""
         return value >= self.bound if self.kind == "at least" else value <= self.bound
 
     def __str__(self) -> str:
@@ -36,9 +36,8 @@ class Target(NamedTuple):
 class Figure(NamedTuple):
     """One measured value.
 
-    ``reference``: what it is compared with, measured in the same run, in the same unit; None for
-    nothing. ``note``: sizes, and what the value is made of. ``samples``, ``references``: one value
-    per repetition.
+    ``reference``: the value to compare with, from the same run and in the same unit; None for none.
+    ``note``: sizes and details of the value. ``samples``, ``references``: a value per repetition.
     """
 
     name: str
@@ -64,11 +63,11 @@ class Figure(NamedTuple):
 
     @property
     def percentiles(self) -> dict[str, float]:
-        """The samples' median and tail."""
+        """The median and higher percentiles of the samples."""
         return {name: percentile(self.samples, share) for name, share in SHARES.items()}
 
     def line(self) -> dict[str, Any]:
-        """The object that a quick run prints."""
+        """The figure as a quick run prints it, as JSON."""
         line: dict[str, Any] = {
             "name": self.name,
             "value": rounded(self.value),
@@ -86,7 +85,7 @@ def median_figure(
     references: Sequence[float] = (),
     note: str = "",
 ) -> Figure:
-    """The median of repetitions, over the median of what they are compared with."""
+    """A figure from the median of repetitions, and the median of its references."""
     reference = median(references) if references else None
     return Figure(name, median(samples), unit, reference, note, tuple(samples), tuple(references))
 
@@ -97,7 +96,7 @@ def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: s
 
 
 def rounded(value: float) -> float:
-    """The value with four significant digits; counts stay whole."""
+    """The value with four significant digits; a whole number is not rounded."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if value % 1 else value
 
 

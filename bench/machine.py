@@ -1,4 +1,4 @@
-"""Describe the machine and its load, which every figure depends on. Only reads."""
+"""Describes the machine and its load, on which every figure depends. Only reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.rig.lab import DISK
 
 
 def facts() -> dict[str, str]:
-    """Name -> text, in the order in which they are shown."""
+    """The facts, name -> text, in the order of the output."""
     return {
         "processor": f"{len(os.sched_getaffinity(0))} cores, {_processor()}",
         "memory": f"{_memory_gb():.0f} GB",
@@ -47,9 +47,9 @@ def _etcd() -> str:
 def _file_system(path: str) -> str:
     """The type of the file system that a path is on: that of its longest mount point."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
-    above = [
+    containing = [
         (len(point), kind)
         for _, point, kind, *_ in mounts
         if path == point or path.startswith(point.rstrip("/") + "/")
     ]
-    return max(above)[1]
+    return max(containing)[1]

@@ -1,4 +1,4 @@
-"""Plots of one run: figures against their targets, their repetitions, percentiles."""
+"""Draws the plots of one run: figures compared with targets, repetitions, percentiles."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MET = "#2a9d8f"
 MISSED = "#e76f51"
 COMPARED = "#bbbbbb"
 LINES = ("#264653", "#2a9d8f", "#e76f51")
-"""One caller, some, many."""
+"""Colours by number of callers: one, some, many."""
 
 NOTHING = Figure("", 0.0, "")
 COLUMNS = 4
 INCHES = 3.0
 _LEAST = 1e-3
-"""Drawn instead of zero and negative values on a logarithmic scale."""
+"""Drawn in place of zero and negative values, because the scale is logarithmic."""
 
 
 def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
-    """Write the PNGs; returns their paths. Needs matplotlib, which only full runs import."""
-    import matplotlib as mpl  # noqa: PLC0415  # a quick run must not pay for it
+    """Write the PNG files and return their paths. Needs matplotlib, which only full runs import."""
+    import matplotlib as mpl  # noqa: PLC0415  # slow to import
 
     mpl.use("Agg")
     directory.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
 
 
 def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Each figure over its bound, above 1 where the target is met."""
+    """Plot each figure relative to its bound; above 1 the target is met."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     shown = [figure for figure in figures if _bound(figure)]
@@ -54,7 +54,7 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.25, y=0.005)
     axes.invert_yaxis()
-    axes.set_xlabel("times better than the target asks; red: not met")
+    axes.set_xlabel("times better than the target; red: not met")
     path = directory / "targets.png"
     fig.savefig(path, dpi=120)
     plt.close(fig)
@@ -62,7 +62,7 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Each repetition as a point, its reference in grey, the median a line, the target dashed."""
+    """Plot repetitions as points, references in grey, the median as a line, the target dashed."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     rows = math.ceil(len(figures) / COLUMNS)
@@ -73,7 +73,7 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
     for axes, figure in zip(grid.flat, figures, strict=False):
         _plot_samples(axes, figure)
     fig.suptitle(
-        "by repetition; green line: the median; grey: what it is compared with; dashed: the target",
+        "by repetition; green line: the median; grey: the reference; dashed: the target",
         fontsize=10,
     )
     path = directory / "samples.png"
@@ -100,7 +100,7 @@ def _plot_samples(axes: Axes, figure: Figure) -> None:
 
 
 def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
-    """ADD above DEL, a column a pool, a line for each number of callers: time by percentile."""
+    """Plot time by percentile: rows ADD, DEL; a column per pool, a line per number of callers."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     by_name = {figure.name: figure for figure in figures}
@@ -125,7 +125,7 @@ def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _plot_percentiles(axes: Axes, samples: Sequence[float], label: str, colour: str) -> None:
-    """Sorted samples over 1 / (1 - percentile), which spreads the tail."""
+    """Plot sorted samples over 1 / (1 - percentile), so that high percentiles are visible."""
     count = len(samples)
     one_in = [count / (count - rank) for rank in range(count)]
     axes.plot(one_in, sorted(samples), label=label, color=colour, linewidth=1.4)

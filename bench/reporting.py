@@ -1,4 +1,4 @@
-"""Print and write results: tables, JSON lines, a results file."""
+"""Prints and writes results: tables, JSON lines, a results file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from bench.table import TARGETS
 
 WIDTH = 160
 SAMPLES_KEPT_MAX = 1_000
-"""Samples of a figure in the results file; of longer series only the percentiles are written."""
+"""A figure with more samples has only percentiles in the results file."""
 
 
 def lines(taken: Taken) -> str:
-    """One JSON object a line for each figure."""
+    """A line with a JSON object for each figure."""
     return "".join(f"{json.dumps(figure.line())}\n" for figure in taken.figures)
 
 
 def table(results: Sequence[Taken]) -> Table:
-    """Every figure with its target, and whether it is met."""
+    """A table of every figure with its target, and whether it is met."""
     shown = Table(title="Orbweaver benchmarks", title_justify="left")
     for name in ("measure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
         right = name in ("value", "reference", "ratio")
@@ -43,7 +43,7 @@ def table(results: Sequence[Taken]) -> Table:
 
 
 def percentile_table(figures: Sequence[Figure]) -> Table:
-    """The calls of ``bench.measures.percentiles``: median and tail, in milliseconds."""
+    """A table of the percentiles of ``bench.measures.percentiles``, in milliseconds."""
     shown = Table(title="Percentiles, ms", title_justify="left")
     for name in ("measure", *SHARES, "calls", "what"):
         right = name in SHARES or name == "calls"
@@ -55,7 +55,7 @@ def percentile_table(figures: Sequence[Figure]) -> Table:
 
 
 def notes(results: Sequence[Taken]) -> Table:
-    """The note of each figure, its rounds, its seconds and the load of the machine before it."""
+    """A table of notes, rounds, durations, and the load of the machine before each measure."""
     shown = Table(title="Notes", title_justify="left")
     for name in ("measure", "note", "rounds", "seconds", "load before"):
         shown.add_column(name, overflow="fold")
@@ -67,7 +67,7 @@ def notes(results: Sequence[Taken]) -> Table:
 
 
 def terminal(*, errors: bool) -> Console:
-    """Standard output or standard error; if it is not a terminal, wide enough for the tables."""
+    """A console on standard output or error; if it is not a terminal, as wide as the tables."""
     console = Console(stderr=errors, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -96,12 +96,12 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
         "machine": dict(machine),
         "figures": [
             figure.line()
-            | _judged(figure)
+            | _target_result(figure)
             | {
                 "load_before": taken.load,
                 "references": [rounded(one) for one in figure.references],
             }
-            | _kept(figure)
+            | _samples_or_percentiles(figure)
             for taken in results
             for figure in taken.figures
         ],
@@ -118,14 +118,14 @@ def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
     return path
 
 
-def _kept(figure: Figure) -> dict[str, Any]:
+def _samples_or_percentiles(figure: Figure) -> dict[str, Any]:
     if len(figure.samples) <= SAMPLES_KEPT_MAX:
         return {"samples": [rounded(one) for one in figure.samples]}
     tail = {name: rounded(value) for name, value in figure.percentiles.items()}
     return {"calls": len(figure.samples), "percentiles": tail}
 
 
-def _judged(figure: Figure) -> dict[str, Any]:
+def _target_result(figure: Figure) -> dict[str, Any]:
     target = TARGETS[figure.name]
     if target is None:
         return {"target": None, "met": None}
@@ -133,7 +133,7 @@ def _judged(figure: Figure) -> dict[str, Any]:
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    judged = _judged(figure)
+    result = _target_result(figure)
     low, high = figure.spread
     return (
         figure.name,
@@ -142,8 +142,8 @@ def _row(figure: Figure) -> tuple[str, ...]:
         figure.unit,
         "" if figure.reference is None else _number(figure.reference),
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
-        judged["target"] or "",
-        {True: "[green]yes", False: "[red]no", None: ""}[judged["met"]],
+        result["target"] or "",
+        {True: "[green]yes", False: "[red]no", None: ""}[result["met"]],
     )
 
 

@@ -1,6 +1,6 @@
-"""Run the chosen measures one after the other, each within its share of the time.
+"""Runs the chosen measures one after the other, each with a share of the time.
 
-A measure that fails is reported and the others continue. Never prints a figure: the caller does.
+If a measure fails, the others continue. The caller prints the figures.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bench.table import Measure
 class Taken(NamedTuple):
     """The result of one measure: its figures, its duration and the load of the machine.
 
-    ``failure``: the exception that ended it. ``missing``: a program it needs that is not installed,
-    which is not a failure.
+    ``failure``: the exception that ended it. ``missing``: a missing program, because of which it
+    was skipped.
     """
 
     measure: Measure
@@ -35,13 +35,13 @@ class Taken(NamedTuple):
 def run(
     scale: Scale, measures: Sequence[Measure], show: Callable[[Taken], None] = lambda _: None
 ) -> list[Taken]:
-    """Take the measures; ``show`` is called with each result at once."""
+    """Take the measures; call ``show`` with each result as soon as there is one."""
     results = []
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:
         for number, measure in enumerate(measures):
             shares = sum(one.share for one in measures[number:])
-            # Time that earlier measures left over is shared by the later ones.
+            # Unused time of earlier measures is divided among the later ones.
             lab.begin_share((ends - time.monotonic()) * measure.share / shares)
             taken = _take(lab, measure)
             show(taken)

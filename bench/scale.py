@@ -1,4 +1,4 @@
-"""The sizes of a full run, and smaller ones that fit into two minutes."""
+"""The sizes of a full run, and smaller sizes for a run of two minutes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from bench.simulation.plan import Size
 
 
 class Scale(NamedTuple):
-    """Sizes of one run. ``seconds_max`` is for all measures together.
+    """Sizes of one run.
 
-    ``rounds``: repetitions at most; a measure that has used up its share of the time makes fewer.
-    ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims`` and
-    ``claims``: live claims, when they are few and when they are many; ``full_pool``: addresses of a
-    pool in which one is free. ``events``: length of the log. ``agents_apart``: contending agents
-    are processes of their own. ``calls``: of executables. ``executions``: of workflows in one
-    round; ``sleepers``: of those that sleep, ``idle_s`` how long their worker is watched;
-    ``leaks``: claims to reclaim; ``reported_s``: how long reports are watched; ``objects``: pools
-    beside which commands are measured; ``imported``: pools of one import; ``closed``: closed
-    executions beside which one is retired; ``cluster_pods``: Pods of a large cluster,
-    ``bare_controller``: a controller is started without one, too; ``quiet_s``: how long a cluster
-    is watched in which nothing happens; ``simulated``: the cluster of simulated nodes;
+    ``seconds_max``: time budget of all measures together. ``rounds``: most repetitions of a
+    measure; without time left it makes fewer.
+
+    ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims``,
+    ``claims``: existing claims in the two sizes that are compared. ``full_pool``: addresses of a
+    pool with one free address. ``events``: length of the log. ``agents_apart``: whether contending
+    agents are separate processes. ``calls``: calls of executables. ``executions``: workflow
+    executions in one round. ``sleepers``: sleeping executions; ``idle_s``: how long their worker is
+    observed. ``leaks``: claims to reclaim. ``reported_s``: how long status writes are observed.
+    ``objects``: existing pools when commands are measured. ``imported``: pools of one import.
+    ``closed``: existing closed executions when one is archived. ``cluster_pods``: Pods of a large
+    cluster. ``bare_controller``: whether a controller without a cluster is measured too.
+    ``quiet_s``: how long an idle cluster is observed. ``simulated``: size of the simulated cluster.
     ``replaced``: Pods replaced for the percentiles of one number of callers in one pool.
     """
 
@@ -80,8 +82,8 @@ QUICK = Scale(
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
-"""``seconds_max`` leaves 78 of the 120 s: for last rounds that began in time, for those that are
-longer than their measure's share, as a cluster's first, and for ending."""
+"""``seconds_max`` leaves 78 s of the 120 s. Rounds that began in time need them to end, and so do
+first rounds that take longer than the share of their measure."""
 
 FULL = Scale(
     name="full",

@@ -1,4 +1,4 @@
-"""The table of measures: which figures there are, who measures them, and what they must reach.
+"""The table of measures: their figures and targets.
 
 A new measure is a module in ``bench/measures/`` and a row here. Names and bounds are promises
 (docs/contributing/benchmarks.md); changing one is a decision, not a refactoring.
@@ -50,8 +50,8 @@ from bench.scale import QUICK, Scale
 class Measure(NamedTuple):
     """One module: its figures with their targets, and its share of the time of a run.
 
-    A figure with the target None is reported without a bound. ``quick``: whether a quick run takes
-    it. ``rig``: the rig that it shares with the measures before and after it.
+    A figure with the target None has no bound. ``quick``: whether a quick run takes the measure.
+    ``rig``: the rig that it shares with the measures before and after it.
     """
 
     name: str
@@ -308,15 +308,17 @@ def measures_of(scale: Scale) -> list[Measure]:
     return [measure for measure in MEASURES if measure.quick or scale is not QUICK]
 
 
-def chosen(names: Iterable[str]) -> list[Measure]:
+def measures_named(names: Iterable[str]) -> list[Measure]:
     """The measures with these names or with figures of these names.
 
     Raises KeyError with an unknown name.
     """
-    wanted = set(names)
-    unknown = wanted - {measure.name for measure in MEASURES} - TARGETS.keys()
+    requested = set(names)
+    unknown = requested - {measure.name for measure in MEASURES} - TARGETS.keys()
     if unknown:
         raise KeyError(min(unknown))
     return [
-        measure for measure in MEASURES if measure.name in wanted or wanted & measure.targets.keys()
+        measure
+        for measure in MEASURES
+        if measure.name in requested or requested & measure.targets.keys()
     ]

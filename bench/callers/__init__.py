@@ -1,1 +1,1 @@
-"""Processes that generate load and time it: JSON order on standard input, JSON report on output."""
+"""Processes that generate load and time it: a JSON order on stdin, a JSON report on stdout."""

@@ -1,13 +1,12 @@
-"""Bare etcd transactions of the shape of an ADD, from one asyncio process: the reference of rates.
+"""Runs etcd transactions like those of an ADD, without our code: the reference of rates.
 
-Three compares, three puts of 200 B, a failure branch with the reads of a lost race; grpc.aio over
-the packaged stubs, no batching, no code of our client. The client "own" sends the same requests
-through our own HTTP/2 channel on the daemons' event loop, which shows the client's part of the cost
-of an ADD.
+A transaction has three compares, three puts of 200 B, and reads in its failure branch. The client
+"grpc" sends them with grpc.aio, without batching. The client "own" sends the same requests with our
+HTTP/2 channel, which shows the share of the client in the cost of an ADD.
 
-Order: ``endpoint``, ``callers``, ``count``, ``first`` (a number no earlier order had), ``client``
-("grpc" or "own").
-Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (of this process, per transaction).
+Order: ``endpoint``, ``callers``, ``count``, ``first`` (the first serial number; no number may be
+used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (of
+this process, per transaction).
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ Transact = Callable[[Any], Awaitable[Any]]
 
 @asynccontextmanager
 async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Put and Txn by grpc.aio."""
+    """Put and Txn with grpc.aio."""
     async with grpc.aio.insecure_channel(endpoint) as channel:
         stub = etcdrpc.KVStub(channel)
 
@@ -75,7 +74,7 @@ async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]
 
 @asynccontextmanager
 async def own_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """The same by our own channel."""
+    """Put and Txn with our own channel."""
     channel = Channel(endpoint, None)
     assert await channel.connect(), channel.failure
 
@@ -99,7 +98,7 @@ CLIENTS = {"grpc": grpc_client, "own": own_client}
 
 
 async def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     async with CLIENTS[order["client"]](order["endpoint"]) as (put, txn):
         stored = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
         serials = iter(range(order["first"], order["first"] + order["count"]))

@@ -1,10 +1,11 @@
-"""Run an executable many times, ``callers`` at a time, as container runtimes do.
+"""Runs an executable many times, ``callers`` at a time, as container runtimes do.
 
-Each run is a process from its start to its end, with its input and output in files. Nothing is
-read before the clock has stopped.
+A run is timed from the start of its process to its end. Input and output are files; the output is
+read after the measurement.
 
-Order: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a directory),
-``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` of one run, ``failures`` (texts).
+Order: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a directory
+for the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` of one run,
+``failures`` (texts).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     waiting = enumerate(order["environments"])
     room = Path(order["room"])
     running: dict[int, tuple[int, float]] = {}
@@ -49,7 +50,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _children_cpu_s() -> float:
-    """CPU seconds of all runs that have ended, user and system."""
+    """CPU seconds of all ended runs, user and system."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

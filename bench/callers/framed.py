@@ -1,7 +1,7 @@
-"""Callers of the framed socket. As the executable does, each call opens a new connection.
+"""Calls the framed socket of agents. Each call opens a new connection, as the executable does.
 
-All callers of one order live in one process with one epoll and no event loop, because on a small
-machine every microsecond here is taken from the agent. Frames are made before the clock starts.
+All callers of an order are in one process with one epoll and no event loop, because CPU used here
+is missing for the agent on a small machine. Frames are made before the measurement.
 
 Order: ``sockets``, ``callers``, ``verb``, ``first`` and ``count`` (numbers of Pods), ``netconf``.
 Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses`` (in order of answers).
@@ -26,7 +26,7 @@ RECEIVE_BYTES = 65_536
 
 
 class Callers:
-    """Some callers in one process, each always with one call under way."""
+    """Several callers in one process, each with one call at a time."""
 
     def __init__(self, sockets: Sequence[str], frames: Sequence[bytes]) -> None:
         self._sockets = sockets
@@ -37,7 +37,7 @@ class Callers:
         self.answers: list[bytes] = []
 
     def run(self, callers: int) -> float:
-        """Make every call; returns the seconds it took. Raises TimeoutError."""
+        """Make all calls and return the seconds they took. Raises TimeoutError."""
         started = time.perf_counter()
         for caller in range(min(callers, len(self._frames))):
             self._begin(self._sockets[caller % len(self._sockets)])
@@ -82,7 +82,7 @@ class Connection:
         self.descriptor = self._socket.fileno()
 
     def receive(self) -> bool:
-        """Receive; return whether the answer is complete or the connection closed."""
+        """Receive data; return whether the answer is complete or the connection is closed."""
         data = self._socket.recv(RECEIVE_BYTES)
         self.answer += data
         if not data:
@@ -91,12 +91,12 @@ class Connection:
         return ANSWER_HEAD_BYTES <= len(self.answer) == ANSWER_HEAD_BYTES + length
 
     def close(self) -> None:
-        """The executable closes once it has the answer."""
+        """Close the connection, as the executable does after the answer."""
         self._socket.close()
 
 
 def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     conf = order["netconf"].encode()
     first, count = order["first"], order["count"]
     frames = [frame(order["verb"], serial, conf) for serial in range(first, first + count)]

@@ -1,6 +1,6 @@
-"""ADDs at the framed socket at a fixed rate, independent of how long the answers take.
+"""Sends ADDs to the framed socket at a fixed rate, independent of the duration of calls.
 
-Order: ``socket``, ``first`` and ``count`` (numbers of Pods), ``rate`` (a second), ``netconf``.
+Order: ``socket``, ``first`` and ``count`` (numbers of Pods), ``rate`` (per second), ``netconf``.
 Report: ``answered`` (wall-clock time of each answer, in order), ``failures`` (texts).
 """
 
@@ -17,7 +17,7 @@ from bench.rig.frames import frame
 
 
 def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     conf = order["netconf"].encode()
     first, count, pause_s = order["first"], order["count"], 1 / order["rate"]
     frames = [frame("ADD", serial, conf) for serial in range(first, first + count)]

@@ -1,12 +1,12 @@
-"""Callers of the framed socket that replace Pods, as rolling updates do: a DEL, then an ADD.
+"""Replaces Pods at the framed socket, as rolling updates do: a DEL, then an ADD.
 
-Each caller deletes an existing Pod and adds a new one when that is answered. A pool without a free
-address therefore has as many at any moment as callers have an ADD under way, and no ADD may fail.
-All callers live in one process with one epoll, as in ``framed``.
+Each caller deletes an existing Pod, and after the answer adds a new one. So even a full pool has a
+free address for each ADD, and no ADD may fail. All callers are in one process with one epoll, as in
+``framed``.
 
-Order: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one a caller), ``first`` and
-``count`` (numbers of the new Pods), ``netconf``.
-Report: ``add_ms``, ``del_ms`` (latencies), ``existing`` (the Pods afterwards), ``failures``.
+Order: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one for each caller),
+``first`` and ``count`` (numbers of the new Pods), ``netconf``. Report: ``add_ms``, ``del_ms``
+(latencies), ``existing`` (the Pods afterwards), ``failures``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TEXT_BYTES: Final = 500
 
 
 class Replacements:
-    """Pods replaced by some callers; each has one call under way until no new Pod is left."""
+    """Replaces Pods with several callers, each with one call at a time."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._path: str = order["socket"]
@@ -50,7 +50,7 @@ class Replacements:
                 self._advance(descriptor)
 
     def _replace(self) -> None:
-        """Begin with the next new Pod, if there is one: delete the oldest existing one."""
+        """Start the next replacement, if there is one: delete the oldest existing Pod."""
         new = next(self._new, None)
         if new is not None:
             self._begin("DEL", self.existing.popleft(), new)
@@ -79,7 +79,7 @@ class Replacements:
 
 
 def call(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     replacements = Replacements(order)
     replacements.run(order["callers"])
     return {

@@ -1,7 +1,7 @@
-"""Callers of the event store: through the writer's group commit, or each with its own transaction.
+"""Appends claims to the event store: with group commit of the writer, or a transaction for each.
 
-Both use the same client, the same event loop as the agent, the same keys, guards and values: three
-compares and 200 B each for event, endpoint and claim. Only the owner of the transactions differs.
+Both ways use the same client, the event loop of the agent, and the same keys, guards and values:
+three compares, and 200 B each for event, endpoint and claim.
 
 Order: ``endpoint``, ``way`` ("writer" or "transactions"), ``callers``, ``count``, ``first``.
 Report: ``seconds``, ``transactions``.
@@ -54,7 +54,7 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
 
 
 def through_writer(writer: Writer) -> Append:
-    """Group commit."""
+    """Append with group commit."""
 
     async def append(one: Proposal) -> None:
         outcome = await writer.append(one)
@@ -64,7 +64,7 @@ def through_writer(writer: Writer) -> Append:
 
 
 def by_transactions(store: EtcdStore, first: int) -> Append:
-    """One transaction a claim, with a segment of its own."""
+    """Append each claim in its own transaction, with its own segment."""
     serials = count(first)
 
     async def append(one: Proposal) -> None:
@@ -76,14 +76,14 @@ def by_transactions(store: EtcdStore, first: int) -> Append:
 
 
 async def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     store = EtcdStore(EtcdSettings((order["endpoint"],)))
     pool_revision = (await store.commit([], [Put(POOL, VALUE)])).revision
     writer = Writer(store, KEYS, "together")
     await writer.open()
     first, grouped = order["first"], order["way"] == "writer"
     append = through_writer(writer) if grouped else by_transactions(store, first)
-    # Made before the clock starts: building a claim is not part of the store's cost.
+    # Made before the measurement, because making a claim is not part of the store's cost.
     proposals = iter(
         [
             proposal(serial, writer.event_id(), pool_revision)

@@ -1,6 +1,6 @@
-"""A worker of the engine in a process of its own, until its standard input ends or it is killed.
+"""Runs a worker of the workflow engine until standard input ends.
 
-Order (the first line): ``endpoint``, ``name``. Report: ``ready`` as a line.
+Order (the first line): ``endpoint``, ``name``. Report: a line ``ready``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workflows.engine.worker.worker import Worker
 
 
 async def work(order: dict[str, Any]) -> None:
-    """Run until standard input ends, with the event loop and collector settings of a controller."""
+    """Run until standard input ends, with the event loop and gc settings of a controller."""
     raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_current_objects()
     store = EtcdStore(EtcdSettings((order["endpoint"],)))

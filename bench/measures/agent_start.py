@@ -1,7 +1,7 @@
-"""How soon an agent is ready and how much memory it uses, with a thousand pools and many claims.
+"""The start time and memory of an agent, with a thousand pools and many claims.
 
-Ready is the first successful health check, counted from the start of the process. Memory is read
-after some ADDs. Compared with the same agent on an empty cluster, in turns.
+The start time ends with the first successful health check. Memory is read after some ADDs. The
+agent is compared with one on an empty cluster, in turns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def measure(lab: Lab) -> list[Figure]:
     """agent_ready_s, agent_rss_1k_pools_mb."""
     scale = lab.scale
     ready: dict[str, list[float]] = {"full": [], "empty": []}
-    weight: dict[str, list[float]] = {"full": [], "empty": []}
+    memory_mb: dict[str, list[float]] = {"full": [], "empty": []}
     with ExitStack() as stack:
         etcds = {
             "full": (stack.enter_context(lab.etcd(seed_of(lab, scale.claims))), pool_name(0)),
@@ -32,11 +32,11 @@ def measure(lab: Lab) -> list[Figure]:
             for name, (etcd, pool) in etcds.items():
                 ready_s, rss_mb = _started(lab, etcd, pool)
                 ready[name].append(ready_s)
-                weight[name].append(rss_mb)
+                memory_mb[name].append(rss_mb)
     sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
     return [
         median_figure("agent_ready_s", ready["full"], "s", ready["empty"], sizes),
-        median_figure("agent_rss_1k_pools_mb", weight["full"], "MB", weight["empty"], sizes),
+        median_figure("agent_rss_1k_pools_mb", memory_mb["full"], "MB", memory_mb["empty"], sizes),
     ]
 
 

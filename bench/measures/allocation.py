@@ -1,7 +1,7 @@
 """ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
-Compared with bare transactions on the same etcd, in turns. The pool is wide and nearly empty:
-nearly every ADD is one transaction. What a full pool costs is measured elsewhere.
+They are compared with bare transactions on the same etcd, in turns. The pool is nearly empty, so
+that nearly every ADD is one transaction; other measures use full pools.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NODE = "node-0"
 
 
 async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
-    """The one pool of the cluster, a default pool."""
+    """Define the only pool of the cluster, a default pool."""
     await SeedWriter(store, keys, "operator").define([wide_pool()])
 
 
@@ -80,7 +80,7 @@ def measure(lab: Lab) -> list[Figure]:
 def _ratios(
     many: list[Calls], bare_many: list[Calls], lone: list[Calls], bare_lone: list[Calls]
 ) -> list[Figure]:
-    """The figures of each turn of ADDs over those of the bare transactions of the same turn."""
+    """Each turn of ADDs relative to the bare transactions of the same turn."""
     turns = list(zip(many, bare_many, strict=True))
     lone_turns = zip(lone, bare_lone, strict=True)
     return [
@@ -127,7 +127,7 @@ def _of_own_client(
 
 
 def _segments(lab: Lab, etcd: EtcdCluster) -> int:
-    """How many transactions the agent has committed."""
+    """The number of transactions that the agent has committed."""
 
     async def read() -> int:
         async with lab.store(etcd) as store:

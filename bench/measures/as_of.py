@@ -1,7 +1,7 @@
-"""The state at a random position of a long log: overview and address grid, as the console answers.
+"""The time to show a past state of a long log: overview and address grid at a random position.
 
-The log is read into its index first, once, as the console does; what that takes is in the note. A
-jump then costs the two answers, as JSON, without HTTP.
+As in the console, the log is first read into its index once; the note has the duration. A jump then
+consists of the two answers as JSON, without HTTP.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
         read_s = time.perf_counter() - began
         assert index.clock.events == lab.scale.events, "the index has the whole log"
         for _ in lab.rounds():
-            took = []
+            durations_ms = []
             for _ in range(JUMPS):
                 position = rng.randrange(index.clock.first[0], index.position)
                 began = time.perf_counter()
                 pools = source.pools(await source.instant(str(position)))
                 answers = overview(pools, None), grid(pools, POOL.name, "", "", CELLS_DEFAULT)
                 size = len(msgspec.json.encode(answers))
-                took.append((time.perf_counter() - began) * 1e3)
+                durations_ms.append((time.perf_counter() - began) * 1e3)
                 assert size
-            samples.append(median(took))
-            slowest = max(slowest, *took)
+            samples.append(median(durations_ms))
+            slowest = max(slowest, *durations_ms)
     held = index.table(POOL.name).count_at(index.position)
     return samples, (
         f"slowest {slowest:.0f} ms; {held:,} addresses held; read in {read_s:.1f} s,"

@@ -1,4 +1,4 @@
-"""Calls that many measures share: ADDs at agents' sockets, which must succeed, and transactions."""
+"""Calls that several measures use: ADDs at the sockets of agents, and bare transactions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bench.rig.lab import Lab
 from tests.support.etcd import EtcdCluster
 
 WARM_UP_CALLS = 300
-"""Calls before the clock starts: they import code and open connections."""
+"""Calls before the measurement: they import modules and open connections."""
 
 RECORDS_MAX = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""The record limit is too high to be reached, but still on: claims are counted as usual."""
+"""A record limit that is never reached; claims are counted as with any limit."""
 
 
 class CallFailed(Exception):
@@ -22,7 +22,7 @@ class CallFailed(Exception):
 
 
 class Calls(NamedTuple):
-    """Many ADDs or bare transactions: calls a second, latencies, CPU per call."""
+    """The results of many ADDs or transactions: calls per second, latencies, CPU per call."""
 
     rate: float
     latencies_ms: list[float]
@@ -30,12 +30,12 @@ class Calls(NamedTuple):
 
     @property
     def p50_ms(self) -> float:
-        """The median call."""
+        """The median latency."""
         return median(self.latencies_ms)
 
 
 class Caller:
-    """Calls an agent, each time for a new Pod."""
+    """Calls an agent, for a new Pod each time."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
@@ -47,7 +47,7 @@ class Caller:
         self.add(WARM_UP_CALLS, 32, *pools)
 
     def add(self, count: int, callers: int, *pools: str) -> Calls:
-        """ADDs for new Pods, from these pools or the default ones. Raises CallFailed."""
+        """Run ADDs for new Pods, from these pools or the default ones. Raises CallFailed."""
         order = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
         order |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
         self._next += count
@@ -69,7 +69,7 @@ class Bare:
         self._next = 0
 
     def run(self, count: int, callers: int, client: str = "grpc") -> Calls:
-        """Transactions of the shape of an ADD; by "grpc", or by our "own" client."""
+        """Run transactions like those of an ADD, with the client "grpc" or our "own"."""
         order: dict[str, Any] = {"endpoint": self._endpoint, "callers": callers, "client": client}
         report = self._lab.call("bare", order | {"first": self._next, "count": count})
         self._next += count

@@ -1,6 +1,6 @@
-"""Whether many live claims make an ADD slower: one caller, few claims and many.
+"""The time of an ADD with many existing claims, relative to that with few; one caller.
 
-Two etcds and two agents that differ only in their claims, called in turns.
+Two etcds and two agents that differ only in the number of claims are called in turns.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The eBPF socket programs of ClusterIPs: their cost per connection and per change of a Service.
+"""The cost of the eBPF programs for ClusterIPs, per connection and per change of a Service.
 
-TCP connections over loopback in a separate namespace cost least, so the programs' share is largest.
-Thousands of other Services are in the maps. The programs serve sockets that a process creates while
-it is in the control group.
+Connections are over loopback in a network namespace, where they cost least and the share of the
+programs is largest. The maps have thousands of other Services. The programs apply to sockets that a
+process creates while it is in the cgroup.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from tests.nodeagent.clusterip.clusterip_harness import (
 SERVICES = 10_000
 BACKENDS_EACH = 10
 CONNECTIONS = 1_000
-"""In one turn."""
+"""Connections in one turn."""
 
 OWN = "0"
-"""Written to a control group, it stands for the writing process."""
+"""Written to cgroup.procs, it means the writing process."""
 
 PROCESSES = "cgroup.procs"
 RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: closing resets the connection, so that no port stays in TIME_WAIT."""
+"""A value of SO_LINGER: closing resets the connection, so that no port stays in TIME_WAIT."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -50,25 +50,25 @@ def measure(lab: Lab) -> list[Figure]:
         served = others | {frontend(4): BackendGroup(places(4, 0))}
         steps, contents = plan(Contents(), served)
         installation.write(steps)
-        direct, asked = [], []
+        direct, via_cluster_ip = [], []
         for _ in lab.rounds():
             (bare.cgroup.parent / PROCESSES).write_text(OWN)
             direct.append(_rate(bare, server, BACKENDS[4][0], BACKEND_PORT))
             (bare.cgroup / PROCESSES).write_text(OWN)
-            asked.append(_rate(bare, server, SERVICE[4], PORT))
+            via_cluster_ip.append(_rate(bare, server, SERVICE[4], PORT))
         changes = []
         for turn in lab.rounds():
             changed = list(others)[turn]
             fewer = served | {changed: BackendGroup(served[changed].backends[1:])}
-            for wanted in (fewer, served):
-                took, contents = _change(installation, contents, wanted)
-                changes.append(took)
+            for desired in (fewer, served):
+                duration_ms, contents = _change(installation, contents, desired)
+                changes.append(duration_ms)
     finally:
         bare.close()
-    ratios = [one / two for one, two in zip(asked, direct, strict=True)]
-    note = f"{median(asked):,.0f} connections/s of processor time"
+    ratios = [one / two for one, two in zip(via_cluster_ip, direct, strict=True)]
+    note = f"{median(via_cluster_ip):,.0f} connections per CPU second"
     return [
-        ratio_figure("clusterip_connect_ratio", ratios, "the backend itself, without", note),
+        ratio_figure("clusterip_connect_ratio", ratios, "connections to the backend itself", note),
         median_figure(
             "clusterip_change_ms",
             changes,
@@ -93,19 +93,19 @@ def _rate(services: ClusterIPHarness, server: socket.socket, address: str, port:
 
 
 def _others() -> dict[Frontend, BackendGroup]:
-    found = {}
+    services = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
         backends = tuple(TransportAddress(address, 1 + one) for one in range(BACKENDS_EACH))
-        found[Frontend(address, PORT, 6)] = BackendGroup(backends)
-    return found
+        services[Frontend(address, PORT, 6)] = BackendGroup(backends)
+    return services
 
 
 def _change(
-    installation: Installation, contents: Contents, wanted: dict[Frontend, BackendGroup]
+    installation: Installation, contents: Contents, desired: dict[Frontend, BackendGroup]
 ) -> tuple[float, Contents]:
-    """Milliseconds until the maps have the desired content."""
+    """Write the desired content to the maps; return the milliseconds and the new content."""
     began = time.perf_counter()
-    steps, after = plan(contents, wanted)
+    steps, after = plan(contents, desired)
     installation.write(steps)
     return (time.perf_counter() - began) * 1e3, after

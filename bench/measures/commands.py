@@ -1,4 +1,4 @@
-"""The cost of a command among few and among many objects, and the duration of an import.
+"""The time of a command with few and with many existing objects, and the time of an import.
 
 The pools are adjacent ranges of one CIDR, so that a new pool may overlap any of the others.
 """
@@ -51,12 +51,12 @@ def measure_scale(lab: Lab) -> list[Figure]:
 def measure_import(lab: Lab) -> list[Figure]:
     """import_10k_s."""
     count = lab.scale.imported
-    took: list[float] = []
+    durations_s: list[float] = []
     for _ in lab.rounds():
         with lab.etcd() as etcd:
-            took.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED / count)
+            durations_s.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED / count)
     note = f"one command after the other, as `orbctl apply` does; from {count:,} pools"
-    return [median_figure("import_10k_s", took, "s", note=note)]
+    return [median_figure("import_10k_s", durations_s, "s", note=note)]
 
 
 def _seed(lab: Lab, count: int) -> Path:
@@ -74,8 +74,8 @@ async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[flo
         for number in lab.rounds():
             pools = slices(first + number * COMMANDS, COMMANDS)
             turns = (few, many) if number % 2 else (many, few)
-            took = {one: median(await _apply(one, pools)) for one in turns}
-            ratios.append(took[many] / took[few])
+            durations_s = {one: median(await _apply(one, pools)) for one in turns}
+            ratios.append(durations_s[many] / durations_s[few])
     return ratios
 
 
@@ -85,13 +85,13 @@ async def _import(lab: Lab, etcd: EtcdCluster, count: int) -> float:
 
 
 async def _apply(configurator: Configurator, pools: list[Pool]) -> list[float]:
-    """Apply the pools one after the other; returns the seconds of each command."""
-    took: list[float] = []
+    """Apply the pools one after the other; return the seconds of each command."""
+    durations_s: list[float] = []
     for pool in pools:
         began = time.perf_counter()
         await configurator.apply(ApplyPool(pool), CAUSE)
-        took.append(time.perf_counter() - began)
-    return took
+        durations_s.append(time.perf_counter() - began)
+    return durations_s
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Conflict detection: its time beyond the window, and the time to detect a conflicting host.
+"""Conflict detection: its time in addition to the window, and the time to find a conflicting host.
 
 A bridge connects three namespaces: the Pod, a host with both of the Pod's addresses, and a Pod
 whose addresses are unique. Both families are probed at once, as an ADD does.
@@ -41,14 +41,14 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
     executor = NetnsExecutor()
     detector = Detector(executor)
     lone: list[float] = []
-    found: list[float] = []
+    conflicts: list[float] = []
     many: list[float] = []
     window_ms = CONFLICT_WINDOW_S * 1_000
     try:
         for _ in lab.rounds():
             free = [await _detect(detector, netns, FREE) for _ in range(PROBES)]
             lone.append(median(free) - window_ms)
-            found.append(median([await _detect(detector, netns, TAKEN) for _ in range(PROBES)]))
+            conflicts.append(median([await _detect(detector, netns, TAKEN) for _ in range(PROBES)]))
             probes = (_detect(detector, netns, FREE) for _ in range(AT_ONCE))
             many.append(median(await asyncio.gather(*probes)) - window_ms)
     finally:
@@ -57,7 +57,7 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
     note = f"both families; the window itself is {window_ms:g} ms"
     return [
         median_figure("look_over_window_ms", lone, "ms", note=note),
-        median_figure("look_stranger_ms", found, "ms", note="a host has both addresses"),
+        median_figure("look_stranger_ms", conflicts, "ms", note="a host has both addresses"),
         median_figure("look_32_over_window_ms", many, "ms", note=f"{AT_ONCE} at once"),
     ]
 

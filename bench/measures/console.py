@@ -1,8 +1,8 @@
-"""The console of a long log with many claims in a real Chromium: first page, jump of the slider.
+"""The console of a long log in Chromium: time of the first page, and of a jump of the slider.
 
-The server reads the log into its index before the first page is opened, as ``orbctl console`` does.
-First paint is what the browser reports of the page with its content, from an empty cache. A jump is
-from the input of the slider to the page that shows that instant, with the pool as a grid.
+The server reads the log into its index before, as ``orbctl console`` does. The first page is timed
+by the browser, with an empty cache, until its content is painted. A jump is timed from the input of
+the slider until the page of a pool shows that instant.
 """
 
 from __future__ import annotations
@@ -85,20 +85,20 @@ async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], li
     jumps: list[float] = []
     slowest = 0.0
     for _ in lab.rounds():
-        page = await browser.open(url)  # a storage of its own: nothing is cached
+        page = await browser.open(url)  # each page has a new browser context: nothing is cached
         await page.expect(READ)
         paints.append(float(await page.evaluate(PAINTED)))
         pool = await browser.open(f"{url}#/pools/{POOL.name}")
         await pool.expect(f"{READ} && Number(document.querySelector('[type=range]').max) > 1")
-        took = [await _jump(pool, rng.random()) for _ in range(JUMPS)]
-        jumps.append(median(took))
-        slowest = max(slowest, *took)
+        durations_ms = [await _jump(pool, rng.random()) for _ in range(JUMPS)]
+        jumps.append(median(durations_ms))
+        slowest = max(slowest, *durations_ms)
         assert not page.errors + pool.errors, "the pages report errors"
     return paints, jumps, slowest
 
 
 async def _jump(page: Page, share: float) -> float:
-    took = float(await page.evaluate(f"{JUMP}({share})"))
+    duration_ms = float(await page.evaluate(f"{JUMP}({share})"))
     await page.expect(READ)
     assert await page.evaluate("location.hash.includes('at=')"), "the page shows the past"
-    return took
+    return duration_ms

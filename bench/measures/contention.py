@@ -1,8 +1,8 @@
 """Eight agents on a pool with exactly as many addresses as Pods: failures and duplicates.
 
-In a full run the agents are processes and their callers another one; in a quick run they are nodes
-of the test harness in one process, each with its own etcd client, writer and view. Every round has
-its own etcd. Figures are sums; the checker reads every log.
+In a full run the agents are processes, and all callers are in another process. In a quick run they
+are nodes of the test harness in one process, each with its own etcd client, writer and view. Each
+round has its own etcd. Figures are sums over the rounds; the checker reads each log.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
     """The result for the Pods: error texts, all addresses returned, and the seconds taken."""
 
     failures: list[str]
-    given: list[str]
+    allocated: list[str]
     seconds: float
 
 
@@ -54,12 +54,14 @@ def measure(lab: Lab) -> list[Figure]:
             outcome = contend(lab, etcd, pods)
             ratios.append(outcome.seconds / easy.seconds)
             failed.append(len(outcome.failures))
-            shared.append(len(outcome.given) - len(set(outcome.given)) + _violations(lab, etcd))
+            shared.append(
+                len(outcome.allocated) - len(set(outcome.allocated)) + _violations(lab, etcd)
+            )
         if outcome.failures:
             lab.report(f"contention: {outcome.failures[0]}")
     kind = "agents" if lab.scale.agents_apart else "nodes in one process"
     note = f"{AGENTS} {kind}, {len(failed)} rounds of {pods:,} Pods on {pods:,} addresses"
-    duplicates = f"addresses given twice, and violations in the log; {note}"
+    duplicates = f"addresses allocated twice, and violations in the log; {note}"
     return [
         Figure("contention_failures", sum(failed), "failed ADDs", None, note, tuple(failed)),
         Figure("contention_duplicates", sum(shared), "addresses", None, duplicates, tuple(shared)),
@@ -75,7 +77,7 @@ def _processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
     with ExitStack() as stack:
         agents = [lab.agent(etcd, f"node-{number}") for number in range(AGENTS)]
         for agent in agents:
-            # All start at once, so that starting takes as long as one of them.
+            # All agents start at the same time.
             stack.callback(agent.stop)
             agent.launch()
         for agent in agents:
@@ -102,10 +104,10 @@ async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
         answers = await gather(*adds)
         seconds = time.perf_counter() - began
     failures = [repr(answer) for answer in answers if isinstance(answer, Exception)]
-    given = [
+    allocated = [
         address for answer in answers if isinstance(answer, Added) for address in addresses(answer)
     ]
-    return Outcome(failures, given, seconds)
+    return Outcome(failures, allocated, seconds)
 
 
 def _violations(lab: Lab, etcd: EtcdCluster) -> int:

@@ -1,8 +1,8 @@
 """The coordinator's ADD and DEL for one dual-stack NIC: CPU time, waiting time, and leaks.
 
-CPU time is that of the worker thread, user and system. Waiting time is the rest of the elapsed
-time: locks and grace periods of the kernel, and other processes. The executable is measured as a
-process from start to end, with agent and etcd running.
+CPU time is that of the worker thread, user and system. The remaining elapsed time is waiting time:
+locks and grace periods of the kernel, and other processes. The executable is timed as a process
+from start to end, with a running agent and etcd.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from ops.lab.node import Node as LabNode
 from ops.lab.sandbox import Sandbox
 from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode, NetworkPod
 
-SAID: dict[str, Any] = {"serviceCIDR": list(SERVICES), "hijackCIDR": ["169.254.0.0/16"]}
+OPTIONS: dict[str, Any] = {"serviceCIDR": list(SERVICES), "hijackCIDR": ["169.254.0.0/16"]}
 ADDS = 20
-"""In one round."""
+"""ADDs in one round."""
 
 CYCLES = 10_000
 CROWD = 32
-"""Pods that come at once."""
+"""Pods that are added at once."""
 
 MEMORY = "/dev/shm"
 CALLS = 5
@@ -51,8 +51,8 @@ spec: {subnet: 10.6.0.0/16, ips: [10.6.1.0-10.6.9.255], gateway: 10.6.0.1, defau
 """
 
 
-class Took(NamedTuple):
-    """Milliseconds of one call."""
+class CallTimes(NamedTuple):
+    """Milliseconds of one call: CPU time and waiting time."""
 
     computing: float
     waiting: float
@@ -60,13 +60,13 @@ class Took(NamedTuple):
 
 def measure(lab: Lab) -> list[Figure]:
     """coordinator_add_ms, coordinator_kernel_wait_ms, coordinator_del_ms."""
-    adds: list[Took] = []
-    dels: list[Took] = []
+    adds: list[CallTimes] = []
+    dels: list[CallTimes] = []
     with _network() as network, _workers(network, 1) as worker:
         node = network.node()
         for _ in lab.rounds():
             pods = [_pod(network, node, number) for number in range(ADDS)]
-            adds += [worker.submit(_timed, _adding(pod)).result() for pod in pods]
+            adds += [worker.submit(_timed, _add_call(pod)).result() for pod in pods]
             dels += [worker.submit(_timed, pod.delete).result() for pod in pods]
     note = f"{len(adds)} Pods with one NIC of both families"
     waiting = [one.waiting for one in adds]
@@ -101,7 +101,8 @@ def measure_executable(lab: Lab) -> list[Figure]:
 def measure_crowd(lab: Lab) -> list[Figure]:
     """coordinator_add_32_ms, and leaks_after_10k: objects left after 10,000 ADDs and DELs.
 
-    Uses as many workers as an agent. Grace periods of the kernel, 30 ms a DEL, overlap that way.
+    It uses as many workers as an agent, so that the kernel's grace periods, 30 ms for each DEL,
+    overlap.
     """
     took: list[float] = []
     with _network() as network, _workers(network, WORKERS) as workers:
@@ -110,17 +111,17 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
         def cycle() -> None:
             began = time.perf_counter()
-            _all_done(workers.submit(_adding(pod)) for pod in pods)
+            _all_done(workers.submit(_add_call(pod)) for pod in pods)
             took.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # Threads, the node's rules and routing tables are created once and stay.
+        # A first cycle creates threads, rules and routing tables of the node, which are not leaks.
         cycle()
         before = _counted(node, pods)
         for _ in lab.rounds(ceil(CYCLES / CROWD)):
             cycle()
         after = _counted(node, pods)
-    grown = {what: after[what] - before[what] for what in after if after[what] > before[what]}
+    grown = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
     note = f"{(len(took) - 1) * CROWD} ADDs and DELs; counted: {', '.join(before)}"
     return [
         median_figure(
@@ -132,7 +133,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
-    """Its records are in memory, as those of a node in /run."""
+    """A network harness. Its records are in memory, as those of a node are in /run."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
         network = NetworkHarness(Path(directory))
         try:
@@ -156,15 +157,15 @@ def _pod(network: NetworkHarness, node: NetworkNode, number: int) -> NetworkPod:
     return pod
 
 
-def _adding(pod: NetworkPod) -> Callable[[], object]:
-    return lambda: pod.add(**SAID)
+def _add_call(pod: NetworkPod) -> Callable[[], object]:
+    return lambda: pod.add(**OPTIONS)
 
 
-def _timed(call: Callable[[], object]) -> Took:
+def _timed(call: Callable[[], object]) -> CallTimes:
     computing, began = time.thread_time(), time.perf_counter()
     call()
     computing, took = time.thread_time() - computing, time.perf_counter() - began
-    return Took(computing * 1e3, (took - computing) * 1e3)
+    return CallTimes(computing * 1e3, (took - computing) * 1e3)
 
 
 def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
@@ -174,7 +175,7 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
         "type": "coordinator",
         "ipam_unix_socket_path": str(node.socket),
         "prevResult": result,
-        **SAID,
+        **OPTIONS,
     }
     variables = {
         "CNI_COMMAND": "ADD",
@@ -193,7 +194,7 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
             stdin=stdin,
             stdout=subprocess.DEVNULL,
         )
-        # Without a timeout: with one, Python polls at ever longer intervals.
+        # No timeout: with one, Python polls for the end at growing intervals.
         status = process.wait()
         took_ms = (time.perf_counter() - began) * 1e3
     assert status == 0
@@ -201,7 +202,7 @@ def _executed(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
 
 
 def _counted(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
-    """Count what could leak in this process and in the namespaces of the node and all Pods."""
+    """Count the objects that could leak, in this process and in the namespaces of node and Pods."""
     stacks = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (

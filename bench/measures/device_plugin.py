@@ -1,7 +1,7 @@
-"""The device plugin of a large node: how soon kubelet has its devices, and what an Allocate costs.
+"""The device plugin of a large node: time until kubelet has all devices, and of an Allocate.
 
-Eight NICs with sixteen virtual functions each, all with RDMA devices, as eight resources. kubelet's
-part is played over its sockets; the devices are a tree of files as /sys has them.
+The node has eight NICs with sixteen virtual functions each, all with RDMA devices, as eight
+resources. A fake kubelet uses the real sockets; the devices are files in a copy of /sys.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tests.nodeagent.devices.sys_tree import SysTree
 NICS = 8
 VFS = 16
 STARTS = 5
-"""Of kubelet, in a whole run."""
+"""Starts of kubelet in a run."""
 
 
 def measure(lab: Lab) -> list[Figure]:
     """devices_ready_s, device_allocate_ms."""
     root = lab.new_directory("devices")
     source = _source(root)
-    # Paths of sockets are short.
+    # A short path, because paths of sockets are limited.
     with tempfile.TemporaryDirectory(prefix="ow-") as short:
         kubelet = Kubelet(Path(short) / DIRECTORY)
         ready_s, allocate_ms = asyncio.run(_measure(lab, source, kubelet))

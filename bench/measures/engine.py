@@ -1,9 +1,9 @@
 """Executions a second of the workflow engine, and the time to replay a history.
 
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
-worker in another. ``wf_rate_of_bare``: each round over the bare transactions just before and just
-after it, because the machine may be faster or slower a second later. ``wf_replay_4000_ms``:
-replaying some 4,000 events, the cost of taking over a long execution.
+worker in another. ``wf_rate_of_bare``: the rate of each round divided by that of bare transactions
+just before and after it, because the speed of the machine changes. ``wf_replay_4000_ms``: the time
+to replay some 4,000 events, which a worker needs to take over a long execution.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The CPU of a worker that owns ten thousand sleeping executions.
 
-CPU of its process over some seconds, in percent of one core; compared with a worker without any.
+It is the CPU time of the process during some seconds, in percent of one core, compared with a
+worker without executions.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def measure(lab: Lab) -> list[Figure]:
         idle = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
         asyncio.run(_begin(lab, etcd, count))
         asleep = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
-    note = f"{count:,} sleeping executions, {seconds:g} s; reference: none of them"
+    note = f"{count:,} sleeping executions, {seconds:g} s; reference: no executions"
     return [median_figure("wf_idle_cpu_pct", asleep, "% of a core", idle, note)]
 
 

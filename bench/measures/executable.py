@@ -1,7 +1,7 @@
 """The cost of a call of the installed executable.
 
-``python3 -I -S -c pass`` and ``CNI_COMMAND=VERSION``, each a process from its start to its end, and
-an ADD through a real agent, by the executable and at the agent's socket, all in turns.
+Four calls are timed in turns: ``python3 -I -S -c pass`` and ``CNI_COMMAND=VERSION``, each a process
+from start to end, and an ADD through a real agent, with the executable and directly at its socket.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Executable:
     def __init__(self, lab: Lab, socket_path: Path) -> None:
         room = lab.new_directory("cni")
         installer.install(room / "bin", room / "net.d")
-        # Not the link in the virtual environment, which reads pyvenv.cfg at every start.
+        # The real path: the link in the virtual environment would read pyvenv.cfg at each start.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(room / "bin" / "spiderpool")]
         self.netconf = room / "netconf"
@@ -40,20 +40,20 @@ class Executable:
         self._next = NEW_PODS
 
     def bare(self) -> float:
-        """An interpreter that does nothing."""
+        """Start an interpreter that does nothing; return milliseconds."""
         return self._run(self.bare_command, {})
 
     def version(self) -> float:
-        """VERSION, which needs no agent."""
+        """Run VERSION, which needs no agent; return milliseconds."""
         return self._run(self.command, {"CNI_COMMAND": "VERSION"})
 
     def add(self) -> float:
-        """ADD for a new Pod."""
+        """Run ADD for a new Pod; return milliseconds."""
         self._next += 1
         return self._run(self.command, environment("ADD", self._next))
 
     def add_at_socket(self) -> float:
-        """The same at the agent's socket, without a process."""
+        """Send the same request to the agent's socket, without a process; return milliseconds."""
         self._next += 1
         conf = self.netconf.read_bytes()
         callers = Callers([self._framed], [frame("ADD", self._next, conf)])
@@ -63,14 +63,14 @@ class Executable:
         return took_ms
 
     def _run(self, command: list[str], variables: Mapping[str, str]) -> float:
-        """Milliseconds of one process. Raises CallFailed."""
+        """Run one process; return milliseconds. Raises CallFailed."""
         with self.netconf.open("rb") as stdin, self._output.open("wb") as stdout:
             streams = [
                 (os.POSIX_SPAWN_DUP2, stdin.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, stdout.fileno(), 1),
             ]
             began = time.perf_counter()
-            # ``subprocess`` takes up to half as long as the executable, to wait for its start.
+            # ``subprocess`` waits for the start, which takes up to half as long as the executable.
             process = os.posix_spawn(command[0], command, variables, file_actions=streams)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             took_ms = (time.perf_counter() - began) * 1e3
@@ -89,11 +89,11 @@ class Runs:
         self._room = lab.new_directory("runs")
 
     def bare(self, count: int) -> Calls:
-        """An interpreter that does nothing."""
+        """Start interpreters that do nothing."""
         return self._run(self._executable.bare_command, [{}] * count)
 
     def adds(self, pods: Sequence[int]) -> Calls:
-        """ADDs of these Pods. Raises CallFailed."""
+        """Run ADDs of these Pods. Raises CallFailed."""
         return self._run(self._executable.command, [environment("ADD", pod) for pod in pods])
 
     def _run(self, command: list[str], environments: Sequence[dict[str, str]]) -> Calls:

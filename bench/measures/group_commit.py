@@ -1,4 +1,4 @@
-"""Group commit compared with one transaction a claim, both with our client."""
+"""The rate of claims with group commit, relative to a transaction for each claim."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def measure(lab: Lab) -> list[Figure]:
     with lab.etcd() as etcd:
         order: dict[str, Any] = {"endpoint": etcd.endpoints[0], "callers": CALLERS, "count": count}
         for number in lab.rounds():
-            # Keys are derived from numbers, and no key may exist already.
+            # Keys are made from numbers, and no key may exist before.
             firsts = (2 * number * count, (2 * number + 1) * count)
             report = lab.call("store", order | {"way": "writer", "first": firsts[0]})
             grouped.append(count / report["seconds"])

@@ -1,6 +1,6 @@
-"""The history of one address out of a long log, nine tenths of it archived, the rest in etcd.
+"""The time of a history query of one address in a long log; nine tenths of the log are archived.
 
-Each query starts without a cache: it reads the cursor, opens files, and locates blocks by the
+Each query starts without a cache: it reads the cursor, opens files, and finds blocks with the
 index. The start of ``orbctl`` is not included.
 """
 
@@ -27,7 +27,7 @@ ADDRESSES = 65_536
 """Addresses in a long log; ``address_of`` repeats them."""
 
 EVENTS_AN_ADDRESS = 3
-"""Maximum: a short log has claimed fewer addresses."""
+"""Most events of an address; a short log has fewer addresses."""
 
 SEED = 1
 

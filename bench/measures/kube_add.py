@@ -1,8 +1,7 @@
-"""ADDs through the executable in a cluster: a real API server, an agent that watches its Pods.
+"""ADDs with the executable in a cluster with a real API server.
 
-Eight callers, each a runtime that runs the executable from its start to its end; every Pod is one
-that the API server has, controlled by a ReplicaSet of a Deployment. Compared with eight callers
-that run an interpreter which does nothing, in turns.
+Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. The
+runs are compared with those of an interpreter that does nothing, in turns.
 """
 
 from __future__ import annotations

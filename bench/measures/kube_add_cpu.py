@@ -1,13 +1,12 @@
-"""CPU of a whole cluster per ADD, by process, and the API server's requests per ADD.
+"""CPU of all processes of a cluster per ADD, and requests to the API server per ADD.
 
-Eight callers run the executable for 200 Pods that the API server has. Agent, controller and API
-server run; the API server has an etcd of its own. CPU is read again 4 s after the last ADD, when
-the reports of these ADDs are written. What the same processes use in that time without any ADD is
-measured before the first round and subtracted; the note has the sum with it. Compared with the CPU
-of one start of a bare interpreter, measured in turns.
+Eight callers run the executable for 200 Pods of the API server, with agent and controller. The API
+server has its own etcd. The CPU is read 4 s after the last ADD, when all reports are written. The
+CPU that the processes use without ADDs is measured before and subtracted; the note has the sum with
+it. The result is compared with the CPU of the start of a bare interpreter, in turns.
 
-The figures are those of all rounds together, not medians: the API server collects garbage in some
-rounds, where it needs twice the CPU, and the ADDs of the other rounds cause it as well.
+Figures are means of all rounds, not medians: in some rounds the API server collects garbage, which
+the ADDs of all rounds cause, and then uses twice the CPU.
 """
 
 from __future__ import annotations
@@ -27,32 +26,32 @@ from bench.rig.lab import Lab
 
 CALLERS: Final = 8
 PODS: Final = 200
-"""In one round."""
+"""Pods of one round."""
 
 ROUNDS_MIN: Final = 3
 """The API server collects garbage in about every second round."""
 
 WARM_UP_PODS: Final = 50
 REPORTED_S: Final = 4.0
-"""From the last ADD until the CPU is read."""
+"""Seconds from the last ADD until the CPU is read."""
 
 IDLE_S: Final = 4.0
-"""How long the processes are watched without an ADD."""
+"""Seconds in which the processes are measured without ADDs."""
 
 SETTLED_S: Final = 1.0
-"""From the idle controller until that: the last reports have reached their watchers."""
+"""Seconds before that: the last reports reach their watchers."""
 
 REQUESTS_SHOWN_MAX: Final = 8
 """Kinds of requests in the note, the most frequent first."""
 
 Clocks = Mapping[str, Callable[[], float]]
-"""CPU seconds of each part so far, except the executable."""
+"""Functions that return the CPU seconds of each part, except the executable."""
 
 
 class Cost(NamedTuple):
-    """One round, or several as means: CPU of each part per ADD and of a bare interpreter.
+    """CPU of each part per ADD and of a bare interpreter, in one round or as means of several.
 
-    ``idle_ms``: what the parts would have used without an ADD, which ``parts_ms`` do not contain.
+    ``idle_ms``: CPU of the parts without ADDs in the same time; ``parts_ms`` do not include it.
     """
 
     parts_ms: dict[str, float]
@@ -96,7 +95,7 @@ def _servers(cluster: Cluster) -> Clocks:
 
 
 def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
-    """The share of a core that each part uses meanwhile."""
+    """The share of a core that each part uses during the next seconds."""
     began, before = time.monotonic(), _read(clocks)
     time.sleep(seconds)
     lasted_s = time.monotonic() - began
@@ -143,6 +142,6 @@ def _figures(costs: Sequence[Cost]) -> list[Figure]:
 
 
 def _requests(asked: Counter[str], adds: int) -> Figure:
-    """Requests of one ADD; the note has those of most kinds."""
+    """The figure of requests per ADD; the note has the most frequent kinds."""
     shown = (f"{name} {n / adds:.2f}" for name, n in asked.most_common(REQUESTS_SHOWN_MAX))
     return Figure("kube_requests_per_add", asked.total() / adds, "requests", None, ", ".join(shown))

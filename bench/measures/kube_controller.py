@@ -1,8 +1,7 @@
-"""A controller in a cluster of ten thousand Pods with claims: its start, memory and status writes.
+"""A controller in a cluster of ten thousand Pods with claims: start time, memory, status writes.
 
-The Pods, their SpiderEndpoints and a hundred pools exist already, as when a controller is replaced.
-A watch of the API server measures the delay of a pool's status while a caller allocates a hundred
-addresses a second.
+The Pods, their SpiderEndpoints and a hundred pools exist, as when a controller is replaced. While a
+caller allocates a hundred addresses per second, a watch measures the delay of the pool's status.
 """
 
 from __future__ import annotations
@@ -56,7 +55,11 @@ PROBE: Final = f"/apis/{API_VERSION}/spidercoordinators"
 
 
 class Reports(NamedTuple):
-    """``lags_ms`` of every allocation; ``writes_s`` a second; ``bare_ms`` of one write alone."""
+    """Status writes.
+
+    ``lags_ms``: the delay of each allocation; ``writes_s``: writes per second; ``bare_ms``: the
+    time of a write alone.
+    """
 
     lags_ms: list[float]
     writes_s: float
@@ -67,7 +70,7 @@ def measure(lab: Lab) -> list[Figure]:
     """controller_start_10k_s, controller_rss_10k_mb, status_lag_ms, status_writes_s."""
     require_programs()
     started: dict[bool, list[float]] = {True: [], False: []}
-    weight: dict[bool, list[float]] = {True: [], False: []}
+    memory_mb: dict[bool, list[float]] = {True: [], False: []}
     reports: Reports | None = None
     etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
     with api_server(lab.new_directory("kube"), etcd) as server:
@@ -77,7 +80,7 @@ def measure(lab: Lab) -> list[Figure]:
                 with _controller(lab, etcd, server if with_cluster else None) as controller:
                     started[with_cluster].append(controller.ready_s)
                     controller.wait_idle()
-                    weight[with_cluster].append(controller.rss_mb())
+                    memory_mb[with_cluster].append(controller.rss_mb())
                     reports = reports or asyncio.run(_reports(lab, etcd, server))
     assert reports is not None, "there is a first round"
     pods = lab.scale.cluster_pods
@@ -94,7 +97,9 @@ def measure(lab: Lab) -> list[Figure]:
     bare = percentile(reports.bare_ms, 0.5)
     return [
         median_figure("controller_start_10k_s", started[True], f"s{fewer}", started[False], sizes),
-        median_figure("controller_rss_10k_mb", weight[True], f"MB{fewer}", weight[False], sizes),
+        median_figure(
+            "controller_rss_10k_mb", memory_mb[True], f"MB{fewer}", memory_mb[False], sizes
+        ),
         Figure("status_lag_ms", lag, "ms", bare, note, tuple(lags), tuple(reports.bare_ms)),
         Figure("status_writes_s", reports.writes_s, "writes/s of a pool's status"),
     ]
@@ -146,7 +151,7 @@ async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
 
 
 async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
-    """Record when the status of the busy pool showed which count."""
+    """Record the times and counts of changes of the busy pool's status."""
     one = f"{KIND}?fieldSelector=metadata.name%3D{BUSY}"
     async for change in api.watch(one, (await api.list(one)).version):
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
@@ -173,18 +178,18 @@ async def _bare(api: Api) -> list[float]:
         "spec": {"podCIDRType": "none"},
     }
     created = await api.create(PROBE, body)
-    news: asyncio.Queue[float] = asyncio.Queue()
+    event_times: asyncio.Queue[float] = asyncio.Queue()
 
     async def watch() -> None:
         async for _ in api.watch(PROBE, created["metadata"]["resourceVersion"]):
-            news.put_nowait(time.perf_counter())
+            event_times.put_nowait(time.perf_counter())
 
     watching = asyncio.ensure_future(watch())
     times = []
     for number in range(REFERENCE_WRITES):
         began = time.perf_counter()
         await api.merge(f"{PROBE}/probe", {"metadata": {"annotations": {"n": str(number)}}})
-        times.append((await news.get() - began) * 1e3)
+        times.append((await event_times.get() - began) * 1e3)
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching

@@ -1,8 +1,8 @@
 """DELs and ADDs of one caller at the agent's framed socket, in a cluster with a controller.
 
-The Pods of the DELs are being terminated, as they are when a runtime deletes their sandboxes. The
-agent, the controller and the caller share the machine: ADDs and DELs are compared in turns, and
-each turn begins when the controller is idle.
+The Pods of the DELs have a deletion timestamp, as when a runtime deletes their sandboxes. Agent,
+controller and caller share the machine, so ADDs and DELs are compared in turns, and each turn
+begins when the controller is idle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.rig.frames import netconf
 from bench.rig.lab import Lab
 
 PODS: Final = 100
-"""In one round."""
+"""Pods of one round."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -40,7 +40,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
-    """Milliseconds of each of a round's calls. Raises CallFailed."""
+    """Run the calls of one round; return the milliseconds of each. Raises CallFailed."""
     order: dict[str, Any] = {"sockets": [str(agent.framed_path)], "verb": verb, "callers": 1}
     order |= {"first": first, "count": PODS, "netconf": netconf().decode()}
     report = lab.call("framed", order)
@@ -51,7 +51,7 @@ def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
 
 
 def _figure(name: str, share: float, adds: list[list[float]], deletes: list[list[float]]) -> Figure:
-    """This percentile of all DELs over that of all ADDs; one round has too few calls for a p99."""
+    """A percentile of the DELs of all rounds, relative to that of the ADDs."""
     added, deleted = (
         percentile([one for calls in kind for one in calls], share) for kind in (adds, deletes)
     )

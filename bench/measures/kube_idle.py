@@ -1,8 +1,8 @@
 """The CPU of an idle controller and an idle agent, and their memory.
 
-CPU of each process over some seconds in a cluster of 200 Pods, in percent of one core; resident
-memory after 1,000 Pods. The API server is real; the Pods have addresses from this agent, and the
-controller has written their SpiderEndpoints.
+CPU is that of each process during some seconds in a cluster of 200 Pods, in percent of one core;
+memory is the resident memory after 1,000 Pods. The API server is real. The Pods have addresses from
+the agent, and SpiderEndpoints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.rig.lab import Lab
 PODS: Final = 200
 PODS_WEIGHED: Final = 1_000
 RATE: Final = 500
-"""ADDs a second before the measure begins."""
+"""ADDs per second before the measurement."""
 
 SETTLED_S: Final = 1.0
 """Time after which all effects of a change are done: status writes, executions, retirements."""
@@ -36,14 +36,14 @@ def measure(lab: Lab) -> list[Figure]:
     busy = _cpu_pcts([controller, cluster.agent], lab.scale.quiet_s)
     _add(lab, cluster, PODS_WEIGHED - PODS)
     controller.wait_idle()
-    weight = [one.rss_mb() for one in (controller, cluster.agent)]
+    memory_mb = [one.rss_mb() for one in (controller, cluster.agent)]
     idle = f"{PODS} Pods, real API server, {lab.scale.quiet_s:g} s in which nothing happens"
     after = f"after {PODS_WEIGHED:,} Pods, real API server"
     return [
         Figure("controller_idle_pct", busy[0], "% of a core", note=idle),
         Figure("agent_idle_pct", busy[1], "% of a core", note=idle),
-        Figure("controller_rss_mb", weight[0], "MB", note=after),
-        Figure("agent_rss_mb", weight[1], "MB", note=after),
+        Figure("controller_rss_mb", memory_mb[0], "MB", note=after),
+        Figure("agent_rss_mb", memory_mb[1], "MB", note=after),
     ]
 
 

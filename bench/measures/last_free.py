@@ -1,7 +1,7 @@
-"""The last free address of a full pool: all others are claimed, and each time another one is free.
+"""The time of an ADD in a pool with exactly one free address, another one each time.
 
-A seeded Pod is deleted, which is not timed, and an ADD has to find its address. The cool-down is 0,
-so that exactly one address is free. Compared with ADDs of one caller in a wide pool.
+A seeded Pod is deleted, which is not timed; the ADD must find its address. The cool-down is 0. The
+ADDs are compared with those of one caller in a nearly empty pool.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
 
 
 class Exchange:
-    """Single calls, timed in this process, which does nothing else meanwhile."""
+    """Single calls, timed in this process, which does nothing else at the same time."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self._order = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
         self._next = NEW_PODS
 
     def add(self, pool: str) -> tuple[float, list[str]]:
-        """ADD a new Pod; returns milliseconds and addresses. Raises CallFailed."""
+        """Run an ADD for a new Pod; return milliseconds and addresses. Raises CallFailed."""
         self._next += 1
         return self._call("ADD", self._next, pool)
 
     def delete(self, serial: int, pool: str) -> None:
-        """A DEL. Raises CallFailed."""
+        """Run a DEL. Raises CallFailed."""
         self._call("DEL", serial, pool)
 
     def _call(self, verb: str, serial: int, pool: str) -> tuple[float, list[str]]:
@@ -59,7 +59,7 @@ class Exchange:
 def measure(lab: Lab) -> list[Figure]:
     """alloc_last_free_ms, alloc_last_free_ratio."""
     addresses = lab.scale.full_pool
-    leaving = iter(random.Random(SEED).sample(range(addresses), FINDS * lab.scale.rounds))
+    deleted_pods = iter(random.Random(SEED).sample(range(addresses), FINDS * lab.scale.rounds))
     last: list[float] = []
     easy: list[float] = []
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
@@ -69,11 +69,11 @@ def measure(lab: Lab) -> list[Figure]:
         for _ in range(WARM_UP_CALLS):
             exchange.add("wide")
         for _ in lab.rounds():
-            found = []
+            durations_ms = []
             for _ in range(FINDS):
-                exchange.delete(next(leaving), "full")
-                found.append(exchange.add("full")[0])
-            last.append(median(found))
+                exchange.delete(next(deleted_pods), "full")
+                durations_ms.append(exchange.add("full")[0])
+            last.append(median(durations_ms))
             easy.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
     note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
     ratios = [one / other for one, other in zip(last, easy, strict=True)]

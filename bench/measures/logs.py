@@ -1,6 +1,7 @@
-"""The log of the reading measures, as a long log lies: nine tenths in archive files, a tenth live.
+"""The long log of several measures: nine tenths in archive files, a tenth in etcd.
 
-It is made once a run; whoever reads it starts an etcd on a copy and shares the files.
+It is made once in a run. A measure starts an etcd on a copy of its data and shares the archive
+files.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from core.eventstore.kv import KeyValueStore
 from tests.core.archive.synthetic import Shape, fill
 
 PER_SEGMENT = 64
-"""Events of one segment: a busy writer's group commit."""
+"""Events of one segment, as in a group commit of a busy writer."""
 
 ARCHIVED_SHARE = 0.9
 PROMISED_EVENTS: Final = 1_000_000
 
 
 class SeededLog(NamedTuple):
-    """The data directory of its etcd, and its archive with its directory."""
+    """The data directory of the log's etcd, and its archive."""
 
     data: Path
     files: LocalFiles
@@ -32,7 +33,7 @@ class SeededLog(NamedTuple):
 
 
 def long_log(lab: Lab) -> SeededLog:
-    """A log of claims and releases, with as many events and live claims as the scale says."""
+    """Make a log of claims and releases, with the events and claims of the scale."""
     archive = lab.directory / "archive"
     files = LocalFiles(archive)
 
@@ -45,6 +46,6 @@ def long_log(lab: Lab) -> SeededLog:
 
 
 def milliseconds(lab: Lab) -> str:
-    """The unit of a time in a log of a million events; it names the number if it is another."""
+    """The unit of a time in a log of a million events; with another number, its text has it."""
     events = lab.scale.events
     return "ms" if events == PROMISED_EVENTS else f"ms, of {events:,} events instead of 1,000,000"

@@ -1,7 +1,7 @@
-"""ADDs in a nearly full pool, the normal state where addresses are scarce.
+"""The time of ADDs in a nearly full pool.
 
-One agent deletes seeded Pods, which is not timed, and another adds as many. Compared with ADDs of
-one caller in a wide pool, in turns.
+One agent deletes seeded Pods, which is not timed, and another adds as many. The ADDs are compared
+with those of one caller in a nearly empty pool, in turns.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def fill(store: KeyValueStore, keys: Keys) -> None:
 
 def measure(lab: Lab) -> list[Figure]:
     """alloc_full99_ratio."""
-    leaving = iter(random.Random(SEED).sample(range(ADDRESSES), FREE * lab.scale.rounds))
+    deleted_pods = iter(random.Random(SEED).sample(range(ADDRESSES), FREE * lab.scale.rounds))
     ratios: list[float] = []
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     with (
@@ -47,7 +47,7 @@ def measure(lab: Lab) -> list[Figure]:
             adding.add("wide")
         for _ in lab.rounds():
             for _ in range(FREE):
-                deleting.delete(next(leaving), "full")
+                deleting.delete(next(deleted_pods), "full")
             nearly_full = median(adding.add("full")[0] for _ in range(FREE))
             ratios.append(nearly_full / median(adding.add("wide")[0] for _ in range(FREE)))
     note = f"{ADDRESSES:,} addresses, the last {FREE} of them, one caller"

@@ -1,9 +1,8 @@
 """Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
-Callers replace Pods at the agent's framed socket: each deletes a Pod and adds a new one. One agent,
-one controller and one etcd serve three pools in turns: one that is nearly empty, one at 99 %, and
-one without a free address, in which an ADD can only use an address that a DEL has just released.
-The cool-down is 0.
+Callers replace Pods at the framed socket of the agent: each deletes a Pod and adds a new one. One
+agent, controller and etcd serve three pools in turns: one that is nearly empty, one at 99 %, and
+one in which only addresses of deleted Pods are free. The cool-down is 0.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""Pods of each pool that are replaced repeatedly: as many as a node has."""
+"""Pods of each pool that are replaced again and again: about as many as on a node."""
 
 WARM_UP: Final = 4 * EXISTING
-"""Replacements before the measurement; afterwards this agent has created all Pods it deletes."""
+"""Replacements before the measurement, so that this agent created all Pods that it deletes."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
@@ -64,7 +63,7 @@ class Replacing:
         self._existing[_WIDE.name] = self._added(_WIDE.name)
 
     def run(self, pool: str, callers: int, count: int) -> dict[str, list[float]]:
-        """Milliseconds of each ADD and of each DEL. Raises CallFailed."""
+        """Replace Pods; return the milliseconds of each ADD and DEL. Raises CallFailed."""
         order: dict[str, Any] = {"socket": self._socket, "callers": callers, "count": count}
         order |= {"first": self._take(count), "existing": self._existing[pool]}
         report = self._lab.call("replacing", order | {"netconf": netconf((pool,)).decode()})

@@ -1,10 +1,9 @@
 """Reclaim of one Pod and of ten thousand leaks, and a scan of a hundred thousand claims.
 
-``reclaim_one_ms``: from the command that deletes a Pod's record to the moment that its claim is
-gone, with a controller's jobs as they are hosted and the additional delay at its default, 0.
-``reclaim_10k_s``: all Pods are gone; from the start of the first scan to the last release. The 10 s
-between the two scans are added, not waited for.
-``scan_100k_s``: one scan with its plan.
+``reclaim_one_ms``: the time from the deletion of a Pod's record to the deletion of its claim, by
+the jobs of a controller with the default delay of 0. ``reclaim_10k_s``: no Pod exists any more; the
+time from the start of the first scan to the last release. The 10 s between two scans are added to
+the measured time instead of waiting. ``scan_100k_s``: one scan with its plan.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ SETTLED_S = 0.3
 
 PODS_A_ROUND = 20
 PODS_ROUNDS_SHARE = 4
-"""A round has many samples, so a fourth of the rounds is enough."""
+"""This fraction of the rounds is enough, because a round has many samples."""
 
 SCANNED = 100_000
 """The number of claims to which ``scan_100k_s`` is scaled."""
@@ -63,11 +62,11 @@ LISTED: tuple[Kind, ...] = ("Pod", "Node", "StatefulSet")
 WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)
 
 
-class EverythingIsGone:
+class EmptyCluster:
     """A cluster without Pods, except the controller's own."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
-        """The result of a list request."""
+        """The facts as from a list request."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([WITNESS], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
@@ -132,12 +131,12 @@ async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
             await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
             await node.add(pod(name))
         await _listening(node, host, f"herald-{number}")
-        async with _watched(store, lab.keys) as gone:
-            return [await _until_free(node, name, gone) for name in names]
+        async with _watched(store, lab.keys) as deleted:
+            return [await _until_free(node, name, deleted) for name in names]
 
 
 async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
-    """Return when the controller follows the log."""
+    """Wait until the controller follows the log."""
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
@@ -147,30 +146,30 @@ async def _listening(node: NodeHarness, host: JobHost, name: str) -> None:
 
 @asynccontextmanager
 async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
-    """Watch deleted claims; started before the deletion, so that its start costs no time."""
-    gone: asyncio.Queue[bytes] = asyncio.Queue()
-    room = keys.range_of("endpoint")
-    revision = (await store.read([Get(*room, count_only=True)])).revision
+    """Watch deleted endpoints; the watch starts before the measurement."""
+    deleted: asyncio.Queue[bytes] = asyncio.Queue()
+    endpoints = keys.range_of("endpoint")
+    revision = (await store.read([Get(*endpoints, count_only=True)])).revision
 
     async def watch() -> None:
-        async for batch in store.watch([room], after=revision):
+        async for batch in store.watch([endpoints], after=revision):
             for change in batch.changes:
                 if change.value is None:
-                    gone.put_nowait(change.key)
+                    deleted.put_nowait(change.key)
 
     watching = asyncio.ensure_future(watch())
     await asyncio.sleep(SETTLED_S)
-    yield gone
+    yield deleted
     watching.cancel()
 
 
-async def _until_free(node: NodeHarness, name: str, gone: asyncio.Queue[bytes]) -> float:
-    """Milliseconds from the deletion of the record to the deletion of the claim."""
+async def _until_free(node: NodeHarness, name: str, deleted: asyncio.Queue[bytes]) -> float:
+    """Delete the record; return the milliseconds until the endpoint is deleted."""
     endpoint = node.keys.endpoint("shop", name)
     began = time.perf_counter()
     await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
     async with asyncio.timeout(WAIT_S_MAX):
-        while await gone.get() != endpoint:
+        while await deleted.get() != endpoint:
             pass
     return (time.perf_counter() - began) * 1e3
 
@@ -212,7 +211,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
         began = time.perf_counter()
         async with (
             asyncio.timeout(WAIT_S_MAX),
-            _hosted(store, lab.keys, EverythingIsGone(), observer),
+            _hosted(store, lab.keys, EmptyCluster(), observer),
         ):
             while not await _suspects(client):
                 await asyncio.sleep(POLL_S)
@@ -237,15 +236,15 @@ async def _suspects(client: Client) -> int:
 
 def _scan(lab: Lab) -> Figure:
     with lab.etcd(seed_of(lab, lab.scale.claims)) as etcd:
-        looks, reads = asyncio.run(_looks(lab, etcd))
+        scans, reads = asyncio.run(_scans(lab, etcd))
     claims = lab.scale.claims
     note = f"from {claims:,} claims, nothing leaked; reference: reading their keys and no more"
-    looks, reads = ([took * SCANNED / claims for took in one] for one in (looks, reads))
-    return median_figure("scan_100k_s", looks, "s", reads, note)
+    scans, reads = ([took * SCANNED / claims for took in one] for one in (scans, reads))
+    return median_figure("scan_100k_s", scans, "s", reads, note)
 
 
-async def _looks(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:
-    looks: list[float] = []
+async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:
+    scans: list[float] = []
     reads: list[float] = []
 
     async def begin(_: ReclaimDeadline) -> None:
@@ -260,11 +259,11 @@ async def _looks(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
         for _ in lab.rounds():
             began = time.perf_counter()
             await asyncio.gather(
-                *(store.read([Get(*lab.keys.range_of(room))]) for room in ("ip", "endpoint"))
+                *(store.read([Get(*lab.keys.range_of(scope))]) for scope in ("ip", "endpoint"))
             )
             read = time.perf_counter()
             found = await activities.observe(EMPTY, EMPTY)
-            looks.append(time.perf_counter() - read)
+            scans.append(time.perf_counter() - read)
             reads.append(read - began)
             assert found.claims == lab.scale.claims, found
-    return looks, reads
+    return scans, reads

@@ -1,8 +1,8 @@
-"""The speed of replaying the log: reading and decoding, and folding into the state.
+"""The rate of replaying the log, in events per second.
 
-``replay_rate`` counts events that a reader receives in order, verified and decoded.
-``replay_live_rate`` is that of the part in etcd; ``replay_state_rate`` includes folding, as a
-rebuild or ``verify`` does.
+``replay_rate``: reading, verifying and decoding events in order. ``replay_live_rate``: the same for
+the events in etcd. ``replay_state_rate``: also applying them to a ledger, as a rebuild or
+``verify`` does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.etcd import EtcdCluster
 
 
 class Part(NamedTuple):
-    """The events of some batches, and the seconds spent on them."""
+    """A number of events, and the seconds to read, decode and apply them."""
 
     events: int = 0
     read_s: float = 0.0
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     fold_s: float = 0.0
 
     def plus(self, other: Part) -> Part:
-        """The sum of both."""
+        """The sum of two parts."""
         return Part(
             self.events + other.events,
             self.read_s + other.read_s,
@@ -39,17 +39,17 @@ class Part(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Events read and decoded a second."""
+        """Events read and decoded per second."""
         return self.events / (self.read_s + self.decode_s)
 
     @property
     def state_rate(self) -> float:
-        """Events read, decoded and folded a second."""
+        """Events read, decoded and applied per second."""
         return self.events / (self.read_s + self.decode_s + self.fold_s)
 
 
 class _Laps:
-    """A stopwatch that never stops, so that the laps add up to the whole time."""
+    """A stopwatch whose laps follow each other, so that their sum is the total time."""
 
     def __init__(self) -> None:
         self._mark = time.perf_counter()

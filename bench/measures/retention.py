@@ -1,8 +1,8 @@
-"""The cost of archiving and deleting one closed execution, among few and among many.
+"""The time to archive and delete closed executions with many others, relative to that with few.
 
-Two workers have an etcd each, with closed executions and their histories in all shards. In turns
-each archives and deletes some of its oldest ones. What an owner reads once per shard is read before
-the clock starts.
+Each of two workers has an etcd with closed executions in all shards. In turns they archive and
+delete their oldest executions. Data that the owner of a shard reads once is read before the
+measurement.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from workflows.testing.environment import WorkflowEnvironment
 
 FEW: Final = 100
 RETIRED: Final = 9
-"""Executions in one turn; the smaller etcd has enough for all turns."""
+"""Executions that are retired in one turn; the smaller etcd has enough for all turns."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions; the retention period says how many are due."""
+"""Milliseconds between the ends of two executions: it decides how many are due for pruning."""
 
 BEGAN_MS: Final = 1_700_000_000_000
 PUTS_A_COMMIT: Final = 100
@@ -105,12 +105,12 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
     segment = encode_history(history)
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
-        places = WorkflowKeys(keys)
+        workflow_keys = WorkflowKeys(keys)
         puts: list[Write] = []
         for number in range(count):
             head = _closed(number, len(history) + 1, len(segment))
-            puts.append(Put(places.closed(head.workflow_id, head.run_id), HEAD.encode(head)))
-            puts.append(Put(places.event(head.workflow_id, head.run_id, 1), segment))
+            puts.append(Put(workflow_keys.closed(head.workflow_id, head.run_id), HEAD.encode(head)))
+            puts.append(Put(workflow_keys.event(head.workflow_id, head.run_id, 1), segment))
             if len(puts) >= PUTS_A_COMMIT or number == count - 1:
                 await store.commit([], puts)
                 puts.clear()

@@ -1,8 +1,8 @@
-"""A cluster of simulated nodes: changes reach all nodes, all start at once, a rack is lost.
+"""A cluster of simulated nodes: changes of pools, a start of all Pods at once, and a lost rack.
 
-Watchers and writers are the agent's own code, each with its own etcd connection, in a few processes
-(``bench.simulation``). A run fails if a view lacks a change, an address is given twice, the log has
-a violation or a claim leaks.
+Each node has the agent's views and writers and its own etcd connection; many nodes share a process
+(``bench.simulation``). A run fails if a view lacks a change, an address is allocated twice, the log
+has a violation, or a claim leaks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def measure(lab: Lab) -> list[Figure]:
             count = size.nodes * size.pods
             alone.append(lab.call("store", order | {"first": 0, "count": count})["seconds"])
         assert not run.verdict.faults, run.verdict
-        assert not run.shared, f"{run.shared} addresses were given twice"
+        assert not run.shared, f"{run.shared} addresses were allocated twice"
         runs.append(run)
     return [_fanout(lab, runs), *_starts(lab, runs, alone), _loss(lab, runs)]
 
@@ -59,7 +59,9 @@ def _starts(lab: Lab, runs: list[Run], alone: list[float]) -> tuple[Figure, Figu
     )
     failed = [len(run.failures) for run in runs]
     pods = size.nodes * size.pods + len(size.lost) * (size.rack_pods - size.pods)
-    note_failed = f"of {len(runs) * pods:,}; addresses given twice, violations and leaks fail a run"
+    note_failed = (
+        f"of {len(runs) * pods:,}; addresses allocated twice, violations and leaks fail a run"
+    )
     return (
         median_figure("sim_mass_start_s", [run.start.seconds for run in runs], "s", alone, note),
         Figure("sim_mass_start_failures", sum(failed), "failed ADDs", None, note_failed),

@@ -1,7 +1,7 @@
-"""The plan of the virtual functions of a large node.
+"""The time to plan the virtual functions of a large node.
 
-Eight NICs with sixteen virtual functions each; every policy sets another MTU, two resources and
-addresses. The plan is pure: nothing is read and nothing is changed.
+The node has eight NICs with sixteen virtual functions each, and two policies for each NIC. The plan
+is pure: it reads and changes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NICS = 8
 VFS = 16
 HALF = VFS // 2
 PLANS = 5
-"""Plans in one round, of which the fastest counts."""
+"""Plans in one round; the fastest one counts."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -28,13 +28,13 @@ def measure(lab: Lab) -> list[Figure]:
         for number in range(NICS)
         for vfs in (VfRange(0, HALF - 1), VfRange(HALF, VFS - 1))
     ]
-    samples = [min(_once(policies, nics) for _ in range(PLANS)) for _ in lab.rounds()]
+    samples = [min(_plan_ms(policies, nics) for _ in range(PLANS)) for _ in lab.rounds()]
     steps = len(plan_node(policies, {}, nics).actions)
     note = f"{NICS} NICs, {VFS} virtual functions each: {steps} steps"
     return [median_figure("sriov_plan_ms", samples, "ms", note=note)]
 
 
-def _once(policies: list[NodePolicy], nics: list[PhysicalFunction]) -> float:
+def _plan_ms(policies: list[NodePolicy], nics: list[PhysicalFunction]) -> float:
     began = time.perf_counter()
     plan_node(policies, {}, nics)
     return (time.perf_counter() - began) * 1_000

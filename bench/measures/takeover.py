@@ -1,7 +1,8 @@
-"""How soon another process runs the executions of a killed worker.
+"""The time until another worker runs the executions of a killed one.
 
-Two workers share sleeping executions; one gets a kill -9. The time ends when each execution has
-answered a query that was sent after the kill. Compared with the same queries while both live.
+Two workers share sleeping executions; one of them is killed. The time ends when each execution has
+answered a query that was sent after the kill. It is compared with the same queries to two running
+workers.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ def measure(lab: Lab) -> list[Figure]:
         asyncio.run(_begin(lab, etcd))
         for number in lab.rounds():
             with WorkerProcess(etcd.endpoints[0], f"victim-{number}") as victim:
-                usual.append(asyncio.run(_ask_all(lab, etcd)))
+                usual.append(asyncio.run(_query_all(lab, etcd)))
                 victim.kill()
-                took.append(asyncio.run(_ask_all(lab, etcd)))
+                took.append(asyncio.run(_query_all(lab, etcd)))
     note = (
-        f"{EXECUTIONS} sleeping executions, half of them the dead worker's; its lease is"
-        f" {WORKER_TTL_S} s; reference: the same queries while both workers live"
+        f"{EXECUTIONS} sleeping executions, half of them of the killed worker; its lease is"
+        f" {WORKER_TTL_S} s; reference: the same queries while both workers run"
     )
     return [median_figure("wf_takeover_s", took, "s", usual, note)]
 
@@ -45,7 +46,7 @@ async def _begin(lab: Lab, etcd: EtcdCluster) -> None:
             await client.start(Sleeper, id=f"sleeper-{number}")
 
 
-async def _ask_all(lab: Lab, etcd: EtcdCluster) -> float:
+async def _query_all(lab: Lab, etcd: EtcdCluster) -> float:
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         began = time.perf_counter()
         answers = await asyncio.gather(

@@ -1,4 +1,4 @@
-"""A real ``orbweaver-agent`` with its sockets."""
+"""Runs a real ``orbweaver-agent``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""One small cluster shared by several measures: a real API server and the agent of a node.
+"""A small cluster that several measures share: a real API server, an agent, and a controller.
 
-API server and agent have an etcd each. Starting them takes longer than most measures, so measures
-share them (``Lab.shared``) and one controller, unless a measure needs none. Each measure creates
-its own Pods.
+API server and agent have an etcd each. Measures share the cluster (``Lab.shared``), because its
+start takes longer than most measures; each measure creates its own Pods.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ NAME: Final = "kubernetes"
 
 
 class Cluster:
-    """``objects``: the etcd of the API server; ``log``: that of agent and controller."""
+    """The cluster. ``objects``: etcd of the API server; ``log``: etcd of agent and controller."""
 
     def __init__(
         self,
@@ -59,23 +58,23 @@ class Cluster:
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:
-        """The controller, started if necessary and idle; it runs until ``stop_controller``."""
+        """Start the controller if it does not run, and wait until it is idle."""
         if self._controller is None:
             variables = {KUBECONFIG: str(self.server.kubeconfig)}
-            room = self._lab.new_directory("controller")
-            self._controller = ControllerProcess(room, self.log.endpoints[0], variables)
+            directory = self._lab.new_directory("controller")
+            self._controller = ControllerProcess(directory, self.log.endpoints[0], variables)
             self._controller.start()
         self._controller.wait_idle()
         return self._controller
 
     def stop_controller(self) -> None:
-        """Stop the controller if it runs: nothing that follows is reported to the API server."""
+        """Stop the controller if it runs, so that nothing is reported to the API server."""
         controller, self._controller = self._controller, None
         if controller is not None:
             controller.stop()
 
     def new_pods(self, count: int) -> range:
-        """Create Pods in the API server and the agent's cache; returns their numbers."""
+        """Create Pods in the API server, wait for the agent's cache; return their numbers."""
         pods = range(self._next, self._next + count)
         self._next += count
         self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
@@ -83,7 +82,7 @@ class Cluster:
         return pods
 
     def terminate(self, pods: Sequence[int]) -> None:
-        """Mark Pods as being deleted, as they are when a runtime deletes their sandboxes."""
+        """Set the deletion timestamp of Pods, as before a runtime deletes their sandboxes."""
         self._lab.fill(self.objects, lambda store, _: terminate_pods(store, pods))
 
 
@@ -106,8 +105,8 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
         define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
         variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
         with lab.agent(log, NODE, variables) as agent:
-            made = Cluster(lab, server, agent, objects, log)
+            cluster = Cluster(lab, server, agent, objects, log)
             try:
-                yield made
+                yield cluster
             finally:
-                made.stop_controller()
+                cluster.stop_controller()

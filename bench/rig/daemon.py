@@ -1,7 +1,7 @@
-"""An agent or a controller as a process, connected to one etcd.
+"""Runs an agent or a controller as a process, connected to one etcd.
 
-Promise: it is ready when ``start`` returns and has ended when the context is left. It is configured
-by environment variables, as operators do; no code inside it is replaced.
+Guarantee: the daemon is ready when ``start`` returns, and has ended after the context. It is
+configured only by environment variables; none of its code is replaced.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class DaemonProcess:
             return False
 
     def stop(self) -> None:
-        """Send SIGTERM and wait until it has drained and exited; SIGKILL after ``STOP_S_MAX``."""
+        """Send SIGTERM and wait until it has exited; send SIGKILL after ``STOP_S_MAX``."""
         process, self._process = self._process, None
         if process is None:
             return

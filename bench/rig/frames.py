@@ -1,9 +1,8 @@
-"""CNI calls as the executable sends them: raw frames, for Pods with numbers.
+"""Makes the frames of CNI calls, for Pods with serial numbers.
 
-See docs/reference/cni-executables.md, "Framing".
-
-All data of a Pod is derived from its number: seeded Pods can be deleted by a call, and no two
-callers use the same Pod. Shares no code with the executables or the agent.
+See docs/reference/cni-executables.md, "Framing". All data of a Pod is derived from its number, so
+that a call can delete a seeded Pod, and callers never use the same Pod. It shares no code with the
+executables or the agent.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
 
 
 class PodIdentity(NamedTuple):
-    """The names of a Pod and its sandbox, as long as those of a container runtime."""
+    """The names of a Pod and its sandbox, in the usual lengths."""
 
     name: str
     uid: str
@@ -41,7 +40,7 @@ def identity(serial: int) -> PodIdentity:
 
 
 def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
-    """A network configuration; without pools the cluster's default pools are asked."""
+    """A network configuration; without pools the default pools are used."""
     ipam: dict[str, Any] = {"type": "spiderpool"}
     if pools:
         ipam["default_ipv4_ippool"] = list(pools)
@@ -52,7 +51,7 @@ def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
 
 
 def environment(verb: str, serial: int) -> dict[str, str]:
-    """The variables a runtime sets."""
+    """The environment variables that a runtime sets."""
     pod = identity(serial)
     return {
         "CNI_COMMAND": verb,
@@ -66,7 +65,7 @@ def environment(verb: str, serial: int) -> dict[str, str]:
 
 
 def frame(verb: str, serial: int, conf: bytes) -> bytes:
-    """The whole request of one call."""
+    """The frame of one request."""
     variables = environment(verb, serial).items()
     block = b"".join(f"{name}={value}\0".encode() for name, value in variables)
     body = block + b"\0" + conf

@@ -1,7 +1,7 @@
-"""A real API server on the benchmark's etcd, and clusters of many Pods written directly into etcd.
+"""Starts a real API server, and writes clusters of many Pods directly into its etcd.
 
-The API server reads objects in JSON as well as in its own encoding, so that ten thousand Pods take
-a second instead of a minute of requests. All later requests are served as usual.
+The API server also reads objects in JSON. Writing ten thousand Pods into etcd takes a second; with
+requests it would take a minute.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _GROUP: Final = API_VERSION.partition("/")[0]
 
 
 def require_programs() -> None:
-    """Raises NotTaken if a program is missing."""
+    """Raise NotTaken if a program is missing."""
     if missing := missing_programs():
         raise NotTaken(
             f"no {' and no '.join(missing)} in {ASSETS}: see docs/contributing/testing.md"
@@ -61,7 +61,7 @@ def require_programs() -> None:
 def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
     """Start an API server and its etcd, without our custom resource definitions.
 
-    It creates no RBAC roles, which would take time: every client here is an administrator.
+    Every client is an administrator, because creating RBAC roles would take time.
     """
     flags = {"authorization-mode": "AlwaysAllow"}
     with ApiServer(directory, Loopback(etcd), flags=flags) as server:
@@ -77,7 +77,7 @@ def define_kinds(server: ApiServer) -> None:
 
 
 def request_counts(server: ApiServer) -> Counter[str]:
-    """Requests answered so far, by verb, resource and subresource; watches not counted."""
+    """The number of answered requests by verb, resource and subresource, without watches."""
     counts: Counter[str] = Counter()
     for line in server.text("/metrics").splitlines():
         if line.startswith(f"{_REQUESTS}{{"):
@@ -89,36 +89,36 @@ def request_counts(server: ApiServer) -> Counter[str]:
 
 
 async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
-    """A namespace, a node, a Deployment with its ReplicaSet, and its Pods of these numbers."""
+    """Write a namespace, a node, a Deployment, its ReplicaSet, and Pods with these numbers."""
     metadata = _metadata(NAMESPACE)
     space = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
     await _write(
         store,
         [
-            (f"namespaces/{NAMESPACE}", _made("v1", "Namespace", metadata) | space),
-            (f"minions/{NODE}", _made("v1", "Node", _metadata(NODE)) | _ready()),
+            (f"namespaces/{NAMESPACE}", _object("v1", "Namespace", metadata) | space),
+            (f"minions/{NODE}", _object("v1", "Node", _metadata(NODE)) | _ready()),
             (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
         ],
     )
-    await _write(store, [_place_of(one) for one in serials])
+    await _write(store, [_key_and_pod(one) for one in serials])
 
 
 async def write_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
     """Write Pods into an existing cluster."""
-    await _write_singly(store, [_place_of(one) for one in serials])
+    await _write_singly(store, [_key_and_pod(one) for one in serials])
 
 
 async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
-    """Set the deletion timestamp; the Pods stay until the grace period ends."""
-    pods = [_place_of(one) for one in serials]
+    """Set the deletion timestamp of Pods; they exist until the grace period ends."""
+    pods = [_key_and_pod(one) for one in serials]
     for _, pod in pods:
         pod["metadata"] |= {"deletionTimestamp": GONE_AT, "deletionGracePeriodSeconds": 30}
     await _write_singly(store, pods)
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
-    """Write the custom resources of these pools; return the pools as the log has them."""
+    """Write the custom resources of these pools; return the pools as in the log."""
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
@@ -153,20 +153,20 @@ async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) ->
 async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
     """Write each object in its own transaction, as an API server does.
 
-    The API server closes a slow watch, and the next watch starts after the last version it has
-    sent. It would skip other objects of that version.
+    If the API server closes a slow watch, the next watch starts after the last version that was
+    sent. With several objects in one version, it would skip some.
     """
     for first in range(0, len(objects), COMMITS_AT_ONCE):
         some = objects[first : first + COMMITS_AT_ONCE]
         await asyncio.gather(*(_write(store, [one]) for one in some))
 
 
-def _place_of(serial: int) -> tuple[str, Object]:
+def _key_and_pod(serial: int) -> tuple[str, Object]:
     """The key of a Pod in etcd, and the Pod."""
     return f"pods/{NAMESPACE}/{identity(serial).name}", _pod(serial)
 
 
-def _made(version: str, kind: str, metadata: Object) -> Object:
+def _object(version: str, kind: str, metadata: Object) -> Object:
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 
@@ -191,7 +191,7 @@ def _resource(pool: Pool) -> Object:
 
 def _workload(kind: str, replicas: int) -> Object:
     name, uid = ("web", "") if kind == "Deployment" else ("web-1", OWNER_UID)
-    found = _made("apps/v1", kind, _metadata(name, NAMESPACE, uid))
+    found = _object("apps/v1", kind, _metadata(name, NAMESPACE, uid))
     if kind == "ReplicaSet":
         owner = _metadata("web")["uid"]
         found["metadata"]["ownerReferences"] = [_owner("Deployment", "web", owner)]
@@ -218,7 +218,7 @@ def _containers() -> Object:
 def _pod(serial: int) -> Object:
     """A Pod of usual size, with the ``managedFields`` that the API server stores."""
     one = identity(serial)
-    found = _made("v1", "Pod", _metadata(one.name, NAMESPACE, one.uid))
+    found = _object("v1", "Pod", _metadata(one.name, NAMESPACE, one.uid))
     fields: Object = {"f:spec": {f"f:field-{number}": {} for number in range(60)}}
     found["metadata"] |= {
         "labels": {"app": "web", "pod-template-hash": "1"},

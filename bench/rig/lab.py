@@ -1,7 +1,7 @@
 """The environment of one run: its directory, its time budget, and the processes of measures.
 
-Promise: every process started here has ended when its context is left, and the directory is
-removed. etcd syncs to disk except while a seed is written.
+Guarantee: every process that is started here has ended after its context, and the directory is
+removed. etcd syncs to disk, except while a seed is written.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """The rig of an earlier measure if it is still there, otherwise that of ``make``."""
+        """The rig of an earlier measure if it was made by ``make``, otherwise a new one."""
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
             self._shared = make, self._shared_ends.enter_context(make(self))
-        found: T = self._shared[1]
-        return found
+        rig: T = self._shared[1]
+        return rig
 
     def end_shared(self) -> None:
         """Stop the shared rig."""
@@ -106,19 +106,19 @@ class Lab:
 
     def etcd(self, seed: Path | None = None) -> EtcdCluster:
         """An etcd that syncs to disk, empty or on a copy of a seed; entering it starts it."""
-        room = self.new_directory("etcd")
+        directory = self.new_directory("etcd")
         if seed is not None:
-            shutil.copytree(seed, room / "etcd-0" / "data")
-        return EtcdCluster(room, flags=[f"--election-timeout={ELECTION_MS}"], durable=True)
+            shutil.copytree(seed, directory / "etcd-0" / "data")
+        return EtcdCluster(directory, flags=[f"--election-timeout={ELECTION_MS}"], durable=True)
 
     def seed(self, name: str, fill: Filling) -> Path:
-        """The data directory that ``fill`` writes; made once per run."""
+        """A data directory written by ``fill``, once in a run."""
         if name not in self._seeds:
-            room = self.new_directory("seed")
-            with EtcdCluster(room) as cluster:
+            directory = self.new_directory("seed")
+            with EtcdCluster(directory) as cluster:
                 self.fill(cluster, fill)
                 cluster.stop()
-            self._seeds[name] = room / "etcd-0" / "data"
+            self._seeds[name] = directory / "etcd-0" / "data"
         return self._seeds[name]
 
     def agent(
@@ -128,7 +128,7 @@ class Lab:
         return AgentProcess(self.new_directory("agent"), etcd.endpoints[0], node, variables)
 
     def call(self, caller: str, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a process of ``bench.callers`` with an order; returns its report."""
+        """Run a process of ``bench.callers`` with an order; return its report."""
         done = subprocess.run(
             [sys.executable, "-m", f"bench.callers.{caller}"],
             cwd=ROOT,

@@ -1,4 +1,4 @@
-"""CPU time and memory of processes, read from the kernel. Only reads."""
+"""Reads CPU time and memory of processes from the kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 _KIB_PER_MB: Final = 1_000_000 / 1024
 _PID_SHIFT: Final = 3
 _CPU_CLOCK: Final = 2
-"""A process's CPU clock is named by its inverted id and the kind of clock
+"""The id of a process's CPU clock is made from its inverted process id and this kind of clock
 (MAKE_PROCESS_CPUCLOCK, CPUCLOCK_SCHED in Linux's ``posix-timers.h``)."""
 
 
@@ -26,17 +26,17 @@ def rss_mb(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / _KIB_PER_MB
-    raise ProcessLookupError(f"process {pid} has no memory any more")
+    raise ProcessLookupError(f"process {pid} has exited")
 
 
 def group(leader: int) -> list[int]:
     """The running processes of a process group, without zombies."""
-    found = []
+    members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, member_of = stat.read_text().rpartition(")")[2].split()[:3]
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(member_of) == leader and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            members.append(int(stat.parent.name))
+    return members

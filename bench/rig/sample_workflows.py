@@ -1,4 +1,4 @@
-"""The workflows of the engine's measures: a short one, a long one, and one that sleeps."""
+"""Workflows for the measures of the engine: a short one, a long one, and one that sleeps."""
 
 from __future__ import annotations
 

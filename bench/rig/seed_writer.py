@@ -1,7 +1,7 @@
-"""Writes a log fast: whole segments with their state keys, without guards.
+"""Writes a log fast: segments with their state keys, without guards.
 
-etcd has the same events, heads and state keys afterwards as the product's writers would have
-written. No other process may write at the same time.
+Events, heads and state keys are the same as those of the product's writers. No other process may
+write at the same time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SeedWriter:
         self._events = 0
 
     def draft(self, event: Event) -> EventDraft:
-        """An event whose id and cause have the usual length."""
+        """A draft of the event, with an id and a cause of the usual length."""
         self._events += 1
         number = self._events
         trace = f"00-{number:032x}-{number:016x}-01"
@@ -50,7 +50,7 @@ class SeedWriter:
         )
 
     async def append(self, drafts: Sequence[EventDraft], state: Sequence[Put] = ()) -> int:
-        """One segment and the state keys it makes; returns its revision."""
+        """Write one segment and its state keys; return the revision."""
         self._seq += 1
         segment = encode_segment(START_MS + self._events, drafts)
         head = HEAD.encode(WriterHead(self._seq, 1))
@@ -71,7 +71,7 @@ class SeedWriter:
             await self.append([self.draft(PoolDefined(pool)) for pool in some], state)
 
     async def claim(self, events: Sequence[AddressesClaimed]) -> int:
-        """Write at most ``CLAIMS_PER_COMMIT`` claims and their endpoints; returns the revision."""
+        """Write at most ``CLAIMS_PER_COMMIT`` claims and their endpoints; return the revision."""
         drafts, state = [], []
         for event in events:
             draft = self.draft(event)

@@ -1,4 +1,4 @@
-"""Clusters with many pools and claims, each claim by a numbered Pod."""
+"""Makes clusters with many pools and claims, each claim by a Pod with a number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 
 WRITERS = 4
-"""Concurrent seeding writers: etcd is never idle, and revisions interleave as in production."""
+"""Concurrent writers, so that etcd is never idle and revisions interleave as in production."""
 
 _TEN = parse_address("10.0.0.0").value
 _POOL_BITS = 14

@@ -1,8 +1,8 @@
 """The two sides of a comparison: Orbweaver and another IPAM plugin, each with its own servers.
 
-Each side has its own etcd and, where the programs are installed, its own API server with the same
-Pods, so that the writes of one system cost the other nothing. Promise: when its context is left,
-every process started here has ended, including those of the other system's start command.
+Each side has its own etcd, and its own API server with the same Pods if the programs are installed.
+So writes of one side do not slow down the other. Guarantee: every process that is started here has
+ended after its context, also those of the start command of the other plugin.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class SideFailed(Exception):
 
 
 class Rival(NamedTuple):
-    """Another plugin: its executable, its network configuration, and what starts its daemons.
+    """Another plugin: its executable and its network configuration.
 
-    ``@ROOM@`` in the configuration stands for a directory of its own. ``start``: a shell command,
-    "" for none.
+    ``@ROOM@`` in the configuration is replaced by a directory. ``start``: a shell command that
+    starts its daemons, "" for none.
     """
 
     plugin: Path
@@ -55,10 +55,10 @@ class Rival(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One plugin that can be called. ``etcd``: that of its API server, None without one.
+    """One plugin that can be called. ``etcd``: of its API server, None without one.
 
-    ``cpu_s``: CPU seconds so far of all its processes but the executable. ``starts``: something has
-    been started that may not be ready yet; ``failure``: why it never will be, "" while it runs.
+    ``cpu_s``: CPU seconds of all its processes except the executable. ``starts``: whether its
+    daemons may still be starting; ``failure``: why they failed, "" while they run.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Side(NamedTuple):
     failure: Callable[[], str] = str
 
     def call(self, lab: Lab, verb: str, serials: Sequence[int], callers: int) -> dict[str, Any]:
-        """Run the executable once for each Pod: the report of ``bench.callers.executables``."""
+        """Run the executable once per Pod; return the report of ``bench.callers.executables``."""
         environments = [{**environment(verb, serial), **self.variables} for serial in serials]
         order = {"command": [self.command], "environments": environments, "callers": callers}
         return lab.call("executables", order | {"stdin": str(self.netconf), "room": str(self.room)})
@@ -82,7 +82,7 @@ class Side(NamedTuple):
 def orbweaver(
     lab: Lab, pods: Sequence[int], variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
-    """Our executable, an agent and a controller."""
+    """Start our side: executable, agent and controller."""
     pools: list[Pool] = []
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
@@ -117,7 +117,7 @@ def orbweaver(
 def other(
     lab: Lab, pods: Sequence[int], rival: Rival, variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
-    """Another plugin, and what its command starts; with an API server if there is a command."""
+    """Start the side of another plugin; with an API server if it has a start command."""
 
     async def fill(store: KeyValueStore, _: Keys) -> None:
         await write_cluster(store, pods)
@@ -144,7 +144,7 @@ def other(
 
 @contextmanager
 def network_namespace() -> Iterator[str]:
-    """The path of a new network namespace without interfaces. Raises SideFailed."""
+    """Create a network namespace without interfaces; return its path. Raises SideFailed."""
     process = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
         stdout=subprocess.PIPE,
@@ -155,7 +155,7 @@ def network_namespace() -> Iterator[str]:
         assert process.stderr is not None
         if process.stdout.readline() != b"ready\n":
             why = process.stderr.read().decode(errors="replace").strip()
-            raise SideFailed(f"no network namespace can be made: {why}; run it as root")
+            raise SideFailed(f"cannot create a network namespace: {why}; run it as root")
         yield f"/proc/{process.pid}/ns/net"
     finally:
         process.kill()
@@ -175,7 +175,7 @@ def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
 
 
 class _Group:
-    """A command of the user and all that it starts: one process group, ended with the context."""
+    """The start command and its processes: one process group, which ends with the context."""
 
     def __init__(self, command: str, room: Path, server: ApiServer | None) -> None:
         self._log = room / "start.log"
@@ -198,22 +198,21 @@ class _Group:
     def __exit__(self, *_: object) -> None:
         self._signal(signal.SIGTERM)
         ends = time.monotonic() + STOP_S_MAX
-        # The command is reaped here, its own children by their parents.
         while (self._process.poll() is None or self._members()) and time.monotonic() < ends:
             time.sleep(_POLL_S)
         self._signal(signal.SIGKILL)
         self._process.wait()
 
     def failure(self) -> str:
-        """The end of its output if it has failed or none of its processes runs; otherwise ""."""
+        """The end of its output if it failed or none of its processes runs, else ""."""
         status = self._process.poll()
         if status is None or (status == 0 and self._members()):
             return ""
-        said = self._log.read_text(errors="replace")[-_LOG_CHARACTERS:]
-        return f"the command of --start has ended with {status}: {said}"
+        output = self._log.read_text(errors="replace")[-_LOG_CHARACTERS:]
+        return f"the command of --start exited with {status}: {output}"
 
     def cpu_s(self) -> float:
-        """CPU seconds of all its processes that have not ended."""
+        """CPU seconds of all its running processes."""
         return sum(map(processes.cpu_s, self._members()))
 
     def _members(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""A worker process of the engine. Promise: it has ended when its context is left."""
+"""Runs a worker of the workflow engine as a process, which has ended after its context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STOP_S_MAX = 15.0
 
 
 class WorkerProcess:
-    """A worker process; entering it starts it and waits until it owns its shards."""
+    """A worker process; entering it starts it and waits until the worker is ready."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self._order = {"endpoint": endpoint, "name": name}
@@ -54,7 +54,7 @@ class WorkerProcess:
             process.wait()
 
     def kill(self) -> None:
-        """Kill the process as a crash does: it releases nothing."""
+        """Kill the process, as a crash does."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""``python -m bench.simulation``: one simulation of any size, and etcd's resources for it.
+"""``python -m bench.simulation``: runs one simulation of any size, and prints etcd's resources.
 
 Prints the figures of docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000 claims
 need of etcd".
@@ -31,7 +31,7 @@ def simulate(
     changes: Annotated[int, typer.Option(help="of pools, one after the other")] = 100,
     pause_s: Annotated[float, typer.Option(help="between two changes of pools")] = 0.4,
 ) -> None:
-    """Simulate one cluster over an etcd of its own and print what was measured."""
+    """Simulate one cluster with its own etcd, and print the measurements."""
     raise_gc_threshold()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     size = Size(nodes, max(pools, -(-nodes // RACK_NODES)), pods, rack_pods, changes, pause_s)
@@ -59,7 +59,7 @@ def _print(size: Size, run: Run, busy: str) -> None:
         f"rack lost: {run.lost.seconds:.2f} s for {run.lost.claims:,} claims,"
         f" {run.lost.left_to_scan} left to the scan"
     )
-    typer.echo(f"verdict: {verdict}; given twice: {run.shared}")
+    typer.echo(f"verdict: {verdict}; allocated twice: {run.shared}")
     typer.echo(
         f"memory: {run.nodes_rss_mb:.0f} MB in {run.processes} processes with nodes,"
         f" {run.here_rss_mb:.0f} MB here"

@@ -1,4 +1,4 @@
-"""The processes with the simulated nodes. Promise: they have ended when the context is left."""
+"""Runs the processes with simulated nodes, which have ended after the context."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Incidents of the simulated cluster: pools change, all Pods start, a rack is lost.
 
-Each incident is timed from its cause. The operator's commands and the controller's jobs run in the
-measuring process, the nodes in others.
+Each incident is timed from its cause. The commands of the operator and the jobs of the controller
+run in this process, the nodes in others.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ OPERATOR: Final = Cause("operator")
 
 
 class Fanout(NamedTuple):
-    """``reached_s``: for each change, from its command until 99 % of the nodes showed it.
+    """``reached_s``: for each change, seconds from its command until 99 % of the nodes showed it.
 
-    ``updates``: snapshots that all views published for it.
+    ``updates``: number of snapshots that all views published.
     """
 
     reached_s: list[float]
@@ -48,7 +48,7 @@ class Fanout(NamedTuple):
 
 
 class PodsStarted(NamedTuple):
-    """From the first ADD to the last answer; sums over the processes."""
+    """The start of Pods, from the first ADD to the last answer, in all processes."""
 
     seconds: float
     latencies_s: list[float]
@@ -60,7 +60,7 @@ class PodsStarted(NamedTuple):
 
 
 class RackLost(NamedTuple):
-    """From the first command that removes a node until the rack has no claim."""
+    """The loss of a rack, from the first command until the rack has no claim."""
 
     seconds: float
     claims: int
@@ -95,7 +95,7 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
 
 
 def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> PodsStarted:
-    """Start ``pods`` Pods on each node, all at once."""
+    """Start ``count`` Pods on each node, all at the same time."""
     at = time.monotonic() + AHEAD_S
     order: dict[str, Any] = {"do": "start", "nodes": list(nodes), "at": at}
     answers = fleet.ask(order | {"first": first, "count": count})
@@ -111,7 +111,7 @@ def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> Po
 
 
 async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Grow the pool of the rack that will be lost, for all its Pods."""
+    """Add addresses to the pool of the rack that will be lost, for all its Pods."""
     await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
 
 
@@ -146,7 +146,7 @@ async def _apply(store: KeyValueStore, keys: Keys, commands: Sequence[Command]) 
 
 @asynccontextmanager
 async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configurator]:
-    """Commits as ``orbctl apply`` does."""
+    """A configurator that writes as ``orbctl apply`` does."""
     writer = Writer(store, keys, "operator")
     await writer.open()
     yield Configurator(store, keys, writer)
@@ -167,7 +167,7 @@ async def _jobs(store: KeyValueStore, keys: Keys) -> AsyncIterator[JobHost]:
 
 
 def _reached(times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:
-    """For each change the time of the share of nodes; ``arrivals`` has a row for each node."""
+    """Return, per change, seconds until 99 % of nodes had it; ``arrivals``: a row per node."""
     columns = zip(*arrivals, strict=True)
     return [
         percentile(column, REACHED_SHARE) - began

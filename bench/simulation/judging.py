@@ -1,4 +1,4 @@
-"""Checks of the log and the state keys after the incidents: no duplicate address, no leak."""
+"""Checks the log and the state keys after the incidents: no duplicate address, no leak."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from core.eventstore.state import read_ledger
 
 
 class Verdict(NamedTuple):
-    """``violations`` of the invariants in the log; ``leaked``: claims that belong to no Pod.
+    """The result. ``violations``: of invariants in the log; ``leaked``: claims without a Pod.
 
-    ``apart``: claims and endpoints of which log and state keys disagree (I5). ``claim_bytes``,
-    ``endpoint_bytes``: key and value of one, on average.
+    ``apart``: claims and endpoints that differ between log and state keys (I5). ``claim_bytes``,
+    ``endpoint_bytes``: mean size of key and value.
     """
 
     segments: int
@@ -36,28 +36,28 @@ class Verdict(NamedTuple):
 
 
 async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
-    """Read the whole log and the state; ``expected`` claims must be left."""
+    """Check the log and the state; ``expected``: the number of claims that must exist."""
     segments, _ = await LogReader(store, keys).catch_up(START)
     events = [event for segment in segments for event in segment.events()]
-    folded, truth = Ledger().apply_all(events), await read_ledger(store, keys)
-    apart = len(folded.claims.items() ^ truth.claims.items())
+    from_log, from_state = Ledger().apply_all(events), await read_ledger(store, keys)
+    apart = len(from_log.claims.items() ^ from_state.claims.items())
     apart += sum(
-        folded.endpoints.get(key) != truth.endpoints.get(key)
-        for key in folded.endpoints.keys() | truth.endpoints.keys()
+        from_log.endpoints.get(key) != from_state.endpoints.get(key)
+        for key in from_log.endpoints.keys() | from_state.endpoints.keys()
     )
     return Verdict(
         len(segments),
         len(events),
         sum(len(segment.data) for segment in segments),
-        len(truth.claims),
+        len(from_state.claims),
         await _mean_bytes(store, keys, "ip"),
         await _mean_bytes(store, keys, "endpoint"),
         len(list(check_log(events))),
-        abs(len(truth.claims) - expected),
+        abs(len(from_state.claims) - expected),
         apart,
     )
 
 
-async def _mean_bytes(store: KeyValueStore, keys: Keys, room: str) -> float:
-    found = (await store.read([Get(*keys.range_of(room))])).ranges[0].kvs
-    return sum(len(kv.key) + len(kv.value) for kv in found) / max(len(found), 1)
+async def _mean_bytes(store: KeyValueStore, keys: Keys, scope: str) -> float:
+    kvs = (await store.read([Get(*keys.range_of(scope))])).ranges[0].kvs
+    return sum(len(kv.key) + len(kv.value) for kv in kvs) / max(len(kvs), 1)

@@ -1,6 +1,6 @@
 """One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
 
-It records when its view shows which revision, and returns the result of each Pod's ADD.
+It records the time at which its view reaches a revision, and returns the result of each ADD.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACTOR: Final = "agent/simulated"
 
 
 class Started(NamedTuple):
-    """One ADD: its addresses or its failure, its tries, how long it took, and when it was over."""
+    """The result of one ADD: addresses or failure, tries, duration, and time of its end."""
 
     addresses: tuple[str, ...]
     failure: str
@@ -33,12 +33,12 @@ class Started(NamedTuple):
 
 
 class SimulatedNode:
-    """Node number ``number``. Times are of the monotonic clock, which processes share."""
+    """Simulated node ``number``. Times are of the monotonic clock, which all processes share."""
 
     def __init__(self, endpoint: str, cluster: str, number: int) -> None:
         self.number = number
         self.updates: list[tuple[float, int]] = []
-        """Times at which the view has reached revisions."""
+        """Times and revisions of the updates of the view."""
 
         self._store = EtcdStore(EtcdSettings((endpoint,)))
         self._node = NodeHarness(self._store, node_name(number), cluster=cluster)
@@ -50,7 +50,7 @@ class SimulatedNode:
         self._following = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """Stop as after a power failure: nothing is released."""
+        """Stop without releasing anything, as after a power failure."""
         if self._following is not None:
             self._following.cancel()
         await self._node.view.close()

@@ -1,7 +1,7 @@
-"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node.
+"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node. Pure.
 
-Every rack has its own default pool, as in datacentres with a subnet per rack; further pools are for
-other networks of the same racks. Plain values without I/O.
+Each rack has a default pool, as in datacentres with a subnet per rack; more pools are for other
+networks of the racks.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from core.domain.model import Pool
 RACK_NODES: Final = 40
 NAMESPACE: Final = "shop"
 SPARE_SHARE: Final = 0.25
-"""Addresses of a rack's pool beyond its Pods: at the end of a start four fifths are taken."""
+"""Share of spare addresses in a rack's pool, relative to its Pods."""
 
 POOLS_MAX: Final = 250
-"""Each pool has a /16 of 10.0.0.0/8."""
+"""Most pools, because each has a /16 of 10.0.0.0/8."""
 
 
 class Size(NamedTuple):
-    """A cluster and what happens to it.
+    """The size of a cluster and its incidents.
 
-    ``pods``: of each node when the cluster starts; ``rack_pods``: of each node of the rack that is
-    lost. ``changes``: pools that change one after the other, ``change_pause_s`` apart.
+    ``pods``: Pods on each node at the start; ``rack_pods``: on each node of the rack that is lost.
+    ``changes``: number of changes of pools, with ``change_pause_s`` between them.
     """
 
     nodes: int
@@ -37,7 +37,7 @@ class Size(NamedTuple):
 
     @property
     def racks(self) -> int:
-        """Racks, the last of which may be smaller."""
+        """The number of racks; the last one may be smaller."""
         return -(-self.nodes // RACK_NODES)
 
     @property
@@ -52,7 +52,7 @@ def node_name(number: int) -> str:
 
 
 def pools_of(size: Size, more: int = 0) -> list[Pool]:
-    """The pools of the cluster, each with addresses for the Pods of a rack and ``more`` besides."""
+    """The pools of the cluster: each has the addresses of a rack's Pods and ``more`` addresses."""
     assert size.racks <= size.pools <= POOLS_MAX, size
     addresses = addresses_for(size.pods) + more
     return [rack_pool(size, number, addresses) for number in range(size.pools)]

@@ -1,7 +1,7 @@
-"""Hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
+"""Runs hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
 
-Orders come as lines of JSON on standard input, one answer each on standard output; the end of the
-input ends the process. The first order is ``open``.
+Orders are lines of JSON on standard input; each has an answer on standard output. The process ends
+with its input. The first order is ``open``.
 
 Orders: ``open`` (endpoint, cluster, nodes), ``arrivals`` (revisions of pools, in rising order),
 ``start`` (nodes, first, count, at), ``lose`` (nodes), ``usage``. Nodes are named by their numbers.
@@ -28,7 +28,7 @@ OPENING_MAX: Final = 8
 """Nodes of this process that start concurrently."""
 
 OPEN_S_MAX: Final = 180.0
-"""Seconds that a node waits for etcd, which is busy with the others."""
+"""Seconds that a node waits for etcd, which serves other nodes too."""
 
 ARRIVAL_S_MAX: Final = 120.0
 POLL_S: Final = 0.05

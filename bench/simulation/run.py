@@ -1,4 +1,4 @@
-"""One simulation from an empty etcd to the verdict: duration and resources of each incident."""
+"""Runs one simulation from an empty etcd to the verdict, and measures each incident."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Phase(NamedTuple):
-    """The cost of a part of the run: seconds, CPU of all nodes and of this process, and of etcd."""
+    """One incident: its duration, and the CPU of nodes, of this process and of etcd."""
 
     name: str
     seconds: float
@@ -32,7 +32,7 @@ class Phase(NamedTuple):
 
 
 class Run(NamedTuple):
-    """All of a simulation. Memory in MB: that of all processes with nodes, and of this one."""
+    """The results of a simulation. Memory in MB: of all processes with nodes, and of this one."""
 
     fanout: Fanout
     start: PodsStarted
@@ -46,14 +46,14 @@ class Run(NamedTuple):
 
     @property
     def failures(self) -> list[str]:
-        """Why Pods did not start."""
+        """The errors of Pods that did not start."""
         return self.start.failures + self.rack.failures
 
     @property
     def shared(self) -> int:
-        """The number of addresses given to two Pods."""
-        given = self.start.addresses + self.rack.addresses
-        return len(given) - len(set(given))
+        """The number of addresses that were allocated twice."""
+        allocated = self.start.addresses + self.rack.addresses
+        return len(allocated) - len(set(allocated))
 
 
 class Simulation:
@@ -90,18 +90,18 @@ class Simulation:
             *(fleet.processes, rss_mb, peak_rss_mb()),
         )
 
-    def _phase(self, name: str, happen: Callable[[], T]) -> T:
+    def _phase(self, name: str, incident: Callable[[], T]) -> T:
         """Run one incident and measure its resources."""
         member = self._etcd.members[0]
         etcd, nodes_cpu_s = etcd_usage(member), self._nodes_cpu_s()
         began, cpu_s = time.monotonic(), time.process_time()
-        done = happen()
+        result = incident()
         seconds, here_cpu_s = time.monotonic() - began, time.process_time() - cpu_s
         used_s = self._nodes_cpu_s() - nodes_cpu_s
         self._phases.append(
             Phase(name, seconds, used_s, here_cpu_s, etcd_usage(member).minus(etcd))
         )
-        return done
+        return result
 
     def _nodes_cpu_s(self) -> float:
         return float(sum(answer["cpu_s"] for answer in self._fleet.ask({"do": "usage"})))

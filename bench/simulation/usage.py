@@ -1,4 +1,4 @@
-"""Resources that etcd and the processes of the simulation have used. Only reads."""
+"""Reads the resources that etcd and the processes of the simulation used."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RECEIVED: Final = "etcd_network_client_grpc_received_bytes_total"
 class EtcdUsage(NamedTuple):
     """Counters of one member; ``minus`` gives the use between two readings.
 
-    ``revisions``: transactions that wrote something. ``watch_events``: changes that watches were
-    sent. ``sent_mb`` and ``received_mb``: to and from clients. ``database_mb``: the file;
-    ``in_use_mb``: without pages that are free.
+    ``revisions``: writing transactions. ``watch_events``: changes sent to watches. ``sent_mb``,
+    ``received_mb``: to and from clients. ``database_mb``: size of the file; ``in_use_mb``: without
+    free pages.
     """
 
     cpu_s: float
@@ -60,5 +60,5 @@ def etcd_usage(member: EtcdMember) -> EtcdUsage:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has had, in MB (10^6 bytes)."""
+    """The peak memory of this process, in MB (10^6 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MB

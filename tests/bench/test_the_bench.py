@@ -23,7 +23,7 @@ from bench.rig.lab import Lab
 from bench.rig.seeding import all_places, exact_pool, many_pools, spread_places
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
-from bench.table import TARGETS, chosen, measures_of
+from bench.table import TARGETS, measures_named, measures_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address, parse_cidr
 from nodeagent.cni_protocol.call import read_call, read_environment
@@ -120,7 +120,7 @@ def test_a_measure_that_there_is_not_is_refused_by_name() -> None:
 
 @pytest.mark.etcd
 def test_a_cheap_measure_answers_one_well_formed_object_a_line() -> None:
-    results = run(TINY, chosen(["store_batch_ratio", "contention"]))
+    results = run(TINY, measures_named(["store_batch_ratio", "contention"]))
 
     lines = [json.loads(line) for taken in results for line in reporting.lines(taken).splitlines()]
     batch, failures, duplicates, _ = lines
@@ -139,7 +139,7 @@ def test_a_measure_that_fails_is_told_and_the_others_go_on() -> None:
     def succeed(_: Lab) -> list[Figure]:
         return [Figure("history_1m_ms", 1.0, "ms")]
 
-    broken, sound = chosen(["replay", "history"])
+    broken, sound = measures_named(["replay", "history"])
     measures = [broken._replace(measure=fail), sound._replace(measure=succeed)]
 
     failed, taken = run(TINY, measures)
@@ -152,7 +152,7 @@ def test_a_measure_whose_programs_are_not_there_says_so_and_has_not_failed() -> 
     def lack(_: Lab) -> list[Figure]:
         raise NotTaken("no kube-apiserver")
 
-    (measure,) = chosen(["kube_add"])
+    (measure,) = measures_named(["kube_add"])
 
     (taken,) = run(TINY, [measure._replace(measure=lack)])
 
@@ -238,7 +238,7 @@ def test_a_quick_run_leaves_out_what_needs_many_calls() -> None:
 def test_percentiles_have_a_table_and_many_samples_are_not_kept() -> None:
     samples = [number / 100 for number in range(10_000)]
     figure = median_figure("add_last_32_ms", samples, "ms")
-    (measure,) = chosen(["percentiles"])
+    (measure,) = measures_named(["percentiles"])
 
     (kept,) = reporting.document("full", {}, [Taken(measure, [figure], 1.0, "")])["figures"]
 
