@@ -1,4 +1,4 @@
-"""The comparison with another plugin: what it refuses, and that it measures and leaves nothing."""
+"""The comparison with another plugin: its refusals, its figures, and that it removes its files."""
 
 from __future__ import annotations
 

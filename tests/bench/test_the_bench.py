@@ -1,4 +1,4 @@
-"""The benchmark as a program: what it offers, and the form of what it answers. Never how fast."""
+"""The benchmark as a program: its options and the form of its output, never its speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated cluster does what a cluster does, and is judged; never how fast."""
+"""The simulated cluster behaves like a real one and is checked; never its speed."""
 
 from __future__ import annotations
 

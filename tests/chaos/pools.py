@@ -38,8 +38,8 @@ class Operator:
     async def set_up(self) -> None:
         """Create the pool that stays."""
         text = _pool(BASE_POOL, "10.6.0.0/16", BASE, disabled=False)
-        code, said = await self.orbctl("apply", "-f", "-", stdin=text)
-        assert code == 0, said
+        code, output = await self.orbctl("apply", "-f", "-", stdin=text)
+        assert code == 0, output
 
     async def change(self, what: str, number: int) -> None:
         """Make one change, which may be refused."""

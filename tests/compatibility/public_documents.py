@@ -1,9 +1,9 @@
-"""The YAML of Spiderpool's public documents, and what becomes of each object in it.
+"""Applies the YAML of Spiderpool's public documents and records the outcome for each object.
 
-The documents stay where they are: a git repository that ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names.
-A block is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl printed.
-Variables that the same page sets in a shell block are put in. The tables of what is expected are
-in ``documents/``; the test writes them anew where ``ORBWEAVER_REWRITE`` is set.
+The documents are read from the git repository that ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names. A
+block is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl printed.
+Variables that the same page sets in a shell block are substituted. ``documents/`` has the tables of
+expected outcomes; the test rewrites them if ``ORBWEAVER_REWRITE`` is set.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Block(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What became of one object; ``detail``: the rule, or the fields without effect."""
+    """The outcome for one object; ``detail``: the rule that refused it, or ineffective fields."""
 
     file: str
     block: str
@@ -75,7 +75,7 @@ class Row(NamedTuple):
 
 
 def documents(repository: str, commit: str) -> dict[str, str]:
-    """The pages and examples of a commit, by path."""
+    """Return the pages and examples of a commit by path."""
     command = ["git", "-C", repository, "archive", commit, "docs", "README.md"]
     archive = subprocess.run(command, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
@@ -87,7 +87,7 @@ def documents(repository: str, commit: str) -> dict[str, str]:
 
 
 def blocks(file: str, text: str) -> Iterator[Block]:
-    """The blocks of a file in their order; an example is one."""
+    """Yield the blocks of a file in order; a YAML file is a single block."""
     if file.endswith(".yaml"):
         yield Block(file, 1, text)
         return
@@ -106,12 +106,12 @@ def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterat
         yield body
     elif language in _SHELLS:
         variables |= dict(_ASSIGNED.findall(body))
-        here = [found.group(2) for found in _HEREDOC.finditer(body)]
-        yield from here or _printed(body)
+        applied = [found.group(2) for found in _HEREDOC.finditer(body)]
+        yield from applied or _printed(body)
 
 
 def _printed(body: str) -> Iterator[str]:
-    """An object that kubectl printed below a command."""
+    """Yield the object that kubectl printed below a command, if there is one."""
     lines = body.splitlines()
     starts = [index for index, line in enumerate(lines) if line.startswith("apiVersion:")]
     if starts:
@@ -128,7 +128,7 @@ def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
 
 
 async def rows_of(file: str, text: str) -> list[Row]:
-    """What becomes of everything in a file, applied in order to a cluster of its own."""
+    """Apply everything in a file, in order, to a new cluster; return the outcomes."""
     keys, store = Keys("documents"), MemoryStore()
     writer = Writer(store, keys, "documents")
     await writer.open()

@@ -1,7 +1,7 @@
-"""Cases of Spiderpool about which Pod gets which address, told through a whole agent.
+"""Cases of Spiderpool about which Pod gets which address, run against a whole agent.
 
-Ids are those of docs/contributing/compatibility.md. Cases that a scenario of another folder tells
-already are not repeated here.
+The ids are those of docs/contributing/compatibility.md. Cases that a scenario of another folder
+tests are not repeated here.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ SUBNETS = {"v4": (V4, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
 
 
 async def recorded(agent: AgentHarness) -> dict[str, str]:
-    """Pool of each held address."""
+    """Return the pool of each claimed address."""
     return {address: claim.pool for address, claim in (await agent.claims()).items()}
 
 
 async def routes_of(agent: AgentHarness, pod: str) -> list[dict[str, str]]:
-    """What an ADD answers; a repeated one answers what the first one did."""
+    """Return the routes of an ADD; a repeated ADD returns those of the first."""
     found: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
     return found
 
@@ -185,15 +185,15 @@ async def test_another_gateway_and_other_routes_are_for_later_pods(agent: AgentH
     after = await routes_of(agent, "web-1")
 
     assert await routes_of(agent, "web-0") == before
-    told = [{route["dst"]: route["gw"] for route in one} for one in (before, after)]
-    assert told == [
+    gateways = [{route["dst"]: route["gw"] for route in one} for one in (before, after)]
+    assert gateways == [
         {"10.20.0.0/16": "10.6.0.2", "0.0.0.0/0": "10.6.0.1"},
         {"10.30.0.0/16": "10.6.0.4", "0.0.0.0/0": "10.6.0.3"},
     ]
 
 
 async def test_forty_replicas_with_two_nics_come_restart_and_go(agent: AgentHarness) -> None:
-    """P00002 without its clock: bench/ has the times."""
+    """P00002 without its time limits: bench/ measures times."""
     await agent.pool("lan", V4, "10.6.0.1-10.6.0.80", default=False)
     await agent.pool("wan", "10.7.0.0/16", "10.7.0.1-10.7.0.80", default=False)
     wish = {

@@ -1,7 +1,7 @@
-"""A SpiderMultusConfig becomes a NAD, and real CNI plugins make of it what a Pod has.
+"""A SpiderMultusConfig becomes a NAD, which real CNI plugins apply to a Pod.
 
-Ids are those of docs/contributing/compatibility.md. The plugins are Debian's and ours, run one
-after the other as a runtime does; what is asked is the kernel of the Pod's namespace.
+The ids are those of docs/contributing/compatibility.md. The plugins are Debian's and ours, run one
+after the other as a runtime does. Results are read from the kernel of the Pod's namespace.
 """
 
 from __future__ import annotations
@@ -63,14 +63,16 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
-    """A Pod on the network of a SpiderMultusConfig of type macvlan."""
+    """Attach a Pod to the network of a SpiderMultusConfig of type macvlan."""
     node, sandbox = laboratory.nodes[NODE], laboratory.sandbox(pod, "shop", f"uid-{pod}")
     result: dict[str, Any] = {}
     config = nad(laboratory, {"cniType": "macvlan", "macvlan": {"master": ["eth0"]}} | spec)
     for one in config["plugins"]:
         if "ipam" in one:
-            said = {"ipam_unix_socket_path": str(node.socket)}
-            one["ipam"] |= said | {"log_file_path": str(node.plugin_log)}
+            one["ipam"] |= {
+                "ipam_unix_socket_path": str(node.socket),
+                "log_file_path": str(node.plugin_log),
+            }
         conf = {key: config[key] for key in ("cniVersion", "name")} | one
         previous = {"prevResult": result} if result else {}
         environment = {
@@ -89,7 +91,7 @@ def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
 
 
 def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the network's NAD, as ``orbctl nad`` shows it."""
+    """Return the configuration of the network's NAD, as ``orbctl nad`` shows it."""
     one = {
         "apiVersion": "spiderpool.spidernet.io/v2beta1",
         "kind": "SpiderMultusConfig",
@@ -109,11 +111,11 @@ def routes(sandbox: Sandbox) -> str:
 
 def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None:
     """A00002: IPv6 in its short form."""
-    told = routes(attached(laboratory, "routed"))
+    listed = routes(attached(laboratory, "routed"))
 
-    assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in told
-    assert "fd00:20::/48 via fd00:6::2 dev eth0" in told
-    assert "default via 10.6.0.1 dev eth0" in told
+    assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in listed
+    assert "fd00:20::/48 via fd00:6::2 dev eth0" in listed
+    assert "default via 10.6.0.1 dev eth0" in listed
 
 
 def test_a_clean_gateway_leaves_the_pod_without_a_default_route(laboratory: Laboratory) -> None:
@@ -137,9 +139,9 @@ def test_a_chained_plugin_does_its_part(laboratory: Laboratory) -> None:
     item = json.dumps({"type": "tuning", "sysctl": {"net.core.somaxconn": "4097"}})
     sandbox = attached(laboratory, "tuned", chainCNIJsonData=[item])
 
-    told = sandbox.namespace.run("sysctl", "-n", "net.core.somaxconn")
+    value = sandbox.namespace.run("sysctl", "-n", "net.core.somaxconn")
 
-    assert told.strip() == "4097"
+    assert value.strip() == "4097"
 
 
 def test_without_ipam_a_nic_has_no_address(laboratory: Laboratory) -> None:

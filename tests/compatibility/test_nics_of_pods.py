@@ -1,6 +1,7 @@
-"""Cases of Spiderpool about Pods with several NICs: which NIC a packet leaves by.
+"""Cases of Spiderpool about Pods with several NICs: the NIC through which a packet leaves.
 
-Ids are those of docs/contributing/compatibility.md; the kernel of a Pod's namespace is asked.
+The ids are those of docs/contributing/compatibility.md. Results are read from the kernel of the
+Pod's namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NET1 = ("10.7.0.9", "fd00:7::9")
 
 
 def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
-    """The NICs that packets to these leave by."""
+    """Return the NICs through which packets to these destinations leave."""
     found = set()
     for destination in destinations:
         words = pod.inside.ip("route", "get", destination).split()
@@ -30,7 +31,7 @@ def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
 def two_nics(
     request: pytest.FixtureRequest, network: NetworkHarness, network_node: NetworkNode
 ) -> NetworkPod:
-    """A Pod with an eth0 of either kind that is set up, and a net1 that is not."""
+    """A Pod whose eth0, of either kind, the coordinator has set up, and whose net1 it has not."""
     made = network.pod(network_node)
     if request.param == "underlay":
         made.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
@@ -79,7 +80,7 @@ def test_a_nic_may_have_any_name(
 def test_three_nics_work_though_paths_back_are_filtered(
     network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """C00021: ``rp_filter`` 1, and each NIC answers where it was asked."""
+    """C00021: with ``rp_filter`` 1, each NIC answers the requests that arrive on it."""
     other = network.pod(network.node("n2"))
     other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
     other.add(podRPFilter=1, **SAID)

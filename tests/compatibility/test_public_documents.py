@@ -1,4 +1,4 @@
-"""Every YAML block of two generations of Spiderpool's documents comes to what the tables say."""
+"""Every YAML block of two generations of Spiderpool's documents has the outcome in the tables."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Scenarios S10 and S12: in a cloud, where every node has addresses of its own.
+"""Scenarios S10 and S12: a cloud, where each node has its own addresses.
 
 See docs/contributing/compatibility-datapath.md.
 
 Pools are default and bound to a node and a network; nobody annotates pools. The datapath of such
-Pods, ipvlan, is tried in ``tests/nodeagent/coordinator/test_other_links.py``.
+Pods, ipvlan, is tested in ``tests/nodeagent/coordinator/test_other_links.py``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
 
 
 async def placed(nodes: dict[str, AgentHarness], name: str, network: str, where: str) -> list[str]:
-    """Record a Pod of a network, and ADD it on a node."""
+    """Record a Pod of a network and run an ADD for it on a node; return its addresses."""
     await nodes["node-1"].pod(name, {DEFAULT_NETWORK: network}, owner_kind="StatefulSet")
     await nodes[where].process.parts.view.freshen()
     return await nodes[where].add(name)

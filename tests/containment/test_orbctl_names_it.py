@@ -50,7 +50,7 @@ def _spoil(orbctl: OrbctlHarness, case: Case) -> None:
 
 def _json(orbctl: OrbctlHarness, *words: str) -> Any:
     ran = orbctl.orbctl(*words, "-o", "json")
-    assert ran.code in (0, 6), ran.said
+    assert ran.code in (0, 6), ran.shown
     return json.loads(ran.out)
 
 
@@ -109,7 +109,7 @@ def test_repair_puts_back_what_the_log_says(kind: str, orbctl: OrbctlHarness) ->
 
     ran = orbctl.orbctl("verify", "--repair")
 
-    assert ran.code == 0, ran.said
+    assert ran.code == 0, ran.shown
     assert _json(orbctl, "verify")["clean"]
     orbctl.on_node("node-a", lambda node: node.add(pod("web-1")))
     assert _json(orbctl, "verify")["clean"]

@@ -1,4 +1,4 @@
-"""The pictures are as their modules draw them, and a picture that cannot be read is refused."""
+"""The pictures equal what their modules draw, and an unreadable picture is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/contributing/guides.md: a row for each link and each guide, with the proof that it has."""
+"""docs/contributing/guides.md: a row with a proof for each link and each guide."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def link_of(row: Row) -> str | None:
 
 
 def proof_of(path: Path) -> str:
-    """What the test of guides does with a page."""
+    """Return how the test of guides tests a page."""
     blocks = shell_blocks(path)
     if not blocks:
         return "read"
@@ -134,7 +134,7 @@ def value_of(values: object, parts: list[str]) -> object:
 
 
 def test_every_guide_deletes_the_pods_that_it_starts() -> None:
-    """A pool with an address in use does not go, so `Undo` would not end."""
+    """A pool with an address in use is not deleted, so `Undo` would not end."""
     left = []
     for path in sorted(GUIDES.glob("*.md")):
         made = re.findall(

@@ -1,4 +1,4 @@
-"""The reference pages name what the code reads, and nothing that it does not read."""
+"""The reference pages list exactly the settings that the code reads."""
 
 from __future__ import annotations
 

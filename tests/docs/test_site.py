@@ -1,4 +1,4 @@
-"""The documents build as a site without a warning, and no page requests another host."""
+"""The site builds without a warning, and no page requests another host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real etcd whose database has reached its quota: named everywhere, and nothing waits for it."""
+"""A real etcd whose database has reached its quota: it is reported everywhere, without waiting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRITES_A_CALL_MAX = 3
 
 
 class Writes(CallObserver):
-    """Counts transactions and leases that were asked for."""
+    """Counts requested transactions and leases."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -59,7 +59,7 @@ async def store(small_etcd: EtcdCluster, writes: Writes) -> AsyncIterator[EtcdSt
 
 
 async def fill(store: EtcdStore) -> None:
-    """Write until etcd takes no more: it measures its file every 100 ms, not after each write."""
+    """Write until etcd accepts no more: it measures its file every 100 ms, not after each write."""
     for number in looks():
         try:
             await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK))])
@@ -140,7 +140,7 @@ async def test_an_agent_goes_on_once_there_is_room_again(
 
 
 def make_room(etcd: EtcdCluster) -> None:
-    """The steps of docs/how-to/recover-a-full-etcd.md, by etcd's own tool."""
+    """Run the steps of docs/how-to/recover-a-full-etcd.md by etcd's own tool."""
 
     def etcdctl(*arguments: str) -> str:
         command = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", *arguments]

@@ -1,4 +1,4 @@
-"""Back-up and restore (docs/how-to/back-up-and-restore.md): a whole log, up to the copy."""
+"""Back-up and restore (docs/how-to/back-up-and-restore.md): the log is complete up to the copy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
 
 
 def restore(etcd: EtcdCluster, snapshot: Path) -> None:
-    """Put the snapshot in the place of the member's data, by the documented command."""
+    """Replace the member's data by the snapshot, by the documented command."""
     (member,) = etcd.members
     member.kill()
     data = member.directory / "data"

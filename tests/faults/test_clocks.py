@@ -1,4 +1,4 @@
-"""Clocks that jump change when something is said to have happened, never what or in which order."""
+"""Clocks that jump change the recorded times of events, never the events or their order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
 Each run drives three nodes and ends with the checker over the whole log (I1 to I5). Operations may
-fail; what they may not do is lie.
+fail, but must not return a wrong result.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[NodeHarness]]:
 
 
 async def act(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
-    """One caller's share of the load; (done, failed)."""
+    """Run the operations of one caller; return how many succeeded and failed."""
     done = failed = 0
     for _ in range(OPERATIONS):
         who = pod(f"web-{rng.randrange(8)}", f"uid-{rng.randrange(24)}")

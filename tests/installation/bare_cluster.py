@@ -119,10 +119,10 @@ class BareCluster:
         return self.plane.server
 
     def until(self, holds: Callable[[], T], what: str) -> T:
-        """Wait until something is true, and return it."""
+        """Wait until the condition returns a true value, and return it."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := holds()):
-            assert time.monotonic() < deadline, f"{what} does not come to be: {self.told()}"
+            assert time.monotonic() < deadline, f"never true: {what}: {self.diagnostics()}"
             time.sleep(POLL_S)
         return found
 
@@ -138,7 +138,7 @@ class BareCluster:
         done = run_script(
             self.laboratory.fabric.namespace.inside([]), script, environment, directory
         )
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.told()}"
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.diagnostics()}"
         return done.stdout
 
     def objects(self, path: str) -> list[dict[str, Any]]:
@@ -155,11 +155,11 @@ class BareCluster:
             frozenset(_routes(node.namespace.ip("route", "show", "table", "all"))),
             frozenset(_lines(node.namespace.ip("rule"))),
             frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
-            frozenset(str(path) for path in _places(held)),
+            frozenset(str(path) for path in _files_of_ours(held)),
         )
 
-    def told(self) -> str:
-        """Logs and objects that explain a failure."""
+    def diagnostics(self) -> str:
+        """Return logs and objects that explain a failure."""
         if not self.server.is_running:
             return "the API server is away"
         text = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
@@ -301,17 +301,17 @@ def _volume(name: str, path: Path, node: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Without counters and lifetimes, which change by themselves."""
+    """Yield the lines that are not empty, without surrounding spaces."""
     return (line.strip() for line in text.splitlines() if line.strip())
 
 
 def _routes(text: str) -> Iterator[str]:
-    """Without addresses that the kernel adds when forwarding is enabled."""
+    """Yield routes, without those of the anycast addresses that the kernel adds for forwarding."""
     return (line for line in _lines(text) if not line.startswith("anycast "))
 
 
-def _places(root: Path) -> Iterator[Path]:
-    """Files of ours outside the CNI directories."""
-    for place in ("run/spidernet", "sys/fs/bpf/orbweaver", "run/netns"):
-        for path in (root / place).rglob("*"):
+def _files_of_ours(root: Path) -> Iterator[Path]:
+    """Yield our files outside the CNI directories, relative to the root."""
+    for directory in ("run/spidernet", "sys/fs/bpf/orbweaver", "run/netns"):
+        for path in (root / directory).rglob("*"):
             yield path.relative_to(root)

@@ -1,7 +1,6 @@
 """Calls the IPAM executable of a node repeatedly, ADD and DEL in turns, as a runtime does.
 
-It answers how long nobody served: the time between the ends of two successful calls, one after the
-other.
+It measures the longest outage: the time between the ends of two successive successful calls.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ CONFIG: Final = json.dumps(
 
 
 class Call(NamedTuple):
-    """One call: ``ended_s`` of the monotonic clock; ``said``: its output."""
+    """One call; ``ended_s`` is a time of the monotonic clock."""
 
     verb: str
     ended_s: float
     succeeded: bool
-    said: str
+    output: str
 
 
 class CniProber:
-    """Calls while entered; ``enter``: the command that runs something on the node."""
+    """Calls while its context is active; ``enter``: the command that runs programs on the node."""
 
     def __init__(self, enter: Sequence[str], netns: str, pod: tuple[str, str, str]) -> None:
         self.calls: list[Call] = []
@@ -67,7 +66,7 @@ class CniProber:
         return max((later - one for one, later in pairwise(ends)), default=0.0)
 
     def _work(self) -> None:
-        """A DEL is repeated until it succeeds; a failed ADD is deleted, as runtimes do."""
+        """Run ADDs, each with a DEL that is repeated until it succeeds, as runtimes do."""
         serial = 0
         while not self._stop.is_set():
             serial += 1

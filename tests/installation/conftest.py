@@ -1,4 +1,4 @@
-"""The images and one bare cluster for the tests of this folder, where there are the programs."""
+"""The images and one bare cluster for the tests of this folder; skips them without programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTALL = ROOT / "docs/how-to/install.md"
 
 @pytest.fixture(scope="session")
 def possible() -> None:
-    """Images can be built and a cluster can be run on this machine, or the reason why not."""
+    """Skip the tests, with the reason, if this machine cannot build images or run a cluster."""
     require_containers()
     if absent := missing_programs(*PROGRAMS):
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
@@ -33,7 +33,7 @@ def possible() -> None:
 
 @pytest.fixture(scope="session")
 def archives(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """Every image of the chart as a file."""
+    """The files of all images of the chart."""
     directory = tmp_path_factory.mktemp("images")
     images.build(shell_blocks(INSTALL)[0])
     found = images.save(directory)
@@ -44,7 +44,7 @@ def archives(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def cluster(archives: list[Path]) -> Iterator[BareCluster]:
-    """The cluster, whose nodes have the images as if they had pulled them."""
+    """A cluster on whose nodes all images are imported, as after a pull."""
     with BareCluster() as cluster:
         with ThreadPoolExecutor() as executor:
             nodes = cluster.nodes.values()
@@ -53,6 +53,6 @@ def cluster(archives: list[Path]) -> Iterator[BareCluster]:
 
 
 def import_all(node: KubeNode, archives: list[Path]) -> None:
-    """Give a node's runtime every image."""
+    """Import all images into the runtime of a node."""
     for archive in archives:
         node.containerd.import_image(archive)

@@ -1,8 +1,8 @@
-"""``helm`` as the documents call it, on Helm's own code: neither PyPI nor Debian has the program.
+"""The ``helm`` commands of the documents, on Helm's SDK: PyPI and Debian have no ``helm``.
 
     python -m tests.installation.helm_program install orbweaver ops/charts/orbweaver -n orbweaver
 
-The cluster is the one of ``KUBECONFIG``. An option that is not listed here is refused.
+The cluster is the one of ``KUBECONFIG``. Options that are not listed here are refused.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ TIMEOUT_S: Final = 300
 
 
 def main(arguments: list[str]) -> None:
-    """Run one command and print what it returns."""
+    """Run one command and print its result."""
     options = parser().parse_args(arguments)
     with Config(kubeconfig_path=os.environ["KUBECONFIG"], namespace=options.namespace) as config:
         sys.stdout.write(f"{COMMANDS[options.command](config, options)}\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The part of Helm's command line that the documents use."""
+    """Return a parser of the part of Helm's command line that the documents use."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-n", "--namespace", default="default")
     common.add_argument("name")
@@ -113,7 +113,7 @@ def _uninstall(config: Config, options: argparse.Namespace) -> object:
 
 
 def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
-    """A copy of the chart without hooks of upgrades: the SDK has no option to leave them out."""
+    """Copy the chart without hooks of upgrades: the SDK has no option to skip them."""
     shutil.copytree(chart, copy)
     for template in (copy / "templates").rglob("*.yaml"):
         if "post-upgrade" in (text := template.read_text()) or "pre-upgrade" in text:
@@ -122,7 +122,7 @@ def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
 
 
 def _forget_hooks(options: argparse.Namespace) -> None:
-    """Take the hooks out of the stored release: the SDK has no option to leave them out."""
+    """Remove the hooks from the stored release: the SDK has no option to skip them."""
     labels = f"owner=helm,name={options.name}"
     secrets = ["kubectl", "-n", options.namespace, "get", "secrets", "-l", labels, "-o", "json"]
     found = json.loads(subprocess.check_output(secrets))["items"]
@@ -144,7 +144,7 @@ def _values(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """``others`` on top of ``values``, key by key."""
+    """Merge ``others`` over ``values`` recursively."""
     merged = dict(values)
     for name, value in others.items():
         former = merged.get(name)

@@ -1,6 +1,6 @@
-"""The images, built once a run by ``make images`` as the document says, from Debian's packages.
+"""Builds the images once per run by the documented ``make images``, from Debian's packages.
 
-etcd's own image is in a registry that is not reached here; Debian's etcd takes its name.
+The registry of etcd's image is not reachable here: an image of Debian's etcd gets its name.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ OURS: Final = tuple(f"{REGISTRY}/orbweaver-{name}:{TAG}" for name in ("controlle
 ENGINE: Final = "buildah"
 CERTIFICATES: Final = Path("/etc/ssl/certs")
 BUILD_S: Final = 600.0
-"""For a first build, which fetches packages; later ones take the engine's layers."""
+"""For a first build, which downloads packages; later builds reuse layers."""
 
 DEADLINE_S: Final = 120.0
 BUILD_FLAGS: Final = (
     *("--isolation=chroot", "--network=host"),
-    # Where packages come through a proxy, its authority is among the machine's.
+    # A proxy for packages may need an authority of this machine.
     *("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"),
 )
 
 
 def missing_programs() -> list[str]:
-    """Which of the builder's programs are not there."""
+    """Return the programs that a build needs and this machine does not have."""
     return [name for name in (ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
 
 
 def build(command: str) -> None:
-    """Run the document's ``make images``, with an engine that works inside a container too."""
+    """Run the document's ``make images``, with an engine that also works in a container."""
     environment = {"ENGINE": ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
     done = subprocess.run(
         ["sh", "-ec", command],
@@ -52,7 +52,7 @@ def build(command: str) -> None:
 
 
 def save(directory: Path) -> list[Path]:
-    """Every image as an archive that a runtime imports; etcd's from this machine's program."""
+    """Save all images as archives for a runtime; etcd's is made of this machine's program."""
     found = [directory / f"{number}.tar" for number, _ in enumerate(OURS)]
     for name, path in zip(OURS, found, strict=True):
         run_program(ENGINE, "push", "--quiet", name, f"docker-archive:{path}:{name}")
@@ -60,7 +60,7 @@ def save(directory: Path) -> list[Path]:
 
 
 def revision_label(name: str) -> str:
-    """The commit that an image says it is built from."""
+    """Return the commit in the label of an image."""
     inspected = json.loads(run_program(ENGINE, "inspect", "--type", "image", name))
     labels = inspected["OCIv1"]["config"]["Labels"]
     return str(labels["org.opencontainers.image.revision"])
@@ -75,8 +75,8 @@ def _save_etcd(directory: Path) -> Path:
             assert program is not None
             run_program(ENGINE, "add", "--quiet", container, program, f"/usr/local/bin/{name}")
             for library in libraries(Path(program)):
-                place = str(library)
-                run_program(ENGINE, "add", "--quiet", container, str(library.resolve()), place)
+                target = str(library)
+                run_program(ENGINE, "add", "--quiet", container, str(library.resolve()), target)
         run_program(ENGINE, "config", "--env", "PATH=/usr/local/bin", container)
         run_program(ENGINE, "commit", "--quiet", container, f"docker-archive:{path}:{ETCD}")
     finally:
@@ -85,7 +85,7 @@ def _save_etcd(directory: Path) -> Path:
 
 
 def libraries(program: Path) -> list[Path]:
-    """What a dynamic program is linked with; nothing for a static one."""
+    """Return the shared libraries of a program; none if it is static."""
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
     words = done.stdout.split()
     return sorted({Path(word) for word in words if word.startswith("/")})

@@ -2,7 +2,8 @@
 
 ``SPIDERPOOL_BUILD`` names a directory with ``bin`` (controller, agent, init and CNI executables,
 and Multus' ``multus``, ``multus-daemon`` and ``multus-shim``) and ``chart``: see
-docs/contributing/testing.md. One image has all of it, under the names of the charts' images.
+docs/contributing/testing.md. One image contains everything and gets the names
+of all images of the charts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.installation.images import ENGINE, libraries, run_program
 
 VARIABLE: Final = "SPIDERPOOL_BUILD"
 BASE: Final = "localhost/orbweaver-base:trixie-amd64"
-"""Of ``make images BASE=debian``, which is there before."""
+"""The base image that ``make images BASE=debian`` has built before."""
 
 PROGRAMS: Final = (
     *("spiderpool-agent", "spiderpool-controller", "spiderpool-init"),
@@ -31,28 +32,28 @@ IMAGES: Final = (
     "ghcr.io/k8snetworkplumbingwg/multus-cni:{multus}",
 )
 THICK_TAG: Final = "v4.1.4-thick"
-"""Of our chart."""
+"""The tag in our chart."""
 
 INSTALL_MULTUS: Final = "#!/bin/sh\ncp /usr/bin/multus /host/opt/cni/bin/multus\n"
-"""In place of its project's ``install_multus``."""
+"""Replaces the ``install_multus`` of the Multus project."""
 
 THICK: Final = "usr/src/multus-cni/bin"
 
 
 def build_directory() -> Path | None:
-    """Where the programs are; None where there are none."""
-    place = os.environ.get(VARIABLE, "")
-    return Path(place) if place else None
+    """Return the directory of the programs, or None if the variable is not set."""
+    directory = os.environ.get(VARIABLE, "")
+    return Path(directory) if directory else None
 
 
 def missing(directory: Path) -> list[str]:
-    """What is not there of what this needs."""
+    """Return the required files that the directory does not have."""
     wanted = [directory / "chart/Chart.yaml", *(directory / "bin" / name for name in PROGRAMS)]
     return [str(path) for path in wanted if not path.exists()]
 
 
 def names(directory: Path) -> list[str]:
-    """What the charts call the image."""
+    """Return the names of the image in the charts."""
     chart = yaml.safe_load((directory / "chart/Chart.yaml").read_text())
     values = yaml.safe_load((directory / "chart/values.yaml").read_text())
     multus = values["multus"]["multusCNI"]["image"]["tag"]
@@ -62,7 +63,7 @@ def names(directory: Path) -> list[str]:
 
 
 def save_image(directory: Path, archive: Path) -> str:
-    """One image with every program as an archive; its name."""
+    """Build an image of all programs and save it as an archive; return its name."""
     name = "localhost/spiderpool:test"
     container = run_program(ENGINE, "from", BASE).strip()
     try:
@@ -79,7 +80,7 @@ def save_image(directory: Path, archive: Path) -> str:
 
 
 def _small_files(directory: Path) -> Path:
-    """A tree with what the charts expect of Multus' images."""
+    """Create the files that the charts expect in Multus' images; return their root."""
     tree = directory / "tree"
     (tree / THICK).mkdir(parents=True)
     for program in ("multus-daemon", "multus-shim"):

@@ -1,6 +1,6 @@
-"""The commands of docs/how-to/install.md, word for word, on a cluster that has nothing of ours.
+"""The commands of docs/how-to/install.md, word for word, on a cluster without Orbweaver.
 
-From images that are built here, by docs/how-to/upgrade.md, to uninstall.md, which leaves nothing.
+The images are built here. docs/how-to/upgrade.md follows, and uninstall.md, which removes all.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ kubectl -n orbweaver rollout status daemonset/orbweaver-agent
 kubectl -n orbweaver rollout status deployment/orbweaver-controller
 """
 ADDRESSES = frozenset(f"10.6.0.{host}" for host in range(200, 250))
-"""Those of the pool on the page."""
+"""The addresses of the pool on the page."""
 
 COLLECTIONS = (
     "/api/v1/pods",
@@ -60,10 +60,10 @@ COLLECTIONS = (
     ),
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 )
-"""Where an installation may leave something."""
+"""The directories in which an installation may leave files."""
 
 KEPT = frozenset({"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"})
-"""Kinds that an uninstallation leaves on purpose: whose addresses are whose, and definitions."""
+"""Kinds that an uninstallation keeps on purpose: records of addresses, and definitions."""
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -109,7 +109,7 @@ def test_what_the_documents_say_installs_serves_upgrades_and_leaves_nothing(
 
 
 def assert_pod_is_on_the_network(cluster: BareCluster) -> None:
-    """The Pod has an address of the pool, and its gateway answers."""
+    """Assert that the Pod has an address of the pool and that its gateway answers."""
     pod = cluster.server.request("GET", "/api/v1/namespaces/default/pods/web").body
     address = pod["status"]["podIP"]
     assert address in ADDRESSES
@@ -117,7 +117,7 @@ def assert_pod_is_on_the_network(cluster: BareCluster) -> None:
 
 
 def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
-    """An agent's Pod can do what its node can: each kind of link, namespaces, probes."""
+    """Assert that a check of the node in the agent's Pod finds what the node itself supports."""
     for name in cluster.nodes:
         found = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
         assert found["missingCapabilities"] == []
@@ -128,7 +128,7 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
-    """By the commands of uninstall.md, and not before the agent has left the node."""
+    """Clean a node by the commands of uninstall.md; refused while its agent is running."""
     refusal = cluster.shell(f"! kubectl orb node clean {name} 2>&1")
     assert f"kubectl label node {name} orbweaver.io/agent=disabled" in refusal
 
@@ -153,7 +153,7 @@ def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) ->
 
 
 def ours(cluster: BareCluster) -> list[dict[str, Any]]:
-    """What is in the cluster and bears our name or Spiderpool's, each with its kind."""
+    """Return the objects of the cluster whose name is ours or Spiderpool's, with their kinds."""
     return list(_ours(cluster, COLLECTIONS))
 
 
@@ -166,5 +166,5 @@ def _ours(cluster: BareCluster, paths: Sequence[str]) -> Iterator[dict[str, Any]
 
 
 def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
-    """Objects of the release's namespace."""
+    """Return the objects of the release's namespace."""
     return [one for one in cluster.objects(path) if one["metadata"]["namespace"] == SPACE]

@@ -1,7 +1,7 @@
 """The commands of docs/how-to/migrate-from-spiderpool.md, word for word, from a real Spiderpool.
 
-There, back, and there again, under Pods that run and a caller that never stops. Needs the programs
-of ``spiderpool.py``. ``--junitxml`` records how long ADD and DEL failed.
+Migrates, goes back, and migrates again while Pods run and a caller calls without a pause. Needs
+the programs of ``spiderpool.py``. ``--junitxml`` records how long ADD and DEL failed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ plugins:
   installIpoibCNI: false
   installVlanCNI: false
 """
-"""Of Spiderpool; its default network is the one that the nodes have."""
+"""The values of Spiderpool's chart; its default network is the one of the nodes."""
 
 OBJECTS = f"""
 apiVersion: v1
@@ -86,7 +86,7 @@ kind: Pod
 metadata: {{name: probe, namespace: default}}
 spec: {{schedulerName: nobody, containers: [{{name: probe, image: "{NAME}"}}]}}
 """
-"""A cluster in use; no kubelet takes the Pod ``probe``, the prober calls for it."""
+"""The objects of a cluster in use; no kubelet runs the Pod ``probe``: the prober calls for it."""
 
 PODS = "/api/v1/namespaces/default/pods"
 ENDPOINTS = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
@@ -103,7 +103,7 @@ pytestmark = [
 
 
 class RunningPod(NamedTuple):
-    """What a Pod has as long as it runs without an interruption."""
+    """The properties of a Pod that stay the same while it runs without an interruption."""
 
     uid: str
     address: str
@@ -113,7 +113,7 @@ class RunningPod(NamedTuple):
 
 @pytest.fixture(scope="module")
 def programs() -> Path:
-    """Where Spiderpool's programs are."""
+    """The directory of Spiderpool's programs."""
     directory = spiderpool.build_directory()
     if directory is None:
         pytest.skip(needs(SPIDERPOOL, f"{spiderpool.VARIABLE} is not set"))
@@ -126,7 +126,7 @@ def programs() -> Path:
 def spiderpools_cluster(
     programs: Path, cluster: BareCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> BareCluster:
-    """The cluster with a Spiderpool that gave every Pod its address."""
+    """A cluster in which Spiderpool allocated the address of every Pod."""
     archive = tmp_path_factory.mktemp("spiderpool") / "image.tar"
     image = spiderpool.save_image(programs, archive)
     for node in cluster.nodes.values():
@@ -193,7 +193,7 @@ def test_pods_and_addresses_stay_there_and_back_and_there_again(
 
 
 def running(cluster: BareCluster) -> dict[str, RunningPod]:
-    """The Pods that are ready, by name."""
+    """Return the ready Pods by name."""
     return {
         one["metadata"]["name"]: RunningPod(
             one["metadata"]["uid"],
@@ -208,7 +208,7 @@ def running(cluster: BareCluster) -> dict[str, RunningPod]:
 
 
 def addresses(cluster: BareCluster) -> dict[str, str]:
-    """Address -> Pod, of every SpiderEndpoint but the prober's."""
+    """Return address -> Pod of all SpiderEndpoints except the prober's."""
     return {
         nic["ipv4"].partition("/")[0]: one["metadata"]["name"]
         for one in cluster.objects(ENDPOINTS)
@@ -218,14 +218,14 @@ def addresses(cluster: BareCluster) -> dict[str, str]:
 
 
 def recorded(cluster: BareCluster) -> dict[str, str]:
-    """The same from the pool's own record."""
+    """Return address -> Pod as the pools record it."""
     text = cluster.server.request("GET", POOL).body["status"]["allocatedIPs"]
     pods = {address: one["pod"].partition("/")[2] for address, one in json.loads(text).items()}
     return {address: name for address, name in pods.items() if name != "probe"}
 
 
 def unchanged(cluster: BareCluster, before: dict[str, RunningPod], held: dict[str, str]) -> bool:
-    """The Pods of before run on in the same containers with the same addresses, all distinct."""
+    """Assert that these Pods still run in the same containers, with the same distinct addresses."""
     now, endpoints = running(cluster), addresses(cluster)
     assert before.items() <= now.items()
     assert held.items() <= endpoints.items()
@@ -234,7 +234,7 @@ def unchanged(cluster: BareCluster, before: dict[str, RunningPod], held: dict[st
 
 
 def prober(cluster: BareCluster) -> CniProber:
-    """Calls for the Pod ``probe`` on a node."""
+    """Return a prober that calls for the Pod ``probe`` on a node."""
     node = cluster.nodes[NODE]
     enter = node.node.namespace.inside(node.containerd.held())
     space = f"{NODE}-probe"
@@ -245,7 +245,7 @@ def prober(cluster: BareCluster) -> CniProber:
 
 
 def wait_for_calls(cluster: BareCluster, probe: CniProber) -> None:
-    """Until an ADD and a DEL from now on have succeeded."""
+    """Wait until a new ADD and a new DEL have succeeded."""
     now = time.monotonic()
     cluster.until(lambda: probe.succeeded_since(now), f"an answer, after {probe.calls[-1:]}")
 
@@ -257,6 +257,6 @@ def scale(cluster: BareCluster, replicas: int) -> None:
 
 
 def delete(cluster: BareCluster, name: str) -> None:
-    """Scale down by this one Pod, and wait until its address is released."""
+    """Scale down by this Pod, and wait until its address is released."""
     cluster.shell(f"kubectl delete pod {name}")
     cluster.until(lambda: name not in addresses(cluster).values(), f"the end of {name}")

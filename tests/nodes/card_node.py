@@ -18,7 +18,7 @@ import yaml
 from core.manifests.kinds.sriov import API_VERSION
 from ops.lab.programs import attempt, plugin
 from tests.nodeagent.sriov.cards import Card
-from tests.nodes import chart_settings as told
+from tests.nodes import chart_settings
 from tests.nodes.agent_with_card import TREE
 from tests.nodes.guides import restart_agent, write_busybox
 from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
@@ -126,10 +126,10 @@ class CardNode:
         item = {"resourceName": SHARED, "rdmaHcaMax": SHARES, "selectors": {"ifNames": [PF]}}
         config = self._here / "config.json"
         config.write_text(json.dumps({"configList": [item]}))
-        ours = yaml.safe_load(told.conf())["orbweaver"]
+        ours = yaml.safe_load(chart_settings.conf())["orbweaver"]
         ours["sriov"]["enabled"] = True
         ours["rdmaConfigFile"] = str(config)
-        return told.conf(orbweaver=ours)
+        return chart_settings.conf(orbweaver=ours)
 
 
 def policy(vfs: int) -> Object:

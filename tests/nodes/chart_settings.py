@@ -30,8 +30,8 @@ def variables(process: str) -> dict[str, str]:
 
 def conf(**changes: object) -> str:
     """The text of conf.yml with other values of some keys."""
-    said = yaml.safe_load(_rendered("ConfigMap", "spiderpool-conf")["data"]["conf.yml"])
-    return yaml.safe_dump(said | changes)
+    settings = yaml.safe_load(_rendered("ConfigMap", "spiderpool-conf")["data"]["conf.yml"])
+    return yaml.safe_dump(settings | changes)
 
 
 def _rendered(kind: str, name: str) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class ControlPlane:
         self, laboratory: Laboratory, program: str, user: str, flags: dict[str, object]
     ) -> Daemon:
         kubeconfig = self.server.kubeconfig_of(user)
-        said = {
+        flags = {
             "kubeconfig": kubeconfig,
             "authentication-kubeconfig": kubeconfig,
             "authorization-kubeconfig": kubeconfig,
@@ -139,7 +139,7 @@ class ControlPlane:
         return Daemon(
             laboratory.identity,
             laboratory.fabric.namespace,
-            [str(ASSETS / program), *(f"--{name}={value}" for name, value in said.items())],
+            [str(ASSETS / program), *(f"--{name}={value}" for name, value in flags.items())],
             Path(self.directory / f"{program}.log"),
             {},
         )

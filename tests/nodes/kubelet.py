@@ -86,9 +86,9 @@ class KubeNode:
                 (hierarchy / self._groups.strip("/")).mkdir(parents=True, exist_ok=True)
         self.containerd.create()
         for name, value in SYSCTLS.items():
-            said = self._here / name.replace("/", ".")
-            said.write_text(f"{value}\n")
-            mount = self.containerd.held("mount", "--bind", str(said), f"/proc/sys/{name}")
+            file = self._here / name.replace("/", ".")
+            file.write_text(f"{value}\n")
+            mount = self.containerd.held("mount", "--bind", str(file), f"/proc/sys/{name}")
             done = attempt(mount)
             assert done.returncode == 0, done.stderr
         # It enters network namespaces that containerd has mounted. A DaemonSet would get them by

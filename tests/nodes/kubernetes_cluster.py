@@ -29,7 +29,7 @@ from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt
 from tests.kubernetes.network_harness import DEFINITION as NAD_DEFINITION
-from tests.nodes import chart_settings as told
+from tests.nodes import chart_settings
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.nodes.rights import AGENT, CONTROLLER, rights
@@ -58,7 +58,7 @@ SLOTS: Final = {
 }
 """The device plugin's settings; a provider's slots exist only with a provider."""
 
-DEVICES: Final = told.conf(
+DEVICES: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
 )
 COORDINATOR: Final = made(API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"})
@@ -123,10 +123,12 @@ class KubernetesCluster:
         return self.truth.claims()
 
     def until(self, holds: Callable[[], T], what: str = "") -> T:
-        """Wait until something is true, and return it."""
+        """Wait until the condition returns a true value, and return it."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := holds()):
-            assert time.monotonic() < deadline, f"{what or 'it'} does not come to be: {self.told()}"
+            assert time.monotonic() < deadline, (
+                f"{what or 'it'} is never true: {self.diagnostics()}"
+            )
             time.sleep(POLL_S)
         return found
 
@@ -175,13 +177,13 @@ class KubernetesCluster:
             for name, count in resources.get("limits", {}).items()
         }
 
-    def told(self) -> str:
-        """Logs and objects that explain a failure."""
+    def diagnostics(self) -> str:
+        """Return logs and objects that explain a failure."""
         if not self.server.is_running:
             return "the API server is away"
         pods = self.pods()
-        said = (line for one in pods for line in self.events(one.name).splitlines())
-        complaints = [line for line in said if not line.startswith("Normal")]
+        lines = (line for one in pods for line in self.events(one.name).splitlines())
+        complaints = [line for line in lines if not line.startswith("Normal")]
         return "\n".join([*map(str, pods), str(self.claims()), *complaints])
 
     # ------------------------------------------------------------------------------- what is done
@@ -287,7 +289,7 @@ class KubernetesCluster:
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
     def nodes_are_ready(self) -> bool:
-        """Whether all of them say so."""
+        """Whether all nodes are ready."""
         found = self.server.request("GET", "/api/v1/nodes").body["items"]
         return len(found) == len(NODES) and all(map(_is_ready, found))
 
@@ -300,7 +302,7 @@ class KubernetesCluster:
         self._prepare()
         for name in NODES:
             access = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
-            settings = told.variables(AGENT) | access
+            settings = chart_settings.variables(AGENT) | access
             node = self.laboratory.join(name, settings)
             (node.directory / "conf.yml").write_text(DEVICES)
             self._add_node(node)
@@ -356,7 +358,8 @@ class KubernetesCluster:
             self.laboratory.fabric.namespace,
             self.laboratory.directory / "orbweaver-controller",
             self.laboratory.etcd.endpoint,
-            told.variables(CONTROLLER) | {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER))},
+            chart_settings.variables(CONTROLLER)
+            | {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER))},
         )
         controller.start()
         self._stack.callback(controller.process.kill)
@@ -366,7 +369,7 @@ class KubernetesCluster:
 
 def _pod(one: Object) -> Pod:
     status, metadata = one.get("status", {}), one["metadata"]
-    conditions = {said["type"]: said["status"] for said in status.get("conditions", ())}
+    conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
     addresses = tuple(each["ip"] for each in status.get("podIPs", ()))
     ready = conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata
     node = one["spec"].get("nodeName", "")

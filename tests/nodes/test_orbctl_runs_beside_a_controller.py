@@ -43,8 +43,8 @@ def orb(cluster: KubernetesCluster) -> Orb:
             "KUBECONFIG": str(cluster.server.kubeconfig),
             "HOME": str(cluster.server.directory),
         }
-        said = [f"{name}={value}" for name, value in variables.items()]
-        command = ["env", "-i", *said, "kubectl", "orb", *arguments]
+        assignments = [f"{name}={value}" for name, value in variables.items()]
+        command = ["env", "-i", *assignments, "kubectl", "orb", *arguments]
         return attempt(cluster.server.home.inside(command), stdin=stdin)
 
     return run

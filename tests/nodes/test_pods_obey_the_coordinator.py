@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "vethMTU": 1400,
 }
 FILTER_OF_NODE = "net.ipv4.conf.default.rp_filter"
-ASKED = "asked-about"
+GATED = "gated"
 """A Pod that is never scheduled, for which tests read the agent's settings."""
 
 
@@ -50,9 +50,9 @@ ASKED = "asked-about"
 def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """The cluster with a pool; restores the SpiderCoordinator afterwards."""
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    asked = pod(ASKED, {}, schedulingGates=[{"name": "example.org/never"}])
-    asked["metadata"]["namespace"] = "default"
-    cluster.apply(asked)
+    gated_pod = pod(GATED, {}, schedulingGates=[{"name": "example.org/never"}])
+    gated_pod["metadata"]["namespace"] = "default"
+    cluster.apply(gated_pod)
     yield cluster
     cluster.server.request("DELETE", f"{CONFIG_MAPS}/kubeadm-config")
     cluster.delete_pods()
@@ -61,7 +61,7 @@ def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     cluster.until(lambda: not nads(cluster) & {*NETWORKS_MADE}, "no NADs of this file")
     cluster.set_coordinator()
     agent_has(cluster, lambda status, settings: status == 200 and "podMACPrefix" not in settings)
-    cluster.server.kubectl("delete", "pod", ASKED, "--namespace", "default", "--now")
+    cluster.server.kubectl("delete", "pod", GATED, "--namespace", "default", "--now")
 
 
 def say_cidrs(cluster: KubernetesCluster) -> None:
@@ -73,7 +73,7 @@ def say_cidrs(cluster: KubernetesCluster) -> None:
 def agent_has(cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]) -> None:
     """Wait until the agent of the node has the settings."""
     socket = cluster.nodes[NODE].node.socket
-    question = json.dumps({"podNamespace": "default", "podName": ASKED})
+    question = json.dumps({"podNamespace": "default", "podName": GATED})
 
     def is_so() -> bool:
         status, body = get(socket, "/v1/coordinator/config", question)
@@ -150,8 +150,8 @@ def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_
     cluster = coordinated
     cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", BRIDGE)
     cluster.pools(pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1"))
-    said = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
-    cluster.set_coordinator(podDefaultRouteNIC="net1", **said)
+    settings = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
+    cluster.set_coordinator(podDefaultRouteNIC="net1", **settings)
     agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1")
     own = macvlan("own", "green")
     own["spec"]["coordinator"] |= {"podMACPrefix": "0a:2b", "vethMTU": 1300}

@@ -95,8 +95,8 @@ def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
 def told_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
     """NIC -> addresses, by the annotation that Multus writes."""
     metadata = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
-    said = json.loads(metadata["metadata"]["annotations"].get(STATUS, "[]"))
-    return {one["interface"]: one.get("ips", []) for one in said}
+    statuses = json.loads(metadata["metadata"]["annotations"].get(STATUS, "[]"))
+    return {one["interface"]: one.get("ips", []) for one in statuses}
 
 
 NAMED = {

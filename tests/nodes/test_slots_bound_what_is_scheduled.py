@@ -78,10 +78,10 @@ def test_no_more_pods_run_than_there_are_slots_and_one_that_goes_frees_its_own(
     cluster.until(lambda: sum(one.ready for one in cluster.pods("web")) == 2, "two Pods")
     (waiting,) = (one for one in cluster.pods("web") if not one.ready)
 
-    said = cluster.until(lambda: cluster.events(waiting.name), "events")
+    messages = cluster.until(lambda: cluster.events(waiting.name), "events")
 
-    assert "FailedScheduling" in said
-    assert "Insufficient spidernet.io/sub-eni" in said
+    assert "FailedScheduling" in messages
+    assert "Insufficient spidernet.io/sub-eni" in messages
     assert (waiting.phase, waiting.node) == ("Pending", "")
     assert len(cluster.claims()) == 2, "who waits for a slot holds no address"
     cluster.server.kubectl("scale", "deployment", "web", "--replicas=2", "--namespace", SHOP)

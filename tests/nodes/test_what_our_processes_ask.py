@@ -23,16 +23,18 @@ pytestmark = [
 
 def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
-    begun = len(cluster.plane.audit.asked())
+    begun = len(cluster.plane.audit.requests())
     cluster.apply(deployment("web", 10, asking("green")))
     cluster.running("web", 10)
 
-    asked = [one for one in cluster.plane.audit.asked() if one.user == AGENT]
+    requests = [one for one in cluster.plane.audit.requests() if one.user == AGENT]
 
-    assert asked
-    assert {one.verb for one in asked if one.resource.partition("/")[0] != NODE_STATES} <= READING
+    assert requests
+    assert {
+        one.verb for one in requests if one.resource.partition("/")[0] != NODE_STATES
+    } <= READING
     # Owners once for each agent; Pods only if kubelet started them before the watch event.
-    since = [one for one in cluster.plane.audit.asked()[begun:] if one.user == AGENT]
+    since = [one for one in cluster.plane.audit.requests()[begun:] if one.user == AGENT]
     assert sum(one.resource == "replicasets" for one in since) <= len(cluster.nodes)
     assert sum(one.resource == "pods" and one.verb == "get" for one in since) <= 10
 
@@ -45,7 +47,7 @@ def test_nothing_that_our_processes_ask_is_forbidden_by_the_documented_rights(
     cluster.running("web", 2)
     cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
 
-    asked = cluster.plane.audit.asked()
+    requests = cluster.plane.audit.requests()
 
-    assert {one.user for one in asked} == {AGENT, CONTROLLER}
-    assert {(one.user, one.verb, one.resource) for one in asked if one.status == 403} == set()
+    assert {one.user for one in requests} == {AGENT, CONTROLLER}
+    assert {(one.user, one.verb, one.resource) for one in requests if one.status == 403} == set()

@@ -27,13 +27,13 @@ def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there
     cluster.running("", 1)
     cluster.apply(pod("second", asking("tiny")))
 
-    said = cluster.until(
+    messages = cluster.until(
         lambda: [one for one in cluster.events("second").splitlines() if "IP addresses" in one]
     )
 
-    assert "FailedCreatePodSandBox" in said[0]
-    assert "all IP addresses used out" in said[0]
-    assert "tiny" in said[0]
+    assert "FailedCreatePodSandBox" in messages[0]
+    assert "all IP addresses used out" in messages[0]
+    assert "tiny" in messages[0]
     cluster.server.kubectl("delete", "pod", "first", "--namespace", SHOP)
     (second,) = cluster.running("", 1)
     assert second.addresses == ("10.6.0.20",)
@@ -43,9 +43,9 @@ def test_a_pool_that_there_is_not_is_named_too(cluster: KubernetesCluster) -> No
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("lost", asking("nowhere")))
 
-    said = cluster.until(lambda: cluster.events("lost"), "events")
+    messages = cluster.until(lambda: cluster.events("lost"), "events")
 
-    assert cluster.until(lambda: "nowhere" in cluster.events("lost")), said
+    assert cluster.until(lambda: "nowhere" in cluster.events("lost")), messages
     assert cluster.claims() == {}
 
 

@@ -128,8 +128,8 @@ def test_a_pod_that_kubelet_evicts_gives_its_address_back_and_its_successor_runs
     cluster.apply(deployment("web", 1, asking("green"), scratch_mb=1))
     (full,) = cluster.running("web", 1)
 
-    room = cluster.nodes[full.node].volume(full.uid, "scratch")
-    Path(room / "dump").write_bytes(bytes(4 << 20))
+    volume_path = cluster.nodes[full.node].volume(full.uid, "scratch")
+    Path(volume_path / "dump").write_bytes(bytes(4 << 20))
 
     cluster.until(lambda: "Evicted: Usage of EmptyDir" in cluster.events(full.name), "eviction")
     (successor,) = cluster.until(

@@ -32,8 +32,8 @@ def subnet(name: str, *ips: str) -> Object:
 
 def asking(ipv4: str, ipv6: str = "") -> dict[str, str]:
     """The annotation of a Pod that names pools."""
-    said = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
-    return {POOL_ANNOTATION: json.dumps(said)}
+    pools = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
+    return {POOL_ANNOTATION: json.dumps(pools)}
 
 
 def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spec: Any) -> Object:

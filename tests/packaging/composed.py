@@ -76,8 +76,8 @@ class Composition:
         _, *check = self._services[name]["healthcheck"]["test"]
         deadline = time.monotonic() + PATIENCE_S
         while self.attempt(name, *check).returncode:
-            said = (self._directory / f"{name}.log").read_text("utf-8", "replace")
-            assert time.monotonic() < deadline, f"{name} is not healthy: {said[-2000:]}"
+            content = (self._directory / f"{name}.log").read_text("utf-8", "replace")
+            assert time.monotonic() < deadline, f"{name} is not healthy: {content[-2000:]}"
             time.sleep(0.1)
 
     def attempt(
@@ -100,8 +100,8 @@ class Composition:
         return json.loads(done.stdout) if done.returncode == 0 else None
 
     def _environment(self, name: str) -> dict[str, str]:
-        said = self._services[name].get("environment", {})
-        moved = {key: self._moved(name, str(value)) for key, value in said.items()}
+        variables = self._services[name].get("environment", {})
+        moved = {key: self._moved(name, str(value)) for key, value in variables.items()}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         hostname = {"SPIDERPOOL_NODE_NAME": self._services[name].get("hostname", name)}
         sockets = {"ORBWEAVER_SOCKET_PATH": self._moved(name, "/var/run/spidernet/spiderpool.sock")}

@@ -1,4 +1,4 @@
-"""What `scripts/setup.sh` asks of apt-get on a machine that has none of the programs."""
+"""The packages that `scripts/setup.sh` installs on a machine without any of the programs."""
 
 import shutil
 import subprocess
@@ -21,9 +21,9 @@ def test_every_missing_program_is_asked_for_by_the_name_of_one_package(tmp_path:
         assert found, f"this test needs {name}"
         (programs / name).symlink_to(found)
     (programs / "apt-cache").symlink_to("/bin/true")
-    asked = tmp_path / "asked"
+    calls = tmp_path / "calls"
     apt_get = programs / "apt-get"
-    apt_get.write_text(f'#!/bin/sh\nprintf "<%s>\\n" "$@" >>{asked}\n[ "$1" != install ]\n')
+    apt_get.write_text(f'#!/bin/sh\nprintf "<%s>\\n" "$@" >>{calls}\n[ "$1" != install ]\n')
     apt_get.chmod(0o755)
 
     done = subprocess.run(
@@ -38,7 +38,7 @@ def test_every_missing_program_is_asked_for_by_the_name_of_one_package(tmp_path:
 
     assert done.returncode == 1, done.stderr
     assert "apt-get could not install: " in done.stderr
-    names = asked.read_text().splitlines()
+    names = calls.read_text().splitlines()
     for package in ("etcd-server", "containerd", "buildah", "netavark", "mmdebstrap"):
         assert f"<{package}>" in names
     assert not [name for name in names if " " in name]

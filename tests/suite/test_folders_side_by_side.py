@@ -35,8 +35,8 @@ from tests.support.counters import Counters
 @pytest.mark.parametrize("way", ["a/b", "a::b", "c"])
 def test_who_runs_this(way):
     Counters.executions += 1
-    with Path(os.environ["SAID"]).open("a") as said:
-        said.write(f"{Path(__file__).parent.relative_to(Path.cwd())} {os.environ.get(WORKER)}\\n")
+    with Path(os.environ["RECORD"]).open("a") as record:
+        record.write(f"{Path(__file__).parent.relative_to(Path.cwd())} {os.environ.get(WORKER)}\\n")
 
 
 WORKER = "PYTEST_XDIST_WORKER"
@@ -47,40 +47,40 @@ class Run(NamedTuple):
     """The output of an inner run, and the worker of each folder, in the order of tests."""
 
     output: str
-    said: list[tuple[str, str]]
+    runs: list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module", params=[0, WORKERS])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    place, workers = tmp_path_factory.mktemp("project"), request.param
-    (place / "conftest.py").write_text(CONFTEST)
+    project, workers = tmp_path_factory.mktemp("project"), request.param
+    (project / "conftest.py").write_text(CONFTEST)
     for folder in FOLDERS:
-        (place / folder).mkdir(parents=True, exist_ok=True)
+        (project / folder).mkdir(parents=True, exist_ok=True)
         for name in ("test_first.py", "test_second.py"):
-            (place / folder / name).write_text(TESTS)
+            (project / folder / name).write_text(TESTS)
     # This test may itself run in a worker.
     mine = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-n", str(workers)],
-        cwd=place,
-        env=mine | {"PYTHONPATH": str(ROOT), "SAID": str(place / "said")},
+        cwd=project,
+        env=mine | {"PYTHONPATH": str(ROOT), "RECORD": str(project / "record")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = (place / "said").read_text().splitlines()
+    lines = (project / "record").read_text().splitlines()
     return Run(done.stdout, [(line.split()[0], line.split()[1]) for line in lines])
 
 
 def test_a_folder_is_run_whole_and_by_one(run: Run) -> None:
-    assert sorted({folder for folder, _ in run.said}) == sorted(FOLDERS)
-    assert len(run.said) == 6 * len(FOLDERS)
-    for worker in {worker for _, worker in run.said}:
-        order = [folder for folder, who in run.said if who == worker]
+    assert sorted({folder for folder, _ in run.runs}) == sorted(FOLDERS)
+    assert len(run.runs) == 6 * len(FOLDERS)
+    for worker in {worker for _, worker in run.runs}:
+        order = [folder for folder, who in run.runs if who == worker]
         assert order == sorted(order, key=order.index), "one after the other"
-    assert len(set(run.said)) == len(FOLDERS), "each by one"
+    assert len(set(run.runs)) == len(FOLDERS), "each by one"
 
 
 def test_what_workers_counted_is_added_up(run: Run) -> None:
@@ -89,8 +89,8 @@ def test_what_workers_counted_is_added_up(run: Run) -> None:
 
 
 def test_workers_begin_with_what_takes_long(run: Run) -> None:
-    (long,) = {worker for folder, worker in run.said if folder == "tests/nodes"}
-    first = next(folder for folder, worker in run.said if worker == long)
+    (long,) = {worker for folder, worker in run.runs if folder == "tests/nodes"}
+    first = next(folder for folder, worker in run.runs if worker == long)
     assert first == ("tests/a" if long == "None" else "tests/nodes")
 
 

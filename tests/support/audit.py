@@ -1,4 +1,4 @@
-"""Requests of some users in the audit log of an API server, in order."""
+"""Reads the requests of some users, in order, from the audit log of an API server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 READING: Final = frozenset({"get", "list", "watch"})
 
 
-class Asked(NamedTuple):
+class AuditedRequest(NamedTuple):
     """One request."""
 
     user: str
@@ -36,7 +36,7 @@ class Audit:
         self._users = users
 
     def flags(self) -> Mapping[str, object]:
-        """The flags with which the server writes the log."""
+        """Return the flags by which the server writes the log."""
         policy = {
             "apiVersion": "audit.k8s.io/v1",
             "kind": "Policy",
@@ -50,15 +50,15 @@ class Audit:
             "audit-log-mode": "blocking-strict",
         }
 
-    def asked(self) -> list[Asked]:
-        """All requests that the server has answered so far."""
+    def requests(self) -> list[AuditedRequest]:
+        """Return all requests that the server has answered so far."""
         lines = self._log.read_text().splitlines() if self._log.exists() else ()
-        return [_asked(json.loads(line)) for line in lines]
+        return [_request(json.loads(line)) for line in lines]
 
 
-def _asked(line: dict[str, Any]) -> Asked:
-    about = line.get("objectRef", {})
-    resource = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
-    named = "/".join(filter(None, (about.get("namespace"), about.get("name"))))
+def _request(line: dict[str, Any]) -> AuditedRequest:
+    reference = line.get("objectRef", {})
+    resource = "/".join(filter(None, (reference.get("resource"), reference.get("subresource"))))
+    named = "/".join(filter(None, (reference.get("namespace"), reference.get("name"))))
     code = line.get("responseStatus", {}).get("code", 0)
-    return Asked(line["user"]["username"], line["verb"], resource, named, code)
+    return AuditedRequest(line["user"]["username"], line["verb"], resource, named, code)

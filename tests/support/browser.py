@@ -1,7 +1,7 @@
 """A real Chromium without a screen, driven by the DevTools protocol over its WebSocket.
 
-For tests of the console. Chromium gets a profile of its own and no name but 127.0.0.1 resolves, so
-that nothing it does by itself reaches a network. Only processes started here are ever signalled.
+For tests of the console. Chromium gets its own profile, and resolves no name but 127.0.0.1, so
+that it reaches no network. Only processes started here are signalled.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def require_chromium() -> None:
 
 
 class Browser:
-    """One Chromium process; ``running_browser`` makes it."""
+    """One Chromium process, started by ``running_browser``."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -95,7 +95,7 @@ class Browser:
         return dict(answer["result"])
 
     async def open(self, url: str, view: View = View()) -> Page:
-        """Open a page of its own, with a storage of its own."""
+        """Open a page with its own storage."""
         context = (await self.send("Target.createBrowserContext"))["browserContextId"]
         target = await self.send("Target.createTarget", url="about:blank", browserContextId=context)
         target_id = target["targetId"]
@@ -110,7 +110,7 @@ class Browser:
 
 
 class Page:
-    """One page. ``errors``: what its console reported; ``requests``: the URLs that it requested."""
+    """One page. ``errors``: messages of its console; ``requests``: the URLs that it requested."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self.session = session
@@ -123,7 +123,7 @@ class Page:
         return await self.browser.send(method, self.session, **parameters)
 
     def take(self, event: str, body: dict[str, Any]) -> None:
-        """Note what the page did."""
+        """Record an event of the page."""
         match event:
             case "Runtime.exceptionThrown":
                 details = body["exceptionDetails"]
@@ -148,7 +148,7 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of an expression, awaited if it is a promise. Raises ScriptFailed."""
+        """Return the value of an expression, awaited if it is a promise. Raises ScriptFailed."""
         answer = await self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -157,7 +157,7 @@ class Page:
         return answer["result"].get("value")
 
     async def expect(self, expression: str) -> Any:
-        """Wait until an expression is true, and return it. Fails with what the page shows."""
+        """Wait until an expression is true and return it. Fails with the text of the page."""
         for _ in looks():
             value = await self.evaluate(expression)
             if value:
@@ -182,18 +182,18 @@ class Page:
         await self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     async def type_text(self, text: str) -> None:
-        """Put a text where the caret is."""
+        """Insert a text at the caret."""
         await self.send("Input.insertText", text=text)
 
     async def picture(self) -> bytes:
-        """The visible part as PNG."""
+        """Return the visible part as PNG."""
         answer = await self.send("Page.captureScreenshot", format="png")
         return base64.b64decode(answer["data"])
 
 
 @asynccontextmanager
 async def running_browser(directory: Path) -> AsyncIterator[Browser]:
-    """Start Chromium with its profile in ``directory``; end it with the block."""
+    """Run Chromium with its profile in ``directory`` while the context is active."""
     program = shutil.which(PROGRAM)
     assert program is not None, "call require_chromium() first"
     with (directory / "chromium.log").open("wb") as log:
@@ -220,7 +220,7 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
 
 
 async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
-    """Where the DevTools of this process listen: it writes port and path to a file."""
+    """Return the URL of the DevTools: Chromium writes their port and path to a file."""
     file = directory / "DevToolsActivePort"
     for _ in looks(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []

@@ -1,6 +1,6 @@
-"""A TCP proxy on loopback between a client and a server, which a test interrupts and restores.
+"""A TCP proxy on loopback between a client and a server, which tests interrupt and restore.
 
-As on a network with an outage, nothing is lost: data sent during the interruption arrive
+As in an outage of a network, nothing is lost: data sent during the interruption arrive
 afterwards, including those of connections that were closed meanwhile.
 """
 
@@ -20,8 +20,8 @@ class Cable:
         self.held = bytearray()
         self._host, _, port = far_end.rpartition(":")
         self._port = int(port)
-        self._there = asyncio.Event()
-        self._back = asyncio.Event()
+        self._requests_pass = asyncio.Event()
+        self._answers_pass = asyncio.Event()
         self._works: set[asyncio.Task[None]] = set()
         self.mend()
 
@@ -48,17 +48,17 @@ class Cable:
     def cut(self) -> None:
         """Interrupt both directions."""
         self.silence()
-        self._back.clear()
+        self._answers_pass.clear()
 
     def silence(self) -> None:
         """Interrupt requests; answers of the server still pass."""
         self.held.clear()
-        self._there.clear()
+        self._requests_pass.clear()
 
     def mend(self) -> None:
         """Restore both directions; held data are sent first."""
-        self._there.set()
-        self._back.set()
+        self._requests_pass.set()
+        self._answers_pass.set()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         work = asyncio.ensure_future(self._serve(reader, writer))
@@ -67,20 +67,20 @@ class Cable:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            answers, asked = await asyncio.open_connection(self._host, self._port)
+            answers, requests = await asyncio.open_connection(self._host, self._port)
         except OSError:
             writer.close()
             return
         try:
             await asyncio.gather(
-                self._carry(reader, asked, self._there, self.held),
-                self._carry(answers, writer, self._back, bytearray()),
+                self._carry(reader, requests, self._requests_pass, self.held),
+                self._carry(answers, writer, self._answers_pass, bytearray()),
             )
         except OSError:
             return  # one side has closed its connection
         finally:
             writer.close()
-            asked.close()
+            requests.close()
 
     @staticmethod
     async def _carry(

@@ -1,7 +1,7 @@
-"""Blocks of the documents, by Sybil: those marked ``sh`` are run by tests, word for word.
+"""Reads the blocks of documents by Sybil; tests run those marked ``sh`` word for word.
 
-A block marked ``text`` directly after a block marked ``sh`` is its output. It is written by a run
-(``Page.write``), never typed.
+A block marked ``text`` directly after a block marked ``sh`` is its output. A run writes it
+(``Page.write``); it is never typed.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ class Page:
         for at, one in enumerate(self._blocks):
             if one.lexemes["language"] != RUNNABLE:
                 continue
-            said = next(printed)
+            output = next(printed)
             if self._outputs()[at] is not None:
                 shown = self._blocks[at + 1]
-                changes.append((shown.start, shown.end, f"```{OUTPUT}\n{said.rstrip()}\n```"))
-        for start, end, said in reversed(changes):
-            text = text[:start] + said + text[end:]
+                changes.append((shown.start, shown.end, f"```{OUTPUT}\n{output.rstrip()}\n```"))
+        for start, end, block in reversed(changes):
+            text = text[:start] + block + text[end:]
         self._path.write_text(text, "utf-8")
 
     def _outputs(self) -> list[str | None]:

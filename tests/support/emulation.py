@@ -1,4 +1,4 @@
-"""What emulated processors cannot do, by name: tests that need it are skipped there.
+"""Marks of tests that an emulated processor cannot run; they are skipped there.
 
 ``make test-arm64`` runs tests in qemu's user emulation and in an emulated machine
 (scripts/arm64.sh). The machine has a kernel of its own and lacks nothing but speed.
@@ -20,17 +20,17 @@ USER: Final = "user"
 MACHINE: Final = "machine"
 
 
-def _left_out(detail: str, *emulations: str) -> pytest.MarkDecorator:
-    """Skip a test in these emulations."""
+def _skipped_in(detail: str, *emulations: str) -> pytest.MarkDecorator:
+    """Return the mark that skips a test in these emulations."""
     emulated = os.environ.get(VARIABLE) in emulations
     return pytest.mark.skipif(emulated, reason=needs(PROCESSOR, detail))
 
 
-joins_packet_groups: Final = _left_out(
+joins_packet_groups: Final = _skipped_in(
     "qemu's user emulation has no PACKET_ADD_MEMBERSHIP, by which packet sockets receive multicast",
     USER,
 )
-asks_drivers: Final = _left_out("qemu's user emulation has no SIOCETHTOOL", USER)
-uses_sanitizers: Final = _left_out("sanitizers do not run in qemu's user emulation", USER)
-measures_itself: Final = _left_out("qemu's user emulation has zeros in /proc/PID/stat", USER)
-races_deadlines: Final = _left_out("it is too slow for the deadlines of this test", USER, MACHINE)
+asks_drivers: Final = _skipped_in("qemu's user emulation has no SIOCETHTOOL", USER)
+uses_sanitizers: Final = _skipped_in("sanitizers do not run in qemu's user emulation", USER)
+measures_itself: Final = _skipped_in("qemu's user emulation has zeros in /proc/PID/stat", USER)
+races_deadlines: Final = _skipped_in("it is too slow for the deadlines of this test", USER, MACHINE)

@@ -1,4 +1,4 @@
-"""What the engine's tests share: a store, activities with state, workers and a client."""
+"""The harness of the engine's tests: a store, activities with state, workers and a client."""
 
 from __future__ import annotations
 
@@ -86,17 +86,17 @@ class EngineHarness:
     async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
         """Wait until the newest run of an id has this status."""
 
-        async def there() -> RunHead | None:
+        async def reached() -> RunHead | None:
             head = await self.head(workflow_id)
             return head if head.status is status else None
 
-        return await eventually(there)
+        return await eventually(reached)
 
     async def check(self) -> tuple[int, list[str]]:
-        """The executions and all violations in their histories, at one revision."""
+        """Return the number of executions and all violations in their histories."""
         keys = self.client.keys
-        rooms = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
-        opened, closed, segments = (each.kvs for each in (await self.store.read(rooms)).ranges)
+        ranges = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
+        opened, closed, segments = (each.kvs for each in (await self.store.read(ranges)).ranges)
         by_run: dict[str, list[KeyValue]] = defaultdict(list)
         for kv in segments:
             by_run[kv.key.split(b"/")[-2].decode()].append(kv)
@@ -124,13 +124,13 @@ class EngineHarness:
 
 
 async def within(waiting: Awaitable[T]) -> T:
-    """The result, within the deadline."""
+    """Return the result; fail after the deadline."""
     async with asyncio.timeout(DEADLINE_S):
         return await waiting
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
-    """Poll until the result is true; return it."""
+    """Repeat a call until its result is true; return the result."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             found = await look()

@@ -223,17 +223,17 @@ class Companion:
     """Waits for a signal while an activity runs."""
 
     def __init__(self) -> None:
-        self.told = False
+        self.is_signalled = False
 
     @workflow.run
     async def run(self) -> str:
         at_work: workflow.Future[str] = workflow.start_activity("wait", options=QUICK)
-        await workflow.wait_condition(lambda: self.told)
+        await workflow.wait_condition(lambda: self.is_signalled)
         return await at_work
 
     @workflow.signal
     def tell(self) -> None:
-        self.told = True
+        self.is_signalled = True
 
 
 @workflow.defn()

@@ -57,7 +57,7 @@ class Emulator(KubernetesEmulator):
             if is_new:
                 _identify(body["metadata"], request.namespace)
             elif self._has(key):
-                _go_on(body, self.objects[key].last.raw)
+                _update(body, self.objects[key].last.raw)
             body["metadata"]["resourceVersion"] = str(next(self._versions))
             if is_applied and is_new:
                 self.objects[key] = body
@@ -72,16 +72,19 @@ def _identify(metadata: dict[str, Any], namespace: str | None) -> None:
     metadata |= {"namespace": namespace} if namespace else {}
 
 
-def _go_on(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
-    """Set a new generation for a changed spec; merge conditions by type."""
+def _update(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
+    """Increment the generation if the spec has changed; merge conditions by type."""
     before = stored.get("spec") or {}
     if any(before.get(key) != value for key, value in (body.get("spec") or {}).items()):
         body["metadata"]["generation"] = stored["metadata"]["generation"] + 1
-    said = (body.get("status") or {}).get("conditions")
-    if said:
-        types = {one["type"] for one in said}
-        held = (stored.get("status") or {}).get("conditions") or []
-        body["status"]["conditions"] = [one for one in held if one["type"] not in types] + said
+    conditions = (body.get("status") or {}).get("conditions")
+    if conditions:
+        types = {one["type"] for one in conditions}
+        stored_conditions = (stored.get("status") or {}).get("conditions") or []
+        body["status"]["conditions"] = [
+            *(one for one in stored_conditions if one["type"] not in types),
+            *conditions,
+        ]
 
 
 class MockServer(ApiServer):
@@ -137,14 +140,14 @@ class MockServer(ApiServer):
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> tuple[int, bytes, Sequence[str]]:
-        place = path.partition("?")[0]
-        if method == "DELETE" and place.rpartition("/")[2] in PLURALS:
-            for one in self.request("GET", place).body["items"]:
-                super()._send("DELETE", f"{place}/{one['metadata']['name']}")
+        target = path.partition("?")[0]
+        if method == "DELETE" and target.rpartition("/")[2] in PLURALS:
+            for one in self.request("GET", target).body["items"]:
+                super()._send("DELETE", f"{target}/{one['metadata']['name']}")
             return HTTPStatus.OK, b"{}", ()
         if method == "PUT" and isinstance(body, dict):
-            gone = dict.fromkeys(self.request("GET", place).body["spec"])
-            return super()._send("PATCH", path, body | {"spec": gone | body["spec"]}, MERGE)
+            removed = dict.fromkeys(self.request("GET", target).body["spec"])
+            return super()._send("PATCH", path, body | {"spec": removed | body["spec"]}, MERGE)
         status, text, warnings = super()._send(method, path, body, content)
         is_created = method == "POST" and status == HTTPStatus.OK
         return HTTPStatus.CREATED if is_created else status, text, warnings
@@ -173,5 +176,5 @@ class MockServer(ApiServer):
 
 
 def unable(what: str) -> NoReturn:
-    """Skip what only a real API server can show."""
+    """Skip a test that needs a real API server."""
     pytest.skip(needs(API_SERVER, f"kmock does not have: {what}"))

@@ -2,8 +2,8 @@
 
 No other program of Kubernetes runs, except in tests/nodes: Pods stay as they were written, and
 garbage is not collected. The programs are those of the ecosystem's convention:
-``KUBEBUILDER_ASSETS``, else ``/usr/local/kubebuilder/bin`` (``setup-envtest use`` brings them
-there).
+``KUBEBUILDER_ASSETS``, otherwise ``/usr/local/kubebuilder/bin``, where ``setup-envtest use``
+installs them.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """The missing programs, by default of those that all these tests need."""
+    """Return the missing programs; by default of those that all these tests need."""
     wanted = names or ("kube-apiserver", "kubectl")
     return [name for name in wanted if not (ASSETS / name).is_file()]
 
 
 class Home(Protocol):
-    """The place where an API server and its etcd run."""
+    """The location where an API server and its etcd run."""
 
     @property
     def address(self) -> str:
@@ -207,8 +207,8 @@ class ApiServer:
             "profiling": "false",
             **self._flags,
         }
-        said = (f"--{name}={value}" for name, value in flags.items() if value is not None)
-        command = self.home.inside([str(ASSETS / "kube-apiserver"), *said])
+        options = (f"--{name}={value}" for name, value in flags.items() if value is not None)
+        command = self.home.inside([str(ASSETS / "kube-apiserver"), *options])
         with (directory / "kube-apiserver.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log

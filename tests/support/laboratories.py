@@ -1,4 +1,4 @@
-"""Laboratories whose process was killed; a test decides when others may remove their remains.
+"""Laboratories whose process was killed; a test decides when their remains may be removed.
 
 Every new laboratory on this machine removes the remains of dead ones, also in concurrent test runs.
 While a dead process is a zombie its process id is still in use, and its remains stay.

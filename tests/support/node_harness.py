@@ -179,13 +179,13 @@ async def check_everything(node: NodeHarness) -> Ledger:
     """Check I1 to I5 over the whole log; return the state. Tests call it at their end."""
     events = await node.log()
     assert list(check_log(events)) == []
-    folded, truth = Ledger().apply_all(events), await node.truth()
-    assert folded.claims == truth.claims
-    assert folded.endpoints == truth.endpoints
-    assert folded.pools == truth.pools
-    assert folded.subnets == truth.subnets
-    assert folded.reservations == truth.reservations
-    assert folded.quarantine == truth.quarantine
+    replayed, truth = Ledger().apply_all(events), await node.truth()
+    assert replayed.claims == truth.claims
+    assert replayed.endpoints == truth.endpoints
+    assert replayed.pools == truth.pools
+    assert replayed.subnets == truth.subnets
+    assert replayed.reservations == truth.reservations
+    assert replayed.quarantine == truth.quarantine
     return truth
 
 

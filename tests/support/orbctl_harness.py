@@ -42,12 +42,12 @@ _LATENCY: Final = re.compile(r"\d+\.\d ms")
 
 
 class CommandResult(NamedTuple):
-    """The result of one run; ``said`` has both streams as a terminal shows them."""
+    """The result of one run; ``shown`` has both streams as a terminal shows them."""
 
     code: int
     out: str
     err: str
-    said: str
+    shown: str
 
 
 class _Stream(io.StringIO):
@@ -106,8 +106,8 @@ class OrbctlHarness:
         match program:
             case "orbctl" | "spiderpoolctl":
                 ran = self.orbctl(*words, program=PROGRAMS[program])
-                said = ran.said + (f"[exit {ran.code}]\n" if ran.code else "")
-                return _LATENCY.sub("1.0 ms", said.replace(str(self.archive), "ARCHIVE"))
+                shown = ran.shown + (f"[exit {ran.code}]\n" if ran.code else "")
+                return _LATENCY.sub("1.0 ms", shown.replace(str(self.archive), "ARCHIVE"))
             case "wait":
                 self.pass_time(words[0])
             case "add":

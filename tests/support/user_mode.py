@@ -92,8 +92,8 @@ def _try(*, with_shim: bool) -> str:
         if (out / STARTED).exists():
             return ""
     faults = [line for line in console.splitlines() if "failed, errno" in line or "panic" in line]
-    said = (faults or console.splitlines() or ["no output"])[0].strip()
-    return f"it does not boot{' with the shim' * with_shim}: {said[:REASON_CHARACTERS]}"
+    reason = (faults or console.splitlines() or ["no output"])[0].strip()
+    return f"it does not boot{' with the shim' * with_shim}: {reason[:REASON_CHARACTERS]}"
 
 
 def _compile(directory: Path) -> tuple[str, str]:

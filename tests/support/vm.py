@@ -3,8 +3,8 @@
 qemu emulates everything, so neither hardware nor nested virtualisation is needed. The kernel is
 unpacked, not installed (``scripts/vm-kernel.sh``). Its root is this machine's file system,
 read-only below a layer in memory, with the project and its virtual environment. A plain module runs
-in it, because a test runner takes longer to start there than all tests need, and hands its findings
-out as JSON.
+in it and writes its findings as JSON: a test runner takes longer to start there than all tests
+need.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _DIRECTORY: Final = 0o040_755
 
 INIT: Final = """#!{busybox} sh
 b={busybox}
-for there in proc sys dev lower layer root; do $b mkdir -p /$there; done
+for name in proc sys dev lower layer root; do $b mkdir -p /$name; done
 $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
 $b mount -t devtmpfs dev /dev
@@ -89,7 +89,7 @@ $b mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work
 release=$($b uname -r)
 $b mkdir -p /root/usr/lib/modules/$release
 $b mount --bind /root{kernels}/usr/lib/modules/$release /root/usr/lib/modules/$release
-for there in proc sys dev; do $b mount --move /$there /root/$there; done
+for name in proc sys dev; do $b mount --move /$name /root/$name; done
 $b mount -t tmpfs run /root/run
 $b mkdir -p /root/run/netns /root/run/out
 $b mount -t 9p -o $options out /root/run/out
@@ -178,8 +178,8 @@ def _captured(command: list[str], deadline_s: float) -> str:
             timeout=deadline_s,
         )
     except subprocess.TimeoutExpired as late:
-        said = (late.stdout or b"").decode(errors="replace")
-        return f"{said}\nnot done within {deadline_s:g} s"
+        printed = (late.stdout or b"").decode(errors="replace")
+        return f"{printed}\nnot done within {deadline_s:g} s"
     return done.stdout.decode(errors="replace")
 
 
@@ -190,7 +190,7 @@ def _initramfs(board: Board, kernel: Path) -> bytes:
     """An initramfs: busybox, the modules for the root, and the script that mounts it."""
     release = kernel.name.removeprefix("vmlinuz-")
     modules = board.kernels / "usr/lib/modules" / release
-    wanted = list(_with_what_they_need(modules, board.modules))
+    wanted = list(_with_dependencies(modules, board.modules))
     names = " ".join(path.name.removesuffix(".xz") for path in wanted)
     inside = "/" / board.kernels.relative_to(board.root)
     init = INIT.format(busybox=BUSYBOX, modules=names, kernels=inside)
@@ -210,7 +210,7 @@ def _module(path: Path) -> bytes:
     return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
-def _with_what_they_need(modules: Path, names: Iterable[str]) -> Iterator[Path]:
+def _with_dependencies(modules: Path, names: Iterable[str]) -> Iterator[Path]:
     """The files of these modules, each after its dependencies (modules.dep, depmod(8))."""
     needs: dict[str, list[str]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():

@@ -1,7 +1,7 @@
-"""Where a rule of house style does not hold, and why. Empty is the aim.
+"""Exceptions to the rules of house style, with reasons; the aim is to have none.
 
-The key is the rule's name and the place as it is reported (``path`` or ``path::definition``); the
-value is the reason, a sentence for the reviewer. An exception that excuses nothing fails the tests.
+The key is the rule's name and the place as reported (``path`` or ``path::definition``); the
+value is the reason, a sentence for the reviewer. An unused exception fails the tests.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""House style as rules: each takes one parsed file and yields what is wrong with it.
+"""The rules of house style: each takes one parsed file and yields its violations.
 
-A rule never reads a file and never knows of exceptions; ``tests/tidy/test_house_style.py`` applies
+A rule reads no files and knows no exceptions; ``tests/tidy/test_house_style.py`` applies
 the rules to the project, ``tests/tidy/test_the_rules_catch_offenders.py`` applies them to bad code.
-What ruff, mypy and import-linter already check is not repeated here.
+Rules that ruff, mypy or import-linter check are not repeated here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tests.tidy.sources import PRODUCT, Source, definitions
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
-"""Of a function without its docstring and decorators."""
+"""Lines of a function, without its docstring and decorators."""
 
 TEST_NAME_WORDS_MIN = 3
-"""Below that a name cannot say what behaviour is promised."""
+"""A shorter name cannot describe the tested behaviour."""
 
 # Written in halves, so that this file passes its own rule.
 BANNED_WORDS = ("TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK")
@@ -28,7 +28,7 @@ BANNED = re.compile(rf"\b({'|'.join(BANNED_WORDS)})\b")
 MACHINE_PATH = re.compile(r"(?<![\w.$}~])/(work|tmp|home|root|Users)(?=/|$|[\"'`\s])")
 
 PRINTERS = ("bench", "ops", "scripts")
-"""Folders that talk to people on standard output."""
+"""Folders whose programs print for people on standard output."""
 
 IMPURE_MODULES = frozenset(
     {
@@ -37,10 +37,10 @@ IMPURE_MODULES = frozenset(
         *("socket", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid"),
     }
 )
-"""Parts of the standard library that the domain may not import: they read or change the world."""
+"""Modules that the domain may not import: they have side effects or varying results."""
 
 PURE_NAMES = frozenset(f"socket.{n}" for n in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton"))
-"""What lives among them by accident: conversions between the texts and bytes of addresses."""
+"""Their pure functions: conversions between texts and bytes of addresses."""
 
 WORLD_CALLS = frozenset(
     {"now", "utcnow", "today", "time_ns", "monotonic", "perf_counter", "urandom", "uuid1", "uuid4"}
@@ -49,17 +49,17 @@ WORLD_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
 
 TASK_MAKERS = frozenset({"create_task", "ensure_future"})
 TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
-"""The modules that make tasks for the others and await their ends."""
+"""The modules that create tasks for all others and await them."""
 
 FORMAT_USERS = frozenset({"Struct", "pack", "pack_into", "unpack", "unpack_from", "calcsize"})
 BYTE_ORDERS = ("=", "<", ">", "!")
 
 CLAIM_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
-"""A call whose name holds one of these states a claim, as an assert statement does."""
+"""A call whose name contains one of these words counts as an assertion."""
 
 
 class Finding(NamedTuple):
-    """One thing wrong. ``place`` names file and definition: it is the key of an exception."""
+    """One violation. ``place`` names file and definition: it is the key of an exception."""
 
     place: str
     line: int
@@ -73,14 +73,14 @@ Rule = Callable[[Source], Iterator[Finding]]
 
 
 def files_are_short(file: Source) -> Iterator[Finding]:
-    """A file holds one idea."""
+    """A file must be short enough to have a single purpose."""
     lines = file.text.count("\n")
     if lines > FILE_LINES_MAX:
         yield Finding(file.path, 1, f"{lines} lines, at most {FILE_LINES_MAX}")
 
 
 def functions_are_short(file: Source) -> Iterator[Finding]:
-    """A function is read without scrolling; its docstring does not count."""
+    """A function must fit on a screen; its docstring does not count."""
     for name, node, _ in definitions(file.tree):
         if isinstance(node, ast.ClassDef):
             continue
@@ -91,15 +91,15 @@ def functions_are_short(file: Source) -> Iterator[Finding]:
 
 
 def modules_say_what_they_are_for(file: Source) -> Iterator[Finding]:
-    """Also an ``__init__`` with nothing else in it."""
+    """Every module needs a docstring, also an empty ``__init__``."""
     if not ast.get_docstring(file.tree):
-        yield Finding(file.path, 1, "no module docstring: purpose, promise, what it must never do")
+        yield Finding(file.path, 1, "no module docstring: describe its purpose and guarantees")
 
 
 def public_names_are_documented(file: Source) -> Iterator[Finding]:
-    """Classes, functions and methods of the product.
+    """Public classes, functions and methods of the product need a docstring.
 
-    A method of a class with bases may keep the promise written down there.
+    Methods of a class with bases may rely on the docstring of the base.
     """
     if file.package not in PRODUCT:
         return
@@ -112,7 +112,7 @@ def public_names_are_documented(file: Source) -> Iterator[Finding]:
 
 
 def the_domain_is_pure(file: Source) -> Iterator[Finding]:
-    """No clock, no randomness, no I/O, no event loop; nothing imported but values."""
+    """The domain uses no clock, randomness, I/O or event loop, and imports only pure modules."""
     if not file.path.startswith("core/domain/"):
         return
     for name, line in _imports(file.tree):
@@ -123,15 +123,17 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
             yield Finding(file.path, line, f"the domain imports {name}")
     for node in ast.walk(file.tree):
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
-            yield Finding(file.path, node.lineno, "the domain waits for something")
+            yield Finding(file.path, node.lineno, "the domain uses async code")
         if isinstance(node, ast.Attribute) and node.attr in WORLD_CALLS:
-            yield Finding(file.path, node.lineno, f"the domain asks the world: .{node.attr}")
+            yield Finding(
+                file.path, node.lineno, f"the domain uses a clock or randomness: .{node.attr}"
+            )
         if _called_name(node) in WORLD_BUILTINS:
             yield Finding(file.path, _line(node), f"the domain calls {_called_name(node)}()")
 
 
 def executables_import_the_standard_library(file: Source) -> Iterator[Finding]:
-    """The build of the wheel compiles the CNI program before anything is installed."""
+    """``cni`` imports only the standard library: it is compiled before anything is installed."""
     if file.package != "cni":
         return
     for name, line in _imports(file.tree):
@@ -141,19 +143,19 @@ def executables_import_the_standard_library(file: Source) -> Iterator[Finding]:
 
 
 def nothing_is_left_for_later(file: Source) -> Iterator[Finding]:
-    """What is to be done is an issue, not a comment."""
+    """Open work belongs in an issue, not in a comment."""
     yield from banned_words(file.path, file.text)
 
 
 def banned_words(path: str, text: str) -> Iterator[Finding]:
-    """The same rule for a file that is not Python."""
+    """Apply the same rule to the text of any file."""
     for number, line in enumerate(text.splitlines(), 1):
         for word in BANNED.findall(line):
             yield Finding(path, number, f"banned word {word}")
 
 
 def only_tools_for_people_print(file: Source) -> Iterator[Finding]:
-    """A daemon logs, an executable answers by protocol, a test asserts."""
+    """Only tools for people print: a daemon logs, an executable writes its protocol."""
     if file.package in PRINTERS:
         return
     for node in ast.walk(file.tree):
@@ -162,7 +164,7 @@ def only_tools_for_people_print(file: Source) -> Iterator[Finding]:
 
 
 def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
-    """Product code names places of the system (/run, /etc, /var) or asks for a temporary one."""
+    """Product code uses paths that every system has (/run, /etc, /var), or temporary ones."""
     if file.package not in PRODUCT:
         return
     for number, line in enumerate(file.text.splitlines(), 1):
@@ -171,7 +173,7 @@ def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
 
 
 def tasks_are_supervised(file: Source) -> Iterator[Finding]:
-    """A task whose end nothing awaits dies unseen: ``core.process.supervision`` makes tasks."""
+    """Create tasks by ``core.process.supervision``: failures of others would not be noticed."""
     if file.package not in PRODUCT or file.path in TASK_OWNERS:
         return
     for node in ast.walk(file.tree):
@@ -181,9 +183,9 @@ def tasks_are_supervised(file: Source) -> Iterator[Finding]:
 
 
 def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
-    """Without a first character, a format has the sizes and gaps of the machine it runs on.
+    """A format of struct starts with its byte order; without it, sizes depend on the machine.
 
-    ``=`` is the order of the machine, with sizes that are the same everywhere.
+    ``=`` is the byte order of the machine with standard sizes.
     """
     if file.package not in PRODUCT:
         return
@@ -202,29 +204,33 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
 
 
 def tests_are_sentences(file: Source) -> Iterator[Finding]:
-    """``test_a_release_with_a_stale_revision_is_a_no_op``, not ``test_release_2``."""
+    """Name the tested behaviour: ``test_a_stale_release_is_a_no_op``, not ``test_release_2``."""
     for name, node in _tests(file):
         words = [word for word in node.name.split("_")[1:] if word]
         if len(words) < TEST_NAME_WORDS_MIN:
-            yield Finding(f"{file.path}::{name}", node.lineno, "the name promises no behaviour")
+            yield Finding(
+                f"{file.path}::{name}", node.lineno, "the name does not describe a behaviour"
+            )
 
 
 def tests_assert_something(file: Source) -> Iterator[Finding]:
-    """A test that cannot fail says nothing."""
+    """A test must be able to fail."""
     for name, node in _tests(file):
         if not any(isinstance(part, ast.Assert) or _claims(part) for part in ast.walk(node)):
             yield Finding(f"{file.path}::{name}", node.lineno, "asserts nothing")
 
 
 def tests_do_not_sleep(file: Source) -> Iterator[Finding]:
-    """Wait for what must come, with a deadline; ``sleep(0)`` only lets others run."""
+    """Wait for a condition with a deadline; only ``sleep(0)`` is allowed, to let others run."""
     for name, test in _tests(file):
         for node in ast.walk(test):
             if _called_name(node) != "sleep" or not isinstance(node, ast.Call):
                 continue
             zero = [isinstance(arg, ast.Constant) and arg.value == 0 for arg in node.args]
             if zero != [True]:
-                yield Finding(f"{file.path}::{name}", node.lineno, "sleeps to be in step")
+                yield Finding(
+                    f"{file.path}::{name}", node.lineno, "sleeps instead of waiting for a condition"
+                )
 
 
 RULES: tuple[Rule, ...] = (
@@ -255,7 +261,7 @@ def _line(node: ast.AST) -> int:
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Each imported name with its module before it: ``socket.inet_pton``."""
+    """Yield imported names with their modules (``socket.inet_pton``) and lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -265,7 +271,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 
 def _called_name(node: ast.AST) -> str:
-    """The last name of what is called: ``sleep`` for ``asyncio.sleep(1)``; "" for no call."""
+    """Return the last name of a call: ``sleep`` for ``asyncio.sleep(1)``; "" for other nodes."""
     if not isinstance(node, ast.Call):
         return ""
     function = node.func

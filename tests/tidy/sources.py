@@ -1,6 +1,6 @@
 """The project's Python files, read and parsed once, for the rules of ``tests.tidy.rules``.
 
-Files are found on disk, not asked of git: what is not committed yet is checked too.
+Files are found on disk, not by git: files that are not committed yet are checked too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEXT_PATTERNS = (
 
 
 class Source(NamedTuple):
-    """One Python file: ``path`` as written from the project's root, its text, its syntax tree."""
+    """A Python file: its path relative to the project's root, its text, and its syntax tree."""
 
     path: str
     text: str
@@ -54,13 +54,13 @@ class Definition(NamedTuple):
 
 
 def source(path: str, text: str) -> Source:
-    """Parse ``text`` as if it were the file ``path``; SyntaxError if it is not Python."""
+    """Parse ``text`` as the file ``path``. Raises SyntaxError."""
     return Source(path, text, ast.parse(text, path))
 
 
 @cache
 def python_sources() -> tuple[Source, ...]:
-    """Every Python file of the project, sorted by path.
+    """Return all Python files of the project, sorted by path.
 
     The garbage collector traverses millions of syntax nodes in vain: without it the files are
     parsed in a seventh of the time.
@@ -81,7 +81,7 @@ def python_sources() -> tuple[Source, ...]:
 
 
 def text_files() -> Iterator[tuple[str, str]]:
-    """Path and text of what people read beside the Python files."""
+    """Yield path and text of the other files that people read."""
     for pattern in TEXT_PATTERNS:
         for path in sorted(ROOT.glob(pattern)):
             if path.is_file() and path.suffix != ".py":
@@ -89,7 +89,7 @@ def text_files() -> Iterator[tuple[str, str]]:
 
 
 def definitions(tree: ast.AST, prefix: str = "") -> Iterator[Definition]:
-    """Functions, classes and methods at any depth, outermost first."""
+    """Yield functions, classes and methods at any depth, outermost first."""
     owner = tree if isinstance(tree, ast.ClassDef) else None
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

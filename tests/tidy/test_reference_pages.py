@@ -1,4 +1,4 @@
-"""Reference pages that are generated say what the code says."""
+"""Reference pages that are generated match the code."""
 
 from __future__ import annotations
 

@@ -149,23 +149,23 @@ def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
         for name in VARIABLE.findall(node.value)
         if node.value == name
     }
-    said = {
+    stated = {
         name
         for variables, _, state in rows("Environment")
         if state.startswith("obeyed")
         for name in VARIABLE.findall(variables)
     }
 
-    assert read == said
+    assert read == stated
 
 
 def test_every_key_of_the_file_that_is_read_is_on_the_page_as_obeyed() -> None:
     read = {one.encode_name for one in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
-    said = {
+    stated = {
         key
         for keys, _, state in rows("conf.yml")
         if state.startswith("obeyed")
         for key in re.findall(r"`(\w+)`", keys)
     }
 
-    assert read == said
+    assert read == stated

@@ -18,7 +18,7 @@ Tree = dict[str, tuple[str, bool]]
 
 
 def drawn_tree(drawing: str) -> Tree:
-    """Read a drawing; ValueError for a branch that hangs in the air."""
+    """Parse a drawing. Raises ValueError for a branch without a parent."""
     tree: Tree = {}
     above: list[str] = []
     for line in drawing.splitlines():
@@ -36,7 +36,7 @@ def drawn_tree(drawing: str) -> Tree:
 
 @pytest.fixture(scope="module", autouse=True)
 def every_module() -> None:
-    """Import the product whole: a class that nothing has imported is not there to be seen."""
+    """Import all modules of the product, so that all subclasses exist."""
     for package in ("core", "workflows", "nodeagent", "ops"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -45,7 +45,7 @@ def every_module() -> None:
 
 
 def class_tree(root: type[errors.OrbweaverError]) -> Tree:
-    """The classes that exist, wherever they are defined."""
+    """Return the tree of all existing subclasses."""
     tree: Tree = {}
     waiting: list[tuple[type[errors.OrbweaverError], str]] = [(root, "")]
     while waiting:

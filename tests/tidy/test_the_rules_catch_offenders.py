@@ -1,4 +1,4 @@
-"""A rule that catches nothing would pass unnoticed: each is fed bad code, and good code."""
+"""Each rule finds its violation in bad code and nothing in good code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a file uses a banned word: in a name, a docstring, a comment or a message."""
+"""Finds banned words in names, docstrings, comments and messages of a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def banned_names(file: Source) -> Iterator[str]:
-    """Definitions, parameters and attributes with a banned word, and vague names that live long."""
+    """Yield names with a banned word, and vague names that are used over many lines."""
     for name, line in _defined(file.tree):
         for part in name.strip("_").lower().split("_"):
             if part in NAMES:
@@ -28,7 +28,7 @@ def banned_names(file: Source) -> Iterator[str]:
 
 
 def banned_phrases(file: Source) -> Iterator[str]:
-    """Texts with a phrase that has to be read twice."""
+    """Yield banned phrases in comments and strings."""
     for token in tokenize.generate_tokens(io.StringIO(file.text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             for phrase, remedy in _PHRASES.items():

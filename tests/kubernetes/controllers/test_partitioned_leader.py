@@ -25,7 +25,7 @@ from ops.settings import CONTROLLER_ROLE
 from tests.fixtures.kubernetes import CONTROLLERS
 from tests.kubernetes.objects import create, get, pool
 from tests.kubernetes.translator_harness import until
-from tests.support.audit import Asked, Audit
+from tests.support.audit import Audit, AuditedRequest
 from tests.support.cable import Cable
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import ApiServer
@@ -62,7 +62,7 @@ class ConnectedController:
         process = ControllerProcess(*made, lease_ttl_s=LEASE_TTL_S)
         self.process = stack.enter_context(process)
 
-    def reported(self, asked: Iterable[Asked]) -> list[Asked]:
+    def reported(self, asked: Iterable[AuditedRequest]) -> list[AuditedRequest]:
         """Those of the requests that wrote the status of pools."""
         mine = (one for one in asked if one.user == self.name and one.has_written)
         return [one for one in mine if one.resource == "spiderippools/status"]
@@ -78,9 +78,9 @@ class PartitionHarness:
         self._audit = Audit(server.directory, CONTROLLERS)
         self._added = 0
 
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[AuditedRequest]:
         """The requests of both at the API server so far."""
-        return self._audit.asked()
+        return self._audit.requests()
 
     async def leader(self) -> Leader | None:
         """The leader according to etcd."""

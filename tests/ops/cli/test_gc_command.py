@@ -97,11 +97,11 @@ def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
 def test_what_an_operator_names_is_released_after_the_question(orbctl: OrbctlHarness) -> None:
     order = ("--gone", "shop/web-0", "--reason", "its node burnt")
 
-    asked = collect(orbctl, *order)
+    unconfirmed = collect(orbctl, *order)
     done = collect(orbctl, *order, "--yes")
 
-    assert (asked.code, done.code) == (Exit.FAILED, Exit.OK)
-    assert "nothing was released" in asked.err
+    assert (unconfirmed.code, done.code) == (Exit.FAILED, Exit.OK)
+    assert "nothing was released" in unconfirmed.err
     assert " released\n" in done.out
     assert held(orbctl) == {"web-1", "db-0"}
     history = orbctl.orbctl("history", "shop/web-0").out

@@ -227,4 +227,4 @@ def test_a_wrong_archive_directory_is_named(orbctl: OrbctlHarness) -> None:
     for command in (("history", "blue"), ("as-of", "1"), ("verify",)):
         ran = orbctl.orbctl("--archive-dir", "/nonexistent/archive", *command)
         assert ran.code != 0
-        assert "/nonexistent/archive" in ran.said
+        assert "/nonexistent/archive" in ran.shown

@@ -35,7 +35,7 @@ def test_an_endpoint_says_what_the_network_provider_does(
     bindings = Bindings(orbctl.store, Keys(CLUSTER))
     asyncio.run(bindings.write(StoredBinding(), Binding(request, state, why)))
 
-    said = orbctl.orbctl("describe", "endpoint", "shop/web-0").out
+    output = orbctl.orbctl("describe", "endpoint", "shop/web-0").out
 
-    assert words in said
-    assert f"see `orbctl workflow describe {request.workflow_id}`" in said
+    assert words in output
+    assert f"see `orbctl workflow describe {request.workflow_id}`" in output

@@ -121,17 +121,17 @@ def test_a_command_accepts_the_global_options_once() -> None:
     [([], "get"), (["get"], "orbctl get"), (["workflow", "list"], "workflow list")],
 )
 def test_help_is_a_command_too(typed: list[str], shown: str) -> None:
-    asked = orbctl("help", *typed)
+    helped = orbctl("help", *typed)
 
-    assert asked.stdout == orbctl(*typed, "--help").stdout
-    assert shown in asked.stdout
+    assert helped.stdout == orbctl(*typed, "--help").stdout
+    assert shown in helped.stdout
 
 
 def test_help_of_a_command_that_does_not_exist_is_not_found() -> None:
-    asked = orbctl("help", "workflow", "nonsense")
+    helped = orbctl("help", "workflow", "nonsense")
 
-    assert asked.returncode == Exit.NOT_FOUND
-    assert "nonsense" in asked.stderr
+    assert helped.returncode == Exit.NOT_FOUND
+    assert "nonsense" in helped.stderr
 
 
 def test_the_version_is_an_option_too() -> None:
@@ -189,11 +189,11 @@ def test_without_an_etcd_it_says_so_and_what_to_do(
 
     code = run(["get", "pools", "--etcd", f"127.0.0.1:{port}"], ProcessContext())
 
-    said = capsys.readouterr()
+    captured = capsys.readouterr()
     assert code == Exit.UNAVAILABLE
-    assert said.out == ""
-    assert f"127.0.0.1:{port}" in said.err
-    assert "→" in said.err
+    assert captured.out == ""
+    assert f"127.0.0.1:{port}" in captured.err
+    assert "→" in captured.err
 
 
 @pytest.mark.etcd

@@ -26,13 +26,13 @@ NAME = "spiderippool.spiderpool.spidernet.io"
 
 def answering(*pods: dict[str, object]) -> tuple[list[list[str]], object]:
     """A cluster with these Pods, and the calls of kubectl."""
-    asked: list[list[str]] = []
+    calls: list[list[str]] = []
 
     def find(command: Sequence[str]) -> str:
-        asked.append(list(command))
+        calls.append(list(command))
         return json.dumps({"items": pods})
 
-    return asked, find
+    return calls, find
 
 
 def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, object]:
@@ -146,20 +146,20 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_called(tmp_path: Pa
 
 
 def test_a_controller_that_is_ready_is_preferred() -> None:
-    asked, find = answering(pod("new", ready=False), pod("good"), pod("old", phase="Failed"))
+    calls, find = answering(pod("new", ready=False), pod("good"), pod("old", phase="Failed"))
     assert callable(find)
     found = prepare(["status"], "jo@desk", is_terminal=False, find=find)
 
     assert "good" in found.command
-    assert "-A" in asked[0]
+    assert "-A" in calls[0]
 
 
 def test_the_namespace_can_be_said_by_who_may_not_list_all() -> None:
-    asked, find = answering(pod("good"))
+    calls, find = answering(pod("good"))
     assert callable(find)
     prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=find)
 
-    assert asked[0][:5] == ["kubectl", "get", "pods", "-n", "net"]
+    assert calls[0][:5] == ["kubectl", "get", "pods", "-n", "net"]
 
 
 def test_a_cluster_without_a_controller_is_told() -> None:
@@ -173,12 +173,12 @@ class NodeCluster:
     """The output of kubectl for a cluster with a node, its agent, and a Pod."""
 
     def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self._agents = agents
         self._nodes = nodes.split()
 
     def find(self, command: Sequence[str]) -> str:
-        self.asked.append(" ".join(command))
+        self.calls.append(" ".join(command))
         match list(command[1:3]):
             case ["get", "pods"]:
                 return json.dumps({"items": self._agents})
@@ -199,8 +199,8 @@ def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
 
     found = cluster.prepared("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
 
-    assert "--field-selector=spec.nodeName=worker-7" in cluster.asked[0]
-    assert "app.kubernetes.io/component=agent" in cluster.asked[0]
+    assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[0]
+    assert "app.kubernetes.io/component=agent" in cluster.calls[0]
     assert found.command == [
         *("kubectl", "exec", "-n", "net", "agent-x", "-c", "agent", "--"),
         *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "node", "doctor"),
@@ -218,8 +218,8 @@ def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) ->
 
     found = cluster.prepared(line)
 
-    assert cluster.asked[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
-    assert "--field-selector=spec.nodeName=worker-7" in cluster.asked[1]
+    assert cluster.calls[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
+    assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[1]
     assert found.command[found.command.index("orbctl") + 1] == "trace-path"
     assert "10.6.0.1" in found.command
 
@@ -316,5 +316,5 @@ def test_output_exit_code_and_author_come_back(tmp_path: Path) -> None:
         assert applied.returncode == 0, applied.stderr
         assert orb("get", "pools", "-o", "name").stdout == f"{NAME}/blue\n"
         assert orb("describe", "pool", "green").returncode == 4
-        told = orb("history", "blue").stdout
-        assert f"orbctl/{getpass.getuser()}@{socket.gethostname()}" in told
+        output = orb("history", "blue").stdout
+        assert f"orbctl/{getpass.getuser()}@{socket.gethostname()}" in output

@@ -57,9 +57,9 @@ def test_a_node_that_is_well_has_nothing_to_do() -> None:
 def test_what_is_behind_an_interface_is_told_with_it() -> None:
     nic = NIC._replace(device="0000:01:00.0", vfs=3, vfs_max=7, rdma=("mlx5_0",), addresses=())
 
-    (told,) = (one for one in diagnose(WELL._replace(nics=(nic,))) if "ens3" in one.check[:14])
+    (row,) = (one for one in diagnose(WELL._replace(nics=(nic,))) if "ens3" in one.check[:14])
 
-    assert told.found == "nic, up, MTU 1500, 02:00:00:00:00:01, 3 of 7 VFs created, RDMA mlx5_0"
+    assert row.found == "nic, up, MTU 1500, 02:00:00:00:00:01, 3 of 7 VFs created, RDMA mlx5_0"
 
 
 ILLS: dict[str, tuple[Examination, Diagnosis]] = {

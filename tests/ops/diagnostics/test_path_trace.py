@@ -31,7 +31,7 @@ def traced(pod: NetworkPod, destination: str) -> dict[str, PathSegment]:
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
 
 
-def told(leg: PathSegment) -> list[str]:
+def hops(leg: PathSegment) -> list[str]:
     """A line for each hop: namespace, rule, table, route."""
     return [
         f"{stop.stack}: {rule_text(stop.answer.rule)} | {table_name(stop.answer.route.table)}"
@@ -46,12 +46,12 @@ def test_pod_and_node_reach_each_other_by_the_wire(network_pod: NetworkPod, fami
     network_pod.add(**SAID)
     node = network_pod.node.addresses[family]
     found = traced(network_pod, node)
-    assert told(found["there"]) == [
+    assert hops(found["there"]) == [
         f"pod: 32766: lookup main | main | {node} dev veth0",
         f"node: 0: lookup local | local | local {node} dev eth0",
     ]
     assert found["there"].end == "arrives at the node"
-    assert told(found["back"]) == [
+    assert hops(found["back"]) == [
         f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {network_pod.host_veth_name}",
         f"pod: 0: lookup local | local | local {OWN[family]} dev eth0",
     ]
@@ -68,13 +68,13 @@ def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
     service = traced(network_pod, SERVICE[family])
     network = SERVICES[family]
     gateway = network_pod.node.addresses[family]
-    assert told(service["there"])[0] == (
+    assert hops(service["there"])[0] == (
         f"pod: 32766: lookup main | main | {network} via {gateway} dev veth0"
     )
     assert service["there"].end == "leaves the node by eth0"
-    assert told(service["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
+    assert hops(service["back"])[0].startswith("node: 1000: lookup 500 | 500 | ")
     outside = traced(network_pod, OUTSIDE[family])
-    assert told(outside["there"]) == [
+    assert hops(outside["there"]) == [
         f"pod: 32766: lookup main | main | default via {ROUTER[family]} dev eth0"
     ]
     assert outside["there"].end == "leaves by eth0 onto the network of eth0, past the node"
@@ -88,7 +88,7 @@ def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(
     network_pod.add(**SAID)
     marked = traced(network_pod, OUTSIDE[family])["marked"]
     gateway = network_pod.node.addresses[family]
-    assert told(marked)[0] == (
+    assert hops(marked)[0] == (
         f"pod: 1000: fwmark 0x1 lookup 100 | 100 | default via {gateway} dev veth0"
     )
     assert marked.stops[0].packet.endswith("mark 0x1")
@@ -112,10 +112,10 @@ def test_rules_of_the_source_choose_the_table_of_a_second_nic(
     pod.calico("10.244.1.5")
     pod.macvlan("net1", "10.6.0.101/24")
     pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
-    (there,) = told(traced(pod, "10.6.0.9")["there"])
+    (there,) = hops(traced(pod, "10.6.0.9")["there"])
     assert there == "pod: 32765: from 10.6.0.101 lookup 101 | 101 | 10.6.0.0/24 dev net1"
     overlay = traced(pod, "10.244.7.7")["there"]
-    assert told(overlay)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
+    assert hops(overlay)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
     assert overlay.stops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 

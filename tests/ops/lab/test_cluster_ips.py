@@ -48,7 +48,7 @@ def laboratory() -> Iterator[Laboratory]:
         yield made
 
 
-def asked(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
+def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
     """The answer of the Service; None: it was not served."""
     command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
@@ -60,7 +60,7 @@ def asked(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
 
 def until_asked(node: Node, sandbox: Sandbox) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
-    while (found := asked(node, sandbox)) is None:
+    while (found := answer_of(node, sandbox)) is None:
         assert time.monotonic() < deadline, "the Service is not served"
     return found
 
@@ -82,6 +82,6 @@ def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next(
     assert listed.stdout.strip() == "service/web"
 
     node.agent.kill()
-    assert asked(node, client) is None
+    assert answer_of(node, client) is None
     node.start_agent()
     assert until_asked(node, client) == served

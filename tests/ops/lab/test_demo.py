@@ -52,9 +52,9 @@ def test_what_the_kernel_cannot_is_left_out_in_a_line(capsys: pytest.CaptureFixt
     scene = DemoState(DemoOutput(), Laboratory(), MissingCapability("no nftables", "no eBPF"))
     reach_node(scene)
     serve(scene)
-    said = capsys.readouterr().out
-    assert "(Node to Pod is skipped: no nftables)" in said
-    assert "(Skipped: no eBPF)" in said
+    output = capsys.readouterr().out
+    assert "(Node to Pod is skipped: no nftables)" in output
+    assert "(Skipped: no eBPF)" in output
 
 
 def links() -> str:
@@ -66,20 +66,20 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     before = links()
     with running_demo() as demo:
         assert demo.stdout is not None
-        said = demo.stdout.read()
+        output = demo.stdout.read()
 
-    assert demo.wait() == 0, said
+    assert demo.wait() == 0, output
     for number in range(1, len(STEPS) + 1):
-        assert f"\n{number}. " in said
-    assert "shop/payments" in said
-    assert "web-1" in said.partition("ANSWERED BY")[2].partition("5. ")[0]
-    assert "WorkflowExecutionCompleted" in said
-    assert "db-0 still belongs to the StatefulSet" in said
-    assert "state  equals the log" in said
-    assert "the history is shorter than a day" in said.partition("$ orbctl forecast")[2]
-    assert "console: http://127.0.0.1:" in said
-    assert said.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
-    assert "\x1b" not in said, "colours without a terminal"
+        assert f"\n{number}. " in output
+    assert "shop/payments" in output
+    assert "web-1" in output.partition("ANSWERED BY")[2].partition("5. ")[0]
+    assert "WorkflowExecutionCompleted" in output
+    assert "db-0 still belongs to the StatefulSet" in output
+    assert "state  equals the log" in output
+    assert "the history is shorter than a day" in output.partition("$ orbctl forecast")[2]
+    assert "console: http://127.0.0.1:" in output
+    assert output.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
+    assert "\x1b" not in output, "colours without a terminal"
     assert traces_of(LabIdentity(demo.pid, 1)) == Traces()
     assert links() == before
 

@@ -57,11 +57,11 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
     finally:
         remove(identity)
 
-    said = output.read_text()
-    assert done.returncode == 0, said
-    assert '"address": "10.6.0.1' in said
-    assert "1 received" in said
-    assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", said, re.MULTILINE)
-    assert "state  equals the log" in said
-    assert left == Traces(), said
+    printed = output.read_text()
+    assert done.returncode == 0, printed
+    assert '"address": "10.6.0.1' in printed
+    assert "1 received" in printed
+    assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", printed, re.MULTILINE)
+    assert "state  equals the log" in printed
+    assert left == Traces(), printed
     assert list(place.iterdir()) == []
