@@ -23,8 +23,8 @@ from tests.nodeagent.clusterip.clusterip_harness import (
     PORT,
     SERVICE,
     ClusterIPHarness,
+    backends_of,
     frontend,
-    places,
 )
 
 SERVICES = 10_000
@@ -47,7 +47,7 @@ def measure(lab: Lab) -> list[Figure]:
         server = bare.server(BACKENDS[4][0])
         installation = bare.install()
         others = _others()
-        served = others | {frontend(4): BackendGroup(places(4, 0))}
+        served = others | {frontend(4): BackendGroup(backends_of(4, 0))}
         steps, contents = plan(Contents(), served)
         installation.write(steps)
         direct, via_cluster_ip = [], []

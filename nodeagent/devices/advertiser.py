@@ -1,9 +1,9 @@
 """Keeps the advertised resources up to date, in the background.
 
-Level-triggered: each round reads what the node offers and applies the difference. A fault is logged
-once and tried again in the next round. What a source cannot read withdraws nothing of it, and a
-resource that fails does not affect the others. Between two rounds only kubelet's socket is watched,
-because a kubelet that starts again has forgotten every resource and starts Pods meanwhile; ``wake``
+Level-triggered: each round reads the node's offers and applies the difference. A fault is logged
+once and retried in the next round. If a source cannot be read, its resources stay advertised; a
+resource that fails does not affect the others. Between two rounds the advertiser polls kubelet's
+socket: a restarted kubelet has no registrations, and must get them before it starts Pods. ``wake``
 starts a round early.
 """
 
@@ -26,7 +26,7 @@ ROUND_S: Final = 5.0
 """Seconds between two rounds."""
 
 KUBELET_POLL_S: Final = 0.25
-"""Seconds between two looks at kubelet's socket."""
+"""Seconds between two polls of kubelet's socket."""
 
 RESOURCES_MAX: Final = 256
 """The resources of one node: each has a server, a socket and a stream."""
@@ -41,11 +41,11 @@ class OfferSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in log messages."""
         ...
 
     async def read(self) -> Mapping[str, Offer] | None:
-        """Resource -> offer; None: not known yet. Raises DatapathError, OSError."""
+        """Offers by resource; None if they are not known yet. Raises DatapathError, OSError."""
         ...
 
 
@@ -79,7 +79,7 @@ class DeviceAdvertiser:
             self.rounds += 1
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # asyncio.wait_for, with which grpc stops a server, may take a cancellation away.
+                # grpc stops a server by asyncio.wait_for, which may swallow a cancellation.
                 raise asyncio.CancelledError
             deadline = time.monotonic() + self._round_s
             while not self._is_woken and (left_s := deadline - time.monotonic()) > 0:
@@ -109,14 +109,14 @@ class DeviceAdvertiser:
         self._report(faults)
 
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
-        """The offers of all sources; of two for one resource the first source's."""
+        """The offers of all sources. If two offer the same resource, the first is used."""
         merged: dict[str, Offer] = {}
         for source, offers in self._offers.items():
             for resource, offer in offers.items():
                 if fault := resource_fault(resource):
                     faults[resource] = fault
                 elif resource in merged:
-                    faults[resource] = f"{source} offer it too; give them another name"
+                    faults[resource] = f"{source} offer it too; rename one of the two resources"
                 elif len(merged) == RESOURCES_MAX:
                     faults[_NODE] = f"there are more than {RESOURCES_MAX} resources"
                 else:

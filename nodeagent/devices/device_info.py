@@ -1,8 +1,8 @@
-"""Files that tell Multus what a device is (device information specification 1.1 of the NPWG).
+"""Writes files that describe a device for Multus (NPWG device information specification 1.1).
 
-Multus copies what they say into the annotation ``k8s.v1.cni.cncf.io/network-status`` of a Pod:
-the PCI address, and the RDMA device, by which metrics know whose device it is. A file that cannot
-be written is logged, and the Pod starts without it.
+Multus copies the PCI address and the RDMA device into the annotation
+``k8s.v1.cni.cncf.io/network-status`` of a Pod. RDMA metrics find the Pod of a device by it. If a
+file cannot be written, that is logged, and the Pod starts without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class DeviceInfoFiles(NamedTuple):
     directory: Path = DEVICE_INFO
 
     def write(self, resource: str, address: str, parent: str, rdma: str) -> None:
-        """Describe a virtual function. ``parent``: its physical function; ``rdma`` "": none."""
+        """Write the file of a virtual function. ``parent``: its physical function, "" for none.
+
+        ``rdma``: its RDMA device, "" for none.
+        """
         pci = {"pci-address": address}
         if parent:
             pci["pf-pci-address"] = parent
@@ -34,15 +37,15 @@ class DeviceInfoFiles(NamedTuple):
             pci["rdma-device"] = rdma
         text = json.dumps({"type": "pci", "version": _VERSION, "pci": pci})
         path = self.path(resource, address)
-        building = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            building.write_text(text, "ascii")
-            building.chmod(_MODE)
-            building.replace(path)
+            temporary.write_text(text, "ascii")
+            temporary.chmod(_MODE)
+            temporary.replace(path)
         except OSError as error:
-            _log.warning("cannot write %s, which tells Multus of a device: %s", path, error)
+            _log.warning("cannot write %s, which describes a device for Multus: %s", path, error)
 
     def path(self, resource: str, address: str) -> Path:
-        """Where the file of a device is."""
+        """The path of a device's file."""
         return self.directory / f"{resource.replace('/', '-')}-{address}-device.json"

@@ -1,4 +1,4 @@
-"""Starts the device plugin from its settings, with the readers of what it offers."""
+"""Starts the device plugin with its sources of offers, from the settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start_device_plugin(
     policy_devices: PolicyDevices | None = None,
     pci: PciFiles = PciFiles(),  # immutable
 ) -> BackgroundService:
-    """Start to advertise; kubelet may start later. After ``close`` Pods keep their devices.
+    """Start to advertise devices. kubelet may start later. Pods keep their devices after ``close``.
 
     ``policy_devices`` None: no virtual functions are advertised.
     """
@@ -65,7 +65,7 @@ def _register_metrics(advertiser: DeviceAdvertiser, metrics: AgentMetrics) -> No
     metrics.gauge(
         "devices_faults", "Faults of the device plugin now", lambda: len(advertiser.faults)
     )
-    metrics.counter("devices_rounds", "Reads of what the node offers", lambda: advertiser.rounds)
+    metrics.counter("devices_rounds", "Reads of the node's offers", lambda: advertiser.rounds)
     metrics.counter(
         "devices_registrations", "Registrations at kubelet", lambda: counts.registrations
     )

@@ -1,8 +1,8 @@
-"""kubelet's device plugin API, v1beta1: its messages and names.
+"""The messages and names of kubelet's device plugin API, v1beta1.
 
 The messages are a table written by hand, with the field numbers of the public definition, because
-no package has them with types and generated code cannot be reviewed. Released field numbers never
-change. Fields that are not in the table are ignored in received messages. No logic belongs here.
+no package has them with types, and generated code cannot be reviewed. Released field numbers never
+change. Received fields that are not in the table are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
 DIRECTORY: Final = "device-plugins"
-"""In kubelet's directory; it has ``KUBELET_SOCKET`` and the sockets of all plugins."""
+"""The directory below kubelet's with ``KUBELET_SOCKET`` and the sockets of all plugins."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"
@@ -64,13 +64,13 @@ class KubeletMessage(Protocol):
 
 
 class ContainerAllocateRequest(Protocol):
-    """The device IDs that kubelet has chosen for one container."""
+    """The device IDs that kubelet chose for one container."""
 
     devices_ids: Sequence[str]
 
 
 class AllocateRequest(Protocol):
-    """The device IDs that kubelet has chosen for the containers of one Pod."""
+    """The device IDs that kubelet chose for the containers of one Pod."""
 
     container_requests: Sequence[ContainerAllocateRequest]
 
@@ -96,7 +96,7 @@ def registration(resource: str, endpoint: str) -> KubeletMessage:
 
 
 def options() -> KubeletMessage:
-    """DevicePluginOptions with no option switched on."""
+    """DevicePluginOptions without any option."""
     return _made("DevicePluginOptions")
 
 
@@ -106,7 +106,7 @@ def devices(listed: Iterable[Device]) -> KubeletMessage:
 
 
 def allocated(containers: Iterable[DeviceAllocation]) -> KubeletMessage:
-    """An AllocateResponse with what each container gets, in order."""
+    """An AllocateResponse with the variables and files of each container, in order."""
     responses = [
         {
             "envs": container.variables,

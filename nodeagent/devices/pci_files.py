@@ -1,8 +1,8 @@
-"""What /sys says of a PCI device for a container: its character devices.
+"""Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-The files are read when a container gets the device, and not before: an RDMA device that comes back
-from a Pod may have other numbers. Only files that the node has are returned, because a container
-runtime refuses to start a container with one that is missing. Changes nothing.
+They are read when a container gets the device: an RDMA device that comes back from a Pod may have
+other numbers. Only existing files are returned, because a container runtime refuses to start a
+container with a missing one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RDMA_DIRECTORY: Final = "/dev/infiniband"
 VFIO_DIRECTORY: Final = "/dev/vfio"
 
 RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
-"""uverbsN; umadN and issmN."""
+"""The classes of uverbsN, and of umadN and issmN."""
 
 _NO_IOMMU: Final = "vfio-noiommu"
 
@@ -29,17 +29,17 @@ class PciFiles(NamedTuple):
     sysfs: Path = SYSFS
 
     def rdma_name(self, address: str) -> str:
-        """The RDMA device of a PCI device; "" for none, or while it is in a Pod."""
+        """The name of a PCI device's RDMA device; "" if it has none or a Pod has it."""
         return next(_names(self._device(address) / "infiniband"), "")
 
     def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The character devices of its RDMA device, and the connection manager's."""
+        """The character devices of its RDMA device, and of the RDMA connection manager."""
         device = self._device(address)
         names = [name for kind in RDMA_CLASSES for name in _names(device / kind)]
         return rdma_character_devices(self.sysfs, names)
 
     def vfio_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The device of VFIO and that of its IOMMU group. Raises OSError if it has no group."""
+        """The character devices of VFIO and of its IOMMU group. Raises OSError without a group."""
         group = (self._device(address) / "iommu_group").resolve(strict=True)
         kind = read_text(group / "name")
         name = f"noiommu-{group.name}" if kind == _NO_IOMMU else group.name
@@ -52,9 +52,9 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """The files of these names below /dev/infiniband, after the connection manager's.
+    """The files of these names below /dev/infiniband, after that of the connection manager.
 
-    None at all without names: rdma_cm alone is of no use.
+    Without names there are no files: rdma_cm alone is of no use.
     """
     manager = ["rdma_cm"] if names and (sysfs / "class/misc/rdma_cm").exists() else []
     return tuple(DeviceFile(f"{RDMA_DIRECTORY}/{name}") for name in [*manager, *names])
@@ -67,7 +67,7 @@ def _names(directory: Path) -> Iterator[str]:
 
 
 def read_text(path: Path) -> str:
-    """What a file holds; "" if it cannot be read."""
+    """The text of a file; "" if it cannot be read."""
     try:
         return path.read_text("ascii").strip()
     except OSError:

@@ -1,8 +1,7 @@
 """Reads a node's NICs that can have virtual functions, for plans of ``core.domain.sriov``.
 
-NICs are read from /sys, whose root is a parameter. Which of them carry the node's own traffic is
-read by netlink, from routes and addresses. Changes nothing. A device that disappears during the
-read is left out.
+NICs are read from /sys, whose root is a parameter. Routes and addresses, read by netlink, show
+which of them carry the node's own traffic. A device that disappears during the read is left out.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ def physical_functions(
     """Every SR-IOV capable NIC (PF), ordered by name. Raises OSError.
 
     ``own_links``: those that carry the node's own traffic. A PCI device with several ports, such as
-    a ConnectX-3, is one NIC with the name of its first port. Without ``eswitch_mode``, which is not
-    in /sys.
+    a ConnectX-3, is one NIC with the name of its first port. ``eswitch_mode`` is not set, because
+    it is not in /sys.
     """
     first_ports: dict[Path, Path] = {}
     for link in sorted((sysfs / "class/net").iterdir(), key=_port_and_name):
@@ -71,20 +70,15 @@ def uplinks_of(
     ``uplink_indexes``: further uplinks (ifindex).
     """
     links = {link.ifindex: link for link in all_links}
-    waiting = [
-        number
-        for route in routes
-        if route.is_default
-        for number in ([hop.link for hop in route.hops] or [route.link])
-    ]
-    waiting += uplink_indexes
-    reached: set[int] = set()
-    while waiting:
-        number = waiting.pop()
-        if number in links and number not in reached:
-            reached.add(number)
-            waiting += _lower_indexes(links[number], links.values())
-    return {links[number].name for number in reached}
+    to_visit = [ifindex for route in routes if route.is_default for ifindex in route.links]
+    to_visit += uplink_indexes
+    visited: set[int] = set()
+    while to_visit:
+        ifindex = to_visit.pop()
+        if ifindex in links and ifindex not in visited:
+            visited.add(ifindex)
+            to_visit += _lower_indexes(links[ifindex], links.values())
+    return {links[ifindex].name for ifindex in visited}
 
 
 def _lower_indexes(link: Link, links: Collection[Link]) -> Iterator[int]:
@@ -159,7 +153,7 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
 
 
 def _target(link: Path) -> str:
-    """The name of what a symbolic link leads to; "" if there is none."""
+    """The name of a symbolic link's target; "" if there is no link."""
     return link.resolve().name if link.exists() else ""
 
 

@@ -1,10 +1,10 @@
 """One resource of the device plugin: its socket, its list of devices, its registration at kubelet.
 
 When kubelet starts, it forgets all registrations and removes the sockets. So ``keep`` is called
-periodically, and restores the socket and the registration if the socket is missing or kubelet has
-restarted. The socket is renamed into place, so that kubelet never finds a server that does not
+periodically; it restores the socket and the registration if the socket is missing or kubelet has
+restarted. The socket gets its name by a rename: kubelet never connects to a server that does not
 answer yet, and closing an old server does not remove the socket of its successor. Methods do not
-raise: faults are returned as text.
+raise; they return faults as text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PATH_BYTES_MAX: Final = 107
 """Bytes of a socket's path (unix(7))."""
 
 NAME_CHARS_MAX: Final = 40
-"""Characters of a resource in the name of its socket; the path of a longer one would not fit."""
+"""Characters of a resource's name in the name of its socket, so that the path is not too long."""
 
 _DIGEST_CHARS: Final = 16
 _SHOWN_MAX: Final = 8
@@ -47,7 +47,7 @@ class DevicePluginCounters:
 
 
 class FileIdentity(NamedTuple):
-    """The identity of a socket file: one created later at its path has another change time."""
+    """The identity of a socket file. A later file at the same path has another change time."""
 
     device: int
     inode: int
@@ -62,18 +62,18 @@ class DevicePlugin:
     ) -> None:
         name = socket_name(resource)
         self.path = directory / name
-        self._building = directory / f".{name}.{os.getpid()}"
+        self._temporary = directory / f".{name}.{os.getpid()}"
         self._kubelet = directory / api.KUBELET_SOCKET
         self._resource = resource
         self._offer = offer
         self._counts = counts
         self._changed = Event()
-        self._is_over = False
+        self._is_withdrawn = False
         self._server: grpc.aio.Server | None = None
         self._served: FileIdentity | None = None
         self._registered: FileIdentity | None = None
         self._streams = 0
-        self._was_asked = False
+        self._had_stream = False
 
     @property
     def is_registered(self) -> bool:
@@ -92,18 +92,22 @@ class DevicePlugin:
             self._wake()
 
     async def keep(self) -> str:
-        """Serve and register it, if it is not; the text of a fault, "" without one."""
+        """Serve and register the resource, if it is not; the text of a fault, "" without one."""
         if self._served is None or file_identity(self.path) != self._served:
             self._registered = None
             if fault := await self._open():
                 return fault
         kubelet = file_identity(self._kubelet)
-        if self._registered is not None and kubelet == self._registered and not self._is_left():
+        if (
+            self._registered is not None
+            and kubelet == self._registered
+            and not self._has_stream_ended()
+        ):
             return ""
         self._registered = None
         if kubelet is None:
             return f"there is no {self._kubelet}: kubelet does not run or uses another directory"
-        self._was_asked = False
+        self._had_stream = False
         if fault := await self._register():
             return fault
         self._registered = kubelet
@@ -111,8 +115,8 @@ class DevicePlugin:
         return ""
 
     async def withdraw(self) -> None:
-        """Send an empty list, then stop."""
-        self._is_over = True
+        """Send kubelet an empty list, then stop."""
+        self._is_withdrawn = True
         self._wake()
         await self._stop(WITHDRAWAL_S_MAX)
 
@@ -120,9 +124,9 @@ class DevicePlugin:
         """Stop; Pods keep their devices."""
         await self._stop(None)
 
-    def _is_left(self) -> bool:
+    def _has_stream_ended(self) -> bool:
         """Whether kubelet has ended its stream."""
-        return self._was_asked and not self._streams
+        return self._had_stream and not self._streams
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, Event()
@@ -146,17 +150,17 @@ class DevicePlugin:
 
     async def _open(self) -> str:
         await self._stop(None)
-        if len(os.fsencode(self._building)) > PATH_BYTES_MAX:
-            return f"the path {self._building} is longer than {PATH_BYTES_MAX} bytes"
+        if len(os.fsencode(self._temporary)) > PATH_BYTES_MAX:
+            return f"the path {self._temporary} is longer than {PATH_BYTES_MAX} bytes"
         if not self.path.parent.is_dir():
             return f"there is no directory {self.path.parent}"
         self._server = server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((self._handlers(),))
         try:
-            server.add_insecure_port(f"unix:{self._building}")
-            self._building.chmod(0o600)
+            server.add_insecure_port(f"unix:{self._temporary}")
+            self._temporary.chmod(0o600)
             await server.start()
-            self._building.replace(self.path)
+            self._temporary.replace(self.path)
         except (OSError, RuntimeError) as error:
             await self._stop(None)
             return f"cannot serve {self.path}: {error}"
@@ -164,7 +168,7 @@ class DevicePlugin:
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
-        """If it is cancelled, the server is still there for the next call."""
+        """Stop the server. After a cancellation the next call stops it."""
         self._registered = None
         if self._server is not None:
             await self._server.stop(grace_s)
@@ -194,12 +198,12 @@ class DevicePlugin:
     async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.KubeletMessage]:
         """Send the list of devices, and again after each change."""
         self._streams += 1
-        self._was_asked = True
+        self._had_stream = True
         sent: Offer | None = None
         try:
             while True:
                 changed, offer = self._changed, self._offer
-                if self._is_over:
+                if self._is_withdrawn:
                     yield api.devices(())
                     return
                 if offer != sent:
@@ -233,7 +237,7 @@ class DevicePlugin:
 
 
 def socket_name(resource: str) -> str:
-    """The file name of a resource's socket: short enough, and no two resources have the same."""
+    """The file name of a resource's socket, which is short and unique."""
     name = resource.replace("/", "_")  # no domain has an underscore
     if len(name) > NAME_CHARS_MAX:
         digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
@@ -242,7 +246,7 @@ def socket_name(resource: str) -> str:
 
 
 def file_identity(path: Path) -> FileIdentity | None:
-    """Which file is at a path; None if there is none."""
+    """The identity of the file at a path; None if there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""Which devices Pods have, from kubelet's pod-resources API (v1, List).
+"""Reads the devices of Pods from kubelet's pod-resources API (v1, List).
 
-The messages are a table as in ``kubelet_api``. A kubelet that does not answer means that nothing is
-known, never that no Pod has a device.
+The messages are a table as in ``kubelet_api``. If kubelet does not answer, the devices of Pods are
+unknown; that never counts as "no Pod has a device".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import grpc
 from core.protobuf import DecodeError, Table, message_classes
 
 SOCKET: Final = "pod-resources/kubelet.sock"
-"""In kubelet's directory."""
+"""The path of the socket below kubelet's directory."""
 
 LIST: Final = "/v1.PodResourcesLister/List"
 ANSWER_S_MAX: Final = 5.0
 ANSWER_BYTES_MAX: Final = 16 << 20
-"""As kubelet's own clients allow; a node with many devices has a megabyte."""
+"""The limit of kubelet's own clients; the answer of a node with many devices has a megabyte."""
 
 _MESSAGES: Final[Table] = {
     "ContainerDevices": {"resource_name": (1, "string"), "device_ids": (2, "*string")},
@@ -44,11 +44,11 @@ async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
     path = kubelet / SOCKET
     options = [("grpc.max_receive_message_length", ANSWER_BYTES_MAX)]
     async with grpc.aio.insecure_channel(f"unix:{path}", options=options) as channel:
-        ask: Any = channel.unary_unary(
+        list_pods: Any = channel.unary_unary(
             LIST, request_serializer=lambda _: b"", response_deserializer=lambda data: data
         )
         try:
-            answer = await ask(None, timeout=ANSWER_S_MAX)
+            answer = await list_pods(None, timeout=ANSWER_S_MAX)
             return _devices(answer)
         except (grpc.aio.AioRpcError, DecodeError):
             return None

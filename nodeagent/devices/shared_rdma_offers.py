@@ -1,9 +1,9 @@
 """Shared RDMA devices as extended resources, by the configuration file of the chart.
 
-Each share is a number; a container with one gets the character devices of all devices that the rule
-chooses. Shares are healthy while a port of one of these devices is active. The file is read anew in
-each round, so that an edit of its ConfigMap takes effect without a restart; one that cannot be used
-is a fault, and withdraws nothing.
+A share is only a number: a container with a share gets the character devices of all devices that
+the rule selects. Shares are healthy while a port of one of these devices is active. Each round
+reads the file again, so an edit of its ConfigMap takes effect without a restart. A file that cannot
+be used is a fault; the shares stay advertised.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SharedRdmaOffer(NamedTuple):
         return self.shares.has(device)
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
-        """The files of all devices, however many shares. Raises OSError."""
+        """The files of all devices, for any number of shares. Raises OSError."""
         files = [
             entry.name
             for kind in RDMA_CLASSES
@@ -69,11 +69,11 @@ class SharedRdmaSource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in log messages."""
         return "the shared RDMA devices of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Resource -> shares; a rule without devices here has none. Raises OSError."""
+        """Shares by resource; a rule without devices on this node has no shares. Raises OSError."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> dict[str, Offer]:
@@ -95,7 +95,7 @@ class SharedRdmaSource(NamedTuple):
 
 
 def host_rdma_devices(sysfs: Path = SYSFS) -> tuple[HostRdmaDevice, ...]:
-    """Every RDMA device of the node's own namespace, by name. Raises OSError."""
+    """Every RDMA device of the node's namespace, ordered by name. Raises OSError."""
     entries = list(_entries(sysfs / "class/infiniband"))[:DEVICES_MAX]
     return tuple(_device(entry, sysfs) for entry in entries)
 
@@ -124,6 +124,6 @@ def _software_links(entry: Path) -> tuple[str, ...]:
 
 
 def _entries(directory: Path) -> Iterator[Path]:
-    """What is in a directory, by name; nothing if it does not exist."""
+    """The entries of a directory, ordered by name; none if it does not exist."""
     if directory.is_dir():
         yield from sorted(directory.iterdir())

@@ -1,6 +1,6 @@
-"""Reads the slots that a node offers to kubelet as extended resources, by the rules of conf.yml.
+"""Reads the slots of a node, which are extended resources by the rules of conf.yml.
 
-Slots limit the Pods of a node by its NICs (docs/how-to/limit-pods-by-nic.md).
+Slots limit the number of Pods on a node by its NICs (docs/how-to/limit-pods-by-nic.md).
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class NodeView(NamedTuple):
 
 
 class SlotSource(NamedTuple):
-    """Reads the slots that a node offered_slots."""
+    """Reads the slots that a node offers."""
 
     rules: DeviceRules
     node_view: NodeView
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in log messages."""
         return "this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Resource -> slots; None while the rules need labels that are not known yet."""
+        """Slots by resource; None while the rules need labels that are not known yet."""
         nics = await asyncio.to_thread(self.node_view.nics)
         slots = offered_slots(self.rules, self.node_view.labels(), nics)
         return None if slots is None else dict(slots)

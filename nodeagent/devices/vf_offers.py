@@ -1,9 +1,9 @@
-"""Virtual functions as extended resources: one for each resourceName of the node's policies.
+"""Virtual functions as extended resources: one resource for each resourceName of the policies.
 
-kubelet's ids are PCI addresses, by which Multus finds a Pod's device (``deviceID``). A virtual
-function is healthy while its driver is the one of its policy, its NIC's link carries traffic, and
-its RDMA device is there, if it shall have one. One that is in a Pod stays on the list. What cannot
-be read withdraws nothing.
+kubelet's device IDs are PCI addresses, by which Multus finds a Pod's device (``deviceID``). A
+virtual function is healthy if it has the driver of its policy, its NIC has a carrier, and its RDMA
+device exists, if the policy requires one. A virtual function stays listed while a Pod has it, and
+while it cannot be read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nodeagent.devices.pci_files import PciFiles
 _FILE_KINDS: Final = ("rdma_cm", "uverbs", "umad", "issm")
 
 VfDevices = Callable[[], Mapping[str, tuple[VfDevice, ...]] | None]
-"""The resourceName of policies -> virtual functions; None: not known yet."""
+"""Returns virtual functions by the resourceName of policies; None if they are not known yet."""
 
 
 class PolicyDevices(Protocol):
@@ -58,7 +58,7 @@ class VfOffer(NamedTuple):
         return [_listed(vf) for vf in self.vfs]
 
     def has(self, device: str, /) -> bool:
-        """Whether one has this PCI address."""
+        """Whether one of the virtual functions has this PCI address."""
         return any(vf.address == device for vf in self.vfs)
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
@@ -73,12 +73,12 @@ class VfOffer(NamedTuple):
         return DeviceAllocation(variables, tuple(files))
 
     def _describe(self, vf: VfDevice, files: dict[DeviceFile, None]) -> Info:
-        """What the variables say of a device; adds its files."""
+        """The description of a device for the variables; adds its files to ``files``."""
         address, rdma = vf.address, ""
         info: Info = {"generic": {"deviceID": address}}
         if vf.device_type == VFIO:
-            control, group = vfio = self.pci.vfio_files(address)
-            files |= dict.fromkeys(vfio)
+            control, group = self.pci.vfio_files(address)
+            files |= dict.fromkeys((control, group))
             info["vfio"] = {"mount": control.path, "dev-mount": group.path}
         if vf.is_rdma:
             rdma = self.pci.rdma_name(address)
@@ -90,7 +90,7 @@ class VfOffer(NamedTuple):
 
 
 class VfSource(NamedTuple):
-    """Reads the offers of a node's virtual functions. By resourceName."""
+    """Reads the offers of a node's virtual functions."""
 
     vf_devices: VfDevices
     prefix: str
@@ -99,11 +99,11 @@ class VfSource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in log messages."""
         return "the virtual functions of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Resource -> its virtual functions; None while they are not known."""
+        """Virtual functions by resource; None while they are not known."""
         resources = self.vf_devices()
         if resources is None:
             return None
@@ -115,14 +115,14 @@ class VfSource(NamedTuple):
 
 
 def _listed(vf: VfDevice) -> Device:
-    is_here = bool(vf.link)  # in the node's namespace, and not in a Pod's
-    lacks_rdma = vf.is_rdma and is_here and not vf.rdma
+    is_on_node = bool(vf.link)  # its link is in the node's namespace, and not in a Pod's
+    lacks_rdma = vf.is_rdma and is_on_node and not vf.rdma
     is_healthy = vf.has_carrier and vf.is_ready and not lacks_rdma
-    is_near_nothing = vf.exclude_topology or vf.numa_node < 0
-    return Device(vf.address, is_healthy, None if is_near_nothing else vf.numa_node)
+    has_topology = not vf.exclude_topology and vf.numa_node >= 0
+    return Device(vf.address, is_healthy, vf.numa_node if has_topology else None)
 
 
 def _kind(file: DeviceFile) -> str:
-    """What the variables call a file: uverbs for /dev/infiniband/uverbs3."""
+    """The key of a file in the variables, such as uverbs for /dev/infiniband/uverbs3."""
     name = file.path.rpartition("/")[2]
     return next(kind for kind in _FILE_KINDS if name.startswith(kind))

@@ -2,11 +2,12 @@
 
 See docs/reference/metrics.md, docs/reference/networks.md, "RDMA metrics".
 
-values.py     what is read of devices, and what is known of the Pods that have them
-counter_reader.py    reading it: RDMA's netlink, drivers, /sys
-samples.py    from there to names, labels, numbers and their text (pure)
-counter_help.py      what the known counters count
-rdma_exposition.py  read anew for every scrape, within bounds
+values.py           ports of RDMA devices, and Pods with RDMA devices
+counter_reader.py   reads counters from RDMA netlink, drivers and /sys
+samples.py          converts counters to samples as Prometheus text (pure)
+counter_help.py     the help texts of the known counters
+rdma_exposition.py  reads the counters for each scrape, with a time limit
+netns_mode.py       sets whether namespaces share RDMA devices
 
-Imported only where RDMA metrics are switched on.
+Import the modules of metrics only if RDMA metrics are enabled.
 """

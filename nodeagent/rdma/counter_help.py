@@ -6,7 +6,7 @@ from typing import Final
 
 UNKNOWN: Final = "A counter of the kernel or of the driver, under its name there"
 
-WORDS: Final[dict[str, str]] = {
+HELP_TEXTS: Final[dict[str, str]] = {
     "rx_write_requests": "Write requests received",
     "rx_read_requests": "Read requests received",
     "rx_atomic_requests": "Atomic requests received",
@@ -37,8 +37,8 @@ WORDS: Final[dict[str, str]] = {
     "np_cnp_sent": "Congestion notifications sent",
     "rx_icrc_encapsulated": "Packets received with a wrong invariant checksum",
     **{
-        f"{way}_vport_rdma_{cast}_{unit}": f"RDMA's {cast} {unit} {words}"
-        for way, words in (("rx", "received"), ("tx", "sent"))
+        f"{direction}_vport_rdma_{cast}_{unit}": f"RDMA's {cast} {unit} {verb}"
+        for direction, verb in (("rx", "received"), ("tx", "sent"))
         for cast in ("unicast", "multicast")
         for unit in ("packets", "bytes")
     },

@@ -1,9 +1,9 @@
-"""Reads RDMA counters on the node and in Pods that have RDMA devices of their own. Read-only.
+"""Reads RDMA counters of the node, and of Pods that have their own RDMA devices.
 
 The kernel's counters come from RDMA netlink, or from /sys on older kernels; the counters of a link
 come from its driver. No process is started. ``read`` blocks: call it in a worker thread, one call
-at a time. Promise: a value that cannot be read is left out and reported as a fault; a fault in one
-namespace does not affect the others.
+at a time. A value that cannot be read is left out and reported as a fault. A fault in one namespace
+does not affect the others.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from nodeagent.rdma.values import NOTHING, NamespacePorts, RdmaPortLink
 from nodeagent.sriov_master import SYSFS, master_of
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
-"""Where container runtimes mount the network namespaces of Pods."""
+"""The directories in which container runtimes mount the network namespaces of Pods."""
 
 NOT_A_POD: Final = "default"
-"""A name below them that is the node's own namespace."""
+"""A name in these directories that is the node's own namespace."""
 
 NAMESPACES_MAX: Final = 4_096
 READ_S_MAX: Final = 5.0
@@ -49,12 +49,12 @@ _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 class CounterRead(NamedTuple):
     """The ports by namespace. ``faults``: error texts by the namespace that could not be read."""
 
-    places: tuple[NamespacePorts, ...]
+    namespaces: tuple[NamespacePorts, ...]
     faults: dict[str, str]
 
 
 class CounterReader:
-    """Reads the RDMA ports of all network namespaces; keeps nothing between two calls."""
+    """Reads the RDMA ports of all network namespaces; it has no state between two calls."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class CounterReader:
 
     def read(self) -> CounterRead:
         """Read all ports, within the limits above."""
-        places: list[NamespacePorts] = []
+        namespaces: list[NamespacePorts] = []
         faults: dict[str, str] = {}
         home = self._executor.home
         try:
@@ -78,13 +78,13 @@ class CounterReader:
             if kernel is None:
                 return CounterRead((), {})
             with kernel:
-                places.append(NamespacePorts(self._ports(kernel, home)))
+                namespaces.append(NamespacePorts(self._ports(kernel, home)))
                 exclusive = kernel.exclusive()
         except (OSError, OrbweaverError) as error:
             return CounterRead((), {"the node": str(error)})
         if exclusive:
-            places += self._pods(faults)
-        return CounterRead(tuple(places), faults)
+            namespaces += self._pods(faults)
+        return CounterRead(tuple(namespaces), faults)
 
     def _pods(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
@@ -130,25 +130,30 @@ class CounterReader:
         ports = [(device, port) for device in kernel.devices() for port in kernel.ports(device)]
         if not ports:
             return ()
-        macs = self._macs(namespace) if any(not port.link for _, port in ports) else {}
+        links_by_guid: dict[int, str] = {}
+        if any(not port.link for _, port in ports):
+            links_by_guid = self._links_by_guid(namespace)
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
         at_home = namespace is self._executor.home
-        with self._executor.socket(namespace, socket.AF_INET, kind, 0) as inside:
-            with_links = (
-                (d, p, p.link or macs.get(self._port_guid(d, p, at_home=at_home), ""))
-                for d, p in ports
-            )
-            return tuple(
-                self._read_port(kernel, inside, device, port._replace(link=link), at_home=at_home)
-                for device, port, link in with_links
-                if link
-            )
+        port_links: list[RdmaPortLink] = []
+        with self._executor.socket(namespace, socket.AF_INET, kind, 0) as netns_socket:
+            for device, port in ports:
+                guid = self._port_guid(device, port, at_home=at_home)
+                link = port.link or links_by_guid.get(guid, "")
+                if link:
+                    port_with_link = port._replace(link=link)
+                    port_links.append(
+                        self._read_port(
+                            kernel, netns_socket, device, port_with_link, at_home=at_home
+                        )
+                    )
+        return tuple(port_links)
 
     def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, at_home: bool) -> int:
-        """The GUID that the address of IPoIB ends with.
+        """The GUID at the end of an IPoIB address.
 
-        It is the device's own with one port. With several, such as those of a ConnectX-3, each port
-        has another, which only /sys has.
+        With one port it is the GUID of the device. With several, such as on a ConnectX-3, each port
+        has another GUID, which is only in /sys.
         """
         if at_home:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
@@ -159,7 +164,7 @@ class CounterReader:
     def _read_port(
         self,
         kernel: RdmaSocket,
-        inside: socket.socket,
+        netns_socket: socket.socket,
         device: RdmaDevice,
         port: RdmaPort,
         *,
@@ -179,17 +184,17 @@ class CounterReader:
         )
         # Many drivers do not answer ethtool; a software RDMA device can use any link.
         with suppress(OSError):
-            port_link = port_link._replace(statistics=ethtool.statistics(inside, port.link))
+            port_link = port_link._replace(statistics=ethtool.statistics(netns_socket, port.link))
         with suppress(OSError):
-            port_link = port_link._replace(speed_mbps=ethtool.speed_mbps(inside, port.link))
+            port_link = port_link._replace(speed_mbps=ethtool.speed_mbps(netns_socket, port.link))
         with suppress(OSError):
-            bus = ethtool.driver_bus(inside, port.link)
+            bus = ethtool.driver_bus(netns_socket, port.link)
             port_link = port_link._replace(parent=master_of(bus, self._sysfs) or "")
         if at_home and not port_link.parent:
             port_link = port_link._replace(traffic_class=_traffic_class(directory))
         return port_link
 
-    def _macs(self, namespace: NetworkNamespace) -> dict[int, str]:
+    def _links_by_guid(self, namespace: NetworkNamespace) -> dict[int, str]:
         """Link names by the GUID that is derived from their MAC address."""
         with self._executor.session(namespace) as session:
             return {guid_of(link.mac): link.name for link in session.links() if link.mac}
@@ -209,7 +214,7 @@ def _namespaces(directories: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _counters_in(directory: Path) -> dict[str, int]:
-    """Counters by file name; `lifespan` is a setting and not a counter."""
+    """Counters by file name. ``lifespan`` is skipped, because it is a setting."""
     counters = {}
     with suppress(OSError):
         for path in directory.iterdir():

@@ -1,8 +1,8 @@
 """Sets whether RDMA devices are shared by all network namespaces (``rdma system set netns``).
 
-The kernel changes the mode only while the node's own network namespace is the only one, so in
-practice at boot; later it refuses, and the fault says what makes it permanent. Nothing else of the
-agent depends on it: an ADD with ``rdmaIsolation`` reads the mode itself.
+The kernel changes the mode only while there are no other network namespaces, which in practice
+means at boot. Later it refuses, and the error names the module option that makes it permanent. The
+rest of the agent does not depend on this: an ADD with ``rdmaIsolation`` reads the mode.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODPROBE: Final = "options ib_core netns_mode={} in /etc/modprobe.d, then restar
 def set_netns_mode(
     executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
 ) -> bool:
-    """Set the mode. Returns whether that changed it. Blocks. Raises DatapathError."""
+    """Set the mode; False if it is set already. Blocks. Raises DatapathError."""
     is_exclusive = mode == EXCLUSIVE
     socket = open_socket(executor, executor.home)
     if socket is None:

@@ -1,8 +1,8 @@
-"""RDMA counters as Prometheus text, read for every scrape.
+"""Reads RDMA counters for every scrape, and returns them as Prometheus text.
 
-A worker thread reads the counters, so that no ADD waits for them. A scrape waits at most
-``REFRESH_S_MAX``, and then gets the last reading, unless it is older than ``STALE_S_MAX``. One
-reading runs at a time.
+A worker thread reads the counters, so no ADD waits for them. A scrape waits at most
+``REFRESH_S_MAX``, and then gets the last complete reading, unless it is older than ``STALE_S_MAX``.
+There is only one reading at a time.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0
 STALE_S_MAX: Final = 60.0
-"""Older counters are not served: they would look like a stop of the traffic."""
+"""Older counters are not served: it would look as if traffic had stopped."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def no_rdma_pods() -> RdmaPods:
-    """No Pods: without Kubernetes the Pods of devices are unknown."""
+    """No Pods, because without Kubernetes the Pods of devices are unknown."""
     return {}
 
 
 class RdmaExposition:
     """The RDMA metrics of one node; ``rdma_pods``: the Pods with devices, by address.
 
-    It owns the reader. Create and call it inside the event loop.
+    Create and call it inside the event loop.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class RdmaExposition:
         except Exception:
             self._failures += 1  # the failed task is logged; the next scrape reads again
             raise
-        for what, why in faults.items():
-            if self._faults.get(what) != why:
-                _log.warning("cannot read the RDMA counters of %s: %s", what, why)
+        for namespace, why in faults.items():
+            if self._faults.get(namespace) != why:
+                _log.warning("cannot read the RDMA counters of %s: %s", namespace, why)
         self._failures += len(faults)
         self._text, self._left_out, self._faults = text, left_out, faults
         self._read_at = self._monotonic()
 
     def _read(self, rdma_pods: RdmaPods) -> tuple[bytes, int, dict[str, str]]:
         reading = self._reader.read()
-        samples = samples_of(self._node, reading.places, rdma_pods)
+        samples = samples_of(self._node, reading.namespaces, rdma_pods)
         return text_of(samples), samples.left_out, reading.faults

@@ -1,9 +1,9 @@
-"""Turns RDMA counters into the Prometheus text format: names, labels and values. Pure.
+"""Converts RDMA counters to the Prometheus text format: names, labels and values. Pure.
 
 Names and labels are those of docs/reference/metrics.md and docs/reference/networks.md, "RDMA
-metrics". Promise: no name and label set occurs twice, for which a scraper rejects the whole text;
-the number of samples is limited; values are exact. A port has about sixty samples with the same
-labels, so the text of the labels is made once per port.
+metrics". No name occurs twice with the same labels: a scraper would reject the whole text. The
+number of samples is limited, and values are exact. A port has about sixty samples with the same
+labels, so the text of the labels is composed once for each port.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from core import __version__
-from nodeagent.rdma.counter_help import UNKNOWN, WORDS
+from nodeagent.rdma.counter_help import HELP_TEXTS, UNKNOWN
 from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPods, RdmaPortLink
 from nodeagent.telemetry.metrics import COMPATIBLE
 
@@ -65,13 +65,13 @@ def text_of(samples: Samples) -> bytes:
     lines: list[str] = []
     for key, family in sorted(samples.values.items()):
         name = f"rdma_{key}_total"
-        lines += (f"# HELP {name} {WORDS.get(key, UNKNOWN)}", f"# TYPE {name} counter")
+        lines += (f"# HELP {name} {HELP_TEXTS.get(key, UNKNOWN)}", f"# TYPE {name} counter")
         lines += (f"{name}{{{labels}}} {value}" for labels, value in sorted(family.items()))
     return "".join(f"{line}\n" for line in lines).encode()
 
 
 def guid_text(guid: int) -> str:
-    """``50:6b:4b:03:00:aa:bb:cc``."""
+    """A GUID as text, such as ``50:6b:4b:03:00:aa:bb:cc``."""
     return guid.to_bytes(8, "big").hex(":")
 
 
@@ -87,7 +87,9 @@ def _of_namespace(
     pod_labels = _pod_labels(pod)
     for port in ports.ports:
         port_labels = (
-            *(("node_name", node), ("ifname", port.device), ("net_dev_name", port.link)),
+            ("node_name", node),
+            ("ifname", port.device),
+            ("net_dev_name", port.link),
             *_SCOPE,
         )
         labels = _label_text((*port_labels, *_device_labels(port), *pod_labels))

@@ -15,8 +15,8 @@ class RdmaPortLink(NamedTuple):
     """One port of an RDMA device, and the link that it uses.
 
     GUIDs are big-endian numbers. ``counters`` come from the kernel, ``statistics`` from the
-    link's driver. None: not known. ``parent``: the physical function's link, "" if the link is not
-    a virtual function.
+    link's driver. A field is None if it is unknown. ``parent``: the link of the physical function,
+    "" if the link is not a virtual function.
     """
 
     device: str

@@ -1,8 +1,8 @@
-"""ECN and traffic classes of RoCE: files of /sys, and of the RDMA connection manager's configfs.
+"""Reads and writes ECN and traffic classes of RoCE, in /sys and in the RDMA CM's configfs.
 
 ``class/net/<link>/ecn`` and ``class/infiniband/<device>/tc`` are files of NVIDIA's DOCA-OFED.
-``kernel/config/rdma_cm`` is the kernel's (Documentation/ABI/testing/configfs-rdma_cm): a directory
-that is made there stands for an RDMA device.
+``kernel/config/rdma_cm`` is the kernel's (Documentation/ABI/testing/configfs-rdma_cm): creating a
+directory there creates the files of an RDMA device.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
 class QosFiles:
-    """Below one tree of /sys. Reading never fails; writing raises DatapathError."""
+    """The files of one /sys tree. Reading never fails; writing raises DatapathError."""
 
     def __init__(self, sysfs: Sysfs) -> None:
         self._sysfs = sysfs
 
     def is_nic(self, link: str) -> bool:
-        """Whether a link is Ethernet, not IPoIB, and not a switch's port of a virtual function."""
+        """Whether a link is Ethernet (not IPoIB), and not a representor of a virtual function."""
         directory = self._link(link)
         return self._sysfs.read(directory / "type") == _ETHERNET and not is_representor(directory)
 
     def bond(self, link: str) -> str:
-        """The link itself, if it is a bond, or the bond of a NIC; otherwise ""."""
+        """The bond of a NIC, or the link if it is a bond; otherwise ""."""
         directory = self._link(link)
         master = directory / "master"
         bond = master.resolve() if master.exists() else directory
@@ -48,32 +48,30 @@ class QosFiles:
         return self._sysfs.read(self._link(bond) / "bonding/slaves").split()
 
     def pf(self, link: str) -> str:
-        """The link of the card, if the link is a virtual function; otherwise ""."""
+        """The link of the physical function of a virtual function; otherwise ""."""
         device = (self._link(link) / "device").resolve()
         return master_of(device.name, self._sysfs.root) or ""
 
     def ecn(self, link: str) -> EcnSettings | None:
-        """ECN of a link; None if the driver has no files for it."""
+        """The ECN settings of a link; None if the driver has no files for them."""
         directory = self._link(link) / "ecn"
         if not directory.is_dir():
             return None
-        notification, reaction = (
-            frozenset(
-                priority
-                for priority in PRIORITIES
-                if self._sysfs.read(directory / point / f"enable/{priority}") == "1"
-            )
-            for point in (NOTIFICATION, REACTION)
-        )
         cnp = directory / NOTIFICATION
-        fields = (self._number(cnp / field) for field in (CNP_DSCP, CNP_PRIORITY))
-        return EcnSettings(notification, reaction, *fields)
+        return EcnSettings(
+            self._enabled_priorities(cnp),
+            self._enabled_priorities(directory / REACTION),
+            self._number(cnp / CNP_DSCP),
+            self._number(cnp / CNP_PRIORITY),
+        )
 
     def port(self, device: str, port: int) -> RocePort:
-        """The traffic classes of a port. Nothing is created for it."""
+        """The traffic classes of a port. This creates no directory."""
         file = self._traffic_class(device, port)
         match = _TRAFFIC_CLASS.search(self._sysfs.read(file))
-        traffic_class = int(match[1]) if match else UNSET if file.exists() else None
+        traffic_class = UNSET if file.exists() else None
+        if match:
+            traffic_class = int(match[1])
         cm_traffic_class = self._number(self._cm(device, port) / "default_roce_tos")
         if cm_traffic_class is None and (self._sysfs.root / RDMA_CM).is_dir():
             cm_traffic_class = UNSET
@@ -92,12 +90,19 @@ class QosFiles:
         self._sysfs.write(self._traffic_class(device, port), str(value))
 
     def set_cm_traffic_class(self, device: str, port: int, value: int) -> None:
-        """Set the traffic class of connections by the RDMA CM, which are RoCE v2 then."""
+        """Set the traffic class of connections by the RDMA CM, and their mode to RoCE v2."""
         self._sysfs.make(self._sysfs.root / RDMA_CM / device)
         files = self._cm(device, port)
         if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:
             self._sysfs.write(files / "default_roce_mode", ROCE_V2)
         self._sysfs.write(files / "default_roce_tos", str(value))
+
+    def _enabled_priorities(self, point: Path) -> frozenset[int]:
+        return frozenset(
+            priority
+            for priority in PRIORITIES
+            if self._sysfs.read(point / f"enable/{priority}") == "1"
+        )
 
     def _link(self, link: str) -> Path:
         return self._sysfs.root / "class/net" / link

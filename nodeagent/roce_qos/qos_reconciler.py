@@ -1,10 +1,10 @@
-"""Keeps a node's RoCE NICs as rules ask for, in the background.
+"""Keeps the settings of a node's RoCE NICs equal to the rules, in the background.
 
 Level-triggered: each round reads labels and NICs, plans and carries out. The kernel does not report
-changes of these files, so a round follows every ``DRIFT_S``, which also limits how often the agent
+changes of these files, so there is a round every ``DRIFT_S``. That also limits how often the agent
 and another program, such as an LLDP daemon, can undo each other's changes. A change may interrupt
-the link for a moment, so that one that does not last is made a few times only, and then rarely. A
-change that fails keeps no other from being made, and affects no addresses of Pods.
+the link for a moment. So a change that another program undoes is made only a few times, and then
+rarely. A failed change does not prevent other changes, and does not affect addresses of Pods.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ REPEATS_MAX: Final = 3
 """Rounds in a row in which the same change is made."""
 
 HOLD_ROUNDS: Final = 60
-"""Rounds after which a change that did not last is made again."""
+"""Rounds after which a change that was undone is made again."""
 
 RETRY_S: Final = 5.0
 """Seconds until the next round while the labels of the node are unknown."""
 
 ALL_NICS: Final = "*"
-"""Stands for the NICs of rules while none could be read."""
+"""The name for the NICs of all rules while no NIC could be read."""
 
 _UNDONE: Final = (
-    "it was undone again and again, by the driver, the NIC's firmware (DCBX) or another program"
-    " such as lldpad; the agent tries it again in an hour"
+    "the driver, the NIC's firmware (DCBX) or another program such as lldpad undid it several"
+    " times; the agent tries it again in an hour"
 )
 
 _log: Final = logging.getLogger(__name__)
@@ -57,8 +57,7 @@ class QosHardware(Protocol):
 class QosReconciler:
     """The rounds of one node; ``run`` until cancelled.
 
-    ``labels`` returns None while they are unknown. ``faults``: error texts by change; ``gaps``:
-    what drivers do not have.
+    ``labels`` returns None while they are unknown. ``faults``: error texts by change.
     """
 
     def __init__(
@@ -79,13 +78,13 @@ class QosReconciler:
         self._hardware = hardware
 
     async def run(self) -> None:
-        """Run rounds; a fault is logged once and tried again."""
+        """Run rounds until cancelled; a fault is logged once and retried."""
         while True:
             is_complete = await self.run_round()
             await asyncio.sleep(DRIFT_S if is_complete else RETRY_S)
 
     async def run_round(self) -> bool:
-        """One round; False if labels decide and are unknown."""
+        """Run one round; False if the rules need labels that are unknown."""
         labels = self._labels()
         if labels is None:
             if any(rule.nodes for rule in self._rules):
@@ -102,11 +101,11 @@ class QosReconciler:
         return True
 
     def faults_by_nic(self) -> Mapping[str, int]:
-        """The number of failed changes of each selected NIC; 1 of each if they cannot be read."""
+        """The number of failed changes of each selected NIC; 1 each if NICs cannot be read."""
         return {**dict.fromkeys(self.plan.desired, 0), **self._faulty}
 
     def gaps_by_nic(self) -> Mapping[str, int]:
-        """The number of settings that the driver of each selected NIC does not have."""
+        """The number of settings of each selected NIC that its driver does not support."""
         counts = Counter(gap.nic for gap in self.plan.gaps)
         return {nic: counts[nic] for nic in self.plan.desired}
 
@@ -124,7 +123,7 @@ class QosReconciler:
         self._report(plan, faults, faulty)
 
     async def _carry_out(self, change: QosChange) -> str:
-        """Carry out a change, rarely if it does not last; the fault, "" for none."""
+        """Carry out a change, rarely if it was undone; the fault, "" for none."""
         repeats = self._repeats[change]
         was_undone = repeats >= REPEATS_MAX
         if not was_undone or repeats % HOLD_ROUNDS == 0:
@@ -138,14 +137,14 @@ class QosReconciler:
         return _UNDONE if was_undone else ""
 
     def _report(self, plan: QosPlan, faults: Mapping[str, str], faulty: Mapping[str, int]) -> None:
-        """Log what is new."""
+        """Log new gaps and faults, and store them."""
         for gap in _new(plan.gaps, self.plan.gaps):
             _log.warning("RoCE QoS is not complete: %s", gap)
-        for what, why in faults.items():
-            if self.faults.get(what) != why:
-                _log.warning("RoCE QoS: %s: %s", what, why)
+        for change, why in faults.items():
+            if self.faults.get(change) != why:
+                _log.warning("RoCE QoS: %s: %s", change, why)
         if self.faults and not faults:
-            _log.info("RoCE QoS is as the rules ask for")
+            _log.info("RoCE QoS: all settings of the rules are applied")
         self.plan, self.faults, self._faulty = plan, faults, faulty
 
 

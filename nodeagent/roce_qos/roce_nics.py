@@ -1,8 +1,8 @@
 """Reads the RoCE NICs of this node, and carries out one change of a plan.
 
-A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace, or a NIC in one
-bond with it: the link of a bond's RDMA device is one of its NICs with mlx5, and may be the bond
-itself with others. Both functions block: call them in a worker thread.
+A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace, or a NIC in the
+same bond as such a link. (The link of a bond's RDMA device is one of its NICs with mlx5; with other
+drivers it may be the bond.) Both methods block: call them in a worker thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.roce_qos.qos_files import QosFiles
 
 NICS_MAX: Final = 1_024
-"""RoCE NICs of a node, virtual functions among them; the others are left alone."""
+"""RoCE NICs of a node, with virtual functions; further ones are not configured."""
 
 OpenRdma = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 

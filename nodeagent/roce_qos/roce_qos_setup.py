@@ -31,9 +31,9 @@ def start_roce_qos(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> BackgroundService:
-    """Start to apply rules. ``sysfs``: where the node's /sys is writable.
+    """Start to apply rules. ``sysfs``: a writable mount of the node's /sys.
 
-    ``close`` leaves the settings of the NICs as they are.
+    ``close`` does not change the settings of the NICs.
     """
     hardware = RoceNics(executor, QosFiles(Sysfs(sysfs)))
     reconciler = QosReconciler(rules, lambda: node_labels(facts), hardware)

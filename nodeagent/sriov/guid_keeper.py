@@ -1,8 +1,7 @@
-"""Keeps the log's GUIDs equal to those of the node's InfiniBand virtual functions.
+"""Records the GUIDs of the node's InfiniBand virtual functions in the event log.
 
-A GUID is in the log before it is set, so that no two virtual functions of the cluster get the same
-one. A NIC whose GUIDs cannot be assigned is left as it is; all others are served, also without
-etcd.
+A GUID is recorded before it is set, so no two virtual functions of the cluster get the same GUID. A
+NIC whose GUIDs cannot be recorded is not changed; other NICs are, even without etcd.
 """
 
 from __future__ import annotations
@@ -36,7 +35,10 @@ class GuidKeeper:
     async def keep(
         self, plan: NodePlan, nics: Sequence[PhysicalFunction], guid_file: GuidFile
     ) -> Mapping[str, str]:
-        """Release what has ended and assign what the plan sets; NIC -> why it must wait."""
+        """Release GUIDs of removed virtual functions, and assign the GUIDs of the plan.
+
+        Returns the reasons, by NIC, why a NIC must not be changed now.
+        """
         if self._has_none and not any(nic.link_type == INFINIBAND for nic in nics):
             return {}
         requested = requested_guids(plan, nics, guid_file)
@@ -77,5 +79,5 @@ def _conflict_text(nic: str, conflicts: Sequence[GuidConflict]) -> str:
         for requested, holder in conflicts[:CONFLICTS_SHOWN]
     ]
     more = len(conflicts) - len(texts)
-    rest = f", and {more} more" if more else ""
-    return f"{nic}: GUID {', '.join(texts)}{rest}; give each its own in {GUID_FILE}"
+    suffix = f", and {more} more" if more else ""
+    return f"{nic}: GUID {', '.join(texts)}{suffix}; give each its own in {GUID_FILE}"

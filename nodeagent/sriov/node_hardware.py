@@ -1,8 +1,8 @@
-"""The NICs of this node for the reconciler: facts from /sys, netlink and kubelet; actions.
+"""Reads and changes the NICs of this node for the reconciler, by /sys, netlink and kubelet.
 
-Everything that blocks runs in threads. Whether a Pod has a virtual function that is bound to
-vfio-pci only kubelet knows: while it does not answer, all of these count as used, and the Pods that
-it named last are those that have them.
+Blocking calls run in threads. Only kubelet can tell which Pod has a virtual function that is bound
+to vfio-pci. While kubelet does not answer, all of these count as used, and its last answer names
+their Pods.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from core.domain.sriov.guid_file import (
     GuidFile,
     parse_guid_file,
 )
-from core.domain.sriov.model import INFINIBAND, LEGACY, VFIO, PhysicalFunction
+from core.domain.sriov.model import (
+    INFINIBAND,
+    LEGACY,
+    VFIO,
+    PhysicalFunction,
+    VirtualFunction,
+)
 from core.domain.sriov.plan import Action
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions, uplinks
@@ -87,7 +93,7 @@ class NodeHardware:
 
 
 def read_guid_file(path: Path) -> GuidFile:
-    """The file of GUIDs; one that cannot be read is a fault of the file."""
+    """Read the file of GUIDs; if that fails, the result has a fault."""
     try:
         with path.open("rb") as file:
             content = file.read(GUID_FILE_BYTES_MAX + 1)
@@ -106,7 +112,7 @@ class _Endpoint(NamedTuple):
 
 
 def address_towards(server: str) -> str:
-    """The node's own address in connections to a URL; "" if there is no route to it."""
+    """The local address of connections to a URL; "" if there is no route to it."""
     parts = urlsplit(server)
     endpoint = _Endpoint(parts.hostname or "", parts.port or HTTPS_PORT)
     if not endpoint.host:
@@ -116,7 +122,7 @@ def address_towards(server: str) -> str:
             0
         ]
         with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)  # of UDP: nothing is sent
+            probe.connect(address)  # for UDP this sends no packet
             return str(probe.getsockname()[0])
     except OSError:
         return ""
@@ -125,9 +131,9 @@ def address_towards(server: str) -> str:
 def with_netlink_facts(
     nics: Collection[PhysicalFunction], links: VfLinks
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with what /sys does not have: eswitch modes, and GUIDs of virtual functions.
+    """The NICs with facts that /sys does not have: eswitch modes, GUIDs of virtual functions.
 
-    ``phys_switch_id`` in /sys does not say the mode: mlx5, ice and bnxt_en have it in both.
+    ``phys_switch_id`` in /sys does not show the mode: mlx5, ice and bnxt_en set it in both modes.
     """
     modes = links.eswitch_modes([nic.address for nic in nics])
     return tuple(
@@ -137,7 +143,7 @@ def with_netlink_facts(
 
 
 def _with_guids(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
-    """The NIC with the GUIDs of virtual functions whose link is in a Pod, or that have none."""
+    """The NIC with the GUIDs of virtual functions that have no link, or whose link is in a Pod."""
     if nic.link_type != INFINIBAND or all(vf.mac for vf in nic.vfs):
         return nic
     guids = links.guids(nic.name)
@@ -148,16 +154,13 @@ def _with_guids(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
 def with_pods(
     nics: Collection[PhysicalFunction], pods: Mapping[str, str] | None
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with ``is_used`` of what Pods have; None: kubelet has not answered."""
-    return tuple(
-        nic._replace(
-            vfs=tuple(
-                vf._replace(
-                    is_used=vf.is_used
-                    or (vf.driver == VFIO if pods is None else vf.address in pods)
-                )
-                for vf in nic.vfs
-            )
-        )
-        for nic in nics
-    )
+    """The NICs with ``is_used`` by the devices of Pods; ``pods`` None: kubelet did not answer."""
+
+    def is_in_pod(vf: VirtualFunction) -> bool:
+        return vf.driver == VFIO if pods is None else vf.address in pods
+
+    def with_use(nic: PhysicalFunction) -> PhysicalFunction:
+        vfs = (vf._replace(is_used=vf.is_used or is_in_pod(vf)) for vf in nic.vfs)
+        return nic._replace(vfs=tuple(vfs))
+
+    return tuple(map(with_use, nics))

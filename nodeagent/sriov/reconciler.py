@@ -1,10 +1,11 @@
-"""Keeps a node's virtual functions as its policies ask for, in the background.
+"""Keeps a node's virtual functions equal to its policies, in the background.
 
-Level-triggered: each round reads policies, labels and NICs, plans, carries out and reports. A round
-follows each change and every ``DRIFT_S``, so that what others change, or a reboot removes, is made
-again. What a plan would take away from running Pods is never carried out: it waits until no Pod has
-the virtual functions, and asks for the node to be drained if that is enabled. What a round will
-change is written to the API server first, so that a later agent knows which NICs are its own.
+Level-triggered: each round reads policies, labels and NICs, plans, carries out and reports. There
+is a round after each change and every ``DRIFT_S``, which also corrects changes by other programs
+and restores virtual functions after a reboot. The virtual functions of running Pods are never
+removed: a change waits until no Pod has them, and requests a drain of the node if that is enabled.
+Each round first writes the managed NICs to the API server, so that a later agent can tell which
+NICs it may change.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DRIFT_S: Final = 30.0
 """Seconds between two rounds without any change."""
 
 RETRY_S: Final = 5.0
-"""Seconds until the next round after one that is incomplete."""
+"""Seconds until the next round after an incomplete one."""
 
 USERS_SHOWN: Final = 8
 """Pods that a text names."""
@@ -36,11 +37,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class NodeConfiguration(NamedTuple):
-    """What the API server has for this node.
+    """The configuration of this node in the API server.
 
-    ``unreadable``: policies that cannot be used, as texts. ``own_addresses``: the node's.
-    ``managed``: PCI addresses of NICs that this node's earlier rounds have changed. ``operator``:
-    the Pod of an SR-IOV operator's daemon on this node, "" without one.
+    ``unreadable``: error texts of policies that cannot be used. ``own_addresses``: of the node.
+    ``managed``: PCI addresses of NICs that earlier rounds have changed. ``operator``: the Pod of an
+    SR-IOV operator's daemon on this node, "" without one.
     """
 
     policies: Collection[NodePolicy]
@@ -52,10 +53,10 @@ class NodeConfiguration(NamedTuple):
 
 
 class NodeReport(NamedTuple):
-    """What the node has, for its SriovNetworkNodeState. ``blocking``: Pods that keep a change back.
+    """The result of a round for the SriovNetworkNodeState. ``blocking``: Pods that block a change.
 
-    ``needs_drain``: whether they shall be evicted. ``keeps_request``: whether the state asks as it
-    did before, because it is not known yet which Pods keep the change back.
+    ``needs_drain``: whether these Pods must be evicted. ``keeps_request``: whether the request for
+    a drain stays unchanged, because the blocking Pods are not known yet.
     """
 
     nics: Sequence[PhysicalFunction]
@@ -67,22 +68,22 @@ class NodeReport(NamedTuple):
 
 
 class PolicySource(Protocol):
-    """The API server, as this feature needs it."""
+    """The policies and the state of this node in the API server."""
 
     def configuration(self) -> NodeConfiguration | None:
-        """What is known now; None: not all collections have been listed."""
+        """The known configuration; None until all collections have been listed."""
         ...
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
-        """Write what NICs shall have. Raises ApiError."""
+        """Write the desired NICs. Raises ApiError."""
         ...
 
     async def report(self, report: NodeReport) -> None:
-        """Write what the node has. Raises ApiError."""
+        """Write the result of a round. Raises ApiError."""
         ...
 
     async def withdraw(self) -> None:
-        """Ask for no drain any more; nothing if none is asked for. Raises ApiError."""
+        """Withdraw the request for a drain, if there is one. Raises ApiError."""
         ...
 
     async def changed(self) -> None:
@@ -107,11 +108,11 @@ class NicHardware(Protocol):
 
     @property
     def pods_known(self) -> bool:
-        """Whether kubelet has ever said which Pods have virtual functions."""
+        """Whether kubelet has answered at least once which Pods have virtual functions."""
         ...
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
-        """The Pods that have virtual functions of a NIC, by the last ``nics``."""
+        """The Pods that have virtual functions of a NIC, as of the last call of ``nics``."""
         ...
 
 
@@ -140,7 +141,7 @@ class SriovReconciler:
         self._listeners.append(listener)
 
     async def run(self) -> None:
-        """Run rounds; a fault is logged once and tried again."""
+        """Run rounds until cancelled; a fault is logged once and retried."""
         while True:
             is_complete = await self.run_round()
             self.rounds += 1
@@ -151,10 +152,10 @@ class SriovReconciler:
                 pass
 
     async def run_round(self) -> bool:
-        """Run one round. Returns whether nothing is left to be done."""
+        """Run one round; False if it is incomplete."""
         configuration = self._source.configuration()
         if configuration is None:
-            return self._end("policies and node are not known yet")
+            return self._end("the policies and the Node have not been listed yet")
         try:
             if configuration.operator:
                 self._set_devices(None)
@@ -199,9 +200,9 @@ class SriovReconciler:
         return tuple(sorted({pod for nic in waiting for pod in self._hardware.pods_of(nic)}))
 
     async def _carry_out(self, plan: NodePlan, waiting: Mapping[str, str]) -> list[str]:
-        """The faults; after one, the rest of its NIC's actions waits for the next round.
+        """Carry out a plan; returns the faults. After a fault the NIC waits for the next round.
 
-        ``waiting``: faults of NICs that are not changed.
+        ``waiting``: faults of NICs that must not be changed now.
         """
         faults = dict(waiting)
         for action in plan.actions:
@@ -223,27 +224,25 @@ class SriovReconciler:
         faults: list[str],
         blocking: tuple[str, ...],
     ) -> SyncResult:
-        wrong = [*faults, *map(str, plan.refusals), *configuration.unreadable]
+        failures = [*faults, *map(str, plan.refusals), *configuration.unreadable]
         waits = [self._wait_text(nic, blocking) for nic in plan.drain]
-        text = "\n".join((*wrong, *waits))
-        if wrong:
+        text = "\n".join((*failures, *waits))
+        if failures:
             return SyncResult(FAILED, text)
         return SyncResult(IN_PROGRESS if plan.actions else SUCCEEDED, text)
 
     def _wait_text(self, nic: str, blocking: tuple[str, ...]) -> str:
-        """A drain helps only where kubelet names the Pods."""
+        """Why a NIC is not changed yet. A drain helps only if kubelet names the Pods."""
         if not blocking:
             return (
-                f"{nic}: virtual functions that must go are in use, and kubelet names no Pod;"
-                " end the programs or network namespaces that have them"
+                f"{nic}: virtual functions to remove are in use, but kubelet lists no Pod for them;"
+                " end the programs or network namespaces that use them"
             )
         users = ", ".join(blocking[:USERS_SHOWN])
-        rest = (
-            "the node is drained first"
-            if self._settings.drain
-            else "delete them, or set sriov.operatorConfig.disableDrain to false"
-        )
-        return f"{nic}: {users} use virtual functions that must go; {rest}"
+        remedy = "delete these Pods, or set sriov.operatorConfig.disableDrain to false"
+        if self._settings.drain:
+            remedy = "the node is drained first"
+        return f"{nic}: {users} use virtual functions to remove; {remedy}"
 
     def _set_devices(self, devices: Mapping[str, tuple[VfDevice, ...]] | None) -> None:
         if devices != self.devices:
@@ -253,9 +252,9 @@ class SriovReconciler:
 
     def _end(self, fault: str, *, is_complete: bool = False) -> bool:
         if fault and fault != self.fault:
-            _log.warning("virtual functions are not as policies ask for: %s", fault)
+            _log.warning("virtual functions differ from the policies: %s", fault)
         elif self.fault and not fault:
-            _log.info("virtual functions are as policies ask for")
+            _log.info("virtual functions are equal to the policies again")
         self.fault = fault
         return is_complete
 
@@ -264,27 +263,27 @@ def _plan(
     configuration: NodeConfiguration, nics: Sequence[PhysicalFunction], guid_file: GuidFile
 ) -> NodePlan:
     return plan_node(
-        *(configuration.policies, configuration.labels, nics, configuration.managed), guid_file
+        configuration.policies, configuration.labels, nics, configuration.managed, guid_file
     )
 
 
 def _declared(
     plan: NodePlan, configuration: NodeConfiguration, nics: Sequence[PhysicalFunction]
 ) -> list[DesiredNic]:
-    """The NICs of policies, and those that still have what an earlier policy made."""
+    """The NICs of policies, and those that still have virtual functions of earlier policies."""
     selected = {nic.address for nic in plan.desired}
-    left = [
+    obsolete = [
         DesiredNic(nic.name, nic.address, 0)
         for nic in nics
         if nic.vfs and nic.address in configuration.managed and nic.address not in selected
     ]
-    return sorted([*plan.desired, *left], key=lambda nic: nic.address)
+    return sorted([*plan.desired, *obsolete], key=lambda nic: nic.address)
 
 
 def _devices(
     plan: NodePlan, nics: Sequence[PhysicalFunction]
 ) -> Mapping[str, tuple[VfDevice, ...]]:
-    """Those of NICs that wait for their Pods to end are not ready, so that no Pod gets one."""
+    """The devices by resource. Those of NICs to drain are not ready, so that no Pod gets one."""
     return {
         resource: tuple(
             device._replace(is_ready=device.is_ready and device.pf not in plan.drain)

@@ -21,7 +21,7 @@ TASK: Final = "sriov"
 
 
 class SriovService(BackgroundService):
-    """The started reconciler; after ``close`` virtual functions stay as they are."""
+    """The started reconciler; ``close`` does not change virtual functions."""
 
     def __init__(self, supervisor: Supervisor, reconciler: SriovReconciler) -> None:
         super().__init__(supervisor, TaskSpec(TASK, reconciler.run))
@@ -38,7 +38,7 @@ def start_sriov(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> SriovService:
-    """Start to carry out policies. ``sysfs``: where the node's /sys is writable."""
+    """Start to carry out policies. ``sysfs``: a writable mount of the node's /sys."""
     hardware = NodeHardware(settings, Sysfs(sysfs), executor, server)
     reconciler = SriovReconciler(settings, source, hardware, GuidKeeper(guids))
     _register_metrics(reconciler, metrics)
@@ -53,7 +53,7 @@ def _register_metrics(reconciler: SriovReconciler, metrics: AgentMetrics) -> Non
     )
     metrics.gauge(
         "sriov_faults",
-        "1 if virtual functions are not as policies ask for, else 0",
+        "1 if virtual functions differ from the policies, else 0",
         lambda: int(bool(reconciler.fault)),
     )
     metrics.counter(

@@ -1,4 +1,4 @@
-"""Files of /sys below a root, for virtual functions, their drivers, and QoS of RoCE NICs.
+"""Reads and writes files of /sys for virtual functions, their drivers, and QoS of RoCE NICs.
 
 Paths and meanings are those of the kernel's Documentation/ABI/testing/sysfs-bus-pci and
 sysfs-class-net. A write that the kernel refuses is a DatapathError with the file, the kernel's
@@ -23,7 +23,7 @@ _REMEDIES: Final = {
     errno.EACCES: "run the agent as root with the node's /sys",
     errno.EPERM: "run the agent as root with the node's /sys",
     errno.ENOENT: "check that the driver of the NIC supports it: modinfo DRIVER, dmesg",
-    errno.EBUSY: "stop what uses the virtual functions; the agent tries again",
+    errno.EBUSY: "end the programs that use the virtual functions; the agent tries again",
     errno.ENOMEM: "the machine gives the NIC too few PCI resources: enable SR-IOV and 'above 4G"
     " decoding' in its setup, or boot with pci=realloc",
     errno.EINVAL: "use a value that the driver supports; the MTU of InfiniBand is at most 4092, or"
@@ -45,16 +45,16 @@ class Sysfs:
         return self.root / DEVICES / address
 
     def read(self, path: Path) -> str:
-        """What a file holds; "" if it cannot be read."""
+        """The text of a file; "" if it cannot be read."""
         try:
             return path.read_text("ascii").strip()
         except OSError:
             return ""
 
     def write(self, path: Path, text: str) -> None:
-        """Write an attribute. It is not created: a file that does not exist is an error."""
+        """Write an attribute. A file that does not exist is an error: it is not created."""
         try:
-            # Some files can only be written, and the agent has no right to ignore that.
+            # Some files are write-only, and the agent may lack CAP_DAC_OVERRIDE.
             file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
             try:
                 os.write(file, f"{text}\n".encode("ascii"))
@@ -64,11 +64,11 @@ class Sysfs:
             raise self._refused(f"write {text or 'nothing'} to", path, error) from error
 
     def make(self, path: Path) -> None:
-        """Make a directory of configfs, which stands for an object; it may exist."""
+        """Create a directory of configfs, which creates a kernel object; it may exist."""
         try:
             path.mkdir(exist_ok=True)
         except OSError as error:
-            raise self._refused("make", path, error) from error
+            raise self._refused("create", path, error) from error
 
     def _refused(self, verb: str, path: Path, error: OSError) -> DatapathError:
         shown = f"/sys/{path.relative_to(self.root)}"

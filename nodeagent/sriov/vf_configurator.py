@@ -1,8 +1,8 @@
-"""Applies one action of a plan: VF count, MAC address or GUID, driver, MTU, or eswitch mode.
+"""Carries out one action of a plan: VF count, MAC address or GUID, driver, MTU, or eswitch mode.
 
 New virtual functions are created without a driver, because a driver reads the hardware address when
-it binds. Each action may be repeated. If the kernel refuses one, the error names the file in /sys
-or the netlink request, and the remedy.
+it binds. An action may be repeated. If the kernel refuses it, the error names the file in /sys or
+the netlink request, and a remedy.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class VfConfigurator:
             self._links.set_mac(action.nic, action.vf, mac)
 
     def _bind(self, vf: str, driver: str) -> None:
-        """Bind a virtual function to a driver, or, if ``driver`` is "", to the kernel's choice."""
+        """Bind a virtual function to a driver; if it is "", the kernel chooses the driver."""
         device = self._sysfs.device(vf)
         if driver == VFIO and not (self._sysfs.root / DRIVERS / driver).is_dir():
             raise DatapathError(
@@ -94,9 +94,14 @@ class VfConfigurator:
             self._sysfs.write(autoprobe, "1")
         self._sysfs.write(self._sysfs.root / _PROBE, vf)
         bound = self._sysfs.driver(vf)
-        if not bound or (driver and bound != driver):
+        text = ""
+        if not bound:
+            text = f"no driver has bound {vf}"
+        elif driver and bound != driver:
+            text = f"{bound} has bound {vf}, not {driver}"
+        if text:
             raise DatapathError(
-                f"no driver binds {vf}" if not bound else f"{bound} has bound {vf}, not {driver}",
+                text,
                 subject=vf,
                 remedy="load the driver of the virtual functions (modprobe); vfio-pci needs an"
                 " enabled IOMMU; dmesg has the reason",

@@ -1,7 +1,7 @@
-"""Settings that the kernel has only in netlink: MAC addresses and GUIDs of VFs, eswitch modes.
+"""Settings that exist only in netlink: MAC addresses and GUIDs of VFs, and eswitch modes.
 
-See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The address is set at the physical function, so
-that a Pod's driver cannot choose another.
+See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The physical function sets the address, so that
+a Pod's driver cannot choose another one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
 
 class VfLinks(Protocol):
-    """Sets and reads what /sys has no file for. Every method raises DatapathError."""
+    """Reads and sets settings without a file in /sys. Every method raises DatapathError."""
 
     def set_mac(self, link: str, vf: int, mac: bytes) -> None:
         """Set the MAC address of a virtual function of ``link``."""
@@ -54,7 +54,7 @@ class VfLinks(Protocol):
         ...
 
     def guids(self, link: str) -> Mapping[int, str]:
-        """The GUIDs of the virtual functions of ``link`` by their number, also of those in Pods."""
+        """The GUIDs of all virtual functions of ``link`` by number, even if a Pod has them."""
         ...
 
     def set_link_up(self, link: str) -> None:
@@ -62,7 +62,7 @@ class VfLinks(Protocol):
         ...
 
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
-        """The eswitch modes of the NICs at PCI addresses, without those that have no modes."""
+        """The eswitch modes of NICs by PCI address; NICs without modes are left out."""
         ...
 
     def set_eswitch_mode(self, address: str, mode: str) -> None:
@@ -142,10 +142,10 @@ class KernelVfLinks:
 
 
 def vf_guids(body: memoryview) -> dict[int, str]:
-    """The node GUIDs of an ``RTM_NEWLINK`` with virtual functions, by their numbers."""
-    of_link = attributes(body[IFINFOMSG.size :])
+    """The node GUIDs in an ``RTM_NEWLINK``, by the number of the virtual function."""
+    link_attributes = attributes(body[IFINFOMSG.size :])
     guids = {}
-    for info in elements(of_link.get(_IFLA_VFINFO_LIST, memoryview(b""))):
+    for info in elements(link_attributes.get(_IFLA_VFINFO_LIST, memoryview(b""))):
         value = attributes(info).get(_IFLA_VF_IB_NODE_GUID)
         if value is not None:
             vf, _, guid = _VF_GUID.unpack_from(value)

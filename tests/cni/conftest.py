@@ -1,4 +1,4 @@
-"""An executable installed in a directory of its own."""
+"""The executable ``spiderpool``, installed for one test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cni.plugin import LOGS, Spiderpool
 
 @pytest.fixture
 def spiderpool(short_path: Path) -> Iterator[Spiderpool]:
-    """The installed executable; the logs that it leaves where no agent could log go."""
+    """The executable in a new directory; its log files are deleted after the test."""
     yield Spiderpool(short_path)
     for log in LOGS.glob(f"{short_path.name}-*.log"):
         log.unlink()

@@ -1,8 +1,6 @@
-"""The other end of the frame, and the ways in which it may fail.
+"""A fake agent, with the faults that a real one may have.
 
-It is written from docs/reference/cni-executables.md alone.
-
-It shares no code with ``cni.ipam``: what both agree on is the document.
+It implements docs/reference/cni-executables.md and shares no code with the product.
 """
 
 from __future__ import annotations
@@ -16,11 +14,11 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 WAIT_S = 60
-"""Longer than any call of a test takes; only a test that has failed already waits for it."""
+"""Longer than any call takes: only a failing test waits so long."""
 
 
 class Request(NamedTuple):
-    """One request as the agent reads it."""
+    """A request that the agent has read."""
 
     environment: dict[bytes, bytes]
     stdin: bytes
@@ -44,15 +42,15 @@ def frame(status: int, stdout: bytes) -> bytes:
 
 
 class FakeAgent:
-    """A framed server on ``<path>.fast`` that treats every connection as ``behave`` says.
+    """A framed server on ``<path>.fast`` that calls ``behave`` for every connection.
 
-    ``requests`` are those read so far, ``arrived`` says that there is one. ``rest`` is what came
-    after it, and ``caller_gone`` that the caller has closed its end.
+    ``requests``: the requests read so far; ``arrived`` is set after the first. ``trailing``: bytes
+    received after the request; ``caller_gone`` is set after the caller has closed the connection.
     """
 
     def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
         self.requests: list[Request] = []
-        self.rest = b""
+        self.trailing = b""
         self.arrived = threading.Event()
         self.caller_gone = threading.Event()
         self._behave = behave
@@ -85,7 +83,7 @@ class FakeAgent:
                 self._behave(self, connection)
 
     def read(self, connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
-        """Read a request and remember it."""
+        """Read a request and add it to ``requests``."""
         request = read_request(connection, chunk_bytes)
         self.requests.append(request)
         self.arrived.set()
@@ -96,7 +94,7 @@ Behaviour = Callable[[FakeAgent, socket.socket], None]
 
 
 def answering(data: bytes) -> Behaviour:
-    """Read the request, send these bytes in one piece, and close."""
+    """Read the request, send these bytes at once, and close."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
@@ -106,7 +104,7 @@ def answering(data: bytes) -> Behaviour:
 
 
 def answering_in_pieces(data: bytes) -> Behaviour:
-    """Send every byte by itself."""
+    """Read the request, and send every byte separately."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
@@ -116,8 +114,8 @@ def answering_in_pieces(data: bytes) -> Behaviour:
     return behave
 
 
-def answering_unread(data: bytes) -> Behaviour:
-    """Answer after the first bytes of the request and close with the rest unread."""
+def answering_early(data: bytes) -> Behaviour:
+    """Answer after the first bytes of the request, and close without reading more."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         connection.recv(8)
@@ -139,24 +137,24 @@ def reading_slowly(data: bytes) -> Behaviour:
 
 
 def hanging(agent: FakeAgent, connection: socket.socket) -> None:
-    """Read the request and say nothing until the caller has gone."""
+    """Read the request and send no answer until the caller closes the connection."""
     agent.read(connection)
-    hanging_up(agent, connection)
+    reading_once(agent, connection)
 
 
-def hanging_up(agent: FakeAgent, connection: socket.socket) -> None:
-    """Keep what still comes (nothing, if all is well) and note that the caller has gone."""
+def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
+    """Receive once: no bytes mean that the caller has closed the connection."""
     connection.settimeout(WAIT_S)
-    agent.rest = connection.recv(1 << 16)
+    agent.trailing = connection.recv(1 << 16)
     agent.caller_gone.set()
 
 
-def answering_and_listening(data: bytes) -> Behaviour:
-    """Answer, then keep what the caller sends after that, until it closes."""
+def answering_and_reading(data: bytes) -> Behaviour:
+    """Answer, then receive bytes that the caller sends after the answer."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
         connection.sendall(data)
-        hanging_up(agent, connection)
+        reading_once(agent, connection)
 
     return behave

@@ -1,4 +1,4 @@
-"""Installed executables, run as real processes with an environment that is the test's alone."""
+"""Runs installed executables as real processes, with only the environment that a test sets."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LOGS = Path(tempfile.gettempdir()).resolve()
 
 @functools.cache
 def compiled(constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = FLAGS) -> bytes:
-    """The program with other limits; there are no knobs in production to turn instead."""
+    """The program with other limits, which can be set only when it is compiled."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
-        # The libraries of the sanitizers need that of the machine.
+        # The libraries of the sanitizers need the machine's C library, not musl.
         command = () if flags == FLAGS else compiler()
         compile_plugin(program, flags, dict(constants), command)
         return program.read_bytes()
 
 
 def text(value: object) -> str:
-    """A C string literal of a plain path."""
+    """A path as a C string literal."""
     return f'"{value}"'
 
 
@@ -42,19 +42,19 @@ class Spiderpool:
         self.directory = directory
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
-        # In the directory of a program that is compiled once; the name is this test's alone.
+        # The program is compiled once, so all tests have the same log directory.
         self.log_path = LOGS / f"{directory.name}-{self.name}.log"
         self.install()
 
     def install(self, **constants: str) -> None:
         """Install a copy with other limits."""
-        known = {"LOG_DIRECTORY": text(LOGS)} | constants
+        all_constants = {"LOG_DIRECTORY": text(LOGS)} | constants
         self.path.unlink(missing_ok=True)
-        self.path.write_bytes(compiled(tuple(sorted(known.items()))))
+        self.path.write_bytes(compiled(tuple(sorted(all_constants.items()))))
         self.path.chmod(EXECUTABLE_MODE)
 
     def environment(self, verb: str) -> dict[str, str]:
-        """Return what a runtime sets for this verb."""
+        """The variables that a runtime sets for this verb."""
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": "c1",
@@ -66,12 +66,17 @@ class Spiderpool:
 
     def netconf(self, **ipam: object) -> bytes:
         """Return a netconf that names the test's socket and log file, with these ipam fields."""
-        known = {
+        defaults = {
             "type": "spiderpool",
             "ipam_unix_socket_path": str(self.socket_path),
             "log_file_path": str(self.log_path),
         }
-        document = {"cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "ipam": known | ipam}
+        document = {
+            "cniVersion": "1.0.0",
+            "name": "lan",
+            "type": "macvlan",
+            "ipam": defaults | ipam,
+        }
         return json.dumps(document).encode()
 
     def call(
@@ -91,12 +96,12 @@ class Spiderpool:
         )
 
     def agent(self, behave: Behaviour) -> FakeAgent:
-        """Return an agent at this executable's socket, to be entered."""
+        """A fake agent at this executable's socket; enter it to start it."""
         return FakeAgent(self.socket_path, behave)
 
 
 class Ifacer(Spiderpool):
-    """The executable ``ifacer``, whose options stand beside its type."""
+    """The executable ``ifacer``, whose options are beside its type and not in ``ipam``."""
 
     name = "ifacer"
 
@@ -114,7 +119,7 @@ class Ifacer(Spiderpool):
 
 
 class Coordinator(Spiderpool):
-    """The executable ``coordinator``, whose log is said in a section of its own."""
+    """The executable ``coordinator``, whose log options are in ``logOptions``."""
 
     name = "coordinator"
 

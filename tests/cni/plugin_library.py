@@ -1,4 +1,4 @@
-"""Functions of the C program, called as a library: cheap enough for thousands of examples."""
+"""Calls functions of the C program as a library, which is fast enough for thousands of examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESSAGE_BYTES = 4_096
 
 
 class Refused(Exception):
-    """What the program would answer: a code and a message."""
+    """The code and message of the error that the program would print."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 def build(output: Path, *flags: str) -> None:
-    """Compile the harness. Its functions are used by tests alone, so some seem unused."""
+    """Compile the harness. The compiler must not warn of functions that only tests use."""
     command = [*compiler(), *WARNINGS, "-Wno-unused-function", *flags, "-o", str(output)]
     subprocess.run([*command, str(SOURCE)], check=True, capture_output=True, text=True)
 

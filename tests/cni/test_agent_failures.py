@@ -1,4 +1,4 @@
-"""An agent that is away, hangs, dies midway or is something else: one error object, one exit."""
+"""If the agent does not run, hangs, dies or is another program, a call prints one error object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.cni.fake_agent import (
     WAIT_S,
     answering,
-    answering_and_listening,
+    answering_and_reading,
     frame,
     hanging,
 )
@@ -23,7 +23,7 @@ CODES = {"ADD": 11, "DEL": 11, "CHECK": 11, "GC": 11, "STATUS": 50}
 
 
 def short_deadlines(spiderpool: Spiderpool) -> None:
-    """Install a copy that waits for one second where the real one waits for up to a hundred."""
+    """Install a copy whose deadlines are one second."""
     spiderpool.install(
         ADD_DEADLINE_S="1",
         CHECK_DEADLINE_S="1",
@@ -35,7 +35,7 @@ def short_deadlines(spiderpool: Spiderpool) -> None:
 
 
 @pytest.mark.parametrize(("verb", "code"), CODES.items())
-def test_without_an_agent_every_verb_says_that_its_backend_is_unhealthy(
+def test_without_an_agent_every_verb_fails_with_an_unhealthy_backend(
     spiderpool: Spiderpool, verb: str, code: int
 ) -> None:
     error = error_of(spiderpool.call(verb))
@@ -48,8 +48,8 @@ def test_without_an_agent_every_verb_says_that_its_backend_is_unhealthy(
 def test_a_socket_left_behind_by_a_dead_agent_is_an_unhealthy_backend(
     spiderpool: Spiderpool,
 ) -> None:
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(f"{spiderpool.socket_path}.fast")
+    with socket.socket(socket.AF_UNIX) as agent_socket:
+        agent_socket.bind(f"{spiderpool.socket_path}.fast")
 
     error = error_of(spiderpool.call())
 
@@ -58,20 +58,18 @@ def test_a_socket_left_behind_by_a_dead_agent_is_an_unhealthy_backend(
     assert error["msg"].endswith("Connection refused")
 
 
-def test_an_agent_whose_queue_of_connections_is_full_is_not_waited_for_without_end(
+def test_connecting_to_an_agent_with_a_full_queue_of_connections_times_out(
     spiderpool: Spiderpool,
 ) -> None:
     short_deadlines(spiderpool)
     address = f"{spiderpool.socket_path}.fast"
-    with socket.socket(socket.AF_UNIX) as stuck:
-        stuck.bind(address)
-        stuck.listen(0)
-        waiting = [socket.socket(socket.AF_UNIX)]
-        waiting[0].connect(address)
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as queued:
+        listening.bind(address)
+        listening.listen(0)
+        queued.connect(address)
 
         error = error_of(spiderpool.call())
 
-        waiting[0].close()
     assert error["code"] == 11
     assert error["msg"] == f"{UNHEALTHY}{address}: timed out after 1 s"
 
@@ -99,10 +97,10 @@ def test_a_hung_agent_ends_the_call_at_its_deadline(
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 20])
-def test_an_answer_that_ends_early_is_no_answer(spiderpool: Spiderpool, length: int) -> None:
-    whole = frame(0, b'{"cniVersion": "1.0.0", "ips": []}')
+def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length: int) -> None:
+    answer = frame(0, b'{"cniVersion": "1.0.0", "ips": []}')
 
-    with spiderpool.agent(answering(whole[:length])):
+    with spiderpool.agent(answering(answer[:length])):
         error = error_of(spiderpool.call())
 
     assert error["code"] == 11
@@ -113,7 +111,7 @@ def test_an_answer_that_ends_early_is_no_answer(spiderpool: Spiderpool, length: 
     "answer",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
 )
-def test_an_answer_that_no_agent_would_give_is_refused_by_its_length(
+def test_an_answer_of_another_program_is_refused_by_its_length(
     spiderpool: Spiderpool, answer: bytes
 ) -> None:
     with spiderpool.agent(answering(answer)):
@@ -123,7 +121,9 @@ def test_an_answer_that_no_agent_would_give_is_refused_by_its_length(
     assert error["msg"].startswith(f"{UNHEALTHY}not an answer of the agent")
 
 
-def test_a_call_that_is_told_to_stop_says_nothing_and_hangs_up(spiderpool: Spiderpool) -> None:
+def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
+    spiderpool: Spiderpool,
+) -> None:
     with spiderpool.agent(hanging) as agent:
         process = subprocess.Popen(
             [spiderpool.path],
@@ -142,10 +142,10 @@ def test_a_call_that_is_told_to_stop_says_nothing_and_hangs_up(spiderpool: Spide
         assert agent.caller_gone.wait(WAIT_S)
 
     assert process.returncode == -signal.SIGTERM
-    assert (stdout, stderr, agent.rest) == (b"", b"", b"")
+    assert (stdout, stderr, agent.trailing) == (b"", b"", b"")
 
 
-def test_a_result_nobody_reads_is_a_failed_call_and_no_death_by_signal(
+def test_a_call_whose_standard_output_is_closed_exits_with_1_and_not_by_a_signal(
     spiderpool: Spiderpool,
 ) -> None:
     command = f"{spiderpool.path} | true; exit ${{PIPESTATUS[0]}}"
@@ -162,7 +162,7 @@ def test_a_result_nobody_reads_is_a_failed_call_and_no_death_by_signal(
     assert (result.returncode, result.stderr) == (1, b"")
 
 
-def test_a_result_that_a_stuck_runtime_does_not_take_ends_the_call(spiderpool: Spiderpool) -> None:
+def test_a_result_that_the_runtime_does_not_read_times_out(spiderpool: Spiderpool) -> None:
     short_deadlines(spiderpool)
     with spiderpool.agent(answering(frame(0, b"x" * (1 << 20)))):
         process = subprocess.Popen(
@@ -181,10 +181,10 @@ def test_a_result_that_a_stuck_runtime_does_not_take_ends_the_call(spiderpool: S
     assert status == 1
 
 
-def test_with_standard_output_closed_nothing_but_the_request_reaches_the_agent(
+def test_without_standard_output_only_the_request_is_sent_to_the_agent(
     spiderpool: Spiderpool,
 ) -> None:
-    with spiderpool.agent(answering_and_listening(frame(0, b"result"))) as agent:
+    with spiderpool.agent(answering_and_reading(frame(0, b"result"))) as agent:
         result = subprocess.run(
             ["/bin/sh", "-c", f"exec {spiderpool.path} >&-"],
             env=spiderpool.environment("ADD"),
@@ -195,11 +195,11 @@ def test_with_standard_output_closed_nothing_but_the_request_reaches_the_agent(
         )
         assert agent.caller_gone.wait(WAIT_S)
 
-    assert (result.returncode, result.stderr, agent.rest) == (1, b"", b"")
+    assert (result.returncode, result.stderr, agent.trailing) == (1, b"", b"")
 
 
 @pytest.mark.parametrize(
-    ("given", "printed"),
+    ("requested", "printed"),
     [
         ('"0.3.1"', "0.3.1"),
         ('"9.9.9"', "9.9.9"),
@@ -208,10 +208,10 @@ def test_with_standard_output_closed_nothing_but_the_request_reaches_the_agent(
         ("null", "1.1.0"),
     ],
 )
-def test_an_error_speaks_the_version_of_its_netconf(
-    spiderpool: Spiderpool, given: str, printed: str
+def test_an_error_object_has_the_version_of_its_netconf(
+    spiderpool: Spiderpool, requested: str, printed: str
 ) -> None:
     ipam = json.loads(spiderpool.netconf())["ipam"]
-    netconf = f'{{"cniVersion":{given},"ipam":{json.dumps(ipam)}}}'.encode()
+    netconf = f'{{"cniVersion":{requested},"ipam":{json.dumps(ipam)}}}'.encode()
 
     assert error_of(spiderpool.call(netconf=netconf))["cniVersion"] == printed

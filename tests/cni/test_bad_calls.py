@@ -1,4 +1,4 @@
-"""Calls that are wrong before any agent is asked: environment, standard input, a person's try."""
+"""Calls that fail before the agent gets them: environment, standard input, use on a terminal."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def test_an_unknown_command_is_named_with_its_value(spiderpool: Spiderpool, verb
 
 def on_a_terminal(path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
     """Run the executable with a terminal as its standard input."""
-    terminal, its_end = pty.openpty()
+    controller, terminal = pty.openpty()
     try:
         return subprocess.run(
             [path],
             env=environment,
-            stdin=its_end,
+            stdin=terminal,
             capture_output=True,
             check=False,
             timeout=WAIT_S,
         )
     finally:
+        os.close(controller)
         os.close(terminal)
-        os.close(its_end)
 
 
-def test_a_person_who_tries_it_is_told_what_it_is(spiderpool: Spiderpool) -> None:
+def test_on_a_terminal_the_executable_prints_its_usage(spiderpool: Spiderpool) -> None:
     result = on_a_terminal(spiderpool.path, {"PATH": "/bin"})
 
     assert (result.returncode, result.stdout) == (0, b"")
@@ -57,13 +57,13 @@ def test_a_person_who_tries_it_is_told_what_it_is(spiderpool: Spiderpool) -> Non
     assert b"0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0" in result.stderr
 
 
-def test_a_terminal_does_not_excuse_a_half_set_environment(spiderpool: Spiderpool) -> None:
+def test_on_a_terminal_an_incomplete_environment_is_an_error(spiderpool: Spiderpool) -> None:
     error = error_of(on_a_terminal(spiderpool.path, {"CNI_IFNAME": "eth0"}))
 
     assert error["code"] == 4
 
 
-def test_a_netconf_that_no_request_can_carry_is_refused(spiderpool: Spiderpool) -> None:
+def test_a_netconf_that_is_too_large_for_a_request_is_refused(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(frame(0, b""))) as agent:
         error = error_of(spiderpool.call(netconf=spiderpool.netconf(padding="x" * (1 << 20))))
 
@@ -84,7 +84,7 @@ def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None
     assert agent.requests == []
 
 
-def test_a_request_of_exactly_the_limit_is_carried(spiderpool: Spiderpool) -> None:
+def test_a_request_of_exactly_the_limit_is_sent(spiderpool: Spiderpool) -> None:
     block = sum(len(f"{k}={v}\0") for k, v in spiderpool.environment("ADD").items()) + 1
     netconf = spiderpool.netconf().ljust((1 << 20) - block)
 
@@ -118,7 +118,7 @@ def test_an_unreadable_standard_input_is_an_input_failure(spiderpool: Spiderpool
     assert error["msg"].endswith("from stdin: Bad file descriptor")
 
 
-def test_a_standard_input_that_never_ends_is_not_waited_for_without_end(
+def test_reading_a_standard_input_that_does_not_end_times_out(
     spiderpool: Spiderpool,
 ) -> None:
     spiderpool.install(STDIN_DEADLINE_S="1")
@@ -133,7 +133,7 @@ def test_a_standard_input_that_never_ends_is_not_waited_for_without_end(
 
 
 @pytest.mark.parametrize("netconf", [b"", b"{", b"\xff\xfe\0", b"[1,2]", b'"ipam"', b"{}" * 1000])
-def test_a_netconf_that_makes_no_sense_is_left_to_the_agent_to_judge(
+def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
     spiderpool: Spiderpool, netconf: bytes
 ) -> None:
     spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))

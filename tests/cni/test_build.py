@@ -1,4 +1,4 @@
-"""The compiled program: what it needs of a node, and what no input makes it do."""
+"""The compiled program: its requirements on a node, and its behaviour with random inputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_it_needs_no_library_and_no_interpreter() -> None:
 
 
 @pytest.mark.skipif(musl_compiler() != [MUSL_COMPILER], reason=needs(MUSL))
-def test_no_instruction_of_it_is_answered_by_a_hypervisor() -> None:
+def test_it_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
     disassembled = subprocess.run(
         ["objdump", "--disassemble", PROGRAM], check=True, capture_output=True, text=True
     ).stdout
@@ -51,7 +51,7 @@ def test_no_instruction_of_it_is_answered_by_a_hypervisor() -> None:
     assert "cpuid" not in disassembled
 
 
-def test_a_compiler_that_was_chosen_is_used_and_without_musl_that_of_the_machine(
+def test_the_compiler_is_that_of_cc_or_without_musl_the_default_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
@@ -66,7 +66,7 @@ def test_the_same_source_makes_the_same_bytes() -> None:
     assert compiled() == compiled.__wrapped__() == PROGRAM.read_bytes()
 
 
-def test_it_runs_in_a_root_directory_that_has_nothing_else(tmp_path: Path) -> None:
+def test_it_runs_in_a_root_directory_without_other_files(tmp_path: Path) -> None:
     shutil.copy(PROGRAM, tmp_path / "spiderpool")
 
     answer = subprocess.run(
@@ -83,7 +83,7 @@ def test_it_runs_in_a_root_directory_that_has_nothing_else(tmp_path: Path) -> No
 @pytest.mark.skipif(
     not (shutil.which(ARM64_COMPILER) and shutil.which("qemu-aarch64")), reason=needs(ARM64)
 )
-def test_the_same_source_is_a_program_of_arm64(
+def test_the_source_can_be_compiled_for_arm64(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", ARM64_COMPILER)
@@ -101,61 +101,61 @@ def test_the_same_source_is_a_program_of_arm64(
 
 
 @pytest.mark.parametrize("name", EXECUTABLES)
-def test_its_name_says_which_executable_it_is(tmp_path: Path, name: str) -> None:
+def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) -> None:
     shutil.copy(PROGRAM, tmp_path / name)
     (tmp_path / "linked").symlink_to(name)
 
-    shown = [
+    usages = [
         subprocess.run(
-            ["script", "-qec", str(tmp_path / each), "/dev/null"],
+            ["script", "-qec", str(tmp_path / file_name), "/dev/null"],
             env={"PATH": "/usr/bin"},
             capture_output=True,
             check=True,
         ).stdout.decode()
-        for each in (name, "linked")
+        for file_name in (name, "linked")
     ]
 
-    assert shown[0].startswith(f"{name} is a CNI plugin")
-    assert shown[1].startswith("spiderpool is a CNI plugin"), "a name of another's making"
+    assert usages[0].startswith(f"{name} is a CNI plugin")
+    assert usages[1].startswith("spiderpool is a CNI plugin"), "the default for an unknown name"
 
 
 @uses_sanitizers
-def test_random_inputs_neither_crash_it_nor_make_it_write_other_than_json(tmp_path: Path) -> None:
+def test_with_random_inputs_it_does_not_crash_and_its_errors_are_json(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
     build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
     seeds = [tmp_path / f"seed-{number}" for number in range(len(SEEDS))]
     for path, seed in zip(seeds, SEEDS, strict=True):
         path.write_bytes(seed)
 
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "1", str(INPUTS), *seeds], capture_output=True, text=True, check=False
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"tried {INPUTS} inputs\n"
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == f"tried {INPUTS} inputs\n"
 
 
 @uses_sanitizers
-def test_whole_calls_are_clean_under_the_sanitizers(
+def test_complete_calls_have_no_fault_that_the_sanitizers_find(
     spiderpool: Spiderpool,
 ) -> None:
     constants = (("LOG_DIRECTORY", text(LOGS)),)
     spiderpool.path.write_bytes(compiled(constants, SANITIZED))
 
     with spiderpool.agent(answering(frame(0, b"x" * (4 << 20)))):
-        carried = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})
-    failed = error_of(spiderpool.call("DEL"))
-    large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
+        result = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})
+    without_agent = error_of(spiderpool.call("DEL"))
+    too_large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
 
-    assert (carried.returncode, len(carried.stdout), carried.stderr) == (0, 4 << 20, b"")
-    assert (failed["code"], large["code"]) == (11, 7)
+    assert (result.returncode, len(result.stdout), result.stderr) == (0, 4 << 20, b"")
+    assert (without_agent["code"], too_large["code"]) == (11, 7)
     assert "unhealthy" in spiderpool.log_path.read_text()
 
 
 def test_more_variables_than_a_request_may_have_are_refused(spiderpool: Spiderpool) -> None:
-    many = {f"CNI_{number}": "x" for number in range(600)}
+    variables = {f"CNI_{number}": "x" for number in range(600)}
 
-    error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | many))
+    error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | variables))
 
     assert error["code"] == 7
     assert "too large" in error["msg"]

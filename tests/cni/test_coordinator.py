@@ -1,4 +1,4 @@
-"""The executable ``coordinator`` is the same carrier with another name, netconf and log."""
+"""The executable ``coordinator``: the same program with another name, netconf and log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cni.fake_agent import answering, frame, hanging_up
+from tests.cni.fake_agent import answering, frame, reading_once
 from tests.cni.plugin import Coordinator, error_of, text
 
 
@@ -16,13 +16,13 @@ def coordinator(short_path: Path) -> Coordinator:
     return Coordinator(short_path)
 
 
-def test_it_says_its_versions_without_an_agent(coordinator: Coordinator) -> None:
+def test_it_prints_its_versions_without_an_agent(coordinator: Coordinator) -> None:
     answer = json.loads(coordinator.call("VERSION").stdout)
 
     assert answer["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
-def test_the_agent_is_told_which_plugin_calls(coordinator: Coordinator) -> None:
+def test_the_request_has_the_name_of_the_plugin(coordinator: Coordinator) -> None:
     netconf = coordinator.netconf(mode="underlay")
 
     with coordinator.agent(answering(frame(0, b"{}"))) as agent:
@@ -33,7 +33,7 @@ def test_the_agent_is_told_which_plugin_calls(coordinator: Coordinator) -> None:
     assert agent.requests[0].stdin == netconf
 
 
-def test_a_socket_path_with_escapes_is_read_by_the_book(coordinator: Coordinator) -> None:
+def test_a_socket_path_with_json_escapes_is_decoded(coordinator: Coordinator) -> None:
     escaped = str(coordinator.socket_path).replace("/", "\\/").encode()
     plain = coordinator.netconf()
     netconf = plain.replace(str(coordinator.socket_path).encode(), escaped)
@@ -43,10 +43,10 @@ def test_a_socket_path_with_escapes_is_read_by_the_book(coordinator: Coordinator
 
 
 @pytest.mark.parametrize(("verb", "prefix"), [("ADD", "set up"), ("DEL", "clean up")])
-def test_a_call_without_an_answer_says_what_it_was_for(
+def test_the_error_of_a_call_without_an_answer_names_the_failed_operation(
     coordinator: Coordinator, verb: str, prefix: str
 ) -> None:
-    with coordinator.agent(hanging_up):
+    with coordinator.agent(reading_once):
         error = error_of(coordinator.call(verb))
 
     assert error["code"] == 11
@@ -54,22 +54,23 @@ def test_a_call_without_an_answer_says_what_it_was_for(
     assert json.loads(coordinator.log_path.read_text())["CNI_COMMAND"] == verb
 
 
-def test_its_log_has_a_level_of_its_own(coordinator: Coordinator) -> None:
+def test_log_options_set_the_level_of_its_log(coordinator: Coordinator) -> None:
     options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
 
     coordinator.install(LOG_DIRECTORY=text(coordinator.directory))
     coordinator.log_path = coordinator.directory / "coordinator.log"
 
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
-    silent = not coordinator.log_path.exists()
+    is_silent = not coordinator.log_path.exists()
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=[])))
 
-    assert silent
-    assert len(coordinator.log_path.read_text().splitlines()) == 1, "options that are none"
+    assert is_silent
+    lines = coordinator.log_path.read_text().splitlines()
+    assert len(lines) == 1, "logOptions that is not an object is ignored"
 
 
 @pytest.mark.parametrize(("verb", "code"), [("DEL", 0), ("ADD", 1), ("CHECK", 1), ("GC", 1)])
-def test_without_an_agent_only_a_del_succeeds_and_all_leave_a_line(
+def test_without_an_agent_only_a_del_succeeds_and_every_call_is_logged(
     coordinator: Coordinator, verb: str, code: int
 ) -> None:
     result = coordinator.call(verb)

@@ -1,4 +1,4 @@
-"""What travels between the executable and the agent, byte for byte."""
+"""Requests and answers between the executable and the agent, byte for byte."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from tests.cni.fake_agent import (
     answering,
+    answering_early,
     answering_in_pieces,
-    answering_unread,
     frame,
     reading_slowly,
 )
@@ -21,7 +21,7 @@ VERBS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_reaches_the_agent_with_its_netconf_as_it_came(
+def test_every_verb_sends_its_netconf_to_the_agent_unchanged(
     spiderpool: Spiderpool, verb: str
 ) -> None:
     netconf = spiderpool.netconf() + b" \n\n"
@@ -36,7 +36,7 @@ def test_every_verb_reaches_the_agent_with_its_netconf_as_it_came(
     assert request.environment == expected
 
 
-def test_the_trace_context_travels_and_no_other_variable_leaves_the_process(
+def test_only_cni_variables_and_the_trace_context_are_sent(
     spiderpool: Spiderpool,
 ) -> None:
     trace = {
@@ -55,7 +55,7 @@ def test_the_trace_context_travels_and_no_other_variable_leaves_the_process(
 
 
 def test_values_of_the_environment_may_be_empty_or_any_bytes(spiderpool: Spiderpool) -> None:
-    odd = {
+    environment = {
         b"CNI_COMMAND": b"ADD",
         b"CNI_NETNS": b"",
         b"CNI_ARGS": b"A=B;C=\xff\xfe\n\t=",
@@ -63,13 +63,13 @@ def test_values_of_the_environment_may_be_empty_or_any_bytes(spiderpool: Spiderp
     }
 
     with spiderpool.agent(answering(frame(0, RESULT))) as agent:
-        result = spiderpool.call(env=odd)
+        result = spiderpool.call(env=environment)
 
     assert result.returncode == 0
-    assert agent.requests[0].environment == odd
+    assert agent.requests[0].environment == environment
 
 
-def test_a_netconf_may_hold_any_bytes_after_the_environment_block(spiderpool: Spiderpool) -> None:
+def test_a_netconf_may_contain_any_bytes(spiderpool: Spiderpool) -> None:
     netconf = spiderpool.netconf() + b"\0\0A=B\0\0\xff"
 
     with spiderpool.agent(answering(frame(0, RESULT))) as agent:
@@ -80,7 +80,7 @@ def test_a_netconf_may_hold_any_bytes_after_the_environment_block(spiderpool: Sp
 
 @pytest.mark.parametrize("status", [0, 1, 7, 255])
 @pytest.mark.parametrize("body", [b"", RESULT, bytes(range(256)), b"x" * (4 << 20)])
-def test_exit_status_and_output_are_the_agents(
+def test_exit_status_and_output_are_those_of_the_answer(
     spiderpool: Spiderpool, status: int, body: bytes
 ) -> None:
     with spiderpool.agent(answering(frame(status, body))):
@@ -91,14 +91,14 @@ def test_exit_status_and_output_are_the_agents(
     assert result.stderr == b""
 
 
-def test_an_answer_in_single_bytes_is_put_together(spiderpool: Spiderpool) -> None:
+def test_an_answer_that_arrives_byte_by_byte_is_printed_completely(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering_in_pieces(frame(0, RESULT))):
         result = spiderpool.call()
 
     assert (result.returncode, result.stdout) == (0, RESULT)
 
 
-def test_what_follows_the_announced_end_is_not_output(spiderpool: Spiderpool) -> None:
+def test_bytes_after_the_announced_length_are_not_printed(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(frame(0, RESULT) + b"trailing")):
         result = spiderpool.call()
 
@@ -117,19 +117,19 @@ def test_a_large_netconf_reaches_an_agent_that_reads_slowly(spiderpool: Spiderpo
     assert agent.requests[0].stdin == netconf
 
 
-def test_an_agent_that_refuses_before_it_has_read_everything_is_heard(
+def test_an_error_that_the_agent_sends_before_it_has_read_the_request_is_printed(
     spiderpool: Spiderpool,
 ) -> None:
     refusal = b'{"code": 11, "msg": "queue full"}'
     netconf = spiderpool.netconf(padding="x" * 900_000)
 
-    with spiderpool.agent(answering_unread(frame(1, refusal))):
+    with spiderpool.agent(answering_early(frame(1, refusal))):
         result = spiderpool.call(netconf=netconf)
 
     assert (result.returncode, result.stdout) == (1, refusal)
 
 
-def test_the_default_socket_is_used_where_the_netconf_names_none(
+def test_without_a_socket_path_in_the_netconf_the_default_socket_is_used(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))

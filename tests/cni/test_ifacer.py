@@ -1,4 +1,4 @@
-"""The executable ``ifacer``: the same carrier under another name."""
+"""The executable ``ifacer``: the same program under another name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ifacer(short_path: Path) -> Ifacer:
     return Ifacer(short_path)
 
 
-def test_an_add_says_which_executable_calls(ifacer: Ifacer) -> None:
+def test_an_add_sends_the_name_of_the_executable(ifacer: Ifacer) -> None:
     with ifacer.agent(answering(frame(0, b"{}"))) as agent:
         result = ifacer.call("ADD")
 
@@ -27,20 +27,20 @@ def test_an_add_says_which_executable_calls(ifacer: Ifacer) -> None:
 
 
 @pytest.mark.parametrize("verb", ["DEL", "CHECK", "GC", "STATUS"])
-def test_what_has_nothing_to_do_succeeds_without_an_agent(ifacer: Ifacer, verb: str) -> None:
+def test_all_verbs_except_add_succeed_without_an_agent(ifacer: Ifacer, verb: str) -> None:
     result = ifacer.call(verb)
 
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_it_speaks_older_versions_than_an_ipam_plugin_must(ifacer: Ifacer) -> None:
+def test_it_supports_older_versions_than_an_ipam_plugin(ifacer: Ifacer) -> None:
     answer = json.loads(ifacer.call("VERSION", b'{"cniVersion":"0.2.0"}').stdout)
 
     assert answer["cniVersion"] == "0.2.0"
     assert answer["supportedVersions"][0] == "0.1.0"
 
 
-def test_without_an_agent_an_add_may_be_tried_again_and_is_logged(ifacer: Ifacer) -> None:
+def test_without_an_agent_an_add_fails_with_try_again_later_and_is_logged(ifacer: Ifacer) -> None:
     error = error_of(ifacer.call("ADD"))
 
     assert error["code"] == 11
@@ -49,7 +49,7 @@ def test_without_an_agent_an_add_may_be_tried_again_and_is_logged(ifacer: Ifacer
     assert json.loads(line)["msg"] == error["msg"]
 
 
-def test_a_netconf_with_escapes_names_its_socket_too(ifacer: Ifacer) -> None:
+def test_the_socket_path_is_found_in_a_netconf_with_escapes(ifacer: Ifacer) -> None:
     with ifacer.agent(answering(frame(0, b"{}"))):
         result = ifacer.call("ADD", ifacer.netconf(comment='a "quoted" word'))
 

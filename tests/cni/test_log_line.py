@@ -1,4 +1,4 @@
-"""The line an executable leaves where the agent could not log; never at the cost of the call."""
+"""An executable logs a call that the agent could not log. The call does not fail without a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cni.fake_agent import answering, frame
 from tests.cni.plugin import Spiderpool, error_of, text
 
 
-def test_an_unreachable_agent_leaves_one_line_a_call(spiderpool: Spiderpool) -> None:
+def test_each_call_without_an_agent_logs_one_line(spiderpool: Spiderpool) -> None:
     errors = [error_of(spiderpool.call(verb)) for verb in ("ADD", "DEL")]
 
     lines = [json.loads(line) for line in spiderpool.log_path.read_text().splitlines()]
@@ -23,14 +23,14 @@ def test_an_unreachable_agent_leaves_one_line_a_call(spiderpool: Spiderpool) -> 
     assert {line["CNI_ARGS"] for line in lines} == {"K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=shop"}
 
 
-def test_an_answer_lost_midway_leaves_a_line(spiderpool: Spiderpool) -> None:
+def test_a_call_without_an_answer_logs_a_line(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(b"")):
         error_of(spiderpool.call())
 
     assert json.loads(spiderpool.log_path.read_text())["code"] == 11
 
 
-def test_a_call_that_the_agent_has_answered_is_the_agents_to_log(spiderpool: Spiderpool) -> None:
+def test_a_call_that_the_agent_has_answered_is_not_logged_again(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(frame(1, b'{"code": 999}'))):
         result = spiderpool.call()
 
@@ -42,7 +42,7 @@ def test_a_call_that_the_agent_has_answered_is_the_agents_to_log(spiderpool: Spi
     ("level", "written"),
     [("debug", True), ("Error", True), ("nonsense", True), ("fatal", False), ("PANIC", False)],
 )
-def test_the_log_level_of_the_netconf_holds(
+def test_the_log_level_of_the_netconf_is_used(
     spiderpool: Spiderpool, level: str, written: bool
 ) -> None:
     error_of(spiderpool.call(netconf=spiderpool.netconf(log_level=level)))
@@ -51,7 +51,7 @@ def test_the_log_level_of_the_netconf_holds(
 
 
 @pytest.mark.parametrize("existing", [True, False])
-def test_the_default_log_file_is_used_where_its_directory_exists(
+def test_the_default_log_file_is_used_only_if_its_directory_exists(
     spiderpool: Spiderpool, short_path: Path, existing: bool
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
@@ -65,14 +65,16 @@ def test_the_default_log_file_is_used_where_its_directory_exists(
 
 
 @pytest.mark.parametrize("size", [1, "1"])
-def test_a_log_file_of_its_full_size_is_left_alone(spiderpool: Spiderpool, size: int | str) -> None:
-    full = 1 << 20
+def test_no_line_is_appended_to_a_log_file_of_its_maximum_size(
+    spiderpool: Spiderpool, size: int | str
+) -> None:
+    size_max = 1 << 20
     spiderpool.log_path.touch()
-    os.truncate(spiderpool.log_path, full)
+    os.truncate(spiderpool.log_path, size_max)
 
     error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_max_size=size)))
 
-    assert spiderpool.log_path.stat().st_size == full
+    assert spiderpool.log_path.stat().st_size == size_max
 
 
 def test_a_log_that_cannot_be_written_does_not_change_the_answer(
@@ -90,7 +92,7 @@ def test_a_log_that_cannot_be_written_does_not_change_the_answer(
     assert codes == [11] * len(unusable)
 
 
-def test_a_netconf_whose_ipam_part_is_no_object_has_no_log_options(
+def test_a_netconf_whose_ipam_part_is_not_an_object_has_no_log_options(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     log = short_path / "spiderpool.log"
@@ -103,7 +105,7 @@ def test_a_netconf_whose_ipam_part_is_no_object_has_no_log_options(
 
 
 @pytest.mark.parametrize("path", ["{}/elsewhere.log", "{}/log/../elsewhere.log", "elsewhere.log"])
-def test_a_netconf_names_no_log_file_outside_the_logs_directory(
+def test_a_netconf_cannot_choose_a_log_file_outside_the_log_directory(
     spiderpool: Spiderpool, short_path: Path, path: str
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
@@ -117,7 +119,7 @@ def test_a_netconf_names_no_log_file_outside_the_logs_directory(
     assert len(log.read_text().splitlines()) == 1
 
 
-def test_a_link_in_the_place_of_the_log_is_not_followed(
+def test_a_symbolic_link_at_the_path_of_the_log_is_not_followed(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     target = short_path / "target"

@@ -1,4 +1,4 @@
-"""Which socket a netconf names: the quick scan must agree with a JSON reader."""
+"""The socket path of a netconf: the fast search must have the same result as a JSON parser."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def netconf(path: object) -> bytes:
 
 
 @given(path=paths, before=values, after=values, layout=layouts, ascii_only=st.booleans())
-def test_the_scan_finds_what_a_json_reader_finds(
+def test_the_search_finds_the_path_that_a_json_parser_finds(
     path: str, before: Any, after: Any, layout: dict[str, Any], ascii_only: bool
 ) -> None:
     document = {"before": before, "ipam": {"type": "spiderpool", KEY: path}, "after": after}
     text = json.dumps(document, ensure_ascii=ascii_only, **layout)
 
-    assert len(path.encode()) <= 102, "what is longer than a socket's path may be is another test"
+    assert len(path.encode()) <= 102, "another test has longer paths"
     assert framed_socket_path(text.encode()) == path.encode() + b".fast"
 
 
@@ -63,7 +63,7 @@ def test_the_scan_finds_what_a_json_reader_finds(
         b'{"prevResult":{"x":"ipam_unix_socket_path"}}',
     ],
 )
-def test_without_a_path_the_default_socket_is_meant(text: bytes) -> None:
+def test_without_a_path_the_default_socket_is_used(text: bytes) -> None:
     assert framed_socket_path(text) == DEFAULT
 
 
@@ -79,18 +79,18 @@ def test_without_a_path_the_default_socket_is_meant(text: bytes) -> None:
         b'{"ipam":{"ipam_unix_socket_path"\t:\r\n "/run/a.sock"}}',
     ],
 )
-def test_a_path_is_found_in_every_way_json_can_write_it(text: bytes) -> None:
+def test_a_path_is_found_in_every_json_spelling(text: bytes) -> None:
     assert framed_socket_path(text) == b"/run/a.sock.fast"
 
 
-def test_a_path_of_every_length_a_socket_can_have_is_accepted() -> None:
+def test_a_path_of_the_greatest_length_of_a_socket_path_is_accepted() -> None:
     longest = "/" + "x" * 101
 
     assert framed_socket_path(netconf(longest)) == longest.encode() + b".fast"
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 102, "run/a.sock", "@abstract", "/run/\0", " /run"])
-def test_a_path_that_no_socket_can_have_is_refused_by_field(path: str) -> None:
+def test_an_invalid_socket_path_is_refused_with_the_name_of_the_field(path: str) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))
 
@@ -99,7 +99,7 @@ def test_a_path_that_no_socket_can_have_is_refused_by_field(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [7, ["/run/a.sock"], {"path": "/run/a.sock"}, True])
-def test_a_path_that_is_no_string_is_refused_by_field(path: object) -> None:
+def test_a_path_that_is_not_a_string_is_refused_with_the_name_of_the_field(path: object) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))
 
@@ -111,7 +111,7 @@ def test_a_path_that_is_no_string_is_refused_by_field(path: object) -> None:
     "text",
     [b'{"a":"\\', b'{"ipam_unix_socket_path":', b'"\\\xff"', b'"\\' + b"[" * 200_000],
 )
-def test_what_a_json_reader_must_read_and_cannot_is_refused(text: bytes) -> None:
+def test_a_netconf_that_needs_parsing_and_is_not_json_is_refused(text: bytes) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(text)
 

@@ -1,4 +1,4 @@
-"""VERSION is answered by the executable itself, with or without an agent or an input."""
+"""The executable answers VERSION without an agent, and even without standard input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
 def version_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the result's cniVersion after checking everything else about it."""
+    """Check a version result, and return its cniVersion."""
     assert (result.returncode, result.stderr) == (0, b"")
     document = json.loads(result.stdout)
     assert list(document) == ["cniVersion", "supportedVersions"]
@@ -24,17 +24,15 @@ def version_of(result: subprocess.CompletedProcess[bytes]) -> str:
     return document["cniVersion"]
 
 
-@pytest.mark.parametrize("asked", [*SUPPORTED, "0.2.0", "2.0.0"])
-def test_the_version_of_the_question_is_the_version_of_the_answer(
-    spiderpool: Spiderpool, asked: str
-) -> None:
-    question = json.dumps({"cniVersion": asked}).encode()
+@pytest.mark.parametrize("version", [*SUPPORTED, "0.2.0", "2.0.0"])
+def test_the_result_has_the_version_of_the_request(spiderpool: Spiderpool, version: str) -> None:
+    request = json.dumps({"cniVersion": version}).encode()
 
-    assert version_of(spiderpool.call("VERSION", question)) == asked
+    assert version_of(spiderpool.call("VERSION", request)) == version
 
 
 @pytest.mark.parametrize(
-    "question",
+    "request_text",
     [
         b"",
         b"{}",
@@ -49,13 +47,13 @@ def test_the_version_of_the_question_is_the_version_of_the_answer(
         b'{"cniVersion": "1.0.0\\"}',
     ],
 )
-def test_a_question_without_a_plain_version_is_answered_in_the_newest(
-    spiderpool: Spiderpool, question: bytes
+def test_a_request_without_a_valid_version_is_answered_in_the_newest(
+    spiderpool: Spiderpool, request_text: bytes
 ) -> None:
-    assert version_of(spiderpool.call("VERSION", question)) == "1.1.0"
+    assert version_of(spiderpool.call("VERSION", request_text)) == "1.1.0"
 
 
-def test_a_closed_standard_input_does_not_matter(spiderpool: Spiderpool) -> None:
+def test_version_succeeds_without_a_standard_input(spiderpool: Spiderpool) -> None:
     result = subprocess.run(
         ["/bin/sh", "-c", f"exec {spiderpool.path} <&-"],
         env={"CNI_COMMAND": "VERSION"},
@@ -67,7 +65,7 @@ def test_a_closed_standard_input_does_not_matter(spiderpool: Spiderpool) -> None
     assert version_of(result) == "1.1.0"
 
 
-def test_a_standard_input_on_which_nothing_comes_does_not_matter(spiderpool: Spiderpool) -> None:
+def test_version_succeeds_if_standard_input_stays_empty_and_open(spiderpool: Spiderpool) -> None:
     reading, writing = os.pipe()
     result = spiderpool.call("VERSION", stdin=reading)
     os.close(reading)

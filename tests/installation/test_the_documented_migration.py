@@ -236,10 +236,10 @@ def unchanged(cluster: BareCluster, before: dict[str, RunningPod], held: dict[st
 def prober(cluster: BareCluster) -> CniProber:
     """Return a prober that calls for the Pod ``probe`` on a node."""
     node = cluster.nodes[NODE]
-    enter = node.node.namespace.inside(node.containerd.held())
+    enter = node.node.namespace.inside(node.containerd.with_mounts())
     space = f"{NODE}-probe"
     script = f"ip netns add {space} && ip -n {space} link add eth0 type dummy || true"
-    node.node.namespace.run(*node.containerd.held("sh", "-c", script))
+    node.node.namespace.run(*node.containerd.with_mounts("sh", "-c", script))
     pod: Any = cluster.server.request("GET", f"{PODS}/probe").body["metadata"]
     return CniProber(enter, f"/run/netns/{space}", ("default", "probe", pod["uid"]))
 

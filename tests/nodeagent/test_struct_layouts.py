@@ -23,9 +23,17 @@ from tests.support.parts import ARM64, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 HEADERS = (
-    *("linux/netlink.h", "linux/rtnetlink.h", "linux/neighbour.h", "linux/fib_rules.h"),
-    *("linux/netfilter/nfnetlink.h", "linux/if.h", "linux/ethtool.h", "linux/if_packet.h"),
-    *("linux/dcbnl.h", "linux/bpf.h", "asm/unistd.h"),
+    "linux/netlink.h",
+    "linux/rtnetlink.h",
+    "linux/neighbour.h",
+    "linux/fib_rules.h",
+    "linux/netfilter/nfnetlink.h",
+    "linux/if.h",
+    "linux/ethtool.h",
+    "linux/if_packet.h",
+    "linux/dcbnl.h",
+    "linux/bpf.h",
+    "asm/unistd.h",
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
 """The structures of unix(7), in headers that cannot be included together with the kernel's."""

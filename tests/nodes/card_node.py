@@ -108,7 +108,7 @@ class CardNode:
         script.write_text(PLUGIN.format(calls=self._here / "calls", macvlan=plugin("macvlan")))
         script.chmod(0o755)
         files = OWN_DEV.format(kubelet=self.kubelet)
-        done = attempt(self._node.containerd.held("sh", "-ec", files))
+        done = attempt(self._node.containerd.with_mounts("sh", "-ec", files))
         assert done.returncode == 0, done.stderr
 
     def _agent_command(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class CardNode:
         variables = (f"{name}={value}" for name, value in settings.items())
         options = self._command[self._command.index("--config-path") :]
         program = (sys.executable, "-m", "tests.nodes.agent_with_card", *options)
-        return tuple(self._node.containerd.held("env", *variables, *program))
+        return tuple(self._node.containerd.with_mounts("env", *variables, *program))
 
     def _conf(self) -> str:
         item = {"resourceName": SHARED, "rdmaHcaMax": SHARES, "selectors": {"ifNames": [PF]}}

@@ -64,7 +64,7 @@ class KubeNode:
         kubelet_config: Mapping[str, Any] = NOTHING,
     ) -> None:
         self.node = node
-        self.containerd = Containerd(laboratory, node, has_own_places=has_agent_pod)
+        self.containerd = Containerd(laboratory, node, has_node_mounts=has_agent_pod)
         self._has_agent_pod = has_agent_pod
         self._more_config = kubelet_config
         self._groups = f"{self.containerd.cgroup_parent}/{node.name}"
@@ -88,12 +88,12 @@ class KubeNode:
         for name, value in SYSCTLS.items():
             file = self._here / name.replace("/", ".")
             file.write_text(f"{value}\n")
-            mount = self.containerd.held("mount", "--bind", str(file), f"/proc/sys/{name}")
+            mount = self.containerd.with_mounts("mount", "--bind", str(file), f"/proc/sys/{name}")
             done = attempt(mount)
             assert done.returncode == 0, done.stderr
         # It enters network namespaces that containerd has mounted. A DaemonSet would get them by
         # mount propagation, which is off for these mounts.
-        self.node.agent.command = tuple(self.containerd.held(*self.node.agent.command))
+        self.node.agent.command = tuple(self.containerd.with_mounts(*self.node.agent.command))
         self.start()
 
     def start(self) -> None:
@@ -159,7 +159,7 @@ class KubeNode:
         self._kubelet = Daemon(
             self._laboratory.identity,
             self.node.namespace,
-            self.containerd.held(*command),
+            self.containerd.with_mounts(*command),
             self._here / "log",
             {},
         )

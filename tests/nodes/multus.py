@@ -80,7 +80,7 @@ class Multus:
 
     def _make_usual_places(self) -> None:
         """NADs have no paths of socket and logs, so the default paths must exist."""
-        held = self._cluster.nodes[self._node].containerd.held
+        held = self._cluster.nodes[self._node].containerd.with_mounts
         commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
         for suffix in ("", ".fast"):
             usual = f"/run/spidernet/spiderpool.sock{suffix}"

@@ -174,7 +174,7 @@ def test_after_a_restart_of_the_agent_pods_keep_their_functions_and_keep_changes
     cluster.apply(policy(4))
     offers(cluster, 0)
     cluster.until(lambda: shown(cluster) == "InProgress", "a change that waits")
-    users = f"{SHOP}/first, {SHOP}/second use virtual functions that must go"
+    users = f"{SHOP}/first, {SHOP}/second use virtual functions to remove"
     assert users in card.state()["status"]["lastSyncError"]
     cluster.delete_pods()
     offers(cluster, 4)

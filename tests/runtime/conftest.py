@@ -1,4 +1,4 @@
-"""One containerd for all tests of a file, cleaned after each test."""
+"""One containerd for all tests of a file. All sandboxes are removed after each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.parts import require_containers
 
 @pytest.fixture(scope="session")
 def possible() -> None:
-    """Containers can be run on this machine, or the reason why not."""
+    """Skip the tests, with the reason, if this machine cannot run containers."""
     require_containers()
 
 

@@ -1,9 +1,9 @@
 """containerd on a node of the laboratory, with its own root, state, sockets and mounts.
 
-A holder process keeps a mount namespace, in which the fixed paths of containerd and runc
-(/run/containerd, /var/lib/cni) are private and empty, so nothing is left on the machine when the
-holder ends. containerd runs in it and in the node's network namespace, where the plugins act. Needs
-neither systemd nor a capability that a container lacks.
+A holder process keeps a mount namespace alive, in which the fixed paths of containerd and runc
+(/run/containerd, /var/lib/cni) are private and empty. So all files disappear when the holder ends.
+containerd runs in this mount namespace and in the node's network namespace, which the plugins
+change. It needs neither systemd nor a capability that a container lacks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{image}"
   netns_mounts_under_state_dir = {netns_of_state}
-  # Raising it needs CAP_SYS_RESOURCE, which not every machine gives away.
+  # Changing oom_score_adj needs CAP_SYS_RESOURCE, which not every machine has.
   restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
@@ -55,15 +55,15 @@ mount -t tmpfs none /var/lib
 mkdir /var/lib/run
 mount --rbind /run /var/lib/run
 mount -t tmpfs none /run
-for place in orbweaver-lab netns; do
-    mkdir /run/$place
-    {netns_bind}mount --rbind /var/lib/run/$place /run/$place
+for directory in orbweaver-lab netns; do
+    mkdir /run/$directory
+    {netns_bind}mount --rbind /var/lib/run/$directory /run/$directory
 done
-{own_places}
+{node_mounts}
 mkdir /run/held
 exec sleep infinity
 """
-OWN_PLACES = """
+NODE_MOUNTS = """
 mount -t tmpfs none /opt
 mkdir -p /opt/cni/bin
 mount --bind {plugins} /opt/cni/bin
@@ -75,22 +75,28 @@ mount --bind {networks} /etc/cni/net.d
 mount -t tmpfs none /var/log
 mount --make-rshared /
 """
-"""The directories of a node from which mounts propagate to DaemonSets."""
+"""Private directories of a node, whose mounts propagate to the Pods of DaemonSets."""
 
 
 class Containerd:
-    """A containerd, which may be killed and started again."""
+    """A containerd, which may be killed and started again.
 
-    def __init__(self, laboratory: Laboratory, node: Node, *, has_own_places: bool = False) -> None:
+    ``has_node_mounts``: whether it has private directories, as DaemonSets need them.
+    """
+
+    def __init__(
+        self, laboratory: Laboratory, node: Node, *, has_node_mounts: bool = False
+    ) -> None:
         self.node = node
         self.here = node.directory / "containerd"
-        self._has_own_places = has_own_places
-        self._snapshotter = "overlayfs" if has_own_places else "native"
+        self._has_node_mounts = has_node_mounts
+        self._snapshotter = "overlayfs" if has_node_mounts else "native"
         self.socket = self.here / "grpc.sock"
         self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
         self._mark = f"{MARK}={laboratory.identity}"
         self._laboratory = laboratory
-        hold = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", self._holding()]
+        script = self._holder_script()
+        hold = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
         self._holder = Daemon(
             laboratory.identity, node.namespace, hold, self.here / "holder.log", {}
         )
@@ -105,7 +111,7 @@ class Containerd:
             image=NAME,
             plugins=self.node.plugins,
             networks=self.node.directory / "net.d",
-            netns_of_state=str(not self._has_own_places).lower(),
+            netns_of_state=str(not self._has_node_mounts).lower(),
             snapshotter=self._snapshotter,
         )
         (self.here / "config.toml").write_text(config)
@@ -118,7 +124,7 @@ class Containerd:
 
     def start(self) -> None:
         """Start containerd and wait until it can run sandboxes. Raises LabFailed."""
-        command = self.held("containerd", "--config", str(self.here / "config.toml"))
+        command = self.with_mounts("containerd", "--config", str(self.here / "config.toml"))
         self.daemon = Daemon(
             self._laboratory.identity, self.node.namespace, command, self.here / "log", {}
         )
@@ -131,7 +137,7 @@ class Containerd:
 
     @property
     def holder_pid(self) -> int:
-        """The process that keeps the mounts."""
+        """The process that keeps the mount namespace alive."""
         return self._holder.pid
 
     @property
@@ -151,12 +157,12 @@ class Containerd:
         Pod would detect its own IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):
-            attempt(self.held("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
-            attempt(self.held("umount", str(path)))
+            attempt(self.with_mounts("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
+            attempt(self.with_mounts("umount", str(path)))
             path.unlink()
 
-    def held(self, *command: str) -> list[str]:
-        """A command prefix that runs a program with the holder's mounts."""
+    def with_mounts(self, *command: str) -> list[str]:
+        """The command that runs a program in the holder's mount namespace."""
         return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *command]
 
     def close(self) -> None:
@@ -173,15 +179,14 @@ class Containerd:
         self._images("tag", name, *more)
 
     def _images(self, *command: str) -> None:
-        where = ["--address", str(self.socket), "--namespace", "k8s.io"]
-        done = attempt(self.held("ctr", *where, "images", *command))
-        assert done.returncode == 0, done.stderr
+        options = ["--address", str(self.socket), "--namespace", "k8s.io"]
+        process = attempt(self.with_mounts("ctr", *options, "images", *command))
+        assert process.returncode == 0, process.stderr
 
-    def _holding(self) -> str:
-        """The script of the holder."""
-        if not self._has_own_places:
-            return HOLD.format(netns_bind="", own_places="")
-        places = OWN_PLACES.format(
+    def _holder_script(self) -> str:
+        if not self._has_node_mounts:
+            return HOLD.format(netns_bind="", node_mounts="")
+        mounts = NODE_MOUNTS.format(
             here=self.here, plugins=self.node.plugins, networks=self.node.directory / "net.d"
         )
-        return HOLD.format(netns_bind="[ $place = netns ] || ", own_places=places)
+        return HOLD.format(netns_bind="[ $directory = netns ] || ", node_mounts=mounts)

@@ -1,4 +1,4 @@
-"""The calls of a kubelet on one node, and the state in etcd."""
+"""Calls the container runtime of a node as kubelet does, and reads the state in etcd."""
 
 from __future__ import annotations
 
@@ -69,22 +69,22 @@ class ContainerdHarness:
                     "attempt": attempt,
                 },
                 "hostname": pod,
-                # Without one, the machine's file is copied, which may be a link into /run.
+                # Otherwise the machine's resolv.conf is copied, which may be a link into /run.
                 "dns_config": {"servers": ["192.0.2.53"]},
                 "linux": {"cgroup_parent": self.containerd.cgroup_parent},
             }
         )
 
     def run_together(self, pods: Sequence[str]) -> list[str]:
-        """Several at once: each waits two seconds for IPv6 duplicate detection."""
+        """Run sandboxes at the same time: each waits two seconds for IPv6 duplicate detection."""
         with ThreadPoolExecutor(len(pods)) as pool:
             return list(pool.map(self.run, pods))
 
     @contextmanager
     def run_until_claimed(self, pod: str) -> Iterator[None]:
-        """Start a sandbox; inside the context its addresses are claimed and the plugin still runs.
+        """Start a sandbox. In the context its addresses are claimed, and the plugin still runs.
 
-        Waits at the end for the runtime's answer, which must be a failure.
+        At the end the runtime's answer must be an error.
         """
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self.run, pod)
@@ -97,13 +97,13 @@ class ContainerdHarness:
         assert isinstance(answer.exception(), RuntimeRefused)
 
     def end(self, *sandboxes: str) -> None:
-        """Stop and remove, as kubelet does. Raises RuntimeRefused."""
+        """Stop and remove sandboxes, as kubelet does. Raises RuntimeRefused."""
         for sandbox in sandboxes:
             self.service.stop(sandbox)
             self.service.remove(sandbox)
 
-    def end_in_the_end(self, sandbox: str) -> None:
-        """Retry, as kubelet does."""
+    def end_with_retries(self, sandbox: str) -> None:
+        """Stop and remove a sandbox; retry as kubelet does."""
         deadline = time.monotonic() + END_DEADLINE_S
         while True:
             try:
@@ -136,7 +136,7 @@ class ContainerdHarness:
         return self._truth.ledger()
 
     def claims(self) -> dict[str, str]:
-        """Address -> the Pod that holds it."""
+        """The Pods by the address that they hold."""
         return self._truth.claims()
 
     def check(self) -> None:

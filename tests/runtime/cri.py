@@ -1,8 +1,8 @@
-"""The part of the container runtime interface that a kubelet needs for sandboxes.
+"""A client of the container runtime interface (CRI), with the calls that sandboxes need.
 
-Kubernetes' CRI is gRPC over a unix socket (package runtime.v1). The few messages are described here
-by hand with the numbers of api.proto, so that neither the file nor a protobuf compiler is needed;
-numbers of released fields never change, and fields that are not described are skipped.
+Kubernetes' CRI is gRPC over a unix socket (package runtime.v1). The messages are a table written by
+hand, with the field numbers of api.proto, so no protobuf compiler is needed. Released field numbers
+never change. Fields that are not in the table are ignored.
 """
 
 from __future__ import annotations
@@ -86,14 +86,16 @@ class RuntimeService:
         self._channel.close()
 
     def unready(self) -> list[str]:
-        """The conditions that are not true; empty when sandboxes can be run."""
-        answer = self._call("Status")
-        return [one.message or one.type for one in answer.status.conditions if not one.status]
+        """The conditions that are not true; empty if sandboxes can be run."""
+        conditions = self._call("Status").status.conditions
+        return [
+            condition.message or condition.type for condition in conditions if not condition.status
+        ]
 
     def networks(self) -> list[str]:
         """The names of the networks of new sandboxes."""
-        said = json.loads(self._call("Status", verbose=True).info.get("cniconfig") or "{}")
-        return [one["Config"]["Name"] for one in said.get("Networks") or ()]
+        config = json.loads(self._call("Status", verbose=True).info.get("cniconfig") or "{}")
+        return [network["Config"]["Name"] for network in config.get("Networks") or ()]
 
     def run(self, config: Mapping[str, Any]) -> str:
         """RunPodSandbox; the sandbox's id. Raises RuntimeRefused."""
@@ -109,16 +111,16 @@ class RuntimeService:
 
     def sandboxes(self) -> list[str]:
         """All sandboxes of the runtime."""
-        return [one.id for one in self._call("ListPodSandbox").items]
+        return [sandbox.id for sandbox in self._call("ListPodSandbox").items]
 
     def status(self, sandbox: str) -> Status:
         """PodSandboxStatus. Raises RuntimeRefused."""
         answer = self._call("PodSandboxStatus", pod_sandbox_id=sandbox, verbose=True)
         network = answer.status.network
-        addresses = [network.ip, *(one.ip for one in network.additional_ips)]
-        said = json.loads(answer.info.get("info") or "{}")
+        addresses = [network.ip, *(additional.ip for additional in network.additional_ips)]
+        info = json.loads(answer.info.get("info") or "{}")
         return Status(
-            answer.status.state == READY, tuple(filter(None, addresses)), int(said.get("pid", 0))
+            answer.status.state == READY, tuple(filter(None, addresses)), int(info.get("pid", 0))
         )
 
     def _call(self, method: str, **fields: Any) -> Any:
@@ -128,7 +130,7 @@ class RuntimeService:
             response_deserializer=self._types[f"{method}Response"].FromString,
         )
         try:
-            # A runtime that is just starting is waited for.
+            # wait_for_ready: the runtime may still be starting.
             return call(
                 self._types[f"{method}Request"](**fields),
                 timeout=CALL_DEADLINE_S,

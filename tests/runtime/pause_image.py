@@ -1,6 +1,6 @@
-"""A pause image without a compiler and without a registry: two small static ELFs in a tar.
+"""Writes a pause image without a compiler or registry: two small static ELF programs in a tar.
 
-``/pause`` waits for signals without end, as pause programs do. ``/done`` exits with success, for
+``/pause`` waits for signals forever, as pause programs do. ``/done`` exits with success, for
 containers that end. Both ignore SIGTERM, as every PID 1 without a handler does, so the image sets
 SIGKILL as its stop signal.
 """
@@ -23,7 +23,7 @@ NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Machine(NamedTuple):
-    """Differences between architectures: ELF machine, name in images, instructions."""
+    """The differences of an architecture: ELF machine, name in images, instructions."""
 
     elf: int
     image: str
@@ -46,8 +46,13 @@ MACHINES = {
         # x0 to x3 = 0; x8 = 73 (ppoll, there is no pause here); svc 0; branch to the beginning
         struct.pack(
             "<7I",
-            *(0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003),
-            *(0xD2800928, 0xD4000001, 0x17FFFFFA),
+            0xD2800000,
+            0xD2800001,
+            0xD2800002,
+            0xD2800003,
+            0xD2800928,
+            0xD4000001,
+            0x17FFFFFA,
         ),
         # x0 = 0; x8 = 93 (exit); svc 0
         struct.pack("<3I", 0xD2800000, 0xD2800BA8, 0xD4000001),
@@ -61,14 +66,29 @@ _EXECUTABLE, _LOAD, _READ_AND_EXECUTE, _PAGE = 2, 1, 5, 0x1000
 
 
 def program(number: int, code: bytes) -> bytes:
-    """A static executable (elf(5)): one header each, one segment that holds everything."""
+    """A static executable (elf(5)) with a file header, a program header and one segment."""
     headers = _FILE_HEADER.size + _PROGRAM_HEADER.size
     size = headers + len(code)
     file_header = _FILE_HEADER.pack(
-        *(b"\x7fELF", 2, 1, 1, 0, 0),
-        *(_EXECUTABLE, number, 1, _LOADED_AT + headers),
-        *(_FILE_HEADER.size, 0, 0),
-        *(_FILE_HEADER.size, _PROGRAM_HEADER.size, 1, 0, 0, 0),
+        b"\x7fELF",
+        2,
+        1,
+        1,
+        0,
+        0,
+        _EXECUTABLE,
+        number,
+        1,
+        _LOADED_AT + headers,
+        _FILE_HEADER.size,
+        0,
+        0,
+        _FILE_HEADER.size,
+        _PROGRAM_HEADER.size,
+        1,
+        0,
+        0,
+        0,
     )
     program_header = _PROGRAM_HEADER.pack(
         _LOAD, _READ_AND_EXECUTE, 0, _LOADED_AT, _LOADED_AT, size, size, _PAGE
@@ -77,7 +97,7 @@ def program(number: int, code: bytes) -> bytes:
 
 
 def write_archive(path: Path, environment: Sequence[str]) -> None:
-    """Write the image as `docker save` does; ``environment`` is that of every pause process."""
+    """Write the image as ``docker save`` does; ``environment``: of every pause process."""
     machine = MACHINES[platform.machine()]
     programs = {"pause": machine.pause, "done": machine.done}
     layer = tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
@@ -85,8 +105,8 @@ def write_archive(path: Path, environment: Sequence[str]) -> None:
 
 
 def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object]) -> None:
-    """Write an image of one layer, whose processes ask to be killed."""
-    described = {
+    """Write an image of one layer, whose stop signal is SIGKILL."""
+    image = {
         "architecture": MACHINES[platform.machine()].image,
         "os": "linux",
         "config": {"StopSignal": "SIGKILL", **config},
@@ -94,7 +114,7 @@ def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     files = {
-        "config.json": json.dumps(described).encode(),
+        "config.json": json.dumps(image).encode(),
         "layer.tar": layer,
         "manifest.json": json.dumps(manifest).encode(),
     }
@@ -102,7 +122,7 @@ def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object
 
 
 def tar(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str] = NO_LINKS) -> bytes:
-    """An archive of files with their modes, and of symbolic links with what they point to."""
+    """An archive of files with their modes, and of symbolic links with their targets."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, (content, mode) in files.items():

@@ -1,4 +1,4 @@
-"""Killed tests leave running sandboxes: the next laboratory removes them."""
+"""Killed tests leave running sandboxes, which the next laboratory removes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def killed(possible: None) -> Iterator[Killed]:
         yield killed
 
 
-def test_sandboxes_that_outlived_their_test_are_removed_with_all_they_had(killed: Killed) -> None:
-    left = traces_of(killed.identity)
-    assert left.processes, "a sandbox outlives its runtime"
-    assert left.control_groups
+def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(killed: Killed) -> None:
+    leftovers = traces_of(killed.identity)
+    assert leftovers.processes, "a sandbox continues to run without its runtime"
+    assert leftovers.control_groups
 
     killed.bury()
     assert killed.identity in remove_dead()

@@ -1,4 +1,4 @@
-"""containerd calls the plugin, with a kubelet's requests: real sandboxes, real plugins."""
+"""containerd calls the plugin for kubelet's requests, with real sandboxes and real plugins."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
 ) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
 
-    four, six = cluster.service.status(second).addresses
+    ipv4, ipv6 = cluster.service.status(second).addresses
     endpoint = cluster.truth().endpoints["shop", "web-1"]
-    assert ip_address(four) in ip_network("10.6.0.0/27")
-    assert ip_address(six) in ip_network("fd00:6::/64")
-    assert endpoint.addresses() == ((four, "lan-v4"), (six, "lan-v6"))
+    assert ip_address(ipv4) in ip_network("10.6.0.0/27")
+    assert ip_address(ipv6) in ip_network("fd00:6::/64")
+    assert endpoint.addresses() == ((ipv4, "lan-v4"), (ipv6, "lan-v6"))
     assert (endpoint.node, endpoint.uid, endpoint.nics[0].container) == (
         "node-a",
         "uid-web-1",
         second,
     )
-    assert cluster.reaches(first, four)
-    assert cluster.reaches(first, six)
+    assert cluster.reaches(first, ipv4)
+    assert cluster.reaches(first, ipv6)
     assert cluster.reaches(first, "10.6.0.1")
 
 
-def test_stopping_a_sandbox_frees_its_addresses_and_nobody_elses(
+def test_stopping_a_sandbox_releases_only_its_addresses(
     cluster: ContainerdHarness,
 ) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
@@ -46,7 +46,7 @@ def test_stopping_a_sandbox_frees_its_addresses_and_nobody_elses(
     assert set(cluster.claims()) == set(cluster.service.status(second).addresses)
 
 
-def test_a_sandbox_is_stopped_after_its_agent_was_killed_and_came_back(
+def test_a_sandbox_can_be_stopped_after_its_agent_was_killed_and_started_again(
     cluster: ContainerdHarness,
 ) -> None:
     sandbox = cluster.run("web-0")
@@ -58,7 +58,7 @@ def test_a_sandbox_is_stopped_after_its_agent_was_killed_and_came_back(
     assert cluster.claims() == {}
 
 
-def test_without_an_agent_a_sandbox_fails_with_our_words_and_runs_on_the_next_try(
+def test_without_an_agent_a_sandbox_fails_with_the_plugins_error_and_the_next_try_succeeds(
     cluster: ContainerdHarness,
 ) -> None:
     cluster.node.agent.kill()
@@ -73,35 +73,35 @@ def test_without_an_agent_a_sandbox_fails_with_our_words_and_runs_on_the_next_tr
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_a_full_pool_is_named_to_the_kubelet_and_nothing_stays_claimed(
+def test_the_error_for_kubelet_names_the_full_pool_and_no_address_stays_claimed(
     cluster: ContainerdHarness,
 ) -> None:
     cluster.run("first", "tiny")
-    held = cluster.claims()
+    claims = cluster.claims()
 
     with pytest.raises(RuntimeRefused, match="all IP addresses used out") as refused:
         cluster.run("second", "tiny")
 
     assert "tiny-v4" in str(refused.value)
-    assert cluster.claims() == held
+    assert cluster.claims() == claims
 
 
-def test_sandboxes_outlive_containerd_and_are_stopped_by_its_successor(
+def test_sandboxes_continue_without_containerd_and_a_new_containerd_stops_them(
     cluster: ContainerdHarness,
 ) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
-    held = cluster.claims()
+    claims = cluster.claims()
     cluster.containerd.kill()
 
     cluster.containerd.start()
 
-    assert cluster.claims() == held
+    assert cluster.claims() == claims
     assert cluster.reaches(first, cluster.service.status(second).addresses[0])
     cluster.end(first, second)
     assert cluster.claims() == {}
 
 
-def test_a_pod_whose_containerd_died_meanwhile_holds_one_address_of_each_family_in_the_end(
+def test_a_pod_whose_containerd_was_killed_during_an_add_gets_one_address_of_each_family(
     cluster: ContainerdHarness,
 ) -> None:
     with cluster.run_until_claimed("web-0"):
@@ -115,7 +115,7 @@ def test_a_pod_whose_containerd_died_meanwhile_holds_one_address_of_each_family_
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_a_pod_that_never_comes_back_after_that_is_released_by_hand(
+def test_addresses_of_a_pod_that_is_not_tried_again_can_be_released_with_orbctl(
     cluster: ContainerdHarness,
 ) -> None:
     with cluster.run_until_claimed("web-0"):
@@ -130,7 +130,7 @@ def test_a_pod_that_never_comes_back_after_that_is_released_by_hand(
     assert cluster.claims() == {}
 
 
-def test_a_sandbox_that_is_stopped_without_etcd_gives_its_addresses_back_afterwards(
+def test_stopping_a_sandbox_fails_without_etcd_and_releases_its_addresses_afterwards(
     cluster: ContainerdHarness,
 ) -> None:
     sandbox = cluster.run("web-0")
@@ -141,5 +141,5 @@ def test_a_sandbox_that_is_stopped_without_etcd_gives_its_addresses_back_afterwa
         cluster.service.stop(sandbox)
 
     cluster.laboratory.etcd.start()
-    cluster.end_in_the_end(sandbox)
+    cluster.end_with_retries(sandbox)
     assert cluster.claims() == {}

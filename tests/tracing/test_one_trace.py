@@ -1,7 +1,7 @@
-"""One trace from the runtime to netlink, and its link from the reclaim, at a real OTLP receiver.
+"""An ADD is one trace from the runtime to netlink, and the reclaim of its addresses links to it.
 
-Real executables, agent, controller, orbctl, etcd and network namespaces of one laboratory. The
-trees are those of docs/reference/traces.md.
+The executables, the agent, the controller, orbctl, etcd and the network namespaces are real; an
+OTLP receiver gets the spans. The expected trees are in docs/reference/traces.md.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ OURS: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|acti
 
 
 class Recorded(NamedTuple):
-    """What the receiver got, and the lines of the plugins' logs."""
+    """The spans that the receiver got, and the lines of the plugins' logs."""
 
     spans: Sequence[ReceivedSpan]
     lines: Sequence[dict[str, Any]]
 
     def one(self, name: str) -> ReceivedSpan:
-        """The only span of that name."""
+        """The only span with this name."""
         (span,) = (span for span in self.spans if span.name == name)
         return span
 
@@ -75,7 +75,7 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """A Pod that is added, checked and deleted, and one that is reclaimed."""
+    """The spans of a Pod that is added, checked and deleted, and of a Pod that is reclaimed."""
     require_namespaces()
     path = tmp_path_factory.mktemp("otlp") / "socket"
     with OtlpReceiver(path) as receiver, pytest.MonkeyPatch.context() as environment:
@@ -88,7 +88,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             environment.setenv(name, value)
         with Laboratory(coordinator=COORDINATOR) as lab:
             lab.controller = LabController(
-                *(lab.identity, lab.fabric.namespace, lab.directory / "controller"),
+                lab.identity,
+                lab.fabric.namespace,
+                lab.directory / "controller",
                 lab.etcd.endpoint,
             )
             lab.controller.start()
@@ -175,7 +177,9 @@ def test_a_reclaim_is_one_trace_that_is_linked_to_the_add(recorded: Recorded) ->
 
     assert tree(of_workflow) == documented("StartWorkflow")
     assert {span.name for span in of_trace if span.parent_id == attempt.span_id} >= {
-        *("Txn", "Range", "ipam.append"),
+        "Txn",
+        "Range",
+        "ipam.append",
     }
     (link,) = start.links
     claims = [span for span in recorded.spans if span.name == "ipam.allocate"]
@@ -240,7 +244,7 @@ def test_other_attributes_are_those_of_the_named_conventions(recorded: Recorded)
 
 
 def documented(first: str) -> str:
-    """The block of the page that begins so."""
+    """The block of the page that begins with this text."""
     blocks = re.findall(r"```text\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     (block,) = (block for block in blocks if block.startswith(first))
     return str(block)

@@ -1,9 +1,9 @@
 """Scenarios in the virtual machine: an emulated SR-IOV card and soft RDMA devices.
 
-A plain program: ``python -m tests.vm.inside FILE`` does all scenarios in order and writes a finding
-for each. The machine is the node: its card's physical function is on the datacentre network, behind
-which a namespace is the router. An agent serves over a store in memory; the executables are
-installed and run as a runtime runs them.
+It is a program: ``python -m tests.vm.inside FILE`` runs all scenarios in order and writes a finding
+for each. The virtual machine is the node. The physical function of its card is on a network whose
+router is a network namespace. The agent has a store in memory. The scenarios call the installed
+executables as a container runtime does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ from tests.vm.exclusive_mode import exclusive_mode_is_set_and_a_soft_device_cann
 from tests.vm.sriov_scenarios import SRIOV_SCENARIOS
 
 MODULES: Final = (
-    *("igb", "igbvf", "virtio_net", "macvlan", "veth", "nf_tables", "nft_ct", "rdma_rxe"),
+    "igb",
+    "igbvf",
+    "virtio_net",
+    "macvlan",
+    "veth",
+    "nf_tables",
+    "nft_ct",
+    "rdma_rxe",
 )
 MASTER: Final = "rail0"
 VFS: Final = 3
@@ -71,27 +78,27 @@ class Machine:
         self.free_vfs = [vf_name(number) for number in range(VFS)]
 
     async def execute(self, plugin: str, verb: str, pod: str, conf: dict[str, Any]) -> Any:
-        """One call of a runtime; what the executable has printed."""
+        """Call an executable as a runtime does; returns the result that it printed."""
         variables = self.node.environment(verb, pod, CNI_NETNS=f"/run/netns/{pod}")
         socket_path = self.node.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path, **conf.pop("ipam", {})}
-        whole = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam} | conf
+        netconf = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam} | conf
         if plugin == "coordinator":
-            whole |= {"ipam_unix_socket_path": socket_path, "serviceCIDR": SERVICES}
-        done = await asyncio.to_thread(
+            netconf |= {"ipam_unix_socket_path": socket_path, "serviceCIDR": SERVICES}
+        process = await asyncio.to_thread(
             subprocess.run,
             [self.plugins / plugin],
-            input=json.dumps(whole).encode(),
+            input=json.dumps(netconf).encode(),
             env=variables,
             capture_output=True,
             check=False,
         )
-        said = json.loads(done.stdout) if done.stdout else {}
-        assert done.returncode == 0, said
-        return said
+        result = json.loads(process.stdout) if process.stdout else {}
+        assert process.returncode == 0, result
+        return result
 
     async def pod(self, name: str, **settings: Any) -> tuple[str, str]:
-        """A Pod whose eth0 is a VF: what an SR-IOV plugin, IPAM and the coordinator do."""
+        """Create a Pod whose eth0 is a VF, with an SR-IOV plugin's steps, IPAM and coordinator."""
         await self.node.pod(name, {})
         sh("ip", "netns", "add", name)
         await asyncio.to_thread(sysctl, name, "net.ipv6.conf.default.accept_dad=0")
@@ -99,8 +106,8 @@ class Machine:
         sh("ip", "link", "set", vf, "down")
         sh("ip", "link", "set", vf, "netns", name, "name", "eth0")
         result = await self.execute("spiderpool", "ADD", name, {"ipam": dict(BOTH)})
-        own = [one["address"] for one in result["ips"]]
-        for address in own:
+        addresses = [ip["address"] for ip in result["ips"]]
+        for address in addresses:
             sh("ip", "-n", name, "address", "add", address, "dev", "eth0")
         sh("ip", "-n", name, "link", "set", "lo", "up")
         sh("ip", "-n", name, "link", "set", "eth0", "up")
@@ -108,34 +115,34 @@ class Machine:
             sh("ip", "-n", name, "route", "add", "default", "via", router)
         result["interfaces"] = [{"name": "eth0", "sandbox": f"/run/netns/{name}"}]
         await self.execute("coordinator", "ADD", name, {"prevResult": result, **settings})
-        v4, v6 = (address.partition("/")[0] for address in own)
+        v4, v6 = (address.partition("/")[0] for address in addresses)
         return v4, v6
 
     async def scrape(self) -> dict[str, list[Sample]]:
-        """What Prometheus would get, by name."""
+        """The samples of a scrape, by name."""
         port = self.node.process.metrics_port
         assert port is not None
         text = (await over_tcp(port.port, "/metrics")).body.decode()
-        found: dict[str, list[Sample]] = {}
+        samples: dict[str, list[Sample]] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                found.setdefault(sample.name, []).append(sample)
-        return found
+                samples.setdefault(sample.name, []).append(sample)
+        return samples
 
     async def delete(self, pod: str) -> None:
-        """As a runtime does, in the chain's reverse order."""
+        """Call DEL as a runtime does, in the reverse order of the plugins."""
         await self.execute("coordinator", "DEL", pod, {})
         await self.execute("spiderpool", "DEL", pod, {})
 
 
-async def test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_network(
+async def test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_network(
     machine: Machine,
 ) -> None:
     v4, v6 = await machine.pod("vf-a")
 
     assert (v4.rpartition(".")[0], v6.rpartition(":")[0]) == ("10.6.0", "fd00:6:")
-    for own, node, router in zip((v4, v6), NODE, ROUTER, strict=True):
-        assert pings(own, "-I", node)
+    for address, node, router in zip((v4, v6), NODE, ROUTER, strict=True):
+        assert pings(address, "-I", node)
         assert pings(node, pod="vf-a")
         assert await answers(router, "vf-a")
     assert "dev veth0" in sh("ip", "-n", "vf-a", "route", "get", NODE[0])
@@ -154,12 +161,14 @@ async def test_pods_on_two_vfs_of_one_card_reach_each_other(machine: Machine) ->
 async def test_a_mac_prefix_is_set_on_a_vf(machine: Machine) -> None:
     v4, _ = await machine.pod("vf-c", podMACPrefix="0a:1b")
 
-    last = bytes(int(part) for part in v4.split(".")).hex(":")
-    assert f"0a:1b:{last}" in sh("ip", "-n", "vf-c", "link", "show", "dev", "eth0")
+    suffix = bytes(int(part) for part in v4.split(".")).hex(":")
+    assert f"0a:1b:{suffix}" in sh("ip", "-n", "vf-c", "link", "show", "dev", "eth0")
     assert await answers(ROUTER[0], "vf-c")
 
 
-async def test_no_pool_of_the_masters_subnet_is_refused_with_the_reason(machine: Machine) -> None:
+async def test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_reason(
+    machine: Machine,
+) -> None:
     conf = machine.node.netconf(
         ipam={"match_master_subnet": True, "default_ipv4_ippool": ["elsewhere"]}
     )
@@ -172,7 +181,7 @@ async def test_no_pool_of_the_masters_subnet_is_refused_with_the_reason(machine:
     assert "master" in error["msg"] + error["details"], error
 
 
-async def test_del_leaves_the_node_as_it_was_and_the_vf_comes_back(machine: Machine) -> None:
+async def test_del_restores_the_node_and_returns_the_vf(machine: Machine) -> None:
     await machine.delete("vf-a")
     sh("ip", "netns", "delete", "vf-b")
     await machine.delete("vf-b")
@@ -187,23 +196,23 @@ async def test_del_leaves_the_node_as_it_was_and_the_vf_comes_back(machine: Mach
         if len(list(Path("/sys/class/net").glob("*/device/physfn"))) == VFS:
             return
         await asyncio.to_thread(sh, "ip", "link")
-    raise AssertionError("the kernel has not given the VFs back")
+    raise AssertionError("the kernel has not returned the VFs to the node")
 
 
-async def test_the_doctor_tells_of_virtual_functions_and_rdma_devices(machine: Machine) -> None:
+async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Machine) -> None:
     sh("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", MASTER)
 
-    seen = await examine()
+    examination = await examine()
 
-    (nic,) = (one for one in seen.nics if one.name == MASTER)
+    (nic,) = (nic for nic in examination.nics if nic.name == MASTER)
     assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",))
     assert nic.device == Path(f"/sys/class/net/{MASTER}/device").resolve().name
-    assert seen.faults == ()
-    able = {one.name: one.why_not for one in seen.abilities}
+    assert examination.faults == ()
+    faults = {ability.name: ability.why_not for ability in examination.abilities}
     for kind in ("macvlan", "ipvlan", "vlan", "bond", "vrf"):
-        assert able[f"{kind} links"] == "", "a whole kernel of Debian"
-    words = {one.check: one.found for one in diagnose(seen)}[f"interface {MASTER}"]
-    assert words.endswith(f"{VFS} of 7 VFs created, RDMA rxe0")
+        assert faults[f"{kind} links"] == "", "a complete kernel of Debian"
+    texts = {diagnosis.check: diagnosis.found for diagnosis in diagnose(examination)}
+    assert texts[f"interface {MASTER}"].endswith(f"{VFS} of 7 VFs created, RDMA rxe0")
 
 
 class RailPod:
@@ -217,35 +226,35 @@ class RailPod:
         self._conf = self._node.netconf("1.0.0", prevResult=self.previous | {"interfaces": []})
 
     async def call(self, verb: str) -> Reply:
-        """One call of the coordinator."""
+        """Call the coordinator."""
         changes = {"CNI_NETNS": self.netns, "CNI_IFNAME": "net1", "ORBWEAVER_PLUGIN": "coordinator"}
         return await self._node.call(verb, self.name, conf=self._conf, **changes)
 
     async def start(self) -> Reply:
-        """Create its interfaces and call ADD."""
-        name, inside = self.name, ("ip", "-n", self.name)
+        """Create the Pod's interfaces and call ADD."""
+        name, ip = self.name, ("ip", "-n", self.name)
         await self._node.pod(name, {})
         sh("ip", "netns", "add", name)
         pair = ("peer", "name", "eth0", "netns", name)
         sh("ip", "link", "add", f"cali-{name}", "type", "veth", *pair)
         sh("ip", "link", "set", f"cali-{name}", "up")
-        sh(*inside, "link", "set", "eth0", "up")
-        sh(*inside, "address", "add", "10.244.1.5/32", "dev", "eth0")
-        sh(*inside, "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
-        sh(*inside, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
+        sh(*ip, "link", "set", "eth0", "up")
+        sh(*ip, "address", "add", "10.244.1.5/32", "dev", "eth0")
+        sh(*ip, "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
+        sh(*ip, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
         sh("ip", "link", "add", "link", MASTER, "name", "m0", "type", "macvlan", "mode", "bridge")
         sh("ip", "link", "set", "m0", "netns", name, "name", "net1")
-        sh(*inside, "address", "add", f"{self.address}/24", "dev", "net1")
-        sh(*inside, "link", "set", "net1", "up")
+        sh(*ip, "address", "add", f"{self.address}/24", "dev", "net1")
+        sh(*ip, "link", "set", "net1", "up")
         return await self.call("ADD")
 
     async def end(self) -> None:
-        """Call DEL and remove its namespace."""
+        """Call DEL and remove the Pod's namespace."""
         assert (await self.call("DEL")).status == 0
         sh("ip", "netns", "delete", self.name)
 
 
-async def test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail(machine: Machine) -> None:
+async def test_a_pod_gets_a_macvlan_and_a_shared_rdma_device(machine: Machine) -> None:
     pod = RailPod(machine, "rail", "10.6.0.120")
 
     reply = await pod.start()
@@ -268,33 +277,33 @@ async def test_two_pods_exchange_messages_over_a_shared_rdma_device(machine: Mac
         await pod.start()
     program = ("ibv_rc_pingpong", "--ib-dev=rxe0", f"--gid-idx={gid_index(NODE[0])}", "--iters=100")
 
-    waiting = await asyncio.create_subprocess_exec(
+    server_process = await asyncio.create_subprocess_exec(
         "nsenter", f"--net={server.netns}", *program, stdout=PIPE, stderr=STDOUT
     )
     try:
         await asyncio.to_thread(until_listening, server.netns)
-        inside = ("nsenter", f"--net={client.netns}")
-        text = await asyncio.to_thread(sh, *inside, *program, server.address)
-        answer, _ = await asyncio.wait_for(waiting.communicate(), PINGPONG_S_MAX)
+        enter_client = ("nsenter", f"--net={client.netns}")
+        text = await asyncio.to_thread(sh, *enter_client, *program, server.address)
+        server_text, _ = await asyncio.wait_for(server_process.communicate(), PINGPONG_S_MAX)
     finally:
-        if waiting.returncode is None:
-            waiting.kill()
+        if server_process.returncode is None:
+            server_process.kill()
 
     assert "100 iters in" in text
-    assert "100 iters in" in answer.decode()
+    assert "100 iters in" in server_text.decode()
     for pod in pods:
         await pod.end()
 
 
-async def test_counters_of_a_real_rdma_device_are_scraped_as_they_grow(machine: Machine) -> None:
-    """A soft device over the card's physical function; a peer sends to its management queue."""
-    inside = ["nsenter", "--net=/run/netns/router", sys.executable, "-m", "tests.vm.roce"]
+async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) -> None:
+    """The device is a soft one on the card's physical function; a peer sends to its queue 1."""
+    send = ["nsenter", "--net=/run/netns/router", sys.executable, "-m", "tests.vm.roce"]
     before = await machine.scrape()
-    where = {"node_name": "node-1", "ifname": "rxe0", "net_dev_name": MASTER}
+    port_labels = {"node_name": "node-1", "ifname": "rxe0", "net_dev_name": MASTER}
 
     (packets,) = before["rdma_rcvd_pkts_total"]
     labels = packets.labels
-    assert where.items() <= labels.items(), labels
+    assert port_labels.items() <= labels.items(), labels
     assert (labels["is_root"], labels["otel_scope_name"]) == ("true", "spiderpool-agent")
     assert labels["node_guid"] == labels["sys_image_guid"]
     assert "rdma_parent_name" not in labels
@@ -303,25 +312,27 @@ async def test_counters_of_a_real_rdma_device_are_scraped_as_they_grow(machine: 
     counters = {key for key in listed if key not in ("ifname", "port")}
     assert {f"rdma_{key}_total" for key in counters} <= before.keys(), "all that rdma(8) shows"
     (speed,) = before["rdma_vport_speed_mbps_total"]
-    assert speed.value == 1_000, "the card's"
+    assert speed.value == 1_000, "the speed of the card"
     (traffic_class,) = before["rdma_device_tos_total"]
-    assert where == {key: traffic_class.labels[key] for key in where}
-    assert traffic_class.value == 0, "nobody has set one"
+    assert port_labels == {key: traffic_class.labels[key] for key in port_labels}
+    assert traffic_class.value == 0, "no traffic class is set"
 
     for _ in range(READY_TRIES):
-        sh(*inside, ROUTER[0], NODE[0])
+        sh(*send, ROUTER[0], NODE[0])
         (now,) = (await machine.scrape())["rdma_rcvd_pkts_total"]
         if now.value > packets.value:
             assert now.labels == labels, "the same series"
             break
     else:
-        raise AssertionError("the device counts nothing that it receives")
+        raise AssertionError("the counter of received packets does not grow")
     (failures,) = (await machine.scrape())["orbweaver_rdma_reading_failures_total"]
     assert failures.value == 0
 
 
-async def test_qos_of_a_soft_device_is_what_its_kernel_has_of_it(machine: Machine) -> None:
-    """A traffic class for connections; the card has no DCB, which no emulated card has."""
+async def test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections(
+    machine: Machine,
+) -> None:
+    """The card has no DCB, as no emulated card has it."""
     sh("modprobe", "rdma_cm")
     sh("mount", "-t", "configfs", "none", "/sys/kernel/config")
     executor = machine.node.process.parts.executor
@@ -337,10 +348,12 @@ async def test_qos_of_a_soft_device_is_what_its_kernel_has_of_it(machine: Machin
     assert (port / "default_roce_tos").read_text() == "160\n"
     assert (port / "default_roce_mode").read_text() == "RoCE v2\n"
     assert [gap.setting for gap in agent.plan.gaps] == [
-        *("trust, PFC", "ECN", "traffic class of rxe0"),
+        "trust, PFC",
+        "ECN",
+        "traffic class of rxe0",
     ]
-    words = {one.check: one.found for one in diagnose(await examine())}
-    assert words[f"RoCE QoS of {MASTER}"] == "no DCB, no ECN files, rxe0 RDMA CM 160"
+    texts = {diagnosis.check: diagnosis.found for diagnosis in diagnose(await examine())}
+    assert texts[f"RoCE QoS of {MASTER}"] == "no DCB, no ECN files, rxe0 RDMA CM 160"
 
 
 async def test_exclusive_mode(machine: Machine) -> None:
@@ -350,16 +363,16 @@ async def test_exclusive_mode(machine: Machine) -> None:
 
 
 SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
-    test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_network,
+    test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_network,
     test_pods_on_two_vfs_of_one_card_reach_each_other,
     test_a_mac_prefix_is_set_on_a_vf,
-    test_no_pool_of_the_masters_subnet_is_refused_with_the_reason,
-    test_del_leaves_the_node_as_it_was_and_the_vf_comes_back,
-    test_the_doctor_tells_of_virtual_functions_and_rdma_devices,
-    test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail,
+    test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_reason,
+    test_del_restores_the_node_and_returns_the_vf,
+    test_the_doctor_lists_virtual_functions_and_rdma_devices,
+    test_a_pod_gets_a_macvlan_and_a_shared_rdma_device,
     test_two_pods_exchange_messages_over_a_shared_rdma_device,
-    test_counters_of_a_real_rdma_device_are_scraped_as_they_grow,
-    test_qos_of_a_soft_device_is_what_its_kernel_has_of_it,
+    test_growing_counters_of_an_rdma_device_are_scraped,
+    test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections,
     *SRIOV_SCENARIOS,
     test_exclusive_mode,
 )
@@ -369,10 +382,10 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
 
 
 def sh(*command: str) -> str:
-    """Run to the end; what it has printed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
-    return done.stdout
+    """Run a command, which must succeed, and return its output."""
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, f"{' '.join(command)}: {process.stdout}{process.stderr}"
+    return process.stdout
 
 
 def sysctl(netns: str, setting: str) -> None:
@@ -388,13 +401,13 @@ def vf_name(number: int) -> str:
 
 
 def pings(address: str, *options: str, pod: str = "") -> bool:
-    inside = ["nsenter", f"--net=/run/netns/{pod}"] if pod else []
-    command = [*inside, "ping", "-n", "-c", "1", "-W", "5", *options, address]
+    enter = ["nsenter", f"--net=/run/netns/{pod}"] if pod else []
+    command = [*enter, "ping", "-n", "-c", "1", "-W", "5", *options, address]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 async def answers(address: str, pod: str, *options: str) -> bool:
-    """As ``pings``, again until the card's link is up, which takes its time."""
+    """Whether a ping is answered; retried, because the card's link needs time to come up."""
     for _ in range(READY_TRIES):
         if await asyncio.to_thread(pings, address, *options, pod=pod):
             return True
@@ -424,7 +437,7 @@ def until_listening(netns: str) -> None:
 
 
 def prepare() -> None:
-    """The card's functions, the router behind it, and this node's addresses."""
+    """Set up the card's functions, the router's namespace, and this node's addresses."""
     for module in MODULES:
         sh("modprobe", module)
     nics = Path("/sys/class/net")
@@ -447,7 +460,7 @@ def prepare() -> None:
         sh("ip", "link", "set", link.name, "name", vf_name(number))
 
 
-async def play() -> list[Finding]:
+async def run_scenarios() -> list[Finding]:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     prepare()
     installer.install(directory / "bin", directory / "net.d")
@@ -468,7 +481,7 @@ async def play() -> list[Finding]:
         for scenario in SCENARIOS:
             try:
                 await scenario(machine)
-            except Exception:  # noqa: BLE001 - whatever it is, the next scenario has its turn
+            except Exception:  # noqa: BLE001 - after any error the next scenario still runs
                 findings.append(Finding(scenario.__name__, traceback.format_exc()))
             else:
                 findings.append(Finding(scenario.__name__, ""))
@@ -476,4 +489,4 @@ async def play() -> list[Finding]:
 
 
 if __name__ == "__main__":
-    write_findings(Path(sys.argv[1]), asyncio.run(play()))
+    write_findings(Path(sys.argv[1]), asyncio.run(run_scenarios()))

@@ -1,8 +1,8 @@
 """Sends RoCE datagrams to the management queue of an RDMA device, as a peer on the network would.
 
-A plain program: ``python -m tests.vm.roce FROM TO``. No library of RDMA is needed: a datagram is
-UDP with InfiniBand's headers and its invariant checksum (InfiniBand specification 7.8.1, annex
-A17), and every device has queue 1.
+It is a program: ``python -m tests.vm.roce FROM TO``. It needs no RDMA library: a datagram is UDP
+with InfiniBand's headers and its invariant checksum (InfiniBand specification 7.8.1, annex A17),
+and every device has queue 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAYLOAD: Final = bytes(256)
 
 
 def datagram(source: str, destination: str, number: int) -> bytes:
-    """One whole IPv4 packet."""
+    """A complete IPv4 packet."""
     base = struct.pack(">BBHII", SEND_ONLY, 0, PARTITION, QUEUE, number)
     extended = struct.pack(">II", QUEUE_KEY, QUEUE)
     udp_bytes = 8 + len(base) + len(extended) + len(PAYLOAD) + 4
@@ -32,10 +32,20 @@ def datagram(source: str, destination: str, number: int) -> bytes:
     addresses = socket.inet_aton(source) + socket.inet_aton(destination)
     lengths = struct.pack(">HHH", 20 + udp_bytes, number + 1, 0)
     ip = b"\x45\0" + lengths + struct.pack(">BBH", TTL, socket.IPPROTO_UDP, 0) + addresses
-    # What routers change counts as ones.
+    # In the checksum, fields that routers change are replaced by ones.
     variant = (
-        *(b"\xff" * 8, b"\x45\xff", lengths, struct.pack(">BBH", 0xFF, socket.IPPROTO_UDP, 0xFFFF)),
-        *(addresses, udp[:6], b"\xff\xff", base[:4], b"\xff", base[5:], extended, PAYLOAD),
+        b"\xff" * 8,
+        b"\x45\xff",
+        lengths,
+        struct.pack(">BBH", 0xFF, socket.IPPROTO_UDP, 0xFFFF),
+        addresses,
+        udp[:6],
+        b"\xff\xff",
+        base[:4],
+        b"\xff",
+        base[5:],
+        extended,
+        PAYLOAD,
     )
     checksum = zlib.crc32(b"".join(variant))
     return ip + udp + base + extended + PAYLOAD + struct.pack("<I", checksum)

@@ -1,7 +1,7 @@
-"""Virtual functions from policies on a real SR-IOV card: made, changed, made again after a boot.
+"""Policies create, change and restore virtual functions on an SR-IOV card.
 
-The agent carries out what a source in memory has, which stands for the API server; all else is
-real: the card, its drivers, the kernel's /sys and netlink.
+A source in memory replaces the API server. The card's drivers, the kernel's /sys and netlink are
+real.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NUMVFS: Final = PF / "device/sriov_numvfs"
 
 
 class VfFacts(NamedTuple):
-    """What must be the same after a boot; names of links are udev's."""
+    """The facts that must be the same after a boot; udev chooses the names of links."""
 
     number: int
     address: str
@@ -44,24 +44,24 @@ class VfFacts(NamedTuple):
 
 
 def command(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
-    return done.stdout
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, f"{' '.join(words)}: {process.stdout}{process.stderr}"
+    return process.stdout
 
 
-def present() -> list[VfFacts]:
+def current_vfs() -> list[VfFacts]:
     (nic,) = (nic for nic in physical_functions((), Path("/sys")) if nic.name == NIC)
     return [VfFacts(vf.number, vf.address, vf.driver, vf.mac, vf.mtu) for vf in nic.vfs]
 
 
 def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
-    made = NodePolicy("rail", "rail", vfs, NicSelector((NicName(NIC, vf_range),)))
-    return made._replace(**fields)  # type: ignore[arg-type]
+    node_policy = NodePolicy("rail", "rail", vfs, NicSelector((NicName(NIC, vf_range),)))
+    return node_policy._replace(**fields)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
 async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
-    """An agent of its own; it yields what reads the fault of its last round."""
+    """Run an agent; yields a function that returns the fault of its last round."""
     directory = Path(tempfile.mkdtemp(prefix="ow-sriov-"))
     settings = Settings(
         node_name="node-2",
@@ -87,45 +87,45 @@ async def until_done(source: WrittenSource, vfs: int) -> None:
         await until(is_done, DEADLINE_S)
     except TimeoutError:
         last = source.last.result if source.reports else "no report"
-        raise AssertionError(f"{present()}; {last}") from None
+        raise AssertionError(f"{current_vfs()}; {last}") from None
 
 
 async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
-    before = present()
+    before = current_vfs()
     source = WrittenSource()
     source.now = NodeConfiguration([policy(7)], {}, own_addresses=[ADDRESS])
 
     async with agent_with(source) as fault:
         await until(lambda: "it carries the node's own traffic" in fault(), DEADLINE_S)
 
-    assert present() == before
+    assert current_vfs() == before
 
 
-async def test_a_policy_makes_all_functions_of_a_card_and_changes_them() -> None:
+async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> None:
     source = WrittenSource()
     source.ask(policy(7, mtu=1_600))
 
     async with agent_with(source):
         await until_done(source, 7)
-        made = present()
-        shown = command("ip", "-d", "link", "show", "dev", NIC)
+        created = current_vfs()
+        link_text = command("ip", "-d", "link", "show", "dev", NIC)
         source.reports.clear()
         source.ask(policy(4, mtu=1_600))
         await until_done(source, 4)
 
     nic = source.last.nics[0]
-    assert [vf.mac for vf in made] == [default_mac(nic, number) for number in range(7)]
-    assert {(vf.driver, vf.mtu) for vf in made} == {("igbvf", 1_600)}
-    assert all(vf.mac in shown for vf in made), "set at the physical function"
-    assert present() == made[:4]
+    assert [vf.mac for vf in created] == [default_mac(nic, number) for number in range(7)]
+    assert {(vf.driver, vf.mtu) for vf in created} == {("igbvf", 1_600)}
+    assert all(vf.mac in link_text for vf in created), "set at the physical function"
+    assert current_vfs() == created[:4]
 
 
-async def test_after_a_boot_everything_is_as_before() -> None:
+async def test_after_a_boot_the_virtual_functions_are_restored() -> None:
     source = WrittenSource()
     source.ask(policy(4, mtu=1_600))
     async with agent_with(source):
         await until_done(source, 4)
-    before = present()
+    before = current_vfs()
 
     NUMVFS.write_text("0")
     (PF / "mtu").write_text("1500")
@@ -133,10 +133,10 @@ async def test_after_a_boot_everything_is_as_before() -> None:
     async with agent_with(source):
         await until_done(source, 4)
 
-    assert present() == before
+    assert current_vfs() == before
 
 
-async def test_a_range_goes_to_vfio_and_back() -> None:
+async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
     command("modprobe", "vfio-pci")
     source = WrittenSource()
     kernel = policy(4, VfRange(0, 1))
@@ -145,8 +145,8 @@ async def test_a_range_goes_to_vfio_and_back() -> None:
 
     async with agent_with(source):
         await until_done(source, 4)
-        drivers = [vf.driver for vf in present()]
-    # Without a kubelet what is bound to vfio-pci counts as a Pod's: it stays as it is.
+        drivers = [vf.driver for vf in current_vfs()]
+    # Without kubelet, functions that are bound to vfio-pci count as used, and are not changed.
     command("modprobe", "-r", "vfio-pci")
     source.reports.clear()
     source.ask(policy(4))
@@ -154,10 +154,10 @@ async def test_a_range_goes_to_vfio_and_back() -> None:
         await until_done(source, 4)
 
     assert drivers == ["igbvf", "igbvf", VFIO, VFIO]
-    assert {vf.driver for vf in present()} == {"igbvf"}
+    assert {vf.driver for vf in current_vfs()} == {"igbvf"}
 
 
-async def test_what_a_pod_has_is_not_taken_away() -> None:
+async def test_a_function_that_a_pod_has_is_not_removed() -> None:
     source = WrittenSource()
     source.ask(policy(4))
     async with agent_with(source) as fault:
@@ -167,17 +167,17 @@ async def test_what_a_pod_has_is_not_taken_away() -> None:
         command("ip", "link", "set", link.name, "netns", "vf-owner")
         source.reports.clear()
         source.ask(policy(2))
-        await until(lambda: "virtual functions that must go are in use" in fault(), DEADLINE_S)
-        kept = len(present())
+        await until(lambda: "virtual functions to remove are in use" in fault(), DEADLINE_S)
+        vfs_in_use = len(current_vfs())
         source.reports.clear()
         command("ip", "netns", "delete", "vf-owner")
         await asyncio.sleep(0)
         await until_done(source, 2)
 
-    assert kept == 4
+    assert vfs_in_use == 4
 
 
-async def test_without_the_policy_nothing_is_left() -> None:
+async def test_without_the_policy_all_functions_are_removed() -> None:
     source = WrittenSource()
     source.ask(policy(2))
     async with agent_with(source):
@@ -189,8 +189,10 @@ async def test_without_the_policy_nothing_is_left() -> None:
     assert NUMVFS.read_text().strip() == "0"
 
 
-def _alone(scenario: Callable[[], Awaitable[None]]) -> Callable[[object], Awaitable[None]]:
-    """A scenario with an agent of its own, as one of those with the machine's."""
+def _without_machine(
+    scenario: Callable[[], Awaitable[None]],
+) -> Callable[[object], Awaitable[None]]:
+    """Adapt a scenario that starts its own agent to the signature of the others."""
 
     @wraps(scenario)
     async def with_machine(_: object) -> None:
@@ -201,14 +203,14 @@ def _alone(scenario: Callable[[], Awaitable[None]]) -> Callable[[object], Awaita
 
 SRIOV_SCENARIOS: Final = tuple(
     map(
-        _alone,
+        _without_machine,
         (
             test_the_nic_with_the_nodes_own_address_is_not_changed,
-            test_a_policy_makes_all_functions_of_a_card_and_changes_them,
-            test_after_a_boot_everything_is_as_before,
-            test_a_range_goes_to_vfio_and_back,
-            test_what_a_pod_has_is_not_taken_away,
-            test_without_the_policy_nothing_is_left,
+            test_a_policy_creates_all_functions_of_a_card_and_changes_them,
+            test_after_a_boot_the_virtual_functions_are_restored,
+            test_a_range_of_functions_is_bound_to_vfio_and_back,
+            test_a_function_that_a_pod_has_is_not_removed,
+            test_without_the_policy_all_functions_are_removed,
         ),
     )
 )

@@ -1,4 +1,4 @@
-"""SR-IOV and RDMA, which no namespace can show: the scenarios of ``inside``, in one boot."""
+"""SR-IOV and RDMA need a virtual machine: one boot runs all scenarios of ``inside``."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tests.vm.inside import SCENARIOS
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-class Found:
-    """What the machine has said."""
+class MachineRun:
+    """The faults of one run by scenario ("" without a fault), and the machine's console."""
 
     def __init__(self, findings: list[Finding], console: str) -> None:
-        self.faults = {one.name: one.fault for one in findings}
+        self.faults = {finding.name: finding.fault for finding in findings}
         self.console = console
 
 
 @pytest.fixture(scope="module")
-def found() -> Found:
+def machine_run() -> MachineRun:
     missing = VirtualMachine.why_not()
     if missing:
         pytest.skip(needs(VIRTUAL_MACHINE, missing))
-    return Found(*run_inside("tests.vm.inside"))
+    return MachineRun(*run_inside("tests.vm.inside"))
 
 
 @pytest.mark.parametrize("name", [scenario.__name__ for scenario in SCENARIOS])
-def test_a_scenario_ends_as_it_should(found: Found, name: str) -> None:
-    assert name in found.faults, f"the machine said nothing of it; its console:\n{found.console}"
-    assert not found.faults[name], found.faults[name]
+def test_a_scenario_succeeds(machine_run: MachineRun, name: str) -> None:
+    assert name in machine_run.faults, f"no finding; the console:\n{machine_run.console}"
+    assert not machine_run.faults[name], machine_run.faults[name]

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
 from core.domain.model import Owner
-from nodeagent.rdma.counter_help import WORDS
+from nodeagent.rdma.counter_help import HELP_TEXTS
 from nodeagent.rdma.samples import SPEED, TRAFFIC_CLASS, Samples, samples_of, text_of
 from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
 
@@ -66,7 +66,7 @@ def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
 
 def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
     """The port with counters for its share of the traffic."""
-    names = [name for name in WORDS if name not in {SPEED, TRAFFIC_CLASS}]
+    names = [name for name in HELP_TEXTS if name not in {SPEED, TRAFFIC_CLASS}]
     return port._replace(
         counters={name: _count(name, share, age_s) for name in names if "vport" not in name},
         statistics={

@@ -1,8 +1,7 @@
-"""A network namespace with addresses for servers, and a control group whose sockets are served.
+"""A network namespace with server addresses, and a control group to which programs are attached.
 
 The test's process is in the control group while the harness is open, because a socket belongs to
-the group of the process that created it. Servers send their number to clients, which tells who
-answered.
+the control group of the process that created it.
 """
 
 from __future__ import annotations
@@ -64,46 +63,47 @@ class ClusterIPHarness:
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
     def install(self, desired: DesiredPrograms = DesiredPrograms(0)) -> Installation:
-        """An installation attached to this control group."""
-        made = Installation.open(self.bpffs)
-        self._stack.callback(made.close)
-        made.attach(self.cgroup, desired)
-        return made
+        """An installation that is attached to this control group."""
+        installation = Installation.open(self.bpffs)
+        self._stack.callback(installation.close)
+        installation.attach(self.cgroup, desired)
+        return installation
 
-    def serve(self, installation: Installation, wanted: dict[Frontend, BackendGroup]) -> None:
-        steps, _ = plan(contents_of(installation.read()), wanted)
+    def serve(self, installation: Installation, frontends: dict[Frontend, BackendGroup]) -> None:
+        steps, _ = plan(contents_of(installation.read()), frontends)
         installation.write(steps)
 
     def socket(self, family: int, protocol: str = "TCP") -> sockets.socket:
-        made = self.executor.socket(self.inside, AF[family], KINDS[protocol], 0)
-        self._stack.callback(made.close)
-        made.settimeout(ANSWER_S)
-        return made
+        new_socket = self.executor.socket(self.inside, AF[family], KINDS[protocol], 0)
+        self._stack.callback(new_socket.close)
+        new_socket.settimeout(ANSWER_S)
+        return new_socket
 
     def server(
         self, address: str, protocol: str = "TCP", port: int = BACKEND_PORT
     ) -> sockets.socket:
-        made = self.socket(6 if ":" in address else 4, protocol)
-        made.bind((address, port))
+        server_socket = self.socket(6 if ":" in address else 4, protocol)
+        server_socket.bind((address, port))
         if protocol == "TCP":
-            made.listen()
-        return made
+            server_socket.listen()
+        return server_socket
 
     def _enter(self) -> None:
-        own = Path("/proc/self/cgroup").read_text().splitlines()
-        before = next(line.removeprefix("0::/") for line in own if line.startswith("0::"))
-        home = self.cgroup.parent / before
+        """Move this process into the control group until the harness is closed."""
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        name = next(line.removeprefix("0::/") for line in lines if line.startswith("0::"))
+        old_cgroup = self.cgroup.parent / name
         self.cgroup.mkdir()
         self._stack.callback(self.cgroup.rmdir)
         (self.cgroup / "cgroup.procs").write_text(str(os.getpid()))
-        self._stack.callback((home / "cgroup.procs").write_text, str(os.getpid()))
+        self._stack.callback((old_cgroup / "cgroup.procs").write_text, str(os.getpid()))
 
 
 def frontend(family: int, protocol: str = "TCP", port: int = PORT) -> Frontend:
     return Frontend(packed(SERVICE[family]), port, NUMBERS[protocol])
 
 
-def places(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
+def backends_of(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
     return tuple(
         TransportAddress(packed(BACKENDS[family][number]), BACKEND_PORT) for number in numbers
     )

@@ -36,9 +36,9 @@ def possible() -> None:
 
 @pytest.fixture
 def services(possible: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
-    made = ClusterIPHarness(tmp_path)
-    yield made
-    made.close()
+    harness = ClusterIPHarness(tmp_path)
+    yield harness
+    harness.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The agent with ClusterIPs enabled: records are applied, sockets are served."""
+"""An agent with ClusterIPs enabled serves the Services of applied records."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ endpoints: [{{addresses: [{BACKENDS[4][0]}]}}]
 
 
 def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
-    """The result of a connection to the Service."""
+    """Connect to the Service: "served", or the name of the error."""
     with services.socket(6 if ":" in address else 4) as client:
         try:
             client.connect((address, PORT))
@@ -57,10 +57,10 @@ def connects(services: ClusterIPHarness, address: str = SERVICE[4]) -> str:
 async def serving(
     services: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
 ) -> AsyncIterator[AgentHarness]:
-    said = ClusterIpSettings(
+    cluster_ip = ClusterIpSettings(
         enabled=True, cgroup=str(services.cgroup), bpffs=str(services.bpffs), host_network=True
     )._replace(**changes)  # type: ignore[arg-type]
-    async with running(settings._replace(cluster_ip=said), store) as node:
+    async with running(settings._replace(cluster_ip=cluster_ip), store) as node:
         yield node
 
 
@@ -76,14 +76,14 @@ async def agent(
     """An agent that serves Service ``web``, with a bpffs."""
     services.mount_bpffs()
     services.server(BACKENDS[4][0])
-    async with serving(services, settings, store) as one:
-        await one.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: _counts(one)["frontends"]() == 2)
+    async with serving(services, settings, store) as node:
+        await node.apply(*map(apply_command, load_documents(MANIFESTS)))
+        await until(lambda: _counts(node)["frontends"]() == 2)
         assert connects(services) == "served"
-        yield one
+        yield node
 
 
-async def test_records_become_services_and_go_with_them(
+async def test_services_follow_the_applied_and_deleted_records(
     services: ClusterIPHarness, agent: AgentHarness
 ) -> None:
     assert connects(services, SERVICE[6]) == "ConnectionRefusedError"
@@ -93,20 +93,20 @@ async def test_records_become_services_and_go_with_them(
     await until(lambda: connects(services) == "OSError")
 
 
-async def test_what_is_served_outlives_the_agent_and_is_brought_up_to_date_by_the_next(
+async def test_services_are_served_without_an_agent_and_the_next_agent_updates_them(
     services: ClusterIPHarness, settings: Settings, agent: AgentHarness
 ) -> None:
     await agent.process.stop()
     assert connects(services) == "served"
-    another = MemoryStore()
-    async with serving(services, settings, another) as next_one:
-        # Its cache has synced without a Service: the old one is removed.
+    empty_store = MemoryStore()
+    async with serving(services, settings, empty_store) as next_agent:
+        # There is no Service in the new store, so the old one is removed.
         await until(lambda: connects(services) == "OSError")
-        await next_one.apply(*map(apply_command, load_documents(MANIFESTS)))
+        await next_agent.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: connects(services) == "served")
 
 
-async def test_an_agent_that_is_switched_off_takes_away_what_was_pinned(
+async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
     services: ClusterIPHarness, settings: Settings, store: MemoryStore, agent: AgentHarness
 ) -> None:
     await agent.process.stop()
@@ -115,7 +115,7 @@ async def test_an_agent_that_is_switched_off_takes_away_what_was_pinned(
         assert not (services.bpffs / DIRECTORY).exists()
 
 
-async def test_counts_are_told_to_whoever_scrapes(agent: AgentHarness) -> None:
+async def test_metrics_count_frontends_and_backends(agent: AgentHarness) -> None:
     counts = _counts(agent)
     assert counts["attached"]() == 1
     assert counts["backends"]() == 1
@@ -123,7 +123,7 @@ async def test_counts_are_told_to_whoever_scrapes(agent: AgentHarness) -> None:
     assert counts["failures"]() == 0
 
 
-async def test_a_control_group_that_comes_later_is_waited_for(
+async def test_programs_are_attached_when_the_control_group_is_created(
     services: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
@@ -145,7 +145,7 @@ async def test_a_control_group_that_comes_later_is_waited_for(
     later.rmdir()
 
 
-async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
+async def test_a_refused_write_is_retried_from_the_stored_contents(
     services: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
@@ -158,7 +158,7 @@ async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
     def refuse_at_first(installation: Installation, steps: MapPlan) -> None:
         if steps.writes and next(refusals, None) is not None:
             write(installation, steps._replace(put_services={}))
-            raise DatapathError("the kernel is out of sorts")
+            raise DatapathError("the kernel refused the write")
         write(installation, steps)
 
     monkeypatch.setattr(Installation, "write", refuse_at_first)
@@ -167,10 +167,10 @@ async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: connects(services) == "served")
         assert _counts(node)["failures"]() == 3
-    assert caplog.text.count("out of sorts") == 1
+    assert caplog.text.count("the kernel refused the write") == 1
 
 
-async def test_what_is_beyond_a_limit_is_told_by_its_name(
+async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
     services: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,
@@ -186,7 +186,9 @@ async def test_what_is_beyond_a_limit_is_told_by_its_name(
     assert f"the first is {SERVICE[6]}:{PORT}" in caplog.text
 
 
-async def test_other_records_do_not_matter(services: ClusterIPHarness, agent: AgentHarness) -> None:
+async def test_other_records_cause_no_writes(
+    services: ClusterIPHarness, agent: AgentHarness
+) -> None:
     before = _counts(agent)["map_writes"]()
     await agent.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
     assert connects(services) == "served"
@@ -196,4 +198,8 @@ async def test_other_records_do_not_matter(services: ClusterIPHarness, agent: Ag
 def _counts(agent: AgentHarness) -> dict[str, Callable[[], float]]:
     prefix = "orbweaver_clusterip_"
     readings = agent.process.parts.metrics.readings
-    return {one.name.removeprefix(prefix): one.value for one in readings if prefix in one.name}
+    return {
+        reading.name.removeprefix(prefix): reading.value
+        for reading in readings
+        if prefix in reading.name
+    }

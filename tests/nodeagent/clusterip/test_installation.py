@@ -1,4 +1,4 @@
-"""Programs and maps survive the agent if a bpffs is mounted, otherwise they end with it."""
+"""Programs and maps stay after the agent if a bpffs is mounted; otherwise they end with it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.nodeagent.clusterip.clusterip_harness import (
     PORT,
     SERVICE,
     ClusterIPHarness,
+    backends_of,
     frontend,
-    places,
 )
 
 pytestmark = pytest.mark.netns
@@ -78,7 +78,7 @@ def pinned(services: ClusterIPHarness) -> ClusterIPHarness:
     services.mount_bpffs()
     services.server(BACKENDS[4][0])
     installation = services.install()
-    services.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
+    services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
     installation.close()
     agent = another_agent(services)
     kill(agent)
@@ -89,34 +89,33 @@ def test_pinned_programs_serve_while_no_agent_runs(pinned: ClusterIPHarness) -> 
     assert is_served(pinned)
 
 
-def test_the_next_agent_goes_on_from_what_it_finds(pinned: ClusterIPHarness) -> None:
-    found = Installation.open(pinned.bpffs)
-    assert contents_of(found.read()).entries[frontend(4)].backend_group == BackendGroup(
-        places(4, 0)
-    )
+def test_the_next_agent_continues_with_the_pinned_maps(pinned: ClusterIPHarness) -> None:
+    installation = Installation.open(pinned.bpffs)
+    entry = contents_of(installation.read()).entries[frontend(4)]
+    assert entry.backend_group == BackendGroup(backends_of(4, 0))
     assert is_served(pinned)
-    found.attach(pinned.cgroup, DesiredPrograms(0))
+    installation.attach(pinned.cgroup, DesiredPrograms(0))
     assert is_served(pinned)
-    pinned.serve(found, {frontend(4): BackendGroup()})
+    pinned.serve(installation, {frontend(4): BackendGroup()})
     assert not is_served(pinned)
-    found.close()
+    installation.close()
 
 
 def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> None:
     inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
     inner.mkdir()
-    found = Installation.open(pinned.bpffs)
-    found.attach(inner, DesiredPrograms(0))
-    assert found.is_attached(inner)
+    installation = Installation.open(pinned.bpffs)
+    installation.attach(inner, DesiredPrograms(0))
+    assert installation.is_attached(inner)
     assert not is_served(pinned)
-    found.attach(pinned.cgroup, DesiredPrograms(0))
+    installation.attach(pinned.cgroup, DesiredPrograms(0))
     assert is_served(pinned)
     inner.rmdir()
-    assert not found.is_attached(inner)
-    found.close()
+    assert not installation.is_attached(inner)
+    installation.close()
 
 
-def test_maps_of_another_layout_go_once_ours_serve(pinned: ClusterIPHarness) -> None:
+def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHarness) -> None:
     old = pinned.bpffs / DIRECTORY / "v0"
     old.mkdir()
     installation = pinned.install()
@@ -127,26 +126,26 @@ def test_maps_of_another_layout_go_once_ours_serve(pinned: ClusterIPHarness) -> 
     assert installation.is_pinned
 
 
-def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: ClusterIPHarness) -> None:
+def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPHarness) -> None:
     command = [ours("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
     command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
-    said = pinned.named.run(*command)
-    place = f"{BACKENDS[4][0]}:{BACKEND_PORT}"
-    assert f"port {PORT}/TCP is a ClusterIP: sockets connect to {place}, one of 1 backends" in said
-    assert "there: arrives in the Pod itself" in said
+    text = pinned.named.run(*command)
+    backend = f"{BACKENDS[4][0]}:{BACKEND_PORT}"
+    assert f"{PORT}/TCP is a ClusterIP: sockets connect to {backend}, one of 1 backends" in text
+    assert "there: arrives in the Pod itself" in text
     assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
     assert remove(pinned.bpffs)
     assert served(pinned.bpffs) == {}
 
 
-def test_switching_off_takes_all_of_it_away(pinned: ClusterIPHarness) -> None:
+def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness) -> None:
     assert remove(pinned.bpffs)
     assert not is_served(pinned)
     assert not (pinned.bpffs / DIRECTORY).exists()
     assert not remove(pinned.bpffs)
 
 
-def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
+def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
     services: ClusterIPHarness,
 ) -> None:
     services.server(BACKENDS[4][0])
@@ -155,16 +154,16 @@ def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
     assert not is_served(services)
     installation = services.install()
     assert not installation.is_pinned
-    services.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
+    services.serve(installation, {frontend(4): BackendGroup(backends_of(4, 0))})
     assert is_served(services)
 
 
-def test_only_a_bpffs_can_hold_pins(pinned: ClusterIPHarness, tmp_path: Path) -> None:
+def test_objects_can_be_pinned_only_in_a_bpffs(pinned: ClusterIPHarness, tmp_path: Path) -> None:
     assert can_pin(pinned.bpffs / DIRECTORY)
     assert not can_pin(tmp_path)
 
 
-def test_the_control_group_of_pods_is_one_of_version_2(
+def test_the_control_group_of_pods_must_be_of_version_2(
     services: ClusterIPHarness, tmp_path: Path
 ) -> None:
     assert pods_cgroup(str(services.cgroup)) == services.cgroup
@@ -174,16 +173,16 @@ def test_the_control_group_of_pods_is_one_of_version_2(
         pods_cgroup(str(tmp_path / "none"))
 
 
-def test_a_program_that_is_refused_is_told_with_the_verifiers_words(possible: None) -> None:
+def test_the_error_of_a_refused_program_has_the_verifiers_log(possible: None) -> None:
     code = assemble([load(Size.WORD, Register.R0, Register.R1, 4_096), leave()], {})
     kind = BPF_PROG_TYPE_CGROUP_SOCK_ADDR
     with pytest.raises(BpfRefused, match="invalid bpf_context access off=4096"):
         load_program("wrong", kind, BPF_CGROUP_INET4_CONNECT, code)
 
 
-def test_a_full_map_says_its_name_and_its_limit(possible: None) -> None:
-    full = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
-    full.put(bytes(4), bytes(4))
+def test_the_error_of_a_full_map_has_its_name_and_its_limit(possible: None) -> None:
+    small = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
+    small.put(bytes(4), bytes(4))
     with pytest.raises(BpfRefused, match="map small is full: it holds 1 entries"):
-        full.put(b"\1\0\0\0", bytes(4))
-    full.close()
+        small.put(b"\1\0\0\0", bytes(4))
+    small.close()

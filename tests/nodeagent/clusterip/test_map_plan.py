@@ -34,27 +34,27 @@ frontends = st.builds(
     st.integers(80, 82),
     st.sampled_from([6, 17]),
 )
-balances = st.builds(
+backend_groups = st.builds(
     BackendGroup,
-    st.lists(backends, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
+    st.lists(backends, max_size=4, unique=True).map(lambda unsorted: tuple(sorted(unsorted))),
     st.sampled_from([0, 0, 60]),
 )
-states = st.dictionaries(frontends, balances, max_size=6)
+states = st.dictionaries(frontends, backend_groups, max_size=6)
 
 
 def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
     """The writes one by one, as the kernel executes them."""
     yield from (("put backend", *item) for item in steps.put_backends.items())
-    yield from (("put member", one, None) for one in steps.put_members)
+    yield from (("put member", member, None) for member in steps.put_members)
     yield from (("put service", *item) for item in steps.put_services.items())
-    yield from (("remove service", one, None) for one in steps.remove_services)
-    yield from (("remove backend", one, None) for one in steps.remove_backends)
-    yield from (("remove member", one, None) for one in steps.remove_members)
+    yield from (("remove service", frontend, None) for frontend in steps.remove_services)
+    yield from (("remove backend", slot, None) for slot in steps.remove_backends)
+    yield from (("remove member", member, None) for member in steps.remove_members)
 
 
-def after(raw: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
+def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
     """The maps after this number of writes."""
-    services, backends, members = dict(raw.services), dict(raw.backends), set(raw.members)
+    services, backends, members = dict(stored.services), dict(stored.backends), set(stored.members)
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
             case "put backend", Slot() as slot, TransportAddress() as backend:
@@ -74,64 +74,66 @@ def after(raw: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMa
     return StoredMaps(services, backends, frozenset(members))
 
 
-def served(raw: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """Run a program's lookups, all of which must succeed."""
-    found = {}
-    for frontend, (group, size, affinity_s) in raw.services.items():
-        backends = tuple(raw.backends[Slot(group, number)] for number in range(size))
-        assert not affinity_s or {Member(group, one) for one in backends} <= raw.members
-        found[frontend] = BackendGroup(backends, affinity_s)
-    return found
+def served(stored: StoredMaps) -> dict[Frontend, BackendGroup]:
+    """The frontends by a program's lookups, all of which must succeed."""
+    frontends = {}
+    for frontend, (group, size, affinity_s) in stored.services.items():
+        backends = tuple(stored.backends[Slot(group, number)] for number in range(size))
+        members = {Member(group, backend) for backend in backends}
+        assert not affinity_s or members <= stored.members
+        frontends[frontend] = BackendGroup(backends, affinity_s)
+    return frontends
 
 
 @given(st.lists(states, min_size=1, max_size=5))
-def test_maps_follow_what_is_wanted_and_keep_nothing_else(
-    wanted: list[dict[Frontend, BackendGroup]],
+def test_after_each_plan_the_maps_contain_the_desired_frontends_and_no_other_entries(
+    desired_states: list[dict[Frontend, BackendGroup]],
 ) -> None:
-    raw, contents = EMPTY, Contents()
-    for state in wanted:
+    stored, contents = EMPTY, Contents()
+    for state in desired_states:
         steps, contents = plan(contents, state)
-        raw = after(raw, steps)
-        assert served(raw) == state
-        assert contents.entries == contents_of(raw).entries
-        size = sum(len(one.backends) for one in state.values())
-        held = sum(len(one.backends) for one in state.values() if one.affinity_s)
-        assert (len(raw.backends), len(raw.members)) == (size, held)
+        stored = after(stored, steps)
+        assert served(stored) == state
+        assert contents.entries == contents_of(stored).entries
+        groups = state.values()
+        backend_count = sum(len(group.backends) for group in groups)
+        member_count = sum(len(group.backends) for group in groups if group.affinity_s)
+        assert (len(stored.backends), len(stored.members)) == (backend_count, member_count)
 
 
 @given(states, states, st.integers(0, 60))
-def test_whoever_dies_between_two_writes_leaves_each_service_as_before_or_as_after(
-    first: dict[Frontend, BackendGroup], second: dict[Frontend, BackendGroup], moment: int
+def test_after_an_interrupted_plan_each_service_has_its_old_or_its_new_backends(
+    first: dict[Frontend, BackendGroup], second: dict[Frontend, BackendGroup], write_count: int
 ) -> None:
     steps, contents = plan(Contents(), first)
     before = after(EMPTY, steps)
     steps, _ = plan(contents, second)
-    broken_off = after(before, steps, moment)
-    for frontend, backend_group in served(broken_off).items():
+    interrupted = after(before, steps, write_count)
+    for frontend, backend_group in served(interrupted).items():
         assert backend_group in (first.get(frontend), second.get(frontend))
     for frontend in first.keys() & second.keys():
-        assert frontend in broken_off.services
+        assert frontend in interrupted.services
 
 
 @given(states, states, states, st.integers(0, 60))
-def test_the_next_one_goes_on_from_what_it_finds(
+def test_a_plan_after_an_interrupted_one_completes_the_maps(
     first: dict[Frontend, BackendGroup],
     second: dict[Frontend, BackendGroup],
     third: dict[Frontend, BackendGroup],
-    moment: int,
+    write_count: int,
 ) -> None:
     steps, contents = plan(Contents(), first)
     before = after(EMPTY, steps)
     steps, _ = plan(contents, second)
-    broken_off = after(before, steps, moment)
-    steps, _ = plan(contents_of(broken_off), third)
-    whole = after(broken_off, steps)
-    assert served(whole) == third
-    assert contents_of(whole)[1:4] == (frozenset(), frozenset(), frozenset())
+    interrupted = after(before, steps, write_count)
+    steps, _ = plan(contents_of(interrupted), third)
+    completed = after(interrupted, steps)
+    assert served(completed) == third
+    assert contents_of(completed)[1:4] == (frozenset(), frozenset(), frozenset())
 
 
 @given(states)
-def test_what_does_not_change_is_not_written(state: dict[Frontend, BackendGroup]) -> None:
+def test_unchanged_frontends_are_not_written(state: dict[Frontend, BackendGroup]) -> None:
     _, contents = plan(Contents(), state)
     steps, again = plan(contents, dict(state))
     assert steps.writes == 0
@@ -139,35 +141,33 @@ def test_what_does_not_change_is_not_written(state: dict[Frontend, BackendGroup]
 
 
 @given(states, st.integers(0, 5), st.integers(0, 12))
-def test_what_is_beyond_a_limit_is_left_out_and_named(
+def test_frontends_above_a_limit_are_left_out_and_listed(
     state: dict[Frontend, BackendGroup], frontends_max: int, backends_max: int
 ) -> None:
     fitted = fit(state, frontends_max, backends_max)
     assert len(fitted.frontends) <= frontends_max
-    assert sum(len(one.backends) for one in fitted.frontends.values()) <= backends_max
+    assert sum(len(group.backends) for group in fitted.frontends.values()) <= backends_max
     assert fitted.frontends.keys() | set(fitted.left_out) == state.keys()
     assert bool(fitted.left_out) == bool(fitted.limit)
 
 
-def test_a_map_that_lost_a_backend_is_made_whole_again() -> None:
+def test_a_frontend_with_a_missing_backend_is_repaired() -> None:
     frontend = Frontend(bytes(16), 80, 6)
     state = {
         frontend: BackendGroup((TransportAddress(bytes(16), 1), TransportAddress(bytes(16), 2)))
     }
     steps, _ = plan(Contents(), state)
-    raw = after(EMPTY, steps)
-    torn = raw._replace(backends={Slot(1, 0): raw.backends[Slot(1, 0)]})
-    assert contents_of(torn).broken == {frontend}
-    steps, _ = plan(contents_of(torn), state)
-    assert served(after(torn, steps)) == state
-    steps, _ = plan(contents_of(torn), {})
-    assert after(torn, steps) == EMPTY
+    stored = after(EMPTY, steps)
+    incomplete = stored._replace(backends={Slot(1, 0): stored.backends[Slot(1, 0)]})
+    assert contents_of(incomplete).broken == {frontend}
+    steps, _ = plan(contents_of(incomplete), state)
+    assert served(after(incomplete, steps)) == state
+    steps, _ = plan(contents_of(incomplete), {})
+    assert after(incomplete, steps) == EMPTY
 
 
 @given(addresses, ports, ports)
-def test_keys_and_values_are_read_back_as_they_were_written(
-    address: bytes, port: int, group: int
-) -> None:
+def test_unpacking_a_packed_key_or_value_returns_it(address: bytes, port: int, group: int) -> None:
     frontend, backend = Frontend(address, port, 17), TransportAddress(address, port)
     member = Member(group, backend)
     assert unpack_frontend(pack_frontend(frontend)) == frontend

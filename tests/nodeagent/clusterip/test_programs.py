@@ -1,7 +1,7 @@
 """The programs as text, and the assembler that encodes them.
 
 The files in ``programs`` are complete programs. After an intended change run with REWRITE_PLANS=1,
-and commit only a difference that you contents_of.
+and review the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def disassemble(lines: Sequence[Line]) -> str:
 
 @LITTLE
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
-def test_a_program_reads_as_it_is_written_down(hook: Hook) -> None:
+def test_the_text_of_a_program_is_equal_to_its_file(hook: Hook) -> None:
     text = disassemble(program(hook, DesiredPrograms(0x1234)))
     path = PROGRAMS / f"{hook.name}.txt"
     if os.environ.get("REWRITE_PLANS"):
@@ -72,18 +72,18 @@ def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) ->
     assert len(assemble(lines, MAPS)) == slots * 8
 
 
-def test_no_program_reads_stack_that_its_families_do_not_share() -> None:
-    four, six = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
-    # Both use the same key, so that a mapped address is the same Service.
+def test_programs_of_both_families_look_up_frontends_by_the_same_key() -> None:
+    connect4, connect6 = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
+    # So a mapped IPv4 address is the same Service.
     key = "r2 += -24\n    call map_lookup_elem"
-    assert four.count(key) == six.count(key) == 2
+    assert connect4.count(key) == connect6.count(key) == 2
 
 
 @LITTLE
 @pytest.mark.parametrize(
     ("instruction", "expected"),
     [
-        # RFC 9669, section 3 and following, by hand.
+        # The bytes follow RFC 9669, section 3 and later.
         (put(Register.R0, 1), "b700000001000000"),
         (copy(Register.R6, Register.R1), "bf16000000000000"),
         (compute(n.BPF_ADD, Register.R2, -24), "07020000e8ffffff"),
@@ -95,14 +95,14 @@ def test_no_program_reads_stack_that_its_families_do_not_share() -> None:
         (load_map(Register.R1, "services"), "18110000030000000000000000000000"),
     ],
 )
-def test_an_instruction_has_the_bytes_of_the_standard(
+def test_an_instruction_has_the_bytes_that_rfc_9669_defines(
     instruction: Instruction, expected: str
 ) -> None:
     assert assemble([instruction], MAPS).hex() == expected
 
 
 @LITTLE
-def test_jumps_are_counted_from_behind_them_and_in_slots() -> None:
+def test_offsets_of_jumps_are_in_slots_from_the_next_instruction() -> None:
     lines: list[Line] = [
         Label("first"),
         jump_if(n.BPF_JEQ, Register.R0, 0, "last"),
@@ -116,7 +116,7 @@ def test_jumps_are_counted_from_behind_them_and_in_slots() -> None:
     assert code[24:32].hex() == "0500fcff00000000"
 
 
-def test_what_cannot_be_encoded_is_an_error() -> None:
+def test_a_program_that_cannot_be_encoded_is_an_error() -> None:
     with pytest.raises(ValueError, match="no label nowhere"):
         assemble([jump("nowhere")], {})
     with pytest.raises(ValueError, match="twice"):

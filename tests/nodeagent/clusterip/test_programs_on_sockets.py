@@ -1,4 +1,4 @@
-"""Real sockets in a real control group: the kernel runs the programs."""
+"""The kernel runs the programs for real sockets in a real control group."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from tests.nodeagent.clusterip.clusterip_harness import (
     PORT,
     SERVICE,
     ClusterIPHarness,
+    backends_of,
     frontend,
-    places,
 )
 
 pytestmark = pytest.mark.netns
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 PROTOCOLS = pytest.mark.parametrize("protocol", ["TCP", "UDP"])
-PASSES: Final = 64
+CONNECTIONS: Final = 64
 """Connections after which both backends have been chosen, with a probability of 1 - 2**-63."""
 
 
-def asked(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
+def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
     """One Service with all three backends, TCP and UDP."""
-    backend_group = BackendGroup(places(family, 0, 1, 2), **affinity)
+    backend_group = BackendGroup(backends_of(family, 0, 1, 2), **affinity)
     return {frontend(family): backend_group, frontend(family, "UDP"): backend_group}
 
 
 @FAMILIES
 @PROTOCOLS
-def test_a_connected_socket_reaches_a_backend_and_sees_the_service(
+def test_a_connected_socket_reaches_a_backend_and_its_peer_is_the_service(
     services: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
     server = services.server(BACKENDS[family][1], protocol)
-    services.serve(installation, {frontend(family, protocol): BackendGroup(places(family, 1))})
+    services.serve(installation, {frontend(family, protocol): BackendGroup(backends_of(family, 1))})
     client = services.socket(family, protocol)
     client.connect((SERVICE[family], PORT))
     assert client.getpeername()[:2] == (SERVICE[family], PORT)
@@ -52,11 +52,11 @@ def test_a_connected_socket_reaches_a_backend_and_sees_the_service(
 
 
 @FAMILIES
-def test_an_unconnected_socket_is_answered_by_the_service(
+def test_an_unconnected_socket_gets_answers_from_the_address_of_the_service(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     server = services.server(BACKENDS[family][0], "UDP")
-    services.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, 0))})
+    services.serve(installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, 0))})
     client = services.socket(family, "UDP")
     client.sendto(b"hello", (SERVICE[family], PORT))
     assert answer(server, "UDP") == b"hello"
@@ -69,7 +69,7 @@ def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
     services: ClusterIPHarness, installation: Installation, protocol: str
 ) -> None:
     server = services.server(BACKENDS[4][0], protocol)
-    services.serve(installation, {frontend(4, protocol): BackendGroup(places(4, 0))})
+    services.serve(installation, {frontend(4, protocol): BackendGroup(backends_of(4, 0))})
     client = services.socket(6, protocol)
     mapped = f"::ffff:{SERVICE[4]}"
     if protocol == "TCP":
@@ -84,47 +84,49 @@ def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
 
 
 @FAMILIES
-def test_connections_are_shared_by_all_backends(
+def test_connections_are_distributed_over_all_backends(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     servers = [services.server(address) for address in BACKENDS[family]]
-    services.serve(installation, asked(family))
-    assert len({who(servers, services, family) for _ in range(PASSES)}) == len(servers)
+    services.serve(installation, three_backends(family))
+    assert len({chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}) == len(
+        servers
+    )
 
 
 @FAMILIES
-def test_a_client_with_affinity_stays_with_its_backend(
+def test_a_client_with_affinity_keeps_its_backend(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     servers = [services.server(address) for address in BACKENDS[family]]
-    services.serve(installation, asked(family, affinity_s=600))
-    (first,) = {who(servers, services, family) for _ in range(PASSES)}
-    left = [number for number in range(3) if number != first]
-    services.serve(installation, {frontend(family): BackendGroup(places(family, *left), 600)})
-    (second,) = {who(servers, services, family) for _ in range(PASSES)}
+    services.serve(installation, three_backends(family, affinity_s=600))
+    (first,) = {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}
+    others = backends_of(family, *(number for number in range(3) if number != first))
+    services.serve(installation, {frontend(family): BackendGroup(others, 600)})
+    (second,) = {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)}
     assert second != first
-    services.serve(installation, asked(family, affinity_s=600))
-    assert {who(servers, services, family) for _ in range(PASSES)} == {second}
+    services.serve(installation, three_backends(family, affinity_s=600))
+    assert {chosen_backend(servers, services, family) for _ in range(CONNECTIONS)} == {second}
 
 
-def test_affinity_ends_when_its_time_is_over(
+def test_affinity_ends_after_its_time(
     services: ClusterIPHarness, installation: Installation
 ) -> None:
     servers = [services.server(address) for address in BACKENDS[4]]
-    services.serve(installation, asked(4, affinity_s=1))
-    who(servers, services, 4)
+    services.serve(installation, three_backends(4, affinity_s=1))
+    chosen_backend(servers, services, 4)
     affinity = installation._maps["affinity"]
     ((client, chosen),) = list(affinity.items())
-    found = set()
-    for _ in range(PASSES):
+    backends = set()
+    for _ in range(CONNECTIONS):
         affinity.put(client, chosen[:24] + bytes(8))  # last used when the machine was started
-        found.add(who(servers, services, 4))
-    assert len(found) == len(servers)
+        backends.add(chosen_backend(servers, services, 4))
+    assert len(backends) == len(servers)
 
 
 @FAMILIES
 @PROTOCOLS
-def test_a_service_without_backends_refuses(
+def test_a_service_without_backends_refuses_connections(
     services: ClusterIPHarness, installation: Installation, family: int, protocol: str
 ) -> None:
     services.serve(installation, {frontend(family, protocol): BackendGroup()})
@@ -135,7 +137,7 @@ def test_a_service_without_backends_refuses(
             services.socket(family, protocol).sendto(b"hello", (SERVICE[family], PORT))
 
 
-def test_where_the_kernel_knows_no_other_word_refusing_is_a_lack_of_permission(
+def test_on_an_old_kernel_a_service_without_backends_refuses_with_eperm(
     services: ClusterIPHarness,
 ) -> None:
     installation = services.install(DesiredPrograms(0, econnrefused=False))
@@ -145,10 +147,10 @@ def test_where_the_kernel_knows_no_other_word_refusing_is_a_lack_of_permission(
 
 
 @FAMILIES
-def test_what_is_no_service_passes_untouched(
+def test_other_destinations_are_not_changed(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
-    services.serve(installation, asked(family))
+    services.serve(installation, three_backends(family))
     server = services.server(BACKENDS[family][2], "UDP")
     client = services.socket(family, "UDP")
     client.sendto(b"hello", (BACKENDS[family][2], BACKEND_PORT))
@@ -159,12 +161,13 @@ def test_what_is_no_service_passes_untouched(
         services.socket(family, "UDP").connect((SERVICE[family], PORT + 1))
 
 
-def test_tcp_and_udp_of_one_port_are_two_services(
+def test_tcp_and_udp_of_the_same_port_are_two_frontends(
     services: ClusterIPHarness, installation: Installation
 ) -> None:
     server = services.server(BACKENDS[4][0])
     services.serve(
-        installation, {frontend(4): BackendGroup(places(4, 0)), frontend(4, "UDP"): BackendGroup()}
+        installation,
+        {frontend(4): BackendGroup(backends_of(4, 0)), frontend(4, "UDP"): BackendGroup()},
     )
     client = services.socket(4)
     client.connect((SERVICE[4], PORT))
@@ -175,15 +178,15 @@ def test_tcp_and_udp_of_one_port_are_two_services(
 
 
 @FAMILIES
-def test_open_connections_outlive_a_change_of_backends(
+def test_open_connections_continue_after_a_change_of_backends(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     first, second = services.server(BACKENDS[family][0]), services.server(BACKENDS[family][1])
-    services.serve(installation, {frontend(family): BackendGroup(places(family, 0))})
+    services.serve(installation, {frontend(family): BackendGroup(backends_of(family, 0))})
     old = services.socket(family)
     old.connect((SERVICE[family], PORT))
     accepted, _ = first.accept()
-    services.serve(installation, {frontend(family): BackendGroup(places(family, 1))})
+    services.serve(installation, {frontend(family): BackendGroup(backends_of(family, 1))})
     new = services.socket(family)
     new.connect((SERVICE[family], PORT))
     new.send(b"new")
@@ -195,14 +198,14 @@ def test_open_connections_outlive_a_change_of_backends(
 
 
 @FAMILIES
-def test_an_open_udp_socket_goes_to_the_new_backend_at_once(
+def test_an_open_udp_socket_sends_to_the_new_backend_at_once(
     services: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     client = services.socket(family, "UDP")
     for number in (0, 1):
         server = services.server(BACKENDS[family][number], "UDP")
         services.serve(
-            installation, {frontend(family, "UDP"): BackendGroup(places(family, number))}
+            installation, {frontend(family, "UDP"): BackendGroup(backends_of(family, number))}
         )
         client.sendto(b"hello", (SERVICE[family], PORT))
         assert answer(server, "UDP") == b"hello"
@@ -212,25 +215,25 @@ def test_an_open_udp_socket_goes_to_the_new_backend_at_once(
         client.sendto(b"hello", (SERVICE[family], PORT))
 
 
-def test_a_removed_service_is_an_address_like_any_other(
+def test_the_address_of_a_removed_service_is_not_changed(
     services: ClusterIPHarness, installation: Installation
 ) -> None:
-    services.serve(installation, asked(4))
+    services.serve(installation, three_backends(4))
     services.serve(installation, {})
     with pytest.raises(OSError, match="unreachable"):
         services.socket(4).connect((SERVICE[4], PORT))
 
 
-def test_sockets_of_a_spared_namespace_are_left_alone(services: ClusterIPHarness) -> None:
+def test_sockets_of_a_skipped_namespace_are_not_changed(services: ClusterIPHarness) -> None:
     cookie = int.from_bytes(services.socket(4).getsockopt(socket.SOL_SOCKET, 71, 8), "little")
     installation = services.install(DesiredPrograms(cookie))
-    services.serve(installation, asked(4))
+    services.serve(installation, three_backends(4))
     with pytest.raises(OSError, match="unreachable"):
         services.socket(4).connect((SERVICE[4], PORT))
 
 
 def answer(server: socket.socket, protocol: str) -> bytes:
-    """The received data, answered in capitals."""
+    """Receive data, and over UDP answer it in capitals."""
     if protocol == "UDP":
         data, source = server.recvfrom(16)
         server.sendto(data.upper(), source)
@@ -240,14 +243,14 @@ def answer(server: socket.socket, protocol: str) -> bytes:
         return accepted.recv(16)
 
 
-def who(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
+def chosen_backend(servers: list[socket.socket], services: ClusterIPHarness, family: int) -> int:
     """Connect once; return the number of the server."""
     with services.socket(family) as client:
         client.connect((SERVICE[family], PORT))
-        return next(number for number, server in enumerate(servers) if came(server))
+        return next(number for number, server in enumerate(servers) if has_connection(server))
 
 
-def came(server: socket.socket) -> bool:
+def has_connection(server: socket.socket) -> bool:
     server.settimeout(0)
     try:
         server.accept()[0].close()

@@ -1,4 +1,4 @@
-"""Services and EndpointSlices become frontends with backends."""
+"""Frontends and backends are computed from Services and EndpointSlices."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ def slice_of(*endpoints: SliceEndpoint, family: int = 4) -> EndpointSlice:
     return EndpointSlice("web", 4 if family == 4 else 6, PORTS, endpoints)
 
 
-def told(service: Service, *slices: EndpointSlice, **labels: str) -> dict[str, list[str]]:
-    found = frontends_of(service, labels, slices, "node-a")
+def backends_by_frontend(
+    service: Service, *slices: EndpointSlice, **labels: str
+) -> dict[str, list[str]]:
     return {
-        f"{address_text(one.address)}:{one.port}/{one.protocol}": [
-            *map(str, backend_group.backends)
+        f"{address_text(frontend.address)}:{frontend.port}/{frontend.protocol}": [
+            str(backend) for backend in backend_group.backends
         ]
-        for one, backend_group in found.items()
+        for frontend, backend_group in frontends_of(service, labels, slices, "node-a").items()
     }
 
 
-def test_every_address_and_port_leads_to_the_endpoints_of_its_family_and_name() -> None:
-    found = told(
+def test_each_address_and_port_has_the_endpoints_of_its_family_and_port_name() -> None:
+    backends = backends_by_frontend(
         SERVICE,
         slice_of(SliceEndpoint(("10.6.0.2",)), SliceEndpoint(("10.6.0.1",))),
         slice_of(SliceEndpoint(("fd00:6::1",)), family=6),
     )
-    assert found == {
+    assert backends == {
         "10.96.0.10:80/6": ["10.6.0.1:8080", "10.6.0.2:8080"],
         "10.96.0.10:53/17": ["10.6.0.1:5353", "10.6.0.2:5353"],
         "fd00:96::10:80/6": ["fd00:6::1:8080"],
@@ -48,20 +49,21 @@ def test_every_address_and_port_leads_to_the_endpoints_of_its_family_and_name() 
 
 
 def test_an_endpoint_in_two_slices_counts_once() -> None:
-    one = slice_of(SliceEndpoint(("10.6.0.1",)))
-    assert told(SERVICE, one, one)["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
+    endpoints = slice_of(SliceEndpoint(("10.6.0.1",)))
+    backends = backends_by_frontend(SERVICE, endpoints, endpoints)
+    assert backends["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
 
 
-def test_what_is_not_ready_gets_nothing() -> None:
-    found = told(
+def test_an_endpoint_that_is_not_ready_is_no_backend() -> None:
+    backends = backends_by_frontend(
         SERVICE,
         slice_of(SliceEndpoint(("10.6.0.1",), ready=False), SliceEndpoint(("10.6.0.2",))),
     )
-    assert found["10.96.0.10:80/6"] == ["10.6.0.2:8080"]
+    assert backends["10.96.0.10:80/6"] == ["10.6.0.2:8080"]
 
 
-def test_where_nothing_is_ready_what_serves_while_it_ends_gets_all() -> None:
-    found = told(
+def test_without_ready_endpoints_terminating_endpoints_that_serve_are_backends() -> None:
+    backends = backends_by_frontend(
         SERVICE,
         slice_of(
             SliceEndpoint(("10.6.0.1",), ready=False, serving=True, terminating=True),
@@ -69,64 +71,62 @@ def test_where_nothing_is_ready_what_serves_while_it_ends_gets_all() -> None:
             SliceEndpoint(("10.6.0.3",), ready=False, serving=False),
         ),
     )
-    assert found["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
+    assert backends["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
 
 
-def test_local_policy_keeps_to_the_node() -> None:
-    local = SERVICE._replace(local=True)
-    here, there = (
-        SliceEndpoint(("10.6.0.1",), node="node-a"),
-        SliceEndpoint(("10.6.0.2",), node="b"),
-    )
-    assert told(local, slice_of(here, there))["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
-    assert told(local, slice_of(there))["10.96.0.10:80/6"] == []
+def test_with_local_traffic_policy_only_endpoints_of_the_node_are_backends() -> None:
+    local_service = SERVICE._replace(local=True)
+    on_node = SliceEndpoint(("10.6.0.1",), node="node-a")
+    elsewhere = SliceEndpoint(("10.6.0.2",), node="b")
+    backends = backends_by_frontend(local_service, slice_of(on_node, elsewhere))
+    assert backends["10.96.0.10:80/6"] == ["10.6.0.1:8080"]
+    assert backends_by_frontend(local_service, slice_of(elsewhere))["10.96.0.10:80/6"] == []
 
 
-def test_a_service_without_endpoints_is_there_and_leads_nowhere() -> None:
-    assert told(SERVICE)["10.96.0.10:80/6"] == []
+def test_a_service_without_endpoints_has_a_frontend_without_backends() -> None:
+    assert backends_by_frontend(SERVICE)["10.96.0.10:80/6"] == []
 
 
-def test_headless_services_sctp_and_services_of_other_proxies_are_left_alone() -> None:
-    assert told(Service((), (HTTP,))) == {}
-    assert told(Service(("10.96.0.10",), (ServicePort(80, "SCTP"),))) == {}
-    found = frontends_of(SERVICE, {OTHER_PROXY: "somebody"}, [], "node-a")
-    assert found == {}
+def test_headless_services_sctp_and_services_of_other_proxies_have_no_frontends() -> None:
+    assert backends_by_frontend(Service((), (HTTP,))) == {}
+    assert backends_by_frontend(Service(("10.96.0.10",), (ServicePort(80, "SCTP"),))) == {}
+    assert frontends_of(SERVICE, {OTHER_PROXY: "other"}, [], "node-a") == {}
 
 
-def test_addresses_of_both_families_are_read_back_from_their_bytes() -> None:
+def test_packed_addresses_of_both_families_can_be_formatted() -> None:
     for text in ("10.96.0.10", "0.0.0.0", "fd00:96::10", "::"):
         assert address_text(packed(text)) == text
     assert address_text(packed("::ffff:10.0.0.1")) == "10.0.0.1"
 
 
-def test_a_book_knows_what_it_was_told_last() -> None:
-    book = ServiceIndex("node-a")
-    assert book.frontends() == {}
-    book.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.1",))))
-    assert book.frontends() == {}
-    book.put_service(("shop", "web"), Service(("10.96.0.10",), (HTTP,)), {})
+def test_the_index_has_the_frontends_of_the_last_services_and_slices() -> None:
+    index = ServiceIndex("node-a")
+    assert index.frontends() == {}
+    index.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.1",))))
+    assert index.frontends() == {}
+    index.put_service(("shop", "web"), Service(("10.96.0.10",), (HTTP,)), {})
     frontend = Frontend(packed("10.96.0.10"), 80, 6)
-    assert book.frontends() == {
+    assert index.frontends() == {
         frontend: BackendGroup((TransportAddress(packed("10.6.0.1"), 8080),))
     }
-    book.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.2",))))
-    assert book.frontends() == {
+    index.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.2",))))
+    assert index.frontends() == {
         frontend: BackendGroup((TransportAddress(packed("10.6.0.2"), 8080),))
     }
-    book.put_slice(("shop", "web-1"), None)
-    assert book.frontends() == {frontend: BackendGroup()}
-    book.put_service(("shop", "web"), None, {})
-    assert book.frontends() == {}
+    index.put_slice(("shop", "web-1"), None)
+    assert index.frontends() == {frontend: BackendGroup()}
+    index.put_service(("shop", "web"), None, {})
+    assert index.frontends() == {}
 
 
-def test_of_two_services_with_one_address_the_first_by_name_has_it() -> None:
-    book = ServiceIndex("node-a")
+def test_if_two_services_have_the_same_address_the_first_by_name_gets_it() -> None:
+    index = ServiceIndex("node-a")
     for name in ("b", "a", "c"):
-        book.put_service(
+        index.put_service(
             ("shop", name), Service(("10.96.0.10",), (HTTP,), len(name) + ord(name)), {}
         )
-    (backend_group,) = book.frontends().values()
+    (backend_group,) = index.frontends().values()
     assert backend_group.affinity_s == 1 + ord("a")
-    book.put_service(("shop", "a"), None, {})
-    (backend_group,) = book.frontends().values()
+    index.put_service(("shop", "a"), None, {})
+    (backend_group,) = index.frontends().values()
     assert backend_group.affinity_s == 1 + ord("b")

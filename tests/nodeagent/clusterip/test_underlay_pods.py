@@ -1,7 +1,6 @@
-"""Underlay Pods reach Services: packets carry the Pod's own address and the backend's.
+"""Underlay Pods reach Services with packets from the Pod's address to the backend's address.
 
-The cases of docs/reference/networks.md, "Traffic" without kube-proxy, in the coordinator's test
-network.
+The cases are those of docs/reference/networks.md, "Traffic" without kube-proxy.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
 @pytest.fixture
 def pods(datacentre: Datacentre) -> tuple[NetworkPod, NetworkPod]:
     """Pods on two nodes, set up by the coordinator with the Service CIDRs."""
-    made = []
+    pods = []
     for number in (1, 2):
         pod = datacentre.pod(datacentre.node(f"n{number}"))
         pod.macvlan("eth0", *addresses(number, with_length=True))
         pod.add(serviceCIDR=list(SERVICES))
-        made.append(pod)
-    return made[0], made[1]
+        pods.append(pod)
+    return pods[0], pods[1]
 
 
 def addresses(number: int, *, with_length: bool = False) -> tuple[str, str]:
@@ -64,7 +63,7 @@ def serve(
 
 
 @FAMILIES
-def test_the_network_sees_the_backend_and_the_pods_own_address(
+def test_packets_have_the_address_of_the_backend_and_of_the_pod(
     services: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
@@ -90,7 +89,7 @@ def test_the_network_sees_the_backend_and_the_pods_own_address(
 
 
 @FAMILIES
-def test_a_pod_reaches_itself_by_its_service(
+def test_a_pod_reaches_itself_by_its_own_service(
     services: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
@@ -104,7 +103,7 @@ def test_a_pod_reaches_itself_by_its_service(
 
 
 @FAMILIES
-def test_a_service_may_lead_to_the_pods_own_node(
+def test_a_pod_reaches_a_backend_on_its_own_node(
     services: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,

@@ -75,7 +75,7 @@ async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
         ({"CNI_ARGS": "K8S_POD_NAME=" + "a" * 5000}, "CNI_ARGS: 5013 characters"),
     ],
 )
-async def test_a_wrong_environment_is_refused_by_variable(
+async def test_an_invalid_environment_is_refused_with_the_name_of_the_variable(
     agent: AgentHarness, changes: dict[str, str], text: str
 ) -> None:
     environment = agent.environment("ADD") | changes
@@ -98,7 +98,7 @@ async def test_a_wrong_environment_is_refused_by_variable(
         "K8S_POD_INFRA_CONTAINER_ID=c1",
     ],
 )
-async def test_other_arguments_are_taken_or_ignored_as_libcni_does(
+async def test_valid_arguments_are_accepted_or_ignored_as_in_libcni(
     agent: AgentHarness, args: str
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
@@ -134,7 +134,7 @@ async def test_other_arguments_are_taken_or_ignored_as_libcni_does(
         ({"prevResult": 3}, 7, "prevResult: expected `object"),
     ],
 )
-async def test_a_wrong_netconf_is_refused_by_field(
+async def test_an_invalid_netconf_is_refused_with_the_name_of_the_field(
     agent: AgentHarness, conf: bytes | dict[str, Any], code: int, text: str
 ) -> None:
     stdin = conf if isinstance(conf, bytes) else json.dumps(agent.netconf() | conf).encode()
@@ -149,13 +149,13 @@ def test_limits_of_the_log_may_be_text_as_in_spiderpools_documents() -> None:
     ipam = {"log_file_max_size": "100", "log_file_max_age": "30", "log_file_max_count": 7}
     conf = {"cniVersion": "1.0.0", "name": "lan", "ipam": ipam}
 
-    read = read_netconf(json.dumps(conf).encode()).ipam
+    parsed = read_netconf(json.dumps(conf).encode()).ipam
 
-    limits = (read.log_file_max_size, read.log_file_max_age, read.log_file_max_count)
+    limits = (parsed.log_file_max_size, parsed.log_file_max_age, parsed.log_file_max_count)
     assert limits == (100, 30, 7)
 
 
-async def test_a_wrong_netconf_fails_a_delete_too(agent: AgentHarness) -> None:
+async def test_an_invalid_netconf_also_fails_a_delete(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -167,7 +167,7 @@ async def test_a_wrong_netconf_fails_a_delete_too(agent: AgentHarness) -> None:
 
 @pytest.mark.parametrize("verb", ["CHECK", "STATUS", "GC"])
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1"])
-async def test_a_verb_that_the_version_does_not_know_is_refused(
+async def test_a_verb_that_the_cni_version_does_not_have_is_refused(
     agent: AgentHarness, verb: str, version: str
 ) -> None:
     error = (await agent.call(verb, conf=agent.netconf(version))).error
@@ -193,7 +193,7 @@ async def test_a_verb_that_the_version_does_not_know_is_refused(
         ({"ippool": {}}, 111, "no IPPool available"),
     ],
 )
-async def test_a_wrong_annotation_is_refused_by_name(
+async def test_an_invalid_annotation_is_refused_with_the_reason(
     agent: AgentHarness, annotations: dict[str, Any], code: int, text: str
 ) -> None:
     await agent.pod("web-0", annotations)
@@ -217,7 +217,7 @@ async def test_a_wrong_annotation_is_refused_by_name(
         (b"OWC1" + struct.pack(">I", 0), "the environment block does not end"),
     ],
 )
-async def test_bytes_that_are_no_request_are_answered_and_closed(
+async def test_bytes_that_are_not_a_request_get_an_error(
     agent: AgentHarness, request_bytes: bytes, text: str
 ) -> None:
     error = await refused(agent, request_bytes)
@@ -226,7 +226,7 @@ async def test_bytes_that_are_no_request_are_answered_and_closed(
     assert text in error["msg"]
 
 
-async def test_an_environment_of_any_bytes_is_answered(agent: AgentHarness) -> None:
+async def test_an_environment_of_any_bytes_gets_an_error(agent: AgentHarness) -> None:
     block = b"CNI_COMMAND=ADD\0\xff\xfe=\xff\0NOVALUE\0=\0\0"
     request = b"OWC1" + struct.pack(">I", len(block)) + block
 
@@ -235,7 +235,7 @@ async def test_an_environment_of_any_bytes_is_answered(agent: AgentHarness) -> N
     assert error["code"] == 4
 
 
-async def test_a_caller_that_sends_half_a_request_and_leaves_changes_nothing(
+async def test_an_incomplete_request_of_a_caller_that_hung_up_changes_nothing(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
@@ -249,7 +249,7 @@ async def test_a_caller_that_sends_half_a_request_and_leaves_changes_nothing(
     assert [claim.pod for claim in (await agent.claims()).values()] == ["web-1"]
 
 
-async def test_a_request_in_single_bytes_is_put_together(agent: AgentHarness) -> None:
+async def test_a_request_that_arrives_byte_by_byte_is_handled(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     request = frame(agent.environment("ADD"), json.dumps(agent.netconf()).encode())
     reader, writer = await asyncio.open_unix_connection(agent.process.settings.framed_socket_path)
@@ -271,11 +271,11 @@ def outcome(read: Callable[[], T]) -> tuple[int, T | None]:
 
 
 @given(st.text(max_size=60))
-def test_any_text_of_arguments_is_read_or_refused(text: str) -> None:
-    code, read = outcome(lambda: read_arguments(text))
+def test_any_text_of_arguments_is_parsed_or_refused(text: str) -> None:
+    code, pod = outcome(lambda: read_arguments(text))
 
     assert code in (0, 4)
-    assert read is None or "/" not in f"{read.namespace}{read.name}{read.uid}"
+    assert pod is None or "/" not in f"{pod.namespace}{pod.name}{pod.uid}"
 
 
 json_values = st.recursive(
@@ -293,7 +293,7 @@ members = st.sampled_from(
 
 
 @given(st.dictionaries(members, json_values, max_size=5))
-def test_any_document_as_netconf_is_read_or_refused(document: dict[str, Any]) -> None:
+def test_any_document_as_netconf_is_parsed_or_refused(document: dict[str, Any]) -> None:
     base = {"cniVersion": "1.1.0", "name": "lan"}
     code, conf = outcome(lambda: read_netconf(json.dumps(base | document).encode()))
 
@@ -302,17 +302,15 @@ def test_any_document_as_netconf_is_read_or_refused(document: dict[str, Any]) ->
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_as_netconf_are_read_or_refused(data: bytes) -> None:
+def test_any_bytes_as_netconf_are_parsed_or_refused(data: bytes) -> None:
     code, _ = outcome(lambda: read_netconf(data))
 
     assert code in (0, 1, 6, 7)
 
 
-def test_no_row_of_the_codes_hides_a_later_one() -> None:
+def test_no_class_in_the_table_of_codes_precedes_its_subclass() -> None:
     for number, (kind, code) in enumerate(_CODES):
-        hidden = [
-            later.__name__ for later, other in _CODES[number + 1 :] if issubclass(later, kind)
-        ]
+        hidden = [later.__name__ for later, _ in _CODES[number + 1 :] if issubclass(later, kind)]
         assert not hidden, f"{kind.__name__} ({code}) hides {hidden}"
 
 

@@ -34,8 +34,11 @@ _LINK: Final = re.compile(r"\blink (\d+)\b")
 PLANS: Final = Path(__file__).parent / "plans"
 ETHERNET: Final = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
 KERNEL_RULES: Final = (
-    *(RoutingRule(4, 255, 0), RoutingRule(4, 254, 32766), RoutingRule(4, 253, 32767)),
-    *(RoutingRule(6, 255, 0), RoutingRule(6, 254, 32766)),
+    RoutingRule(4, 255, 0),
+    RoutingRule(4, 254, 32766),
+    RoutingRule(4, 253, 32767),
+    RoutingRule(6, 255, 0),
+    RoutingRule(6, 254, 32766),
 )
 MARKED: Final = (RoutingRule(4, 100, 1000, mark=1), RoutingRule(6, 100, 1000, mark=1))
 NODE: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))

@@ -191,8 +191,16 @@ def test_a_pair_of_somebody_else_is_an_error(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_node.inside.ip(
-        *("link", "add", "vethsomeone", "type", "veth"),
-        *("peer", "name", "veth0", "netns", network_pod.inside.name),
+        "link",
+        "add",
+        "vethsomeone",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "veth0",
+        "netns",
+        network_pod.inside.name,
     )
     with pytest.raises(DatapathError, match="container veth name veth0 with peer vethsomeone"):
         network_pod.add(**SAID)

@@ -142,8 +142,18 @@ def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
     """
     own = ("tunl0", "ens9")
     foreign = [
-        *("docker0", "cbr0", "dummy0", "virbr0", "lxcbr0", "vethx", "cali1", "flannel.1"),
-        *("kube-ipvs0", "cni0", "vx-submariner", "cilium_host"),
+        "docker0",
+        "cbr0",
+        "dummy0",
+        "virbr0",
+        "lxcbr0",
+        "vethx",
+        "cali1",
+        "flannel.1",
+        "kube-ipvs0",
+        "cni0",
+        "vx-submariner",
+        "cilium_host",
     ]
     for number, name in enumerate((*own, *foreign), 1):
         batch(

@@ -156,7 +156,7 @@ def test_counters_of_every_port_are_read_from_their_files(
 
     assert found.faults == {}
     read: dict[str, list[Mapping[str, int]]] = {}
-    for port in found.places[0].ports:
+    for port in found.namespaces[0].ports:
         read.setdefault(port.device, []).append(port.counters)
     for directory in present(tree / "class/infiniband"):
         expected = [

@@ -385,7 +385,13 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     releaser = Releaser(agent.store, agent.keys, parts.writer, CoolDown(agent.store, 0))
     configurator = Configurator(agent.store, agent.keys, parts.writer)
     withdrawal_handler = WithdrawalHandler(
-        *(agent.store, agent.keys, releaser, configurator, parts.view, parts.facts, "test"),
+        agent.store,
+        agent.keys,
+        releaser,
+        configurator,
+        parts.view,
+        parts.facts,
+        "test",
         allowed=True,
     )
     reference = PodReference("shop", "db-0", "uid-db-0", "c-db-0")

@@ -53,7 +53,7 @@ def test_a_kernel_without_rdma_has_nothing_to_read(executor: NetnsExecutor, tmp_
     found = reader.read()
 
     assert found.faults == {}
-    assert [port for place in found.places for port in place.ports] == []
+    assert [port for namespace in found.namespaces for port in namespace.ports] == []
 
 
 def test_the_nodes_own_devices_are_read_with_their_traffic_class(
@@ -61,15 +61,15 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
 ) -> None:
     reader = CounterReader(executor, (tmp_path,), tmp_path)
     expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
-    assert reader.read().places[0].ports == (expected,), "nobody has set one"
+    assert reader.read().namespaces[0].ports == (expected,), "nobody has set one"
 
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
     (directory / "traffic_class").write_text("Global tclass=106\n")
-    assert reader.read().places[0].ports == (expected._replace(traffic_class=106),)
+    assert reader.read().namespaces[0].ports == (expected._replace(traffic_class=106),)
 
     (directory / "traffic_class").write_bytes(b"\xff")
-    assert reader.read().places[0].ports == (expected,), "what a driver says that knows of none"
+    assert reader.read().namespaces[0].ports == (expected,), "what a driver says that knows of none"
 
 
 def test_a_virtual_function_has_no_traffic_class_of_its_own(
@@ -79,7 +79,7 @@ def test_a_virtual_function_has_no_traffic_class_of_its_own(
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
 
     assert (port.is_root, port.traffic_class) == (False, None)
 
@@ -93,7 +93,7 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
     directory.mkdir(parents=True)
     (directory / "traffic_class").write_text("Global tclass=106\n")
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
 
     assert (port.is_root, port.traffic_class) == (False, 106)
 
@@ -113,7 +113,7 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     ]
     monkeypatch.setattr(NetlinkSession, "links", lambda _: links)
 
-    found = CounterReader(executor, (tmp_path,), card.root).read().places[0].ports
+    found = CounterReader(executor, (tmp_path,), card.root).read().namespaces[0].ports
 
     assert [(port.link, port.counters) for port in found] == [
         ("ib0", {"port_xmit_wait": 1}),
@@ -127,7 +127,7 @@ def test_a_virtual_function_tells_its_parent(
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
 
     assert port.parent == "ens1f0"
 
@@ -142,7 +142,7 @@ def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
     (directory / "lifespan").write_text("10\n")
     (directory / "odd").write_text("N/A\n")
 
-    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces[0].ports
 
     assert port.counters == {"np_cnp_sent": 5}
 
@@ -158,7 +158,7 @@ def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_g
         devices = (Device("mlx5_4", guid, CARD, ports), Device("mlx5_5", 9, CARD, ports))
         kernel.devices[namespace.identity] = devices
 
-    _, place = CounterReader(executor, (tmp_path,), tmp_path).read().places
+    _, place = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces
 
     assert [(port.device, port.link) for port in place.ports] == [("mlx5_4", "eth0")]
 
@@ -179,11 +179,11 @@ def test_pods_are_read_where_devices_are_theirs_alone(
 
     for shared in (SHARED, None):
         kernel.mode = shared
-        assert len(reader.read().places) == 1, "shared devices are the node's"
+        assert len(reader.read().namespaces) == 1, "shared devices are the node's"
 
     kernel.mode = EXCLUSIVE
     found = reader.read()
-    home, *pods = found.places
+    home, *pods = found.namespaces
     assert (home.address, found.faults) == ("", {})
     assert {place.address for place in pods} == {"10.6.0.17", "fd00:6::17"}
     for place in pods:
@@ -218,7 +218,7 @@ def test_a_namespace_that_cannot_be_read_costs_no_other(
     monkeypatch.setattr(RdmaSocket, "open", opened)
     found = CounterReader(executor, (tmp_path,), tmp_path).read()
 
-    assert [place.address for place in found.places] == ["", "10.6.0.18"]
+    assert [place.address for place in found.namespaces] == ["", "10.6.0.18"]
     assert set(found.faults) == {str(tmp_path / bad.netns.name)}
 
 
@@ -231,7 +231,7 @@ def test_a_reading_ends_after_its_time_and_says_so(
 
     found = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
 
-    assert len(found.places) == 1
+    assert len(found.namespaces) == 1
     assert "some were not read" in found.faults["Pods"]
 
 

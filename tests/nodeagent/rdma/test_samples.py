@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core.domain.model import Owner
 from nodeagent.rdma import samples
-from nodeagent.rdma.counter_help import WORDS
+from nodeagent.rdma.counter_help import HELP_TEXTS
 from nodeagent.rdma.counter_reader import guid_of
 from nodeagent.rdma.samples import counter_name, guid_text, samples_of, text_of
 from nodeagent.rdma.values import NamespacePorts, RdmaPod, RdmaPortLink
@@ -69,7 +69,7 @@ def test_every_name_ends_in_total_and_begins_with_rdma() -> None:
 def test_a_known_counter_says_what_it_counts() -> None:
     text = text_of(samples_of("node-1", PLACES, TENANTS)).decode()
 
-    assert f"# HELP rdma_rx_write_requests_total {WORDS['rx_write_requests']}\n" in text
+    assert f"# HELP rdma_rx_write_requests_total {HELP_TEXTS['rx_write_requests']}\n" in text
 
 
 def test_a_pod_that_nobody_knows_has_no_labels_of_one() -> None:

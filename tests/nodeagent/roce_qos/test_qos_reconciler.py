@@ -168,7 +168,7 @@ async def test_a_change_that_fails_is_logged_once_and_keeps_no_other_from_being_
     await agent.run_round()
 
     assert agent.faults_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
-    assert caplog.records[-1].message == "RoCE QoS is as the rules ask for"
+    assert caplog.records[-1].message == "RoCE QoS: all settings of the rules are applied"
 
 
 async def test_a_change_that_does_not_last_is_made_three_times_and_then_each_hour(
@@ -185,12 +185,12 @@ async def test_a_change_that_does_not_last_is_made_three_times_and_then_each_hou
 
     assert node.executor.changes == before + REPEATS_MAX - 1
     assert agent.faults_by_nic()["ens1f0"] == 1
-    assert "undone again and again" in agent.faults["ens1f0: PFC 5"]
+    assert "undid it several times" in agent.faults["ens1f0: PFC 5"]
 
     await agent.run_round()
 
     assert node.executor.changes == before + REPEATS_MAX
-    assert "undone again and again" in agent.faults["ens1f0: PFC 5"], "as far as is known"
+    assert "undid it several times" in agent.faults["ens1f0: PFC 5"], "as far as is known"
 
     node.dcb.pfc = bytes((8, 1 << 5)) + node.dcb.pfc[2:]
     await agent.run_round()

@@ -143,8 +143,10 @@ async def test_a_card_that_comes_back_brings_its_guids_back(
     events = await node.log.events()
     assert [event.partition(":")[0] for event in events] == [
         "guids-assigned node/node-1",
-        *("guids-released node/node-1", "guids-assigned node/node-2"),
-        *("guids-released node/node-2", "guids-assigned node/node-1"),
+        "guids-released node/node-1",
+        "guids-assigned node/node-2",
+        "guids-released node/node-2",
+        "guids-assigned node/node-1",
     ]
 
 
@@ -184,7 +186,9 @@ async def test_another_order_in_the_file_counts_when_virtual_functions_are_made_
     assert node.macs() == [SECOND, "02:00:00:00:00:00:00:03", FIRST]
     events = await node.log.events()
     assert [event.split()[0] for event in events] == [
-        *("guids-assigned", "guids-released", "guids-assigned"),
+        "guids-assigned",
+        "guids-released",
+        "guids-assigned",
     ]
 
 

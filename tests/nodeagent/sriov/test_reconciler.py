@@ -228,7 +228,7 @@ async def test_virtual_functions_of_pods_are_never_taken_away(node: Node) -> Non
     assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
     assert report.result.status == "InProgress"
     assert report.result.error == (
-        f"{node.nic}: shop/web-0 use virtual functions that must go; the node is drained first"
+        f"{node.nic}: shop/web-0 use virtual functions to remove; the node is drained first"
     )
     assert not any(vf.is_ready for vf in (node.agent.devices or {})["rail"])
 
@@ -257,7 +257,7 @@ async def test_without_draining_the_change_waits_and_says_for_whom(tmp_path: Pat
     await node.agent.run_round()
 
     assert not node.source.last.needs_drain
-    assert "shop/web-0 use virtual functions that must go; delete them" in node.agent.fault
+    assert "shop/web-0 use virtual functions to remove; delete these Pods" in node.agent.fault
 
 
 async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node) -> None:
@@ -270,7 +270,7 @@ async def test_while_kubelet_does_not_answer_vfio_counts_as_used(ethernet: Node)
 
     assert len(ethernet.card.nics()[0].vfs) == 2
     assert not ethernet.source.last.needs_drain, "there is no Pod to evict"
-    assert "kubelet names no Pod" in ethernet.agent.fault
+    assert "kubelet lists no Pod" in ethernet.agent.fault
 
 
 async def test_before_kubelet_has_answered_a_request_of_an_earlier_agent_stays(
@@ -364,7 +364,7 @@ async def test_nothing_is_done_before_everything_was_listed(node: Node) -> None:
 
     assert not await node.agent.run_round()
 
-    assert node.agent.fault == "policies and node are not known yet"
+    assert node.agent.fault == "the policies and the Node have not been listed yet"
 
 
 async def test_who_listens_hears_of_other_devices_alone(node: Node) -> None:

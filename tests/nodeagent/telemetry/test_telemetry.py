@@ -240,9 +240,14 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     ]
     names = [span.name for span in spans]
     assert names == [
-        *("ipam.append", "ipam.allocate", "CNI ADD"),
-        *("ipam.append", "ipam.release", "CNI DEL"),
-        *("ipam.allocate", "CNI ADD"),
+        "ipam.append",
+        "ipam.allocate",
+        "CNI ADD",
+        "ipam.append",
+        "ipam.release",
+        "CNI DEL",
+        "ipam.allocate",
+        "CNI ADD",
     ]
     transaction, allocate, whole = spans[:3]
     assert span_id(parent=whole) == "b7ad6b7169203331"

@@ -21,7 +21,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from nodeagent.rdma.counter_help import WORDS
+from nodeagent.rdma.counter_help import HELP_TEXTS
 from tests.support import parts
 from tests.support.controller_process import ControllerProcess
 from tests.support.etcd import EtcdCluster, free_ports
@@ -212,7 +212,7 @@ def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
     named -= {"rdma_parent_name"}  # a label
 
     assert named
-    assert named <= {f"rdma_{name}_total" for name in WORDS}
+    assert named <= {f"rdma_{name}_total" for name in HELP_TEXTS}
 
 
 def test_nothing_is_wrong_with_a_cluster_that_is_well(prometheus: Prometheus) -> None:
