@@ -78,7 +78,7 @@ def _is_complete(kubelet: Kubelet) -> bool:
 
 async def _allocate_ms(kubelet: Kubelet, resource: str, device: str) -> float:
     began = time.perf_counter()
-    await kubelet.give(resource, [device])
+    await kubelet.allocate_devices(resource, [device])
     return (time.perf_counter() - began) * 1_000
 
 

@@ -1,6 +1,6 @@
-"""The path of an ADD from the socket to the allocator has few steps with distinct names.
+"""An ADD passes few functions from the socket to the allocator, and their names differ.
 
-Counts frames of the interpreter: each costs time, and each is a step for a reader.
+The test counts frames of the interpreter. Each frame takes time, and a reader has to follow it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start, readiness, drain, fences, and ownership of sockets."""
+"""Start, readiness, drain and fencing of an agent, and its ownership of sockets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentH
 # Readiness
 
 
-async def test_the_doors_are_open_before_the_agent_is_ready_and_say_so(
+async def test_the_sockets_are_open_before_the_agent_is_ready_and_answer_so(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     agent = Agent(settings, memory_store)
@@ -86,7 +86,7 @@ async def test_the_doors_are_open_before_the_agent_is_ready_and_say_so(
 PROBES = ("startup", "readiness", "liveness")
 
 
-async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
+async def test_an_agent_waits_for_an_etcd_that_does_not_answer_at_first(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     faulty = FaultyStore(memory_store)
@@ -95,13 +95,13 @@ async def test_an_agent_waits_for_an_etcd_that_is_away_at_first(
     await agent.open_servers()
     starting = asyncio.ensure_future(agent.become_ready())
     node = AgentHarness(agent)
-    away = await node.call("ADD")
+    unanswered = await node.call("ADD")
 
     faulty.is_unavailable = False
     await starting
     await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    assert away.error["code"] == 11
+    assert unanswered.error["code"] == 11
     assert await node.add() == ["10.6.0.10/24"]
     await agent.stop()
 
@@ -116,7 +116,7 @@ async def test_the_checks_are_listed_one_a_line(
         ready = await over_tcp(port, "/readyz")
         faulty.is_unavailable = True
         clock.now += PROBE_CACHED_S
-        away = await over_tcp(port, "/readyz")
+        not_ready = await over_tcp(port, "/readyz")
         alive = await over_tcp(port, "/livez")
         faulty.is_unavailable = False
 
@@ -127,8 +127,8 @@ async def test_the_checks_are_listed_one_a_line(
         200,
         f"{checks}readyz check passed\n",
     )
-    assert away.status == 500
-    assert b"[-]etcd failed: etcd did not answer the last call" in away.body
+    assert not_ready.status == 500
+    assert b"[-]etcd failed: etcd did not answer the last call" in not_ready.body
     assert (alive.status, alive.body.decode()) == (200, "[+]fence ok\nlivez check passed\n")
 
 
@@ -171,11 +171,11 @@ async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
 # Drain
 
 
-async def test_a_request_inside_is_answered_though_the_agent_stops(
+async def test_an_admitted_request_is_answered_though_the_agent_stops(
     slow_node: AgentHarness, slow: SlowStore, settings: Settings
 ) -> None:
     slow.open.clear()
-    inside = asyncio.ensure_future(slow_node.add())
+    admitted = asyncio.ensure_future(slow_node.add())
     await slow.waiting.wait()
     stopping = asyncio.ensure_future(slow_node.process.stop())
     await asyncio.sleep(0)
@@ -183,7 +183,7 @@ async def test_a_request_inside_is_answered_though_the_agent_stops(
         await slow_node.call("ADD", "web-1")
 
     slow.open.set()
-    (address,) = await inside
+    (address,) = await admitted
     await stopping
 
     assert address.startswith("10.6.0.")
@@ -191,11 +191,11 @@ async def test_a_request_inside_is_answered_though_the_agent_stops(
     assert not Path(settings.socket_path).exists()
 
 
-async def test_many_requests_inside_are_all_answered(
+async def test_many_admitted_requests_are_all_answered(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.open.clear()
-    inside = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
+    admitted = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
     await slow.waiting.wait()
     runner = slow_node.process.parts.runner
     async with asyncio.timeout(60):
@@ -204,13 +204,13 @@ async def test_many_requests_inside_are_all_answered(
     stopping = asyncio.ensure_future(slow_node.process.stop())
     slow.open.set()
 
-    answers = await asyncio.gather(*inside)
+    answers = await asyncio.gather(*admitted)
     await stopping
 
     assert len({address for (address,) in answers}) == 40
 
 
-async def test_once_draining_nobody_is_let_in() -> None:
+async def test_no_request_is_admitted_after_the_drain_has_begun() -> None:
     runner = RequestRunner()
     assert await runner.drain(1.0)
 
@@ -221,20 +221,20 @@ async def test_once_draining_nobody_is_let_in() -> None:
 # Limits
 
 
-async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
+async def test_a_full_request_runner_refuses_requests() -> None:
     runner = RequestRunner(requests_max=1)
-    hold = asyncio.Event()
+    continued = asyncio.Event()
 
     async def wait_inside(seconds: float) -> None:
         with runner.admit(seconds):
-            await hold.wait()
+            await continued.wait()
 
     first = asyncio.ensure_future(wait_inside(60.0))
     await asyncio.sleep(0)
 
     with pytest.raises(Overloaded) as refused:
         await wait_inside(1.0)
-    hold.set()
+    continued.set()
     await first
 
     assert refused.value.message == (
@@ -243,7 +243,7 @@ async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
     await wait_inside(1.0)
 
 
-async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
+async def test_at_its_deadline_a_request_ends_without_a_claim(
     slow_node: AgentHarness, slow: SlowStore
 ) -> None:
     slow.open.clear()
@@ -262,7 +262,7 @@ async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
     assert slow_node.process.parts.runner.under_way == 0
 
 
-async def test_a_deadline_is_an_error_of_its_own() -> None:
+async def test_a_missed_deadline_has_its_own_error() -> None:
     with pytest.raises(DeadlineExceeded, match="not done within"), RequestRunner().admit(0.001):
         await asyncio.Event().wait()
 
@@ -294,8 +294,8 @@ async def test_a_second_agent_of_the_same_name_fences_the_first(
     settings: Settings, memory_store: MemoryStore, agent: AgentHarness
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
-    there = settings._replace(socket_path=f"{settings.socket_path}2")
-    async with running(there, memory_store) as second:
+    settings_of_second = settings._replace(socket_path=f"{settings.socket_path}2")
+    async with running(settings_of_second, memory_store) as second:
         error = (await agent.call("ADD", "web-0")).error
         port = agent.process.health_port
         assert port is not None
@@ -323,7 +323,7 @@ async def test_a_second_agent_on_the_same_socket_does_not_start(
     assert (await agent.call("VERSION")).status == 0
 
 
-async def test_a_port_that_is_taken_is_named_by_its_setting(
+async def test_a_port_in_use_is_reported_with_the_name_of_its_setting(
     agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     assert agent.process.health_port is not None
@@ -347,7 +347,7 @@ async def test_a_port_that_is_taken_is_named_by_its_setting(
         ({"SPIDERPOOL_NODE_NAME": "a/b"}, 2, "SPIDERPOOL_NODE_NAME 'a/b' is not a name"),
     ],
 )
-def test_settings_that_cannot_be_used_end_the_process_with_their_name(
+def test_settings_that_cannot_be_used_end_the_process_with_an_error_that_names_them(
     variables: dict[str, str], code: int, text: str, short_path: Path
 ) -> None:
     done = subprocess.run(
@@ -393,7 +393,7 @@ def test_without_etcd_the_process_waits_and_ends_in_order_on_sigterm(short_path:
 
 
 async def _when_open(path: str, process: subprocess.Popen[bytes]) -> int:
-    """The status of an ADD once the socket answers."""
+    """Wait until the socket answers, and return the status of an ADD."""
     request = frame({"CNI_COMMAND": "ADD"}, b"{}")
     async with asyncio.timeout(60):
         while process.poll() is None:

@@ -13,19 +13,19 @@ from nodeagent.servers import framed
 from nodeagent.telemetry.plugin_log import LogTarget, PluginLog
 from tests.support.agent_harness import AgentHarness
 
-NO_BOUND = None
+NO_TIMEOUT = None
 
 
-class Waits(threading.Event):
-    """An event that records the timeout of each wait; ``begun`` is set by the first."""
+class RecordingEvent(threading.Event):
+    """An event that records the timeout of each wait; the first wait sets ``begun``."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bounds: list[float | None] = []
+        self.timeouts: list[float | None] = []
         self.begun = threading.Event()
 
     def wait(self, timeout: float | None = None) -> bool:
-        self.bounds.append(timeout)
+        self.timeouts.append(timeout)
         self.begun.set()
         return super().wait(timeout)
 
@@ -33,31 +33,31 @@ class Waits(threading.Event):
 def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: Path) -> None:
     path = short_path / "plugin.log"
     log = PluginLog()
-    waits = log._is_waiting = Waits()
+    event = log._is_waiting = RecordingEvent()
 
     log.start()
-    assert waits.begun.wait(30)
-    assert waits.bounds == [NO_BOUND]
+    assert event.begun.wait(30)
+    assert event.timeouts == [NO_TIMEOUT]
     log.write(LogTarget(str(path)), "info", {"number": 1})
     log.close()
 
-    assert set(waits.bounds) == {NO_BOUND}
+    assert set(event.timeouts) == {NO_TIMEOUT}
     assert [json.loads(line)["number"] for line in path.read_text().splitlines()] == [1]
 
 
 async def test_the_framed_socket_looks_for_late_callers_only_while_there_are_callers(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
+    framed_server, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
     monkeypatch.setattr(framed, "TIMEOUT_CHECK_S", 0.01)
     monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.05)
-    assert not door.occupied.is_set()
+    assert not framed_server.occupied.is_set()
 
     for _ in range(2):
         reader, writer = await asyncio.open_unix_connection(path)
         async with asyncio.timeout(30):
             answer = await reader.read()
-            while door.occupied.is_set():
+            while framed_server.occupied.is_set():
                 await asyncio.sleep(0)
         writer.close()
 

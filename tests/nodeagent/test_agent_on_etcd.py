@@ -40,7 +40,7 @@ def limited(files_max: tuple[int, int] | None) -> list[str]:
 
 
 class Process:
-    """The daemon, started as an operator would."""
+    """The daemon in a process of its own, as an operator starts it."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Process:
                 await asyncio.sleep(0.02)
 
     async def call(self, request: bytes) -> Reply:
-        """One call to its framed socket."""
+        """Send a request to its framed socket and return the reply."""
         return await exchange(f"{self.socket}.fast", request)
 
     def end(self) -> int:
@@ -96,12 +96,12 @@ class Process:
 def processes() -> Iterator[list[Process]]:
     started: list[Process] = []
     yield started
-    for each in started:
-        each.process.kill()
-        each.process.wait()
+    for daemon in started:
+        daemon.process.kill()
+        daemon.process.wait()
 
 
-async def test_adds_and_deletes_leave_etcd_as_they_say(etcd_node: AgentHarness) -> None:
+async def test_etcd_has_the_claims_that_adds_and_deletes_report(etcd_node: AgentHarness) -> None:
     await etcd_node.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     await etcd_node.pool("lan-6", "fd00:6::/64", "fd00:6::10-fd00:6::99")
 
@@ -109,9 +109,9 @@ async def test_adds_and_deletes_leave_etcd_as_they_say(etcd_node: AgentHarness) 
     claims = await etcd_node.claims()
     await asyncio.gather(*(etcd_node.delete(f"web-{n}") for n in range(40)))
 
-    said = {address.partition("/")[0] for addresses in answers for address in addresses}
-    assert said == set(claims)
-    assert len(said) == 80
+    reported = {address.partition("/")[0] for addresses in answers for address in addresses}
+    assert reported == set(claims)
+    assert len(reported) == 80
     assert await etcd_node.claims() == {}
 
 
@@ -128,7 +128,9 @@ async def test_the_last_address_is_found_and_then_the_pool_is_full(etcd_node: Ag
     assert status.error["code"] == 50
 
 
-async def test_check_and_gc_read_the_truth(etcd_node: AgentHarness, short_path: Path) -> None:
+async def test_check_and_gc_read_the_claims_in_etcd(
+    etcd_node: AgentHarness, short_path: Path
+) -> None:
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     netns = str(short_path / "gone")
     result = (await etcd_node.call("ADD", CNI_NETNS=netns)).result
@@ -141,7 +143,7 @@ async def test_check_and_gc_read_the_truth(etcd_node: AgentHarness, short_path: 
     assert await etcd_node.claims() == {}
 
 
-async def test_the_daemon_serves_until_it_is_told_to_stop(
+async def test_the_daemon_serves_until_sigterm(
     etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[Process]
 ) -> None:
     cluster = etcd_node.process.settings.cluster
@@ -190,7 +192,9 @@ async def served(agent: AgentHarness) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_an_agent_lives_through_the_death_of_etcd(tmp_path: Path, settings: Settings) -> None:
+async def test_an_agent_serves_again_after_a_crash_of_etcd(
+    tmp_path: Path, settings: Settings
+) -> None:
     with EtcdCluster(tmp_path) as etcd:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
         async with running(settings, store) as node:
@@ -210,7 +214,7 @@ async def test_an_agent_lives_through_the_death_of_etcd(tmp_path: Path, settings
         await store.close()
 
 
-async def test_no_delete_succeeds_that_has_released_nothing_while_etcd_is_away(
+async def test_no_delete_succeeds_without_a_release_while_etcd_does_not_answer(
     tmp_path: Path, settings: Settings
 ) -> None:
     names = [f"web-{number}" for number in range(20)]
@@ -225,12 +229,12 @@ async def test_no_delete_succeeds_that_has_released_nothing_while_etcd_is_away(
             replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
             etcd.restart(member)
             await served(node)
-            held = await node.claims()
+            claims = await node.claims()
             node.process.parts.runner._requests_max = len(names)
             await asyncio.gather(*map(node.delete, names))
 
             assert {reply.error["code"] for reply in replies} == {11}
             assert any("queue is full" in reply.error["msg"] for reply in replies)
-            assert len(held) == len(names)
+            assert len(claims) == len(names)
             assert await node.claims() == {}
         await store.close()

@@ -34,14 +34,14 @@ async def fails_later(*_: object, **__: object) -> Any:
     raise Broken(28, "No space left on device")
 
 
-def part(name: str, method: str) -> Break:
+def part_method(name: str, method: str) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(getattr(agent.parts, name), method, fails_later)
 
     return break_it
 
 
-def own(method: str, replacement: Callable[..., Any] = fails) -> Break:
+def agent_method(method: str, replacement: Callable[..., Any] = fails) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(agent, method, replacement)
 
@@ -50,11 +50,11 @@ def own(method: str, replacement: Callable[..., Any] = fails) -> Break:
 
 def nth_listening_socket(number: int) -> Break:
     def break_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-        listen, made = agent._listen, []
+        listen, paths = agent._listen, []
 
         def listen_or_fail(path: str) -> Any:
-            made.append(path)
-            return fails() if len(made) == number else listen(path)
+            paths.append(path)
+            return fails() if len(paths) == number else listen(path)
 
         monkeypatch.setattr(agent, "_listen", listen_or_fail)
 
@@ -70,19 +70,19 @@ def cluster_ips(_: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 STARTS: dict[str, Break] = {
-    "sysctls": own("_prepare_node", fails_later),
+    "sysctls": agent_method("_prepare_node", fails_later),
     "cluster IPs": cluster_ips,
-    "device plugin": own("_start_device_plugin"),
-    "sweep": part("coordinator_handler", "remove_stale"),
-    "plugin log": own("open_servers", fails_later),
+    "device plugin": agent_method("_start_device_plugin"),
+    "sweep": part_method("coordinator_handler", "remove_stale"),
+    "plugin log": agent_method("open_servers", fails_later),
     "TCP port": port,
-    "metrics": own("_open_metrics", fails_later),
+    "metrics": agent_method("_open_metrics", fails_later),
     "framed socket": nth_listening_socket(1),
-    "framed server": part("framed", "open"),
+    "framed server": part_method("framed", "open"),
     "HTTP socket": nth_listening_socket(2),
-    "HTTP server": part("http", "open"),
-    "writer": part("writer", "open"),
-    "view": part("view", "start"),
+    "HTTP server": part_method("http", "open"),
+    "writer": part_method("writer", "open"),
+    "view": part_method("view", "start"),
 }
 
 STOPS: dict[str, tuple[str, str]] = {
@@ -101,8 +101,8 @@ STOPS: dict[str, tuple[str, str]] = {
 }
 
 
-class Left:
-    """Resources opened in this process since the start."""
+class OpenResources:
+    """The resources that this process has opened since the object was created."""
 
     def __init__(self) -> None:
         self.descriptors = open_descriptors()
@@ -114,15 +114,15 @@ class Left:
         ours = asyncio.current_task()
         assert ours is not None
         tasks.remove(ours.get_name())
-        threads = [one.name for one in set(threading.enumerate()) - self.threads]
-        left = sorted(open_descriptors() - self.descriptors)
-        return [*left, *(one for one in threads if not one.startswith("asyncio")), *tasks]
+        threads = [thread.name for thread in set(threading.enumerate()) - self.threads]
+        descriptors = sorted(open_descriptors() - self.descriptors)
+        return [*descriptors, *(name for name in threads if not name.startswith("asyncio")), *tasks]
 
 
 @pytest.fixture
-async def left() -> Left:
+async def open_resources() -> OpenResources:
     await asyncio.to_thread(os.getpid)  # the loop starts its threads at first use
-    return Left()
+    return OpenResources()
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
     name: str,
     settings: Settings,
     memory_store: MemoryStore,
-    left: Left,
+    open_resources: OpenResources,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     agent = Agent(settings._replace(metrics_enabled=name == "metrics"), memory_store)
@@ -145,7 +145,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
         await agent.start()
     monkeypatch.undo()
 
-    assert left.now() == []
+    assert open_resources.now() == []
     assert not Path(settings.framed_socket_path).exists()
     assert not Path(settings.socket_path).exists()
     async with running(settings, memory_store) as node:  # its names and sockets are free
@@ -154,17 +154,17 @@ async def test_a_start_that_fails_leaves_nothing_open(
 
 
 @pytest.mark.parametrize("name", STOPS)
-async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
+async def test_after_a_failed_shutdown_step_the_others_are_done(
     name: str,
     settings: Settings,
     memory_store: MemoryStore,
-    left: Left,
+    open_resources: OpenResources,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     agent = Agent(settings, memory_store)
-    whole, method = STOPS[name]
-    target = getattr(agent.parts, whole)
+    part, method = STOPS[name]
+    target = getattr(agent.parts, part)
     close = getattr(target, method)
 
     async def close_and_fail(*args: object) -> None:
@@ -187,14 +187,17 @@ async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
 
     await agent.stop()
 
-    assert left.now() == []
+    assert open_resources.now() == []
     assert len(agent.stop_failures) == 1
     assert "No space left on device; closing the remaining resources" in caplog.text
     assert not Path(settings.framed_socket_path).exists()
 
 
-async def test_a_start_that_is_broken_off_leaves_nothing_open(
-    settings: Settings, memory_store: MemoryStore, left: Left, monkeypatch: pytest.MonkeyPatch
+async def test_a_cancelled_start_leaves_nothing_open(
+    settings: Settings,
+    memory_store: MemoryStore,
+    open_resources: OpenResources,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     agent = Agent(settings, memory_store)
     inside = asyncio.Event()
@@ -211,4 +214,4 @@ async def test_a_start_that_is_broken_off_leaves_nothing_open(
 
     assert starting.cancelled()
     del starting
-    assert left.now() == []
+    assert open_resources.now() == []

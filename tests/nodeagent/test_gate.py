@@ -22,7 +22,7 @@ from tests.support.agent_harness import AgentHarness
 
 @pytest.mark.parametrize("binds", [False, True])
 async def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
-    binds: bool,  # whether there is a provider
+    binds: bool,  # whether there is a source of networks
     settings: Settings,
     store: MemoryStore,
 ) -> None:
@@ -36,16 +36,16 @@ async def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
     assert (handlers.add.deadline_s > ADD_DEADLINE_S) == binds
 
 
-async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
+async def test_an_agent_ends_though_a_request_does_not(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = asyncio.Event()
 
-    async def ask_for_ever() -> None:
+    async def wait_for_ever() -> None:
         inside.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(agent.process.parts.health, "probe_fault", ask_for_ever)
+    monkeypatch.setattr(agent.process.parts.health, "probe_fault", wait_for_ever)
     reader, writer = await asyncio.open_unix_connection(settings.socket_path)
     writer.write(b"GET /v1/ipam/healthy HTTP/1.1\r\nHost: agent\r\n\r\n")
     await inside.wait()
@@ -57,7 +57,7 @@ async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
     writer.close()
 
 
-async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
+async def test_after_a_cancelled_call_etcd_counts_as_unanswered(
     memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watchdog = StoreWatchdog()
@@ -72,7 +72,7 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
     assert watchdog.is_unanswered
 
 
-async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
+async def test_a_time_out_of_the_work_itself_is_not_reported_as_the_deadline() -> None:
     with pytest.raises(TimeoutError, match="Connection timed out"), RequestRunner().admit(30.0):
         raise TimeoutError(ETIMEDOUT, "Connection timed out")
 
@@ -89,24 +89,24 @@ async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled()
         await task
 
 
-async def test_one_that_ends_before_its_deadline_does_not_end_the_ones_after_it() -> None:
+async def test_a_request_that_ends_early_does_not_end_later_ones() -> None:
     """They share the timer that the first one has set."""
-    runner, first_is_over = RequestRunner(), asyncio.Event()
+    runner, end_of_first = RequestRunner(), asyncio.Event()
 
-    async def work(over: asyncio.Event) -> None:
+    async def work(end: asyncio.Event) -> None:
         with runner.admit(0.05):
-            await over.wait()
+            await end.wait()
 
-    first = asyncio.create_task(work(first_is_over))
+    first = asyncio.create_task(work(end_of_first))
     second = asyncio.create_task(work(asyncio.Event()))
     await asyncio.sleep(0)
-    first_is_over.set()
+    end_of_first.set()
     await first
     with pytest.raises(DeadlineExceeded):
         await second
     assert runner.under_way == 0
 
 
-async def test_work_that_takes_longer_than_its_deadline_is_told_so() -> None:
+async def test_work_that_takes_longer_than_its_deadline_fails() -> None:
     with pytest.raises(DeadlineExceeded, match="not done within 0 s"), RequestRunner().admit(0.0):
         await asyncio.Event().wait()

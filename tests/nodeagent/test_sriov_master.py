@@ -1,4 +1,4 @@
-"""The master of a VF: from the kernel and sysfs, or unknown."""
+"""The master of a virtual function is read from the kernel and sysfs, or unknown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_driver_of_a_link_in_a_namespace_names_its_bus(
         assert executor.run(held, lambda: bus_device("net1")) == "N/A"
 
 
-async def test_asking_leaves_the_agent_s_threads_in_their_own_namespace(
+async def test_a_lookup_leaves_the_threads_of_the_agent_in_their_namespace(
     executor: NetnsExecutor, namespace: Path
 ) -> None:
     before = own_namespace()
@@ -69,20 +69,20 @@ def test_the_addresses_of_a_link_are_read_from_the_kernel(executor: NetnsExecuto
 
 
 @pytest.mark.parametrize("interface", ["net9", "", "a-name-that-is-too-long"])
-async def test_what_cannot_be_read_is_none(
+async def test_the_master_of_an_unknown_link_is_none(
     executor: NetnsExecutor, namespace: Path, interface: str
 ) -> None:
     assert await master_addresses(executor, str(namespace), interface) is None
 
 
-async def test_a_link_that_is_no_vf_and_a_namespace_that_is_gone_have_no_master(
+async def test_a_link_that_is_no_vf_and_a_deleted_namespace_have_no_master(
     executor: NetnsExecutor, namespace: Path
 ) -> None:
     assert await master_addresses(executor, str(namespace), "net1") is None
     assert await master_addresses(executor, "/run/netns/gone", "net1") is None
 
 
-async def test_a_path_that_would_keep_its_reader_waiting_has_no_master(
+async def test_a_path_whose_reader_would_block_has_no_master(
     executor: NetnsExecutor, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "netns")

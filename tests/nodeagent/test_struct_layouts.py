@@ -163,40 +163,41 @@ LAYOUTS = (
 )
 
 
-def places(format_: str) -> Iterator[tuple[int, int]]:
+def offsets_and_sizes(format_: str) -> Iterator[tuple[int, int]]:
     """The offset and size of each code of a format, without padding."""
-    order, codes = format_[0], format_[1:]
-    done = order
+    byte_order, codes = format_[0], format_[1:]
+    done = byte_order
     for match in CODE.finditer(codes):
         count, code = match.groups()
-        single = [count + code] if code in "sx" else [code] * int(count or 1)
-        for one in single:
-            place = struct.calcsize(done)
-            done += one
+        fields = [count + code] if code in "sx" else [code] * int(count or 1)
+        for field in fields:
+            offset = struct.calcsize(done)
+            done += field
             if code != "x":
-                yield place, struct.calcsize(done) - place
+                yield offset, struct.calcsize(done) - offset
 
 
 def statements(layout: Layout) -> Iterator[str]:
     """The assertions for the compiler."""
     names = layout.fields.split()
-    found = list(places(layout.format.format))
-    assert len(names) == len(found), f"{layout.kind}: a field for each code"
+    packed = list(offsets_and_sizes(layout.format.format))
+    assert len(names) == len(packed), f"{layout.kind}: a field for each code"
     if layout.whole:
         yield f"sizeof({layout.kind}) == {layout.format.size}"
-    for name, (place, size) in zip(names, found, strict=True):
+    for name, (offset, size) in zip(names, packed, strict=True):
         if name == "-":
             continue
-        compared, field = (">=" if name.endswith("*") else "=="), name.rstrip("*")
-        yield f"offsetof({layout.kind}, {field}) == {place}"
-        yield f"sizeof((({layout.kind} *)0)->{field}) {compared} {size}"
+        comparison = ">=" if name.endswith("*") else "=="
+        field = name.rstrip("*")
+        yield f"offsetof({layout.kind}, {field}) == {offset}"
+        yield f"sizeof((({layout.kind} *)0)->{field}) {comparison} {size}"
 
 
 def source(layouts: tuple[Layout, ...], processor: str) -> str:
     includes = "".join(f"#include <{name}>\n" for name in HEADERS)
-    claims = [claim for layout in layouts for claim in statements(layout)]
-    claims.append(f"__NR_bpf == {numbers.SYSCALLS[processor]}")
-    lines = "".join(f'_Static_assert({claim}, "{claim}");\n' for claim in claims)
+    assertions = [assertion for layout in layouts for assertion in statements(layout)]
+    assertions.append(f"__NR_bpf == {numbers.SYSCALLS[processor]}")
+    lines = "".join(f'_Static_assert({assertion}, "{assertion}");\n' for assertion in assertions)
     return f"#include <stddef.h>\n{includes}{UCRED}{lines}"
 
 
@@ -206,7 +207,7 @@ def compile_for(compiler: str, text: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("processor", ["native", "aarch64"])
-def test_formats_are_laid_out_as_the_kernels_headers_say(processor: str) -> None:
+def test_formats_have_the_layout_of_the_kernels_headers(processor: str) -> None:
     compiler = ARM64_COMPILER if processor == "aarch64" else "gcc"
     if shutil.which(compiler) is None:
         pytest.skip(needs(ARM64, f"no {compiler}"))
@@ -222,7 +223,7 @@ def platform_of(compiler: str) -> str:
     return target.stdout.partition("-")[0]
 
 
-def test_a_format_with_a_gap_too_few_is_noticed() -> None:
+def test_a_format_without_the_padding_of_its_structure_is_found() -> None:
     wrong = Layout(
         struct.Struct("=IIIII"),
         "struct nlmsghdr",

@@ -148,7 +148,7 @@ async def test_a_task_fenced_by_a_newer_leader_ends_the_term(
 
 
 @pytest.mark.parametrize("failing", ["store", "jobs", "supervisor", "port"])
-async def test_a_failing_shutdown_step_does_not_keep_the_others_from_closing(
+async def test_after_a_failed_shutdown_step_the_others_are_done(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     closed: list[str] = []

@@ -1,4 +1,4 @@
-"""A conflict detector, and a namespace that receives the frames of others on the link."""
+"""A conflict detector, and a namespace that receives all frames on the link."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ async def detector(executor: NetnsExecutor) -> AsyncIterator[Detector]:
 
 
 @pytest.fixture
-def heard_by(link: Link) -> Station:
+def listening_station(link: Link) -> Station:
     return link.station()
 
 
 @pytest.fixture
-def listener(heard_by: Station) -> Iterator[socket.socket]:
-    """All frames received in a namespace."""
+def listener(listening_station: Station) -> Iterator[socket.socket]:
+    """A socket that receives all frames in a namespace."""
 
-    def make() -> socket.socket:
+    def open_socket() -> socket.socket:
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         packets.bind(("eth0", ETH_P_ALL))
         packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
@@ -40,8 +40,8 @@ def listener(heard_by: Station) -> Iterator[socket.socket]:
 
     executor = NetnsExecutor()
     with (
-        NetworkNamespace.open(heard_by.netns) as namespace,
-        executor.run(namespace, make) as packets,
+        NetworkNamespace.open(listening_station.netns) as namespace,
+        executor.run(namespace, open_socket) as packets,
     ):
         yield packets
     executor.close()

@@ -1,4 +1,4 @@
-"""Detectors of agents on nodes that are namespaces."""
+"""Runs detectors on nodes that are network namespaces."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.link import Station
 @asynccontextmanager
 async def detecting_on(node: Station) -> AsyncIterator[Detector]:
     """The detector of an agent on this node."""
-    guide = NetnsExecutor()
+    test_executor = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
-        executor = guide.run(namespace, NetnsExecutor)
+        executor = test_executor.run(namespace, NetnsExecutor)
     detector = Detector(executor)
     yield detector
     await detector.close()
     executor.close()
-    guide.close()
+    test_executor.close()

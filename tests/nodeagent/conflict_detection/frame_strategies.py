@@ -17,14 +17,14 @@ MULTICAST = 0xFF
 macs = st.binary(min_size=6, max_size=6)
 ipv4 = st.binary(min_size=4, max_size=4)
 ipv6 = st.binary(min_size=16, max_size=16)
-unicast = ipv6.filter(lambda one: one[0] != MULTICAST)
-groups = st.binary(min_size=3, max_size=3).map(lambda end: SOLICITED_NODE_PREFIX + end)
+unicast = ipv6.filter(lambda address: address[0] != MULTICAST)
+groups = st.binary(min_size=3, max_size=3).map(lambda suffix: SOLICITED_NODE_PREFIX + suffix)
 links = macs | st.just(b"")
 
 arp_packets = st.builds(ArpPacket, st.sampled_from((REQUEST, REPLY)), macs, ipv4, macs, ipv4)
 solicitations = st.one_of(
     st.builds(Solicitation, st.just(UNSPECIFIED), unicast, st.just(b"")),
-    st.builds(Solicitation, unicast.filter(lambda one: one != UNSPECIFIED), unicast, links),
+    st.builds(Solicitation, unicast.filter(lambda source: source != UNSPECIFIED), unicast, links),
 )
 advertisements = st.builds(
     Advertisement, unicast, unicast, unicast, links, st.booleans(), st.booleans(), st.booleans()

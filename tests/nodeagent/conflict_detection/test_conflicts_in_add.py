@@ -1,7 +1,8 @@
-"""ADD with detection: an agent, real links, real conflicting hosts.
+"""ADD with conflict detection: an agent, real links, real conflicting hosts.
 
-Spiderpool's cases C00007, C00009, C00018 and C00019 (docs/contributing/compatibility.md, "Cases"),
-and beyond them: another address in the same ADD, and quarantine of only the conflicting address.
+The tests cover Spiderpool's cases C00007, C00009, C00018 and C00019
+(docs/contributing/compatibility.md, "Cases"). In addition, an ADD gets another address after a
+conflict, and only the conflicting address is quarantined.
 """
 
 from __future__ import annotations
@@ -67,16 +68,14 @@ async def lan(agent: AgentHarness, *ips: str, **fields: Any) -> None:
 
 
 async def quarantine_of(agent: AgentHarness, address: str) -> str:
-    """The evidence."""
+    """The evidence of a quarantined address."""
     view = agent.process.parts.view
     await view.wait_for(lambda: address in view.current.quarantine)
     return evidence_text(view.current.quarantine[address])
 
 
-async def test_a_stranger_costs_the_pod_an_address_and_nothing_else(
-    link: Link, agent: Running
-) -> None:
-    stranger, pod = link.station("10.6.0.10/24"), link.station(up=False)
+async def test_after_a_conflict_the_add_returns_another_address(link: Link, agent: Running) -> None:
+    conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
     async with agent() as node:
         await lan(node)
 
@@ -84,16 +83,16 @@ async def test_a_stranger_costs_the_pod_an_address_and_nothing_else(
 
         evidence = await quarantine_of(node, "10.6.0.10")
         assert evidence == (
-            f"container c-web-0; MAC {stranger.mac} on node-1/eth0 seen by agent/node-1"
+            f"container c-web-0; MAC {conflicting_host.mac} on node-1/eth0 seen by agent/node-1"
         )
         assert set(await node.claims()) == {"10.6.0.11"}
-        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "a repeat is a repeat"
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "a repeated ADD"
 
 
-async def test_the_last_address_in_a_strangers_hands_is_a_conflict_and_not_a_full_pool(
+async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflict(
     link: Link, agent: Running
 ) -> None:
-    stranger, pod = link.station("10.6.0.10/24"), link.station(up=False)
+    conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
     async with agent() as node:
         await lan(node, "10.6.0.10")
 
@@ -102,17 +101,17 @@ async def test_the_last_address_in_a_strangers_hands_is_a_conflict_and_not_a_ful
         assert reply.error["code"] == 116
         assert (
             "ip conflict: pod's interface eth0 with an conflicting ip 10.6.0.10, 10.6.0.10 is"
-            f" located at {stranger.mac}; and there is no other address: "
+            f" located at {conflicting_host.mac}; and there is no other address: "
         ) in reply.error["msg"]
         assert "all IP addresses used out" in reply.error["msg"]
         assert await node.claims() == {}
 
-        ip("-n", Path(stranger.netns).name, "address", "flush", "dev", "eth0")
+        ip("-n", Path(conflicting_host.netns).name, "address", "flush", "dev", "eth0")
         await node.apply(LiftQuarantine("10.6.0.10"))
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_after_three_strangers_a_person_must_look(link: Link, agent: Running) -> None:
+async def test_after_three_conflicts_an_add_fails(link: Link, agent: Running) -> None:
     link.station(*(f"10.6.0.{number}/24" for number in range(10, 15)))
     pod = link.station(up=False)
     async with agent() as node:
@@ -131,10 +130,10 @@ async def test_after_three_strangers_a_person_must_look(link: Link, agent: Runni
         }
 
 
-async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
+async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whole_pool(
     link: Link, agent: Running
 ) -> None:
-    """Each ADD would quarantine three addresses, and kubelet retries without limit."""
+    """Without a limit each ADD would quarantine three addresses, and kubelet retries forever."""
     proxy = link.station(*(f"10.6.0.{number}/24" for number in range(10, 40)))
     pod = link.station(up=False)
     async with agent() as node:
@@ -149,10 +148,10 @@ async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
         assert await node.claims() == {}
 
 
-async def test_a_replica_keeps_its_address_and_waits_for_the_stranger_to_leave(
+async def test_an_add_of_a_replica_fails_until_the_conflicting_host_gives_up_the_address(
     link: Link, agent: Running
 ) -> None:
-    stranger, pod = link.station("10.6.0.10/24"), link.station(up=False)
+    conflicting_host, pod = link.station("10.6.0.10/24"), link.station(up=False)
     async with agent() as node:
         await lan(node)
         await node.pod("db-0", {}, **REPLICA)
@@ -165,11 +164,11 @@ async def test_a_replica_keeps_its_address_and_waits_for_the_stranger_to_leave(
         assert set(await node.claims()) == {"10.6.0.10"}
         assert node.process.parts.view.current.quarantine == {}
 
-        ip("-n", Path(stranger.netns).name, "address", "flush", "dev", "eth0")
+        ip("-n", Path(conflicting_host.netns).name, "address", "flush", "dev", "eth0")
         assert await node.add("db-0", CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_where_releasing_is_switched_off_the_pod_keeps_a_conflicting_address(
+async def test_with_release_conflicts_disabled_the_pod_keeps_a_conflicting_address(
     link: Link, agent: Running
 ) -> None:
     link.station("10.6.0.10/24")
@@ -184,7 +183,7 @@ async def test_where_releasing_is_switched_off_the_pod_keeps_a_conflicting_addre
         assert node.process.parts.view.current.quarantine == {}
 
 
-async def test_a_silent_gateway_fails_the_add_and_gives_the_address_back(
+async def test_a_silent_gateway_fails_the_add_and_the_address_is_released(
     link: Link, agent: Running
 ) -> None:
     pod = link.station(up=False)
@@ -202,7 +201,9 @@ async def test_a_silent_gateway_fails_the_add_and_gives_the_address_back(
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_a_pool_without_gateway_is_not_asked_for_one(link: Link, agent: Running) -> None:
+async def test_without_a_gateway_in_the_pool_no_gateway_is_probed(
+    link: Link, agent: Running
+) -> None:
     pod = link.station(up=False)
     async with agent(detect_gateway=True) as node:
         await lan(node)
@@ -210,9 +211,7 @@ async def test_a_pool_without_gateway_is_not_asked_for_one(link: Link, agent: Ru
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.10/24"]
 
 
-async def test_with_detection_off_nobody_looks_and_a_stranger_is_no_matter(
-    link: Link, agent: Running
-) -> None:
+async def test_with_detection_disabled_addresses_are_not_probed(link: Link, agent: Running) -> None:
     link.station("10.6.0.10/24")
     pod = link.station(up=False)
     async with agent(detect_conflicts=False) as node:
@@ -236,7 +235,9 @@ async def test_a_pods_other_interfaces_keep_their_addresses(link: Link, agent: R
         assert set(await node.claims()) == {"10.6.0.10", "10.7.0.11"}
 
 
-async def test_in_an_unnamed_list_the_items_behind_follow(link: Link, agent: Running) -> None:
+async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
+    link: Link, agent: Running
+) -> None:
     link.station("10.6.0.10/24")
     first, second = link.station(up=False), net1_of(link)
     async with agent() as node:
@@ -301,34 +302,34 @@ async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) ->
 
 
 def net1_of(link: Link) -> Station:
-    """A namespace whose link is called net1."""
-    made = link.station(up=False)
-    ip("-n", Path(made.netns).name, "link", "set", "eth0", "name", "net1")
-    return made
+    """A namespace whose link has the name net1."""
+    station = link.station(up=False)
+    ip("-n", Path(station.netns).name, "link", "set", "eth0", "name", "net1")
+    return station
 
 
 @pytest.mark.parametrize("ended_by", ["its deadline", "the end of the agent"])
-async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
+async def test_an_add_that_ends_during_its_probe_leaves_no_claim(
     link: Link, agent: Running, monkeypatch: pytest.MonkeyPatch, ended_by: str
 ) -> None:
-    looking = asyncio.Event()
+    probing = asyncio.Event()
 
-    async def look_for_ever(*_: object) -> DetectionResult:
-        looking.set()
+    async def probe_forever(*_: object) -> DetectionResult:
+        probing.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     async with agent() as node:
         await lan(node)
         parts = node.process.parts
-        monkeypatch.setattr(parts.detector, "probe", look_for_ever)
+        monkeypatch.setattr(parts.detector, "probe", probe_forever)
         if ended_by == "its deadline":
             monkeypatch.setattr(parts.handlers.add, "deadline_s", 1.0)
             reply = await node.call("ADD", CNI_NETNS=link.station(up=False).netns)
             assert "not done within 1 s" in reply.error["msg"]
         else:
             call = asyncio.create_task(node.call("ADD", CNI_NETNS=link.station(up=False).netns))
-            await looking.wait()
+            await probing.wait()
             assert await node.claims()
             await parts.framed.end()
             with pytest.raises(asyncio.IncompleteReadError):

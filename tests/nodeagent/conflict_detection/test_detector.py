@@ -1,4 +1,4 @@
-"""Detection with real neighbours: kernels answer, frames cross a bridge, namespaces are deleted."""
+"""The detector with real neighbours: other kernels answer over a bridge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.descriptors import open_descriptors
 from tests.support.emulation import joins_packet_groups, races_deadlines
 from tests.support.link import Link, Station, ip
 
-BOTH = DetectionSwitches(conflicts=True, gateway=True)
+CONFLICTS_AND_GATEWAY = DetectionSwitches(conflicts=True, gateway=True)
 CONFLICTS = DetectionSwitches(conflicts=True)
 GATEWAY = DetectionSwitches(gateway=True)
 DUAL = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1", "fd00:6::11/64", "lan-v6", "fd00:6::1")
@@ -35,86 +35,91 @@ ETH_P_ALL = 3
 
 
 @joins_packet_groups
-async def test_free_addresses_with_a_gateway_that_answers_are_free(
+async def test_unused_addresses_with_a_gateway_that_answers_have_no_fault(
     link: Link, detector: Detector
 ) -> None:
     link.station("10.6.0.1/24", "fd00:6::1/64")
     pod = link.station(up=False)
 
-    assert await detector.probe(pod.netns, DUAL, BOTH) == DetectionResult()
+    assert await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY) == DetectionResult()
 
 
 @joins_packet_groups
-async def test_a_stranger_is_found_with_its_hardware_address(
+async def test_a_conflicting_host_is_found_with_its_mac_address(
     link: Link, detector: Detector
 ) -> None:
-    stranger = link.station("10.6.0.17/24")
+    conflicting_host = link.station("10.6.0.17/24")
     pod = link.station(up=False)
 
-    found = await detector.probe(pod.netns, DUAL, CONFLICTS)
+    result = await detector.probe(pod.netns, DUAL, CONFLICTS)
 
-    assert found == DetectionResult((ConflictingAddress("10.6.0.17", stranger.mac),))
+    assert result == DetectionResult((ConflictingAddress("10.6.0.17", conflicting_host.mac),))
 
 
 @joins_packet_groups
-async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
+async def test_a_conflicting_host_of_ipv6_is_found_with_its_mac_address(
     link: Link, detector: Detector
 ) -> None:
-    stranger = link.station("fd00:6::11/64")
+    conflicting_host = link.station("fd00:6::11/64")
     pod = link.station(up=False)
 
-    found = await detector.probe(pod.netns, DUAL, CONFLICTS)
+    result = await detector.probe(pod.netns, DUAL, CONFLICTS)
 
-    assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
+    assert result == DetectionResult((ConflictingAddress("fd00:6::11", conflicting_host.mac),))
 
 
 @joins_packet_groups
-async def test_strangers_of_both_families_are_told_at_once(link: Link, detector: Detector) -> None:
+async def test_conflicting_hosts_of_both_families_are_found_in_one_probe(
+    link: Link, detector: Detector
+) -> None:
     first, second = link.station("10.6.0.17/24"), link.station("fd00:6::11/64")
     pod = link.station(up=False)
 
-    found = await detector.probe(pod.netns, DUAL, BOTH)
+    result = await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY)
 
-    assert found.conflicts == (
+    assert result.conflicts == (
         ConflictingAddress("10.6.0.17", first.mac),
         ConflictingAddress("fd00:6::11", second.mac),
     )
 
 
 @joins_packet_groups
-async def test_a_gateway_that_is_not_there_is_silent(link: Link, detector: Detector) -> None:
+async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Detector) -> None:
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
 
-    assert await detector.probe(pod.netns, DUAL, BOTH) == DetectionResult((), ("fd00:6::1",))
+    assert await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY) == DetectionResult(
+        (), ("fd00:6::1",)
+    )
     assert await detector.probe(pod.netns, DUAL, CONFLICTS) == DetectionResult(), (
-        "nobody asked for gateways"
+        "gateways are not probed"
     )
     assert (
-        await detector.probe(pod.netns, DUAL._replace(ipv6_gateway=""), BOTH) == DetectionResult()
+        await detector.probe(pod.netns, DUAL._replace(ipv6_gateway=""), CONFLICTS_AND_GATEWAY)
+        == DetectionResult()
     )
 
 
 @joins_packet_groups
-async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
+async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_found(
     link: Link, detector: Detector
 ) -> None:
-    """CNI plugins enable IPv6 late; a disabled stack must not look like a link without hosts."""
-    stranger = link.station("fd00:6::11/64", "fd00:6::1/64")
+    """CNI plugins enable IPv6 late, so a probe must not depend on it."""
+    conflicting_host = link.station("fd00:6::11/64", "fd00:6::1/64")
     pod = link.station(up=False)
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
-    found = await detector.probe(pod.netns, ONLY6, CONFLICTS)
+    result = await detector.probe(pod.netns, ONLY6, CONFLICTS)
 
-    assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
+    assert result == DetectionResult((ConflictingAddress("fd00:6::11", conflicting_host.mac),))
     free = ONLY6._replace(ipv6="fd00:6::12/64")
     assert await detector.probe(pod.netns, free, GATEWAY) == DetectionResult()
 
 
 @joins_packet_groups
-async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> None:
-    """The usual NIC of Pods: a macvlan receives only multicast groups that it has joined."""
-    stranger = link.station("10.6.0.17/24", "fd00:6::11/64")
+async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> None:
+    """A macvlan, the usual NIC of Pods, receives only multicast groups that it has joined."""
+    conflicting_host = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
     name = Path(pod.netns).name
     ip("-n", name, "link", "delete", "eth0")
@@ -124,14 +129,16 @@ async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> No
     ip("-n", name, "link", "set", "mv0", "name", "eth0")
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
 
-    found = await detector.probe(pod.netns, DUAL, BOTH)
+    result = await detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY)
 
-    assert {one.address for one in found.conflicts} == {"10.6.0.17", "fd00:6::11"}
-    assert {one.mac for one in found.conflicts} == {stranger.mac}
+    assert {conflict.address for conflict in result.conflicts} == {"10.6.0.17", "fd00:6::11"}
+    assert {conflict.mac for conflict in result.conflicts} == {conflicting_host.mac}
 
 
 @joins_packet_groups
-async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link) -> None:
+async def test_an_address_of_the_node_is_a_conflict_although_no_probe_is_answered(
+    link: Link,
+) -> None:
     """A macvlan and its master do not receive each other's frames."""
     node, pod = link.station("10.6.0.17/24", "fd00:6::11/64"), link.station()
     name = Path(pod.netns).name
@@ -142,18 +149,18 @@ async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link
     ip("-n", name, "link", "set", "mv0", "name", "eth0")
 
     async with detecting_on(node) as detector:
-        found = await detector.probe(pod.netns, DUAL, CONFLICTS)
+        result = await detector.probe(pod.netns, DUAL, CONFLICTS)
         other = DUAL._replace(ipv4="10.6.0.18/24", ipv6="fd00:6::12/64")
         assert await detector.probe(pod.netns, other, CONFLICTS) == DetectionResult()
 
-    assert found.conflicts == (
+    assert result.conflicts == (
         ConflictingAddress("10.6.0.17", node.mac),
         ConflictingAddress("fd00:6::11", node.mac),
     )
 
 
 @races_deadlines
-async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
+async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) -> None:
     node, pod = link.station(), link.station()
     # Descriptors of earlier tests may be closed at any time, so only new ones count.
     sockets, threads = open_sockets(), set(threading.enumerate())
@@ -163,14 +170,12 @@ async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
         assert await asyncio.gather(*probes) == [DetectionResult()] * 64
 
     assert open_sockets() - sockets == set()
-    left = {one.name for one in set(threading.enumerate()) - threads}
-    assert not {name for name in left if not name.startswith("asyncio")}, "the loop's own stay"
+    new_threads = {thread.name for thread in set(threading.enumerate()) - threads}
+    assert all(name.startswith("asyncio") for name in new_threads), "threads of the event loop stay"
 
 
 @joins_packet_groups
-async def test_nobody_learns_of_an_address_from_the_question(
-    link: Link, detector: Detector
-) -> None:
+async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector: Detector) -> None:
     """RFC 5227, 2.1.1: a probe must not change caches; only a request to the gateway does."""
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
     set_inside(neighbour, "net/ipv4/conf/all/arp_accept", "1")
@@ -178,28 +183,29 @@ async def test_nobody_learns_of_an_address_from_the_question(
 
     await detector.probe(pod.netns, DUAL, CONFLICTS)
 
-    known = ip("-n", Path(neighbour.netns).name, "neighbour", "show")
-    assert "10.6.0.17" not in known
-    assert "fd00:6::11" not in known
+    neighbours = ip("-n", Path(neighbour.netns).name, "neighbour", "show")
+    assert "10.6.0.17" not in neighbours
+    assert "fd00:6::11" not in neighbours
 
 
 @joins_packet_groups
-async def test_of_two_that_probe_for_one_address_not_both_go_on(
+async def test_of_two_hosts_that_probe_for_the_same_address_at_least_one_finds_a_conflict(
     link: Link, detector: Detector
 ) -> None:
-    """Neither has the address yet (RFC 5227, 2.1.1; RFC 4862, 5.4.3); the later one may go on."""
-    one, other = link.station(), link.station()
+    """Neither has the address yet (RFC 5227, 2.1.1; RFC 4862, 5.4.3)."""
+    first, second = link.station(), link.station()
 
-    finds = await asyncio.gather(
-        detector.probe(one.netns, DUAL, CONFLICTS), detector.probe(other.netns, DUAL, CONFLICTS)
+    results = await asyncio.gather(
+        detector.probe(first.netns, DUAL, CONFLICTS),
+        detector.probe(second.netns, DUAL, CONFLICTS),
     )
 
-    conflicts = {stranger for found in finds for stranger in found.conflicts}
-    assert {stranger.address for stranger in conflicts} == {"10.6.0.17", "fd00:6::11"}
-    assert {stranger.mac for stranger in conflicts} <= {one.mac, other.mac}
+    conflicts = {conflict for result in results for conflict in result.conflicts}
+    assert {conflict.address for conflict in conflicts} == {"10.6.0.17", "fd00:6::11"}
+    assert {conflict.mac for conflict in conflicts} <= {first.mac, second.mac}
 
 
-async def test_an_interface_that_is_not_there_is_a_failure_and_not_silence(
+async def test_an_interface_that_does_not_exist_or_is_not_ethernet_is_a_failure(
     link: Link, detector: Detector
 ) -> None:
     pod = link.station()
@@ -210,7 +216,7 @@ async def test_an_interface_that_is_not_there_is_a_failure_and_not_silence(
         await detector.probe(pod.netns, DUAL._replace(interface="lo"), CONFLICTS)
 
 
-async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
+async def test_a_namespace_that_does_not_exist_is_a_failure_and_is_not_created(
     detector: Detector, namespaces: None
 ) -> None:
     gone = Path("/run/netns/ow-detect-gone")
@@ -223,29 +229,30 @@ async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
     assert not gone.exists()
 
 
-async def test_a_namespace_that_vanishes_meanwhile_ends_the_look_in_time(
+async def test_a_probe_ends_in_time_if_its_link_is_deleted_meanwhile(
     link: Link, detector: Detector
 ) -> None:
     pod = link.station()
-    looking = asyncio.ensure_future(detector.probe(pod.netns, DUAL, BOTH))
+    probe = asyncio.ensure_future(detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY))
     await asyncio.sleep(0)
     ip("-n", Path(pod.netns).name, "link", "delete", "eth0")
 
-    (end,) = await asyncio.gather(looking, return_exceptions=True)
+    (result,) = await asyncio.gather(probe, return_exceptions=True)
 
-    assert isinstance(end, DetectionFailed) or end == DetectionResult((), ("10.6.0.1", "fd00:6::1"))
+    silent = DetectionResult((), ("10.6.0.1", "fd00:6::1"))
+    assert isinstance(result, DetectionFailed) or result == silent
 
 
 @joins_packet_groups
-async def test_a_cancelled_look_leaves_no_socket_open(link: Link, detector: Detector) -> None:
+async def test_a_cancelled_probe_leaves_no_socket_open(link: Link, detector: Detector) -> None:
     pod = link.station()
     before = open_sockets()
 
     for _ in range(5):
-        looking = asyncio.ensure_future(detector.probe(pod.netns, DUAL, BOTH))
+        probe = asyncio.ensure_future(detector.probe(pod.netns, DUAL, CONFLICTS_AND_GATEWAY))
         await asyncio.sleep(0)
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
     await detector.probe(pod.netns, DUAL, CONFLICTS)
     await detector.close()
 
@@ -265,7 +272,7 @@ async def test_threads_stay_in_the_agents_own_namespace(link: Link, detector: De
 
 
 async def test_addresses_are_announced_on_the_link(
-    link: Link, detector: Detector, listener: socket.socket, heard_by: Station
+    link: Link, detector: Detector, listener: socket.socket, listening_station: Station
 ) -> None:
     pod = link.station()
 
@@ -273,22 +280,22 @@ async def test_addresses_are_announced_on_the_link(
     await detector.close()
 
     mac = bytes.fromhex(pod.mac.replace(":", ""))
-    six = socket.inet_pton(socket.AF_INET6, "fd00:6::11")
-    wanted: list[object] = [
+    ipv6 = socket.inet_pton(socket.AF_INET6, "fd00:6::11")
+    expected: list[object] = [
         arp_announcement(mac, socket.inet_aton("10.6.0.17")),
-        Advertisement(six, ALL_NODES, six, mac, override=True),
-        Solicitation(six, six, mac),
+        Advertisement(ipv6, ALL_NODES, ipv6, mac, override=True),
+        Solicitation(ipv6, ipv6, mac),
     ]
-    heard: list[object] = []
-    while not all(frame in heard for frame in wanted):
+    received: list[object] = []
+    while not all(packet in received for packet in expected):
         frame = listener.recv(2048)
         message = decode_message(frame)
-        heard.append(message.message if message else decode_arp(frame))
+        received.append(message.message if message else decode_arp(frame))
 
-    assert [each for each in heard if each in wanted] == wanted
+    assert [packet for packet in received if packet in expected] == expected
 
 
-async def test_announcing_moves_what_neighbours_remember(link: Link, detector: Detector) -> None:
+async def test_an_announcement_updates_neighbour_caches(link: Link, detector: Detector) -> None:
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
     name = Path(neighbour.netns).name
     for address in ("10.6.0.17", "fd00:6::11"):
@@ -300,17 +307,17 @@ async def test_announcing_moves_what_neighbours_remember(link: Link, detector: D
     detector.announce_later(pod.netns, DUAL)
     await detector.close()
 
-    known = ip("-n", name, "neighbour", "show")
-    assert f"10.6.0.17 dev eth0 lladdr {pod.mac}" in known
-    assert f"fd00:6::11 dev eth0 lladdr {pod.mac}" in known
+    neighbours = ip("-n", name, "neighbour", "show")
+    assert f"10.6.0.17 dev eth0 lladdr {pod.mac}" in neighbours
+    assert f"fd00:6::11 dev eth0 lladdr {pod.mac}" in neighbours
 
 
 def set_inside(station: Station, sysctl: str, value: str) -> None:
     write = f"printf {value} >/proc/sys/{sysctl}"
-    inside = ["nsenter", f"--net={station.netns}", "--", "sh", "-c", write]
-    subprocess.run(inside, check=True)
+    command = ["nsenter", f"--net={station.netns}", "--", "sh", "-c", write]
+    subprocess.run(command, check=True)
 
 
 def open_sockets() -> set[str]:
     """Open sockets of this process, of any kind."""
-    return {one for one in open_descriptors() if " socket:" in one}
+    return {descriptor for descriptor in open_descriptors() if " socket:" in descriptor}

@@ -66,7 +66,7 @@ async def test_a_conflict_fails_the_add_and_the_next_sandbox_gets_another_addres
     assert await node.add(CNI_NETNS=next_pod.netns) == ["10.6.0.11/24"]
 
 
-async def test_a_silent_gateway_fails_the_add_of_a_network_that_asks_for_it(
+async def test_a_silent_gateway_fails_the_add_of_a_network_with_detect_gateway(
     link: Link, node: AgentHarness
 ) -> None:
     reply = await attach(node, link.station(), detectGateway=True)
@@ -75,7 +75,7 @@ async def test_a_silent_gateway_fails_the_add_of_a_network_that_asks_for_it(
     assert set(await node.claims()) == {"10.6.0.10"}, "the DEL of the sandbox releases it"
 
 
-async def test_a_network_says_how_often_its_gateway_is_asked(
+async def test_detect_options_set_the_number_of_gateway_probes(
     link: Link, node: AgentHarness, listener: socket.socket
 ) -> None:
     options = {"retries": 2, "interval": "20ms", "timeout": "50ms"}
@@ -84,15 +84,15 @@ async def test_a_network_says_how_often_its_gateway_is_asked(
     reply = await attach(node, pod, detectGateway=True, detectOptions=options)
 
     assert "is unreachable" in reply.error["msg"]
-    asked = [await asyncio.to_thread(next_request, listener, pod) for _ in range(2)]
-    assert asked == [GATEWAY] * 2
+    targets = [await asyncio.to_thread(next_request, listener, pod) for _ in range(2)]
+    assert targets == [GATEWAY] * 2
     listener.setblocking(False)
     with pytest.raises(BlockingIOError):
         next_request(listener, pod)
 
 
 def next_request(listener: socket.socket, pod: Station) -> str:
-    """The address that a Pod's next ARP request for another host asks for."""
+    """The target address of the Pod's next ARP request for another host."""
     while True:
         packet = decode_arp(listener.recv(2048))
         if packet is None or mac_text(packet.sender_mac) != pod.mac:
@@ -101,9 +101,7 @@ def next_request(listener: socket.socket, pod: Station) -> str:
             return socket.inet_ntoa(packet.target_ip)
 
 
-async def test_options_of_detection_that_cannot_be_read_fail_the_add(
-    link: Link, node: AgentHarness
-) -> None:
+async def test_invalid_detect_options_fail_the_add(link: Link, node: AgentHarness) -> None:
     reply = await attach(node, link.station(), detectOptions={"timeout": "soon"})
 
     assert reply.error["code"] == 7
@@ -128,12 +126,12 @@ async def test_options_of_detection_that_cannot_be_read_fail_the_add(
         ),
     ],
 )
-def test_the_addresses_of_the_interface_are_those_of_the_result_before(
+def test_the_probed_addresses_are_those_of_prev_result_for_the_interface(
     previous: dict[str, Any], nic: Nic
 ) -> None:
     assert assigned_nic(previous, "eth0") == nic
 
 
-def test_a_gateway_that_is_no_address_is_refused() -> None:
+def test_a_gateway_that_is_not_an_address_is_refused() -> None:
     with pytest.raises(CniFailure, match="gateway"):
         assigned_nic({"ips": [{"address": "10.6.0.9/24", "gateway": "here"}]}, "eth0")

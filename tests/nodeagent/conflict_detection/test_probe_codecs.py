@@ -1,4 +1,4 @@
-"""Encoding of probes byte by byte, and parsing of received frames."""
+"""Probes are encoded as the RFCs require, and received frames are decoded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ADDRESS6 = inet_pton(AF_INET6, "fd00:6::11")
 GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
 
 
-def test_an_arp_probe_comes_from_nowhere() -> None:
+def test_an_arp_probe_has_no_sender_address() -> None:
     assert encode_arp(arp_probe(OURS, ADDRESS)).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 "  # to all, from us, ARP
         "00 01 08 00 06 04 00 01 "  # Ethernet, IPv4, sizes, request
@@ -60,14 +60,14 @@ def test_a_request_for_the_gateway_comes_from_the_new_address() -> None:
     )
 
 
-def test_an_announcement_asks_for_itself() -> None:
+def test_an_announcement_has_the_address_as_sender_and_target() -> None:
     assert encode_arp(arp_announcement(OURS, ADDRESS)).hex(" ") == (
         "ff ff ff ff ff ff 02 00 0a 06 00 11 08 06 00 01 08 00 06 04 00 01 "
         "02 00 0a 06 00 11 0a 06 00 11 ff ff ff ff ff ff 0a 06 00 11"
     )
 
 
-def test_a_probe_of_ipv6_comes_from_nowhere_to_the_group_of_the_address() -> None:
+def test_an_ipv6_probe_is_sent_from_the_unspecified_address_to_the_solicited_node_group() -> None:
     assert encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OURS).hex(" ") == (
         "33 33 ff 00 00 11 02 00 0a 06 00 11 86 dd "
         "60 00 00 00 00 18 3a ff "  # 24 bytes of ICMPv6, hop limit 255
@@ -79,8 +79,8 @@ def test_a_probe_of_ipv6_comes_from_nowhere_to_the_group_of_the_address() -> Non
 
 
 def test_an_unsolicited_advertisement_goes_to_all_nodes_and_overrides() -> None:
-    said = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OURS, override=True)
-    assert encode_advertisement(said, OURS).hex(" ") == (
+    message = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OURS, override=True)
+    assert encode_advertisement(message, OURS).hex(" ") == (
         "33 33 00 00 00 01 02 00 0a 06 00 11 86 dd 60 00 00 00 00 20 3a ff "
         "fd 00 00 06 00 00 00 00 00 00 00 00 00 00 00 11 "
         "ff 02 00 00 00 00 00 00 00 00 00 00 00 00 00 01 "
@@ -91,33 +91,35 @@ def test_an_unsolicited_advertisement_goes_to_all_nodes_and_overrides() -> None:
 
 
 @given(arp_packets)
-def test_arp_is_read_as_it_was_written(packet: ArpPacket) -> None:
+def test_decoding_an_encoded_arp_packet_returns_it(packet: ArpPacket) -> None:
     assert decode_arp(encode_arp(packet)) == packet
 
 
 @given(solicitations, macs)
-def test_solicitations_are_read_as_they_were_written(said: Solicitation, mac: bytes) -> None:
-    assert decode_message(encode_solicitation(said, mac)) == ReceivedMessage(said, mac)
+def test_decoding_an_encoded_solicitation_returns_it(message: Solicitation, mac: bytes) -> None:
+    assert decode_message(encode_solicitation(message, mac)) == ReceivedMessage(message, mac)
 
 
 @given(advertisements, macs)
-def test_advertisements_are_read_as_they_were_written(said: Advertisement, mac: bytes) -> None:
-    assert decode_message(encode_advertisement(said, mac, THEIRS)) == ReceivedMessage(said, mac)
+def test_decoding_an_encoded_advertisement_returns_it(message: Advertisement, mac: bytes) -> None:
+    assert decode_message(encode_advertisement(message, mac, THEIRS)) == ReceivedMessage(
+        message, mac
+    )
 
 
 @given(st.binary(max_size=120))
-def test_noise_is_no_message(noise: bytes) -> None:
+def test_random_bytes_are_not_decoded_to_a_message(noise: bytes) -> None:
     for start in (b"", BROADCAST + OURS + b"\x08\x06", BROADCAST + OURS + b"\x86\xdd"):
         assert decode_arp(start + noise) is None or start
         assert decode_message(start + noise) is None
 
 
 @given(solicitations | advertisements, st.data())
-def test_a_changed_bit_is_no_message_of_ours(said: Message, data: st.DataObject) -> None:
+def test_a_frame_with_a_changed_bit_is_discarded(message: Message, data: st.DataObject) -> None:
     frame = bytearray(
-        encode_solicitation(said, OURS)
-        if isinstance(said, Solicitation)
-        else encode_advertisement(said, OURS, THEIRS)
+        encode_solicitation(message, OURS)
+        if isinstance(message, Solicitation)
+        else encode_advertisement(message, OURS, THEIRS)
     )
     frame[data.draw(st.integers(22, len(frame) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
@@ -125,11 +127,11 @@ def test_a_changed_bit_is_no_message_of_ours(said: Message, data: st.DataObject)
 
 
 @given(arp_packets, st.integers(0, 41))
-def test_a_cut_arp_packet_is_none(packet: ArpPacket, length: int) -> None:
+def test_a_truncated_arp_packet_is_discarded(packet: ArpPacket, length: int) -> None:
     assert decode_arp(encode_arp(packet)[:length]) is None
 
 
-def test_padding_of_short_frames_is_no_matter() -> None:
+def test_padding_of_short_frames_is_ignored() -> None:
     frame = encode_arp(arp_probe(OURS, ADDRESS)) + bytes(18)
     assert decode_arp(frame) == arp_probe(OURS, ADDRESS)
     solicitation = Solicitation(UNSPECIFIED, ADDRESS6)
@@ -137,11 +139,11 @@ def test_padding_of_short_frames_is_no_matter() -> None:
     assert decode_message(padded) == ReceivedMessage(solicitation, OURS)
 
 
-def test_arp_of_other_hardware_or_with_another_operation_is_not_ours() -> None:
+def test_arp_of_other_hardware_or_with_another_operation_is_discarded() -> None:
     frame = bytearray(encode_arp(ArpPacket(REPLY, THEIRS, ADDRESS, OURS, ADDRESS)))
-    for place, value in ((15, 6), (16, 0x86), (18, 8), (19, 16), (21, 3)):
+    for offset, value in ((15, 6), (16, 0x86), (18, 8), (19, 16), (21, 3)):
         changed = frame.copy()
-        changed[place] = value
+        changed[offset] = value
         assert decode_arp(bytes(changed)) is None
 
 
@@ -162,29 +164,29 @@ INVALID = {
 }
 
 
-@pytest.mark.parametrize(("place", "value"), INVALID.values(), ids=INVALID)
-def test_what_a_node_must_discard_is_discarded(place: int, value: int) -> None:
-    said = Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, THEIRS, solicited=True)
-    frame = bytearray(encode_advertisement(said, THEIRS, OURS))
-    assert decode_message(with_sum(frame.copy())) == ReceivedMessage(said, THEIRS)
+@pytest.mark.parametrize(("offset", "value"), INVALID.values(), ids=INVALID)
+def test_a_message_that_rfc_4861_requires_to_discard_is_discarded(offset: int, value: int) -> None:
+    message = Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, THEIRS, solicited=True)
+    frame = bytearray(encode_advertisement(message, THEIRS, OURS))
+    assert decode_message(with_sum(frame.copy())) == ReceivedMessage(message, THEIRS)
 
-    frame[place] = value
+    frame[offset] = value
 
     assert decode_message(with_sum(frame)) is None
 
 
-def test_an_advertisement_to_a_group_cannot_be_solicited() -> None:
-    said = Advertisement(GATEWAY6, ALL_NODES, GATEWAY6, THEIRS, solicited=True)
-    assert decode_message(encode_advertisement(said, THEIRS)) is None
+def test_a_solicited_advertisement_to_a_group_is_discarded() -> None:
+    message = Advertisement(GATEWAY6, ALL_NODES, GATEWAY6, THEIRS, solicited=True)
+    assert decode_message(encode_advertisement(message, THEIRS)) is None
 
 
-def test_a_probe_with_a_link_layer_option_is_invalid() -> None:
+def test_a_probe_with_a_link_layer_option_is_discarded() -> None:
     assert decode_message(encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6, OURS), OURS)) is (
         None
     )
 
 
-def test_groups_and_zeros_are_no_stations() -> None:
+def test_group_addresses_and_zero_are_not_addresses_of_a_station() -> None:
     assert is_station(OURS)
     assert not is_station(BROADCAST)
     assert not is_station(bytes(6))

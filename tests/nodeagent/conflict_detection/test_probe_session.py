@@ -1,4 +1,4 @@
-"""The state machine of probes, without a network: their times and conclusions."""
+"""The state machine of probes, without a network: the times of frames, and the findings."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ GATEWAY = inet_pton(AF_INET, "10.6.0.1")
 ADDRESS6 = inet_pton(AF_INET6, "fd00:6::11")
 GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
 
-ASKED = ProbeRequest(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
-ASKED6 = ProbeRequest(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
+REQUEST_IPV4 = ProbeRequest(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
+REQUEST_IPV6 = ProbeRequest(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
 
-BOTH = pytest.mark.parametrize(
-    ("codec", "probe_request", "stranger", "router"),
+BOTH_CODECS = pytest.mark.parametrize(
+    ("codec", "probe_request", "conflicting_host", "router"),
     [
         (
             ARP,
-            ASKED,
+            REQUEST_IPV4,
             encode_arp(ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)), OURS),
             encode_arp(ArpPacket(REPLY, ROUTERS, GATEWAY, OURS, ADDRESS), OURS),
         ),
         (
             ND,
-            ASKED6,
+            REQUEST_IPV6,
             encode_advertisement(Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, THEIRS), THEIRS),
             encode_advertisement(
                 Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, ROUTERS, solicited=True), ROUTERS, OURS
@@ -84,8 +84,10 @@ BOTH = pytest.mark.parametrize(
 )
 
 
-def silence(step: ProbeStep, codec: ProbeCodec) -> tuple[ProbeState, list[tuple[float, bytes]]]:
-    """The conclusion without an answer, and the probes with their times."""
+def run_without_answers(
+    step: ProbeStep, codec: ProbeCodec
+) -> tuple[ProbeState, list[tuple[float, bytes]]]:
+    """The last state without any answer, and the sent frames with their times."""
     sent = [(0.0, frame) for frame in step.send]
     state = step.state
     while state.finding is None:
@@ -96,19 +98,23 @@ def silence(step: ProbeStep, codec: ProbeCodec) -> tuple[ProbeState, list[tuple[
     return state, sent
 
 
-@BOTH
-def test_silence_means_free_and_then_unreachable(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_without_answers_the_address_is_free_and_the_gateway_is_silent(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
-    state, sent = silence(start_probe(probe_request, codec, 0.0), codec)
+    state, sent = run_without_answers(start_probe(probe_request, codec, 0.0), codec)
 
     assert state.finding == GatewaySilent()
     assert state.due == pytest.approx(CONFLICT_WINDOW_S + GATEWAY_WINDOW_S)
-    probes = [when for when, frame in sent if frame == codec.conflict_probe(probe_request)]
-    asked = [when for when, frame in sent if frame == codec.gateway_probe(probe_request)]
-    assert len(probes) == CONFLICT_PROBES
-    assert len(asked) == GATEWAY_PROBES
-    assert max(probes) < CONFLICT_WINDOW_S <= min(asked), "conflict before gateway"
+    conflict_probe, gateway_probe = (
+        codec.conflict_probe(probe_request),
+        codec.gateway_probe(probe_request),
+    )
+    conflict_times = [when for when, frame in sent if frame == conflict_probe]
+    gateway_times = [when for when, frame in sent if frame == gateway_probe]
+    assert len(conflict_times) == CONFLICT_PROBES
+    assert len(gateway_times) == GATEWAY_PROBES
+    assert max(conflict_times) < CONFLICT_WINDOW_S <= min(gateway_times)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +138,12 @@ def test_silence_means_free_and_then_unreachable(
         (DetectOptions(retries=1, timeout="1h"), (0,), WINDOW_S_MAX),
     ],
 )
-def test_a_network_says_how_often_and_how_long_it_is_asked(
+def test_detect_options_set_the_times_of_probes(
     options: DetectOptions, sent_at: tuple[float, ...], ends_s: float
 ) -> None:
     schedule = scheduled(CONFLICT_SCHEDULE, read_timing(options))
-    state, sent = silence(
-        start_probe(ASKED._replace(gateway=b"", conflict_schedule=schedule), ARP, 0.0), ARP
+    state, sent = run_without_answers(
+        start_probe(REQUEST_IPV4._replace(gateway=b"", conflict_schedule=schedule), ARP, 0.0), ARP
     )
 
     assert [when for when, _ in sent] == pytest.approx(sent_at, abs=1e-5)
@@ -145,65 +151,67 @@ def test_a_network_says_how_often_and_how_long_it_is_asked(
     assert schedule.window_s == pytest.approx(ends_s)
 
 
-def test_no_network_gets_more_probes_than_the_limit() -> None:
+def test_detect_options_cannot_raise_the_number_of_probes_above_the_limit() -> None:
     options = DetectOptions(retries=10_000, interval="1ns", timeout="1s")
 
     assert scheduled(GATEWAY_SCHEDULE, read_timing(options)).probes == PROBES_MAX
 
 
-@BOTH
-def test_without_a_gateway_silence_means_free(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_without_a_gateway_and_answers_the_address_is_free(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
-    state, _ = silence(start_probe(probe_request._replace(gateway=b""), codec, 0.0), codec)
+    state, _ = run_without_answers(
+        start_probe(probe_request._replace(gateway=b""), codec, 0.0), codec
+    )
 
     assert state.finding == AddressFree()
     assert state.due == pytest.approx(CONFLICT_WINDOW_S)
 
 
-@BOTH
-def test_only_the_gateway_is_looked_for_where_conflicts_are_not(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_without_conflict_detection_only_the_gateway_is_probed(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     step = start_probe(probe_request._replace(conflict=False), codec, 0.0)
 
     assert step.send == (codec.gateway_probe(probe_request),)
-    assert receive_frame(step.state, codec, stranger).finding is None
+    assert receive_frame(step.state, codec, conflicting_host).finding is None
     assert receive_frame(step.state, codec, router).finding == AddressFree(ROUTERS)
 
 
-def test_with_both_switches_off_there_is_nothing_to_do() -> None:
+def test_with_both_detections_disabled_no_frame_is_sent() -> None:
     step = start_probe(ProbeRequest(ADDRESS, OURS, conflict=False), ARP, 0.0)
 
     assert step == ProbeStep(step.state, ())
     assert step.state.finding == AddressFree()
 
 
-@BOTH
-def test_a_stranger_ends_it_at_once(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_a_conflicting_host_ends_the_probe_at_once(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
-    state = receive_frame(start_probe(probe_request, codec, 0.0).state, codec, stranger)
+    state = receive_frame(start_probe(probe_request, codec, 0.0).state, codec, conflicting_host)
 
     assert state.finding == ConflictFound(THEIRS)
-    assert advance(state, codec, 1.0) == ProbeStep(state), "and nothing more is said"
+    assert advance(state, codec, 1.0) == ProbeStep(state), "no more frames are sent"
     assert receive_frame(state, codec, router) == state
 
 
-@BOTH
-def test_a_stranger_is_heard_while_the_gateway_is_asked(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_a_conflicting_host_is_found_while_the_gateway_is_probed(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
     while not state.at_gateway:
         state = advance(state, codec, state.due).state
 
-    assert receive_frame(state, codec, stranger).finding == ConflictFound(THEIRS)
+    assert receive_frame(state, codec, conflicting_host).finding == ConflictFound(THEIRS)
 
 
-@BOTH
-def test_the_gateway_is_not_taken_for_an_answer_before_it_was_asked(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_a_packet_of_the_gateway_before_its_probe_is_no_answer(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
     assert receive_frame(state, codec, router).finding is None
@@ -213,18 +221,18 @@ def test_the_gateway_is_not_taken_for_an_answer_before_it_was_asked(
     assert receive_frame(state, codec, router).finding == AddressFree(ROUTERS)
 
 
-@BOTH
-def test_a_tick_too_early_does_nothing(
-    codec: ProbeCodec, probe_request: ProbeRequest, stranger: bytes, router: bytes
+@BOTH_CODECS
+def test_advancing_before_the_due_time_changes_nothing(
+    codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 5.0).state
 
     assert advance(state, codec, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == ProbeStep(state)
 
 
-def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
-    """On a busy machine timers are late: probes must not all be sent at the window's end."""
-    state = start_probe(ASKED._replace(gateway=b""), ARP, 0.0).state
+def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> None:
+    """On a busy machine timers are late. Probes must not all be sent at the window's end."""
+    state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
         now = state.due + 10.0
@@ -236,59 +244,61 @@ def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
     assert (sent, state.finding) == (CONFLICT_PROBES, AddressFree())
 
 
-STRANGERS_ARP = {
+CONFLICTING_PACKETS = {
     "a reply from the address": ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)),
     "a request from the address": ArpPacket(REQUEST, THEIRS, ADDRESS, bytes(6), GATEWAY),
     "a gratuitous announcement": arp_announcement(THEIRS, ADDRESS),
     "another host's probe": arp_probe(THEIRS, ADDRESS),
 }
-OTHERS_ARP = {
-    "our own probe, come back": arp_probe(OURS, ADDRESS),
+HARMLESS_PACKETS = {
+    "our own probe": arp_probe(OURS, ADDRESS),
     "our own address in a reply": ArpPacket(REPLY, OURS, ADDRESS, THEIRS, GATEWAY),
-    "somebody asking for the address": ArpPacket(REQUEST, THEIRS, GATEWAY, bytes(6), ADDRESS),
+    "a request for the address": ArpPacket(REQUEST, THEIRS, GATEWAY, bytes(6), ADDRESS),
     "a probe for another address": arp_probe(THEIRS, GATEWAY),
     "a reply from another address": ArpPacket(REPLY, THEIRS, GATEWAY, OURS, ADDRESS),
     "a group as the sender": ArpPacket(REPLY, b"\xff" * 6, ADDRESS, OURS, bytes(4)),
 }
 
 
-@pytest.mark.parametrize("packet", STRANGERS_ARP.values(), ids=STRANGERS_ARP)
-def test_arp_that_shows_a_stranger(packet: ArpPacket) -> None:
-    assert ARP.conflicting_mac(encode_arp(packet), ASKED) == THEIRS
+@pytest.mark.parametrize("packet", CONFLICTING_PACKETS.values(), ids=CONFLICTING_PACKETS)
+def test_an_arp_packet_of_a_conflicting_host_is_recognized(packet: ArpPacket) -> None:
+    assert ARP.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == THEIRS
 
 
-@pytest.mark.parametrize("packet", OTHERS_ARP.values(), ids=OTHERS_ARP)
-def test_arp_that_shows_none(packet: ArpPacket) -> None:
-    assert ARP.conflicting_mac(encode_arp(packet), ASKED) == b""
+@pytest.mark.parametrize("packet", HARMLESS_PACKETS.values(), ids=HARMLESS_PACKETS)
+def test_another_arp_packet_is_no_conflict(packet: ArpPacket) -> None:
+    assert ARP.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
 
 
-def test_an_advertisement_without_option_shows_the_frames_sender() -> None:
-    said = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
-    assert ND.conflicting_mac(encode_advertisement(said, THEIRS), ASKED6) == THEIRS
+def test_without_a_link_layer_option_the_mac_address_is_that_of_the_frame() -> None:
+    advertisement = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
+    assert ND.conflicting_mac(encode_advertisement(advertisement, THEIRS), REQUEST_IPV6) == THEIRS
 
 
-def test_another_hosts_duplicate_address_detection_shows_a_stranger() -> None:
+def test_duplicate_address_detection_of_another_host_is_a_conflict() -> None:
     theirs = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), THEIRS)
     ours = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OURS)
-    asking = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTERS), ROUTERS)
+    request = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTERS), ROUTERS)
 
-    assert ND.conflicting_mac(theirs, ASKED6) == THEIRS
-    assert ND.conflicting_mac(ours, ASKED6) == b"", "our own frame, come back (RFC 4862, 5.4.3)"
-    assert ND.conflicting_mac(asking, ASKED6) == b"", "who asks for it does not use it"
+    assert ND.conflicting_mac(theirs, REQUEST_IPV6) == THEIRS
+    assert ND.conflicting_mac(ours, REQUEST_IPV6) == b"", (
+        "our own frame, received again (RFC 4862, 5.4.3)"
+    )
+    assert ND.conflicting_mac(request, REQUEST_IPV6) == b"", "a request does not use the address"
 
 
-def test_the_gateway_question_carries_where_to_answer() -> None:
-    arp = decode_arp(ARP.gateway_probe(ASKED))
-    heard = decode_message(ND.gateway_probe(ASKED6))
+def test_a_gateway_probe_has_the_new_address_as_sender() -> None:
+    arp = decode_arp(ARP.gateway_probe(REQUEST_IPV4))
+    received = decode_message(ND.gateway_probe(REQUEST_IPV6))
 
     assert arp == ArpPacket(REQUEST, OURS, ADDRESS, bytes(6), GATEWAY)
-    assert heard is not None
-    assert heard.message == Solicitation(ADDRESS6, GATEWAY6, OURS)
+    assert received is not None
+    assert received.message == Solicitation(ADDRESS6, GATEWAY6, OURS)
 
 
-def test_addresses_are_announced_to_everybody() -> None:
+def test_announcements_are_sent_to_all_hosts() -> None:
     (arp,) = ARP.announcements(ADDRESS, OURS)
-    advertised, solicited = (decode_message(one) for one in ND.announcements(ADDRESS6, OURS))
+    advertised, solicited = map(decode_message, ND.announcements(ADDRESS6, OURS))
 
     assert decode_arp(arp) == arp_announcement(OURS, ADDRESS)
     assert advertised is not None
@@ -299,8 +309,8 @@ def test_addresses_are_announced_to_everybody() -> None:
 
 frames = st.binary(max_size=100) | st.sampled_from(
     (
-        encode_arp(STRANGERS_ARP["another host's probe"]),
-        encode_arp(OTHERS_ARP["a reply from another address"]),
+        encode_arp(CONFLICTING_PACKETS["another host's probe"]),
+        encode_arp(HARMLESS_PACKETS["a reply from another address"]),
         *ND.announcements(ADDRESS6, THEIRS),
         *ARP.announcements(ADDRESS, THEIRS),
     )
@@ -308,33 +318,33 @@ frames = st.binary(max_size=100) | st.sampled_from(
 
 
 @given(
-    st.sampled_from(((ARP, ASKED), (ND, ASKED6))),
+    st.sampled_from(((ARP, REQUEST_IPV4), (ND, REQUEST_IPV6))),
     st.lists(frames | st.floats(0, 0.2), max_size=30),
     st.booleans(),
     st.booleans(),
 )
-def test_whatever_happens_it_ends_in_time_and_says_one_thing(
-    spoken: tuple[ProbeCodec, ProbeRequest],
-    things: list[bytes | float],
+def test_a_probe_ends_with_one_finding_for_any_frames_and_times(
+    codec_and_request: tuple[ProbeCodec, ProbeRequest],
+    inputs: list[bytes | float],
     conflict: bool,
     gateway: bool,
 ) -> None:
-    codec, probe_request = spoken
+    codec, probe_request = codec_and_request
     probe_request = probe_request._replace(
         conflict=conflict, gateway=probe_request.gateway if gateway else b""
     )
     now, sent = 0.0, 0
     step = start_probe(probe_request, codec, now)
-    for thing in things:
+    for frame_or_seconds in inputs:
         sent += len(step.send)
-        if isinstance(thing, float):
-            now += thing
+        if isinstance(frame_or_seconds, float):
+            now += frame_or_seconds
             step = advance(step.state, codec, now)
         else:
-            step = ProbeStep(receive_frame(step.state, codec, thing))
-    state, rest = silence(step, codec)
+            step = ProbeStep(receive_frame(step.state, codec, frame_or_seconds))
+    state, later_frames = run_without_answers(step, codec)
 
     assert state.finding is not None
-    assert sent + len(rest) <= CONFLICT_PROBES + GATEWAY_PROBES
+    assert sent + len(later_frames) <= CONFLICT_PROBES + GATEWAY_PROBES
     assert conflict or not isinstance(state.finding, ConflictFound)
     assert gateway or state.finding in (AddressFree(), ConflictFound(THEIRS))

@@ -1,6 +1,6 @@
-"""Plans from facts to netlink requests, compared with the files in ``plans``.
+"""Attachment plans are compared with the files in ``plans``.
 
-After an intended change run with REWRITE_PLANS=1, and commit only a difference that you understand.
+After an intended change run with REWRITE_PLANS=1, and review the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ KERNEL_RULES: Final = (
 )
 MARKED: Final = (RoutingRule(4, 100, 1000, mark=1), RoutingRule(6, 100, 1000, mark=1))
 NODE: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
-WIRE: Final = VethPair(9, bytes.fromhex("020000000009"), 77, bytes.fromhex("020000000077"), "host")
-SAID: Final[dict[str, Any]] = {
+VETH_PAIR: Final = VethPair(
+    9, bytes.fromhex("020000000009"), 77, bytes.fromhex("020000000077"), "host"
+)
+CONF: Final[dict[str, Any]] = {
     "overlayPodCIDR": ["10.244.0.0/16"],
     "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"],
     "hijackCIDR": ["169.254.0.0/16", "10.96.0.0/16"],
@@ -54,7 +56,7 @@ ETH0: Final = Link(2, "eth0", ETHERNET, mac=bytes.fromhex("020000000002"), tx_qu
 NET1: Final = Link(3, "net1", ETHERNET, mac=bytes.fromhex("020000000003"), tx_queue_len=1000)
 NET2: Final = Link(4, "net2", ETHERNET)
 VETH0: Final = Link(9, "veth0", ETHERNET)
-OWN: Final = {
+POD_ADDRESSES: Final = {
     2: ("10.6.0.101", "fd00:6::101"),
     3: ("10.7.0.101", "fd00:7::101"),
     4: ("10.8.0.101",),
@@ -79,7 +81,7 @@ def stack(
         LinkAddress(link.ifindex, parse_address(text), 64)
         for family in (4, 6)
         for link in links
-        for text in OWN.get(link.ifindex, ())
+        for text in POD_ADDRESSES.get(link.ifindex, ())
         if parse_address(text).family == family
     )
     routes = [
@@ -95,27 +97,27 @@ def stack(
 
 
 def source_of(link: int, network: str) -> Address | None:
-    return None if ":" in network else parse_address(OWN[link][0])
+    return None if ":" in network else parse_address(POD_ADDRESSES[link][0])
 
 
-def planned(
-    pod: PodStack, expected: frozenset[str] = frozenset(), **said: Any
+def plan_of(
+    pod: PodStack, expected: frozenset[str] = frozenset(), **conf: Any
 ) -> tuple[NicSetup, AttachmentPlan]:
-    settings = effective(read_settings({**SAID, **said}), WrittenSettings())
+    settings = effective(read_settings({**CONF, **conf}), WrittenSettings())
     decision = decide(settings, pod)
-    host = HostStack(tuple(each for each in NODE if each.family in pod.families))
-    return decision, plan(settings, decision, pod, host, WIRE, expected)
+    host = HostStack(tuple(address for address in NODE if address.family in pod.families))
+    return decision, plan(settings, decision, pod, host, VETH_PAIR, expected)
 
 
-def written(pod: PodStack, decision: NicSetup, made: AttachmentPlan) -> str:
+def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan) -> str:
     names = {link.ifindex: link.name for link in pod.links} | {9: "veth0", 77: "HOST-END"}
     if decision.mode == "overlay":
         names[9] = "eth0"
     lines = [f"{decision.mode}, {'first' if decision.first else 'later'}, table {decision.table}"]
-    lines += [f"sysctl: {name} = {value}" for name, value in made.sysctls.items()]
-    lines += [f"pod: {describe_step(step, names)}" for step in made.pod]
-    lines += ["pod: marks of the reply path"] if made.reply_marks else []
-    lines += [f"host: {describe_step(step, names)}" for step in made.host]
+    lines += [f"sysctl: {name} = {value}" for name, value in attachment_plan.sysctls.items()]
+    lines += [f"pod: {describe_step(step, names)}" for step in attachment_plan.pod]
+    lines += ["pod: marks of the reply path"] if attachment_plan.reply_marks else []
+    lines += [f"host: {describe_step(step, names)}" for step in attachment_plan.host]
     return "\n".join(lines) + "\n"
 
 
@@ -163,50 +165,49 @@ CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_plan_is_what_its_file_says(name: str) -> None:
-    pod, said = CASES[name]
-    text = written(pod, *planned(pod, **said))
+def test_a_plan_is_equal_to_its_file(name: str) -> None:
+    pod, conf = CASES[name]
+    text = plan_text(pod, *plan_of(pod, **conf))
     path = PLANS / f"{name}.txt"
     if os.environ.get("REWRITE_PLANS"):
         path.write_text(text)
     assert text == path.read_text()
 
 
-def test_every_file_has_its_plan() -> None:
+def test_every_file_has_a_plan() -> None:
     assert {path.stem for path in PLANS.iterdir()} == set(CASES)
 
 
-def test_a_default_route_nic_that_never_comes_is_an_error() -> None:
+def test_a_default_route_nic_that_the_pod_does_not_get_is_an_error() -> None:
     pod = stack(NET1, ETH0, NET1)
     with pytest.raises(BadInput, match="podDefaultRouteNIC: net9 don't exist in pod"):
-        planned(pod, podDefaultRouteNic="net9")
+        plan_of(pod, podDefaultRouteNic="net9")
 
 
-def test_a_default_route_nic_that_comes_later_waits_for_itself() -> None:
+def test_a_default_route_nic_that_the_pod_gets_later_changes_nothing_before() -> None:
     pod = stack(NET1, ETH0, NET1)
-    waiting = planned(pod, frozenset({"net2"}), podDefaultRouteNic="net2")
-    assert waiting == planned(pod)
+    assert plan_of(pod, frozenset({"net2"}), podDefaultRouteNic="net2") == plan_of(pod)
 
 
-def test_without_another_default_route_nothing_is_tuned() -> None:
+def test_without_another_default_route_no_route_is_tuned() -> None:
     pod = stack(NET1, ETH0, NET1, defaults=(3,))
-    assert planned(pod)[1] == planned(pod, tunePodRoutes=False)[1]
+    assert plan_of(pod)[1] == plan_of(pod, tunePodRoutes=False)[1]
 
 
-def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
+def test_of_a_multipath_default_route_only_one_next_hop_is_moved() -> None:
     pod = stack(NET1, ETH0, NET1)
-    hops = tuple(Hop(number, parse_address(GATEWAYS[number][0])) for number in (2, 3))
-    both = KernelRoute(default_prefix(4), hops=hops)
-    single = tuple(r for r in pod.routes if not (r.is_default and r.family == 4))
-    _, made = planned(pod._replace(routes=(*single, both)))
-    words = [describe_step(step, {2: "eth0", 3: "net1"}) for step in made.pod]
-    assert "replace route 0.0.0.0/0 via 10.6.0.1 on eth0 table 254" in words
-    assert "add route 0.0.0.0/0 via 10.7.0.1 on net1 table 101" in words
-    assert "add route 0.0.0.0/0 via 10.6.0.1 on eth0 table 100" in words
+    hops = tuple(Hop(ifindex, parse_address(GATEWAYS[ifindex][0])) for ifindex in (2, 3))
+    multipath = KernelRoute(default_prefix(4), hops=hops)
+    others = [route for route in pod.routes if not (route.is_default and route.family == 4)]
+    _, attachment_plan = plan_of(pod._replace(routes=(*others, multipath)))
+    texts = [describe_step(step, {2: "eth0", 3: "net1"}) for step in attachment_plan.pod]
+    assert "replace route 0.0.0.0/0 via 10.6.0.1 on eth0 table 254" in texts
+    assert "add route 0.0.0.0/0 via 10.7.0.1 on net1 table 101" in texts
+    assert "add route 0.0.0.0/0 via 10.6.0.1 on eth0 table 100" in texts
 
 
 @pytest.mark.parametrize(
-    ("interface", "links", "said", "meant"),
+    ("interface", "links", "conf", "expected_setup"),
     [
         (ETH0, (ETH0,), {}, NicSetup("underlay", first=True, table=101)),
         (NET1, (ETH0, NET1, VETH0), {}, NicSetup("underlay", first=False, table=101)),
@@ -217,13 +218,13 @@ def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
         (ETH0, (ETH0,), {"mode": "underlay"}, NicSetup("underlay", first=True, table=101)),
     ],
 )
-def test_mode_first_and_table_follow_from_the_links(
-    interface: Link, links: tuple[Link, ...], said: dict[str, Any], meant: NicSetup
+def test_mode_and_table_depend_on_the_links_of_the_pod(
+    interface: Link, links: tuple[Link, ...], conf: dict[str, Any], expected_setup: NicSetup
 ) -> None:
-    # Neither a link that is down nor a tunnel counts.
+    # A link that is down and a tunnel do not count as NICs.
     others = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
-    settings = effective(read_settings(said), WrittenSettings())
-    assert decide(settings, stack(interface, *links, *others)) == meant
+    settings = effective(read_settings(conf), WrittenSettings())
+    assert decide(settings, stack(interface, *links, *others)) == expected_setup
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_mode_first_and_table_follow_from_the_links(
         (NET1, (ETH0, NET1, VETH0), "overlay", "previous NIC ran in underlay mode"),
     ],
 )
-def test_a_mode_that_does_not_fit_is_refused(
+def test_a_mode_that_does_not_fit_the_pod_is_refused(
     interface: Link, links: tuple[Link, ...], mode: str, text: str
 ) -> None:
     settings = effective(read_settings({"mode": mode}), WrittenSettings())
@@ -257,9 +258,9 @@ def test_a_mac_address_is_the_prefix_and_four_bytes_of_the_address(address: str,
     assert mac_of(settings, pod).hex() == mac
 
 
-def test_an_infiniband_link_keeps_its_address_whatever_prefix_is_set() -> None:
+def test_a_mac_prefix_for_an_infiniband_link_is_refused() -> None:
     address = bytes.fromhex("00001049fe800000000000001070fd0300160548")
     link = ETH0._replace(name="net1", kind="ipoib", mac=address)
 
     with pytest.raises(BadInput, match="net1 is an InfiniBand link"):
-        planned(stack(link, link), podMACPrefix="0a:1b")
+        plan_of(stack(link, link), podMACPrefix="0a:1b")

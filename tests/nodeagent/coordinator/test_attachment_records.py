@@ -1,4 +1,4 @@
-"""A directory of records that cannot be read stops neither the agent nor GC's other work."""
+"""The agent starts and GC returns an error if the attachment records cannot be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nodeagent.settings.values import Settings
 from tests.support.agent_harness import frame, running
 
 
-def broken(*_: object) -> Any:
+def raise_permission_error(*_: object) -> Any:
     raise PermissionError(13, "Permission denied", "/var/lib/records")
 
 
@@ -25,7 +25,7 @@ async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(AttachmentRecords, "all", broken)
+    monkeypatch.setattr(AttachmentRecords, "all", raise_permission_error)
 
     async with running(settings, memory_store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -38,7 +38,7 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
     settings: Settings, memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(settings, memory_store) as node:
-        monkeypatch.setattr(AttachmentRecords, "all", broken)
+        monkeypatch.setattr(AttachmentRecords, "all", raise_permission_error)
         variables = {"CNI_COMMAND": "GC", "CNI_PATH": "/opt", "ORBWEAVER_PLUGIN": "coordinator"}
         conf = {"cniVersion": "1.1.0", "name": "lan", "cni.dev/valid-attachments": []}
         reply = await node.raw(frame(variables, json.dumps(conf).encode()))
@@ -48,9 +48,9 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
 
 
 @pytest.mark.parametrize("path", ["/run/netns/" + "x" * 300, "/" + "y" * 5_000 + "/pod"])
-def test_a_path_that_cannot_be_looked_up_proves_nothing(path: str) -> None:
+def test_a_namespace_whose_path_cannot_be_looked_up_does_not_count_as_deleted(path: str) -> None:
     assert not is_netns_gone(path)
 
 
-def test_a_namespace_whose_directory_is_there_is_gone(tmp_path: Path) -> None:
+def test_a_namespace_that_is_missing_in_an_existing_directory_is_deleted(tmp_path: Path) -> None:
     assert is_netns_gone(str(tmp_path / "pod"))

@@ -13,18 +13,18 @@ from tests.support.network_harness import SERVICES, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns
 
-SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 
 
-def test_what_was_just_set_up_is_right(network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
+def test_after_an_add_there_is_no_difference(network_pod: NetworkPod) -> None:
+    network_pod.add(**CONF)
     assert network_pod.check() == []
 
 
-def test_a_second_nic_leaves_the_first_right(network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
+def test_after_an_add_of_a_second_nic_neither_has_a_difference(network_pod: NetworkPod) -> None:
+    network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
-    network_pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
     assert (network_pod.check(), network_pod.check("net1")) == ([], [])
 
 
@@ -38,19 +38,19 @@ def test_a_second_nic_leaves_the_first_right(network_pod: NetworkPod) -> None:
         (("neigh", "delete", "10.6.0.11", "dev", "veth0"), "neighbour 10.6.0.11 on link"),
     ],
 )
-def test_what_is_missing_in_the_pod_is_named(
+def test_an_object_that_is_missing_in_the_pod_is_named(
     network_pod: NetworkPod, command: tuple[str, ...], text: str
 ) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     network_pod.inside.ip(*command)
     (difference,) = network_pod.check()
     assert text in difference
 
 
-def test_what_is_missing_on_the_node_is_named(
+def test_objects_that_are_missing_on_the_node_are_named(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     network_node.inside.ip("route", "flush", "table", "500")
     network_node.inside.ip(
         "neigh",
@@ -61,16 +61,15 @@ def test_what_is_missing_on_the_node_is_named(
         "dev",
         network_pod.host_veth_name,
     )
-    found = network_pod.check()
-    assert len(found) == 2
-    assert "route 10.6.0.101/32" in found[0]
-    assert "neighbour 10.6.0.101" in found[1]
+    route, neighbour = network_pod.check()
+    assert "route 10.6.0.101/32" in route
+    assert "neighbour 10.6.0.101" in neighbour
 
 
-def test_a_default_route_that_came_back_is_named(network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
+def test_a_default_route_that_was_added_again_is_named(network_pod: NetworkPod) -> None:
+    network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
-    network_pod.add("net1", **SAID)
+    network_pod.add("net1", **CONF)
     network_pod.inside.ip(
         "route", "add", "default", "via", "10.7.0.1", "dev", "net1", "metric", "7"
     )
@@ -79,39 +78,37 @@ def test_a_default_route_that_came_back_is_named(network_pod: NetworkPod) -> Non
     assert "exists" in difference
 
 
-def test_missing_marks_are_named(network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
+def test_missing_reply_mark_rules_are_named(network_pod: NetworkPod) -> None:
+    network_pod.add(**CONF)
     network_pod.inside.run("nft", "flush", "chain", "ip", "orbweaver", "output")
     assert network_pod.check() == ["IPv4 rule `output ct cmp meta` of nftables table orbweaver"]
     network_pod.inside.run("nft", "delete", "table", "ip6", "orbweaver")
     assert len(network_pod.check()) == 4
 
 
-def test_another_namespace_or_pair_is_named(
-    network_pod: NetworkPod, network_node: NetworkNode
-) -> None:
-    network_pod.add(**SAID)
+def test_a_missing_veth_pair_is_named(network_pod: NetworkPod, network_node: NetworkNode) -> None:
+    network_pod.add(**CONF)
     network_node.inside.ip("link", "delete", network_pod.host_veth_name)
     (difference,) = network_pod.check()
     assert "namespace, NIC or veth are not" in difference
 
 
-def test_what_one_listing_has_missed_is_no_difference(
+def test_rules_that_one_listing_lacks_are_no_difference(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel silently skips rules in a dump while others add and remove rules."""
-    network_pod.add(**SAID)
+    """The kernel can skip rules in a listing while other programs add and remove rules."""
+    network_pod.add(**CONF)
     rules = NetlinkSession.rules
-    skipping = iter([True])
+    is_first = iter([True])
 
-    def some(session: NetlinkSession, family: Family) -> list[RoutingRule]:
-        found = rules(session, family)
-        return [] if next(skipping, False) else found
+    def skip_rules_once(session: NetlinkSession, family: Family) -> list[RoutingRule]:
+        listed = rules(session, family)
+        return [] if next(is_first, False) else listed
 
-    monkeypatch.setattr(NetlinkSession, "rules", some)
+    monkeypatch.setattr(NetlinkSession, "rules", skip_rules_once)
     assert network_pod.check() == []
-    assert next(skipping, None) is None
+    assert next(is_first, None) is None
 
 
-def test_nothing_is_recorded_of_what_was_never_added(network_pod: NetworkPod) -> None:
+def test_a_nic_without_an_add_has_no_attachment_record(network_pod: NetworkPod) -> None:
     assert network_pod.check() == ["there is no attachment record of interface eth0"]

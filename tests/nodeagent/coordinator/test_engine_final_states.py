@@ -1,4 +1,4 @@
-"""Rules, tables and neighbours after ADD are as documented, in a real kernel.
+"""After an ADD the rules, routes and neighbours in the kernel are those of the documentation.
 
 See docs/reference/coordinator.md, "Tuning of routes".
 """
@@ -15,7 +15,7 @@ from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode,
 
 pytestmark = pytest.mark.netns
 
-SAID: Final[dict[str, Any]] = {
+CONF: Final[dict[str, Any]] = {
     "overlayPodCIDR": ["10.244.0.0/16"],
     "serviceCIDR": list(SERVICES),
     "hijackCIDR": ["169.254.0.0/16"],
@@ -32,7 +32,7 @@ def hijacked(link: str, source: str) -> set[str]:
 
 
 def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
-    """All but the kernel's own."""
+    """The rules without those of the kernel."""
     lines = [" ".join(line.split()) for line in namespace.ip(family, "rule").splitlines()]
     return [line for line in lines if not line.startswith(("0:", "32766:", "32767:"))]
 
@@ -40,12 +40,12 @@ def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
 def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str]:
     # The kernel has no table before its first route.
     lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
-    describe_step = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
-    return {" ".join(line.split()) for line in describe_step if not line.startswith("fe80::/64")}
+    plain = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
+    return {" ".join(line.split()) for line in plain if not line.startswith("fe80::/64")}
 
 
 def test_one_underlay_nic(network_pod: NetworkPod, network_node: NetworkNode) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(network_pod.inside, "main") == {
         "default via 10.6.0.1 dev eth0",
@@ -62,7 +62,7 @@ def test_one_underlay_nic(network_pod: NetworkPod, network_node: NetworkNode) ->
 
 
 def test_one_underlay_nic_in_ipv6(network_pod: NetworkPod, network_node: NetworkNode) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     assert rules(network_pod.inside, "-6") == ["1000: from all fwmark 0x1 lookup 100"]
     assert routes(network_pod.inside, "main", "-6") == {
         "default via fd00:6::1 dev eth0",
@@ -79,23 +79,24 @@ def test_one_underlay_nic_in_ipv6(network_pod: NetworkPod, network_node: Network
 def test_neighbours_are_permanent_on_both_sides(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     pod_veth = mac_of(network_pod.inside, "veth0")
-    far = mac_of(network_node.inside, network_pod.host_veth_name)
-    assert pod_veth != far
+    host_veth = mac_of(network_node.inside, network_pod.host_veth_name)
+    assert pod_veth != host_veth
     for address in ("10.6.0.101", "fd00:6::101"):
         assert (
             f"{address} dev {network_pod.host_veth_name} lladdr {pod_veth} PERMANENT"
-            in describe_step(network_node.inside)
+            in neighbours_of(network_node.inside)
         )
     for address in network_node.addresses:
-        assert f"{address} dev veth0 lladdr {far} PERMANENT" in describe_step(network_pod.inside)
+        entry = f"{address} dev veth0 lladdr {host_veth} PERMANENT"
+        assert entry in neighbours_of(network_pod.inside)
 
 
 def test_two_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
-    network_pod.add("net1", **SAID)
+    network_pod.add("net1", **CONF)
     assert rules(network_pod.inside) == [
         "999: from 10.7.0.101 lookup 101",
         "1000: from all fwmark 0x1 lookup 100",
@@ -118,9 +119,9 @@ def test_two_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -
 
 
 def test_two_underlay_nics_with_the_default_route_on_the_second(network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
-    network_pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
     assert rules(network_pod.inside) == [
         "999: from 10.6.0.101 lookup 101",
         "1000: from all fwmark 0x1 lookup 100",
@@ -130,7 +131,7 @@ def test_two_underlay_nics_with_the_default_route_on_the_second(network_pod: Net
         "default via 10.7.0.1 dev net1 metric 100"
     ]
     assert "default via 10.6.0.1 dev eth0" in routes(network_pod.inside, "101")
-    ways = {
+    link_by_destination = {
         "8.8.8.8": "net1",
         "2001:db8::8": "net1",
         "10.6.0.9": "eth0",
@@ -141,15 +142,16 @@ def test_two_underlay_nics_with_the_default_route_on_the_second(network_pod: Net
         "8.8.8.8 from 10.6.0.101": "eth0",
         "2001:db8::8 from fd00:6::101": "eth0",
     }
-    found = {asked: network_pod.inside.ip("route", "get", *asked.split()) for asked in ways}
-    assert {asked: link for asked, link in ways.items() if f"dev {link} " not in found[asked]} == {}
+    for destination, link in link_by_destination.items():
+        route = network_pod.inside.ip("route", "get", *destination.split())
+        assert f"dev {link} " in route, destination
 
 
 def test_three_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     for number, interface in enumerate(("net1", "net2"), 101):
         network_pod.macvlan(interface, f"10.7.0.{number}/24", f"fd00:7::{number}/64")
-        assert network_pod.add(interface, **SAID).table == number
+        assert network_pod.add(interface, **CONF).table == number
     assert rules(network_pod.inside) == [
         "998: from 10.7.0.102 lookup 102",
         "999: from 10.7.0.101 lookup 101",
@@ -163,16 +165,17 @@ def test_three_underlay_nics(network_pod: NetworkPod, network_node: NetworkNode)
     assert [line for line in main if line.startswith("default")] == [
         "default via 10.6.0.1 dev eth0"
     ]
-    assert [network_pod.check(each) for each in ("eth0", "net1", "net2")] == [[], [], []]
+    assert [network_pod.check(nic) for nic in ("eth0", "net1", "net2")] == [[], [], []]
     # Link-local routes are not moved.
-    every = network_pod.inside.ip("-6", "route", "show", "table", "all")
-    own = [line for line in every.splitlines() if line.startswith("fe80::/64")]
-    assert len(own) == len([line for line in own if "table" not in line]) == 4
+    lines = network_pod.inside.ip("-6", "route", "show", "table", "all").splitlines()
+    link_local = [line for line in lines if line.startswith("fe80::/64")]
+    assert len(link_local) == 4
+    assert not any("table" in line for line in link_local)
 
 
 def test_overlay_with_one_more_nic(network: NetworkHarness, network_node: NetworkNode) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", **SAID)
+    pod.add("net1", **CONF)
     assert rules(pod.inside) == [
         "32764: from 10.244.1.5 lookup 100",
         "32765: from 10.6.0.101 lookup 101",
@@ -198,7 +201,7 @@ def test_overlay_with_the_default_route_on_the_new_nic(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    pod.add("net1", podDefaultRouteNic="net1", **CONF)
     assert rules(pod.inside) == ["32765: from 10.244.1.5 lookup 101"]
     main = routes(pod.inside, "main")
     assert {line for line in main if line.startswith("default")} == {
@@ -216,7 +219,7 @@ def test_overlay_with_the_default_route_on_the_new_nic(
 
 def test_overlay_in_both_families(network: NetworkHarness, network_node: NetworkNode) -> None:
     pod = calico_pod(network, network_node, "fd00:244::5", "fd00:6::101/64")
-    pod.add("net1", **SAID)
+    pod.add("net1", **CONF)
     assert rules(pod.inside, "-6") == [
         "32764: from fd00:244::5 lookup 100",
         "32765: from fd00:6::101 lookup 101",
@@ -229,13 +232,13 @@ def test_overlay_in_both_families(network: NetworkHarness, network_node: Network
     }
 
 
-def test_a_default_route_nic_that_comes_later_takes_the_default_route(
+def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", "net2", podDefaultRouteNic="net2", **SAID)
+    pod.add("net1", "net2", podDefaultRouteNic="net2", **CONF)
     pod.macvlan("net2", "10.7.0.101/24")
-    pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **SAID)
+    pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **CONF)
     defaults = {line for line in routes(pod.inside, "main") if line.startswith("default")}
     assert defaults == {"default via 10.7.0.1 dev net2 metric 100"}
     assert "32763: from 10.244.1.5 lookup 102" in rules(pod.inside)
@@ -244,24 +247,24 @@ def test_a_default_route_nic_that_comes_later_takes_the_default_route(
 
 def test_untuned_routes_have_no_rules(network: NetworkHarness, network_node: NetworkNode) -> None:
     pod = calico_pod(network, network_node)
-    pod.add("net1", tunePodRoutes=False, **SAID)
+    pod.add("net1", tunePodRoutes=False, **CONF)
     assert rules(pod.inside) == []
     assert "default via 10.6.0.1 dev net1 metric 100" in routes(pod.inside, "main")
 
 
-def test_policy_routes_are_in_main_for_the_first_underlay_nic_alone(
+def test_policy_routes_are_in_main_only_for_the_first_underlay_nic(
     network_pod: NetworkPod, network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    wanted: dict[str, Any] = {"policyRoutes": [{"dst": "10.9.0.7", "gw": "10.6.0.254"}]}
-    network_pod.add(**wanted)
+    conf: dict[str, Any] = {"policyRoutes": [{"dst": "10.9.0.7", "gw": "10.6.0.254"}]}
+    network_pod.add(**conf)
     assert "10.9.0.7 via 10.6.0.254 dev eth0" in routes(network_pod.inside, "main")
     other = calico_pod(network, network_node, "", "10.6.0.102/24")
-    other.add("net1", **wanted)
+    other.add("net1", **conf)
     assert "10.9.0.7 via 10.6.0.254 dev net1" in routes(other.inside, "101")
     assert "10.9.0.7 via 10.6.0.254 dev net1" not in routes(other.inside, "main")
 
 
-def test_options_of_links_and_sysctls(
+def test_add_sets_options_of_links_and_sysctls(
     network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
     network_pod.inside.set("net/ipv4/conf/all/rp_filter", "1")
@@ -286,28 +289,28 @@ def test_options_of_links_and_sysctls(
     }
     # The node's own eth0 keeps its queue.
     assert "qlen 77" not in network_node.inside.ip("link", "show", "dev", "eth0")
-    held = network.hold(network_pod.inside)
+    namespace = network.hold(network_pod.inside)
     for name in ("all", "eth0", "veth0"):
         key = f"net/ipv4/conf/{name}/rp_filter"
-        assert read_sysctl(network.executor, held, key) == "0"
+        assert read_sysctl(network.executor, namespace, key) == "0"
     ra = f"net/ipv6/conf/{network_pod.host_veth_name}/accept_ra"
     assert read_sysctl(network.executor, network_node.held, ra) == "0"
 
 
-def test_the_filter_of_the_node_is_on_all_of_its_interfaces_and_stays(
+def test_host_rp_filter_is_set_on_all_interfaces_of_the_node_and_stays(
     network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
     def filters() -> dict[str, str | None]:
         names = ("all", "default", "eth0", network_pod.host_veth_name)
         keys = {name: f"net/ipv4/conf/{name}/rp_filter" for name in names}
-        held = network_node.held
-        return {name: read_sysctl(network.executor, held, key) for name, key in keys.items()}
+        namespace = network_node.held
+        return {name: read_sysctl(network.executor, namespace, key) for name, key in keys.items()}
 
     before = filters()
     network_pod.add(podRPFilter=0)
-    kept = filters()
+    unchanged = before | {network_pod.host_veth_name: before["default"]}
+    assert filters() == unchanged, "hostRPFilter is not set"
     network_pod.add(podRPFilter=0, hostRPFilter=2)
-    assert before | {network_pod.host_veth_name: before["default"]} == kept, "nothing was said"
     assert set(filters().values()) == {"2"}
     assert network_pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "0"
 
@@ -315,41 +318,41 @@ def test_the_filter_of_the_node_is_on_all_of_its_interfaces_and_stays(
     assert set(filters().values()) == {"2"}, "a negative number changes nothing"
 
 
-def test_ipv4_alone_has_no_trace_of_ipv6(
+def test_for_a_pod_with_ipv4_only_no_ipv6_object_is_added(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
-    pod.add(**SAID)
+    pod.add(**CONF)
     assert rules(pod.inside, "-6") == []
     assert routes(pod.inside, "main", "-6") == set()
     assert rules(network_node.inside, "-6") == []
 
 
-def test_ipv6_alone_works_where_it_was_switched_off(
+def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "fd00:6::101/64")
     # Disabled by default for new interfaces: the pair would have no IPv6.
     pod.inside.set("net/ipv6/conf/default/disable_ipv6", "1")
-    pod.add(vethLinkAddress="169.254.100.1", **SAID)
+    pod.add(vethLinkAddress="169.254.100.1", **CONF)
     assert rules(pod.inside) == []
     assert "fd00:6::11 dev veth0" in routes(pod.inside, "main", "-6")
     assert "169.254.100.1" not in pod.inside.ip("address", "show", "dev", "veth0")
 
 
-def test_dirt_for_the_pods_addresses_is_removed_from_the_node(
+def test_stale_routes_and_neighbours_for_the_pods_addresses_are_removed_from_the_node(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    network_node.inside.ip("link", "add", "dirt", "type", "veth", "peer", "dirt-2")
-    network_node.inside.ip("link", "set", "dirt", "up")
+    network_node.inside.ip("link", "add", "stale", "type", "veth", "peer", "stale-2")
+    network_node.inside.ip("link", "set", "stale", "up")
     mac = "02:00:00:00:00:99"
     for address in ("10.6.0.101", "fd00:6::101"):
-        network_node.inside.ip("neigh", "add", address, "lladdr", mac, "dev", "dirt")
-        network_node.inside.ip("route", "add", address, "dev", "dirt", "table", "500")
-    network_pod.add(**SAID)
-    assert "dirt" not in describe_step(network_node.inside)
+        network_node.inside.ip("neigh", "add", address, "lladdr", mac, "dev", "stale")
+        network_node.inside.ip("route", "add", address, "dev", "stale", "table", "500")
+    network_pod.add(**CONF)
+    assert "stale" not in neighbours_of(network_node.inside)
     assert routes(network_node.inside, "500") == {
         f"10.6.0.101 dev {network_pod.host_veth_name} scope link"
     }
@@ -359,13 +362,13 @@ def test_dirt_for_the_pods_addresses_is_removed_from_the_node(
 
 
 def calico_pod(
-    network: NetworkHarness, node: NetworkNode, address6: str = "", *more: str
+    network: NetworkHarness, node: NetworkNode, address6: str = "", *addresses: str
 ) -> NetworkPod:
-    """A Pod with an eth0 like Calico's, and a macvlan net1."""
+    """A Pod with an eth0 like Calico's, and a macvlan net1 with these addresses."""
     pod = network.pod(node)
     pod.calico("10.244.1.5", address6)
-    own = [each for each in more if "." in each] or ["10.6.0.101/24"]
-    pod.macvlan("net1", *own, *(each for each in more if ":" in each))
+    ipv4 = [address for address in addresses if "." in address] or ["10.6.0.101/24"]
+    pod.macvlan("net1", *ipv4, *(address for address in addresses if ":" in address))
     return pod
 
 
@@ -373,5 +376,5 @@ def mac_of(namespace: NamedNamespace, link: str) -> str:
     return namespace.ip("-brief", "link", "show", "dev", link).split()[2]
 
 
-def describe_step(namespace: NamedNamespace) -> str:
+def neighbours_of(namespace: NamedNamespace) -> str:
     return namespace.ip("neigh") + namespace.ip("-6", "neigh")

@@ -1,4 +1,4 @@
-"""Many Pods, concurrently and in sequence; deleted Pods leave nothing."""
+"""Many Pods are added and deleted, concurrently and in sequence; no object is left."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.support.network_harness import SERVICES, NetworkHarness, NetworkNode,
 
 pytestmark = pytest.mark.netns
 
-SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 PODS: Final = 32
 CYCLES: Final = 40
 
 
-def counted(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
-    """Counters that could grow by leaks."""
-    found = {"records": len(list(node.records.all()))}
+def object_counts(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
+    """Numbers of objects that would grow by leaks."""
+    counts = {"records": len(list(node.records.all()))}
     for name, inside in (("node", node.inside), ("pod", pod.inside)):
-        found |= {f"{name}: {what}": number for what, number in in_kernel(inside).items()}
-    return found
+        counts |= {f"{name}: {what}": number for what, number in kernel_counts(inside).items()}
+    return counts
 
 
-def in_kernel(inside: NamedNamespace) -> dict[str, int]:
+def kernel_counts(inside: NamedNamespace) -> dict[str, int]:
     commands = {
         "links": ("link",),
         "rules": ("rule",),
@@ -39,14 +39,14 @@ def in_kernel(inside: NamedNamespace) -> dict[str, int]:
     return {what: len(inside.ip(*command).splitlines()) for what, command in commands.items()}
 
 
-def test_thirty_two_pods_that_come_at_once_are_all_set_up(
+def test_thirty_two_pods_are_added_at_the_same_time(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pods = [network.pod(network_node, f"p{number}") for number in range(PODS)]
     for number, pod in enumerate(pods, 101):
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
     with ThreadPoolExecutor(PODS, initializer=network.executor.run_directly) as workers:
-        list(workers.map(lambda pod: pod.add(**SAID), pods))
+        list(workers.map(lambda pod: pod.add(**CONF), pods))
         assert list(workers.map(NetworkPod.check, pods)) == [[]] * PODS
         assert len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
         list(workers.map(NetworkPod.delete, pods))
@@ -54,21 +54,21 @@ def test_thirty_two_pods_that_come_at_once_are_all_set_up(
     assert network_node.inside.ip("rule").count("lookup 500") == 1
 
 
-def test_adds_and_dels_leave_nothing(
+def test_repeated_adds_and_dels_leave_no_object(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     with ThreadPoolExecutor(1, initializer=network.executor.run_directly) as worker:
 
         def cycle() -> None:
-            worker.submit(network_pod.add, **SAID).result()
+            worker.submit(network_pod.add, **CONF).result()
             worker.submit(network_pod.delete).result()
 
         # Threads, the node's rules and routing tables are created once and stay.
         cycle()
-        before = counted(network_node, network_pod)
+        before = object_counts(network_node, network_pod)
         descriptors, threads = open_descriptors(), set(threading.enumerate())
         for _ in range(CYCLES):
             cycle()
-        assert counted(network_node, network_pod) == before
+        assert object_counts(network_node, network_pod) == before
         assert open_descriptors() - descriptors == set()
         assert set(threading.enumerate()) - threads == set()

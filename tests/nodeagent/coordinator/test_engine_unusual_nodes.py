@@ -1,4 +1,4 @@
-"""Unusual Pods and nodes: names, addresses, leftovers."""
+"""ADDs of Pods and nodes with unusual names, addresses and leftovers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.network_harness import (
 
 pytestmark = pytest.mark.netns
 
-SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 ROUTER_ADVERTISEMENT: Final = 134
 
 
@@ -34,7 +34,7 @@ def test_an_underlay_pods_first_nic_may_have_any_name(
     pod.macvlan("lan0", "10.6.0.101/24", "fd00:6::101/64")
     pod.macvlan("net1", "10.7.0.101/24")
     for nic in ("lan0", "net1"):
-        pod.add(nic, podDefaultCniNic="lan0", **SAID)
+        pod.add(nic, podDefaultCniNic="lan0", **CONF)
     assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(pod.inside, "main")
     assert "999: from 10.7.0.101 lookup 101" in rules(pod.inside)
     assert all(pod.pings(address) for address in network_node.addresses)
@@ -46,7 +46,7 @@ def test_an_overlay_pods_first_nic_may_have_any_name(
     pod = network.pod(network_node)
     pod.calico("10.244.1.5", nic="lan0")
     pod.macvlan("net1", "10.6.0.101/24")
-    pod.add("net1", podDefaultCniNic="lan0", **SAID)
+    pod.add("net1", podDefaultCniNic="lan0", **CONF)
     assert "10.96.0.0/16 via 10.6.0.11 dev lan0 src 10.244.1.5" in routes(pod.inside, "main")
     assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev lan0"}
 
@@ -58,90 +58,79 @@ def test_a_further_nic_may_have_any_name(
     pod = network.pod(network_node)
     pod.calico("10.244.1.5")
     pod.macvlan("rail-7f3a", "10.6.0.101/24")
-    pod.add("rail-7f3a", **SAID)
+    pod.add("rail-7f3a", **CONF)
     assert "32765: from 10.6.0.101 lookup 101" in rules(pod.inside)
     assert pod.check("rail-7f3a") == []
 
 
-def test_an_address_that_no_plugin_has_set_counts(
+def test_an_address_from_a_router_advertisement_is_set_up(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """An address from a router advertisement, outside the Pod's pool."""
+    """The address is outside the Pod's pool."""
     subnet = "fd00:51ac::"
     advertise(network, subnet)
-    found = own_address(network_pod, subnet)
+    slaac_address = own_address(network_pod, subnet)
 
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
 
-    assert f"{found} dev {network_pod.host_veth_name}" in routes(network_node.inside, "500", "-6")
-    assert f"{found} dev {network_pod.host_veth_name} lladdr" in network_node.inside.ip(
-        "-6", "neigh"
-    )
+    host_veth = f"{slaac_address} dev {network_pod.host_veth_name}"
+    assert host_veth in routes(network_node.inside, "500", "-6")
+    assert f"{host_veth} lladdr" in network_node.inside.ip("-6", "neigh")
 
 
-def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(
+def test_a_pod_whose_only_ipv6_address_is_link_local_gets_no_ipv6_objects(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
     assert "fe80::" in pod.inside.ip("-6", "address", "show", "dev", "eth0")
-    pod.add(vethLinkAddress="169.254.100.1", **SAID)
+    pod.add(vethLinkAddress="169.254.100.1", **CONF)
     assert rules(pod.inside, "-6") == []
     assert "fd00:96" not in pod.inside.ip("-6", "route")
 
 
-def test_pods_of_ipv6_alone_reach_what_others_reach(
+def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     outside = network.outside()
-    pods = [network.pod(one, "six") for one in (network_node, network.node("n2"))]
-    own = [f"fd00:6::{101 + number}" for number in range(2)]
-    for pod, address in zip(pods, own, strict=True):
+    pods = [network.pod(node, "six") for node in (network_node, network.node("n2"))]
+    addresses = [f"fd00:6::{101 + number}" for number in range(2)]
+    for pod, address in zip(pods, addresses, strict=True):
         pod.macvlan("eth0", f"{address}/64")
-        pod.add(**SAID)
+        pod.add(**CONF)
         assert pod.check() == []
     first, second = pods
-    network_node.service("fd00:96::10", 80, own[1], 8080)
-    network_node.node_port(1, 30080, own[0], 8081)
-    there = {port: network.listen(first.inside, own[0], port) for port in (80, 8081)}
-    behind = network.listen(second.inside, own[1], 8080)
-    assert (
-        network.client_address_seen(network_node.inside, there[80], own[0], 80)
-        == network_node.addresses[1]
-    )
-    assert network.client_address_seen(second.inside, there[80], own[0], 80) == own[1]
-    assert (
-        network.client_address_seen(first.inside, behind, "fd00:96::10", 80)
-        == network_node.addresses[1]
-    )
-    assert (
-        network.client_address_seen(outside, there[8081], network_node.addresses[1], 30080)
-        == OUTSIDE[1]
-    )
+    network_node.service("fd00:96::10", 80, addresses[1], 8080)
+    network_node.node_port(1, 30080, addresses[0], 8081)
+    servers = {port: network.listen(first.inside, addresses[0], port) for port in (80, 8081)}
+    backend = network.listen(second.inside, addresses[1], 8080)
+    node_address = network_node.addresses[1]
+    seen = network.client_address_seen
+    assert seen(network_node.inside, servers[80], addresses[0], 80) == node_address
+    assert seen(second.inside, servers[80], addresses[0], 80) == addresses[1]
+    assert seen(first.inside, backend, "fd00:96::10", 80) == node_address
+    assert seen(outside, servers[8081], node_address, 30080) == OUTSIDE[1]
     assert first.pings(network_node.addresses[1])
 
 
-def test_a_node_without_addresses_of_a_family_serves_the_other(
+def test_on_a_node_without_ipv4_addresses_only_ipv6_destinations_are_hijacked(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     # The kernel has no source address towards the Pod: an empty source is not a node address.
     network_node.inside.ip("-4", "address", "flush", "dev", "eth0")
     network_node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     assert "10.96.0.0/16" not in network_pod.inside.ip("route")
     assert "fd00:96::/112 via fd00:6::11 dev veth0" in routes(network_pod.inside, "main", "-6")
     assert network_pod.pings(network_node.addresses[1])
 
 
-def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
+def test_addresses_of_bridges_and_tunnels_of_other_programs_are_not_node_addresses(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """The gateway first, then the node's own in the order of its links.
-
-    See docs/reference/coordinator.md, "Node addresses".
-    """
-    own = ("tunl0", "ens9")
-    foreign = [
+    """See docs/reference/coordinator.md, "Node addresses"."""
+    node_links = ("tunl0", "ens9")
+    other_links = [
         "docker0",
         "cbr0",
         "dummy0",
@@ -155,28 +144,26 @@ def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
         "vx-submariner",
         "cilium_host",
     ]
-    for number, name in enumerate((*own, *foreign), 1):
+    for number, name in enumerate((*node_links, *other_links), 1):
         batch(
             network_node.inside,
             f"link add {name} type bridge",
             f"address add 192.0.2.{number}/32 dev {name}",
             f"address add fd00:2::{number}/128 dev {name} nodad",
         )
-    network_pod.add(**SAID)
-    known = {
-        line.split()[0] for line in routes(network_pod.inside, "main") if "veth0 scope" in line
-    }
-    assert known == {"10.6.0.11", "192.0.2.1", "192.0.2.2"}
-    known = {
-        line.split()[0] for line in routes(network_pod.inside, "main", "-6") if "dev veth0" in line
-    }
-    assert known == {"fd00:6::11", "fd00:2::1", "fd00:2::2", "fd00:96::/112"}
+    network_pod.add(**CONF)
+    lines = routes(network_pod.inside, "main")
+    destinations = {line.split()[0] for line in lines if "veth0 scope" in line}
+    assert destinations == {"10.6.0.11", "192.0.2.1", "192.0.2.2"}
+    lines = routes(network_pod.inside, "main", "-6")
+    destinations = {line.split()[0] for line in lines if "dev veth0" in line}
+    assert destinations == {"fd00:6::11", "fd00:2::1", "fd00:2::2", "fd00:96::/112"}
     assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(
         network_pod.inside, "main"
     )
 
 
-def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
+def test_a_stale_route_to_the_pods_address_does_not_change_its_route_to_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
     # A deleted Pod's route in table 500 would match first, with another source address.
@@ -189,43 +176,43 @@ def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
         "route add 10.6.0.101 dev dead table 500 src 192.0.2.77",
     )
     assert "192.0.2.77" in network_node.inside.ip("route", "get", "10.6.0.101")
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(
         network_pod.inside, "main"
     )
 
 
-def test_tunnels_and_links_that_are_down_do_not_count(
+def test_tunnels_and_links_that_are_down_do_not_count_as_nics(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
     batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
-    assert pod.add("net1", **SAID).table == 101
+    assert pod.add("net1", **CONF).table == 101
 
 
 def test_a_veth_address_that_the_kernel_refuses_fails_the_add(network_pod: NetworkPod) -> None:
     with pytest.raises(NetlinkRefused, match="add address ff02::1"):
-        network_pod.add(vethLinkAddress="ff02::1", **SAID)
+        network_pod.add(vethLinkAddress="ff02::1", **CONF)
     assert "veth0" not in network_pod.inside.ip("link")
 
 
-def test_what_somebody_else_has_set_already_is_no_error_and_stays(
+def test_rules_that_exist_already_are_no_error_and_stay(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
     network_pod.inside.ip("rule", "add", "pref", "1000", "fwmark", "1", "lookup", "100")
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
     assert network_pod.delete()
     assert rules(network_pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
 
 
-def test_a_hijacked_destination_goes_by_the_node(
+def test_packets_to_a_hijacked_destination_are_sent_through_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """As with egress gateways: the node chooses the source address outside."""
+    """An egress gateway works so: the node chooses the source address."""
     outside = network.outside()
-    network_pod.add(hijackCIDR=["198.51.100.2/32"], **SAID)
+    network_pod.add(hijackCIDR=["198.51.100.2/32"], **CONF)
     masquerade = "type nat hook postrouting priority 100; ip saddr 10.6.0.101 masquerade;"
     network_node.inside.run("nft", f"table ip egress {{ chain post {{ {masquerade} }}; }}")
     server = network.listen(outside, "198.51.100.2", 80)
@@ -254,7 +241,7 @@ def own_address(pod: NetworkPod, subnet: str) -> str:
     """The address that the Pod has configured by SLAAC."""
     for _ in looks():
         words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
-        found = [word.partition("/")[0] for word in words if word.startswith(subnet)]
-        if found:
-            return found[0]
-    raise AssertionError("the Pod has heard no router")
+        addresses = [word.partition("/")[0] for word in words if word.startswith(subnet)]
+        if addresses:
+            return addresses[0]
+    raise AssertionError("the Pod has received no router advertisement")

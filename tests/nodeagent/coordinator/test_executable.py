@@ -1,4 +1,4 @@
-"""A runtime's chain of macvlan and coordinator, with the real agent and the real executables."""
+"""A runtime calls the chain of macvlan and coordinator, with a real agent and real executables."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ spec:
 def laboratory() -> Iterator[Laboratory]:
     require_namespaces()
     coordinator = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16"], "podMACPrefix": "0a:1b"}
-    with Laboratory(coordinator=coordinator) as made:
-        applied = made.orbctl("apply", "-f", "-", stdin=POOLS)
+    with Laboratory(coordinator=coordinator) as laboratory:
+        applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
         assert applied.returncode == 0, applied.stderr
-        node = made.node("node-a")
+        node = laboratory.node("node-a")
         node.namespace.ip("address", "add", NODE_IPV6, "dev", "eth0", "nodad")
-        yield made
+        yield laboratory
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def node(laboratory: Laboratory) -> Node:
 def sandbox(
     laboratory: Laboratory, node: Node, request: pytest.FixtureRequest
 ) -> Iterator[Sandbox]:
-    made = laboratory.sandbox(f"pod-{abs(hash(request.node.name)) % 10_000}")
-    yield made
-    node.runtime.delete(made)
-    made.destroy()
+    sandbox = laboratory.sandbox(f"pod-{abs(hash(request.node.name)) % 10_000}")
+    yield sandbox
+    node.runtime.delete(sandbox)
+    sandbox.destroy()
 
 
 def plugin_lines(node: Node) -> list[dict[str, object]]:
@@ -67,7 +67,7 @@ def plugin_lines(node: Node) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_a_pod_and_its_node_reach_each_other_and_the_result_is_the_main_plugins(
+def test_a_pod_and_its_node_reach_each_other_and_the_result_is_that_of_the_main_plugin(
     node: Node, sandbox: Sandbox
 ) -> None:
     result = node.runtime.add(sandbox)
@@ -82,7 +82,7 @@ def test_a_pod_and_its_node_reach_each_other_and_the_result_is_the_main_plugins(
     node.runtime.check(sandbox)
 
 
-def test_check_names_what_somebody_has_removed(node: Node, sandbox: Sandbox) -> None:
+def test_check_names_a_removed_route(node: Node, sandbox: Sandbox) -> None:
     node.runtime.add(sandbox)
     sandbox.namespace.ip("route", "delete", "10.96.0.0/16")
     with pytest.raises(CniFailed, match=r"CHECK failed: route 10\.96\.0\.0/16") as failed:
@@ -92,7 +92,7 @@ def test_check_names_what_somebody_has_removed(node: Node, sandbox: Sandbox) -> 
     node.runtime.check(sandbox)
 
 
-def test_del_leaves_the_node_as_it_was(node: Node, sandbox: Sandbox) -> None:
+def test_del_restores_the_links_of_the_node(node: Node, sandbox: Sandbox) -> None:
     before = node.namespace.ip("-brief", "link")
     node.runtime.add(sandbox)
     assert node.namespace.ip("-brief", "link") != before
@@ -101,7 +101,9 @@ def test_del_leaves_the_node_as_it_was(node: Node, sandbox: Sandbox) -> None:
     node.runtime.delete(sandbox)
 
 
-def test_gc_takes_back_what_the_runtime_has_lost(node: Node, sandbox: Sandbox) -> None:
+def test_gc_removes_an_attachment_that_the_runtime_does_not_list(
+    node: Node, sandbox: Sandbox
+) -> None:
     node.runtime.add(sandbox)
     (record,) = (node.directory / "datapath").iterdir()
     node.runtime.forget(sandbox)
@@ -111,7 +113,7 @@ def test_gc_takes_back_what_the_runtime_has_lost(node: Node, sandbox: Sandbox) -
     assert sandbox.container[:11] not in node.namespace.ip("link")
 
 
-def test_an_agent_that_was_killed_finds_its_records_again(node: Node, sandbox: Sandbox) -> None:
+def test_an_agent_uses_the_records_of_a_killed_agent(node: Node, sandbox: Sandbox) -> None:
     node.runtime.add(sandbox)
     node.agent.kill()
     node.start_agent()
@@ -120,7 +122,7 @@ def test_an_agent_that_was_killed_finds_its_records_again(node: Node, sandbox: S
     assert list((node.directory / "datapath").iterdir()) == []
 
 
-def test_a_del_without_an_agent_succeeds_and_the_next_agent_makes_it_true(
+def test_a_del_without_an_agent_succeeds_and_the_next_agent_removes_the_attachment(
     node: Node, sandbox: Sandbox
 ) -> None:
     node.runtime.add(sandbox)
@@ -135,15 +137,17 @@ def test_a_del_without_an_agent_succeeds_and_the_next_agent_makes_it_true(
     assert list((node.directory / "datapath").iterdir()) == []
 
 
-def test_a_fault_of_the_network_configuration_is_named(node: Node, sandbox: Sandbox) -> None:
+def test_an_invalid_field_of_the_network_configuration_is_named(
+    node: Node, sandbox: Sandbox
+) -> None:
     result = node.runtime.add(sandbox)
-    for said, text in (
+    for changes, text in (
         ({"hijackCIDR": ["nonsense"]}, "hijackCIDR: 'nonsense'"),
         ({"mode": "overlay"}, "mode: overlay mode must not be used"),
         ({"prevResult": None}, "prevResult is missing"),
     ):
         with pytest.raises(CniFailed, match=text) as failed:
-            add_again(node, sandbox, **said)
+            add_again(node, sandbox, **changes)
         assert failed.value.code == 7
     assert add_again(node, sandbox, mode="disabled") == result
 
@@ -152,40 +156,45 @@ def test_status_is_that_of_the_agent(node: Node, sandbox: Sandbox) -> None:
     assert run(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
 
 
-def test_the_plugin_has_a_log_of_its_own(node: Node, sandbox: Sandbox) -> None:
+def test_calls_of_the_coordinator_are_in_its_own_log(node: Node, sandbox: Sandbox) -> None:
     node.runtime.add(sandbox)
     node.agent.stop()
     node.start_agent()
-    line = next(each for each in plugin_lines(node) if each["msg"] == "ADD done")
+    line = next(line for line in plugin_lines(node) if line["msg"] == "ADD done")
     assert line["mode"] == "underlay"
     assert line["table"] == 101
 
 
-def add_again(node: Node, sandbox: Sandbox, **said: object) -> dict[str, object]:
+def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, object]:
     """Run only the coordinator's ADD: main plugins refuse a second one."""
-    return run(node, sandbox, "ADD", **{"prevResult": sandbox.result, **said})
+    return run(node, sandbox, "ADD", **{"prevResult": sandbox.result, **changes})
 
 
-def run(node: Node, sandbox: Sandbox, verb: str, **said: object) -> dict[str, object]:
-    """The coordinator alone."""
-    conf = {**node.runtime.conflist()["plugins"][1], "cniVersion": "1.0.0", "name": "lab", **said}
+def run(node: Node, sandbox: Sandbox, verb: str, **changes: object) -> dict[str, object]:
+    """Call only the coordinator."""
+    conf = {
+        **node.runtime.conflist()["plugins"][1],
+        "cniVersion": "1.0.0",
+        "name": "lab",
+        **changes,
+    }
     environment = node.runtime._environment(verb, sandbox)
     return node.runtime._run("coordinator", environment, conf)
 
 
-def test_the_path_of_a_pod_is_found_by_its_name_and_to_another_pod_by_that(
+def test_trace_path_finds_pods_by_name(
     laboratory: Laboratory, node: Node, sandbox: Sandbox
 ) -> None:
     node.runtime.add(sandbox)
     command = [ours("orbctl"), "trace-path", sandbox.pod, "--socket", str(node.socket)]
     inside = node.namespace.inside([*command, sandbox.pod, "-o", "json"])
-    done = attempt(inside, environment=laboratory.environment())
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    process = attempt(inside, environment=laboratory.environment())
+    assert process.returncode == 0, process.stderr
+    document = json.loads(process.stdout)
     assert document["netns"] == str(sandbox.namespace.path)
     assert [path["destination"] for path in document["paths"]] == sandbox.addresses
     for path in document["paths"]:
         assert path["legs"][0]["end"] == "arrives in the Pod itself"
-    elsewhere = node.namespace.inside([*command[:-1], "/run/none/a.sock", node.address])
-    done = attempt(elsewhere, environment=laboratory.environment())
-    assert (done.returncode, "--netns" in done.stderr) == (1, True), done.stderr
+    without_agent = node.namespace.inside([*command[:-1], "/run/none/a.sock", node.address])
+    process = attempt(without_agent, environment=laboratory.environment())
+    assert (process.returncode, "--netns" in process.stderr) == (1, True), process.stderr

@@ -1,4 +1,4 @@
-"""Rules shared by all Pods of a node are deleted with the last Pod, when the node is cleaned."""
+"""When a node is cleaned, rules shared by all Pods are deleted if no Pod is left."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ TABLE = 500
 def node() -> Iterator[NamedNamespace]:
     """A namespace with the rules of both families, and a foreign rule."""
     require_namespaces()
-    made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
-    made.create()
+    namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
+    namespace.create()
     for family in ("-4", "-6"):
-        made.ip(family, "rule", "add", "priority", "1000", "lookup", str(TABLE))
-    made.ip("rule", "add", "priority", "1001", "lookup", str(TABLE))
-    yield made
-    made.delete()
+        namespace.ip(family, "rule", "add", "priority", "1000", "lookup", str(TABLE))
+    namespace.ip("rule", "add", "priority", "1001", "lookup", str(TABLE))
+    yield namespace
+    namespace.delete()
 
 
-def test_the_rules_go_and_those_of_others_stay(node: NamedNamespace) -> None:
+def test_only_the_rules_of_the_coordinator_are_removed(node: NamedNamespace) -> None:
     assert removed(node) == {4, 6}
 
     assert "1000:" not in node.ip("rule") + node.ip("-6", "rule")
@@ -58,6 +58,6 @@ def removed(node: NamedNamespace) -> set[int]:
 
 
 def clean() -> set[int]:
-    """In the namespace of the calling thread."""
+    """Remove the rules in the namespace of the calling thread."""
     with NetlinkSession.open() as netlink:
         return {rule.family for rule in remove_host_rules(netlink, TABLE)}

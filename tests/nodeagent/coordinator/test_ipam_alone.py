@@ -1,9 +1,9 @@
-"""Scenarios S04 and S05: only the IPAM plugin, beneath another CNI's main plugin.
+"""Scenarios S04 and S05: the IPAM plugin with the main plugin of another CNI, and no coordinator.
 
 See docs/contributing/compatibility-datapath.md.
 
-As in 10-calico.conflist and 10-weave.conflist: an old CNI version, no coordinator, a pool without a
-gateway. The main plugin is the standard bridge; two agents share a memory store.
+As in 10-calico.conflist and 10-weave.conflist, the CNI version is old, and the pool has no gateway.
+The main plugin is the standard bridge; two agents share a memory store.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CNI_VERSION: Final = "0.3.0"
 
 
 class Scenario(NamedTuple):
-    """A pool as in the documents."""
+    """A pool of Spiderpool's documents."""
 
     subnet: str
     ips: str
@@ -67,13 +67,13 @@ class BridgedNode:
         )
 
     async def call(self, verb: str, name: str) -> dict[str, Any]:
-        """The runtime's call of the conflist's plugin for a Pod of this name."""
+        """Call the bridge plugin for a Pod, as a runtime does."""
         netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
         variables = self.agent.environment(verb, name, CNI_NETNS=netns)
         socket_path = self.agent.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path}
         conf = {"cniVersion": CNI_VERSION, "name": "k8s-pod-network", "type": "bridge"}
-        done = await asyncio.to_thread(
+        process = await asyncio.to_thread(
             subprocess.run,
             self.node.inside.inside([str(self.plugins / "bridge")]),
             input=json.dumps(conf | {"bridge": BRIDGE, "ipam": ipam}),
@@ -82,8 +82,8 @@ class BridgedNode:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
-        return dict(json.loads(done.stdout)) if done.stdout else {}
+        assert process.returncode == 0, process.stdout
+        return dict(json.loads(process.stdout)) if process.stdout else {}
 
 
 @pytest.fixture(params=SCENARIOS)
@@ -92,18 +92,18 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 
 
 @pytest.fixture
-async def places(
+async def bridged_nodes(
     network: NetworkHarness, scenario: Scenario
 ) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")
-    (own,) = [each for each in PLUGIN_DIRECTORIES if (each / "bridge").exists()][:1]
-    (plugins / "bridge").symlink_to(own / "bridge")
+    (source,) = [path for path in PLUGIN_DIRECTORIES if (path / "bridge").exists()][:1]
+    (plugins / "bridge").symlink_to(source / "bridge")
     network.fabric.ip("address", "add", scenario.gateway, "dev", "br0")
     store = MemoryStore()
     async with AsyncExitStack() as stack:
-        made = []
+        nodes = []
         for name in ("n1", "n2"):
             settings = Settings(
                 node_name=name,
@@ -113,52 +113,52 @@ async def places(
                 plugin_log_path=str(directory / f"{name}.log"),
             )
             agent = await stack.enter_async_context(running(settings, store))
-            made.append(BridgedNode(network.node(name), agent, plugins))
-        yield made[0], made[1]
+            nodes.append(BridgedNode(network.node(name), agent, plugins))
+        yield nodes[0], nodes[1]
     shutil.rmtree(directory)
 
 
 async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gateway(
-    network: NetworkHarness, places: tuple[BridgedNode, BridgedNode], scenario: Scenario
+    network: NetworkHarness, bridged_nodes: tuple[BridgedNode, BridgedNode], scenario: Scenario
 ) -> None:
-    first, second = places
-    # The pool may have routes beyond the network.
+    first, second = bridged_nodes
+    # The pool may have routes to other networks.
     outside = network.outside()
-    beyond = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
-    pool = Pool("nginx", 4, scenario.subnet, (scenario.ips,), default=True, routes=(beyond,))
+    route = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
+    pool = Pool("nginx", 4, scenario.subnet, (scenario.ips,), default=True, routes=(route,))
     assert pool_addresses(pool).size == scenario.total
-    await first.agent.pool(pool.name, pool.subnet, *pool.ips, routes=(beyond,))
+    await first.agent.pool(pool.name, pool.subnet, *pool.ips, routes=(route,))
     pods = [network.namespace(f"web-{number}") for number in range(3)]
-    homes = (first, second, first)
+    nodes = (first, second, first)
     for pod in pods:
         await first.agent.pod(pod.name, {}, owner_kind="Deployment", owner_name="nginx")
     await second.agent.process.parts.view.freshen()
 
-    results = [await place.call("ADD", pod.name) for place, pod in zip(homes, pods, strict=True)]
+    results = [await node.call("ADD", pod.name) for node, pod in zip(nodes, pods, strict=True)]
 
-    own = [result["ips"][0]["address"].partition("/")[0] for result in results]
-    wanted = parse_range(scenario.ips)
-    assert all(wanted.first <= parse_address(each).value <= wanted.last for each in own)
+    addresses = [result["ips"][0]["address"].partition("/")[0] for result in results]
+    ips = parse_range(scenario.ips)
+    assert all(ips.first <= parse_address(text).value <= ips.last for text in addresses)
     assert {result["ips"][0]["version"] for result in results} == {"4"}
     assert all("gateway" not in result["ips"][0] for result in results)
     assert all("default" not in pod.ip("route") for pod in pods)
-    assert sorted(await first.agent.claims()) == sorted(own)
-    for there in own[1:]:
-        assert (await pinged(pods[0].inside, there)) == 0, "across nodes, and on one"
-    assert (await pinged(outside.inside, own[0])) == 0
-    assert (await pinged(pods[1].inside, OUTSIDE[0])) == 0
+    assert sorted(await first.agent.claims()) == sorted(addresses)
+    for address in addresses[1:]:
+        assert await is_reachable(pods[0].inside, address), "on another node, and on the same"
+    assert await is_reachable(outside.inside, addresses[0])
+    assert await is_reachable(pods[1].inside, OUTSIDE[0])
 
-    # A restart: a new sandbox gets an address of the pool; nothing is left at the end.
+    # A new sandbox of the Pod gets an address of the pool. At the end no claim is left.
     await first.call("DEL", pods[0].name)
-    again = (await first.call("ADD", pods[0].name))["ips"][0]["address"]
-    assert wanted.first <= parse_address(again.partition("/")[0]).value <= wanted.last
-    for place, pod in zip(homes, pods, strict=True):
+    new_address = (await first.call("ADD", pods[0].name))["ips"][0]["address"]
+    assert ips.first <= parse_address(new_address.partition("/")[0]).value <= ips.last
+    for node, pod in zip(nodes, pods, strict=True):
         pod.delete()
-        await place.call("DEL", pod.name)
+        await node.call("DEL", pod.name)
     assert await first.agent.claims() == {}
 
 
-async def pinged(inside: Any, address: str) -> int:
+async def is_reachable(inside: Any, address: str) -> bool:
     command = inside(["ping", "-n", "-c", "1", "-W", "5", address])
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
-    return int(done.returncode)
+    process = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    return process.returncode == 0

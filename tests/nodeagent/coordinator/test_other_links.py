@@ -1,7 +1,7 @@
-"""Pods with ipvlan, and with macvlan on VLANs, bonds and interfaces in a VRF.
+"""Traffic of Pods with ipvlan, and with macvlan on VLANs, bonds and interfaces in a VRF.
 
-In user-mode Linux, whose kernel has them all but no nftables for IP: the reply path's marks are
-iptables' there. Masters are made as a chain makes them, by ifacer.
+The tests run in user-mode Linux. Its kernel has all these links, but no nftables for IP, so that
+the reply marks are rules of iptables. ifacer creates the masters, as in a chain of plugins.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.network_harness import (
 
 pytestmark = pytest.mark.uml
 
-SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 CLUSTER_IPS: Final = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 IPTABLES: Final = ("iptables-legacy", "ip6tables-legacy")
@@ -48,19 +48,24 @@ class Pods:
         self.nodes = (network.node("n1"), network.node("n2"))
         self.pods = tuple(ipvlan_pod(network, node, 101 + i) for i, node in enumerate(self.nodes))
         for pod in self.pods:
-            pod.add(**SAID)
+            pod.add(**CONF)
 
     def address(self, number: int, family: int) -> str:
         return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")[family]
 
-    def seen(self, source: NamedNamespace, number: int, family: int, at: str = "") -> str:
-        """Who a Pod sees when somebody says hello to it, directly or at another address."""
+    def client_seen(
+        self, source: NamedNamespace, number: int, family: int, service_address: str = ""
+    ) -> str:
+        """The client address that a Pod sees when ``source`` connects to it.
+
+        With ``service_address``, ``source`` connects to that, and the first node translates it.
+        """
         port = next(_ports)
-        own = self.address(number, family)
-        if at:
-            translate(self.nodes[0], family, at, own, port)
-        server = self.network.listen(self.pods[number].inside, own, port)
-        return self.network.client_address_seen(source, server, at or own, port)
+        address = self.address(number, family)
+        if service_address:
+            translate(self.nodes[0], family, service_address, address, port)
+        server = self.network.listen(self.pods[number].inside, address, port)
+        return self.network.client_address_seen(source, server, service_address or address, port)
 
 
 def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> NetworkPod:
@@ -70,7 +75,10 @@ def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> Netwo
 
 
 def translate(node: NetworkNode, family: int, address: str, backend: str, port: int) -> None:
-    """What kube-proxy does for a ClusterIP; of an address of the node, a NodePort of one node."""
+    """Add the rules that kube-proxy has for a ClusterIP.
+
+    For an address of the node they are those of a NodePort with externalTrafficPolicy Local.
+    """
     match = ("-d", address, "-p", "tcp", "--dport", str(port))
     table = (IPTABLES[family], "-t", "nat", "-A")
     node.inside.run(*table, "PREROUTING", *match, "-j", "DNAT", "--to-destination", backend)
@@ -88,43 +96,43 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
 
 @FAMILIES
 def test_ipvlan_pods_on_two_nodes_reach_each_other(pods: Pods, family: int) -> None:
-    assert pods.seen(pods.pods[0].inside, 1, family) == pods.address(0, family)
-    assert pods.seen(pods.pods[1].inside, 0, family) == pods.address(1, family)
+    assert pods.client_seen(pods.pods[0].inside, 1, family) == pods.address(0, family)
+    assert pods.client_seen(pods.pods[1].inside, 0, family) == pods.address(1, family)
 
 
 @FAMILIES
 def test_an_ipvlan_pod_and_its_own_node_reach_each_other(pods: Pods, family: int) -> None:
     node = pods.nodes[0]
-    assert pods.seen(node.inside, 0, family) == node.addresses[family]
+    assert pods.client_seen(node.inside, 0, family) == node.addresses[family]
     assert pods.pods[0].pings(node.addresses[family])
 
 
 @FAMILIES
 def test_an_ipvlan_pod_and_another_node_reach_each_other(pods: Pods, family: int) -> None:
     node = pods.nodes[1]
-    assert pods.seen(node.inside, 0, family) == node.addresses[family]
+    assert pods.client_seen(node.inside, 0, family) == node.addresses[family]
     assert pods.pods[0].pings(node.addresses[family])
 
 
 @FAMILIES
 @pytest.mark.parametrize("backend", [0, 1], ids=["its own", "elsewhere"])
 def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) -> None:
-    # The node asks in its own name, so that the answer comes back to it.
-    seen = pods.seen(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
-    assert seen == pods.nodes[0].addresses[family]
+    # The node uses its own address, so that the answer comes back to it.
+    client_seen = pods.client_seen(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
+    assert client_seen == pods.nodes[0].addresses[family]
 
 
 @FAMILIES
 def test_the_outside_reaches_an_ipvlan_pod_and_it_the_outside(pods: Pods, family: int) -> None:
-    assert pods.seen(pods.outside, 0, family) == OUTSIDE[family]
+    assert pods.client_seen(pods.outside, 0, family) == OUTSIDE[family]
     assert pods.pods[0].pings(OUTSIDE[family])
 
 
 @FAMILIES
 def test_a_node_port_of_an_ipvlan_pod_is_answered_by_the_node(pods: Pods, family: int) -> None:
     # The client's address is kept, and the answer must not leave by eth0's gateway.
-    seen = pods.seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
-    assert seen == OUTSIDE[family]
+    client_seen = pods.client_seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
+    assert client_seen == OUTSIDE[family]
 
 
 def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> None:
@@ -142,7 +150,7 @@ def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
     pod = ipvlan_pod(pods.network, node, 77)
     before = node.inside.ip("-brief", "link")
     with pytest.raises(BadInput, match="podMACPrefix: eth0 is an ipvlan"):
-        pod.add(podMACPrefix="0a:1b", **SAID)
+        pod.add(podMACPrefix="0a:1b", **CONF)
     assert node.inside.ip("-brief", "link") == before
     assert "veth0" not in pod.inside.ip("link")
 
@@ -150,7 +158,7 @@ def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
 def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(
     network: NetworkHarness,
 ) -> None:
-    # As clouds and plain vSwitches do: what comes from another MAC address is dropped.
+    # Clouds and plain vSwitches do the same: they drop frames from other MAC addresses.
     first, second = network.node("n1"), network.node("n2")
     for number, node in enumerate((first, second), 1):
         mac = node.inside.ip("-brief", "link", "show", "dev", "eth0").split()[2]
@@ -161,15 +169,15 @@ def test_a_switch_that_knows_only_the_nodes_carries_ipvlan_and_not_macvlan(
     macvlan = network.pod(second)
     macvlan.macvlan("eth0", "10.6.0.102/24")
     for pod in (ipvlan, macvlan):
-        pod.add(**SAID)
+        pod.add(**CONF)
     assert ipvlan.pings("10.6.0.1")
     assert ipvlan.pings(second.addresses[0])
     assert not macvlan.pings("10.6.0.1")
-    assert macvlan.pings(second.addresses[0]), "its own node it reaches by the wire"
+    assert macvlan.pings(second.addresses[0]), "a veth pair connects the Pod to its own node"
 
 
-class Rails:
-    """A second network, with a NIC or two of each node on it, plain and as a VLAN."""
+class SecondNetwork:
+    """A second network, untagged or a VLAN, to which tests connect further NICs of nodes."""
 
     def __init__(self, network: NetworkHarness, *, tagged: bool) -> None:
         self.network = network
@@ -191,7 +199,7 @@ class Rails:
 
     def plug(self, node: NetworkNode, *names: str) -> None:
         for name in names:
-            port = f"rail-{next(self.nics)}"
+            port = f"second-{next(self.nics)}"
             batch(
                 self.network.fabric,
                 f"link add {port} type veth peer {name} netns {node.inside.name}",
@@ -200,12 +208,12 @@ class Rails:
 
 
 def prepare(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
-    """As ifacer does it for a configuration with these fields; the main plugin's master."""
+    """Create the links as ifacer does, and return the name of the main plugin's master."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
-    wanted = read_conf(json.dumps(conf).encode()).links
-    assert wanted is not None
-    asyncio.run(LinkConfigurator(node.network.executor, node.held).prepare(wanted))
-    return wanted.parent if not wanted.vlan else f"{wanted.parent}.{wanted.vlan}"
+    links = read_conf(json.dumps(conf).encode()).links
+    assert links is not None
+    asyncio.run(LinkConfigurator(node.network.executor, node.held).prepare(links))
+    return links.parent if not links.vlan else f"{links.parent}.{links.vlan}"
 
 
 BOND: Final = {"bond": {"name": "bd0", "mode": 1, "options": "miimon=100"}}
@@ -217,41 +225,41 @@ MASTERS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("kind", MASTERS)
-def test_pods_on_what_ifacer_has_made_reach_each_other_and_their_nodes(
+def test_pods_on_links_of_ifacer_reach_each_other_and_their_nodes(
     network: NetworkHarness, kind: str
 ) -> None:
     nics, fields = MASTERS[kind]
-    rails = Rails(network, tagged="vlanID" in fields)
+    second_network = SecondNetwork(network, tagged="vlanID" in fields)
     nodes = (network.node("n1"), network.node("n2"))
-    made = []
+    pods = []
     for number, node in enumerate(nodes, 101):
-        rails.plug(node, *nics)
+        second_network.plug(node, *nics)
         pod = network.pod(node)
         parent = prepare(node, *nics, **fields)
         pod.macvlan("eth0", f"10.8.0.{number}/24", f"fd00:8::{number}/64", parent=parent)
-        pod.add(**SAID)
+        pod.add(**CONF)
         assert pod.check() == []
-        made.append(pod)
+        pods.append(pod)
     outside = network.outside()
     for family in (0, 1):
         first, second = (("10.8.0.101", "10.8.0.102"), ("fd00:8::101", "fd00:8::102"))[family]
         port = next(_ports)
-        server = network.listen(made[0].inside, first, port)
-        assert network.client_address_seen(made[1].inside, server, first, port) == second
+        server = network.listen(pods[0].inside, first, port)
+        assert network.client_address_seen(pods[1].inside, server, first, port) == second
         assert (
             network.client_address_seen(nodes[0].inside, server, first, port)
             == nodes[0].addresses[family]
         )
         assert network.client_address_seen(outside, server, first, port) == OUTSIDE[family]
-        assert made[0].pings(nodes[0].addresses[family])
+        assert pods[0].pings(nodes[0].addresses[family])
 
 
-def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(
+def test_pods_on_a_master_in_a_vrf_reach_their_node(
     network: NetworkHarness,
 ) -> None:
-    rails = Rails(network, tagged=False)
+    second_network = SecondNetwork(network, tagged=False)
     node = network.node()
-    rails.plug(node, "ens3")
+    second_network.plug(node, "ens3")
     batch(
         node.inside,
         "link add storage type vrf table 77",
@@ -263,28 +271,29 @@ def test_a_master_in_a_vrf_and_its_rule_leave_the_way_to_the_node_open(
     before = routes(node.inside, "77")
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
-    pod.add(**SAID)
-    # The kernel's rule for VRFs has the priority of ours: neither takes the other's place.
+    pod.add(**CONF)
+    # The kernel's rule for VRFs has the priority of the coordinator's: both exist.
     assert rules(node.inside) == [
         "1000: from all lookup [l3mdev-table]",
         "1000: from all lookup 500",
     ]
     assert routes(node.inside, "77") == before
-    for family, own in enumerate(("10.8.0.101", "fd00:8::101")):
+    for family, address in enumerate(("10.8.0.101", "fd00:8::101")):
         port = next(_ports)
-        server = network.listen(pod.inside, own, port)
-        assert network.client_address_seen(node.inside, server, own, port) == node.addresses[family]
+        server = network.listen(pod.inside, address, port)
+        client = network.client_address_seen(node.inside, server, address, port)
+        assert client == node.addresses[family]
         assert pod.pings(node.addresses[family])
     assert pod.pings("10.8.0.1")
     assert pod.delete()
     assert "[l3mdev-table]" in rules(node.inside)[0]
 
 
-def test_a_bond_that_somebody_has_put_into_a_vrf_is_used_where_it_is(
+def test_a_bond_that_an_administrator_put_into_a_vrf_stays_in_it(
     network: NetworkHarness,
 ) -> None:
     node = network.node()
-    Rails(network, tagged=True).plug(node, "ens3", "ens4")
+    SecondNetwork(network, tagged=True).plug(node, "ens3", "ens4")
     prepare(node, "ens3", "ens4", **BOND)
     batch(
         node.inside,
@@ -296,6 +305,6 @@ def test_a_bond_that_somebody_has_put_into_a_vrf_is_used_where_it_is(
     assert "master storage" in node.inside.ip("link", "show", "dev", "bd0")
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent=parent)
-    pod.add(**SAID)
+    pod.add(**CONF)
     assert pod.pings("10.8.0.1")
     assert pod.pings(node.addresses[0])

@@ -1,4 +1,4 @@
-"""NICs in a Pod's annotations."""
+"""Annotations of a Pod name its further NICs and the NIC of its default route."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_the_default_route_nic_is_the_one_that_is_named() -> None:
         ('["lan"]', set()),
     ],
 )
-def test_further_nics_are_known_before_they_come(text: str, nics: set[str]) -> None:
+def test_further_nics_are_read_from_the_annotation(text: str, nics: set[str]) -> None:
     assert expected_nics({NETWORKS: text}) == nics
 
 
-def test_many_networks_are_bounded() -> None:
+def test_the_number_of_networks_is_bounded() -> None:
     assert len(expected_nics({NETWORKS: ",".join(["lan"] * 1_000)})) == 256

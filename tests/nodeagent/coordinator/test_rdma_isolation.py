@@ -1,6 +1,7 @@
-"""The RDMA device of a Pod's NIC goes into the Pod and back, by a scripted RDMA netlink.
+"""The RDMA device of a Pod's NIC moves into the Pod and back.
 
-Namespaces, links and records are real; no machine of ours has an RDMA device that can be moved.
+The RDMA netlink is scripted, since test machines have no RDMA device that can be moved. Namespaces,
+links and records are real.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Rdma(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """What has the device."""
+        """The namespace that has the device: of the node, or of the Pod."""
         (identity,) = self.kernel.where(DEVICE.name)
         return {self.node: "node", self.pod: "pod"}[identity]
 
@@ -73,7 +74,7 @@ def test_the_device_moves_with_the_nic_and_back_with_del(
     assert rdma.holder == "node"
 
 
-def test_without_the_setting_it_stays(rdma: Rdma, network_pod: NetworkPod) -> None:
+def test_without_the_setting_the_device_stays(rdma: Rdma, network_pod: NetworkPod) -> None:
     network_pod.add()
 
     assert rdma.holder == "node"
@@ -100,7 +101,7 @@ def test_a_crash_between_record_and_move_is_continued_and_reverted(
     assert rdma.holder == "node"
 
 
-def test_a_crash_between_the_way_back_and_the_record_is_continued_by_the_next_del(
+def test_a_crash_between_return_of_the_device_and_the_record_is_continued_by_the_next_del(
     rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -125,7 +126,7 @@ def test_a_crash_between_the_way_back_and_the_record_is_continued_by_the_next_de
 def test_gc_gives_the_device_back_and_leaves_that_of_a_later_pod(
     rdma: Rdma, network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """GC has the record alone, without the name of the first NIC."""
+    """GC has only the record, without the name of the first NIC."""
     network_pod.add(rdmaIsolation=True)
 
     assert network_pod.node.engine.detach(network_pod.attachment(), "")
@@ -139,7 +140,7 @@ def test_gc_gives_the_device_back_and_leaves_that_of_a_later_pod(
 def test_a_driver_that_cannot_move_its_device_is_named_with_the_remedy(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
-    """As the kernel answers for soft RoCE."""
+    """The kernel gives this answer for soft RoCE."""
     rdma.kernel.refusal = EOPNOTSUPP
 
     with pytest.raises(DatapathError, match="not supported") as refused:
@@ -160,10 +161,10 @@ def test_an_add_that_fails_gives_the_device_back(rdma: Rdma, network_pod: Networ
 
 
 @pytest.mark.parametrize("link", ["eth0", ""])
-def test_a_device_that_the_public_plugin_moved_is_left_to_it(
+def test_a_device_that_the_public_plugin_moved_is_not_moved(
     rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
-    """Ports of InfiniBand have no link."""
+    """An empty link is that of an InfiniBand port, which has none."""
     moved = DEVICE._replace(ports=(Port(link),))
     rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved,)}
     (rdma.vf / "infiniband").rename(rdma.vf / "moved")
@@ -187,7 +188,7 @@ def test_shared_devices_and_nics_without_one_are_refused_with_the_reason(
         network_pod.add(rdmaIsolation=True)
 
 
-def test_the_mode_is_set_once_and_a_busy_kernel_is_said(network: NetworkHarness) -> None:
+def test_the_mode_is_set_once_and_a_busy_kernel_is_reported(network: NetworkHarness) -> None:
     kernel = Kernel(SHARED)
     kernel.devices = {network.executor.home.identity: ()}
 

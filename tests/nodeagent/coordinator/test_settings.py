@@ -22,7 +22,7 @@ def settings(cluster: dict[str, Any] | None = None, **conf: Any) -> CoordinatorS
     return effective(read_settings(conf), read_settings(cluster or {}))
 
 
-def test_what_is_built_in() -> None:
+def test_defaults_apply_where_nothing_is_configured() -> None:
     assert settings() == CoordinatorSettings(
         mode="auto",
         tune_pod_routes=True,
@@ -44,39 +44,39 @@ def test_what_is_built_in() -> None:
 
 def test_the_network_configuration_goes_before_the_cluster() -> None:
     cluster = {"mode": "overlay", "hostRuleTable": 200, "vethMTU": 1400, "tunePodRoutes": True}
-    found = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
-    assert (found.mode, found.tune_pod_routes) == ("underlay", False)
-    assert (found.host_table, found.veth_mtu) == (200, 1400)
+    settings_used = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
+    assert (settings_used.mode, settings_used.tune_pod_routes) == ("underlay", False)
+    assert (settings_used.host_table, settings_used.veth_mtu) == (200, 1400)
 
 
 def test_lists_fall_back_only_when_empty_and_are_never_merged() -> None:
     cluster = {"serviceCIDR": ["10.96.0.0/16"], "hijackCIDR": ["169.254.0.0/16"]}
-    found = settings(cluster, hijackCIDR=["10.9.0.1"], serviceCIDR=[])
-    assert [str(network) for network in found.hijacked] == ["10.96.0.0/16", "10.9.0.1/32"]
+    settings_used = settings(cluster, hijackCIDR=["10.9.0.1"], serviceCIDR=[])
+    assert [str(network) for network in settings_used.hijacked] == ["10.96.0.0/16", "10.9.0.1/32"]
 
 
-def test_names_match_whatever_their_case_and_null_is_not_said() -> None:
+def test_names_match_in_any_case_and_null_sets_nothing() -> None:
     written = read_settings({"PODMACPREFIX": "0a:1b", "Mode": None, "type": "coordinator"})
     assert written == WrittenSettings(pod_mac_prefix="0a:1b")
 
 
-def test_the_pods_own_wish_for_its_default_route_goes_first() -> None:
+def test_the_pods_own_default_route_nic_goes_first() -> None:
     conf = read_settings({"podDefaultRouteNic": "eth0"})
     assert effective(conf, WrittenSettings(), "net1").default_route_nic == "net1"
 
 
 @pytest.mark.parametrize("mode", ["disable", "disabled"])
-def test_both_spellings_of_disabled_are_one(mode: str) -> None:
+def test_both_spellings_of_disabled_are_accepted(mode: str) -> None:
     assert settings(mode=mode).mode == "disable"
 
 
-@pytest.mark.parametrize(("value", "meant"), [(-1, None), (-7, None), (0, 0), (1, 1), (2, 2)])
-def test_every_negative_rp_filter_leaves_it_alone(value: int, meant: int | None) -> None:
-    assert settings(podRPFilter=value).rp_filter == meant
-    assert settings(hostRPFilter=value).host_rp_filter == meant
+@pytest.mark.parametrize(("value", "rp_filter"), [(-1, None), (-7, None), (0, 0), (1, 1), (2, 2)])
+def test_a_negative_rp_filter_changes_nothing(value: int, rp_filter: int | None) -> None:
+    assert settings(podRPFilter=value).rp_filter == rp_filter
+    assert settings(hostRPFilter=value).host_rp_filter == rp_filter
 
 
-def test_the_filter_of_the_node_is_set_only_where_somebody_says_it() -> None:
+def test_the_filter_of_the_node_is_set_only_if_it_is_configured() -> None:
     assert settings({"podRPFilter": 1}).host_rp_filter is None
     assert settings({"hostRPFilter": 1}).host_rp_filter == 1
     assert settings({"hostRPFilter": 1}, hostRPFilter=0).host_rp_filter == 0
@@ -99,8 +99,8 @@ def test_options_of_detection_are_a_count_and_go_durations(
 
 
 def test_options_of_detection_are_used_as_a_whole() -> None:
-    found = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
-    assert found.detection == DetectionTiming(7)
+    settings_used = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
+    assert settings_used.detection == DetectionTiming(7)
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2
 
 
@@ -142,6 +142,8 @@ def test_policy_routes_take_addresses_and_blanks() -> None:
         ({"hijackCIDR": ["10.0.0.0/8"] * 257}, "hijackCIDR"),
     ],
 )
-def test_a_fault_is_refused_by_the_name_of_its_field(conf: dict[str, Any], text: str) -> None:
+def test_an_invalid_value_is_refused_with_the_name_of_its_field(
+    conf: dict[str, Any], text: str
+) -> None:
     with pytest.raises(BadInput, match=text):
         settings(**conf)

@@ -1,9 +1,7 @@
-"""Packets arrive, as far as macvlan on a bridge can show it.
+"""Traffic of underlay Pods with macvlan on a bridge; see docs/reference/networks.md, "Traffic".
 
-See docs/reference/networks.md, "Traffic".
-
-Macvlan interfaces cannot reach their own parent: all traffic between Pod and node here uses the
-coordinator's routes.
+A macvlan interface cannot reach its own parent, so that all traffic between a Pod and its node uses
+the coordinator's routes.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from tests.support.network_harness import (
 
 pytestmark = pytest.mark.netns
 
-SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 OWN_MARK: Final = 0x4D
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -48,7 +46,7 @@ class Pods:
     def __init__(self, network: NetworkHarness) -> None:
         self.nodes = (network.node("n1"), network.node("n2"))
         self.pods = tuple(
-            network.underlay(node, 100 + number, **SAID)
+            network.underlay(node, 100 + number, **CONF)
             for number, node in enumerate(self.nodes, 1)
         )
 
@@ -74,9 +72,9 @@ def test_pods_of_two_networks_reach_each_other_by_the_router(
 ) -> None:
     first, other = pods.pods[0], network.pod(pods.nodes[1], "other")
     other.macvlan("eth0", "10.7.0.101/24", "fd00:7::101/64")
-    other.add(**SAID)
+    other.add(**CONF)
     there = ("10.7.0.101", "fd00:7::101")[family]
-    # Read before any packet: the router would send redirects.
+    # The route is read before any packet is sent, because the router would send redirects.
     assert f"via {GATEWAYS[family].partition('/')[0]}" in first.inside.ip("route", "get", there)
     server = network.listen(other.inside, there, 80)
     assert network.client_address_seen(first.inside, server, there, 80) == pods.addresses(0)[family]
@@ -87,11 +85,11 @@ def test_a_pod_and_its_own_node_reach_each_other(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     pod, node = pods.pods[0], pods.nodes[0]
-    own = pods.addresses(0)[family]
-    on_pod, on_node = network.listen(pod.inside, own, 80), network.listen(node.inside, "::", 80)
-    assert network.client_address_seen(node.inside, on_pod, own, 80) == node.addresses[family]
-    seen = network.client_address_seen(pod.inside, on_node, node.addresses[family], 80)
-    assert seen.removeprefix("::ffff:") == own
+    address = pods.addresses(0)[family]
+    on_pod, on_node = network.listen(pod.inside, address, 80), network.listen(node.inside, "::", 80)
+    assert network.client_address_seen(node.inside, on_pod, address, 80) == node.addresses[family]
+    client_seen = network.client_address_seen(pod.inside, on_node, node.addresses[family], 80)
+    assert client_seen.removeprefix("::ffff:") == address
 
 
 @FAMILIES
@@ -99,9 +97,9 @@ def test_a_pod_and_another_node_reach_each_other(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     pod, node = pods.pods[0], pods.nodes[1]
-    own = pods.addresses(0)[family]
-    server = network.listen(pod.inside, own, 80)
-    assert network.client_address_seen(node.inside, server, own, 80) == node.addresses[family]
+    address = pods.addresses(0)[family]
+    server = network.listen(pod.inside, address, 80)
+    assert network.client_address_seen(node.inside, server, address, 80) == node.addresses[family]
     assert pod.pings(node.addresses[family])
 
 
@@ -114,8 +112,8 @@ def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
     pods.nodes[0].service(CLUSTER_IPS[family], 80, target, 8080)
     server = network.listen(backend.inside, target, 8080)
     # The node uses its own address, so that the answer comes back to it.
-    seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
-    assert seen == pods.nodes[0].addresses[family]
+    client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert client_seen == pods.nodes[0].addresses[family]
 
 
 @FAMILIES
@@ -123,11 +121,11 @@ def test_a_pod_reaches_itself_by_its_service(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     pod = pods.pods[0]
-    own = pods.addresses(0)[family]
-    pods.nodes[0].service(CLUSTER_IPS[family], 80, own, 8080)
-    server = network.listen(pod.inside, own, 8080)
-    seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
-    assert seen == pods.nodes[0].addresses[family]
+    address = pods.addresses(0)[family]
+    pods.nodes[0].service(CLUSTER_IPS[family], 80, address, 8080)
+    server = network.listen(pod.inside, address, 8080)
+    client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert client_seen == pods.nodes[0].addresses[family]
 
 
 @FAMILIES
@@ -136,9 +134,9 @@ def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
 ) -> None:
     outside = network.outside()
     pod = pods.pods[0]
-    own = pods.addresses(0)[family]
-    server = network.listen(pod.inside, own, 80)
-    assert network.client_address_seen(outside, server, own, 80) == OUTSIDE[family]
+    address = pods.addresses(0)[family]
+    server = network.listen(pod.inside, address, 80)
+    assert network.client_address_seen(outside, server, address, 80) == OUTSIDE[family]
     assert pod.pings(OUTSIDE[family])
 
 
@@ -148,47 +146,51 @@ def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
 ) -> None:
     # externalTrafficPolicy Cluster: any node accepts it, and uses its own address.
     outside = network.outside()
-    own = pods.addresses(0)[family]
+    address = pods.addresses(0)[family]
     for number, node in enumerate(pods.nodes):
         port = 30080 + number
-        node.service(node.addresses[family], port, own, port)
-        server = network.listen(pods.pods[0].inside, own, port)
-        seen = network.client_address_seen(outside, server, node.addresses[family], port)
-        assert seen == node.addresses[family]
+        node.service(node.addresses[family], port, address, port)
+        server = network.listen(pods.pods[0].inside, address, port)
+        client_seen = network.client_address_seen(outside, server, node.addresses[family], port)
+        assert client_seen == node.addresses[family]
 
 
 @FAMILIES
-def test_what_came_in_by_the_node_is_answered_by_the_node(
+def test_a_node_port_of_one_node_is_answered_by_the_node(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     # NodePort with externalTrafficPolicy Local: the client's address is kept, and the answer must
     # not leave by eth0's gateway, which has no state of the connection.
     outside = network.outside()
     pod, node = pods.pods[0], pods.nodes[0]
-    own = pods.addresses(0)[family]
-    node.node_port(family, 30080, own, 8080)
-    server = network.listen(pod.inside, own, 8080)
-    seen = network.client_address_seen(outside, server, node.addresses[family], 30080)
-    assert seen == OUTSIDE[family]
+    address = pods.addresses(0)[family]
+    node.node_port(family, 30080, address, 8080)
+    server = network.listen(pod.inside, address, 8080)
+    client_seen = network.client_address_seen(outside, server, node.addresses[family], 30080)
+    assert client_seen == OUTSIDE[family]
 
 
-def test_without_the_marks_such_an_answer_is_lost(network: NetworkHarness, pods: Pods) -> None:
+def test_without_the_marks_the_answer_of_a_node_port_is_lost(
+    network: NetworkHarness, pods: Pods
+) -> None:
     outside = network.outside()
     pod, node = pods.pods[0], pods.nodes[0]
     node.node_port(0, 30080, pods.addresses(0)[0], 8080)
     server = network.listen(pod.inside, pods.addresses(0)[0], 8080)
     pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
-    seen = network.client_address_seen(outside, server, node.addresses[0], 30080, patience_s=0.5)
-    assert seen == ""
+    client_seen = network.client_address_seen(
+        outside, server, node.addresses[0], 30080, patience_s=0.5
+    )
+    assert client_seen == ""
 
 
-def test_a_second_underlay_nic_is_answered_where_it_was_asked(
+def test_a_second_underlay_nic_answers_the_connections_that_it_received(
     network: NetworkHarness, pods: Pods
 ) -> None:
     outside = network.outside()
     pod = pods.pods[0]
     pod.macvlan("net1", "10.7.0.101/24")
-    pod.add("net1", **SAID)
+    pod.add("net1", **CONF)
     server = network.listen(pod.inside, "10.7.0.101", 80)
     assert network.client_address_seen(outside, server, "10.7.0.101", 80) == OUTSIDE[0]
     assert network.client_address_seen(pods.nodes[0].inside, server, "10.7.0.101", 80)
@@ -199,7 +201,7 @@ def test_a_second_underlay_nic_is_answered_where_it_was_asked(
 def test_a_redirected_connection_needs_an_address_on_veth0(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    # As Istio does: REDIRECT uses the address of the interface that received the packet.
+    # Istio uses REDIRECT, which takes the address of the interface that received the packet.
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
     pod.add(vethLinkAddress="169.254.100.1")
@@ -216,36 +218,39 @@ def test_a_new_mac_address_is_announced(network: NetworkHarness, network_pod: Ne
     with NetworkNamespace.open(str(network.fabric.path)) as fabric:
         listener = network.executor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
     mac = bytes.fromhex("0a1b0a060065")
-    own, own6 = socket.inet_aton("10.6.0.101"), socket.inet_pton(socket.AF_INET6, "fd00:6::101")
+    address, address6 = (
+        socket.inet_aton("10.6.0.101"),
+        socket.inet_pton(socket.AF_INET6, "fd00:6::101"),
+    )
     with listener:
         listener.bind(("br0", 3))  # ETH_P_ALL
         listener.settimeout(ANSWER_S)
-        network_pod.add(podMACPrefix="0a:1b", **SAID)
+        network_pod.add(podMACPrefix="0a:1b", **CONF)
 
-        def heard(kind: bytes, what: bytes) -> bytes:
+        def next_frame(ether_type: bytes, announced: bytes) -> bytes:
             while True:
                 frame = listener.recv(2048)
-                if frame[6:14] == mac + kind and what in frame[14:]:
+                if frame[6:14] == mac + ether_type and announced in frame[14:]:
                     return frame
 
-        arp = heard(b"\x08\x06", own)
-        assert (arp[22:32], arp[38:42]) == (mac + own, own)
-        assert heard(b"\x86\xdd", own6)
+        arp = next_frame(b"\x08\x06", address)
+        assert (arp[22:32], arp[38:42]) == (mac + address, address)
+        assert next_frame(b"\x86\xdd", address6)
 
 
 @FAMILIES
-@pytest.mark.parametrize("way", [NftReplyMarkRules, IptablesReplyMarkRules])
+@pytest.mark.parametrize("backend", [NftReplyMarkRules, IptablesReplyMarkRules])
 def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
     network: NetworkHarness,
     network_pod: NetworkPod,
-    way: type[ReplyMarkRules],
+    backend: type[ReplyMarkRules],
     family: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if way is IptablesReplyMarkRules:
+    if backend is IptablesReplyMarkRules:
         network_pod.require_iptables()
-        monkeypatch.setattr(PreferredReplyMarkRules, "put", way(network.executor).put)
-    network_pod.add(**SAID)
+        monkeypatch.setattr(PreferredReplyMarkRules, "put", backend(network.executor).put)
+    network_pod.add(**CONF)
     chain = "type filter hook postrouting priority 300"
     rule = f"meta mark {OWN_MARK} udp dport 9 counter"
     network_pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
@@ -259,7 +264,7 @@ def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
     assert "counter packets 1 " in network_pod.inside.run("nft", "list table inet own")
 
 
-def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
+def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
     network: NetworkHarness,
     network_pod: NetworkPod,
     tmp_path: Path,
@@ -274,7 +279,7 @@ def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
             IptablesReplyMarkRules(network.executor).put(network.hold(network_pod.inside), (4,))
 
 
-def test_an_iptables_that_does_not_end_asks_for_another_try(
+def test_an_iptables_that_does_not_end_is_an_error_to_retry(
     network: NetworkHarness, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network_pod.require_iptables()
@@ -287,17 +292,19 @@ def test_check_accepts_the_reply_rules_of_earlier_versions(
     network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
     """Routes and rules of older versions still serve Pods that survive an upgrade."""
-    network_pod.add(**SAID)
+    network_pod.add(**CONF)
     held = network.hold(network_pod.inside)
     marks = NftReplyMarkRules(network.executor)
     for table in ("ip", "ip6"):
         network_pod.inside.run("nft", f"flush chain {table} {TABLE} output")
-    lacking = marks.missing(held, (4, 6))
+    missing_without_rules = marks.missing(held, (4, 6))
     for table in ("ip", "ip6"):
         network_pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
-    older = marks.missing(held, (4, 6)), network_pod.check()
+    missing = marks.missing(held, (4, 6))
+    differences = network_pod.check()
     marks.put(held, (4, 6))
 
-    assert len(lacking) == 2
-    assert older == ([], [])
+    assert len(missing_without_rules) == 2
+    assert missing == []
+    assert differences == []
     assert "ct mark 0x00000001" in network_pod.inside.run("nft", f"list table ip {TABLE}")

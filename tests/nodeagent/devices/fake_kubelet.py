@@ -1,7 +1,7 @@
-"""A kubelet for device plugins: accepts registrations, connects, and follows their lists.
+"""A kubelet for device plugins, which accepts registrations, connects, and follows their lists.
 
-Messages are encoded and decoded here independently, so that the product's table of messages is not
-checked against itself.
+It encodes and decodes messages with code of its own, so that tests do not compare the agent's table
+of messages with itself.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ import grpc
 
 T = TypeVar("T")
 
-PATIENCE_S = 60.0
+WAIT_S = 60.0
 POLL_S = 0.01
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Number and content of each field: a text, a message, or the digits of a number."""
-    at = 0
-    while at < len(data):
-        tag, at = _number(data, at)
-        length, at = _number(data, at)
+    position = 0
+    while position < len(data):
+        tag, position = _number(data, position)
+        length, position = _number(data, position)
         if tag & 7 == 0:
             yield tag >> 3, str(length).encode()
             continue
         assert tag & 7 == 2, "a field that has a length"
-        yield tag >> 3, data[at : at + length]
-        at += length
+        yield tag >> 3, data[position : position + length]
+        position += length
 
 
 def field(number: int, content: bytes) -> bytes:
     """One field with its content."""
-    return bytes([number << 3 | 2]) + _written(len(content)) + content
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def _number(data: bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        byte = data[at]
+        byte = data[position]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        position, shift = position + 1, shift + 7
         if byte < 0x80:
-            return value, at
+            return value, position
 
 
-def _written(value: int) -> bytes:
+def _varint(value: int) -> bytes:
     found = b""
     while value >= 0x80:
         found += bytes([value & 0x7F | 0x80])
@@ -56,26 +56,33 @@ def _written(value: int) -> bytes:
     return found + bytes([value])
 
 
-def plain(data: bytes) -> bytes:
-    """Messages as they are on the wire."""
+def unchanged(data: bytes) -> bytes:
+    """Return an encoded message, as serializer and deserializer of gRPC."""
     return data
 
 
-class Given(NamedTuple):
-    """What a container gets: its variables, and path in the container, on the host, permissions."""
+class ContainerResponse(NamedTuple):
+    """The variables of a container, and its device files.
+
+    A file has its path in the container, its path on the host, and its permissions.
+    """
 
     variables: dict[str, str]
     files: list[tuple[str, ...]]
 
 
 class Kubelet:
-    """A kubelet that can be restarted; ``devices``: resource -> its current list."""
+    """A kubelet that can be restarted.
+
+    By resource: ``devices`` has the current list, ``lists_sent`` the lengths of all lists,
+    ``unhealthy`` the unhealthy devices, and ``numa_nodes`` the NUMA nodes of the devices.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.devices: dict[str, list[str]] = {}
-        self.told: dict[str, list[int]] = {}
-        self.ill: dict[str, list[str]] = {}
+        self.lists_sent: dict[str, list[int]] = {}
+        self.unhealthy: dict[str, list[str]] = {}
         self.numa_nodes: dict[str, dict[str, int]] = {}
         self.registered: list[str] = []
         self.refusal = ""
@@ -86,10 +93,10 @@ class Kubelet:
     async def start(self) -> None:
         """Remove all sockets, then listen, as kubelet does."""
         self.directory.mkdir(exist_ok=True)
-        for one in self.directory.iterdir():
-            one.unlink()
+        for path in self.directory.iterdir():
+            path.unlink()
         self._server = grpc.aio.server()
-        method = grpc.unary_unary_rpc_method_handler(self._register, plain, plain)
+        method = grpc.unary_unary_rpc_method_handler(self._register, unchanged, unchanged)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("v1beta1.Registration", {"Register": method}),)
         )
@@ -110,42 +117,44 @@ class Kubelet:
             self._server = None
         self.devices.clear()
 
-    async def until(self, holds: Callable[[], T]) -> T:
+    async def until(self, condition: Callable[[], T]) -> T:
         """Wait until the result is true, and return it."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not (found := holds()):
+        async with asyncio.timeout(WAIT_S):
+            while not (result := condition()):
                 await asyncio.sleep(POLL_S)
-        return found
+        return result
 
     async def allocate(self, resource: str, *containers: list[str]) -> int:
         """Allocate slots; return the number of container responses. Raises AioRpcError."""
-        return len(await self.give(resource, *containers))
+        return len(await self.allocate_devices(resource, *containers))
 
-    async def give(self, resource: str, *containers: list[str]) -> list[Given]:
-        """Allocate devices; what each container gets. Raises AioRpcError."""
-        asked = b"".join(
-            field(1, b"".join(field(1, one.encode()) for one in ids)) for ids in containers
+    async def allocate_devices(
+        self, resource: str, *containers: list[str]
+    ) -> list[ContainerResponse]:
+        """Allocate devices and return the response of each container. Raises AioRpcError."""
+        request = b"".join(
+            field(1, b"".join(field(1, device.encode()) for device in ids)) for ids in containers
         )
         call = self._method(resource, "Allocate", "unary_unary")
-        return [_given(one) for _, one in fields(await call(asked))]
+        return [_container_response(content) for _, content in fields(await call(request))]
 
     async def options(self, resource: str) -> bytes:
         """The plugin's options."""
         answer: bytes = await self._method(resource, "GetDevicePluginOptions", "unary_unary")(b"")
         return answer
 
-    async def hang_up(self, resource: str) -> None:
-        """Stop following it."""
+    async def close_stream(self, resource: str) -> None:
+        """Close the channel, and with it the stream of the resource."""
         await self._channels.pop(resource).close()
 
     async def _register(self, request: bytes, context: Any) -> bytes:
-        said = dict(fields(request))
+        registration = dict(fields(request))
         if self.refusal:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.refusal)
-        assert said[1] == b"v1beta1"
-        resource = said[3].decode()
+        assert registration[1] == b"v1beta1"
+        resource = registration[3].decode()
         self.registered.append(resource)
-        channel = grpc.aio.insecure_channel(f"unix:{self.directory}/{said[2].decode()}")
+        channel = grpc.aio.insecure_channel(f"unix:{self.directory}/{registration[2].decode()}")
         self._channels[f"{resource} {len(self.registered)}"] = channel
         self._channels[resource] = channel
         task = asyncio.ensure_future(self._follow(resource))
@@ -157,35 +166,40 @@ class Kubelet:
         call = self._method(resource, "ListAndWatch", "unary_stream")(b"")
         try:
             async for answer in call:
-                listed = [dict(fields(one)) for _, one in fields(answer)]
-                assert all(one[2] in (b"Healthy", b"Unhealthy") for one in listed)
-                ill = [one[1].decode() for one in listed if one[2] == b"Unhealthy"]
-                near = {one[1].decode(): _numa_node(one[3]) for one in listed if 3 in one}
-                self.ill[resource], self.numa_nodes[resource] = ill, near
-                self.devices[resource] = [one[1].decode() for one in listed]
-                self.told.setdefault(resource, []).append(len(listed))
+                listed = [dict(fields(device)) for _, device in fields(answer)]
+                assert all(device[2] in (b"Healthy", b"Unhealthy") for device in listed)
+                self.unhealthy[resource] = [
+                    device[1].decode() for device in listed if device[2] == b"Unhealthy"
+                ]
+                self.numa_nodes[resource] = {
+                    device[1].decode(): _numa_node(device[3]) for device in listed if 3 in device
+                }
+                self.devices[resource] = [device[1].decode() for device in listed]
+                self.lists_sent.setdefault(resource, []).append(len(listed))
         except grpc.aio.AioRpcError:
             pass
         finally:
             call.cancel()
 
     def _method(self, resource: str, name: str, kind: str) -> Any:
-        made = getattr(self._channels[resource], kind)
-        return made(
-            f"/v1beta1.DevicePlugin/{name}", request_serializer=plain, response_deserializer=plain
+        multicallable = getattr(self._channels[resource], kind)
+        return multicallable(
+            f"/v1beta1.DevicePlugin/{name}",
+            request_serializer=unchanged,
+            response_deserializer=unchanged,
         )
 
 
-def _given(container: bytes) -> Given:
-    given = Given({}, [])
+def _container_response(container: bytes) -> ContainerResponse:
+    response = ContainerResponse({}, [])
     for number, content in fields(container):
         parts = [part.decode() for _, part in sorted(fields(content))]
         if number == 1:
-            given.variables[parts[0]] = parts[1]
+            response.variables[parts[0]] = parts[1]
         else:
             assert number == 3
-            given.files.append(tuple(parts))
-    return given
+            response.files.append(tuple(parts))
+    return response
 
 
 def _numa_node(topology: bytes) -> int:

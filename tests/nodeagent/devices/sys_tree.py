@@ -1,4 +1,4 @@
-"""A tree of /sys as the kernel shows it for network cards: devices, links, RDMA, IOMMU groups."""
+"""A tree of /sys with network cards: their devices, links, RDMA devices and IOMMU groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class SysTree:
-    """Written below ``root``, with relative names as in /sys."""
+    """Writes files below ``root`` as the kernel has them in /sys."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -14,7 +14,7 @@ class SysTree:
             (root / directory).mkdir(parents=True)
 
     def device(self, address: str, **files: str) -> Path:
-        """A PCI device."""
+        """Add a PCI device."""
         path = self.root / "devices" / address
         path.mkdir(parents=True)
         for name, text in files.items():
@@ -23,7 +23,7 @@ class SysTree:
         return path
 
     def link(self, name: str, device: Path | None, **files: str) -> None:
-        """A link; without a device it is virtual."""
+        """Add a link; one without a device is virtual."""
         path = self.root / "class/net" / name if device is None else device / "net" / name
         path.mkdir(parents=True)
         for file, text in files.items():
@@ -33,7 +33,7 @@ class SysTree:
             (self.root / "class/net" / name).symlink_to(path)
 
     def vf(self, physical: Path, number: int, address: str, driver: str, **files: str) -> Path:
-        """A virtual function."""
+        """Add a virtual function."""
         path = self.device(address, **files)
         (physical / f"virtfn{number}").symlink_to(path)
         (path / "physfn").symlink_to(physical)
@@ -49,7 +49,7 @@ class SysTree:
         (device / "driver").symlink_to(target)
 
     def rdma(self, device: Path, number: int) -> None:
-        """The RDMA device ``mlx5_<number>`` with its character devices."""
+        """Add the RDMA device ``mlx5_<number>`` with its character devices."""
         names = {
             "infiniband": [f"mlx5_{number}"],
             "infiniband_verbs": [f"uverbs{number}"],
@@ -63,19 +63,19 @@ class SysTree:
                 path = device / directory / entry
                 (path / "device").symlink_to(device)
                 (path / "ibdev").write_text(f"mlx5_{number}\n")
-                self._show(directory, path)
+                self._link_in_class(directory, path)
 
     def soft_rdma(self, name: str, number: int, link: str) -> None:
-        """A device of soft RoCE over a link, with an active port."""
+        """Add a device of soft RoCE over a link, with an active port."""
         path = self.root / "devices/virtual/infiniband" / name
         path.mkdir(parents=True)
         (path / "parent").write_text(f"{link}\n")
-        self._show("infiniband", path)
+        self._link_in_class("infiniband", path)
         self.port(name, "4: ACTIVE")
         verbs = self.root / "devices/virtual/infiniband_verbs" / f"uverbs{number}"
         verbs.mkdir(parents=True)
         (verbs / "ibdev").write_text(f"{name}\n")
-        self._show("infiniband_verbs", verbs)
+        self._link_in_class("infiniband_verbs", verbs)
 
     def port(self, name: str, state: str) -> None:
         """Set the state of an RDMA device's first port."""
@@ -83,7 +83,7 @@ class SysTree:
         port.mkdir(parents=True, exist_ok=True)
         (port / "state").write_text(f"{state}\n")
 
-    def _show(self, kind: str, path: Path) -> None:
+    def _link_in_class(self, kind: str, path: Path) -> None:
         directory = self.root / "class" / kind
         directory.mkdir(parents=True, exist_ok=True)
         (directory / path.name).symlink_to(path)

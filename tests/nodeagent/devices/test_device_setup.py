@@ -1,4 +1,4 @@
-"""An agent with the device plugin: its start, stop, metrics and facts."""
+"""Start, stop, metrics and facts of an agent with the device plugin."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ from tests.support.agent_harness import running
 SUB_ENI = "spidernet.io/sub-eni"
 
 
-def told(metrics: AgentMetrics) -> dict[str, float]:
+def device_metrics(metrics: AgentMetrics) -> dict[str, float]:
     """The metrics of devices, without the common prefix."""
-    ours = "orbweaver_devices_"
+    prefix = "orbweaver_devices_"
     return {
-        one.name.removeprefix(ours): one.value()
-        for one in metrics.readings
-        if one.name.startswith(ours)
+        reading.name.removeprefix(prefix): reading.value()
+        for reading in metrics.readings
+        if reading.name.startswith(prefix)
     }
 
 
 @pytest.fixture
-def offering(settings: Settings, short_path: Path) -> Settings:
+def settings_with_slots(settings: Settings, short_path: Path) -> Settings:
     rules = DeviceRules(sub_eni=(SubEniRule(slots=2),))
     return settings._replace(devices=DeviceSettings(rules, short_path))
 
 
 @pytest.fixture
 async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
-    found = Kubelet(short_path / DIRECTORY)
-    await found.start()
-    yield found
-    await found.stop()
+    listening = Kubelet(short_path / DIRECTORY)
+    await listening.start()
+    yield listening
+    await listening.stop()
 
 
-async def test_slots_are_there_as_long_as_the_agent_and_are_counted(
-    offering: Settings, kubelet: Kubelet
+async def test_an_agent_offers_and_counts_slots_while_it_runs(
+    settings_with_slots: Settings, kubelet: Kubelet
 ) -> None:
-    async with running(offering, MemoryStore()) as node:
+    async with running(settings_with_slots, MemoryStore()) as node:
         await kubelet.until(lambda: len(kubelet.devices.get(SUB_ENI, ())) == 2)
         await kubelet.allocate(SUB_ENI, ["sub-eni-0"])
-        await kubelet.until(lambda: told(node.process.parts.metrics)["rounds"])
+        await kubelet.until(lambda: device_metrics(node.process.parts.metrics)["rounds"])
 
-        now = told(node.process.parts.metrics)
+        now = device_metrics(node.process.parts.metrics)
         assert now == {
             "resources": 1,
             "slots": 2,
@@ -68,7 +68,7 @@ async def test_slots_are_there_as_long_as_the_agent_and_are_counted(
             "allocations": 1,
             "refusals": 0,
         }
-    assert {one.name for one in kubelet.directory.iterdir()} == {"kubelet.sock"}
+    assert {path.name for path in kubelet.directory.iterdir()} == {"kubelet.sock"}
 
 
 async def test_the_configuration_file_of_shared_devices_is_offered_by_the_agent(
@@ -84,20 +84,20 @@ async def test_the_configuration_file_of_shared_devices_is_offered_by_the_agent(
         f"orbweaver: {{rdmaConfigFile: {tmp_path / 'config.json'}}}\n"
     )
     written = load_settings(str(tmp_path / "conf.yml"), {"ORBWEAVER_SYSFS": str(tree.root)})
-    offering = settings._replace(devices=written.devices, sysfs=written.sysfs)
+    settings_with_slots = settings._replace(devices=written.devices, sysfs=written.sysfs)
 
-    async with running(offering, MemoryStore()):
+    async with running(settings_with_slots, MemoryStore()):
         await kubelet.until(lambda: len(kubelet.devices.get("spidernet.io/soft", ())) == 2)
-        (given,) = await kubelet.give("spidernet.io/soft", ["soft-1"])
+        (response,) = await kubelet.allocate_devices("spidernet.io/soft", ["soft-1"])
 
-    assert [path for path, _, _ in given.files] == [
+    assert [path for path, _, _ in response.files] == [
         "/dev/infiniband/rdma_cm",
         "/dev/infiniband/uverbs0",
     ]
 
 
-async def test_an_agent_without_a_kubelet_serves_as_ever(offering: Settings) -> None:
-    async with running(offering, MemoryStore()) as node:
+async def test_an_agent_without_a_kubelet_serves_adds(settings_with_slots: Settings) -> None:
+    async with running(settings_with_slots, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
 
         assert await node.add()
@@ -114,12 +114,12 @@ async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
         assert (facts.node().known, facts.node().labels) == (True, {"size": "large"})
 
 
-def test_links_are_the_kernels_and_sys_tells_which_have_a_device(tmp_path: Path) -> None:
+def test_host_nics_are_links_of_the_kernel_with_their_devices_in_sys(tmp_path: Path) -> None:
     executor = NetnsExecutor()
-    plain = next(one for one in host_nics(executor, tmp_path) if one.name == "lo")
+    virtual = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
     (tmp_path / "lo" / "device").mkdir(parents=True)
-    real = next(one for one in host_nics(executor, tmp_path) if one.name == "lo")
+    physical = next(nic for nic in host_nics(executor, tmp_path) if nic.name == "lo")
     executor.close()
 
-    assert plain == HostNic("lo", has_device=False, is_loopback=True)
-    assert real == plain._replace(has_device=True)
+    assert virtual == HostNic("lo", has_device=False, is_loopback=True)
+    assert physical == virtual._replace(has_device=True)

@@ -1,4 +1,4 @@
-"""The resources of a node and their slots, by rules, labels and NICs."""
+"""Rules, labels and NICs of a node decide which resources it offers, and how many slots."""
 
 from __future__ import annotations
 
@@ -21,38 +21,40 @@ from core.domain.patterns.labels import LabelSelector, Requirement
 LARGE = LabelSelector({"size": "large"})
 ETH1 = HostNic("eth1", has_device=True)
 BOND = HostNic("bond0", has_device=False)
-PASSED_OVER = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tun1", "tap3")
+OTHER_NETWORKS = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tun1", "tap3")
 
 
 def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
     """Resource -> number of slots."""
-    found = offered_slots(rules, labels, nics)
-    assert found is not None
-    return {name.removeprefix("spidernet.io/"): one.slots for name, one in found.items()}
+    resources = offered_slots(rules, labels, nics)
+    assert resources is not None
+    return {
+        name.removeprefix("spidernet.io/"): resource.slots for name, resource in resources.items()
+    }
 
 
 def test_without_rules_nothing_is_offered() -> None:
     assert slots(DeviceRules(), ETH1) == {}
 
 
-def test_a_rule_that_names_no_nic_takes_those_with_a_device() -> None:
+def test_a_rule_without_names_applies_to_nics_with_a_device() -> None:
     loopback = HostNic("lo", has_device=True, is_loopback=True)
 
     assert slots(DeviceRules(nics=(NicRule(),)), ETH1, BOND, loopback) == {"eth1-nic": NIC_SLOTS}
 
 
-def test_as_soon_as_any_rule_names_nics_those_without_a_device_count_for_all_rules() -> None:
+def test_if_any_rule_names_nics_all_rules_apply_to_those_without_a_device_too() -> None:
     rules = DeviceRules(nics=(NicRule(5, LARGE, include=("x*",)), NicRule(7)))
 
     assert slots(rules, ETH1, BOND) == {"eth1-nic": 7, "bond0-nic": 7}
 
 
-@pytest.mark.parametrize("name", PASSED_OVER)
+@pytest.mark.parametrize("name", OTHER_NETWORKS)
 def test_links_of_other_networks_are_never_offered(name: str) -> None:
     assert slots(DeviceRules(nics=(NicRule(include=("*",)),)), HostNic(name, has_device=True)) == {}
 
 
-def test_patterns_take_in_and_leave_out() -> None:
+def test_patterns_include_and_exclude_nics() -> None:
     rules = DeviceRules(nics=(NicRule(3, include=("eth*", "bond?"), exclude=("eth[2-9]",)),))
     nics = [HostNic(name, has_device=False) for name in ("eth1", "eth2", "bond0", "bond10")]
 
@@ -75,7 +77,7 @@ def test_of_several_rules_for_a_providers_slots_the_first_that_fits_the_node_cou
     assert slots(rules, size="large") == {"sub-eni": 8}
 
 
-def test_no_slots_at_all_are_an_offer_too() -> None:
+def test_a_rule_may_offer_no_slots() -> None:
     assert slots(DeviceRules(sub_eni=(SubEniRule(slots=0), SubEniRule(slots=4)))) == {"sub-eni": 0}
 
 
@@ -89,14 +91,14 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
     assert slots(rules, ETH1, **{"control-plane": ""}) == {}
 
 
-def test_nothing_can_be_said_while_labels_decide_and_are_not_known() -> None:
+def test_without_the_labels_that_rules_need_the_offer_is_unknown() -> None:
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(LARGE), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(),)), None, [ETH1]) is not None
 
 
-def test_slots_are_numbered_from_nought() -> None:
+def test_slots_are_numbered_from_zero() -> None:
     offer = SlotResource("eth1-nic", 3)
 
     assert offer.ids() == ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"]
@@ -104,15 +106,15 @@ def test_slots_are_numbered_from_nought() -> None:
 
 
 @pytest.mark.parametrize(
-    "strange", ["eth1-nic-3", "eth1-nic-01", "eth1-nic-", "eth1-nic", "eth2-nic-0", "", "-", "0"]
+    "unknown_id", ["eth1-nic-3", "eth1-nic-01", "eth1-nic-", "eth1-nic", "eth2-nic-0", "", "-", "0"]
 )
-def test_what_was_never_offered_is_no_slot(strange: str) -> None:
-    assert not SlotResource("eth1-nic", 3).has(strange)
+def test_ids_that_were_not_offered_are_no_slots(unknown_id: str) -> None:
+    assert not SlotResource("eth1-nic", 3).has(unknown_id)
     assert not SlotResource("eth1-nic", 3).has(f"eth1-nic-{'9' * 5_000}")
     assert not SlotResource("eth1-nic", 3).has("eth1-nic-²")
 
 
-def test_a_link_whose_name_fits_into_no_resource_is_left_out() -> None:
+def test_a_link_whose_name_is_no_valid_resource_name_is_not_offered() -> None:
     odd = HostNic("eth1@if2", has_device=True)
 
     assert nic_resource("bond0.100") == "spidernet.io/bond0.100-nic"
@@ -132,7 +134,7 @@ def test_a_link_whose_name_fits_into_no_resource_is_left_out() -> None:
         ("x.io/a b", "letter or digit"),
     ],
 )
-def test_a_name_that_kubernetes_would_not_take_is_refused(name: str, words: str) -> None:
+def test_resource_names_that_kubernetes_refuses_are_faults(name: str, words: str) -> None:
     assert words in resource_fault(name)
 
 

@@ -1,4 +1,4 @@
-"""NICs with room for virtual functions, read from a tree as /sys has it; links with own traffic."""
+"""NICs with virtual functions are read from a tree of /sys; uplinks carry the node's traffic."""
 
 from __future__ import annotations
 
@@ -70,48 +70,48 @@ def test_a_card_and_its_functions_have_their_topology_and_rdma_devices(tmp_path:
     assert (read.vfs[0].iommu_group, read.vfs[0].numa_node, read.vfs[0].rdma) == ("42", 1, ())
 
 
-def test_infiniband_has_its_guid(tmp_path: Path) -> None:
+def test_the_address_of_an_infiniband_card_is_its_guid(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     guid = "0c:42:a1:03:00:16:05:48"
     address = f"00:00:10:49:fe:80:00:00:00:00:00:00:{guid}"
     tree.link("ibs1", card(tree), address=address, mtu="2044", type="32")
 
-    (found,) = physical_functions((), tmp_path)
+    (nic,) = physical_functions((), tmp_path)
 
-    assert (found.mac, found.link_type) == (guid, INFINIBAND)
+    assert (nic.mac, nic.link_type) == (guid, INFINIBAND)
 
 
 def test_two_ports_behind_one_pci_device_are_one_card(tmp_path: Path) -> None:
     tree = Card(tmp_path / "sys", "connectx3-two-ports")
 
-    (found,) = physical_functions(["ib1"], tree.root)
+    (nic,) = physical_functions(["ib1"], tree.root)
 
-    assert (found.name, found.address, found.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
-    assert found.mac == "00:02:c9:03:00:f9:bf:a1"
-    assert (found.is_uplink, found.has_carrier) == (True, True), "by its second port"
+    assert (nic.name, nic.address, nic.rdma) == ("ib0", "0000:82:00.0", ("mlx4_0",))
+    assert nic.mac == "00:02:c9:03:00:f9:bf:a1"
+    assert (nic.is_uplink, nic.has_carrier) == (True, True), "by its second port"
 
 
 @pytest.mark.parametrize("name", ["pf0vf3", "c1pf0vf3", "pf0sf88", "pf1", "c1pf0"])
-def test_links_of_the_cards_switch_are_no_cards(tmp_path: Path, name: str) -> None:
+def test_representors_and_subfunctions_are_not_cards(tmp_path: Path, name: str) -> None:
     tree = SysTree(tmp_path)
     device = card(tree)
     tree.link("ens1f0np0", device, mtu="1500", phys_port_name="p0", dev_port="0")
     tree.link("eno1", device, mtu="1500", phys_port_name=name, dev_port="0")
 
-    (found,) = physical_functions((), tmp_path)
+    (nic,) = physical_functions((), tmp_path)
 
-    assert found.name == "ens1f0np0"
+    assert nic.name == "ens1f0np0"
 
 
-def test_a_card_is_the_uplink_also_by_one_of_its_virtual_functions(tmp_path: Path) -> None:
+def test_a_card_is_an_uplink_if_one_of_its_virtual_functions_is(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     device = card(tree)
     tree.link("ens1f0", device, mtu="1500")
     tree.link("ens1f0v0", tree.vf(device, 0, "0000:3b:00.2", "mlx5_core"), mtu="1500")
 
-    found = [physical_functions(own, tmp_path)[0] for own in ([], ["ens1f0"], ["ens1f0v0"])]
+    cards = [physical_functions(uplinks, tmp_path)[0] for uplinks in ([], ["ens1f0"], ["ens1f0v0"])]
 
-    assert [card.is_uplink for card in found] == [False, True, True]
+    assert [card.is_uplink for card in cards] == [False, True, True]
 
 
 def test_everything_below_a_default_route_carries_the_nodes_traffic() -> None:
@@ -124,10 +124,10 @@ def test_everything_below_a_default_route_carries_the_nodes_traffic() -> None:
         Link(6, "rail0"),
         Link(7, "veth0", kind="veth", parent=6, parent_netns=1),
     ]
-    everywhere, rack = parse_cidr("0.0.0.0/0"), parse_cidr("10.0.0.0/8")
+    default, rack = parse_cidr("0.0.0.0/0"), parse_cidr("10.0.0.0/8")
 
-    by_vlan = uplinks_of(links, [KernelRoute(everywhere, 5), KernelRoute(rack, 6)])
-    by_hops = uplinks_of(links, [KernelRoute(everywhere, hops=(Hop(6), Hop(7)))])
+    by_vlan = uplinks_of(links, [KernelRoute(default, 5), KernelRoute(rack, 6)])
+    by_hops = uplinks_of(links, [KernelRoute(default, hops=(Hop(6), Hop(7)))])
 
     assert by_vlan == {"bond0.7", "bond0", "ens1f0", "ens1f1"}
     by_address = uplinks_of(links, [KernelRoute(rack, 6)], [5])

@@ -1,4 +1,4 @@
-"""Which devices Pods have: what a kubelet says on its pod-resources socket."""
+"""The devices of Pods are read from a kubelet's pod-resources socket."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 
 from nodeagent.devices.pod_resources import devices_of_pods
-from tests.nodeagent.devices.fake_kubelet import field, plain
+from tests.nodeagent.devices.fake_kubelet import field, unchanged
 
 POD = b"".join(
     (
@@ -27,25 +27,25 @@ POD = b"".join(
 )
 
 
-async def test_every_device_has_its_pod(tmp_path: Path) -> None:
+async def test_devices_are_listed_with_their_pods(tmp_path: Path) -> None:
     (tmp_path / "pod-resources").mkdir()
     server = grpc.aio.server()
 
     async def answer(_: bytes, __: object) -> bytes:
         return field(1, POD) + field(1, field(1, b"idle") + field(2, b"shop"))
 
-    method = grpc.unary_unary_rpc_method_handler(answer, plain, plain)
+    method = grpc.unary_unary_rpc_method_handler(answer, unchanged, unchanged)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": method}),)
     )
     server.add_insecure_port(f"unix:{tmp_path}/pod-resources/kubelet.sock")
     await server.start()
 
-    found = await devices_of_pods(tmp_path)
+    devices = await devices_of_pods(tmp_path)
 
     await server.stop(None)
-    assert found == {"0000:3b:00.2": "shop/web-0", "0000:3b:00.3": "shop/web-0"}
+    assert devices == {"0000:3b:00.2": "shop/web-0", "0000:3b:00.3": "shop/web-0"}
 
 
-async def test_a_kubelet_that_does_not_answer_says_nothing(tmp_path: Path) -> None:
+async def test_without_an_answer_of_kubelet_the_devices_of_pods_are_unknown(tmp_path: Path) -> None:
     assert await devices_of_pods(tmp_path) is None

@@ -1,7 +1,7 @@
-"""Our readers over /sys of real machines, as others have recorded it.
+"""The agent's readers return the contents of recorded /sys trees of real machines.
 
-The recordings are not part of the repository: docs/contributing/testing.md, "Recordings of cards".
-What a reader must return is taken from the files themselves, by paths alone.
+The recordings are not part of the repository; see docs/contributing/testing.md, "Recordings of
+cards". Tests compute the expected results from paths and contents of the files.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def text(path: Path) -> str:
 
 
 def present(directory: Path) -> list[Path]:
-    """What is in a directory and was recorded with what it leads to."""
+    """The entries of a directory whose targets were recorded too."""
     return sorted(path for path in directory.glob("*") if path.exists())
 
 
@@ -63,7 +63,7 @@ def recorded_ports(device: Path) -> Iterator[Path]:
 
 
 def test_every_card_with_room_for_virtual_functions_is_read(tree: Path) -> None:
-    """A link whose device is not one of PCI, such as one of virtio, has none."""
+    """A link whose device is not a PCI device, such as one of virtio, has no virtual functions."""
     capable = {
         (link / "device").resolve()
         for link in present(tree / "class/net")
@@ -85,7 +85,7 @@ def test_every_card_with_room_for_virtual_functions_is_read(tree: Path) -> None:
         assert text(link / "address").endswith(nic.mac)
 
 
-def test_a_policy_for_all_cards_makes_their_virtual_functions(tree: Path) -> None:
+def test_a_policy_for_all_cards_plans_virtual_functions_on_each(tree: Path) -> None:
     nics = physical_functions((), tree)
     vendors = {nic.vendor for nic in nics}
     policies = [
@@ -130,7 +130,7 @@ def test_the_files_of_an_rdma_device_are_those_of_its_pci_device(tree: Path) -> 
 
 
 def test_a_ports_guid_is_the_end_of_the_address_of_its_link(tree: Path) -> None:
-    """It is not always the device's: the counters of a port go to the link with the port's GUID."""
+    """Counters of a port belong to the link with its GUID, which may differ from the device's."""
     for directory in present(tree / "class/infiniband"):
         gids = [text(port / "gids/0") for port in recorded_ports(directory)]
         guids = {gid.replace(":", "")[-16:] for gid in gids if gid}
@@ -152,12 +152,12 @@ def test_counters_of_every_port_are_read_from_their_files(
     )
     monkeypatch.setattr(RdmaSocket, "open", kernel.open)
 
-    found = CounterReader(executor, (), tree).read()
+    reading = CounterReader(executor, (), tree).read()
 
-    assert found.faults == {}
-    read: dict[str, list[Mapping[str, int]]] = {}
-    for port in found.namespaces[0].ports:
-        read.setdefault(port.device, []).append(port.counters)
+    assert reading.faults == {}
+    counters: dict[str, list[Mapping[str, int]]] = {}
+    for port in reading.namespaces[0].ports:
+        counters.setdefault(port.device, []).append(port.counters)
     for directory in present(tree / "class/infiniband"):
         expected = [
             {
@@ -167,7 +167,7 @@ def test_counters_of_every_port_are_read_from_their_files(
             }
             for port in recorded_ports(directory)
         ]
-        assert read.get(directory.name, []) == expected
+        assert counters.get(directory.name, []) == expected
 
 
 def test_qos_of_every_link_is_read(tree: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shares of RDMA devices over a kubelet's socket, from a tree of /sys with cards and soft RoCE."""
+"""RDMA devices in a tree of /sys, of cards and of soft RoCE, are offered to a kubelet as shares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 from tests.nodeagent.devices.sys_tree import SysTree
 
 CX5 = "spidernet.io/shared_cx5"
-LOOK_S = 0.02
+ROUND_S = 0.02
 
 
 def card(tree: SysTree, number: int, link: str, kind: str, state: str = "4: ACTIVE") -> None:
@@ -58,7 +58,7 @@ async def kubelet(
     listening = Kubelet(short_path / DIRECTORY)
     await listening.start()
     source = SharedRdmaSource(config, tree.root)
-    advertiser = DeviceAdvertiser([source], listening.directory, LOOK_S)
+    advertiser = DeviceAdvertiser([source], listening.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     yield listening, advertiser
     task.cancel()
@@ -78,16 +78,16 @@ def test_cards_and_soft_devices_are_read_with_their_links(tree: SysTree) -> None
     )
 
 
-async def test_a_share_comes_with_the_files_of_all_chosen_devices(
+async def test_a_share_has_the_files_of_all_selected_devices(
     kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
     listening, _ = kubelet
     await listening.until(lambda: listening.devices.get(CX5) == [f"shared_cx5-{n}" for n in "012"])
 
-    (alone,) = await listening.give(CX5, ["shared_cx5-1"])
+    (alone,) = await listening.allocate_devices(CX5, ["shared_cx5-1"])
     write(config, 2, ifNames=["ens1f0np0", "eth1"])
-    await listening.until(lambda: listening.told[CX5] == [3, 2])
-    (both,) = await listening.give(CX5, ["shared_cx5-0"])
+    await listening.until(lambda: listening.lists_sent[CX5] == [3, 2])
+    (both,) = await listening.allocate_devices(CX5, ["shared_cx5-0"])
 
     names = [path for path, _, _ in both.files]
     assert [path for path, _, _ in alone.files] == [
@@ -103,17 +103,17 @@ async def test_shares_are_healthy_while_a_port_is_active(
     kubelet: tuple[Kubelet, DeviceAdvertiser], tree: SysTree
 ) -> None:
     listening, _ = kubelet
-    await listening.until(lambda: listening.ill.get(CX5) == [])
+    await listening.until(lambda: listening.unhealthy.get(CX5) == [])
 
     tree.port("mlx5_0", "1: DOWN")
-    await listening.until(lambda: len(listening.ill[CX5]) == 3)
+    await listening.until(lambda: len(listening.unhealthy[CX5]) == 3)
 
     tree.port("mlx5_0", "4: ACTIVE")
-    await listening.until(lambda: listening.ill[CX5] == [])
-    assert set(listening.told[CX5]) == {3}
+    await listening.until(lambda: listening.unhealthy[CX5] == [])
+    assert set(listening.lists_sent[CX5]) == {3}
 
 
-async def test_a_rule_without_a_device_here_has_no_share(
+async def test_a_rule_that_selects_no_device_of_the_node_has_no_share(
     kubelet: tuple[Kubelet, DeviceAdvertiser], config: Path
 ) -> None:
     listening, _ = kubelet
@@ -121,7 +121,7 @@ async def test_a_rule_without_a_device_here_has_no_share(
 
     write(config, 3, ifNames=["ens9"])
 
-    await listening.until(lambda: listening.told[CX5] == [3, 0])
+    await listening.until(lambda: listening.lists_sent[CX5] == [3, 0])
     assert listening.registered == [CX5]
 
 
@@ -134,4 +134,4 @@ async def test_a_configuration_that_cannot_be_used_is_a_fault_and_withdraws_noth
     config.write_text('{"configList": [{"resourceName": "shared_cx5", "rdmaHcaMax": 5}]}')
 
     await listening.until(lambda: any("selects no device" in f for f in advertiser.faults.values()))
-    assert listening.told[CX5] == [3]
+    assert listening.lists_sent[CX5] == [3]

@@ -1,4 +1,4 @@
-"""Virtual functions of policies as resources: what kubelet lists and what a container gets."""
+"""Virtual functions of policies are offered to a kubelet and allocated to containers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ VFS = [f"0000:3b:00.{number}" for number in range(2, 6)]
 RDMA = "spidernet.io/gpu1_rdma"
 DPDK = "spidernet.io/dpdk"
 RDMA_VARIABLE = "PCIDEVICE_SPIDERNET_IO_GPU1_RDMA"
-LOOK_S = 0.02
+ROUND_S = 0.02
 
 
 class Node(NamedTuple):
-    """A node with one card: two functions with RDMA, two of vfio."""
+    """A node with one card, which has two virtual functions with RDMA and two of vfio."""
 
     tree: SysTree
     physical: Path
@@ -91,7 +91,7 @@ async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
 
 @asynccontextmanager
 async def advertised(node: Node, kubelet: Kubelet) -> AsyncIterator[DeviceAdvertiser]:
-    advertiser = DeviceAdvertiser([node.source()], kubelet.directory, LOOK_S)
+    advertiser = DeviceAdvertiser([node.source()], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     try:
         yield advertiser
@@ -109,8 +109,8 @@ async def test_each_resource_of_the_policies_lists_its_pci_addresses_and_numa_no
     async with advertised(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
-    assert kubelet.told == {RDMA: [2], DPDK: [2]}
-    assert kubelet.ill == {RDMA: [], DPDK: []}
+    assert kubelet.lists_sent == {RDMA: [2], DPDK: [2]}
+    assert kubelet.unhealthy == {RDMA: [], DPDK: []}
     assert kubelet.numa_nodes == {RDMA: dict.fromkeys(VFS[:2], 1), DPDK: {}}
 
 
@@ -120,7 +120,7 @@ async def test_a_container_gets_the_addresses_and_the_rdma_devices_of_its_functi
     async with advertised(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
-        both, second = await kubelet.give(RDMA, VFS[:2], VFS[1:2])
+        both, second = await kubelet.allocate_devices(RDMA, VFS[:2], VFS[1:2])
 
     names = ["rdma_cm", "uverbs4", "issm4", "umad4", "uverbs5", "issm5", "umad5"]
     assert both.variables[RDMA_VARIABLE] == "0000:3b:00.2,0000:3b:00.3"
@@ -143,14 +143,12 @@ async def test_a_container_gets_the_addresses_and_the_rdma_devices_of_its_functi
     }
 
 
-async def test_a_function_of_vfio_comes_with_the_device_of_its_group(
-    node: Node, kubelet: Kubelet
-) -> None:
+async def test_a_function_of_vfio_has_the_device_of_its_group(node: Node, kubelet: Kubelet) -> None:
     (node.tree.root / "kernel/iommu_groups/73/name").write_text("vfio-noiommu\n")
     async with advertised(node, kubelet):
         await kubelet.until(lambda: DPDK in kubelet.devices)
 
-        first, second = await kubelet.give(DPDK, [VFS[2]], [VFS[3]])
+        first, second = await kubelet.allocate_devices(DPDK, [VFS[2]], [VFS[3]])
 
     assert [path for path, _, _ in first.files] == ["/dev/vfio/vfio", "/dev/vfio/72"]
     assert [path for path, _, _ in second.files] == ["/dev/vfio/vfio", "/dev/vfio/noiommu-73"]
@@ -160,12 +158,12 @@ async def test_a_function_of_vfio_comes_with_the_device_of_its_group(
     }
 
 
-async def test_multus_is_told_the_rdma_device_of_what_was_allocated(
+async def test_the_device_info_for_multus_names_the_rdma_device_of_an_allocated_function(
     node: Node, kubelet: Kubelet
 ) -> None:
     async with advertised(node, kubelet):
         await kubelet.until(lambda: len(kubelet.devices) == 2)
-        await kubelet.give(RDMA, VFS[:1])
+        await kubelet.allocate_devices(RDMA, VFS[:1])
 
     (written,) = node.infos.iterdir()
     assert written.name == "spidernet.io-gpu1_rdma-0000:3b:00.2-device.json"
@@ -183,18 +181,18 @@ async def test_the_driver_the_link_and_the_rdma_device_make_a_function_healthy(
         await kubelet.until(lambda: len(kubelet.devices) == 2)
 
         node.tree.bind(node.vfs[2], "mlx5_core")
-        await kubelet.until(lambda: kubelet.ill[DPDK] == [VFS[2]])
-        assert kubelet.ill[RDMA] == []
+        await kubelet.until(lambda: kubelet.unhealthy[DPDK] == [VFS[2]])
+        assert kubelet.unhealthy[RDMA] == []
 
         (node.vfs[0] / "infiniband").rename(node.vfs[0] / "gone")
-        await kubelet.until(lambda: kubelet.ill[RDMA] == [VFS[0]])
+        await kubelet.until(lambda: kubelet.unhealthy[RDMA] == [VFS[0]])
 
         node.carrier("0")
-        await kubelet.until(lambda: kubelet.ill == {RDMA: VFS[:2], DPDK: VFS[2:]})
+        await kubelet.until(lambda: kubelet.unhealthy == {RDMA: VFS[:2], DPDK: VFS[2:]})
 
         node.carrier("1")
         node.tree.bind(node.vfs[2], "vfio-pci")
-        await kubelet.until(lambda: kubelet.ill == {RDMA: VFS[:1], DPDK: []})
+        await kubelet.until(lambda: kubelet.unhealthy == {RDMA: VFS[:1], DPDK: []})
 
 
 async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_device(
@@ -207,10 +205,10 @@ async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_devic
     async with advertised(node, kubelet):
         await kubelet.until(lambda: RDMA in kubelet.devices)
 
-    assert (kubelet.told[RDMA], kubelet.ill[RDMA]) == ([2], [])
+    assert (kubelet.lists_sent[RDMA], kubelet.unhealthy[RDMA]) == ([2], [])
 
 
-async def test_what_is_not_known_withdraws_nothing_and_a_deleted_policy_does(
+async def test_unknown_functions_withdraw_nothing_and_a_deleted_policy_does(
     node: Node, kubelet: Kubelet
 ) -> None:
     known: list[list[str]] = [[]]
@@ -221,19 +219,19 @@ async def test_what_is_not_known_withdraws_nothing_and_a_deleted_policy_does(
             else None
         )
     )
-    advertiser = DeviceAdvertiser([source], kubelet.directory, LOOK_S)
+    advertiser = DeviceAdvertiser([source], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     await kubelet.until(lambda: advertiser.faults)
     known[0] = ["dpdk", "gpu1_rdma"]
     await kubelet.until(lambda: len(kubelet.devices) == 2)
     known[0] = []
     await kubelet.until(lambda: advertiser.faults)
-    assert kubelet.told == {RDMA: [2], DPDK: [2]}
+    assert kubelet.lists_sent == {RDMA: [2], DPDK: [2]}
 
     known[0] = ["dpdk"]
-    await kubelet.until(lambda: kubelet.told[RDMA] == [2, 0])
+    await kubelet.until(lambda: kubelet.lists_sent[RDMA] == [2, 0])
 
-    assert kubelet.told[DPDK] == [2]
+    assert kubelet.lists_sent[DPDK] == [2]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await advertiser.close()
@@ -247,13 +245,13 @@ async def test_a_function_whose_files_cannot_be_read_is_refused(
         (node.vfs[2] / "iommu_group").unlink()
 
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await kubelet.give(DPDK, [VFS[2]])
+            await kubelet.allocate_devices(DPDK, [VFS[2]])
 
     assert "iommu_group" in str(refused.value.details())
     assert (advertiser.counts.allocations, advertiser.counts.refusals) == (0, 1)
 
 
-async def test_a_kubelet_that_starts_again_is_told_before_the_next_round(
+async def test_after_a_restart_of_kubelet_resources_are_registered_before_the_next_round(
     node: Node, kubelet: Kubelet
 ) -> None:
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, round_s=3_600)
@@ -270,7 +268,7 @@ async def test_a_kubelet_that_starts_again_is_told_before_the_next_round(
     await advertiser.close()
 
 
-async def test_what_policies_change_is_offered_before_the_next_round(
+async def test_changes_by_policies_are_offered_before_the_next_round(
     node: Node, kubelet: Kubelet
 ) -> None:
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, round_s=3_600)
@@ -280,7 +278,7 @@ async def test_what_policies_change_is_offered_before_the_next_round(
 
     advertiser.wake()
 
-    await kubelet.until(lambda: kubelet.told[DPDK] == [2, 0])
+    await kubelet.until(lambda: kubelet.lists_sent[DPDK] == [2, 0])
     assert kubelet.devices[RDMA] == VFS[:2]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""ADD and DEL through the framed socket: results byte for byte, and the claims afterwards."""
+"""ADD and DEL through the framed socket return exact results and change the claims."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_results_before_1_0_0_name_the_family_of_every_address(
     }
 
 
-async def test_the_netconf_names_pools_and_whether_a_default_route_is_wanted(
+async def test_the_netconf_names_pools_and_whether_there_is_a_default_route(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.5.0.0/24", "10.5.0.10")
@@ -98,8 +98,10 @@ async def test_a_route_that_no_nic_can_take_is_logged(
 
     assert "routes" not in (await agent.call("ADD")).result
 
-    (told,) = [each for each in caplog.records if each.name == "nodeagent.handlers.add_handler"]
-    assert told.__dict__["fields"] == {"pod": "shop/web-0", "route": "10.30.0.0/16 via 10.7.0.3"}
+    (logged,) = [
+        record for record in caplog.records if record.name == "nodeagent.handlers.add_handler"
+    ]
+    assert logged.__dict__["fields"] == {"pod": "shop/web-0", "route": "10.30.0.0/16 via 10.7.0.3"}
 
 
 async def test_a_delete_frees_what_the_add_has_claimed(agent: AgentHarness) -> None:
@@ -169,7 +171,7 @@ async def test_a_delete_that_names_another_pod_of_the_same_name_ends_nothing(
     assert len(await agent.claims()) == 1
 
 
-async def test_without_cni_args_a_pod_is_called_as_its_container(agent: AgentHarness) -> None:
+async def test_without_cni_args_the_pod_has_the_name_of_its_container(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add(CNI_ARGS="", CNI_CONTAINERID="box-7")
 
@@ -188,14 +190,14 @@ async def test_a_delete_without_uid_is_fenced_by_its_container(agent: AgentHarne
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"
 
     await agent.delete(CNI_CONTAINERID="old", CNI_ARGS=args)
-    kept = await agent.claims()
+    after_old = await agent.claims()
     await agent.delete(CNI_CONTAINERID="new", CNI_ARGS=args)
 
-    assert len(kept) == 1
+    assert len(after_old) == 1
     assert await agent.claims() == {}
 
 
-async def test_a_full_pool_says_which_one_and_what_would_help(agent: AgentHarness) -> None:
+async def test_the_error_of_a_full_pool_names_the_pool_and_a_remedy(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add("web-0")
 
@@ -223,7 +225,7 @@ async def test_a_failed_dual_stack_add_leaves_no_address_of_either_family_behind
     assert len(await agent.claims()) == 2
 
 
-async def test_an_add_without_any_pool_is_told_so(agent: AgentHarness) -> None:
+async def test_an_add_without_any_pool_fails(agent: AgentHarness) -> None:
     error = (await agent.call("ADD")).error
 
     assert error["code"] == 111
@@ -240,7 +242,9 @@ async def test_many_adds_at_once_get_different_addresses(agent: AgentHarness) ->
     assert len(await agent.claims()) == 64
 
 
-async def test_a_netconf_is_read_as_go_reads_it(agent: AgentHarness) -> None:
+async def test_netconf_keys_match_in_any_case_and_unknown_ones_are_ignored(
+    agent: AgentHarness,
+) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", default=False)
     conf = agent.netconf("1.0.0", unknown={"a": [1]}, prevResult=None)
     conf["CNIVersion"] = conf.pop("cniVersion")
@@ -249,7 +253,7 @@ async def test_a_netconf_is_read_as_go_reads_it(agent: AgentHarness) -> None:
     assert await agent.add(conf=conf) == ["10.6.0.10/24"]
 
 
-async def test_version_is_answered_whatever_else_is_said(agent: AgentHarness) -> None:
+async def test_version_is_answered_for_any_input(agent: AgentHarness) -> None:
     reply = await agent.call("VERSION", conf=b"", CNI_CONTAINERID="")
 
     assert reply.result == {
@@ -269,7 +273,7 @@ async def test_in_sequential_order_an_add_gets_the_lowest_free_address(
     assert answers == [["10.6.0.10/24"], ["10.6.0.11/24"], ["10.6.0.12/24"]]
 
 
-async def test_a_switched_off_family_is_not_handed_out(
+async def test_no_address_of_a_disabled_family_is_allocated(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     selection = settings.selection._replace(ipv6_enabled=False)

@@ -1,4 +1,4 @@
-"""Pods with several interfaces: named and unnamed items, one transaction, one release."""
+"""Interfaces of one Pod, named or unnamed in its annotation, are claimed and released together."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ async def test_the_first_delete_of_a_sandbox_frees_all_its_interfaces(agent: Age
     await agent.add(CNI_IFNAME="net1")
 
     await agent.delete(CNI_IFNAME="net1")
-    left = await agent.claims()
+    remaining = await agent.claims()
     await agent.delete()
 
-    assert left == {}
+    assert remaining == {}
 
 
 async def test_a_late_delete_of_one_interface_leaves_those_of_the_new_sandbox(
@@ -125,7 +125,7 @@ async def test_a_late_delete_of_one_interface_leaves_those_of_the_new_sandbox(
     assert set(await agent.claims()) == {address.partition("/")[0] for address in eth0 + net1}
 
 
-async def test_a_late_delete_of_an_interface_nobody_has_asked_for_yet_ends_nothing(
+async def test_a_late_delete_of_an_interface_without_an_add_releases_nothing(
     agent: AgentHarness,
 ) -> None:
     await two_lans(agent)

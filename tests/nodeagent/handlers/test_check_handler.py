@@ -1,4 +1,4 @@
-"""CHECK compares the claims with the runtime's prevResult."""
+"""CHECK compares the claims of an interface with the runtime's prevResult."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def check(agent: AgentHarness, result: Any, **changes: str) -> tuple[int, 
     return 1, reply.error["msg"]
 
 
-async def test_what_was_added_passes(agent: AgentHarness, added: dict[str, Any]) -> None:
+async def test_check_passes_after_an_add(agent: AgentHarness, added: dict[str, Any]) -> None:
     assert await check(agent, added) == (0, "")
 
 
@@ -126,9 +126,7 @@ async def test_a_claim_that_is_gone_from_etcd_is_named(
     assert text == "CHECK failed: address 10.6.0.10 is not claimed"
 
 
-async def test_a_claim_of_somebody_else_is_named(
-    agent: AgentHarness, added: dict[str, Any]
-) -> None:
+async def test_a_claim_of_another_pod_is_named(agent: AgentHarness, added: dict[str, Any]) -> None:
     stolen = Claim("other-pool", "pod/thief", "shop", "thief", "event")
     put = Put(agent.keys.ip_of("10.6.0.10"), CLAIM.encode(stolen))
     await agent.store.commit([], [put])
@@ -148,7 +146,7 @@ async def test_a_claim_of_somebody_else_is_named(
         ({"ips": [], "interfaces": "eth0"}, "must be lists"),
     ],
 )
-async def test_a_result_that_is_none_is_refused_by_field(
+async def test_an_invalid_result_is_refused_with_the_name_of_the_field(
     agent: AgentHarness, added: dict[str, Any], result: Any, text: str
 ) -> None:
     error = (await agent.call("CHECK", conf=agent.netconf(prevResult=result))).error

@@ -1,4 +1,4 @@
-"""The coordinator's verbs in the agent: facts, GC, concurrent calls."""
+"""The coordinator's verbs in the agent use facts and settings, and calls may be concurrent."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ NOWHERE = 1_000_000
 """Interface indexes that do not exist."""
 
 
-class Known(FactsSource):
-    """Every Pod has these annotations."""
+class AnnotatedPods(FactsSource):
+    """Facts of one Pod with these annotations."""
 
     def __init__(self, annotations: dict[str, str]) -> None:
         self.annotations = annotations
@@ -52,10 +52,10 @@ class Known(FactsSource):
         return self.facts(reference)
 
     async def load_pod(self, reference: PodReference) -> None:
-        """It is known."""
+        """Do nothing; the Pod is known."""
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """It is known."""
+        """Do nothing; the Pod is known."""
 
     def liveness(self, reference: PodReference) -> Liveness:
         return Liveness(None)
@@ -81,7 +81,7 @@ class Unsynced(CoordinatorDefaults):
     """A cluster whose SpiderCoordinator is not Synced."""
 
     async def load(self) -> None:
-        """Nothing more is known later."""
+        """Do nothing; the cluster stays unsynced."""
 
     def written(self) -> WrittenSettings:
         raise NotReady("spidercoordinator: default no ready")
@@ -104,29 +104,29 @@ def clock() -> Clock:
 async def coordinator_handler(
     network: NetworkHarness, network_node: NetworkNode, clock: Clock
 ) -> AsyncIterator[CoordinatorHandler]:
-    made = service(network, network_node, clock)
-    yield made
-    await asyncio.to_thread(made.close)
+    handler = handler_with(network, network_node, clock)
+    yield handler
+    await asyncio.to_thread(handler.close)
 
 
-async def unprobed(_: Call, __: DetectionSwitches) -> None:
-    """No probe."""
+async def probe_nothing(_: Call, __: DetectionSwitches) -> None:
+    """Probe no address."""
 
 
-def service(
+def handler_with(
     network: NetworkHarness,
     node: NetworkNode,
     clock: Clock,
     annotations: dict[str, str] | None = None,
     cluster: CoordinatorDefaults | None = None,
-    probe: ProbeAssigned = unprobed,
+    probe: ProbeAssigned = probe_nothing,
 ) -> CoordinatorHandler:
     return CoordinatorHandler(
         node.engine,
         node.records,
         network.announcer,
         network.executor,
-        Known(annotations or {}),
+        AnnotatedPods(annotations or {}),
         cluster or ConfiguredSettings(read_settings(CLUSTER)),
         probe,
         clock,
@@ -139,12 +139,12 @@ def call(pod: NetworkPod, verb: str = "ADD", interface: str = "eth0", **conf: An
     return Call(verb, netconf, attachment, PodReference("shop", "web-0"))
 
 
-def collection(*valid: NetworkPod) -> Call:
-    attachments = tuple(ValidAttachment(each.container, "eth0") for each in valid)
+def gc_call(*valid: NetworkPod) -> Call:
+    attachments = tuple(ValidAttachment(pod.container, "eth0") for pod in valid)
     return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
 
 
-async def test_the_cluster_says_what_the_network_configuration_does_not(
+async def test_settings_of_the_cluster_apply_where_the_network_configuration_has_none(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
@@ -157,7 +157,7 @@ async def test_the_cluster_says_what_the_network_configuration_does_not(
 
 
 @pytest.mark.parametrize(
-    ("cluster", "conf", "asked"),
+    ("cluster", "conf", "switches"),
     [
         ({}, {}, (False, False)),
         ({"detectIPConflict": True}, {}, (True, False)),
@@ -172,39 +172,39 @@ async def test_a_network_requests_detection_else_the_cluster_does(
     clock: Clock,
     cluster: dict[str, bool],
     conf: dict[str, bool],
-    asked: tuple[bool, bool],
+    switches: tuple[bool, bool],
 ) -> None:
-    seen: list[tuple[bool, bool]] = []
+    probed: list[tuple[bool, bool]] = []
 
-    async def probe(_: Call, wanted: DetectionSwitches) -> None:
-        seen.append((wanted.conflicts, wanted.gateway))
+    async def probe(_: Call, requested: DetectionSwitches) -> None:
+        probed.append((requested.conflicts, requested.gateway))
 
     defaults = ConfiguredSettings(read_settings(cluster))
-    made = service(network, network_node, clock, cluster=defaults, probe=probe)
-    await made.handle_add(call(network_pod), read_settings(conf))
-    await asyncio.to_thread(made.close)
+    handler = handler_with(network, network_node, clock, cluster=defaults, probe=probe)
+    await handler.handle_add(call(network_pod), read_settings(conf))
+    await asyncio.to_thread(handler.close)
 
-    assert seen == [asked]
+    assert probed == [switches]
 
 
 async def test_the_pods_annotation_chooses_the_default_route(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod, clock: Clock
 ) -> None:
-    wishes = {
+    annotations = {
         "ipam.spidernet.io/default-route-nic": "net1",
         "k8s.v1.cni.cncf.io/networks": "shop/lan",
     }
-    made = service(network, network_node, clock, wishes)
-    await made.handle_add(call(network_pod), NOTHING)
+    handler = handler_with(network, network_node, clock, annotations)
+    await handler.handle_add(call(network_pod), NOTHING)
     network_pod.macvlan("net1", "10.7.0.101/24")
-    await made.handle_add(
+    await handler.handle_add(
         call(network_pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"})
     )
     assert "default via 10.7.0.1 dev net1" in network_pod.inside.ip("route")
-    await asyncio.to_thread(made.close)
+    await asyncio.to_thread(handler.close)
 
 
-async def test_disabled_changes_nothing(
+async def test_the_mode_disabled_changes_nothing(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     disabled = read_settings({"mode": "disabled"})
@@ -222,7 +222,7 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
     coordinator_handler: CoordinatorHandler,
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
-    unsynced = service(network, network_node, clock, cluster=Unsynced())
+    unsynced = handler_with(network, network_node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
         await unsynced.handle_add(call(network_pod), NOTHING)
     assert unsynced.fault() is not None
@@ -241,36 +241,36 @@ async def test_a_del_with_settings_that_cannot_be_used_succeeds(
     assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
 
 
-async def test_gc_takes_back_at_the_second_miss(
+async def test_gc_detaches_a_pod_at_its_second_absence(
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
     clock: Clock,
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
-    assert (await coordinator_handler.handle_gc(collection(network_pod))).missing == 0
+    assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
     for _ in range(2):
-        found = await coordinator_handler.handle_gc(collection())
+        found = await coordinator_handler.handle_gc(gc_call())
         assert (found.removed, found.missing) == ((), 1)
     clock.now += GC_TWICE_S
-    found = await coordinator_handler.handle_gc(collection())
+    found = await coordinator_handler.handle_gc(gc_call())
     assert found.removed == (f"{network_pod.container}/eth0",)
     assert network_pod.host_veth_name not in network_node.inside.ip("link")
     assert list(network_node.records.all()) == []
 
 
-async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
+async def test_gc_detaches_a_pod_at_once_if_its_namespace_was_deleted(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     network_pod.inside.delete()
-    assert (await coordinator_handler.handle_gc(collection())).removed == (
+    assert (await coordinator_handler.handle_gc(gc_call())).removed == (
         f"{network_pod.container}/eth0",
     )
     assert list(network_node.records.all()) == []
 
 
-async def test_gc_goes_on_after_what_cannot_be_taken_back(
+async def test_gc_continues_after_a_failed_detachment(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
@@ -279,9 +279,9 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
 ) -> None:
     second = network.pod(network_node, "second")
     second.macvlan("eth0", "10.6.0.102/24")
-    for each in (network_pod, second):
-        await coordinator_handler.handle_add(call(each), NOTHING)
-        each.inside.delete()
+    for pod in (network_pod, second):
+        await coordinator_handler.handle_add(call(pod), NOTHING)
+        pod.inside.delete()
     stuck, other = sorted((network_pod.container, second.container))
     delete = network_node.engine.detach
 
@@ -292,13 +292,11 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
 
     monkeypatch.setattr(network_node.engine, "detach", refused_once)
     with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
-        await coordinator_handler.handle_gc(collection())
-    assert [each.container for each in network_node.records.all()] == [stuck], (
-        f"{other} is taken back"
-    )
+        await coordinator_handler.handle_gc(gc_call())
+    assert [pod.container for pod in network_node.records.all()] == [stuck], f"{other} is detached"
 
 
-async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
+async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
@@ -313,14 +311,14 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     )
     before = tables_of(network_node)
     for number in range(LEFTOVERS):
-        steps = left_behind(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
+        steps = leftovers_of(pod_veth, f"10.9.{number // 200}.{number % 200 + 1}")
         with network.executor.session(network_node.held) as session:
             session.apply([step.do for step in steps])
         network_node.records.put(
             structs.replace(
                 alive,
                 container=f"{number:064x}",
-                netns=f"/run/netns/owt-gone-{number}",
+                netns=f"/run/netns/owt-deleted-{number}",
                 host_veth=NOWHERE + number,
                 plan=AttachmentPlan((), steps, {}),
             )
@@ -328,7 +326,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     assert (
         len(network_node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
     )
-    found = await coordinator_handler.handle_gc(collection(network_pod))
+    found = await coordinator_handler.handle_gc(gc_call(network_pod))
     assert len(found.removed) == LEFTOVERS
     assert list(network_node.records.all()) == [alive]
     assert tables_of(network_node) == before
@@ -346,44 +344,47 @@ def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
 
-def left_behind(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
+def leftovers_of(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
     """A route and a neighbour entry of a Pod's address on the node."""
     address = parse_address(text)
     route = KernelRoute(host_prefix(address), pod_veth, table=500, scope=RT_SCOPE_LINK)
     return neighbour_step(Neighbour(pod_veth, address, bytes(5) + b"\x01")), route_step(route)
 
 
-async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
+async def test_attachments_of_pods_that_ended_without_an_agent_are_removed(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
 ) -> None:
-    gone, without = (network.pod(network_node, name) for name in ("gone", "without"))
-    gone.macvlan("eth0", "10.6.0.102/24")
-    without.macvlan("eth0", "10.6.0.103/24")
-    for each in (network_pod, gone, without):
-        await coordinator_handler.handle_add(call(each), NOTHING)
-    without.macvlan("net1", "10.7.0.103/24")
+    deleted, without_net1 = (
+        network.pod(network_node, name) for name in ("deleted", "without_net1")
+    )
+    deleted.macvlan("eth0", "10.6.0.102/24")
+    without_net1.macvlan("eth0", "10.6.0.103/24")
+    for pod in (network_pod, deleted, without_net1):
+        await coordinator_handler.handle_add(call(pod), NOTHING)
+    without_net1.macvlan("net1", "10.7.0.103/24")
     default = read_settings({"podDefaultRouteNic": "net1"})
-    await coordinator_handler.handle_add(call(without, interface="net1"), default)
+    await coordinator_handler.handle_add(call(without_net1, interface="net1"), default)
 
-    gone.inside.delete()
-    network_node.await_end(gone.host_veth_name)
-    without.inside.ip("link", "delete", "net1")
+    deleted.inside.delete()
+    network_node.await_end(deleted.host_veth_name)
+    without_net1.inside.ip("link", "delete", "net1")
 
     assert await coordinator_handler.remove_stale() == 2
-    kept = {(each.container, each.interface) for each in network_node.records.all()}
-    assert kept == {(network_pod.container, "eth0"), (without.container, "eth0")}
-    assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
-    assert (network_pod.check(), without.check()) == ([], [])
+    attachments = {(record.container, record.interface) for record in network_node.records.all()}
+    assert attachments == {(network_pod.container, "eth0"), (without_net1.container, "eth0")}
+    routes = without_net1.inside.ip("route")
+    assert "default via 10.6.0.1 dev eth0" in routes, "eth0 has the default route again"
+    assert (network_pod.check(), without_net1.check()) == ([], [])
     assert await coordinator_handler.remove_stale() == 0
 
 
-async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
+async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """As with a missing mount after an upgrade: all Pods would lose their veth pairs."""
+    """With a missing mount after an upgrade, all Pods would otherwise lose their veth pairs."""
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     (record,) = network_node.records.all()
     network_node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
@@ -392,7 +393,7 @@ async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
     assert network_pod.pings(network_node.addresses[0])
 
 
-async def test_gc_without_a_list_takes_nothing(
+async def test_gc_without_a_list_removes_nothing(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
@@ -407,15 +408,15 @@ async def test_calls_of_one_container_do_not_overlap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inside = 0
-    most = 0
+    inside_max = 0
     guard = threading.Lock()
     delete = network_node.engine.detach
 
     def counted(*arguments: Any) -> bool:
-        nonlocal inside, most
+        nonlocal inside, inside_max
         with guard:
             inside += 1
-            most = max(most, inside)
+            inside_max = max(inside_max, inside)
         try:
             return delete(*arguments)
         finally:
@@ -427,11 +428,11 @@ async def test_calls_of_one_container_do_not_overlap(
         coordinator_handler.handle_delete(call(network_pod, "DEL"), NOTHING) for _ in range(16)
     )
     await asyncio.gather(*calls)
-    assert most == 1
+    assert inside_max == 1
     assert coordinator_handler._container_locks._locks == {}
 
 
-async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
+async def test_queued_calls_of_one_container_delay_no_other_container(
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,
@@ -455,10 +456,10 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
 
     waiting[0].cancel()
     await asyncio.gather(waiting[0], return_exceptions=True)
-    overtaken = [each.done() for each in waiting[1:]]
+    done_early = [pod.done() for pod in waiting[1:]]
     slow.set()
     assert await asyncio.gather(*waiting[1:]) == [True] * (2 * WORKERS - 1)
-    assert not any(overtaken), "the call that was given up still works in the kernel"
+    assert not any(done_early), "the thread of the cancelled call still runs"
 
 
 async def test_records_that_cannot_be_read_are_an_error_of_the_node(
@@ -473,4 +474,4 @@ async def test_records_that_cannot_be_read_are_an_error_of_the_node(
     with pytest.raises(DatapathError, match="Too many open files"):
         await coordinator_handler.remove_stale()
     with pytest.raises(DatapathError, match="Too many open files"):
-        await coordinator_handler.handle_gc(collection())
+        await coordinator_handler.handle_gc(gc_call())

@@ -1,4 +1,4 @@
-"""Failed DELs: retryable ones ask for a retry, and a DEL that did nothing is never a success."""
+"""A DEL that failed with a retryable error asks for a retry, and none succeeds without effect."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_ans
         error = (await node.call("DEL")).error
         faulty.heal()
         others.cancel()
-        held = await node.claims()
+        claims = await node.claims()
         await node.delete()
 
         assert error["code"] == 11
         assert error["msg"].startswith("spiderpool IP release error: ")
-        assert len(held) == 1
+        assert len(claims) == 1
         assert await node.claims() == {}
 
 
@@ -62,7 +62,7 @@ async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_ans
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
+async def test_a_delete_with_a_transient_error_asks_for_a_retry(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, error: OrbweaverError
 ) -> None:
     async def fail(*_: object) -> None:
@@ -73,25 +73,25 @@ async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
     assert (await agent.call("DEL")).error["code"] == 11
 
 
-async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_can(
+async def test_a_delete_of_an_unreadable_endpoint_asks_for_a_retry(
     agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
     start, end = Keys(settings.cluster).range_of("endpoint")
-    (kept,) = (await memory_store.read([Get(start, end)])).ranges[0].kvs
-    await memory_store.commit([], [Put(kept.key, b"\x92\x63\x90")])
+    (endpoint,) = (await memory_store.read([Get(start, end)])).ranges[0].kvs
+    await memory_store.commit([], [Put(endpoint.key, b"\x92\x63\x90")])
 
     error = (await agent.call("DEL")).error
     assert error["code"] == 11
     assert "Endpoint value cannot be decoded" in error["msg"]
 
-    await memory_store.commit([], [Put(kept.key, kept.value)])
+    await memory_store.commit([], [Put(endpoint.key, endpoint.value)])
     await agent.delete()
     assert await agent.claims() == {}
 
 
-async def test_a_delete_that_no_repetition_helps_succeeds_and_is_left_to_gc(
+async def test_a_delete_with_a_permanent_error_succeeds_and_gc_releases_later(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Fixed addresses through the agent's sockets, with records that change meanwhile."""
+"""Fixed addresses are kept and released over the agent's sockets, while records change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
         yield agent
 
 
-async def wanted(agent: AgentHarness, replicas: int, start: int = 0) -> None:
+async def apply_replicas(agent: AgentHarness, replicas: int, start: int = 0) -> None:
     record = RecordDefined("StatefulSet", "shop", "db", replicas=replicas, ordinals_start=start)
     await agent.apply(ApplyRecord(record))
 
@@ -59,25 +59,25 @@ async def last_release(agent: AgentHarness) -> AddressesReleased:
     return next(one for one in reversed(events) if isinstance(one, AddressesReleased))
 
 
-def as_pod(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
-    """The call of a runtime for another Pod of this name."""
+def call_of(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
+    """The variables of a runtime's call for a Pod with this UID and container."""
     return {
         "CNI_CONTAINERID": box,
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};K8S_POD_UID={uid}",
     }
 
 
-async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(
+async def test_a_del_keeps_the_address_of_a_desired_replica_and_releases_that_of_one_scaled_down(
     agent: AgentHarness,
 ) -> None:
-    await wanted(agent, 2)
+    await apply_replicas(agent, 2)
     for name in ("db-0", "db-1"):
         await agent.pod(name, {}, **SET)
         await agent.add(name)
     await agent.delete("db-1")
     assert len(await agent.claims()) == 2
 
-    await wanted(agent, 1)
+    await apply_replicas(agent, 1)
     await agent.delete("db-1")
     await agent.delete("db-0")
 
@@ -86,8 +86,8 @@ async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(
     assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db has replica 0"
 
 
-async def test_the_first_ordinal_counts(agent: AgentHarness) -> None:
-    await wanted(agent, 1, start=1)
+async def test_the_first_ordinal_is_considered(agent: AgentHarness) -> None:
+    await apply_replicas(agent, 1, start=1)
     for name in ("db-0", "db-1"):
         await agent.pod(name, {}, **SET)
         await agent.add(name)
@@ -99,8 +99,8 @@ async def test_the_first_ordinal_counts(agent: AgentHarness) -> None:
 async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
-    """As after a force delete: only the claim still has the owner of the Pod."""
-    await wanted(agent, 1)
+    """After a force delete, only the claim still has the owner of the Pod."""
+    await apply_replicas(agent, 1)
     await agent.pod("db-0", {}, **SET)
     await agent.add("db-0")
 
@@ -110,14 +110,16 @@ async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_the_next_pod_may_come_before_the_del_of_the_last(agent: AgentHarness) -> None:
-    await wanted(agent, 1)
+async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_last(
+    agent: AgentHarness,
+) -> None:
+    await apply_replicas(agent, 1)
     await agent.pod("db-0", {}, **SET)
-    first = await agent.add("db-0", **as_pod("one", "box-1"))
-    second = await agent.add("db-0", **as_pod("two", "box-2"))
-    await wanted(agent, 0)
+    first = await agent.add("db-0", **call_of("one", "box-1"))
+    second = await agent.add("db-0", **call_of("two", "box-2"))
+    await apply_replicas(agent, 0)
 
-    await agent.delete("db-0", **as_pod("one", "box-1"))
+    await agent.delete("db-0", **call_of("one", "box-1"))
 
     assert first == second == ["10.6.0.10/24"]
     endpoint = await agent.endpoint("db-0")
@@ -128,12 +130,12 @@ async def test_the_next_pod_may_come_before_the_del_of_the_last(agent: AgentHarn
 async def test_a_full_pool_gives_a_replica_its_own_address_again(agent: AgentHarness) -> None:
     await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
     await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
-    await agent.add("db-0", **as_pod("one", "box-1"))
+    await agent.add("db-0", **call_of("one", "box-1"))
 
-    assert await agent.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+    assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
 
 
-async def test_a_repeated_add_keeps_what_the_sandbox_has_whatever_the_record_says_now(
+async def test_a_repeated_add_of_a_sandbox_keeps_its_address_though_the_record_changed(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
@@ -142,29 +144,29 @@ async def test_a_repeated_add_keeps_what_the_sandbox_has_whatever_the_record_say
     await agent.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **SET)
 
     assert await agent.add("db-0") == before
-    assert await agent.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+    assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
     assert set(await agent.claims()) == {"10.7.0.10"}
 
 
 async def test_a_vm_hands_its_address_over_while_it_migrates(agent: AgentHarness) -> None:
-    source, target = as_pod("one", "box-1", "launcher-1"), as_pod("two", "box-2", "launcher-2")
+    source, target = call_of("one", "box-1", "launcher-1"), call_of("two", "box-2", "launcher-2")
     await agent.pod("launcher-1", {}, **VMI)
     result = (await agent.call("ADD", "launcher-1", **source)).result
     await agent.pod("launcher-2", MIGRATION, **VMI)
 
     moved = (await agent.call("ADD", "launcher-2", **target)).result
     conf = agent.netconf(prevResult=result)
-    still_good = await agent.call("CHECK", "launcher-1", conf=conf, **source)
+    checked = await agent.call("CHECK", "launcher-1", conf=conf, **source)
     await agent.delete("launcher-1", **source)
 
     assert moved["ips"] == result["ips"]
-    assert still_good.status == 0, still_good.body
+    assert checked.status == 0, checked.body
     endpoint = await agent.endpoint("vm-a")
     assert endpoint is not None
     assert (endpoint.holder, endpoint.uid) == ("vm/shop/vm-a", "two")
 
 
-async def test_the_target_of_a_migration_is_told_not_to_look_for_conflicts(
+async def test_the_target_of_a_migration_probes_no_conflicts(
     settings: Settings,
 ) -> None:
     async with running(settings._replace(detect_conflicts=True), MemoryStore()) as node:
@@ -172,13 +174,20 @@ async def test_the_target_of_a_migration_is_told_not_to_look_for_conflicts(
         await node.pod("launcher-1", {}, **VMI)
         await node.pod("launcher-2", MIGRATION, **VMI)
 
-        told = [await answered(node, name) for name in ("launcher-1", "launcher-2", "launcher-1")]
+        addresses = [
+            await allocate_over_http(node, name)
+            for name in ("launcher-1", "launcher-2", "launcher-1")
+        ]
 
-    assert [entry.get("enableIPConflictDetection", False) for entry in told] == [True, False, True]
-    assert len({entry["address"] for entry in told}) == 1
+    assert [entry.get("enableIPConflictDetection", False) for entry in addresses] == [
+        True,
+        False,
+        True,
+    ]
+    assert len({entry["address"] for entry in addresses}) == 1
 
 
-async def answered(agent: AgentHarness, pod: str) -> Any:
+async def allocate_over_http(agent: AgentHarness, pod: str) -> Any:
     body = {
         "containerID": f"box-{pod}",
         "ifName": "eth0",
@@ -191,7 +200,7 @@ async def answered(agent: AgentHarness, pod: str) -> Any:
     return reply.json["ips"][0]
 
 
-async def test_a_del_that_cannot_name_the_vm_leaves_its_address(agent: AgentHarness) -> None:
+async def test_a_del_without_the_name_of_the_vm_keeps_its_address(agent: AgentHarness) -> None:
     await agent.pod("launcher-1", {}, **VMI)
     await agent.add("launcher-1")
     await agent.delete("launcher-1")
@@ -203,7 +212,7 @@ async def test_a_del_that_cannot_name_the_vm_leaves_its_address(agent: AgentHarn
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_switched_off_they_are_pods_like_others(settings: Settings) -> None:
+async def test_with_fixed_addresses_disabled_their_pods_are_like_others(settings: Settings) -> None:
     off = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
     async with running(off, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
@@ -240,35 +249,35 @@ async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-class Watched(StandaloneFacts):
-    """Facts of a source with living Pods and owners, as that of Kubernetes."""
+class ScriptedFacts(StandaloneFacts):
+    """Facts of a source that has the liveness of Pods and the validity of endpoints."""
 
     alive: bool | None = None
     validity: Validity | None = None
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """With the Pod's life."""
+        """The facts of the records, with the scripted liveness."""
         facts = super().facts(reference)
         return facts._replace(pod=facts.pod._replace(alive=self.alive))
 
     def liveness(self, reference: PodReference) -> Liveness:
-        """As told."""
+        """The scripted liveness."""
         return Liveness(self.alive)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """As told."""
+        """The scripted validity."""
         return self.validity
 
 
 @pytest.fixture
-async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Watched]]:
-    """A node whose facts come from another source than records."""
+async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, ScriptedFacts]]:
+    """A node with ``ScriptedFacts``."""
     store = MemoryStore()
     async with running(settings, store) as plain:
         await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await plain.pod("db-0", {}, **SET)
         view = plain.process.parts.view
-        source = Watched(view, "node-2", FixedSettings())
+        source = ScriptedFacts(view, "node-2", FixedSettings())
         other = settings._replace(
             node_name="node-2", socket_path=settings.socket_path.replace("a.sock", "b.sock")
         )
@@ -276,7 +285,7 @@ async def watched(settings: Settings) -> AsyncIterator[tuple[AgentHarness, Watch
             yield node, source
 
 
-async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, Watched]) -> None:
+async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, ScriptedFacts]) -> None:
     node, source = watched
     source.alive = False
 
@@ -286,8 +295,8 @@ async def test_a_dead_pod_gets_no_address(watched: tuple[AgentHarness, Watched])
     assert await node.claims() == {}
 
 
-async def test_a_living_pod_keeps_its_address_though_nobody_wants_the_replica(
-    watched: tuple[AgentHarness, Watched],
+async def test_a_living_pod_keeps_its_address_though_its_replica_is_not_desired(
+    watched: tuple[AgentHarness, ScriptedFacts],
 ) -> None:
     node, source = watched
     await node.add("db-0")
@@ -301,7 +310,9 @@ async def test_a_living_pod_keeps_its_address_though_nobody_wants_the_replica(
     assert await node.claims() == {}
 
 
-async def test_who_cannot_tell_keeps_the_address(watched: tuple[AgentHarness, Watched]) -> None:
+async def test_an_unknown_validity_keeps_the_address(
+    watched: tuple[AgentHarness, ScriptedFacts],
+) -> None:
     node, source = watched
     await node.add("db-0")
     source.alive, source.validity = False, Validity("unknown", "nobody has listed StatefulSets")
@@ -311,8 +322,8 @@ async def test_who_cannot_tell_keeps_the_address(watched: tuple[AgentHarness, Wa
     assert len(await node.claims()) == 1
 
 
-async def test_gc_frees_a_replica_only_when_nobody_wants_it(
-    watched: tuple[AgentHarness, Watched], tmp_path: Path
+async def test_gc_releases_only_replicas_that_are_not_desired(
+    watched: tuple[AgentHarness, ScriptedFacts], tmp_path: Path
 ) -> None:
     node, source = watched
     await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
@@ -356,7 +367,7 @@ async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
     store = LaggingStore()
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await wanted(node, 1)
+        await apply_replicas(node, 1)
         await node.pod("db-1", {}, **SET)
         await node.add("db-1")
         store.current.clear()
@@ -374,10 +385,10 @@ async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
         assert set(kept) == set(await node.claims()) == {"10.6.0.10"}
 
 
-async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that_went_meanwhile(
+async def test_a_cancelled_add_releases_no_fixed_address_of_a_pod_deleted_meanwhile(
     agent: AgentHarness,
 ) -> None:
-    await wanted(agent, 1)
+    await apply_replicas(agent, 1)
     await agent.pod("db-0", {}, **SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
@@ -398,7 +409,7 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     attachment, cause = Attachment("c-db-0", "eth0"), Cause("test")
     request = AddRequest(reference, attachment, SelectionRequest("eth0"), cause)
 
-    how = await withdrawal_handler.withdraw_nic(request, (), "the ADD was broken off")
+    outcome = await withdrawal_handler.withdraw_nic(request, (), "the ADD was broken off")
 
-    assert how is Withdrawal.STATEFUL
+    assert outcome is Withdrawal.STATEFUL
     assert set(await agent.claims()) == {"10.6.0.10"}

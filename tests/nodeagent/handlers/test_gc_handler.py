@@ -1,4 +1,4 @@
-"""GC releases on evidence only, never attachments of another node or another network."""
+"""GC releases only on evidence, and no attachments of other nodes or networks."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ async def pods(agent: AgentHarness) -> set[str]:
     return {claim.pod for claim in (await agent.claims()).values()}
 
 
-async def test_missing_from_one_list_frees_nothing(agent: AgentHarness, lan: Path) -> None:
+async def test_an_attachment_missing_from_one_list_is_kept(agent: AgentHarness, lan: Path) -> None:
     await collect(agent, "web-0")
 
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_missing_from_an_empty_list_once_frees_nothing(
+async def test_attachments_missing_from_one_empty_list_are_kept(
     agent: AgentHarness, lan: Path
 ) -> None:
     await collect(agent)
@@ -56,7 +56,7 @@ async def test_missing_from_an_empty_list_once_frees_nothing(
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_missing_twice_and_far_enough_apart_frees(
+async def test_attachments_missing_twice_with_enough_time_between_are_released(
     agent: AgentHarness, lan: Path, clock: ManualClock
 ) -> None:
     await collect(agent, "web-0")
@@ -67,7 +67,7 @@ async def test_missing_twice_and_far_enough_apart_frees(
     assert await pods(agent) == {"web-0"}
 
 
-async def test_missing_twice_in_a_hurry_frees_nothing(
+async def test_attachments_missing_twice_in_a_short_time_are_kept(
     agent: AgentHarness, lan: Path, clock: ManualClock
 ) -> None:
     await collect(agent, "web-0")
@@ -78,7 +78,7 @@ async def test_missing_twice_in_a_hurry_frees_nothing(
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_seen_again_in_between_starts_anew(
+async def test_an_attachment_listed_in_between_must_be_missing_twice_again(
     agent: AgentHarness, lan: Path, clock: ManualClock
 ) -> None:
     await collect(agent, "web-0")
@@ -147,8 +147,8 @@ async def test_another_network_is_not_touched(agent: AgentHarness, lan: Path) ->
 async def test_another_node_is_not_touched(
     agent: AgentHarness, lan: Path, settings: Settings, memory_store: MemoryStore
 ) -> None:
-    there = settings._replace(node_name="node-10", socket_path=f"{settings.socket_path}2")
-    async with running(there, memory_store) as other:
+    other_settings = settings._replace(node_name="node-10", socket_path=f"{settings.socket_path}2")
+    async with running(other_settings, memory_store) as other:
         await other.add("far-0", CNI_NETNS=str(lan / "never-there"))
 
     await collect(agent, "web-0", "web-1", "web-2")
@@ -212,7 +212,7 @@ async def test_fixed_addresses_stay(agent: AgentHarness, lan: Path) -> None:
     assert "db-0" in await pods(agent)
 
 
-async def test_it_goes_on_after_an_error_and_reports_it_at_the_end(
+async def test_gc_continues_after_an_error_and_reports_it_at_the_end(
     agent: AgentHarness, lan: Path
 ) -> None:
     for name in ("web-0", "web-1", "web-2"):
@@ -231,19 +231,19 @@ async def test_it_goes_on_after_an_error_and_reports_it_at_the_end(
     assert await agent.endpoint("web-2") is None
 
 
-async def test_a_namespace_is_only_gone_where_it_would_be_seen(short_path: Path) -> None:
-    there = short_path / "there"
-    there.touch()
+async def test_a_namespace_counts_as_deleted_only_in_a_visible_directory(short_path: Path) -> None:
+    present = short_path / "present"
+    present.touch()
 
     assert is_netns_gone(str(short_path / "gone"))
-    assert not is_netns_gone(str(there))
+    assert not is_netns_gone(str(present))
     assert not is_netns_gone(str(short_path / "no-such-directory" / "gone"))
     assert not is_netns_gone("/proc/999999999/ns/net")
     assert not is_netns_gone("")
     assert not is_netns_gone("relative")
 
 
-async def test_attachments_that_find_no_room_to_be_remembered_are_told(
+async def test_missing_attachments_beyond_the_bound_are_reported(
     agent: AgentHarness,
     lan: Path,
     clock: ManualClock,

@@ -1,4 +1,4 @@
-"""A refused ADD becomes an event, which never delays the answer."""
+"""A refused ADD is recorded as an event, which never delays the answer."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ class HeldStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.goes_on = asyncio.Event()
-        self.goes_on.set()
+        self.continued = asyncio.Event()
+        self.continued.set()
         self.waiting = 0
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        self.waiting += not self.goes_on.is_set()
-        await self.goes_on.wait()
+        self.waiting += not self.continued.is_set()
+        await self.continued.wait()
         return await super().commit(guards, writes, otherwise)
 
 
@@ -83,16 +83,16 @@ async def test_the_answer_does_not_wait_for_the_event(settings: Settings) -> Non
     store = HeldStore()
     async with running(settings, store) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)
-        store.goes_on.clear()
+        store.continued.clear()
 
         assert "disabled IPPool lan" in str((await agent.call("ADD")).error)
 
         await until(lambda: store.waiting == 1)
-        store.goes_on.set()
+        store.continued.set()
     assert len(await refusals(agent, store)) == 1
 
 
-async def test_what_was_counted_is_written_when_the_agent_stops(
+async def test_counted_refusals_are_written_when_the_agent_stops(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings, memory_store) as agent:

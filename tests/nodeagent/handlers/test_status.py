@@ -1,4 +1,4 @@
-"""STATUS: codes 50 and 51 and their conditions."""
+"""STATUS returns 50 and 51 under their conditions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def status(agent: AgentHarness, **ipam: Any) -> tuple[int, str]:
     return reply.error["code"], reply.error["msg"]
 
 
-async def test_a_free_address_is_enough(agent: AgentHarness) -> None:
+async def test_with_a_free_address_adds_can_be_served(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.11")
     await agent.add()
 
@@ -49,7 +49,7 @@ async def test_a_full_family_is_50_though_the_other_one_has_addresses(agent: Age
     assert await status(agent) == (50, "all IP addresses used out: IPv6 IPPools [lan-6]")
 
 
-async def test_one_free_pool_of_several_is_enough(agent: AgentHarness) -> None:
+async def test_with_one_free_pool_of_several_adds_can_be_served(agent: AgentHarness) -> None:
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10")
     await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.11")
     await agent.add()
@@ -78,7 +78,7 @@ async def test_no_pool_at_all_is_50(agent: AgentHarness) -> None:
     )
 
 
-async def test_pools_that_only_pods_can_name_are_enough(agent: AgentHarness) -> None:
+async def test_with_pools_that_only_pods_can_name_adds_can_be_served(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
 
     assert await status(agent) == (0, "")
@@ -112,7 +112,7 @@ async def test_a_pool_that_this_node_cannot_use_is_50(
     assert text == ("no IPPool available, none of the IPv4 IPPools [lan] can be used on this node")
 
 
-async def test_the_verdict_is_remembered_for_a_moment(
+async def test_the_status_is_cached_for_a_short_time(
     agent: AgentHarness, clock: ManualClock
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -149,13 +149,13 @@ async def test_a_quarantined_address_in_use_on_this_node_is_51(agent: AgentHarne
     assert text == f"quarantined, but in use on this node: {bare}"
 
 
-async def test_quarantined_addresses_that_nobody_here_uses_are_no_matter(
+async def test_quarantined_addresses_not_in_use_on_this_node_are_ignored(
     agent: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     await agent.apply(QuarantineAddress("10.6.0.19", "seen on the wire"))
-    there = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}2")
-    async with running(there, memory_store) as other:
+    other_settings = settings._replace(node_name="node-2", socket_path=f"{settings.socket_path}2")
+    async with running(other_settings, memory_store) as other:
         (address,) = await other.add("web-9")
     await agent.apply(QuarantineAddress(address.partition("/")[0], "seen on the wire"))
 

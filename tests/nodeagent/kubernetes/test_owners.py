@@ -23,21 +23,21 @@ class SlowApi:
     """An API server controlled by a test, which answers each request."""
 
     def __init__(self) -> None:
-        self.questions: list[tuple[str, asyncio.Future[Object]]] = []
-        self.given_up = 0
+        self.requests: list[tuple[str, asyncio.Future[Object]]] = []
+        self.cancelled = 0
 
     async def get(self, path: str) -> Object:
         answer: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
-        self.questions.append((path, answer))
+        self.requests.append((path, answer))
         try:
             return await answer
         except asyncio.CancelledError:
-            self.given_up += 1
+            self.cancelled += 1
             raise
 
     def answer(self, *, fails: bool = False) -> None:
         """Answer all open requests."""
-        for _, answer in self.questions:
+        for _, answer in self.requests:
             if answer.done():
                 continue
             if fails:
@@ -47,7 +47,7 @@ class SlowApi:
 
     @property
     def paths(self) -> list[str]:
-        return [path for path, _ in self.questions]
+        return [path for path, _ in self.requests]
 
 
 def replica_set() -> Object:
@@ -67,40 +67,40 @@ def owners(api: SlowApi) -> OwnerCache:
     return OwnerCache(server, Reflector(server, "/apis/apps/v1/statefulsets", stateful_set_state))
 
 
-async def asking(
-    owners: OwnerCache, several: int, owner: Owner = REPLICAS
+async def start_lookups(
+    owners: OwnerCache, count: int, owner: Owner = REPLICAS
 ) -> list[asyncio.Task[None]]:
-    """Start ``count`` lookups, each up to its wait for an answer."""
-    tasks = [asyncio.create_task(owners.load_owner(owner)) for _ in range(several)]
+    """Start ``count`` lookups, and return once each of them waits for an answer."""
+    tasks = [asyncio.create_task(owners.load_owner(owner)) for _ in range(count)]
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks
 
 
-async def test_those_who_ask_meanwhile_wait_for_the_same_answer(
+async def test_concurrent_lookups_of_one_owner_share_a_request(
     api: SlowApi, owners: OwnerCache
 ) -> None:
-    asked = await asking(owners, 5)
+    lookups = await start_lookups(owners, 5)
     api.answer()
-    await asyncio.gather(*asked)
+    await asyncio.gather(*lookups)
 
     assert api.paths == [f"{SETS}/web-5d4"]
     assert owners.top(REPLICAS) == WEB
 
 
-async def test_another_owner_is_another_question(api: SlowApi, owners: OwnerCache) -> None:
-    first = await asking(owners, 2)
-    second = await asking(owners, 2, REPLICAS._replace(name="api-77f", uid="uid-of-api-77f"))
+async def test_each_owner_has_its_own_request(api: SlowApi, owners: OwnerCache) -> None:
+    first = await start_lookups(owners, 2)
+    second = await start_lookups(owners, 2, REPLICAS._replace(name="api-77f", uid="uid-of-api-77f"))
 
     assert api.paths == [f"{SETS}/web-5d4", f"{SETS}/api-77f"]
     api.answer()
     await asyncio.gather(*first, *second)
 
 
-async def test_one_who_asks_no_more_takes_nobodys_answer_away(
+async def test_a_cancelled_lookup_does_not_cancel_the_shared_request(
     api: SlowApi, owners: OwnerCache
 ) -> None:
-    first, *others = await asking(owners, 3)
+    first, *others = await start_lookups(owners, 3)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -108,37 +108,37 @@ async def test_one_who_asks_no_more_takes_nobodys_answer_away(
     api.answer()
     await asyncio.gather(*others)
 
-    assert (len(api.questions), api.given_up) == (1, 0)
+    assert (len(api.requests), api.cancelled) == (1, 0)
     assert owners.top(REPLICAS) == WEB
 
 
-async def test_a_question_that_nobody_waits_for_is_given_up(
+async def test_a_request_that_no_lookup_waits_for_is_cancelled(
     api: SlowApi, owners: OwnerCache
 ) -> None:
-    asked = await asking(owners, 2)
-    for one in asked:
-        one.cancel()
-    await asyncio.gather(*asked, return_exceptions=True)
-    again = await asking(owners, 1)
+    lookups = await start_lookups(owners, 2)
+    for lookup in lookups:
+        lookup.cancel()
+    await asyncio.gather(*lookups, return_exceptions=True)
+    again = await start_lookups(owners, 1)
 
-    assert (len(api.questions), api.given_up) == (2, 1)
+    assert (len(api.requests), api.cancelled) == (2, 1)
     api.answer()
     await asyncio.gather(*again)
     assert owners.top(REPLICAS) == WEB
 
 
-async def test_a_failure_is_told_to_all_and_not_remembered(
+async def test_a_failure_is_raised_in_all_lookups_and_not_cached(
     api: SlowApi, owners: OwnerCache
 ) -> None:
-    asked = await asking(owners, 3)
+    lookups = await start_lookups(owners, 3)
     api.answer(fails=True)
-    results = await asyncio.gather(*asked, return_exceptions=True)
+    results = await asyncio.gather(*lookups, return_exceptions=True)
     known = owners.knows(REPLICAS)
-    again = await asking(owners, 2)
+    again = await start_lookups(owners, 2)
     api.answer()
     await asyncio.gather(*again)
 
-    assert [type(one) for one in results] == [ApiUnavailable] * 3
+    assert [type(result) for result in results] == [ApiUnavailable] * 3
     assert not known
-    assert len(api.questions) == 2
+    assert len(api.requests) == 2
     assert owners.top(REPLICAS) == WEB

@@ -12,7 +12,7 @@ from core.settings.sriov import SriovSettings
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.node_hardware import NodeHardware, address_towards, with_pods
 from nodeagent.sriov.sysfs import Sysfs
-from tests.nodeagent.devices.fake_kubelet import field, plain
+from tests.nodeagent.devices.fake_kubelet import field, unchanged
 
 NIC = PhysicalFunction(
     "ens1f0",
@@ -66,7 +66,7 @@ async def test_a_kubelet_that_does_not_answer_in_between_takes_no_pod_back(tmp_p
         return answers.pop(0)
 
     server = grpc.aio.server()
-    method = grpc.unary_unary_rpc_method_handler(answer, plain, plain)
+    method = grpc.unary_unary_rpc_method_handler(answer, unchanged, unchanged)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("v1.PodResourcesLister", {"List": method}),)
     )

@@ -1,4 +1,4 @@
-"""The log that the agent writes for the executables: lines, levels, files, rotation, bounds."""
+"""The log that the agent writes for the executables has levels, rotated files and bounds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_every_call_leaves_a_line_in_the_plugins_log(
 
 
 @pytest.mark.parametrize(("level", "lines"), [("DEBUG", 2), ("info", 2), ("warn", 1), ("fatal", 0)])
-async def test_the_level_of_the_netconf_is_obeyed(
+async def test_the_log_level_of_the_netconf_applies(
     settings: Settings, memory_store: MemoryStore, level: str, lines: int
 ) -> None:
     assert len(await plugin_lines(settings, memory_store, log_level=level)) == lines
@@ -90,12 +90,12 @@ def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> 
     file.handle(line)
     file.close()
 
-    assert sorted(each.name for each in short_path.iterdir()) == [
+    assert sorted(entry.name for entry in short_path.iterdir()) == [
         "plugin.log",
         "plugin.log.1",
         "plugin.log.2",
     ]
-    assert all(each.stat().st_mtime > old + 60 for each in short_path.iterdir())
+    assert all(entry.stat().st_mtime > old + 60 for entry in short_path.iterdir())
 
 
 def test_lines_that_come_too_fast_are_dropped_and_counted(
@@ -115,7 +115,7 @@ def test_lines_that_come_too_fast_are_dropped_and_counted(
     assert [json.loads(line)["number"] for line in lines] == [0, 1]
 
 
-def test_no_more_files_are_held_open_than_the_bound(
+def test_the_number_of_open_files_is_bounded(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nodeagent.telemetry.plugin_log.FILES_OPEN_MAX", 2)
@@ -134,9 +134,7 @@ def test_no_more_files_are_held_open_than_the_bound(
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "fifo"])
-def test_a_log_that_can_never_be_written_keeps_no_other_line_from_its_file(
-    short_path: Path, bad: str
-) -> None:
+def test_a_log_that_cannot_be_written_does_not_stop_the_others(short_path: Path, bad: str) -> None:
     os.mkfifo(short_path / "fifo")
     log = PluginLog()
     log.write(LogTarget(f"{short_path}/{bad}"), "info", {"number": 1})
@@ -186,21 +184,27 @@ async def test_a_netconf_names_no_log_file_outside_the_logs_directory(
         assert await node.add(conf=conf)
         assert await node.add(conf=conf)
 
-    assert [each.name for each in tmp_path.rglob("*.log")] == ["plugin.log"]
+    assert [entry.name for entry in tmp_path.rglob("*.log")] == ["plugin.log"]
     assert len((directory / "plugin.log").read_text().splitlines()) == 2
-    (warning,) = (one.message for one in caplog.records if "wrote the plugin log" in one.message)
+    (warning,) = (
+        record.message for record in caplog.records if "wrote the plugin log" in record.message
+    )
     assert warning.endswith(f"it is not a file in {directory}")
 
 
-def test_netconfs_name_no_more_files_than_the_bound(
+def test_the_number_of_files_that_netconfs_name_is_bounded(
     short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("nodeagent.servers.call_log.NETWORK_FILES_MAX", 2)
     default = str(short_path / "plugin.log")
     directory = LogDirectory(default)
-    wanted = [str(short_path / f"{name}.log") for name in "abca"]
+    requested = [str(short_path / f"{name}.log") for name in "abca"]
 
-    assert [directory.file_for(path) for path in wanted] == [*wanted[:2], default, wanted[0]]
+    assert [directory.file_for(path) for path in requested] == [
+        *requested[:2],
+        default,
+        requested[0],
+    ]
     assert "the limit" in caplog.text
 
 
@@ -217,7 +221,7 @@ def test_the_plugins_log_follows_no_link(short_path: Path) -> None:
     assert target.read_text() == ""
 
 
-def test_a_file_that_can_be_written_again_is_not_remembered_as_unusable(
+def test_a_file_that_can_be_written_again_is_no_longer_unusable(
     short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nodeagent.telemetry.plugin_log.RETRY_S", 0.0)

@@ -100,8 +100,8 @@ async def test_every_documented_name_is_served_from_the_start(metered: AgentHarn
 
 def value(samples: Samples, name: str, **labels: str) -> float:
     """The one sample of that name with those labels."""
-    (found,) = (v for have, v in samples[name] if labels.items() <= have.items())
-    return found
+    (matching,) = (v for present, v in samples[name] if labels.items() <= present.items())
+    return matching
 
 
 async def test_requests_and_failures_are_counted_by_class(metered: AgentHarness) -> None:
@@ -140,7 +140,7 @@ async def test_histograms_have_the_documented_bounds(metered: AgentHarness) -> N
     assert mean == value(samples, "spiderpool_ipam_allocation_latest_duration_seconds") > 0
 
 
-async def test_rdma_is_counted_only_where_it_is_asked_for(
+async def test_rdma_metrics_are_served_only_if_they_are_enabled(
     metered: AgentHarness, settings: Settings, memory_store: MemoryStore
 ) -> None:
     assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered)
@@ -193,11 +193,16 @@ async def test_without_the_setting_there_is_no_metrics_port(agent: AgentHarness)
 async def causes(agent: AgentHarness) -> list[Cause]:
     """The causes of all events that the agent has written."""
     segments, _ = await LogReader(agent.store, agent.keys).catch_up(START)
-    return [one.cause for s in segments if s.writer == "node-1" for one in s.events()]
+    return [
+        recorded.cause
+        for segment in segments
+        if segment.writer == "node-1"
+        for recorded in segment.events()
+    ]
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("sent", "traceparent"),
     [
         (PARENT, PARENT),
         ("", ""),
@@ -208,15 +213,15 @@ async def causes(agent: AgentHarness) -> list[Cause]:
         (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
     ],
 )
-async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
-    agent: AgentHarness, said: str, kept: str
+async def test_without_tracing_events_keep_the_trace_context_of_the_runtime(
+    agent: AgentHarness, sent: str, traceparent: str
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    await agent.add(TRACEPARENT=said)
-    await agent.delete(TRACEPARENT=said)
+    await agent.add(TRACEPARENT=sent)
+    await agent.delete(TRACEPARENT=sent)
 
-    assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", kept)] * 2
+    assert await causes(agent) == [Cause("agent/node-1", "c-web-0", "", traceparent)] * 2
 
 
 @races_deadlines
@@ -230,9 +235,9 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
             await node.add(TRACEPARENT=PARENT, TRACESTATE="vendor=1")
             await node.delete()
             await node.call("ADD", conf=node.netconf(ipam={"default_ipv4_ippool": ["absent"]}))
-            kept = await causes(node)
+            causes_written = await causes(node)
 
-    # The event of the refused ADD is written beside it, at any time after.
+    # The event of the refused ADD is written concurrently, at any later time.
     spans = [
         span
         for span in exporter.get_finished_spans()
@@ -249,15 +254,17 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
         "ipam.allocate",
         "CNI ADD",
     ]
-    transaction, allocate, whole = spans[:3]
-    assert span_id(parent=whole) == "b7ad6b7169203331"
+    transaction, allocate, request = spans[:3]
+    assert span_id(parent=request) == "b7ad6b7169203331"
     assert context_of(transaction).trace_state["vendor"] == "1"
     assert (span_id(parent=allocate), span_id(parent=transaction)) == (
-        span_id(whole),
+        span_id(request),
         span_id(allocate),
     )
-    assert kept[0].traceparent == (f"00-0af7651916cd43dd8448eb211c80319c-{span_id(allocate)}-01")
-    assert whole.attributes == {
+    assert causes_written[0].traceparent == (
+        f"00-0af7651916cd43dd8448eb211c80319c-{span_id(allocate)}-01"
+    )
+    assert request.attributes == {
         "cni.command": "ADD",
         "cni.plugin": "spiderpool",
         "cni.container_id": "c-web-0",
@@ -312,7 +319,7 @@ async def test_a_request_of_the_http_api_continues_the_trace_of_its_caller(
 
 
 def span_id(span: ReadableSpan | None = None, *, parent: ReadableSpan | None = None) -> str:
-    """A span's id, or its parent's."""
+    """The id of a span, or that of another span's parent."""
     context = span.context if span is not None else parent.parent if parent is not None else None
     assert context is not None
     return f"{context.span_id:016x}"
@@ -344,7 +351,7 @@ def test_the_log_is_json_lines_with_fields_and_exceptions() -> None:
     assert "no good" in json.loads(JsonLines().format(record))["exception"]
 
 
-def test_a_level_of_the_public_system_is_obeyed() -> None:
+def test_log_levels_of_the_public_system_apply() -> None:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     stream = io.StringIO()
@@ -359,7 +366,7 @@ def test_a_level_of_the_public_system_is_obeyed() -> None:
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
-def test_the_resource_of_spans_is_what_opentelemetrys_variables_say(
+def test_the_resource_of_spans_has_the_values_of_opentelemetrys_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=lab")
@@ -368,12 +375,12 @@ def test_the_resource_of_spans_is_what_opentelemetrys_variables_say(
 
     tracer = SdkTracer(exporter, "orbweaver-agent", "node-1", {"k8s.node.name": "node-1"})
 
-    found = tracer.provider.resource.attributes
-    assert found["service.name"] == "pods"
-    assert found["service.version"] == __version__
-    assert found["service.instance.id"] == "node-1"
-    assert found["k8s.node.name"] == "node-1"
-    assert found["deployment.environment"] == "lab"
+    attributes = tracer.provider.resource.attributes
+    assert attributes["service.name"] == "pods"
+    assert attributes["service.version"] == __version__
+    assert attributes["service.instance.id"] == "node-1"
+    assert attributes["k8s.node.name"] == "node-1"
+    assert attributes["deployment.environment"] == "lab"
 
 
 def test_a_line_of_the_log_has_the_ids_of_its_span() -> None:
@@ -412,7 +419,7 @@ async def test_the_histograms_have_the_traces_of_requests_as_exemplars(
         for sample in family.samples
         if sample.name == name and sample.exemplar is not None
     ]
-    request = next(one for one in exporter.get_finished_spans() if one.name == "CNI ADD")
+    request = next(span for span in exporter.get_finished_spans() if span.name == "CNI ADD")
     assert [exemplar.labels for exemplar in exemplars] == [
         {"trace_id": PARENT.split("-")[1], "span_id": span_id(request)}
     ]
