@@ -33,6 +33,11 @@ from core.eventstore.etcd.http2.stream_table import StreamTable
 SILENT_S_MAX: Final = 0.02
 """After this time without a received byte, a call first checks whether the peer has closed."""
 
+PING_ANSWER_S: Final = 0.05
+"""Until a PING is answered. etcd measures its bandwidth by one with every request, unless one is
+unanswered: the more often it is answered, the more of them both sides read and write.
+"""
+
 _OUR_SETTINGS: Final = (
     (frames.HEADER_TABLE_SIZE, 0),
     (frames.ENABLE_PUSH, 0),
@@ -220,7 +225,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _on_ping(self, received: Frame) -> None:
         if not received.flags & frames.ACK:
-            self._write(frames.frame(frames.PING, frames.ACK, 0, received.payload))
+            answer = frames.frame(frames.PING, frames.ACK, 0, received.payload)
+            self._loop.call_later(PING_ANSWER_S, self._write, answer)
 
     def _on_push(self, received: Frame) -> None:
         raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE, which is disabled")
