@@ -72,13 +72,15 @@ async def workflow_answer(
 async def matching_executions(visibility: Visibility, text: str, trace: str) -> list[RunHead]:
     """The newest executions with the text in their id, or with this run id or trace id.
 
-    The case of an id does not matter. Raises StoreUnavailable, LimitExceeded.
+    The case of an id does not matter, and ``shop/web`` also finds the workflow of an application,
+    whose id has ``shop_web``. Raises StoreUnavailable, LimitExceeded.
     """
     text = text.lower()
+    texts = {text, text.replace("/", "_")}
     newest: list[RunHead] = []
     async for head in visibility.heads():
         if (
-            text in head.workflow_id.lower()
+            any(one in head.workflow_id.lower() for one in texts)
             or text == head.run_id
             or (trace and trace in head.traceparent)
         ):

@@ -238,6 +238,16 @@ def test_a_controller_without_tokens_takes_no_actions() -> None:
         console_settings(open_to_all, None, "127.0.0.1")
 
 
+async def test_a_search_for_an_application_finds_the_workflow_of_its_pools(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    workflow = "auto-pools/apps_v1_Deployment_shop_cart"
+    await engine.client.start(Basket, id=workflow)
+    async with site_of(engine, tmp_path, None) as site:
+        (hit,) = (await site.get("search?q=shop/cart"))["hits"]
+        assert (hit["kind"], hit["name"]) == ("workflow", workflow)
+
+
 async def test_a_search_finds_executions_by_id_run_and_trace(
     engine: EngineHarness, tmp_path: Path
 ) -> None:

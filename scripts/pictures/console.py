@@ -1,0 +1,91 @@
+"""Takes the pictures of the console that show what the demo did: runs its steps, then Chromium.
+
+    .venv/bin/python -m scripts.pictures.console
+
+As root, like the demo. The pictures name a user and a host that nobody has, not those of this
+machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from PIL import Image
+
+from ops.cli.global_options import WHO
+from ops.demo.datapath import COORDINATOR, missing_capability
+from ops.demo.demo_output import DemoOutput
+from ops.demo.demo_state import DemoState
+from ops.demo.steps import STEPS
+from ops.lab.laboratory import Laboratory
+from scripts.pictures.__main__ import FOLDER
+from tests.support.browser import Page, View, running_browser
+
+COLOURS: Final = 128
+NEUTRAL_USER: Final = "admin@workstation"
+SHOWN: Final = """document.querySelector('#main')?.ariaBusy === 'false'
+  && document.querySelector('#content:not(.old) h2, #content:not(.old) table') !== null"""
+
+
+class ConsolePicture(NamedTuple):
+    """A page of the console, and the height of its picture."""
+
+    name: str
+    path: str
+    height: int
+
+
+PICTURES: Final = (
+    ConsolePicture("application", "#/applications/shop/cart", 640),
+    ConsolePicture("events", "#/events", 800),
+    ConsolePicture("node", "#/nodes/node-b", 980),
+    ConsolePicture("subnet", "#/subnets/lan", 720),
+)
+
+
+def main() -> None:
+    """Write ``docs/images/console-NAME.png`` for each page."""
+    os.environ[WHO] = NEUTRAL_USER
+    missing = missing_capability()
+    laboratory = Laboratory(
+        coordinator=None if missing.no_veths else COORDINATOR, cluster_ips=not missing.no_services
+    )
+    with laboratory:
+        state = DemoState(DemoOutput(), laboratory, missing)
+        for step in STEPS:
+            step(state)
+        asyncio.run(_take(laboratory.console()))
+
+
+async def _take(url: str) -> None:
+    with tempfile.TemporaryDirectory() as profile:
+        async with running_browser(Path(profile)) as browser:
+            page = await browser.open(url)
+            for picture in PICTURES:
+                await _show(page, picture)
+                path = FOLDER / f"console-{picture.name}.png"
+                _write(await page.picture(), path)
+                print(f"{path.relative_to(FOLDER.parents[1])}: {path.stat().st_size // 1000} kB")
+
+
+def _write(png: bytes, path: Path) -> None:
+    """Write a picture with a palette, which is a third of the size."""
+    Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+
+
+async def _show(page: Page, picture: ConsolePicture) -> None:
+    await page.show_as(View(height=picture.height))
+    await page.expect("document.querySelector('#content') !== null")
+    await page.evaluate(f"""document.querySelector('#content').classList.add('old');
+      location.hash = {picture.path[1:]!r}""")
+    await page.expect(SHOWN)
+    await page.expect("document.querySelector('.is-connected') !== null")
+
+
+if __name__ == "__main__":
+    main()
