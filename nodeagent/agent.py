@@ -18,7 +18,7 @@ from core.domain.addresses.ip_address import Family
 from core.domain.events import Cause
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from core.process.supervision import TaskSpec
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
@@ -117,7 +117,7 @@ class Agent:
         """Open the writer and load the view. Raises WriterFenced, StoreRejected."""
         while not self.parts.health.started:
             try:
-                async for attempt in waiting_for_store():
+                async for attempt in retry_unavailable():
                     with attempt:
                         await self._open_writer_and_view()
             except (StoreUnavailable, OutcomeUnknown) as error:

@@ -22,7 +22,7 @@ import uvloop
 from bench.simulation.node import SimulatedNode
 from bench.simulation.usage import peak_rss_mb
 from core.eventstore.garbage_collection import raise_gc_threshold
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 
 OPENING_MAX: Final = 8
 """Nodes of this process that start concurrently."""
@@ -61,7 +61,7 @@ class Nodes:
         async def one(number: int) -> None:
             async with opening:
                 node = self._nodes[number] = SimulatedNode(endpoint, cluster, number)
-                await waiting_for_store(OPEN_S_MAX)(node.open)  # as the agent does
+                await retry_unavailable(OPEN_S_MAX)(node.open)  # as the agent does
 
         await asyncio.gather(*(one(number) for number in numbers))
         gc.collect()

@@ -65,7 +65,7 @@ from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Outcome
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 
@@ -177,7 +177,7 @@ class Allocator:
             except StoreUnavailable:
                 break
         try:
-            return await racing()(self._try, progress)
+            return await retry_lost_races()(self._try, progress)
         except LostRace as error:
             raise RetriesExhausted(
                 f"exhaust all retries ({progress.tries} times): {error.message}",

@@ -27,7 +27,7 @@ from core.eventstore.batch import Lost
 from core.eventstore.codec import CLAIM, EventDraft
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Unchanged
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 
@@ -64,7 +64,7 @@ class Assigner:
 
         Raises Refused, LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
         """
-        assigned: Assigned = await racing()(self._assign_once, desired, cause)
+        assigned: Assigned = await retry_lost_races()(self._assign_once, desired, cause)
         return assigned
 
     async def restore(

@@ -25,7 +25,7 @@ from core.eventstore.batch import Lost
 from core.eventstore.codec import CLAIM, EventDraft
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, RangeResult
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.writer import Writer
 
 ClaimRevisions = tuple[tuple[str, int], ...]
@@ -113,9 +113,12 @@ class EndpointWriter:
     ) -> Changed:
         """Write what ``decide`` returns for the endpoint and the claims of these addresses.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).
+        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of
+        ``retry_lost_races``).
         """
-        changed: Changed = await racing()(self._change_once, key, addresses, decide, cause)
+        changed: Changed = await retry_lost_races()(
+            self._change_once, key, addresses, decide, cause
+        )
         return changed
 
     async def read_claims(self, key: EndpointKey, addresses: Sequence[str]) -> tuple[Release, ...]:

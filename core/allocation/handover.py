@@ -19,7 +19,7 @@ from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 
 HANDED_OVER: Final = "handed over: the network provider unbinds its addresses first"
 UNBINDING: Final = "the network provider is already unbinding its addresses"
@@ -51,9 +51,11 @@ class Handover:
 
         Repeating it changes nothing. ``decide``: as in ``Releaser.release``. A binding without an
         endpoint is handed over too.
-        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).
+        Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
         """
-        handed: Released | None = await racing()(self._once, key, decide, reason, evidence)
+        handed: Released | None = await retry_lost_races()(
+            self._once, key, decide, reason, evidence
+        )
         return handed
 
     async def _once(

@@ -34,7 +34,7 @@ async def record_choices(
 ) -> bool:
     """Write the choices, by IPv4 address, into the endpoint; False: its claims have ended.
 
-    Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of ``racing``).
+    Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
     """
 
     def decide(state: EndpointState) -> EndpointChanged | str:

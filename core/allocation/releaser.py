@@ -30,7 +30,7 @@ from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.eventstore.claim_cause import link_to_claim
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.writer import Writer
 from core.process import tracing
 
@@ -93,7 +93,9 @@ class Releaser(EndpointWriter):
         handed = await self.hand_over(key, decide_with_kept_nics, request.reason, request.evidence)
         if handed is not None:
             return handed
-        released: Released = await racing()(self._release_once, key, decide_with_kept_nics, request)
+        released: Released = await retry_lost_races()(
+            self._release_once, key, decide_with_kept_nics, request
+        )
         return released
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:

@@ -22,7 +22,7 @@ from core.archive.index import IndexBuilder
 from core.archive.replay import advance_clock
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
-from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, error_text
 from core.eventstore.segments import Segment
 
 
@@ -144,7 +144,7 @@ class FileBuilder:
                 self._index.add(block, recorded.event)
         except UNREADABLE as error:
             self._is_broken = True
-            what = f"segment {seq} of {writer} cannot be folded: {words_of(error)}"
+            what = f"segment {seq} of {writer} cannot be folded: {error_text(error)}"
             raise LogCorrupt(what, subject=writer, remedy=SEGMENT_REMEDY) from error
         self._blocks.add(segment)
         first = self._ranges.get(writer, (seq, seq))[0]

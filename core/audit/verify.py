@@ -27,7 +27,7 @@ from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
 from core.errors import Compacted, LogCorrupt, LogError
-from core.eventstore.codec import UNREADABLE, words_of
+from core.eventstore.codec import UNREADABLE, error_text
 from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
@@ -207,7 +207,7 @@ class _Run:
         except UNREADABLE as error:
             what = (
                 f"event {recorded.event_id} cannot be applied to the state before it:"
-                f" {words_of(error)}"
+                f" {error_text(error)}"
             )
             raise LogCorrupt(what, subject=recorded.writer, remedy=EVENT_REMEDY) from error
 

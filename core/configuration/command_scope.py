@@ -55,7 +55,7 @@ from core.domain.validation.normalization import normalise_pool
 from core.eventstore.index import COMPLETE, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
-from core.eventstore.state import read_configuration, take_in
+from core.eventstore.state import add_configuration, read_configuration
 
 INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 """Every (topic, family) that has an index."""
@@ -314,7 +314,7 @@ class _ScopeLoad:
                 if result.first is None or result.first.value == COMPLETE:
                     self.indexed.add(key)
         for result in results[: len(gets)]:
-            take_in(self._keys, self.ledger, result.kvs)
+            add_configuration(self._keys, self.ledger, result.kvs)
         return results[: len(gets)]
 
     async def _read_ranges(self, gets: Sequence[Get]) -> list[RangeResult]:

@@ -35,7 +35,7 @@ from core.eventstore.index import COMPLETE
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import STATE_REMEDY, key_text
 from core.eventstore.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.eventstore.state import read_claims
 from core.eventstore.writer import Writer
 from core.process import tracing
@@ -93,10 +93,10 @@ class Configurator:
         with tracing.span(f"ipam.apply {type(command).__name__}") as span:
             if span is not None and not cause.traceparent:
                 cause = cause._replace(traceparent=span.traceparent)
-            last: Applied = await racing()(self._once, command, cause, observed)
+            last: Applied = await retry_lost_races()(self._once, command, cause, observed)
             events = last.events
             while must_repeat(command, last.events):
-                last = await racing()(self._once, command, cause)
+                last = await retry_lost_races()(self._once, command, cause)
                 events += last.events
             return Applied(events, last.revision)
 

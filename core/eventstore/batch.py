@@ -1,10 +1,9 @@
-"""One transaction of several proposals, and which of them lost when it failed.
+"""A transaction of several proposals, and which proposals lost when it failed.
 
 A proposal has events, the guards that they were decided on, the state that they write, and the
-reads whose answers it gets if it loses. A batch joins proposals that do not touch each other's keys
-and stays within etcd's limits. What a failed transaction was guarded by is read after it (decision
-30), so that a transaction that succeeds costs nothing for its failure. Pure: nothing here calls the
-store.
+reads whose results it gets if it loses. A batch joins proposals that do not touch each other's keys
+and stays within etcd's limits. The guarded keys of a failed transaction are read after it (decision
+30), so that a successful transaction has no reads. Pure: nothing here calls the store.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ NO_PROPOSAL_READS: Final[Reads] = tuple
 
 
 class Proposal(NamedTuple):
-    """Events with their guards and writes; ``Lost`` answers the ``reads`` if a guard fails.
+    """Events with their guards and writes. If a guard fails, ``Lost`` has the results of ``reads``.
 
     A read also shows whether the guard of its first key failed.
     """
@@ -59,8 +58,8 @@ class Proposal(NamedTuple):
 class Lost(NamedTuple):
     """A guard failed.
 
-    ``current``: the value of each guarded key; ``reads``: the answers of the proposal's own
-    reads. Both as of ``revision``, and empty for a proposal with a range guard.
+    ``current``: the value of each guarded key; ``reads``: the results of the proposal's own reads.
+    Both are as of ``revision``, and empty for a proposal with a range guard.
     """
 
     revision: int
@@ -69,7 +68,10 @@ class Lost(NamedTuple):
 
 
 class TransactionBatch:
-    """Proposals that fit into one transaction, in order of arrival."""
+    """Proposals that fit into one transaction, in order of arrival.
+
+    ``alone``: its proposal has a range of keys, so that no other one is added.
+    """
 
     __slots__ = (
         "_bytes",
@@ -145,8 +147,8 @@ class TransactionBatch:
         return True
 
     def _has_room_for(self, guards: Sequence[Guard]) -> bool:
-        left = GUARDS_MAX - len(self._guards)
-        return len(guards) <= left or sum(one not in self._guards for one in guards) <= left
+        free = GUARDS_MAX - len(self._guards)
+        return len(guards) <= free or sum(guard not in self._guards for guard in guards) <= free
 
 
 def _has_range(proposal: Proposal) -> bool:
@@ -156,17 +158,17 @@ def _has_range(proposal: Proposal) -> bool:
     )
 
 
-def sort_out(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
+def lost_proposals(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
     """For each proposal, ``Lost`` if its guard failed, or None if it can be retried unchanged.
 
-    ``result`` has the answers of the batch's ``gets``.
+    ``result`` has the results of the batch's ``gets``.
     """
     if batch.alone:
         return [Lost(result.revision, {}, NO_READS)]
-    return [_judge(proposal, result) for proposal in batch.members]
+    return [_lost_or_none(proposal, result) for proposal in batch.members]
 
 
-def _judge(proposal: Proposal, result: TxnResult) -> Lost | None:
+def _lost_or_none(proposal: Proposal, result: TxnResult) -> Lost | None:
     reads = {get.start: get for get in proposal.reads()}
     current = {
         guard[0]: _current(result.reads[_get_of(guard, reads)], guard[0])

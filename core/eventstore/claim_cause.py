@@ -27,7 +27,10 @@ LINK_S_MAX: Final = 0.5
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
-    """Its cause; None when that revision is compacted. Raises StoreUnavailable, LogCorrupt."""
+    """The cause of the event that made a claim; None if its revision was compacted.
+
+    Raises StoreUnavailable, LogCorrupt.
+    """
     writer = held.claim.event.rpartition(".")[0].rpartition(".")[0]
     at = held.revision
     try:
@@ -35,9 +38,9 @@ async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Caus
         for head in heads.ranges[0].kvs:
             path = keys.log(writer, HEAD.decode(head.value).seq)
             for kv in (await store.read([Get(path)], revision=at)).ranges[0].kvs:
-                for one in decode_segment(kv.value, writer=writer, position=kv.mod_revision):
-                    if one.event_id == held.claim.event:
-                        return one.cause
+                for recorded in decode_segment(kv.value, writer=writer, position=kv.mod_revision):
+                    if recorded.event_id == held.claim.event:
+                        return recorded.cause
     except Compacted:
         pass
     return None

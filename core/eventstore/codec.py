@@ -36,10 +36,15 @@ SEGMENT_EVENTS_MAX = 126
 """Events of one group commit: etcd's 128 operations less the segment and the head."""
 
 UNREADABLE: Final = (
-    *(ValueError, KeyError, IndexError, TypeError, AttributeError),
-    *(OverflowError, RecursionError),
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
 )
-"""Errors of decoding malformed bytes; msgspec's and UnicodeDecodeError are ValueErrors."""
+"""Errors of decoding malformed bytes; msgspec's errors and UnicodeDecodeError are ValueErrors."""
 
 SEGMENT_REMEDY: Final = (
     "run a version that can decode this event type, or restore the log from its archive"
@@ -109,13 +114,13 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
     except UNREADABLE as error:
         raise LogCorrupt(
             f"the segment of writer {writer} at revision {position} cannot be decoded:"
-            f" {words_of(error)}",
+            f" {error_text(error)}",
             subject=writer,
             remedy=SEGMENT_REMEDY,
         ) from error
 
 
-def words_of(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The text of an error of ``UNREADABLE``, with its type where the text alone is unclear."""
     if isinstance(error, ValueError | OSError):
         return str(error)
@@ -138,17 +143,17 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """Decode the records. No function of ours is called for each: replay spends its time here."""
+    """Decode the records. Not one call of our functions for each: replay spends its time here."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for index, (event_id, name, version, cause, body) in enumerate(segment.records):
         if name not in decoders:
             raise ValueError(f"event type {name!r} is unknown")
-        known, decode = decoders[name]
+        current_version, decode = decoders[name]
         try:
-            event = decode(body) if version == known else _upcast(name, version, body)
+            event = decode(body) if version == current_version else _upcast(name, version, body)
         except msgspec.ValidationError:
-            event = _newer(name, version, body)
+            event = _decode_newer_event(name, version, body)
         events.append(make(Recorded, (position, index, event_id, at, writer, cause, event)))
     return events
 
@@ -159,7 +164,7 @@ def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
     return msgspec.convert(upcast(name, version, _raw_decoder.decode(body)), EVENT_TYPES[name])
 
 
-def _newer(name: str, version: int, body: msgspec.Raw) -> Event:
+def _decode_newer_event(name: str, version: int, body: msgspec.Raw) -> Event:
     """Decode an event of a known version to which a newer process has added fields."""
     kind = EVENT_TYPES[name]
     fields = upcast(name, version, _raw_decoder.decode(body))
@@ -199,7 +204,7 @@ class StateCodec(Generic[T]):
                 self._check(result)
         except UNREADABLE as error:
             raise LogCorrupt(
-                f"a {self._what} value cannot be decoded: {words_of(error)}",
+                f"a {self._what} value cannot be decoded: {error_text(error)}",
                 subject=self._what,
                 remedy=UPGRADE,
             ) from error

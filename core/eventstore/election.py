@@ -1,8 +1,8 @@
-"""Leader election: one process at a time does a role's work, and a former leader cannot write.
+"""Leader election: one process at a time does the work of a role; a former leader cannot write.
 
-``lease/<role>`` exists under an etcd lease of the leader. It is written once a term, so that its
-revision is the term's epoch and ``LeaderTerm.fence`` a guard: a transaction with it commits only
-during that term, however long its process was paused. A leader stops by its own clock before its
+The key ``lease/<role>`` has an etcd lease of the leader. It is written once a term, so its revision
+is the epoch of the term. A transaction with the guard ``LeaderTerm.fence`` commits only during that
+term, however long its process was paused. A leader stops by its own clock before its
 lease in etcd can have ended; a standby watches the key and takes over when it is deleted. A write
 with an unknown outcome is never retried.
 """
@@ -25,7 +25,7 @@ from core.process.concurrency import until_tick_s
 from core.process.retry import Backoff
 
 LEASE_TTL_S = 6
-"""A standby takes over within this time after a crash of the leader, and a second of etcd's."""
+"""A standby takes over within this time and one second after a crash of the leader."""
 
 RENEWALS_PER_TTL = 3
 CAMPAIGN_PAUSE_S = 0.5
@@ -59,7 +59,10 @@ class LeaderTerm(NamedTuple):
 
 LEADER = StateCodec(Leader, lambda leader: check_counts(leader.since_ms))
 LEADERS: KeyKind[Leader] = KeyKind(
-    *("leader", "lease", LEADER.decode, ("controller", "orbctl")),
+    "leader",
+    "lease",
+    LEADER.decode,
+    ("controller", "orbctl"),
     "nothing: a key without a lease is not a leader's, and the next candidate overwrites it",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
@@ -74,7 +77,7 @@ async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Lead
 
 
 class Election:
-    """The candidate of one role under one name."""
+    """One candidate for a role."""
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class Election:
         self._monotonic = monotonic
 
     async def lead(self, work: Work) -> None:
-        """Campaign and do the work while leading, again and again, until the work returns.
+        """Campaign, and run the work while this process leads, until the work returns.
 
         ``work`` is cancelled when the term ends. A retryable error of the work ends the term and a
         new campaign begins; any other error is raised.
@@ -122,23 +125,23 @@ class Election:
             await backoff.wait()
 
     async def _campaign(self) -> tuple[LeaderTerm, float]:
-        """Wait to become the leader: the term, and until when it lasts by the monotonic clock."""
+        """Wait to become the leader. Returns the term, and its end by the monotonic clock."""
         while True:
             requested_at = self._monotonic()
             lease = await self._store.grant_lease(self._ttl_s)
-            won = None
+            term = None
             try:
                 epoch, holder = await self._try(lease)
                 if epoch:
-                    won = LeaderTerm(self.role, self.name, epoch, self._key, lease)
-                    return won, requested_at + self._ttl_s
+                    term = LeaderTerm(self.role, self.name, epoch, self._key, lease)
+                    return term, requested_at + self._ttl_s
             finally:
-                if won is None:
+                if term is None:
                     await self._end(lease)
             await self._until_vacant(holder)
 
     async def _try(self, lease: int) -> tuple[int, int]:
-        """One attempt: our epoch, else 0 and the revision at which another candidate leads."""
+        """Try once. Returns our epoch, or 0; and the revision at which another candidate leads."""
         value, get = LEADER.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
             result = await self._store.commit(
@@ -146,23 +149,23 @@ class Election:
             )
         except OutcomeUnknown:
             kv = (await self._store.read([get])).ranges[0].first
-            return self._own(kv, lease), 0
+            return self._epoch_of(kv, lease), 0
         if result.succeeded:
             return result.revision, result.revision
         kv = result.reads[get].first
         if kv is not None and not kv.lease:
-            return await self._write_over(kv, value, lease)
-        return self._own(kv, lease), result.revision
+            return await self._overwrite(kv, value, lease)
+        return self._epoch_of(kv, lease), result.revision
 
-    async def _write_over(self, kv: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
-        """Replace a key without a lease, like ``_try``: no candidate wrote it; it never expires."""
+    async def _overwrite(self, kv: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
+        """Replace a key without a lease, which no candidate wrote and which never expires."""
         result = await self._store.commit(
             [Unchanged(self._key, kv.mod_revision)], [Put(self._key, value, lease)]
         )
         return (result.revision, result.revision) if result.succeeded else (0, 0)
 
     @staticmethod
-    def _own(kv: KeyValue | None, lease: int) -> int:
+    def _epoch_of(kv: KeyValue | None, lease: int) -> int:
         return kv.mod_revision if kv and kv.lease == lease else 0
 
     async def _until_vacant(self, revision: int) -> None:
@@ -174,7 +177,7 @@ class Election:
                 return
 
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
-        """Run the work while the lease is renewed; returns whether it has ended on its own."""
+        """Run the work while the lease is renewed; returns whether the work has ended by itself."""
         working = asyncio.ensure_future(work(term))
         keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))
         finished = False
@@ -185,7 +188,8 @@ class Election:
             keeping.cancel()
             working.cancel()
             await asyncio.wait({working, keeping}, timeout=WORK_STOP_S_MAX)
-        (working if finished else keeping).result()
+        ended = working if finished else keeping
+        ended.result()
         return finished
 
     async def _keep(self, lease: int, valid_until: float) -> None:

@@ -1,7 +1,7 @@
 """Contained faults: stored values that cannot be decoded, by key, while all others are used.
 
-Every reader of stored values reports here which keys it skipped; metrics, health and commands show
-them. There is one registry for each process. A fault is removed when its key is decoded again or
+Every reader of stored values reports the keys that it skipped; metrics, health and commands show
+them. Each process has one registry. A fault is removed when its key is decoded again or
 deleted. Beyond ``FAULTS_MAX``, faults are only counted.
 """
 
@@ -22,7 +22,7 @@ FAULTS_MAX: Final = 1_000
 """Faults that one process lists; more are only counted."""
 
 LIMIT: Final = "limit"
-"""The kind of a fault that is a limit which was reached."""
+"""The kind of the faults that report a reached limit."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -72,11 +72,11 @@ class Faults:
         return self._keep(ContainedFault(kind, key, error.message, error.remedy))
 
     def reach_limit(self, name: str, why: str, remedy: str) -> None:
-        """A limit was reached and something is skipped; ``name``: the name of the constant."""
+        """Report a limit that was reached, so that objects are skipped; ``name``: its constant."""
         self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
 
     def keep_within(self, name: str) -> None:
-        """The limit is not reached any more."""
+        """Remove the fault of a limit that is not reached any more."""
         self.clear(f"{LIMIT}/{name}")
 
     def clear(self, key: str) -> None:

@@ -1,15 +1,14 @@
 """Settings of Python's garbage collector for work that creates many objects and no cycles.
 
-``gc_paused``: decoding a large state creates hundreds of thousands of objects, which makes the
-collector run again and again and doubles the time; the collector stays disabled for seconds at
-most.
+``gc_paused``: decoding a large state creates hundreds of thousands of objects. The collector would
+run many times and double the time. It is disabled for some seconds at most.
 
-``raise_gc_threshold``: while a log is folded, at Python's default threshold the collector would run
-for every segment, a sixth of a replay's time. The agent and ``orbctl`` use the higher threshold. In
-a controller, responses of the API server leave cycles; with the agent's threshold, they would take
-a fifth more memory. With the controllers' threshold, a controller of 1,000 Pods has 77 MB, no more
-than with half of it, and a workflow worker needs some 10 % less CPU than with half of it: so many
-objects live only as long as the executions that are under way.
+``raise_gc_threshold``: while a log is replayed, at Python's default threshold the collector would
+run for every segment, a sixth of a replay's time. The agent and ``orbctl`` use the higher
+threshold. In a controller, responses of the API server leave cycles; with the agent's threshold,
+they would take a fifth more memory. With the controllers' threshold, a controller of 1,000 Pods has
+77 MB, no more than with half of it, and a workflow worker needs some 10 % less CPU than with half
+of it: so many objects live only as long as the running executions.
 
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.

@@ -5,10 +5,9 @@ committed at once. Each proposal keeps its own guards. When a transaction fails,
 are read: proposals whose guards do not hold get ``Lost``, the others form the next transaction at
 once. A proposal that the store rejects does not affect the others.
 
-Every proposal gets exactly one answer, also when the queue is abandoned or fails itself; ``drain``
-neither ends anything nor raises. The queue decides nothing and never retries a lost race. How a
-transaction is fenced and how a lost answer is settled is up to ``transact``, which the log's writer
-and the engine's committer each provide.
+Every proposal gets exactly one answer, also when the queue is abandoned or fails itself. The queue
+never retries a lost race. Its owner (the log's writer, the engine's committer) provides
+``transact``, which fences the transaction and settles a lost answer.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from contextvars import Context
 from typing import Final, NamedTuple
 
 from core.errors import OrbweaverError, Overloaded, StoreRejected
-from core.eventstore.batch import Lost, Proposal, TransactionBatch, sort_out
+from core.eventstore.batch import Lost, Proposal, TransactionBatch, lost_proposals
 from core.eventstore.kv import Get, KeyValueStore, TxnResult
 from core.process import tracing
 
-LEFT_OVER_MAX = 8
+SKIPPED_MAX = 8
 """A batch counts as full after this many proposals that did not fit, so that filling is linear."""
 
 
@@ -43,11 +42,11 @@ Outcome = Committed | Lost
 FAILURES_WITHOUT_LOSS_MAX = 16
 """Transactions in a row that may fail although afterwards every guard holds.
 
-What broke a guard may have gone by the time of the read, but not again and again.
+The key of a failed guard may have changed back before it is read, but not each time.
 """
 
 Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
-"""Commits a batch under the caller's fence. ``reads`` of a failure answer the batch's ``gets``.
+"""Commits a batch under the caller's fence. After a failure the result has the batch's ``gets``.
 
 See ``read_failed``.
 """
@@ -72,9 +71,9 @@ class _Waiting(NamedTuple):
 class GroupCommit:
     """One queue, one transaction in flight.
 
-    ``ends`` is the error after which nothing can be written any more: every waiting proposal gets
-    it. ``name`` and ``depth_max`` (proposals) are those of the queue. ``passes``: how many passes
-    of the event loop a transaction waits at most, while more proposals arrive.
+    After an error of type ``ends`` nothing can be written: every waiting proposal gets it. ``name``
+    and ``depth_max`` (proposals) are those of the queue. ``passes``: how many passes of the event
+    loop a transaction waits at most, while more proposals arrive.
     """
 
     def __init__(
@@ -152,9 +151,9 @@ class GroupCommit:
                 self._in_flight = ()
 
     async def _gather(self) -> None:
-        """Let ready callers add proposals: passes of the event loop, no waiting time.
+        """Let ready callers add proposals for a few passes of the event loop, without a timer.
 
-        As many as the transaction before had are not kept waiting: in a steady load they are all.
+        It ends as soon as as many wait as the last transaction had: in a steady load these are all.
         """
         for _ in range(self._passes):
             waiting = len(self._queue)
@@ -172,15 +171,19 @@ class GroupCommit:
         """
         batch = TransactionBatch()
         members: list[_Waiting] = []
-        left: list[_Waiting] = []
-        candidates, self._survivors = self._survivors or len(self._queue), 0
-        while candidates and self._queue and not batch.full and len(left) < LEFT_OVER_MAX:
+        skipped: list[_Waiting] = []
+        candidates = self._survivors or len(self._queue)
+        self._survivors = 0
+        while candidates and self._queue and not batch.full and len(skipped) < SKIPPED_MAX:
             candidates -= 1
             waiting = self._queue.popleft()
             if waiting.answer.done():
                 continue
-            (members if batch.add(waiting.proposal) else left).append(waiting)
-        self._queue.extendleft(reversed(left))
+            if batch.add(waiting.proposal):
+                members.append(waiting)
+            else:
+                skipped.append(waiting)
+        self._queue.extendleft(reversed(skipped))
         return batch, members
 
     async def _commit(self, batch: TransactionBatch, members: Sequence[_Waiting]) -> None:
@@ -194,7 +197,7 @@ class GroupCommit:
             if isinstance(error, self._ends):
                 self._fail_all(error)
         else:
-            self._tell(batch, members, result)
+            self._answer_all(batch, members, result)
 
     async def _transact_for(
         self, batch: TransactionBatch, members: Sequence[_Waiting]
@@ -209,7 +212,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         return await loop.create_task(_result_of(self._transact(batch)), context=first.context)
 
-    def _tell(
+    def _answer_all(
         self, batch: TransactionBatch, members: Sequence[_Waiting], result: TxnResult
     ) -> None:
         if result.succeeded:
@@ -218,7 +221,7 @@ class GroupCommit:
             for member in members:
                 _answer(member, committed)
             return
-        verdicts = sort_out(batch, result)
+        verdicts = lost_proposals(batch, result)
         self._failures_without_loss = 0 if any(verdicts) else self._failures_without_loss + 1
         assert self._failures_without_loss <= FAILURES_WITHOUT_LOSS_MAX, "every guard holds"
         for member, lost in zip(reversed(members), reversed(verdicts), strict=True):

@@ -1,9 +1,10 @@
 """The index of pools and subnets: keys that find them by CIDR, by address and by application.
 
-A command reads through these keys only what it touches, however many objects exist. They follow
-from the pools and subnets alone and are written in the transaction that changes those. The value of
-the topic's guard key is ``COMPLETE`` while the index is; a version without the index writes another
-value, and then the index is rebuilt (``core.configuration.indexer``). Nothing here calls the store.
+With these keys a command reads only the objects that it concerns, however many exist. The keys are
+derived from pools and subnets, and written in the transaction that changes those. The value of the
+topic's guard key is ``COMPLETE`` while the index is complete; a version without the index writes
+another value, and then the index is rebuilt (``core.configuration.indexer``). Nothing here calls
+the store.
 
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
     index/pools/<family>/block/<first address>/<prefix length>/<pool>
@@ -44,8 +45,8 @@ COMPLETE: Final = b"indexed"
 BLOCKS_MAX: Final = 48
 """Blocks of one pool: the old and the new ones fit into one transaction."""
 
-HULLS_MAX: Final = 24
-"""Ranges looked up for one pool; with more of them, neighbouring ranges share a look-up."""
+LOOKUP_RANGES_MAX: Final = 24
+"""Ranges that are looked up for one pool; with more of them, neighbours share a look-up."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
@@ -115,7 +116,7 @@ class Index:
         shortest = 0 if cidr is None else cidr.prefix_length
         lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
         gets: dict[Get, None] = {}
-        for first, last in addresses.covering_intervals(HULLS_MAX):
+        for first, last in addresses.covering_intervals(LOOKUP_RANGES_MAX):
             gets |= dict.fromkeys(self._containing("block", first, lengths))
             start = self._key(f"block/{first:0{_DIGITS}x}/")
             end = self._key(f"block/{last:0{_DIGITS}x}0")

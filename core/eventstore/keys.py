@@ -272,7 +272,7 @@ class Keys:
 
     @staticmethod
     def address_text_in(key: bytes) -> str:
-        """The same as canonical text, without an ``Address``: a ledger has one for every claim."""
+        """The address in such a key as canonical text; fast, for ledgers with many claims."""
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))

@@ -1,8 +1,8 @@
 """The kinds of keys: for each the range of its keys, its decoder, its readers and its remedy.
 
-``KeyKind.decode`` is the only way from a stored value to a domain value for readers of more than
-one object: every fault of key or value becomes a LogCorrupt that names the key. ``core.kinds`` has
-the table of all kinds; those of state keys are here.
+Readers of more than one object decode values with ``KeyKind.decode``: it raises LogCorrupt, which
+names the key, for a malformed key or value. ``core.kinds`` has the table of all kinds; this module
+has those of state keys.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.eventstore.codec import (
     SUBNET,
     UNREADABLE,
     WriterHead,
-    words_of,
+    error_text,
 )
 from core.eventstore.index import COMPLETE, check_entry, read_entry
 from core.eventstore.keys import Keys
@@ -87,7 +87,7 @@ class KeyKind(Generic[T]):
         except LogCorrupt as error:
             raise self._error(keys, key, error.message) from error
         except UNREADABLE as error:
-            raise self._error(keys, key, words_of(error)) from error
+            raise self._error(keys, key, error_text(error)) from error
         return decoded
 
     def range(self, keys: Keys) -> tuple[bytes, bytes]:
@@ -118,54 +118,98 @@ def _guard_value(value: bytes) -> bytes:
 ALL_PROCESSES: Final[tuple[Reader, ...]] = ("agent", "controller", "worker", "orbctl")
 
 POOLS: Final[KeyKind[Pool]] = KeyKind(
-    *("pool", "pool", POOL.decode, ALL_PROCESSES, POOL_REMEDY),
+    "pool",
+    "pool",
+    POOL.decode,
+    ALL_PROCESSES,
+    POOL_REMEDY,
     key_of=lambda keys, pool: keys.pool(pool.name),
 )
 SUBNETS: Final[KeyKind[Subnet]] = KeyKind(
-    *("subnet", "subnet", SUBNET.decode, ALL_PROCESSES, STATE_REMEDY),
+    "subnet",
+    "subnet",
+    SUBNET.decode,
+    ALL_PROCESSES,
+    STATE_REMEDY,
     key_of=lambda keys, subnet: keys.subnet(subnet.name),
 )
 RESERVATIONS: Final[KeyKind[Reservation]] = KeyKind(
-    *("reservation", "reservation", RESERVATION.decode, ALL_PROCESSES, RESERVATION_REMEDY),
-    key_of=lambda keys, one: keys.reservation(one.name),
+    "reservation",
+    "reservation",
+    RESERVATION.decode,
+    ALL_PROCESSES,
+    RESERVATION_REMEDY,
+    key_of=lambda keys, reservation: keys.reservation(reservation.name),
 )
 QUARANTINES: Final[KeyKind[Quarantine]] = KeyKind(
-    *("quarantine", "quarantine", QUARANTINE.decode, ALL_PROCESSES, QUARANTINE_REMEDY),
-    key_of=lambda keys, one: keys.quarantine_of(one.address),
+    "quarantine",
+    "quarantine",
+    QUARANTINE.decode,
+    ALL_PROCESSES,
+    QUARANTINE_REMEDY,
+    key_of=lambda keys, quarantine: keys.quarantine_of(quarantine.address),
 )
 RECORDS: Final[KeyKind[RecordDefined]] = KeyKind(
-    *("record", "record", RECORD.decode, ALL_PROCESSES, STATE_REMEDY),
-    key_of=lambda keys, one: keys.record(one.kind, one.namespace, one.name),
+    "record",
+    "record",
+    RECORD.decode,
+    ALL_PROCESSES,
+    STATE_REMEDY,
+    key_of=lambda keys, record: keys.record(record.kind, record.namespace, record.name),
 )
 CLAIMS: Final[KeyKind[Claim]] = KeyKind(
-    *("claim", "ip", CLAIM.decode, ALL_PROCESSES, STATE_REMEDY),
+    "claim",
+    "ip",
+    CLAIM.decode,
+    ALL_PROCESSES,
+    STATE_REMEDY,
     check_key=lambda keys, key: keys.check_address(key, "ip"),
 )
 ENDPOINTS: Final[KeyKind[Endpoint]] = KeyKind(
-    *("endpoint", "endpoint", ENDPOINT.decode, ALL_PROCESSES, STATE_REMEDY),
+    "endpoint",
+    "endpoint",
+    ENDPOINT.decode,
+    ALL_PROCESSES,
+    STATE_REMEDY,
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
 GUID_CLAIMS: Final[KeyKind[GuidClaim]] = KeyKind(
-    *("GUID claim", "guid", GUID_CLAIM.decode, ALL_PROCESSES, STATE_REMEDY),
+    "GUID claim",
+    "guid",
+    GUID_CLAIM.decode,
+    ALL_PROCESSES,
+    STATE_REMEDY,
     check_key=lambda keys, key: keys.check_guid(key),
 )
 GUIDS_OF_NODES: Final[KeyKind[NodeGuids]] = KeyKind(
-    *("GUIDs of node", "node-guids", NODE_GUIDS.decode, ("agent", "worker", "orbctl")),
+    "GUIDs of node",
+    "node-guids",
+    NODE_GUIDS.decode,
+    ("agent", "worker", "orbctl"),
     STATE_REMEDY,
-    key_of=lambda keys, one: keys.node_guids(one.node),
+    key_of=lambda keys, guids: keys.node_guids(guids.node),
 )
 GUARDS: Final[KeyKind[bytes]] = KeyKind(
-    *("guard", "guard", _guard_value, ALL_PROCESSES),
+    "guard",
+    "guard",
+    _guard_value,
+    ALL_PROCESSES,
     "nothing: the next command of its topic writes it",
     check_key=lambda keys, key: keys.check_guard(key),
 )
 INDEXES: Final[KeyKind[bytes]] = KeyKind(
-    *("index entry", "index", read_entry, ("controller", "worker", "orbctl")),
+    "index entry",
+    "index",
+    read_entry,
+    ("controller", "worker", "orbctl"),
     "nothing: the next command that reads it rebuilds the index",
     check_key=check_entry,
 )
 HEADS: Final[KeyKind[WriterHead]] = KeyKind(
-    *("writer head", "head", HEAD.decode, ALL_PROCESSES),
+    "writer head",
+    "head",
+    HEAD.decode,
+    ALL_PROCESSES,
     "run `orbctl verify --repair`, which restores it from the log, or restart the writer's process",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )

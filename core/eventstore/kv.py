@@ -19,7 +19,7 @@ REQUEST_BYTES_MAX = 1_500_000
 
 
 WATCH_PROGRESS_S = 7.0
-"""An idle watch yields a batch without changes this often, as a proof that it is alive."""
+"""An idle watch yields a batch without changes this often, to show that it is alive."""
 
 WATCH_SILENT_S_MAX = 15.0
 """A watch that yields nothing for this long is stale: its connection is dead or half open."""
@@ -142,7 +142,7 @@ class WatchBatch(NamedTuple):
 
 
 IsWhole = Callable[[Sequence[KeyChange]], bool]
-"""Returns whether these known changes of one revision are all of its changes."""
+"""Returns whether these changes of one revision are all changes of that revision."""
 
 
 class KeyValueStore(Protocol):

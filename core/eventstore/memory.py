@@ -1,9 +1,9 @@
-"""The key-value store in memory: etcd's meaning without etcd, for fast tests.
+"""The key-value store in memory: it behaves as etcd, for fast tests.
 
-It keeps every version since the last compaction, as etcd does, so reads of the past, guards,
-watches and leases answer alike; the contract suite holds both to it. One process, one event loop.
-Nothing in it waits, and its one timer reports the progress of idle watches: leases end when a call,
-or ``expire``, finds them due on the injected clock.
+It keeps every version since the last compaction, so that reads of the past, guards, watches and
+leases behave as in etcd; one contract suite tests both. It serves one process with one event loop.
+No call waits. Its only timer reports the progress of idle watches: an expired lease ends with the
+next call, or with ``expire``, by the injected clock.
 """
 
 from __future__ import annotations
@@ -246,9 +246,9 @@ class MemoryStore:
             if isinstance(write, Put):
                 changes.append(self._put(write, revision))
             else:
-                doomed = list(self._live(write.start, write.end, self._revision))
+                found_kvs = list(self._live(write.start, write.end, self._revision))
                 deleted = {change.key for change in changes}
-                changes += [self._delete(kv, revision) for kv in doomed if kv.key not in deleted]
+                changes += [self._delete(kv, revision) for kv in found_kvs if kv.key not in deleted]
         if changes:
             self._revision = revision
             self._log.append(WatchBatch(revision, tuple(changes)))

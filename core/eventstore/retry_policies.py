@@ -22,7 +22,7 @@ from core.errors import (
 from core.process.retry import is_retryable
 
 SETTLE_S_MAX = 8.0
-"""How long a lost answer is read back before the caller gets OutcomeUnknown."""
+"""How long an unknown outcome is read back before the caller gets OutcomeUnknown."""
 
 LOST_RACE_S_MAX = 8.0
 """How long a command is retried after lost races; every try reads the current state first."""
@@ -40,8 +40,8 @@ def _is_full(error: BaseException) -> bool:
     return isinstance(error, StoreFull) or (isinstance(error, OutcomeUnknown) and error.is_full)
 
 
-def settling() -> AsyncRetrying:
-    """Retries to read back an unknown outcome: idempotent, so a lost answer is retried too."""
+def retry_unknown_outcome() -> AsyncRetrying:
+    """Retries the read of an unknown outcome. It is idempotent, so a lost answer is retried too."""
     return AsyncRetrying(
         retry=retry_if_exception(
             lambda error: (
@@ -54,8 +54,8 @@ def settling() -> AsyncRetrying:
     )
 
 
-def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
-    """Retries after lost races; the waits are random so that two losers do not collide again."""
+def retry_lost_races(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
+    """Retries after lost races, after random pauses, so that two losers do not collide again."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.002, max=0.25),
@@ -64,7 +64,7 @@ def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
     )
 
 
-def waiting_for_store(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
+def retry_unavailable(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
     """Retries reads and idempotent steps while etcd is not available."""
     return AsyncRetrying(
         retry=retry_if_exception(_is_retryable),

@@ -4,7 +4,7 @@ An agent reads all keys of its cluster and writes those that CNI calls change; a
 orbctl) writes all keys of its cluster. etcd identifies a process by the common name of its client
 certificate, which all agents share: a role cannot prevent one node's agent from writing another
 node's log, claims or endpoints. ``orbctl verify`` reports such changes (``core.audit.ownership``).
-Pure: the roles follow from the key layout alone.
+Pure: the roles are derived from the key layout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AGENT_USER: Final = "orbweaver-agent"
 """The common name of the agents' client certificate, which is their user in etcd."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""The same of controllers, of the chart's hooks, and of orbctl in their Pods."""
+"""The common name and user of controllers, of the chart's hooks, and of orbctl in their Pods."""
 
 ROOT_USER: Final = "root"
 """The name of the user and role that etcd requires to enable authentication."""
@@ -33,9 +33,9 @@ _AGENT_PREFIXES: Final = (
     ("need",),
     ("binding",),
 )
-"""What an agent writes besides its log and head: claims, endpoints, GUIDs of virtual functions,
-cool-down marks, quarantines of addresses in conflict, requests for automatic pools and for bindings
-by a network provider.
+"""Prefixes that an agent writes besides its log and head: claims, endpoints, GUIDs of virtual
+functions, cool-down marks, quarantines of addresses in conflict, requests for automatic pools and
+for bindings by a network provider.
 """
 
 _NODE_NAMES: Final = ((b"0", b":"), (b"a", b"{"))
@@ -64,17 +64,20 @@ def roles_of(
     keys: Keys, agent_user: str = AGENT_USER, controller_user: str = CONTROLLER_USER
 ) -> tuple[EtcdRole, EtcdRole]:
     """The roles of agents and of controllers."""
-    whole = keys.root, range_end(keys.root)
+    all_keys = keys.root, range_end(keys.root)
     writable = [
         (keys.root + prefix + first, keys.root + prefix + last)
         for prefix in (b"log/", b"head/")
         for first, last in _NODE_NAMES
     ]
     writable += [keys.range_of(*parts) for parts in _AGENT_PREFIXES]
-    agent = (Permission(*whole, may_write=False), *(Permission(*span, True) for span in writable))
+    agent = (
+        Permission(*all_keys, may_write=False),
+        *(Permission(*span, True) for span in writable),
+    )
     return (
         EtcdRole(f"orbweaver-{keys.cluster}-agent", agent_user, agent),
         EtcdRole(
-            f"orbweaver-{keys.cluster}-controller", controller_user, (Permission(*whole, True),)
+            f"orbweaver-{keys.cluster}-controller", controller_user, (Permission(*all_keys, True),)
         ),
     )

@@ -40,11 +40,13 @@ def alarmed(alarms: Sequence[str]) -> StoreError:
 
 
 RESERVE_BYTES: Final = 1 << 20
-"""Value of the key: the archive cursor of 5,000 nodes takes 0.2 MB; etcd accepts requests of
-1.5 MiB."""
+"""Bytes of the reserve. The archive cursor of 5,000 nodes takes 0.2 MB; etcd accepts 1.5 MiB."""
 
 RESERVES: Final[KeyKind[bytes]] = KeyKind(
-    *("reserve", "meta/reserve", bytes, ("orbctl",)),
+    "reserve",
+    "meta/reserve",
+    bytes,
+    ("orbctl",),
     "nothing: its value is never read",
 )
 

@@ -1,10 +1,10 @@
 """Read the state keys of etcd into a ledger, at one revision.
 
-The ledger equals the fold of the log up to that revision (I5); ``orbctl verify`` compares the two.
-A projection starts from it and then follows the log. A key or value that cannot be decoded is
-skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code that relies on its
-absence must check there. Decoding yields to the event loop after ``DECODED_AT_ONCE_MAX`` values, so
-that leases are renewed in time. This module only reads.
+The ledger equals the one that results from all events up to that revision (I5); ``orbctl verify``
+compares the two. A projection starts from it and then follows the log. A key or value that cannot
+be decoded is skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code for which a
+missing object is evidence must check that list. Decoding yields to the event loop after
+``DECODED_AT_ONCE_MAX`` values, so that leases are renewed in time. This module only reads.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -59,41 +59,41 @@ async def read_configuration(
     gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
     result = await store.read(gets, revision=revision)
     for answer in result.ranges:
-        async for kvs in _turns(answer.kvs):
-            take_in(keys, ledger, kvs, faults)
+        async for kvs in _parts(answer.kvs):
+            add_configuration(keys, ledger, kvs, faults)
     ledger.position = result.revision
     return result.revision
 
 
-def take_in(
+def add_configuration(
     keys: Keys, ledger: Ledger, kvs: Sequence[KeyValue], faults: Faults | None = None
 ) -> None:
     """Add the configuration among these keys to the ledger."""
-    reading = _Reading(keys, ledger, faults)
+    decoder = _Decoder(keys, ledger, faults)
     ranges: dict[str, list[KeyValue]] = {kind.prefix: [] for kind in CONFIGURATION_KINDS}
     for kv in kvs:
         ranges.get(keys.prefix_of(kv.key), []).append(kv)
-    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS.prefix]))
+    ledger.pools.update((pool.name, pool) for pool in decoder.all(POOLS, ranges[POOLS.prefix]))
     ledger.subnets.update(
-        (subnet.name, subnet) for subnet in reading.all(SUBNETS, ranges[SUBNETS.prefix])
+        (subnet.name, subnet) for subnet in decoder.all(SUBNETS, ranges[SUBNETS.prefix])
     )
-    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS.prefix]):
+    for reservation in decoder.all(RESERVATIONS, ranges[RESERVATIONS.prefix]):
         ledger.reservations[reservation.name] = reservation
-    for record in reading.all(RECORDS, ranges[RECORDS.prefix]):
+    for record in decoder.all(RECORDS, ranges[RECORDS.prefix]):
         ledger.records[record.kind, record.namespace, record.name] = record
-    _set_aside(keys, ledger, ranges[QUARANTINES.prefix])
-    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES.prefix]):
+    _keep_quarantined(keys, ledger, ranges[QUARANTINES.prefix])
+    for quarantine in decoder.all(QUARANTINES, ranges[QUARANTINES.prefix]):
         ledger.quarantine[quarantine.address] = quarantine
 
 
-def _set_aside(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
+def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
     """Keep an address in quarantine if only its value cannot be decoded: the key names it."""
     for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
         ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")
 
 
-class _Reading:
+class _Decoder:
     """Decodes values for one ledger."""
 
     def __init__(self, keys: Keys, ledger: Ledger, faults: Faults | None) -> None:
@@ -150,25 +150,25 @@ async def read_ledger(
                 for kind in (CLAIMS, ENDPOINTS, GUID_CLAIMS)
             )
         )
-        reading = _Reading(keys, ledger, faults)
-        async for kvs in _turns(claims.ranges[0].kvs):
+        decoder = _Decoder(keys, ledger, faults)
+        async for kvs in _parts(claims.ranges[0].kvs):
             for kv in kvs:
-                claim = reading.value(CLAIMS, kv)
+                claim = decoder.value(CLAIMS, kv)
                 if claim is not None:
                     ledger.claims[keys.address_text_in(kv.key)] = RevisedClaim(
                         claim, kv.mod_revision
                     )
-        async for kvs in _turns(endpoints.ranges[0].kvs):
-            for endpoint in reading.all(ENDPOINTS, kvs):
+        async for kvs in _parts(endpoints.ranges[0].kvs):
+            for endpoint in decoder.all(ENDPOINTS, kvs):
                 ledger.endpoints[endpoint.key] = endpoint
-        async for kvs in _turns(guids.ranges[0].kvs):
+        async for kvs in _parts(guids.ranges[0].kvs):
             for kv in kvs:
-                if (holder := reading.value(GUID_CLAIMS, kv)) is not None:
+                if (holder := decoder.value(GUID_CLAIMS, kv)) is not None:
                     ledger.guids[keys.check_guid(kv.key)] = holder
     return ledger
 
 
-async def _turns(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
+async def _parts(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
     """Split keys into parts that one pass of the event loop decodes."""
     for first in range(0, len(kvs), DECODED_AT_ONCE_MAX):
         await asyncio.sleep(0)

@@ -1,8 +1,8 @@
 """Decode values of a newer version without the fields that this version does not have.
 
 Fields are only added at the end of an array, with a default (CONTRIBUTING.md), so that an older
-process ignores them and reads the rest. Every other difference is an error. This is slow: decoders
-use it after the fast path has failed.
+process ignores them and reads the other fields. Every other difference is an error. This is slow:
+decoders use it after the fast path has failed.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is a type hint
@@ -34,8 +34,8 @@ def _trimmed_array(value: list[Any], kind: Any) -> list[Any]:
     if not arguments:
         return value
     if typing.get_origin(kind) is tuple and arguments[-1] is not Ellipsis:
-        known = [trimmed(item, field) for item, field in zip(value, arguments, strict=False)]
-        return known + value[len(known) :]
+        known_fields = [trimmed(item, field) for item, field in zip(value, arguments, strict=False)]
+        return known_fields + value[len(known_fields) :]
     return [trimmed(item, arguments[0]) for item in value]
 
 

@@ -3,9 +3,10 @@
 Appends go through group commit (``core.eventstore.group_commit``): one transaction is in flight,
 and appends that arrive meanwhile go into the next one. This module adds the segment and the fence.
 
-An append returns ``Committed`` only if it is in etcd, and ``Lost`` only if it is not and never will
-be (I9: a lost answer is settled by fencing the head and reading back). A second process under the
-same name is fenced by the head's epoch. The writer decides nothing and never retries a lost race.
+An append returns ``Committed`` only if its events are in etcd, and ``Lost`` only if they are not
+and never will be: if an answer is lost, the writer fences the head and reads the outcome (I9). A
+second process under the same name is fenced by the head's epoch. The writer never retries a lost
+race.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from core.eventstore.group_commit import GroupCommit, Outcome, read_failed
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEADS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
-from core.eventstore.retry_policies import settling
+from core.eventstore.retry_policies import retry_unknown_outcome
 from core.eventstore.segments import head_from_log
 from core.process import tracing
 
@@ -103,15 +104,15 @@ class Writer:
         """
         key = self._keys.head(self.name)
         kv = (await self._store.read([Get(key)])).ranges[0].first
-        before = await self._before(kv) if kv else WriterHead(0, 0)
+        previous = await self._previous_head(kv) if kv else WriterHead(0, 0)
         revision = kv.mod_revision if kv else 0
-        head = WriterHead(before.seq, before.epoch + 1)
+        head = WriterHead(previous.seq, previous.epoch + 1)
         result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
         if not result.succeeded:
             raise self._fence("another process opened it at the same time")
         self._head, self._head_revision = head, result.revision
 
-    async def _before(self, kv: KeyValue) -> WriterHead:
+    async def _previous_head(self, kv: KeyValue) -> WriterHead:
         try:
             return HEADS.decode(self._keys, kv.key, kv.value)
         except LogCorrupt:
@@ -235,7 +236,7 @@ class Writer:
         head_key = self._keys.head(self.name)
         head_get = Get(head_key)
         log_get = Get(self._keys.log(self.name, self._head.seq + 1))
-        result: TxnResult = await settling()(
+        result: TxnResult = await retry_unknown_outcome()(
             self._store.commit,
             [Unchanged(head_key, self._head_revision)],
             [Put(head_key, HEAD.encode(self._head))],
@@ -253,8 +254,8 @@ class Writer:
         if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
             self._head_revision = log_now.mod_revision
-            shown = self._shown(head_now)
-            if head_now is not None and shown is not None and shown.epoch == self._head.epoch:
+            head = self._decode_head(head_now)
+            if head_now is not None and head is not None and head.epoch == self._head.epoch:
                 self._head_revision = head_now.mod_revision
             return log_now.mod_revision
         # If the head has our value, an earlier attempt to settle was applied.
@@ -263,19 +264,19 @@ class Writer:
 
     def _check_head(self, kv: KeyValue | None) -> int:
         """The revision of the head. Raises WriterFenced if another process has changed it."""
-        if kv is None or self._shown(kv) != self._head:
+        if kv is None or self._decode_head(kv) != self._head:
             raise self._fence("another process writes under this name")
         return kv.mod_revision
 
-    def _shown(self, kv: KeyValue | None) -> WriterHead | None:
+    def _decode_head(self, kv: KeyValue | None) -> WriterHead | None:
         """The decoded head; None if it does not exist or cannot be decoded."""
         with suppress(LogCorrupt):
             return None if kv is None else HEAD.decode(kv.value)
         return None
 
-    def _fence(self, what: str) -> WriterFenced:
+    def _fence(self, why: str) -> WriterFenced:
         self._fenced = WriterFenced(
-            f"writer {self.name} is fenced: {what}",
+            f"writer {self.name} is fenced: {why}",
             subject=self.name,
             remedy="give each agent its own node name, then restart this one",
         )

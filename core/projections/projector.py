@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
-from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, error_text
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
@@ -167,7 +167,7 @@ class Projector:
             self.projection.apply_all(events)
         except (LogCorrupt, *UNREADABLE) as error:
             key = key_text(self._keys, self._keys.log(segment.writer, segment.seq))
-            why = error.message if isinstance(error, LogCorrupt) else words_of(error)
+            why = error.message if isinstance(error, LogCorrupt) else error_text(error)
             message = f"segment {key} cannot be applied: {why}"
             corrupt = LogCorrupt(message, subject=key, remedy=SEGMENT_REMEDY)
             self.faults.report("segment", key, corrupt)

@@ -20,7 +20,7 @@ import msgspec
 
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, LogCorrupt
-from core.eventstore.codec import UNREADABLE, words_of
+from core.eventstore.codec import UNREADABLE, error_text
 from core.eventstore.faults import Faults
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
@@ -144,7 +144,7 @@ class AttachmentRecords:
         except FileNotFoundError:
             return None
         except (OSError, *UNREADABLE) as error:
-            why = f"record {path} cannot be read: {words_of(error)}"
+            why = f"record {path} cannot be read: {error_text(error)}"
             self._faults.report(KIND, _key(path), LogCorrupt(why, remedy=REMEDY))
             return None
         self._faults.clear(_key(path))

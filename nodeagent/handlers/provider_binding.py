@@ -29,7 +29,7 @@ from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, Provide
 from core.eventstore.codec import ENDPOINT
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.process import tracing
 from nodeagent.handlers.add_handler import Allocate
 
@@ -96,7 +96,7 @@ class BindingAllocator:
         binding_request = await self._binding_request_of(added.endpoint, pod)
         if not binding_request.addresses or pod.migrating:
             return added
-        written: _WrittenRequest = await racing()(
+        written: _WrittenRequest = await retry_lost_races()(
             self._request_binding, binding_request, pod, request.cause.traceparent, end_time
         )
         if written.revision:

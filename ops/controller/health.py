@@ -105,7 +105,7 @@ class ControllerHealth:
         )
 
     def _jobs_fault(self) -> OrbweaverError | None:
-        if self._jobs.worker.at_work:
+        if self._jobs.worker.is_working:
             return None
         return NotReady("the workflow worker has no session", remedy="check etcd")
 

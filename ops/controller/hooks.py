@@ -24,9 +24,9 @@ from typing import Annotated, Final
 import typer
 
 from core.errors import BadInput, OrbweaverError
-from core.eventstore.etcd.access_control import switch_on
+from core.eventstore.etcd.access_control import enable_access_control
 from core.eventstore.keys import Keys
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, roles_of
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
@@ -139,9 +139,9 @@ def etcd_access(
     async def work() -> None:
         settings = cluster_settings(os.environ)
         roles = roles_of(Keys(settings.cluster), agent_user, controller_user)
-        async for attempt in waiting_for_store(ETCD_WAIT_S):
+        async for attempt in retry_unavailable(ETCD_WAIT_S):
             with attempt:
-                await switch_on(settings.etcd, roles)
+                await enable_access_control(settings.etcd, roles)
 
     _run(work())
 

@@ -46,7 +46,7 @@ from ops.kinds import ALL_KINDS
 from workflows.engine.store import records
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.session import FENCE, SessionFence
-from workflows.engine.worker.ownership import HOLDER, OwnerRecord
+from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
 from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
 
@@ -202,9 +202,9 @@ SAMPLES: Final[dict[str, Sample]] = {
     "message": Sample(
         engine("inbox", "vic", RUN), records.encode_message(records.Signal("go")), None
     ),
-    "shard owner": Sample(engine("owner", 3), HOLDER.encode(OwnerRecord("gone")), None),
-    "worker": Sample(engine("worker", "gone"), HOLDER.encode(OwnerRecord("gone")), None),
-    "mail mark": Sample(engine("signal_fence", "vic"), b"", None),
+    "shard owner": Sample(engine("owner", 3), OWNER_RECORD.encode(OwnerRecord("gone")), None),
+    "worker": Sample(engine("worker", "gone"), OWNER_RECORD.encode(OwnerRecord("gone")), None),
+    "signal fence": Sample(engine("signal_fence", "vic"), b"", None),
     "workflow type": Sample(engine("type", "vic"), b"", None),
     "session fence": Sample(engine("commit", "gone"), FENCE.encode(SessionFence(1, 1)), None),
     "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
@@ -217,7 +217,7 @@ SAMPLES["reclaim scan state"] = Sample(
 )
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
-ANY_VALUE: Final = frozenset({"mail mark", "workflow type", "reserve"})
+ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
 """Kinds whose value is never read: nothing spoils them."""
 
 

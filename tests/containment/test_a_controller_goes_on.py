@@ -163,4 +163,4 @@ async def _is_there(store: KeyValueStore, key: bytes) -> bool:
 
 
 async def _is_at_work(controller: Controller) -> bool:
-    return controller.jobs.worker.at_work
+    return controller.jobs.worker.is_working

@@ -107,7 +107,7 @@ class ControllersHarness:
         host = JobHost(*made, sources=sources, observer=observer)
         works = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
         self.replicas[name] = Replica(host, watch, [asyncio.create_task(work) for work in works])
-        await self.until(lambda: (anonymous or not watch.facts.fault) and host.worker.at_work)
+        await self.until(lambda: (anonymous or not watch.facts.fault) and host.worker.is_working)
         return self.replicas[name]
 
     async def end(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The API of activities: plain or async functions that may do I/O, and may be repeated.
+"""The API of activities: plain or async functions that do I/O and may run more than once.
 
 An activity runs at least once. ``info()`` returns its attempt; ``heartbeat`` records progress, and
 raises CancelledError once the attempt was cancelled.
@@ -22,7 +22,7 @@ class ActivityInfo(NamedTuple):
     """The data of the current attempt.
 
     ``idempotency_key`` is the same for all attempts and for no other activity.
-    ``heartbeat_details`` are what the attempt before this one reported last.
+    ``heartbeat_details`` are the last ones of the previous attempt.
     """
 
     activity_id: int
@@ -35,7 +35,7 @@ class ActivityInfo(NamedTuple):
 
     @property
     def idempotency_key(self) -> str:
-        """Names this activity of this run."""
+        """The same for all attempts of this activity, and for no other activity."""
         return f"{self.run_id}/{self.activity_id}"
 
 
@@ -48,12 +48,12 @@ _CURRENT: ContextVar[_Attempt | None] = ContextVar("orbweaver_activity_attempt",
 
 
 def enter(info: ActivityInfo, heartbeat: Callable[..., None]) -> None:
-    """For workers: what runs in the present context from now on is this attempt."""
+    """Make this the attempt of the current context; called by the worker."""
     _CURRENT.set(_Attempt(info, heartbeat))
 
 
 def defn(*, name: str = "") -> Callable[[F], F]:
-    """Decorate an activity function; ``name``: of the type, by default that of the function."""
+    """Decorate an activity function; ``name``: its type, by default the function's name."""
 
     def decorate(function: F) -> F:
         type_name = name or function.__name__
@@ -67,12 +67,12 @@ def defn(*, name: str = "") -> Callable[[F], F]:
 
 
 def info() -> ActivityInfo:
-    """The present attempt."""
+    """The data of the current attempt."""
     return _attempt().info
 
 
 def heartbeat(*details: object) -> None:
-    """Say that the attempt is alive and how far it is; CancelledError if it is not wanted."""
+    """Report that the attempt makes progress. Raises CancelledError once it was cancelled."""
     _attempt().heartbeat(*details)
 
 

@@ -11,7 +11,7 @@ from workflows.api.options import ChildOptions
 
 
 class ExternalHandle:
-    """Another execution: of the current run of its id, unless ``run_id`` names one."""
+    """Another execution: the current run of its id, unless ``run_id`` is set."""
 
     def __init__(self, workflow_type: str, workflow_id: str, run_id: str = "") -> None:
         self.workflow_type = workflow_type
@@ -19,11 +19,11 @@ class ExternalHandle:
         self.run_id = run_id
 
     async def signal(self, name: str, *args: object) -> None:
-        """Signal it; returns once that is in its history. ApplicationError if it is not open."""
+        """Signal it; returns once that is recorded. Raises ApplicationError if it is not open."""
         await current().signal_external(self._target, name, args)
 
     async def cancel(self) -> None:
-        """Request its cancellation; returns once recorded. ApplicationError if it is not open."""
+        """Request its cancellation; returns once recorded. Raises ApplicationError if not open."""
         await current().cancel_external(self._target)
 
     @property
@@ -32,7 +32,7 @@ class ExternalHandle:
 
 
 class ChildHandle(ExternalHandle):
-    """A child that has started. Await it for its result; ChildWorkflowError if there is none."""
+    """A child that has started. Awaiting it returns its result or raises ChildWorkflowError."""
 
     def __init__(self, futures: ChildFutures, run_id: str) -> None:
         super().__init__(futures.workflow_type, futures.workflow_id, run_id)
@@ -47,14 +47,14 @@ class ChildHandle(ExternalHandle):
 
 
 def external(workflow_type: str, workflow_id: str, run_id: str = "") -> ExternalHandle:
-    """An execution that is not this one's child."""
+    """The handle of an execution that is not a child of this one."""
     return ExternalHandle(workflow_type, workflow_id, run_id)
 
 
 async def start_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> ChildHandle:
-    """Start a child and wait until it has started; ChildWorkflowError if its id is taken."""
+    """Start a child; return once it has started. ChildWorkflowError: its id is in use."""
     futures = _futures(workflow, args, options)
     return ChildHandle(futures, await futures.started)
 
@@ -62,7 +62,7 @@ async def start_child(
 async def execute_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> Any:  # noqa: ANN401 - whatever the child's function returns
-    """The result of a child; ChildWorkflowError if it does not complete."""
+    """Run a child and return its result. Raises ChildWorkflowError if it does not complete."""
     return await _futures(workflow, args, options).closed
 
 

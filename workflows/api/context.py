@@ -1,4 +1,4 @@
-"""The run whose code is running now: how the functions of the API find their interpreter."""
+"""The current run: the interface between workflow code and the interpreter that runs it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ChildFutures(Protocol):
 
 
 class WorkflowRequests(Protocol):
-    """The requests that become commands, below the interceptors of a run."""
+    """The requests of workflow code that become commands, below the interceptors of a run."""
 
     def request_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Done when the activity is closed."""
+        """Request an activity; the future is done when the activity is closed."""
 
     def request_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
@@ -43,7 +43,7 @@ class WorkflowRequests(Protocol):
 
 
 class WorkflowRuntime(Protocol):
-    """The interface between workflow code and its run. Implemented by the interpreter alone."""
+    """The interface between workflow code and its run; the interpreter implements it."""
 
     loop: Loop
     now_ms: int
@@ -56,15 +56,15 @@ class WorkflowRuntime(Protocol):
         """Seeded by the run id."""
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
-        """Run a coroutine beside the others."""
+        """Run a coroutine concurrently."""
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
-        """Done after ``seconds``; cancelling it takes the timer back."""
+        """A future that is done after ``seconds``; cancelling it cancels the timer."""
 
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Done when the activity is closed."""
+        """Request an activity; the future is done when the activity is closed."""
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
@@ -80,20 +80,20 @@ class WorkflowRuntime(Protocol):
         """Request the cancellation of ``target`` (type, id, run id or "")."""
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
-        """Whether new code may run here."""
+        """Whether code changed under this id may run; see ``workflow.patched``."""
 
     def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:
-        """Set attributes; None takes one away."""
+        """Set search attributes; the value None removes one."""
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """Set or take away the handler of a "signal" or "query"."""
+        """Set the handler of a "signal" or "query"; None removes it."""
 
     def handlers_running(self) -> int:
-        """Signal and update handlers that have not returned."""
+        """The number of signal and update handlers that have not returned."""
 
 
 class ContinueAsNew(BaseException):
-    """Raised by ``workflow.continue_as_new``: no failure, and not to be swallowed as one."""
+    """Raised by ``workflow.continue_as_new``. ``except Exception`` does not catch it."""
 
     def __init__(self, command: WorkflowExecutionContinuedAsNew) -> None:
         super().__init__("continue as new")
@@ -104,7 +104,7 @@ CURRENT: ContextVar[WorkflowRuntime | None] = ContextVar("orbweaver_workflow_run
 
 
 def current() -> WorkflowRuntime:
-    """The run whose code calls; WorkflowError outside of workflow code."""
+    """The current run. Raises WorkflowError outside workflow code."""
     runtime = CURRENT.get()
     if runtime is None:
         raise WorkflowError("this function works in workflow code only")

@@ -1,7 +1,7 @@
 """Workflow and activity types as data, and the registry in which a worker looks them up.
 
-A definition is made once, by the decorators of ``workflows.api.workflow`` and ``.activity``, and
-holds everything that is slow to find out: the annotations by which payloads become typed values.
+The decorators of ``workflows.api.workflow`` and ``.activity`` make a definition once. It has the
+annotations by which payloads become typed values, because reading them is slow.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Handler(NamedTuple):
 
 
 class HandlerRole(NamedTuple):
-    """What a decorated method is for: run, signal, query, update or validator (of ``name``)."""
+    """The role of a decorated method (run, signal, query, update, validator) and its name."""
 
     role: str
     name: str
@@ -78,7 +78,8 @@ def define_activity(name: str, handler: Handler) -> ActivityDefinition:
 class Registry:
     """The types that a worker can run, and the interceptors around them.
 
-    ValueError for two of one name, ForbiddenCallError for code that cannot be replayed.
+    Raises ValueError for two types of one name, ForbiddenCallError for code that cannot be
+    replayed.
     """
 
     def __init__(
@@ -100,20 +101,20 @@ class Registry:
             self._add(self.activities, activity_definition(function))
 
     def include(self, workflow: type[Any]) -> None:
-        """Add a workflow type, unless it has one of this name."""
+        """Add a workflow type, unless there is one of this name."""
         if workflow_definition(workflow).name not in self.workflows:
             inspect_code(workflow)
             self._add(self.workflows, workflow_definition(workflow))
 
     @staticmethod
-    def _add(known: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:
-        if definition.name in known:
+    def _add(types: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:
+        if definition.name in types:
             raise ValueError(f"{definition.name} is registered twice")
-        known[definition.name] = definition
+        types[definition.name] = definition
 
 
 def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Handler:
-    """Read the annotations of a function once. What has none takes and gives plain data."""
+    """The handler of a function. Without annotations its arguments and result are plain data."""
     check_name(name)
     hints = typing.get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
@@ -129,7 +130,7 @@ def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Hand
 
 
 class HandlerReference(NamedTuple):
-    """A handler as a caller names it: ``result_type`` Any if only its name is known."""
+    """The name of a handler, and its result type: Any if only the name is known."""
 
     name: str
     result_type: Any = Any
@@ -138,7 +139,7 @@ class HandlerReference(NamedTuple):
 def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReference:
     """A handler by its name, or by its method such as ``Order.approve``.
 
-    TypeError for a method that is not decorated as a handler of this role.
+    Raises TypeError for a method that is not decorated as a handler of this role.
     """
     if isinstance(handler, str):
         return HandlerReference(handler)
@@ -149,7 +150,7 @@ def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReferen
 
 
 def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
-    """Collect the decorated methods of a class, those of its bases too."""
+    """The definition of a class from its decorated methods and those of its bases."""
     check_name(name)
     handlers: dict[str, dict[str, Handler]] = {
         role: {} for role in ("run", "signal", "query", "update", "validator")
@@ -163,7 +164,7 @@ def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
         raise ValueError(f"workflow {name} needs exactly one method with @workflow.run")
     unknown = set(handlers["validator"]) - set(handlers["update"])
     if unknown:
-        raise ValueError(f"workflow {name} validates updates it does not have: {sorted(unknown)}")
+        raise ValueError(f"workflow {name} has validators of unknown updates: {sorted(unknown)}")
     run = next(iter(handlers["run"].values()))
     return WorkflowDefinition(
         name,
@@ -177,7 +178,7 @@ def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
 
 
 def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
-    """The definition a class was decorated with; TypeError if it was not."""
+    """The definition of a decorated class. Raises TypeError for any other class."""
     definition = cls.__dict__.get(DEFINITION)
     if not isinstance(definition, WorkflowDefinition):
         raise TypeError(f"{cls.__name__} is not decorated with @workflow.defn")
@@ -185,9 +186,9 @@ def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
 
 
 def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
-    """The definition a function was decorated with; TypeError if it was not.
+    """The definition of a decorated function. Raises TypeError for any other function.
 
-    A bound method of an object with resources is fine: its definition keeps the object.
+    The definition of a bound method has its object.
     """
     role = getattr(function, MARK, None)
     if not isinstance(role, HandlerRole) or role.role != "activity":
@@ -201,6 +202,6 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
 
 
 def check_name(name: str) -> None:
-    """ValueError for an empty or endless name."""
+    """Raise ValueError for an empty name, or one of more than ``ID_BYTES_MAX`` bytes."""
     if not 0 < len(name.encode()) <= ID_BYTES_MAX:
         raise ValueError(f"a name has 1 to {ID_BYTES_MAX} bytes, not {len(name.encode())}")

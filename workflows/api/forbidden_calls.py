@@ -1,8 +1,8 @@
-"""What workflow code may not call, because it differs from replay to replay, and what to use.
+"""Functions that workflow code may not call (results differ in replay), with alternatives.
 
-Two guards share this list. When a workflow type is registered, its code is read
-(``workflows.api.inspection``): a name that leads to a forbidden function is refused before anything
-runs. While code runs, ``workflows.interpreter.guard`` refuses calls that the inspection missed.
+Two checks use this list. When a workflow type is registered, ``workflows.api.inspection`` searches
+its code for names of forbidden functions. While code runs, ``workflows.interpreter.guard`` rejects
+calls that the search did not find.
 """
 
 from __future__ import annotations
@@ -53,28 +53,28 @@ FORBIDDEN = (
     Forbidden(os, _ACTIVITY, ("rename", "replace")),
     Forbidden(type(os.environ), _ACTIVITY, ("__getitem__", "__setitem__", "__iter__")),
     Forbidden(builtins, _ACTIVITY, ("open", "input")),
-    Forbidden(io, _ACTIVITY, ("open",)),  # what pathlib opens files with
+    Forbidden(io, _ACTIVITY, ("open",)),  # used by pathlib
     Forbidden(socket, _ACTIVITY, ("create_connection", "create_server", "getaddrinfo")),
     Forbidden(socket, _ACTIVITY, ("gethostbyname", "gethostbyaddr", "gethostname", "getfqdn")),
     Forbidden(socket.socket, _ACTIVITY, ("__init__",)),
     Forbidden(subprocess.Popen, _ACTIVITY, ("__init__",)),
     Forbidden(threading.Thread, _LOOP, ("start",)),
-    Forbidden(threading.Condition, _LOOP, ("wait",)),  # and what stands on it: queues, futures
+    Forbidden(threading.Condition, _LOOP, ("wait",)),  # queues and futures use it
     Forbidden(threading.Event, _LOOP, ("wait",)),
     Forbidden(asyncio, _LOOP, ("sleep", "create_task", "ensure_future", "gather", "wait")),
     Forbidden(asyncio, _LOOP, ("wait_for", "to_thread", "run")),
 )
-"""What can be replaced while code runs."""
+"""Functions that can be replaced while code runs."""
 
 UNCHANGEABLE = (
     Forbidden(dt.datetime, _CLOCK, ("now", "utcnow", "today")),
     Forbidden(dt.date, _CLOCK, ("today",)),
 )
-"""Methods of C types: only reading the code finds these."""
+"""Methods of C types, which cannot be replaced: only the search finds them."""
 
 
 def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a class
-    """What people call it: ``time.sleep``, ``os.environ.__getitem__``."""
+    """The name for messages: ``time.sleep``, ``os.environ.__getitem__``."""
     shown = "os.environ" if owner is type(os.environ) else owner.__name__
     return f"{shown}.{name}".removesuffix(".__init__")
 
@@ -96,6 +96,6 @@ def reason_against(value: object) -> str:
     if value is os.environ:
         return f"os.environ: use {_ACTIVITY}"
     if callable(value) and type(value).__hash__ is not None:
-        # A module that was imported while workflow code ran has what the guard put in place.
+        # A module that was imported while workflow code ran has the replacements of the guard.
         return _BY_FUNCTION.get(value) or _BY_FUNCTION.get(getattr(value, "__wrapped__", None), "")
     return ""

@@ -1,8 +1,8 @@
-"""Futures, tasks and the loop that runs workflow code: asyncio's shapes without asyncio's world.
+"""Futures, tasks and the event loop of workflow code: asyncio's interface, but deterministic.
 
-The loop has no clock, no sockets and no threads. It runs what is ready in the order in which it
-became ready, then looks at the conditions, and stops when neither has anything left: so the same
-inputs always run the same code in the same order. A turn ends there; the next event begins another.
+The loop has no clock, no sockets and no threads. It runs ready callbacks in order, then checks the
+conditions, and stops when no callback is ready and no condition holds. So the same inputs always
+run the same code in the same order. One such run is a turn; the next event starts another one.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Future(Generic[T]):
         return cast("T", self._result)
 
     def set_result(self, result: T) -> None:
-        """End it with a value."""
+        """Complete it with a value."""
         self._finish(result, None)
 
     def set_error(self, error: BaseException) -> None:
-        """End it with an error."""
+        """Complete it with an error."""
         self._finish(None, error)
 
     def cancel(self) -> bool:
@@ -73,8 +73,8 @@ class Future(Generic[T]):
             self._callbacks.append(callback)
 
     def remove_done_callback(self, callback: Callable[[Future[T]], None]) -> None:
-        """Forget a callback; it need not be there."""
-        self._callbacks = [kept for kept in self._callbacks if kept != callback]
+        """Remove a callback, if it was added."""
+        self._callbacks = [other for other in self._callbacks if other != callback]
 
     def __await__(self) -> Generator[Future[Any], None, T]:
         if not self._done:
@@ -91,15 +91,15 @@ class Future(Generic[T]):
 
 
 class Task(Future[T]):
-    """A coroutine on its way. Cancelling it cancels what it awaits."""
+    """A running coroutine. Cancelling it cancels the future that it awaits."""
 
-    __slots__ = ("_awaited", "_cancel_wanted", "_coroutine")
+    __slots__ = ("_awaited", "_cancel_requested", "_coroutine")
 
     def __init__(self, loop: Loop, coroutine: Coroutine[Any, Any, T], label: str = "") -> None:
         super().__init__(loop, label)
         self._coroutine = coroutine
         self._awaited: Future[Any] | None = None
-        self._cancel_wanted = False
+        self._cancel_requested = False
         loop.tasks[self] = None
         loop.call_soon(self._step, None)
 
@@ -112,11 +112,11 @@ class Task(Future[T]):
         if self._done:
             return False
         if self._awaited is None or not self._awaited.cancel():
-            self._cancel_wanted = True
+            self._cancel_requested = True
         return True
 
     def close(self) -> None:
-        """Drop the coroutine at its current point, without running the rest."""
+        """Close the coroutine where it waits, without running it further."""
         self._loop.tasks.pop(self, None)
         self._coroutine.close()
 
@@ -128,8 +128,8 @@ class Task(Future[T]):
             return
         self._awaited = None
         try:
-            if self._cancel_wanted:
-                self._cancel_wanted = False
+            if self._cancel_requested:
+                self._cancel_requested = False
                 awaited = self._coroutine.throw(CancelledError(f"{self.label} was cancelled"))
             else:
                 awaited = self._coroutine.send(None)
@@ -145,13 +145,13 @@ class Task(Future[T]):
     def _wait(self, awaited: object) -> None:
         if not isinstance(awaited, Future):
             raise ForbiddenCallError(
-                f"{self.label} awaited {type(awaited).__name__}, which is not of this workflow: "
+                f"{self.label} awaited {type(awaited).__name__}, which is no workflow future: "
                 "use workflow.sleep, gather and the like, and an activity for I/O"
             )
         self._awaited = awaited
         awaited.add_done_callback(self._wake)
-        if self._cancel_wanted and awaited.cancel():
-            self._cancel_wanted = False
+        if self._cancel_requested and awaited.cancel():
+            self._cancel_requested = False
 
     def _end(self, result: T | None, error: BaseException | None) -> None:
         self._loop.tasks.pop(self, None)
@@ -159,7 +159,7 @@ class Task(Future[T]):
 
 
 class Loop:
-    """Runs callbacks in order until nothing is left to do. ``stopped`` ends it at once."""
+    """Runs callbacks in order until none is ready. ``stopped`` ends it at once."""
 
     __slots__ = ("_conditions", "_ready", "stopped", "tasks")
 
@@ -180,7 +180,7 @@ class Loop:
         return future
 
     def run_until_idle(self) -> None:
-        """One turn. Raises errors of the workflow task (``WorkflowTaskError``)."""
+        """Run one turn. Raises errors of the workflow task (``WorkflowTaskError``)."""
         ready = self._ready
         while not self.stopped:
             if ready:
@@ -190,18 +190,18 @@ class Loop:
                 return
 
     def close(self) -> None:
-        """Drop every task."""
+        """Close every task."""
         self.stopped = True
         self._ready.clear()
         self._conditions.clear()
         for task in list(self.tasks):
-            with suppress(BaseException):  # code that awaits in a `finally` cannot go on
+            with suppress(BaseException):  # code that awaits in a `finally` cannot continue
                 task.close()
 
     def _some_condition_holds(self) -> bool:
         if not self._conditions:
             return False
-        held = False
+        any_holds = False
         for entry in list(self._conditions):
             condition, future = entry
             if not future.done():
@@ -213,6 +213,6 @@ class Loop:
                     raise
                 except Exception as error:  # noqa: BLE001 - raised by the future
                     future.set_error(error)
-                held = True
+                any_holds = True
             self._conditions.remove(entry)
-        return held
+        return any_holds

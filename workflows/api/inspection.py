@@ -1,9 +1,9 @@
-"""Reads the code of a workflow type, and of all that it reaches by name, for what it may not call.
+"""Search the code of a workflow type, and all code that it names, for forbidden calls.
 
-From the methods of the class it follows global names, imports, helper functions and modules, and
-the methods of helper classes whose names the code uses; never into activities, the standard
-library, packages of others or the language of workflows itself. The modules it came through are
-remembered: in them ``workflows.interpreter.guard`` replaces what was imported by name.
+The search starts with the methods of the class. It follows global names, imports, helper functions
+and modules, and methods of helper classes that the code names. It does not enter activities, the
+standard library, third-party packages, or this engine. It keeps the modules that it has searched,
+because ``workflows.interpreter.guard`` replaces forbidden functions there, too.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from workflows.model.errors import ForbiddenCallError
 MARK = "__orbweaver_role__"
 """The attribute that marks decorated functions."""
 
-_LANGUAGE = ("workflows.api", "workflows.model", "workflows.interpreter", "workflows.engine")
-_PACKAGES_OF_OTHERS = ("site-packages", "dist-packages")
+_ENGINE_PACKAGES = ("workflows.api", "workflows.model", "workflows.interpreter", "workflows.engine")
+_THIRD_PARTY_FOLDERS = ("site-packages", "dist-packages")
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__call__")
 
 _reached: dict[int, dict[str, Any]] = {}
 
 
 def reached_modules() -> Collection[dict[str, Any]]:
-    """The names of every module through which the code of a registered workflow goes."""
+    """The global names of every module that has code of a registered workflow."""
     return _reached.values()
 
 
 def inspect_code(cls: type[Any]) -> None:
-    """ForbiddenCallError if the code of a workflow, or helpers that it names, may not be called."""
-    reading = _Reading(cls)
-    reading.read_all()
-    _reached.update({id(names): names for names in reading.modules.values()})
+    """Raise ForbiddenCallError if a workflow, or a helper that it names, makes a forbidden call."""
+    search = _CodeSearch(cls)
+    search.run()
+    _reached.update({id(names): names for names in search.modules.values()})
 
 
-class _Reading:
-    """Of one workflow type."""
+class _CodeSearch:
+    """The search of one workflow type."""
 
     def __init__(self, cls: type[Any]) -> None:
-        self._home = cls.__module__.partition(".")[0]
+        self._package = cls.__module__.partition(".")[0]
         self._seen: set[types.CodeType] = set()
         self._classes: dict[type[Any], None] = {}
         self._attributes: set[str] = set()
@@ -55,15 +55,15 @@ class _Reading:
             if self._is_followed(base.__module__):
                 self._waiting += filter(None, map(_function_of, vars(base).values()))
 
-    def read_all(self) -> None:
-        """Until nothing new is reached."""
+    def run(self) -> None:
+        """Search until no new code is found. Raises ForbiddenCallError."""
         while self._waiting:
             while self._waiting:
-                self._read(self._waiting.pop())
+                self._search(self._waiting.pop())
             for cls in self._classes:
                 self._waiting += self._used_methods(cls)
 
-    def _read(self, function: types.FunctionType) -> None:
+    def _search(self, function: types.FunctionType) -> None:
         if function.__code__ in self._seen:
             return
         self._seen.add(function.__code__)
@@ -86,7 +86,7 @@ class _Reading:
             self._classes[type(named)] = None
 
     def _used_methods(self, cls: type[Any]) -> Iterator[types.FunctionType]:
-        """The methods of a helper class that may be called, by their names; no more is known."""
+        """The methods of a helper class that the code may call: those whose names it contains."""
         module = sys.modules.get(cls.__module__)
         if module is not None:
             self.modules[cls.__module__] = vars(module)
@@ -100,14 +100,14 @@ class _Reading:
 
     def _is_followed(self, module: str) -> bool:
         root = module.partition(".")[0]
-        if root in sys.stdlib_module_names or module.startswith(_LANGUAGE):
+        if root in sys.stdlib_module_names or module.startswith(_ENGINE_PACKAGES):
             return False
         file = getattr(sys.modules.get(module), "__file__", None) or ""
-        return root == self._home or not any(each in file for each in _PACKAGES_OF_OTHERS)
+        return root == self._package or not any(folder in file for folder in _THIRD_PARTY_FOLDERS)
 
 
 def _function_of(member: object) -> types.FunctionType | None:
-    """The function behind a method, property or decorator; none of an activity."""
+    """The function of a method, property or decorated function; None for an activity."""
     if isinstance(member, staticmethod | classmethod):
         member = member.__func__
     elif isinstance(member, property):
@@ -116,12 +116,12 @@ def _function_of(member: object) -> types.FunctionType | None:
         member = member.__func__
     if getattr(getattr(member, MARK, None), "role", "") == "activity":
         return None
-    found = inspect.unwrap(member) if callable(member) else member
-    return found if isinstance(found, types.FunctionType) else None
+    function = inspect.unwrap(member) if callable(member) else member
+    return function if isinstance(function, types.FunctionType) else None
 
 
 def _named(code: types.CodeType, names: dict[str, Any], attributes: set[str]) -> Iterator[object]:
-    """Everything that the code reaches by names and by attributes of modules and classes."""
+    """All objects that the code names, directly or as attributes of modules and classes."""
     reached: Any = None
     module: Any = None
     imported: dict[str, Any] = {}

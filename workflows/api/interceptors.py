@@ -6,10 +6,11 @@
 
     Registry([Order], [charge], interceptors=[Audit()])
 
-Each kind is a chain: a link calls the same method of ``self.inner``, with the input or another one.
-The first interceptor is the outermost. Names are those of Temporal's Python SDK. What is inbound
-and outbound of a workflow runs in workflow code, also in replay: the same rules apply, and it is
-part of the registry because a history must be replayed with the interceptors that recorded it.
+Each kind is a chain: a link calls the same method of ``self.inner``, with the same or a changed
+input. The first interceptor is the outermost. Names are those of Temporal's Python SDK.
+``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code: they run again in replay, under the
+same rules. They belong to the registry, because a history must be replayed with the interceptors
+that recorded it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from workflows.api.options import ActivityOptions, ChildOptions
 
 
 class ExecuteWorkflowInput(NamedTuple):
-    """A call of the workflow function, which is ``function``."""
+    """A call of ``function``, the workflow function."""
 
     workflow_type: str
     function: Callable[..., Any]
@@ -33,7 +34,7 @@ class ExecuteWorkflowInput(NamedTuple):
 
 
 class HandleMessageInput(NamedTuple):
-    """A signal, query or update for the handler ``function``; ``update_id`` of updates alone."""
+    """A signal, query or update for the handler ``function``; ``update_id``: of an update."""
 
     name: str
     function: Callable[..., Any]
@@ -42,7 +43,7 @@ class HandleMessageInput(NamedTuple):
 
 
 class ExecuteActivityInput(NamedTuple):
-    """One attempt. ``traceparent``: the span of the request; the rest is ``activity.info()``.
+    """One attempt. ``traceparent``: the span of the request. ``activity.info()`` has more.
 
     ``function`` of a plain activity runs it in a thread and is awaited.
     """
@@ -93,7 +94,7 @@ class ActivityInbound:
 
 
 class WorkflowOutbound:
-    """What workflow code requests."""
+    """Around the requests of workflow code."""
 
     def __init__(self, inner: WorkflowOutbound) -> None:
         self.inner = inner
@@ -118,7 +119,7 @@ class WorkflowInbound:
         self.inner = inner
 
     def init(self, outbound: WorkflowOutbound) -> None:
-        """The run begins. Pass a link of your own around ``outbound`` on to see its requests."""
+        """Called when the run starts. Pass on a link around ``outbound`` to intercept requests."""
         self.inner.init(outbound)
 
     async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
@@ -130,11 +131,11 @@ class WorkflowInbound:
         await self.inner.handle_signal(message)
 
     def handle_query(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
-        """Answer a query: it may only read."""
+        """Answer a query; may only read."""
         return self.inner.handle_query(message)
 
     def handle_update_validator(self, message: HandleMessageInput) -> None:
-        """Validate an update, also one without a validator. It may only read; raise to refuse."""
+        """Validate an update, also one without a validator. May only read; raises to reject it."""
         self.inner.handle_update_validator(message)
 
     async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
@@ -143,7 +144,7 @@ class WorkflowInbound:
 
 
 class Interceptor:
-    """Of a worker. ``workflow_inbound``: the link around workflows, made for each run."""
+    """An interceptor of a worker. ``workflow_inbound``: the class of its link around each run."""
 
     workflow_inbound: type[WorkflowInbound] | None = None
 
@@ -156,17 +157,17 @@ class _CallActivity(ActivityInbound):
     """The innermost link."""
 
     def __init__(self) -> None:
-        """It has no inner one."""
+        """The innermost link has no inner one."""
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
         return await _outcome(attempt)
 
 
 class _CallWorkflow(WorkflowInbound):
-    """The innermost link; ``outbound`` is the outermost one of the requests."""
+    """The innermost link; ``outbound`` is the outermost link around requests."""
 
     def __init__(self) -> None:
-        """It has no inner one."""
+        """The innermost link has no inner one."""
 
     def init(self, outbound: WorkflowOutbound) -> None:
         self.outbound = outbound
@@ -190,7 +191,8 @@ class _CallWorkflow(WorkflowInbound):
 class _Request(WorkflowOutbound):
     """The innermost link: a request becomes a command of the run.
 
-    The run refers to the chain, so the chain must not keep the run of a closed execution alive.
+    It refers to the run weakly: the run refers to the chain, and a cycle would keep a closed run
+    alive.
     """
 
     def __init__(self, run: WorkflowRequests) -> None:

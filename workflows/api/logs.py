@@ -1,4 +1,4 @@
-"""A logger for workflow code: silent in replay, with the execution's name in every record."""
+"""A logger for workflow code: silent in replay, with workflow id and run id in each record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workflows.api.context import CURRENT
 
 
 class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
-    """What was logged once is not logged again when the code is replayed."""
+    """Logs nothing during replay, so that each record appears once."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         run = CURRENT.get()
@@ -21,8 +21,8 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
     ) -> tuple[object, MutableMapping[str, Any]]:
         run = CURRENT.get()
         if run is not None:
-            here = run.info()
-            kwargs["extra"] = {"workflow_id": here.workflow_id, "run_id": here.run_id}
+            info = run.info()
+            kwargs["extra"] = {"workflow_id": info.workflow_id, "run_id": info.run_id}
         return msg, kwargs
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401

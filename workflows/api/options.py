@@ -18,7 +18,7 @@ from workflows.model.policies import (
 
 
 class ActivityOptions(NamedTuple):
-    """How an activity is run. One of the first two timeouts is needed; durations in seconds.
+    """Options of an activity. One of the first two timeouts is required; durations in seconds.
 
     ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all of them,
     ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the silence within an attempt;
@@ -34,7 +34,7 @@ class ActivityOptions(NamedTuple):
 
     @property
     def timeouts(self) -> Timeouts:
-        """As the history keeps them; ValueError if nothing bounds the activity."""
+        """The timeouts for the history. Raises ValueError without a limit of the whole activity."""
         if not (self.start_to_close_s or self.schedule_to_close_s):
             raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
         return Timeouts(
@@ -46,7 +46,7 @@ class ActivityOptions(NamedTuple):
 
 
 class ChildOptions(NamedTuple):
-    """How a child is started. ``workflow_id`` "" makes one from the parent's."""
+    """Options of a child. ``workflow_id`` "": derived from the parent's."""
 
     workflow_id: str = ""
     run_timeout_s: float = 0.0
@@ -60,7 +60,7 @@ class ChildOptions(NamedTuple):
 class WorkflowInfo(NamedTuple):
     """The data of a run, at the current workflow task.
 
-    ``memo``: what the caller noted about the execution when it started it; it never changes.
+    ``memo``: data that the caller attached to the execution at its start; it never changes.
     """
 
     workflow_type: str
@@ -81,14 +81,15 @@ class WorkflowInfo(NamedTuple):
     memo: Mapping[str, Payload] = {}
 
     def is_continue_as_new_suggested(self) -> bool:
-        """Whether the history has grown so long that the run should go on as a new one."""
+        """Whether the history is so long that the run should continue as new."""
         return self.continue_as_new_suggested
 
 
 class StartOptions(NamedTuple):
-    """Options of a start. Timeouts in seconds, 0: none. ``trigger``: id of the event behind it.
+    """Options of a start. Timeouts in seconds, 0: none.
 
-    ``traceparent``: the span that the start's is linked to, with ``link_attributes``.
+    ``trigger``: id of the log event that caused it. ``traceparent``: the span that the start's is
+    linked to, with ``link_attributes``.
     """
 
     reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE

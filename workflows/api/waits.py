@@ -1,4 +1,4 @@
-"""Waiting for several futures, with timeouts or shielded: asyncio's functions on our own loop."""
+"""Waits for futures: asyncio's gather, wait_for and shield on the workflow's event loop."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ T = TypeVar("T")
 
 
 def start(coroutine: Coroutine[Any, Any, T], name: str = "") -> Task[T]:
-    """Run a coroutine beside this one; await the task for its result."""
+    """Run a coroutine concurrently; await the task for its result."""
     label = name or getattr(coroutine, "__qualname__", "task")
     return cast("Task[T]", current().start_task(coroutine, label))
 
 
 async def sleep(seconds: float) -> None:
-    """A timer that outlives the process. 0 lets others run and leaves no trace."""
+    """Wait for a durable timer. 0 only lets other tasks run, and records no event."""
     if seconds > 0:
         await current().start_timer(seconds, f"timer {seconds:g} s")
         return
-    turn: Future[None] = Future(current().loop, "its turn")
-    current().loop.call_soon(_open, turn)
-    await turn
+    next_turn: Future[None] = Future(current().loop, "its turn")
+    current().loop.call_soon(_complete, next_turn)
+    await next_turn
 
 
 async def wait_condition(condition: Callable[[], bool], timeout_s: float | None = None) -> None:
-    """Wait until ``condition()`` holds; errors.TimeoutError after ``timeout_s``.
+    """Wait until ``condition()`` holds. Raises errors.TimeoutError after ``timeout_s``.
 
     The condition is evaluated after every step of the run's code: it must be quick and must not
-    change state. One that holds already costs neither a wait nor a timer.
+    change state. If it holds already, no timer is started.
     """
     if condition():
         return
@@ -47,27 +47,27 @@ async def wait_condition(condition: Callable[[], bool], timeout_s: float | None 
 
 
 async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
-    """The results of all, in the order given.
+    """The results of all awaitables, in their order.
 
-    The first error is raised at once and the others go on, unless ``return_exceptions``: then
-    errors stand among the results. Cancelling it cancels all that are not done.
+    The first error is raised at once, and the others continue. With ``return_exceptions`` errors
+    are among the results. Cancelling it cancels all that are not done.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     if not futures:
         return []
-    gate: Future[None] = Future(current().loop, f"{len(futures)} results")
-    left = len(futures)
+    all_done: Future[None] = Future(current().loop, f"{len(futures)} results")
+    pending = len(futures)
 
     def one_done(future: Future[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0 or (future.exception() is not None and not return_exceptions):
-            _open(gate)
+        nonlocal pending
+        pending -= 1
+        if pending == 0 or (future.exception() is not None and not return_exceptions):
+            _complete(all_done)
 
     for future in futures:
         future.add_done_callback(one_done)
     try:
-        await gate
+        await all_done
     except CancelledError:
         for future in futures:
             future.cancel()
@@ -81,7 +81,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
 
 
 async def first_done(*awaitables: Awaitable[Any]) -> int:
-    """The index of the one that is done first (the lowest of several); nothing is cancelled.
+    """The index of the awaitable that is done first, the lowest of several. Cancels nothing.
 
     Pass futures and tasks: a coroutine would continue without a handle to await it.
     """
@@ -92,7 +92,7 @@ async def first_done(*awaitables: Awaitable[Any]) -> int:
 
 
 async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
-    """The result, or errors.TimeoutError after ``timeout_s``: then it is cancelled and awaited."""
+    """The result; after ``timeout_s`` it is cancelled and errors.TimeoutError is raised."""
     future = _future(awaitable)
     if future.done():
         return future.result()
@@ -106,7 +106,7 @@ async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
         timer.cancel()
     if not future.done():
         future.cancel()
-        await _settled(future)
+        await _wait_ended(future)
         if future.cancelled():
             raise TimeoutError(f"{future.label} took longer than {timeout_s:g} s")
     return future.result()
@@ -127,8 +127,8 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
     raise TypeError(f"{type(awaitable).__name__} cannot be awaited in a workflow")
 
 
-async def _settled(future: Future[Any]) -> None:
-    """Return when it is done, however; a cancellation of the waiter is passed on to it."""
+async def _wait_ended(future: Future[Any]) -> None:
+    """Wait until it is done, with or without an error; a cancellation of the wait is raised."""
     try:
         await future
     except CancelledError:
@@ -140,23 +140,23 @@ async def _settled(future: Future[Any]) -> None:
 
 
 async def _any_done(futures: Sequence[Future[Any]], label: str) -> None:
-    """Return when one of them is done. Cancelling the waiter leaves them alone."""
+    """Wait until one of them is done. Cancelling the wait does not cancel them."""
     if any(future.done() for future in futures):
         return
-    gate: Future[None] = Future(current().loop, label)
+    first_done_: Future[None] = Future(current().loop, label)
 
-    def open_gate(_: Future[Any]) -> None:
-        _open(gate)
+    def note_done(_: Future[Any]) -> None:
+        _complete(first_done_)
 
     for future in futures:
-        future.add_done_callback(open_gate)
+        future.add_done_callback(note_done)
     try:
-        await gate
+        await first_done_
     finally:
         for future in futures:
-            future.remove_done_callback(open_gate)
+            future.remove_done_callback(note_done)
 
 
-def _open(gate: Future[None]) -> None:
-    if not gate.done():
-        gate.set_result(None)
+def _complete(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,13 +1,13 @@
-"""The language of workflow code.
+"""The API of workflow code.
 
     @workflow.defn
     class Reclaim:
         @workflow.run
         async def run(self, pod: str) -> int: ...
 
-Everything a workflow does to the world goes through activities; everything it knows of the world
-comes through their results, messages and timers. The functions here are the only way out: code that
-looks at a clock, draws a number or does I/O by itself fails its workflow task.
+A workflow changes other systems by activities alone. Its inputs are arguments, results of
+activities, messages and timers. Code that reads a clock, uses randomness or does I/O without these
+functions fails its workflow task.
 """
 
 from __future__ import annotations
@@ -125,31 +125,31 @@ def defn(*, name: str = "") -> Callable[[C], C]:
 
 
 def run(method: F) -> F:
-    """Mark the function of the workflow; exactly one."""
+    """Mark the workflow function; each class has exactly one."""
     setattr(method, MARK, HandlerRole("run", method.__name__))
     return method
 
 
 def signal(method: F) -> F:
-    """Mark a handler of signals of its name, plain or async."""
+    """Mark a handler, plain or async, of signals of its name."""
     setattr(method, MARK, HandlerRole("signal", method.__name__))
     return method
 
 
 def query(method: F) -> F:
-    """Mark a plain method that answers queries of its name. It may only look."""
+    """Mark a plain method that answers queries of its name. It may only read."""
     setattr(method, MARK, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
-    """Mark a handler of updates of its name: validated, recorded, with a result."""
+    """Mark a handler of updates of its name. Updates are validated, recorded, and have a result."""
     setattr(method, MARK, HandlerRole("update", method.__name__))
     return method
 
 
 def validator(update_name: str) -> Callable[[F], F]:
-    """Mark a plain method that raises to refuse an update of that name. It may only look."""
+    """Mark a plain method that raises to reject an update of that name. It may only read."""
 
     def decorate(method: F) -> F:
         setattr(method, MARK, HandlerRole("validator", update_name))
@@ -167,12 +167,12 @@ def info() -> WorkflowInfo:
 
 
 def now() -> datetime:
-    """The time of the present workflow task, in UTC."""
+    """The time of the current workflow task, in UTC."""
     return datetime.fromtimestamp(current().now_ms / 1000, tz=UTC)
 
 
 def random() -> Random:
-    """Seeded by the run id: the same numbers in every replay."""
+    """A generator that is seeded by the run id: the same numbers in every replay."""
     return current().random()
 
 
@@ -182,7 +182,7 @@ def uuid4() -> uuid.UUID:
 
 
 def is_replaying() -> bool:
-    """Whether this has run before: for logs and metrics alone, never for decisions."""
+    """Whether the code is replayed: for logs and metrics alone, never for decisions."""
     return current().replaying
 
 
@@ -192,25 +192,25 @@ def patched(patch_id: str) -> bool:
 
 
 def deprecate_patch(patch_id: str) -> None:
-    """No run from before the patch is left: the old branch is gone, the markers may go next."""
+    """Declare that no run without the patch is left, so that the old branch can be deleted."""
     current().patched(patch_id, deprecated=True)
 
 
 def upsert_search_attributes(attributes: Mapping[str, Payload]) -> None:
-    """Set what the execution is found by; None takes one away."""
+    """Set search attributes; the value None removes one."""
     current().upsert_search_attributes(attributes)
 
 
 def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
-    """End this run and go on as a new one with a short history; pending handlers are dropped."""
-    here = current().info()
+    """End this run and continue in a new one with an empty history; running handlers end."""
+    run_info = current().info()
     payloads = to_payloads(args, what="the arguments of continue_as_new")
     raise ContinueAsNew(
         WorkflowExecutionContinuedAsNew(
-            workflow_type or here.workflow_type,
+            workflow_type or run_info.workflow_type,
             payloads,
-            here.task_queue,
-            to_payload(here.search_attributes, what="search attributes"),
+            run_info.task_queue,
+            to_payload(run_info.search_attributes, what="search attributes"),
         )
     )
 
@@ -219,17 +219,17 @@ def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
 
 
 def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Handle signals of ``name``, those that waited first; None takes the handler away."""
+    """Handle signals of ``name``, beginning with those that wait; None removes the handler."""
     current().set_handler("signal", name, function)
 
 
 def set_query_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Answer queries of ``name``; None takes the handler away."""
+    """Answer queries of ``name``; None removes the handler."""
     current().set_handler("query", name, function)
 
 
 def all_handlers_finished() -> bool:
-    """Whether no signal or update handler is still on its way: a condition to end on."""
+    """Whether no signal or update handler is running. Wait for it before the workflow returns."""
     return current().handlers_running() == 0
 
 
@@ -240,7 +240,7 @@ def all_handlers_finished() -> bool:
 def start_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: Callable[..., Awaitable[T]], *args: object, options: ActivityOptions
 ) -> Future[T]:
-    """An async activity: a future of what it returns."""
+    """An async activity: a future of its result."""
 
 
 @overload
@@ -253,9 +253,9 @@ def start_activity(  # noqa: D418 - tests/tidy wants every public name documente
 def start_activity(
     activity: str | Callable[..., Any], *args: object, options: ActivityOptions
 ) -> Future[Any]:
-    """Ask for an activity; await the future for its result, cancel it to give up.
+    """Request an activity. Cancelling the future cancels the activity.
 
-    ActivityError if it fails for good, with the reason as its cause.
+    The future raises ActivityError after the last failure, with the reason as its cause.
     """
     if isinstance(activity, str):
         return current().start_activity(activity, args, options, Any)
@@ -268,7 +268,7 @@ def start_activity(
 async def execute_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: Callable[..., Awaitable[T]], *args: object, options: ActivityOptions
 ) -> T:
-    """An async activity: what it returns."""
+    """An async activity: its result."""
 
 
 @overload
@@ -281,5 +281,5 @@ async def execute_activity(  # noqa: D418 - tests/tidy wants every public name d
 async def execute_activity(
     activity: str | Callable[..., Any], *args: object, options: ActivityOptions
 ) -> Any:
-    """The result of an activity. ActivityError if it fails for good."""
+    """Run an activity and return its result. Raises ActivityError after the last failure."""
     return await start_activity(activity, *args, options=options)

@@ -8,5 +8,5 @@ clock.py        wall time for records, monotonic time for waits, and the deadlin
 telemetry.py    metrics and spans under Temporal's names; telemetry_interceptors.py puts them
                 around client calls and activities
 
-The engine depends on the key-value store alone and knows nothing of addresses.
+The engine depends on the key-value store alone, not on addresses.
 """

@@ -28,7 +28,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds of a clock that does not go back."""
+        """Seconds of a clock that never decreases."""
         ...
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
@@ -59,7 +59,7 @@ class SystemClock:
         return time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds since some start."""
+        """Seconds since an arbitrary start."""
         return monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:

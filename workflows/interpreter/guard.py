@@ -1,12 +1,12 @@
-"""Keeps clock, randomness and I/O away from workflow code while it runs, and detects deadlocks.
+"""Keep workflow code from using clocks, randomness and I/O, and detect deadlocks.
 
 While the code of any run executes, the functions of ``workflows.api.forbidden_calls`` are replaced
-in their modules and in modules of workflow code that imported them by name. The replacement refuses
-a call from workflow code, which a context variable marks, and passes on every other call.
-A refusal fails the workflow task even if the code swallows the error.
+in their modules, and in modules of workflow code that imported them by name. The replacement raises
+ForbiddenCallError when workflow code calls it, which a context variable shows, and passes on every
+other call. The error fails the workflow task even if the code catches it.
 
-Replacing them all costs as much as a short workflow task, and a worker at full rate does dozens of
-tasks in one pass of its event loop. So under an event loop they are put back at the end of the
+The replacement takes as long as a short workflow task, and a busy worker executes dozens of tasks
+in one pass of its event loop. So under an event loop the functions are restored at the end of the
 pass, not of the task.
 
 The deadlock detector ends workflow code that runs for too long without awaiting. One thread checks
@@ -38,8 +38,8 @@ from workflows.model.errors import DeadlockError, ForbiddenCallError
 from workflows.model.limits import DEADLOCK_S
 
 
-class _Post(NamedTuple):
-    """One module or class: its names as they are at rest and, replaced, while on duty."""
+class _Replacement(NamedTuple):
+    """The forbidden functions of a module or class, and what replaces them, by name."""
 
     owner: Any
     real: dict[str, Any]
@@ -57,18 +57,20 @@ def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[...,
     return guarded
 
 
-def _posts() -> tuple[_Post, ...]:
-    posts: dict[Any, _Post] = {}
+def _replacements() -> tuple[_Replacement, ...]:
+    replacements: dict[Any, _Replacement] = {}
     for owner, instead, names in FORBIDDEN:
-        post = posts.setdefault(owner, _Post(owner, {}, {}))
+        replacement = replacements.setdefault(owner, _Replacement(owner, {}, {}))
         for name in names:
-            post.real[name] = getattr(owner, name)
-            post.guarded[name] = _guarded(post.real[name], shown_name(owner, name), instead)
-    return tuple(posts.values())
+            replacement.real[name] = getattr(owner, name)
+            replacement.guarded[name] = _guarded(
+                replacement.real[name], shown_name(owner, name), instead
+            )
+    return tuple(replacements.values())
 
 
-def _place(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a module or a class
-    """Every task does it twice, so a module's names go in at once."""
+def _set_names(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a module or a class
+    """Set attributes; those of a module at once, because every task does it twice."""
     if isinstance(owner, ModuleType):
         vars(owner).update(names)
         return
@@ -76,41 +78,43 @@ def _place(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a modul
         setattr(owner, name, function)
 
 
-_POSTS = _posts()
-_BY_REAL = {id(post.real[name]): post.guarded[name] for post in _POSTS for name in post.real}
-"""What takes the place of a function, also under the name by which a module imported it."""
+_REPLACEMENTS = _replacements()
+_GUARDED_BY_ID = {
+    id(each.real[name]): each.guarded[name] for each in _REPLACEMENTS for name in each.real
+}
+"""The replacement of each forbidden function, by its id."""
 
-_copies: list[_Post] = []
-_modules_seen = 0
+_copies: list[_Replacement] = []
+_modules_searched = 0
 _refused: dict[int, ForbiddenCallError] = {}
 _lock = threading.Lock()
-_on_duty = 0
-_is_placed = False
-"""Whether the guarded functions are in place."""
-_relieving: asyncio.AbstractEventLoop | None = None
-"""The loop that puts the real functions back at the end of its present pass."""
+_scopes_entered = 0
+_is_installed = False
+"""Whether the replacements are installed."""
+_restoring_loop: asyncio.AbstractEventLoop | None = None
+"""The loop that restores the real functions at the end of its current pass."""
 _collects = False
 """Whether the garbage collector is enabled outside workflow code."""
 
 
 def _find_copies() -> None:
-    """Functions that modules of workflow code import by name; read again for new modules."""
-    global _modules_seen  # noqa: PLW0603 - as below
+    """Find forbidden functions that modules of workflow code imported by name."""
+    global _modules_searched  # noqa: PLW0603 - as in ``enter``
     modules = reached_modules()
-    if len(modules) == _modules_seen:
+    if len(modules) == _modules_searched:
         return
-    _modules_seen = len(modules)
-    _put_back()
+    _modules_searched = len(modules)
+    _restore()
     _copies.clear()
     for names in modules:
-        real = {name: value for name, value in names.items() if id(value) in _BY_REAL}
+        real = {name: value for name, value in names.items() if id(value) in _GUARDED_BY_ID}
         if real:
-            guarded = {name: _BY_REAL[id(value)] for name, value in real.items()}
-            _copies.append(_Post(names, real, guarded))
+            guarded = {name: _GUARDED_BY_ID[id(value)] for name, value in real.items()}
+            _copies.append(_Replacement(names, real, guarded))
 
 
 def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """In a foreign module restore only what no other code has replaced."""
+    """Replace names of a module of workflow code, except those that other code has changed."""
     for name, function in after.items():
         if names.get(name) is before[name]:
             names[name] = function
@@ -123,7 +127,7 @@ def _refusal(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
 
 
 def check() -> None:
-    """Raise what the running code was refused, in case it swallowed the error."""
+    """Raise the ForbiddenCallError of the running code again, in case the code has caught it."""
     if _refused:
         error = _refused.pop(id(CURRENT.get()), None)
         if error is not None:
@@ -131,18 +135,18 @@ def check() -> None:
 
 
 def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
-    """Code of ``run`` runs from here to ``leave``, guarded. Several may be on duty at once.
+    """Guard the code of ``run`` until ``leave``. Several threads may run workflow code at once.
 
-    No garbage is collected as long as this context is that of workflow code: finalizers of
-    other objects, which may need a clock or a thread, would run as if workflow code called them.
+    Meanwhile no garbage is collected: finalizers of other objects, which may use a clock or a
+    thread, would run as if workflow code called them.
     """
-    global _on_duty, _collects  # noqa: PLW0603 - modules are global, so is who replaces their functions
+    global _scopes_entered, _collects  # noqa: PLW0603 - modules are global, so is who replaces their functions
     with _lock:
-        _on_duty += 1
-        if _on_duty == 1:
+        _scopes_entered += 1
+        if _scopes_entered == 1:
             _collects = gc.isenabled()
             gc.disable()
-            _place_guarded()
+            _install()
     return CURRENT.set(run)
 
 
@@ -151,60 +155,60 @@ def leave(
     entered: Token[WorkflowRuntime | None],
     loop: asyncio.AbstractEventLoop | None,
 ) -> None:
-    """End what ``enter`` has begun, with its token.
+    """End the scope of ``enter``, whose token is ``entered``.
 
-    The last to leave puts everything back, if need be at the end of the pass of ``loop``.
+    The last one restores the real functions, under an event loop at the end of its pass.
     """
-    global _on_duty  # noqa: PLW0603 - as above
+    global _scopes_entered  # noqa: PLW0603 - as above
     CURRENT.reset(entered)
     _refused.pop(id(run), None)
     with _lock:
-        _on_duty -= 1
-        if _on_duty == 0:
-            _relieve_later(loop)
+        _scopes_entered -= 1
+        if _scopes_entered == 0:
+            _restore_later(loop)
             if _collects:
                 gc.enable()
 
 
-def _place_guarded() -> None:
-    global _is_placed  # noqa: PLW0603 - as above
+def _install() -> None:
+    global _is_installed  # noqa: PLW0603 - as above
     _find_copies()
-    if _is_placed:
+    if _is_installed:
         return
-    _is_placed = True
-    for post in _POSTS:
-        _place(post.owner, post.guarded)
+    _is_installed = True
+    for replacement in _REPLACEMENTS:
+        _set_names(replacement.owner, replacement.guarded)
     for copy in _copies:
         _swap(copy.owner, copy.real, copy.guarded)
 
 
-def _put_back() -> None:
-    global _is_placed  # noqa: PLW0603 - as above
-    if not _is_placed:
+def _restore() -> None:
+    global _is_installed  # noqa: PLW0603 - as above
+    if not _is_installed:
         return
-    _is_placed = False
-    for post in _POSTS:
-        _place(post.owner, post.real)
+    _is_installed = False
+    for replacement in _REPLACEMENTS:
+        _set_names(replacement.owner, replacement.real)
     for copy in _copies:
         _swap(copy.owner, copy.guarded, copy.real)
 
 
-def _relieve_later(loop: asyncio.AbstractEventLoop | None) -> None:
-    global _relieving  # noqa: PLW0603 - as above
+def _restore_later(loop: asyncio.AbstractEventLoop | None) -> None:
+    global _restoring_loop  # noqa: PLW0603 - as above
     if loop is None or loop.is_closed():
-        _put_back()
-    elif _relieving is not loop:
-        _relieving = loop
-        loop.call_soon(_relieve, context=Context())  # not as workflow code
+        _restore()
+    elif _restoring_loop is not loop:
+        _restoring_loop = loop
+        loop.call_soon(_restore_if_unused, context=Context())  # not as workflow code
 
 
-def _relieve() -> None:
-    """Put the real functions back, unless another thread runs workflow code."""
-    global _relieving  # noqa: PLW0603 - as above
+def _restore_if_unused() -> None:
+    """Restore the real functions, unless another thread runs workflow code."""
+    global _restoring_loop  # noqa: PLW0603 - as above
     with _lock:
-        _relieving = None
-        if _on_duty == 0:
-            _put_back()
+        _restoring_loop = None
+        if _scopes_entered == 0:
+            _restore()
 
 
 CHECKS_PER_LIMIT = 8
@@ -213,12 +217,12 @@ _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _Turn:
-    __slots__ = ("_since", "bitten", "thread")
+    __slots__ = ("_since", "is_over_limit", "thread")
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self._since: float | None = None
-        self.bitten = False
+        self.is_over_limit = False
 
     def lasts_s(self) -> float:
         """Seconds that its thread has run since the first check. The thread must be alive."""
@@ -229,9 +233,9 @@ class _Turn:
 
 
 class Watchdog:
-    """Watches one turn of each thread. ``limit_s`` is how long it may take.
+    """Limits the CPU time of one turn of each thread to ``limit_s`` seconds.
 
-    ``pause`` waits the given seconds between two checks.
+    ``pause`` waits between two checks, for the seconds of its argument.
     """
 
     def __init__(self, limit_s: float, pause: Callable[[float], object] = sleep) -> None:
@@ -244,7 +248,7 @@ class Watchdog:
 
     @contextmanager
     def watched(self, name: str) -> Iterator[None]:
-        """One turn of ``name``. DeadlockError if it takes too long, even if code swallows that."""
+        """Watch one turn of ``name``. Raises DeadlockError, even if code catches it."""
         turn = _Turn()
         self._turns[turn.thread] = turn
         if self._thread is None:
@@ -257,8 +261,8 @@ class Watchdog:
             finally:
                 self._leave(turn)
         except DeadlockError:
-            self._leave(turn)  # it may have come in the middle of leaving
-        if turn.bitten:
+            self._leave(turn)  # it may have been raised within ``_leave``
+        if turn.is_over_limit:
             raise DeadlockError(
                 f"{name} ran for {self._limit_s} s without awaiting anything "
                 "(move long work into an activity)"
@@ -267,7 +271,7 @@ class Watchdog:
     def _leave(self, turn: _Turn) -> None:
         with self._lock:
             self._turns.pop(turn.thread, None)
-            if turn.bitten:  # what was raised and has not arrived is called back
+            if turn.is_over_limit:  # clears an error that was not raised yet
                 _raise_in(ctypes.c_ulong(turn.thread), None)
 
     def _begin(self) -> None:
@@ -282,12 +286,12 @@ class Watchdog:
             self._begun.wait()  # a process without turns does not wake up
             self._pause(self._limit_s / CHECKS_PER_LIMIT)
             self._begun.clear()
-            if self._turns:  # looked at after clearing: a turn that begins now sets it itself
+            if self._turns:  # read after clearing: a turn that begins later sets it itself
                 self._begun.set()
             with self._lock:
                 for turn in self._turns.values():
                     if turn.lasts_s() > self._limit_s:
-                        turn.bitten = True
+                        turn.is_over_limit = True
                         _raise_in(ctypes.c_ulong(turn.thread), ctypes.py_object(DeadlockError))
 
 
@@ -295,9 +299,9 @@ watchdog = Watchdog(DEADLOCK_S)
 
 
 class CodeScope:
-    """Code of ``run`` runs inside; asyncio's loop is out of its sight.
+    """The scope in which code of ``run`` executes, without access to asyncio's loop.
 
-    Every workflow task enters one, so it is no generator.
+    A class and not a generator, because every workflow task enters one.
     """
 
     __slots__ = ("_entered", "_loop", "_run")

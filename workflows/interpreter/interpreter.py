@@ -1,18 +1,17 @@
-"""Deterministic execution: turns a history into commands.
+"""Execute workflow code deterministically: a history in, commands out.
 
-    interpreter = Interpreter(registry)
-    decision = interpreter.activate(history)        # ends with WorkflowTaskStarted: do this task
-    ...append WorkflowTaskCompleted and one event for each command of the decision...
-    decision = interpreter.activate(newer_events)   # cached: only new events
+    interpreter = Interpreter(registry) decision = interpreter.activate(history)        # ends with
+    WorkflowTaskStarted: executes this task ...append WorkflowTaskCompleted and one event for each
+    command of the decision... decision = interpreter.activate(newer_events)   # cached: only new
+    events
 
-Every event of a run is given once, in order. A task whose outcome is among the events is replayed:
-the code runs again and its commands are compared with the events that record them. A task without
-an outcome, the last event or followed only by inputs, is new: its commands are the decision.
+Every event of a run is passed once, in order. A task whose outcome is among the events is replayed:
+the code runs again, and its commands are compared with the events that record them. A task without
+an outcome is new: its commands are the decision.
 
-An interpreter never reads a clock, a store or the environment; the same events always give the
-same commands. After an error of ``WorkflowTaskError`` it is worthless: close it and, when the code
-or the moment is better, make another one from the whole history. The same holds if a decision
-could not be committed.
+An interpreter reads no clock, store or environment: the same events always give the same commands.
+After a WorkflowTaskError, and after a decision that was not committed, it cannot be used: close it,
+and make another one from the whole history.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _OUTCOMES = (ev.WorkflowTaskCompleted, ev.WorkflowTaskFailed, ev.WorkflowTaskTim
 
 
 class Interpreter:
-    """One run. Initially empty; the first event has the workflow type."""
+    """The interpreter of one run. The first event has the workflow type."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -48,7 +47,7 @@ class Interpreter:
 
     @property
     def last_event_id(self) -> int:
-        """The newest event it has been given; 0 before the first."""
+        """The id of the last event that was passed; 0 before the first."""
         return self._last_event_id
 
     @property
@@ -58,7 +57,7 @@ class Interpreter:
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
-        """What each task of the code awaits, for people."""
+        """The future that each task of the code awaits, as text."""
         return self._run.waiting_for() if self._run is not None else ()
 
     @property
@@ -69,7 +68,7 @@ class Interpreter:
     def activate(
         self, events: Sequence[ev.HistoryEvent], *, updates: Sequence[UpdateRequest] = ()
     ) -> Decision:
-        """Take in the next events; do the task that is open at the end of them, if one is.
+        """Process the next events, and execute the workflow task that is open after them.
 
         ``updates`` are validated in that task: accepted ones become commands, the others are
         rejections. Raises WorkflowTaskError, after which the interpreter cannot be used.
@@ -83,18 +82,18 @@ class Interpreter:
             raise
 
     def query(self, name: str, args: Sequence[Payload] = ()) -> Payload:
-        """The answer of a query as of the last event; QueryError if there is none."""
+        """The result of a query as of the last event. Raises QueryError."""
         if self._run is None or self._broken:
-            raise QueryError("the run has no state to ask")
+            raise QueryError("the run has no state to query")
         with CodeScope(self._run):
             return workflow_task.run_query(self._run, name, args)
 
     def check_complete(self) -> None:
-        """NonDeterminismError if code issued more commands than the history has."""
-        self._matcher.nothing_left(self._last_event_id + 1, "the end of the history")
+        """Raise NonDeterminismError if code issued more commands than the history has."""
+        self._matcher.check_all_matched(self._last_event_id + 1, "the end of the history")
 
     def close(self) -> None:
-        """Drop the run and its code. Further use is a HistoryError."""
+        """Close the run and its code. Any further call raises HistoryError."""
         self._broken = True
         run = self._run
         if run is None:
@@ -110,7 +109,7 @@ class Interpreter:
         self, events: Sequence[ev.HistoryEvent], updates: Sequence[UpdateRequest]
     ) -> Decision:
         if not events:
-            raise HistoryError("no events: there is nothing to react to")
+            raise HistoryError("there are no events to process")
         run = self._run or self._first(events[0])
         for event in events:
             marker = event.attributes
@@ -139,8 +138,8 @@ class Interpreter:
             raise HistoryError(f"a history begins with its start, not with {event.event_type}")
         definition = self._registry.workflows.get(started.workflow_type)
         if definition is None:
-            known = ", ".join(sorted(self._registry.workflows)) or "none"
-            raise HistoryError(f"no workflow {started.workflow_type}; this worker has: {known}")
+            types = ", ".join(sorted(self._registry.workflows)) or "none"
+            raise HistoryError(f"no workflow {started.workflow_type}; this worker has: {types}")
         self._run = Run(definition, event, self._registry.interceptors)
         return self._run
 
@@ -161,7 +160,7 @@ class Interpreter:
             self._uncommitted = False
 
     def _input(self, run: Run, event: ev.HistoryEvent) -> None:
-        """Keep an event for the next task; the end from outside needs none."""
+        """Keep an event for the next task; a termination or timeout ends the run at once."""
         if isinstance(event.attributes, ENDED_FROM_OUTSIDE):
             run.end()
         else:
@@ -176,29 +175,29 @@ class Interpreter:
         index: int,
         requests: Sequence[UpdateRequest],
     ) -> Decision | None:
-        """Do the task that ``events[index]`` starts; a decision if it is a new one."""
+        """Execute the task that ``events[index]`` starts; returns the decision of a new one."""
         started = events[index]
         outcome = _outcome(events, index)
         if outcome is not None and not isinstance(
             events[outcome].attributes, ev.WorkflowTaskCompleted
         ):
             return None  # it failed or timed out: its inputs wait for the next one
-        self._matcher.nothing_left(started.event_id, "the next workflow task")
+        self._matcher.check_all_matched(started.event_id, "the next workflow task")
         batch, self._inputs = self._inputs, []
-        workflow_task.react(run, started, batch, replaying=outcome is not None)
+        workflow_task.run_task(run, started, batch, replaying=outcome is not None)
         rejections: tuple[UpdateRejection, ...] = ()
         if outcome is None:
             self._uncommitted = True
             rejections = workflow_task.take_updates(run, requests)
         else:
             workflow_task.repeat_updates(run, _accepted(events, outcome))
-        commands = run.asked.take()
+        commands = run.commands.take()
         self._matcher.expect(commands)
         return Decision(commands, rejections) if outcome is None else None
 
 
 def _outcome(events: Sequence[ev.HistoryEvent], index: int) -> int | None:
-    """Where the outcome of the task that starts at ``index`` is; None while it has none."""
+    """The index of the outcome of the task that starts at ``index``; None without one."""
     for position in range(index + 1, len(events)):
         if isinstance(events[position].attributes, _OUTCOMES):
             return position
@@ -208,7 +207,7 @@ def _outcome(events: Sequence[ev.HistoryEvent], index: int) -> int | None:
 def _accepted(
     events: Sequence[ev.HistoryEvent], outcome: int
 ) -> Iterator[ev.WorkflowExecutionUpdateAccepted]:
-    """The updates that a completed task let in: among the events of its commands."""
+    """The updates that a completed task accepted: they are among the events of its commands."""
     for event in islice(events, outcome + 1, None):
         if type(event.attributes) not in COMMAND_NAMES:
             return

@@ -1,4 +1,4 @@
-"""Signals, queries and updates: finding the handler, and what its outcome means for the run."""
+"""Signals, queries and updates of one run: call their handlers and use the outcomes."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from workflows.model.payloads import Payload, to_payload
 class Messages:
     """The handlers of one run, and the signals that wait for one.
 
-    ``on_error`` gets what a signal handler let through: it fails the run or its task.
+    ``on_error`` is called with the exception of a handler: it fails the run or its task.
     """
 
     def __init__(
         self,
         loop: Loop,
-        asked: CommandBuffer,
+        commands: CommandBuffer,
         definition: WorkflowDefinition,
         inbound: WorkflowInbound,
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._loop = loop
-        self._asked = asked
+        self._commands = commands
         self._inbound = inbound
         self._on_error = on_error
         self._instance: object = None
@@ -56,20 +56,20 @@ class Messages:
 
     @property
     def queries(self) -> tuple[str, ...]:
-        """The names of the queries that have an answer."""
+        """The names of the queries that have a handler."""
         return tuple(sorted(self._queries))
 
     def bind(self, instance: object) -> None:
-        """From now on handlers are called on ``instance``."""
+        """Set the object whose handlers are called."""
         self._instance = instance
 
     def unbind(self) -> None:
-        """The run is dropped: refer neither to it nor to its object any more."""
+        """Drop the references to the run and its object."""
         self._instance = None
-        self._on_error = _ignored
+        self._on_error = _ignore_error
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """A handler that is a function; None takes it away. Signals that waited run."""
+        """Set a function as handler, and run the signals that wait for it; None removes it."""
         handlers = self._signals if kind == "signal" else self._queries
         if function is None:
             handlers.pop(name, None)
@@ -83,7 +83,7 @@ class Messages:
                 self.signal(signal)
 
     def signal(self, event: ev.WorkflowExecutionSignaled) -> None:
-        """Run the handler, or keep the signal until there is one."""
+        """Run the handler of a signal, or keep the signal until there is one."""
         handler = self._signals.get(event.signal_name)
         if handler is None:
             if len(self._buffered) >= SIGNALS_BUFFERED_MAX:
@@ -97,11 +97,11 @@ class Messages:
         await self._inbound.handle_signal(self._message(event.signal_name, handler, event.args))
 
     def validate(self, request: UpdateRequest) -> UpdateRejection | None:
-        """None if the update may become an event; only looks."""
+        """Why an update is rejected; None if it is accepted. Only reads."""
         handler = self._updates.get(request.update_name)
         if handler is None:
-            known = ", ".join(sorted(self._updates)) or "none"
-            message = f"no update {request.update_name}; this workflow has: {known}"
+            names = ", ".join(sorted(self._updates)) or "none"
+            message = f"no update {request.update_name}; this workflow has: {names}"
             error = ApplicationError(message, type="UnknownUpdate", non_retryable=True)
             return UpdateRejection(request.update_id, failure_of(error))
         validator = self._validators.get(request.update_name)
@@ -109,7 +109,7 @@ class Messages:
             name, update_id = request.update_name, request.update_id
             update = self._message(name, handler, request.args, update_id)
             function = _accept if validator is None else partial(validator.function, self._instance)
-            with self._reading(f"the validator of {name}"):
+            with self._read_only(f"the validator of {name}"):
                 self._inbound.handle_update_validator(update._replace(function=function))
         except WorkflowTaskError:
             raise
@@ -119,7 +119,7 @@ class Messages:
 
     def update(self, event: ev.WorkflowExecutionUpdateAccepted) -> None:
         """Run the handler of an accepted update; its outcome becomes a command."""
-        self._asked.ask(event)
+        self._commands.issue(event)
         handler = self._updates[event.update_name]
         done = partial(self._update_done, event.update_id)
         self._start(self._handle_update(handler, event), f"update {event.update_name}", done)
@@ -131,30 +131,30 @@ class Messages:
         return await self._inbound.handle_update_handler(message)
 
     def query(self, name: str, args: Sequence[Payload]) -> Payload:
-        """The answer of a handler that only looks; QueryError if there is none."""
+        """The result of a query's handler, which only reads. Raises QueryError."""
         handler = self._queries.get(name)
         if handler is None:
-            known = ", ".join(self.queries) or "none"
-            raise QueryError(f"no query {name}; this workflow has: {known}")
-        with self._reading(f"query {name}"):
+            names = ", ".join(self.queries) or "none"
+            raise QueryError(f"no query {name}; this workflow has: {names}")
+        with self._read_only(f"query {name}"):
             try:
-                answer = self._inbound.handle_query(self._message(name, handler, args))
-                if inspect.iscoroutine(answer):
-                    answer.close()
-                    raise QueryError(f"query {name} is an async function: it may only look")
-                return to_payload(answer, what=f"the answer of query {name}")
+                result = self._inbound.handle_query(self._message(name, handler, args))
+                if inspect.iscoroutine(result):
+                    result.close()
+                    raise QueryError(f"query {name} is an async function: it may only read")
+                return to_payload(result, what=f"the result of query {name}")
             except (QueryError, WorkflowTaskError):
                 raise
             except Exception as error:
                 raise QueryError(f"query {name} failed: {error}") from error
 
     @contextmanager
-    def _reading(self, who: str) -> Iterator[None]:
-        self._asked.reading = who
+    def _read_only(self, caller: str) -> Iterator[None]:
+        self._commands.reader = caller
         try:
             yield
         finally:
-            self._asked.reading = ""
+            self._commands.reader = ""
 
     def _start(
         self, handled: Coroutine[Any, Any, Any], label: str, done: Callable[[Future[Any]], None]
@@ -173,7 +173,7 @@ class Messages:
     def _signal_done(self, task: Future[Any]) -> None:
         self.running -= 1
         error = task.exception()
-        # A signal that cannot be decoded must not stop the run: its sender made the mistake.
+        # A signal that cannot be decoded must not stop the run: the mistake is its sender's.
         if error is not None and not isinstance(error, CancelledError | PayloadError):
             self._on_error(error)
 
@@ -182,15 +182,15 @@ class Messages:
         error = task.exception()
         if error is None:
             result = to_payload(task.result(), what=f"the result of update {update_id}")
-            self._asked.ask(ev.WorkflowExecutionUpdateCompleted(update_id, result))
+            self._commands.issue(ev.WorkflowExecutionUpdateCompleted(update_id, result))
         elif isinstance(error, FailureError | CancelledError | PayloadError):
             failure = failure_of(error)
-            self._asked.ask(ev.WorkflowExecutionUpdateCompleted(update_id, failure=failure))
+            self._commands.issue(ev.WorkflowExecutionUpdateCompleted(update_id, failure=failure))
         else:
             self._on_error(error)
 
 
-def _ignored(_: BaseException) -> None:
+def _ignore_error(_: BaseException) -> None:
     return
 
 

@@ -5,7 +5,7 @@ the events that must record them: at once when a history is replayed, or with th
 the interpreter is cached. A difference is a NonDeterminismError.
 
 Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; an
-operation that was requested in the current task is withdrawn and leaves no event. ``Children`` are
+operation that was requested in the current task is withdrawn and has no event. ``Children`` are
 the child workflows of a run, with the futures that their events complete.
 """
 
@@ -38,43 +38,43 @@ from workflows.model.policies import CancellationType
 
 
 class CommandBuffer:
-    """Collects commands. While ``reading`` (a query or validator runs) no command may be issued."""
+    """Collects commands. ``reader``: the query or validator that runs and may issue none, or ""."""
 
-    __slots__ = ("_commands", "reading")
+    __slots__ = ("_commands", "reader")
 
     def __init__(self) -> None:
         self._commands: list[Command] = []
-        self.reading = ""
+        self.reader = ""
 
-    def ask(self, command: Command) -> None:
-        """Append; QueryError while reading, LimitExceeded beyond the bound of a task."""
-        self.must_not_read("asked for something")
+    def issue(self, command: Command) -> None:
+        """Add a command. Raises QueryError for a reader, LimitExceeded."""
+        self.check_not_reading("issued a command")
         if len(self._commands) >= COMMANDS_MAX:
             raise LimitExceeded(f"COMMANDS_MAX: more than {COMMANDS_MAX} in one workflow task")
         self._commands.append(command)
 
     def withdraw(self, command: Command) -> bool:
-        """Take back what this very task asked for; False if it is in the history already."""
-        self.must_not_read("took something back")
+        """Remove a command of the current task; False if it is in the history already."""
+        self.check_not_reading("withdrew a command")
         for index in range(len(self._commands) - 1, -1, -1):
             if self._commands[index] is command:
                 del self._commands[index]
                 return True
         return False
 
-    def must_not_read(self, what: str) -> None:
-        """QueryError if a query or validator is what runs."""
-        if self.reading:
-            raise QueryError(f"{self.reading} {what}: it may only look")
+    def check_not_reading(self, what: str) -> None:
+        """Raise QueryError if a query or validator runs; ``what``: what it has done."""
+        if self.reader:
+            raise QueryError(f"{self.reader} {what}: it may only read")
 
     def take(self) -> tuple[Command, ...]:
-        """The commands of the task that ends now."""
+        """Remove and return the commands of the current task."""
         commands, self._commands = tuple(self._commands), []
         return commands
 
 
 class Matcher:
-    """The commands that have no event yet."""
+    """Compares commands with the events that record them."""
 
     __slots__ = ("_waiting",)
 
@@ -82,75 +82,78 @@ class Matcher:
         self._waiting: deque[Command] = deque()
 
     def expect(self, commands: Iterable[Command]) -> None:
-        """These were produced; their events come next."""
+        """Add issued commands, whose events come next."""
         self._waiting.extend(commands)
 
     def match(self, event: ev.HistoryEvent) -> None:
-        """``event`` records a command: it must be the next one."""
+        """Check that ``event`` records the next command. Raises NonDeterminismError."""
         recorded = event.attributes
         if self._waiting and same(self._waiting[0], recorded):
             self._waiting.popleft()
             return
         if isinstance(recorded, ev.MarkerRecorded) and recorded.deprecated:
-            return  # the code no longer asks for a patch that every history has: as announced
+            return  # the code does not check the deprecated patch any more
         requested = describe(self._waiting[0]) if self._waiting else "nothing"
         is_marker = isinstance(recorded, ev.MarkerRecorded)
         error = PatchMissingError if is_marker else NonDeterminismError
         raise error(event.event_id, expected=describe(recorded), requested=requested)
 
-    def nothing_left(self, event_id: int, what: str) -> None:
-        """At ``event_id`` the events of the last task are over; the history has ``what``."""
+    def check_all_matched(self, event_id: int, what: str) -> None:
+        """Raise NonDeterminismError for a command without an event.
+
+        ``event_id`` is the first event after those of the last task, and ``what`` describes it.
+        """
         if self._waiting:
             raise NonDeterminismError(event_id, expected=what, requested=describe(self._waiting[0]))
 
 
 class OperationRequest(NamedTuple):
-    """What is asked for, and how it is taken back.
+    """The request of an operation, and how it is cancelled.
 
-    ``result_type`` is what the caller expects; ``take_back`` makes the command that asks for the
-    cancellation, or is None where there is no such command.
+    ``result_type``: the type that the caller expects. ``cancel_command`` makes the command that
+    requests the cancellation; None: there is no such command.
     """
 
     command: Command
     label: str
     result_type: object = None
     cancellation: CancellationType = CancellationType.TRY_CANCEL
-    take_back: Callable[[], Command] | None = None
+    cancel_command: Callable[[], Command] | None = None
 
 
 class Operation(Future[Any]):
     """One open operation: a command whose outcome is not known."""
 
-    __slots__ = ("_asked", "_forget", "_requested", "request")
+    __slots__ = ("_cancel_requested", "_commands", "_forget", "request")
 
     def __init__(
         self,
         loop: Loop,
-        asked: CommandBuffer,
+        commands: CommandBuffer,
         request: OperationRequest,
         forget: Callable[[], object],
     ) -> None:
         super().__init__(loop, request.label)
-        self._asked = asked
+        self._commands = commands
         self._forget = forget
-        self._requested = False
+        self._cancel_requested = False
         self.request = request
 
     def cancel(self) -> bool:
         if self.done():
             return False
         kind = self.request.cancellation
-        if kind is CancellationType.ABANDON or self._asked.withdraw(self.request.command):
+        if kind is CancellationType.ABANDON or self._commands.withdraw(self.request.command):
             return super().cancel()
-        if not self._requested and self.request.take_back is not None:
-            self._requested = True
-            self._asked.ask(self.request.take_back())
+        if not self._cancel_requested and self.request.cancel_command is not None:
+            self._cancel_requested = True
+            self._commands.issue(self.request.cancel_command())
         if kind is CancellationType.TRY_CANCEL:
             return super().cancel()
         return True  # it stays open until its outcome is known
 
     def resolve(self, payload: Payload) -> None:
-        """The result, as the type that the caller expects."""
+        """Complete it with a result, as the type that the caller expects."""
         try:
             value = from_payload(
                 payload, self.request.result_type, what=f"the result of {self.label}"
@@ -166,35 +169,35 @@ class Operation(Future[Any]):
 
 
 class OpenOperations:
-    """The open operations of one kind, by number. ``limit`` bounds them, ``name`` is its name."""
+    """The open operations of one kind, by number; at most ``limit``, whose constant is ``name``."""
 
-    __slots__ = ("_asked", "_last", "_limit", "_loop", "_name", "_open")
+    __slots__ = ("_commands", "_last", "_limit", "_loop", "_name", "_open")
 
-    def __init__(self, loop: Loop, asked: CommandBuffer, name: str, limit: int) -> None:
+    def __init__(self, loop: Loop, commands: CommandBuffer, name: str, limit: int) -> None:
         self._loop = loop
-        self._asked = asked
+        self._commands = commands
         self._name = name
         self._limit = limit
         self._last = 0
         self._open: dict[int, Operation] = {}
 
     def next_number(self) -> int:
-        """The number for a new operation; LimitExceeded while too many are open."""
-        self._asked.must_not_read("started something")
+        """The number for a new operation. Raises LimitExceeded while too many are open."""
+        self._commands.check_not_reading("started an operation")
         if len(self._open) >= self._limit:
             raise LimitExceeded(f"{self._name}: {self._limit} are open; await some of them first")
         self._last += 1
         return self._last
 
     def start(self, number: int, request: OperationRequest) -> Operation:
-        """Issue the command and keep the operation until its outcome is known."""
-        self._asked.ask(request.command)
+        """Issue the command of an operation; it is open until its outcome is known."""
+        self._commands.issue(request.command)
         return self.listen(number, request)
 
     def listen(self, number: int, request: OperationRequest) -> Operation:
-        """Keep a second operation for a command that was issued already."""
+        """Open an operation whose command was issued already."""
         operation = Operation(
-            self._loop, self._asked, request, lambda: self._open.pop(number, None)
+            self._loop, self._commands, request, lambda: self._open.pop(number, None)
         )
         self._open[number] = operation
         return operation
@@ -209,7 +212,7 @@ ALREADY_STARTED = "WorkflowAlreadyStarted"
 
 
 class ChildState:
-    """A child as its parent sees it: ``started`` gives its run id, ``closed`` its result."""
+    """A child in its parent's run: ``started`` has its run id, ``closed`` its result."""
 
     def __init__(self, number: int, name: str, workflow_id: str, loop: Loop) -> None:
         self.number = number
@@ -219,7 +222,7 @@ class ChildState:
         self.closed: Future[Any] = Future(loop)
 
     def error(self, message: str, cause: BaseException) -> ChildWorkflowError:
-        """What its parent gets to see when it does not complete."""
+        """The error that its parent gets when it does not complete."""
         error = ChildWorkflowError(message, type=self.workflow_type, subject=self.workflow_id)
         error.__cause__ = cause
         return error
@@ -228,9 +231,11 @@ class ChildState:
 class Children:
     """The open children of one run."""
 
-    def __init__(self, loop: Loop, asked: CommandBuffer, next_request: Callable[[], int]) -> None:
+    def __init__(
+        self, loop: Loop, commands: CommandBuffer, next_request: Callable[[], int]
+    ) -> None:
         self._loop = loop
-        self._pending = OpenOperations(loop, asked, "PENDING_CHILDREN_MAX", PENDING_CHILDREN_MAX)
+        self._pending = OpenOperations(loop, commands, "PENDING_CHILDREN_MAX", PENDING_CHILDREN_MAX)
         self._next_request = next_request
         self._open: dict[int, ChildState] = {}
 
@@ -298,11 +303,13 @@ class Children:
                 cause = TimeoutError("it timed out", type="StartToClose")
                 closed.set_error(child.error("the child timed out", cause))
             case ev.ChildWorkflowExecutionTerminated():
-                cause_ = TerminatedError("it was terminated")
-                closed.set_error(child.error("the child was terminated", cause_))
+                terminated = TerminatedError("it was terminated")
+                closed.set_error(child.error("the child was terminated", terminated))
             case ev.StartChildWorkflowExecutionFailed():
-                refused = ApplicationError(event.message, type=ALREADY_STARTED, non_retryable=True)
-                closed.set_error(child.error("the child did not start", refused))
+                cause_of_failure = ApplicationError(
+                    event.message, type=ALREADY_STARTED, non_retryable=True
+                )
+                closed.set_error(child.error("the child did not start", cause_of_failure))
 
     def _forget(self, child: ChildState) -> None:
         self._open.pop(child.number, None)

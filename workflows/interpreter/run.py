@@ -1,7 +1,7 @@
 """The state of one run: its code, its pending operations, its commands.
 
-``Run`` is the runtime that the functions of ``workflows.api.workflow`` talk to. It never looks at
-the history as a whole: the interpreter gives it one event after another and takes its commands.
+``Run`` implements the functions of ``workflows.api.workflow``. The interpreter passes it one event
+after another and takes its commands.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PATCH = "patch"
 
 
 class Run:
-    """One run of one workflow. Made from its first event, dropped with ``close``."""
+    """One run of one workflow, from its first event until ``close``."""
 
     def __init__(
         self,
@@ -69,20 +69,20 @@ class Run:
         self.started = first.attributes
         self.start_time_ms = first.event_time_ms
         self.loop = Loop()
-        self.asked = CommandBuffer()
+        self.commands = CommandBuffer()
         self.activities = OpenOperations(
-            self.loop, self.asked, "PENDING_ACTIVITIES_MAX", PENDING_ACTIVITIES_MAX
+            self.loop, self.commands, "PENDING_ACTIVITIES_MAX", PENDING_ACTIVITIES_MAX
         )
         self.timers = OpenOperations(
-            self.loop, self.asked, "PENDING_TIMERS_MAX", PENDING_TIMERS_MAX
+            self.loop, self.commands, "PENDING_TIMERS_MAX", PENDING_TIMERS_MAX
         )
         self.externals = OpenOperations(
-            self.loop, self.asked, "PENDING_EXTERNAL_MAX", PENDING_EXTERNAL_MAX
+            self.loop, self.commands, "PENDING_EXTERNAL_MAX", PENDING_EXTERNAL_MAX
         )
-        self.children = Children(self.loop, self.asked, self.externals.next_number)
+        self.children = Children(self.loop, self.commands, self.externals.next_number)
         self._inbound, self._outbound = workflow_chain(interceptors, self)
         self.messages = Messages(
-            self.loop, self.asked, definition, self._inbound, self._handler_failed
+            self.loop, self.commands, definition, self._inbound, self._handler_failed
         )
         self.search_attributes: dict[str, Payload] = dict(self.started.search_attributes)
         self.now_ms = first.event_time_ms
@@ -96,17 +96,17 @@ class Run:
         self._main: Task[Any] | None = None
         self._random: random.Random | None = None
 
-    # ---------------------------------------------------------------- what the interpreter calls
+    # ---------------------------------------------------------------- for the interpreter
 
     def begin(self, started: ev.HistoryEvent, *, replaying: bool) -> None:
-        """A workflow task starts: its time is now. A clock that went back stands still here."""
+        """Start a workflow task. Its time becomes the run's time, which never decreases."""
         assert isinstance(started.attributes, ev.WorkflowTaskStarted), started.event_type
         self.now_ms = max(self.now_ms, started.event_time_ms)
         self.replaying = replaying
         self._task_started = (started.event_id, started.attributes)
 
     def create(self) -> None:
-        """Make the workflow's object, so that signals can reach it before its function runs."""
+        """Create the workflow's object, so that signal handlers can run before its function."""
         try:
             self._instance = self.definition.cls()
         except WorkflowTaskError:
@@ -121,21 +121,21 @@ class Run:
         self._main.add_done_callback(self._end)
 
     def request_cancel(self) -> None:
-        """Cancel the workflow function, wherever it stands."""
+        """Cancel the workflow function."""
         assert self._main is not None, "the first event starts the function"
         self.cancel_requested = True
         self._main.cancel()
 
     def waiting_for(self) -> tuple[str, ...]:
-        """What each task awaits, for people: ``signal stop: activity release #3``."""
+        """The future that each task awaits, such as ``signal stop: activity release #3``."""
         return tuple(f"{task.label}: {task.waiting_for}" for task in self.loop.tasks)
 
     def end(self) -> None:
-        """No more code runs; queries still have their answers."""
+        """Run no more code; queries still work."""
         self.closed = self.loop.stopped = True
 
     def close(self) -> None:
-        """Drop the code where it stands."""
+        """Close all tasks of the code."""
         self.loop.close()
 
     async def _call_main(self) -> object:
@@ -148,16 +148,16 @@ class Run:
 
     def _end(self, outcome: Future[Any]) -> None:
         name, cancel = self.definition.name, self.cancel_requested
-        self.asked.ask(closing_command(outcome, name, cancel_requested=cancel))
+        self.commands.issue(closing_command(outcome, name, cancel_requested=cancel))
         self.end()
 
     def _handler_failed(self, error: BaseException) -> None:
-        """A handler let an error through: it counts as the workflow function's own."""
+        """An exception of a handler counts as one of the workflow function."""
         outcome: Future[Any] = Future(self.loop)
         outcome.set_error(error)
         self._end(outcome)
 
-    # -------------------------------------------------------------------- what the code may call
+    # -------------------------------------------------------------------- for workflow code
 
     def info(self) -> WorkflowInfo:
         """The data of the run."""
@@ -183,8 +183,8 @@ class Run:
         )
 
     def random(self) -> random.Random:
-        """Seeded by the run id: the same numbers in every replay."""
-        self.asked.must_not_read("drew a random number")
+        """A generator that is seeded by the run id: the same numbers in every replay."""
+        self.commands.check_not_reading("drew a random number")
         if self._random is None:
             self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
         return self._random
@@ -192,7 +192,7 @@ class Run:
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Done when the activity is closed."""
+        """Request an activity; the future is done when the activity is closed."""
         return self._outbound.start_activity(StartActivityInput(name, args, options, result_type))
 
     def start_child(
@@ -204,29 +204,29 @@ class Run:
     def signal_external(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
     ) -> Future[None]:
-        """Signal ``target`` (type, id, run id or ""); done when it is in the other history."""
+        """Signal ``target`` (type, id, run id or ""); done when the other history has it."""
         return self._outbound.signal_external(SignalExternalInput(*target, name, args))
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
-        """Run a coroutine beside the others."""
-        if self.asked.reading:
+        """Run a coroutine concurrently."""
+        if self.commands.reader:
             coroutine.close()
-        self.asked.must_not_read("started a task")
+        self.commands.check_not_reading("started a task")
         return Task(self.loop, coroutine, label)
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
-        """Done after ``seconds``; cancelling it takes the timer back."""
+        """A future that is done after ``seconds``; cancelling it cancels the timer."""
         if not seconds <= TIMER_S_MAX:  # NaN is rejected too
             raise LimitExceeded(f"a timer of {seconds} s: TIMER_S_MAX is {TIMER_S_MAX:g}")
         number = self.timers.next_number()
         command = ev.TimerStarted(number, seconds)
-        request = OperationRequest(command, label, take_back=lambda: ev.TimerCanceled(number))
+        request = OperationRequest(command, label, cancel_command=lambda: ev.TimerCanceled(number))
         return self.timers.start(number, request)
 
     def request_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Done when the activity is closed."""
+        """Request an activity; the future is done when the activity is closed."""
         number = self.activities.next_number()
         payloads = to_payloads(args, what=f"the arguments of activity {name}")
         command = ev.ActivityTaskScheduled(
@@ -253,7 +253,7 @@ class Run:
     def request_signal(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
     ) -> Future[None]:
-        """Signal ``target`` (type, id, run id or ""); done when it is in the other history."""
+        """Signal ``target`` (type, id, run id or ""); done when the other history has it."""
         kind, workflow_id, run_id = target
         self._check_id(workflow_id)
         number = self.externals.next_number()
@@ -278,42 +278,42 @@ class Run:
         )
 
     def _check_id(self, workflow_id: str) -> None:
-        """Raises LimitExceeded; what a history has recorded is not judged again."""
+        """Check a workflow id, unless its history is replayed. Raises LimitExceeded."""
         if not self.replaying and not is_id(workflow_id):
             raise LimitExceeded(f"{workflow_id[:64]!r} is not a valid workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether new code may run here: in new runs, and in old ones whose history has the marker.
 
-        The first answer counts for the whole run. In replay there is a marker or there is none;
-        outside of replay the call makes one.
+        The first result counts for the whole run. In replay it is whether the history has the
+        marker; otherwise the call records one.
         """
-        known = patch_id in self.known_patches
-        if patch_id in self._patches or self.asked.reading:
-            return self._patches.get(patch_id, known)
-        answer = self._patches[patch_id] = known or not self.replaying
-        if answer:
-            self.asked.ask(ev.MarkerRecorded(PATCH, patch_id, deprecated))
-        return answer
+        is_recorded = patch_id in self.known_patches
+        if patch_id in self._patches or self.commands.reader:
+            return self._patches.get(patch_id, is_recorded)
+        is_patched = self._patches[patch_id] = is_recorded or not self.replaying
+        if is_patched:
+            self.commands.issue(ev.MarkerRecorded(PATCH, patch_id, deprecated))
+        return is_patched
 
     def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:
-        """Set attributes; None takes one away."""
+        """Set search attributes; the value None removes one."""
         plain = to_payload(attributes, what="search attributes")
         after = {
             name: v for name, v in {**self.search_attributes, **plain}.items() if v is not None
         }
         if len(after) > SEARCH_ATTRIBUTES_MAX:
             raise LimitExceeded(f"SEARCH_ATTRIBUTES_MAX: {len(after)} > {SEARCH_ATTRIBUTES_MAX}")
-        self.asked.ask(ev.UpsertWorkflowSearchAttributes(plain))
+        self.commands.issue(ev.UpsertWorkflowSearchAttributes(plain))
         self.search_attributes = after
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """Set or take away the handler of a "signal" or "query"."""
-        self.asked.must_not_read("set a handler")
+        """Set the handler of a "signal" or "query"; None removes it."""
+        self.commands.check_not_reading("set a handler")
         self.messages.set_handler(kind, name, function)
 
     def handlers_running(self) -> int:
-        """Signal and update handlers that have not returned."""
+        """The number of signal and update handlers that have not returned."""
         return self.messages.running
 
 
@@ -322,7 +322,7 @@ def _seed(run_id: str) -> int:
 
 
 def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) -> Command:
-    """The command that ends the run; UnhandledError if the code is broken instead."""
+    """The command that ends the run. Raises UnhandledError for any other exception."""
     error = outcome.exception()
     match error:
         case None:
@@ -334,4 +334,4 @@ def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) 
             return ev.WorkflowExecutionCanceled(str(error))
         case FailureError() | CancelledError():
             return ev.WorkflowExecutionFailed(failure_of(error))
-    raise UnhandledError(f"{name} let an exception through: {error!r}") from error
+    raise UnhandledError(f"{name} raised an exception: {error!r}") from error

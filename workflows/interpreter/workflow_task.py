@@ -1,4 +1,4 @@
-"""One workflow task: each event, followed by everything that it makes ready to run.
+"""Execute one workflow task: apply each event, then run all code that it makes ready.
 
 Events are applied one by one, however they were batched. ``apply`` has one case for each type of
 event. An exception from outside the workflow function and its handlers, or of a type that is
@@ -119,7 +119,7 @@ def _external(run: Run, event: ev.Attributes) -> bool:
     return True
 
 
-def react(
+def run_task(
     run: Run, started: ev.HistoryEvent, batch: Sequence[ev.HistoryEvent], *, replaying: bool
 ) -> None:
     """Run one workflow task with the events of its batch.
@@ -139,7 +139,7 @@ def take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRej
     """Validate updates and run the handlers of those that are accepted."""
     rejections: list[UpdateRejection] = []
     for request in requests:
-        _turn(run, lambda request=request: _consider(run, request, rejections))  # type: ignore[misc]
+        _turn(run, lambda request=request: _decide_update(run, request, rejections))  # type: ignore[misc]
     return tuple(rejections)
 
 
@@ -157,7 +157,7 @@ def run_query(run: Run, name: str, args: Sequence[Payload]) -> Payload:
     return result
 
 
-def _consider(run: Run, request: UpdateRequest, rejections: list[UpdateRejection]) -> None:
+def _decide_update(run: Run, request: UpdateRequest, rejections: list[UpdateRejection]) -> None:
     if run.closed:
         error = ApplicationError("the run has ended", type="WorkflowClosed", non_retryable=True)
         rejections.append(UpdateRejection(request.update_id, failure_of(error)))

@@ -29,13 +29,13 @@ _MARK: Final = b"record-"
 
 
 class Deletion(NamedTuple):
-    """A record was deleted: when in the log, by whom, and when by the clock."""
+    """The deletion of a record: its position in the log, its actor, its time in Unix seconds."""
 
     position: int
     actor: str
     at_s: float
 
-    def words(self, key: RecordKey) -> str:
+    def text(self, key: RecordKey) -> str:
         """The deletion as a text."""
         kind, namespace, name = key
         subject = f"{namespace}/{name}" if namespace else name
@@ -43,10 +43,10 @@ class Deletion(NamedTuple):
 
 
 class Deletions:
-    """Follows the log. ``found``: deleted records that were not defined again."""
+    """Follows the log. ``deleted``: deleted records that were not defined again."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
-        self.found: dict[RecordKey, Deletion] = {}
+        self.deleted: dict[RecordKey, Deletion] = {}
         self._reader = LogReader(store, keys)
         self._cursor: Cursor | None = None
 
@@ -62,7 +62,7 @@ class Deletions:
                 for event in about_records([segment]):
                     self._take(event)
             except LogCorrupt as error:
-                self.found.clear()
+                self.deleted.clear()
                 _log.error("all deletions before an unreadable segment are dropped: %s", error)
 
     async def _new_segments(self) -> tuple[list[Segment], Cursor]:
@@ -71,19 +71,19 @@ class Deletions:
                 return await self._reader.catch_up(self._cursor)
             except LogGap:
                 # Part of the log was archived unread: start again with the live log.
-                self.found.clear()
+                self.deleted.clear()
         return await self._reader.live()
 
     def _take(self, recorded: Recorded) -> None:
         match recorded.event:
             case RecordDefined(kind=kind, namespace=namespace, name=name):
-                self.found.pop((kind, namespace, name), None)
+                self.deleted.pop((kind, namespace, name), None)
             case RecordDeleted(kind, namespace, name):
                 key = kind, namespace, name
-                self.found.pop(key, None)
-                self.found[key] = deletion_of(recorded)
-                if len(self.found) > DELETIONS_MAX:
-                    del self.found[next(iter(self.found))]
+                self.deleted.pop(key, None)
+                self.deleted[key] = deletion_of(recorded)
+                if len(self.deleted) > DELETIONS_MAX:
+                    del self.deleted[next(iter(self.deleted))]
 
 
 def about_records(segments: Iterable[Segment]) -> Iterable[Recorded]:
@@ -93,6 +93,6 @@ def about_records(segments: Iterable[Segment]) -> Iterable[Recorded]:
             yield from segment.events()
 
 
-def deletion_of(one: Recorded) -> Deletion:
-    """The deletion of a recorded event."""
-    return Deletion(one.position, one.cause.actor, one.recorded_at_ms / 1000)
+def deletion_of(recorded: Recorded) -> Deletion:
+    """The deletion that an event records."""
+    return Deletion(recorded.position, recorded.cause.actor, recorded.recorded_at_ms / 1000)

@@ -25,7 +25,7 @@ from core.eventstore.claim_cause import cause_of
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
 from core.process.supervision import RESTARTS_MAX, Supervisor, TaskSpec
@@ -145,43 +145,59 @@ class JobHost:
         retirement = RetirementActivities(store, keys, self.writers)
         self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
         self._has_view = asyncio.Event()
-        known = sources.applications or RecordedApplications(store, keys, self._view)
-        place = PoolPlanner(store, keys, known, self._view, self._auto_pools)
-        pools = AutoPoolActivities(place, self.writers)
-        self._dispatcher = ApplicationDispatcher(place, self._client)
+        applications = sources.applications or RecordedApplications(store, keys, self._view)
+        planner = PoolPlanner(store, keys, applications, self._view, self._auto_pools)
+        pools = AutoPoolActivities(planner, self.writers)
+        self._dispatcher = ApplicationDispatcher(planner, self._client)
         self._bindings = BindingDispatcher(store, keys, self._client, self._view.faults)
         self._external: ProviderActivities | None = None
         if provider is not None:
-            asking = ProviderClient(provider)
             self._external = ProviderActivities(
-                store, keys, self.writers, asking, cool_down_s=cool_down_s
+                store, keys, self.writers, ProviderClient(provider), cool_down_s=cool_down_s
             )
-        bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
         self._archive = sources.archive
-        archived = ([ArchiveLog, PruneArchive], self._archive.all) if self._archive else ([], ())
         self._drains = sources.drains
-        drained = ([SriovDrains], self._drains.all) if self._drains else ([], ())
-        registry = Registry(
-            [
-                *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement),
-                *(ProbeQuarantine, AutoPools, *bound[0], *archived[0], *drained[0]),
-            ],
-            [
-                *(scan.observe, scan.release, self.pods.resolve),
-                *(retirement.step, retirement.reinstate),
-                *(quarantine.check, quarantine.probe, quarantine.give_back),
-                *(pools.reconcile, *bound[1], *archived[1], *drained[1]),
-            ],
-        )
+        activities: list[Callable[..., Any]] = [
+            scan.observe,
+            scan.release,
+            self.pods.resolve,
+            retirement.step,
+            retirement.reinstate,
+            quarantine.check,
+            quarantine.probe,
+            quarantine.give_back,
+            pools.reconcile,
+        ]
         self.worker = _WatchedWorker(
             store,
             keys,
-            registry,
+            self._registry(activities),
             name=name,
             options=options,
             telemetry=telemetry,
             faults=self._view.faults,
         )
+
+    def _registry(self, activities: list[Callable[..., Any]]) -> Registry:
+        """The registry of all jobs, the optional ones only if they are switched on."""
+        workflows: list[type[Any]] = [
+            ReclaimScan,
+            ReclaimPod,
+            PoolRetirement,
+            SubnetRetirement,
+            ProbeQuarantine,
+            AutoPools,
+        ]
+        if self._external is not None:
+            workflows.append(ExternalBinding)
+            activities.extend(self._external.all)
+        if self._archive is not None:
+            workflows += [ArchiveLog, PruneArchive]
+            activities.extend(self._archive.all)
+        if self._drains is not None:
+            workflows.append(SriovDrains)
+            activities.extend(self._drains.all)
+        return Registry(workflows, activities)
 
     @property
     def reclaims(self) -> bool:
@@ -206,7 +222,7 @@ class JobHost:
         self.worker.start()
         try:
             await self.worker.ready()
-            await waiting_for_store()(self._start_executions)
+            await retry_unavailable()(self._start_executions)
             await self.worker.ended()
         finally:
             await self.worker.close()
@@ -244,27 +260,29 @@ class JobHost:
         return tasks
 
     def _leader_task(self, name: str, run: Callable[[], Coroutine[Any, Any, object]]) -> TaskSpec:
-        async def once_viewing() -> None:
+        async def run_with_view() -> None:
             await self._has_view.wait()
             await run()
 
-        return TaskSpec(name, once_viewing, RESTARTS_MAX)
+        return TaskSpec(name, run_with_view, RESTARTS_MAX)
 
     async def _start_executions(self) -> None:
         """Ensure that the executions run; one that cannot be read does not affect the others."""
         schedules = Schedules(self._client)
         if self._archive is not None:
-            await self._contained(
+            await self._report_unreadable(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
-            await self._contained(schedules.ensure(PRUNES_ID, PRUNES))
+            await self._report_unreadable(schedules.ensure(PRUNES_ID, PRUNES))
         else:  # no worker has the type that the schedule starts
             with suppress(ExecutionNotFound):
-                await self._contained(schedules.handle(PRUNES_ID).delete("the archive is off"))
-        await self._contained(self._start_scan())
-        await self._contained(self._start_drains())
+                await self._report_unreadable(
+                    schedules.handle(PRUNES_ID).delete("the archive is off")
+                )
+        await self._report_unreadable(self._start_scan())
+        await self._report_unreadable(self._start_drains())
 
-    async def _contained(self, work: Awaitable[object]) -> None:
+    async def _report_unreadable(self, work: Awaitable[object]) -> None:
         """Await it; report an execution that cannot be read."""
         try:
             await work

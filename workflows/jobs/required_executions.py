@@ -1,8 +1,8 @@
-"""Required executions: starts those that do not run, and signals them when their subject changed.
+"""Required executions: start those that do not run, signal those whose subject has changed.
 
 Which executions are required is a pure function of the projection. The leader runs the
-``ExecutionKeeper``: when the projection moves, it signals every execution whose ``version`` has
-changed, and starts it if it is not open. From time to time it starts the others again, which a
+``ExecutionKeeper``: when the projection changes, it signals every execution whose ``version`` has
+changed, and starts it if it is not open. From time to time it also starts the others, which a
 person may have ended.
 """
 
@@ -26,7 +26,7 @@ from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 
 PERIOD_S: Final = 0.2
-"""Seconds between two passes over a projection that moves all the time."""
+"""Seconds between two passes over a projection that changes all the time."""
 
 RESTART_PERIOD_S: Final = 600.0
 """Seconds after which unchanged executions are started again if they are not open."""
@@ -69,7 +69,7 @@ async def ensure_execution(client: Client, required: RequiredExecution) -> None:
 
 
 class ExecutionKeeper:
-    """Ensures what ``sources`` require of one projection. ``signalled``: since the start."""
+    """Ensures the executions that ``sources`` require. ``signalled``: signals since the start."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class ExecutionKeeper:
                 position = self._projector.projection.position
                 is_complete = await self._ensure_all(client)
                 wait_s = restart_at - self._monotonic() if is_complete else self._period_s
-                await self._until_moved(position, max(wait_s, self._period_s))
+                await self._until_changed(position, max(wait_s, self._period_s))
                 if self._monotonic() >= restart_at:
                     self._to_restart.update(self._versions)
                     restart_at = self._monotonic() + self._restart_period_s
@@ -151,15 +151,15 @@ class ExecutionKeeper:
         self._versions[workflow_id] = version
         self._to_restart.discard(workflow_id)
 
-    async def _until_moved(self, position: int, wait_s: float) -> None:
-        """Wait until the projection has moved and ``period_s`` more; at most ``wait_s``."""
+    async def _until_changed(self, position: int, wait_s: float) -> None:
+        """Wait for a change of the projection, at most ``wait_s``, and then ``period_s``."""
 
-        def has_moved() -> bool:
+        def has_changed() -> bool:
             return self._projector.projection.position != position
 
         try:
             async with asyncio.timeout(wait_s):
-                await self._projector.wait_for(has_moved)
+                await self._projector.wait_for(has_changed)
         except TimeoutError:
             return
         await asyncio.sleep(self._period_s)

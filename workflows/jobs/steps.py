@@ -1,7 +1,7 @@
-"""Steps of jobs: how long a step is tried, and texts for the queries of jobs.
+"""Options of the activities of jobs, and texts for the queries of jobs.
 
-The time of all attempts is limited, not their number. A step that has not succeeded by then has
-failed; the execution reports it, proceeds without it and tries it again later.
+The time of all attempts of an activity is limited, not their number. After that time the step has
+failed: the execution reports it, continues without it and repeats it later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from workflows.api import workflow
 from workflows.api.workflow import ActivityOptions, CancellationType, RetryPolicy
 
 
-def patient(
+def step_options(
     attempt_s: float,
     attempts_s: float,
     *,
@@ -21,7 +21,7 @@ def patient(
     pause_s_max: float = 30.0,
     cancellation: CancellationType = CancellationType.TRY_CANCEL,
 ) -> ActivityOptions:
-    """At most ``attempt_s`` for one attempt and ``attempts_s`` for all, with the pauses between."""
+    """Options of an activity: seconds of one attempt, and of all attempts with their pauses."""
     return ActivityOptions(
         start_to_close_s=attempt_s,
         schedule_to_close_s=attempts_s,
@@ -34,7 +34,7 @@ FAULT_CHARS_MAX: Final = 500
 
 
 def now_s() -> float:
-    """The time of the present workflow task, Unix seconds."""
+    """The time of the current workflow task, in Unix seconds."""
     return workflow.now().timestamp()
 
 
@@ -43,9 +43,10 @@ def utc(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds") if at_s else ""
 
 
-def words(error: BaseException) -> str:
-    """The message of a failure with those of its causes."""
-    messages, cause = [str(error)], error.__cause__
+def failure_text(error: BaseException) -> str:
+    """The message of a failure, followed by those of its causes."""
+    messages = [str(error)]
+    cause = error.__cause__
     while cause is not None:
         messages.append(str(cause))
         cause = cause.__cause__

@@ -40,20 +40,20 @@ class ShardWriters:
         self._opening = asyncio.Lock()
 
     async def apply(self, command: Command) -> Applied:
-        """Decide and commit a command, signed with the present execution.
+        """Decide and commit a command, with the current execution as its cause.
 
         Raises StoreUnavailable, OutcomeUnknown, LostRace, which are retryable, and ApplicationError
         of type ``REFUSED``, which is not.
         """
         try:
-            async with self.borrowed() as (writer, cause):
+            async with self.current_writer() as (writer, cause):
                 return await Configurator(self._store, self._keys, writer).apply(command, cause)
         except Refused as error:
             raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[tuple[Writer, Cause]]:
-        """The writer of the present execution, and the cause of its events.
+    async def current_writer(self) -> AsyncIterator[tuple[Writer, Cause]]:
+        """The writer of the current execution, and the cause of its events.
 
         Raises LostRace in place of WriterFenced: the next attempt opens the writer again.
         """

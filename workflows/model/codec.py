@@ -1,9 +1,8 @@
-"""Histories as bytes: msgpack for storage, JSON for fixtures and people.
+"""Encoding of histories: msgpack for storage, JSON for fixtures and people.
 
 msgpack: an event is ``[event_id, event_time_ms, type, [attributes]]``. JSON: an object for each
-event, its attributes by name and without those that have their default. Both are read strictly: a
-type or field that is not known raises HistoryError, for a history half understood is worse than
-one refused.
+event, its attributes by name and without those that have their default. Decoding is strict: an
+unknown type or field raises HistoryError, because a part of a history must not be ignored.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
@@ -49,10 +48,14 @@ def encode_history(events: Iterable[HistoryEvent]) -> bytes:
 
 
 def decode_history(data: bytes) -> list[HistoryEvent]:
-    """The events of ``encode_history``; HistoryError for bytes that are none."""
+    """The events of ``encode_history``. Raises HistoryError for any other bytes."""
     try:
         return [_event(stored) for stored in _list_decoder.decode(data)]
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError
+    except (
+        msgspec.MsgspecError,
+        ValueError,
+        RecursionError,
+    ) as error:  # invalid UTF-8 is a ValueError
         raise HistoryError(f"bytes that are no history: {error}") from error
     except KeyError as error:
         raise HistoryError(f"an event type that this version does not know: {error}") from error
@@ -64,7 +67,7 @@ def _event(stored: _Stored) -> HistoryEvent:
 
 
 def to_json(events: Iterable[HistoryEvent]) -> str:
-    """A history for people and fixtures, indented."""
+    """A history as indented JSON."""
     documents = [
         {
             "eventId": event.event_id,
@@ -79,7 +82,7 @@ def to_json(events: Iterable[HistoryEvent]) -> str:
 
 
 def from_json(text: str | bytes) -> list[HistoryEvent]:
-    """The history of ``to_json``; HistoryError names the event that cannot be read."""
+    """The history of ``to_json``. Raises HistoryError with the number of the unreadable event."""
     number = 0
     try:
         events = []
@@ -106,7 +109,7 @@ def _named(value: Any) -> Any:
 
 
 def _positional(kind: Any, document: Any) -> Any:
-    """The way back: objects as arrays, in the order of the class's fields."""
+    """The inverse of ``_named``: objects as arrays, in the order of the class's fields."""
     if not isinstance(document, dict):
         return document
     unknown = set(document) - set(kind._fields)
@@ -122,7 +125,7 @@ def _positional(kind: Any, document: Any) -> Any:
 
 @cache
 def _nested(kind: Any) -> dict[str, Any]:
-    """The fields that are named tuples themselves, with their class."""
+    """The fields whose values are named tuples, with their class."""
     nested = {}
     for name, hint in typing.get_type_hints(kind).items():
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

@@ -1,9 +1,9 @@
 """The commands of workflow code.
 
-A command *is* the attributes of the event that records it: the engine gives it the next event id
-and a time, and acts on it. So a command and its event have the same data, and replay compares them
-directly. Only ``new_run_id`` of a ContinuedAsNew is the engine's
-to fill in. ``COMMAND_NAMES`` has Temporal's name of each, for people.
+A command is the attributes of the event that records it: the engine adds the next event id and a
+time, and applies its effects. So a command and its event have the same data, and replay compares
+them directly. Only ``new_run_id`` of a ContinuedAsNew is set by the engine. ``COMMAND_NAMES`` has
+Temporal's name of each, for messages.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ IDENTITY: dict[type[Command], tuple[str, ...]] = {
     ev.WorkflowExecutionCanceled: (),
     ev.WorkflowExecutionContinuedAsNew: ("workflow_type",),
 }
-"""The fields in which replayed code must agree with the history.
+"""The fields in which a replayed command must equal its event.
 
 Arguments, options and results may change between versions of the code: the recorded ones are used.
 """

@@ -1,26 +1,26 @@
 """The errors of workflows: what workflow code catches, and what stops a workflow task.
 
     WorkflowError
-    ├── FailureError                fails the execution when workflow code lets it through
+    ├── FailureError                fails the execution when workflow code raises it
     │   ├── ApplicationError        raised by workflow and activity code; says how it is retried
-    │   ├── ActivityError           an activity failed for good; the cause says why
+    │   ├── ActivityError           an activity failed finally; its cause has the reason
     │   ├── ChildWorkflowError      a child failed, timed out or was terminated
-    │   ├── TimeoutError            one of the four timeouts, or a bounded wait
-    │   └── TerminatedError         it was terminated
-    ├── WorkflowTaskError           fails the workflow *task*: the execution waits for better code
-    │   ├── NonDeterminismError     history and code disagree
+    │   ├── TimeoutError            one of the four timeouts, or a wait with a timeout
+    │   └── TerminatedError         the execution was terminated
+    ├── WorkflowTaskError           fails the workflow task: the execution waits for corrected code
+    │   ├── NonDeterminismError     the code differs from the history
     │   │   └── PatchMissingError   newer code wrote the history
-    │   ├── DeadlockError           workflow code did not give way for 2 s
-    │   ├── ForbiddenCallError      workflow code reached for clock, randomness or I/O
-    │   ├── UnhandledError          workflow code let an exception outside FailureError through
-    │   └── HistoryError            events that are missing, doubled or unknown
-    ├── QueryError                  a query that is unknown, failed or would have changed something
+    │   ├── DeadlockError           workflow code ran for 2 s without awaiting
+    │   ├── ForbiddenCallError      workflow code used a clock, randomness or I/O
+    │   ├── UnhandledError          workflow code raised an exception that is not a FailureError
+    │   └── HistoryError            missing, repeated or unknown events
+    ├── QueryError                  a query that is unknown, failed or tried a change
     ├── PayloadError                a value that cannot be stored or read
-    └── LimitExceeded               a bound of workflows.model.limits, by name
-    CancelledError                  a BaseException: ``except Exception`` does not swallow it
+    └── LimitExceeded               a limit of workflows.model.limits was reached
+    CancelledError                  a BaseException: ``except Exception`` does not catch it
 
-They are a tree apart from core/errors.py, because they are part of the language in which workflows
-are written: they travel through histories as data (``workflows.model.failures``).
+They are not in core/errors.py, because they are part of the API of workflow code, and histories
+record them as data (``workflows.model.failures``).
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ class WorkflowError(Exception):
 
 
 class FailureError(WorkflowError):
-    """Base of what fails an execution, an activity or an update rather than a workflow task."""
+    """Base of errors that fail an execution, activity or update, not a workflow task."""
 
 
 class ApplicationError(FailureError):
     """A failure of an application, with a type.
 
-    ``type`` is what retry policies match (by default the name of the class), ``non_retryable``
-    ends the retries whatever the policy says, ``next_retry_delay_s`` (0: as the policy says)
-    replaces the next pause.
+    Retry policies match ``type``, by default the name of the class. ``non_retryable`` ends the
+    retries. ``next_retry_delay_s`` replaces the next pause of the policy, unless it is 0.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class ApplicationError(FailureError):
         self.next_retry_delay_s = next_retry_delay_s
 
 
-class _OfOther(FailureError):
+class _SubjectError(FailureError):
     def __init__(
         self,
         message: str,
@@ -72,16 +71,16 @@ class _OfOther(FailureError):
         self.retry_state = retry_state
 
 
-class ActivityError(_OfOther):
-    """Activity ``subject`` of ``type`` failed for good; ``__cause__`` has the reason."""
+class ActivityError(_SubjectError):
+    """Activity ``subject`` of ``type`` failed finally; ``__cause__`` has the reason."""
 
 
-class ChildWorkflowError(_OfOther):
+class ChildWorkflowError(_SubjectError):
     """Child ``subject`` of ``type`` did not complete; ``__cause__`` has the reason."""
 
 
 class TimeoutError(FailureError):  # noqa: A001 - Temporal's name; always used as errors.TimeoutError
-    """A bounded wait ended; ``type`` is a ``policies.TimeoutType``, or "Wait"."""
+    """A timeout was reached; ``type`` is a ``policies.TimeoutType``, or "Wait"."""
 
     def __init__(
         self,
@@ -94,7 +93,7 @@ class TimeoutError(FailureError):  # noqa: A001 - Temporal's name; always used a
 
 
 class TerminatedError(FailureError):
-    """Ended by a person or by its parent."""
+    """The execution was ended by a person or by its parent."""
 
 
 class CancelledError(BaseException):
@@ -106,7 +105,7 @@ class WorkflowTaskError(WorkflowError):
 
 
 class NonDeterminismError(WorkflowTaskError):
-    """At ``event_id`` the history has ``expected``, the code requested ``requested``."""
+    """Event ``event_id`` of the history is ``expected``, but the code requested ``requested``."""
 
     def __init__(self, event_id: int, *, expected: str, requested: str) -> None:
         super().__init__(
@@ -127,7 +126,7 @@ class DeadlockError(WorkflowTaskError):
 
 
 class ForbiddenCallError(WorkflowTaskError):
-    """Workflow code called something that differs from replay to replay."""
+    """Workflow code called a function whose result may differ in replay."""
 
 
 class UnhandledError(WorkflowTaskError):
@@ -135,16 +134,16 @@ class UnhandledError(WorkflowTaskError):
 
 
 class HistoryError(WorkflowTaskError):
-    """The events given are not the next ones of this run."""
+    """The events are not the next ones of this run."""
 
 
 class QueryError(WorkflowError):
-    """The query has no answer; nothing was changed."""
+    """The query has no result; nothing was changed."""
 
 
 class PayloadError(WorkflowError):
-    """The message names the value."""
+    """A value cannot be stored or read; the message names it."""
 
 
 class LimitExceeded(WorkflowError):
-    """The message names the limit and what would help."""
+    """A limit was reached; the message names it and the remedy."""

@@ -1,16 +1,16 @@
-"""What has happened to a run: Temporal's event types, each with typed attributes.
+"""The events of a run's history: Temporal's event types, each with typed attributes.
 
 A history is a list of ``HistoryEvent`` numbered from 1 without gaps; it never changes. The type of
 an event is the name of its attributes' class. New fields go to the end, with a default.
 
-What belongs together is found by the numbers that the code gave: ``activity_id``, ``timer_id``,
-``child_id`` and ``request_id`` count from 1 in the order in which the run asked. Attempts leave no
-trace here: ActivityTaskStarted is written together with the event that closes the activity, so
-retries do not grow a history.
+Events of one activity, timer, child or request have the same ``activity_id``, ``timer_id``,
+``child_id`` or ``request_id``, which counts from 1 in the order of the requests. Attempts are not
+recorded: ActivityTaskStarted is written together with the event that closes the activity, so
+retries add no events.
 
-The outcome of a workflow task comes after WorkflowTaskCompleted: one event for each command, in
-order (``workflows.model.commands``). Everything else that workflow code learns is fed to it at the
-next WorkflowTaskStarted.
+After WorkflowTaskCompleted comes one event for each command of the task, in order
+(``workflows.model.commands``). All other events are passed to workflow code at the next
+WorkflowTaskStarted.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no event is ever changed in place
@@ -33,7 +33,7 @@ SearchAttributes = dict[str, Payload]
 
 
 class ParentRef(NamedTuple):
-    """The execution that started this one as a child, and the number it gave it."""
+    """The execution that started this one as a child, and the child's number there."""
 
     workflow_type: str
     workflow_id: str
@@ -47,7 +47,7 @@ class ParentRef(NamedTuple):
 class WorkflowExecutionStarted(NamedTuple):
     """The first event. ``trigger`` names the event of the log that led to it, if one did.
 
-    ``continued_run_id`` is the run before this one, ``first_run_id`` the head of the chain.
+    ``continued_run_id`` is the run before this one, ``first_run_id`` the first run of the chain.
     """
 
     workflow_type: str
@@ -109,7 +109,7 @@ class WorkflowExecutionContinuedAsNew(NamedTuple):
 
 
 class WorkflowExecutionSignaled(NamedTuple):
-    """A message was received. ``request_id`` makes sending it twice the same as once."""
+    """A signal was received. Two signals with one ``request_id`` are recorded once."""
 
     signal_name: str
     args: tuple[Payload, ...] = ()
@@ -128,7 +128,7 @@ class WorkflowExecutionCancelRequested(NamedTuple):
 class WorkflowExecutionPaused(NamedTuple):
     """The execution waits until a user retries, resets or terminates it.
 
-    ``activity_id`` 0: it is not for an activity's sake.
+    ``activity_id`` 0: no activity is the reason.
     """
 
     reason: str
@@ -137,14 +137,14 @@ class WorkflowExecutionPaused(NamedTuple):
 
 
 class WorkflowExecutionUnpaused(NamedTuple):
-    """The execution continues."""
+    """A paused execution continues."""
 
     reason: str = ""
     identity: str = ""
 
 
 class WorkflowExecutionUpdateAccepted(NamedTuple):
-    """The validator let an update in: the command of the task that did, and its handler's input."""
+    """An update was accepted by its validator; its handler gets these arguments."""
 
     update_id: str
     update_name: str
@@ -161,7 +161,7 @@ class WorkflowExecutionUpdateCompleted(NamedTuple):
 
 
 class UpsertWorkflowSearchAttributes(NamedTuple):
-    """These attributes were set; None takes one away."""
+    """These search attributes were set; the value None removed one."""
 
     search_attributes: SearchAttributes
 
@@ -170,16 +170,16 @@ class UpsertWorkflowSearchAttributes(NamedTuple):
 
 
 class WorkflowTaskScheduled(NamedTuple):
-    """There is something to react to."""
+    """A workflow task was scheduled, because the code has events to process."""
 
     task_queue: str = ""
     attempt: int = 1
 
 
 class WorkflowTaskStarted(NamedTuple):
-    """A worker took the task. Its time is what ``workflow.now()`` answers in this task.
+    """A worker took the task. ``workflow.now()`` returns its time in this task.
 
-    ``suggest_continue_as_new`` stands here so that replay decides as the first run did.
+    ``suggest_continue_as_new`` is recorded so that replay takes the same decision.
     """
 
     identity: str = ""
@@ -194,13 +194,13 @@ class WorkflowTaskCompleted(NamedTuple):
 
 
 class WorkflowTaskTimedOut(NamedTuple):
-    """The worker did not answer; the task is done again."""
+    """The worker did not answer; the task is repeated."""
 
     timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
 
 
 class WorkflowTaskFailed(NamedTuple):
-    """The code could not go on: non-determinism, a bug, a deadlock. The task is done again."""
+    """The code could not continue (non-determinism, a bug, a deadlock). The task is repeated."""
 
     failure: Failure
     identity: str = ""
@@ -210,7 +210,7 @@ class WorkflowTaskFailed(NamedTuple):
 
 
 class ActivityTaskScheduled(NamedTuple):
-    """The run scheduled an activity. ``task_queue`` "" is the run's own."""
+    """The run scheduled an activity. ``task_queue`` "": that of the run."""
 
     activity_id: int
     activity_type: str
@@ -221,7 +221,7 @@ class ActivityTaskScheduled(NamedTuple):
 
 
 class ActivityTaskStarted(NamedTuple):
-    """The attempt that counted. Written when the activity closes."""
+    """The attempt that closed the activity. Written when the activity closes."""
 
     activity_id: int
     attempt: int = 1
@@ -237,7 +237,7 @@ class ActivityTaskCompleted(NamedTuple):
 
 
 class ActivityTaskFailed(NamedTuple):
-    """The activity failed and is not tried again."""
+    """The activity failed and is not retried."""
 
     activity_id: int
     failure: Failure
@@ -245,7 +245,7 @@ class ActivityTaskFailed(NamedTuple):
 
 
 class ActivityTaskTimedOut(NamedTuple):
-    """A timeout was reached and it is not tried again; ``failure`` is the last attempt's."""
+    """A timeout was reached and the activity is not retried; ``failure``: of its last attempt."""
 
     activity_id: int
     timeout_type: TimeoutType
@@ -254,7 +254,7 @@ class ActivityTaskTimedOut(NamedTuple):
 
 
 class ActivityTaskCancelRequested(NamedTuple):
-    """The run requested its cancellation."""
+    """The run requested the cancellation of the activity."""
 
     activity_id: int
 
@@ -277,19 +277,19 @@ class TimerStarted(NamedTuple):
 
 
 class TimerFired(NamedTuple):
-    """The time is over."""
+    """The timer has fired."""
 
     timer_id: int
 
 
 class TimerCanceled(NamedTuple):
-    """The run does not wait for it any more."""
+    """The run has cancelled the timer."""
 
     timer_id: int
 
 
 class MarkerRecorded(NamedTuple):
-    """Something the code decided once. ``marker_name`` is "patch", ``key`` the patch id."""
+    """A decision that replay repeats. ``marker_name``: "patch", ``key``: the patch id."""
 
     marker_name: str
     key: str
@@ -322,7 +322,7 @@ class StartChildWorkflowExecutionFailed(NamedTuple):
 
 
 class ChildWorkflowExecutionStarted(NamedTuple):
-    """The child has its first event."""
+    """The child has recorded its first event."""
 
     child_id: int
     run_id: str
@@ -379,7 +379,7 @@ class SignalExternalWorkflowExecutionFailed(NamedTuple):
 
 
 class ExternalWorkflowExecutionSignaled(NamedTuple):
-    """The signal is in the other history."""
+    """The signal was recorded in the other history."""
 
     request_id: int
 
@@ -402,7 +402,7 @@ class RequestCancelExternalWorkflowExecutionFailed(NamedTuple):
 
 
 class ExternalWorkflowExecutionCancelRequested(NamedTuple):
-    """The request is in the other history."""
+    """The request was recorded in the other history."""
 
     request_id: int
 

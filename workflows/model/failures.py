@@ -1,7 +1,8 @@
-"""A failure as data: what an event stores when something went wrong.
+"""Failures as data, for events.
 
-A failure is a tree: the cause of a child workflow's failure is the failure of its activity, and so
-on down. ``workflows.model.errors`` has the exceptions; ``failure_of`` and ``error_of`` translate.
+A failure has a cause, which is a failure, too: that of a child workflow may be the failure of its
+activity. ``failure_of`` and ``error_of`` convert from and to the exceptions of
+``workflows.model.errors``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from workflows.model.payloads import Payload, to_payload
 
 
 class FailureKind(StrEnum):
-    """Which exception it is in workflow code."""
+    """The class of the exception in workflow code."""
 
     APPLICATION = "Application"
     CANCELED = "Canceled"
@@ -26,11 +27,11 @@ class FailureKind(StrEnum):
 
 
 class Failure(NamedTuple):
-    """One node of the tree.
+    """One failure with its cause.
 
-    ``type`` is what retry policies match: the type an application gave (by default the name of the
-    exception's class), the timeout reached, the type of the activity or child. ``subject`` is the
-    id of the activity or child; ``next_retry_delay_s`` 0 leaves the pause to the retry policy.
+    Retry policies match ``type``: that of an application failure (by default the name of the
+    exception's class), the timeout, or the type of the activity or child. ``subject``: the id of
+    the activity or child. ``next_retry_delay_s`` 0: the pause of the retry policy.
     """
 
     kind: FailureKind
@@ -45,10 +46,11 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """The data of an exception. One from outside the tree is an application failure of its name."""
+    """The data of an exception. Other exceptions become application failures of their name."""
     message = str(error)[:FAILURE_MESSAGE_CHARS_MAX]
-    below = error.__cause__
-    cause = failure_of(below, depth=depth + 1) if below and depth < FAILURE_DEPTH_MAX else None
+    cause = None
+    if error.__cause__ is not None and depth < FAILURE_DEPTH_MAX:
+        cause = failure_of(error.__cause__, depth=depth + 1)
     match error:
         case errors.ApplicationError():
             details = tuple(to_payload(detail, what="failure details") for detail in error.details)

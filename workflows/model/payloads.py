@@ -1,9 +1,9 @@
 """Arguments and results as plain data: None, bool, int, float, str, list and dict.
 
-Plain data is the same in msgpack (stored) and JSON (fixtures, tools), and needs no class to be
-read. Typed values become plain when they leave workflow or activity code, and typed again by the
-annotations of the receiving function. Sets and mappings are sorted, so that equal values give equal
-bytes.
+Plain data is the same in msgpack (stored) and JSON (fixtures, tools), and is read without any
+class. Typed values become plain data when they leave workflow or activity code, and typed values
+again by the annotations of the receiving function. Sets and mappings are sorted, so that equal
+values give equal bytes.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
@@ -25,7 +25,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def to_payload(value: object, *, what: str) -> Payload:
-    """``value`` as plain data; PayloadError if it has no such form. ``what`` names it."""
+    """``value`` as plain data. Raises PayloadError, which calls it ``what``, if that fails."""
     if isinstance(value, _PLAIN) and type(value) in _PLAIN:
         if isinstance(value, str) and len(value) * 4 > PAYLOAD_ERROR_BYTES:
             check_payload_size(value, what=what)
@@ -39,7 +39,7 @@ def to_payload(value: object, *, what: str) -> Payload:
 
 
 def from_payload(payload: Payload, kind: Any, *, what: str) -> Any:
-    """The typed value of plain data; PayloadError if it does not fit ``kind``."""
+    """The typed value of plain data. Raises PayloadError if it does not fit ``kind``."""
     if kind is Any or kind is object:
         return payload
     try:
@@ -49,7 +49,7 @@ def from_payload(payload: Payload, kind: Any, *, what: str) -> Any:
 
 
 def to_payloads(values: Sequence[object], *, what: str) -> tuple[Payload, ...]:
-    """Arguments as plain data, bounded as a whole."""
+    """Arguments as plain data, with a limit of their total size. Raises PayloadError."""
     payloads = tuple(to_payload(value, what=what) for value in values)
     if len(payloads) > 1:
         check_payload_size(payloads, what=what)
@@ -57,12 +57,12 @@ def to_payloads(values: Sequence[object], *, what: str) -> tuple[Payload, ...]:
 
 
 def payload_bytes(payload: Payload) -> int:
-    """The stored size."""
+    """The stored size in bytes."""
     return len(_encoder.encode(payload))
 
 
 def check_payload_size(payload: Payload, *, what: str) -> None:
-    """LimitExceeded above the bound."""
+    """Raise LimitExceeded for more than ``PAYLOAD_ERROR_BYTES``."""
     size = payload_bytes(payload)
     if size > PAYLOAD_ERROR_BYTES:
         raise LimitExceeded(

@@ -1,8 +1,8 @@
-"""How often, how long, under which name: the policies of workflows and activities.
+"""Policies of workflows and activities: retries, timeouts, cancellation, children, ids.
 
 Names and defaults are Temporal's (docs/reference/workflow-defaults.md). Instants are integer
-milliseconds since 1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 means: not
-bounded by this.
+milliseconds since 1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 is no
+limit.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ MAXIMUM_INTERVAL_FACTOR = 100.0
 
 
 class RetryPolicy(NamedTuple):
-    """When a failed attempt is tried again.
+    """When a failed attempt is retried.
 
-    ``maximum_interval_s`` 0 means 100 times the initial interval, ``maximum_attempts`` 0 means
-    without end; ``non_retryable`` names types of application failures that end the retries.
+    ``maximum_interval_s`` 0 means 100 times the initial interval, ``maximum_attempts`` 0 means no
+    limit; ``non_retryable`` names types of application failures that are not retried.
 
     ``pause_when_exhausted``: after the last attempt the execution pauses for a person; otherwise
-    the failure reaches the code, as in Temporal. None in a recorded event: it is from before there
-    was a choice, when every execution paused.
+    the failure is raised in the code, as in Temporal. None in a recorded event: it is older than
+    this field, and its execution pauses.
     """
 
     initial_interval_s: float = 1.0
@@ -45,12 +45,12 @@ class RetryPolicy(NamedTuple):
 
     @property
     def interval_ceiling_s(self) -> float:
-        """The longest pause between two attempts."""
+        """Seconds of the longest pause between two attempts."""
         return self.maximum_interval_s or self.initial_interval_s * MAXIMUM_INTERVAL_FACTOR
 
 
 class Timeouts(NamedTuple):
-    """The four timeouts of an activity. One of the first and the third must be given.
+    """The four timeouts of an activity. One of the first and the third is required.
 
     ``schedule_to_close_s`` bounds all attempts with the pauses between them;
     ``schedule_to_start_s`` the wait in the queue (reaching it is not retried);
@@ -73,7 +73,7 @@ class TimeoutType(StrEnum):
 
 
 class RetryState(StrEnum):
-    """The reason why there is no further attempt."""
+    """Why there is no further attempt."""
 
     NON_RETRYABLE_FAILURE = "NonRetryableFailure"
     TIMEOUT = "Timeout"
@@ -82,10 +82,11 @@ class RetryState(StrEnum):
 
 
 class CancellationType(StrEnum):
-    """What awaiting code sees when an activity or child is cancelled.
+    """What happens when workflow code cancels an activity or child.
 
-    TRY_CANCEL asks for it and goes on at once; WAIT_CANCELLATION_COMPLETED asks and waits for the
-    outcome, whatever it is; ABANDON goes on without asking.
+    TRY_CANCEL requests the cancellation and raises CancelledError at once;
+    WAIT_CANCELLATION_COMPLETED requests it and waits for the outcome; ABANDON raises at once
+    without a request.
     """
 
     TRY_CANCEL = "TryCancel"
@@ -94,7 +95,7 @@ class CancellationType(StrEnum):
 
 
 class ParentClosePolicy(StrEnum):
-    """What becomes of a child when its parent closes."""
+    """What happens to a child when its parent closes."""
 
     TERMINATE = "Terminate"
     ABANDON = "Abandon"
@@ -102,7 +103,7 @@ class ParentClosePolicy(StrEnum):
 
 
 class IdReusePolicy(StrEnum):
-    """Whether the id of a *closed* execution may be used again."""
+    """Whether the id of a closed execution may be used again."""
 
     ALLOW_DUPLICATE = "AllowDuplicate"
     ALLOW_DUPLICATE_FAILED_ONLY = "AllowDuplicateFailedOnly"
@@ -110,7 +111,7 @@ class IdReusePolicy(StrEnum):
 
 
 class IdConflictPolicy(StrEnum):
-    """What starting does when the id belongs to a *running* execution."""
+    """What happens to a start if the id belongs to an open execution."""
 
     FAIL = "Fail"
     USE_EXISTING = "UseExisting"
@@ -118,7 +119,7 @@ class IdConflictPolicy(StrEnum):
 
 
 class UpdateStage(StrEnum):
-    """How far an update has come: stored, accepted by its validator and recorded, or completed."""
+    """The stages of an update: stored, accepted by its validator and recorded, completed."""
 
     ADMITTED = "Admitted"
     ACCEPTED = "Accepted"
@@ -139,7 +140,7 @@ class ExecutionStatus(StrEnum):
 
     @property
     def open(self) -> bool:
-        """Whether something can still happen to it."""
+        """Whether the execution has not closed."""
         return self in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
 
 

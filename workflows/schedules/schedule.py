@@ -1,4 +1,4 @@
-"""A schedule as data: what it starts, when, and what happens when a start meets a running one.
+"""A schedule as data: its action, its times, and its overlap policy.
 
 A schedule is stored as the arguments of its workflow, so fields are added at the end, with a
 default. Times are integer milliseconds since 1970, durations float seconds.
@@ -22,15 +22,15 @@ INTERVAL_S_MIN = 1.0
 """Seconds between two times of an interval; the most is ``limits.TIMER_S_MAX``."""
 
 SCHEDULE_BYTES_MAX = 32 * 1024
-"""Of a schedule with its arguments: its progress must fit beside it in one payload."""
+"""Bytes of a schedule with its arguments: schedule and progress must fit into one payload."""
 
 NOTE_CHARACTERS_MAX = 1_000
-"""Of the note of a pause."""
+"""Characters of the note of a pause."""
 
 RUNNING_ACTIONS_MAX = 500
 """Actions of one run of the scheduler that run at the same time, with ALLOW_ALL.
 
-A run that continues as new counts from 0: it does not wait for the actions of the one before.
+A run that continues as new counts from 0: it does not wait for the actions of the previous run.
 """
 
 BUFFERED_STARTS_MAX = 1_000
@@ -76,7 +76,7 @@ class ScheduleSpec(NamedTuple):
 
     @property
     def text(self) -> str:
-        """For people: ``every 1h; cron 0 3 * * *``."""
+        """The times as text, such as ``every 3600 s; cron 0 3 * * *``."""
         intervals = [f"every {every_s:g} s" for every_s, _ in self.intervals]
         return "; ".join([*intervals, *(f"cron {expression}" for expression in self.cron)])
 
@@ -108,7 +108,7 @@ class SchedulePolicy(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """What a schedule starts and when."""
+    """A schedule: its action, its times, its policy."""
 
     action: ScheduleAction
     spec: ScheduleSpec
@@ -125,7 +125,7 @@ class ScheduleActionResult(NamedTuple):
 
 
 class ScheduleProgress(NamedTuple):
-    """What a schedule has done. It passes from run to run of its workflow.
+    """The progress of a schedule, which passes from run to run of its workflow.
 
     Times up to ``handled_ms`` are handled. ``buffered``: times whose starts wait. ``actions``:
     executions started; ``skipped_overlap``: times at which the previous one still ran, also those

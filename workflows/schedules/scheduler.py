@@ -1,9 +1,9 @@
-"""The workflow that acts for one schedule. Its id is ``schedule/`` and the id of the schedule.
+"""The workflow that runs one schedule. Its id is ``schedule/`` and the id of the schedule.
 
 At each time it starts the action as a child that outlives it. It waits for the end of a child, so
 that it can apply the overlap policy, and continues as new only when none runs (with ALLOW_ALL at
-any time). So while one runs whose end it needs, a history that has become long gets no more timers:
-times of these hours are handled when the action ends.
+any time). While a history is long and an action runs whose end it awaits, it starts no more timers;
+times in between are handled when the action has ended.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PAUSE: Final = "pause"
 UNPAUSE: Final = "unpause"
 TRIGGER: Final = "trigger"
 REPLACE: Final = "replace"
-"""Signals: stop and continue at the times, with a note; act now; use another schedule."""
+"""Signals: pause and unpause with a note; take the action now; use another schedule."""
 
 STARTED_BY: Final = "ScheduledById"
 STARTED_FOR: Final = "ScheduledStartTime"
-"""Search attributes of what a schedule starts."""
+"""Search attributes of the executions that a schedule starts."""
 
 SPEC: Final = "ScheduleSpec"
 ACTION: Final = "ScheduleAction"
@@ -53,7 +53,7 @@ PASS_GAP_S: Final = 0.001
 
 
 class _RunningAction(NamedTuple):
-    """``workflow_id``: that of its start, also after a replacement. ``child`` None: it starts."""
+    """A running action. ``workflow_id``: that of its start; ``child`` None: it is starting."""
 
     workflow_id: str
     child: workflow.ChildHandle | None = None
@@ -73,7 +73,7 @@ class Scheduler:
     async def run(
         self, schedule: Schedule, progress: ScheduleProgress = ScheduleProgress()
     ) -> None:
-        """Act until terminated."""
+        """Take actions until terminated."""
         self._schedule = schedule
         self._progress = progress._replace(handled_ms=progress.handled_ms or _now_ms())
         workflow.set_signal_handler(PAUSE, self._pause)
@@ -86,7 +86,7 @@ class Scheduler:
                 self._progress = take_due(
                     self._id, self._current, self._progress, _now_ms(), running=len(self._running)
                 )
-            if workflow.info().is_continue_as_new_suggested() and not self._waits_for_end:
+            if workflow.info().is_continue_as_new_suggested() and not self._awaits_action:
                 workflow.continue_as_new(self._current, self._progress)
             await self._start_buffered()
             self._publish()
@@ -108,24 +108,25 @@ class Scheduler:
     # ------------------------------------------------------------------------------ signals
 
     def _pause(self, note: str = "") -> None:
-        """Starts that wait are skipped, as the times of the pause are."""
+        """Pause the schedule. Waiting starts are skipped, as are the times of the pause."""
         buffered = self._progress.buffered
         skipped = self._progress.skipped_overlap + len(buffered)
         self._change(paused=True, note=note, buffered=(), skipped_overlap=skipped)
 
     def _unpause(self, note: str = "") -> None:
-        """The times of the pause are not made up for."""
+        """Continue with the next time; the times of the pause are not made up for."""
         if self._progress.paused:
             self._change(paused=False, note=note, handled_ms=_now_ms())
 
     def _trigger(self) -> None:
         overlap, running = self._current.policy.overlap, self._running
-        at_ms = max(_now_ms(), *(taken + 1 for taken in (*running, *self._progress.buffered, 0)))
+        used_ms = [*running, *self._progress.buffered]
+        at_ms = max([_now_ms(), *(at + 1 for at in used_ms)])
         self._progress = buffer_start(overlap, self._progress, at_ms, running=len(running))
         self._has_changed = True
 
     def _replace(self, schedule: Schedule) -> None:
-        """A replacement by an equal schedule is none. Times before it are not made up for."""
+        """Use another schedule, from the next time on; an equal one changes nothing."""
         if schedule != self._schedule:
             self._schedule = schedule
             self._change(handled_ms=_now_ms())
@@ -146,26 +147,26 @@ class Scheduler:
         return self._schedule
 
     @property
-    def _waits_for_end(self) -> bool:
+    def _awaits_action(self) -> bool:
         return bool(self._running) and self._current.policy.overlap is not OverlapPolicy.ALLOW_ALL
 
     def _wait_s(self) -> float | None:
         """Seconds to the next time; None: the next signal or end of an action comes first."""
         if self._progress.paused:
             return None
-        if self._waits_for_end and workflow.info().is_continue_as_new_suggested():
+        if self._awaits_action and workflow.info().is_continue_as_new_suggested():
             return None
         spec = self._current.spec
         due_ms = start_ms(self._id, spec, next_ms(spec, self._progress.handled_ms))
         return max((due_ms - _now_ms()) / 1000, PASS_GAP_S)
 
     async def _start_buffered(self) -> None:
-        """Start what waits, as far as the overlap policy lets it."""
+        """Start the waiting actions that the overlap policy allows."""
         if self._progress.buffered and self._current.policy.overlap is OverlapPolicy.CANCEL_OTHER:
             for action in self._running.values():
                 if action.child is not None:
                     await action.child.cancel()
-        while self._progress.buffered and not self._waits_for_end:
+        while self._progress.buffered and not self._awaits_action:
             at_ms, *buffered = self._progress.buffered
             self._progress = self._progress._replace(buffered=tuple(buffered))
             workflow_id = execution_id(self._id, self._current.action, at_ms)

@@ -1,4 +1,4 @@
-"""The times of a schedule, and what is due at them. Pure: the same in every replay."""
+"""The times of a schedule, and the starts that are due. Pure: the same in every replay."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def start_ms(schedule_id: str, spec: ScheduleSpec, at_ms: int) -> int:
     """When the start of a time is due: the time with its jitter."""
     if not spec.jitter_s:
         return at_ms
-    most = min(round(spec.jitter_s * 1000), next_ms(spec, at_ms) - at_ms - 1)
+    jitter_ms_max = min(round(spec.jitter_s * 1000), next_ms(spec, at_ms) - at_ms - 1)
     digest = blake2b(f"{schedule_id}/{at_ms}".encode(), digest_size=8).digest()
-    return at_ms + most * int.from_bytes(digest, "big") // 2**64
+    return at_ms + jitter_ms_max * int.from_bytes(digest, "big") // 2**64
 
 
 def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
-    """The times after ``after_ms``, without end."""
+    """Yield the times after ``after_ms``, without end."""
     while True:
         after_ms = next_ms(spec, after_ms)
         yield after_ms
@@ -108,13 +108,13 @@ def take_due(
     if not times:
         return before
     earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
-    wanted = [at_ms for at_ms in times if at_ms >= earliest_ms]
-    handled_ms = times[-1] if wanted else max(times[-1], earliest_ms - 1)
+    not_missed = [at_ms for at_ms in times if at_ms >= earliest_ms]
+    handled_ms = times[-1] if not_missed else max(times[-1], earliest_ms - 1)
     progress = before._replace(
         handled_ms=handled_ms,
-        missed_catchup_window=before.missed_catchup_window + len(times) - len(wanted),
+        missed_catchup_window=before.missed_catchup_window + len(times) - len(not_missed),
     )
-    for at_ms in wanted:
+    for at_ms in not_missed:
         progress = buffer_start(schedule.policy.overlap, progress, at_ms, running=running)
     return progress
 
@@ -128,10 +128,10 @@ def buffer_start(
         skipped = before.skipped_overlap + len(buffered)
         return before._replace(buffered=(at_ms,), skipped_overlap=skipped)
     if overlap is OverlapPolicy.ALLOW_ALL:
-        most = RUNNING_ACTIONS_MAX - running
+        buffered_max = RUNNING_ACTIONS_MAX - running
     else:
-        most = _BUFFERED_MAX[overlap] + (not running)
-    if len(buffered) >= most:
+        buffered_max = _BUFFERED_MAX[overlap] + (not running)
+    if len(buffered) >= buffered_max:
         return before._replace(skipped_overlap=before.skipped_overlap + 1)
     return before._replace(buffered=(*buffered, at_ms))
 
@@ -142,7 +142,7 @@ def _next_of(interval: ScheduleInterval, after_ms: int) -> int:
 
 
 def _cron(expression: str, after_ms: int) -> CronSim:
-    """Its times. Raises CronSimError, also for six fields: CronSim takes them with seconds."""
+    """The times of a cron expression. Raises CronSimError, also for six fields."""
     fields = _CRON_NAMES.get(expression, expression)
     if len(fields.split()) != _CRON_FIELDS:
         raise CronSimError("Wrong number of fields")

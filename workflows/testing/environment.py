@@ -1,13 +1,13 @@
-"""Workflows and activities run to completion by the engine itself, in memory and in skipped time.
+"""Run workflows and activities in tests: the engine in memory, with a clock that skips time.
 
     async with WorkflowEnvironment(Registry([Release], [release])) as env:
         assert await env.execute(Release, "10.6.0.17") == 3
 
 One worker of the engine serves a memory store; its clock jumps to the next timer when the worker is
-idle. Activities run for real and at the same time, under the engine's slots, retries, timeouts
-and heartbeats. An activity that shall take long calls ``await env.spend(seconds)``; while one waits
-for anything else, the clock stands still. With ``replays=True`` every workflow task replays its
-history first, which finds non-determinism in every test.
+idle. Activities run for real and at the same time, under the engine's slots, retries, timeouts and
+heartbeats. An activity that takes long in a test calls ``await env.spend(seconds)``. While an
+activity waits for anything else, the clock does not advance. With ``replays=True`` every workflow
+task replays its history first, which finds non-determinism in every test.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from workflows.testing.handle import TimeSkippingHandle
 from workflows.testing.skipping_clock import SkippingClock
 
 START_MS = 1_700_000_000_000
-"""Where the clock of an environment starts, in milliseconds since 1970."""
+"""Start of the clock of an environment, in milliseconds since 1970."""
 
 SESSION_TTL_S = 3_600
-"""Of the worker's lease: a test that is stopped in a debugger must not lose its worker."""
+"""Seconds of the worker's lease: a test in a debugger must not lose its worker."""
 
 REPLY_PASSES = 16
 """Passes of the event loop in which an answer that is in the store reaches its caller."""
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class StuckError(WorkflowError):
-    """Nothing is left that could happen; the message lists the open executions."""
+    """No timer is pending and nothing runs; the message lists the open executions."""
 
 
 class WorkflowEnvironment:
@@ -137,18 +137,18 @@ class WorkflowEnvironment:
         return [*closed, *([opened] if opened is not None else [])]
 
     async def settle(self) -> None:
-        """Return when nothing more can happen without the clock moving on."""
+        """Return when nothing more happens at the current time."""
         while True:
             if not self._store.is_followed or self._clock.is_waking:
                 await asyncio.sleep(0)
                 continue
-            at_work = [task for task in self._worker.tasks() if not self._clock.is_asleep(task)]
-            if not at_work:
+            running = [task for task in self._worker.tasks() if not self._clock.is_asleep(task)]
+            if not running:
                 return
-            await self._clock.until_idle(at_work)
+            await self._clock.until_idle(running)
 
     async def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass, with everything that is due meanwhile."""
+        """Advance the clock by ``seconds``, and run everything that is due meanwhile."""
         until_ms = self.now_ms + round(seconds * 1000)
         await self.settle()
         while (due_ms := self._clock.next_due_ms()) is not None and due_ms <= until_ms:

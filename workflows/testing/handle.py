@@ -1,4 +1,4 @@
-"""An execution as a test holds it: send to it, wait for it, read its history."""
+"""The handle of an execution in a test: signal it, wait for it, read its history."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class TimeSkippingHandle:
         self.workflow_id = workflow_id
 
     async def head(self) -> RunHead:
-        """Where the newest run stands. Raises ExecutionNotFound."""
+        """The head of the newest run. Raises ExecutionNotFound."""
         return (await self._environment.visibility.describe(self.workflow_id)).head
 
     async def status(self) -> ExecutionStatus:
-        """Of the newest run."""
+        """The status of the newest run."""
         return (await self.head()).status
 
     async def history(self) -> Sequence[HistoryEvent]:
@@ -40,7 +40,7 @@ class TimeSkippingHandle:
         return [name for name in names if not name.startswith("WorkflowTask")]
 
     async def result(self) -> Any:  # noqa: ANN401 - whatever the workflow returns
-        """Skip time until the execution has ended; its result.
+        """Skip time until the execution has ended, and return its result.
 
         Raises ExecutionFailed with the failure as its cause, StuckError if it never ends or is
         paused.
@@ -52,7 +52,7 @@ class TimeSkippingHandle:
         return from_payload(payload, kind, what=f"the result of {name}")
 
     async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:
-        """Signal it, and return when nothing more happens without time passing."""
+        """Signal it, and return when nothing more happens at the current time."""
         await self._environment.client.signal(self.workflow_id, signal, *args)
         await self._environment.settle()
 
@@ -64,13 +64,13 @@ class TimeSkippingHandle:
     async def update(self, update: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
         """Update it, and skip time until the handler has returned.
 
-        Raises CallRejected, or what the handler failed with.
+        Raises CallRejected, or the failure of the handler.
         """
         environment = self._environment
         return await environment.call(environment.client.update(self.workflow_id, update, *args))
 
     async def cancel(self, reason: str = "") -> None:
-        """Request its cancellation, and return when nothing more happens without time passing."""
+        """Request its cancellation, and return when nothing more happens at the current time."""
         await self._environment.client.cancel(self.workflow_id, reason)
         await self._environment.settle()
 
@@ -80,11 +80,11 @@ class TimeSkippingHandle:
         await self._environment.settle()
 
     async def pause(self, reason: str = "") -> None:
-        """Pause it, and return when nothing more happens without time passing."""
+        """Pause it, and return when nothing more happens at the current time."""
         await self._environment.client.pause(self.workflow_id, reason)
         await self._environment.settle()
 
     async def retry(self, reason: str = "") -> None:
-        """Let a paused execution go on. Raises CallRejected for one that is not paused."""
+        """Resume a paused execution. Raises CallRejected for one that is not paused."""
         await self._environment.client.retry(self.workflow_id, reason)
         await self._environment.settle()

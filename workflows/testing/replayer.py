@@ -1,4 +1,4 @@
-"""Replay of recorded histories: whether the present code still makes the recorded commands.
+"""Replay of recorded histories: check that the current code gives the recorded commands.
 
 Histories are kept as JSON (``workflows.model.codec``). A change that breaks one of them
 would break running executions too: guard it with ``workflow.patched``.
@@ -17,9 +17,9 @@ from workflows.model.commands import Decision
 
 
 def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
-    """Run the code against a whole history; NonDeterminismError where they disagree.
+    """Replay a whole history. Raises NonDeterminismError where the code differs.
 
-    A task that was open when the history was taken is not done.
+    A task that was open when the history was recorded is not executed.
     """
     interpreter = Interpreter(registry)
     try:
@@ -31,7 +31,7 @@ def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
 
 
 def replay_file(registry: Registry, path: Path) -> Decision:
-    """The same for a JSON file; HistoryError if it cannot be read."""
+    """Replay the history in a JSON file. Raises HistoryError if it cannot be read."""
     return replay(registry, from_json(path.read_bytes()))
 
 

@@ -1,8 +1,8 @@
 """A clock that jumps to the next awaited time when all work is done.
 
-It takes the place of the engine's clock (``workflows.engine.clock``) in tests: timers, pauses,
-timeouts and queues are the engine's own and take no time. A task that waits for anything but this
-clock (a socket, a thread, ``asyncio.sleep``) is running, and the clock stands still for it.
+It replaces the engine's clock (``workflows.engine.clock``) in tests, so that timers, pauses and
+timeouts take no real time. A task that waits for anything else (a socket, a thread,
+``asyncio.sleep``) counts as running, and the clock does not advance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SkippingClock:
         self._start_ms = start_ms
         self._now_ms = start_ms
         self._sleepers: dict[asyncio.Task[Any], _Sleeper] = {}
-        self._stirred = asyncio.Event()
+        self._sleepers_changed = asyncio.Event()
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
@@ -45,11 +45,11 @@ class SkippingClock:
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         self._sleepers[task] = _Sleeper(self._now_ms + pause_ms, event, moment)
-        self._stirred.set()
+        self._sleepers_changed.set()
         event_set = asyncio.ensure_future(event.wait())
-        first: set[asyncio.Future[Any]] = {moment, event_set}
+        awaited: set[asyncio.Future[Any]] = {moment, event_set}
         try:
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
             event_set.cancel()
             self._sleepers.pop(task, None)
@@ -66,7 +66,7 @@ class SkippingClock:
 
     @property
     def is_waking(self) -> bool:
-        """Whether a task that has waited for this clock is about to go on."""
+        """Whether a task that has waited for this clock is about to continue."""
         return not all(self.is_asleep(task) for task in self._sleepers)
 
     def next_due_ms(self) -> int | None:
@@ -86,7 +86,7 @@ class SkippingClock:
 
     async def until_idle(self, tasks: Collection[asyncio.Task[Any]]) -> None:
         """Return when one of these running tasks has ended or begun to wait for this clock."""
-        self._stirred.clear()
-        stirred = asyncio.ensure_future(self._stirred.wait())
-        await asyncio.wait({stirred, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        stirred.cancel()
+        self._sleepers_changed.clear()
+        changed = asyncio.ensure_future(self._sleepers_changed.wait())
+        await asyncio.wait({changed, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        changed.cancel()

@@ -1,7 +1,7 @@
-"""Validates a user's settings for etcd: returns EtcdSettings, or an error that names the setting.
+"""Validate a user's settings for etcd; an error has the name of the setting.
 
-Agent, controller and orbctl take the same six settings from different places (a file, variables,
-options), so that each passes its own names for them. Reads only the files of these settings.
+Agent, controller and orbctl read the same six settings from a file, variables or options, and pass
+their names for error messages. Only the files that the settings name are read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Access(NamedTuple):
 
 
 def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
-    """The settings; ``password`` wins over the file's. Raises BadInput about one of ``names``."""
+    """The settings; ``password`` precedes the file. Raises BadInput about one of ``names``."""
     endpoints = tuple(text.strip() for text in values.endpoints.split(","))
     if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:
         raise BadInput(

@@ -1,8 +1,8 @@
-"""Switches etcd's access control on: roles, the users that have them, authentication.
+"""Enable etcd's access control: create roles and their users, and require authentication.
 
-Promise: running it again changes nothing, or brings permissions that have changed since in order.
-It talks to etcd as ``root``, by a client certificate of that common name or by user and password.
-It never removes a user or a role that it does not know, and never switches authentication off.
+It may run again: it then updates permissions that have changed. It connects as ``root``, by a
+client certificate of that common name or by user and password. It never removes other users or
+roles, and never disables authentication.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _UNGUESSABLE_BYTES: Final = 32
 _log: Final = logging.getLogger(__name__)
 
 
-async def switch_on(settings: EtcdSettings, roles: Sequence[EtcdRole]) -> None:
-    """Make roles and users as they should be, then require authentication.
+async def enable_access_control(settings: EtcdSettings, roles: Sequence[EtcdRole]) -> None:
+    """Create or update roles and users, then require authentication.
 
     Raises StoreUnavailable, StoreRejected (the certificate or user is not root's).
     """
@@ -45,7 +45,7 @@ async def switch_on(settings: EtcdSettings, roles: Sequence[EtcdRole]) -> None:
 
 
 class _Control:
-    """The calls of etcd's Auth service. Each may be repeated without harm."""
+    """The calls of etcd's Auth service; all are idempotent."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -61,7 +61,7 @@ class _Control:
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
     async def make_role(self, role: EtcdRole) -> None:
-        """Create the role, or give it exactly these permissions."""
+        """Create the role, and give it exactly these permissions."""
         await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
         response = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
         current = {Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm}

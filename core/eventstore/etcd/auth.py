@@ -1,7 +1,7 @@
-"""User and password -> a token in the metadata of every call, renewed when etcd no longer takes it.
+"""The token in the metadata of every call, for a user and password; renewed when etcd rejects it.
 
-Tokens are never logged. Without a user there is no token, and a cluster that has authentication
-switched off is used without one until it asks.
+Tokens are never logged. Without a user there is no token. A cluster without authentication is used
+without a token until it requires one.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import asyncio
 
 from core.eventstore.etcd import messages
 from core.eventstore.etcd.channel import EndpointChannel
-from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState, judged
+from core.eventstore.etcd.failures import CallFailed, CallFailure, CallState, call_failed
 from core.eventstore.etcd.http2 import Metadata, RpcError
 from core.eventstore.etcd.settings import EtcdSettings
 
-_AUTH_IS_OFF = "etcdserver: authentication is not enabled"
+_AUTH_DISABLED = "etcdserver: authentication is not enabled"
 
-# A member without a leader answers at once instead of keeping the call until its own timeout.
+# A member without a leader then fails calls at once, not after its own timeout.
 _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 
@@ -32,17 +32,17 @@ class Tokens:
 
     @property
     def renewable(self) -> bool:
-        """Whether a refused token can be replaced by a new one."""
+        """Whether a rejected token can be replaced by a new one."""
         return bool(self._user)
 
-    async def renew(self, link: EndpointChannel, stale: Metadata | None) -> Metadata:
+    async def renew(self, channel: EndpointChannel, stale: Metadata | None) -> Metadata:
         """Replace ``stale``; calls that failed together share one new token.
 
-        Raises CallFailed; nothing was written, whatever went wrong here.
+        Raises CallFailed; nothing was written in any case.
         """
         async with self._lock:
             if self.metadata is None or self.metadata is stale:
-                self.metadata = await self._authenticate(link)
+                self.metadata = await self._authenticate(channel)
             return self.metadata
 
     def forget(self) -> None:
@@ -50,17 +50,17 @@ class Tokens:
         if self.renewable:
             self.metadata = None
 
-    async def _authenticate(self, link: EndpointChannel) -> Metadata:
+    async def _authenticate(self, channel: EndpointChannel) -> Metadata:
         request = messages.AuthenticateRequest(name=self._user, password=self._password)
         try:
-            answer = await link.call(
+            answer = await channel.call(
                 "authenticate", request, timeout_s=self._timeout_s, metadata=_REQUIRE_LEADER
             )
         except RpcError as error:
-            failure = judged(error).failure
-            if failure.text.startswith(_AUTH_IS_OFF):
+            failure = call_failed(error).failure
+            if failure.text.startswith(_AUTH_DISABLED):
                 return _REQUIRE_LEADER
-            if failure.nature is CallState.UNKNOWN:
+            if failure.state is CallState.UNKNOWN:
                 failure = CallFailure(CallState.NOTHING_WRITTEN, failure.text, failure.timed_out)
             raise CallFailed(failure) from error
         return (*_REQUIRE_LEADER, ("token", answer.token))

@@ -1,8 +1,7 @@
-"""One call to etcd: a ready endpoint, a token, a deadline, the right error, and its measure.
+"""One call to etcd: choose an endpoint, add the token, set a deadline, classify errors, measure.
 
-``once`` is for writes and sends at most one request that etcd may act on. ``repeat`` is for reads
-and for calls that may be repeated without harm; it goes on at the next endpoint within a bounded
-time.
+``once`` is for writes: at most one of its requests can be applied. ``repeat`` is for reads and
+other idempotent calls: within a time limit it is repeated at the next endpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from core.eventstore.etcd.failures import (
     CallFailed,
     CallFailure,
     CallState,
-    judged,
+    call_failed,
     read_error,
     write_error,
 )
@@ -32,8 +31,8 @@ _DATABASE = {"db.system.name": "etcd"}
 _FIRST_WAIT_S = 0.02
 _LAST_ATTEMPT_S = 0.05
 
-_MOVE_ON = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
-"""Natures of failures that another endpoint may not have."""
+_RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
+"""Failures that another endpoint may not have."""
 
 
 class CallObserver(Protocol):
@@ -80,16 +79,16 @@ class Calls:
         return answer
 
     async def repeat(self, method: Method, request: Request) -> Any:
-        """Send a read, if need be again. Raises StoreUnavailable, StoreRejected.
+        """Send a read, repeatedly if needed. Raises StoreUnavailable, StoreRejected.
 
-        When the revision was compacted, raises CallFailed: only the caller knows what that means.
+        Raises CallFailed when the revision was compacted; the caller handles that.
         """
         started = time.perf_counter()
         with child_span(OPERATIONS[method], "client", _DATABASE) as span:
             try:
                 answer = await self._repeated(method, request)
             except CallFailed as failed:
-                if failed.failure.nature is CallState.COMPACTED:
+                if failed.failure.state is CallState.COMPACTED:
                     self.observe(method, started)
                     raise
                 error = read_error(failed.failure, self.endpoint)
@@ -101,21 +100,21 @@ class Calls:
         return answer
 
     async def open_watch(self) -> tuple[EndpointChannel, StreamingCall]:
-        """A link and a new watch stream over it. Raises CallFailed."""
+        """A channel and a new watch stream on it. Raises CallFailed."""
         self._check_open()
-        link = await self._endpoints.ready()
-        metadata = self._tokens.metadata or await self._tokens.renew(link, None)
+        channel = await self._endpoints.ready()
+        metadata = self._tokens.metadata or await self._tokens.renew(channel, None)
         try:
-            return link, await link.open_watch(metadata)
+            return channel, await channel.open_watch(metadata)
         except RpcError as error:
-            raise judged(error) from error
+            raise call_failed(error) from error
 
-    def watch_failed(self, link: EndpointChannel, failure: CallFailure) -> None:
+    def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
         """Make the next ``open_watch`` use another endpoint, or a new token."""
-        if failure.nature is CallState.STALE_TOKEN:
+        if failure.state is CallState.STALE_TOKEN:
             self._tokens.forget()
         else:
-            self._endpoints.failed(link)
+            self._endpoints.failed(channel)
 
     def observe(self, method: str, started: float, error: Exception | None = None) -> None:
         """Notify the observer of a call that started at ``started`` (``time.perf_counter``)."""
@@ -124,7 +123,7 @@ class Calls:
             self._observer.on_call(method, time.perf_counter() - started, outcome)
 
     def _describe(self, span: Span | None, method: Method) -> None:
-        """Name the operation and the endpoint, which another one may have replaced meanwhile."""
+        """Set the attributes of the span: the operation and the endpoint that was used last."""
         if span is not None:
             host, _, port = self.endpoint.rpartition(":")
             span.set_attribute("db.operation.name", OPERATIONS[method])
@@ -145,12 +144,12 @@ class Calls:
         try:
             return await self._attempt(method, request, attempt_s)
         except CallFailed as failed:
-            if not self._worth_repeating(failed):
+            if not self._is_retryable(failed):
                 raise
         retrying = AsyncRetrying(
             stop=stop_before_delay(ends_at - time.monotonic()),
             wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=RETRY_WAIT_S_MAX),
-            retry=retry_if_exception(self._worth_repeating),
+            retry=retry_if_exception(self._is_retryable),
             reraise=True,
         )
         async for attempt in retrying:
@@ -159,48 +158,48 @@ class Calls:
                 return await self._attempt(method, request, attempt_s)
         raise AssertionError("tenacity ends with a result or an error")
 
-    def _worth_repeating(self, error: BaseException) -> bool:
+    def _is_retryable(self, error: BaseException) -> bool:
         return (
             isinstance(error, CallFailed)
-            and error.failure.nature in _MOVE_ON
+            and error.failure.state in _RETRYABLE_STATES
             and not error.failure.is_full
             and not self._closed
         )
 
     async def _attempt(self, method: Method, request: Request, timeout_s: float) -> Any:
         self._check_open()
-        link = await self._endpoints.ready()
+        channel = await self._endpoints.ready()
         metadata = self._tokens.metadata
         try:
             if metadata is None:
-                metadata = await self._tokens.renew(link, None)
+                metadata = await self._tokens.renew(channel, None)
             try:
-                return await self._send(link, method, request, timeout_s, metadata)
+                return await self._send(channel, method, request, timeout_s, metadata)
             except CallFailed as failed:
-                if failed.failure.nature is not CallState.STALE_TOKEN:
+                if failed.failure.state is not CallState.STALE_TOKEN:
                     raise
-            # etcd judges the identity before the request: nothing was written. One that comes from
-            # a certificate is stale only for as long as etcd takes up a change of its roles.
+            # etcd checks the identity before the request, so nothing was written. An identity from
+            # a certificate is stale only while etcd applies a change of roles.
             if self._tokens.renewable:
-                metadata = await self._tokens.renew(link, metadata)
-            return await self._send(link, method, request, timeout_s, metadata)
+                metadata = await self._tokens.renew(channel, metadata)
+            return await self._send(channel, method, request, timeout_s, metadata)
         except CallFailed as failed:
-            if failed.failure.nature in _MOVE_ON and not failed.failure.is_full:
-                self._endpoints.failed(link)
+            if failed.failure.state in _RETRYABLE_STATES and not failed.failure.is_full:
+                self._endpoints.failed(channel)
             raise
 
     async def _send(
         self,
-        link: EndpointChannel,
+        channel: EndpointChannel,
         method: Method,
         request: Request,
         timeout_s: float,
         metadata: Metadata,
     ) -> Any:
         try:
-            return await link.call(method, request, timeout_s=timeout_s, metadata=metadata)
+            return await channel.call(method, request, timeout_s=timeout_s, metadata=metadata)
         except RpcError as error:
-            raise judged(error) from error
+            raise call_failed(error) from error
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,7 +1,7 @@
 """The certificates that a store's settings name, as an SSL context.
 
-Files may be rotated while a process runs: their content is compared, so that a context is made anew
-only when something has changed.
+Files may be rotated while a process runs. Their content is compared, so that a new context is made
+only after a change.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A channel to each endpoint, and rotation away from endpoints that fail.
 
-Calls go to the current endpoint until one of them fails in a way that another endpoint may not. A
-request is sent only over a connection that is already up, so that "never sent" is known and not
-guessed. It must never repeat a call.
+Calls go to the current endpoint until a call fails for a reason that another endpoint may not have.
+A request is sent only over an open connection, so a request without one was certainly not sent.
+Nothing here repeats a call.
 """
 
 from __future__ import annotations
@@ -74,57 +74,59 @@ class EndpointChannel:
 
 
 class Endpoints:
-    """The links of one store. The first one is random, to spread clients."""
+    """The channels of one store. The first one is random, to spread clients."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         if not settings.endpoints:
             raise ValueError("a store on etcd needs at least one endpoint")
         self._settings = settings
         self._certificates = Certificates.read(settings)
-        self._links = _links(settings)
-        self._current = secrets.randbelow(len(self._links))
+        self._channels = _channels(settings)
+        self._current = secrets.randbelow(len(self._channels))
         self._connecting: asyncio.Task[EndpointChannel | None] | None = None
 
     @property
     def current(self) -> EndpointChannel:
-        """The link that calls use now."""
-        return self._links[self._current]
+        """The channel that calls use now."""
+        return self._channels[self._current]
 
     async def ready(self) -> EndpointChannel:
-        """A link whose connection is up. Raises CallFailed when no endpoint has one."""
-        link = self._links[self._current]
-        if link.is_ready:
-            return link
+        """A channel whose connection is up. Raises CallFailed when no endpoint has one."""
+        channel = self._channels[self._current]
+        if channel.is_ready:
+            return channel
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
         connecting = self._connecting
-        # Shared by all waiting calls: one that is cancelled does not end it for the others.
+        # Shared by all waiting calls: cancelling one call does not cancel it for the others.
         await asyncio.wait({connecting})
         connected = None if connecting.cancelled() else connecting.result()
         if connected is None:
-            tried = ", ".join(f"{other.endpoint} ({other.failure})" for other in self._links)
-            raise CallFailed(CallFailure(CallState.NOTHING_WRITTEN, f"no connection to {tried}"))
+            endpoints = ", ".join(f"{other.endpoint} ({other.failure})" for other in self._channels)
+            raise CallFailed(
+                CallFailure(CallState.NOTHING_WRITTEN, f"no connection to {endpoints}")
+            )
         return connected
 
-    def failed(self, link: EndpointChannel) -> None:
-        """Use another endpoint than ``link`` from now on, unless another call has changed it."""
-        if self._links[self._current] is link:
-            self._current = (self._current + 1) % len(self._links)
+    def failed(self, channel: EndpointChannel) -> None:
+        """Use another endpoint than ``channel``, unless another call has changed it already."""
+        if self._channels[self._current] is channel:
+            self._current = (self._current + 1) % len(self._channels)
 
     async def close(self) -> None:
         """Close every channel; calls in flight fail."""
         if self._connecting is not None:
             self._connecting.cancel()
-        _close(self._links)
+        _close(self._channels)
 
     async def _connect(self) -> EndpointChannel | None:
         await self._renew_certificates()
         first = self._current
-        for step in range(len(self._links)):
-            candidate = (first + step) % len(self._links)
-            if await self._links[candidate].connect():
+        for step in range(len(self._channels)):
+            candidate = (first + step) % len(self._channels)
+            if await self._channels[candidate].connect():
                 self._current = candidate
-                return self._links[candidate]
+                return self._channels[candidate]
         return None
 
     async def _renew_certificates(self) -> None:
@@ -135,24 +137,24 @@ class Endpoints:
             certificates = await asyncio.to_thread(Certificates.read, self._settings)
             if certificates == self._certificates:
                 return
-            links = await asyncio.to_thread(_links, self._settings)
+            channels = await asyncio.to_thread(_channels, self._settings)
         except (OSError, BadInput):
             # The files may be in the middle of a rotation; the current ones may still be valid.
             return
-        _close(self._links)
-        self._certificates, self._links = certificates, links
+        _close(self._channels)
+        self._certificates, self._channels = certificates, channels
 
 
-def _links(settings: EtcdSettings) -> tuple[EndpointChannel, ...]:
+def _channels(settings: EtcdSettings) -> tuple[EndpointChannel, ...]:
     """A channel to each endpoint. Raises BadInput, OSError."""
     context = ssl_context(settings)
     targets = [
-        each.removeprefix("https://").removeprefix("http://").rstrip("/")
-        for each in settings.endpoints
+        endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
+        for endpoint in settings.endpoints
     ]
     return tuple(EndpointChannel(target, Channel(target, context)) for target in targets)
 
 
-def _close(links: tuple[EndpointChannel, ...]) -> None:
-    for link in links:
-        link.close()
+def _close(channels: tuple[EndpointChannel, ...]) -> None:
+    for channel in channels:
+        channel.close()

@@ -1,7 +1,6 @@
-"""The key-value store on etcd (see ``core.eventstore.kv`` for what it promises).
+"""The key-value store on etcd (``core.eventstore.kv`` describes its guarantees).
 
-It adds nothing to etcd's own guarantees and takes nothing away: a write is sent once, a read
-is linearizable, a watch loses nothing.
+A write is sent once, a read is linearizable, a watch loses no change.
 """
 
 from __future__ import annotations
@@ -58,10 +57,10 @@ class EtcdStore:
             raise
 
     async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
-        """Whether a transaction that etcd has answered for certainly was not applied.
+        """Whether a transaction that a full etcd has answered was certainly not applied.
 
-        A full etcd may apply the transaction that fills it and refuse it all the same. One whose
-        guard still holds, of a key that it writes itself, was not applied.
+        A full etcd may apply the transaction that fills it, and still return an error. If a guard
+        of a key that the transaction writes still holds, it was not applied.
         """
         written = {write.key for write in writes if isinstance(write, Put)}
         for guard in guards:
@@ -75,11 +74,11 @@ class EtcdStore:
         return False
 
     async def alarms(self) -> tuple[str, ...]:
-        """The names of etcd's alarms that are on, as NOSPACE. Raises StoreUnavailable."""
+        """The names of etcd's active alarms, such as NOSPACE. Raises StoreUnavailable."""
         return wire.alarm_names(await self._calls.repeat("status", messages.StatusRequest()))
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """All ranges at one revision; several gets travel in one transaction."""
+        """All ranges at one revision; several gets are one transaction."""
         return await reads.read(self._calls, gets, revision)
 
     def watch(
@@ -93,13 +92,13 @@ class EtcdStore:
         return watch(self._calls, ranges, after, is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """The id is ours, so that the call can be repeated; etcd may lengthen a very short time."""
+        """Grant a lease. The client chooses its id, so that the call can be repeated."""
         lease = secrets.randbits(_LEASE_ID_BITS) or 1
         request = messages.LeaseGrantRequest(TTL=ttl_s, ID=lease)
         try:
             await self._calls.repeat("grant", request)
         except StoreRejected as error:
-            # A first attempt whose answer was lost has made it.
+            # An attempt whose answer was lost has granted it.
             if "lease already exists" not in error.message:
                 raise
         return lease
@@ -125,13 +124,13 @@ class EtcdStore:
                 raise
 
     async def compact(self, revision: int) -> None:
-        """Forget history before ``revision``; an older or equal one than before is fine."""
+        """Discard the history before ``revision``; no error if it was compacted already."""
         try:
             await self._calls.repeat("compact", messages.CompactionRequest(revision=revision))
         except CallFailed as failed:
-            if failed.failure.nature is not CallState.COMPACTED:
+            if failed.failure.state is not CallState.COMPACTED:
                 raise read_error(failed.failure, self.endpoint) from failed
 
     async def close(self) -> None:
-        """Calls in flight fail, later ones raise StoreUnavailable."""
+        """Close all connections. Calls in flight fail, later ones raise StoreUnavailable."""
         await self._calls.close()

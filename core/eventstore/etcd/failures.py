@@ -1,8 +1,7 @@
-"""What a failed call means for the data: the heart of invariant I9.
+"""Classify failed calls by their effect on the data (invariant I9).
 
-A table from gRPC status and etcd's messages to one of a few natures. Failures that are not listed
-as certain count as unknown, so a new message of a new etcd can cost a read-back, never a double
-write.
+A gRPC status and etcd's message are mapped to a ``CallState``. A failure that is not listed here
+counts as unknown: an unfamiliar message of a new etcd causes a read, never a second write.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from core.eventstore.space import full
 class CallState(Enum):
     """The effect of a failed call on the data."""
 
-    REFUSED = "refused"
-    """etcd refuses this request; repeating it fails again; nothing was written."""
+    REJECTED = "rejected"
+    """etcd rejected the request, and would reject it again; nothing was written."""
 
     NOTHING_WRITTEN = "nothing written"
-    """The request never reached the log; another try, perhaps elsewhere, may succeed."""
+    """The request did not reach etcd's log; another attempt or endpoint may succeed."""
 
     STALE_TOKEN = "stale token"  # noqa: S105  # the name of a failure, no secret
-    """Nothing was written; a fresh token is needed."""
+    """Nothing was written; a new token is needed."""
 
     COMPACTED = "compacted"
     """The requested revision was compacted."""
@@ -46,9 +45,9 @@ NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
 
 
 class CallFailure(NamedTuple):
-    """One failed call: its nature, and the message of etcd or the transport."""
+    """One failed call: its effect, and the message of etcd or the transport."""
 
-    nature: CallState
+    state: CallState
     text: str
     timed_out: bool = False
 
@@ -70,7 +69,7 @@ _NEVER_SENT = (
     "etcdserver: no leader",
     "etcdserver: not capable",
     "etcdserver: rpc not supported for learner",
-    # etcd refuses to propose while it lags behind its own log.
+    # etcd rejects proposals while it lags behind its own log.
     "etcdserver: too many requests",
 )
 
@@ -79,7 +78,7 @@ _NOT_PERMITTED = ("auth: permission denied", "etcdserver: permission denied")
 
 _LEASE_GONE = "etcdserver: requested lease not found"
 
-_REFUSING_CODES = frozenset(
+_REJECTING_CODES = frozenset(
     {
         StatusCode.INVALID_ARGUMENT,
         StatusCode.NOT_FOUND,
@@ -92,14 +91,14 @@ _REFUSING_CODES = frozenset(
     }
 )
 
-# The server's own receive limit, checked before etcd sees the request. The same status also reports
-# "database space exceeded", and that one may arrive after the write was applied: etcd tests
-# its quota before it applies and answers after. So the code alone proves nothing.
+# The receive limit of the gRPC server, checked before etcd gets the request. The same status also
+# reports "database space exceeded", which may arrive although the write was applied. So the status
+# alone proves nothing.
 _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 
 def classify(code: StatusCode, details: str) -> CallFailure:
-    """Judge a failed call by its status and its text."""
+    """Classify a failed call by its status and message."""
     text = details or code.name
     if details.startswith(_STALE_TOKEN):
         return CallFailure(CallState.STALE_TOKEN, text)
@@ -107,31 +106,31 @@ def classify(code: StatusCode, details: str) -> CallFailure:
         return CallFailure(CallState.NOTHING_WRITTEN, text)
     if code is StatusCode.OUT_OF_RANGE and "has been compacted" in details:
         return CallFailure(CallState.COMPACTED, text)
-    if code in _REFUSING_CODES or details.startswith((_TOO_LARGE_TO_RECEIVE, *_NOT_PERMITTED)):
-        return CallFailure(CallState.REFUSED, text)
+    if code in _REJECTING_CODES or details.startswith((_TOO_LARGE_TO_RECEIVE, *_NOT_PERMITTED)):
+        return CallFailure(CallState.REJECTED, text)
     return CallFailure(CallState.UNKNOWN, text, timed_out=code is StatusCode.DEADLINE_EXCEEDED)
 
 
 class CallFailed(Exception):
-    """A failed call inside this package; callers outside see the error tree instead."""
+    """A failed call, inside this package; its callers get errors of ``core.errors``."""
 
     def __init__(self, failure: CallFailure) -> None:
         super().__init__(failure.text)
         self.failure = failure
 
 
-def judged(error: RpcError) -> CallFailed:
-    """What a failed call means."""
+def call_failed(error: RpcError) -> CallFailed:
+    """The classified failure of a call."""
     if not error.processed:
         return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, error.details))
     return CallFailed(classify(error.code, error.details))
 
 
 def write_error(failure: CallFailure, endpoint: str) -> StoreError:
-    """The error of a failed write: only what is certain counts as not written."""
-    if failure.nature is CallState.NOTHING_WRITTEN:
+    """The error of a failed write; OutcomeUnknown unless it was certainly not written."""
+    if failure.state is CallState.NOTHING_WRITTEN:
         return _unavailable(failure, endpoint)
-    if failure.nature is CallState.UNKNOWN:
+    if failure.state is CallState.UNKNOWN:
         unknown = OutcomeUnknown(
             f"the answer of a write was lost: {failure.text}",
             subject=endpoint,
@@ -143,7 +142,7 @@ def write_error(failure: CallFailure, endpoint: str) -> StoreError:
 
 
 def read_error(failure: CallFailure, endpoint: str) -> StoreError:
-    """The error of a failed read, or of any call that may be repeated without harm."""
+    """The error of a failed read, or of another idempotent call."""
     if failure.is_full:
         return full(endpoint)
     if failure.timed_out:
@@ -152,7 +151,7 @@ def read_error(failure: CallFailure, endpoint: str) -> StoreError:
             subject=endpoint,
             remedy="look at etcd's health and load, then try again",
         )
-    if failure.nature in (CallState.NOTHING_WRITTEN, CallState.UNKNOWN):
+    if failure.state in (CallState.NOTHING_WRITTEN, CallState.UNKNOWN):
         return _unavailable(failure, endpoint)
     return _rejected(failure, endpoint)
 

@@ -1,9 +1,9 @@
-"""Renewals of leases over one stream of each endpoint, which stays open between them.
+"""Renewals of leases, on one stream for each endpoint, which stays open between renewals.
 
-A keep-alive is a stream in etcd's API. Opening a stream for each renewal costs several times the
-renewal itself, and a controller renews twice a second. etcd answers a stream's requests in order,
-so one request is in flight at a time. A stream that fails, is
-answered late or is left by a cancelled caller is closed: its answers belong to no later request.
+etcd's API has a stream for keep-alives. Opening a stream for each renewal would take several times
+as long as the renewal, and a controller renews twice a second. etcd answers requests in order, so
+one request is in flight at a time. A stream is closed after a failure, a timeout or a cancelled
+caller, because a late answer must not be taken for that of the next request.
 """
 
 from __future__ import annotations

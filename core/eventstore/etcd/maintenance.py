@@ -18,7 +18,7 @@ DEFRAGMENT_S_MAX: Final = 120.0
 
 
 class EtcdMaintenance:
-    """The members behind the endpoints of the settings. Every call may be repeated."""
+    """Maintenance of the members at the endpoints of the settings; all calls are idempotent."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
@@ -32,8 +32,8 @@ class EtcdMaintenance:
             read_attempt_s=DEFRAGMENT_S_MAX, read_deadline_s=DEFRAGMENT_S_MAX
         )
         for endpoint in slow.endpoints:
-            one = slow._replace(endpoints=(endpoint,))
-            await _call(one, "defragment", messages.DefragmentRequest())
+            member = slow._replace(endpoints=(endpoint,))
+            await _call(member, "defragment", messages.DefragmentRequest())
 
     async def disarm(self) -> None:
         """Disarm NOSPACE of every member that raised it. Raises StoreRejected, StoreUnavailable."""

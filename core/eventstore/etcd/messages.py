@@ -1,7 +1,7 @@
-"""etcd's messages (rpc.proto, kv.proto, auth.proto), as far as they are used, and their types.
+"""The used part of etcd's messages (rpc.proto, kv.proto, auth.proto), and their types.
 
-A table of names, numbers and types; fields of the wire that it has not are skipped. A test compares
-it with generated stubs. It must never hold logic.
+A table of field names, numbers and types, without logic. Other fields are skipped when a message is
+decoded. A test compares the table with generated stubs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.protobuf import Table, message_classes
 
 
 class ProtobufMessage(Protocol):
-    """What every protobuf message can do."""
+    """A protobuf message."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
         """The wire format."""
@@ -25,7 +25,7 @@ Request = ProtobufMessage | bytes
 
 
 class Header(Protocol):
-    """The store's state when it answered."""
+    """The header of an answer, with the revision of the store."""
 
     revision: int
 
@@ -50,7 +50,7 @@ class RangeResponse(Protocol):
 
 
 class OperationResponse(Protocol):
-    """Answer of one operation of a transaction; only ranges are looked at."""
+    """Answer of one operation of a transaction; only answers of ranges are used."""
 
     response_range: RangeResponse
 
@@ -176,7 +176,7 @@ CLASSES: Final = message_classes("etcdserverpb", _TABLE)
 
 
 def decoder(message: str) -> Callable[[bytes], Any]:
-    """Return what reads the bytes of a message of the table. It raises DecodeError."""
+    """A function that decodes a message of the table. It raises DecodeError."""
     read: Callable[[bytes], Any] = CLASSES[message].FromString
     return read
 
@@ -215,4 +215,4 @@ SORT_MOD: Final = 3
 EVENT_DELETE: Final = 1
 """``mvccpb.Event.DELETE``."""
 PROGRESS_WATCH_ID: Final = -1
-"""The watch id of an answer that speaks for every watch of its stream."""
+"""The watch id of a progress report for all watches of a stream."""

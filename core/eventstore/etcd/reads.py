@@ -1,9 +1,9 @@
 """Reading ranges of any size at one revision.
 
-A range without a limit is asked for in pages, so that no answer outlives an attempt's deadline and
-no message stalls the event loop. etcd counts the whole rest of a range for every page (its index
-walks on after the limit), so many small pages would be quadratic; hence the first page is small,
-because nearly every read ends there, and the later ones are cut by bytes. It never writes.
+A range without a limit is read in pages, so that no answer takes longer than the deadline of an
+attempt, and no message blocks the event loop. For every page etcd counts the remaining keys of the
+range, so many small pages would take quadratic time. The first page is small, because nearly every
+read ends there; later pages have a size in bytes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
         try:
             return await _read(calls, gets, revision)
         except CallFailed:
-            # Compacted. A revision that the caller named stays gone; our own was only overtaken
-            # between two pages, and a newer one will do.
+            # The revision was compacted. If the caller requested it, it stays so. Otherwise a
+            # compaction came between two pages, and a newer revision can be read.
             if revision:
                 break
     raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))
@@ -48,11 +48,13 @@ async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
         response = await calls.repeat("txn", encode_reads(first, revision))
         results = wire.range_results(response)
     at = revision or response.header.revision
-    whole = [await _whole(calls, get, page, at) for get, page in zip(gets, results, strict=True)]
-    return ReadResult(at, tuple(whole))
+    complete = [
+        await _read_remaining(calls, get, page, at) for get, page in zip(gets, results, strict=True)
+    ]
+    return ReadResult(at, tuple(complete))
 
 
-async def _whole(calls: Calls, get: Get, page: RangeResult, revision: int) -> RangeResult:
+async def _read_remaining(calls: Calls, get: Get, page: RangeResult, revision: int) -> RangeResult:
     size = _smaller(get.limit, page.count)
     if len(page.kvs) >= size or get.count_only:
         return page
@@ -60,8 +62,8 @@ async def _whole(calls: Calls, get: Get, page: RangeResult, revision: int) -> Ra
     last = page.kvs
     while len(kvs) < size and last:
         limit = min(_page_keys(last), size - len(kvs))
-        rest = get._replace(start=last[-1].key + b"\0", limit=limit)
-        response = await calls.repeat("range", wire.range_request(rest, revision))
+        following = get._replace(start=last[-1].key + b"\0", limit=limit)
+        response = await calls.repeat("range", wire.range_request(following, revision))
         last = wire.range_result(response).kvs
         kvs += last
     return RangeResult(tuple(kvs), page.count, page.count > len(kvs))
@@ -72,6 +74,6 @@ def _smaller(limit: int, bound: int) -> int:
 
 
 def _page_keys(previous: Sequence[KeyValue]) -> int:
-    """How many keys like the previous page's make a page of the size aimed at."""
+    """The number of keys for a page of ``PAGE_BYTES``, by the key sizes of the previous page."""
     size = sum(len(kv.key) + len(kv.value) + _KEY_OVERHEAD_BYTES for kv in previous)
     return max(1, min(PAGE_KEYS_MAX, PAGE_BYTES * len(previous) // size))

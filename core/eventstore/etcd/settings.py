@@ -1,6 +1,6 @@
 """The addresses of etcd, the client's credentials, and every limit of the client.
 
-Plain data: reads no file and no environment. It must never show the password.
+Plain data. The password is never shown.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import NamedTuple
 READ_ATTEMPT_S = 2.0
 """Seconds for the first attempt of a read before the next endpoint is tried.
 
-Each further attempt may take twice as long: a read that is slow because it is large must end.
+Each further attempt may take twice as long, so that a large read succeeds.
 """
 
 READ_DEADLINE_S = 8.0
-"""All attempts of one read together: an election and a slow answer fit in."""
+"""Seconds of all attempts of one read: enough for an election and a slow answer."""
 
 WRITE_DEADLINE_S = 5.0
-"""A write without an answer for this long has an unknown outcome."""
+"""Seconds after which a write without an answer has an unknown outcome."""
 
 CONNECT_ATTEMPT_S = 1.0
-"""How long one endpoint may take to connect before the next one is tried."""
+"""Seconds that one endpoint may take to connect before the next one is tried."""
 
 RETRY_WAIT_S_MAX = 0.5
 """The longest pause between two attempts of a read."""
@@ -32,28 +32,28 @@ WATCH_HELD_S = 0.1
 """Seconds between progress requests of a watch that holds changes back."""
 
 WATCH_HELD_CHANGES_MAX = 100_000
-"""Changes a watch over several ranges may hold back; beyond it has to start anew."""
+"""Changes that a watch of several ranges may hold back; beyond that it starts again."""
 
 FIRST_PAGE_KEYS = 2_000
 """Keys in the first page of a range without a limit: nearly every read ends there."""
 
 PAGE_BYTES = 8_000_000
-"""What the later pages of a long read aim at.
+"""Bytes of the later pages of a long read.
 
 Measured with 400,000 keys of 200 B on two cores: one answer 3.2 s, during which the event loop
-stood still for 0.75 s; pages of 1,000 keys 16 s, since etcd counts the rest of the range for each;
+stood still for 0.75 s; pages of 1,000 keys 16 s, since etcd counts the remaining keys for each;
 of 10,000 keys 3.2 s; of 8 MB 2.1 s with pauses of 0.18 s; cut by known key bounds, which only the
 caller can do, 1.4 s. With 100,000 keys: 0.32, 1.1, 0.44, 0.40 and 0.54 s.
 """
 
 PAGE_KEYS_MAX = 50_000
-"""Bound of the keys of one page, however small they are."""
+"""Keys of one page, however small they are."""
 
 RESTARTS_MAX = 3
 """Restarts of a long read after compactions."""
 
 KEEPALIVE_S = 7.0
-"""Pause before a ping on a busy connection; etcd drops clients that ping oftener than every 5 s."""
+"""Seconds before a ping during a call; etcd drops clients that ping within 5 s."""
 
 KEEPALIVE_TIMEOUT_S = 3.0
 """A connection whose ping is not answered within this time is dead."""
@@ -68,7 +68,7 @@ class EtcdSettings(NamedTuple):
 
     ``endpoints`` are ``host:port``, optionally after ``http://`` or ``https://``. With a CA file,
     or an https endpoint, connections are TLS; certificate and key, always both, authenticate us.
-    ``user`` and ``password`` ask for a token. Times are in seconds.
+    ``user`` and ``password``: to request a token. Times are in seconds.
     """
 
     endpoints: tuple[str, ...]
@@ -87,4 +87,6 @@ class EtcdSettings(NamedTuple):
     @property
     def secure(self) -> bool:
         """Whether connections are TLS."""
-        return bool(self.ca_file) or any(each.startswith("https://") for each in self.endpoints)
+        return bool(self.ca_file) or any(
+            endpoint.startswith("https://") for endpoint in self.endpoints
+        )

@@ -1,8 +1,7 @@
-"""Encodes a transaction as the bytes of etcd's ``TxnRequest`` (rpc.proto).
+"""Encode a transaction as the bytes of etcd's ``TxnRequest`` (rpc.proto).
 
-Every ADD pays for ten operations of a transaction. Made as messages of the packaged stubs, they
-cost five times as much as here, where an operation is its tags, lengths, key and value, joined.
-Promise: the same bytes as the stubs make of the same fields. It must never decode anything.
+An ADD has some ten operations. This encoder joins tags, lengths, keys and values, which takes a
+fifth of the time of protobuf messages, and gives the same bytes. It decodes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 from core.eventstore.kv import Absent, Delete, Get, Guard, Put, Unchanged, Write
 
 HEADS_MAX: Final = 4_096
-"""Lengths and numbers whose encoding is remembered, per kind of operation."""
+"""Cached encodings of lengths and numbers, for each kind of operation."""
 
 # A tag is the field's number times eight plus its type: 2 a length and bytes, 0 a number.
 _COMPARE: Final = b"\x0a"
@@ -44,7 +43,7 @@ _COUNT_ONLY: Final = b"\x48\x01"
 
 
 def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]) -> bytes:
-    """The transaction: all guards, then the writes, or else the reads."""
+    """Encode guards, writes, and the reads for a failed guard."""
     parts: list[bytes] = []
     for guard in guards:
         parts += _compare(guard)
@@ -56,14 +55,14 @@ def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequ
 
 
 def encode_reads(gets: Sequence[Get], revision: int) -> bytes:
-    """A transaction of ranges, all of them read at one revision; 0 is the newest."""
+    """Encode a transaction that reads ranges at one revision; 0: the newest."""
     at = _REVISION + _number(revision) if revision else b""
     return b"".join(part for get in gets for part in _range(_SUCCESS + _RANGE, get, at))
 
 
 @lru_cache(maxsize=HEADS_MAX)
 def _number(value: int) -> bytes:
-    """A number in groups of seven bits, the lowest first."""
+    """Encode a number as a protobuf varint: groups of seven bits, the lowest first."""
     groups = bytearray()
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)
@@ -81,8 +80,14 @@ def _compare(guard: Guard) -> tuple[bytes, ...]:
         return _unchanged_head(len(key), _number(revision)), key, _CHANGED_AT, _number(revision)
     start, end, revision = guard
     body = (
-        *(_OLDER_KEY, _number(len(start)), start),
-        *(_CHANGED_AT, _number(revision + 1), _COMPARE_END, _number(len(end)), end),
+        _OLDER_KEY,
+        _number(len(start)),
+        start,
+        _CHANGED_AT,
+        _number(revision + 1),
+        _COMPARE_END,
+        _number(len(end)),
+        end,
     )
     return _COMPARE, _number(_length(body)), *body
 
@@ -110,7 +115,7 @@ def _put(write: Put) -> tuple[bytes, ...]:
 @lru_cache(maxsize=HEADS_MAX)
 def _put_heads(key_bytes: int, value_bytes: int, lease_bytes: int) -> tuple[bytes, bytes]:
     key_head = _KEY + _number(key_bytes)
-    # A value without bytes is not sent, as no field with its default is.
+    # An empty value is not encoded: protobuf omits fields with default values.
     value_head = _VALUE + _number(value_bytes) if value_bytes else b""
     put = len(key_head) + key_bytes + len(value_head) + value_bytes + lease_bytes
     operation = _PUT + _number(put)

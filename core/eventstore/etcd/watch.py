@@ -1,16 +1,18 @@
-"""One watch over several ranges: whole revisions, in order, across broken connections.
+"""One watch over several ranges: complete revisions in order, also after broken connections.
 
-All ranges share one stream, one etcd watch per range. etcd tells each watch's changes on its own,
-so with one range a message is passed on at once, while with several a revision may still be
-incomplete when its first part arrives. Then changes are held back until etcd, asked for progress,
-says for all watches of the stream that everything up to a revision was sent. That costs one small
-round trip a burst and needs no assumption about the order in which watches are served. (One watch
-over everything between the first and the last range would need no merging, but would send every
-agent every claim of the cluster.) A caller who can tell from the changes of a revision that they
-are all (``IsWhole``) saves that round trip, which is most of what a change costs an agent and etcd:
-etcd sends what one revision has in one range in one message, and a range's messages in order.
+All ranges share one stream, with one etcd watch for each range. etcd sends the changes of each
+watch separately. With one range, a message is passed on at once. With several, a revision may be
+incomplete when its first part arrives: changes are then held back until etcd, in answer to a
+progress request, confirms that everything up to a revision was sent for all watches. That takes one
+small round trip for a burst of changes, and does not depend on the order in which etcd serves
+watches. (A single watch from the first to the last range would need no merging, but would send
+every claim of the cluster to every agent.)
 
-It reads the stream only as fast as it is consumed; what etcd then holds back, etcd bounds.
+A caller that can decide by the changes of a revision whether they are complete (``IsWhole``) saves
+that round trip. etcd sends the changes of one revision in one range in one message, and the
+messages of a range in order.
+
+The stream is read only as fast as the changes are consumed.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ from core.eventstore.etcd.failures import (
     CallFailed,
     CallFailure,
     CallState,
+    call_failed,
     classify,
-    judged,
     read_error,
 )
 from core.eventstore.etcd.http2 import RpcError, StatusCode, StreamingCall
@@ -88,8 +90,8 @@ async def watch(
         except CallFailed as failed:
             error = read_error(failed.failure, calls.endpoint)
             calls.observe("watch", started, error)
-            is_stale = failed.failure.nature is CallState.STALE_TOKEN
-            refused = failed.failure.nature is CallState.REFUSED
+            is_stale = failed.failure.state is CallState.STALE_TOKEN
+            refused = failed.failure.state is CallState.REJECTED
             if calls.closed or refused or (is_stale and was_stale):
                 raise error from failed
             was_stale = is_stale
@@ -124,7 +126,7 @@ async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
 
 
 def disjoint(ranges: Sequence[Range]) -> list[Range]:
-    """The same keys in ranges that neither overlap nor touch, so that no change comes twice."""
+    """Merge ranges that overlap or touch, so that no change is delivered twice."""
     merged: list[Range] = []
     for start, end in sorted((start, end or start + b"\0") for start, end in ranges):
         if start >= end:
@@ -137,9 +139,10 @@ def disjoint(ranges: Sequence[Range]) -> list[Range]:
 
 
 class _EarlyRevisions:
-    """Whole revisions, passed on before etcd has confirmed that nothing older is missing.
+    """Complete revisions that are yielded before etcd has confirmed that nothing older is missing.
 
-    Of each range it keeps how far it was passed on: the next stream begins at what was confirmed.
+    It keeps the last yielded revision of each range, because the next stream begins at the
+    confirmed revision and delivers these changes again.
     """
 
     def __init__(self, ranges: Sequence[Range], is_whole: IsWhole) -> None:
@@ -148,13 +151,17 @@ class _EarlyRevisions:
         self._is_whole = is_whole
 
     def new(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
-        """Those of the changes that were not passed on by an earlier stream."""
-        return [one for one in changes if one.mod_revision > self._passed[self._range_of(one)]]
+        """The changes that were not yielded from an earlier stream."""
+        return [
+            change
+            for change in changes
+            if change.mod_revision > self._passed[self._range_of(change)]
+        ]
 
     def take(self, held: Sequence[KeyChange]) -> list[KeyChange]:
-        """The changes of whole revisions, up to the first one that is not whole.
+        """The changes of complete revisions, up to the first revision that is not complete.
 
-        Never one behind it: a key changes in the order of revisions.
+        No later revision is taken, so that the changes of a key stay in order.
         """
         whole: list[KeyChange] = []
         for _, group in groupby(held, key=attrgetter("mod_revision")):
@@ -162,8 +169,8 @@ class _EarlyRevisions:
             if not self._is_whole(changes):
                 break
             whole += changes
-        for one in whole:
-            self._passed[self._range_of(one)] = one.mod_revision
+        for change in whole:
+            self._passed[self._range_of(change)] = change.mod_revision
         return whole
 
     def _range_of(self, change: KeyChange) -> int:
@@ -176,17 +183,17 @@ class _Stream:
     def __init__(self, calls: Calls, early: _EarlyRevisions | None = None) -> None:
         self._calls = calls
         self._early = early
-        self._asking_at: asyncio.TimerHandle | None = None
-        self._link: EndpointChannel | None = None
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._channel: EndpointChannel | None = None
         self._call: StreamingCall | None = None
         self._merging = False
         self._held: list[KeyChange] = []
-        self._ask_now = asyncio.Event()
-        self._asking: asyncio.Task[None] | None = None
+        self._request_now = asyncio.Event()
+        self._requesting: asyncio.Task[None] | None = None
 
     async def open(self, ranges: Sequence[Range], after: int) -> None:
         """Create one watch per range. Raises CallFailed, Compacted."""
-        self._link, self._call = await self._calls.open_watch()
+        self._channel, self._call = await self._calls.open_watch()
         self._merging = len(ranges) > 1
         try:
             async with asyncio.timeout(READ_ATTEMPT_S):
@@ -201,8 +208,8 @@ class _Stream:
             raise CallFailed(
                 CallFailure(CallState.UNKNOWN, "a watch was not created in time")
             ) from error
-        # Only now: before all watches are created, an answer about progress may overtake changes.
-        self._asking = asyncio.create_task(self._ask())
+        # Only now: before all watches are created, a progress answer may overtake changes.
+        self._requesting = asyncio.create_task(self._request_progress())
 
     async def next_batch(self, position: int) -> WatchBatch:
         """The changes after ``position``. Raises CallFailed, Compacted."""
@@ -211,7 +218,8 @@ class _Stream:
             changes = changes_after(response, position)
             if changes and self._merging:
                 self._hold(changes, response.header.revision)
-                if whole := self._take_whole():
+                whole = self._take_whole()
+                if whole:
                     return WatchBatch(position, whole)
             elif changes:
                 return WatchBatch(changes[-1].mod_revision, tuple(changes))
@@ -219,21 +227,21 @@ class _Stream:
                 return self._release(response.header.revision)
 
     def give_up(self, failure: CallFailure) -> None:
-        """Let the next stream avoid what broke this one."""
-        if self._link is not None:
-            self._calls.watch_failed(self._link, failure)
+        """Make the next stream use another endpoint or token."""
+        if self._channel is not None:
+            self._calls.watch_failed(self._channel, failure)
 
     def close(self) -> None:
         """End the stream on both sides."""
-        if self._asking_at is not None:
-            self._asking_at.cancel()
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+        if self._requesting is not None:
+            self._requesting.cancel()
         if self._call is not None:
             self._call.cancel()
 
     async def _receive_in_time(self) -> messages.WatchResponse:
-        """The next message; etcd answers each question for progress, so silence is a failure."""
+        """The next message. etcd answers each progress request, so silence is a failure."""
         try:
             async with asyncio.timeout(WATCH_SILENT_S_MAX):
                 return await self._receive()
@@ -246,7 +254,7 @@ class _Stream:
         try:
             content = await self._call.receive()
         except RpcError as error:
-            raise judged(error) from error
+            raise call_failed(error) from error
         if content is None:
             raise CallFailed(CallFailure(CallState.UNKNOWN, "etcd ended the watch"))
         response: messages.WatchResponse = _decoded(content)
@@ -261,23 +269,23 @@ class _Stream:
         try:
             self._call.send(request.SerializeToString())
         except RpcError as error:
-            raise judged(error) from error
+            raise call_failed(error) from error
 
     def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
         if self._early is not None:
             changes = self._early.new(changes)
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
-            # Too far behind to put in order within bounds: what helps is what helps after a
-            # compaction, to read the present state and to watch from there.
+            # Too many changes are held back. As after a compaction, the caller must read the
+            # current state and watch from there.
             raise Compacted(newest)
         if not changes:
             return
         if not self._held:
-            self._ask_soon()
+            self._request_soon()
         self._held += changes
 
     def _take_whole(self) -> tuple[KeyChange, ...]:
-        """What need not wait for etcd's confirmation."""
+        """Remove and return the changes that need no confirmation by etcd."""
         if self._early is None:
             return ()
         self._held.sort(key=_IN_ORDER)
@@ -285,46 +293,46 @@ class _Stream:
         del self._held[: len(whole)]
         return tuple(whole)
 
-    def _ask_soon(self) -> None:
-        """Ask for a confirmation now, or in ``WATCH_HELD_S`` if the revision may become whole."""
+    def _request_soon(self) -> None:
+        """Request progress now, or in ``WATCH_HELD_S`` if the revision may become complete."""
         if self._early is None:
-            self._ask_now.set()
-        elif self._asking_at is None:
+            self._request_now.set()
+        elif self._request_timer is None:
             loop = asyncio.get_running_loop()
-            self._asking_at = loop.call_later(WATCH_HELD_S, self._ask_if_held)
+            self._request_timer = loop.call_later(WATCH_HELD_S, self._request_if_held)
 
-    def _ask_if_held(self) -> None:
-        self._asking_at = None
+    def _request_if_held(self) -> None:
+        self._request_timer = None
         if self._held:
-            self._ask_now.set()
+            self._request_now.set()
 
     def _release(self, revision: int) -> WatchBatch:
         self._held.sort(key=_IN_ORDER)
         ready = [change for change in self._held if change.mod_revision <= revision]
         self._held = self._held[len(ready) :]
         if self._held:
-            self._ask_now.set()
+            self._request_now.set()
         return WatchBatch(revision, tuple(ready))
 
-    async def _ask(self) -> None:
+    async def _request_progress(self) -> None:
         """Request progress: periodically, and at once when changes are held back."""
         request = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
-        # A broken stream shows itself to the reader.
+        # The reader of a broken stream gets its error.
         with suppress(CallFailed):
             while True:
-                # etcd does not answer while one of the watches still catches up: hence repeatedly.
+                # Repeatedly, because etcd does not answer while one of the watches catches up.
                 pause_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
-                        await self._ask_now.wait()
-                self._ask_now.clear()
+                        await self._request_now.wait()
+                self._request_now.clear()
                 self._send(request)
 
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
-    # From ``after`` itself, whose changes are dropped again: so etcd refuses exactly the positions
-    # that were compacted away. From one later it would accept the last of them, whose deletions
-    # are gone.
+    # The watch starts at ``after`` itself, whose changes are dropped. Then etcd rejects exactly the
+    # compacted revisions. From the next revision on it would accept the last compacted one, whose
+    # deletions are lost.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
     request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request
@@ -344,7 +352,7 @@ def _is_progress(response: messages.WatchResponse) -> bool:
 
 
 def _failure_of(reason: str) -> CallFailure:
-    """The reason of a cancelled watch, which etcd gives as the text of a gRPC status."""
+    """The failure of a cancelled watch, whose reason is the text of a gRPC status."""
     head, _, details = reason.rpartition("desc = ")
     refused = "PermissionDenied" in head
     code = StatusCode.PERMISSION_DENIED if refused else StatusCode.UNKNOWN

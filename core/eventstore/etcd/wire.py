@@ -1,6 +1,6 @@
-"""Our values <-> etcd's protobuf messages; transactions are encoded by ``txn_encoder``.
+"""Convert values of ``core.eventstore.kv`` to etcd's protobuf messages and back, without I/O.
 
-It must never talk to anything.
+``txn_encoder`` encodes transactions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _key_value = KeyValue._make
 
 
 def check_operations(*lists: Sequence[object]) -> None:
-    """Refuse more operations than etcd takes, before anything is built or sent."""
-    longest = max(len(each) for each in lists)
+    """Raise StoreRejected for more operations than etcd accepts, before anything is sent."""
+    longest = max(len(operations) for operations in lists)
     if longest > TXN_OPERATIONS_MAX:
         raise StoreRejected(
             f"{longest} operations in one list of a transaction",
@@ -36,7 +36,7 @@ def check_operations(*lists: Sequence[object]) -> None:
 
 
 def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
-    """One range, at ``revision`` or with 0 at the newest."""
+    """The request of one range at ``revision``; 0: the newest."""
     request = messages.RangeRequest(
         key=get.start,
         range_end=get.end,
@@ -74,15 +74,15 @@ def range_result(response: messages.RangeResponse) -> RangeResult:
 def alarm_names(response: Any) -> tuple[str, ...]:
     """The alarms in an answer about a member's status.
 
-    Asking for alarms themselves would go through the consensus, as a write does. etcd's words are
+    A request for alarms would go through the consensus, as a write does. The texts are of the form
     "memberID:... alarm:NOSPACE".
     """
-    found = (text.partition("alarm:")[2].strip() for text in response.errors)
-    return tuple(sorted({name for name in found if name}))
+    names = (text.partition("alarm:")[2].strip() for text in response.errors)
+    return tuple(sorted({name for name in names if name}))
 
 
 def changes_after(response: messages.WatchResponse, revision: int) -> list[KeyChange]:
-    """The changes a watch message carries, without those already seen at ``revision``."""
+    """The changes of a watch message after ``revision``."""
     changes = []
     for event in response.events:
         kv = event.kv

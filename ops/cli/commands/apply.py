@@ -17,7 +17,7 @@ from core.domain.evolution import Ledger
 from core.errors import Refused
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
-from core.eventstore.state import read_ledger, take_in
+from core.eventstore.state import add_configuration, read_ledger
 from core.manifests.commands import apply_command
 from core.projections.fork import Fork
 from ops.cli.configuration_writer import write_command
@@ -85,7 +85,7 @@ async def _existing(session: ClusterSession, commands: list[Command]) -> Ledger:
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):
         result = await session.store.read(gets[start : start + TXN_OPERATIONS_MAX])
         for answer in result.ranges:
-            take_in(session.keys, existing, answer.kvs)
+            add_configuration(session.keys, existing, answer.kvs)
     return existing
 
 

@@ -26,7 +26,7 @@ from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command
 from core.domain.model import Pool, Subnet
 from core.domain.validation.normalization import normalise_pool, normalise_subnet
 from core.errors import BadInput, OrbweaverError, Refusal, Refused
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
@@ -83,7 +83,7 @@ class Admitter:
         Raises Refused, StoreError, ApiError, LostRace, NotReady.
         """
         while True:
-            conflicts: tuple[AdmissionConflict, ...] = await racing()(
+            conflicts: tuple[AdmissionConflict, ...] = await retry_lost_races()(
                 self._conflicts, question, command
             )
             for conflict in conflicts:

@@ -21,7 +21,7 @@ from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, SelectionRequ
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
 from core.eventstore.memory import MemoryStore
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -359,7 +359,9 @@ class _CompetingStore(MemoryStore):
 async def test_an_add_that_loses_every_race_fails_and_claims_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.allocation.allocator.racing", lambda: racing(0.05))
+    monkeypatch.setattr(
+        "core.allocation.allocator.retry_lost_races", lambda: retry_lost_races(0.05)
+    )
     store = _CompetingStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))

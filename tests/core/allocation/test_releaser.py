@@ -23,7 +23,7 @@ from core.eventstore.kv import (
     Write,
 )
 from core.eventstore.memory import MemoryStore
-from core.eventstore.retry_policies import racing
+from core.eventstore.retry_policies import retry_lost_races
 from tests.support.node_harness import (
     CAUSE,
     NodeHarness,
@@ -297,7 +297,9 @@ class _Busy(MemoryStore):
 async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.configuration.configurator.racing", lambda: racing(0.05))
+    monkeypatch.setattr(
+        "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
+    )
     together = [f"10.6.0.{2 * n}" for n in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _Busy()
     async with NodeHarness(store) as node:

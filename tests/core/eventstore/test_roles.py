@@ -17,7 +17,7 @@ from core.domain.events import Cause
 from core.domain.sriov.model import VfGuid
 from core.errors import StoreRejected, StoreUnavailable
 from core.eventstore.etcd import EtcdSettings, EtcdStore, messages
-from core.eventstore.etcd.access_control import switch_on
+from core.eventstore.etcd.access_control import enable_access_control
 from core.eventstore.etcd.calls import Calls
 from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.keys import Keys, controller_writer
@@ -66,7 +66,7 @@ class Guarded:
         certificate, key = (str(path / f"{user}.{kind}") for kind in ("pem", "key"))
         return EtcdSettings(self.cluster.endpoints, str(path / "ca.pem"), certificate, key)
 
-    def switch_on(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
+    def enable_access_control(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
         """Run the command of the chart's Job."""
         told = self.settings(user)
         variables = {
@@ -98,7 +98,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     certificates = Certificates(path / "ca.pem", path / "server.pem", path / "server.key")
     with EtcdCluster(path, certificates=certificates) as cluster:
         found = Guarded(cluster, path)
-        done = found.switch_on()
+        done = found.enable_access_control()
         assert done.returncode == 0, done.stderr
         yield found
 
@@ -198,9 +198,9 @@ async def test_who_is_not_known_gets_nothing(guarded: Guarded) -> None:
 
 
 def test_switching_it_on_again_changes_nothing_and_an_agent_cannot_do_it(guarded: Guarded) -> None:
-    assert guarded.switch_on().returncode == 0
+    assert guarded.enable_access_control().returncode == 0
 
-    done = guarded.switch_on(AGENT_USER)
+    done = guarded.enable_access_control(AGENT_USER)
     assert done.returncode == 1
     assert "permission denied" in done.stderr
 
@@ -209,8 +209,8 @@ async def test_a_role_that_was_changed_by_hand_is_brought_in_order(guarded: Guar
     wide, narrow = Permission(b"/a/", b"/a0", True), Permission(b"/a/", b"/a0", False)
     other = Permission(b"/b/", b"/b0", True)
     root = guarded.settings(ROOT_USER)
-    await switch_on(root, [EtcdRole("changing", "changing", (wide, other))])
-    await switch_on(root, [EtcdRole("changing", "changing", (narrow,))])
+    await enable_access_control(root, [EtcdRole("changing", "changing", (wide, other))])
+    await enable_access_control(root, [EtcdRole("changing", "changing", (narrow,))])
 
     calls = Calls(root)
     found = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))

@@ -151,7 +151,7 @@ def test_a_signal_that_cannot_be_read_is_its_senders_fault() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("draw", "may only look"),
+        ("draw", "may only read"),
         ("wait", "async"),
         ("stumbles", "zero"),
         ("nothing", "this workflow has: all, draw"),
@@ -190,7 +190,7 @@ def test_an_update_whose_handler_fails_is_completed_with_the_failure() -> None:
     ("request_", "message"),
     [
         (UpdateRequest("u1", "edit", (1,)), "does not fit"),
-        (UpdateRequest("u1", "nervous"), "may only look"),
+        (UpdateRequest("u1", "nervous"), "may only read"),
         (UpdateRequest("u1", "unknown"), "no update unknown"),
     ],
 )

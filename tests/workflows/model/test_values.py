@@ -172,4 +172,4 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
         if isinstance(kind, type) and issubclass(kind, errors.WorkflowError)
     }
 
-    assert sorted(drawn) == sorted(classes - {"WorkflowError", "_OfOther"})
+    assert sorted(drawn) == sorted(classes - {"WorkflowError", "_SubjectError"})

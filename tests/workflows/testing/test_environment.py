@@ -113,7 +113,7 @@ async def test_a_query_that_asks_for_something_is_refused_and_changes_nothing(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await env.start(Basket)
-    with pytest.raises(CallRejected, match="may only look"):
+    with pytest.raises(CallRejected, match="may only read"):
         await handle.query("meddle")
     with pytest.raises(CallRejected, match=r"no query size.*count"):
         await handle.query("size")

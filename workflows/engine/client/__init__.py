@@ -1,1 +1,1 @@
-"""What callers use: start, signal, query, update, cancel, list, describe."""
+"""The client of executions: start, signal, query, update, cancel, list, describe."""

@@ -68,9 +68,9 @@ REPLY_S = 10.0
 
 
 class Client:
-    """A client of the executions of one task queue. ``completions`` may be shared with a worker's.
+    """A client of the executions of one task queue.
 
-    ``name``: of its session; ``identity``: who it acts for, in histories, ``name`` by default.
+    ``name``: the name of its session. ``identity``: the caller in histories, by default ``name``.
     ``files``: the archive, for the results of runs that have left the store. ``interceptors``:
     the first one is the outermost.
     """
@@ -117,7 +117,7 @@ class Client:
         self.completions.close()
         await self._session.close()
 
-    # ---------------------------------------------------------------------------- beginning
+    # ----------------------------------------------------------------------------- starting
 
     async def start(
         self,
@@ -145,9 +145,9 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> WorkflowHandle:
-        """Signal the open execution of the id, or start one with the signal; atomic either way.
+        """Signal the open execution of the id, or start one with the signal, in one transaction.
 
-        ``signal`` as in ``signal``. Raises as ``start`` and ``signal``.
+        ``signal``: as in the method ``signal``. Raises the errors of ``start`` and ``signal``.
         """
         name, result_type = _named(workflow)
         run_id, opened_at = await self._outbound.signal_with_start_workflow(
@@ -211,7 +211,7 @@ class Client:
         *args: object,
         timeout_s: float = REPLY_S,
     ) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Query the code. ``query`` as in ``signal``. Raises CallRejected, DeadlineExceeded."""
+        """Query the code. ``query``: its name or method. Raises CallRejected, DeadlineExceeded."""
         name, kind = reference_to(query, "query")
         reply = await self._outbound.query_workflow(
             QueryWorkflowInput(workflow_id, name, args, timeout_s)
@@ -226,7 +226,7 @@ class Client:
         update_id: str = "",
         timeout_s: float = REPLY_S,
     ) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Update the execution and wait for the result. ``update`` as in ``signal``.
+        """Update the execution and wait for the result. ``update``: its name or method.
 
         An accepted update that is sent again with its ``update_id`` is not repeated. Raises
         CallRejected by the validator, the handler's failure, and DeadlineExceeded: then the update
@@ -254,14 +254,19 @@ class Client:
         """Send an update and wait for a stage of it; the handle waits for the result.
 
         ADMITTED: the update is stored, and a worker will validate it. ACCEPTED: it is in the
-        history, and its handler runs. Raises as ``update``; a failure of the handler only if
-        COMPLETED was awaited.
+        history, and its handler runs. Raises the errors of ``update``; a failure of the handler
+        only for COMPLETED.
         """
         name, kind = reference_to(update, "update")
         number = update_id or new_id(self._clock.now_ms())
         sent, reply = await self._outbound.start_update(
             StartUpdateInput(
-                *(workflow_id, number, name, args, wait_for_stage, timeout_s),
+                workflow_id,
+                number,
+                name,
+                args,
+                wait_for_stage,
+                timeout_s,
                 is_new=not update_id,
             )
         )
@@ -288,9 +293,9 @@ class Client:
         await self._outbound.terminate_workflow(EndWorkflowInput(workflow_id, reason))
 
     async def pause(self, workflow_id: str, reason: str = "") -> None:
-        """Pause the execution: its code gets nothing until ``retry``, what arrives is recorded.
+        """Pause the execution: until ``retry``, messages are recorded but its code does not run.
 
-        Activities that run go on to their ends. Raises ExecutionNotFound, CallRejected if it is
+        Running activities continue. Raises ExecutionNotFound, CallRejected if it is
         paused already.
         """
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
@@ -326,7 +331,9 @@ class Client:
     async def result(
         self, workflow_id: str, run_id: str = "", kind: object = Any, opened_at: int = 0
     ) -> Any:  # noqa: ANN401
-        """Wait for the result, over continued runs. Raises ExecutionFailed, ExecutionNotFound.
+        """Wait for the result, also of runs that continue as new.
+
+        Raises ExecutionFailed, ExecutionNotFound.
 
         ``opened_at``: a revision of the store at which the run was open, 0 if unknown.
         """

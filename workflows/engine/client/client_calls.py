@@ -80,10 +80,10 @@ NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the
 NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
 
 INBOX_MESSAGES_MAX = 1_000
-"""Messages that wait for one execution; above it signals, queries and updates are rejected."""
+"""Messages that wait for one execution; then signals, queries and updates are rejected."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
-"""The same for requests to cancel, terminate, retry or reset the execution."""
+"""Messages at which requests to cancel, terminate, retry or reset are rejected, too."""
 
 
 def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
@@ -92,16 +92,16 @@ def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
 
 
 async def check_inbox(
-    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, most: int = INBOX_MESSAGES_MAX
+    store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, limit: int = INBOX_MESSAGES_MAX
 ) -> None:
-    """Raises LimitExceeded when ``most`` messages wait already, StoreUnavailable."""
-    if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < most:
+    """Raises LimitExceeded when ``limit`` messages wait already, StoreUnavailable."""
+    if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < limit:
         return
-    found = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
-    count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in found)
-    if count >= most:
+    inbox = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
+    count = sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in inbox)
+    if count >= limit:
         raise LimitExceeded(
-            f"{count} messages wait for workflow {workflow_id}, INBOX_MESSAGES_MAX is {most}: "
+            f"{count} messages wait for workflow {workflow_id}, INBOX_MESSAGES_MAX is {limit}: "
             "check with `orbctl workflow describe` whether a worker owns it, and what blocks it"
         )
 
@@ -132,7 +132,9 @@ class StartTransactions:
         options: StartOptions,
         signal: Signal | None,
     ) -> tuple[str, int] | None:
-        """The run id that was started with its revision, or that was found with 0; None: try again.
+        """Start a run unless the id is in use; None: try again.
+
+        Returns the run id with the revision of its start, or that of the open run with 0.
 
         Raises AlreadyStarted, DeadlineExceeded, StoreUnavailable, OutcomeUnknown.
         """
@@ -152,7 +154,7 @@ class StartTransactions:
         outcome = await self._session.propose(guards, writes)
         if isinstance(outcome, Committed):
             return started.run_id, outcome.revision
-        # A lost guard on a range returns no truth about other keys.
+        # A failed guard of a range returns no values of other keys.
         stored = outcome.current.get(key) or await self._read(key)
         if stored is None:
             return None
@@ -219,7 +221,7 @@ class ClientCalls(ClientOutbound):
         self._clock = clock
         self._identity = identity
 
-    # ---------------------------------------------------------------------------- beginning
+    # ----------------------------------------------------------------------------- starting
 
     async def start_workflow(self, start: StartWorkflowInput) -> StartedRun:
         return await self._start(start)
@@ -321,7 +323,7 @@ class ClientCalls(ClientOutbound):
         return Signal(name, payloads, self._identity, request_id, trace)
 
     async def _try_signal(self, head: RunHead, signal: Signal) -> bool:
-        """Whether the run was open: then the signal will be recorded. Raises LimitExceeded."""
+        """Send a signal if the run is open; False if it has closed. Raises LimitExceeded."""
         if head.signals >= SIGNALS_MAX:
             raise LimitExceeded(
                 f"workflow {head.workflow_id} has {head.signals} signals, SIGNALS_MAX is "
@@ -343,12 +345,12 @@ class ClientCalls(ClientOutbound):
         assert isinstance(outcome, Committed), "a proposal without guards is not lost"
         return SentMessage(message_id, outcome.revision)
 
-    async def open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead:
+    async def open_head(self, workflow_id: str, limit: int = INBOX_MESSAGES_MAX) -> RunHead:
         """The head of the open run.
 
-        Raises ExecutionNotFound, UnusableValue, LimitExceeded for an inbox of ``most`` messages.
+        Raises ExecutionNotFound, UnusableValue, LimitExceeded for an inbox of ``limit`` messages.
         """
-        head = await self._find_open(workflow_id, most)
+        head = await self._find_open(workflow_id, limit)
         if head is None:
             raise ExecutionNotFound(
                 f"workflow {workflow_id} has no open execution",
@@ -357,13 +359,13 @@ class ClientCalls(ClientOutbound):
             )
         return head
 
-    async def _find_open(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead | None:
+    async def _find_open(self, workflow_id: str, limit: int = INBOX_MESSAGES_MAX) -> RunHead | None:
         gets = [Get(self._keys.open(workflow_id)), count_inbox(self._keys, workflow_id)]
         opened, inbox = (await self._store.read(gets)).ranges
         if not opened.kvs:
             return None
-        if inbox.count >= most:
-            await check_inbox(self._store, self._keys, workflow_id, most)
+        if inbox.count >= limit:
+            await check_inbox(self._store, self._keys, workflow_id, limit)
         return head_of(self._keys, opened.kvs[0])
 
 

@@ -1,7 +1,7 @@
 """Waiting for executions to close: one watch for all waiters of a client.
 
-A waiter is registered before the store is read, so that no change is missed in between. A run that
-is neither open nor closed in the store is looked up in the archive, for a limited time.
+A waiter is registered before the store is read, so that no change in between is missed. A run that
+is not in the store is looked up in the archive, for a limited time.
 """
 
 from __future__ import annotations
@@ -120,18 +120,18 @@ class Completions:
         keys = self._keys
         closed = [Get(keys.closed(check.workflow_id, check.run_id)) for check in checks]
         opened = [Get(keys.open(check.workflow_id)) for check in checks]
-        answers = (await self._store.read([*closed, *opened])).ranges
-        for answer in answers[: len(checks)]:
+        ranges = (await self._store.read([*closed, *opened])).ranges
+        for answer in ranges[: len(checks)]:
             for kv in answer.kvs:
                 self._note(kv)
-        for check, answer in zip(checks, answers[len(checks) :], strict=True):
+        for check, answer in zip(checks, ranges[len(checks) :], strict=True):
             if check.answer.done():
                 continue  # cancelled
             heads = [head_of(keys, kv) for kv in answer.kvs]
             check.answer.set_result(any(head.run_id == check.run_id for head in heads))
 
     def note_closed(self, head: RunHead) -> None:
-        """A run has closed."""
+        """Pass the head of a closed run to its waiters."""
         self._complete(head.run_id, head)
 
     def _complete(self, run_id: str, head: RunHead | None) -> None:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class UpdateHandle(NamedTuple, Generic[T]):
-    """An update that was sent. ``reply``: its outcome, None if it was not known then.
+    """An update that was sent. ``reply``: its outcome, None if there was none yet.
 
     ``sent``: its message; None if another caller has sent it.
     """
@@ -35,9 +35,9 @@ class UpdateHandle(NamedTuple, Generic[T]):
     reply: Reply | None = None
 
     async def result(self) -> T:
-        """Wait for the result. Raises CallRejected, or what the handler failed with.
+        """Wait for the result. Raises CallRejected, or the failure of the handler.
 
-        A worker may die meanwhile, and so may this process: another handle of the same id
+        After a restart of this process, another handle of the same id
         (``WorkflowHandle.update_handle``) gets the same result.
         """
         return await self.client.update_result(self)
@@ -56,7 +56,10 @@ class WorkflowHandle(NamedTuple):
     opened_at: int = 0
 
     async def result(self) -> Any:  # noqa: ANN401 - of the workflow's own type
-        """Wait for the end of the execution, over continued runs. Raises ExecutionFailed."""
+        """Wait for the end of the execution, also of runs that continue as new.
+
+        Raises ExecutionFailed.
+        """
         return await self.client.result(*self[1:])
 
     async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:
@@ -140,7 +143,7 @@ class WorkflowHandle(NamedTuple):
         )
 
     def update_handle(self, update_id: str) -> UpdateHandle[Payload]:
-        """The handle of an update that was sent before, here or elsewhere: its result is data."""
+        """The handle of an update that any process has sent; its result is plain data."""
         return UpdateHandle(self.client, self.workflow_id, update_id)
 
     async def pause(self, reason: str = "") -> None:
@@ -148,7 +151,7 @@ class WorkflowHandle(NamedTuple):
         await self.client.pause(self.workflow_id, reason)
 
     async def unpause(self, reason: str = "") -> None:
-        """See ``Client.retry``, which resumes an execution whatever it was paused for."""
+        """See ``Client.retry``, which resumes a paused execution."""
         await self.client.retry(self.workflow_id, reason)
 
     async def cancel(self, reason: str = "") -> None:

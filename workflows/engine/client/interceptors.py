@@ -1,8 +1,8 @@
 """Interceptors of a client: code around its calls, such as an audit or a check of rights.
 
-A chain as that of a worker (``workflows.api.interceptors``): a link calls the same method of
+A chain works as that of a worker (``workflows.api.interceptors``): a link calls the same method of
 ``self.inner``, and the first interceptor is the outermost. Calls that only a person makes (pause,
-retry, reset) and reads are not intercepted. Arguments are as the caller gave them.
+retry, reset) and reads are not intercepted. Arguments are those of the caller.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class SentUpdate(NamedTuple):
 
 
 class ClientOutbound:
-    """One link of a client's chain. Methods raise as those of ``Client``."""
+    """One link of a client's chain. Its methods raise the errors of those of ``Client``."""
 
     def __init__(self, inner: ClientOutbound) -> None:
         self.inner = inner
@@ -119,7 +119,7 @@ class ClientOutbound:
 
 
 class ClientInterceptor:
-    """Of a client."""
+    """An interceptor of a client."""
 
     def intercept_client(self, inner: ClientOutbound) -> ClientOutbound:
         """The link around the client's calls, by default none."""
@@ -129,7 +129,7 @@ class ClientInterceptor:
 def client_chain(
     interceptors: Sequence[ClientInterceptor], innermost: ClientOutbound
 ) -> ClientOutbound:
-    """The outermost link."""
+    """The outermost link of a chain."""
     for interceptor in reversed(interceptors):
         innermost = interceptor.intercept_client(innermost)
     return innermost

@@ -1,8 +1,8 @@
 """A client's schedules: create, list, describe, pause, trigger, replace and delete them.
 
-A schedule is an execution of ``workflows.schedules.scheduler.Scheduler``: it is durable as every
-execution, and the worker that owns its shard acts for it. Changes are signals, so they need no
-worker; a description is a query and needs one.
+A schedule is an execution of ``workflows.schedules.scheduler.Scheduler``: it is durable,
+and the worker that owns its shard runs it. Changes are signals, so they need no running worker; a
+description is a query, which needs one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from workflows.schedules.scheduler import (
 from workflows.schedules.times import check_schedule
 
 _LONGEST_TIME_MS = 1
-"""A time whose text is as long as any: it has milliseconds."""
+"""A time with the longest text: it has milliseconds."""
 
 _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
@@ -133,11 +133,11 @@ class ScheduleHandle(NamedTuple):
         await self._signal(PAUSE, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
-        """Act again, from the next time on."""
+        """Take actions again, from the next time on."""
         await self._signal(UNPAUSE, _checked_note(note))
 
     async def trigger(self) -> None:
-        """Act now, under the overlap policy."""
+        """Take the action now, under the overlap policy."""
         await self._signal(TRIGGER)
 
     async def replace(self, schedule: Schedule) -> None:
@@ -145,7 +145,7 @@ class ScheduleHandle(NamedTuple):
         await self._signal(REPLACE, _checked(self.schedule_id, schedule))
 
     async def delete(self, reason: str = "the schedule was deleted") -> None:
-        """Delete it; actions that run go on."""
+        """Delete it; running actions continue."""
         await self.client.terminate(await self._existing(), reason)
 
     async def _signal(self, name: str, *args: object) -> None:
@@ -166,7 +166,7 @@ class ScheduleHandle(NamedTuple):
 
 
 def _checked(schedule_id: str, schedule: Schedule) -> Schedule:
-    """The schedule as a worker will read it, with its arguments as plain data. Raises BadInput."""
+    """Check a schedule, and convert its arguments to plain data. Raises BadInput."""
     check_schedule(schedule)
     action = schedule.action
     check_id(execution_id(schedule_id, action, _LONGEST_TIME_MS))
@@ -183,7 +183,7 @@ def _checked(schedule_id: str, schedule: Schedule) -> Schedule:
 
 
 def _checked_note(note: str) -> str:
-    """The note. Raises BadInput."""
+    """Check a note. Raises BadInput."""
     if len(note) > NOTE_CHARACTERS_MAX:
         raise BadInput(
             f"the note has {len(note)} characters, NOTE_CHARACTERS_MAX is {NOTE_CHARACTERS_MAX}",

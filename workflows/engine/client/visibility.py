@@ -19,7 +19,7 @@ from workflows.engine.store.history_reader import (
 )
 from workflows.engine.store.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.store.records import Attempt, RunHead
-from workflows.engine.worker.ownership import HOLDER
+from workflows.engine.worker.ownership import OWNER_RECORD
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload
@@ -34,7 +34,7 @@ HEADS_MAX = 1_000_000
 
 
 class AttributeRange(NamedTuple):
-    """A search attribute in [``at_least``, ``below``); None: no bound.
+    """A range of a search attribute, [``at_least``, ``below``); None: no limit.
 
     Numbers are compared with numbers and texts with texts; other values are outside.
     """
@@ -44,7 +44,7 @@ class AttributeRange(NamedTuple):
     below: float | str | None = None
 
     def contains(self, value: Payload) -> bool:
-        """Whether a value of the attribute lies within."""
+        """Whether a value of the attribute is in the range."""
         try:
             return (self.at_least is None or value >= self.at_least) and (
                 self.below is None or value < self.below
@@ -54,11 +54,10 @@ class AttributeRange(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """What to list; empty fields match everything. ``attributes``: all must be equal.
+    """The executions to list; empty fields match all. ``attributes``: all must be equal.
 
     ``ranges``: of search attributes. ``started_ms`` and ``closed_ms``: ranges (from, before) in
-    milliseconds since 1970, 0: no bound. An open execution has no time of its end and is in no
-    range of it.
+    milliseconds since 1970, 0: no limit. An open execution is in no range of ``closed_ms``.
     """
 
     workflow_type: str = ""
@@ -101,7 +100,7 @@ class Description(NamedTuple):
 
 
 class Visibility:
-    """Reads executions. ``left_out``: heads that lists had to leave out as unusable."""
+    """Reads executions. ``left_out``: unusable heads, which lists do not contain."""
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
@@ -112,7 +111,7 @@ class Visibility:
         self.left_out: list[UnusableValue] = []
 
     async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
-        """Open executions, then closed ones, shard by shard: all that match.
+        """Yield all executions that match: the open ones, then the closed ones, by shard.
 
         A head that cannot be read is left out (``left_out``). A run that closes between the two
         reads is yielded once, as the open one. Raises LimitExceeded.
@@ -123,11 +122,12 @@ class Visibility:
         open_too = not query.statuses or any(status.open for status in query.statuses)
         kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
         for kind in kinds:
+            decode = head_of if kind == "open" else closed_head_of
             for shard in range(SHARDS):
-                found = await self._store.read([Get(*self._keys.range_of(kind, shard))])
-                for kv in found.ranges[0].kvs:
+                result = await self._store.read([Get(*self._keys.range_of(kind, shard))])
+                for kv in result.ranges[0].kvs:
                     try:
-                        head = (head_of if kind == "open" else closed_head_of)(self._keys, kv)
+                        head = decode(self._keys, kv)
                     except UnusableValue as error:
                         self.left_out.append(error)
                         continue
@@ -143,8 +143,8 @@ class Visibility:
     async def types(self) -> list[str]:
         """The workflow types that workers of this queue have had. Raises StoreUnavailable."""
         start, end = self._keys.range_of("type")
-        found = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
-        return [kv.key[len(start) :].decode(errors="replace") for kv in found]
+        kvs = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
+        return [kv.key[len(start) :].decode(errors="replace") for kv in kvs]
 
     async def newest_first(self, query: Filter = Filter()) -> list[RunHead]:
         """All that match, the newest first. Raises StoreUnavailable, LimitExceeded."""
@@ -163,9 +163,9 @@ class Visibility:
         """
         start = _parse_page_token(after) if after else None
         newest = await self.newest_first(query)
-        left = [head for head in newest if start is None or _order(head) > start]
-        heads = left[:size]
-        if len(heads) == len(left):
+        following = [head for head in newest if start is None or _order(head) > start]
+        heads = following[:size]
+        if len(heads) == len(following):
             return ExecutionPage(heads)
         last = heads[-1]
         return ExecutionPage(heads, f"{last.started_ms}/{last.run_id}")
@@ -182,11 +182,11 @@ class Visibility:
                 Get(keys.owner(shard_of(workflow_id))),
             ]
         )
-        attempts, letters, owner = (answer.kvs for answer in answers.ranges)
+        attempts, messages, owner = (answer.kvs for answer in answers.ranges)
         return Description(
             head,
             attempts_of(keys, attempts, head.activities),
-            sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in letters),
+            sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in messages),
             _session_of(owner[0]) if owner else "",
         )
 
@@ -205,7 +205,7 @@ class Visibility:
 
 
 def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
-    """Whether a time lies in a range (from, before) with open ends of 0; no time does in none."""
+    """Whether a time is in a range (from, before); 0: no limit. Time 0 is before nothing."""
     first, before = bounds
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
 
@@ -228,6 +228,6 @@ def _parse_page_token(text: str) -> tuple[int, str]:
 
 def _session_of(owner: KeyValue) -> str:
     try:
-        return HOLDER.decode(owner.value).session
+        return OWNER_RECORD.decode(owner.value).session
     except UNREADABLE as error:
         return f"unknown: {error}"

@@ -1,1 +1,1 @@
-"""What one run does: messages and results become events, workflow tasks become commands."""
+"""The processing of one run: messages and results become events, workflow tasks give commands."""

@@ -35,7 +35,7 @@ def rejection(why: str, kind: str = "Refused") -> Reply:
 
 
 class ReplyWriter:
-    """Writes replies in the background; ``tasks`` are under way."""
+    """Writes replies in the background; ``tasks``: the writes that run."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         self._store = store
@@ -86,18 +86,17 @@ class Updates:
             update = message.body
             if not isinstance(update, Update):
                 continue
-            if update.update_id in (*draft.head.updates, *requests):
+            if update.update_id in draft.head.updates or update.update_id in requests:
                 continue
-            self._callers.pop(update.update_id, None)  # of a task whose transaction was lost
-            why = self._rejected(draft.head, len(requests))
+            self._callers.pop(update.update_id, None)  # from a task whose transaction was lost
+            why = self._reason_to_reject(draft.head, len(requests))
             if why:
                 draft.replies.append(PendingReply(message.message_id, update.lease, rejection(why)))
                 continue
             caller = UpdateCaller(message.message_id, update.lease, update.stage)
             self._callers[update.update_id] = caller
             requests[update.update_id] = UpdateRequest(
-                *(update.update_id, update.name, update.args, update.identity),
-                update.traceparent,
+                update.update_id, update.name, update.args, update.identity, update.traceparent
             )
         return list(requests.values())
 
@@ -125,17 +124,19 @@ class Updates:
         if caller is not None:
             draft.replies.append(PendingReply(caller.message_id, caller.lease, reply))
 
-    def _rejected(self, head: RunHead, in_this_task: int) -> str:
+    def _reason_to_reject(self, head: RunHead, in_this_task: int) -> str:
         """Why an update is rejected after ``in_this_task`` others of the same task; "" if not."""
         if head.status is not ExecutionStatus.RUNNING:
             return f"the execution is {head.status.value}"
-        in_flight, most = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
-        if in_flight >= most:
-            return f"{in_flight} updates are in flight, UPDATES_IN_FLIGHT_MAX is {most}: await some"
-        accepted, most = len(head.updates) + in_this_task, limits.UPDATES_MAX
-        if accepted >= most:
+        in_flight, limit = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
+        if in_flight >= limit:
             return (
-                f"the run has accepted {accepted} updates, UPDATES_MAX is {most}: "
+                f"{in_flight} updates are in flight, UPDATES_IN_FLIGHT_MAX is {limit}: await some"
+            )
+        accepted, limit = len(head.updates) + in_this_task, limits.UPDATES_MAX
+        if accepted >= limit:
+            return (
+                f"the run has accepted {accepted} updates, UPDATES_MAX is {limit}: "
                 "it should continue as new"
             )
         return ""

@@ -1,4 +1,4 @@
-"""What the commands of a workflow task do: their events, and the writes that go with them. Pure.
+"""The effects of the commands of a workflow task: their events and their writes. Pure.
 
 A command is the attributes of its own event (``workflows.model.commands``); each also changes what
 is pending, sends messages to other executions, or ends the run.
@@ -30,7 +30,7 @@ _WAIT: Final = "wait for some of them first"
 
 
 def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
-    """Record and carry out, in order. Raises LimitExceeded."""
+    """Record the commands and apply their effects, in order. Raises LimitExceeded."""
     if len(commands) > limits.COMMANDS_MAX:
         raise LimitExceeded(
             f"{len(commands)} commands of one task, COMMANDS_MAX is {limits.COMMANDS_MAX}: "
@@ -41,14 +41,14 @@ def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
             _continue_as_new(draft, command)
             continue
         draft.add(command)
-        carry_out = _CARRY_OUT.get(type(command))
-        if carry_out is not None:
-            carry_out(draft, command)
+        apply_effect = _EFFECTS.get(type(command))
+        if apply_effect is not None:
+            apply_effect(draft, command)
 
 
 def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
     pending = (*draft.pending_activities, command.activity_id)
-    _bounded(
+    _check_limit(
         len(pending),
         limits.PENDING_ACTIVITIES_MAX,
         "pending activities (PENDING_ACTIVITIES_MAX)",
@@ -66,13 +66,15 @@ def _cancel_activity(draft: HistoryDraft, command: ev.ActivityTaskCancelRequeste
 def _start_timer(draft: HistoryDraft, command: ev.TimerStarted) -> None:
     fire_ms = draft.now_ms + round(command.start_to_fire_s * 1000)
     pending = (*draft.head.timers, Timer(command.timer_id, fire_ms))
-    _bounded(len(pending), limits.PENDING_TIMERS_MAX, "pending timers (PENDING_TIMERS_MAX)", _WAIT)
+    _check_limit(
+        len(pending), limits.PENDING_TIMERS_MAX, "pending timers (PENDING_TIMERS_MAX)", _WAIT
+    )
     draft.change(timers=pending)
 
 
 def _cancel_timer(draft: HistoryDraft, command: ev.TimerCanceled) -> None:
-    left = tuple(timer for timer in draft.head.timers if timer.timer_id != command.timer_id)
-    draft.change(timers=left)
+    timers = tuple(timer for timer in draft.head.timers if timer.timer_id != command.timer_id)
+    draft.change(timers=timers)
 
 
 def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionInitiated) -> None:
@@ -81,7 +83,7 @@ def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionIni
         *head.children,
         ChildRecord(command.child_id, command.workflow_id, command.parent_close_policy),
     )
-    _bounded(
+    _check_limit(
         len(pending),
         limits.PENDING_CHILDREN_MAX,
         "pending child workflows (PENDING_CHILDREN_MAX)",
@@ -106,7 +108,7 @@ def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionIni
     )
 
 
-def _signal_other(
+def _signal_external(
     draft: HistoryDraft, command: ev.SignalExternalWorkflowExecutionInitiated
 ) -> None:
     head = draft.head
@@ -122,13 +124,13 @@ def _signal_other(
     draft.send(command.workflow_id, signal)
 
 
-def _cancel_other(
+def _cancel_external(
     draft: HistoryDraft,
     command: ev.RequestCancelExternalWorkflowExecutionInitiated,
 ) -> None:
     head = draft.head
     sender = Sender(head.workflow_id, head.run_id, command.request_id)
-    reason = f"asked by workflow {head.workflow_id}"
+    reason = f"requested by workflow {head.workflow_id}"
     request = RequestCancel(reason, head.workflow_id, sender, command.run_id)
     draft.send(command.workflow_id, request)
 
@@ -136,7 +138,7 @@ def _cancel_other(
 def _upsert(draft: HistoryDraft, command: ev.UpsertWorkflowSearchAttributes) -> None:
     merged = {**draft.head.search_attributes, **command.search_attributes}
     attributes = {name: value for name, value in merged.items() if value is not None}
-    _bounded(
+    _check_limit(
         len(attributes),
         limits.SEARCH_ATTRIBUTES_MAX,
         "search attributes (SEARCH_ATTRIBUTES_MAX)",
@@ -147,7 +149,9 @@ def _upsert(draft: HistoryDraft, command: ev.UpsertWorkflowSearchAttributes) -> 
 
 def _accept(draft: HistoryDraft, command: ev.WorkflowExecutionUpdateAccepted) -> None:
     accepted = (*draft.head.updates, command.update_id)
-    _bounded(len(accepted), limits.UPDATES_MAX, "accepted updates (UPDATES_MAX)", "continue as new")
+    _check_limit(
+        len(accepted), limits.UPDATES_MAX, "accepted updates (UPDATES_MAX)", "continue as new"
+    )
     draft.change(updates=accepted)
 
 
@@ -190,19 +194,19 @@ def _continue_as_new(draft: HistoryDraft, command: ev.WorkflowExecutionContinued
     draft.successor, draft.successor_events = successor, [first]
 
 
-def _bounded(count: int, limit: int, what: str, remedy: str) -> None:
+def _check_limit(count: int, limit: int, what: str, remedy: str) -> None:
     if count > limit:
         raise LimitExceeded(f"a run may have {limit} {what}, this one would have {count}: {remedy}")
 
 
-_CARRY_OUT: dict[type[Any], Callable[[HistoryDraft, Any], None]] = {
+_EFFECTS: dict[type[Any], Callable[[HistoryDraft, Any], None]] = {
     ev.ActivityTaskScheduled: _schedule,
     ev.ActivityTaskCancelRequested: _cancel_activity,
     ev.TimerStarted: _start_timer,
     ev.TimerCanceled: _cancel_timer,
     ev.StartChildWorkflowExecutionInitiated: _start_child,
-    ev.SignalExternalWorkflowExecutionInitiated: _signal_other,
-    ev.RequestCancelExternalWorkflowExecutionInitiated: _cancel_other,
+    ev.SignalExternalWorkflowExecutionInitiated: _signal_external,
+    ev.RequestCancelExternalWorkflowExecutionInitiated: _cancel_external,
     ev.UpsertWorkflowSearchAttributes: _upsert,
     ev.WorkflowExecutionUpdateAccepted: _accept,
     ev.WorkflowExecutionCompleted: _complete,

@@ -69,10 +69,10 @@ class ExecutionParts(NamedTuple):
 
 
 class ExecutionOwner(NamedTuple):
-    """The shard of an execution: the fence of its writes, and its pending decisions.
+    """The shard of an execution: the fence of its writes, and what the shard does for it.
 
-    ``run_closed``: the run has closed. ``write_lost``: the store holds something else than this
-    owner expected. ``reset``: make a run that continues an older one; Lost: the store has changed.
+    ``run_closed``: the run has closed. ``write_lost``: a guard of this execution failed. ``reset``:
+    make a run that continues an older one; Lost: the store has changed.
     """
 
     fence: Unchanged
@@ -102,7 +102,7 @@ class Execution:
         self._obstacle = RunObstacle(store.faults, parts.deadlines)
         self._to_restart: list[int] = []
         self._awaited_signal = 0
-        self.step_under_way: asyncio.Task[None] | None = None
+        self.running_step: asyncio.Task[None] | None = None
         self._stopped = False
         self._failures = 0
         self._must_resume = False
@@ -111,7 +111,7 @@ class Execution:
     # ------------------------------------------------------------------------------- inputs
 
     def deliver(self, message: InboxMessage) -> None:
-        """A message arrived."""
+        """Take a message that has arrived."""
         self._inbox.messages.append(message)
         if isinstance(message.body, Retry | Reset | Terminate | RequestCancel):
             self._obstacle.stops_steps = False  # a person acts: try again
@@ -125,7 +125,7 @@ class Execution:
             self.wake()
 
     def report(self, outcome: ActivityOutcome) -> None:
-        """An activity ended."""
+        """Take the outcome of an activity."""
         self._inbox.outcomes.append(outcome)
         self.wake()
 
@@ -137,8 +137,8 @@ class Execution:
 
     def wake(self) -> None:
         """Start a step if one is due and none is running."""
-        if self.step_under_way is None and not self._stopped and self._has_work:
-            self.step_under_way = asyncio.ensure_future(self._work())
+        if self.running_step is None and not self._stopped and self._has_work:
+            self.running_step = asyncio.ensure_future(self._work())
 
     def stop(self) -> None:
         """The execution has another owner: no further step, no activity."""
@@ -146,15 +146,15 @@ class Execution:
         self.activities.stop()
         self.timers.stop()
         self._obstacle.clear()
-        step = self.step_under_way
+        step = self.running_step
         if step is not None and step is not asyncio.current_task():
             step.cancel()  # a step that stops its own execution runs to its end
         self._code.drop()
 
     async def settled(self) -> None:
         """Return when no step is running."""
-        if self.step_under_way is not None:
-            await asyncio.wait({self.step_under_way})
+        if self.running_step is not None:
+            await asyncio.wait({self.running_step})
 
     def take_messages(self) -> list[InboxMessage]:
         """Remove and return the messages that are not recorded, for the run that follows."""
@@ -183,7 +183,7 @@ class Execution:
         self.wake()  # what was not resumed is retried as a step
 
     def resume_in_step(self) -> None:
-        """The same, as the next step."""
+        """Proceed as ``resume`` does, in the next step."""
         self.timers.arm(self.head)
         self._must_resume = bool(self.head.activities)
         self.wake()
@@ -210,11 +210,11 @@ class Execution:
     def _try_again(self) -> None:
         self._obstacle.lift()
         self.wake()
-        if self.step_under_way is None:
+        if self.running_step is None:
             self._obstacle.clear()
 
     async def _block(self, error: Exception) -> None:
-        """Its steps fail: pause the run if possible, and stop its steps. Raises SessionLost."""
+        """Stop the steps, which fail, and pause the run if possible. Raises SessionLost."""
         head, obstacle = self.head, self._obstacle
         _log.error("steps of workflow %s fail", head.workflow_id, exc_info=error)
         obstacle.stops_steps = True
@@ -266,7 +266,7 @@ class Execution:
         except SessionLost:
             self._stopped = True
         finally:
-            self.step_under_way = None
+            self.running_step = None
             if not (self._obstacle.stops_steps or self._obstacle.stops_code):
                 self._obstacle.clear()
 
@@ -425,7 +425,11 @@ class Execution:
             _log.warning(
                 "event %d of workflow %s, %s, has %d bytes, PAYLOAD_WARN_BYTES is %d: store large "
                 "values elsewhere and pass a reference",
-                *(event.event_id, head.workflow_id, event.event_type, size, PAYLOAD_WARN_BYTES),
+                event.event_id,
+                head.workflow_id,
+                event.event_type,
+                size,
+                PAYLOAD_WARN_BYTES,
             )
         if before.status is not ExecutionStatus.PAUSED and head.status is ExecutionStatus.PAUSED:
             telemetry.record_end(head.workflow_type, head.status.value, 0.0)

@@ -1,4 +1,4 @@
-"""The head that follows from a history: for resets, and to compare it with the stored one. Pure."""
+"""Compute the head of a run from its history: for resets, and to check the stored head. Pure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _NO_INPUT = (
 )
 
 
-def fold_head(events: Sequence[ev.HistoryEvent]) -> RunHead:
-    """Head of a history that begins with its start; sizes, results and reasons are left out."""
+def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
+    """The head after all events of a history, without sizes, results and reasons."""
     first = events[0].attributes
     assert isinstance(first, ev.WorkflowExecutionStarted), "a history begins with its start"
     head = reserved_head(first, events[0].event_time_ms)
@@ -54,8 +54,8 @@ def fold_head(events: Sequence[ev.HistoryEvent]) -> RunHead:
             case ev.TimerFired() | ev.TimerCanceled():
                 timers.pop(kind.timer_id, None)
             case _:
-                _follow_children(children, kind)
-                head = _follow(head, kind)
+                _apply_to_children(children, kind)
+                head = _apply_to_head(head, kind)
         if isinstance(kind, ev.WorkflowTaskCompleted):
             due, after_task = False, True
         elif not (after_task and type(kind) in COMMAND_NAMES) and not isinstance(kind, _NO_INPUT):
@@ -70,7 +70,7 @@ def fold_head(events: Sequence[ev.HistoryEvent]) -> RunHead:
     )
 
 
-def _follow(head: RunHead, kind: ev.Attributes) -> RunHead:
+def _apply_to_head(head: RunHead, kind: ev.Attributes) -> RunHead:
     match kind:
         case ev.WorkflowExecutionCancelRequested():
             return head._replace(cancelling=True)
@@ -84,13 +84,13 @@ def _follow(head: RunHead, kind: ev.Attributes) -> RunHead:
             return head._replace(status=ExecutionStatus.RUNNING, paused_activity=0)
         case ev.UpsertWorkflowSearchAttributes():
             merged = {**head.search_attributes, **kind.search_attributes}
-            kept = {name: value for name, value in merged.items() if value is not None}
-            return head._replace(search_attributes=kept)
+            attributes = {name: value for name, value in merged.items() if value is not None}
+            return head._replace(search_attributes=attributes)
     status = CLOSED_AS.get(type(kind))
     return head if status is None else head._replace(status=status)
 
 
-def _follow_children(children: dict[int, ChildRecord], kind: ev.Attributes) -> None:
+def _apply_to_children(children: dict[int, ChildRecord], kind: ev.Attributes) -> None:
     match kind:
         case ev.StartChildWorkflowExecutionInitiated():
             children[kind.child_id] = ChildRecord(

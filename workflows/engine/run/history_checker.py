@@ -3,7 +3,7 @@
 Event ids are contiguous and times do not decrease; the first event is the start and no event
 follows a closing one; every activity, timer, child, update, signal and cancel request to another
 execution ends at most once, after its start; a workflow task ends before the next one starts; the
-stored head of the run equals the head that its history gives.
+stored head of the run equals the head computed from its history.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from workflows.engine.run.head_projection import CLOSED_AS, fold_head
+from workflows.engine.run.head_projection import CLOSED_AS, head_of_history
 from workflows.engine.store.records import RunHead
 from workflows.model import events as ev
 
@@ -102,24 +102,24 @@ def _pairs(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
 
 
 def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
-    under_way = False
+    is_running = False
     for event in history:
         match event.attributes:
             case ev.WorkflowTaskStarted():
-                if under_way:
+                if is_running:
                     yield f"event {event.event_id} starts a task during another one"
-                under_way = True
+                is_running = True
             case ev.WorkflowTaskCompleted() | ev.WorkflowTaskTimedOut():
-                if not under_way:
+                if not is_running:
                     yield f"event {event.event_id} completes a task that did not start"
-                under_way = False
+                is_running = False
 
 
 def _head_differences(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
-    """How the stored head differs from the one that the history gives."""
-    folded = fold_head(history)
-    if folded.status is not head.status:
-        yield f"status: head {head.status.value}, history {folded.status.value}"
+    """The differences between the stored head and the one computed from the history."""
+    computed = head_of_history(history)
+    if computed.status is not head.status:
+        yield f"status: head {head.status.value}, history {computed.status.value}"
     for name in _COMPARED_FIELDS:
-        if head.is_open and getattr(folded, name) != getattr(head, name):
-            yield f"{name}: head {getattr(head, name)!r}, history {getattr(folded, name)!r}"
+        if head.is_open and getattr(computed, name) != getattr(head, name):
+            yield f"{name}: head {getattr(head, name)!r}, history {getattr(computed, name)!r}"

@@ -12,7 +12,7 @@ from weakref import WeakMethod
 
 from core.errors import UnusableValue
 from core.eventstore.kv import Put, Unchanged
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from workflows.engine.clock import Clock, Deadline, Deadlines, Instant, instant
 from workflows.engine.run.received_events import ActivityOutcome
 from workflows.engine.run.retries import RetryAfter, after_failure
@@ -90,7 +90,7 @@ class PendingActivities:
         stopped = [number for number in activity_ids if number not in self._running]
         if not stopped:
             return
-        history: list[HistoryEvent] = await waiting_for_store()(self._store.history, head)
+        history: list[HistoryEvent] = await retry_unavailable()(self._store.history, head)
         scheduled = _scheduled_activities(history, head)
         unknown = [number for number in stopped if number not in scheduled]
         if unknown:

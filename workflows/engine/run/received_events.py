@@ -1,4 +1,4 @@
-"""Inputs of a run become events: messages, outcomes of activities, due timers. Pure.
+"""Record the inputs of a run as events: messages, outcomes of activities, due timers. Pure.
 
 Inputs are recorded immediately, also while the run is paused; the workflow's code processes them in
 the next workflow task (``RunHead.due``). Queries and updates need the code and are handled
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.eventstore.kv import Put
-from workflows.engine.run.retries import BOUNDS_OF_ALL
+from workflows.engine.run.retries import TIMEOUTS_OF_ALL_ATTEMPTS
 from workflows.engine.store.draft import HistoryDraft, RunClosure
 from workflows.engine.store.records import (
     ATTEMPT,
@@ -91,8 +91,8 @@ def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
     # The run's time follows its timers, also when the wall clock was set back meanwhile.
     draft.now_ms = max(draft.now_ms, timer.fire_ms)
     draft.add(ev.TimerFired(timer_id))
-    left = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)
-    draft.change(timers=left, due=True)
+    timers = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)
+    draft.change(timers=timers, due=True)
 
 
 def record_timeout(draft: HistoryDraft, at_ms: int) -> None:
@@ -114,8 +114,8 @@ def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
     if outcome.is_pause:
         _pause_for_attempts(draft, outcome)
         return
-    left = tuple(number for number in draft.head.activities if number != outcome.activity_id)
-    draft.change(activities=left, due=True)
+    activities = tuple(number for number in draft.head.activities if number != outcome.activity_id)
+    draft.change(activities=activities, due=True)
     if outcome.recorded:
         draft.delete_attempt(outcome.activity_id)
     for event in _closing_events(outcome, draft.identity):
@@ -277,10 +277,12 @@ def _closing_of(outcome: ActivityOutcome) -> ev.Attributes:
     if failure.kind is FailureKind.CANCELED:
         return ev.ActivityTaskCanceled(outcome.activity_id, failure.details)
     if failure.kind is FailureKind.TIMEOUT or state is RetryState.TIMEOUT:
-        is_last = failure.type in BOUNDS_OF_ALL or state is RetryState.MAXIMUM_ATTEMPTS_REACHED
-        by_itself = failure.kind is FailureKind.TIMEOUT and is_last
-        kind = TimeoutType(failure.type) if by_itself else TimeoutType.SCHEDULE_TO_CLOSE
-        cause = outcome.last_failure if by_itself else failure
+        is_last = (
+            failure.type in TIMEOUTS_OF_ALL_ATTEMPTS or state is RetryState.MAXIMUM_ATTEMPTS_REACHED
+        )
+        is_own_timeout = failure.kind is FailureKind.TIMEOUT and is_last
+        kind = TimeoutType(failure.type) if is_own_timeout else TimeoutType.SCHEDULE_TO_CLOSE
+        cause = outcome.last_failure if is_own_timeout else failure
         return ev.ActivityTaskTimedOut(outcome.activity_id, kind, state, cause)
     return ev.ActivityTaskFailed(outcome.activity_id, failure, state)
 
@@ -297,14 +299,14 @@ def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
             draft.change(children=tuple(children.values()), due=True)
         return
     _record_child_end(draft, event, child)
-    left = tuple(each for each in children.values() if each.child_id != event.child_id)
-    draft.change(children=left, due=True)
+    others = tuple(each for each in children.values() if each.child_id != event.child_id)
+    draft.change(children=others, due=True)
 
 
 def _is_about(head: RunHead, child: ChildRecord, event: ChildEvent) -> bool:
     """Whether an event is about this child: every run numbers its children from one."""
-    ours = ("", head.run_id, *head.bases)
-    return event.parent_run_id in ours and event.workflow_id in ("", child.workflow_id)
+    parent_runs = ("", head.run_id, *head.bases)
+    return event.parent_run_id in parent_runs and event.workflow_id in ("", child.workflow_id)
 
 
 def _record_child_end(draft: HistoryDraft, event: ChildEvent, child: ChildRecord) -> None:

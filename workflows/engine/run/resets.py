@@ -1,7 +1,7 @@
 """Resets: a new run continues from a point in the history of another run.
 
 The history is kept up to the last workflow task that was started at or before the point; that task
-is executed again, by the present code. Later signals are added to the new run. An open run is
+is executed again, by the current code. Later signals are added to the new run. An open run is
 terminated in the same transaction.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from core.errors import ExecutionNotFound, UnusableValue
 from core.eventstore.batch import Lost
 from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
-from workflows.engine.run.head_projection import fold_head
+from workflows.engine.run.head_projection import head_of_history
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure
 from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.records import HEAD, InboxMessage, Reset, RunHead
@@ -50,7 +50,9 @@ def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEve
 
     Without one the first task is executed again.
     """
-    tasks = [e.event_id for e in history if isinstance(e.attributes, ev.WorkflowTaskStarted)]
+    tasks = [
+        event.event_id for event in history if isinstance(event.attributes, ev.WorkflowTaskStarted)
+    ]
     if not tasks:
         return list(history)
     before = [task for task in tasks if task <= event_id]
@@ -73,7 +75,7 @@ def with_later_signals(
 async def reset_run(
     store: ExecutionStore, fence: Unchanged, opened: StoredHead | None, message: InboxMessage
 ) -> ResetRun | Lost | None:
-    """Create the new run. None: the request was refused and deleted.
+    """Create the new run. None: the request was rejected and deleted.
 
     After Lost and after any error the request is still stored, for another try. Raises SessionLost.
     """
@@ -85,7 +87,7 @@ async def reset_run(
         base = await find_run(store.kv, keys, workflow_id, reset.run_id)
         history = await store.history(base)
     except (ExecutionNotFound, UnusableValue) as error:
-        _log.warning("reset of workflow %s refused: %s", workflow_id, error)
+        _log.warning("reset of workflow %s was rejected: %s", workflow_id, error)
         return await _delete(store, fence, message)
     if not history:
         return await _delete(store, fence, message)
@@ -101,8 +103,12 @@ async def reset_run(
     terminated: RunHead | None = None
     if opened is not None:
         ending = _ending(store, opened.head, reset, now_ms)
-        own = (key, message.key)
-        writes += [w for w in ending.writes() if not (isinstance(w, Delete) and w.start in own)]
+        written = (key, message.key)
+        writes += [
+            write
+            for write in ending.writes()
+            if not (isinstance(write, Delete) and write.start in written)
+        ]
         terminated = ending.head
     outcome = await store.committer.propose(guards, writes)
     if isinstance(outcome, Lost):
@@ -127,7 +133,7 @@ def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> 
 
 def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
     """The head of the new run: running, with timeouts that start now."""
-    head = fold_head(events)
+    head = head_of_history(events)
     span_ms = base.run_deadline_ms - base.started_ms if base.run_deadline_ms else 0
     return head._replace(
         run_id=reset.new_run_id,

@@ -1,7 +1,7 @@
-"""Whether a failed attempt of an activity is followed by another one, and when. Pure.
+"""Decide whether and when a failed attempt of an activity is retried. Pure.
 
-A retry policy is read as tenacity's wait and stop strategies. Never retried are cancellation,
-failures marked or listed as not retryable, and the two timeouts that limit more than one attempt.
+A retry policy is converted to tenacity's wait and stop strategies. A cancellation, a non-retryable
+failure, and the two timeouts that limit all attempts are never retried.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StopRetrying(NamedTuple):
 Verdict = RetryAfter | StopRetrying
 
 _UNBOUND = Retrying()
-BOUNDS_OF_ALL = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
+TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
 """Timeouts that end all attempts, not one."""
 
 
@@ -45,7 +45,7 @@ def wait_of(policy: RetryPolicy) -> wait_base:
 
 
 def stop_of(policy: RetryPolicy) -> stop_base:
-    """The end of a policy; 0 attempts mean without end."""
+    """The limit of attempts of a policy; 0: no limit."""
     attempts = policy.maximum_attempts
     return stop_after_attempt(attempts) if attempts else stop_never
 
@@ -58,10 +58,10 @@ def after_failure(
     attempt: int,
     age_s: float,
 ) -> Verdict:
-    """What follows attempt number ``attempt`` of an activity scheduled ``age_s`` ago."""
+    """Decide after attempt number ``attempt`` of an activity that was scheduled ``age_s`` ago."""
     if failure.kind is FailureKind.CANCELED:
         return StopRetrying(RetryState.CANCEL_REQUESTED)
-    if failure.kind is FailureKind.TIMEOUT and failure.type in BOUNDS_OF_ALL:
+    if failure.kind is FailureKind.TIMEOUT and failure.type in TIMEOUTS_OF_ALL_ATTEMPTS:
         return StopRetrying(RetryState.TIMEOUT)
     if failure.non_retryable or failure.type in policy.non_retryable:
         return StopRetrying(RetryState.NON_RETRYABLE_FAILURE)

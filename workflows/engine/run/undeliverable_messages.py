@@ -1,4 +1,4 @@
-"""Messages to an id without an open run: deleted, with a notification or reply to the sender."""
+"""Messages to an id without an open run: they are deleted, and their senders notified."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ class UndeliverableMessages:
 
 
 def _notification(body: Message) -> tuple[str, Message] | None:
-    """The receivers of notifications about an undeliverable message, and their content."""
+    """The receiver and the content of a notification about an undeliverable message, or None."""
     match body:
         case Start() if body.started.parent is not None:
             parent = body.started.parent
-            why = f"the id {body.started.workflow_id} is taken"
+            why = f"the id {body.started.workflow_id} is in use"
             event = ChildEvent(
                 parent.child_id,
                 "",

@@ -1,1 +1,1 @@
-"""What the engine keeps in the store: keys, records, sessions, histories and archive files."""
+"""The stored data of the engine: keys, records, sessions, histories and archive files."""

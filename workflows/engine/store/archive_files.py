@@ -1,9 +1,9 @@
-"""Archived executions as files: one folder for each day of closing, pruned when it is too old.
+"""Archived executions as files, in one folder for each day of closing; old folders are deleted.
 
 ``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of the head
 and the history. A write lists no folder, a read checks each day, pruning lists one day.
-Files in the directory itself were written by older versions; they are read and pruned too.
-Blocking: callers run it in a thread.
+Files in the directory itself are of older versions; they are read and pruned, too.
+The functions block: callers run them in a thread.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 
 ARCHIVE_FOLDER = "workflows"
-"""Inside the archive directory, beside the sealed segments of the log."""
+"""Folder in the archive directory, beside the archived segments of the log."""
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
-"""Of an archived execution, decompressed."""
+"""Bytes of an archived execution, decompressed."""
 
 PRUNED_PER_STEP_MAX = 1_000
 """Files that one step of pruning deletes."""
@@ -51,7 +51,7 @@ class ExecutionFiles:
         self._directory = directory
 
     def write(self, head: RunHead, events: list[HistoryEvent]) -> None:
-        """Make the file durable; an existing one has the same content. Raises OSError."""
+        """Write the file durably; an existing one has the same content. Raises OSError."""
         day = self._directory / _day(head.closed_ms)
         name = file_name(head.run_id)
         if (day / name).exists():
@@ -85,20 +85,20 @@ class ExecutionFiles:
 
         At most ``files_max``. Raises OSError.
         """
-        left = files_max
+        remaining = files_max
         for day in self._days():
-            if _end_ms(day.name) > before_ms or not left:
+            if _end_ms(day.name) > before_ms or not remaining:
                 break
-            for file in islice(_files(day), left):
+            for file in islice(_files(day), remaining):
                 file.unlink(missing_ok=True)
-                left -= 1
-            if left:
+                remaining -= 1
+            if remaining:
                 shutil.rmtree(day, ignore_errors=True)
-        for file in islice(_files(self._directory), left):
+        for file in islice(_files(self._directory), remaining):
             if file.stat().st_mtime * 1000 <= before_ms:
                 file.unlink(missing_ok=True)
-                left -= 1
-        return files_max - left
+                remaining -= 1
+        return files_max - remaining
 
     def _days(self) -> list[Path]:
         """The folders of days, the oldest first."""
@@ -112,7 +112,7 @@ class ExecutionFiles:
 async def archived(
     files: ExecutionFiles | None, run_id: str
 ) -> tuple[RunHead, list[HistoryEvent]] | None:
-    """The same as ``read``, in a thread; None without an archive. Raises LogCorrupt."""
+    """Read an archived execution in a thread; None without an archive. Raises LogCorrupt."""
     if files is None:
         return None
     return await asyncio.to_thread(files.read, run_id)

@@ -37,7 +37,7 @@ BYTES_MAX = 640 * 1024
 """Bytes of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
 
 
-_PLACES = {name: place for place, name in enumerate(RunHead._fields)}
+_FIELD_INDEX = {name: index for index, name in enumerate(RunHead._fields)}
 
 
 class PendingReply(NamedTuple):
@@ -59,7 +59,7 @@ class RunClosure(NamedTuple):
 
 
 class HistoryDraft:
-    """Starts at a head. ``now_ms`` is never before the run's last event."""
+    """A draft on top of a head. ``now_ms`` is never before the run's last event."""
 
     def __init__(
         self, keys: WorkflowKeys, head: RunHead, now_ms: int, *, identity: str = ""
@@ -91,7 +91,7 @@ class HistoryDraft:
         if self._changes:
             values = list(self._head)
             for name, value in self._changes.items():
-                values[_PLACES[name]] = value
+                values[_FIELD_INDEX[name]] = value
             self._head = RunHead._make(values)
             self._changes.clear()
         return self._head

@@ -21,7 +21,7 @@ _whole_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
 _whole_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
 
 HISTORY_REMEDY = (
-    "run a worker that knows all of its events, restore the segment, or end the execution with "
+    "run a worker that supports all of its events, restore the segment, or end the execution with "
     "`orbctl workflow terminate`"
 )
 
@@ -31,8 +31,8 @@ async def read_history(
 ) -> list[HistoryEvent]:
     """All events of a run, in order; empty when there are none. Raises StoreUnavailable."""
     start, end = keys.history(workflow_id, run_id)
-    found = (await store.read([Get(start, end)])).ranges[0].kvs
-    return history_of(found)
+    segments = (await store.read([Get(start, end)])).ranges[0].kvs
+    return history_of(segments)
 
 
 def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
@@ -52,7 +52,8 @@ async def read_whole_history(
         events = await read_history(store, keys, head.workflow_id, head.run_id)
     except HistoryError as error:
         raise UnusableValue("history", start, error, HISTORY_REMEDY) from error
-    numbers, counted = [event.event_id for event in events], head.next_event_id - 1
+    numbers = [event.event_id for event in events]
+    counted = head.next_event_id - 1
     if len(events) < counted or numbers != list(range(1, len(events) + 1)):
         why = f"the head counts {counted} events; {len(events)} were read, or some are missing"
         raise UnusableValue("history", start, why, HISTORY_REMEDY)
@@ -60,14 +61,14 @@ async def read_whole_history(
 
 
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """As ``head_of``, for the owner, which must not lose fields of a newer version."""
+    """The head of an open run, for its owner, which must not lose fields of a newer version."""
     head = head_of(keys, kv)
     _check_fields("open execution", kv, _whole_head)
     return head
 
 
 def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]) -> None:
-    """Raises UnusableValue for a value with fields that this version does not know."""
+    """Raises UnusableValue for a value with unknown fields."""
     try:
         decoder.decode(kv.value)
     except msgspec.ValidationError as error:
@@ -110,7 +111,8 @@ def attempts_of(
     keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
 ) -> dict[int, Attempt]:
     """The attempts of the activities of a run that are pending. Raises UnusableValue."""
-    numbers, attempts = set(pending), {}
+    numbers = set(pending)
+    attempts = {}
     for kv in kvs:
         try:
             _, activity_id = keys.attempt_parts(kv.key)

@@ -186,6 +186,6 @@ class WorkflowKeys:
         return run_id, int(event_id, 16)
 
     def tail(self, key: bytes) -> tuple[str, str]:
-        """(kind, rest) of a key under ``wake/``."""
-        kind, _, rest = key[len(self.root) + len("wake/") :].decode().partition("/")
-        return kind, rest
+        """(kind, name) of a key under ``wake/``; the name may have more parts."""
+        kind, _, name = key[len(self.root) + len("wake/") :].decode().partition("/")
+        return kind, name

@@ -1,6 +1,6 @@
-"""The rows of the workflow engine in the table of key kinds (``core.kinds``).
+"""The key kinds of the workflow engine, for the table of all kinds (``core.kinds``).
 
-Every method of ``WorkflowKeys`` that makes a key has its kind here (a test compares).
+A test checks that every method of ``WorkflowKeys`` that builds a key has its kind here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workflows.engine.store.records import (
     decode_message,
 )
 from workflows.engine.store.session import FENCE, SessionFence
-from workflows.engine.worker.ownership import HOLDER, OwnerRecord
+from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
 from workflows.model.codec import decode_history
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
@@ -40,7 +40,7 @@ _PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 
 
 def _key_check(part: str, pattern: str) -> Callable[[Keys, bytes], object]:
-    """A check of keys ``<prefix>/<part>/...``: their rest matches the regular expression."""
+    """A check of keys ``<prefix>/<part>/...``: the part after it matches the regular expression."""
     expected = re.compile(f"{_PREFIX}/{part}/{pattern}")
 
     def check(keys: Keys, key: bytes) -> None:
@@ -58,50 +58,103 @@ def _history(value: bytes) -> list[HistoryEvent]:
 
 
 OPEN_HEADS: Final[KeyKind[RunHead]] = KeyKind(
-    *("open execution", f"{_PREFIX}/open", HEAD.decode, READERS, EXECUTION_REMEDY),
+    "open execution",
+    f"{_PREFIX}/open",
+    HEAD.decode,
+    READERS,
+    EXECUTION_REMEDY,
     key_of=lambda keys, head: WorkflowKeys(keys).open(head.workflow_id),
 )
 CLOSED_HEADS: Final[KeyKind[RunHead]] = KeyKind(
-    *("closed execution", f"{_PREFIX}/closed", HEAD.decode, READERS, CLOSED_REMEDY),
+    "closed execution",
+    f"{_PREFIX}/closed",
+    HEAD.decode,
+    READERS,
+    CLOSED_REMEDY,
     key_of=lambda keys, head: WorkflowKeys(keys).closed(head.workflow_id, head.run_id),
 )
 HISTORIES: Final[KeyKind[list[HistoryEvent]]] = KeyKind(
-    *("history", f"{_PREFIX}/event", _history, READERS, EXECUTION_REMEDY),
+    "history",
+    f"{_PREFIX}/event",
+    _history,
+    READERS,
+    EXECUTION_REMEDY,
     check_key=_key_check("event", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
 )
 ATTEMPTS: Final[KeyKind[Attempt]] = KeyKind(
-    *("activity attempt", f"{_PREFIX}/attempt", ATTEMPT.decode, READERS, EXECUTION_REMEDY),
+    "activity attempt",
+    f"{_PREFIX}/attempt",
+    ATTEMPT.decode,
+    READERS,
+    EXECUTION_REMEDY,
     check_key=_key_check("attempt", "[0-9a-f]{2}/[0-9a-f]{32}/[0-9a-f]{8}"),
 )
 MESSAGES: Final[KeyKind[Message]] = KeyKind(
-    *("message", f"{_PREFIX}/wake/inbox", decode_message, READERS, EXECUTION_REMEDY),
+    "message",
+    f"{_PREFIX}/wake/inbox",
+    decode_message,
+    READERS,
+    EXECUTION_REMEDY,
     check_key=_key_check("wake/inbox", "[0-9a-f]{2}/.+/[0-9a-f]{32}"),
 )
-HOLDERS: Final[KeyKind[OwnerRecord]] = KeyKind(
-    *("shard owner", f"{_PREFIX}/wake/owner", HOLDER.decode, READERS, LEASED_REMEDY),
+OWNERS: Final[KeyKind[OwnerRecord]] = KeyKind(
+    "shard owner",
+    f"{_PREFIX}/wake/owner",
+    OWNER_RECORD.decode,
+    READERS,
+    LEASED_REMEDY,
     check_key=_key_check("wake/owner", "[0-9a-f]{2}"),
 )
 WORKERS: Final[KeyKind[OwnerRecord]] = KeyKind(
-    *("worker", f"{_PREFIX}/wake/worker", HOLDER.decode, READERS, LEASED_REMEDY),
+    "worker",
+    f"{_PREFIX}/wake/worker",
+    OWNER_RECORD.decode,
+    READERS,
+    LEASED_REMEDY,
     check_key=_key_check("wake/worker", "[^/]+"),
 )
-MAILS: Final[KeyKind[bytes]] = KeyKind(
-    *("mail mark", f"{_PREFIX}/wake/mail", bytes, READERS, "nothing: its value is never read"),
+SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
+    "signal fence",
+    f"{_PREFIX}/wake/mail",
+    bytes,
+    READERS,
+    "nothing: its value is never read",
     check_key=_key_check("wake/mail", "[0-9a-f]{2}/.+"),
 )
 FENCES: Final[KeyKind[SessionFence]] = KeyKind(
-    *("session fence", f"{_PREFIX}/commit", FENCE.decode, READERS, LEASED_REMEDY),
+    "session fence",
+    f"{_PREFIX}/commit",
+    FENCE.decode,
+    READERS,
+    LEASED_REMEDY,
     check_key=_key_check("commit", "[^/]+"),
 )
 REPLIES: Final[KeyKind[Reply]] = KeyKind(
-    *("reply", f"{_PREFIX}/reply", REPLY.decode, READERS, LEASED_REMEDY),
+    "reply",
+    f"{_PREFIX}/reply",
+    REPLY.decode,
+    READERS,
+    LEASED_REMEDY,
     check_key=_key_check("reply", "[^/]+"),
 )
 TYPES: Final[KeyKind[bytes]] = KeyKind(
-    *("workflow type", f"{_PREFIX}/type", bytes, READERS, "nothing: its value is never read"),
+    "workflow type",
+    f"{_PREFIX}/type",
+    bytes,
+    READERS,
+    "nothing: its value is never read",
     check_key=_key_check("type", ".+"),
 )
 ENGINE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
-    *(OPEN_HEADS, CLOSED_HEADS, HISTORIES, ATTEMPTS, MESSAGES, HOLDERS, WORKERS, MAILS),
-    *(FENCES, REPLIES, TYPES),
+    OPEN_HEADS,
+    CLOSED_HEADS,
+    HISTORIES,
+    ATTEMPTS,
+    MESSAGES,
+    OWNERS,
+    WORKERS,
+    SIGNAL_FENCES,
+    FENCES,
+    REPLIES,
+    TYPES,
 )

@@ -43,7 +43,7 @@ from core.eventstore.kv import (
     Unchanged,
     Write,
 )
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_tick_s
 from core.process.retry import pause_s
 from workflows.engine.store.faults import UNREADABLE
@@ -94,13 +94,13 @@ class WorkerSession:
 
     async def open(self) -> None:
         """Grant the lease and write the fence. Raises StoreUnavailable, OutcomeUnknown."""
-        asked = self._monotonic()
+        requested_at = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)
         value = FENCE.encode(SessionFence(self.lease, 0))
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
-        keeping = self._keep(asked + self._ttl_s)
+        keeping = self._keep(requested_at + self._ttl_s)
         # It outlives the call that opens the session, and must not continue its trace.
         self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
@@ -143,12 +143,12 @@ class WorkerSession:
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while not self.lost.is_set():
             await asyncio.sleep(pause)
-            asked = self._monotonic()
-            left_s = 0
+            requested_at = self._monotonic()
+            remaining_s = 0
             try:
-                async with asyncio.timeout(max(valid_until - asked, 0)):
-                    left_s = await self._store.keep_lease(self.lease)
-                    if not left_s:
+                async with asyncio.timeout(max(valid_until - requested_at, 0)):
+                    remaining_s = await self._store.keep_lease(self.lease)
+                    if not remaining_s:
                         break
             except StoreRejected as error:
                 _log.warning(
@@ -156,9 +156,9 @@ class WorkerSession:
                 )
             except (TimeoutError, StoreUnavailable, OutcomeUnknown):
                 pass  # etcd is unavailable; the lease may outlast that
-            if left_s:
-                valid_until = asked + self._ttl_s
-            pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL) if left_s else RENEWAL_RETRY_S
+            if remaining_s:
+                valid_until = requested_at + self._ttl_s
+            pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL) if remaining_s else RENEWAL_RETRY_S
             if self._monotonic() >= valid_until:
                 break
 
@@ -181,7 +181,7 @@ async def open_session(
             raise StoreUnavailable(error.message, remedy="try again") from error
         return session
 
-    opened: WorkerSession = await waiting_for_store()(attempt)
+    opened: WorkerSession = await retry_unavailable()(attempt)
     return opened
 
 
@@ -269,11 +269,11 @@ class Committer:
         while True:
             session.check()
             guard = Unchanged(session.key, session.revision)
-            same = Put(
+            rewrite = Put(
                 session.key, FENCE.encode(SessionFence(session.lease, self._seq)), session.lease
             )
             try:
-                result = await self._store.commit([guard], [same], [session_get])
+                result = await self._store.commit([guard], [rewrite], [session_get])
             except (StoreUnavailable, OutcomeUnknown):
                 await self._pause(next(tries))
                 continue
@@ -288,7 +288,7 @@ class Committer:
                 SessionFence(session.lease, self._seq),
                 SessionFence(session.lease, self._seq + 1),
             ):
-                raise self._ended()  # another process has written there: the outcome is unknown
+                raise self._ended()  # another process has written the fence: the outcome is unknown
             session.revision = fence_now.mod_revision
             if fence.seq == self._seq:
                 return None  # an earlier attempt to settle was committed
@@ -315,7 +315,7 @@ class Committer:
 
 
 def _fence_of(value: bytes) -> SessionFence:
-    """The decoded fence; one that matches no session if it cannot be decoded."""
+    """The decoded fence; if it cannot be decoded, a fence that matches no session."""
     try:
         return FENCE.decode(value)
     except UNREADABLE:

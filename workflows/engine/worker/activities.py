@@ -3,7 +3,7 @@
 An activity runs in the process that owns its execution. The history does not record attempts:
 before every attempt but the first an ``Attempt`` is stored. An attempt may be made twice (its
 worker died after the work and before the commit), but its outcome is recorded once. What an outcome
-means for the execution is decided elsewhere.
+means for the execution is decided in ``received_events``.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from workflows.model.policies import TimeoutType
 
 
 class Slots:
-    """``count`` slots."""
+    """A number of slots, and the callers that wait for one."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._free_count = count
         self._queue: deque[asyncio.Event] = deque()
 
     def take(self, wake: asyncio.Event) -> bool:
         """Take a slot. False if no slot is free for this caller: then ``wake`` is set later."""
-        if self._free and (not self._queue or self._queue[0] is wake):
-            self._free -= 1
+        if self._free_count and (not self._queue or self._queue[0] is wake):
+            self._free_count -= 1
             self.leave(wake)
             return True
         if wake not in self._queue:
@@ -59,11 +59,11 @@ class Slots:
 
     def release(self) -> None:
         """Return a slot."""
-        self._free += 1
+        self._free_count += 1
         self._wake_next()
 
     def _wake_next(self) -> None:
-        if self._free and self._queue:
+        if self._free_count and self._queue:
             self._queue[0].set()
 
 
@@ -283,8 +283,8 @@ class RunningActivity:
         self.beat_at = started = clock.monotonic()
         inner = asyncio.ensure_future(self._call())
         self._inner = inner
-        self._host.at_work.add(inner)
-        inner.add_done_callback(self._host.at_work.discard)
+        self._host.attempts.add(inner)
+        inner.add_done_callback(self._host.attempts.discard)
         try:
             await asyncio.sleep(0)  # an activity that returns immediately needs no timer
             if not inner.done():
@@ -375,7 +375,7 @@ class RunningActivity:
 
 
 class ActivityHost:
-    """Runs the activities of one worker. ``at_work``: attempts, ``running``: whole activities."""
+    """Runs the activities of one worker. ``attempts`` and ``running`` (activities): their tasks."""
 
     def __init__(
         self,
@@ -392,13 +392,13 @@ class ActivityHost:
         self.inbound = activity_chain([ActivityTelemetry(telemetry), *registry.interceptors])
         self.slots = Slots(slots)
         self.threads = Slots(threads)
-        self.at_work: set[asyncio.Task[Payload]] = set()
+        self.attempts: set[asyncio.Task[Payload]] = set()
         self.running: set[asyncio.Task[None]] = set()
 
     async def idle(self) -> None:
         """Return when no attempt is running."""
-        while self.at_work:
-            await asyncio.wait(self.at_work)
+        while self.attempts:
+            await asyncio.wait(self.attempts)
 
     def slots_for(self, activity_type: str) -> Slots:
         """The slots of an activity type: plain activities have threads."""

@@ -25,15 +25,15 @@ class OwnerRecord(NamedTuple):
     session: str
 
 
-HOLDER = StateCodec(OwnerRecord)
+OWNER_RECORD = StateCodec(OwnerRecord)
 
 KINDS = {"owner": "shard owner", "worker": "worker"}
 """Kinds of keys, as ``workflows.engine.store.kinds`` names them."""
 
 UNREADABLE_OWNER = "?"
-"""In place of an owner whose key cannot be read."""
+"""Used instead of an owner whose key cannot be read."""
 
-HOLDER_REMEDY = "stop the process of a newer version that wrote it, or delete the key"
+OWNER_REMEDY = "stop the process of a newer version that wrote it, or delete the key"
 
 
 Gain = Callable[[int, Unchanged], Awaitable[None]]
@@ -50,15 +50,15 @@ class ShardPlan(NamedTuple):
     release: tuple[int, ...]
 
 
-def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> ShardPlan:
-    """Claim shards without owner up to an equal share, release those above it.
+def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardPlan:
+    """Plan one worker's shards: claim vacant ones up to an equal share, release those above it.
 
     The shares of all workers add up to all shards, so none stays without owner.
     """
-    names = sorted({*workers, me})
-    rank = names.index(me)
+    names = sorted({*workers, name})
+    rank = names.index(name)
     share = SHARDS // len(names) + (rank < SHARDS % len(names))
-    owned = sorted(shard for shard, owner in owners.items() if owner == me)
+    owned = sorted(shard for shard, owner in owners.items() if owner == name)
     vacant = [shard for shard in range(SHARDS) if shard not in owners]
     # Every worker starts at another shard, so that two rarely claim the same one.
     start = rank * SHARDS // len(names)
@@ -67,7 +67,7 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> ShardPla
 
 
 class Ownership:
-    """One worker's view of all owners, updated by its watch."""
+    """The owners of all shards, as the watch of one worker reports them."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Ownership:
         self._faults = faults
         self._gain = gain
         self._give_up = give_up
-        self._left_over: dict[int, int] = {}
+        self._unleased: dict[int, int] = {}
         self._keys = keys
         self._session = session
         self._committer = committer
@@ -93,18 +93,18 @@ class Ownership:
     async def join(self) -> None:
         """Register this worker. Raises SessionLost."""
         key = self._keys.worker(self._session.name)
-        value = HOLDER.encode(OwnerRecord(self._session.name))
+        value = OWNER_RECORD.encode(OwnerRecord(self._session.name))
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
     def load(self, stored: Iterable[KeyValue]) -> None:
-        """Take in all stored keys. A key without a lease belongs to no process and is left out."""
+        """Load all stored keys, except those without a lease, which belong to no process."""
         self._owners.clear()
         self._workers.clear()
-        self._left_over.clear()
+        self._unleased.clear()
         for kv in stored:
             self._note(kv.key, kv.value)
             if not kv.lease:
-                self._leave_out(kv)
+                self._exclude(kv)
 
     def observe(self, change: KeyChange) -> bool:
         """Process a change of an owner's or worker's key. Returns whether it changed anything."""
@@ -115,7 +115,7 @@ class Ownership:
     async def balance(self, stored: Iterable[KeyValue]) -> None:
         """Claim and release until the plan is empty; ``stored``: all owners and workers now.
 
-        Raises SessionLost, what loading raises.
+        Raises SessionLost, and the errors of ``gain``.
         """
         self.load(stored)
         while True:
@@ -126,50 +126,50 @@ class Ownership:
                 await self._release(shard)
             await self._claim(steps.claim)
 
-    def _leave_out(self, kv: KeyValue) -> None:
+    def _exclude(self, kv: KeyValue) -> None:
         """List an owner's or worker's key without a lease; the shard of an owner may be claimed."""
-        kind, rest = self._keys.tail(kv.key)
+        kind, name = self._keys.tail(kv.key)
         remedy = "delete the key: processes write such keys under a lease"
         self._faults.note(KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
         if kind == "worker":
-            self._workers.discard(rest)
+            self._workers.discard(name)
         for shard in [shard for shard in self._owners if self._keys.owner(shard) == kv.key]:
             del self._owners[shard]
-            self._left_over[shard] = kv.mod_revision
+            self._unleased[shard] = kv.mod_revision
 
     def _note(self, key: bytes, value: bytes | None) -> None:
-        kind, rest = self._keys.tail(key)
+        kind, name = self._keys.tail(key)
         self._faults.clear(key)
         try:
             if kind == "owner":
-                self._note_owner(int(rest, 16), value)
+                self._note_owner(int(name, 16), value)
             elif value is None:
-                self._workers.discard(rest)
-            elif HOLDER.decode(value).session == rest:
-                self._workers.add(rest)
+                self._workers.discard(name)
+            elif OWNER_RECORD.decode(value).session == name:
+                self._workers.add(name)
             else:
                 raise ValueError("the value names another worker than the key")
         except UNREADABLE as error:
-            self._faults.note(KINDS.get(kind, kind), key, error, HOLDER_REMEDY)
+            self._faults.note(KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
     def _note_owner(self, shard: int, value: bytes | None) -> None:
         """An owner that cannot be read may have a newer version, and keeps its shard."""
         if not 0 <= shard < SHARDS:
             raise ValueError(f"the shard is not one of {SHARDS}")
-        self._left_over.pop(shard, None)
+        self._unleased.pop(shard, None)
         if value is None:
             self._owners.pop(shard, None)
             return
         self._owners[shard] = UNREADABLE_OWNER
-        self._owners[shard] = HOLDER.decode(value).session or UNREADABLE_OWNER
+        self._owners[shard] = OWNER_RECORD.decode(value).session or UNREADABLE_OWNER
 
     async def _claim(self, shards: Iterable[int]) -> None:
-        value = HOLDER.encode(OwnerRecord(self._session.name))
+        value = OWNER_RECORD.encode(OwnerRecord(self._session.name))
         proposals = []
         for shard in shards:
             key = self._keys.owner(shard)
-            left_over = self._left_over.get(shard)
-            free = Absent(key) if left_over is None else Unchanged(key, left_over)
+            unleased_revision = self._unleased.get(shard)
+            free = Absent(key) if unleased_revision is None else Unchanged(key, unleased_revision)
             put = Put(key, value, self._session.lease)
             proposals.append((shard, self._committer.propose([free], [put])))
         for shard, proposal in proposals:

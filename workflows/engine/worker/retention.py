@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Archive(NamedTuple):
-    """Where closed executions are archived, and when."""
+    """The archive of closed executions, and its limits of time and number."""
 
     files: ExecutionFiles
     retention_s: float = RETENTION_S
@@ -60,14 +60,14 @@ class ClosedRuns:
         self._closed_while_reading: list[RunHead] | None = None
 
     def add(self, head: RunHead) -> None:
-        """A run has closed. Before ``read`` it is left to that."""
+        """Add a run that has closed; before ``read`` it is not needed, because that reads it."""
         if self._is_read:
             heapq.heappush(self._heap, _entry(head))
         elif self._closed_while_reading is not None:
             self._closed_while_reading.append(head)
 
     def put_back(self, entry: tuple[int, str, str]) -> None:
-        """The run could not be archived now."""
+        """Add a run again that could not be archived."""
         heapq.heappush(self._heap, entry)
 
     async def read(self) -> None:

@@ -132,7 +132,7 @@ class Shard:
         )
         heads, attempts, inbox, signal_fences = (answer.kvs for answer in result.ranges)
         for execution in self.executions.values():
-            execution.stop()  # left by a load that was not finished
+            execution.stop()  # from a load that did not finish
         self.executions.clear()
         for kv in heads:
             self._open(kv)
@@ -250,7 +250,7 @@ class Shard:
 
     def tasks_under_way(self) -> set[asyncio.Task[None]]:
         """Steps and messages that have not ended."""
-        steps = (execution.step_under_way for execution in self.executions.values())
+        steps = (execution.running_step for execution in self.executions.values())
         return {*self._tasks, *(step for step in steps if step is not None)}
 
     async def settled(self) -> None:
@@ -312,8 +312,8 @@ class Shard:
         self.executions[head.workflow_id] = following
         if execution is not None:
             following.note_signal(execution.signal_revision)
-            for left in execution.take_messages():
-                following.deliver(left)
+            for waiting in execution.take_messages():
+                following.deliver(waiting)
         following.start_after_reset()
         return None
 
@@ -379,8 +379,8 @@ class Shard:
         execution = Execution(self._parts, self._owner, head, revision)
         if before is not None:
             before.stop()
-            for left in before.take_messages():
-                self._reject(left)
+            for waiting in before.take_messages():
+                self._reject(waiting)
         self.executions[head.workflow_id] = execution
         execution.timers.arm(head)
         execution.deliver(message)
@@ -428,7 +428,7 @@ class Shard:
         return task
 
     async def _retried(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Until it is done; after a bug or the end of the session the message stays stored."""
+        """Retry until it succeeds. After a bug or the session's end the message stays stored."""
         while True:
             try:
                 await work()

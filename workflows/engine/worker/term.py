@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Absent, Get, KeyChange, Put, ReadResult, Unchanged
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from workflows.engine.run.execution import ExecutionParts
 from workflows.engine.store.faults import UNREADABLE
 from workflows.engine.store.records import RunHead
@@ -75,7 +75,7 @@ class WorkerTerm:
         )
         self.shards[shard] = loaded
         self._telemetry.count_shard_takeover()
-        await waiting_for_store()(loaded.load)
+        await retry_unavailable()(loaded.load)
 
     async def _give_up(self, shard: int) -> None:
         """Stop a shard; nothing of it is in flight afterwards."""
@@ -94,7 +94,7 @@ class WorkerTerm:
 
     async def run(self) -> None:
         """Work until the session is lost. Raises errors that are not retried."""
-        stored: ReadResult = await waiting_for_store()(self._store.kv.read, self._owners)
+        stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owners)
         await self._ownership.join()
         await self._record_types()
         self._owners_changed.set()
@@ -134,7 +134,7 @@ class WorkerTerm:
     def tasks_under_way(self) -> set[asyncio.Task[Any]]:
         """Steps, messages, replies and attempts that have not ended."""
         activities = self.parts.activities
-        under_way = {*self.parts.replies.tasks, *activities.running, *activities.at_work}
+        under_way = {*self.parts.replies.tasks, *activities.running, *activities.attempts}
         return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
 
     async def drain(self) -> None:
@@ -165,7 +165,7 @@ class WorkerTerm:
             self._store.faults.note("key", change.key, error, remedy)
 
     def _dispatch(self, change: KeyChange) -> None:
-        kind, rest = self._store.keys.tail(change.key)
+        kind, name = self._store.keys.tail(change.key)
         if kind in ("owner", "worker"):
             if self._ownership.observe(change):
                 self._owners_changed.set()
@@ -173,19 +173,19 @@ class WorkerTerm:
         if change.value is None:
             self._store.faults.clear(change.key)
             return
-        shard = self.shards.get(int(rest[:2], 16))
+        shard = self.shards.get(int(name[:2], 16))
         if shard is None:
             return
         if kind == "inbox":
             shard.message(change.key, change.value, change.mod_revision)
         else:
-            shard.signalled(rest[3:], change.mod_revision)
+            shard.signalled(name[3:], change.mod_revision)
 
     async def _balance(self) -> None:
         while True:
             await self._owners_changed.wait()
             self._owners_changed.clear()
-            stored: ReadResult = await waiting_for_store()(self._store.kv.read, self._owners)
+            stored: ReadResult = await retry_unavailable()(self._store.kv.read, self._owners)
             await self._ownership.balance(kv for answer in stored.ranges for kv in answer.kvs)
             self._ready.set()
 

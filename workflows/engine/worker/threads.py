@@ -24,7 +24,7 @@ def run_in_thread(
     name: str,
     ended: Callable[[], None],
 ) -> asyncio.Future[Any]:
-    """Run the function in a thread; ``ended`` is called in the event loop when the thread ends."""
+    """Run a function in a thread. ``ended`` is called in the event loop when it has returned."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
     context = copy_context()
@@ -40,15 +40,15 @@ def run_in_thread(
 
     def work() -> None:
         result: object = None
-        failed: BaseException | None = None
+        failure: BaseException | None = None
         try:
             result = context.run(function, *arguments)
         except StopIteration as error:
-            failed = RuntimeError(f"{name} raised {error!r}")
+            failure = RuntimeError(f"{name} raised {error!r}")
         except BaseException as error:  # noqa: BLE001 - raised by the future
-            failed = error
+            failure = error
         with suppress(RuntimeError):  # the event loop is closed: the process ends
-            loop.call_soon_threadsafe(deliver, result, failed)
+            loop.call_soon_threadsafe(deliver, result, failure)
 
     threading.Thread(target=work, name=f"activity {name}", daemon=True).start()
     return future

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerOptions(NamedTuple):
-    """Options of a worker. ``ttl_s``: of its lease.
+    """Options of a worker. ``ttl_s``: time to live of its lease, in seconds.
 
     Async activities run in ``slots``, plain ones in ``threads``. ``cached_runs``: interpreters that
     are kept; 0: every workflow task replays its history. ``archive`` None: closed executions stay
@@ -93,8 +93,8 @@ class Worker:
         self._is_ready = asyncio.Event()
 
     @property
-    def at_work(self) -> bool:
-        """Whether it has its share of the shards."""
+    def is_working(self) -> bool:
+        """Whether it owns its share of the shards."""
         return self._is_ready.is_set()
 
     @property
@@ -131,7 +131,7 @@ class Worker:
         self._running = asyncio.ensure_future(self.run())
 
     async def ready(self) -> None:
-        """Wait until it has its share of the shards. Raises what has ended the worker."""
+        """Wait until it owns its share of the shards. Raises the error that ended it."""
         assert self._running is not None, "start comes first"
         waiting = asyncio.ensure_future(self._is_ready.wait())
         await asyncio.wait({waiting, self._running}, return_when=asyncio.FIRST_COMPLETED)

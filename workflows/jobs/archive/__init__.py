@@ -1,6 +1,6 @@
 """Archiving: keeps the live log below its limit and the archive within its retention.
 
-archive.py     the workflow: check, seal what is due, wait
-prune.py       the workflow of a schedule: prune what is too old
-activities.py  one check, one seal, one prune
+archive.py     the workflow: check, archive segments that are due, wait
+prune.py       the workflow of a schedule: delete old archive files
+activities.py  check the live log, archive segments, delete archive files
 """

@@ -1,6 +1,6 @@
-"""The activities of archiving: check the live log, seal it, prune the archive.
+"""The activities of archiving: check the live log, archive its segments, delete old archive files.
 
-Each may be repeated: a seal or prune finishes what an interrupted one has left. The revision of the
+Each may be repeated: it finishes what an interrupted attempt has left. The revision of the
 archive cursor guards every transaction, so of two concurrent activities one does nothing.
 """
 
@@ -64,17 +64,20 @@ class ArchiveActivities:
 
     @property
     def live_segments(self) -> int:
-        """As of the last check here; 0 if it is older than ``CHECK_STALE_S``."""
+        """Live segments at the last check here; 0 if that is older than ``CHECK_STALE_S``."""
         return self._live if self._now_s() - self._checked_s <= CHECK_STALE_S else 0
 
     @property
     def all(self) -> tuple[Callable[..., object], ...]:
-        """For the registry."""
+        """The activities, for the registry of a worker."""
         return self.check, self.seal, self.prune
 
     @activity.defn(name="archive-look")
     async def check(self) -> SealCheck:
-        """Raises StoreUnavailable, OSError; ApplicationError of type ``NEEDS_A_PERSON``."""
+        """Measure the live log.
+
+        Raises StoreUnavailable, OSError, and ApplicationError of type ``NEEDS_A_PERSON``.
+        """
         with _ReportedFailure(self):
             with suppress(StoreFull, OutcomeUnknown):  # the next check creates it
                 await make_reserve(self._store, self._keys)
@@ -84,7 +87,7 @@ class ArchiveActivities:
 
     @activity.defn(name="archive-seal")
     async def seal(self) -> SealResult:
-        """Raises as ``check``, and OutcomeUnknown, Compacted: another attempt goes on."""
+        """Archive the live log. Raises the errors of ``check``, OutcomeUnknown, Compacted."""
         with _ReportedFailure(self):
             sealed = await self._archiver.seal()
         self._live = max(self._live - sealed.segments, 0)
@@ -94,7 +97,7 @@ class ArchiveActivities:
 
     @activity.defn(name="archive-prune")
     async def prune(self) -> PruneResult:
-        """Raises as ``seal``."""
+        """Delete archive files beyond their retention. Raises the errors of ``seal``."""
         with _ReportedFailure(self):
             pruned = await self._pruner.prune(self._retention, round(self._now_s() * 1000))
         if pruned.files:

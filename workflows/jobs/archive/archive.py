@@ -1,9 +1,9 @@
 """The workflow that keeps the live log below its limit (I10).
 
-One for each cluster, id ``archive``. It checks the live log, seals it when that is due, and waits:
-shortly while the log grows, longer while it does not. So it is no schedule, whose times are known
-before. The worker that owns its shard does the work; a step whose attempts all fail is reported by
-the query ``status`` and tried again with the next check. Until then the live log grows.
+One execution for each cluster, id ``archive``. It checks the live log, archives segments when that
+is due, and waits: shortly while the log grows, else longer. A schedule would need fixed times. The
+worker that owns its shard does the work. A step whose attempts all fail is reported by the query
+``status`` and repeated after the next check; until then the live log grows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.archive.pruner import PruneResult
 from workflows.api import workflow
 from workflows.jobs.archive.activities import ArchiveActivities, SealCheck
 from workflows.jobs.archive.prune import PRUNE_S
-from workflows.jobs.steps import now_s, patient, utc, words
+from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "archive-log"
@@ -24,7 +24,7 @@ WORKFLOW_ID: Final = "archive"
 CHECK_NOW: Final = "look-now"
 
 STEP_S: Final = 300.0
-"""Seconds of one attempt: sealing the log of a week takes a minute."""
+"""Seconds of one attempt: archiving the log of a week takes a minute."""
 
 STEPS_S: Final = 900.0
 """Seconds of all attempts; then the next check tries again."""
@@ -32,7 +32,7 @@ STEPS_S: Final = 900.0
 PRUNE_BY_SCHEDULE: Final = "prune-by-schedule"
 """The patch with which the hourly prune became a workflow of its own (``prune``)."""
 
-_STEP: Final = patient(STEP_S, STEPS_S)
+_STEP: Final = step_options(STEP_S, STEPS_S)
 
 
 class ContinuedArchiving(NamedTuple):
@@ -56,41 +56,41 @@ class ContinuedArchiving(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ArchiveLog:
-    """The workflow. It holds counts and no part of the log."""
+    """The workflow. Its state has counts, and no part of the log."""
 
     def __init__(self) -> None:
         self._counts = ContinuedArchiving()
         self._pause_s = PAUSE_S_MIN
-        self._wanted = False
+        self._is_requested = False
 
     @workflow.run
     async def run(self, counts: ContinuedArchiving = ContinuedArchiving()) -> None:
         """Check until cancelled."""
         self._counts = counts
-        workflow.set_signal_handler(CHECK_NOW, self._want)
+        workflow.set_signal_handler(CHECK_NOW, self._request)
         while True:
             try:
                 await self._round()
             except workflow.ActivityError as error:
-                self._note(failures=self._counts.failures + 1, fault=words(error))
+                self._note(failures=self._counts.failures + 1, fault=failure_text(error))
                 self._pause_s = PAUSE_S_MIN
-            self._tell()
+            self._publish()
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(self._counts)
             with suppress(workflow.TimeoutError):
-                await workflow.wait_condition(lambda: self._wanted, self._pause_s)
-            self._wanted = False
+                await workflow.wait_condition(lambda: self._is_requested, self._pause_s)
+            self._is_requested = False
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The length of the live log, and what was sealed."""
+        """The length of the live log, and counts of what was archived."""
         counts = self._counts
         fields = {**counts._asdict(), "at_s": utc(counts.at_s)}
         shown = {name: value for name, value in fields.items() if not name.startswith("pruned_")}
         return {"looks": shown.pop("checks"), **shown}
 
-    def _want(self) -> None:
-        self._wanted = True
+    def _request(self) -> None:
+        self._is_requested = True
 
     def _note(self, **fields: object) -> None:
         self._counts = self._counts._replace(**fields)  # type: ignore[arg-type]  # by name
@@ -119,7 +119,7 @@ class ArchiveLog:
         files = self._counts.pruned_files + pruned.files
         self._note(pruned_files=files, pruned_position=pruned.position, pruned_s=now_s())
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         counts = self._counts
         workflow.upsert_search_attributes(
             {"ArchiveLiveSegments": counts.live, "ArchivePosition": counts.position}
@@ -131,13 +131,13 @@ PAUSE_S_MAX: Final = 60.0
 """Seconds between two checks. An idle cluster costs three small transactions a minute."""
 
 
-def pause_s(live: int, before: int, over_s: float) -> float:
-    """Half the time in which the log would reach its limit at its present growth.
+def pause_s(live: int, before: int, elapsed_s: float) -> float:
+    """Half the time in which the log would reach its limit at its current growth.
 
-    ``before``: how many live segments there were ``over_s`` seconds ago.
+    ``before``: the live segments ``elapsed_s`` seconds ago.
     """
-    grown = live - before
-    if grown <= 0 or over_s <= 0:
+    growth = live - before
+    if growth <= 0 or elapsed_s <= 0:
         return PAUSE_S_MAX
-    room_s = (LIVE_SEGMENTS_MAX - live) * over_s / grown
-    return min(max(room_s / 2, PAUSE_S_MIN), PAUSE_S_MAX)
+    until_limit_s = (LIVE_SEGMENTS_MAX - live) * elapsed_s / growth
+    return min(max(until_limit_s / 2, PAUSE_S_MIN), PAUSE_S_MAX)

@@ -1,6 +1,6 @@
 """The workflow that deletes archive files beyond their retention, and its schedule.
 
-A prune whose attempts all fail is shown by the schedule, and the next hour tries again.
+The schedule shows a run whose attempts all fail; the next one follows after an hour.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 from core.archive.pruner import PruneResult
 from workflows.api import workflow
 from workflows.jobs.archive.activities import ArchiveActivities
-from workflows.jobs.steps import patient
+from workflows.jobs.steps import step_options
 from workflows.schedules.schedule import (
     Schedule,
     ScheduleAction,
@@ -28,14 +28,14 @@ PRUNES: Final = Schedule(
     ScheduleAction(WORKFLOW_TYPE), ScheduleSpec((ScheduleInterval(PRUNE_S),), jitter_s=300.0)
 )
 
-_STEP: Final = patient(attempt_s=300.0, attempts_s=900.0)
+_STEP: Final = step_options(attempt_s=300.0, attempts_s=900.0)
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class PruneArchive:
-    """One prune."""
+    """Deletes archive files once."""
 
     @workflow.run
     async def run(self) -> PruneResult:
-        """What was deleted."""
+        """Delete the files that are too old, and return their number."""
         return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

@@ -3,5 +3,5 @@
 application             the workflow of one application, until nothing is left to do
 pool_activities         its activity: plan the pools of the application, and apply the steps
 application_dispatcher  starts and signals executions when something has changed
-applications            the source of applications, and the same without Kubernetes
+applications            the source of applications, and its implementation without Kubernetes
 """

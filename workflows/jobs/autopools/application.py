@@ -1,9 +1,9 @@
 """Automatic pools: one execution for each application whose pools are not as desired.
 
-The execution reconciles, and ends when the pools are as desired or only a user can help. While
-something is left that may be solved later (addresses that are still claimed, a subnet without
+The execution reconciles, and ends when the pools are as desired or only a user can help. While a
+problem remains that may be solved later (addresses that are still claimed, a subnet without
 enough free addresses), it waits, and reconciles again on the signal ``wake`` or after
-``RETRY_S``. The signal starts an execution that does not run, so that no signal is lost.
+``RETRY_S``. A signal starts the execution if it does not run, so that no signal is lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from core.domain.autopools.names import ApplicationKey
 from workflows.api import workflow
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, ReconcileResult
-from workflows.jobs.steps import FAULT_CHARS_MAX, patient, words
+from workflows.jobs.steps import FAULT_CHARS_MAX, failure_text, step_options
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload
 
@@ -28,13 +28,15 @@ RECONCILE_ATTEMPTS_S: Final = 300.0
 """Seconds of all attempts; after that the execution waits as for any other problem."""
 
 RETRY_S: Final = 120.0
-"""Seconds between two reconciliations while something is left and no signal arrives."""
+"""Seconds between two reconciliations while a problem remains and no signal arrives."""
 
 DONE_SHOWN_MAX: Final = 20
 """Steps in ``status`` and in the result, the newest ones."""
 
 _DIGEST_BYTES: Final = 8
-_RECONCILE: Final = patient(RECONCILE_S, RECONCILE_ATTEMPTS_S, first_pause_s=0.2, pause_s_max=10.0)
+_RECONCILE: Final = step_options(
+    RECONCILE_S, RECONCILE_ATTEMPTS_S, first_pause_s=0.2, pause_s_max=10.0
+)
 
 
 def workflow_id(key: ApplicationKey) -> str:
@@ -68,7 +70,7 @@ class AutoPools:
     async def run(
         self, key: ApplicationKey, progress: ApplicationProgress = ApplicationProgress()
     ) -> ApplicationProgress:
-        """Reconcile until nothing is left; the result lists what was done."""
+        """Reconcile until no problem remains; the result lists the executed steps."""
         self._progress = progress
         workflow.set_signal_handler(WAKE, self._wake)
         while True:
@@ -98,14 +100,14 @@ class AutoPools:
         self._is_requested = True
 
     async def _reconcile(self, key: ApplicationKey) -> bool:
-        """Reconcile once. Returns whether nothing is left that may be solved later."""
+        """Reconcile once. Returns whether no problem remains that may be solved later."""
         self._phase = "looking"  # the first name of this phase, which users see
         try:
             result = await workflow.execute_activity(
                 AutoPoolActivities.reconcile, key, options=_RECONCILE
             )
         except workflow.ActivityError as error:
-            self._progress = self._progress._replace(fault=words(error))
+            self._progress = self._progress._replace(fault=failure_text(error))
             return False
         self._note(result)
         return not any(problem.again for problem in result.problems)

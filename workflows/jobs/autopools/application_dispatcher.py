@@ -1,10 +1,11 @@
 """Starts and signals executions of automatic pools: after changes, pool requests and releases.
 
-Nothing is polled. ``_sweep`` compares applications with their pools whenever either has changed, by
+It polls nothing. ``_sweep`` compares applications with their pools whenever either has changed, by
 the same pure plan as the activity, and starts an execution only where the plan has steps. The
 report of a waiting execution names what it waits for: a change of pools of a subnet or the release
-of an address of a pool signals it. A superfluous signal costs one reconciliation, a lost one costs
-``RETRY_S``, so that the leader may change at any time. The dispatcher changes no pool.
+of an address of a pool signals it. A superfluous signal causes one reconciliation; after a lost one
+the execution retries after ``RETRY_S``. So the leader may change at any time. The dispatcher
+changes no pool.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from core.domain.model import Pool
 from core.errors import Compacted, OrbweaverError
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyChange
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
 from core.projections.configuration_view import ConfigurationSnapshot
@@ -220,18 +221,18 @@ class ApplicationDispatcher:
 
     async def _sweep(self, pending: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
         """Signal the pending executions, and those of applications that have changed."""
-        changed: dict[ApplicationKey, LastReconciled] = await waiting_for_store()(
+        changed: dict[ApplicationKey, LastReconciled] = await retry_unavailable()(
             self._find_changed, snapshot
         )
-        for together in _chunks(list(pending | changed.keys())):
-            await asyncio.gather(*(self._signal(key) for key in together))
+        for chunk in _chunks(list(pending | changed.keys())):
+            await asyncio.gather(*(self._signal(key) for key in chunk))
         self._compared |= changed
 
     async def _signal(self, key: ApplicationKey) -> None:
         """Signal one execution. One that accepts no signal does not affect the others."""
         try:
             required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE)
-            await waiting_for_store()(ensure_execution, self._client, required)
+            await retry_unavailable()(ensure_execution, self._client, required)
         except OF_ONE_EXECUTION as error:
             _log.error("cannot signal the execution for the automatic pools of %s: %s", key, error)
 
@@ -242,9 +243,9 @@ class ApplicationDispatcher:
         changed: dict[ApplicationKey, LastReconciled] = {}
         self._forget_settled(snapshot)
         pools_of = _by_application(snapshot)
-        known = self._planner.source.known()
+        applications = self._planner.source.known()
         stamp = _stamp(snapshot, ("subnets",))
-        for key, application in known.items():
+        for key, application in applications.items():
             current = LastReconciled(application, tuple(pools_of.get(key, ())), stamp)
             if self._compared.get(key) != current:
                 if self._has_steps(current):
@@ -253,18 +254,18 @@ class ApplicationDispatcher:
                     self._compared[key] = current
         for key, pools in pools_of.items():
             current = LastReconciled(None, tuple(pools))
-            if key in known or self._compared.get(key) == current:
+            if key in applications or self._compared.get(key) == current:
                 continue
             if await self._is_gone(key, pools):
                 changed[key] = current
-        for key in self._compared.keys() - known.keys() - pools_of.keys():
+        for key in self._compared.keys() - applications.keys() - pools_of.keys():
             del self._compared[key]
         return changed
 
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
         """Compare an application again when the view includes its last reconciliation.
 
-        Its pools may be as before that again: a pool was created and deleted at once.
+        Its pools may be the same again, because a pool was created and deleted meanwhile.
         """
         for key, changed_at in list(self._settled.items()):
             if changed_at <= snapshot.changed_at:
@@ -310,7 +311,7 @@ def _by_application(snapshot: ConfigurationSnapshot) -> dict[ApplicationKey, lis
 
 
 def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
-    """A value that changes with every change of these topics."""
+    """The revisions of these topics: they change with every change of a topic."""
     return tuple(
         revision
         for key, revision in sorted(snapshot.guards.items())

@@ -1,4 +1,4 @@
-"""The source of applications: one small interface, and its implementation without Kubernetes.
+"""The source of applications: its interface, and its implementation without Kubernetes.
 
 In standalone mode records replace API objects: an operator applies a Deployment, and deletes it.
 Whether an application without a record and without a deletion exists is unknown, so that its pools
@@ -28,7 +28,7 @@ class ApplicationsSource(Protocol):
         ...
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """All applications known now; an unchanged one is the same object as before."""
+        """All current applications; an unchanged one is the same object as before."""
         ...
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
@@ -58,12 +58,12 @@ class RecordedApplications:
         for key, record in self._view.current.records.items():
             if record.workload is None:
                 continue
-            held = before.get(key)
-            if held is None or held[0] is not record:
+            decoded = before.get(key)
+            if decoded is None or decoded[0] is not record:
                 application = application_in(record)
                 assert application is not None, "it has a workload"
-                held = (record, application)
-            self._decoded[key] = held
+                decoded = (record, application)
+            self._decoded[key] = decoded
         return {application.key: application for _, application in self._decoded.values()}
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
@@ -80,14 +80,14 @@ class RecordedApplications:
         if application is not None:
             return application
         await self._deletions.catch_up()
-        deletion = self._deletions.found.get(record_of_key)
+        deletion = self._deletions.deleted.get(record_of_key)
         if deletion is None:
             why = (
                 f"there is no record of {key.kind} {key.namespace}/{key.name};"
                 " apply its manifest with `orbctl apply -f`"
             )
             return MissingOwner(certain=False, why=why)
-        return MissingOwner(certain=True, why=deletion.words(record_of_key))
+        return MissingOwner(certain=True, why=deletion.text(record_of_key))
 
     async def changed(self) -> None:
         """See ``ApplicationsSource``. Returns when the view has changed."""

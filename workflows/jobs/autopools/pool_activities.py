@@ -1,9 +1,9 @@
-"""The activity of automatic pools: makes the pools of one application as desired.
+"""The activity of automatic pools: reconcile the pools of one application.
 
-It plans and applies in one attempt and stores nothing: the results of an earlier attempt are in the
-pools. Each step is a command that is decided again under guards when it is applied. So two workers
-that reconcile the same application create one pool, and taking addresses from a subnet is the same
-transaction as creating the pool. The result is reported to the ADDs that wait for it.
+It plans and applies in one attempt and stores no progress: the pools show the results of earlier
+attempts. Each step is a command that is decided again, under guards, when it is applied. So two
+workers that reconcile the same application create one pool. A pool is created in the transaction
+that takes its addresses from the subnet. The result is reported to the ADDs that wait for it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class PoolPlanner(NamedTuple):
     settings: AutoPoolSettings
 
     def configuration(self) -> Configuration:
-        """The state of the view, as the rules read it."""
+        """The configuration of the view, for the rules."""
         snapshot, settings = self.view.current, self.settings
         return Configuration(
             snapshot.catalog,
@@ -121,7 +121,7 @@ class AutoPoolActivities:
 
     @activity.defn(name="auto-pools-reconcile")
     async def reconcile(self, key: ApplicationKey) -> ReconcileResult:
-        """Plan, apply, and plan again until nothing is left to do.
+        """Plan and apply until the plan has no further steps.
 
         Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced; a retry helps.
         """
@@ -138,9 +138,9 @@ class AutoPoolActivities:
                 f"other changes to the pools of {key} interrupted {PASSES_MAX} plans",
                 subject=str(key),
             )
-        left = [*(step for step in steps if not step.command), *refused]
+        remaining = [step for step in steps if not step.command] + refused
         result = ReconcileResult(
-            position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in left)
+            position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in remaining)
         )
         info = activity.info()
         await self._requests.report(
@@ -155,7 +155,8 @@ class AutoPoolActivities:
         await planner.view.freshen()
         changed_at = planner.view.current.changed_at
         application = request if isinstance(current, MissingOwner) else current
-        # Only its own subnets and pools are read, so that the cost of one does not grow with all.
+        # Only subnets and pools of this application are read, so that the cost is independent of
+        # others.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         pools = [
             pool for pool in configuration.pools.values() if application_of(pool.labels) == key
@@ -189,7 +190,7 @@ class AutoPoolActivities:
         assert step.command is not None, "only steps with a command are applied"
         planner, settings = self._planner, self._planner.settings
         # One at a time, because concurrent ones of this process would lose races to each other.
-        async with self._changing, self._writers.borrowed() as (writer, cause):
+        async with self._changing, self._writers.current_writer() as (writer, cause):
             configurator = Configurator(
                 planner.store,
                 planner.keys,

@@ -9,7 +9,7 @@ from workflows.jobs.node_drain.drainer import DrainObservation, NodeDrainer
 
 
 class DrainActivities:
-    """The activities over one cluster. Raises ApiError, which is retried if it is retryable."""
+    """The activities of one cluster. They raise ApiError."""
 
     def __init__(self, drainer: NodeDrainer) -> None:
         self._drainer = drainer
@@ -31,7 +31,7 @@ class DrainActivities:
 
     @activity.defn(name="sriov-drain-evict")
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Evict Pods; why those that stay do, such as a PodDisruptionBudget."""
+        """Evict Pods. Returns why others stay, such as a PodDisruptionBudget."""
         return await self._drainer.evict(node, pods)
 
     @activity.defn(name="sriov-drain-uncordon")

@@ -1,4 +1,4 @@
-"""What drains need of a cluster: requests of agents, nodes, evictions."""
+"""The interface between drains and a cluster: requests of agents, nodes, evictions."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class NodeDrainer(Protocol):
         ...
 
     async def cordon(self, node: str) -> None:
-        """Make a node unschedulable and mark that; one that is gone is fine."""
+        """Make a node unschedulable and mark that. No error if the node does not exist."""
         ...
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Request the eviction of Pods of this node; why those that stay do."""
+        """Request the eviction of Pods of this node. Returns why others stay."""
         ...
 
     async def uncordon(self, node: str) -> None:
-        """Undo ``cordon``; a node that is gone is fine."""
+        """Undo ``cordon``. No error if the node does not exist."""
         ...
 
 

@@ -1,10 +1,10 @@
 """The workflow that drains nodes for their virtual functions, a few at a time.
 
-One for each cluster, id ``sriov-drains``. It observes the requests, carries out the plan and waits:
-shortly while a node is drained, longer otherwise. The cluster itself says which nodes are cordoned,
-so that an execution that was lost leaves no node out of service. A step whose attempts all fail is
-reported by the query ``status`` and planned again in the next round; the other steps of its round
-are carried out, except that no node is cordoned after one that could not be uncordoned.
+One execution for each cluster, id ``sriov-drains``. It observes the requests, executes the plan and
+waits: shortly while a node is drained, else longer. Which nodes are cordoned is read from the
+cluster, so that a lost execution leaves no node cordoned. A step whose attempts all fail is
+reported by the query ``status`` and planned again in the next round. The other steps of the round
+are executed, except that no node is cordoned after one that could not be uncordoned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.domain.sriov.drain_plan import (
 from workflows.api import workflow
 from workflows.jobs.node_drain.activities import DrainActivities
 from workflows.jobs.node_drain.drainer import DrainObservation
-from workflows.jobs.steps import now_s, patient, utc, words
+from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "sriov-drains"
@@ -41,17 +41,17 @@ STEP_S: Final = 30.0
 STEPS_S: Final = 120.0
 """Seconds of one attempt at a step, and of all attempts."""
 
-_STEP: Final = patient(STEP_S, STEPS_S)
+_STEP: Final = step_options(STEP_S, STEPS_S)
 
 
 class DrainSettings(NamedTuple):
-    """How many nodes are cordoned at a time; 0: none, and those that are go back."""
+    """The number of nodes cordoned at a time; 0: none, and cordoned ones are uncordoned."""
 
     max_unavailable: int = 1
 
 
 class ContinuedDrains(NamedTuple):
-    """What a continued execution needs."""
+    """The state that passes to the next run."""
 
     records: Mapping[str, DrainRecord] = {}
     drained: int = 0
@@ -86,7 +86,7 @@ class SriovDrains:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The nodes that are drained since when, the Pods that stay and why, the last failure."""
+        """The nodes that are drained and since when, Pods that stay and why, the last failure."""
         records = self._state.records
         return {
             "draining": {node: utc(records[node].began_s) for node in self._active()},
@@ -109,13 +109,13 @@ class SriovDrains:
         return sorted(node for node, entry in self._state.records.items() if not entry.given_up_s)
 
     async def _round(self) -> str:
-        """Observe, plan and carry out; the last fault, "" without one."""
+        """Observe, plan and execute. Returns the last failure, "" without one."""
         try:
             observed: DrainObservation = await workflow.execute_activity(
                 DrainActivities.observe, options=_STEP
             )
         except workflow.ActivityError as error:
-            return words(error)
+            return failure_text(error)
         plan = plan_drains(
             observed.requests,
             observed.cordoned,
@@ -124,29 +124,29 @@ class SriovDrains:
             self._settings.max_unavailable,
             observed.unlisted,
         )
-        asking = {request.node for request in observed.requests}
-        self._staying = {node: texts for node, texts in self._staying.items() if node in asking}
+        requested = {request.node for request in observed.requests}
+        self._staying = {node: texts for node, texts in self._staying.items() if node in requested}
         self._state = ContinuedDrains(plan.records, self._state.drained)
-        return await self._carry_out_all(plan.steps, asking)
+        return await self._execute_all(plan.steps, requested)
 
-    async def _carry_out_all(self, steps: Collection[DrainStep], asking: Collection[str]) -> str:
-        """Apply as many of the steps as possible. Returns the last fault, "" without one."""
+    async def _execute_all(self, steps: Collection[DrainStep], requested: Collection[str]) -> str:
+        """Execute as many steps as possible. Returns the last failure, "" without one."""
         fault = ""
         may_cordon = True
         for step in steps:
             if isinstance(step, CordonNode) and not may_cordon:
                 continue
             try:
-                await self._carry_out(step)
+                await self._execute(step)
             except workflow.ActivityError as error:
-                fault = words(error)
+                fault = failure_text(error)
                 may_cordon = may_cordon and not isinstance(step, UncordonNode)
                 continue
-            if isinstance(step, UncordonNode) and step.node not in asking:
+            if isinstance(step, UncordonNode) and step.node not in requested:
                 self._state = self._state._replace(drained=self._state.drained + 1)
         return fault
 
-    async def _carry_out(self, step: DrainStep) -> None:
+    async def _execute(self, step: DrainStep) -> None:
         match step:
             case CordonNode():
                 await workflow.execute_activity(DrainActivities.cordon, step.node, options=_STEP)

@@ -8,6 +8,5 @@
 See docs/reference/http-api.md, "Network provider".
 
 Agents do not use this package: they write a binding (core/allocation/bindings.py) and follow it.
-No address stays bound without a claim, and no claim stays while its address is not bound, unless
-its release has begun.
+A bound address always has a claim, and a claim keeps a bound address until its release begins.
 """

@@ -82,7 +82,7 @@ class ProviderActivities:
 
     @activity.defn(name="allocate-ips")
     async def allocate(self, request: BindingRequest) -> list[ProviderBinding]:
-        """Bind all addresses of a request, or fail. Raises as ``ProviderClient.allocate``."""
+        """Bind all addresses of a request, or none. Raises as ``ProviderClient.allocate``."""
         addresses = tuple(
             RequestedAddress(address.address, address.subnet, address.parent_mac)
             for address in request.addresses
@@ -100,7 +100,7 @@ class ProviderActivities:
         ]
 
     async def _baggage_of(self, request: BindingRequest) -> TraceContext:
-        """The baggage of the ADD's caller, which goes on to the provider."""
+        """The baggage of the ADD's caller, which is sent to the provider."""
         if tracing.current_tracer() is None:
             return TraceContext()
         binding = (await self._bindings.find(request.key)).binding
@@ -110,7 +110,7 @@ class ProviderActivities:
     async def release(self, request: BindingRequest, bound: ProviderAddress) -> None:
         """Release one address at the provider.
 
-        An address that has another claim by now belongs to that claim and is left alone. Raises
+        An address that has another claim now belongs to that claim and is not released. Raises
         ProviderError, StoreUnavailable.
         """
         get = Get(self._keys.ip_of(bound.address))
@@ -132,7 +132,7 @@ class ProviderActivities:
     async def record(self, request: BindingRequest, bound: list[ProviderBinding]) -> bool:
         """Record MAC addresses and VLANs in the endpoint; False: its claims have ended."""
         choices = {address.address: ProviderChoice(address.mac, address.vlan) for address in bound}
-        async with self._writers.borrowed() as (writer, cause):
+        async with self._writers.current_writer() as (writer, cause):
             endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
             recorded = await record_choices(endpoints, request.key, request.claims, choices, cause)
         if recorded:
@@ -145,13 +145,13 @@ class ProviderActivities:
         await self._write_state(request, "failed", why)
 
     @activity.defn(name="release-claims")
-    async def end(self, back: ProviderRelease) -> tuple[str, ...]:
-        """Release the claims; those that have ended are left alone."""
-        request = back.request
-        async with self._writers.borrowed() as (writer, cause):
+    async def end(self, release: ProviderRelease) -> tuple[str, ...]:
+        """Release the claims that still exist."""
+        request = release.request
+        async with self._writers.current_writer() as (writer, cause):
             releaser = Releaser(self._store, self._keys, writer, self._cooldown)
             done = await releaser.end_claims(
-                request.key, request.claims, back.reason, back.evidence, cause
+                request.key, request.claims, release.reason, release.evidence, cause
             )
         while (stored := await self._bindings.find(request.key)).binding is not None:
             if stored.binding.request.uid != request.uid:
@@ -163,7 +163,7 @@ class ProviderActivities:
     async def _write_state(
         self, request: BindingRequest, state: Literal["bound", "failed"], why: str
     ) -> None:
-        """Write the state for the agent, unless it has requested more or a release by now."""
+        """Write the state for the agent, unless its request has changed."""
         while (stored := await self._bindings.find(request.key)).binding is not None:
             binding = stored.binding
             if binding.state != "asked" or not request.covers(binding.request):

@@ -33,8 +33,8 @@ CALL_S_MAX: Final = 110.0
 RECORD_S_MAX: Final = 30.0
 """Seconds of one attempt to write to etcd."""
 
-AFTERMATH_S: Final = 100.0
-"""Seconds that the provider may still process a request that had no response."""
+UNKNOWN_OUTCOME_S: Final = 100.0
+"""Seconds after a request without a response in which the provider may still process it."""
 
 RELEASE_ATTEMPTS_MAX: Final = 16
 """About 45 minutes; then the execution is paused."""
@@ -60,7 +60,7 @@ class ExternalBinding:
 
     def __init__(self) -> None:
         self._release: ProviderRelease | None = None
-        self._doing = "binding"
+        self._phase = "binding"
 
     @workflow.signal
     def give_back(self, release: ProviderRelease) -> None:
@@ -70,30 +70,30 @@ class ExternalBinding:
     @workflow.query
     def doing(self) -> str:
         """``binding`` or ``releasing``."""
-        return self._doing
+        return self._phase
 
     @workflow.run
     async def run(self, request: BindingRequest) -> ProviderResult:
-        """The bound addresses. Fails, after everything is released, if they cannot be bound."""
+        """Bind the addresses. If that fails, release everything and raise ApplicationError."""
         why = ""
         if self._release is None:
             bound, why = await self._bind(request)
             if not why and self._release is None:
                 return ProviderResult(tuple(bound))
-        self._doing = "releasing"
+        self._phase = "releasing"
         await self._release_all(self._release or ProviderRelease(request, "unbound", why))
         if why:
             raise ApplicationError(why, type="NotBound", non_retryable=True)
         return ProviderResult((), "released")
 
     async def _bind(self, request: BindingRequest) -> tuple[list[ProviderBinding], str]:
-        """The bound addresses, and why they must be released; "" if they need not."""
-        left_s = request.deadline_ms / 1000 - workflow.now().timestamp()
-        if left_s <= 0:
+        """Bind the addresses. Returns those bound, and why they must be released or ""."""
+        remaining_s = request.deadline_ms / 1000 - workflow.now().timestamp()
+        if remaining_s <= 0:
             return [], await self._report(request, "the deadline of the binding has passed")
         options = workflow.ActivityOptions(
             start_to_close_s=CALL_S_MAX,
-            schedule_to_close_s=left_s,
+            schedule_to_close_s=remaining_s,
             retry=workflow.RetryPolicy(non_retryable=NOT_RETRIED),
         )
         try:
@@ -106,7 +106,7 @@ class ExternalBinding:
             )
             refused = getattr(error.__cause__, "type", "") == "ProviderRefused"
             if not refused:
-                await workflow.sleep(AFTERMATH_S)
+                await workflow.sleep(UNKNOWN_OUTCOME_S)
             return [], why
         recorded = await workflow.execute_activity(
             ProviderActivities.record, request, bound, options=RECORDING

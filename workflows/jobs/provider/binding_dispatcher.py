@@ -1,10 +1,9 @@
-"""Starts and signals the executions that bind addresses at a network provider; run by the leader.
+"""Start and signal the executions that bind addresses at a network provider; the leader runs it.
 
 It follows the bindings that agents write (``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it
 also checks the claims of all bound addresses, and requests a release where they have ended (a
-person released them, another Pod of the name replaced them). A start too many changes nothing, and
-a missed one is made up for by the next leader. It sends no request to a provider and releases no
-claim.
+person released them, another Pod of the name replaced them). A superfluous start changes nothing,
+and the next leader makes a missed one. It sends no request to a provider and releases no claim.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.retry_policies import waiting_for_store
+from core.eventstore.retry_policies import retry_unavailable
 from core.process import tracing
 from core.process.concurrency import until_all
 from core.process.retry import Backoff, until_done
@@ -39,7 +38,7 @@ UNCHANGED_PAUSE_S: Final = 1.0
 """The pause before an unchanged binding gets another execution, and after a failure."""
 
 CLAIM_CHECK_S: Final = 300.0
-"""Between two checks of the claims of everything that is bound."""
+"""Seconds between two checks of the claims of all bound addresses."""
 
 CLAIMS_ENDED: Final = "its claims have ended without a release at the provider"
 
@@ -47,7 +46,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class BindingDispatcher:
-    """Of one cluster."""
+    """The dispatcher of one cluster."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, client: Client, faults: Faults | None = None
@@ -103,7 +102,8 @@ class BindingDispatcher:
         del self._tasks[key]
         if task.cancelled():
             return
-        if (error := task.exception()) is not None:
+        error = task.exception()
+        if error is not None:
             _log.error("cannot handle the binding of %s/%s: %s", *key, error)
         elif key in self._changed:
             self._start_task(key)
@@ -117,7 +117,7 @@ class BindingDispatcher:
         last_revision = 0
         while True:
             self._changed.discard(key)
-            stored: StoredBinding = await waiting_for_store()(self._bindings.find, key)
+            stored: StoredBinding = await retry_unavailable()(self._bindings.find, key)
             if stored.binding is None or stored.binding.state == "bound":
                 return
             if stored.revision == last_revision:
@@ -162,7 +162,7 @@ class BindingDispatcher:
 
 
 async def _status(handle: WorkflowHandle) -> str:
-    """Wait for the end of an execution; its status."""
+    """Wait for the end of an execution. Returns its status."""
     try:
         await handle.result()
     except ExecutionFailed as error:

@@ -31,13 +31,13 @@ TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 RESPONSE_BYTES_MAX: Final = 1 << 20
 
 BUDGET_S_MIN: Final = 48.0
-"""Seconds that a caller must have left: a shorter call could end with an unknown outcome."""
+"""Least remaining seconds of the caller: a shorter call could end with an unknown outcome."""
 
 ERROR_CHARS_MAX: Final = 200
 """Characters of an error response that a message quotes."""
 
-GONE: Final = frozenset({404, 410})
-"""Status codes of a release that mean: the address is not bound."""
+NOT_BOUND: Final = frozenset({404, 410})
+"""Status codes of a release of an address that is not bound."""
 
 
 class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
@@ -112,22 +112,22 @@ class ProviderClient:
 
         Raises DeadlineExceeded (no call was made), ProviderRefused, ProviderError.
         """
-        left_s = deadline_s - self._now_s()
-        if left_s < BUDGET_S_MIN:
+        remaining_s = deadline_s - self._now_s()
+        if remaining_s < BUDGET_S_MIN:
             raise DeadlineExceeded(
                 f"parent budget insufficient: too little time left for the provider call: "
-                f"{left_s:.1f} s of {BUDGET_S_MIN:g} s",
+                f"{remaining_s:.1f} s of {BUDGET_S_MIN:g} s",
                 subject=f"{request.pod_namespace}/{request.pod_name}",
                 remedy="the container runtime retries the ADD",
             )
-        timeout_s = min(left_s, self._settings.request_timeout_s)
+        timeout_s = min(remaining_s, self._settings.request_timeout_s)
         data = await self._post(ALLOCATE, msgspec.json.encode(request), timeout_s)
         return read_response(data, request)
 
     async def release(self, request: ProviderReleaseRequest) -> None:
-        """Return when nothing is bound to the address. Raises ProviderRefused, ProviderError."""
+        """Release an address, if it is bound. Raises ProviderRefused, ProviderError."""
         body = msgspec.json.encode(request)
-        await self._post(RELEASE, body, self._settings.request_timeout_s, accepted=GONE)
+        await self._post(RELEASE, body, self._settings.request_timeout_s, accepted=NOT_BOUND)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -221,10 +221,10 @@ def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundA
     except msgspec.MsgspecError as error:
         raise ProviderError(f"cannot read the provider's response: {error}") from error
     requested = sorted(address.ip_address for address in request.addresses)
-    answered = sorted(address.ip_address for address in bound)
-    if answered != requested:
+    bound_addresses = sorted(address.ip_address for address in bound)
+    if bound_addresses != requested:
         raise ProviderError(
-            f"the provider bound {', '.join(answered) or 'nothing'} instead of "
+            f"the provider bound {', '.join(bound_addresses) or 'nothing'} instead of "
             f"{', '.join(requested)}",
             subject=f"{request.pod_namespace}/{request.pod_name}",
             remedy="check the provider's log",

@@ -1,7 +1,7 @@
-"""Quarantine: an address that a conflicting host uses is probed, and returned when it is silent.
+"""Quarantine: probe addresses that conflicting hosts use, and lift quarantines of silent ones.
 
 prober.py      the interface of a prober
-schedule.py    when to probe again, and when an address is returned (pure)
+schedule.py    when to probe again, and when a quarantine is lifted (pure)
 probe.py       the workflow of one address, and which addresses require one
-activities.py  check the quarantine, probe the address, return it
+activities.py  check the quarantine, probe the address, lift the quarantine
 """

@@ -1,7 +1,7 @@
 """The activities of a quarantined address: check the quarantine, probe the address, return it.
 
-All three name the conflicting host of the quarantine, so that a late attempt does not concern
-another quarantine of the address, and a quarantine that a person made is left alone.
+Each names the conflicting host of the quarantine, so that a late attempt does not change a later
+quarantine of the address, or one that a person has made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workflows.api import activity
 from workflows.jobs.quarantine.prober import Prober, ProbeResult, ProbeTarget
 from workflows.jobs.writers import ShardWriters
 
-OVER: Final = ProbeResult("over")
+ENDED: Final = ProbeResult("over")
 
 
 class QuarantineActivities:
@@ -44,7 +44,7 @@ class QuarantineActivities:
     async def probe(self, address: str, host: ConflictingHost) -> ProbeResult:
         """Probe once. Raises StoreUnavailable."""
         if not await self.check(address, host):
-            return OVER
+            return ENDED
         return await self._prober.probe(ProbeTarget(address, await self._reference_host(address)))
 
     @activity.defn(name="quarantine-return")
@@ -56,8 +56,8 @@ class QuarantineActivities:
     async def _reference_host(self, address: str) -> str:
         """The gateway of the pool that has the address, or of its subnet."""
         family, value = parsed = parse_address(address)
-        near = await ScopeReader(self._store, self._keys).read_around(parsed)
-        for objects in (near.pools, near.subnets):
+        scope = await ScopeReader(self._store, self._keys).read_around(parsed)
+        for objects in (scope.pools, scope.subnets):
             for pool in objects.values():
                 if pool.family == family and value in pool_addresses(pool) and pool.gateway:
                     return pool.gateway

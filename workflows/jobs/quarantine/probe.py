@@ -1,7 +1,7 @@
-"""The workflow of one quarantined address: probes it, and returns it after several silent probes.
+"""The workflow of one quarantined address: probe it, and lift the quarantine after silent probes.
 
 Id ``quarantine/<address>``. It starts when an address is quarantined for a conflicting host, and
-ends when the address is returned or the quarantine was lifted otherwise. A failed probe never
+ends when the quarantine was lifted, by itself or otherwise. A failed probe never
 returns an address: the next probe follows later (I6). An address that a person has quarantined has
 no execution: only a person lifts that quarantine.
 """
@@ -19,7 +19,7 @@ from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.prober import ProbeResult
 from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, after
 from workflows.jobs.required_executions import RequiredExecution
-from workflows.jobs.steps import now_s, patient, utc, words
+from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"
@@ -31,7 +31,7 @@ PROBE_S: Final = 30.0
 PROBES_S: Final = 120.0
 """Seconds of one attempt at an activity, and of all attempts."""
 
-_OPTIONS: Final = patient(PROBE_S, PROBES_S)
+_OPTIONS: Final = step_options(PROBE_S, PROBES_S)
 
 
 def probe_id(address: str) -> str:
@@ -63,7 +63,7 @@ class ProbeQuarantine:
         self._progress = ProbeProgress()
         self._due_s = 0.0
         self._must_check = False
-        self._wanted = False
+        self._is_requested = False
 
     @workflow.run
     async def run(
@@ -72,13 +72,13 @@ class ProbeQuarantine:
         """Probe until the quarantine has ended."""
         self._quarantined, self._progress = quarantined, progress
         workflow.set_signal_handler(CHECK, self._check_now)
-        workflow.set_signal_handler(PROBE_NOW, self._want)
+        workflow.set_signal_handler(PROBE_NOW, self._request)
         while await self._wait():
             answer = await self._probe()
             if answer.verdict == "over":
                 break
             self._progress = after(self._progress, answer, now_s())
-            self._tell()
+            self._publish()
             if self._progress.is_enough and await self._give_back():
                 return self._outcome(returned=True)
             if workflow.info().is_continue_as_new_suggested():
@@ -106,22 +106,22 @@ class ProbeQuarantine:
     def _check_now(self) -> None:
         self._must_check = True
 
-    def _want(self) -> None:
-        self._wanted = True
+    def _request(self) -> None:
+        self._is_requested = True
 
     async def _wait(self) -> bool:
         """Wait until a probe is due; False if the quarantine has ended before."""
         self._due_s = now_s() + self._progress.pause_s
-        while self._due_s > now_s() and not self._wanted:
+        while self._due_s > now_s() and not self._is_requested:
             with suppress(workflow.TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._must_check or self._wanted, self._due_s - now_s()
+                    lambda: self._must_check or self._is_requested, self._due_s - now_s()
                 )
             if self._must_check:
                 self._must_check = False
                 if not await self._is_still_quarantined():
                     return False
-        self._wanted = False
+        self._is_requested = False
         return True
 
     async def _is_still_quarantined(self) -> bool:
@@ -138,7 +138,7 @@ class ProbeQuarantine:
                 QuarantineActivities.probe, *self._quarantined, options=_OPTIONS
             )
         except workflow.ActivityError as error:
-            return ProbeResult("unable", text=words(error))
+            return ProbeResult("unable", text=failure_text(error))
 
     async def _give_back(self) -> bool:
         """Whether the address is returned; after a failure the next probe follows."""
@@ -148,21 +148,21 @@ class ProbeQuarantine:
                 QuarantineActivities.give_back, *self._quarantined, reason, options=_OPTIONS
             )
         except workflow.ActivityError as error:
-            self._progress = self._progress._replace(text=words(error))
+            self._progress = self._progress._replace(text=failure_text(error))
             return False
         return True
 
     def _outcome(self, *, returned: bool) -> ProbeOutcome:
         return ProbeOutcome(returned, self._progress.answers, self._progress.unable)
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         workflow.upsert_search_attributes(
             {"QuarantineSilent": self._progress.silent, "QuarantineLast": self._progress.last}
         )
 
 
 def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each, which is signalled when the conflicting host changes."""
+    """An execution for each quarantine with a conflicting host, signalled when that changes."""
     for address, quarantine in projection.ledger.quarantine.items():
         if quarantine.conflicting_host is not None:
             host = quarantine.conflicting_host

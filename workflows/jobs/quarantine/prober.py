@@ -1,6 +1,6 @@
 """Probes of quarantined addresses: the target, the result, and the interface of a prober.
 
-Silence is evidence only if the probe reached the link (I6). So a prober first probes a *reference
+A silent probe is evidence only if it reached the link (I6). So a prober first probes a *reference
 host* that must be on the link: the gateway. A prober that cannot send, is on another link, or gets
 no answer from the reference host returns ``unable``, never ``silent``.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, Protocol
 
 Verdict = Literal["answered", "silent", "unable", "over"]
-"""``over`` is not returned by probers: the quarantine has ended, or is another one by now."""
+"""``over`` is not returned by probers: the quarantine has ended, or another one has begun."""
 
 
 class ProbeTarget(NamedTuple):

@@ -1,8 +1,8 @@
-"""When to probe again, and when silence is enough.
+"""Decide when to probe again, and when a quarantine is lifted.
 
-An address returns after ``SILENT_PROBES`` silent probes in a row, with a pause before each. An
-answer resets the count and doubles the pause; a probe that could not be made leaves the count as it
-is. Pure.
+A quarantine is lifted after ``SILENT_PROBES`` silent probes in a row, with a pause before each. An
+answer resets the count and doubles the pause; a probe that could not be made does not change the
+count. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from workflows.jobs.quarantine.prober import ProbeResult
 
 SILENT_PROBES: Final = 3
-"""Machines sleep and cables are moved: one silent probe proves little."""
+"""Machines sleep and cables are moved, so one silent probe is not enough."""
 
 PAUSE_S: Final = 300.0
 """Seconds before the first probe, and between silent ones."""
@@ -27,7 +27,7 @@ class ProbeProgress(NamedTuple):
     """The results of the probes so far.
 
     ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: the host that
-    answered last. ``last`` and ``text``: the last verdict and what was following with it. Times are
+    answered last. ``last`` and ``text``: the last verdict and its text. Times are
     Unix seconds.
     """
 
@@ -42,7 +42,7 @@ class ProbeProgress(NamedTuple):
 
     @property
     def is_enough(self) -> bool:
-        """Whether the address may be handed out again."""
+        """Whether the quarantine may be lifted."""
         return self.silent >= SILENT_PROBES
 
 

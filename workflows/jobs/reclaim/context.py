@@ -129,7 +129,7 @@ class Releases:
         """One release for the current activity. Raises as ``Releaser``, and WriterFenced."""
         hand_over = None if self._handover is None else self._handover.hand_over
         try:
-            async with self._writers.borrowed() as (writer, cause):
+            async with self._writers.current_writer() as (writer, cause):
                 releaser = Releaser(self._store, self._keys, writer, self._cooldown, hand_over)
                 try:
                     done = await releaser.reclaim(step, cause)
@@ -143,7 +143,7 @@ class Releases:
 
     async def release_guids(self, node: str) -> int:
         """Release all GUIDs of a deleted node. Returns their number. Raises as ``make``."""
-        async with self._writers.borrowed() as (writer, cause):
+        async with self._writers.current_writer() as (writer, cause):
             registry = GuidRegistry(self._store, self._keys, writer, node, cause)
             held = await registry.held()
             await registry.release([(guid, "node-deleted") for guid in held])

@@ -1,8 +1,8 @@
 """Releases the GUIDs of deleted nodes, as a part of each reclaim scan.
 
-A node releases its GUIDs itself, unless it is gone. That the API server does not have its Node must
-be seen twice by one process, ``OBSERVATION_GAP_S`` apart (I6); a process that takes over starts the
-count again. A failure is logged, and the next scan tries again.
+A node releases its GUIDs itself, unless it was deleted. One process must observe twice,
+``OBSERVATION_GAP_S`` apart, that the API server has no such Node (I6); a process that takes over
+observes anew. A failure is logged, and the next scan retries.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -21,15 +21,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 class GuidReclaim:
-    """The nodes that are missing, with the first observation of each."""
+    """The missing nodes, with the first observation of each."""
 
     def __init__(self) -> None:
         self._missing: dict[str, Moment] = {}
 
     async def release(self, context: ReclaimContext, ledger: Ledger, read_at: Moment) -> float:
-        """Release what is due; Unix seconds of the next scan that may release more, 0 for none.
+        """Release the GUIDs that are due. Returns when another scan may release more.
 
-        ``read_at``: when the ledger was read.
+        ``read_at``: when the ledger was read. Returns Unix seconds, 0: no further scan is needed.
         """
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()

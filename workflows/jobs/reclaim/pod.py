@@ -72,10 +72,10 @@ class PodActivities:
         claims_read = context.observer.moment()
         ledger = await read_endpoint(context.store, context.keys, deadline.endpoint)
         facts = await context.facts.facts(ledger, claims_read)
-        first = None
+        first_seen = None
         if facts.seen.observer != deadline.seen.observer:
-            first = facts.seen
-            deadline = deadline._replace(seen=first)
+            first_seen = facts.seen
+            deadline = deadline._replace(seen=first_seen)
         rules = Rules(facts, context.settings, context.observer.now_s())
         decision = resolve(deadline, ledger, rules)
         if decision is None:
@@ -83,11 +83,11 @@ class PodActivities:
         if isinstance(decision, KeptClaims):
             if decision.unanswered:
                 raise NotReady(decision.why, subject="/".join(deadline.endpoint))
-            return PodResolution((), decision.why, decision.until_s, first)
+            return PodResolution((), decision.why, decision.until_s, first_seen)
         done = await context.releases.make(decision)
         if not done.revision:
-            again_s = rules.now_s + context.settings.trace_interval_s
-            return PodResolution((), done.why, again_s, first)
+            until_s = rules.now_s + context.settings.trace_interval_s
+            return PodResolution((), done.why, until_s, first_seen)
         self.released += len(done.addresses)
         return PodResolution(done.addresses, str(decision.evidence))
 
@@ -104,7 +104,7 @@ RESOLVES_MAX: Final = 100
 
 
 class ReclaimResult(NamedTuple):
-    """The ``released`` addresses, and why these or none."""
+    """The ``released`` addresses, and why."""
 
     released: tuple[str, ...]
     why: str
@@ -143,11 +143,11 @@ class ReclaimPod:
         """Wait until the deadline has passed; a signal may set another one."""
         while True:
             deadline, self._newer = _merged(deadline, self._newer), None
-            rest_s = deadline.stop_s - workflow.now().timestamp()
-            if rest_s <= 0:
+            remaining_s = deadline.stop_s - workflow.now().timestamp()
+            if remaining_s <= 0:
                 return deadline
             try:
-                await workflow.wait_condition(lambda: self._newer is not None, rest_s)
+                await workflow.wait_condition(lambda: self._newer is not None, remaining_s)
             except workflow.TimeoutError:
                 return deadline
 

@@ -64,7 +64,7 @@ class RecordFacts(StandaloneCluster):
             if deletion is None:
                 continue
             if self._claimed.get((namespace, name), 0) <= deletion.position:
-                return MissingOwner(certain=True, why=deletion.words(key))
+                return MissingOwner(certain=True, why=deletion.text(key))
             late = f"Pod {namespace}/{name} got an address after its record was deleted"
             return MissingOwner(certain=False, why=late)
         return reported
@@ -75,7 +75,7 @@ class RecordFacts(StandaloneCluster):
         deletion = self._deleted.get(key)
         if deletion is None:
             return super().stateful_set(namespace, name)
-        return MissingOwner(certain=True, why=deletion.words(key))
+        return MissingOwner(certain=True, why=deletion.text(key))
 
     def pod_of_uid(self, uid: str) -> PodState | None:
         """A recorded Pod is living, unless it or its node is reported as gone."""
@@ -116,7 +116,7 @@ def _newest_claims(ledger: Ledger) -> dict[tuple[str, str], int]:
 
 
 def _recorded_pods(ledger: Ledger, deleted: Mapping[RecordKey, Deletion]) -> dict[str, PodState]:
-    """By UID."""
+    """The recorded Pods of the ledger's endpoints, by UID."""
     pods: dict[str, PodState] = {}
     for kind, namespace, name in ledger.records:
         endpoint = ledger.endpoints.get((namespace, name)) if kind == POD else None
@@ -156,7 +156,7 @@ class StandalonePodFacts:
         Raises StoreUnavailable, LogCorrupt.
         """
         await self._deletions.catch_up()
-        return RecordFacts(ledger, self._deletions.found, claims_read, notice)
+        return RecordFacts(ledger, self._deletions.deleted, claims_read, notice)
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """See ``ReclaimFactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
@@ -182,7 +182,7 @@ class StandalonePodFacts:
         self, recorded: Recorded, event: RecordDeleted, endpoints: Iterable[KeyValue]
     ) -> Iterator[PodChange]:
         """A change for each Pod of a deleted record; an endpoint written later is a newer Pod's."""
-        words = deletion_of(recorded).words(event)
+        words = deletion_of(recorded).text(event)
         older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
         for endpoint in self._decodable(older):
             pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)

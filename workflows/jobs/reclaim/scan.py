@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import LogCorrupt
-from core.eventstore.codec import UNREADABLE, words_of
+from core.eventstore.codec import UNREADABLE, error_text
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import Get, KeyValueStore
@@ -33,7 +33,7 @@ from workflows.jobs.reclaim.scan_activities import (
     ScanObservation,
 )
 from workflows.jobs.reclaim.scan_states import EMPTY, ScanStateRef
-from workflows.jobs.steps import now_s, patient, utc, words
+from workflows.jobs.steps import failure_text, now_s, step_options, utc
 from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
 
@@ -66,8 +66,8 @@ FAULT: Final = "ReclaimFault"
 PAUSED_SHOWN_MAX: Final = 20
 """Failed steps that ``status`` lists; all are counted."""
 
-_SCAN: Final = patient(SCAN_S, SCAN_ATTEMPTS_S)
-_RELEASE: Final = patient(CHUNK_S, CHUNK_ATTEMPTS_S)
+_SCAN: Final = step_options(SCAN_S, SCAN_ATTEMPTS_S)
+_RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
 
 
 class ScanSettings(NamedTuple):
@@ -110,7 +110,7 @@ class ContinuedScan(NamedTuple):
     state: ScanStateRef = EMPTY
     outdated: ScanStateRef = EMPTY
     last_s: float = 0.0
-    again_s: float = 0.0
+    next_s: float = 0.0
     counts: ScanCounts = ScanCounts()
     paused: tuple[PausedStep, ...] = ()
     samples: tuple[str, ...] = ()
@@ -165,11 +165,11 @@ class ReclaimScan:
 
     def _due_s(self) -> float:
         """When the next scan begins, Unix seconds."""
-        last_s, again_s = self._continued.last_s, self._continued.again_s
+        last_s, next_s = self._continued.last_s, self._continued.next_s
         if self._continued.requested:
             return last_s + self._settings.on_demand_gap_s
         regular_s = last_s + self._settings.interval_s
-        return min(regular_s, max(again_s, last_s + SCAN_GAP_S_MIN)) if again_s else regular_s
+        return min(regular_s, max(next_s, last_s + SCAN_GAP_S_MIN)) if next_s else regular_s
 
     async def _wait(self) -> None:
         self._phase = "waiting"
@@ -192,7 +192,7 @@ class ReclaimScan:
             )
         except workflow.ActivityError as error:
             failed = counts._replace(failed_scans=counts.failed_scans + 1)
-            self._change(last_s=now_s(), again_s=0.0, counts=failed, fault=words(error))
+            self._change(last_s=now_s(), next_s=0.0, counts=failed, fault=failure_text(error))
             return
         self._note(observation)
         self._phase = "releasing"
@@ -213,7 +213,7 @@ class ReclaimScan:
             state=observation.state,
             outdated=self._continued.state,
             last_s=now_s(),
-            again_s=observation.next_scan_s,
+            next_s=observation.next_scan_s,
             counts=counts._replace(
                 scans=counts.scans + 1,
                 kept=observation.kept,
@@ -227,7 +227,7 @@ class ReclaimScan:
 
     def _count(self, part: int, result: ChunkResult | BaseException) -> None:
         if isinstance(result, workflow.ActivityError):
-            result = ChunkResult(0, 0, (PausedStep(f"chunk {part}", words(result)),))
+            result = ChunkResult(0, 0, (PausedStep(f"chunk {part}", failure_text(result)),))
         elif isinstance(result, BaseException):
             raise result
         counts = self._continued.counts
@@ -289,7 +289,7 @@ async def read_scan_status(store: KeyValueStore, keys: Keys) -> ScanStatus | Non
             name = key_text(keys, key)
             what = (
                 f"cannot read the search attributes of workflow {WORKFLOW_ID} in {name}: "
-                f"{words_of(error)}"
+                f"{error_text(error)}"
             )
             raise LogCorrupt(what, subject=name, remedy=OPEN_HEADS.remedy) from error
     return None

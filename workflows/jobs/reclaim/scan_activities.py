@@ -1,8 +1,8 @@
 """The activities of the reclaim scan: one scan of all claims, and one chunk of releases.
 
-A scan reads the claims first and the cluster afterwards, in one activity: neither fits into a
-payload, and the plan is made from both. The fence of a release is what the scan has read (I3), so
-that a repeated or late release, or one of a worker that has lost its execution, changes nothing. A
+A scan reads the claims first and the cluster afterwards, in one activity, because neither fits into
+a payload. The fence of a release has the values that the scan has read (I3), so a repeated or late
+release, or one of a worker that has lost its execution, changes nothing. A
 step that fails is reported and does not stop the others; the next scan plans it again.
 """
 
@@ -131,11 +131,11 @@ class ReclaimActivities:
 
     async def _start_all(self, deadlines: Sequence[ReclaimDeadline]) -> None:
         for first in range(0, len(deadlines), STARTED_AT_ONCE):
-            together = deadlines[first : first + STARTED_AT_ONCE]
-            await asyncio.gather(*(self._start_execution(deadline) for deadline in together))
+            chunk = deadlines[first : first + STARTED_AT_ONCE]
+            await asyncio.gather(*(self._start_execution(deadline) for deadline in chunk))
 
     async def _start_execution(self, deadline: ReclaimDeadline) -> None:
-        """Start or signal it. One that accepts no signal does not stop the scan."""
+        """Start or signal an execution. One that accepts no signal does not stop the scan."""
         try:
             await self._start(deadline)
         except OF_ONE_EXECUTION as error:

@@ -3,7 +3,7 @@
 A plan of 10,000 steps has megabytes, a payload 64 KiB. A scan state is written in parts under
 its own lease and named by a ``ScanStateRef``. Parts never change, so a readable state is the
 written one. When the lease expires the state is lost: the next scan observes its subjects again,
-which delays releases. Nothing here decides.
+which delays releases.
 
     job/reclaim/<state>/sighting/<part>   the observed subjects, and how often
     job/reclaim/<state>/step/<part>       the releases to make
@@ -54,7 +54,7 @@ _UNUSABLE: Final = (zstandard.ZstdError, *UNREADABLE)
 
 
 class ScanStateRef(NamedTuple):
-    """Where a scan state is stored. ``lease`` 0: it is empty and not stored."""
+    """The reference to a stored scan state. ``lease`` 0: it is empty and not stored."""
 
     name: str = ""
     lease: int = 0
@@ -147,7 +147,10 @@ def _part(data: bytes) -> object:
 
 
 SCAN_STATES: Final[KeyKind[object]] = KeyKind(
-    *("reclaim scan state", "job/reclaim", _part, ("worker",)),
+    "reclaim scan state",
+    "job/reclaim",
+    _part,
+    ("worker",),
     "nothing: it ends with its lease, and the next scan writes another",
     check_key=lambda keys, key: keys.check_parts(key, 5),
 )

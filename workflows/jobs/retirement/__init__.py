@@ -1,6 +1,6 @@
 """Retirement: a retiring pool or subnet is deleted once its claims have ended.
 
-retirement_values.py  requests, what remains, results
+retirement_values.py  requests, remaining claims, results
 retirement_wait.py    the waits: for a signal, the next step, the deadline
 pool.py               the workflow of one pool
 subnet.py             the workflow of a subnet, the parent of those of its pools

@@ -1,7 +1,7 @@
 """The activities of retirements: one step towards the deletion, and the reinstatement.
 
-A step proceeds with a retirement and starts none, so that a late or repeated step does nothing to
-an object that serves again or was created again. The blocking claims are read from their keys: the
+A step advances a retirement and starts none, so a late or repeated step changes no object that was
+reinstated or created again. The blocking claims are read from their keys: the
 transaction that deletes the object guards the same range (I2).
 """
 
@@ -30,7 +30,7 @@ from workflows.jobs.writers import ShardWriters
 RANGES_PER_READ_MAX: Final = 100
 """Ranges of one read; etcd takes 128."""
 
-GONE: Final = RemainingClaims("gone")
+DELETED: Final = RemainingClaims("gone")
 SERVING: Final = RemainingClaims("serving")
 
 
@@ -44,16 +44,16 @@ class RetirementActivities:
 
     @activity.defn(name="retirement-step")
     async def step(self, kind: Retirable, name: str) -> RemainingClaims:
-        """Take all steps that are possible now; what remains.
+        """Advance the retirement as far as possible. Returns what still blocks the deletion.
 
-        Raises as ``ShardWriters.apply``.
+        Raises the errors of ``ShardWriters.apply``.
         """
         await self._writers.apply(AdvanceRetirement(kind, name))
         return await read_remaining(self._store, self._keys, kind, name)
 
     @activity.defn(name="retirement-reinstate")
     async def reinstate(self, kind: Retirable, name: str) -> None:
-        """Reinstate the object. Raises as ``ShardWriters.apply``."""
+        """Reinstate the object. Raises the errors of ``ShardWriters.apply``."""
         await self._writers.apply(Reinstate(kind, name))
 
 
@@ -65,11 +65,12 @@ async def read_remaining(
         return await _read_pools_of_subnet(store, keys, name)
     stored = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
     if not stored:
-        return GONE
+        return DELETED
     pool = POOL.decode(stored[0].value)
     if not pool.retiring:
         return SERVING
-    count, holders = 0, list[BlockingClaim]()
+    count = 0
+    holders: list[BlockingClaim] = []
     for gets in _reads(keys, pool_addresses(pool)):
         for answer in (await store.read(gets)).ranges:
             count += answer.count
@@ -80,7 +81,7 @@ async def read_remaining(
 async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> RemainingClaims:
     stored = (await store.read([Get(keys.subnet(name))])).ranges[0].kvs
     if not stored:
-        return GONE
+        return DELETED
     if not SUBNET.decode(stored[0].value).retiring:
         return SERVING
     step = AdvanceRetirement("subnet", name)

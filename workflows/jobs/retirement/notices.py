@@ -16,10 +16,10 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
 def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each, which is signalled when nothing blocks its deletion."""
+    """An execution for each retiring object, signalled when nothing blocks its deletion."""
     ledger = projection.ledger
-    going = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
-    for name in going:
+    retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
+    for name in retiring:
         is_empty = not controlled(name, ledger.pools)
         yield RequiredExecution(
             SubnetRetirement,
@@ -39,5 +39,5 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
             (RetirementRequest(name),),
             CHECK,
             is_empty,
-            starts=owner_of(pool) not in going,
+            starts=owner_of(pool) not in retiring,
         )

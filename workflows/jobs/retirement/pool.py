@@ -1,8 +1,8 @@
-"""The retirement of one pool: no address is claimed, the claims end, the pool is deleted.
+"""The retirement of one pool: it gets no claims, its claims end, it is deleted.
 
 Id ``retire/pool/<name>``. The pool is retiring already (``RetirePool``). The execution sleeps until
 the last claim has ended, the next regular step is due, or the deadline has passed. Cancelling it
-makes the pool serve again.
+reinstates the pool.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workflows.jobs.retirement.retirement_values import (
     RetirementResult,
 )
 from workflows.jobs.retirement.retirement_wait import RetirementWait
-from workflows.jobs.steps import patient
+from workflows.jobs.steps import step_options
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0
@@ -30,7 +30,7 @@ STEPS_S: Final = 300.0
 """Seconds of all attempts at one step; then the next step tries again."""
 
 # A running step is awaited: its commands must not follow those that reinstate the pool.
-STEP: Final = patient(
+STEP: Final = step_options(
     STEP_S,
     STEPS_S,
     first_pause_s=0.2,
@@ -49,7 +49,7 @@ class PoolRetirement:
     async def run(
         self, request: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
     ) -> RetirementResult:
-        """Until the pool is deleted, or serves again."""
+        """Wait until the pool is deleted, or reinstated."""
         waiting = self._waiting = RetirementWait(request, continued)
         try:
             while True:
@@ -74,17 +74,17 @@ class PoolRetirement:
 
 
 async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
-    """Take one step; the state after it, ``held`` if all attempts failed."""
+    """Take one step. Returns the state after it, ``held`` if all attempts failed."""
     waiting.note_step()
     try:
-        left: RemainingClaims = await workflow.execute_activity(
+        remaining: RemainingClaims = await workflow.execute_activity(
             RetirementActivities.step, kind, name, options=STEP
         )
     except workflow.ActivityError as error:
         waiting.note_failure(error)
         return "held"
-    waiting.note_remaining(left)
-    return left.state
+    waiting.note_remaining(remaining)
+    return remaining.state
 
 
 async def reinstate(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:

@@ -1,4 +1,4 @@
-"""The values of retirements: the request, what remains, the result. All of limited size."""
+"""The values of retirements: request, remaining claims, result. All have a limited size."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BlockingClaim(NamedTuple):
 
 
 class RemainingClaims(NamedTuple):
-    """What remains after a step.
+    """The claims or pools that remain after a step.
 
     ``held``: claims or pools block the deletion. ``serving``: it is not retiring. ``gone``: it was
     deleted. ``claims`` and ``pool_count`` count all, ``holders`` and ``pools`` name some.
@@ -62,7 +62,7 @@ class RemainingClaims(NamedTuple):
     pools: tuple[str, ...] = ()
 
     @property
-    def in_the_way(self) -> int:
+    def blocking(self) -> int:
         """The number of blocking claims of a pool, or pools of a subnet."""
         return self.claims or self.pool_count
 

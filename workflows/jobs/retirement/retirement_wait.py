@@ -17,7 +17,7 @@ from workflows.jobs.retirement.retirement_values import (
     RemainingClaims,
     RetirementRequest,
 )
-from workflows.jobs.steps import now_s, utc, words
+from workflows.jobs.steps import failure_text, now_s, utc
 from workflows.model.payloads import Payload
 
 PAUSE_S_MIN: Final = 60.0
@@ -43,7 +43,7 @@ class RetirementWait:
         self.since_s = continued.since_s or now_s()
         self.ordered_s = continued.ordered_s or now_s()
         self.unchanged_steps = continued.unchanged_steps
-        self.left = continued.left
+        self.remaining = continued.left
         self.fault = ""
         self._is_signalled = False
         workflow.set_signal_handler(CHECK, self.wake)
@@ -55,23 +55,26 @@ class RetirementWait:
         return 0 < self._deadline_s() <= now_s()
 
     def wake(self) -> None:
-        """Something may have changed."""
+        """End the wait: something may have changed."""
         self._is_signalled = True
 
     def note_step(self) -> None:
-        """A step starts: it covers all signals before it."""
+        """Note that a step starts, which covers all signals before it."""
         self._is_signalled = False
 
-    def note_remaining(self, left: RemainingClaims) -> None:
+    def note_remaining(self, remaining: RemainingClaims) -> None:
         """Record what remains after a step."""
-        has_changed = (left.in_the_way, left.state) != (self.left.in_the_way, self.left.state)
+        has_changed = (remaining.blocking, remaining.state) != (
+            self.remaining.blocking,
+            self.remaining.state,
+        )
         self.unchanged_steps = 0 if has_changed else self.unchanged_steps + 1
-        self.left, self.fault = left, ""
-        self._tell()
+        self.remaining, self.fault = remaining, ""
+        self._publish()
 
     def note_failure(self, error: BaseException) -> None:
-        """All attempts at a step failed; the next step follows as usual."""
-        self.fault = words(error)
+        """Note that all attempts at a step failed; the next step follows as usual."""
+        self.fault = failure_text(error)
 
     async def wait(self) -> None:
         """Wait for a signal, the deadline or the next step, whichever is first."""
@@ -82,24 +85,28 @@ class RetirementWait:
             await workflow.wait_condition(lambda: self._is_signalled, max(due_s - now_s(), 0.001))
 
     def status(self) -> dict[str, Payload]:
-        """The answer to the query: what remains, its Pods, the start and the deadline."""
-        left = self.left
+        """The result of the query: remaining claims, their Pods, the start and the deadline."""
+        remaining = self.remaining
         return {
-            "state": "overdue" if self.is_overdue and left.state == "held" else left.state,
+            "state": "overdue"
+            if self.is_overdue and remaining.state == "held"
+            else remaining.state,
             "since": utc(self.since_s),
             "deadline": utc(self._deadline_s()),
             "at_deadline": self.request.at_deadline if self._deadline_s() else "",
             "ordered_by": self.request.ordered_by,
-            "claims": left.claims,
-            "holders": [holder._asdict() for holder in left.holders],
-            "pools": left.pool_count,
-            "pool_names": list(left.pools),
+            "claims": remaining.claims,
+            "holders": [holder._asdict() for holder in remaining.holders],
+            "pools": remaining.pool_count,
+            "pool_names": list(remaining.pools),
             "fault": self.fault,
         }
 
     def continued(self) -> ContinuedRetirement:
         """The state for the next run."""
-        return ContinuedRetirement(self.since_s, self.ordered_s, self.unchanged_steps, self.left)
+        return ContinuedRetirement(
+            self.since_s, self.ordered_s, self.unchanged_steps, self.remaining
+        )
 
     def took_s(self) -> float:
         """Seconds since the start."""
@@ -112,7 +119,7 @@ class RetirementWait:
     def _deadline_s(self) -> float:
         return self.ordered_s + self.request.deadline_s if self.request.deadline_s else 0.0
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         workflow.upsert_search_attributes(
-            {"RetirementLeft": self.left.in_the_way, "RetirementOverdue": self.is_overdue}
+            {"RetirementLeft": self.remaining.blocking, "RetirementOverdue": self.is_overdue}
         )

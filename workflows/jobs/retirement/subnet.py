@@ -2,7 +2,7 @@
 
 Id ``retire/subnet/<name>``. All pools retire with the subnet; a limited number of them at a time
 has a child execution each, which deletes its pool. A pool that was already retiring has its own
-execution, which is awaited and not cancelled. Cancelling this one makes the subnet serve again,
+execution, which is awaited and not cancelled. Cancelling this one reinstates the subnet,
 then the pools that retired with it.
 """
 
@@ -45,7 +45,7 @@ class SubnetRetirement:
     async def run(
         self, request: RetirementRequest, continued: ContinuedRetirement = ContinuedRetirement()
     ) -> RetirementResult:
-        """Until the subnet is deleted, or serves again."""
+        """Wait until the subnet is deleted, or reinstated."""
         waiting = self._waiting = RetirementWait(request, continued)
         self._children = dict.fromkeys(continued.children, False)
         try:
@@ -74,7 +74,7 @@ class SubnetRetirement:
 
     @staticmethod
     def _options(name: str) -> workflow.ChildOptions:
-        """The pool retires whatever the outcome of this run."""
+        """Options of a child, which continues when this run ends."""
         return workflow.ChildOptions(
             retirement_id("pool", name), parent_close=workflow.ParentClosePolicy.ABANDON
         )
@@ -84,16 +84,16 @@ class SubnetRetirement:
         workflow.continue_as_new(waiting.request, continued)
 
     async def _start_children(self, waiting: RetirementWait) -> None:
-        remaining = set(waiting.left.pools)
+        remaining = set(waiting.remaining.pools)
         self._children = {
             name: is_own for name, is_own in self._children.items() if name in remaining
         }
-        for name in waiting.left.pools:
+        for name in waiting.remaining.pools:
             if name not in self._children:
                 await workflow.shield(self._start_child(name))
 
     async def _start_child(self, name: str) -> None:
-        """Shielded: a run that is cancelled meanwhile must know the child."""
+        """Start the retirement of a pool. Shielded, so that a cancelled run also has its child."""
         request = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
         self._is_starting = True
         try:
@@ -106,7 +106,7 @@ class SubnetRetirement:
         workflow.start(self._follow(name, child))
 
     async def _follow(self, name: str, child: workflow.ChildHandle) -> None:
-        """When a child has ended, the next step reads what remains."""
+        """Wait for the end of a child, then take the next step."""
         try:
             await child
         except (workflow.ChildWorkflowError, workflow.CancelledError) as error:

@@ -1,8 +1,8 @@
 """A channel to one endpoint: connects on request, and makes calls on the open connection.
 
-A request is sent only over a connection whose server has sent its settings, so that "never sent" is
-known and not guessed. A connection that the server is closing finishes its calls while a new one
-takes the next ones. It must never repeat a call, nor connect without a request.
+A request is sent only over a connection whose server has sent its settings, so a request without
+one was certainly not sent. A connection that the server closes finishes its calls, and a new one
+gets further calls. The channel never repeats a call, and never connects without a request.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Channel:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a connection is up that takes calls."""
+        """Whether a connection is open that accepts calls."""
         return self._connection is not None and self._connection.is_usable
 
     async def connect(self) -> bool:
-        """Connect unless a connection is up; False when it failed or took too long.
+        """Connect unless a connection is open; False if that fails or takes too long.
 
-        After a failure it fails at once for a pause that grows up to ``RECONNECT_MAX_S``.
+        After a failure, further attempts fail at once for a time that grows to ``RECONNECT_MAX_S``.
         """
         loop = asyncio.get_running_loop()
         if self.is_ready:
@@ -69,7 +69,7 @@ class Channel:
             connection.close(_unsent("the channel was closed"))
             raise
         else:
-            self._take_up(connection)
+            self._use(connection)
         return self.is_ready
 
     async def unary(
@@ -78,7 +78,7 @@ class Channel:
         """Send one request and return the answer. Raises RpcError."""
         connection = self._usable()
         if connection.is_full:
-            connection = await self._roomy(connection, timeout_s)
+            connection = await self._with_free_stream(connection, timeout_s)
         block = self._block(path, metadata, timeout_s)
         call = UnaryCall(connection, asyncio.get_running_loop(), timeout_s)
         try:
@@ -91,7 +91,7 @@ class Channel:
         """Open a stream in both directions. Raises RpcError."""
         connection = self._usable()
         if connection.is_full:
-            connection = await self._roomy(connection, CONNECT_ATTEMPT_S)
+            connection = await self._with_free_stream(connection, CONNECT_ATTEMPT_S)
         call = StreamingCall(connection)
         connection.open(call, self._block(path, metadata, 0), None)
         return call
@@ -104,7 +104,7 @@ class Channel:
         self._connections.clear()
 
     async def _open(self, connection: Http2Connection) -> None:
-        """Make the transport of a connection. Raises OSError, UnicodeError."""
+        """Open the transport of a connection. Raises OSError, UnicodeError."""
         loop = asyncio.get_running_loop()
         if self.target.startswith(_UNIX):
             path = self.target.removeprefix(_UNIX).removeprefix("//")
@@ -125,7 +125,7 @@ class Channel:
         self._pause_until = asyncio.get_running_loop().time() + _pause_s(self._failures)
         connection.close(_unsent(reason))
 
-    def _take_up(self, connection: Http2Connection) -> None:
+    def _use(self, connection: Http2Connection) -> None:
         if self._closed:
             connection.close(_unsent("the channel was closed"))
             return
@@ -138,13 +138,15 @@ class Channel:
             raise _unsent("no connection")
         return self._connection
 
-    async def _roomy(self, connection: Http2Connection, timeout_s: float) -> Http2Connection:
-        """The connection, once its server takes a further stream."""
+    async def _with_free_stream(
+        self, connection: Http2Connection, timeout_s: float
+    ) -> Http2Connection:
+        """The connection, once the server accepts a further stream. Raises RpcError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await connection.room()
+                await connection.wait_for_free_stream()
         if connection.is_full:
-            raise _unsent("the server takes no further stream")
+            raise _unsent("the server accepts no further stream")
         return connection
 
     def _block(self, path: str, metadata: Metadata, timeout_s: float) -> bytes:

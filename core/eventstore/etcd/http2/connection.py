@@ -1,9 +1,9 @@
-"""One HTTP/2 connection of a client (RFC 9113): its settings, its streams, its end.
+"""One HTTP/2 connection of a client (RFC 9113): settings, streams, and closing.
 
-A protocol of asyncio: what arrives is handled at once, in the event loop, and what is sent is
-written at once. Streams that the server certainly did not process end with an error that says so
-(``processed`` False): those after GOAWAY's last one, and those that it refused. It must never open
-a connection itself nor repeat a call.
+An asyncio protocol: received data is handled, and data to send is written, at once in the event
+loop. Streams that the server certainly did not process (those after the last one of GOAWAY, and
+refused ones) end with an error whose ``processed`` is False. It never opens a connection itself and
+never repeats a call.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _OUR_SETTINGS: Final = (
 
 
 class Http2Connection(asyncio.Protocol):
-    """Made by ``loop.create_connection``; of use once ``ready`` has a result."""
+    """Created by ``loop.create_connection``; usable once ``ready`` has a result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._rest = b""
+        self._unparsed = b""
         self._blocks = BlockAssembler()
         self._received = 0
         self._streams = StreamTable()
@@ -61,11 +61,11 @@ class Http2Connection(asyncio.Protocol):
         self._end: RpcError | None = None
         self._is_draining = False
         self.ready: asyncio.Future[None] = loop.create_future()
-        """Done when the server has sent its settings; an RpcError when it never will."""
+        """Done when the server has sent its settings; an RpcError if the connection ends before."""
 
     @property
     def is_usable(self) -> bool:
-        """Whether it takes new calls."""
+        """Whether it accepts new calls."""
         return (
             self._end is None
             and not self._is_draining
@@ -76,7 +76,7 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether the server takes no further stream before one has ended."""
+        """Whether the server accepts no further stream until one has ended."""
         return self._streams.is_full
 
     @property
@@ -85,9 +85,9 @@ class Http2Connection(asyncio.Protocol):
         return bool(self._streams.calls)
 
     def open(self, call: RpcCall, block: bytes, message: bytes | None) -> None:
-        """Open a call's stream; with a message it is the only one. Raises RpcError."""
+        """Open the stream of a call; a ``message`` is the only one of the call. Raises RpcError."""
         if not self.is_usable:
-            raise self._end or _unprocessed("the connection takes no new calls")
+            raise self._end or _unprocessed("the connection accepts no new calls")
         self._streams.add(call)
         call.send_window = self._queue.stream_window
         head = frames.frame(frames.HEADERS, frames.END_HEADERS, call.stream_id, block)
@@ -98,8 +98,8 @@ class Http2Connection(asyncio.Protocol):
             self._queue.send(call, _prefixed(message), ends=True, before=head)
         self._keepalive.start()
 
-    async def room(self) -> None:
-        """Wait until the server takes a further stream, or the connection ends."""
+    async def wait_for_free_stream(self) -> None:
+        """Wait until the server accepts a further stream, or the connection ends."""
         while self.is_full and self._end is None:
             await self._streams.wait_for_change()
 
@@ -119,7 +119,7 @@ class Http2Connection(asyncio.Protocol):
             self._transport.abort()
             self._transport = None
 
-    # What calls need (stream.CallOwner)
+    # For calls (stream.CallOwner)
 
     def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
         """Send a message of an open stream."""
@@ -143,8 +143,8 @@ class Http2Connection(asyncio.Protocol):
         """Send the preface."""
         self._transport = cast("asyncio.Transport", transport)
         more = CONNECTION_WINDOW_BYTES - frames.WINDOW_INITIAL
-        ours = frames.settings(_OUR_SETTINGS) + frames.window_update(0, more)
-        self._write(frames.PREFACE + ours)
+        own_frames = frames.settings(_OUR_SETTINGS) + frames.window_update(0, more)
+        self._write(frames.PREFACE + own_frames)
 
     def data_received(self, data: bytes) -> None:
         """Handle every frame that has arrived."""
@@ -152,7 +152,9 @@ class Http2Connection(asyncio.Protocol):
             return
         self._keepalive.on_received()
         try:
-            received, self._rest = frames.split(self._rest + data if self._rest else data)
+            received, self._unparsed = frames.split(
+                self._unparsed + data if self._unparsed else data
+            )
             for frame in received:
                 self._on_frame(frame)
         except ProtocolError as error:
@@ -163,7 +165,7 @@ class Http2Connection(asyncio.Protocol):
         """End the open calls; their outcomes are unknown."""
         self.close(_lost(f"connection lost: {exc}" if exc else "etcd closed the connection"))
 
-    # Keepalive's view
+    # For the keepalive (keepalive.Peer)
 
     def ping(self) -> None:
         """Send a PING."""
@@ -209,8 +211,10 @@ class Http2Connection(asyncio.Protocol):
         size = frames.read_number(received) & frames.WINDOW_MAX
         if not received.stream_id:
             self._queue.widen(size)
-        elif (call := self._streams.get(received.stream_id)) is not None:
-            self._queue.widen_stream(call, size)
+        else:
+            call = self._streams.get(received.stream_id)
+            if call is not None:
+                self._queue.widen_stream(call, size)
 
     def _on_reset(self, received: Frame) -> None:
         code = frames.read_number(received)
@@ -257,7 +261,7 @@ class Http2Connection(asyncio.Protocol):
         self._close_when_drained()
 
     def _finish(self, call: RpcCall) -> None:
-        """The server has ended the stream; so do we, if we have not."""
+        """End our side of a stream that the server has ended."""
         if not call.half_closed or self._queue.is_waiting(call):
             self._write(frames.rst_stream(call.stream_id, ErrorCode.CANCEL))
         self._remove(call)
@@ -272,7 +276,7 @@ class Http2Connection(asyncio.Protocol):
             self._loop.call_soon(self.close, _unprocessed("etcd closed the connection"))
 
     def _is_open(self) -> bool:
-        """Whether the peer has not closed; the event loop may not have noticed yet."""
+        """Whether the peer has not closed the socket, asked of the kernel."""
         if self._transport is None:
             return False
         descriptor = self._transport.get_extra_info("socket").fileno()
@@ -297,7 +301,7 @@ class Http2Connection(asyncio.Protocol):
         frames.GOAWAY: _on_goaway,
         frames.WINDOW_UPDATE: _on_window_update,
     }
-    """Frames of other types are ignored, as RFC 9113 demands."""
+    """Frames of other types are ignored, as RFC 9113 requires."""
 
 
 def _prefixed(message: bytes) -> bytes:

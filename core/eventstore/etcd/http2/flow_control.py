@@ -1,11 +1,11 @@
 """Flow control of a connection and its streams (RFC 9113, section 5.2).
 
-The sizes of our receive windows are here; ``stream`` and ``connection`` widen them as answers are
-read. ``SendQueue`` obeys the windows of the server.
+The constants are the sizes of our receive windows; ``stream`` and ``connection`` widen them as
+answers are read. ``SendQueue`` keeps to the windows of the server.
 
-A message that fits into the windows is written at once. Of one that does not, what fits is written
-and the rest waits for the server's WINDOW_UPDATE; streams take turns, so that a large request does
-not hold up small ones. It must never let a window fall below zero but by the server's own settings.
+A message that fits into the windows is written at once. Of a larger one, the part that fits is
+written, and the remainder waits for the server's WINDOW_UPDATE. Streams take turns, so that a large
+request does not block small ones. A window becomes negative only by settings of the server.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, ProtocolError
 
 STREAM_WINDOW_BYTES: Final = 1 << 20
-"""What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
+"""Bytes of one answer that etcd may send ahead: 1 GB/s at a round trip of 1 ms."""
 
 CONNECTION_WINDOW_BYTES: Final = 1 << 24
-"""What etcd may send on all streams together before the event loop has taken it in."""
+"""Bytes that etcd may send on all streams before the event loop has read them."""
 
 _FRAMES_A_TURN: Final = 4
 """Frames of one stream before the next one has its turn."""
 
 
 class SendingStream(Protocol):
-    """A stream as its sending half sees it; ``send_window``: what it may send now, in bytes."""
+    """The sending half of a stream; ``send_window``: bytes that it may send now."""
 
     stream_id: int
     send_window: int
 
 
 class _Waiting:
-    """The unsent rest of one stream's messages."""
+    """The unsent part of one stream's messages."""
 
     __slots__ = ("call", "content", "ends")
 
@@ -54,10 +54,10 @@ class SendQueue:
         self._frame_max = frames.FRAME_BYTES_MAX
         self._waiting: deque[_Waiting] = deque()
         self.stream_window = frames.WINDOW_INITIAL
-        """What a new stream may send."""
+        """The window of a new stream, in bytes."""
 
     def send(self, call: SendingStream, content: bytes, *, ends: bool, before: bytes = b"") -> None:
-        """Send ``before`` (frames, which no window bounds) and the content of DATA frames."""
+        """Send ``before`` (frames that no window limits), then the content in DATA frames."""
         size = len(content)
         if not self._waiting and size <= min(self._window, call.send_window, self._frame_max):
             self._window -= size
@@ -75,7 +75,7 @@ class SendQueue:
         self.flush(before)
 
     def flush(self, before: bytes = b"") -> None:
-        """Write ``before`` and what the windows let through now, all at once."""
+        """Write ``before`` and the data that fits into the windows, in one write."""
         parts = [before] if before else []
         blocked = 0
         while self._window > 0 and blocked < len(self._waiting):
@@ -89,11 +89,11 @@ class SendQueue:
             self._write(b"".join(parts))
 
     def is_waiting(self, call: SendingStream) -> bool:
-        """Whether something of a stream is still to be sent."""
+        """Whether a stream has unsent data."""
         return any(each.call is call for each in self._waiting)
 
     def drop(self, call: SendingStream) -> None:
-        """Forget what a stream that has ended had still to send."""
+        """Drop the unsent data of a stream that has ended."""
         if self._waiting:
             self._waiting = deque(each for each in self._waiting if each.call is not call)
 
@@ -108,19 +108,19 @@ class SendQueue:
         self.flush()
 
     def set_stream_window(self, size: int, calls: Iterable[SendingStream]) -> None:
-        """Take the server's INITIAL_WINDOW_SIZE, which moves every stream's window."""
-        moved = size - self.stream_window
+        """Apply the server's INITIAL_WINDOW_SIZE, which changes the window of every stream."""
+        difference = size - self.stream_window
         self.stream_window = size
         for call in calls:
-            call.send_window = _widened(call.send_window, moved)
+            call.send_window = _widened(call.send_window, difference)
         self.flush()
 
     def set_frame_max(self, size: int) -> None:
-        """Take the server's MAX_FRAME_SIZE, in bytes."""
+        """Apply the server's MAX_FRAME_SIZE, in bytes."""
         self._frame_max = size
 
     def _take_turn(self, waiting: _Waiting, parts: list[bytes]) -> bool:
-        """Add some frames of one stream to ``parts``. Returns whether more of it is left."""
+        """Add some frames of one stream to ``parts``. Returns whether it has more unsent data."""
         call, content = waiting.call, waiting.content
         for _ in range(_FRAMES_A_TURN):
             size = min(len(content), self._window, call.send_window, self._frame_max)

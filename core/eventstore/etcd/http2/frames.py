@@ -1,6 +1,6 @@
-"""HTTP/2 frames (RFC 9113, section 4 and 6) as bytes: how each is packed and where each ends.
+"""Encoding and decoding of HTTP/2 frames (RFC 9113, sections 4 and 6).
 
-Pure functions. What a frame means for a connection is not known here.
+Pure functions; ``connection`` acts on the frames.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ErrorCode(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The peer broke the protocol: the connection ends with this code."""
+    """The peer violated the protocol: the connection ends with this code."""
 
     def __init__(self, code: ErrorCode, text: str) -> None:
         super().__init__(text)
@@ -116,7 +116,7 @@ def goaway(code: ErrorCode) -> bytes:
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:
-    """The whole frames at the beginning of ``data``, and the bytes after them.
+    """The complete frames at the beginning of ``data``, and the bytes after them.
 
     Raises ProtocolError for a frame larger than a peer may send.
     """

@@ -1,4 +1,4 @@
-"""Header blocks (HPACK, RFC 7541) without a dynamic table: each block stands for itself.
+"""Header blocks (HPACK, RFC 7541) without a dynamic table, so that blocks are independent.
 
 We send SETTINGS_HEADER_TABLE_SIZE=0, so the server's encoder cannot use a dynamic table, and the
 same bytes always decode to the same headers: decoded blocks are cached. Our own blocks use the
@@ -42,7 +42,7 @@ _SECRET_NAMES: Final = frozenset({"token"})
 
 
 class HeaderBlock(NamedTuple):
-    """A whole block of one stream."""
+    """A complete block of one stream."""
 
     stream_id: int
     ends_stream: bool
@@ -63,7 +63,7 @@ class BlockAssembler:
         return self._first is not None
 
     def add(self, received: Frame) -> HeaderBlock | None:
-        """Take a HEADERS or CONTINUATION frame; return a whole block. Raises ProtocolError."""
+        """Add a HEADERS or CONTINUATION frame; returns a complete block. Raises ProtocolError."""
         first = self._first
         if received.kind == frames.HEADERS:
             first, content = received, frames.without_padding(received)
@@ -146,11 +146,11 @@ def _text(text: str) -> bytes:
     if size < 0x7F:
         return bytes((size,)) + content
     groups = bytearray((0x7F,))
-    rest = size - 0x7F
-    while rest > 0x7F:
-        groups.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    groups.append(rest)
+    size -= 0x7F
+    while size > 0x7F:
+        groups.append(size & 0x7F | 0x80)
+        size >>= 7
+    groups.append(size)
     return bytes(groups) + content
 
 

@@ -1,9 +1,9 @@
-"""Whether the other end still lives: a PING when nothing has arrived for a while.
+"""Detect a dead peer: send a PING when no data has arrived for a while.
 
-Only while a call is under way: etcd closes connections of clients that ping without one, or oftener
-than every 5 s. A connection on which something arrives regularly, as a watch's progress does, is
-never pinged. One timer a connection, which received data do not reset: when it fires, it checks the
-time of the last data.
+Pings are sent only during a call: etcd closes connections of clients that ping without a call, or
+more often than every 5 s. A connection that receives data regularly, such as a watch's progress, is
+not pinged. A connection has one timer, which received data does not reset: when it fires, it checks
+the time of the last data.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final, Protocol
 from core.eventstore.etcd.settings import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 
 SLACK_S: Final = 0.25
-"""Slightly late, so that an answer every ``KEEPALIVE_S`` arrives before the check."""
+"""Delay of a check, so that data that arrives every ``KEEPALIVE_S`` comes before it."""
 
 
 class Peer(Protocol):
-    """The connection, as its keepalive needs it."""
+    """The interface of a connection for its keepalive."""
 
     @property
     def is_busy(self) -> bool:
@@ -29,7 +29,7 @@ class Peer(Protocol):
         """Send a PING."""
 
     def on_silence(self, seconds: float) -> None:
-        """A PING was not answered in time."""
+        """Handle a PING that was not answered in time."""
 
 
 class Keepalive:
@@ -43,22 +43,22 @@ class Keepalive:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since something has arrived."""
+        """Seconds since data was received."""
         return time.monotonic() - self._received_at
 
     def start(self) -> None:
-        """Check the connection while it is busy; no effect if that is done already."""
+        """Check the connection while it is busy; no effect if it is checked already."""
         if self._timer is None:
             self._received_at = time.monotonic()
             self._check_in(KEEPALIVE_S)
 
     def stop(self) -> None:
-        """Check no more."""
+        """Stop checking."""
         if self._timer is not None:
             self._timer.cancel()
 
     def on_received(self) -> None:
-        """Something has arrived."""
+        """Note that data was received."""
         self._received_at = time.monotonic()
 
     def _check_in(self, seconds: float) -> None:
@@ -68,14 +68,16 @@ class Keepalive:
         self._timer = None
         if not self._peer.is_busy:
             return
-        left_s = KEEPALIVE_S - self.silent_s
-        if left_s > 0:
-            self._check_in(left_s)
+        remaining_s = KEEPALIVE_S - self.silent_s
+        if remaining_s > 0:
+            self._check_in(remaining_s)
         else:
             self._peer.ping()
-            self._timer = self._loop.call_later(KEEPALIVE_TIMEOUT_S, self._judge, self._received_at)
+            self._timer = self._loop.call_later(
+                KEEPALIVE_TIMEOUT_S, self._check_answer, self._received_at
+            )
 
-    def _judge(self, received_at: float) -> None:
+    def _check_answer(self, received_at: float) -> None:
         if self._received_at == received_at:
             self._peer.on_silence(KEEPALIVE_TIMEOUT_S)
         else:

@@ -1,8 +1,8 @@
-"""The status of a gRPC call, and the error of one that failed.
+"""The status codes of gRPC, and the error of a failed call.
 
 Codes are those of gRPC (its statuscodes.md). Where no server gave one, the tables of gRPC's HTTP/2
-mapping apply. ``processed`` of an error is False only when the server certainly did not look at the
-request: that is what a caller may rely on before it repeats a write.
+mapping apply. ``processed`` of an error is False only if the server certainly did not process the
+request, so that a caller may repeat a write.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 
 class StatusCode(IntEnum):
-    """How a call ended."""
+    """The status of a call."""
 
     OK = 0
     CANCELLED = 1
@@ -34,7 +34,7 @@ class StatusCode(IntEnum):
 
 
 class RpcError(Exception):
-    """A call without a good end: its status, the server's words, and whether it was processed."""
+    """A failed call: its status, the server's message, and whether it may have been processed."""
 
     def __init__(self, code: StatusCode, details: str, *, processed: bool = True) -> None:
         super().__init__(f"{code.name}: {details}")
@@ -64,6 +64,6 @@ def status_code(number: int) -> StatusCode:
 
 
 def http_error(status: int) -> RpcError:
-    """The error of an answer that is not gRPC's, as that of a proxy."""
+    """The error for an answer that is not from gRPC, such as one of a proxy."""
     code = _HTTP_STATUS.get(status, StatusCode.UNKNOWN)
     return RpcError(code, f"HTTP status {status} instead of a gRPC answer")

@@ -1,8 +1,8 @@
-"""One call on a connection: the bytes of its stream as gRPC messages, and how it ended.
+"""One call on a connection: the gRPC messages in the bytes of its stream, and its end.
 
-A gRPC message is a byte 0 (not compressed), four bytes of length, and the content; it may span
-frames, and a frame may hold several. ``UnaryCall`` is one answer; ``StreamingCall`` is a queue that
-is read message by message, and that grants the server more only as it is read.
+A gRPC message is a byte 0 (not compressed), four bytes of length, and the content. It may span
+frames, and a frame may contain several. A ``UnaryCall`` has one answer. A ``StreamingCall`` has a
+queue of messages; the server may send more only as they are read.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ PREFIX_BYTES: Final = 5
 """The prefix of each message: whether it is compressed, and its length."""
 
 MESSAGE_BYTES_MAX: Final = 1 << 29
-"""The size of a message: far more than the pages that our readers request."""
+"""The largest message; the pages that our readers request are far smaller."""
 
 HTTP_OK: Final = 200
 _CONTENT_TYPE: Final = "application/grpc"
 
 
 class CallOwner(Protocol):
-    """The connection, as a call needs it."""
+    """The interface of a connection for its calls."""
 
     def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
         """Send one message of a call."""
@@ -60,21 +60,22 @@ class RpcCall(ABC):
         self.half_closed = False
         """Whether we have sent everything."""
         self.send_window = 0
-        """Bytes that the server takes of this stream now; the connection's send queue counts it."""
+        """Bytes that may be sent on this stream now; counted by the connection's send queue."""
         self.stream_id = 0
 
     def on_headers(self, headers: ResponseHeaders, *, ends: bool) -> None:
-        """Take the headers or trailers of the answer."""
+        """Handle the headers or trailers of the answer."""
         if ends:
             self.on_end(self._outcome(headers))
         elif not self.answered and not _is_informational(headers):
             self.answered = True
-            if error := _refusal(headers):
+            error = _header_error(headers)
+            if error is not None:
                 self._owner.abort(self)
                 self.on_end(error)
 
     def on_data(self, content: bytes, size: int) -> None:
-        """Take the content of a DATA frame that has used ``size`` bytes of the window."""
+        """Handle the content of a DATA frame, which has used ``size`` bytes of the window."""
         if not self._buffer and _is_whole_message(content):
             self._on_message(content[PREFIX_BYTES:])
         else:
@@ -85,17 +86,17 @@ class RpcCall(ABC):
 
     @abstractmethod
     def on_end(self, error: RpcError | None) -> None:
-        """The stream has ended, well (None) or not. Later calls have no effect."""
+        """Handle the end of the stream; ``error`` None: success. Later calls have no effect."""
 
     @abstractmethod
     def _on_message(self, message: bytes) -> None: ...
 
-    def _wants_more(self) -> bool:
-        """Whether the server may go on sending."""
+    def _accepts_more(self) -> bool:
+        """Whether the server may send more."""
         return True
 
     def _grant(self) -> None:
-        if self._received >= STREAM_WINDOW_BYTES // 2 and self._wants_more():
+        if self._received >= STREAM_WINDOW_BYTES // 2 and self._accepts_more():
             self._owner.grant(self, self._received)
             self._received = 0
 
@@ -120,8 +121,10 @@ class RpcCall(ABC):
             self._on_message(message)
 
     def _outcome(self, trailers: ResponseHeaders) -> RpcError | None:
-        if not self.answered and (error := _refusal(trailers)):
-            return error
+        if not self.answered:
+            error = _header_error(trailers)
+            if error is not None:
+                return error
         if trailers.grpc_status is None:
             return RpcError(StatusCode.UNKNOWN, "the answer has no gRPC status")
         if trailers.grpc_status:
@@ -132,7 +135,7 @@ class RpcCall(ABC):
 
 
 class UnaryCall(RpcCall):
-    """One message up, one message down."""
+    """A call with one request and one answer."""
 
     __slots__ = ("_answer", "_message", "_timer")
 
@@ -143,7 +146,7 @@ class UnaryCall(RpcCall):
         self._timer = loop.call_later(timeout_s, self._expire)
 
     async def answer(self) -> bytes:
-        """The answer. Raises RpcError; a caller that is cancelled ends the call."""
+        """Wait for the answer. Raises RpcError. Cancelling the wait cancels the call."""
         try:
             return await self._answer
         finally:
@@ -192,9 +195,9 @@ class StreamingCall(RpcCall):
         self._owner.send(self, message, ends=False)
 
     async def receive(self) -> bytes | None:
-        """The next message; None once the server has ended the stream well. Raises RpcError.
+        """Wait for the next message; None if the server has ended the stream. Raises RpcError.
 
-        One reader at a time.
+        Only one reader at a time.
         """
         while not self._messages:
             if self.done:
@@ -216,7 +219,7 @@ class StreamingCall(RpcCall):
         self.on_end(RpcError(StatusCode.CANCELLED, "the stream was closed"))
 
     def on_end(self, error: RpcError | None) -> None:
-        """Let the reader see the end behind the last message."""
+        """Note the end of the stream, which a reader gets after the last message."""
         if not self.done:
             self.done, self._end = True, error
             self._wake()
@@ -225,7 +228,7 @@ class StreamingCall(RpcCall):
         self._messages.append(message)
         self._wake()
 
-    def _wants_more(self) -> bool:
+    def _accepts_more(self) -> bool:
         return not self._messages and not self.done
 
     def _wake(self) -> None:
@@ -245,8 +248,8 @@ def _is_informational(headers: ResponseHeaders) -> bool:
     return headers.status is not None and headers.status < HTTP_OK
 
 
-def _refusal(headers: ResponseHeaders) -> RpcError | None:
-    """Why the headers are not those of a gRPC answer."""
+def _header_error(headers: ResponseHeaders) -> RpcError | None:
+    """The error for headers that are not those of a gRPC answer; None if they are."""
     if headers.status != HTTP_OK and headers.grpc_status is None:
         return http_error(headers.status or 0)
     if not headers.content_type.startswith(_CONTENT_TYPE):

@@ -1,6 +1,6 @@
-"""The open streams of a connection: their numbers, how many may be open, who waits for one to end.
+"""The open streams of a connection, their ids, and the limit of their number.
 
-A client's streams have odd numbers, each larger than the one before (RFC 9113, section 5.1.1).
+A client's streams have odd ids, each larger than the one before (RFC 9113, section 5.1.1).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.eventstore.etcd.http2.stream import RpcCall
 
 
 class StreamTable:
-    """Calls by the number of their stream."""
+    """The calls of a connection, by stream id."""
 
     def __init__(self) -> None:
         self._calls: dict[int, RpcCall] = {}
@@ -30,17 +30,18 @@ class StreamTable:
 
     @property
     def is_full(self) -> bool:
-        """Whether the server takes no further stream before one has ended."""
+        """Whether the server accepts no further stream until one has ended."""
         return len(self._calls) >= self._size_max
 
     @property
     def is_used_up(self) -> bool:
-        """Whether the connection has no number left for a stream."""
+        """Whether the connection has no stream id left."""
         return self._next_id > frames.STREAM_ID_MAX
 
     def add(self, call: RpcCall) -> None:
         """Open a stream for a call."""
-        call.stream_id, self._next_id = self._next_id, self._next_id + 2
+        call.stream_id = self._next_id
+        self._next_id += 2
         self._calls[call.stream_id] = call
 
     def remove(self, call: RpcCall) -> bool:
@@ -60,7 +61,7 @@ class StreamTable:
         return calls
 
     def set_size_max(self, size: int) -> None:
-        """Take the server's MAX_CONCURRENT_STREAMS."""
+        """Apply the server's MAX_CONCURRENT_STREAMS."""
         self._size_max = size
         self._wake(len(self._waiters))
 

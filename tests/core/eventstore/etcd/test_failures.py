@@ -11,7 +11,7 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.eventstore.etcd.failures import CallState, classify, judged, read_error, write_error
+from core.eventstore.etcd.failures import CallState, call_failed, classify, read_error, write_error
 from core.eventstore.etcd.http2 import RpcError, StatusCode
 
 CASES = [
@@ -20,13 +20,13 @@ CASES = [
     ("RESOURCE_EXHAUSTED", "etcdserver: too many requests", "NOTHING_WRITTEN"),
     ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", "NOTHING_WRITTEN"),
     # Refused; repeating it fails again.
-    ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", "REFUSED"),
-    ("INVALID_ARGUMENT", "etcdserver: request is too large", "REFUSED"),
-    ("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", "REFUSED"),
-    ("RESOURCE_EXHAUSTED", "grpc: received message larger than max (3 vs. 2)", "REFUSED"),
-    ("PERMISSION_DENIED", "etcdserver: permission denied", "REFUSED"),
-    ("NOT_FOUND", "etcdserver: requested lease not found", "REFUSED"),
-    ("OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision", "REFUSED"),
+    ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", "REJECTED"),
+    ("INVALID_ARGUMENT", "etcdserver: request is too large", "REJECTED"),
+    ("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", "REJECTED"),
+    ("RESOURCE_EXHAUSTED", "grpc: received message larger than max (3 vs. 2)", "REJECTED"),
+    ("PERMISSION_DENIED", "etcdserver: permission denied", "REJECTED"),
+    ("NOT_FOUND", "etcdserver: requested lease not found", "REJECTED"),
+    ("OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision", "REJECTED"),
     # A new token helps.
     ("UNAUTHENTICATED", "etcdserver: invalid auth token", "STALE_TOKEN"),
     ("INVALID_ARGUMENT", "etcdserver: user name is empty", "STALE_TOKEN"),
@@ -53,32 +53,32 @@ CASES = [
 
 WRITE_ERRORS: dict[CallState, type[StoreError]] = {
     CallState.NOTHING_WRITTEN: StoreUnavailable,
-    CallState.REFUSED: StoreRejected,
+    CallState.REJECTED: StoreRejected,
     CallState.STALE_TOKEN: StoreRejected,
     CallState.COMPACTED: StoreRejected,
     CallState.UNKNOWN: OutcomeUnknown,
 }
 
 
-@pytest.mark.parametrize(("code", "details", "nature"), CASES)
-def test_a_status_is_judged_by_what_it_proves(code: str, details: str, nature: str) -> None:
-    assert classify(StatusCode[code], details).nature is CallState[nature]
+@pytest.mark.parametrize(("code", "details", "state"), CASES)
+def test_a_status_is_classified_by_what_it_proves(code: str, details: str, state: str) -> None:
+    assert classify(StatusCode[code], details).state is CallState[state]
 
 
 @pytest.mark.parametrize("code", StatusCode)
 def test_a_call_that_was_not_processed_wrote_nothing(code: StatusCode) -> None:
     error = RpcError(code, "no connection", processed=False)
 
-    assert judged(error).failure.nature is CallState.NOTHING_WRITTEN
+    assert call_failed(error).failure.state is CallState.NOTHING_WRITTEN
 
 
-@pytest.mark.parametrize("nature", CallState)
-def test_a_failed_write_becomes_the_error_of_its_nature(nature: CallState) -> None:
-    code, details, _ = next(case for case in CASES if case[2] == nature.name)
+@pytest.mark.parametrize("state", CallState)
+def test_a_failed_write_becomes_the_error_of_its_state(state: CallState) -> None:
+    code, details, _ = next(case for case in CASES if case[2] == state.name)
 
     error = write_error(classify(StatusCode[code], details), "etcd:2379")
 
-    assert type(error) is WRITE_ERRORS[nature]
+    assert type(error) is WRITE_ERRORS[state]
     assert error.subject == "etcd:2379"
     assert details in str(error)
     assert error.remedy
@@ -92,12 +92,12 @@ def test_an_unknown_status_is_no_danger_to_a_read() -> None:
     assert type(late) is StoreTimeout
 
 
-def test_every_status_of_grpc_is_judged() -> None:
-    certain = {CallState.NOTHING_WRITTEN, CallState.REFUSED}
+def test_every_status_of_grpc_is_classified() -> None:
+    certain = {CallState.NOTHING_WRITTEN, CallState.REJECTED}
 
-    judged = {code: classify(code, "").nature for code in StatusCode}
+    classified = {code: classify(code, "").state for code in StatusCode}
 
-    assert {code.name for code, nature in judged.items() if nature in certain} == {
+    assert {code.name for code, state in classified.items() if state in certain} == {
         *("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
         *("FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED"),
     }

@@ -34,7 +34,7 @@ from workflows.engine.store.records import (
     encode_message,
 )
 from workflows.engine.worker import shard
-from workflows.engine.worker.ownership import HOLDER, OwnerRecord
+from workflows.engine.worker.ownership import OWNER_RECORD, OwnerRecord
 from workflows.engine.worker.worker import Worker
 from workflows.model.codec import decode_history, encode_history
 from workflows.model.policies import ExecutionStatus
@@ -246,7 +246,9 @@ async def test_a_key_that_cannot_be_read_stops_nothing(engine: EngineHarness, ke
     await engine.store.commit([], [Delete(whole)])
 
 
-@pytest.mark.parametrize("value", [*DUST.values(), lambda _: HOLDER.encode(OwnerRecord("ghost"))])
+@pytest.mark.parametrize(
+    "value", [*DUST.values(), lambda _: OWNER_RECORD.encode(OwnerRecord("ghost"))]
+)
 async def test_owners_and_workers_that_no_process_holds_keep_no_shard(
     engine: EngineHarness, value: Callable[[bytes], bytes]
 ) -> None:

@@ -32,7 +32,7 @@ class _OperatorWriters(ShardWriters):
     """Writers of a caller that is not an activity."""
 
     @asynccontextmanager
-    async def borrowed(self) -> AsyncIterator[tuple[Writer, Cause]]:
+    async def current_writer(self) -> AsyncIterator[tuple[Writer, Cause]]:
         writer = Writer(self._store, self._keys, "operator")
         await writer.open()
         yield writer, Cause("test")

@@ -87,7 +87,7 @@ async def test_a_refusal_is_the_error_of_the_add_and_nothing_is_held(
 async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_forget(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.jobs.provider.binding.AFTERMATH_S", 0.5)
+    monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
     harness.waits(54)  # so that 48 s are left for a second or so only
     harness.provider.away = Fault.REQUEST_LOST
     await harness.controller()
