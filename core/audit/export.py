@@ -53,7 +53,7 @@ def line_of(recorded: Recorded) -> str:
     at = datetime.fromtimestamp(recorded.recorded_at_ms / 1000, UTC)
     line = {
         "position": recorded.position,
-        "place": recorded.place,
+        "place": recorded.index_in_segment,
         "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "type": name,
         "version": VERSIONS[name],

@@ -134,13 +134,10 @@ class HistorySubject(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """The position, time (Unix milliseconds) and cause of an event.
-
-    ``place``: the index of the event in the segment at ``position``.
-    """
+    """The position, index in its segment, time (Unix milliseconds) and cause of an event."""
 
     position: int
-    place: int
+    index_in_segment: int
     at_ms: int
     event_id: str
     writer: str
@@ -254,7 +251,7 @@ def stamp_of(recorded: Recorded) -> Stamp:
     trace = _TRACE_ID.match(cause.traceparent)
     return Stamp(
         recorded.position,
-        recorded.place,
+        recorded.index_in_segment,
         recorded.recorded_at_ms,
         recorded.event_id,
         recorded.writer,

@@ -62,7 +62,7 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
         if node and node != recorded.writer:
             text = f"an event of the agent on {recorded.writer} changes {what} of node {node}"
             violations.append(
-                Violation(recorded.position, recorded.place, WRITER, "/".join(key), text)
+                Violation(recorded.position, recorded.index_in_segment, WRITER, "/".join(key), text)
             )
     return violations
 

@@ -5,7 +5,7 @@ not even that an event is well formed. A violation is data and never stops the c
 applied as every reader of the log applies it, never repaired, skipped or reordered. Pure: the same
 events from an archive, a live log or a recorded test run have the same result.
 
-    order         events come in the order of position and place (the index in the segment); a
+    order         events come in the order of position and index in the segment; a
                   segment has one writer; the epochs of a writer never decrease
     shape         an event contradicts itself (an unknown NIC index, an invalid address)
     I1            an address is claimed while another holder has it
@@ -79,16 +79,16 @@ _EVENT_ID_PARTS: Final = 3
 
 
 class Violation(NamedTuple):
-    """One violated rule. ``position`` and ``place`` are those of the event."""
+    """One violated rule. ``position`` and ``index_in_segment`` are those of the event."""
 
     position: int
-    place: int
+    index_in_segment: int
     rule: str
     subject: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.position}.{self.place} {self.rule} {self.subject}: {self.text}"
+        return f"{self.position}.{self.index_in_segment} {self.rule} {self.subject}: {self.text}"
 
 
 class Checker:
@@ -115,7 +115,10 @@ class Checker:
         else:
             findings += self._check_event(recorded.event)
             findings += self._apply(recorded)
-        return [Violation(recorded.position, recorded.place, *finding) for finding in findings]
+        return [
+            Violation(recorded.position, recorded.index_in_segment, *finding)
+            for finding in findings
+        ]
 
     def _check_event(self, event: Event) -> Iterator[Finding]:
         match event:
@@ -307,21 +310,27 @@ class _OrderCheck:
 
     def __init__(self, position: int) -> None:
         self._position = position
-        self._place: float = float("inf")
+        self._index_in_segment: float = float("inf")
         self._writer = ""
         self._epochs: dict[str, int] = {}
         self._id_prefixes: dict[str, str] = {}
 
     def check(self, recorded: Recorded) -> Iterator[Finding]:
-        at = f"{recorded.position}.{recorded.place}"
+        at = f"{recorded.position}.{recorded.index_in_segment}"
         same_segment = recorded.position == self._position
-        if recorded.position < self._position or (same_segment and recorded.place <= self._place):
-            yield ORDER, recorded.writer, f"{at} comes after {self._position}.{self._place}"
+        if recorded.position < self._position or (
+            same_segment and recorded.index_in_segment <= self._index_in_segment
+        ):
+            yield (
+                ORDER,
+                recorded.writer,
+                f"{at} comes after {self._position}.{self._index_in_segment}",
+            )
         elif same_segment and recorded.writer != self._writer:
             yield ORDER, recorded.writer, f"{at} is in a segment of writer {self._writer}"
-        elif recorded.place != (self._place + 1 if same_segment else 0):
+        elif recorded.index_in_segment != (self._index_in_segment + 1 if same_segment else 0):
             yield ORDER, recorded.writer, f"an event before {at} is missing in its segment"
-        self._position, self._place = recorded.position, recorded.place
+        self._position, self._index_in_segment = recorded.position, recorded.index_in_segment
         self._writer = recorded.writer
         yield from self._check_epoch(recorded)
 

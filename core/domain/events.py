@@ -326,12 +326,12 @@ class Cause(NamedTuple):
 class Recorded(NamedTuple):
     """An event as read from the log.
 
-    ``position`` (etcd revision) and ``place`` (index in the segment) order all events totally.
+    ``position`` (etcd revision) and ``index_in_segment`` order all events totally.
     ``recorded_at_ms``: Unix milliseconds by the writer's clock; the order does not depend on it.
     """
 
     position: int
-    place: int
+    index_in_segment: int
     event_id: str
     recorded_at_ms: int
     writer: str

@@ -66,7 +66,7 @@ class EventReader:
     def _is_new(self, recorded: Recorded | Gap) -> bool:
         if isinstance(recorded, Gap):
             return True
-        event_position = EventPosition(recorded.position, recorded.place)
+        event_position = EventPosition(recorded.position, recorded.index_in_segment)
         if event_position <= self._last:
             return False
         self._last = event_position
@@ -163,7 +163,7 @@ class EventFeed:
         events: list[Recorded | Gap] = [
             recorded
             for recorded in recent
-            if EventPosition(recorded.position, recorded.place) > after
+            if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
         begin = recent[0].position if recent else index.position
         has_all = index.clock.events <= len(recent) and after.position >= index.first_position

@@ -23,10 +23,10 @@ class EventPosition(NamedTuple):
     """The log position of an event, and its index among the events of that position."""
 
     position: int
-    place: int
+    index_in_segment: int
 
     def __str__(self) -> str:
-        return f"{self.position}.{self.place}"
+        return f"{self.position}.{self.index_in_segment}"
 
 
 class EventConditions(NamedTuple):
@@ -75,12 +75,12 @@ async def events_after(
     """``EventPage`` of the events after a position, oldest first."""
     items: list[Document] = []
     examined, last = 0, after
-    begin = after.position - (after.place != _AFTER_LAST)
+    begin = after.position - (after.index_in_segment != _AFTER_LAST)
     source = await log.at_position(min(max(begin, 0), instant.position))
     upto = min(source.log.position, instant.position)
     async for segment in log.events_between(source.log, max(begin, 0), upto):
         for recorded in segment:
-            event_position = EventPosition(recorded.position, recorded.place)
+            event_position = EventPosition(recorded.position, recorded.index_in_segment)
             if event_position <= after:
                 continue
             if len(items) == limit or examined == EXAMINED_MAX:
@@ -116,7 +116,7 @@ async def events_before(
         if after >= upto:
             after = source.first_position - 1
         for recorded in reversed(await _between(log, instant, max(after, since), upto)):
-            event_position = EventPosition(recorded.position, recorded.place)
+            event_position = EventPosition(recorded.position, recorded.index_in_segment)
             if event_position >= bound:
                 continue
             if len(items) == limit or examined == EXAMINED_MAX:
@@ -153,7 +153,7 @@ def _document(recorded: Recorded, summary: EventSummary) -> Document:
     stamp, event = stamp_of(recorded), recorded.event
     document: Document = {
         "position": recorded.position,
-        "place": recorded.place,
+        "place": recorded.index_in_segment,
         "time": time_text(recorded.recorded_at_ms),
         "type": summary.type,
         "subject": summary.subject,

@@ -104,7 +104,7 @@ def stamp_document(stamp: Stamp) -> Document:
     """A ``Stamp`` of console-api.yaml."""
     return {
         "position": stamp.position,
-        "place": stamp.place,
+        "place": stamp.index_in_segment,
         "time": time_text(stamp.at_ms),
         "eventId": stamp.event_id,
         "actor": stamp.actor,

@@ -251,7 +251,7 @@ def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> 
             continue
         document = conditions.document(recorded)
         if document is not None:
-            head = f"id: {recorded.position}.{recorded.place}\nevent: log\ndata: "
+            head = f"id: {recorded.position}.{recorded.index_in_segment}\nevent: log\ndata: "
             messages.append(head.encode() + msgspec.json.encode(document) + b"\n\n")
     return b"".join(messages) or b":\n\n"
 

@@ -277,10 +277,13 @@ DISORDERED: dict[str, list[Recorded]] = {
         SECOND._replace(event=FIRST.event),
         FIRST._replace(event=PoolRetired("main")),
     ],
-    "a place that comes twice": [FIRST, SECOND._replace(position=1, place=0)],
-    "a place that is left out": [FIRST, SECOND._replace(position=1, place=2)],
-    "a segment that begins in the middle": [FIRST, SECOND._replace(place=1)],
-    "a segment of two writers": [FIRST, SECOND._replace(position=1, place=1, writer="v")],
+    "a place that comes twice": [FIRST, SECOND._replace(position=1, index_in_segment=0)],
+    "a place that is left out": [FIRST, SECOND._replace(position=1, index_in_segment=2)],
+    "a segment that begins in the middle": [FIRST, SECOND._replace(index_in_segment=1)],
+    "a segment of two writers": [
+        FIRST,
+        SECOND._replace(position=1, index_in_segment=1, writer="v"),
+    ],
     "an epoch that comes back": [FIRST._replace(event_id="w.2.1"), SECOND],
 }
 

@@ -98,7 +98,7 @@ def test_every_event_type_survives_the_wire() -> None:
     assert {type(one) for one in SAMPLES} == set(EVENT_TYPES.values())
     assert [one.event for one in recorded] == SAMPLES
     assert [type(one.event) for one in recorded] == [type(one) for one in SAMPLES]
-    assert recorded[3].place == 3
+    assert recorded[3].index_in_segment == 3
     assert recorded[0].cause == Cause("a", "b", "c", "d")
 
 

@@ -55,7 +55,7 @@ async def test_events_after_a_position_go_on_beyond_the_end_of_an_archive_file(
         if page["cursor"] is None:
             break
         cursor = page["cursor"]
-    assert listed == [(event.position, event.place) for event in replayed]
+    assert listed == [(event.position, event.index_in_segment) for event in replayed]
 
 
 async def test_a_damaged_block_of_the_archive_is_left_out_and_named_and_the_rest_is_answered(

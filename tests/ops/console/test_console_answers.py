@@ -266,4 +266,4 @@ async def test_events_before_the_window_of_the_index_are_paged_too(
             break
         cursor = parse_event_position(page["cursor"])
     replayed = await archived_cluster.replayed()
-    assert positions == [(one.position, one.place) for one in reversed(replayed)]
+    assert positions == [(one.position, one.index_in_segment) for one in reversed(replayed)]
