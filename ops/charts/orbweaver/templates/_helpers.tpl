@@ -1,17 +1,17 @@
-{{/* Words that several templates use. A context is `dict "root" $ ...` where one says so. */}}
+{{/* Definitions for several templates. "Context: root, x" means that the argument is `dict "root" $ "x" ...`. */}}
 
 {{- define "orbweaver.name" -}}
 {{ default .Chart.Name .Values.global.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* What selects Pods; never changes. Context: root, component. */}}
+{{/* The labels that select Pods; they never change. Context: root, component. */}}
 {{- define "orbweaver.selector" -}}
 app.kubernetes.io/name: {{ include "orbweaver.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* Labels of an object. Context: root, component; labels that are its own. */}}
+{{/* The labels of an object. Context: root, component, labels (additional ones, optional). */}}
 {{- define "orbweaver.labels" -}}
 {{ include "orbweaver.selector" . }}
 app.kubernetes.io/part-of: orbweaver
@@ -23,14 +23,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* metadata of an object in the release's namespace. Context: root, component, name; labels, annotations. */}}
+{{/* The metadata of an object in the release's namespace. Context: root, component, name, labels and annotations (optional). */}}
 {{- define "orbweaver.metadata" -}}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
 {{ include "orbweaver.unplaced" . }}
 {{- end }}
 
-{{/* The rest of metadata, for what has no namespace or another. */}}
+{{/* The metadata without name and namespace, for objects without a namespace or in another one. */}}
 {{- define "orbweaver.unplaced" -}}
 labels:
   {{- include "orbweaver.labels" . | nindent 2 }}
@@ -57,13 +57,13 @@ Context: root, image; registry: the chart's own, if there is one; own: our repos
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .root.Chart.AppVersion $image.tag }}{{ end }}
 {{- end }}
 
-{{/* How often a probe may fail. Context: one of healthChecking. */}}
+{{/* The thresholds and the period of a probe. Context: one of healthChecking. */}}
 {{- define "orbweaver.patience" -}}
 failureThreshold: {{ int .failureThreshold }}
 periodSeconds: {{ int .periodSeconds }}
 {{- end }}
 
-{{/* A container's securityContext with the user's on top. Context: context, extra. */}}
+{{/* A container's securityContext; the user's values override it. Context: context, extra. */}}
 {{- define "orbweaver.security" -}}
 {{- $context := mergeOverwrite (fromYaml .context) (deepCopy .extra) -}}
 {{- if $context.privileged }}{{ $_ := set $context "allowPrivilegeEscalation" true }}{{ end -}}
@@ -77,7 +77,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Where a process hears its probes: everywhere if it is scraped or has an address of its own. */}}
+{{/* The address on which a process listens for probes: all addresses if it is scraped or in the Pod network. */}}
 {{- define "orbweaver.everywhere" -}}
 {{ ternary "0.0.0.0" "::" .Values.ipam.enableIPv4 }}
 {{- end }}
@@ -107,7 +107,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* The Secret of .kind: member, agent, controller, root or metrics. One client certificate may serve agents and controllers. */}}
+{{/* The Secret of .kind: member, agent, controller, root or metrics. Agents and controllers may share a client certificate. */}}
 {{- define "orbweaver.etcd.secret" -}}
 {{- $tls := .root.Values.etcd.tls }}
 {{- $made := printf "%s-%s" (include "orbweaver.etcd.name" .root) .kind }}
@@ -115,7 +115,7 @@ imagePullSecrets:
 {{- default $made (index $tls (printf "%sSecret" .kind)) }}
 {{- end }}
 
-{{/* What agents, controllers and orbctl inside their Pods are told. */}}
+{{/* The environment variables for agents, controllers and orbctl in their Pods. */}}
 {{- define "orbweaver.etcd.env" -}}
 - name: ORBWEAVER_ETCD_ENDPOINTS
   value: {{ include "orbweaver.etcd.endpoints" . | quote }}
@@ -142,7 +142,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Of .root, with the client certificate of .kind. */}}
+{{/* The volume with the client certificate of .kind. Context: root, kind. */}}
 {{- define "orbweaver.etcd.volumes" -}}
 {{- $etcd := .root.Values.etcd }}
 {{- if ne $etcd.tls.method "none" }}
@@ -155,7 +155,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* What kubelet asks a member. */}}
+{{/* The probe of a member by kubelet. */}}
 {{- define "orbweaver.etcd.probe" -}}
 {{- if .byPort -}}
 tcpSocket: {port: client}
@@ -166,12 +166,12 @@ httpGet: {path: {{ .path }}, port: metrics}
 {{- end }}
 {{- end }}
 
-{{/* Whether certificates of ours tell etcd's clients apart, so that it can require authentication. */}}
+{{/* Whether agents and controllers have different certificates, so that etcd can require authentication. */}}
 {{- define "orbweaver.etcd.guarded" -}}
 {{- if and .Values.etcd.embedded.enabled (or (has .Values.etcd.tls.method (list "auto" "certmanager")) .Values.etcd.tls.rootSecret) }}yes{{ end }}
 {{- end }}
 
-{{/* Whether a hook makes the certificates of etcd. */}}
+{{/* Whether a hook creates the certificates of etcd. */}}
 {{- define "orbweaver.etcd.made" -}}
 {{- if and .Values.etcd.embedded.enabled (eq .Values.etcd.tls.method "auto") }}yes{{ end }}
 {{- end }}
@@ -182,7 +182,7 @@ httpGet: {path: {{ .path }}, port: metrics}
 {{ default (printf "%s-server-certs" .Values.spiderpoolController.name) .Values.spiderpoolController.tls.secretName }}
 {{- end }}
 
-{{/* How many controllers run: one, where only one node can mount the archive's volume. */}}
+{{/* The number of controllers: one if only one node can mount the archive's volume. */}}
 {{- define "orbweaver.controller.replicas" -}}
 {{- $replicas := int .Values.spiderpoolController.replicas -}}
 {{- if .Values.orbweaver.standby }}{{ $replicas = 0 }}{{ end -}}
@@ -193,18 +193,18 @@ httpGet: {path: {{ .path }}, port: metrics}
 {{ $replicas }}
 {{- end }}
 
-{{/* The authority of the webhooks' certificate, base64 of PEM, where it is provided. */}}
+{{/* The authority of the webhooks' certificate, PEM in base64, if it is provided. */}}
 {{- define "orbweaver.webhook.authority" -}}
 {{- $tls := .Values.spiderpoolController.tls -}}
 {{ required "spiderpoolController.tls.method: provided needs spiderpoolController.tls.caBundle, base64 of its CA in PEM" (default $tls.caBundle $tls.provided.tlsCa) }}
 {{- end }}
 
-{{/* Our own Pods are never asked about: no controller could start when none runs. */}}
+{{/* The Pod webhook excludes our own Pods: otherwise no controller could start while none runs. */}}
 {{- define "orbweaver.inject.exclude" -}}
 {{ append .Values.spiderpoolController.podResourceInject.namespacesExclude .Release.Namespace | uniq | toJson }}
 {{- end }}
 
-{{/* Nobody, nothing to gain, nothing to write to. */}}
+{{/* A securityContext without root, without capabilities, with a read-only file system. */}}
 {{- define "orbweaver.unprivileged" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -242,17 +242,17 @@ seccompProfile: {type: RuntimeDefault}
 {{- fail "ipam.enableIPv4 and ipam.enableIPv6 are both false" -}}
 {{- end -}}
 {{- if and (not .Values.etcd.embedded.enabled) (eq .Values.etcd.tls.method "auto") -}}
-{{- fail "etcd.tls.method: auto is for the embedded etcd; for one of your own take provided (with etcd.tls.clientSecret), certmanager or none" -}}
+{{- fail "etcd.tls.method: auto is for the embedded etcd; for another etcd use provided (with etcd.tls.clientSecret), certmanager or none" -}}
 {{- end -}}
 {{- if not (or .Values.etcd.embedded.enabled .Values.etcd.endpoints) -}}
-{{- fail "etcd.endpoints is empty and etcd.embedded.enabled is false: where is etcd?" -}}
+{{- fail "etcd.endpoints is empty and etcd.embedded.enabled is false: set one of them" -}}
 {{- end -}}
 {{- $tls := .Values.etcd.tls -}}
 {{- if and (eq $tls.method "provided") (not (or $tls.clientSecret (and $tls.agentSecret $tls.controllerSecret))) -}}
 {{- fail "etcd.tls.method: provided needs etcd.tls.agentSecret and etcd.tls.controllerSecret, or one etcd.tls.clientSecret for both" -}}
 {{- end -}}
 {{- if and $tls.rootSecret (or $tls.clientSecret (not $tls.agentSecret)) (eq $tls.method "provided") -}}
-{{- fail "etcd.tls.rootSecret: authentication needs etcd.tls.agentSecret and etcd.tls.controllerSecret, each with a certificate of its own" -}}
+{{- fail "etcd.tls.rootSecret: authentication needs etcd.tls.agentSecret and etcd.tls.controllerSecret with different certificates" -}}
 {{- end -}}
 {{- if and (eq .Values.etcd.tls.method "provided") .Values.etcd.embedded.enabled (not .Values.etcd.tls.memberSecret) -}}
 {{- fail "etcd.tls.method: provided needs etcd.tls.memberSecret for the embedded etcd" -}}
@@ -270,19 +270,19 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 {{- end }}
 
-{{/* The name of both webhook configurations: that of the public system, so that never both answer. */}}
+{{/* The name of both webhook configurations: Spiderpool's name, so that its webhooks and ours are never active together. */}}
 {{- define "orbweaver.webhooks" -}}
 spiderpool-controller
 {{- end }}
 
-{{/* What kubelet asks; in the node's network it must not leave the node. Context: host, path. */}}
+{{/* A probe of kubelet; in the node's network it uses the loopback address. Context: host, path. */}}
 {{- define "orbweaver.probe" -}}
 { {{- with .host }}host: {{ . | quote }}, {{ end }}port: health, path: {{ .path }}}
 {{- end }}
 
 {{/* ------------------------------------------------------------------------------------- hooks */}}
 
-{{/* A Job of the chart runs in the node's network too: it must not need an address of ours. */}}
+{{/* Jobs of the chart run in the node's network too, because they must not need an address of ours. */}}
 {{- define "orbweaver.hook.pod" -}}
 {{- include "orbweaver.pullSecrets" .Values.spiderpoolController.image }}
 hostNetwork: {{ .Values.spiderpoolController.hostnetwork }}

@@ -14,7 +14,7 @@ Each template includes it in its first line.
 {{- end -}}
 {{- end }}
 
-{{/* Adds to values what only defaults has, at each depth. Context: values, defaults, first. */}}
+{{/* Adds the keys to values that only defaults has, recursively. Context: values, defaults, first. */}}
 {{- define "orbweaver.values.complete" -}}
 {{- range $key, $default := .defaults -}}
 {{- $value := get $.values $key -}}
