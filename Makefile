@@ -43,7 +43,7 @@ check: setup ## ruff, mypy, import contracts and tests/tidy
 	@$(PYTHON) -m pytest -q tests/tidy
 
 docs: setup-docs ## the documents as a site in build/site, links and anchors checked; ARGS=serve shows it
-	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs $(or $(ARGS),build --strict --quiet)
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs $(or $(ARGS),build --strict)
 
 house: setup ## measures of names and structure, one on each line; ARGS=--list shows the items
 	@$(PYTHON) -m scripts.house $(ARGS)
