@@ -66,5 +66,7 @@ def _read_password(path: str, name: str) -> str:
     try:
         with Path(path).open("rb") as file:
             return file.read(PASSWORD_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read {path}: {error}", subject=name) from None
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}", subject=name) from None
+    except UnicodeDecodeError:
+        raise BadInput(f"cannot read {path}: it is not UTF-8 text", subject=name) from None

@@ -47,7 +47,9 @@ def install(
 def _read(path: Path) -> dict[str, object]:
     try:
         conflist = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}", subject="conflist") from None
+    except ValueError as error:
         raise BadInput(f"cannot read {path}: {error}", subject="conflist") from None
     if not isinstance(conflist, dict):
         raise BadInput(f"{path} is not a JSON object", subject="conflist")

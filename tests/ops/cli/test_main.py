@@ -196,6 +196,20 @@ def test_without_an_etcd_it_says_so_and_what_to_do(
     assert "→" in captured.err
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["install --conflist", "get pools --etcd-user reader --etcd-password-file"],
+    ids=["conflist", "password"],
+)
+def test_a_file_of_an_option_that_cannot_be_read_is_named_without_a_number(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run([*line.split(), "no-such-file"], ProcessContext())
+
+    assert code == Exit.USAGE
+    assert capsys.readouterr().err == "error: cannot read no-such-file: No such file or directory\n"
+
+
 @pytest.mark.etcd
 def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0], "ORBWEAVER_CLUSTER": "completing"}
