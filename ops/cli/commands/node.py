@@ -38,7 +38,7 @@ from ops.installer import remove_runtime_files, uninstall
 
 app = typer.Typer(no_args_is_help=True, help="Check a node, or clean this one.")
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     TableColumn("CHECK"),
     TableColumn("VERDICT"),
     TableColumn("FOUND"),
@@ -84,7 +84,7 @@ def doctor(
     if options.output.is_structured:
         show_value(_plain(examination, diagnoses), options.output)
     else:
-        show_table(_COLUMNS, diagnoses)
+        show_table(COLUMNS, diagnoses)
     raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
 
 

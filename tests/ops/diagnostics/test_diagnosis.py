@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import pytest
 
 from core.domain.roce_qos.model import (
     UNSET,
     DcbSettings,
     EcnSettings,
+    EtsSettings,
     RoceNic,
     RocePort,
     RoceQos,
     RoceQosRule,
 )
+from core.settings.roce_qos import RoceQosConf, roce_qos_rules
 from nodeagent.settings.sysctls import SYSCTLS, SysctlValue
+from ops.cli.commands.node import COLUMNS
+from ops.cli.output import show_table
 from ops.diagnostics.diagnosis import Diagnosis, diagnose, worst
 from ops.diagnostics.examination import Examination, GatewayAnswer
 from ops.diagnostics.kernel_features import KernelFeature
 from ops.diagnostics.network_manager import Manager
 from ops.diagnostics.nics import Gateway, MasterNic
 from ops.diagnostics.roce_qos import roce_states
+from tests.tidy.sources import ROOT
 
 NIC = MasterNic(
     "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")
@@ -190,3 +198,27 @@ def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
     assert roce_states([done], [RULE]) == []
     assert roce_states([OF_A_VF], []) == []
     assert [state.nic for state in roce_states([OF_A_VF], [RULE])] == ["ens1f0v0"]
+
+
+def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No test machine has such cards; the rows of the page are those of two described ones."""
+    page = (ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
+    (values,) = re.findall(
+        r"^```yaml\n(orbweaver:\n  roceQos:.*?)```$", page, re.MULTILINE | re.DOTALL
+    )
+    conf = msgspec.yaml.decode(values)["orbweaver"]["roceQos"]
+    rules = roce_qos_rules(msgspec.convert(conf, tuple[RoceQosConf, ...]))
+    shared = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
+    assert CARD.dcb is not None
+    cards = [
+        CARD._replace(dcb=CARD.dcb._replace(ets=shared)),
+        RoceNic("ens2f0", (RocePort("mlx5_1", 1, None, 160),), CARD.dcb),
+    ]
+    rows = diagnose(WELL._replace(roce=tuple(roce_states(cards, rules))))
+
+    show_table(COLUMNS, (row for row in rows if row.check.startswith("RoCE QoS")))
+
+    printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert f"```console\n# orbctl node doctor\n{printed}\n" in page, printed
