@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -195,6 +195,10 @@ def _pool_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
     )
 
 
+_KEYS: Final = {"index_in_segment": "place"}
+"""Renamed field -> its first name, which JSON keeps."""
+
+
 def _plain(history: History, unread: UnreadParts) -> dict[str, Any]:
     return {
         "subject": {"kind": history.subject.kind, "name": history.subject.name},
@@ -220,5 +224,6 @@ def _plain_refusal(refusal: AllocationRefused) -> dict[str, Any]:
 
 
 def _plain_stamp(stamp: Stamp) -> dict[str, Any]:
-    fields = stamp._asdict() | {"time": moment(stamp.at_ms)}
+    named = {_KEYS.get(name, name): value for name, value in stamp._asdict().items()}
+    fields = named | {"time": moment(stamp.at_ms)}
     return {name: value for name, value in fields.items() if value != ""}
