@@ -19,6 +19,7 @@ from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Su
 from core.domain.sriov.model import GuidClaim
 from core.errors import LogCorrupt
 from core.eventstore.codec import UNREADABLE
+from core.eventstore.unknown_fields import trimmed
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_BYTES_MAX = 4 * 1024**3
@@ -93,8 +94,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
             raise LogCorrupt(
                 f"snapshot {name} is empty or larger than {SNAPSHOT_BYTES_MAX} bytes", subject=name
             )
-        raw = zstandard.ZstdDecompressor().decompress(data)
-        stored = _decoder.decode(raw)
+        stored = _stored(zstandard.ZstdDecompressor().decompress(data))
     except (zstandard.ZstdError, *UNREADABLE) as error:
         raise LogCorrupt(
             f"snapshot {name} cannot be decoded: {error}",
@@ -108,6 +108,14 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
             remedy=f"use a release that reads version {stored.version}",
         )
     return ArchiveSnapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
+
+
+def _stored(raw: bytes) -> _Stored:
+    """Decode a snapshot; fields that a newer version has added at the end are ignored."""
+    try:
+        return _decoder.decode(raw)
+    except msgspec.ValidationError:
+        return msgspec.convert(trimmed(msgspec.msgpack.decode(raw), _Stored), _Stored)
 
 
 def _ledger(stored: _Stored) -> Ledger:

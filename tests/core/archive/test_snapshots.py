@@ -1,0 +1,52 @@
+"""Snapshots of a newer version are read without the fields that this version does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+
+from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, encode_snapshot
+from core.domain.events import RecordDefined
+from core.domain.evolution import Ledger
+from core.errors import LogCorrupt
+
+RECORDS = 8
+"""The index of the records in a stored snapshot."""
+
+
+def snapshot() -> ArchiveSnapshot:
+    ledger = Ledger()
+    ledger.records["Pod", "shop", "web-0"] = RecordDefined("Pod", "shop", "web-0")
+    return ArchiveSnapshot(ledger, {"node-a": 7}, b"chain", 1_000)
+
+
+def plain(stored: bytes) -> list[Any]:
+    decoded: list[Any] = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(stored))
+    return decoded
+
+
+def stored(fields: list[Any]) -> bytes:
+    return zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(fields))
+
+
+def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_them() -> None:
+    """As an older controller or orbctl does while a cluster is upgraded."""
+    fields = plain(encode_snapshot(snapshot()))
+    fields[RECORDS][0].append(["a field of a newer version"])
+    fields.append([])
+
+    read = decode_snapshot(stored(fields), name="one")
+
+    assert read.ledger.records == snapshot().ledger.records
+    assert (read.seqs, read.chain, read.clock_ms) == ({"node-a": 7}, b"chain", 1_000)
+
+
+def test_a_snapshot_with_a_wrong_type_is_an_error() -> None:
+    fields = plain(encode_snapshot(snapshot()))
+    fields[RECORDS] = "no list"
+
+    with pytest.raises(LogCorrupt, match="snapshot one cannot be decoded"):
+        decode_snapshot(stored(fields), name="one")
