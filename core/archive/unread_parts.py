@@ -14,6 +14,9 @@ from core.eventstore.segments import Segment
 UNREAD_PARTS_MAX: Final = 100
 """Parts that one reader lists; further ones are only counted."""
 
+UNREAD_PARTS_COUNTED_MAX: Final = 10_000
+"""Further parts that are counted."""
+
 
 class UnreadPart(NamedTuple):
     """The events from one position to another, and why they are not in an answer."""
@@ -30,11 +33,16 @@ class UnreadPart(NamedTuple):
 
 
 class UnreadParts:
-    """The parts that one reader has skipped. ``left_out``: how many are only counted."""
+    """The parts that one reader has skipped; a part that it reads again is the same part."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[int, int], UnreadPart] = {}
-        self.left_out = 0
+        self._left_out: set[tuple[int, int]] = set()
+
+    @property
+    def left_out(self) -> int:
+        """How many parts are only counted; at most ``UNREAD_PARTS_COUNTED_MAX``."""
+        return len(self._left_out)
 
     def __len__(self) -> int:
         return len(self._parts) + self.left_out
@@ -47,10 +55,10 @@ class UnreadParts:
         """Add the events in [first, last], which could not be read."""
         if (first, last) in self._parts:
             return
-        if len(self._parts) == UNREAD_PARTS_MAX:
-            self.left_out += 1
-            return
-        self._parts[first, last] = UnreadPart(first, last, error.message, error.remedy)
+        if len(self._parts) < UNREAD_PARTS_MAX:
+            self._parts[first, last] = UnreadPart(first, last, error.message, error.remedy)
+        elif len(self._left_out) < UNREAD_PARTS_COUNTED_MAX:
+            self._left_out.add((first, last))
 
     def events_of(self, segment: Segment) -> list[Recorded]:
         """The events of a segment; none if it cannot be decoded."""

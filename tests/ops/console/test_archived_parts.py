@@ -108,7 +108,7 @@ async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
 
 def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
     unread = UnreadParts()
-    for position in range(1, UNREAD_PARTS_MAX + 3):
+    for position in 2 * [*range(1, UNREAD_PARTS_MAX + 3)]:  # a console reads them again and again
         assert unread.events_of(Segment(position, "node-a", position, b"\xff")) == []
 
     assert len(unread) == UNREAD_PARTS_MAX + 2
