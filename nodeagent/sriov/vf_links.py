@@ -7,8 +7,9 @@ a Pod's driver cannot choose another one.
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from errno import EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 from struct import Struct
 from typing import Final, Protocol
 
@@ -41,6 +42,11 @@ _RTEXT_FILTER_VF: Final = 1
 _FOLLOW_PORT: Final = 0
 _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
+_NO_MODES: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
+"""Errors of kernels and NICs without eswitch modes; mlx5 answers EPERM where another function has
+the switch.
+"""
+
 
 class VfLinks(Protocol):
     """Reads and sets settings without a file in /sys. Every method raises DatapathError."""
@@ -68,6 +74,24 @@ class VfLinks(Protocol):
     def set_eswitch_mode(self, address: str, mode: str) -> None:
         """Set the eswitch mode of the NIC at a PCI address."""
         ...
+
+
+@contextmanager
+def _accept_no_modes(owner: str) -> Iterator[None]:
+    """Accept that a kernel or NIC has no eswitch modes.
+
+    Other errors are raised: if a mode that could not be read were taken for legacy, a policy for
+    switchdev would set the mode anew, which removes the virtual functions.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise DatapathError(
+                f"cannot read the eSwitchMode of {owner}: {error.strerror or error}",
+                subject=owner,
+                remedy="see what devlink dev eswitch show prints",
+            ) from error
 
 
 class KernelVfLinks:
@@ -105,13 +129,10 @@ class KernelVfLinks:
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
         """See ``VfLinks``."""
         modes: dict[str, str] = {}
-        with self._generic_socket() as netlink:
-            try:
-                family = devlink_family(netlink)
-            except OSError:
-                return modes
+        with self._generic_socket() as netlink, _accept_no_modes("NICs of this node"):
+            family = devlink_family(netlink)
             for address in addresses:
-                with suppress(OSError):  # most drivers have no modes
+                with _accept_no_modes(address):
                     mode = eswitch_mode(netlink, family, address)
                     modes[address] = LEGACY if mode == LEGACY_MODE else SWITCHDEV
         return modes

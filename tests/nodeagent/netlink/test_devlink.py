@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from errno import EOPNOTSUPP
+from errno import EBUSY, ENODEV, EOPNOTSUPP, EPERM
+from typing import cast
 
 import pytest
 
+from core.errors import DatapathError
 from nodeagent.netlink.devlink import (
     LEGACY_MODE,
     SWITCHDEV_MODE,
@@ -16,6 +18,8 @@ from nodeagent.netlink.devlink import (
     eswitch_mode,
     set_eswitch_mode,
 )
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.sriov.vf_links import KernelVfLinks
 
 FAMILY = 21
 NIC = "0000:3b:00.0"
@@ -108,4 +112,35 @@ def test_a_kernel_without_devlink_is_said() -> None:
 
     with pytest.raises(OSError, match="no devlink"):
         devlink_family(kernel.near)
+    kernel.close()
+
+
+class ScriptedHome:
+    """An executor whose sockets are answered by a scripted kernel."""
+
+    home = None
+
+    def __init__(self, kernel: ScriptedKernel) -> None:
+        self._kernel = kernel
+
+    def socket(self, *_: object) -> socket.socket:
+        return self._kernel.near
+
+
+@pytest.mark.parametrize("errno", [EOPNOTSUPP, ENODEV, EPERM])
+def test_a_nic_without_modes_is_left_out(errno: int) -> None:
+    kernel = ScriptedKernel(errno)
+
+    modes = KernelVfLinks(cast("NetnsExecutor", ScriptedHome(kernel))).eswitch_modes([NIC])
+    kernel.close()
+
+    assert modes == {}
+
+
+def test_a_mode_that_cannot_be_read_is_not_taken_for_legacy() -> None:
+    """Else a policy for switchdev would set the mode anew and remove the virtual functions."""
+    kernel = ScriptedKernel(EBUSY)
+
+    with pytest.raises(DatapathError, match=f"cannot read the eSwitchMode of {NIC}"):
+        KernelVfLinks(cast("NetnsExecutor", ScriptedHome(kernel))).eswitch_modes([NIC])
     kernel.close()
