@@ -190,12 +190,12 @@ class Releaser(EndpointWriter):
         evidence = "; ".join(filter(None, (request.evidence, decision.evidence)))
         event = AddressesReleased(*key, ending, decision.keep, request.reason, evidence)
         revision = await self.commit(key, state, event, request.cause)
-        span = tracing.current_span()
-        if span is not None and ending:
-            await link_to_claim(span, self._store, self._keys, ending[0])
         if self.on_free is not None and not self._cooldown.seconds:
             for claim in ending:
                 self.on_free(claim)
+        span = tracing.current_span()
+        if span is not None and ending:
+            await link_to_claim(span, self._store, self._keys, ending[0])
         return Released(event.addresses(), decision.why, revision)
 
 
