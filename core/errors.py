@@ -19,7 +19,7 @@
     │   ├── WriterFenced            another process writes under this writer's name
     │   ├── LogGap                  a segment is missing: read again        (retryable)
     │   └── LogCorrupt              a value cannot be decoded, or the hash chain is broken
-    │       └── UnusableValue       a worker of the engine cannot use a stored value
+    │       └── UnusableValue       a worker of the workflow engine cannot use a stored value
     ├── RequestError                one request of a client
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
@@ -221,7 +221,7 @@ class LogCorrupt(LogError):
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the engine cannot use the value of ``key`` and leaves the object unchanged."""
+    """A worker of the workflow engine cannot use the value of ``key`` and does not change it."""
 
     REMEDY: ClassVar[str] = (
         "run a version that can read this value, or delete the key if it is not needed any more"

@@ -248,7 +248,7 @@ class Agent:
         )
         families = tuple(family for family, is_enabled in switches if is_enabled)
         executor = self.parts.executor
-        await asyncio.to_thread(tune, executor, executor.home, families)
+        await asyncio.to_thread(tune, executor, executor.own_namespace, families)
 
     async def _set_rdma_mode(self) -> None:
         """Set the configured RDMA mode. If it fails, only networks with ``rdmaIsolation`` fail."""

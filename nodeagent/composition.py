@@ -288,9 +288,9 @@ def _coordinator_handler(
     executor = base.executor
     records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
     announcer = Announcer(executor)
-    rdma = RdmaIsolation(executor, executor.home, PciFiles(base.settings.sysfs))
+    rdma = RdmaIsolation(executor, executor.own_namespace, PciFiles(base.settings.sysfs))
     rules = PreferredReplyMarkRules(executor)
-    engine = Engine(executor, executor.home, rules, records, announcer, os.urandom, rdma)
+    engine = Engine(executor, executor.own_namespace, rules, records, announcer, os.urandom, rdma)
     return CoordinatorHandler(
         engine,
         records,
@@ -353,7 +353,7 @@ def _conflict_probe(
 def _chained_plugins(
     base: _Base, coordinator_handler: CoordinatorHandler
 ) -> dict[str, ChainedPluginHandler]:
-    configurator = LinkConfigurator(base.executor, base.executor.home)
+    configurator = LinkConfigurator(base.executor, base.executor.own_namespace)
     call_log = CallLog(base.plugin_log, base.settings.coordinator_log_path)
     return {
         ifacer.NAME: ifacer.Ifacer(base.runner, configurator),

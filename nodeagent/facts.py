@@ -2,7 +2,9 @@
 
 Without Kubernetes (standalone), names come from CNI_ARGS and all other facts from records: the
 manifests of Pod, StatefulSet, Namespace and Node that an operator applied. The ``FactsSource`` for
-clusters is in ``nodeagent.kubernetes``. Only the coroutines of a source wait.
+clusters is in ``nodeagent.kubernetes``. Only the coroutines of a ``FactsSource`` wait for I/O.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ class Liveness(NamedTuple):
 class FactsSource(Protocol):
     """A source of facts.
 
-    Cached facts may be old. That is good enough to keep an address; before an address is released,
-    the API server must confirm it (``confirm_liveness``, ``confirm_endpoint``) within
+    Cached facts may be old. They are enough to keep an address; before an address is released, the
+    API server must confirm the release (``confirm_liveness``, ``confirm_endpoint``) within
     ``CONFIRM_S_MAX`` (I6).
     """
 
@@ -81,7 +83,7 @@ class FactsSource(Protocol):
         ...
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
-        """Ask the API server whether the Pod of a DEL runs. Never fails."""
+        """Read from the API server whether the Pod of a DEL runs. Never fails."""
         ...
 
     def facts(self, reference: PodReference) -> RequestFacts:
@@ -100,7 +102,7 @@ class FactsSource(Protocol):
         ...
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
-        """``endpoint_validity``; unless it is "valid", ask the API server. Never fails."""
+        """``endpoint_validity``; unless it is "valid", read the API server. Never fails."""
         ...
 
 
@@ -114,7 +116,7 @@ class StandaloneFacts:
     """Facts from the request and from applied records.
 
     The container id replaces a missing Pod name or UID; a missing namespace is ``default``. Whether
-    a Pod runs is unknown, because only the runtime can tell.
+    a Pod runs is unknown, because no API server reports it.
     """
 
     def __init__(self, view: ConfigurationView, node: str, fixed: FixedSettings) -> None:
@@ -168,7 +170,7 @@ class StandaloneFacts:
         return NodeFacts(self._node, record.labels, known=True)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Read the record of the StatefulSet or VM, else that of a Pod with such an owner."""
+        """Read the record of the StatefulSet or VM, or of a Pod with such an owner."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None

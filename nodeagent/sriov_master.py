@@ -73,7 +73,7 @@ def is_representor(link: Path) -> bool:
 
 def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
     """The addresses of a link in the agent's own namespace. Raises DatapathError."""
-    with executor.session(executor.home) as session:
+    with executor.session(executor.own_namespace) as session:
         link = session.link(name)
         if link is None:
             return ()

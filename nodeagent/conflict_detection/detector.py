@@ -44,7 +44,11 @@ from nodeagent.conflict_detection.probe_schedule import (
     scheduled,
 )
 from nodeagent.conflict_detection.probe_session import ConflictFound, Finding, GatewaySilent
-from nodeagent.netlink.namespaces import OWN, NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.namespaces import (
+    OWN_NAMESPACE_PATH,
+    NetnsExecutor,
+    NetworkNamespace,
+)
 from nodeagent.netlink.numbers import RTN_LOCAL
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import mac_text
@@ -52,8 +56,8 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""Carrier and both windows take at most 2.6 s; more time is for a busy node. A network whose
-windows are longer has a longer limit."""
+"""The wait for a carrier, the conflict probes and the gateway probes take at most 2.6 s together;
+the other seconds are for a busy node. A network with longer probes has a longer limit."""
 
 PROBE: Final = "ipam.probe"
 """The span of a probe."""
@@ -93,9 +97,9 @@ class DetectionSwitches(NamedTuple):
     @property
     def limit_s(self) -> float:
         """The time limit of a probe in seconds."""
-        windows_s = self.conflict_schedule.window_s + self.gateway_schedule.window_s
-        longer_s = windows_s - CONFLICT_SCHEDULE.window_s - GATEWAY_SCHEDULE.window_s
-        return DETECTION_S_MAX + max(0.0, longer_s)
+        probes_s = self.conflict_schedule.window_s + self.gateway_schedule.window_s
+        default_s = CONFLICT_SCHEDULE.window_s + GATEWAY_SCHEDULE.window_s
+        return DETECTION_S_MAX + max(0.0, probes_s - default_s)
 
 
 class DetectionCounters:
@@ -146,7 +150,7 @@ class Detector:
         self._announcing = BackgroundTasks("announce")
 
     async def probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
-        """Probe the addresses of a NIC; announce them if that is enabled and no fault was found.
+        """Probe the addresses of a NIC; if enabled, announce the addresses that are free.
 
         Raises DetectionFailed, Overloaded.
         """
@@ -165,7 +169,7 @@ class Detector:
         return result
 
     async def find_responders(
-        self, interface: str, address: str, netns: str = OWN
+        self, interface: str, address: str, netns: str = OWN_NAMESPACE_PATH
     ) -> tuple[str, ...]:
         """The MAC addresses, as text, of all hosts that answer for an address on an interface.
 
@@ -199,7 +203,7 @@ class Detector:
         nic_addresses = _nic_addresses(nic)
         if switches.conflicts:
             call = self._executor.submit(
-                self._executor.home,
+                self._executor.own_namespace,
                 lambda: local_addresses(nic_address.address for nic_address in nic_addresses),
             )
             local = await asyncio.wrap_future(call)
@@ -239,7 +243,9 @@ class Detector:
         def open_on_node() -> tuple[PacketSocket, ...]:
             return open_on_master(master, targets, closer)
 
-        async with self._opened(self._executor.home, open_on_node, _sockets) as packet_sockets:
+        async with self._opened(
+            self._executor.own_namespace, open_on_node, _sockets
+        ) as packet_sockets:
             yield packet_sockets
 
     def announce_later(self, netns: str, nic: Nic) -> None:
@@ -280,7 +286,7 @@ class Detector:
     ) -> AsyncIterator[T]:
         """Run ``open_sockets`` in the namespace; close its sockets at the end.
 
-        They are also closed if the caller is cancelled before they are open.
+        The sockets are also closed if the caller is cancelled before they are open.
         """
         self._closer.check_capacity()
         call = asyncio.wrap_future(self._executor.submit(namespace, open_sockets))
@@ -430,7 +436,7 @@ def _text_of(error: Exception, limit_s: float) -> str:
 
 
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
-    """The addresses that the node itself has, with the MAC address of their link, "" for none.
+    """Those of the addresses that the node has, with the MAC address of their link or "".
 
     A macvlan or ipvlan and its master do not receive each other's frames, so a probe does not find
     the node's own addresses. Call it in the node's namespace. Raises NetlinkRefused, NetlinkLost,

@@ -1,8 +1,8 @@
 """Encodes and decodes neighbour solicitations and advertisements (RFC 4861 4.3, 4.4; RFC 4443 2.3).
 
-They are complete frames with headers and checksum: the kernel's IPv6 sockets cannot send from an
-address that is not on the link yet. Decoding an encoded message returns the same message; a message
-that RFC 4861 7.1.1 and 7.1.2 require to discard decodes to None. Pure.
+It encodes complete frames with headers and checksum, because the kernel's IPv6 sockets cannot send
+from an address that is not on the link yet. Decoding an encoded message returns the same message; a
+message that RFC 4861 7.1.1 and 7.1.2 require to discard decodes to None. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADVERTISEMENT: Final = 136
 UNSPECIFIED: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
-"""RFC 4291 2.7.1: the last three bytes are those of the address."""
+"""RFC 4291 2.7.1: the last three bytes of the address follow this prefix."""
 
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
@@ -33,7 +33,7 @@ _VERSION_6: Final = 6 << 28
 _VERSION_SHIFT: Final = 28
 _NEXT_HEADER_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
-"""RFC 4861 7.1: a router decrements it, so a message with 255 is from this link."""
+"""RFC 4861 7.1: a router decrements the limit, so a message with 255 is from this link."""
 
 _ROUTER: Final = 1 << 31
 _SOLICITED: Final = 1 << 30

@@ -114,7 +114,7 @@ class PacketSocket(NamedTuple):
 def open_packet_sockets(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Open a packet socket for each codec; it also receives frames for its address.
+    """Open a packet socket for each target; it also receives frames for the target's address.
 
     Call it in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or is not
     Ethernet; no socket is left open then.
@@ -142,7 +142,7 @@ class MasterLink(NamedTuple):
 def open_in_pod(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...] | MasterLink:
-    """Set the NIC up and open sockets on it; for an ipvlan, return its master instead.
+    """Set the NIC up and open sockets on the NIC; for an ipvlan, return its master instead.
 
     An ipvlan shares its master's MAC address and receives only packets for its own IP addresses, so
     the master receives the answers for a new address.
@@ -162,11 +162,13 @@ def open_on_master(
     try:
         opened_sockets = open_packet_sockets(socket.if_indextoname(master.ifindex), targets, closer)
     except OSError as error:
-        raise OSError(f"cannot probe on its master, link {master.ifindex}: {error}") from error
+        raise OSError(
+            f"cannot probe on the master of the interface, link {master.ifindex}: {error}"
+        ) from error
     if any(opened.mac != master.mac for opened in opened_sockets):
         for opened in opened_sockets:
             closer.close(opened.socket)
-        raise OSError(f"its master, link {master.ifindex}, is not on this node")
+        raise OSError(f"the master of the interface, link {master.ifindex}, is not on this node")
     return opened_sockets
 
 
@@ -214,7 +216,7 @@ async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
 
 
 async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, ...]:
-    """All MAC addresses that answer for ``address`` within one window. Raises OSError."""
+    """All MAC addresses that answer for ``address`` to conflict probes. Raises OSError."""
     request = ProbeRequest(address, opened.mac)
     macs: dict[bytes, None] = {}
 
@@ -258,7 +260,7 @@ class _ProbeRun:
         self._loop.add_reader(opened.socket, self._on_frames)
         step = start_probe(request, opened.codec, self._loop.time())
         self._state = step.state
-        self._follow(step)
+        self._take_step(step)
 
     def stop(self) -> None:
         """Stop receiving, and cancel the timer."""
@@ -270,14 +272,14 @@ class _ProbeRun:
         for frame in _received_frames(self._packet_socket.socket):
             state = receive_frame(self._state, self._packet_socket.codec, frame)
             if state.finding is not None:
-                self._follow(ProbeStep(state))
+                self._take_step(ProbeStep(state))
                 return
 
     def _on_time(self) -> None:
         self._on_frames()
-        self._follow(advance(self._state, self._packet_socket.codec, self._loop.time()))
+        self._take_step(advance(self._state, self._packet_socket.codec, self._loop.time()))
 
-    def _follow(self, step: ProbeStep) -> None:
+    def _take_step(self, step: ProbeStep) -> None:
         if self.finished.done():
             return
         self._state = step.state

@@ -83,7 +83,7 @@ class ProbeCodec(Protocol):
 
 
 class ArpProbe:
-    """IPv4."""
+    """Probes of IPv4 addresses, by ARP."""
 
     ethertype: Final = ETHERTYPE_ARP
 
@@ -117,7 +117,7 @@ class ArpProbe:
 
 
 class NdProbe:
-    """IPv6."""
+    """Probes of IPv6 addresses, by neighbour discovery."""
 
     ethertype: Final = ETHERTYPE_IPV6
 

@@ -1,7 +1,8 @@
-"""The times of a probe's frames: their number, their interval, and the wait for an answer.
+"""When the frames of a probe are sent: their number, interval, and the wait for the last answer.
 
-The default schedules are short, because every Pod waits for them; ``detectOptions`` of a network
-can change them. The number of probes and the window are always limited. Pure.
+A window is the time from the first frame to the end of that wait. The default schedules are short,
+because every Pod waits for them; ``detectOptions`` of a network can change them. The number of
+probes and the window are always limited. Pure.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ CONFLICT_PROBES: Final = 3
 
 GATEWAY_WINDOW_S: Final = 0.5
 GATEWAY_PROBES: Final = 5
-"""An ADD waits for the whole window only if the gateway is silent, and then it fails."""
+"""An ADD waits for the whole window only if the gateway is silent; then the ADD fails."""
 
 PROBES_MAX: Final = 20
 WINDOW_S_MAX: Final = 10.0
-"""Both windows, the wait for a carrier, and a busy node fit into the 30 s deadline of an ADD."""
+"""The windows for conflicts and for the gateway (20 s), the wait for a carrier and delays on a busy
+node fit into the 30 s deadline of an ADD."""
 
 _RATIO_DIGITS: Final = 9
 """Ratios are rounded to this many digits: 0.07 / 0.01 is 7, but slightly more in floating point."""

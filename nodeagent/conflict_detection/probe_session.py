@@ -4,10 +4,11 @@
                      │                                   │            │
              another host ──▶ ConflictFound ◀── another host     window over ──▶ GatewaySilent
 
-Conflicting hosts are probed first, because a gateway probe writes the address into neighbour
-caches. Both windows contain several probes, because a probe or its answer may be lost. A conflict
-probe without an answer means that the address is free; a gateway probe without an answer means that
-the gateway is silent. ``now`` is a monotonic clock in seconds.
+A window is the time for all probes of one kind and their answers. Conflicting hosts are probed
+first, because a gateway probe writes the address into neighbour caches. Each window contains
+several probes, because a probe or its answer may be lost. A conflict probe without an answer means
+that the address is free; a gateway probe without an answer means that the gateway is silent.
+``now`` is a monotonic clock in seconds.
 """
 
 from __future__ import annotations

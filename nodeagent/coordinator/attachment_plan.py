@@ -112,7 +112,7 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
             subject="podMACPrefix",
             remedy="leave it empty for this network",
         )
-    return settings.mac_prefix + (pod.current[0].value & 0xFFFFFFFF).to_bytes(4, "big")
+    return settings.mac_prefix + (pod.nic_addresses[0].value & 0xFFFFFFFF).to_bytes(4, "big")
 
 
 def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
@@ -207,9 +207,9 @@ def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) ->
     for family in pod.families:
         # This rule is shared by all Pods of the node, so it is never undone.
         yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
-    for address in pod.current:
+    for address in pod.nic_addresses:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
-    for address in pod.current:
+    for address in pod.nic_addresses:
         yield route_step(_to_host(address, veth.host, settings.host_table, None))
 
 

@@ -5,8 +5,8 @@ continues from the record and the next DEL reverts it. CHECK compares the kernel
 is either complete or absent (temporary file, then rename). It is not synced to disk: a power loss
 also clears the kernel's state, so the directory belongs on a tmpfs (below /run).
 
-A record that cannot be read, or that a newer version wrote, is reported as a contained fault and
-kept: the version that wrote it can revert it.
+A record that cannot be read, or that a newer version wrote, is kept and reported as a contained
+fault (one that affects one object only): the version that wrote the record can revert it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
 
     ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
     ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. If all
-    these numbers are equal, it is the same Pod. ``own_veth``: the coordinator created the pair.
+    these numbers are equal, it is the same Pod. ``own_veth``: the coordinator
+    created the veth pair for this NIC.
     ``fingerprint``: of the request (``AttachRequest.fingerprint``). ``mac``: the NIC's new MAC
     address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, "" for none.
     """
@@ -140,7 +141,7 @@ class AttachmentRecords:
             if record.version != VERSION:
                 raise ValueError(f"version {record.version} is unknown")
             if self._path(record.container, record.interface) != path:
-                raise ValueError("it belongs to another attachment")
+                raise ValueError("its content belongs to another attachment")
         except FileNotFoundError:
             return None
         except (OSError, *UNREADABLE) as error:

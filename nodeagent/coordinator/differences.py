@@ -1,8 +1,8 @@
 """Compares the kernel with the requests of an ADD, for CHECK. It repairs nothing.
 
-A record contains the requests as bytes, which are decoded like the kernel's answers. Objects that a
-request adds must exist, and objects that it removes must not. The objects of each kind and family
-are listed once.
+An attachment record contains the requests as bytes, which are decoded like the kernel's answers.
+Objects that a request adds must exist, and objects that it removes must not. The objects of each
+kind and family are listed once.
 """
 
 from __future__ import annotations
@@ -41,10 +41,13 @@ def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]
     Raises the errors of ``NetlinkSession.listing``.
     """
     routes = [
-        (step.do.kind, replies.route(memoryview(step.do.body))) for step in _of(steps, _ROUTES)
+        (step.do.kind, replies.route(memoryview(step.do.body)))
+        for step in _steps_of(steps, _ROUTES)
     ]
-    rules = [replies.rule(memoryview(step.do.body)) for step in _of(steps, (n.RTM_NEWRULE,))]
-    entries = [replies.neighbour(memoryview(s.do.body)) for s in _of(steps, (n.RTM_NEWNEIGH,))]
+    rules = [replies.rule(memoryview(step.do.body)) for step in _steps_of(steps, (n.RTM_NEWRULE,))]
+    entries = [
+        replies.neighbour(memoryview(step.do.body)) for step in _steps_of(steps, (n.RTM_NEWNEIGH,))
+    ]
     return [
         *_route_differences(routes, session),
         *_rule_differences(rules, session),
@@ -52,7 +55,7 @@ def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]
     ]
 
 
-def _of(steps: Iterable[PlanStep], kinds: tuple[int, ...]) -> list[PlanStep]:
+def _steps_of(steps: Iterable[PlanStep], kinds: tuple[int, ...]) -> list[PlanStep]:
     return [step for step in steps if step.do.kind in kinds]
 
 

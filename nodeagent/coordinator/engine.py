@@ -1,4 +1,6 @@
-"""Sets up and reverts attachments in the kernel: read, plan, record, apply.
+"""The coordinator's engine: sets up and reverts attachments (read, plan, record, apply).
+
+It has nothing to do with the workflow engine (``workflows.engine``).
 
 A failed ADD reverts its changes. A repeated ADD, by a runtime or after a crash, has the result of
 the first. A DEL continues after errors of the kernel; repeating it is safe. Calls block: run them
@@ -58,7 +60,7 @@ class AttachRequest(NamedTuple):
     @property
     def fingerprint(self) -> bytes:
         """A hash of all settings that change the Pod's set-up."""
-        # A setting of the node and the times of probes do not change it.
+        # A setting of the node and the times of probes do not change the Pod.
         pod_settings = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
         text = repr((pod_settings, sorted(self.expected)))
         return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
@@ -132,7 +134,9 @@ class Engine:
                 self._set_host_rp_filter(request.settings)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
-                    if recorded.fingerprint == request.fingerprint and _is_same(recorded, stacks):
+                    if recorded.fingerprint == request.fingerprint and _is_for_same_pod(
+                        recorded, stacks
+                    ):
                         self._apply(recorded, stacks, [])
                         return _attach_result(recorded, stacks, repeated=True)
                     self._revert(recorded, host)
@@ -183,7 +187,7 @@ class Engine:
             self._records.remove(request.attachment.container, interface)
             raise
         if mac:
-            self._announcer.announce(stacks.namespace, interface, pod_stack.current)
+            self._announcer.announce(stacks.namespace, interface, pod_stack.nic_addresses)
         return _attach_result(record, stacks, repeated=False)
 
     def _veth_pair(self, request: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
@@ -234,21 +238,21 @@ class Engine:
         return True
 
     def _revert(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
-        """Undo a record on both sides, ignoring errors of the kernel, and delete it."""
+        """Undo the steps of a record in Pod and node, ignoring errors, and delete the record."""
         with (
             suppress(DatapathError),
             NetworkNamespace.open(recorded.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
             # The path may belong to another Pod now.
-            is_same = tuple(namespace.identity) == (recorded.device, recorded.inode)
-            if recorded.rdma and is_same:
+            is_same_namespace = tuple(namespace.identity) == (recorded.device, recorded.inode)
+            if recorded.rdma and is_same_namespace:
                 self._rdma.give_back(recorded.rdma, namespace)
             if _has_veth(recorded, PodStacks(namespace, pod, host)):
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
-            # By its index, which is not reused; its name may have been changed.
+            # Delete the host veth by its index, which is not reused; its name may have changed.
             undoing.append(requests.delete_link_by_index(recorded.host_veth))
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
@@ -267,8 +271,8 @@ class Engine:
             NetworkNamespace.open(recorded.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
-            same = tuple(namespace.identity) == (recorded.device, recorded.inode)
-            return same and pod.ask(requests.get_link_by_index(recorded.link)) is None
+            is_same_namespace = tuple(namespace.identity) == (recorded.device, recorded.inode)
+            return is_same_namespace and pod.ask(requests.get_link_by_index(recorded.link)) is None
         return False
 
     # ------------------------------------------------------------------------------ CHECK
@@ -286,7 +290,7 @@ class Engine:
             self._executor.session(namespace) as pod,
             self._executor.session(self._node) as host,
         ):
-            if not _is_same(recorded, PodStacks(namespace, pod, host)):
+            if not _is_for_same_pod(recorded, PodStacks(namespace, pod, host)):
                 return [f"{attachment.netns}: namespace, NIC or veth are not those of the ADD"]
             texts = _differences(recorded, pod, host)
             if texts:
@@ -335,7 +339,7 @@ def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
     return [step.undo for step in reversed(steps) if step.undo is not None]
 
 
-def _is_same(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
+def _is_for_same_pod(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
     """Whether the Pod has the namespace, the NIC and the veth pair of the record."""
     nic = stacks.pod.link(recorded.interface)
     return nic is not None and nic.ifindex == recorded.link and _has_veth(recorded, stacks)

@@ -1,4 +1,4 @@
-"""The network stacks of a Pod and its node, as values that the coordinator read.
+"""The network stacks of a Pod and its node, which ``stack_reader`` has read.
 
 A Pod's addresses are the unicast ones that are not link-local (docs/reference/coordinator.md,
 "Inputs").
@@ -36,14 +36,14 @@ class PodStack(NamedTuple):
         return tuple(entry.address for entry in self.addresses if entry.link == link)
 
     @property
-    def current(self) -> tuple[Address, ...]:
+    def nic_addresses(self) -> tuple[Address, ...]:
         """The addresses of the NIC of this call."""
         return self.addresses_of(self.interface.ifindex)
 
     @property
     def families(self) -> tuple[Family, ...]:
         """The address families of the NIC of this call."""
-        return tuple(sorted({address.family for address in self.current}))
+        return tuple(sorted({address.family for address in self.nic_addresses}))
 
 
 class HostStack(NamedTuple):
@@ -51,7 +51,7 @@ class HostStack(NamedTuple):
 
     ``node_addresses``: the node's addresses that the Pod must reach, gateways first, without
     duplicates (docs/reference/coordinator.md, "Node addresses"). ``stale``: neighbour entries for
-    the Pod's addresses, on any link.
+    the Pod's addresses on any link of the node, from earlier Pods.
     """
 
     node_addresses: tuple[Address, ...]

@@ -18,12 +18,17 @@ REPLY_TABLE: Final = 100
 
 FIRST_TABLE: Final = 101
 _UNDERLAY_BASE: Final = 98
+"""Plus the number of links: with eth0, veth0 and net1, the table of net1 is 101."""
+
 _OVERLAY_BASE: Final = 99
+"""Plus the number of links: with eth0, net1 and net2, the table of net2 is 102."""
+
 _LINKS_OF_FIRST_OVERLAY: Final = 2
+"""The NIC of the cluster's CNI plugin, and the NIC of this call."""
 
 
 class NicSetup(NamedTuple):
-    """The set-up of one NIC. ``first``: its first in this mode; ``table``: its routing table."""
+    """The set-up of one NIC. ``first``: it is the Pod's first NIC in this mode."""
 
     mode: Mode
     first: bool
@@ -41,7 +46,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     nics = sum(link.broadcasts for link in pod.links)
     if mode == "underlay":
         if not is_first_nic and not has_veth:
-            raise _unfit(
+            raise _invalid_mode(
                 f"in underlay mode, the auxiliary interface {VETH} of {name} was not created by"
                 f" previous interface {settings.first_nic}",
                 "set mode auto, or run the coordinator in underlay mode for the first NIC",
@@ -49,12 +54,12 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
         table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + nics
         return NicSetup("underlay", is_first_nic, table)
     if is_first_nic:
-        raise _unfit(
+        raise _invalid_mode(
             f"overlay mode must not be used on the first NIC {name}",
             "set mode auto or underlay for the network of the first NIC",
         )
     if has_veth:
-        raise _unfit(
+        raise _invalid_mode(
             f"{name} cannot run in overlay mode: a previous NIC ran in underlay mode ({VETH}"
             " exists)",
             "set the same mode for all networks of a Pod, or auto",
@@ -63,5 +68,5 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     return NicSetup("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + nics)
 
 
-def _unfit(what: str, remedy: str) -> BadInput:
-    return BadInput(f"mode: {what}", subject="mode", remedy=remedy)
+def _invalid_mode(why: str, remedy: str) -> BadInput:
+    return BadInput(f"mode: {why}", subject="mode", remedy=remedy)

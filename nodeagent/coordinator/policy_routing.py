@@ -1,8 +1,8 @@
-"""Policy routing between a Pod's NICs: table main has one default route, rules select by source.
+"""Policy routing between the NICs of a Pod ("tuning of routes"). Pure.
 
-See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC are copied to a table,
-and its default routes are removed from main. Main keeps one default route and every connected
-network. Rules select a table by source address. Pure.
+See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC are copied to the NIC's
+routing table, and its default routes are removed from table main. Main keeps one default route and
+the routes to all connected networks. Rules select a table by source address.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def tuning_steps(
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
             )
-        # That NIC takes over main's default route when it is added.
+        # The configured NIC takes over main's default route when it is added.
         configured = ""
     moved_nic = pod.interface if configured in ("", default.name) else default
     if configured == pod.interface.name:
@@ -60,7 +60,7 @@ def tuning_steps(
 
 
 def default_nic(pod: PodStack) -> Link | None:
-    """The first other NIC, by interface index, with a default route in main."""
+    """The NIC with a default route in main, other than the NIC of this call; the lowest index."""
     default_routes = [route for route in _routes_of_families(pod) if route.is_default]
     with_default = {ifindex for route in default_routes for ifindex in route.links}
     others = [
@@ -80,7 +80,7 @@ def _routes_of_families(pod: PodStack) -> Iterator[KernelRoute]:
 def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Iterator[PlanStep]:
     for address in pod.addresses_of(link.ifindex):
         if address.family in pod.families:
-            yield rule_step(priorities.next(host_prefix(address), table))
+            yield rule_step(priorities.source_rule(host_prefix(address), table))
 
 
 def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:

@@ -1,8 +1,8 @@
 """Computes the priorities that the kernel would assign to rules without one. Pure.
 
 The kernel assigns the priority of the second rule in its list minus one
-(``fib_default_rule_pref``). Repeating such a request would add a second rule; with an explicit
-priority the kernel detects the repetition.
+(``fib_default_rule_pref``). Repeating a request without a priority would add a second rule; with an
+explicit priority the kernel detects the repetition.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Priorities:
         self._taken[family].append(priority)
         self._taken[family].sort()
 
-    def next(self, source: Cidr, table: int) -> RoutingRule:
+    def source_rule(self, source: Cidr, table: int) -> RoutingRule:
         """The rule ``from source lookup table``: the existing one, or a new one."""
         family = source.family
         for rule in self._rules:

@@ -2,7 +2,8 @@
 
 This works only if each RDMA device belongs to one namespace (``rdma system`` prints exclusive). A
 DEL moves a recorded device back to the node. If the Pod's namespace ends without a DEL, the kernel
-moves it back. A device that the public plugin ``rdma`` has moved already is left to that plugin.
+moves the device back. A device that the CNI plugin ``rdma`` has moved already is left to that
+plugin.
 Calls block.
 """
 
@@ -24,8 +25,8 @@ REMEDY: Final = (
 )
 
 UNMOVABLE: Final = (
-    "its driver cannot move devices, which that of soft RoCE, for example, cannot: share its"
-    " devices, with orbweaver.rdmaMode shared and without rdmaIsolation"
+    "the driver cannot move its devices (soft RoCE, for example): share the devices, with"
+    " orbweaver.rdmaMode shared and without rdmaIsolation"
 )
 
 OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
@@ -35,11 +36,14 @@ class RdmaMover(Protocol):
     """Moves RDMA devices between the node and its Pods."""
 
     def device_of(self, namespace: NetworkNamespace, interface: str, /) -> str:
-        """The device to move for a NIC of a Pod; "" if the Pod has it. Raises DatapathError."""
+        """The device to move for a NIC of a Pod; "" if the Pod has a device already.
+
+        Raises DatapathError.
+        """
         ...
 
     def move(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device into a namespace, if it is not there. Raises DatapathError."""
+        """Move a device into a namespace, unless the namespace has it. Raises DatapathError."""
         ...
 
     def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
@@ -100,7 +104,7 @@ class RdmaIsolation(RdmaMover):
         raise DatapathError(text, subject=name)
 
     def give_back(self, name: str, namespace: NetworkNamespace, /) -> None:
-        """Move a device back to the node. Errors are ignored: the kernel does it later."""
+        """Move a device back to the node. Errors are ignored: the kernel moves it back later."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)
 

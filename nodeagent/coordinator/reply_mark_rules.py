@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 TABLE: Final = "orbweaver"
 LOCK_S_MAX: Final = 4
-"""Seconds that iptables waits for its lock, which every program that changes rules takes."""
+"""Seconds that iptables waits for its lock, which every iptables process takes."""
 
 IPTABLES_S_MAX: Final = LOCK_S_MAX + 1.0
 LOCKED: Final = 4
@@ -167,7 +167,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
         self, namespace: NetworkNamespace, family: Family, verb: str, rule: str
     ) -> subprocess.CompletedProcess[str]:
         name = _IPTABLES[family]
-        # Without the suffix it is usually the variant for nftables, which this kernel lacks.
+        # The program without the suffix usually needs nftables, which this kernel lacks.
         program = shutil.which(f"{name}-legacy") or shutil.which(name)
         if program is None:
             text = f"the kernel has no nftables, and there is no {name}"
@@ -228,7 +228,8 @@ def _busy(name: str, waited_s: float) -> FirewallBusy:
     return FirewallBusy(
         f"{name} did not get its lock within {waited_s:g} s: another program changes rules",
         subject=name,
-        remedy="the runtime tries again; if it fails again, find who holds /run/xtables.lock",
+        remedy="the runtime tries again; if it fails again, find which process holds"
+        " /run/xtables.lock",
     )
 
 

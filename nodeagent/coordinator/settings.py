@@ -1,8 +1,8 @@
-"""The coordinator's settings: of the network configuration, else of the cluster, else built in.
+"""The coordinator's settings: those of the network configuration, the cluster, and built-in ones.
 
 See docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator".
-``effective`` returns valid settings; an error names its field. Lists are not merged: the first list
-that is not empty is used.
+``effective_settings`` returns valid settings; an error names its field. Lists are not merged: the
+first list that is not empty is used.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ See docs/reference/coordinator.md, "Inputs".
 NETWORKS_MAX: Final = 256
 TABLE_MAX: Final = 0xFFFFFFFF
 RESERVED_TABLES: Final = (0, 253, 254, 255)
+"""Tables of the kernel: unspec, default, main, local (include/uapi/linux/rtnetlink.h)."""
+
 MTU_MAX: Final = 65_535
 QUEUE_PACKETS_MAX: Final = 1 << 20
 NAME_CHARACTERS_MAX: Final = 15
@@ -43,14 +45,14 @@ _Text = Annotated[str, msgspec.Meta(max_length=256)]
 _Networks = Annotated[tuple[_Text, ...], msgspec.Meta(max_length=NETWORKS_MAX)]
 
 
-class WrittenRoute(msgspec.Struct, frozen=True):
-    """An entry of ``policyRoutes``, not yet parsed."""
+class UnparsedRoute(msgspec.Struct, frozen=True):
+    """An entry of ``policyRoutes``, before parsing."""
 
     dst: _Text = ""
     gw: _Text = ""
 
 
-class WrittenSettings(
+class UnparsedSettings(
     msgspec.Struct,
     frozen=True,
     rename={
@@ -75,7 +77,7 @@ class WrittenSettings(
         "rdma_isolation": "rdmaIsolation",
     },
 ):
-    """The settings of one source, not yet parsed; None, "" and () mean not set."""
+    """The settings of one source, such as conf.yml, before parsing; None, "" and (): not set."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -86,7 +88,7 @@ class WrittenSettings(
     service_cidr: _Networks = ()
     hijack_cidr: _Networks = ()
     hijack_further_nics: bool | None = None
-    policy_routes: Annotated[tuple[WrittenRoute, ...], msgspec.Meta(max_length=NETWORKS_MAX)] = ()
+    policy_routes: Annotated[tuple[UnparsedRoute, ...], msgspec.Meta(max_length=NETWORKS_MAX)] = ()
     host_rule_table: int | None = None
     pod_rp_filter: int | None = None
     host_rp_filter: int | None = None
@@ -99,7 +101,7 @@ class WrittenSettings(
     rdma_isolation: bool | None = None
 
 
-BUILT_IN: Final = WrittenSettings(
+BUILT_IN: Final = UnparsedSettings(
     mode="auto",
     tune_pod_routes=True,
     pod_default_cni_nic="eth0",
@@ -122,12 +124,12 @@ class NicPolicyRoute(NamedTuple):
 
 
 class CoordinatorSettings(NamedTuple):
-    """The settings of one call. ``mac_prefix`` b"": do not change the MAC address.
+    """The valid settings of one call. ``mac_prefix`` b"": do not change the MAC address.
 
-    ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's; None: do not change it.
-    ``hijacked``: the networks of the overlay, of Services and of the user, in this order;
-    ``hijack_further_nics``: also in the tables of further NICs. ``rdma_isolation``: the RDMA device
-    of the NIC moves into the Pod with it.
+    ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's; None: do not change the sysctl.
+    ``hijacked``: networks that the Pod reaches through its node: those of the overlay, of Services
+    and of the user, in this order. ``hijack_further_nics``: also add routes to these networks to
+    the tables of further NICs. ``rdma_isolation``: move the NIC's RDMA device into the Pod.
     """
 
     mode: str
@@ -149,18 +151,18 @@ class CoordinatorSettings(NamedTuple):
 
 
 class CoordinatorDefaults(Protocol):
-    """The source of fields that are not set in the network configuration.
+    """The source of fields that the network configuration does not set.
 
-    They are in ``orbweaver.coordinator`` of conf.yml. In Kubernetes the SpiderCoordinator overrides
-    them (``nodeagent.kubernetes.coordinators``), and ADDs fail while it is not Synced
-    (docs/reference/coordinator.md, "SpiderCoordinator status").
+    Standalone, the source is ``orbweaver.coordinator`` of conf.yml. In Kubernetes the
+    SpiderCoordinator overrides these fields (``nodeagent.kubernetes.coordinators``), and ADDs fail
+    while it is not Synced (docs/reference/coordinator.md, "SpiderCoordinator status").
     """
 
     async def load(self) -> None:
         """Wait for a limited time for the first answer of the source, before an ADD."""
         ...
 
-    def written(self) -> WrittenSettings:
+    def current_settings(self) -> UnparsedSettings:
         """The current settings. Raises NotReady while ADDs must not use them."""
         ...
 
@@ -168,82 +170,91 @@ class CoordinatorDefaults(Protocol):
 class ConfiguredSettings(CoordinatorDefaults):
     """The settings of conf.yml."""
 
-    def __init__(self, written: WrittenSettings) -> None:
-        self._written = written
+    def __init__(self, settings: UnparsedSettings) -> None:
+        self._settings = settings
 
     async def load(self) -> None:
         """Do nothing: the settings are complete."""
 
-    def written(self) -> WrittenSettings:
-        return self._written
+    def current_settings(self) -> UnparsedSettings:
+        return self._settings
 
 
-_NAMES: Final = {field.lower(): field for field in WrittenSettings.__struct_encode_fields__}
+_NAMES: Final = {field.lower(): field for field in UnparsedSettings.__struct_encode_fields__}
 
 
-def read_settings(document: dict[str, Any]) -> WrittenSettings:
+def read_settings(document: dict[str, Any]) -> UnparsedSettings:
     """The settings of a JSON object with case-insensitive names. Raises BadInput."""
     members = {
         _NAMES.get(key.lower(), key): value for key, value in document.items() if value is not None
     }
     try:
-        return msgspec.convert(members, WrittenSettings)
+        return msgspec.convert(members, UnparsedSettings)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
         field = path.strip("`").removeprefix("$.")
         raise BadInput(f"{field}: {text[:1].lower()}{text[1:]}", subject=field) from None
 
 
-def effective(
-    conf: WrittenSettings, cluster: WrittenSettings, default_route_nic: str = ""
+def effective_settings(
+    conf: UnparsedSettings, cluster: UnparsedSettings, default_route_nic: str = ""
 ) -> CoordinatorSettings:
-    """The settings of a call; ``default_route_nic``: of the Pod's annotation. Raises BadInput."""
-    written = merged(conf, cluster)
-    mode = "disable" if written.mode == DISABLED else written.mode
+    """Merge and parse the settings of a call. Raises BadInput.
+
+    ``default_route_nic``: the NIC in the Pod's annotation, "" without one.
+    """
+    merged = merge_settings(conf, cluster)
+    mode = "disable" if merged.mode == DISABLED else merged.mode
     if mode not in MODES:
         raise _invalid("mode", f"unknown mode {mode!r}", f"one of {', '.join(MODES)}")
     veth_address = None
-    if written.veth_link_address:
-        veth_address = _address("vethLinkAddress", written.veth_link_address)
+    if merged.veth_link_address:
+        veth_address = _address("vethLinkAddress", merged.veth_link_address)
         if not veth_address.value:
-            # The kernel would accept it and do nothing.
+            # The kernel would accept this address and do nothing.
             raise _invalid("vethLinkAddress", f"{veth_address} is the unspecified address")
     return CoordinatorSettings(
         mode,
-        bool(written.tune_pod_routes),
-        _nic("podDefaultRouteNic", default_route_nic or written.pod_default_route_nic),
-        _nic("podDefaultCniNic", written.pod_default_cni_nic),
-        _mac_prefix(written.pod_mac_prefix),
+        bool(merged.tune_pod_routes),
+        _nic("podDefaultRouteNic", default_route_nic or merged.pod_default_route_nic),
+        _nic("podDefaultCniNic", merged.pod_default_cni_nic),
+        _mac_prefix(merged.pod_mac_prefix),
         (
-            *_networks("overlayPodCIDR", written.overlay_pod_cidr),
-            *_networks("serviceCIDR", written.service_cidr),
-            *_networks("hijackCIDR", written.hijack_cidr),
+            *_networks("overlayPodCIDR", merged.overlay_pod_cidr),
+            *_networks("serviceCIDR", merged.service_cidr),
+            *_networks("hijackCIDR", merged.hijack_cidr),
         ),
-        bool(written.hijack_further_nics),
-        tuple(_policy_route(route) for route in written.policy_routes),
-        _table(written.host_rule_table),
-        _rp_filter("podRPFilter", written.pod_rp_filter),
-        _rp_filter("hostRPFilter", written.host_rp_filter),
-        _number("txQueueLen", written.tx_queue_len, 0, QUEUE_PACKETS_MAX),
+        bool(merged.hijack_further_nics),
+        tuple(_policy_route(route) for route in merged.policy_routes),
+        _table(merged.host_rule_table),
+        _rp_filter("podRPFilter", merged.pod_rp_filter),
+        _rp_filter("hostRPFilter", merged.host_rp_filter),
+        _number("txQueueLen", merged.tx_queue_len, 0, QUEUE_PACKETS_MAX),
         veth_address,
-        _number("vethMTU", written.veth_mtu, 1, MTU_MAX),
-        read_timing(written.detect_options or DetectOptions()),
-        bool(written.rdma_isolation),
+        _number("vethMTU", merged.veth_mtu, 1, MTU_MAX),
+        read_timing(merged.detect_options or DetectOptions()),
+        bool(merged.rdma_isolation),
     )
 
 
-def merged(*sources: WrittenSettings) -> WrittenSettings:
-    """For each field, the value of the first source that sets it, else the built-in value."""
+def validate_settings(settings: UnparsedSettings) -> None:
+    """Raise BadInput if a field of one source is invalid."""
+    effective_settings(settings, UnparsedSettings())
+
+
+def merge_settings(*sources: UnparsedSettings) -> UnparsedSettings:
+    """For each field, the value of the first source that sets the field, or the built-in value."""
     fields = {}
-    for name in WrittenSettings.__struct_fields__:
+    for name in UnparsedSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]
-        # A number may be 0 and a boolean false on purpose; a table and an MTU cannot be 0.
+        # 0 is a value, but no table and no MTU has it: there it means not set.
         empty: tuple[object, ...] = (None, "", ())
         if name in ("host_rule_table", "veth_mtu"):
             empty = (*empty, 0)
+        # False is a value, although it is equal to 0.
         set_values = [value for value in values if value not in empty or value is False]
         fields[name] = set_values[0] if set_values else values[-1]
-    return WrittenSettings(**fields)
+    return UnparsedSettings(**fields)
 
 
 def _networks(field: str, texts: tuple[str, ...]) -> tuple[Cidr, ...]:
@@ -252,11 +263,11 @@ def _networks(field: str, texts: tuple[str, ...]) -> tuple[Cidr, ...]:
 
 def _network(field: str, text: str) -> Cidr:
     """A CIDR, or an address as a prefix of full length."""
-    written = text.strip()
+    stripped = text.strip()
     try:
-        if "/" in written:
-            return parse_written_cidr(written)
-        return host_prefix(parse_written_address(written))
+        if "/" in stripped:
+            return parse_written_cidr(stripped)
+        return host_prefix(parse_written_address(stripped))
     except AddressSyntaxError as error:
         raise _invalid(field, str(error)) from None
 
@@ -268,7 +279,7 @@ def _address(field: str, text: str) -> Address:
         raise _invalid(field, str(error)) from None
 
 
-def _policy_route(route: WrittenRoute) -> NicPolicyRoute:
+def _policy_route(route: UnparsedRoute) -> NicPolicyRoute:
     destination = _network("invalid route dst", route.dst)
     gateway = _address("invalid route gw", route.gw)
     if destination.family != gateway.family:
@@ -282,12 +293,13 @@ def _mac_prefix(text: str) -> bytes:
         return b""
     match = _MAC_PREFIX.match(text)
     if match is None:
-        what = f"{text!r} is not two bytes of a unicast MAC address"
-        raise _invalid("podMACPrefix", what, "such as 0a:1b")
+        message = f"{text!r} is not two bytes of a unicast MAC address"
+        raise _invalid("podMACPrefix", message, "such as 0a:1b")
     return bytes.fromhex("".join(match.groups()))
 
 
 def _rp_filter(field: str, value: int | None) -> int | None:
+    """The value of the sysctl; None, also for a negative value: do not change the sysctl."""
     if value is None or value < 0:
         return None
     return _number(field, value, 0, 2)
@@ -296,7 +308,9 @@ def _rp_filter(field: str, value: int | None) -> int | None:
 def _table(value: int | None) -> int:
     table = _number("hostRuleTable", value, 1, TABLE_MAX)
     if table in RESERVED_TABLES:
-        raise _invalid("hostRuleTable", f"{table} is a table of the kernel")
+        raise _invalid(
+            "hostRuleTable", f"{table} is reserved for the kernel (default, main, local)"
+        )
     return table
 
 
@@ -312,5 +326,5 @@ def _nic(field: str, name: str) -> str:
     return name
 
 
-def _invalid(field: str, what: str, remedy: str = "") -> BadInput:
-    return BadInput(f"{field}: {what}", subject=field, remedy=remedy)
+def _invalid(field: str, message: str, remedy: str = "") -> BadInput:
+    return BadInput(f"{field}: {message}", subject=field, remedy=remedy)

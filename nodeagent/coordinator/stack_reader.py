@@ -44,9 +44,9 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
         if entry.link not in lo and is_pod_address(entry.address)
     )
     pod = PodStack(nic, links, addresses, (), ())
-    if not pod.current:
+    if not pod.nic_addresses:
         text = f'no usable IP addresses on "{interface}"'
-        raise DatapathError(text, subject=interface, remedy="the main plugin has to add them")
+        raise DatapathError(text, subject=interface, remedy="the main plugin has to add addresses")
     return pod._replace(
         routes=tuple(session.routes(table=RT_TABLE_MAIN)),
         rules=tuple(session.rules()),
@@ -59,7 +59,7 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     A route over an old veth would otherwise be the node's route to the Pod. Raises NetlinkRefused.
     """
     addresses = [entry.address for entry in _in_order(pod) if entry.address.family in pod.families]
-    removals = [requests.clear_route(host_prefix(address), table) for address in pod.current]
+    removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
     lookups = [requests.get_route(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
     sources = [
@@ -67,7 +67,7 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     ]
     node_addresses = [source for source in sources if source is not None]
     node_addresses += _node_addresses(session, pod.families)
-    stale = _neighbours_for(session, pod.current)
+    stale = _neighbours_for(session, pod.nic_addresses)
     return HostStack(tuple(dict.fromkeys(node_addresses)), tuple(stale))
 
 
@@ -121,11 +121,11 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
     listed = session.listing(requests.all_addresses(), read)
     entries = [entry for entry in listed if entry is not None and is_pod_address(entry.address)]
     links = {entry.link for entry in entries}
-    of_node = {number for number in links if _is_of_node(session, number)}
-    return [entry.address for entry in entries if entry.link in of_node]
+    node_links = {number for number in links if _is_node_link(session, number)}
+    return [entry.address for entry in entries if entry.link in node_links]
 
 
-def _is_of_node(session: NetlinkSession, number: int) -> bool:
+def _is_node_link(session: NetlinkSession, number: int) -> bool:
     name = session.link_name(number)
     # A link that was just removed has no name and no addresses.
     return bool(name) and not VIRTUAL_LINKS.match(name)
@@ -140,4 +140,6 @@ def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> li
         return replies.neighbour(body) if has_address(body) else None
 
     entries = session.listing(requests.all_neighbours(), read)
-    return [e for e in entries if e is not None and packed_address(e.address) in packed]
+    return [
+        entry for entry in entries if entry is not None and packed_address(entry.address) in packed
+    ]

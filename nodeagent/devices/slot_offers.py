@@ -47,7 +47,7 @@ class SlotSource(NamedTuple):
 
 def host_nics(executor: NetnsExecutor, net_class: Path = NET_CLASS) -> list[HostNic]:
     """Every link of the node, with or without a device in /sys. Raises DatapathError, OSError."""
-    with executor.session(executor.home) as session:
+    with executor.session(executor.own_namespace) as session:
         return [
             HostNic(link.name, (net_class / link.name / "device").exists(), link.loopback)
             for link in session.links()

@@ -2,6 +2,8 @@
 
 The event loop never waits for the kernel. If a caller gives up, its call still runs to the end
 before the next call of its container starts. ``nodeagent.coordinator`` decides the changes.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ from nodeagent.coordinator.settings import (
     BUILT_IN,
     CoordinatorDefaults,
     CoordinatorSettings,
-    WrittenSettings,
-    effective,
-    merged,
+    UnparsedSettings,
+    effective_settings,
+    merge_settings,
 )
 from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import MissingAttachments, incomplete, valid_attachments
@@ -88,23 +90,23 @@ class CoordinatorHandler:
         )
         self._container_locks = _ContainerLocks()
 
-    async def handle_add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
+    async def handle_add(self, call: Call, conf: UnparsedSettings) -> AttachResult | None:
         """Set up a NIC; None if the mode is disabled.
 
         The Pod's annotation overrides the network configuration, which overrides the cluster's
         settings. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
         """
         annotations = await self._annotations(call.pod)
-        cluster = self._cluster.written()
-        settings = effective(conf, cluster, default_route_nic(annotations))
+        cluster = self._cluster.current_settings()
+        settings = effective_settings(conf, cluster, default_route_nic(annotations))
         if settings.mode == "disable":
             return None
-        written = merged(conf, cluster)
+        merged = merge_settings(conf, cluster)
         await self._probe(
             call,
             DetectionSwitches(
-                bool(written.detect_ip_conflict),
-                bool(written.detect_gateway),
+                bool(merged.detect_ip_conflict),
+                bool(merged.detect_gateway),
                 timing=settings.detection,
             ),
         )
@@ -121,21 +123,21 @@ class CoordinatorHandler:
     def fault(self) -> NotReady | None:
         """Why an ADD cannot be handled now; None if it can."""
         try:
-            self._cluster.written()
+            self._cluster.current_settings()
         except NotReady as error:
             return error
         return None
 
-    async def configuration(self, pod: PodReference) -> WrittenSettings:
+    async def configuration(self, pod: PodReference) -> UnparsedSettings:
         """The settings for this Pod from its annotations and the cluster.
 
         Raises NotReady, and WrongInput if the API server has no such Pod.
         """
         annotations = await self._annotations(pod)
-        pod_settings = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
-        return merged(pod_settings, self._cluster.written())
+        pod_settings = UnparsedSettings(pod_default_route_nic=default_route_nic(annotations))
+        return merge_settings(pod_settings, self._cluster.current_settings())
 
-    async def handle_delete(self, call: Call, conf: WrittenSettings) -> bool:
+    async def handle_delete(self, call: Call, conf: UnparsedSettings) -> bool:
         """Revert the set-up of a NIC. Returns whether there was one. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
@@ -146,7 +148,7 @@ class CoordinatorHandler:
                 attachment.container, lambda: self._engine.detach(attachment, first)
             )
 
-    async def handle_check(self, call: Call, conf: WrittenSettings) -> None:
+    async def handle_check(self, call: Call, conf: UnparsedSettings) -> None:
         """Raise CniFailure with all differences, DatapathError if the kernel cannot be read."""
         if self._settings_or_default(conf).mode == "disable":
             return
@@ -159,9 +161,9 @@ class CoordinatorHandler:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(differences)}", REMEDY)
 
     async def handle_gc(self, call: Call) -> AttachmentGcResult:
-        """Remove attachments that the runtime no longer lists, on evidence only (I6).
+        """Remove attachments that the runtime does not list, only with evidence (I6).
 
-        It continues after errors. Raises CniFailure when the list of valid attachments is missing,
+        GC continues after errors. Raises CniFailure when the list of valid attachments is missing,
         or with all errors at the end.
         """
         valid = valid_attachments(call.conf)
@@ -221,12 +223,12 @@ class CoordinatorHandler:
         with tracing.child_span(DETACH):
             await self._run(record.container, lambda: self._engine.detach(attachment, ""))
 
-    def _settings_or_default(self, conf: WrittenSettings) -> CoordinatorSettings:
-        """The settings for DEL and CHECK; the built-in ones if they are invalid or unknown."""
+    def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
+        """The settings for DEL and CHECK; the built-in ones if these are invalid or not Synced."""
         try:
-            return effective(conf, self._cluster.written())
+            return effective_settings(conf, self._cluster.current_settings())
         except (BadInput, NotReady):
-            return effective(BUILT_IN, BUILT_IN)
+            return effective_settings(BUILT_IN, BUILT_IN)
 
     async def _all_records(self) -> list[AttachmentRecord]:
         """Every record on the node. Raises DatapathError."""

@@ -28,7 +28,7 @@ from nodeagent.telemetry.metrics import WorkCounts
 RELEASE: Final = "ipam.release"
 
 CONFIRMATIONS_MAX: Final = 3
-"""Requests of one DEL to the API server; it repeats one if another writer changed the endpoint."""
+"""Requests of one DEL to the API server; more than one if another writer changed the endpoint."""
 
 
 class Deleted(NamedTuple):
@@ -104,7 +104,7 @@ class DeleteHandler:
 class _ReleasePolicy:
     """Decides whether a DEL releases an endpoint.
 
-    Watched objects decide if they are certain, or if they say to keep the addresses. Otherwise
+    Watched objects decide if they are certain, or if the addresses are kept. Otherwise
     ``confirm_undecided`` asks the API server about the endpoint, and the answer decides (I6).
     """
 

@@ -4,6 +4,8 @@ It considers the NICs of this node's endpoints in the network of the call that a
 of valid attachments; ``missing_attachments`` decides whether one may be released. Releases are
 fenced like those of DEL (I3). GC continues after errors and reports them at the end. It never
 changes endpoints of another node or network.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

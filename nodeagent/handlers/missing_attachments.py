@@ -1,8 +1,11 @@
 """Decides whether an attachment that a GC call does not list is deleted (I6).
 
-A single call without the attachment is no evidence; its list may be empty. Evidence is that the
-network namespace is deleted, or that the attachment is missing from consecutive GC calls at least
-``GC_TWICE_S`` apart. Missing attachments are kept in memory only, so a restart starts again.
+A single call without the attachment is no evidence: the list of a call may be empty. Evidence is
+that the network namespace is deleted, or that the attachment is missing from consecutive GC calls
+at least ``GC_TWICE_S`` apart. Missing attachments are kept in memory only, so a restart starts
+again.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

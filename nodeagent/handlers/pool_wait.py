@@ -4,6 +4,8 @@ An ADD whose pool exists and has a free address does not wait (I8). If the pool 
 small, the ADD writes a pool request for the controllers, which create the pools. It tries again
 after each of their reports, until it succeeds, a report says that waiting does not help, or
 ``WAIT_S_MAX`` is over. It does not poll.
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -152,17 +154,17 @@ class WaitingAllocator:
 def explained(error: PoolError, report: ReconcileReport | None, waited_s: float) -> AllocationError:
     """The error, with the reason from the controllers' report."""
     if report is None:
-        what = f"no controller has processed the pool request within {waited_s:g} s"
+        why = f"no controller has processed the pool request within {waited_s:g} s"
         remedy = "check that a controller is running: `orbctl status`"
     elif report.problems:
-        what = "; ".join(map(str, report.problems))
+        why = "; ".join(map(str, report.problems))
         remedies = dict.fromkeys(problem.remedy for problem in report.problems if problem.remedy)
         remedy = "; ".join(remedies) or error.remedy
         remedy += f"; see `orbctl workflow describe {report.workflow}`"
     elif isinstance(error, PoolPending):
-        what = "the application's Pod template does not request this pool"
+        why = "the application's Pod template does not request this pool"
         remedy = "set the annotation in the application's Pod template, not on its Pods"
     else:
-        what = "the pool has as many addresses as its application requests"
+        why = "the pool has as many addresses as its application requests"
         remedy = "raise ipam.spidernet.io/ippool-ip-number, such as +1 for rolling updates"
-    return error.with_message(f"{error.message}: {what}", remedy=remedy)
+    return error.with_message(f"{error.message}: {why}", remedy=remedy)

@@ -222,9 +222,9 @@ def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
 
 def _still_releasing(binding: Binding) -> NotReady:
     key, workflow_id = "/".join(binding.request.key), binding.request.workflow_id
-    because = f" ({binding.why})" if binding.why else ""
+    reason = f" ({binding.why})" if binding.why else ""
     return NotReady(
-        f"earlier addresses of {key} are still being released by the network provider{because}",
+        f"earlier addresses of {key} are still being released by the network provider{reason}",
         subject=workflow_id,
         remedy=f"wait: the runtime tries again; see `orbctl workflow describe {workflow_id}`",
     )

@@ -4,9 +4,9 @@
     51   an address held on this node is quarantined, because a conflicting host uses it:
          containers that run on this node may be limited
 
-The pools are those of the network configuration, else the default pools, else all pools, because
-Pods can then name any of them. Whether a pool is full is read from etcd. The result is cached for
-``STATUS_CACHED_S``, because runtimes call STATUS every few seconds.
+The pools are those of the network configuration. If it names none, they are the default pools; if
+there are none, all pools, because Pods can then name any pool. Whether a pool is full is read from
+etcd. The result is cached for ``STATUS_CACHED_S``, because runtimes call STATUS every few seconds.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class StatusHandler:
         if fault is not None:
             return _not_available(fault)
         try:
-            quarantined = await self._quarantined_here()
+            quarantined = await self._quarantined_on_node()
             exhausted = await self._exhaustion(ipam)
         except OrbweaverError as error:
             return _not_available(error)
@@ -134,7 +134,7 @@ class StatusHandler:
         """Why no ADD of this network can succeed; "" if one can."""
         snapshot = self._view.current
         facts = self._facts.facts(_NO_POD)
-        named = self._named(ipam, snapshot)
+        named = self._named_pools(ipam, snapshot)
         if named is None:
             return await self._all_exhausted(facts, snapshot)
         for family, names in named.lists():
@@ -155,7 +155,7 @@ class StatusHandler:
             return "no IPPool available, there is none that can be used on this node"
         return "" if await self._any_free(usable, snapshot) else "all IP addresses used out"
 
-    def _named(self, ipam: IpamConf, snapshot: ConfigurationSnapshot) -> NicPools | None:
+    def _named_pools(self, ipam: IpamConf, snapshot: ConfigurationSnapshot) -> NicPools | None:
         source, ipv4, ipv6 = SOURCE_CNI_CONF, ipam.default_ipv4_ippool, ipam.default_ipv6_ippool
         if not ipv4 and not ipv6:
             source = SOURCE_DEFAULT_POOLS
@@ -194,16 +194,16 @@ class StatusHandler:
 
     # Conflicting hosts
 
-    async def _quarantined_here(self) -> list[str]:
+    async def _quarantined_on_node(self) -> list[str]:
         """Quarantined addresses that endpoints of this node hold."""
         quarantine = sorted(self._view.current.quarantine)
         self._report_limit(len(quarantine))
         addresses: list[str] = []
         for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_PER_READ):
-            addresses += await self._held_here(quarantine[first : first + QUARANTINED_PER_READ])
+            addresses += await self._held_on_node(quarantine[first : first + QUARANTINED_PER_READ])
         return addresses
 
-    async def _held_here(self, quarantine: list[str]) -> list[str]:
+    async def _held_on_node(self, quarantine: list[str]) -> list[str]:
         gets = [Get(self._keys.ip_of(address)) for address in quarantine]
         holders: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges

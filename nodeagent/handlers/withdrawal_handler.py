@@ -5,8 +5,8 @@ See docs/reference/address-assignment.md, "Batch release".
 ``withdraw_endpoint`` is ``DELETE /v1/ipam/ips``, for callers that probe by themselves;
 ``withdraw_nic`` is for the agent's probe, which has found the addresses and the MAC addresses. An
 address that a conflicting host uses is quarantined before it is released, so that it is not
-allocated again in between. Only addresses of the Pod with the given UID are released, and no fixed
-addresses.
+allocated again in between. Only addresses of the Pod with the UID of the request are released, and
+no fixed addresses.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ for every address would fill the quarantine with a whole pool."""
 
 
 class Withdrawal(Enum):
-    """How a batch release ended."""
+    """How a batch release ended. The texts with "forbid" are Spiderpool's."""
 
     DONE = "done"
     SWITCHED_OFF = "forbid releasing IPs for stateless workload"
@@ -56,7 +56,10 @@ class Withdrawal(Enum):
 
 
 class WithdrawalHandler:
-    """Releases addresses in use elsewhere; ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS."""
+    """Releases addresses that other hosts use.
+
+    ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS.
+    """
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class WithdrawalHandler:
         if conflicts and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)
-        # The facts of a Pod that was just deleted do not say "fixed", but its endpoint does.
+        # For a Pod that was just deleted, only its endpoint shows that the addresses are fixed.
         if pod.fixed or (endpoint is not None and self._is_fixed(endpoint)):
             return Withdrawal.STATEFUL
         attachment, cause = request.attachment, request.cause

@@ -10,4 +10,6 @@
     cluster_connection.py  credentials; runs the watches in the background
 
 For a Pod that the watch has delivered, ADD and DEL need no request to the API server (I8).
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

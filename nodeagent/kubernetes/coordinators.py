@@ -1,8 +1,9 @@
 """Watches the SpiderCoordinator, which has settings of the coordinator.
 
-The agent uses the object with the configured name; the leading controller maintains its status.
-Fields that it does not set come from ``orbweaver.coordinator`` of conf.yml. After the agent has
-received the object, ADDs use the last version and do not need the API server (I8).
+The agent uses the SpiderCoordinator with the configured name; the leading controller maintains the
+object's status. Fields that the object does not set come from ``orbweaver.coordinator`` of
+conf.yml. After the agent has received the object, ADDs use the cached version and do not need the
+API server (I8 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from core.manifests.kinds.coordinators import CoordinatorReport
 from core.manifests.kinds.fields import API_VERSION
 from nodeagent.coordinator.settings import (
     CoordinatorDefaults,
-    WrittenSettings,
-    effective,
-    merged,
+    UnparsedSettings,
+    merge_settings,
     read_settings,
+    validate_settings,
 )
 
 COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
@@ -36,16 +37,16 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CachedCoordinator(NamedTuple):
-    """The cached SpiderCoordinator. ``fault``: why ``written`` cannot be used, "" if it can."""
+    """The cached SpiderCoordinator. ``fault``: why its settings cannot be used, "" if they can."""
 
-    written: WrittenSettings = WrittenSettings()
+    settings: UnparsedSettings = UnparsedSettings()
     fault: str = ""
 
 
 class KubernetesCoordinator(CoordinatorDefaults):
     """The settings of a SpiderCoordinator, which override conf.yml; ``run`` watches it."""
 
-    def __init__(self, api: Api, name: str, configured: WrittenSettings) -> None:
+    def __init__(self, api: Api, name: str, configured: UnparsedSettings) -> None:
         path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
         self.coordinators = Reflector(api, path, cached_coordinator)
         self._name = name
@@ -61,18 +62,19 @@ class KubernetesCoordinator(CoordinatorDefaults):
             async with asyncio.timeout(LISTED_S_MAX):
                 await self.coordinators.listed.wait()
 
-    def written(self) -> WrittenSettings:
-        """The current settings. Raises NotReady without a Synced object, as Spiderpool does."""
+    def current_settings(self) -> UnparsedSettings:
+        """The current settings. Raises NotReady unless the object exists and is Synced."""
         coordinator = self.coordinators.objects.get(("", self._name))
         if coordinator is None:
             raise self._missing()
         if coordinator.fault:
+            # "no ready" is the text of Spiderpool, which users may match.
             raise NotReady(
                 f"spidercoordinator: {self._name} no ready: {coordinator.fault}",
                 subject=self._name,
                 remedy=f"kubectl describe spidercoordinator {self._name}",
             )
-        return merged(coordinator.written, self._configured)
+        return merge_settings(coordinator.settings, self._configured)
 
     def _missing(self) -> NotReady:
         if self.coordinators.listed.is_set():
@@ -96,9 +98,9 @@ def cached_coordinator(coordinator: Object) -> CachedCoordinator:
             "overlayPodCIDR": report.overlay_pod_cidr or [],
             "serviceCIDR": report.service_cidr or [],
         }
-        written = read_settings(spec | networks)
-        effective(written, WrittenSettings())
+        settings = read_settings(spec | networks)
+        validate_settings(settings)
     except (msgspec.ValidationError, BadInput) as error:
         _log.warning("cannot use SpiderCoordinator %s: %s", coordinator["metadata"]["name"], error)
         return CachedCoordinator(fault=str(error))
-    return CachedCoordinator(written)
+    return CachedCoordinator(settings)

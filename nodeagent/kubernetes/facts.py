@@ -4,6 +4,8 @@ The agent watches the Pods of its node, its Node, Namespaces and StatefulSets. k
 faster than the watch: for a Pod that the watch has not delivered yet, an ADD waits briefly and then
 reads it once. Watched objects are good enough to keep addresses. Before an address is released, the
 API server must confirm it, unless the watch has reported the Pod's deletion (I6).
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ READ_PODS_MAX: Final = 512
 """Cached Pods that were read because the watch was late."""
 
 ENDED_MAX: Final = 4_096
-"""Cached UIDs of ended Pods; about others the API server is asked again."""
+"""Cached UIDs of ended Pods; for other Pods the agent reads the API server again."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ class KubernetesFacts:
         self._node = node
         self._fixed = fixed
         self._owners = OwnerCache(api, self.stateful_sets)
-        self._chains = WorkQueue(self._load_owner, "owners of Pods")
+        self._owner_queue = WorkQueue(self._load_owner, "owners of Pods")
         self._read: OrderedDict[ObjectKey, Object] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._pods_changed = asyncio.Condition()
@@ -67,7 +69,7 @@ class KubernetesFacts:
     async def run(self) -> None:
         """Watch until cancelled."""
         watches = (reflector.run() for reflector in self.reflectors)
-        await until_all(*watches, self._chains.run(), self._announce())
+        await until_all(*watches, self._owner_queue.run(), self._wake_waiting_adds())
 
     @property
     def reflectors(self) -> Sequence[Reflector[Any]]:
@@ -118,7 +120,7 @@ class KubernetesFacts:
             message = f"cannot confirm that Pod {path} replaced another Pod of this name: {why}"
             remedy = "check that the API server can be reached"
             raise NotReady(message, subject=path, remedy=remedy) from None
-        if pod is None or not _is(pod, uid):
+        if pod is None or not _has_uid(pod, uid):
             raise WrongInput(f"Pod {path} with UID {uid} does not exist any more", subject=path)
 
     def liveness(self, reference: PodReference) -> Liveness | None:
@@ -148,7 +150,7 @@ class KubernetesFacts:
             _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
             return Liveness(None, doubt)
         current = cached_part(pod) if pod is not None else None
-        if current is not None and _is(current, uid) and is_alive(current):
+        if current is not None and _has_uid(current, uid) and is_alive(current):
             return Liveness(alive=True)
         cached = self._known(key, uid)
         for ended_uid in {uid, cached["metadata"]["uid"] if cached is not None else ""} - {""}:
@@ -204,7 +206,7 @@ class KubernetesFacts:
                 return delivered
         self.reads += 1
         pod = cached_part(await self._api.get(_path(key)))
-        if not _is(pod, uid):
+        if not _has_uid(pod, uid):
             raise ApiNotFound(f"the Pod of that name does not have the UID {uid}")
         self._read[key] = pod
         while len(self._read) > READ_PODS_MAX:
@@ -215,7 +217,7 @@ class KubernetesFacts:
         """The cached Pod, if it has this UID."""
         for objects in (self.pods.objects, self._read):
             pod = objects.get(key)
-            if pod is not None and _is(pod, uid) and pod["metadata"]["uid"] not in self._ended:
+            if pod is not None and _has_uid(pod, uid) and pod["metadata"]["uid"] not in self._ended:
                 return pod
         return None
 
@@ -256,7 +258,7 @@ class KubernetesFacts:
     def _on_pods(self, keys: set[ObjectKey]) -> None:
         for key in keys:
             self._read.pop(key, None)
-        self._chains.add(keys)
+        self._owner_queue.add(keys)
         self._has_changes.set()
 
     def _on_pod(self, change: Transition[Object]) -> None:
@@ -264,7 +266,7 @@ class KubernetesFacts:
         if change.reported and change.after is None and change.before is not None:
             self._remember_end(change.before["metadata"]["uid"])
 
-    async def _announce(self) -> None:
+    async def _wake_waiting_adds(self) -> None:
         """Wake the ADDs that wait for a Pod."""
         while True:
             await self._has_changes.wait()
@@ -288,5 +290,5 @@ def _key(reference: PodReference) -> ObjectKey | None:
     return (namespace, name) if namespace and name else None
 
 
-def _is(pod: Object, uid: str) -> bool:
+def _has_uid(pod: Object, uid: str) -> bool:
     return not uid or bool(pod["metadata"]["uid"] == uid)

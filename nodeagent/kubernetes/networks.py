@@ -1,7 +1,7 @@
 """Watches the SpiderMultusConfigs, to find the NICs of Pods that a network provider binds.
 
-They are watched only if there is a provider. A Pod's annotations name its networks. The type, the
-VLAN mode and the master of each network are cached.
+The agent watches them only if a network provider is configured. A Pod's annotations name its
+networks. The type, the VLAN mode and the master of each network are cached.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class KubernetesNetworks:
         self._selection = selection
         self._mac_of = mac_of
         self._by_nad: dict[str, dict[ObjectKey, CachedNetwork]] = {}
-        self._known: dict[ObjectKey, str] = {}
+        self._nad_of: dict[ObjectKey, str] = {}
         self.configs.listen(self._on_configs)
 
     async def run(self) -> None:
@@ -90,14 +90,14 @@ class KubernetesNetworks:
 
     def _on_configs(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            before = self._known.pop(key, None)
+            before = self._nad_of.pop(key, None)
             if before is not None:
                 self._by_nad[before].pop(key)
                 if not self._by_nad[before]:
                     del self._by_nad[before]
             config = self.configs.objects.get(key)
             if config is not None:
-                nad = self._known[key] = f"{key[0]}/{config.nad}"
+                nad = self._nad_of[key] = f"{key[0]}/{config.nad}"
                 self._by_nad.setdefault(nad, {})[key] = config
 
 

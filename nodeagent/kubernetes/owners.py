@@ -2,8 +2,10 @@
 
 The Deployment of a ReplicaSet and the CronJob of a Job never change. So each ReplicaSet and Job is
 read once, when its first Pod appears, and its owner is cached by UID; concurrent requests share one
-read. A watched StatefulSet is good enough to keep addresses. Only ``ask``, which reads the API
-server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
+read. To keep addresses, the cached StatefulSet of the watch is enough. Only ``ask``, which reads
+the API server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
+
+Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations

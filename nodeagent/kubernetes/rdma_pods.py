@@ -1,8 +1,8 @@
 """Pods of this node with RDMA devices, by address, with their top owners.
 
-The labels of RDMA metrics need them; they are watched only if these metrics are enabled. Multus'
-annotation shows that a Pod has such a device. Its owners, of any kind, are read in the background;
-if one cannot be read or does not exist, the labels have no owner.
+The labels of RDMA metrics need these Pods; the agent watches them only if the metrics are enabled.
+Multus' annotation shows that a Pod has an RDMA device. The Pod's owners, of any kind, are read in
+the background; if an owner cannot be read or does not exist, the labels have no owner.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CACHED_MAX: Final = 4_096
 """Cached top owners, by UID of the direct owner; the least recently used is removed first."""
 
 KINDS_MAX: Final = 128
-"""Cached API paths of kinds; with more, all are read again."""
+"""Cached API paths of kinds; if there are more, the cache is emptied."""
 
 
 class CachedPod(NamedTuple):
@@ -49,12 +49,12 @@ class RdmaPodWatch:
         self._api = api
         self._tops: OrderedDict[str, Owner] = OrderedDict()
         self._kinds: dict[tuple[str, str], ServedKind] = {}
-        self._chains = WorkQueue(self._load, "owners of Pods with RDMA devices")
-        self.pods.listen(self._chains.add)
+        self._owner_queue = WorkQueue(self._load, "owners of Pods with RDMA devices")
+        self.pods.listen(self._owner_queue.add)
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await until_all(self.pods.run(), self._chains.run())
+        await until_all(self.pods.run(), self._owner_queue.run())
 
     def by_address(self) -> dict[str, RdmaPod]:
         """The Pods by each of their addresses; an owner that is not known yet is None."""

@@ -41,7 +41,7 @@ class KubernetesServices:
 
     @property
     def reflectors(self) -> Sequence[Informer]:
-        """Its informers."""
+        """The informers of both kinds."""
         return self.services, self.slices
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
@@ -78,7 +78,7 @@ def cached_service(service_object: Object) -> Object:
     try:
         service = service_of(msgspec.convert(service_object.get("spec", {}), ServiceSpec))
     except msgspec.ValidationError as error:
-        _log.warning("cannot read Service %s: %s", _named(metadata), error)
+        _log.warning("cannot read Service %s: %s", _name_of(metadata), error)
         service = Service()
     return {
         "metadata": _identity(metadata),
@@ -93,7 +93,7 @@ def cached_slice(slice_object: Object) -> Object:
     try:
         slice_ = slice_of(msgspec.convert(slice_object, SliceBody), metadata.get("labels") or {})
     except msgspec.ValidationError as error:
-        _log.warning("cannot read EndpointSlice %s: %s", _named(metadata), error)
+        _log.warning("cannot read EndpointSlice %s: %s", _name_of(metadata), error)
         slice_ = None
     return {"metadata": _identity(metadata), "slice": slice_}
 
@@ -102,5 +102,5 @@ def _identity(metadata: Mapping[str, str]) -> Object:
     return {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
 
 
-def _named(metadata: Mapping[str, str]) -> str:
+def _name_of(metadata: Mapping[str, str]) -> str:
     return f"{metadata['namespace']}/{metadata['name']}"

@@ -1,9 +1,9 @@
 """Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
 
 Policies of all namespaces count. The state is in the agent's namespace and has the node's name; its
-``spec`` lists the NICs that this node's agent manages. Annotations of the state, as with the SR-IOV
-network operator, ask the controllers to drain the node. The Node owns the state, so Kubernetes
-deletes both together.
+``spec`` lists the NICs that this node's agent manages. As with the SR-IOV network operator,
+annotations of the state request the controllers to drain the node. The Node owns the state, so
+Kubernetes deletes both together.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MANAGER: Final = "orbweaver-agent"
 OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
-"""Pods that a drain request lists as blocking; more are listed after these have ended."""
+"""Pods that a drain request lists as blocking; further ones are listed after these have ended."""
 
 
 class CachedNode(NamedTuple):
@@ -51,11 +51,11 @@ class CachedNode(NamedTuple):
 class CachedState(NamedTuple):
     """The cached part of the SriovNetworkNodeState. ``managed``: PCI addresses of managed NICs.
 
-    ``requests``: annotations of the drain; ``requests_drain``: whether the label for drains is set.
+    ``drain_annotations``: of the drain request; ``requests_drain``: whether the drain label is set.
     """
 
     managed: frozenset[str] = frozenset()
-    requests: Mapping[str, str] = {}
+    drain_annotations: Mapping[str, str] = {}
     requests_drain: bool = False
 
 
@@ -84,7 +84,7 @@ class KubernetesSriov:
         self._changed = asyncio.Event()
         self._desired: Sequence[DesiredNic] = ()
         self._written: dict[str, Object] = {}
-        """The body that was written last, by subresource."""
+        """The body of the last write, by subresource."""
         for reflector in (self.policies, self.nodes):
             reflector.add_handler(self._on_change)
         self.states.add_handler(self._on_state)
@@ -103,8 +103,8 @@ class KubernetesSriov:
     def configuration(self) -> NodeConfiguration | None:
         """See ``PolicySource``."""
         node = self.nodes.objects.get(("", self._node))
-        is_known = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
-        if node is None or not is_known:
+        are_listed = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
+        if node is None or not are_listed:
             return None
         policies = [self.policies.objects[key] for key in sorted(self.policies.objects)]
         return NodeConfiguration(
@@ -119,13 +119,13 @@ class KubernetesSriov:
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
         """See ``PolicySource``."""
         self._desired = desired
-        await self._write_state(self._state.requests)
+        await self._write_state(self._state.drain_annotations)
 
     async def report(self, report: NodeReport) -> None:
         """See ``PolicySource``."""
         annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
         if report.keeps_request:
-            annotations = self._state.requests
+            annotations = self._state.drain_annotations
         elif report.needs_drain:
             annotations = {
                 DESIRED_STATE: DRAIN_REQUIRED,
@@ -168,7 +168,7 @@ class KubernetesSriov:
         await self._apply("", body)
 
     async def _apply(self, subresource: str, body: Object) -> None:
-        """Write a body, unless it was the last one written and the object still exists."""
+        """Write a body, unless the object exists and the last write had the same body."""
         if self._written.get(subresource) == body and self._key in self.states.objects:
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
@@ -204,7 +204,7 @@ class KubernetesSriov:
 
 
 def cached_policy(policy: Object) -> CachedPolicy:
-    """A policy for the plan; one that cannot be used has a fault, which is reported."""
+    """A policy for the plan, or the fault of a policy that cannot be used."""
     metadata = policy["metadata"]
     try:
         return CachedPolicy(node_policy_of(policy, f"{metadata['namespace']}/{metadata['name']}"))

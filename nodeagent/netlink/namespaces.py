@@ -3,8 +3,8 @@
 A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
 the thread that opens it, so both need a thread inside the namespace (``setns``; Python 3.11 has no
 ``os.setns``). Only the executor's thread, and threads that called ``run_directly``, leave the
-agent's namespace. A thread that fails to return must return before it runs another call. The queue
-is bounded. This module creates no namespace and forks no process.
+agent's namespace. A thread that fails to return tries again before its next call. The queue is
+bounded. This module creates no namespace and forks no process.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ HOST_SYSCTLS: Final = Path("/host/proc/sys")
 OWN_SYSCTLS: Final = Path("/proc/sys")
 SYSCTL_BYTES_MAX: Final = 4_096
 
-OWN: Final = "/proc/thread-self/ns/net"
+OWN_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
+"""The namespace of the thread that opens this path."""
+
 CALLS_MAX: Final = 1_024
 """Calls in the queue; more than ``request_runner.REQUESTS_MAX``."""
 
@@ -92,7 +94,7 @@ class NetworkNamespace:
     @classmethod
     def own(cls) -> Self:
         """The namespace of the calling thread."""
-        return cls.open(OWN)
+        return cls.open(OWN_NAMESPACE_PATH)
 
     def close(self) -> None:
         """Close the descriptor; may be called twice."""
@@ -121,13 +123,14 @@ class _NamespaceCall(NamedTuple):
 class NetnsExecutor:
     """Runs functions inside network namespaces. Thread-safe.
 
-    Create it in the agent's own namespace (``home``): its thread starts and returns there. One
-    dedicated thread runs the calls. A worker thread that only sets up networks may enter namespaces
-    itself (``run_directly``), which saves two thread switches for each call.
+    Create it in the agent's network namespace (``own_namespace``): its thread starts there, and
+    returns there after each call. One dedicated thread runs the calls. A worker thread that only
+    sets up networks may enter namespaces itself (``run_directly``), which saves two thread switches
+    for each call.
     """
 
     def __init__(self) -> None:
-        self._home = NetworkNamespace.own()
+        self._own_namespace = NetworkNamespace.own()
         self._calls: queue.Queue[_NamespaceCall | None] = queue.Queue(CALLS_MAX)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -135,13 +138,16 @@ class NetnsExecutor:
         self._thread_state = threading.local()
 
     def run_directly(self) -> None:
-        """Make ``run`` enter namespaces in the calling thread, which must be in ``home`` now."""
-        self._thread_state.home = True
+        """Make ``run`` enter namespaces in the calling thread.
+
+        Call it while the thread is in ``own_namespace``.
+        """
+        self._thread_state.in_own_namespace = True
 
     @property
-    def home(self) -> NetworkNamespace:
-        """The namespace of the agent, which is the node's."""
-        return self._home
+    def own_namespace(self) -> NetworkNamespace:
+        """The network namespace of the agent, which is also the node's."""
+        return self._own_namespace
 
     def submit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> Future[T]:
         """Queue ``work`` for the namespace; it must be short and must not wait.
@@ -165,7 +171,7 @@ class NetnsExecutor:
             except BaseException as error:
                 os.close(fd)
                 if isinstance(error, queue.Full):
-                    raise _full() from None
+                    raise _queue_full() from None
                 raise
             if self._thread is None:
                 self._start()
@@ -177,7 +183,7 @@ class NetnsExecutor:
         Raises NetlinkLost if ``work`` does not return within ``CALL_S_MAX``, and the errors of
         ``submit``.
         """
-        if hasattr(self._thread_state, "home"):
+        if hasattr(self._thread_state, "in_own_namespace"):
             return self._run_directly(namespace, work)
         future = self.submit(namespace, work)
         try:
@@ -189,7 +195,7 @@ class NetnsExecutor:
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
         """An rtnetlink session in the namespace. Raises the errors of ``run``."""
-        if self._is_here(namespace):
+        if self._is_current(namespace):
             return NetlinkSession.open()
         return self.run(namespace, NetlinkSession.open)
 
@@ -207,28 +213,28 @@ class NetnsExecutor:
         if thread is not None:
             self._calls.put(None)
             thread.join(CALL_S_MAX)
-        self._home.close()
+        self._own_namespace.close()
 
-    def _is_here(self, namespace: NetworkNamespace) -> bool:
-        at_home = getattr(self._thread_state, "home", True)
-        return at_home and namespace.identity == self._home.identity
+    def _is_current(self, namespace: NetworkNamespace) -> bool:
+        in_own_namespace = getattr(self._thread_state, "in_own_namespace", True)
+        return in_own_namespace and namespace.identity == self._own_namespace.identity
 
     def _run_directly(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """Enter the namespace, run ``work``, and return to ``home``.
+        """Enter the namespace, run ``work``, and return to ``own_namespace``.
 
-        A thread that failed to return tries it again before its next call.
+        A thread that failed to return tries again before its next call.
         """
-        if self._is_here(namespace):
+        if self._is_current(namespace):
             return work()
         if namespace.fd < 0:
             raise _namespace_gone(namespace.path)
-        self._thread_state.home = False
+        self._thread_state.in_own_namespace = False
         try:
             _enter(namespace.fd)
             return work()
         finally:
-            _enter(self._home.fd)
-            self._thread_state.home = True
+            _enter(self._own_namespace.fd)
+            self._thread_state.in_own_namespace = True
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._serve, name="namespaces", daemon=True)
@@ -236,11 +242,11 @@ class NetnsExecutor:
 
     def _serve(self) -> None:
         # A thread starts in its parent's namespace, and the parent may have failed to return.
-        _enter(self._home.fd)
+        _enter(self._own_namespace.fd)
         while (call := self._calls.get()) is not None:
             complete_future = _run_call(call)
             try:
-                _enter(self._home.fd)
+                _enter(self._own_namespace.fd)
             except OSError:
                 with self._lock:
                     self._start()
@@ -347,7 +353,7 @@ def _not_network(path: str) -> DatapathError:
     return DatapathError(f"{path} is not a network namespace", subject=path)
 
 
-def _full() -> Overloaded:
+def _queue_full() -> Overloaded:
     return Overloaded(
         f"failed to queue correctly: queue is full with a maximum length of {CALLS_MAX}",
         subject="network namespace calls",

@@ -62,7 +62,7 @@ class RequestOutcome(NamedTuple):
     answer: bytes = b""
 
 
-_DONE: Final = RequestOutcome()
+_SUCCESS: Final = RequestOutcome()
 
 
 class _Interrupted(Exception):
@@ -177,7 +177,9 @@ class NetlinkSession:
             parts.append(message(request.kind, flags, self._sequence, request.body))
         self._overrun = False
         self._send(b"".join(parts))
-        refused: dict[int, RequestOutcome] = {}
+        # The kernel reports errors (NLMSG_ERROR) of any request. Without an error it acknowledges
+        # only the last request, also by NLMSG_ERROR, after all other answers.
+        reported: dict[int, RequestOutcome] = {}
         answers: dict[int, bytes] = {}
         while not self._settled:
             data = self._receive()
@@ -190,12 +192,14 @@ class NetlinkSession:
                 if kind != n.NLMSG_ERROR:
                     answers[index] = bytes(body)
                     continue
-                refused[index] = _outcome(flags, body, answers.get(index, b""))
+                reported[index] = _outcome(flags, body, answers.get(index, b""))
                 self._settled = index == last
-        done = {index: RequestOutcome(answer=answer) for index, answer in answers.items()} | refused
+        answered = {index: RequestOutcome(answer=answer) for index, answer in answers.items()}
+        outcomes = answered | reported
         if self._settled and not self._overrun:
-            return {index: done.get(index, _DONE) for index in indexes}
-        return done
+            # No message was lost, so a request without an answer has succeeded.
+            return {index: outcomes.get(index, _SUCCESS) for index in indexes}
+        return outcomes
 
     # ---------------------------------------------------------------------------- listings
 
@@ -222,7 +226,7 @@ class NetlinkSession:
         return None if answer is None else replies.link(memoryview(answer))
 
     def link_name(self, number: int) -> str:
-        """The name of a link; "" if it does not exist. This is the fastest way to read it."""
+        """The name of a link, by the fastest way (ioctl); "" if the link does not exist."""
         try:
             answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", number))
         except OSError as error:
@@ -232,14 +236,14 @@ class NetlinkSession:
         name: bytes = IFREQ_INDEX.unpack(answer)[0]
         return name.rstrip(b"\0").decode(errors="replace")
 
-    # Without a family, these list both families, IPv4 first.
+    # If ``family`` is None, these methods list both families, IPv4 first.
 
     def addresses(self, family: Family | None = None) -> list[LinkAddress]:
         """Every address. Raises the errors of ``listing``."""
         return self._of_family(requests.all_addresses(family), replies.link_address, family)
 
     def routes(self, family: Family | None = None, table: int = 0) -> list[KernelRoute]:
-        """Every route of a table (0: of all tables), without cached ones.
+        """Every route of a table (0: of all tables), without cached routes.
 
         Raises the errors of ``listing``.
         """
@@ -266,7 +270,7 @@ class NetlinkSession:
     def _of_family(
         self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        """The entries of these families; a kernel without the family answers with all others."""
+        """The entries of the family, or of both; a kernel without IPv6 may list other families."""
         families = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
         def read_if_of_family(body: memoryview) -> T | None:
@@ -351,9 +355,9 @@ def check(request: Request, outcome: RequestOutcome) -> None:
     raise NetlinkRefused(f"cannot {request.what}: {why}", errno=number)
 
 
-def _describe(span: Span, sent: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
+def _describe(span: Span, batch: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
     """Set the requests and the kernel's errors; the caller decides whether the span failed."""
-    span.set_attribute("netlink.requests", [request.what for request in sent])
+    span.set_attribute("netlink.requests", [request.what for request in batch])
     errors = [outcome.errno for outcome in answered.values() if outcome.errno]
     if errors:
         names = [errorcode.get(number, str(number)) for number in errors]

@@ -72,7 +72,7 @@ class CounterReader:
         """Read all ports, within the limits above."""
         namespaces: list[NamespacePorts] = []
         faults: dict[str, str] = {}
-        home = self._executor.home
+        home = self._executor.own_namespace
         try:
             kernel = RdmaSocket.open(self._executor, home)
             if kernel is None:
@@ -88,7 +88,7 @@ class CounterReader:
 
     def _pods(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
-        read_identities = {self._executor.home.identity}
+        read_identities = {self._executor.own_namespace.identity}
         for number, path in enumerate(_namespaces(self._directories)):
             if number == NAMESPACES_MAX or self._monotonic() > deadline:
                 limits = f"{NAMESPACES_MAX} namespaces or {READ_S_MAX:g} s"
@@ -134,7 +134,7 @@ class CounterReader:
         if any(not port.link for _, port in ports):
             links_by_guid = self._links_by_guid(namespace)
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        at_home = namespace is self._executor.home
+        at_home = namespace is self._executor.own_namespace
         port_links: list[RdmaPortLink] = []
         with self._executor.socket(namespace, socket.AF_INET, kind, 0) as netns_socket:
             for device, port in ports:

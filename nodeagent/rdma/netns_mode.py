@@ -23,7 +23,7 @@ def set_netns_mode(
 ) -> bool:
     """Set the mode; False if it is set already. Blocks. Raises DatapathError."""
     is_exclusive = mode == EXCLUSIVE
-    socket = open_socket(executor, executor.home)
+    socket = open_socket(executor, executor.own_namespace)
     if socket is None:
         raise DatapathError(
             f"cannot set the RDMA mode {mode}: this kernel has no RDMA netlink",

@@ -47,7 +47,7 @@ class RoceNics:
 
     def read(self) -> tuple[RoceNic, ...]:
         """The NICs by name. Raises DatapathError, OSError."""
-        kernel = self._open_rdma(self._executor, self._executor.home)
+        kernel = self._open_rdma(self._executor, self._executor.own_namespace)
         if kernel is None:
             return ()
         with kernel:
@@ -55,7 +55,7 @@ class RoceNics:
         names = [link for link in sorted(ports)[:NICS_MAX] if self._files.is_nic(link)]
         all_bonds = {bond for link in names if (bond := self._files.bond(link))}
         bonds = {nic: bond for bond in all_bonds for nic in self._files.bonded(bond)}
-        with self._executor.session(self._executor.home) as session:
+        with self._executor.session(self._executor.own_namespace) as session:
             return tuple(
                 self._nic(session, link, ports.get(link, []), bonds)
                 for link in sorted({*names, *bonds})
@@ -73,7 +73,7 @@ class RoceNics:
             case SetCmTrafficClass(_, device, port, value):
                 self._files.set_cm_traffic_class(device, port, value)
             case _:
-                with self._executor.session(self._executor.home) as session:
+                with self._executor.session(self._executor.own_namespace) as session:
                     _change_dcb(session, change)
 
     def _nic(

@@ -22,7 +22,7 @@ from nodeagent.cni_protocol.failures import (
 )
 from nodeagent.cni_protocol.netconf import IpamConf
 from nodeagent.cni_protocol.results import encode_result
-from nodeagent.coordinator.settings import WrittenSettings, read_settings
+from nodeagent.coordinator.settings import UnparsedSettings, read_settings
 from nodeagent.handlers.add_handler import CallResult
 from nodeagent.handlers.coordinator_handler import CoordinatorHandler
 from nodeagent.health import AgentHealth
@@ -39,7 +39,7 @@ from nodeagent.servers.call_log import CallLog, LoggedCall
 NAME: Final = "coordinator"
 
 
-Handler = Callable[[Call, WrittenSettings], Awaitable[CallResult]]
+Handler = Callable[[Call, UnparsedSettings], Awaitable[CallResult]]
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
@@ -91,7 +91,7 @@ class CoordinatorServer:
         self._call_log.log_success(logged, arrived, fields)
         return body
 
-    async def _answer_add(self, call: Call, conf: WrittenSettings) -> CallResult:
+    async def _answer_add(self, call: Call, conf: UnparsedSettings) -> CallResult:
         previous = call.conf.previous
         if previous is None:
             raise CniFailure(
@@ -114,23 +114,23 @@ class CoordinatorServer:
             "kernel_s": round(attached.kernel_s, 6),
         }
 
-    async def _answer_delete(self, call: Call, conf: WrittenSettings) -> CallResult:
+    async def _answer_delete(self, call: Call, conf: UnparsedSettings) -> CallResult:
         with self._runner.admit(DEL_DEADLINE_S):
             was_attached = await self._coordinator_handler.handle_delete(call, conf)
         return b"", {"found": was_attached}
 
-    async def _answer_check(self, call: Call, conf: WrittenSettings) -> CallResult:
+    async def _answer_check(self, call: Call, conf: UnparsedSettings) -> CallResult:
         with self._runner.admit(CHECK_DEADLINE_S):
             await self._coordinator_handler.handle_check(call, conf)
         return b"", {}
 
-    async def _answer_status(self, call: Call, conf: WrittenSettings) -> CallResult:
+    async def _answer_status(self, call: Call, conf: UnparsedSettings) -> CallResult:
         fault = self._health.why_not_ready()
         if fault is not None:
             raise CniFailure(NOT_AVAILABLE, fault.message, fault.remedy)
         return b"", {}
 
-    async def _answer_gc(self, call: Call, conf: WrittenSettings) -> CallResult:
+    async def _answer_gc(self, call: Call, conf: UnparsedSettings) -> CallResult:
         with self._runner.admit(GC_DEADLINE_S):
             result = await self._coordinator_handler.handle_gc(call)
         return b"", {"removed": result.removed, "missing": result.missing}

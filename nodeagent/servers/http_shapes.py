@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from core.domain.addresses.routes import result_routes
 from core.domain.model import Endpoint, Nic
-from nodeagent.coordinator.settings import WrittenSettings
+from nodeagent.coordinator.settings import UnparsedSettings
 
 Document = dict[str, object]
 
@@ -41,26 +41,28 @@ def workload_endpoint(endpoint: Endpoint) -> Document:
     }
 
 
-def coordinator_config(written: WrittenSettings) -> Document:
+def coordinator_config(settings: UnparsedSettings) -> Document:
     """CoordinatorConfig. The two lists of cluster networks are never null."""
     optional = _without_empty(
         {
-            "hijackCIDR": written.hijack_cidr,
-            "policyRoutes": [{"dst": route.dst, "gw": route.gw} for route in written.policy_routes],
-            "podMACPrefix": written.pod_mac_prefix,
-            "podDefaultRouteNIC": written.pod_default_route_nic,
-            "hostRuleTable": written.host_rule_table,
-            "podRPFilter": written.pod_rp_filter,
-            "txQueueLen": written.tx_queue_len,
-            "vethLinkAddress": written.veth_link_address,
-            "vethMTU": written.veth_mtu,
+            "hijackCIDR": settings.hijack_cidr,
+            "policyRoutes": [
+                {"dst": route.dst, "gw": route.gw} for route in settings.policy_routes
+            ],
+            "podMACPrefix": settings.pod_mac_prefix,
+            "podDefaultRouteNIC": settings.pod_default_route_nic,
+            "hostRuleTable": settings.host_rule_table,
+            "podRPFilter": settings.pod_rp_filter,
+            "txQueueLen": settings.tx_queue_len,
+            "vethLinkAddress": settings.veth_link_address,
+            "vethMTU": settings.veth_mtu,
         }
     )
     return {
-        "mode": written.mode,
-        "overlayPodCIDR": written.overlay_pod_cidr,
-        "serviceCIDR": written.service_cidr,
-        "tunePodRoutes": written.tune_pod_routes,
+        "mode": settings.mode,
+        "overlayPodCIDR": settings.overlay_pod_cidr,
+        "serviceCIDR": settings.service_cidr,
+        "tunePodRoutes": settings.tune_pod_routes,
         **optional,
     }
 

@@ -40,7 +40,7 @@ from core.settings.shared_settings import (
 from core.settings.sriov import sriov_settings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.pods import BPFFS
-from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
+from nodeagent.coordinator.settings import UnparsedSettings, read_settings, validate_settings
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,
@@ -138,15 +138,15 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     )
 
 
-def _coordinator(conf: dict[str, Any]) -> WrittenSettings:
+def _coordinator(conf: dict[str, Any]) -> UnparsedSettings:
     """The coordinator's settings, checked. Raises BadInput."""
     try:
-        written = read_settings(conf)
-        effective(written, written)
+        settings = read_settings(conf)
+        validate_settings(settings)
     except BadInput as error:
         error.subject = f"orbweaver.coordinator.{error.subject}"
         raise
-    return written
+    return settings
 
 
 def _coordinator_name(env: EnvironmentVariables) -> str:

@@ -17,7 +17,7 @@ from core.eventstore.etcd.access import ETCD_ENDPOINT
 from core.settings.device_plugin import DeviceSettings
 from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
-from nodeagent.coordinator.settings import WrittenSettings
+from nodeagent.coordinator.settings import UnparsedSettings
 from nodeagent.sriov_master import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
@@ -77,7 +77,7 @@ class Settings(NamedTuple):
     log_level: str = "info"
     plugin_log_path: str = PLUGIN_LOG_PATH
     otlp_endpoint: str = ""
-    coordinator: WrittenSettings = WrittenSettings()
+    coordinator: UnparsedSettings = UnparsedSettings()
     coordinator_name: str = COORDINATOR
     cluster_ip: ClusterIpSettings = ClusterIpSettings()
     kubeconfig: str | None = None

@@ -1,7 +1,7 @@
 """Records the GUIDs of the node's InfiniBand virtual functions in the event log.
 
 A GUID is recorded before it is set, so no two virtual functions of the cluster get the same GUID. A
-NIC whose GUIDs cannot be recorded is not changed; other NICs are, even without etcd.
+NIC whose GUIDs cannot be recorded is not changed; other NICs are changed, even without etcd.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GuidKeeper:
 
     def __init__(self, registry: GuidRegistry) -> None:
         self._registry = registry
-        self._has_none = False
+        self._has_no_records = False
 
     async def keep(
         self, plan: NodePlan, nics: Sequence[PhysicalFunction], guid_file: GuidFile
@@ -39,7 +39,7 @@ class GuidKeeper:
 
         Returns the reasons, by NIC, why a NIC must not be changed now.
         """
-        if self._has_none and not any(nic.link_type == INFINIBAND for nic in nics):
+        if self._has_no_records and not any(nic.link_type == INFINIBAND for nic in nics):
             return {}
         requested = requested_guids(plan, nics, guid_file)
         try:
@@ -63,12 +63,12 @@ class GuidKeeper:
     async def _write(
         self, requested: Sequence[VfGuid], plan: NodePlan, nics: Sequence[PhysicalFunction]
     ) -> Sequence[GuidConflict]:
-        held = await self._registry.held()
-        self._has_none = not held
-        await self._registry.release(ended_guids(held, plan, nics))
-        known = set(held)
-        missing = [guid for guid in requested if guid not in known]
-        replaced = set(replaced_guids(held, plan)).difference(requested)
+        recorded = await self._registry.held()
+        self._has_no_records = not recorded
+        await self._registry.release(ended_guids(recorded, plan, nics))
+        recorded_guids = set(recorded)
+        missing = [guid for guid in requested if guid not in recorded_guids]
+        replaced = set(replaced_guids(recorded, plan)).difference(requested)
         return await self._registry.assign(missing, replaced)
 
 
@@ -80,4 +80,5 @@ def _conflict_text(nic: str, conflicts: Sequence[GuidConflict]) -> str:
     ]
     more = len(conflicts) - len(texts)
     suffix = f", and {more} more" if more else ""
-    return f"{nic}: GUID {', '.join(texts)}{suffix}; give each its own in {GUID_FILE}"
+    remedy = f"give each virtual function its own GUID in {GUID_FILE}"
+    return f"{nic}: GUID {', '.join(texts)}{suffix}; {remedy}"

@@ -1,8 +1,8 @@
 """Reads and changes the NICs of this node for the reconciler, by /sys, netlink and kubelet.
 
-Blocking calls run in threads. Only kubelet can tell which Pod has a virtual function that is bound
-to vfio-pci. While kubelet does not answer, all of these count as used, and its last answer names
-their Pods.
+Blocking calls run in threads. Only kubelet reports which Pod has a virtual function that is
+bound to vfio-pci. While kubelet does not answer, all virtual functions with vfio-pci count as used,
+and kubelet's last answer gives the names of their Pods.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class NodeHardware:
 
     def _read(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
         own = {*own_addresses, address_towards(self._server)}
-        with self._executor.session(self._executor.home) as session:
+        with self._executor.session(self._executor.own_namespace) as session:
             links = uplinks(session, own)
         return with_netlink_facts(physical_functions(links, self._sysfs.root), self._links)
 

@@ -17,7 +17,7 @@ from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "sriov"
-"""The name of its supervised task."""
+"""The name of the reconciler's supervised task."""
 
 
 class SriovService(BackgroundService):

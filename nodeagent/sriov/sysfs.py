@@ -54,7 +54,7 @@ class Sysfs:
     def write(self, path: Path, text: str) -> None:
         """Write an attribute. A file that does not exist is an error: it is not created."""
         try:
-            # Some files are write-only, and the agent may lack CAP_DAC_OVERRIDE.
+            # O_WRONLY: some files are write-only, and the agent may lack CAP_DAC_OVERRIDE.
             file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
             try:
                 os.write(file, f"{text}\n".encode("ascii"))
@@ -64,7 +64,7 @@ class Sysfs:
             raise self._refused(f"write {text or 'nothing'} to", path, error) from error
 
     def make(self, path: Path) -> None:
-        """Create a directory of configfs, which creates a kernel object; it may exist."""
+        """Create a directory of configfs, and so a kernel object, unless the directory exists."""
         try:
             path.mkdir(exist_ok=True)
         except OSError as error:
@@ -79,12 +79,12 @@ class Sysfs:
         )
 
     def driver(self, address: str) -> str:
-        """The driver of a PCI device; "" without one."""
+        """The driver of a PCI device; "" if no driver is bound."""
         link = self.device(address) / "driver"
         return link.resolve().name if link.exists() else ""
 
     def vf_address(self, address: str, number: int) -> str:
-        """The PCI address of a NIC's virtual function. Raises DatapathError without it."""
+        """The PCI address of a NIC's virtual function. Raises DatapathError if there is none."""
         link = self.device(address) / f"virtfn{number}"
         if not link.exists():
             raise DatapathError(
@@ -93,13 +93,13 @@ class Sysfs:
         return link.resolve().name
 
     def link(self, address: str) -> str:
-        """The network link of a PCI device. Raises DatapathError without one."""
+        """The network link of a PCI device. Raises DatapathError if there is none."""
         net = self.device(address) / "net"
         name = min((path.name for path in net.iterdir()), default="") if net.is_dir() else ""
         if not name:
             raise DatapathError(
                 f"{address} has no network link in the node's network namespace",
                 subject=address,
-                remedy="its driver creates it shortly after it binds; the agent tries again",
+                remedy="its driver creates the link after binding to it; the agent tries again",
             )
         return name

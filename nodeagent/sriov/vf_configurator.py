@@ -78,7 +78,7 @@ class VfConfigurator:
             self._links.set_mac(action.nic, action.vf, mac)
 
     def _bind(self, vf: str, driver: str) -> None:
-        """Bind a virtual function to a driver; if it is "", the kernel chooses the driver."""
+        """Bind a virtual function to ``driver``, or to the kernel's choice if ``driver`` is ""."""
         device = self._sysfs.device(vf)
         if driver == VFIO and not (self._sysfs.root / DRIVERS / driver).is_dir():
             raise DatapathError(

@@ -116,14 +116,14 @@ class KernelVfLinks:
     def guids(self, link: str) -> Mapping[int, str]:
         """See ``VfLinks``. Drivers and kernels that do not report GUIDs report none."""
         mask = attribute_u32(n.IFLA_EXT_MASK, _RTEXT_FILTER_VF | n.RTEXT_FILTER_SKIP_STATS)
-        with self._executor.session(self._executor.home) as session:
+        with self._executor.session(self._executor.own_namespace) as session:
             body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + mask
             answer = session.ask(Request(n.RTM_GETLINK, 0, body, "read virtual functions of", link))
         return {} if answer is None else vf_guids(memoryview(answer))
 
     def set_link_up(self, link: str) -> None:
         """See ``VfLinks``."""
-        with self._executor.session(self._executor.home) as session:
+        with self._executor.session(self._executor.own_namespace) as session:
             session.apply([set_link_up(_number(session, link))])
 
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
@@ -151,11 +151,11 @@ class KernelVfLinks:
 
     def _generic_socket(self) -> socket.socket:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        home = self._executor.home
+        home = self._executor.own_namespace
         return self._executor.socket(home, socket.AF_NETLINK, kind, NETLINK_GENERIC)
 
     def _set(self, link: str, vf: int, verb: str, change: bytes) -> None:
-        with self._executor.session(self._executor.home) as session:
+        with self._executor.session(self._executor.own_namespace) as session:
             info = nested(_IFLA_VFINFO_LIST, nested(_IFLA_VF_INFO, change))
             body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + info
             what = f"virtual function {vf} of {link}"

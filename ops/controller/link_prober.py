@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from core.errors import OrbweaverError
 from nodeagent.conflict_detection.detector import Detector
-from nodeagent.netlink.namespaces import OWN, NetnsExecutor
+from nodeagent.netlink.namespaces import OWN_NAMESPACE_PATH, NetnsExecutor
 from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 
 class LinkProber:
     """Probes from one interface. Create it inside the event loop that runs it."""
 
-    def __init__(self, interface: str, name: str, netns: str = OWN) -> None:
+    def __init__(self, interface: str, name: str, netns: str = OWN_NAMESPACE_PATH) -> None:
         self._executor = NetnsExecutor()
         self._detector = Detector(self._executor)
         self._interface = interface

@@ -92,8 +92,10 @@ class _Reader:
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
         self.abilities = self._try("features of the kernel", lambda: abilities(executor))
-        self.sysctls = self._try("sysctls", lambda: sysctls.read(executor, executor.home, FAMILIES))
-        with executor.session(executor.home) as session:
+        self.sysctls = self._try(
+            "sysctls", lambda: sysctls.read(executor, executor.own_namespace, FAMILIES)
+        )
+        with executor.session(executor.own_namespace) as session:
             nics = self._try("interfaces", lambda: master_nics(session))
             self.nics = self._try("devices", lambda: _with_hardware(executor, nics)) or nics
             self.gateways = self._try("routes", lambda: default_gateways(session))
@@ -141,7 +143,7 @@ def _roce_qos_rules() -> list[RoceQosRule]:
 
 
 def _with_hardware(executor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:
-    hardware = read_hardware(executor, executor.home, [nic.name for nic in nics])
+    hardware = read_hardware(executor, executor.own_namespace, [nic.name for nic in nics])
     return [nic._replace(**hardware[nic.name]._asdict()) for nic in nics]
 
 

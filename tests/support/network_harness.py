@@ -25,8 +25,8 @@ from nodeagent.coordinator.rdma_isolation import RdmaIsolation, RdmaMover
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules, ReplyMarkRules
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
-    WrittenSettings,
-    effective,
+    UnparsedSettings,
+    effective_settings,
     read_settings,
 )
 from nodeagent.devices.pci_files import PciFiles
@@ -162,7 +162,7 @@ class NetworkNode:
         network.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
         self.held = network.hold(self.inside)
         self.records = AttachmentRecords(network.directory / name)
-        self.cluster = WrittenSettings()
+        self.cluster = UnparsedSettings()
         self.engine = self.engine_with(PreferredReplyMarkRules(network.executor))
 
     def engine_with(self, marks: ReplyMarkRules, rdma: RdmaMover | None = None) -> Engine:
@@ -173,7 +173,7 @@ class NetworkNode:
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
-        return effective(read_settings(dict(settings)), self.cluster)
+        return effective_settings(read_settings(dict(settings)), self.cluster)
 
     def service(self, address: str, port: int, backend: str, backend_port: int) -> None:
         """Install kube-proxy's rules for a ClusterIP with one endpoint."""

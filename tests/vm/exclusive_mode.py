@@ -29,13 +29,13 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
     assert "netns exclusive" in command("rdma", "system")
 
     command("ip", "netns", "add", "pod")
-    mover = RdmaIsolation(executor, executor.home, PciFiles())
+    mover = RdmaIsolation(executor, executor.own_namespace, PciFiles())
     with (
         NetworkNamespace.open("/run/netns/pod") as pod,
         pytest.raises(DatapathError, match=r"rxe0 .* not supported") as refused,
     ):
         mover.move("rxe0", pod)
-    assert "its driver cannot move devices" in refused.value.remedy
+    assert "the driver cannot move its devices" in refused.value.remedy
     assert "rxe0" in command("rdma", "link"), "it stays with the node"
     assert command("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
 

@@ -187,7 +187,7 @@ def _traces(
         with (
             NetworkNamespace.open(netns) as inside,
             executor.session(inside) as in_pod,
-            executor.session(executor.home) as on_node,
+            executor.session(executor.own_namespace) as on_node,
         ):
             stacks = Stack(pod, in_pod), Stack("node", on_node)
             frontends = served(Path(bpffs))

@@ -13,7 +13,7 @@ from core.errors import NotReady
 from core.kubernetes.api import Object
 from core.manifests.kinds.coordinators import DetectOptions
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
-from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
+from nodeagent.coordinator.settings import UnparsedRoute, UnparsedSettings, read_settings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator, cached_coordinator
 from nodeagent.settings.values import Settings
@@ -78,16 +78,16 @@ async def report(server: ApiServer, **status: object) -> None:
     assert answer.status == 200, answer.message
 
 
-def settings_of(found: KubernetesCoordinator) -> WrittenSettings | None:
+def settings_of(found: KubernetesCoordinator) -> UnparsedSettings | None:
     try:
-        return found.written()
+        return found.current_settings()
     except NotReady:
         return None
 
 
-async def settled(found: KubernetesCoordinator) -> WrittenSettings:
+async def settled(found: KubernetesCoordinator) -> UnparsedSettings:
     await until(lambda: settings_of(found) is not None)
-    return found.written()
+    return found.current_settings()
 
 
 async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
@@ -96,7 +96,7 @@ async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
     create(server, coordinator(**EVERYTHING))
     await report(server, **SYNCED)
 
-    assert await settled(found) == WrittenSettings(
+    assert await settled(found) == UnparsedSettings(
         mode="underlay",
         tune_pod_routes=False,
         pod_default_route_nic="net1",
@@ -106,7 +106,7 @@ async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
         service_cidr=("10.96.0.0/16", "fd00:96::/112"),
         hijack_cidr=("169.254.0.0/16",),
         hijack_further_nics=False,
-        policy_routes=(WrittenRoute("192.0.2.0/24", "10.6.0.1"),),
+        policy_routes=(UnparsedRoute("192.0.2.0/24", "10.6.0.1"),),
         host_rule_table=600,
         pod_rp_filter=2,
         tx_queue_len=1000,
@@ -140,7 +140,7 @@ async def test_adds_wait_while_it_is_not_synced_and_go_on_afterwards(
     await report(server, phase="NotReady", reason="no source", serviceCIDR=[])
     await until(lambda: settings_of(found) is None)
     with pytest.raises(NotReady, match=r"^spidercoordinator: default no ready: no source "):
-        found.written()
+        found.current_settings()
     await report(server, **SYNCED)
 
     assert (await settled(found)).service_cidr == ("10.96.0.0/16", "fd00:96::/112")
@@ -150,14 +150,14 @@ async def test_without_a_status_and_without_an_object_adds_wait(
     found: KubernetesCoordinator, server: ApiServer
 ) -> None:
     with pytest.raises(NotReady, match="coordinator config not found: there is no"):
-        found.written()
+        found.current_settings()
     other = coordinator("other")
     create(server, other)
     create(server, coordinator())
     await until(lambda: ("", "default") in found.coordinators.objects)
 
     with pytest.raises(NotReady, match="default no ready: its phase is ''"):
-        found.written()
+        found.current_settings()
 
 
 async def test_a_change_of_the_object_is_a_change_of_the_next_add(
@@ -168,9 +168,9 @@ async def test_a_change_of_the_object_is_a_change_of_the_next_add(
     before = await settled(found)
     replace(server, coordinator(podMACPrefix="0a:1c"))
 
-    await until(lambda: found.written() != before)
+    await until(lambda: found.current_settings() != before)
 
-    assert found.written().pod_mac_prefix == "0a:1c"
+    assert found.current_settings().pod_mac_prefix == "0a:1c"
 
 
 @pytest.mark.simulated(lacks="kmock does not have: a server that goes away")
@@ -185,7 +185,7 @@ async def test_what_was_seen_counts_while_the_api_server_is_away(
     try:
         await until(lambda: found.coordinators.fault)
         await found.load()
-        assert found.written() == before
+        assert found.current_settings() == before
     finally:
         await asyncio.to_thread(server.start)
 
@@ -200,7 +200,7 @@ async def test_an_agent_that_never_saw_it_waits_a_moment_and_says_why(tmp_path: 
 
     await cluster.coordinator.load()
     with pytest.raises(NotReady, match="SpiderCoordinators cannot be listed: ") as refused:
-        cluster.coordinator.written()
+        cluster.coordinator.current_settings()
     await cluster.close()
 
     assert failure_of(refused.value).code == TRY_AGAIN_LATER

@@ -18,7 +18,7 @@ from core.errors import BadInput
 from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
-from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
+from nodeagent.coordinator.settings import UnparsedSettings, effective_settings, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
 from nodeagent.netlink.values import (
@@ -103,7 +103,7 @@ def source_of(link: int, network: str) -> Address | None:
 def plan_of(
     pod: PodStack, expected: frozenset[str] = frozenset(), **conf: Any
 ) -> tuple[NicSetup, AttachmentPlan]:
-    settings = effective(read_settings({**CONF, **conf}), WrittenSettings())
+    settings = effective_settings(read_settings({**CONF, **conf}), UnparsedSettings())
     decision = decide(settings, pod)
     host = HostStack(tuple(address for address in NODE if address.family in pod.families))
     return decision, plan(settings, decision, pod, host, VETH_PAIR, expected)
@@ -223,7 +223,7 @@ def test_mode_and_table_depend_on_the_links_of_the_pod(
 ) -> None:
     # A link that is down and a tunnel do not count as NICs.
     others = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
-    settings = effective(read_settings(conf), WrittenSettings())
+    settings = effective_settings(read_settings(conf), UnparsedSettings())
     assert decide(settings, stack(interface, *links, *others)) == expected_setup
 
 
@@ -238,7 +238,7 @@ def test_mode_and_table_depend_on_the_links_of_the_pod(
 def test_a_mode_that_does_not_fit_the_pod_is_refused(
     interface: Link, links: tuple[Link, ...], mode: str, text: str
 ) -> None:
-    settings = effective(read_settings({"mode": mode}), WrittenSettings())
+    settings = effective_settings(read_settings({"mode": mode}), UnparsedSettings())
     with pytest.raises(BadInput, match=text):
         decide(settings, stack(interface, *links))
 
@@ -253,7 +253,7 @@ def test_a_mode_that_does_not_fit_the_pod_is_refused(
     ],
 )
 def test_a_mac_address_is_the_prefix_and_four_bytes_of_the_address(address: str, mac: str) -> None:
-    settings = effective(read_settings({"podMACPrefix": "0A-1b"}), WrittenSettings())
+    settings = effective_settings(read_settings({"podMACPrefix": "0A-1b"}), UnparsedSettings())
     pod = stack(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address(address), 24),))
     assert mac_of(settings, pod).hex() == mac
 

@@ -190,7 +190,7 @@ def test_shared_devices_and_nics_without_one_are_refused_with_the_reason(
 
 def test_the_mode_is_set_once_and_a_busy_kernel_is_reported(network: NetworkHarness) -> None:
     kernel = Kernel(SHARED)
-    kernel.devices = {network.executor.home.identity: ()}
+    kernel.devices = {network.executor.own_namespace.identity: ()}
 
     assert [set_netns_mode(network.executor, "exclusive", kernel.open) for _ in "12"] == [
         True,

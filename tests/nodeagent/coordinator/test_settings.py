@@ -12,14 +12,14 @@ from core.manifests.networks.detect_options import DetectionTiming
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
     NicPolicyRoute,
-    WrittenSettings,
-    effective,
+    UnparsedSettings,
+    effective_settings,
     read_settings,
 )
 
 
 def settings(cluster: dict[str, Any] | None = None, **conf: Any) -> CoordinatorSettings:
-    return effective(read_settings(conf), read_settings(cluster or {}))
+    return effective_settings(read_settings(conf), read_settings(cluster or {}))
 
 
 def test_defaults_apply_where_nothing_is_configured() -> None:
@@ -57,12 +57,12 @@ def test_lists_fall_back_only_when_empty_and_are_never_merged() -> None:
 
 def test_names_match_in_any_case_and_null_sets_nothing() -> None:
     written = read_settings({"PODMACPREFIX": "0a:1b", "Mode": None, "type": "coordinator"})
-    assert written == WrittenSettings(pod_mac_prefix="0a:1b")
+    assert written == UnparsedSettings(pod_mac_prefix="0a:1b")
 
 
 def test_the_pods_own_default_route_nic_goes_first() -> None:
     conf = read_settings({"podDefaultRouteNic": "eth0"})
-    assert effective(conf, WrittenSettings(), "net1").default_route_nic == "net1"
+    assert effective_settings(conf, UnparsedSettings(), "net1").default_route_nic == "net1"
 
 
 @pytest.mark.parametrize("mode", ["disable", "disabled"])

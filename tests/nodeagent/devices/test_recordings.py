@@ -146,7 +146,7 @@ def test_counters_of_every_port_are_read_from_their_files(
     tree: Path, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel()
-    kernel.devices[executor.home.identity] = tuple(
+    kernel.devices[executor.own_namespace.identity] = tuple(
         Device(path.name, number, number, tuple(Port(LINK, None) for _ in recorded_ports(path)))
         for number, path in enumerate(present(tree / "class/infiniband"), 1)
     )

@@ -22,7 +22,7 @@ from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.coordinator.settings import (
     ConfiguredSettings,
     CoordinatorDefaults,
-    WrittenSettings,
+    UnparsedSettings,
     read_settings,
 )
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
@@ -36,7 +36,7 @@ from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPo
 pytestmark = pytest.mark.netns
 
 CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
-NOTHING = WrittenSettings()
+NOTHING = UnparsedSettings()
 LEFTOVERS = 1_000
 NOWHERE = 1_000_000
 """Interface indexes that do not exist."""
@@ -83,7 +83,7 @@ class Unsynced(CoordinatorDefaults):
     async def load(self) -> None:
         """Do nothing; the cluster stays unsynced."""
 
-    def written(self) -> WrittenSettings:
+    def current_settings(self) -> UnparsedSettings:
         raise NotReady("spidercoordinator: default no ready")
 
 

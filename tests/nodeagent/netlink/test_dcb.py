@@ -69,7 +69,7 @@ def test_pfc_is_changed_in_what_the_driver_has() -> None:
     executor = DcbExecutor({"v0": link})
     before = link.pfc
 
-    with executor.session(executor.home) as session:
+    with executor.session(executor.own_namespace) as session:
         dcb.set_pfc(session, "v0", (3, 5))
 
         read = dcb.read_dcb(session, "v0")
@@ -82,7 +82,7 @@ def test_ets_is_changed_in_what_the_driver_has() -> None:
     executor = DcbExecutor({"v0": link})
     ets = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
 
-    with executor.session(executor.home) as session:
+    with executor.session(executor.own_namespace) as session:
         dcb.set_ets(session, "v0", ets)
         read = dcb.read_dcb(session, "v0")
 
@@ -99,7 +99,7 @@ def test_a_driver_that_reports_that_nothing_had_to_be_changed_does_not_refuse() 
     executor = DcbExecutor({"v0": link})
     link.status = 1
 
-    with executor.session(executor.home) as session:
+    with executor.session(executor.own_namespace) as session:
         dcb.set_pfc(session, "v0", (5,))
 
     assert executor.changes == 1
@@ -110,7 +110,10 @@ def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
     executor = DcbExecutor({"v0": link})
     link.status = -EOPNOTSUPP
 
-    with executor.session(executor.home) as session, pytest.raises(NetlinkRefused) as refused:
+    with (
+        executor.session(executor.own_namespace) as session,
+        pytest.raises(NetlinkRefused) as refused,
+    ):
         dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
 
     assert refused.value.errno == EOPNOTSUPP

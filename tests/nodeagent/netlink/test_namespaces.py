@@ -63,7 +63,7 @@ def test_the_thread_goes_there_and_comes_back(
     inside = executor.run(namespace, here)
     assert inside != here()
     assert inside == f"net:[{namespace.identity.inode}]"
-    assert executor.run(executor.home, here) == here()
+    assert executor.run(executor.own_namespace, here) == here()
 
 
 def test_what_fails_inside_fails_for_its_caller_alone(
@@ -74,7 +74,7 @@ def test_what_fails_inside_fails_for_its_caller_alone(
 
     with pytest.raises(ValueError, match="inside"):
         executor.run(namespace, fail)
-    assert executor.run(executor.home, here) == here()
+    assert executor.run(executor.own_namespace, here) == here()
 
 
 def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
@@ -113,8 +113,8 @@ def test_a_thread_that_cannot_come_back_is_replaced(
 
     monkeypatch.setattr(namespaces, "_enter", stuck)
     assert executor.run(namespace, threading.get_ident) == lost
-    assert executor.run(executor.home, here) == here()
-    assert executor.run(executor.home, threading.get_ident) != lost
+    assert executor.run(executor.own_namespace, here) == here()
+    assert executor.run(executor.own_namespace, threading.get_ident) != lost
 
 
 def test_a_thread_that_travels_goes_itself_and_comes_back(
@@ -123,7 +123,7 @@ def test_a_thread_that_travels_goes_itself_and_comes_back(
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
         there = workers.submit(executor.run, namespace, here).result()
         own = workers.submit(here).result()
-        assert workers.submit(executor.run, executor.home, here).result() == own
+        assert workers.submit(executor.run, executor.own_namespace, here).result() == own
         with pytest.raises(ZeroDivisionError):
             workers.submit(executor.run, namespace, lambda: 1 // 0).result()
         assert workers.submit(here).result() == own
@@ -144,7 +144,7 @@ def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
             raise OSError(1, "not allowed")
 
     def home_links() -> list[str]:
-        with executor.session(executor.home) as session:
+        with executor.session(executor.own_namespace) as session:
             return [link.name for link in session.links()]
 
     expected = home_links()
@@ -199,7 +199,7 @@ def test_visits_leave_no_descriptor_and_no_thread(namespace: NetworkNamespace) -
 
 
 def test_the_own_namespace_needs_no_visit(executor: NetnsExecutor) -> None:
-    with executor.session(executor.home) as session, NetlinkSession.open() as own:
+    with executor.session(executor.own_namespace) as session, NetlinkSession.open() as own:
         assert session.links() == own.links()
     assert executor._thread is None
 
@@ -267,10 +267,10 @@ def test_a_visit_that_nobody_waits_for_any_more_is_not_made(
     executor, go_on = NetnsExecutor(), threading.Event()
     made: list[int] = []
     try:
-        before = executor.submit(executor.home, go_on.wait)
+        before = executor.submit(executor.own_namespace, go_on.wait)
         with pytest.raises(NetlinkLost, match="was not entered within"):
-            executor.run(executor.home, lambda: made.append(1))
-        after = executor.submit(executor.home, lambda: made.append(2))
+            executor.run(executor.own_namespace, lambda: made.append(1))
+        after = executor.submit(executor.own_namespace, lambda: made.append(2))
         go_on.set()
         before.result(20)
         after.result(20)

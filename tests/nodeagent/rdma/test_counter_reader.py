@@ -27,7 +27,7 @@ ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
 @pytest.fixture
 def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
-    made.devices[executor.home.identity] = (ON_THE_NODE,)
+    made.devices[executor.own_namespace.identity] = (ON_THE_NODE,)
     monkeypatch.setattr(RdmaSocket, "open", made.open)
     return made
 
@@ -75,7 +75,7 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
 def test_a_virtual_function_has_no_traffic_class_of_its_own(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(node_guid=1),)
+    kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=1),)
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
@@ -88,7 +88,7 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     """It has a GUID of its own, and the system's is that of the first."""
-    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
+    kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
     (directory / "traffic_class").write_text("Global tclass=106\n")
@@ -105,7 +105,7 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     card = Card(tmp_path / "sys", "connectx3-two-ports")
     ports = (Port("", {"port_xmit_wait": 1}), Port("", {"port_xmit_wait": 2}))
     device = Device("mlx4_0", 0x0002C90300F9BFA0, 0x0002C90300F9BFA3, ports)
-    kernel.devices[executor.home.identity] = (device,)
+    kernel.devices[executor.own_namespace.identity] = (device,)
     addresses = [card.read(card.path / f"net/ib{number}/address") for number in range(2)]
     links = [
         KernelLink(number, f"ib{number}", mac=bytes.fromhex(address.replace(":", "")))
@@ -135,7 +135,9 @@ def test_a_virtual_function_tells_its_parent(
 def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    kernel.devices[executor.home.identity] = (ON_THE_NODE._replace(ports=(Port(LINK, None),)),)
+    kernel.devices[executor.own_namespace.identity] = (
+        ON_THE_NODE._replace(ports=(Port(LINK, None),)),
+    )
     directory = tmp_path / "class/infiniband/mlx5_0/ports/1/hw_counters"
     directory.mkdir(parents=True)
     (directory / "np_cnp_sent").write_text("5\n")

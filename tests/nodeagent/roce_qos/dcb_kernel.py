@@ -130,7 +130,7 @@ class DcbExecutor(NetnsExecutor):
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
         """A session that the links answer."""
-        assert namespace is self.home
+        assert namespace is self.own_namespace
         return NetlinkSession(cast("Any", _Socket(self)))
 
 

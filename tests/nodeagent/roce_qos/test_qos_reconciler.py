@@ -72,7 +72,7 @@ class RoceNode:
         links = {"ens1f0": self.dcb, "ens1f0v0": DcbLink(has_dcb=False)}
         self.executor = DcbExecutor(links | {"eth0": DcbLink(has_dcb=False)})
         self.kernel = Kernel()
-        self.kernel.devices[self.executor.home.identity] = (
+        self.kernel.devices[self.executor.own_namespace.identity] = (
             Device("mlx5_0", PF_GUID, PF_GUID, (Port("ens1f0"),)),
             Device("mlx5_2", VF_GUID, PF_GUID, (Port("ens1f0v0"),)),
             Device("mlx5_4", 4, 4, (Port("ibs2"), Port(""))),
@@ -265,7 +265,7 @@ async def test_the_nics_of_a_bond_have_its_rule_and_the_bond_its_traffic_classes
     node.set("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
     node.set("class/net/ens1f1/type", "1")
     node.executor.links["ens1f1"] = DcbLink()
-    node.kernel.devices[node.executor.home.identity] = (
+    node.kernel.devices[node.executor.own_namespace.identity] = (
         Device("mlx5_bond_0", PF_GUID, PF_GUID, (Port("bond0"),)),
     )
     agent = node.agent(RoceQosRule(RoceQos(), ("bond0",)))
@@ -286,7 +286,7 @@ async def test_the_other_nics_of_a_bond_have_the_rule_of_the_one_with_the_device
     net = node.files.root / "class/net"
     (net / "ens1f0/master").symlink_to(net / "bond0")
     node.executor.links["ens1f1"] = DcbLink()
-    node.kernel.devices[node.executor.home.identity] = (
+    node.kernel.devices[node.executor.own_namespace.identity] = (
         Device("mlx5_bond_0", PF_GUID, PF_GUID, (Port("ens1f0"),)),
     )
     agent = node.agent(RoceQosRule(RoceQos(), ("bond0",)))

@@ -162,7 +162,8 @@ async def test_a_guid_of_another_node_is_refused_and_named(
     assert other.macs() == []
     assert other.source.last.result.error == (
         f"ibs1: GUID {SECOND} of virtual function 0 belongs to virtual function 1 of {CARD}"
-        " on node node-1; give each its own in /etc/sriov-operator/infiniband/guids"
+        " on node node-1; give each virtual function its own GUID in"
+        " /etc/sriov-operator/infiniband/guids"
     )
 
     registry = node.log.registry("node-1")

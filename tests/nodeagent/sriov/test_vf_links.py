@@ -25,7 +25,7 @@ GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 class RecordedSession:
     """A session that has one link and records what is sent."""
 
-    home = None
+    own_namespace = None
 
     def __init__(self) -> None:
         self.requests: list[Request] = []

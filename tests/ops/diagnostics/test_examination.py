@@ -190,7 +190,9 @@ async def test_an_agent_that_is_told_to_tunes_its_node(executor: NetnsExecutor) 
         tune_sysctls=True,
     )
     async with running(settings, MemoryStore()):
-        values = {one.sysctl.key: one.current for one in read(executor, executor.home, (4, 6))}
+        values = {
+            one.sysctl.key: one.current for one in read(executor, executor.own_namespace, (4, 6))
+        }
     shutil.rmtree(directory)
 
     assert values == {one.key: one.value for one in SYSCTLS}
