@@ -154,7 +154,7 @@ async def test_a_start_that_fails_leaves_nothing_open(
 
 
 @pytest.mark.parametrize("name", STOPS)
-async def test_after_a_failed_shutdown_step_the_others_are_done(
+async def test_after_a_failed_shutdown_step_the_other_steps_run(
     name: str,
     settings: Settings,
     memory_store: MemoryStore,

@@ -1,4 +1,4 @@
-"""A supervisor whose tasks a test makes crash, one by one."""
+"""A supervisor with a method to crash one of its tasks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class HeldClock:
     """A clock that a test sets."""
 
     def __init__(self) -> None:
-        self.passed_s = 0.0
+        self.now_s = 0.0
 
     def __call__(self) -> float:
-        return self.passed_s
+        return self.now_s
 
 
 class CrashingSupervisor(Supervisor):
-    """``crash`` makes the current run of a task raise an unexpected exception."""
+    """A supervisor; ``crash`` makes the current run of a task raise an unexpected exception."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__(monotonic)
@@ -33,12 +33,12 @@ class CrashingSupervisor(Supervisor):
     def start(self, spec: TaskSpec) -> None:
         self.specs[spec.name] = spec
         self._crashes[spec.name] = asyncio.Event()
-        super().start(spec._replace(run=self._breakable(spec)))
+        super().start(spec._replace(run=self._run_until_crash(spec)))
 
     def crash(self, name: str) -> None:
         self._crashes[name].set()
 
-    def _breakable(self, spec: TaskSpec) -> Callable[[], Coroutine[Any, Any, object]]:
+    def _run_until_crash(self, spec: TaskSpec) -> Callable[[], Coroutine[Any, Any, object]]:
         async def run() -> None:
             self.start_counts[spec.name] = self.start_counts.get(spec.name, 0) + 1
             await until_first(spec.run(), self._crash_of(spec.name))

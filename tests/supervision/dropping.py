@@ -2,7 +2,7 @@
 
 ``unshare --net python -m tests.supervision.dropping etcd|kubernetes DIRECTORY``. Nothing is reset
 and nothing is closed: the connection is half open, as behind a cable that was pulled. Exit code 0
-only if the watch was found stale and went on once packets passed again.
+only if the watch became stale, and recovered when packets passed again.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ table inet half_open {{
 def main(arguments: list[str]) -> None:
     kind, directory = arguments
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    follow = {"etcd": follow_etcd, "kubernetes": follow_kubernetes}[kind]
-    with pytest.MonkeyPatch.context() as bounds:
-        asyncio.run(follow(Path(directory), bounds))
+    check = {"etcd": check_etcd, "kubernetes": check_kubernetes}[kind]
+    with pytest.MonkeyPatch.context() as limits:
+        asyncio.run(check(Path(directory), limits))
 
 
-async def follow_etcd(directory: Path, bounds: pytest.MonkeyPatch) -> None:
-    """A configuration view becomes stale, and recovers."""
+async def check_etcd(directory: Path, limits: pytest.MonkeyPatch) -> None:
+    """Check that a configuration view becomes stale and recovers."""
     for module in (watches, configuration_view):
-        bounds.setattr(module, "WATCH_SILENT_S_MAX", 2.0)
-    bounds.setattr(watches, "WATCH_PROGRESS_S", 0.5)
+        limits.setattr(module, "WATCH_SILENT_S_MAX", 2.0)
+    limits.setattr(watches, "WATCH_PROGRESS_S", 0.5)
     keys, supervisor = Keys("dropped"), Supervisor()
     with EtcdCluster(directory) as etcd:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
@@ -81,31 +81,31 @@ async def follow_etcd(directory: Path, bounds: pytest.MonkeyPatch) -> None:
         await writer.close()
 
 
-async def follow_kubernetes(directory: Path, bounds: pytest.MonkeyPatch) -> None:
-    """An informer detects it by TCP timeouts, and starts a new watch."""
-    bounds.setattr(apis, "SILENCE_S_MAX", NEVER_S)
-    bounds.setattr(informer, "PAUSE_S_MAX", 0.5)
+async def check_kubernetes(directory: Path, limits: pytest.MonkeyPatch) -> None:
+    """Check that an informer detects the dropped packets by TCP timeouts and starts a new watch."""
+    limits.setattr(apis, "SILENCE_S_MAX", NEVER_S)
+    limits.setattr(informer, "PAUSE_S_MAX", 0.5)
     # Without a default route the server cannot choose the address that it publishes.
     with ApiServer(directory, flags={"advertise-address": "192.0.2.1"}) as server:
         api = Api(await open_connection(str(server.kubeconfig)))
         namespaces = Informer(api, "/api/v1/namespaces")
-        following = asyncio.ensure_future(namespaces.run())
+        running = asyncio.ensure_future(namespaces.run())
         await until(namespaces.listed.is_set)
-        make(server, "reported-by-the-watch")
+        create_namespace(server, "reported-by-the-watch")
         await until(lambda: ("", "reported-by-the-watch") in namespaces.objects)
 
         with dropped(f"127.0.0.1:{server.port}"):
             await until(lambda: bool(namespaces.fault))
-        make(server, "made-later")
+        create_namespace(server, "made-later")
         await until(lambda: ("", "made-later") in namespaces.objects and not namespaces.fault)
 
-        following.cancel()
-        await asyncio.wait({following})
+        running.cancel()
+        await asyncio.wait({running})
         await api.close()
 
 
-def make(server: ApiServer, name: str) -> None:
-    """A namespace of Kubernetes."""
+def create_namespace(server: ApiServer, name: str) -> None:
+    """Create a Kubernetes namespace."""
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
 
 

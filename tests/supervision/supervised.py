@@ -1,8 +1,8 @@
 """The supervised tasks of the product, read from its source.
 
-``names`` finds every call that creates the specification of a task and resolves its name: a
-literal, a constant of the module, the strings of the ``for`` around it, or a pattern where a part
-of the name is known only at run time.
+``names`` finds every call that creates the specification of a task. It resolves the name of the
+task from a literal, a constant of the module or the strings of the enclosing ``for`` loop. Parts
+of a name that only exist at run time become ``.+`` of a pattern.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KUBERNETES: Final = (
     *("status-reporter", "claim-reporter", "networks", "coordinators", "lease-report"),
 )
 CONSOLE: Final = ("console",)
-"""Not among the others: the readiness of a replica does not depend on it."""
+"""In a group of its own, because the readiness of a replica does not depend on it."""
 
 WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
@@ -49,7 +49,7 @@ CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS, *
 
 
 def names(source: str) -> Iterator[str]:
-    """Patterns of the names of tasks in one module. Raises ValueError for an unknown name."""
+    """Return patterns for the task names in a module; ValueError if a name cannot be resolved."""
     tree = ast.parse(source)
     constants = {
         target.id: node.value
@@ -57,26 +57,26 @@ def names(source: str) -> Iterator[str]:
         for target in _targets(node)
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
     }
-    for call, around in _calls(tree, ()):
-        yield from _resolved(call.args[0], constants, around)
+    for call, loops in _calls(tree, ()):
+        yield from _resolved(call.args[0], constants, loops)
 
 
 def _targets(node: ast.stmt) -> Iterator[ast.Name]:
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         yield node.target
     if isinstance(node, ast.Assign):
-        yield from (each for each in node.targets if isinstance(each, ast.Name))
+        yield from (target for target in node.targets if isinstance(target, ast.Name))
 
 
 def _calls(
-    node: ast.AST, around: tuple[ast.For, ...]
+    node: ast.AST, loops: tuple[ast.For, ...]
 ) -> Iterator[tuple[ast.Call, tuple[ast.For, ...]]]:
-    """Calls of these functions with the loops around them, except in these functions themselves."""
+    """Calls of ``MAKERS`` with their enclosing loops, except calls inside ``MAKERS`` themselves."""
     if isinstance(node, ast.FunctionDef) and node.name in MAKERS:
         return
     if isinstance(node, ast.Call) and _called(node.func) in MAKERS:
-        yield node, around
-    inside = (*around, node) if isinstance(node, ast.For) else around
+        yield node, loops
+    inside = (*loops, node) if isinstance(node, ast.For) else loops
     for child in ast.iter_child_nodes(node):
         yield from _calls(child, inside)
 
@@ -86,19 +86,19 @@ def _called(function: ast.expr) -> str:
 
 
 def _resolved(
-    name: ast.expr, constants: dict[str, ast.expr], around: tuple[ast.For, ...]
+    name: ast.expr, constants: dict[str, ast.expr], loops: tuple[ast.For, ...]
 ) -> Iterator[str]:
     if isinstance(name, ast.Constant):
         yield re.escape(str(name.value))
     elif isinstance(name, ast.JoinedStr):
-        parts = (each.value if isinstance(each, ast.Constant) else None for each in name.values)
-        yield "".join(".+" if each is None else re.escape(str(each)) for each in parts)
+        parts = (part.value if isinstance(part, ast.Constant) else None for part in name.values)
+        yield "".join(".+" if part is None else re.escape(str(part)) for part in parts)
     elif isinstance(name, ast.Name) and name.id in constants:
         yield from _resolved(constants[name.id], {}, ())
     else:
-        loops = [each for each in around if ast.unparse(name) in ast.unparse(each.target)]
-        if not loops:
-            raise ValueError(f"line {name.lineno}: cannot tell the name {ast.unparse(name)}")
-        for each in ast.walk(loops[-1].iter):
-            if isinstance(each, ast.Constant) and isinstance(each.value, str):
-                yield re.escape(each.value)
+        name_loops = [loop for loop in loops if ast.unparse(name) in ast.unparse(loop.target)]
+        if not name_loops:
+            raise ValueError(f"line {name.lineno}: cannot resolve the name {ast.unparse(name)}")
+        for node in ast.walk(name_loops[-1].iter):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield re.escape(node.value)

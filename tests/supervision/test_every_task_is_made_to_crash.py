@@ -1,4 +1,4 @@
-"""A test of this folder crashes every supervised task of the product."""
+"""The tests of this folder crash every supervised task of the product."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TASKS = sorted(
 
 
 @pytest.mark.parametrize(("pattern", "path"), TASKS)
-def test_a_task_of_the_product_is_made_to_crash_by_a_test(pattern: str, path: str) -> None:
-    is_there = any(re.fullmatch(pattern, name) for name in CRASHED)
+def test_every_task_of_the_product_is_in_the_crashed_list(pattern: str, path: str) -> None:
+    is_crashed = any(re.fullmatch(pattern, name) for name in CRASHED)
 
-    assert is_there, f"{path} supervises {pattern!r}: add it to tests/supervision/supervised.py"
+    assert is_crashed, f"{path} supervises {pattern!r}: add it to tests/supervision/supervised.py"
 
 
 @pytest.mark.parametrize("name", sorted(CRASHED))
-def test_a_task_that_a_test_makes_crash_is_of_the_product(name: str) -> None:
+def test_every_task_in_the_crashed_list_exists(name: str) -> None:
     assert any(re.fullmatch(pattern, name) for pattern, _ in TASKS)
 
 
 @pytest.mark.parametrize(
-    ("source", "found"),
+    ("source", "expected"),
     [
         ("TaskSpec('one', run)", ["one"]),
         ("TASK = 'two'\nself.tasks.start(TaskSpec(TASK, run))", ["two"]),
@@ -41,10 +41,10 @@ def test_a_task_that_a_test_makes_crash_is_of_the_product(name: str) -> None:
         ("def reflector_task(name):\n  return TaskSpec(name, run)", []),
     ],
 )
-def test_names_of_tasks_are_found_however_they_are_given(source: str, found: list[str]) -> None:
-    assert list(names(source)) == found
+def test_task_names_are_found_in_every_supported_form(source: str, expected: list[str]) -> None:
+    assert list(names(source)) == expected
 
 
-def test_a_name_that_cannot_be_told_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot tell the name name"):
+def test_a_task_name_that_cannot_be_resolved_is_an_error() -> None:
+    with pytest.raises(ValueError, match="cannot resolve the name name"):
         list(names("def start(name):\n  TaskSpec(name, run)"))

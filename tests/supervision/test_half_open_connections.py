@@ -1,8 +1,8 @@
 """A silent connection becomes stale after seconds and is replaced.
 
 The proxy keeps TCP connections open and acknowledges every byte, as a load balancer in front of a
-dead server does: only the silence shows it. Where the kernel drops the packets, TCP timeouts show
-it.
+dead server does, so only the missing data reveals the failure. If the kernel drops the packets,
+TCP timeouts reveal it.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from tests.support.kubernetes import ApiServer, missing_programs
 from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
 
 SECONDS_MAX: Final = 60.0
-"""The maximum seconds of a detection, from the product's limits."""
+"""The longest time until a silent connection is detected, from the product's limits."""
 
 
 @pytest.fixture
 async def supervisor() -> AsyncIterator[Supervisor]:
-    one = Supervisor()
-    yield one
-    await one.close()
+    supervisor = Supervisor()
+    yield supervisor
+    await supervisor.close()
 
 
-async def test_a_view_whose_etcd_says_nothing_is_stale_and_goes_on_when_it_speaks(
+async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recovers(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (watches, configuration_view):
@@ -60,7 +60,7 @@ async def test_a_view_whose_etcd_says_nothing_is_stale_and_goes_on_when_it_speak
             view = ConfigurationView(store, keys, supervisor)
             await view.start()
             await until(lambda: 0 < view.age_s() < 2.0)
-            well = supervisor.fault(TASK)
+            fault_before = supervisor.fault(TASK)
 
             cable.cut()
             await until(lambda: supervisor.fault(TASK) is not None)
@@ -74,11 +74,11 @@ async def test_a_view_whose_etcd_says_nothing_is_stale_and_goes_on_when_it_speak
             await store.close()
             await direct.close()
 
-    assert well is None
+    assert fault_before is None
     assert "configuration-view received nothing for" in str(stale)
 
 
-async def test_a_watch_whose_api_server_says_nothing_is_named_and_made_anew(
+async def test_a_watch_is_reported_and_replaced_while_the_api_server_is_silent(
     bare_server: ApiServer,
     tmp_path: Path,
     supervisor: Supervisor,
@@ -90,7 +90,9 @@ async def test_a_watch_whose_api_server_says_nothing_is_named_and_made_anew(
     monkeypatch.setattr(informer, "PAUSE_S_MAX", 0.5)
     scheme, _, far_end = bare_server.url.partition("://")
     async with Cable(far_end) as cable:
-        api = Api(await open_connection(str(copied(bare_server, tmp_path, scheme, cable))))
+        api = Api(
+            await open_connection(str(proxied_kubeconfig(bare_server, tmp_path, scheme, cable)))
+        )
         namespaces = Informer(api, "/api/v1/namespaces")
         supervisor.start(reflector_task("watch-namespaces", namespaces.run, [namespaces]))
         await until(namespaces.listed.is_set)
@@ -114,28 +116,28 @@ async def test_a_watch_whose_api_server_says_nothing_is_named_and_made_anew(
 @pytest.mark.netns
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("source", ["etcd", "kubernetes"])
-def test_a_watch_whose_packets_the_kernel_drops_is_stale_and_goes_on_when_they_pass(
+def test_a_watch_is_stale_while_the_kernel_drops_its_packets_and_then_recovers(
     tmp_path: Path, source: str
 ) -> None:
     require_namespaces()
     if source == "kubernetes" and missing_programs():
         pytest.skip(needs(API_SERVER))
-    inside = ["unshare", "--net"]
-    tried = [*inside, "nft", "add", "table", "inet", "tried"]
-    if subprocess.run(tried, capture_output=True, check=False).returncode:
-        pytest.skip(needs(NAMESPACES, "this kernel takes no table of nftables"))
+    unshare = ["unshare", "--net"]
+    command = [*unshare, "nft", "add", "table", "inet", "tried"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip(needs(NAMESPACES, "this kernel does not support nftables"))
 
     program = [sys.executable, "-m", "tests.supervision.dropping", source, str(tmp_path)]
-    done = subprocess.run([*inside, *program], capture_output=True, text=True, check=False)
+    done = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
 
 
-async def test_sockets_to_an_api_server_notice_a_dead_peer() -> None:
-    made = connection.tcp_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
-    with made:
-        idle, every, probes, unanswered = (
-            made.getsockopt(socket.IPPROTO_TCP, option)
+async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> None:
+    client = connection.tcp_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
+    with client:
+        idle_s, interval_s, probes, unanswered_ms = (
+            client.getsockopt(socket.IPPROTO_TCP, option)
             for option in (
                 socket.TCP_KEEPIDLE,
                 socket.TCP_KEEPINTVL,
@@ -144,15 +146,15 @@ async def test_sockets_to_an_api_server_notice_a_dead_peer() -> None:
             )
         )
 
-        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert idle + every * probes <= connection.DEAD_PEER_S
-        assert unanswered == connection.DEAD_PEER_S * 1_000
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert idle_s + interval_s * probes <= connection.DEAD_PEER_S
+        assert unanswered_ms == connection.DEAD_PEER_S * 1_000
 
 
-def copied(server: ApiServer, directory: Path, scheme: str, cable: Cable) -> Path:
+def proxied_kubeconfig(server: ApiServer, directory: Path, scheme: str, cable: Cable) -> Path:
     """The kubeconfig of the server, through the proxy."""
-    said = yaml.safe_load(server.kubeconfig.read_text())
-    said["clusters"][0]["cluster"]["server"] = f"{scheme}://{cable.near_end}"
+    config = yaml.safe_load(server.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"{scheme}://{cable.near_end}"
     path = directory / "kubeconfig-by-cable"
-    path.write_text(yaml.safe_dump(said))
+    path.write_text(yaml.safe_dump(config))
     return path

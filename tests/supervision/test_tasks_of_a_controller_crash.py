@@ -20,8 +20,8 @@ from ops.controller.settings import ControllerSettings, load_settings
 from tests.supervision.crashing import CrashingSupervisor
 from tests.support.deadlines import until
 
-OF_REPLICAS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
-OF_LEADERS = ("publisher", "execution-starter", "forecaster", "pod-listener", "pool-dispatcher")
+REPLICA_TASKS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
+LEADER_TASKS = ("publisher", "execution-starter", "forecaster", "pod-listener", "pool-dispatcher")
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     await running.end()
 
 
-@pytest.mark.parametrize("name", [*OF_REPLICAS, *OF_LEADERS])
-async def test_a_task_of_a_controller_that_crashes_is_named_and_restarted(
+@pytest.mark.parametrize("name", [*REPLICA_TASKS, *LEADER_TASKS])
+async def test_a_crashed_task_of_a_controller_is_reported_and_restarted(
     running: Running, name: str
 ) -> None:
-    supervisor = running.supervisor if name in OF_REPLICAS else running.leader_supervisor
+    supervisor = running.supervisor if name in REPLICA_TASKS else running.leader_supervisor
     term = running.controller.election.term
 
     supervisor.crash(name)
@@ -80,7 +80,7 @@ async def test_a_task_of_a_controller_that_crashes_is_named_and_restarted(
     assert supervisor.start_counts[name] == 2
     assert not running.work.done()
     if name != "election":
-        assert running.controller.election.term == term, "nothing else was stopped"
+        assert running.controller.election.term == term, "the leader's term did not end"
 
 
 async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
@@ -148,7 +148,7 @@ async def test_a_task_fenced_by_a_newer_leader_ends_the_term(
 
 
 @pytest.mark.parametrize("failing", ["store", "jobs", "supervisor", "port"])
-async def test_after_a_failed_shutdown_step_the_others_are_done(
+async def test_after_a_failed_shutdown_step_the_other_steps_run(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     closed: list[str] = []
@@ -183,7 +183,7 @@ async def test_after_a_failed_shutdown_step_the_others_are_done(
     assert set(closed) == set(targets)
 
 
-async def test_a_port_that_cannot_be_opened_leaves_nothing_open(
+async def test_a_port_that_cannot_be_opened_leaves_no_task_and_no_store_open(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def taken(*_: object) -> None:

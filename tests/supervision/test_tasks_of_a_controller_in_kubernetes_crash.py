@@ -1,6 +1,6 @@
 """Each task of a controller with Kubernetes crashes, with all features enabled.
 
-It is named and restarted, and no other task ends.
+A crashed task is reported in the readiness and restarted, and no other task ends.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=MISSING)
 NAMESPACE = "shop"
 GROUPS = {"replica": REPLICA, "leader": LEADER, "kubernetes": KUBERNETES, "webhooks": WEBHOOKS}
 ENDS_THE_TERM = ("election",)
-"""The end of the leader's task starts a new term; that of other tasks does not."""
+"""Tasks whose crash ends the leader's term."""
 
 
 @pytest.fixture
@@ -75,7 +75,9 @@ class Running(NamedTuple):
     work: asyncio.Future[None]
 
     def faults(self) -> dict[str, str]:
-        return {one.name: str(one.fault) for one in self.controller.health.ready() if one.fault}
+        return {
+            check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
+        }
 
 
 @pytest.fixture
@@ -91,26 +93,26 @@ async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
     controller.kubernetes.tasks = supervisors["kubernetes"]
     controller.admission.tasks = supervisors["webhooks"]
     stop = asyncio.Event()
-    one = Running(controller, supervisors, asyncio.ensure_future(controller.run(stop)))
-    await until(lambda: one.work.done() or (not one.faults() and _all_run(one)))
-    yield one
+    running = Running(controller, supervisors, asyncio.ensure_future(controller.run(stop)))
+    await until(lambda: running.work.done() or (not running.faults() and _all_run(running)))
+    yield running
     stop.set()
-    await asyncio.wait({one.work})
+    await asyncio.wait({running.work})
 
 
-def _all_run(one: Running) -> bool:
+def _all_run(running: Running) -> bool:
     return all(
-        {each.name for each in one.supervisors[group].health()} >= set(names)
+        {task.name for task in running.supervisors[group].health()} >= set(names)
         for group, names in GROUPS.items()
     )
 
 
 @pytest.mark.parametrize("group", GROUPS)
-async def test_a_task_that_crashes_is_named_and_restarted_and_no_other_ends(
+async def test_a_crashed_task_is_reported_and_restarted_and_no_other_task_ends(
     running: Running, group: str
 ) -> None:
     supervisor, controller = running.supervisors[group], running.controller
-    assert {each.name for each in supervisor.health()} == set(GROUPS[group])
+    assert {task.name for task in supervisor.health()} == set(GROUPS[group])
 
     for name in GROUPS[group]:
         term, start_count = controller.election.term, supervisor.start_counts[name]

@@ -1,4 +1,4 @@
-"""Each supervised task of an agent crashes: it is named and restarted."""
+"""Each supervised task of an agent crashes, is reported in the readiness and is restarted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """All features with a task are enabled; kubelet, NICs and a control group are missing."""
+    """Enable all features that run a task; kubelet, NICs and the control group do not exist."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,
@@ -43,7 +43,7 @@ def with_everything(settings: Settings, server: ApiServer, directory: Path) -> S
     )
 
 
-async def test_each_task_of_an_agent_that_crashes_is_named_and_restarted(
+async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
     server_with_crds: ApiServer,
     settings: Settings,
     short_path: Path,
@@ -64,18 +64,22 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_restarted(
     }
     async with running(settings, MemoryStore(), **sources) as node:
         health = node.process.parts.health
-        await until(lambda: not any(each.fault for each in supervisor.health()))
-        names = [each.name for each in supervisor.health()]
+        await until(lambda: not any(task.fault for task in supervisor.health()))
+        names = [task.name for task in supervisor.health()]
         for name in names:
             supervisor.crash(name)
             await until(lambda name=name: supervisor.start_counts[name] == 2)  # type: ignore[misc]
             fault = await health.readiness_fault()
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
-            assert await health.probe_fault() is None, "requests need none of the tasks at once"
-            clock.passed_s += 2 * BACKOFF_S_MIN
+            assert await health.probe_fault() is None, (
+                "the probe of the socket does not depend on the tasks"
+            )
+            clock.now_s += 2 * BACKOFF_S_MIN
             await until(lambda name=name: supervisor.fault(name) is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None
-        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")  # the view follows again
+        await node.pool(
+            "lan", "10.6.0.0/24", "10.6.0.10"
+        )  # the configuration view is up to date again
     await cluster.close()
 
     assert set(names) == set(AGENT)

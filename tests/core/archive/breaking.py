@@ -31,24 +31,24 @@ class Steps:
         self.taken = 0
 
     @property
-    def is_over(self) -> bool:
+    def has_completed(self) -> bool:
         """Whether the process completed."""
         return self.taken < self.crash_at
 
     def before(self) -> None:
-        """Called before an effect."""
+        """Count an effect that is about to happen; crash if it is to be lost."""
         self.taken += 1
         if self.taken == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
-        """Called after an effect."""
+        """Crash after an effect if it is the chosen one."""
         if self.taken == self.crash_at and self.after:
             raise Crash
 
 
 class BreakingStore:
-    """A store whose writes are steps."""
+    """A store that counts every write as a step of ``Steps``, which may crash it."""
 
     def __init__(self, store: KeyValueStore, steps: Steps) -> None:
         self._store = store
@@ -99,7 +99,7 @@ class BreakingStore:
 
 
 class BreakingFiles:
-    """Files whose creation and removal are steps."""
+    """Files that count every creation and removal as a step of ``Steps``, which may crash them."""
 
     def __init__(self, files: LocalFiles, steps: Steps) -> None:
         self._files = files
@@ -126,7 +126,7 @@ class BreakingFiles:
 
 
 class ForgetfulStore(BreakingStore):
-    """Applies the commit at ``crash_at`` and loses the answer."""
+    """A store that applies the commit at ``crash_at`` and raises ``OutcomeUnknown``."""
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()

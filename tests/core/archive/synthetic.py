@@ -1,6 +1,6 @@
 """Writes logs of any size fast: whole segments of claims and releases, directly into a store.
 
-The log keeps all invariants (the checker accepts it), but has no state keys and uses no writer, so
+The log keeps all invariants (``verify`` accepts it), but has no state keys and uses no writer, so
 a million events take seconds. For benchmarks and for tests of reading.
 """
 
@@ -27,7 +27,10 @@ POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.
 
 
 class Shape(NamedTuple):
-    """``held``: addresses claimed at a time; every claim is released in the end, oldest first."""
+    """The size of a log.
+
+    ``held``: claims without a release at any time; the oldest is released first.
+    """
 
     events: int
     per_segment: int = 16
@@ -36,7 +39,7 @@ class Shape(NamedTuple):
 
 
 async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
-    """Append ``shape.events`` events; returns the last revision."""
+    """Append ``shape.events`` events; return the revision of the last commit."""
     # Names of controllers, which may change the claims of every node.
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
@@ -65,13 +68,13 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
             ],
         )
         revision = result.revision
-        held.extend((one, revision) for one in claimed)
+        held.extend((number, revision) for number in claimed)
         made += len(events)
     return revision
 
 
 def address_of(serial: int) -> str:
-    """The address of the pod with this number; addresses come back after 131,072 pods."""
+    """The address of the pod with this number; addresses repeat after 131,072 pods."""
     value = serial % 131_072
     return f"10.{1 + (value >> 16)}.{value >> 8 & 255}.{value & 255}"
 

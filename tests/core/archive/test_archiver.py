@@ -1,4 +1,4 @@
-"""Sealing moves segments from etcd to files and does not change the log."""
+"""Sealing moves segments of the log from etcd to files and does not change their events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.faulty_store import FaultyStore
 
 @given(st.lists(lives, min_size=1, max_size=4), st.sampled_from([1, 400, 2_000, 1 << 20]))
 @settings(max_examples=25)
-async def test_a_log_sealed_at_any_points_replays_as_if_it_never_was(
+async def test_a_log_sealed_at_any_points_replays_the_same_events(
     life: list[list[Move]], file_bytes_max: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -57,7 +57,7 @@ async def test_a_log_sealed_at_any_points_replays_as_if_it_never_was(
 
 @given(lives, st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=15)
-async def test_replay_between_any_two_positions_is_a_cut_of_the_whole(
+async def test_replay_between_two_positions_returns_exactly_the_events_between_them(
     life: list[Move], one: int, other: int
 ) -> None:
     after, upto = sorted((one, other))
@@ -88,14 +88,14 @@ async def test_sealing_a_quiet_log_again_makes_no_file(archived_cluster: Archive
     assert len(archived_cluster.files.names()) == 3
 
 
-async def test_sealing_an_empty_cluster_makes_nothing_and_is_fine(tmp_path: Path) -> None:
+async def test_sealing_an_empty_cluster_makes_no_file_and_no_error(tmp_path: Path) -> None:
     cluster = ArchivedCluster(MemoryStore(), tmp_path / "archive")
     assert await cluster.seal() == 0
     assert cluster.files.names() == []
     assert await cluster.replayed() == []
 
 
-async def test_every_snapshot_is_the_fold_of_the_log_up_to_its_file(
+async def test_every_snapshot_is_the_state_after_the_last_event_of_its_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
@@ -115,7 +115,7 @@ async def test_every_snapshot_is_the_fold_of_the_log_up_to_its_file(
         assert snapshot.ledger.position == summary.last_position
 
 
-async def test_the_chain_is_that_of_the_log_whatever_the_sizes_of_the_files(tmp_path: Path) -> None:
+async def test_the_hash_chain_does_not_depend_on_the_sizes_of_the_files(tmp_path: Path) -> None:
     chains = set()
     for size in (1, 5_000, 1 << 20):
         store = MemoryStore()
@@ -129,7 +129,7 @@ async def test_the_chain_is_that_of_the_log_whatever_the_sizes_of_the_files(tmp_
     assert len(chains) == 1
 
 
-async def test_a_lost_snapshot_is_passed_over_and_the_fold_goes_on_from_an_older_one(
+async def test_without_the_newest_snapshots_sealing_starts_from_an_older_one(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
@@ -188,7 +188,7 @@ def test_sealing_is_due_at_the_bound_of_segments_or_of_events() -> None:
     assert needs_sealing(1, LIVE_EVENTS_MAX)
 
 
-async def test_the_archiver_knows_how_many_segments_are_live(
+async def test_the_archiver_counts_the_live_segments(
     archived_cluster: ArchivedCluster,
 ) -> None:
     archiver = Archiver(archived_cluster.store, KEYS, archived_cluster.files)

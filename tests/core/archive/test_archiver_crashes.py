@@ -22,7 +22,7 @@ FILE_BYTES = 7_000
 STEPS_OF_A_SEAL = range(1, 20)
 
 
-async def _town(directory: Path) -> ArchivedCluster:
+async def _filled_cluster(directory: Path) -> ArchivedCluster:
     store = MemoryStore()
     await fill(store, KEYS, Shape(60, per_segment=2, writers=2, held=10))
     return ArchivedCluster(store, directory)
@@ -32,9 +32,9 @@ async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> N
     assert await cluster.live_segments() == 0
     assert await cluster.replayed() == before
     sealed = (await cluster.view()).sealed
-    own = {summary.link.base for summary in sealed.summaries()}
-    assert {name.partition(".")[0] for name in cluster.files.names()} == own
-    assert len(cluster.files.names()) == 3 * len(own)
+    sealed_bases = {summary.link.base for summary in sealed.summaries()}
+    assert {name.partition(".")[0] for name in cluster.files.names()} == sealed_bases
+    assert len(cluster.files.names()) == 3 * len(sealed_bases)
     assert cluster.files.partials() == []
 
 
@@ -43,7 +43,7 @@ async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> N
 async def test_a_crash_before_or_after_any_step_is_harmless(
     tmp_path: Path, step: int, *, after: bool
 ) -> None:
-    cluster = await _town(tmp_path)
+    cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
     steps = Steps(step, after=after)
     archiver = Archiver(
@@ -55,47 +55,49 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
     try:
         await archiver.seal()
     except Crash:
-        assert not steps.is_over
+        assert not steps.has_completed
     assert await cluster.replayed() == before
     await cluster.seal(file_bytes_max=FILE_BYTES)
     await cluster.seal(file_bytes_max=FILE_BYTES)
     await _check_finished(cluster, before)
 
 
-async def test_the_steps_tried_are_all_the_steps_there_are(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     steps = Steps(STEPS_OF_A_SEAL.stop, after=False)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     sealed = await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
-    assert steps.is_over
+    assert steps.has_completed
     assert sealed.files > 1
 
 
 @pytest.mark.parametrize("commit", range(4, 9))
-async def test_a_lost_answer_is_told_and_the_next_seal_goes_on(tmp_path: Path, commit: int) -> None:
-    cluster = await _town(tmp_path)
+async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
+    tmp_path: Path, commit: int
+) -> None:
+    cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
     steps = Steps(commit, after=True)
     store, files = ForgetfulStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Archiver(store, KEYS, files, file_bytes_max=FILE_BYTES).seal()
     except (OutcomeUnknown, Crash):
-        assert not steps.is_over
+        assert not steps.has_completed
     await cluster.seal(file_bytes_max=FILE_BYTES)
     await cluster.seal(file_bytes_max=FILE_BYTES)
     await _check_finished(cluster, before)
 
 
-class _Meanwhile(LocalFiles):
-    """Another archiver seals everything while the first writes its first file."""
+class _FilesWithConcurrentSeal(LocalFiles):
+    """Files during whose first write another archiver seals the whole log."""
 
     def __init__(self, directory: Path, cluster: ArchivedCluster) -> None:
         super().__init__(directory)
-        self._town = cluster
+        self._filled_cluster = cluster
         self._loop = asyncio.get_running_loop()
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        cluster, self._town = self._town, None  # type: ignore[assignment]  # once only
+        cluster, self._filled_cluster = self._filled_cluster, None  # type: ignore[assignment]  # once only
         if cluster is not None:
             other = Archiver(cluster.store, KEYS, cluster.files, file_bytes_max=FILE_BYTES // 2)
             asyncio.run_coroutine_threadsafe(other.seal(), self._loop).result()
@@ -105,17 +107,19 @@ class _Meanwhile(LocalFiles):
 async def test_of_two_archivers_at_once_one_wins_and_the_other_leaves_no_trace(
     tmp_path: Path,
 ) -> None:
-    cluster = await _town(tmp_path)
+    cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
-    beaten = Archiver(cluster.store, KEYS, _Meanwhile(tmp_path, cluster), file_bytes_max=FILE_BYTES)
-    sealed = await beaten.seal()
+    superseded = Archiver(
+        cluster.store, KEYS, _FilesWithConcurrentSeal(tmp_path, cluster), file_bytes_max=FILE_BYTES
+    )
+    sealed = await superseded.seal()
     assert sealed.superseded
     assert sealed.files == 0
     await _check_finished(cluster, before)
 
 
 async def test_archivers_that_run_together_seal_the_log_once(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+    cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
     await asyncio.gather(
         *(cluster.seal(file_bytes_max=size) for size in (FILE_BYTES, FILE_BYTES // 2, 10_000))

@@ -50,7 +50,7 @@ def test_an_unfinished_file_is_not_among_the_names(tmp_path: Path) -> None:
     assert files.partials() == []
 
 
-def test_a_file_that_is_not_there_or_empty_is_told_by_name(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_or_empty_file(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     (tmp_path / "empty").touch()
     for name in ("gone", "empty"):
@@ -59,7 +59,7 @@ def test_a_file_that_is_not_there_or_empty_is_told_by_name(tmp_path: Path) -> No
     files.remove("gone")
 
 
-def test_a_directory_in_a_files_place_is_named_and_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_the_name_of_a_file_is_an_error_and_stays(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a.1234.partial").mkdir()

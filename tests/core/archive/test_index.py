@@ -1,4 +1,4 @@
-"""The index names all blocks with a key; it may name more, never fewer."""
+"""The index returns all blocks with a token; it may return more blocks, never fewer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _names = st.text("abc", min_size=1, max_size=3)
 
 
 @given(st.lists(st.lists(_names, max_size=6), max_size=8), _names)
-def test_every_block_that_speaks_of_a_token_is_found(blocks: list[list[str]], wanted: str) -> None:
+def test_every_block_with_a_token_is_found(blocks: list[list[str]], wanted: str) -> None:
     builder = IndexBuilder()
     for block, names in enumerate(blocks):
         for name in names:
             builder.add(block, PoolRetired(name))
-    found = find_blocks(memoryview(builder.finish()), f"pool {wanted}")
-    assert found == [block for block, names in enumerate(blocks) if wanted in names]
+    blocks_found = find_blocks(memoryview(builder.finish()), f"pool {wanted}")
+    assert blocks_found == [block for block, names in enumerate(blocks) if wanted in names]
 
 
-def test_tokens_that_share_a_hash_lead_to_blocks_for_nothing_and_hide_none(
+def test_tokens_with_the_same_hash_return_too_many_blocks_and_never_too_few(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(index_module, "token_key", lambda _: 1 << index_module.BLOCK_BITS)
@@ -41,7 +41,7 @@ def test_tokens_that_share_a_hash_lead_to_blocks_for_nothing_and_hide_none(
     assert find_blocks(memoryview(builder.finish()), "pool one") == [0, 3]
 
 
-async def test_a_file_that_speaks_of_nothing_indexed_has_a_whole_index(
+async def test_a_file_without_indexed_tokens_has_a_valid_index(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()

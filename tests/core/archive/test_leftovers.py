@@ -1,4 +1,4 @@
-"""Files of crashed archivers are deleted, unless they may be another history."""
+"""Files of crashed archivers are deleted, unless they may belong to another history of the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import KEYS, ArchivedCluster
 
 
-async def _sealed_town(directory: Path, per_segment: int = 2) -> ArchivedCluster:
+async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedCluster:
     store = MemoryStore()
     await fill(store, KEYS, Shape(40, per_segment=per_segment, writers=2, held=10))
     cluster = ArchivedCluster(store, directory)
@@ -21,32 +21,32 @@ async def _sealed_town(directory: Path, per_segment: int = 2) -> ArchivedCluster
 
 
 def _renamed_copy(cluster: ArchivedCluster, number: int) -> str:
-    """Copies of the files of the first seal under different names."""
+    """Copy the files of the first seal to other names; return the base of these names."""
     base = new_base(KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
     return base
 
 
-async def test_a_copy_of_sealed_history_is_swept(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+async def test_a_copy_of_sealed_files_is_deleted(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
     base = _renamed_copy(cluster, 1)
     await cluster.seal()
     assert not [name for name in cluster.files.names() if name.startswith(base)]
     assert len(cluster.files.names()) == 3
 
 
-async def test_files_of_a_seal_that_may_be_under_way_stay(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+async def test_files_of_a_seal_that_may_still_run_stay(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
     base = _renamed_copy(cluster, 2)
     await cluster.seal()
     assert len([name for name in cluster.files.names() if name.startswith(base)]) == 3
 
 
-async def test_files_of_another_history_stay_and_verify_tells(tmp_path: Path) -> None:
+async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: Path) -> None:
     """A log that continued differently after etcd was restored from an older snapshot."""
-    await _sealed_town(tmp_path, per_segment=2)
-    cluster = await _sealed_town(tmp_path, per_segment=3)
+    await _sealed_cluster(tmp_path, per_segment=2)
+    cluster = await _sealed_cluster(tmp_path, per_segment=3)
     names = cluster.files.names()
     assert len(names) == 6
     sealed = (await cluster.view()).sealed
@@ -59,12 +59,12 @@ async def test_files_of_another_history_stay_and_verify_tells(tmp_path: Path) ->
     assert len(report.notes) == 3
 
 
-async def test_unfinished_files_of_passed_numbers_are_swept(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+async def test_unfinished_files_with_numbers_of_earlier_seals_are_deleted(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
     partial = tmp_path / f"{new_base(KEYS.cluster, 1, 7)}.segments.0a0b0c0d.partial"
     partial.write_bytes(b"half")
-    stranger = tmp_path / "notes.txt"
-    stranger.write_text("not ours")
+    unrelated = tmp_path / "notes.txt"
+    unrelated.write_text("not ours")
     await cluster.seal()
     assert not partial.exists()
-    assert stranger.exists()
+    assert unrelated.exists()

@@ -1,4 +1,4 @@
-"""The archive deletes its oldest files, and the rest can still be verified."""
+"""Pruning deletes the oldest files of the archive; the remaining files can still be verified."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ STEPS_OF_A_PRUNE = range(1, 14)
 NOW_MS = 10_000_000
 
 
-async def _town(directory: Path) -> ArchivedCluster:
-    """Several files, and live segments after them."""
+async def _filled_cluster(directory: Path) -> ArchivedCluster:
+    """A cluster whose log is sealed into several files."""
     store = MemoryStore()
     shape = Shape(60, per_segment=2, writers=2, held=10)
     await fill(store, KEYS, shape)
@@ -56,38 +56,38 @@ async def _check_clean(cluster: ArchivedCluster) -> None:
     assert report.folded
 
 
-async def test_what_is_left_verifies_and_folds_to_the_same_state(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
-    whole = await open_log(cluster.store, KEYS, cluster.files)
-    before = await as_of_position(whole, whole.revision)
-    events = [event async for batch in whole.events() for event in batch]
+async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
+    original = await open_log(cluster.store, KEYS, cluster.files)
+    before = await as_of_position(original, original.revision)
+    events = [event async for batch in original.events() for event in batch]
     pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     view = await open_log(cluster.store, KEYS, cluster.files)
-    left = [event async for batch in view.events() for event in batch]
+    remaining = [event async for batch in view.events() for event in batch]
 
     assert pruned.files == 2
-    assert left == [event for event in events if event.position > pruned.position]
+    assert remaining == [event for event in events if event.position > pruned.position]
     assert same(await as_of_position(view, view.revision), before)
     assert same((await as_of_position(view, pruned.position)), view.sealed.base().ledger)
     await _check_clean(cluster)
 
 
-async def test_only_the_snapshot_where_it_begins_stays_of_what_was_given_up(
+async def test_of_the_pruned_files_only_the_last_snapshot_stays(
     tmp_path: Path,
 ) -> None:
-    cluster = await _town(tmp_path)
-    gone = [one.link.base for one in (await cluster.view()).sealed.summaries()[:2]]
+    cluster = await _filled_cluster(tmp_path)
+    pruned_bases = [summary.link.base for summary in (await cluster.view()).sealed.summaries()[:2]]
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    left = [name for name in cluster.files.names() if name.partition(".")[0] in gone]
-    assert left == [gone[1] + SNAPSHOT_SUFFIX]
+    remaining = [name for name in cluster.files.names() if name.partition(".")[0] in pruned_bases]
+    assert remaining == [pruned_bases[1] + SNAPSHOT_SUFFIX]
 
     await _pruner(cluster).prune(Retention(), NOW_MS, files=1)
 
-    assert not [name for name in cluster.files.names() if name.partition(".")[0] in gone]
+    assert not [name for name in cluster.files.names() if name.partition(".")[0] in pruned_bases]
 
 
-async def test_sealing_goes_on_behind_what_was_given_up(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_sealing_continues_after_all_files_were_pruned(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=99)
     async with cluster.node as node:
         for number in range(1, 41):
@@ -101,8 +101,10 @@ async def test_sealing_goes_on_behind_what_was_given_up(tmp_path: Path) -> None:
     await _check_clean(cluster)
 
 
-async def test_nothing_before_that_can_be_asked_and_the_answer_says_so(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_a_query_before_the_pruned_position_is_an_error_that_names_the_position(
+    tmp_path: Path,
+) -> None:
+    cluster = await _filled_cluster(tmp_path)
     pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     view = await open_log(cluster.store, KEYS, cluster.files)
 
@@ -112,35 +114,35 @@ async def test_nothing_before_that_can_be_asked_and_the_answer_says_so(tmp_path:
         await as_of_time(view, 0)
 
 
-async def test_a_log_that_is_not_whole_any_more_is_not_exported_as_one(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_a_pruned_log_cannot_be_exported(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=1)
 
     with pytest.raises(BadInput, match="was pruned"):
         await export_raw(await cluster.view(), KEYS.cluster, io.BytesIO())
 
 
-async def test_an_archive_without_its_etcd_is_read_from_where_it_begins(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_a_pruned_archive_is_readable_without_its_etcd(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     pruned = await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    alone = open_archive(cluster.files, KEYS.cluster)
-    found = [event async for batch in alone.events() for event in batch]
+    without_etcd = open_archive(cluster.files, KEYS.cluster)
+    events = [event async for batch in without_etcd.events() for event in batch]
 
-    assert min(event.position for event in found) > pruned.position
-    assert alone.sealed.cursor == (await read_cursor(cluster.store, KEYS)).cursor
+    assert min(event.position for event in events) > pruned.position
+    assert without_etcd.sealed.cursor == (await read_cursor(cluster.store, KEYS)).cursor
 
 
-async def test_a_snapshot_that_was_changed_is_found_and_never_begun_from(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_a_changed_snapshot_is_a_fault_and_no_replay_starts_from_it(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     second = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
     path = tmp_path / second
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    original = path.read_bytes()
+    path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
     with pytest.raises(LogCorrupt, match="nothing is pruned"):
         await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    path.write_bytes(whole)
+    path.write_bytes(original)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
 
     report = await verify(cluster.store, KEYS, cluster.files)
 
@@ -152,42 +154,44 @@ async def test_a_snapshot_that_was_changed_is_found_and_never_begun_from(tmp_pat
 async def test_a_crash_before_or_after_any_step_is_harmless(
     tmp_path: Path, step: int, *, after: bool
 ) -> None:
-    cluster = await _town(tmp_path)
+    cluster = await _filled_cluster(tmp_path)
     steps = Steps(step, after=after)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     try:
         await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
     except Crash:
-        assert not steps.is_over
+        assert not steps.has_completed
     await _check_clean(cluster)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     await Archiver(cluster.store, KEYS, cluster.files).seal()
     await _check_clean(cluster)
     sealed = (await cluster.view()).sealed
-    own = {one.link.base for one in sealed.summaries()} | {sealed.cursor.pruned.last.base}
-    assert {name.partition(".")[0] for name in cluster.files.names()} <= own
+    expected_bases = {summary.link.base for summary in sealed.summaries()} | {
+        sealed.cursor.pruned.last.base
+    }
+    assert {name.partition(".")[0] for name in cluster.files.names()} <= expected_bases
 
 
-async def test_the_steps_tried_are_all_the_steps_there_are(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     steps = Steps(STEPS_OF_A_PRUNE.stop, after=False)
     store, files = BreakingStore(cluster.store, steps), BreakingFiles(cluster.files, steps)
     pruned = await Pruner(store, KEYS, files).prune(Retention(), NOW_MS, files=2)
 
     assert pruned.files == 2
-    assert steps.is_over
+    assert steps.has_completed
 
 
-async def test_a_cursor_that_moved_meanwhile_prunes_nothing(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
-    kept = await read_cursor(cluster.store, KEYS)
+async def test_a_prune_whose_cursor_changed_meanwhile_deletes_nothing(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
+    stale_cursor = await read_cursor(cluster.store, KEYS)
     pruner = _pruner(cluster)
     sealed = (await cluster.view()).sealed
-    mark = pruner._pruned_part(sealed, sealed.summaries()[0])
+    pruned_part = pruner._pruned_part(sealed, sealed.summaries()[0])
     await pruner.prune(Retention(), NOW_MS, files=1)
     names = cluster.files.names()
 
-    assert await pruner._commit(kept, mark) is None
+    assert await pruner._commit(stale_cursor, pruned_part) is None
     assert cluster.files.names() == names
 
 
@@ -195,7 +199,7 @@ def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
     return SizedFile(FileSummary(NO_FILE, number, 0, 0, 0, 0, 0, sealed_at_ms), size)
 
 
-def test_files_go_by_age_and_by_size_the_oldest_first_and_never_the_newest() -> None:
+def test_retention_deletes_by_age_and_size_oldest_first_and_never_the_newest() -> None:
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
     assert count_surplus(files, Retention(0.0, 0), 100_000) == 0
@@ -205,16 +209,16 @@ def test_files_go_by_age_and_by_size_the_oldest_first_and_never_the_newest() -> 
     assert count_surplus(files[:1], Retention(1.0, 1), 100_000) == 0
 
 
-async def test_an_archive_within_its_bounds_is_left_alone(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_an_archive_within_its_retention_is_not_pruned(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
 
     assert await _pruner(cluster).prune(Retention(), NOW_MS) == PruneResult(0)
     assert len(sized_files((await cluster.view()).sealed)) > 2
 
 
-async def test_a_cursor_from_before_there_was_pruning_is_read(tmp_path: Path) -> None:
-    cluster = await _town(tmp_path)
+async def test_a_cursor_written_by_a_version_without_pruning_is_read(tmp_path: Path) -> None:
+    cluster = await _filled_cluster(tmp_path)
     cursor = (await read_cursor(cluster.store, KEYS)).cursor
-    old = CURSOR.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # as it was written then
+    old = CURSOR.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # a cursor before the field "pruned"
 
     assert CURSOR.decode(old) == cursor._replace(pruned=NOTHING_PRUNED)

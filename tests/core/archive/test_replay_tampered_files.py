@@ -15,7 +15,7 @@ from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import KEYS, ArchivedCluster
 
 
-async def _sealed_town(
+async def _sealed_cluster(
     directory: Path, events: int = 60, file_bytes_max: int = 8_000
 ) -> ArchivedCluster:
     store = MemoryStore()
@@ -25,13 +25,13 @@ async def _sealed_town(
     return cluster
 
 
-def _file(cluster: ArchivedCluster, suffix: str, place: int = 0) -> Path:
+def _file(cluster: ArchivedCluster, suffix: str, index: int = 0) -> Path:
     names = [name for name in cluster.files.names() if name.endswith(suffix)]
-    return cluster.directory / names[place]
+    return cluster.directory / names[index]
 
 
 async def _read(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
-    """The whole log, or the name of the corrupt file."""
+    """The name of the corrupt file, or "" and all events of the log."""
     try:
         return "", await cluster.replayed()
     except LogCorrupt as error:
@@ -44,25 +44,25 @@ def _flip(path: Path, offset: int) -> None:
     path.write_bytes(data)
 
 
-async def test_any_changed_byte_of_a_segments_file_is_found_or_changes_nothing(
+async def test_any_changed_byte_of_a_segments_file_is_detected_or_harmless(
     tmp_path: Path,
 ) -> None:
-    cluster = await _sealed_town(tmp_path)
+    cluster = await _sealed_cluster(tmp_path)
     before = await cluster.replayed()
     path = _file(cluster, ".segments")
     whole = path.read_bytes()
     harmless = 0
     for offset in range(0, len(whole), 11):
         _flip(path, offset)
-        told, read = await _read(cluster)
-        assert told == path.name.partition(".")[0] or read == before
-        harmless += not told
+        corrupt_file, events = await _read(cluster)
+        assert corrupt_file == path.name.partition(".")[0] or events == before
+        harmless += not corrupt_file
         path.write_bytes(whole)
     assert harmless < 3  # unused bits of a zstd frame
 
 
-async def test_a_changed_block_is_found_by_a_reader_of_that_block_alone(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path, events=3_000, file_bytes_max=1 << 19)
+async def test_a_changed_block_is_detected_by_reading_only_that_block(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path, events=3_000, file_bytes_max=1 << 19)
     sealed = (await cluster.view()).sealed
     link = sealed.summaries()[0].link
     blocks = sealed.open(link).trailer.blocks
@@ -75,8 +75,8 @@ async def test_a_changed_block_is_found_by_a_reader_of_that_block_alone(tmp_path
         file.segments(1)
 
 
-async def test_a_segments_file_cut_short_is_found(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+async def test_a_truncated_segments_file_is_detected(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
     path = _file(cluster, ".segments")
     for size in (0, 5, 40, path.stat().st_size - 1):
         path.write_bytes(path.read_bytes()[:size])
@@ -84,16 +84,16 @@ async def test_a_segments_file_cut_short_is_found(tmp_path: Path) -> None:
             await cluster.replayed()
 
 
-async def test_a_whole_file_of_another_log_in_the_place_of_one_is_found(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path / "one")
-    other = await _sealed_town(tmp_path / "other", events=66)
+async def test_a_file_replaced_by_a_file_of_another_log_is_detected(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path / "one")
+    other = await _sealed_cluster(tmp_path / "other", events=66)
     _file(cluster, ".segments").write_bytes(_file(other, ".segments").read_bytes())
     with pytest.raises(LogCorrupt, match="is not the file that the archive's chain names"):
         await cluster.replayed()
 
 
-async def test_a_missing_segments_file_is_told_by_name(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+async def test_verify_names_a_missing_segments_file(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
     path = _file(cluster, ".segments")
     path.unlink()
     with pytest.raises(LogCorrupt, match="missing"):
@@ -104,7 +104,7 @@ async def test_a_missing_segments_file_is_told_by_name(tmp_path: Path) -> None:
 
 
 async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+    cluster = await _sealed_cluster(tmp_path)
     index, snapshot = _file(cluster, ".index"), _file(cluster, ".ledger", -1)
     _flip(index, 100)
     _flip(snapshot, 30)
@@ -114,10 +114,10 @@ async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Pat
     assert report.folded
 
 
-async def test_verify_goes_on_behind_a_broken_file_from_the_snapshot_beside_it(
+async def test_verify_continues_after_a_broken_file_from_its_snapshot(
     tmp_path: Path,
 ) -> None:
-    cluster = await _sealed_town(tmp_path)
+    cluster = await _sealed_cluster(tmp_path)
     path = _file(cluster, ".segments")
     sealed = (await cluster.view()).sealed
     block = sealed.open(sealed.summaries()[0].link).trailer.blocks[0]
@@ -128,8 +128,8 @@ async def test_verify_goes_on_behind_a_broken_file_from_the_snapshot_beside_it(
     assert report.violations == ()
 
 
-async def test_an_archive_alone_with_two_newest_files_is_refused(tmp_path: Path) -> None:
-    cluster = await _sealed_town(tmp_path)
+async def test_an_archive_without_etcd_and_with_two_newest_files_is_refused(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
     newest = _file(cluster, ".segments", -1)
     newest.with_name(f"{newest.name[:-17]}00000000.segments").write_bytes(newest.read_bytes())
     with pytest.raises(LogCorrupt, match="have the same number"):

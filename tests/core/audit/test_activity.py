@@ -1,4 +1,4 @@
-"""Sums of the last minute: what counts, for how long, and what is forgotten."""
+"""Activity sums claims, releases and refusals of the last minute for each pool and writer."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def recorded(event: Event, at_ms: int = NOW_MS, writer: str = "node-a") -> Recor
 
 def refusal(*pools: str, times: int = 1, name: str = "web-1") -> AllocationRefused:
     verdicts = tuple(PoolVerdict("eth0", 4, pool, False, "full") for pool in pools)
-    where = ("shop", name, "u", "node-a", "pod/u", "eth0")
-    return AllocationRefused(*where, "used-out", "no address", verdicts=verdicts, times=times)
+    pod_and_nic = ("shop", name, "u", "node-a", "pod/u", "eth0")
+    return AllocationRefused(*pod_and_nic, "used-out", "no address", verdicts=verdicts, times=times)
 
 
 def test_the_addresses_of_new_nics_and_of_releases_count_by_their_pools() -> None:
     activity = Activity()
     release = Release("10.6.0.1", "lan", "pod/u", 1)
-    gone = AddressesReleased("shop", "web-0", (release,), (), "deleted")
+    released = AddressesReleased("shop", "web-0", (release,), (), "deleted")
 
-    activity.note([recorded(AddressesClaimed(ENDPOINT, (1,))), recorded(gone)])
+    activity.note([recorded(AddressesClaimed(ENDPOINT, (1,))), recorded(released)])
 
     minute = activity.minute(NOW_MS)
     assert minute.of_pool("storage") == PoolActivity(1, 0, 0)
@@ -52,7 +52,7 @@ def test_a_refusal_counts_once_for_each_candidate_as_often_as_it_happened() -> N
     assert [minute.of_pool(name).refused for name in ("lan", "storage", "")] == [3, 3, 1]
 
 
-def test_what_is_older_than_a_minute_does_not_count() -> None:
+def test_events_older_than_a_minute_do_not_count() -> None:
     activity = Activity()
     claim = AddressesClaimed(ENDPOINT, (0,))
 
@@ -62,7 +62,7 @@ def test_what_is_older_than_a_minute_does_not_count() -> None:
     assert activity.minute(NOW_MS + WINDOW_S * 1000).of_pool("lan").claimed == 0
 
 
-def test_a_clock_that_is_ahead_counts_as_now_and_one_that_is_far_behind_not() -> None:
+def test_an_event_from_the_future_counts_as_now_and_an_hour_old_event_does_not_count() -> None:
     activity = Activity()
     claim = AddressesClaimed(ENDPOINT, (0,))
 
@@ -71,7 +71,7 @@ def test_a_clock_that_is_ahead_counts_as_now_and_one_that_is_far_behind_not() ->
     assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
 
 
-def test_the_newest_refusals_are_remembered_and_no_more() -> None:
+def test_only_the_newest_refusals_are_remembered() -> None:
     activity = Activity()
 
     activity.note(recorded(refusal(name=f"web-{number}")) for number in range(REFUSALS_MAX + 1))

@@ -18,8 +18,8 @@ from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove, s
 
 
 @pytest.fixture
-async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
-    """Half of its log is sealed, half is live."""
+async def sealed_and_live(archived_cluster: ArchivedCluster) -> ArchivedCluster:
+    """A cluster with half of its log sealed and half live."""
     await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
     await archived_cluster.seal()
     await archived_cluster.live(
@@ -34,13 +34,13 @@ async def _raw(cluster: ArchivedCluster) -> bytes:
     return out.getvalue()
 
 
-async def test_lines_are_one_json_object_for_each_event_with_named_fields(
-    lived: ArchivedCluster,
+async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
+    sealed_and_live: ArchivedCluster,
 ) -> None:
     out = io.StringIO()
-    count = await export_lines((await lived.view()).events(), out)
+    count = await export_lines((await sealed_and_live.view()).events(), out)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    events = await lived.replayed()
+    events = await sealed_and_live.replayed()
     assert count == len(lines) == len(events)
     assert [line["position"] for line in lines] == [one.position for one in events]
     pool, claim = lines[0], next(line for line in lines if line["type"] == "addresses-claimed")
@@ -54,24 +54,26 @@ async def test_lines_are_one_json_object_for_each_event_with_named_fields(
     }
 
 
-async def test_a_raw_export_reads_back_to_the_last_byte(lived: ArchivedCluster) -> None:
-    segments = list(import_log(io.BytesIO(await _raw(lived))))
-    view = await lived.view()
+async def test_a_raw_export_imports_as_the_same_segments(sealed_and_live: ArchivedCluster) -> None:
+    segments = list(import_log(io.BytesIO(await _raw(sealed_and_live))))
+    view = await sealed_and_live.view()
     assert segments == [one async for batch in view.batches() for one in batch.segments]
 
 
-async def test_an_import_folds_to_the_state_of_the_cluster_without_any_etcd(
-    lived: ArchivedCluster,
+async def test_an_import_replays_to_the_state_of_the_cluster_without_etcd(
+    sealed_and_live: ArchivedCluster,
 ) -> None:
     ledger = Ledger()
-    for segment in import_log(io.BytesIO(await _raw(lived))):
+    for segment in import_log(io.BytesIO(await _raw(sealed_and_live))):
         ledger.apply_all(segment.events())
-    assert same(ledger, await lived.node.truth())
-    assert same(ledger, Ledger().apply_all(await lived.replayed()))
+    assert same(ledger, await sealed_and_live.node.truth())
+    assert same(ledger, Ledger().apply_all(await sealed_and_live.replayed()))
 
 
-async def test_a_raw_export_needs_no_code_of_ours_to_be_read(lived: ArchivedCluster) -> None:
-    head, *items, end = msgpack.Unpacker(io.BytesIO(await _raw(lived)))
+async def test_a_raw_export_is_readable_with_msgpack_alone(
+    sealed_and_live: ArchivedCluster,
+) -> None:
+    head, *items, end = msgpack.Unpacker(io.BytesIO(await _raw(sealed_and_live)))
     assert head[:3] == ["orbweaver-log", 1, KEYS.cluster]
     assert end[0] == len(items)
     version, at_ms, records = msgpack.unpackb(items[-1][3])
@@ -80,22 +82,24 @@ async def test_a_raw_export_needs_no_code_of_ours_to_be_read(lived: ArchivedClus
     assert records[0][1] == "endpoint-changed"
 
 
-async def test_an_export_that_was_changed_or_cut_is_refused(lived: ArchivedCluster) -> None:
-    whole = await _raw(lived)
-    changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in (3, 300)]
+async def test_a_changed_or_truncated_export_is_refused(sealed_and_live: ArchivedCluster) -> None:
+    whole = await _raw(sealed_and_live)
+    changed = [whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :] for index in (3, 300)]
     for data in (b"", b"\x80", b"\xc1", whole[:-1], whole[:400], whole + b"\x01", *changed):
         with pytest.raises((LogCorrupt, BadInput)):
             list(import_log(io.BytesIO(data)))
 
 
-async def test_an_export_of_an_empty_log_is_empty_and_whole(lived: ArchivedCluster) -> None:
+async def test_an_export_of_an_empty_log_imports_as_no_segments(
+    sealed_and_live: ArchivedCluster,
+) -> None:
     out = io.BytesIO()
     head, tail = msgpack.packb(["orbweaver-log", 1, "x", 1]), msgpack.packb([0, bytes(32)])
     out.write(head + tail)
     assert list[Segment](import_log(io.BytesIO(out.getvalue()))) == []
 
 
-def test_a_file_of_another_kind_is_told_from_a_broken_export() -> None:
+def test_the_error_of_another_kind_of_file_differs_from_that_of_a_broken_export() -> None:
     for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
         with pytest.raises(BadInput, match="not a raw export"):
             list(import_log(io.BytesIO(other)))

@@ -1,4 +1,4 @@
-"""The hourly growth of pools and subnets equals that of their events, however it is read."""
+"""The hourly growth of pools and subnets, computed from the events of the log."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_claims_count_up_and_releases_down_in_their_hour(
     assert growth.net_growth(GrowthSubject("pool", pool), now_ms) == [0, 2, 0, -1, 0]
 
 
-async def test_the_hour_under_way_does_not_count_yet(archived_cluster: ArchivedCluster) -> None:
+async def test_the_current_hour_does_not_count_yet(archived_cluster: ArchivedCluster) -> None:
     now_ms = (await archived_cluster.replayed())[-1].recorded_at_ms
 
     growth = await read(archived_cluster)
@@ -76,15 +76,16 @@ async def test_events_of_more_than_four_weeks_ago_do_not_count(
 
     growth = await read(archived_cluster)
 
-    for one in [
-        GrowthSubject("pool", name) for name in (await archived_cluster.node.truth()).pools
-    ]:
-        assert growth.net_growth(one, now_ms) == [0] * HOURS_MAX
+
+for name in (await archived_cluster.node.truth()).pools:
+    assert growth.net_growth(GrowthSubject("pool", name), now_ms) == [0] * HOURS_MAX
 
 
 @given(lives, lives)
 @settings(max_examples=10)
-async def test_reading_on_is_reading_at_once(first: list[Move], second: list[Move]) -> None:
+async def test_reading_the_log_in_two_steps_equals_reading_it_in_one(
+    first: list[Move], second: list[Move]
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             await cluster.live(first)
@@ -97,8 +98,8 @@ async def test_reading_on_is_reading_at_once(first: list[Move], second: list[Mov
 
             names = (await cluster.node.truth()).pools
             now_ms = cluster.now_ms()
-            for one in [GrowthSubject("pool", name) for name in names]:
-                assert growth.net_growth(one, now_ms) == at_once.net_growth(one, now_ms)
+            for subject in [GrowthSubject("pool", name) for name in names]:
+                assert growth.net_growth(subject, now_ms) == at_once.net_growth(subject, now_ms)
 
 
 async def test_a_subnet_grows_by_the_addresses_of_its_pools(

@@ -40,7 +40,7 @@ from tests.support.node_harness import pod, pool
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def _ask(cluster: ArchivedCluster, subject: str) -> History:
+async def _history_of(cluster: ArchivedCluster, subject: str) -> History:
     return await history(await cluster.view(), parse_subject(subject))
 
 
@@ -59,7 +59,7 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
     await archived_cluster.live([Add("node-b", "web-1", 0)])
     await archived_cluster.seal()
     await archived_cluster.live([Remove("node-b", "web-1", 0), Add("node-a", "web-2", 7)])
-    first, second, third = (await _ask(archived_cluster, "10.6.0.1")).entries
+    first, second, third = (await _history_of(archived_cluster, "10.6.0.1")).entries
     assert [entry.pod for entry in (first, second, third)] == ["web-0", "web-1", "web-2"]
     assert (second.uid, second.node, second.holder) == ("web-1-0", "node-b", "pod/web-1-0")
     assert (second.reason, second.evidence, second.pool) == ("deleted", "CNI DEL", "main")
@@ -68,7 +68,7 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
     assert (third.ended, third.reason) == (None, "")
 
 
-async def test_a_fact_carries_position_time_actor_event_and_trace(
+async def test_a_history_entry_has_position_time_actor_event_and_trace(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.live([Add("node-a", "web-0", 0)])
@@ -76,7 +76,7 @@ async def test_a_fact_carries_position_time_actor_event_and_trace(
         one for one in await archived_cluster.replayed() if isinstance(one.event, AddressesClaimed)
     ]
     await archived_cluster.seal()
-    began = (await _ask(archived_cluster, "shop/web-0")).entries[0].began
+    began = (await _history_of(archived_cluster, "shop/web-0")).entries[0].began
     assert began.position == recorded.position
     assert began.at_ms == recorded.recorded_at_ms
     assert began.event_id == recorded.event_id
@@ -92,34 +92,34 @@ def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
     assert stamp == (4, 1, 5, "id", "w", "agent", "correlation", TRACE.split("-")[1])
 
 
-async def test_a_replica_that_moves_keeps_its_address_and_each_pod_has_its_own_fact(
+async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_an_entry(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.live([Add("node-a", "web-0", 0, fixed=True)])
     await archived_cluster.seal()
     await archived_cluster.live([Add("node-b", "web-0", 1, fixed=True)])
     address = await _address_of(archived_cluster, "web-0")
-    before, after = (await _ask(archived_cluster, address)).entries
+    before, after = (await _history_of(archived_cluster, address)).entries
     assert (before.uid, before.node, before.reason) == ("web-0-0", "node-a", "moved")
     assert (after.uid, after.node, after.ended) == ("web-0-1", "node-b", None)
     assert before.ended == after.began
     assert before.holder == after.holder == "statefulset/shop/web-0"
-    of_uid = (await _ask(archived_cluster, "uid/web-0-1")).entries
+    of_uid = (await _history_of(archived_cluster, "uid/web-0-1")).entries
     assert {entry.uid for entry in of_uid} == {"web-0-1"}
     assert after in of_uid
 
 
-async def test_a_pod_of_the_same_name_is_told_apart_by_its_uid(
+async def test_pods_of_the_same_name_are_distinguished_by_their_uid(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.live([Add("node-a", "web-0", 0)])
     await archived_cluster.seal()
     await archived_cluster.live([Add("node-a", "web-0", 1)])
-    by_name = (await _ask(archived_cluster, "shop/web-0")).entries
+    by_name = (await _history_of(archived_cluster, "shop/web-0")).entries
     assert {entry.uid for entry in by_name} == {"web-0-0", "web-0-1"}
-    old = (await _ask(archived_cluster, "uid/web-0-0")).entries
+    old = (await _history_of(archived_cluster, "uid/web-0-0")).entries
     assert {entry.reason for entry in old} == {"superseded"}
-    assert len(old) == 2  # one of each family
+    assert len(old) == 2  # one entry for IPv4, one for IPv6
 
 
 async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
@@ -136,14 +136,14 @@ async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
     assert await second.assign([guid]) == []
     await second.release([(guid, "removed")])
 
-    entries = (await _ask(archived_cluster, f"guid/{guid.guid}")).entries
+    entries = (await _history_of(archived_cluster, f"guid/{guid.guid}")).entries
 
     assert [(entry.node, entry.reason, entry.ended is None) for entry in entries] == [
         ("node-a", "moved", False),
         ("node-b", "removed", False),
     ]
     assert {entry.text for entry in entries} == {"virtual function 3 of 0000:3b:00.0"}
-    assert not (await _ask(archived_cluster, "guid/02:00:00:00:00:00:00:02")).entries
+    assert not (await _history_of(archived_cluster, "guid/02:00:00:00:00:00:00:02")).entries
 
 
 async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: ArchivedCluster) -> None:
@@ -151,62 +151,62 @@ async def test_quarantine_is_part_of_an_addresss_history(archived_cluster: Archi
     await archived_cluster.live([Configure(quarantine)])
     await archived_cluster.seal()
     await archived_cluster.live([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
-    over, still = (await _ask(archived_cluster, "10.6.0.3")).entries
-    assert (over.kind, over.reason, over.evidence) == (
+    lifted, active = (await _history_of(archived_cluster, "10.6.0.3")).entries
+    assert (lifted.kind, lifted.reason, lifted.evidence) == (
         "quarantined",
         "a stranger answered",
         "02:00:00:00:00:01",
     )
-    assert over.ended is not None
-    assert still.ended is None
+    assert lifted.ended is not None
+    assert active.ended is None
 
 
-async def test_the_history_of_a_pool_tells_what_changed(archived_cluster: ArchivedCluster) -> None:
+async def test_the_history_of_a_pool_lists_its_changes(archived_cluster: ArchivedCluster) -> None:
     await archived_cluster.live(
         [Configure(ApplyPool(pool("spare", "10.6.0.7-10.6.0.8", default=False)))]
     )
     await archived_cluster.seal()
     await archived_cluster.live([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
-    entries = (await _ask(archived_cluster, "spare")).entries
+    entries = (await _history_of(archived_cluster, "spare")).entries
     assert [entry.kind for entry in entries] == ["defined", "changed", "retired", "deleted"]
     assert entries[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
     assert entries[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
 
 
-async def test_what_nobody_has_heard_of_has_an_empty_history(
+async def test_an_unknown_subject_has_an_empty_history(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
-        assert await _ask(archived_cluster, subject) == History(parse_subject(subject), ())
+        assert await _history_of(archived_cluster, subject) == History(parse_subject(subject), ())
 
 
-async def test_a_lost_index_costs_time_and_no_fact(archived_cluster: ArchivedCluster) -> None:
+async def test_a_history_without_index_files_is_complete(archived_cluster: ArchivedCluster) -> None:
     await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
     await archived_cluster.seal()
-    before = await _ask(archived_cluster, "shop/web-0")
+    before = await _history_of(archived_cluster, "shop/web-0")
     for name in archived_cluster.files.names():
         if name.endswith(".index"):
             archived_cluster.files.remove(name)
     assert before.entries
-    assert await _ask(archived_cluster, "shop/web-0") == before
+    assert await _history_of(archived_cluster, "shop/web-0") == before
 
 
-async def test_a_history_longer_than_its_bound_gives_the_newest_facts_and_the_count(
+async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dropped_count(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         await archived_cluster.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
-    whole = await _ask(archived_cluster, "use/main")
+    whole = await _history_of(archived_cluster, "use/main")
     monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
-    cut = await _ask(archived_cluster, "use/main")
+    cut = await _history_of(archived_cluster, "use/main")
     assert cut.entries == whole.entries[-2:]
     assert cut.dropped == 1
 
 
 @given(st.lists(lives, min_size=1, max_size=3))
 @settings(max_examples=15)
-async def test_history_across_seals_equals_a_walk_over_every_event(
+async def test_history_across_seals_equals_a_scan_of_every_event(
     life: list[list[Move]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -217,29 +217,31 @@ async def test_history_across_seals_equals_a_walk_over_every_event(
             await cluster.live(life[0])
             claims = _claims(await cluster.replayed())
             for address in {address for address, *_ in claims}:
-                entries = [f for f in (await _ask(cluster, address)).entries if f.kind == "held"]
-                assert _merged(entries) == [one for one in claims if one[0] == address]
+                entries = [
+                    f for f in (await _history_of(cluster, address)).entries if f.kind == "held"
+                ]
+                assert _merged(entries) == [claim for claim in claims if claim[0] == address]
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
-    """(address, holder, position of claim, of release or 0), computed in the simplest way."""
-    found: dict[tuple[str, int], tuple[str, str, int, int]] = {}
+    """(address, holder, position of the claim, position of the release or 0), from a plain scan."""
+    claims: dict[tuple[str, int], tuple[str, str, int, int]] = {}
     for recorded in events:
         event = recorded.event
         if isinstance(event, AddressesClaimed):
             for index in event.new_nics:
                 for address, _ in event.endpoint.nics[index].addresses():
-                    one = (address, event.endpoint.holder, recorded.position, 0)
-                    found[address, recorded.position] = one
+                    claim = (address, event.endpoint.holder, recorded.position, 0)
+                    claims[address, recorded.position] = claim
         elif isinstance(event, AddressesReleased):
             for release in event.releases:
-                fence = (release.address, release.claim_revision)
-                found[fence] = (*found[fence][:3], recorded.position)
-    return sorted(found.values(), key=lambda one: one[2])
+                key = (release.address, release.claim_revision)
+                claims[key] = (*claims[key][:3], recorded.position)
+    return sorted(claims.values(), key=lambda claim: claim[2])
 
 
 def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
-    """Entries of an address, with those of moved replicas joined."""
+    """Entries of an address; the entries of a replica that moved are merged into one."""
     merged: list[tuple[str, str, int, int]] = []
     moved = False
     for entry in entries:
@@ -310,7 +312,7 @@ def test_subjects_are_read_as_people_write_them(text: str, subject: tuple[str, s
         "guid/x",
     ],
 )
-def test_texts_that_name_nothing_are_refused_with_a_remedy(text: str) -> None:
+def test_a_text_that_names_no_subject_is_bad_input(text: str) -> None:
     with pytest.raises(BadInput):
         parse_subject(text)
 
@@ -328,11 +330,11 @@ async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(
     address = await _address_of(archived_cluster, "db-0")
     await archived_cluster.seal()
 
-    left = (await _ask(archived_cluster, "node/node-a")).entries
-    came = (await _ask(archived_cluster, "node/node-b")).entries
+    on_old_node = (await _history_of(archived_cluster, "node/node-a")).entries
+    on_new_node = (await _history_of(archived_cluster, "node/node-b")).entries
 
-    assert address in [entry.subject for entry in left]
-    assert [entry.subject for entry in left] == [entry.subject for entry in came]
-    for before, after in zip(left, came, strict=True):
+    assert address in [entry.subject for entry in on_old_node]
+    assert [entry.subject for entry in on_old_node] == [entry.subject for entry in on_new_node]
+    for before, after in zip(on_old_node, on_new_node, strict=True):
         assert (before.reason, before.ended) == ("moved", after.began)
         assert after.ended is None

@@ -1,4 +1,4 @@
-"""The index of a log says at every position what the fold of the log says there."""
+"""The log index has at every position the state that a replay of the log up to it gives."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.support.faulty_store import FaultyStore
 
 TURNS = 50
 READS_OF_A_VIEW = 1
-"""Reads of the store that open a view of the log."""
+"""Number of reads of the store that open a view of the log."""
 
 LIFE: list[Move] = [
     *(Add("node-a", f"web-{number}", 0, fixed=number == 0) for number in range(4)),
@@ -58,8 +58,8 @@ LIFE: list[Move] = [
 ]
 
 
-def told(index: LogIndex, position: int) -> dict[str, object]:
-    """What an index says of a position, in the terms of a ledger."""
+def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
+    """The state of an index at a position, in the form of ``replayed_state``."""
     pools = index.pools.at(position)
     claims = {}
     for name, table in index.holdings.items():
@@ -80,8 +80,8 @@ def told(index: LogIndex, position: int) -> dict[str, object]:
     }
 
 
-def folded(ledger: Ledger) -> dict[str, object]:
-    """The same of a ledger."""
+def replayed_state(ledger: Ledger) -> dict[str, object]:
+    """The state of a ledger."""
     claims = {}
     for address, (claim, revision) in ledger.claims.items():
         endpoint = ledger.endpoints[claim.namespace, claim.pod]
@@ -97,7 +97,7 @@ def folded(ledger: Ledger) -> dict[str, object]:
     }
 
 
-async def test_every_position_is_the_fold_of_the_log_up_to_there(
+async def test_the_index_equals_the_replayed_state_at_every_position(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.live(LIFE[:7])
@@ -108,12 +108,14 @@ async def test_every_position_is_the_fold_of_the_log_up_to_there(
     await index.read(view)
     assert index.position == (await archived_cluster.replayed())[-1].position
     for position in range(view.revision + 1):
-        assert told(index, position) == folded(await as_of_position(view, position)), position
+        assert indexed_state(index, position) == replayed_state(
+            await as_of_position(view, position)
+        ), position
 
 
 @hypothesis_settings(max_examples=10)
 @given(lives)
-async def test_the_same_after_any_life_from_any_snapshot(life: list[Move]) -> None:
+async def test_an_index_started_from_a_snapshot_equals_the_replayed_state(life: list[Move]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with a_cluster(Path(directory)) as cluster:
             await cluster.live(life[: len(life) // 2])
@@ -125,10 +127,12 @@ async def test_the_same_after_any_life_from_any_snapshot(life: list[Move]) -> No
             index = LogIndex(base)
             await index.read(view)
             for position in range(begin, view.revision + 1, 3):
-                assert told(index, position) == folded(await as_of_position(view, position))
+                assert indexed_state(index, position) == replayed_state(
+                    await as_of_position(view, position)
+                )
 
 
-async def test_an_instant_before_the_window_is_read_from_the_archive(
+async def test_a_position_before_the_index_window_is_read_from_the_archive(
     archived_cluster: ArchivedCluster,
 ) -> None:
     store, files = archived_cluster.store, archived_cluster.files
@@ -140,9 +144,11 @@ async def test_an_instant_before_the_window_is_read_from_the_archive(
     assert 0 < newest.first_position < newest.position
     for position in (0, 5, newest.first_position - 1, newest.position, view.revision):
         instant = await log.at_position(position)
-        assert told(instant.log, position) == folded(await as_of_position(view, position))
+        assert indexed_state(instant.log, position) == replayed_state(
+            await as_of_position(view, position)
+        )
         if instant.time_ms:
-            await _same_time(log, archived_cluster, instant.time_ms)
+            await _check_state_at_time(log, archived_cluster, instant.time_ms)
     assert len(log._old) <= 2
 
 
@@ -165,12 +171,12 @@ async def test_a_time_is_looked_up_in_its_own_archive_file_though_the_one_before
     assert len(files) > 2
     for file, following in pairwise(files):
         await log.at_position(file.first_position)
-        await _same_time(log, archived_cluster, following.clock_ms - 1)
+        await _check_state_at_time(log, archived_cluster, following.clock_ms - 1)
         await log.at_position(file.first_position)
-        await _same_time(log, archived_cluster, following.clock_ms)
+        await _check_state_at_time(log, archived_cluster, following.clock_ms)
 
 
-async def test_a_time_before_1970_is_the_begin_of_the_log(
+async def test_a_time_before_1970_is_the_beginning_of_the_log(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = IndexedLog(archived_cluster.store, KEYS, archived_cluster.files)
@@ -178,11 +184,11 @@ async def test_a_time_before_1970_is_the_begin_of_the_log(
     assert (instant.position, instant.time_ms) == (0, 0)
 
 
-async def _same_time(log: IndexedLog, cluster: ArchivedCluster, time_ms: int) -> None:
+async def _check_state_at_time(log: IndexedLog, cluster: ArchivedCluster, time_ms: int) -> None:
     instant: LogInstant = await log.at_time(time_ms)
     ledger = await as_of_time(await cluster.view(), time_ms)
     assert instant.position == ledger.position
-    assert told(instant.log, instant.position) == folded(ledger)
+    assert indexed_state(instant.log, instant.position) == replayed_state(ledger)
 
 
 async def test_new_events_are_in_the_next_answer(archived_cluster: ArchivedCluster) -> None:
@@ -200,7 +206,7 @@ async def test_a_position_that_is_still_being_read_is_waited_for(
 ) -> None:
     log = IndexedLog(SlowStore(archived_cluster.store), KEYS, archived_cluster.files)
     await log.newest()
-    log._read_at = float("inf")  # fresh, however slow the machine is
+    log._read_at = float("inf")  # the index counts as fresh however slow the machine is
     await archived_cluster.live([Add("node-a", "late", 0)])
     revision = (await archived_cluster.view()).revision
     first = asyncio.create_task(log.at_position(revision))
@@ -212,7 +218,7 @@ async def test_a_position_that_is_still_being_read_is_waited_for(
 
 
 class SlowStore(FaultyStore):
-    """A store whose answers to reads come some turns of the loop later."""
+    """A store that answers a read after ``TURNS`` turns of the event loop."""
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         """Read after some turns."""
@@ -221,14 +227,16 @@ class SlowStore(FaultyStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_the_past_is_known_while_etcd_is_away(archived_cluster: ArchivedCluster) -> None:
+async def test_past_positions_are_readable_while_etcd_is_unavailable(
+    archived_cluster: ArchivedCluster,
+) -> None:
     store = FaultyStore(archived_cluster.store)
     log = IndexedLog(store, KEYS, archived_cluster.files)
     now = await log.now()
     store.is_unavailable = True
     position = now.position - 1
     past = await log.at_position(position)
-    assert told(past.log, position) == folded(
+    assert indexed_state(past.log, position) == replayed_state(
         await as_of_position(await archived_cluster.view(), position)
     )
     before = await log.at_time(past.time_ms - 1)
@@ -237,11 +245,11 @@ async def test_the_past_is_known_while_etcd_is_away(archived_cluster: ArchivedCl
         await log.at_position(now.position + 1_000)
 
 
-async def test_a_new_window_answers_only_after_it_was_read_to_its_end(
+async def test_a_new_window_is_used_only_after_it_was_read_completely(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.audit.indexed_log.LIVE_EVENTS_MAX", 0)
-    store = BreakingStore(archived_cluster.store)
+    store = StoreWithLimitedReads(archived_cluster.store)
     await archived_cluster.live(LIFE)
     log = IndexedLog(store, KEYS, archived_cluster.files, window_events_max=3)
     now = await log.now()
@@ -250,7 +258,7 @@ async def test_a_new_window_answers_only_after_it_was_read_to_its_end(
     with pytest.raises(StoreUnavailable):
         await log.at_position(now.position + 1)
     past = await log.at_position(now.position)
-    assert told(past.log, now.position) == told(now.log, now.position)
+    assert indexed_state(past.log, now.position) == indexed_state(now.log, now.position)
 
     store.reads_left = sys.maxsize
     later = await log.at_position(now.position + 1)
@@ -273,16 +281,18 @@ async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
 
     after = await log.at_position(view.revision)
 
-    assert told(after.log, view.revision) == folded(await as_of_position(view, view.revision))
+    assert indexed_state(after.log, view.revision) == replayed_state(
+        await as_of_position(view, view.revision)
+    )
 
 
-class BreakingStore(FaultyStore):
-    """A store that becomes unavailable after some reads."""
+class StoreWithLimitedReads(FaultyStore):
+    """A store that becomes unavailable after ``reads_left`` reads."""
 
     reads_left = sys.maxsize
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read, as long as reads are left."""
+        """Read until ``reads_left`` is used up."""
         self.reads_left -= 1
         self.is_unavailable = self.reads_left < 0
         return await super().read(gets, revision=revision)
@@ -310,7 +320,7 @@ def test_a_text_is_not_found_across_two_rows() -> None:
     assert column[1] == "cd/shop"
 
 
-def test_a_clock_knows_no_time_before_its_begin() -> None:
+def test_a_clock_returns_0_for_a_position_before_its_first() -> None:
     clock = LogClock(10, 5_000)
     clock.append(12, 6_000, 1)
     assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]

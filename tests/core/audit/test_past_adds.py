@@ -1,4 +1,4 @@
-"""What the ADDs of a Pod got is found again, in the archive too, and as of any moment."""
+"""``past_adds`` returns the results of a Pod's ADDs at any log position, also from the archive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEY = ("shop", "web-0")
 
 
 async def refuse(cluster: ArchivedCluster, name: str) -> int:
-    """One refused ADD; the position of its event."""
+    """Record one refused ADD; return the position of its event."""
     recorder = RefusalRecorder(cluster.node.writer)
     recorder.note(pod(name), "eth0", AddressesUsedOut("full"), Cause("agent"))
     await recorder.write_due()
@@ -39,7 +39,9 @@ async def test_a_refusal_in_the_archive_is_found_by_its_pod_and_by_its_uid(
     assert (adds.claims, adds.held) == ((), None)
 
 
-async def test_each_moment_has_its_own_answer(archived_cluster: ArchivedCluster) -> None:
+async def test_the_result_of_the_adds_depends_on_the_log_position(
+    archived_cluster: ArchivedCluster,
+) -> None:
     refused_at = await refuse(archived_cluster, "web-0")
     await archived_cluster.live([Add("node-a", "web-0", 0)])
     claimed_at = (await archived_cluster.replayed())[-1].position
@@ -48,13 +50,13 @@ async def test_each_moment_has_its_own_answer(archived_cluster: ArchivedCluster)
     view = await archived_cluster.view()
 
     before = await past_adds(view, KEY, LogMoment(position=refused_at - 1))
-    waiting = await past_adds(view, KEY, LogMoment(position=refused_at))
-    holding = await past_adds(view, KEY, LogMoment(position=claimed_at))
+    after_refusal = await past_adds(view, KEY, LogMoment(position=refused_at))
+    after_claim = await past_adds(view, KEY, LogMoment(position=claimed_at))
     now = await past_adds(view, KEY)
 
     assert (before.claims, before.refused) == ((), None)
-    assert waiting.refused is not None
-    assert (len(holding.claims), holding.refused, holding.has_source) == (1, None, True)
-    assert holding.held is not None
+    assert after_refusal.refused is not None
+    assert (len(after_claim.claims), after_claim.refused, after_claim.has_source) == (1, None, True)
+    assert after_claim.held is not None
     assert (now.claims, now.held) == ((), None)
     assert now.released is not None

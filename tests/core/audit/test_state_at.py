@@ -1,4 +1,4 @@
-"""The past is the fold of a prefix of the log, at any position and any time, sealed or live."""
+"""A past state equals a replay of the log up to a position or time, sealed or live."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.archived_cluster import (
 
 @given(lives, lives, st.integers(0, 100))
 @settings(max_examples=15)
-async def test_the_state_as_of_a_position_is_the_fold_up_to_it(
+async def test_the_state_as_of_a_position_equals_a_replay_up_to_it(
     sealed: list[Move], live: list[Move], percent: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -37,7 +37,7 @@ async def test_the_state_as_of_a_position_is_the_fold_up_to_it(
             await cluster.live(live)
             view = await cluster.view()
             position = view.revision * percent // 100
-            past = [one for one in await cluster.replayed() if one.position <= position]
+            past = [event for event in await cluster.replayed() if event.position <= position]
             assert same(await as_of_position(view, position), Ledger().apply_all(past))
 
 
@@ -55,7 +55,7 @@ def _set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 
 
 @pytest.mark.parametrize("seals", [(), (1,), (1, 2, 3)])
-async def test_the_state_as_of_a_time_has_everything_stamped_until_then(
+async def test_the_state_as_of_a_time_has_every_event_recorded_until_then(
     archived_cluster: ArchivedCluster, seals: tuple[int, ...]
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
@@ -74,12 +74,12 @@ async def test_the_state_as_of_a_time_has_everything_stamped_until_then(
     assert same(now, await archived_cluster.node.truth())
 
 
-async def test_before_the_first_event_there_was_nothing(archived_cluster: ArchivedCluster) -> None:
+async def test_the_state_before_the_first_event_is_empty(archived_cluster: ArchivedCluster) -> None:
     await archived_cluster.seal()
     assert same(await as_of_time(await archived_cluster.view(), 0), Ledger())
 
 
-async def test_a_clock_that_runs_ahead_misleads_only_until_the_next_seal(
+async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
     archived_cluster: ArchivedCluster,
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
@@ -95,7 +95,7 @@ async def test_a_clock_that_runs_ahead_misleads_only_until_the_next_seal(
     assert {name for _, name in late.endpoints} == {"web-1", "web-2"}
 
 
-def test_the_logs_clock_never_goes_back_and_never_runs_ahead_of_its_reader() -> None:
+def test_the_clock_of_the_log_never_goes_back_or_past_the_clock_of_its_reader() -> None:
     def stamped(at_ms: int) -> Recorded:
         return Recorded(1, 0, "id", at_ms, "w", Cause("test"), PoolRetired("main"))
 

@@ -63,7 +63,7 @@ async def _repair(cluster: ArchivedCluster, report: VerificationReport) -> Repai
 
 
 async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
-    """Manual edits with etcdctl, without events."""
+    """Write keys directly, as a person does with etcdctl; the log gets no event."""
     assert (await cluster.store.commit([], writes)).succeeded
 
 
@@ -73,13 +73,15 @@ async def _key(cluster: ArchivedCluster, key: bytes) -> KeyValue | None:
 
 
 async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
-    rooms = ("pool", "reservation", "quarantine", "record", "ip", "endpoint")
-    result = await cluster.store.read([Get(*KEYS.range_of(room)) for room in rooms])
-    return {kv.key: (kv.value, kv.mod_revision) for found in result.ranges for kv in found.kvs}
+    kinds = ("pool", "reservation", "quarantine", "record", "ip", "endpoint")
+    result = await cluster.store.read([Get(*KEYS.range_of(kind)) for kind in kinds])
+    return {
+        kv.key: (kv.value, kv.mod_revision) for key_range in result.ranges for kv in key_range.kvs
+    }
 
 
 @pytest.fixture
-async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
+async def edited_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     """A cluster with keys of every kind; half of the log is sealed."""
     await archived_cluster.live([Add("node-a", "web-0", 0), Add("node-b", "web-1", 0, fixed=True)])
     await archived_cluster.live([Configure(QuarantineAddress("10.6.0.9", "a stranger answered"))])
@@ -90,17 +92,19 @@ async def lived(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     return archived_cluster
 
 
-async def test_a_cluster_that_nobody_has_touched_is_clean(lived: ArchivedCluster) -> None:
-    report = await _verify(lived)
+async def test_a_cluster_without_manual_edits_is_clean(edited_cluster: ArchivedCluster) -> None:
+    report = await _verify(edited_cluster)
     assert report.is_clean
     assert report.plan == ()
-    assert (report.files, report.events) == (1, len(await lived.replayed()))
-    assert report.segments == len({one.position for one in await lived.replayed()})
+    assert (report.files, report.events) == (1, len(await edited_cluster.replayed()))
+    assert report.segments == len({one.position for one in await edited_cluster.replayed()})
 
 
 @given(st.lists(lives, min_size=1, max_size=3))
 @settings(max_examples=15)
-async def test_whatever_the_services_do_verify_finds_nothing(life: list[list[Move]]) -> None:
+async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
+    life: list[list[Move]],
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             for part in life:
@@ -112,10 +116,10 @@ async def test_whatever_the_services_do_verify_finds_nothing(life: list[list[Mov
             assert report.files > 0
 
 
-STRANGER = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
+UNLOGGED_CLAIM = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
 
 
-async def _claim_gone(cluster: ArchivedCluster) -> set[bytes]:
+async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
     """Delete the key of one of a NIC's two addresses."""
     endpoint = (await cluster.node.truth()).endpoints["shop", "web-0"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
@@ -123,14 +127,14 @@ async def _claim_gone(cluster: ArchivedCluster) -> set[bytes]:
     return {*keys, KEYS.endpoint("shop", "web-0")}
 
 
-async def _claim_of_another(cluster: ArchivedCluster) -> set[bytes]:
+async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
     endpoint = (await cluster.node.truth()).endpoints["shop", "web-2"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
-    await _edit(cluster, Put(keys[1], CLAIM.encode(STRANGER)))
+    await _edit(cluster, Put(keys[1], CLAIM.encode(UNLOGGED_CLAIM)))
     return {*keys, KEYS.endpoint("shop", "web-2")}
 
 
-async def _claim_written_again(cluster: ArchivedCluster) -> set[bytes]:
+async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
     endpoint = (await cluster.node.truth()).endpoints["shop", "web-1"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     found = await _key(cluster, keys[0])
@@ -139,214 +143,222 @@ async def _claim_written_again(cluster: ArchivedCluster) -> set[bytes]:
     return {*keys, KEYS.endpoint("shop", "web-1")}
 
 
-async def _claim_out_of_nowhere(cluster: ArchivedCluster) -> set[bytes]:
+async def _add_claim(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.ip_of("10.6.0.7")
-    await _edit(cluster, Put(key, CLAIM.encode(STRANGER)))
+    await _edit(cluster, Put(key, CLAIM.encode(UNLOGGED_CLAIM)))
     return {key}
 
 
-async def _claim_unreadable(cluster: ArchivedCluster) -> set[bytes]:
+async def _add_unreadable_claim(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.ip_of("10.6.0.7")
     await _edit(cluster, Put(key, b"\xc1 what is this"))
     return {key}
 
 
-async def _endpoint_gone(cluster: ArchivedCluster) -> set[bytes]:
+async def _delete_endpoint(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.endpoint("shop", "web-0")
     await _edit(cluster, Delete(key))
     return {key}
 
 
-async def _endpoint_out_of_nowhere(cluster: ArchivedCluster) -> set[bytes]:
+async def _add_endpoint(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.endpoint("shop", "stranger")
     endpoint = Endpoint("shop", "stranger", "u", "n", "pod/u", "Pod", "stranger")
     await _edit(cluster, Put(key, ENDPOINT.encode(endpoint)))
     return {key}
 
 
-async def _pool_changed(cluster: ArchivedCluster) -> set[bytes]:
+async def _change_pool(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.pool("main")
     await _edit(cluster, Put(key, POOL.encode(pool("main", "10.6.0.1-10.6.0.200"))))
     return {key}
 
 
-async def _pool_gone(cluster: ArchivedCluster) -> set[bytes]:
+async def _delete_pool(cluster: ArchivedCluster) -> set[bytes]:
     await _edit(cluster, Delete(KEYS.pool("six")))
     return {KEYS.pool("six")}
 
 
-async def _pool_unreadable(cluster: ArchivedCluster) -> set[bytes]:
+async def _add_unreadable_pool(cluster: ArchivedCluster) -> set[bytes]:
     await _edit(cluster, Put(KEYS.pool("junk"), b""))
     return {KEYS.pool("junk")}
 
 
-async def _reservation_changed(cluster: ArchivedCluster) -> set[bytes]:
+async def _change_reservation(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.reservation("dns")
     await _edit(cluster, Put(key, RESERVATION.encode(Reservation("dns", 4, ()))))
     return {key}
 
 
-async def _quarantine_gone(cluster: ArchivedCluster) -> set[bytes]:
+async def _delete_quarantine(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.quarantine_of("10.6.0.9")
     await _edit(cluster, Delete(key))
     return {key}
 
 
-async def _record_gone(cluster: ArchivedCluster) -> set[bytes]:
+async def _delete_record(cluster: ArchivedCluster) -> set[bytes]:
     key = KEYS.record("Node", "", "node-a")
     await _edit(cluster, Delete(key))
     return {key}
 
 
 EDITS: list[Callable[[ArchivedCluster], Awaitable[set[bytes]]]] = [
-    _claim_gone, _claim_of_another, _claim_written_again, _claim_out_of_nowhere, _claim_unreadable,
-    _endpoint_gone, _endpoint_out_of_nowhere, _pool_changed, _pool_gone, _pool_unreadable,
-    _reservation_changed, _quarantine_gone, _record_gone,
+    _delete_claim, _replace_claim, _rewrite_claim, _add_claim, _add_unreadable_claim,
+    _delete_endpoint, _add_endpoint, _change_pool, _delete_pool, _add_unreadable_pool,
+    _change_reservation, _delete_quarantine, _delete_record,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__.strip("_"))
-async def test_a_manual_edit_is_found_and_nothing_but_it_is_repaired(
-    lived: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
+async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
+    edited_cluster: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
 ) -> None:
-    expected = await lived.node.truth()
-    touchable = await edit(lived)
-    before = await _state(lived)
-    report = await _verify(lived)
+    expected = await edited_cluster.node.truth()
+    touchable = await edit(edited_cluster)
+    before = await _state(edited_cluster)
+    report = await _verify(edited_cluster)
     assert not report.is_clean
     assert (report.faults, report.violations) == ((), ())
-    assert {one.key for one in report.differences} <= touchable
+    assert {difference.key for difference in report.differences} <= touchable
     assert report.difference_count == len(report.differences) == len(report.plan) == 1
-    repaired = await _repair(lived, report)
+    repaired = await _repair(edited_cluster, report)
     assert repaired == ((report.plan[0].text,), (), ())
-    after = await _state(lived)
+    after = await _state(edited_cluster)
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert changed <= touchable
-    assert (await _verify(lived)).is_clean
-    truth = await lived.node.truth()
+    assert (await _verify(edited_cluster)).is_clean
+    truth = await edited_cluster.node.truth()
     assert truth.endpoints == expected.endpoints
     assert truth.pools == expected.pools
     assert truth.claims.keys() == expected.claims.keys()
 
 
-async def test_all_edits_at_once_are_repaired_in_one_go(lived: ArchivedCluster) -> None:
-    for edit in EDITS:
-        await edit(lived)
-    report = await _verify(lived)
-    repaired = await _repair(lived, report)
-    assert len(repaired.done) == len(report.plan)
-    assert (await _verify(lived)).is_clean
-
-
-async def test_a_claim_is_restated_as_an_event_and_can_be_released_afterwards(
-    lived: ArchivedCluster,
+async def test_all_manual_edits_together_are_repaired_by_one_repair(
+    edited_cluster: ArchivedCluster,
 ) -> None:
-    endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
+    for edit in EDITS:
+        await edit(edited_cluster)
+    report = await _verify(edited_cluster)
+    repaired = await _repair(edited_cluster, report)
+    assert len(repaired.done) == len(report.plan)
+    assert (await _verify(edited_cluster)).is_clean
+
+
+async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
+    edited_cluster: ArchivedCluster,
+) -> None:
+    endpoint = (await edited_cluster.node.truth()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _claim_gone(lived)
-    await _repair(lived, await _verify(lived))
-    restated = (await lived.replayed())[-1]
+    await _delete_claim(edited_cluster)
+    await _repair(edited_cluster, await _verify(edited_cluster))
+    restated = (await edited_cluster.replayed())[-1]
     assert restated.cause == CAUSE
     assert restated.event == AddressesClaimed(endpoint, (0,))
-    released = await lived.node.delete(pod("web-0", "web-0-0"))
+    released = await edited_cluster.node.delete(pod("web-0", "web-0-0"))
     assert address in released.addresses
-    assert (await _verify(lived)).is_clean
-    (entry,) = (await history(await lived.view(), parse_subject(address))).entries
+    assert (await _verify(edited_cluster)).is_clean
+    (entry,) = (await history(await edited_cluster.view(), parse_subject(address))).entries
     assert entry.began.position < restated.position
     assert (entry.reason, entry.pod) == ("deleted", "web-0")
 
 
 @pytest.mark.parametrize(
-    ("edit", "topic"), [(_pool_changed, "pools"), (_quarantine_gone, "quarantine")]
+    ("edit", "topic"), [(_change_pool, "pools"), (_delete_quarantine, "quarantine")]
 )
-async def test_a_repaired_key_changes_the_guard_that_decisions_on_it_rest_on(
-    lived: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]], topic: str
+async def test_the_repair_of_a_key_also_changes_the_guard_of_decisions_that_read_it(
+    edited_cluster: ArchivedCluster,
+    edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]],
+    topic: str,
 ) -> None:
-    before = await _key(lived, KEYS.guard(topic, 4))
-    await edit(lived)
-    await _repair(lived, await _verify(lived))
-    after = await _key(lived, KEYS.guard(topic, 4))
+    before = await _key(edited_cluster, KEYS.guard(topic, 4))
+    await edit(edited_cluster)
+    await _repair(edited_cluster, await _verify(edited_cluster))
+    after = await _key(edited_cluster, KEYS.guard(topic, 4))
     assert before is not None
     assert after is not None
     assert after.mod_revision > before.mod_revision
-    await lived.live([Configure(ApplyPool(pool("main", "10.6.0.1-10.6.0.5")))])
-    assert (await _verify(lived)).is_clean
+    await edited_cluster.live([Configure(ApplyPool(pool("main", "10.6.0.1-10.6.0.5")))])
+    assert (await _verify(edited_cluster)).is_clean
 
 
-async def test_a_step_that_was_overtaken_writes_nothing(lived: ArchivedCluster) -> None:
-    await _claim_out_of_nowhere(lived)
-    await _pool_changed(lived)
-    report = await _verify(lived)
-    await _edit(lived, Put(KEYS.pool("main"), POOL.encode(pool("main", "10.6.0.3"))))
-    repaired = await _repair(lived, report)
+async def test_a_repair_step_whose_key_changed_meanwhile_writes_nothing(
+    edited_cluster: ArchivedCluster,
+) -> None:
+    await _add_claim(edited_cluster)
+    await _change_pool(edited_cluster)
+    report = await _verify(edited_cluster)
+    await _edit(edited_cluster, Put(KEYS.pool("main"), POOL.encode(pool("main", "10.6.0.3"))))
+    repaired = await _repair(edited_cluster, report)
     assert len(repaired.done) == len(repaired.changed_meanwhile) == 1
     assert "pool main" in repaired.changed_meanwhile[0]
-    found = await _key(lived, KEYS.pool("main"))
+    found = await _key(edited_cluster, KEYS.pool("main"))
     assert found is not None
     assert POOL.decode(found.value).ips == ("10.6.0.3",)
-    await _repair(lived, await _verify(lived))
-    assert (await _verify(lived)).is_clean
+    await _repair(edited_cluster, await _verify(edited_cluster))
+    assert (await _verify(edited_cluster)).is_clean
 
 
-async def test_a_release_that_could_not_name_its_claim_is_owed_and_written(
-    lived: ArchivedCluster,
+async def test_a_release_missing_from_the_log_is_written_by_repair(
+    edited_cluster: ArchivedCluster,
 ) -> None:
-    """The key was deleted by hand before the Pod's DEL, so the log has no release."""
-    endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
+    """The key of the claim was deleted manually before the DEL, so the DEL wrote no release."""
+    endpoint = (await edited_cluster.node.truth()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _edit(lived, Delete(KEYS.ip_of(address)))
-    await lived.live([Remove("node-a", "web-0", 0)])
-    report = await _verify(lived)
-    assert [one.rule for one in report.violations] == ["I4"]
-    assert [one.name for one in report.differences] == [address]
-    repaired = await _repair(lived, report)
+    await _edit(edited_cluster, Delete(KEYS.ip_of(address)))
+    await edited_cluster.live([Remove("node-a", "web-0", 0)])
+    report = await _verify(edited_cluster)
+    assert [violation.rule for violation in report.violations] == ["I4"]
+    assert [difference.name for difference in report.differences] == [address]
+    repaired = await _repair(edited_cluster, report)
     assert len(repaired.done) == 1
-    event = (await lived.replayed())[-1].event
+    event = (await edited_cluster.replayed())[-1].event
     assert isinstance(event, AddressesReleased)
     assert (event.reason, event.releases[0].address) == ("repair", address)
-    after = await _verify(lived)
+    after = await _verify(edited_cluster)
     assert after.differences == ()
     assert after.violations == report.violations  # the past is unchanged
-    (entry,) = (await history(await lived.view(), parse_subject(address))).entries
+    (entry,) = (await history(await edited_cluster.view(), parse_subject(address))).entries
     assert entry.reason == "repair"
 
 
-async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: ArchivedCluster) -> None:
+async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
+    edited_cluster: ArchivedCluster,
+) -> None:
     """The log assigns an address to an endpoint without it, and another Pod holds it."""
-    endpoint = (await lived.node.truth()).endpoints["shop", "web-0"]
-    node = lived.nodes["node-a"]
+    endpoint = (await edited_cluster.node.truth()).endpoints["shop", "web-0"]
+    node = edited_cluster.nodes["node-a"]
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
     key = KEYS.endpoint("shop", "web-0")
     write = Put(key, ENDPOINT.encode(bare.endpoint))
     draft = EventDraft(node.writer.event_id(), CAUSE, bare)
     await node.writer.append(Proposal((draft,), (), (write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
-    await _edit(lived, Put(KEYS.ip_of(address), CLAIM.encode(STRANGER)))
-    report = await _verify(lived)
-    assert {one.rule for one in report.violations} == {"I4"}
-    repaired = await _repair(lived, report)
+    await _edit(edited_cluster, Put(KEYS.ip_of(address), CLAIM.encode(UNLOGGED_CLAIM)))
+    report = await _verify(edited_cluster)
+    assert {violation.rule for violation in report.violations} == {"I4"}
+    repaired = await _repair(edited_cluster, report)
     assert repaired.done == repaired.changed_meanwhile == ()
     assert len(repaired.impossible) == 1
     assert address in repaired.impossible[0]
 
 
-async def test_a_missing_live_segment_is_a_fault_and_the_state_is_compared_with_nothing(
-    lived: ArchivedCluster,
+async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared(
+    edited_cluster: ArchivedCluster,
 ) -> None:
-    newest = (await lived.replayed())[-1]
-    seqs = [one.seq async for one in _segments(lived) if one.writer == newest.writer]
-    await _edit(lived, Delete(KEYS.log(newest.writer, max(seqs))))
-    report = await _verify(lived)
+    newest = (await edited_cluster.replayed())[-1]
+    seqs = [one.seq async for one in _segments(edited_cluster) if one.writer == newest.writer]
+    await _edit(edited_cluster, Delete(KEYS.log(newest.writer, max(seqs))))
+    report = await _verify(edited_cluster)
     assert not report.folded
     assert not report.is_clean
     assert [fault.subject for fault in report.faults] == [newest.writer]
     assert report.differences == ()
 
 
-async def test_differences_read_as_sentences(lived: ArchivedCluster) -> None:
+async def test_differences_read_as_sentences(edited_cluster: ArchivedCluster) -> None:
     for edit in EDITS:
-        await edit(lived)
-    texts = "\n".join(str(one) for one in (await _verify(lived)).differences)
+        await edit(edited_cluster)
+    texts = "\n".join(str(one) for one in (await _verify(edited_cluster)).differences)
     assert "ip 10.6.0.7: no event in the log, found" in texts
     assert "endpoint shop/web-0: missing, the log has Endpoint(" in texts
     assert "pool main: found Pool(" in texts
@@ -354,21 +366,21 @@ async def test_differences_read_as_sentences(lived: ArchivedCluster) -> None:
     assert "pool junk: no event in the log, found Unreadable(why=" in texts
 
 
-async def test_a_report_lists_findings_up_to_its_bound_and_counts_all(
+async def test_a_report_lists_findings_up_to_its_limit_and_counts_all(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    strays = FINDINGS_MAX + 5
-    for number in range(strays):
+    record_count = FINDINGS_MAX + 5
+    for number in range(record_count):
         key = KEYS.record("Node", "", f"stray-{number}")
         await _edit(archived_cluster, Put(key, b"x"))
     report = await _verify(archived_cluster)
     assert len(report.differences) == FINDINGS_MAX
-    assert report.difference_count == len(report.plan) == strays
+    assert report.difference_count == len(report.plan) == record_count
     assert isinstance(report.differences[0].found, Unreadable)
 
 
 class _CompactingStore(MemoryStore):
-    """A store that compacts and makes changes before each read of the state keys."""
+    """A store that changes a key and compacts before a read of the state keys."""
 
     compactions = 0
 
@@ -381,7 +393,7 @@ class _CompactingStore(MemoryStore):
 
 
 @pytest.mark.parametrize("compactions", [1, 4])
-async def test_a_compaction_under_verify_costs_a_second_look_and_nothing_else(
+async def test_verify_reads_again_after_a_compaction_and_is_clean(
     tmp_path: Path, compactions: int
 ) -> None:
     store = _CompactingStore()
@@ -394,7 +406,7 @@ async def test_a_compaction_under_verify_costs_a_second_look_and_nothing_else(
         assert report.events == len(await cluster.replayed())
 
 
-async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(
+async def test_verify_is_clean_at_any_time_during_changes(
     archived_cluster: ArchivedCluster,
 ) -> None:
     async def work(node: str) -> None:
@@ -403,21 +415,21 @@ async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(
             await archived_cluster.live([Add(node, name, generation) for name in names])
             await archived_cluster.live([Remove(node, names[0], generation)])
 
-    async def look() -> list[VerificationReport]:
+    async def verify_and_seal() -> list[VerificationReport]:
         reports = []
         for _ in range(6):
             reports.append(await _verify(archived_cluster))
             await archived_cluster.seal(file_bytes_max=4_000)
         return reports
 
-    reports, *_ = await asyncio.gather(look(), work("node-a"), work("node-b"))
+    reports, *_ = await asyncio.gather(verify_and_seal(), work("node-a"), work("node-b"))
     assert [report for report in reports if not report.is_clean] == []
     last = await _verify(archived_cluster)
     assert last.is_clean
     assert reports[0].events < reports[-1].events <= last.events
 
 
-async def test_compactions_without_end_are_told(tmp_path: Path) -> None:
+async def test_verify_fails_with_compacted_after_too_many_compactions(tmp_path: Path) -> None:
     store = _CompactingStore()
     async with archived_cluster(tmp_path, store) as cluster:
         store.compactions = 1_000
@@ -425,12 +437,12 @@ async def test_compactions_without_end_are_told(tmp_path: Path) -> None:
             await _verify(cluster)
 
 
-async def test_a_cursor_that_cannot_be_read_is_a_fault(lived: ArchivedCluster) -> None:
-    await _edit(lived, Put(KEYS.meta("archive"), b"junk"))
-    report = await _verify(lived)
+async def test_a_cursor_that_cannot_be_read_is_a_fault(edited_cluster: ArchivedCluster) -> None:
+    await _edit(edited_cluster, Put(KEYS.meta("archive"), b"junk"))
+    report = await _verify(edited_cluster)
     assert not report.folded
     with pytest.raises(LogCorrupt):
-        await lived.view()
+        await edited_cluster.view()
 
 
 async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
@@ -439,21 +451,21 @@ async def _segments(cluster: ArchivedCluster) -> AsyncIterator[Segment]:
             yield segment
 
 
-async def test_an_index_that_lacks_an_entry_is_a_fault_and_is_built_anew(
-    lived: ArchivedCluster,
+async def test_an_index_without_one_of_its_entries_is_a_fault_and_is_rebuilt(
+    edited_cluster: ArchivedCluster,
 ) -> None:
     index = Index(KEYS, "pools", 4)
-    entries = (await lived.store.read([Get(*index.all())])).ranges[0].kvs
-    await _edit(lived, Delete(entries[0].key))
+    entries = (await edited_cluster.store.read([Get(*index.all())])).ranges[0].kvs
+    await _edit(edited_cluster, Delete(entries[0].key))
 
-    report = await _verify(lived)
+    report = await _verify(edited_cluster)
     (fault,) = report.faults
     assert (fault.subject, fault.text) == (
         "index/pools/4",
         "1 keys are missing, and 0 keys belong to no object",
     )
-    await _repair(lived, report)
-    await lived.node.apply(pool("more", "10.6.9.1"))
+    await _repair(edited_cluster, report)
+    await edited_cluster.node.apply(pool("more", "10.6.9.1"))
 
-    assert (await _verify(lived)).is_clean
-    assert await _key(lived, entries[0].key)
+    assert (await _verify(edited_cluster)).is_clean
+    assert await _key(edited_cluster, entries[0].key)

@@ -1,4 +1,4 @@
-"""Idle, slow and malformed peers do not disturb other callers."""
+"""Idle connections and slow or malformed requests do not disturb other callers."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
     from core.projections.projector import Projector
     from ops.kubernetes.admission.validation import AdmissionValidator
 
-IDLE = 1_100
+IDLE_CONNECTIONS = 1_100
 """More than the usual soft limit of open files."""
 
 
 @pytest.fixture
 async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
-    async with running(settings, MemoryStore()) as one:
-        await one.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
-        yield one
+    async with running(settings, MemoryStore()) as agent:
+        await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+        yield agent
 
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Raise the limit: the peers are open files of this process too."""
+    """Raise the limit of open files: the test's ends of the connections are files of this process."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_open_files_limit()
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def connected(port: int) -> socket.socket:
-    one = socket.socket()
-    one.connect(("127.0.0.1", port))
-    return one
+def connect(port: int) -> socket.socket:
+    client = socket.socket()
+    client.connect(("127.0.0.1", port))
+    return client
 
 
 def health_port_of(agent: AgentHarness) -> int:
@@ -67,13 +67,13 @@ def health_port_of(agent: AgentHarness) -> int:
     return agent.process.health_port.port
 
 
-async def is_closed(one: socket.socket) -> bool:
+async def is_closed(client: socket.socket) -> bool:
     """Whether the peer closes the connection without an answer."""
-    one.setblocking(False)
-    with one:
+    client.setblocking(False)
+    with client:
         try:
             async with asyncio.timeout(30):
-                return not await asyncio.get_running_loop().sock_recv(one, 1)
+                return not await asyncio.get_running_loop().sock_recv(client, 1)
         except ConnectionResetError:
             return True
 
@@ -89,7 +89,7 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
         try:
             await agent.ready()
             idle = await asyncio.to_thread(
-                lambda: [connected(agent.health_port) for _ in range(IDLE)]
+                lambda: [connect(agent.health_port) for _ in range(IDLE_CONNECTIONS)]
             )
             variables = {
                 "CNI_COMMAND": "ADD",
@@ -108,32 +108,34 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
             stdin = json.dumps(conf).encode()
             add = await agent.call(frame(variables, stdin))
             delete = await agent.call(frame(variables | {"CNI_COMMAND": "DEL"}, stdin))
-            for each in idle:
-                each.close()
+            for client in idle:
+                client.close()
             ready = await over_tcp(agent.health_port, "/v1/runtime/readiness")
         finally:
             agent.process.kill()
             agent.process.wait()
 
-    assert "no IPPool available" in add.error["msg"], "it was served, and there is no pool"
+    assert "no IPPool available" in add.error["msg"], (
+        "the agent served the request; only a pool is missing"
+    )
     assert (delete.status, delete.body) == (0, b"")
     assert ready.status == 200
     assert "health port: a connection was refused: 128 are open" in agent.log.read_text()
 
 
-async def test_a_port_closes_what_is_above_its_bound_and_says_so_once(
+async def test_a_port_closes_connections_above_its_limit_and_logs_it_once(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = health_port_of(agent)
     assert agent.process.health_port is not None
     monkeypatch.setattr(agent.process.health_port._server, "connections_max", 3)
-    held = [await asyncio.to_thread(connected, port) for _ in range(3)]
+    held = [await asyncio.to_thread(connect, port) for _ in range(3)]
     await asyncio.sleep(0)
-    above = [await asyncio.to_thread(connected, port) for _ in range(4)]
+    above = [await asyncio.to_thread(connect, port) for _ in range(4)]
 
-    assert [await is_closed(each) for each in above] == [True] * 4
-    for each in held:
-        each.close()
+    assert [await is_closed(client) for client in above] == [True] * 4
+    for client in held:
+        client.close()
     open_connections = agent.process.health_port._server.open_connections
     await until(lambda: not open_connections)
     assert (await over_tcp(port, "/livez")).status == 200
@@ -141,15 +143,15 @@ async def test_a_port_closes_what_is_above_its_bound_and_says_so_once(
     assert caplog.text.count("health port: a connection was refused: 3 are open") == 1
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: a", b"POST / HT"])
-async def test_a_peer_that_sends_no_whole_head_is_closed(
-    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, sent: bytes
+@pytest.mark.parametrize("incomplete_head", [b"", b"GET /livez HTTP/1.1\r\nHost: a", b"POST / HT"])
+async def test_a_connection_without_a_complete_request_head_is_closed(
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, incomplete_head: bytes
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_S_MAX", 0.1)
-    one = await asyncio.to_thread(connected, health_port_of(agent))
-    one.sendall(sent)
+    client = await asyncio.to_thread(connect, health_port_of(agent))
+    client.sendall(incomplete_head)
 
-    assert await is_closed(one)
+    assert await is_closed(client)
     assert agent.process.parts.connections.timed_out == 1
 
 
@@ -180,7 +182,7 @@ async def test_a_body_that_does_not_arrive_is_408(
     writer.close()
 
 
-GARBAGE = [
+MALFORMED_REQUESTS = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64 + b"\r\n\r\n",
     b"GARBAGE\r\n\r\n",
     b"GET / HTTP/9.9.9\r\n\r\n",
@@ -191,21 +193,21 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
-@pytest.mark.parametrize("where", ["health", "socket"])
-async def test_garbage_is_4xx_and_no_traceback(
+@pytest.mark.parametrize("request_bytes", MALFORMED_REQUESTS, ids=range(len(MALFORMED_REQUESTS)))
+@pytest.mark.parametrize("server", ["health", "socket"])
+async def test_a_malformed_request_gets_4xx_and_logs_no_traceback(
     agent: AgentHarness,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
-    garbage: bytes,
-    where: str,
+    request_bytes: bytes,
+    server: str,
 ) -> None:
-    if where == "health":
+    if server == "health":
         opened = asyncio.open_connection("127.0.0.1", health_port_of(agent))
         reader, writer = await opened
     else:
         reader, writer = await asyncio.open_unix_connection(settings.socket_path)
-    writer.write(garbage)
+    writer.write(request_bytes)
     async with asyncio.timeout(30):
         status = await reader.readline()
     writer.close()
@@ -215,16 +217,16 @@ async def test_garbage_is_4xx_and_no_traceback(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def packed(method: str, data: bytes) -> bytes:
+def compressed(method: str, data: bytes) -> bytes:
     return gzip.compress(data, mtime=0) if method == "gzip" else zlib.compress(data)
 
 
 @pytest.mark.parametrize("method", ["gzip", "deflate"])
-async def test_a_compressed_body_is_read_as_the_plain_one(agent: AgentHarness, method: str) -> None:
+async def test_a_compressed_request_body_is_decompressed(agent: AgentHarness, method: str) -> None:
     body = {"podNamespace": "shop", "podName": "web-0"}
     headers = {"Content-Type": "application/json", "Content-Encoding": method}
     path = agent.process.settings.socket_path
-    data = packed(method, json.dumps(body).encode())
+    data = compressed(method, json.dumps(body).encode())
 
     reply = await over_socket(path, "GET", "/v1/coordinator/config", data=data, headers=headers)
 
@@ -232,14 +234,14 @@ async def test_a_compressed_body_is_read_as_the_plain_one(agent: AgentHarness, m
 
 
 @pytest.mark.parametrize("method", ["gzip", "deflate"])
-def test_a_bomb_is_refused_without_being_unpacked(method: str) -> None:
-    bomb = packed(method, b"\0" * (256 << 20))
+def test_a_body_that_decompresses_above_the_limit_is_refused(method: str) -> None:
+    data = compressed(method, b"\0" * (256 << 20))
 
     with pytest.raises(BodyRefused) as refused:
-        decompressed(bomb, method, BODY_BYTES_MAX)
+        decompressed(data, method, BODY_BYTES_MAX)
 
     assert refused.value.status == 413
-    assert len(bomb) < BODY_BYTES_MAX
+    assert len(data) < BODY_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_a_bomb_is_refused_without_being_unpacked(method: str) -> None:
         ("gzip", gzip.compress(b"\0" * (BODY_BYTES_MAX + 1), mtime=0), 413),
     ],
 )
-async def test_a_body_that_cannot_be_decoded_is_4xx(
+async def test_a_body_that_cannot_be_decompressed_gets_4xx(
     agent: AgentHarness, caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
@@ -275,7 +277,7 @@ async def test_a_body_that_cannot_be_decoded_is_4xx(
         ("zstd", b"x", 415),
     ],
 )
-async def test_a_webhook_refuses_a_body_that_it_cannot_decode_within_its_bound(
+async def test_a_webhook_refuses_a_body_that_it_cannot_decompress_within_its_limit(
     caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
     unused = cast("Api", None), cast("Projector", None), cast("AdmissionValidator", None)
@@ -296,13 +298,13 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "REQUESTS_BYTES_MAX", 100_000)
-    half = frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
+    request = frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
     reader, writer = await asyncio.open_unix_connection(settings.framed_socket_path)
-    writer.write(half[:50_000])
+    writer.write(request[:50_000])
     await until(lambda: agent.process.parts.framed.bytes_held == 50_000)
 
-    refused = await agent.raw(half)
-    writer.write(half[50_000:])
+    refused = await agent.raw(request)
+    writer.write(request[50_000:])
     served = await reader.read()
     writer.close()
 
@@ -313,7 +315,7 @@ async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     assert agent.process.parts.connections.refused == 1
 
 
-async def test_every_request_gives_its_bytes_back(agent: AgentHarness) -> None:
+async def test_the_bytes_of_a_request_are_freed_after_its_reply(agent: AgentHarness) -> None:
     replies = [await agent.call("VERSION"), await agent.raw(b"nonsense"), await agent.call("ADD")]
     replies += await asyncio.gather(*(agent.call("VERSION") for _ in range(20)))
 

@@ -17,13 +17,13 @@ from tests.support.deadlines import until
 async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervisor]:
     monkeypatch.setattr(supervision, "BACKOFF_S_MIN", 0.001)
     monkeypatch.setattr(supervision, "STALE_CHECK_S", 0.01)
-    one = Supervisor()
-    yield one
-    await one.close()
+    supervisor = Supervisor()
+    yield supervisor
+    await supervisor.close()
 
 
 class Task:
-    """A task whose first runs end in the given ways, and that then keeps running."""
+    """A task that ends once for each of ``ends`` (None: it returns) and then runs until cancelled."""
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)
@@ -48,7 +48,7 @@ ENDS = [RuntimeError("a bug"), StoreUnavailable("away"), None, asyncio.Cancelled
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
-async def test_a_task_is_started_again_however_it_ended(
+async def test_a_task_that_ended_in_any_way_is_restarted(
     supervisor: Supervisor, end: BaseException | None
 ) -> None:
     task = Task(end)
@@ -60,7 +60,7 @@ async def test_a_task_is_started_again_however_it_ended(
     assert supervisor.restarts == 1
 
 
-async def test_a_task_whose_coroutine_cannot_be_made_is_tried_again(
+async def test_a_task_whose_coroutine_cannot_be_created_is_retried(
     supervisor: Supervisor,
 ) -> None:
     task, failures = Task(), [RuntimeError("not today")]
@@ -76,7 +76,7 @@ async def test_a_task_whose_coroutine_cannot_be_made_is_tried_again(
     assert supervisor.restarts == 1
 
 
-async def test_a_task_that_waits_for_its_restart_is_named_with_what_ended_it(
+async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "BACKOFF_S_MIN", 60.0)
@@ -85,24 +85,24 @@ async def test_a_task_that_waits_for_its_restart_is_named_with_what_ended_it(
     supervisor.start(TaskSpec("ill", Task(RuntimeError("a bug")).run))
     await until(lambda: supervisor.fault("ill") is not None)
 
-    assert [each.name for each in supervisor.health() if each.fault] == ["ill"]
+    assert [task.name for task in supervisor.health() if task.fault] == ["ill"]
     assert "task ill ended: RuntimeError: a bug" in str(supervisor.fault("ill"))
 
 
-async def test_the_pause_before_a_restart_doubles_up_to_its_bound() -> None:
-    life = supervision._SupervisedTask(TaskSpec("one", Task().run), 0.0)
+async def test_the_pause_before_a_restart_doubles_up_to_its_limit() -> None:
+    task = supervision._SupervisedTask(TaskSpec("one", Task().run), 0.0)
 
     pauses = []
     for _ in range(12):
-        life.begin(0.0)
-        life.note_end(None, 0.0)
-        pauses.append(life.pause_s)
-    life.begin(0.0)
-    life.note_end(None, supervision.STEADY_S)
+        task.begin(0.0)
+        task.note_end(None, 0.0)
+        pauses.append(task.pause_s)
+    task.begin(0.0)
+    task.note_end(None, supervision.STEADY_S)
 
     assert pauses[:3] == [0.1, 0.2, 0.4]
     assert pauses[-1] == supervision.BACKOFF_S_MAX
-    assert life.pause_s == supervision.BACKOFF_S_MIN
+    assert task.pause_s == supervision.BACKOFF_S_MIN
 
 
 async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Supervisor) -> None:
@@ -117,7 +117,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Sup
     assert isinstance(supervisor.fault("one"), NotReady)
 
 
-async def test_a_task_that_hears_nothing_is_stale_and_is_started_again(
+async def test_a_task_that_receives_nothing_is_stale_and_is_restarted(
     supervisor: Supervisor,
 ) -> None:
     task, age = Task(), [0.0]
@@ -135,7 +135,9 @@ async def test_a_task_that_hears_nothing_is_stale_and_is_started_again(
     assert "one received nothing for 99 s" in str(stale)
 
 
-async def test_a_task_that_says_why_it_does_not_follow_is_not_well(supervisor: Supervisor) -> None:
+async def test_a_task_that_reports_a_fault_is_unhealthy_until_it_reports_none(
+    supervisor: Supervisor,
+) -> None:
     reasons = ["forbidden"]
     supervisor.start(TaskSpec("one", Task().run, fault=lambda: reasons[0]))
     await until(lambda: "forbidden" in str(supervisor.fault("one")))
@@ -145,7 +147,7 @@ async def test_a_task_that_says_why_it_does_not_follow_is_not_well(supervisor: S
     assert supervisor.fault("one") is None
 
 
-async def test_closing_cancels_every_task_and_starts_none_again(supervisor: Supervisor) -> None:
+async def test_closing_cancels_every_task_and_restarts_none(supervisor: Supervisor) -> None:
     tasks = [Task(), Task(), Task(RuntimeError("a bug"))]
     for number, task in enumerate(tasks):
         supervisor.start(TaskSpec(f"task {number}", task.run))
@@ -165,18 +167,18 @@ async def test_two_tasks_of_one_name_are_refused(supervisor: Supervisor) -> None
 
 
 async def test_a_background_task_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    tasks, left = BackgroundTasks("errand"), Task()
+    tasks, running = BackgroundTasks("errand"), Task()
 
     tasks.start(Task(RuntimeError("a bug")).run())
-    tasks.start(left.run())
+    tasks.start(running.run())
     await until(lambda: len(tasks) == 1)
     await tasks.close()
 
     assert "background task errand failed" in caplog.text
-    assert left.cancelled
+    assert running.cancelled
 
 
-async def test_a_task_that_hears_its_source_is_checked_only_when_it_can_be_stuck(
+async def test_a_fresh_task_is_not_checked_again_before_it_can_be_stale(
     supervisor: Supervisor,
 ) -> None:
     task, checks = Task(), 0

@@ -1,4 +1,4 @@
-"""Common certificate authorities under the strict verification of Python 3.13."""
+"""Certificate authorities without the key usage extension, under the strict checks of Python 3.13."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> PlainAuthority:
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
-    """Strict verification, with any version of Python."""
-    made = ssl.create_default_context
+    """Enable strict verification in every version of Python."""
+    original = ssl.create_default_context
 
     def default_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
-        context = made(*arguments, **options)
+        context = original(*arguments, **options)
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         return context
 
@@ -62,18 +62,18 @@ async def server(authority: PlainAuthority) -> AsyncIterator[str]:
 def kubeconfig(directory: Path, server: str, ca: Path) -> str:
     cluster = {"name": "here", "cluster": {"server": server, "certificate-authority": str(ca)}}
     context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
-    said = {
+    config = {
         "clusters": [cluster],
         "contexts": [context],
         "users": [{"name": "me", "user": {}}],
         "current-context": "here",
     }
     path = directory / "kubeconfig"
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(config))
     return str(path)
 
 
-async def test_a_strict_context_refuses_such_an_authority(
+async def test_strict_verification_refuses_an_authority_without_key_usage(
     server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
 ) -> None:
     """A precondition of the tests below."""
@@ -82,18 +82,20 @@ async def test_a_strict_context_refuses_such_an_authority(
             await session.get(server, ssl=strict(cafile=authority.ca))
 
 
-async def test_an_api_server_of_such_an_authority_is_reached(
+async def test_an_api_server_with_such_an_authority_is_accepted(
     server: str, authority: PlainAuthority, tmp_path: Path
 ) -> None:
     api = Api(await open_connection(kubeconfig(tmp_path, server, authority.ca)))
 
-    found = await api.get("/api/v1/namespaces/shop/pods/web-0")
+    response = await api.get("/api/v1/namespaces/shop/pods/web-0")
 
     await api.close()
-    assert found["metadata"]["name"] == "web-0"
+    assert response["metadata"]["name"] == "web-0"
 
 
-async def test_an_api_server_of_another_authority_is_not(server: str, tmp_path: Path) -> None:
+async def test_an_api_server_with_an_unknown_authority_is_refused(
+    server: str, tmp_path: Path
+) -> None:
     (tmp_path / "other").mkdir()
     other = PlainAuthority(tmp_path / "other")
     api = Api(await open_connection(kubeconfig(tmp_path, server, other.ca)))
@@ -104,7 +106,7 @@ async def test_an_api_server_of_another_authority_is_not(server: str, tmp_path: 
     await api.close()
 
 
-async def test_a_network_provider_of_such_an_authority_is_reached(
+async def test_a_network_provider_with_such_an_authority_is_accepted(
     authority: PlainAuthority,
 ) -> None:
     async with FakeProvider(authority.server()) as provider:

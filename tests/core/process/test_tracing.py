@@ -1,4 +1,4 @@
-"""The trace context of callers, and what of it reaches threads, other tasks and other processes."""
+"""The trace context of a caller continues in threads, other tasks and other processes."""
 
 from __future__ import annotations
 
@@ -35,20 +35,18 @@ def test_a_request_to_another_process_has_the_headers_of_the_caller() -> None:
         outside = tracing.headers()
 
     (span,) = exporter.get_finished_spans()
-    assert headers["traceparent"].split("-")[1:3] == [
-        *(TRACE_ID, f"{context_of(span).span_id:016x}"),
-    ]
+    assert headers["traceparent"].split("-")[1:3] == [TRACE_ID, f"{context_of(span).span_id:016x}"]
     assert (headers["tracestate"], headers["baggage"]) == ("vendor=1", "team=net")
     assert outside == {}
 
 
-def test_without_a_tracer_nothing_is_made() -> None:
+def test_without_a_tracer_no_span_is_created() -> None:
     with tracing.span("work") as span, tracing.child_span("part") as part:
         assert (span, part) == (None, None)
         assert (tracing.origin(), tracing.headers(), tracing.log_fields()) == (None, {}, {})
 
 
-def test_periodic_work_outside_of_a_trace_makes_no_child() -> None:
+def test_periodic_work_outside_of_a_trace_creates_no_span() -> None:
     with recorded_spans() as exporter:
         with tracing.child_span("read"):
             pass
@@ -58,7 +56,7 @@ def test_periodic_work_outside_of_a_trace_makes_no_child() -> None:
     assert [span.name for span in exporter.get_finished_spans()] == ["read", "request"]
 
 
-async def test_work_that_a_deadline_ends_is_failed_in_each_span() -> None:
+async def test_a_deadline_marks_every_open_span_as_failed() -> None:
     async def request() -> None:
         with tracing.span("request"):
             async with asyncio.timeout(0):
@@ -86,7 +84,7 @@ async def test_a_call_in_a_thread_continues_the_trace() -> None:
     assert parent_of(send, exporter.get_finished_spans()) == "request"
 
 
-async def test_proposals_of_one_transaction_are_linked_to_the_trace_that_has_it(
+async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_proposal(
     memory_store: MemoryStore, keys: Keys
 ) -> None:
     writer = Writer(memory_store, keys, "node-1")
@@ -114,7 +112,7 @@ async def test_proposals_of_one_transaction_are_linked_to_the_trace_that_has_it(
 
 
 @pytest.mark.parametrize(
-    ("sent", "valid"),
+    ("context", "valid"),
     [
         (CALLER, CALLER),
         (CALLER._replace(tracestate="x" * 8_193), CALLER._replace(tracestate="")),
@@ -122,11 +120,13 @@ async def test_proposals_of_one_transaction_are_linked_to_the_trace_that_has_it(
         (CALLER._replace(traceparent="nonsense"), TraceContext(baggage="team=net")),
     ],
 )
-def test_what_is_not_valid_in_a_context_is_dropped(sent: TraceContext, valid: TraceContext) -> None:
-    assert tracing.trace_context(*sent) == valid
+def test_invalid_parts_of_a_trace_context_are_dropped(
+    context: TraceContext, valid: TraceContext
+) -> None:
+    assert tracing.trace_context(*context) == valid
 
 
-def test_a_collector_that_does_not_answer_does_not_hold_up_the_end_of_a_process(
+def test_a_collector_that_does_not_answer_does_not_delay_the_exit_of_a_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exporter = _SilentCollector()
@@ -143,7 +143,7 @@ def test_a_collector_that_does_not_answer_does_not_hold_up_the_end_of_a_process(
 
 
 class _SilentCollector(SpanExporter):
-    """An export lasts until the exporter is closed, or until ``GIVE_UP_S``."""
+    """An exporter whose export ends only when it is closed, or after ``GIVE_UP_S``."""
 
     GIVE_UP_S = 5.0
 

@@ -42,42 +42,42 @@ NICS = (NicRule(5, include=("eth*",), exclude=("eth9",)), NicRule(NIC_SLOTS, A_I
 SUB_ENI = (SubEniRule("example.com/eni", 8, A_IS_B), SubEniRule("spidernet.io/sub-eni", 0))
 
 
-def written(directory: Path, text: str) -> str:
+def write_conf(directory: Path, text: str) -> str:
     path = directory / "conf.yml"
     path.write_text(text)
     return str(path)
 
 
 def load(directory: Path, text: str) -> DeviceSettings | None:
-    return load_settings(written(directory, text), NODE).devices
+    return load_settings(write_conf(directory, text), NODE).devices
 
 
-def test_every_key_is_obeyed_selectors_in_kubernetes_spelling(tmp_path: Path) -> None:
+def test_every_key_is_read_and_selectors_have_the_kubernetes_form(tmp_path: Path) -> None:
     nodes = LabelSelector(
         {}, (Requirement("node-role.kubernetes.io/control-plane", "DoesNotExist"),)
     )
 
-    found = load(tmp_path, FULL + PROVIDER)
+    devices = load(tmp_path, FULL + PROVIDER)
 
-    assert found == DeviceSettings(DeviceRules(nodes, SUB_ENI, NICS), Path("/var/snap/kubelet"))
+    assert devices == DeviceSettings(DeviceRules(nodes, SUB_ENI, NICS), Path("/var/snap/kubelet"))
 
 
-def test_without_a_provider_nothing_of_its_is_offered(tmp_path: Path) -> None:
-    found = load(tmp_path, FULL)
+def test_without_a_network_provider_no_sub_eni_is_advertised(tmp_path: Path) -> None:
+    devices = load(tmp_path, FULL)
 
-    assert found is not None
-    assert (found.rules.sub_eni, found.rules.nics) == ((), NICS)
+    assert devices is not None
+    assert (devices.rules.sub_eni, devices.rules.nics) == ((), NICS)
 
 
 @pytest.mark.parametrize("text", ["", "agent: {}", "agent:\n", SWITCHED_OFF])
-def test_off_means_off(tmp_path: Path, text: str) -> None:
+def test_a_disabled_plugin_has_no_settings(tmp_path: Path, text: str) -> None:
     assert load(tmp_path, text) is None
 
 
-def test_kubelets_directory_is_the_usual_one_where_nobody_says(tmp_path: Path) -> None:
-    found = load(tmp_path, "agent: {networkResourcePlugin: {enabled: true}}")
+def test_the_kubelet_directory_has_its_usual_default(tmp_path: Path) -> None:
+    devices = load(tmp_path, "agent: {networkResourcePlugin: {enabled: true}}")
 
-    assert found == DeviceSettings(DeviceRules(), Path("/var/lib/kubelet"))
+    assert devices == DeviceSettings(DeviceRules(), Path("/var/lib/kubelet"))
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_kubelets_directory_is_the_usual_one_where_nobody_says(tmp_path: Path) -
         ("enabled: true", "enabled: maybe", "networkResourcePlugin.enabled"),
     ],
 )
-def test_a_value_that_cannot_be_used_keeps_agents_and_controllers_from_starting(
+def test_an_invalid_value_prevents_the_start_of_agents_and_controllers(
     tmp_path: Path, before: str, after: str, key: str
 ) -> None:
-    path = written(tmp_path, FULL.replace(before, after) + PROVIDER)
-    for load_one in (load_settings, load_controller):
+    path = write_conf(tmp_path, FULL.replace(before, after) + PROVIDER)
+    for load_process in (load_settings, load_controller):
         with pytest.raises(BadInput) as refused:
-            load_one(path, NODE | WEBHOOKS)
+            load_process(path, NODE | WEBHOOKS)
         assert refused.value.subject.endswith(key)
         assert refused.value.subject.startswith("agent.networkResourcePlugin")
 
@@ -112,35 +112,35 @@ WEBHOOKS = {
     "ORBWEAVER_TLS_KEY_FILE": "/tls.key",
     "SPIDERPOOL_POD_NAME": "controller-0",
 }
-INJECTING = "podResourceInject: {enabled: true}\n"
+INJECTION_ENABLED = "podResourceInject: {enabled: true}\n"
 
 
 def injection(directory: Path, text: str, **variables: str) -> InjectionSettings | None:
-    settings = load_controller(written(directory, text), WEBHOOKS | variables)
+    settings = load_controller(write_conf(directory, text), WEBHOOKS | variables)
     assert settings.kubernetes is not None
     assert settings.kubernetes.webhook is not None
     return settings.kubernetes.webhook.injection
 
 
-def test_the_pod_webhook_asks_for_what_agents_offer(tmp_path: Path) -> None:
-    whole = injection(tmp_path, FULL + PROVIDER + INJECTING)
-    unprovided = injection(tmp_path, FULL + INJECTING)
-    off = injection(tmp_path, SWITCHED_OFF + PROVIDER + INJECTING)
+def test_the_pod_webhook_requests_the_resources_that_agents_advertise(tmp_path: Path) -> None:
+    with_provider = injection(tmp_path, FULL + PROVIDER + INJECTION_ENABLED)
+    without_provider = injection(tmp_path, FULL + INJECTION_ENABLED)
+    disabled = injection(tmp_path, SWITCHED_OFF + PROVIDER + INJECTION_ENABLED)
 
-    assert whole is not None
-    assert whole.slots == SlotSettings(nics=True, sub_eni="example.com/eni")
-    assert unprovided is not None
-    assert unprovided.slots == SlotSettings(nics=True)
-    assert off is not None
-    assert off.slots == SlotSettings()
+    assert with_provider is not None
+    assert with_provider.slots == SlotSettings(nics=True, sub_eni="example.com/eni")
+    assert without_provider is not None
+    assert without_provider.slots == SlotSettings(nics=True)
+    assert disabled is not None
+    assert disabled.slots == SlotSettings()
     assert injection(tmp_path, FULL + PROVIDER) is None
 
 
-def test_networks_without_a_namespace_are_where_multus_looks_for_them(tmp_path: Path) -> None:
-    elsewhere = injection(tmp_path, FULL + INJECTING, SPIDERPOOL_POD_NAMESPACE="orbweaver")
-    moved = injection(tmp_path, FULL + INJECTING, ORBWEAVER_MULTUS_NAMESPACE="multus")
+def test_networks_without_a_namespace_are_in_the_namespace_of_multus(tmp_path: Path) -> None:
+    default = injection(tmp_path, FULL + INJECTION_ENABLED, SPIDERPOOL_POD_NAMESPACE="orbweaver")
+    configured = injection(tmp_path, FULL + INJECTION_ENABLED, ORBWEAVER_MULTUS_NAMESPACE="multus")
 
-    assert elsewhere is not None
-    assert elsewhere.slots.namespace == "kube-system"
-    assert moved is not None
-    assert moved.slots.namespace == "multus"
+    assert default is not None
+    assert default.slots.namespace == "kube-system"
+    assert configured is not None
+    assert configured.slots.namespace == "multus"

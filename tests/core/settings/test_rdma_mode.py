@@ -1,4 +1,4 @@
-"""``orbweaver.rdmaMode`` of conf.yml: one of two modes, or the node's own."""
+"""``orbweaver.rdmaMode`` of conf.yml: ``shared``, ``exclusive``, or "" to keep the node's mode."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from core.errors import BadInput
 from core.settings.rdma_mode import rdma_mode
 
 
-def test_the_two_modes_of_the_kernel_and_none_are_taken() -> None:
+def test_the_two_kernel_modes_and_the_empty_value_are_valid() -> None:
     assert [rdma_mode(mode) for mode in ("", "shared", "exclusive")] == ["", "shared", "exclusive"]
 
 
-def test_another_mode_is_refused_with_its_key() -> None:
+def test_the_error_of_an_unknown_mode_names_the_key() -> None:
     with pytest.raises(BadInput) as refused:
         rdma_mode("Exclusive")
 

@@ -16,17 +16,16 @@ def rules(text: str) -> tuple[RoceQosRule, ...]:
     )
 
 
-def test_an_empty_rule_is_for_all_nics_what_the_script_sets_without_variables() -> None:
+def test_an_empty_rule_sets_the_defaults_of_the_script_on_all_nics() -> None:
     assert rules("") == ()
     assert rules("{}") == (RoceQosRule(RoceQos("dscp", 5, 40, 160, 6, 48, (5,))),)
 
 
-def test_dscps_and_pfc_follow_from_the_priorities_unless_they_are_written() -> None:
-    written = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
+def test_dscps_and_pfc_default_to_values_of_the_priorities() -> None:
+    first = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
+    second = "{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4], bandwidthPercent: 60}"
 
-    other = "{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4], bandwidthPercent: 60}"
-
-    assert rules(f"{written}, {other}") == (
+    assert rules(f"{first}, {second}") == (
         RoceQosRule(RoceQos("pcp", 3, 24, 98, 6, 48, (3,)), ("ens*",), {"a": "b"}),
         RoceQosRule(RoceQos("dscp", 5, 26, 104, 6, 0, (3, 4), 60)),
     )
@@ -47,7 +46,7 @@ def test_dscps_and_pfc_follow_from_the_priorities_unless_they_are_written() -> N
         ("{nics: ['ens[']}", "orbweaver.roceQos[0].nics"),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused_with_its_key(text: str, subject: str) -> None:
+def test_the_error_of_an_invalid_value_names_its_key(text: str, subject: str) -> None:
     with pytest.raises(BadInput) as refused:
         rules(text)
 

@@ -1,4 +1,4 @@
-"""The configuration of shared RDMA devices, as users of both generations type it."""
+"""The configuration of shared RDMA devices: a list of items, or the older form without a list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def item(**fields: object) -> dict[str, object]:
     return {"resourceName": "gpu1", "rdmaHcaMax": 100, "selectors": {"ifNames": ["ens1"]}} | fields
 
 
-def test_a_list_has_a_resource_for_each_item() -> None:
+def test_each_item_of_a_config_list_is_a_resource() -> None:
     selectors = {
         "vendors": ["0x15B3"],
         "deviceIDs": [1017, "101D"],
@@ -40,7 +40,7 @@ def test_a_list_has_a_resource_for_each_item() -> None:
     )
 
 
-def test_the_one_resource_of_older_charts_stands_beside_the_interval() -> None:
+def test_the_single_resource_of_older_charts_is_read_from_the_top_level() -> None:
     old = {"resourcePrefix": "spidernet.io", "resourceName": "hca_shared_devices"}
     old |= {"vendors": "15b3"}
 
@@ -51,7 +51,7 @@ def test_the_one_resource_of_older_charts_stands_beside_the_interval() -> None:
     assert rules(periodicUpdateInterval=300) == rules(configList=[]) == ()
 
 
-def test_devices_are_names_of_interfaces_too() -> None:
+def test_the_key_devices_also_lists_interface_names() -> None:
     (rule,) = rules(configList=[item(selectors={}, devices=["ib0", "ib1"])])
 
     assert rule.selectors == RdmaSelectors(links=("ib0", "ib1"))
@@ -71,7 +71,7 @@ def test_devices_are_names_of_interfaces_too() -> None:
         ({"configList": [item(), item()]}, "configList"),
     ],
 )
-def test_what_could_not_be_carried_out_is_refused_with_its_field(
+def test_the_error_of_an_invalid_configuration_names_its_field(
     conf: dict[str, object], subject: str
 ) -> None:
     with pytest.raises(BadInput) as refused:

@@ -1,11 +1,11 @@
-"""How many nodes are drained for their virtual functions at a time."""
+"""The maximum number of nodes that are drained at a time to change virtual functions."""
 
 from __future__ import annotations
 
 from core.settings.sriov import SriovSettings
 
 
-def test_so_many_nodes_are_drained_as_the_setting_says_and_none_where_drains_are_off() -> None:
+def test_the_setting_bounds_drained_nodes_and_without_drains_it_is_0() -> None:
     settings = SriovSettings(max_unavailable=3)
 
     assert settings.drained_nodes_max == 3
