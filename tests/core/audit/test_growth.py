@@ -76,9 +76,8 @@ async def test_events_of_more_than_four_weeks_ago_do_not_count(
 
     growth = await read(archived_cluster)
 
-
-for name in (await archived_cluster.node.truth()).pools:
-    assert growth.net_growth(GrowthSubject("pool", name), now_ms) == [0] * HOURS_MAX
+    for name in (await archived_cluster.node.truth()).pools:
+        assert growth.net_growth(GrowthSubject("pool", name), now_ms) == [0] * HOURS_MAX
 
 
 @given(lives, lives)

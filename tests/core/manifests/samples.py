@@ -1,4 +1,4 @@
-"""Manifests as users write them, and the results of reading them."""
+"""Sample manifests, and functions that read a text as a command, an object or an error."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def command_of(text: str) -> Command:
 
 
 def pool_of(text: str) -> Pool:
-    """The pool of the only object."""
+    """The pool in the text, which has only this object."""
     command = command_of(text)
     assert isinstance(command, ApplyPool)
     return command.pool
 
 
 def reservation_of(text: str) -> Reservation:
-    """The reservation of the only object."""
+    """The reservation in the text, which has only this object."""
     command = command_of(text)
     assert isinstance(command, ApplyReservation)
     return command.reservation
 
 
 def record_of(text: str) -> RecordDefined:
-    """The record of the only object."""
+    """The record in the text, which has only this object."""
     command = command_of(text)
     assert isinstance(command, ApplyRecord)
     return command.record

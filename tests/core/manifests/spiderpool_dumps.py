@@ -1,4 +1,4 @@
-"""A small dump of a Spiderpool cluster."""
+"""Objects of a Spiderpool cluster as ``kubectl get`` prints them, and their reading."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from core.domain.claims.takeover import ForeignCluster
 from core.manifests.spiderpool import read_spiderpool, values_in
 
 API = "spiderpool.spidernet.io/v2beta1"
-Plain = dict[str, Any]
+RawObject = dict[str, Any]
 
 
 def pool(
     name: str, subnet: str, *ips: str, records: dict[str, str] | None = None, **spec: Any
-) -> Plain:
+) -> RawObject:
     """A SpiderIPPool; ``records``: address -> "namespace/pod uid"."""
     values = {
         address: dict(zip(("pod", "podUid"), text.split(), strict=True))
@@ -31,8 +31,8 @@ def pool(
 
 
 def endpoint(
-    name: str, uid: str, *nics: Plain, owner: str = "Deployment", keeps: bool = False
-) -> Plain:
+    name: str, uid: str, *nics: RawObject, owner: str = "Deployment", keeps: bool = False
+) -> RawObject:
     """A SpiderEndpoint of namespace shop; ``keeps``: it outlives its Pod."""
     references = [] if keeps else [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
     return {
@@ -47,12 +47,12 @@ def endpoint(
     }
 
 
-def nic(ipv4: str, pool: str, interface: str = "eth0", **more: Any) -> Plain:
-    """One of ``current.ips``."""
+def nic(ipv4: str, pool: str, interface: str = "eth0", **more: Any) -> RawObject:
+    """An entry of ``status.current.ips``."""
     return {"interface": interface, "ipv4": ipv4, "ipv4Pool": pool, "vlan": 0, **more}
 
 
-def reservation(name: str, *ips: str) -> Plain:
+def reservation(name: str, *ips: str) -> RawObject:
     """A SpiderReservedIP."""
     return {
         "apiVersion": API,
@@ -62,11 +62,11 @@ def reservation(name: str, *ips: str) -> Plain:
     }
 
 
-def listing(*objects: Plain) -> str:
+def listing(*objects: RawObject) -> str:
     """The objects in the format of ``kubectl get -o json``."""
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
 
 
-def cluster(*objects: Plain) -> ForeignCluster:
-    """The objects after reading."""
+def cluster(*objects: RawObject) -> ForeignCluster:
+    """Read the objects as a cluster."""
     return read_spiderpool(values_in([listing(*objects)])).cluster

@@ -1,4 +1,4 @@
-"""Calico's pools and blocks become pools, endpoints, and a reservation of other used addresses."""
+"""Calico's pools and blocks become pools, endpoints and a reservation of the other addresses."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from core.manifests.foreign.calico import read_calico
 from core.manifests.spiderpool import Dump
 from tests.core.manifests.test_whereabouts import running_pod
 
-Plain = dict[str, Any]
+RawObject = dict[str, Any]
 POD = {"handle_id": "k8s-pod-network.1", "secondary": {"namespace": "shop", "pod": "web-0"}}
 TUNNEL = {"handle_id": "ipip-tunnel-addr-node-a", "secondary": {"node": "node-a", "type": "ipip"}}
 
 
-def ip_pool(cidr: str = "10.6.0.0/24", **spec: Any) -> Plain:
+def ip_pool(cidr: str = "10.6.0.0/24", **spec: Any) -> RawObject:
     return {"kind": "IPPool", "metadata": {"name": "lan"}, "spec": {"cidr": cidr, **spec}}
 
 
-def block(cidr: str, allocations: list[int | None], *attributes: Plain) -> Plain:
+def block(cidr: str, allocations: list[int | None], *attributes: RawObject) -> RawObject:
     spec = {"cidr": cidr, "allocations": allocations, "attributes": list(attributes)}
     return {"kind": "IPAMBlock", "metadata": {"name": cidr.replace("/", "-")}, "spec": spec}
 
 
-def read(*objects: Plain) -> Dump:
-    return read_calico((f"object {index}", one) for index, one in enumerate(objects))
+def read(*objects: RawObject) -> Dump:
+    return read_calico((f"object {index}", value) for index, value in enumerate(objects))
 
 
 def test_an_address_of_a_block_belongs_to_the_pod_of_its_attributes() -> None:
@@ -46,7 +46,7 @@ def test_a_disabled_pool_stays_disabled() -> None:
     assert read(ip_pool(disabled=True)).cluster.pools[0].pool.disabled
 
 
-def test_an_address_whose_pod_is_gone_is_leaked() -> None:
+def test_an_address_of_a_deleted_pod_is_reported_as_leaked() -> None:
     cluster = read(ip_pool(), block("10.6.0.64/32", [0], POD)).cluster
 
     assert cluster.endpoints == ()
@@ -61,6 +61,8 @@ def test_an_address_whose_pod_is_gone_is_leaked() -> None:
         ([ip_pool("ten")], "object 0"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(objects: list[Plain], text: str) -> None:
+def test_the_error_of_an_unreadable_object_names_the_object(
+    objects: list[RawObject], text: str
+) -> None:
     with pytest.raises(BadInput, match=text):
         read(*objects, running_pod("web-0"))

@@ -1,4 +1,4 @@
-"""Every field of a custom resource is in the domain value.
+"""Manifests become commands; every field of a custom resource is in the value of the command.
 
 See docs/reference/custom-resources.md, "SpiderIPPool" and "SpiderReservedIP".
 """
@@ -65,7 +65,7 @@ status:
 """
 
 
-def test_every_field_of_a_pool_arrives() -> None:
+def test_every_field_of_a_pool_is_read() -> None:
     assert pool_of(EVERY_FIELD) == Pool(
         name="blue",
         family=V4,
@@ -90,11 +90,11 @@ def test_every_field_of_a_pool_arrives() -> None:
     )
 
 
-def test_fields_that_are_not_given_have_their_defaults() -> None:
+def test_missing_fields_have_their_defaults() -> None:
     assert pool_of(POOL) == Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 
 
-def test_null_is_not_given() -> None:
+def test_a_null_field_counts_as_missing() -> None:
     nulls = "".join(
         f"  {field}: null\n"
         for field in (
@@ -106,26 +106,26 @@ def test_null_is_not_given() -> None:
     assert pool_of(POOL + nulls) == pool_of(POOL)
 
 
-def test_no_routes_and_routes_that_are_not_given_are_two_things() -> None:
+def test_an_empty_list_of_routes_differs_from_missing_routes() -> None:
     assert pool_of(POOL + "  routes: []\n").routes == ()
     assert pool_of(POOL).routes is None
 
 
-def test_an_empty_selector_and_one_that_is_not_given_are_two_things() -> None:
+def test_an_empty_selector_differs_from_a_missing_selector() -> None:
     assert pool_of(POOL + "  podAffinity: {}\n").pod_affinity == LabelSelector()
     assert pool_of(POOL).pod_affinity is None
 
 
-def test_the_ip_version_is_derived_from_the_subnet_when_it_is_not_given() -> None:
+def test_a_missing_ip_version_is_derived_from_the_subnet() -> None:
     assert pool_of(POOL.replace("10.7.0.0/16", "fd00:7::/64")).family == V6
     assert pool_of(POOL.replace("10.7.0.0/16", "10.7.0.0/016")).family == V4
 
 
-def test_the_ip_version_as_given_is_kept_for_the_rules_to_judge() -> None:
+def test_an_ip_version_that_contradicts_the_subnet_is_kept_for_validation() -> None:
     assert pool_of(POOL + "  ipVersion: 6\n").family == V6
 
 
-def test_a_reservation_arrives_and_has_the_version_of_its_first_item() -> None:
+def test_a_reservation_has_the_ip_version_of_its_first_item() -> None:
     six = RESERVATION.replace('["10.7.0.1"]', '["fd00::1-fd00::2", "10.7.0.1"]')
 
     assert reservation_of(RESERVATION) == Reservation("kept", V4, ("10.7.0.1",))
@@ -141,7 +141,7 @@ def test_an_empty_reservation_needs_its_ip_version() -> None:
 
 
 @pytest.mark.parametrize("line", ["  ipVersion: 5\n", "  ipVersion: -9223372036854775808\n"])
-def test_another_ip_version_is_refused_by_the_rule_of_the_domain(line: str) -> None:
+def test_an_ip_version_other_than_4_and_6_is_refused(line: str) -> None:
     with pytest.raises(Refused, match="neither 4 nor 6"):
         command_of(POOL + line)
 
@@ -175,13 +175,13 @@ def test_a_pod_becomes_a_record_of_its_metadata() -> None:
     )
 
 
-def test_a_pod_without_a_namespace_is_in_the_default_one_and_may_own_itself() -> None:
+def test_a_pod_without_namespace_and_owner_is_in_the_default_namespace() -> None:
     pod = "{apiVersion: v1, kind: Pod, metadata: {name: web-0}}"
 
     assert record_of(pod) == RecordDefined("Pod", "default", "web-0")
 
 
-def test_of_a_service_what_a_clusterip_needs_is_read() -> None:
+def test_a_service_becomes_a_record_with_the_fields_of_its_cluster_ip() -> None:
     text = """
         apiVersion: v1
         kind: Service
@@ -210,13 +210,13 @@ def test_of_a_service_what_a_clusterip_needs_is_read() -> None:
 @pytest.mark.parametrize(
     "spec", ["{clusterIP: None}", "{type: ExternalName, externalName: a.example}", "{}"]
 )
-def test_a_service_without_an_address_has_none(spec: str) -> None:
+def test_a_service_without_cluster_ip_has_no_address(spec: str) -> None:
     text = f"{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}"
 
     assert record_of(text).service == Service()
 
 
-def test_an_endpoint_is_ready_and_serves_unless_somebody_says_otherwise() -> None:
+def test_an_endpoint_without_conditions_is_ready_and_serving() -> None:
     text = """
         apiVersion: discovery.k8s.io/v1
         kind: EndpointSlice
@@ -228,9 +228,9 @@ def test_an_endpoint_is_ready_and_serves_unless_somebody_says_otherwise() -> Non
         - {addresses: ['fd00:6::2'], conditions: {ready: false}}
         - {addresses: ['fd00:6::3'], conditions: {ready: false, serving: true, terminating: true}}
     """
-    found = record_of(text).slice
+    endpoint_slice = record_of(text).slice
 
-    assert found == EndpointSlice(
+    assert endpoint_slice == EndpointSlice(
         "web",
         6,
         (ServicePort(8080),),
@@ -267,13 +267,13 @@ def test_namespaces_and_nodes_are_in_no_namespace_and_have_no_owner(kind: str) -
         ("{apiVersion: v1, kind: Node, metadata: {name: n}}", DeleteRecord("Node", "", "n")),
     ],
 )
-def test_deleting_asks_for_kind_namespace_and_name(text: str, command: Command) -> None:
+def test_a_deletion_needs_only_kind_namespace_and_name(text: str, command: Command) -> None:
     (manifest,) = load_documents(text)
 
     assert delete_command(manifest) == command
 
 
-def test_a_text_may_have_many_documents_and_lists() -> None:
+def test_a_text_may_contain_several_documents_and_lists() -> None:
     text = f"""---
 # nothing here
 ---
@@ -288,12 +288,12 @@ items:
 """
     manifests = load_documents(text)
 
-    assert [(one.place, one.kind, one.name) for one in manifests] == [
+    assert [(manifest.place, manifest.kind, manifest.name) for manifest in manifests] == [
         ("document 2", "SpiderIPPool", "blue"),
         ("document 3, items[0]", "Node", "n1"),
         ("document 3, items[1]", "Node", "n2"),
     ]
-    assert all(apply_command(one) for one in manifests)
+    assert all(apply_command(manifest) for manifest in manifests)
 
 
 @pytest.mark.parametrize("text", ["", "---\n---\n", "# only a remark", "\ufeff", "null"])
@@ -326,7 +326,7 @@ def test_values_shared_by_an_alias_or_a_merge_key_are_read() -> None:
     assert pool.namespace_affinity == pool.pod_affinity
 
 
-def test_texts_that_look_like_dates_stay_texts() -> None:
+def test_strings_that_look_like_dates_stay_strings() -> None:
     pool = pool_of(POOL + "  nodeName: [2026-01-02, =, 2026-01-02T03:04:05Z]\n")
 
     assert pool.node_names == ("2026-01-02", "=", "2026-01-02T03:04:05Z")

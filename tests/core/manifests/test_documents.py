@@ -14,16 +14,16 @@ from core.manifests.documents import load_yaml
 from core.manifests.manifest_parser import Manifest, load_documents
 from tests.core.manifests.samples import POOL, RESERVATION, fault_of
 
-LAUGHS = "".join(
+NESTED_LISTS = "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 9)
 )
-MERGES = "".join(
+NESTED_MERGES = "".join(
     f"m{level}: &m{level} {{<<: [{', '.join([f'*m{level - 1}'] * 10)}]}}\n" for level in range(1, 9)
 )
 
-NOT_YAML = {
+REFUSED_YAML = {
     "an open bracket": ("a: [", "document 1 cannot be read: did not find"),
-    "a tab": ("a:\n\t- b", "document 1 cannot be read: found character that cannot start"),
+    "a tab": ("a:\n\t- b", "document 1 cannot be read: result character that cannot start"),
     "a control character": ("a: \x00", "document 1 cannot be read: unacceptable character #x0000"),
     "half a surrogate pair": ("a: \ud800", "half a surrogate pair"),
     "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 cannot be read"),
@@ -41,7 +41,7 @@ NOT_YAML = {
     "a set": ("a: !!set {b, c}", "the tag 'tag:yaml.org,2002:set' is not supported"),
     "a binary": ("a: !!binary aGVsbG8=", "the tag 'tag:yaml.org,2002:binary' is not supported"),
     "a date by force": ("a: !!timestamp 2026-01-02", "is not supported at line 1"),
-    "a tag of somebody": ("a: !mine b", "the tag '!mine' is not supported"),
+    "an unknown tag": ("a: !mine b", "the tag '!mine' is not supported"),
     "a number by force": ("a: !!int x", "a number is malformed or has too many digits"),
     "a number of 5,000 digits": (
         "a: " + "9" * 5000,
@@ -52,18 +52,18 @@ NOT_YAML = {
     "deep mappings": ("{a: " * 100_000, "more than 64 levels"),
     "a deep sequence of blocks": ("- " * 10_000, "more than 64 levels"),
     "a billion laughs": (
-        f"a0: &a0 [ha]\n{LAUGHS}",
+        f"a0: &a0 [ha]\n{NESTED_LISTS}",
         "document 1 is too large: more than 200000 values",
     ),
     "a billion merges": (
-        f"m0: &m0 {{ha: ha}}\n{MERGES}",
+        f"m0: &m0 {{ha: ha}}\n{NESTED_MERGES}",
         "document 1 is too large: more than 200000 values",
     ),
 }
 
 
-@pytest.mark.parametrize(("text", "message"), NOT_YAML.values(), ids=NOT_YAML.keys())
-def test_what_is_no_yaml_of_kubernetes_is_explained(text: str, message: str) -> None:
+@pytest.mark.parametrize(("text", "message"), REFUSED_YAML.values(), ids=REFUSED_YAML.keys())
+def test_the_error_explains_why_yaml_is_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         list(load_yaml(text))
 
@@ -76,7 +76,7 @@ def test_a_text_that_is_too_large_is_refused_before_it_is_read(
 ) -> None:
     monkeypatch.setattr(documents, "TEXT_BYTES_MAX", 9)
 
-    assert [one.value for one in load_yaml("a: bcdefg")] == [{"a": "bcdefg"}]
+    assert [document.value for document in load_yaml("a: bcdefg")] == [{"a": "bcdefg"}]
     assert "10 bytes of YAML are more than the limit of 9" in fault_of("a: bcdefé").message
 
 
@@ -96,7 +96,7 @@ def test_too_many_objects_in_lists_are_refused(monkeypatch: pytest.MonkeyPatch) 
     assert fault_of(three).message == "more objects than the limit of 2"
 
 
-def test_counters_start_anew_with_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_values_applies_to_each_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "DOCUMENT_VALUES_MAX", 3)
 
     assert len(list(load_yaml("&x {a: b}\n---\n&x {a: b}\n---\n{a: b}"))) == 3
@@ -105,7 +105,7 @@ def test_counters_start_anew_with_each_document(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-PIECES = st.sampled_from(
+YAML_PIECES = st.sampled_from(
     [
         *(":", "-", "- ", ": ", "[", "]", "{", "}", ",", "&a ", "*a", "<<: ", "!!str ", "!"),
         *("|", ">", "---\n", "...\n", "\n", "\n  ", "'", '"', "#", "%YAML 1.1\n", "? ", "\t"),
@@ -114,7 +114,7 @@ PIECES = st.sampled_from(
         *("SpiderIPPool", "spiderpool.spidernet.io/v2beta1"),
     ]
 )
-GARBAGE = st.lists(PIECES | st.text(max_size=3), max_size=30).map("".join)
+RANDOM_TEXTS = st.lists(YAML_PIECES | st.text(max_size=3), max_size=30).map("".join)
 
 
 def read(text: str) -> list[Manifest] | BadInput:
@@ -124,20 +124,20 @@ def read(text: str) -> list[Manifest] | BadInput:
         return error
 
 
-@given(GARBAGE)
-def test_garbage_is_read_or_is_bad_input(text: str) -> None:
-    found = read(text)
+@given(RANDOM_TEXTS)
+def test_random_text_is_read_or_is_bad_input(text: str) -> None:
+    result = read(text)
 
-    assert isinstance(found, BadInput) or all(one.kind for one in found)
+    assert isinstance(result, BadInput) or all(manifest.kind for manifest in result)
 
 
 @given(st.data())
-def test_a_good_text_with_garbage_inside_is_read_or_is_bad_input(data: st.DataObject) -> None:
-    at = data.draw(st.integers(0, len(POOL)))
-    cut = data.draw(st.integers(0, 10))
-    found = read(POOL[:at] + data.draw(GARBAGE) + POOL[at + cut :])
+def test_a_manifest_with_random_text_inside_is_read_or_is_bad_input(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(POOL)))
+    removed = data.draw(st.integers(0, 10))
+    result = read(POOL[:start] + data.draw(RANDOM_TEXTS) + POOL[start + removed :])
 
-    assert isinstance(found, list) or 0 < len(str(found)) < 1_000
+    assert isinstance(result, list) or 0 < len(str(result)) < 1_000
 
 
 JSON_VALUES = st.recursive(
@@ -159,6 +159,6 @@ def test_any_values_in_the_fields_are_read_or_are_bad_input(
     version = "v1" if kind == "Pod" else "spiderpool.spidernet.io/v2beta1"
     value = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
-    found = read(json.dumps(value))
+    result = read(json.dumps(value))
 
-    assert isinstance(found, BadInput) or [one.kind for one in found] == [kind]
+    assert isinstance(result, BadInput) or [manifest.kind for manifest in result] == [kind]

@@ -1,4 +1,4 @@
-"""Unreadable texts: BadInput with document, kind, field path and a suggestion."""
+"""The error of an unreadable text names the document, the kind and the field, and has a remedy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize(("line", "expected"), TYPES.items(), ids=TYPES.keys())
-def test_a_wrong_type_names_the_field(line: str, expected: tuple[str, str]) -> None:
+def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[str, str]) -> None:
     head, _, _ = POOL.partition("  subnet:")
     subnet = "" if line.startswith("subnet") else "  subnet: 10.7.0.0/16\n"
 
@@ -87,7 +87,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("text", "expected"), UNKNOWN.items(), ids=range(len(UNKNOWN)))
-def test_an_unknown_field_is_an_error_that_suggests_one(
+def test_the_error_of_an_unknown_field_suggests_a_known_field(
     text: str, expected: tuple[str, str]
 ) -> None:
     fault = fault_of(text)
@@ -96,7 +96,7 @@ def test_an_unknown_field_is_an_error_that_suggests_one(
     assert fault.message.endswith(f"{expected[0]}: there is no such field")
 
 
-def test_an_unknown_field_that_resembles_none_is_answered_with_the_known_ones() -> None:
+def test_the_error_of_an_unknown_field_lists_the_known_fields_if_none_is_similar() -> None:
     fault = fault_of(POOL + "  queue: 5\n")
 
     assert fault.subject == "spec.queue"
@@ -133,7 +133,9 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), OBJECTS.items(), ids=OBJECTS.keys())
-def test_an_object_that_is_none_of_ours_is_explained(text: str, expected: tuple[str, str]) -> None:
+def test_the_error_of_an_unsupported_object_names_the_wrong_field(
+    text: str, expected: tuple[str, str]
+) -> None:
     fault = fault_of(text)
 
     assert fault.subject == expected[0]
@@ -142,7 +144,7 @@ def test_an_object_that_is_none_of_ours_is_explained(text: str, expected: tuple[
 
 
 @pytest.mark.parametrize("kind", ["SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"])
-def test_other_kinds_of_the_group_are_not_supported_by_this_version(kind: str) -> None:
+def test_the_error_of_other_spiderpool_kinds_says_that_they_are_not_supported(kind: str) -> None:
     fault = fault_of(POOL.replace("SpiderIPPool", kind))
 
     assert fault.subject == "kind"
@@ -150,34 +152,34 @@ def test_other_kinds_of_the_group_are_not_supported_by_this_version(kind: str) -
     assert "SpiderIPPool" in fault.remedy
 
 
-def test_an_unknown_kind_is_answered_with_the_nearest_one() -> None:
+def test_the_error_of_an_unknown_kind_suggests_a_similar_kind() -> None:
     assert fault_of(POOL.replace("IPPool", "IPpool")).remedy == "did you mean SpiderIPPool?"
     assert "supported: SpiderIPPool" in fault_of("{apiVersion: v1, kind: Cheese}").remedy
 
 
-def test_the_document_that_is_wrong_is_counted() -> None:
+def test_the_error_has_the_number_of_the_document() -> None:
     fault = fault_of(f"---\n---\n{POOL}---\n{RESERVATION}  ipz: []\n")
 
     assert fault.message.startswith("document 3 (SpiderReservedIP): spec.ipz")
 
 
-def test_the_item_of_a_list_that_is_wrong_is_counted() -> None:
+def test_the_error_has_the_index_of_the_list_item() -> None:
     text = "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Node, metadata: {}}]}"
 
     assert fault_of(text).message.startswith("document 1, items[0] (Node): metadata.name")
 
 
-def test_an_object_of_an_api_server_is_read_by_the_same_rules() -> None:
+def test_an_object_of_the_api_server_is_checked_like_a_document() -> None:
     with pytest.raises(BadInput) as caught:
         read_object({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": 3}}, "Pod event")
 
     assert caught.value.message.startswith("Pod event (Pod): metadata.name: expected a string")
 
 
-def test_known_fields_are_dotted_paths_through_lists_and_options() -> None:
-    known = known_paths(PoolManifest)
+def test_the_known_fields_are_unique_dotted_paths() -> None:
+    paths = known_paths(PoolManifest)
 
     assert {"spec.excludeIPs", "spec.routes.gw", "spec.podAffinity.matchExpressions.key"} <= {
-        *known
+        *paths
     }
-    assert len(known) == len(set(known))
+    assert len(paths) == len(set(paths))

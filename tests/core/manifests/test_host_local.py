@@ -1,4 +1,4 @@
-"""host-local's files and ranges become pools and endpoints: what a living Pod has, on its node."""
+"""host-local's ranges become pools; its files become endpoints if a running Pod has the address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.manifests.foreign.host_local import NodeFiles, read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK
 from core.manifests.foreign.pods import NETWORK_STATUS
 
-Plain = dict[str, Any]
+RawObject = dict[str, Any]
 
 
 def conflist(**ipam: Any) -> tuple[str, str]:
@@ -23,7 +23,7 @@ def conflist(**ipam: Any) -> tuple[str, str]:
     return "10-lan.conflist", json.dumps({"name": "lan", "plugins": plugins})
 
 
-def one_range(subnet: str, first: str = "", last: str = "", **more: str) -> Plain:
+def one_range(subnet: str, first: str = "", last: str = "", **more: str) -> RawObject:
     bounds = {"rangeStart": first, "rangeEnd": last}
     return {"subnet": subnet, **{key: text for key, text in bounds.items() if text}, **more}
 
@@ -32,13 +32,15 @@ LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """A node with a file for each address of network ``lan``, beside what host-local keeps."""
+    """A node with a file for each address of network ``lan`` and host-local's own two files."""
     files = {address: f"container-of-{address}\r\neth0" for address in addresses}
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(name, [configuration] if configuration else [], {"lan": files})
 
 
-def pod(name: str, node_name: str, *ips: str, phase: str = "Running", **interfaces: str) -> Plain:
+def pod(
+    name: str, node_name: str, *ips: str, phase: str = "Running", **interfaces: str
+) -> RawObject:
     status = [{"interface": key, "ips": [ip], "mac": ""} for key, ip in interfaces.items()]
     return {
         "kind": "Pod",
@@ -53,8 +55,8 @@ def pod(name: str, node_name: str, *ips: str, phase: str = "Running", **interfac
     }
 
 
-def read(nodes: list[NodeFiles], *objects: Plain) -> ForeignCluster:
-    values = ((f"object {each['metadata']['name']}", each) for each in objects)
+def read(nodes: list[NodeFiles], *objects: RawObject) -> ForeignCluster:
+    values = ((f"object {value['metadata']['name']}", value) for value in objects)
     return read_host_local(nodes, values).cluster
 
 
@@ -62,7 +64,7 @@ def findings_of(cluster: ForeignCluster) -> list[tuple[str, str]]:
     return [(finding.what, finding.done) for finding in cluster.findings]
 
 
-def test_the_address_of_a_file_belongs_to_the_pod_of_that_node_that_has_it() -> None:
+def test_the_address_of_a_file_belongs_to_the_pod_on_that_node_with_the_address() -> None:
     cluster = read([node("node-a", "10.6.0.5")], pod("web-0", "node-a", "10.6.0.5"))
 
     (endpoint,) = cluster.endpoints
@@ -72,8 +74,8 @@ def test_the_address_of_a_file_belongs_to_the_pod_of_that_node_that_has_it() -> 
 
 
 def test_both_families_of_an_interface_are_one_nic() -> None:
-    both = conflist(ranges=[[one_range("10.6.0.0/24")], [one_range("fd00:6::/64")]])
-    files = node("node-a", "10.6.0.5", "fd00:6::5", configuration=both)
+    dual_stack = conflist(ranges=[[one_range("10.6.0.0/24")], [one_range("fd00:6::/64")]])
+    files = node("node-a", "10.6.0.5", "fd00:6::5", configuration=dual_stack)
 
     (endpoint,) = read([files], pod("web-0", "node-a", "10.6.0.5", "fd00:6::5")).endpoints
 
@@ -89,10 +91,10 @@ def test_both_families_of_an_interface_are_one_nic() -> None:
         (one_range("fd00:6::/126"), ("fd00:6::2-fd00:6::3",), "fd00:6::1"),
     ],
 )
-def test_a_range_has_what_host_local_would_assign(
-    ipam: Plain, ips: tuple[str, ...], gateway: str
+def test_a_pool_has_the_addresses_that_host_local_would_assign(
+    ipam: RawObject, ips: tuple[str, ...], gateway: str
 ) -> None:
-    """Neither the gateway, which is the first address where none is named, nor the broadcast."""
+    """Without the gateway (by default the first address) and without the broadcast address."""
     (new,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
     (old,) = read([node("node-a", configuration=conflist(**ipam))]).pools
 
@@ -100,7 +102,7 @@ def test_a_range_has_what_host_local_would_assign(
     assert (new.pool.ips, new.pool.gateway) == (ips, gateway)
 
 
-def test_routes_are_those_of_the_configuration() -> None:
+def test_a_pool_has_the_routes_of_the_configuration() -> None:
     routes = [{"dst": "10.0.0.0/8", "gw": "10.6.0.2"}, {"dst": "0.0.0.0/0"}]
     configuration = conflist(subnet="10.6.0.0/24", routes=routes)
 
@@ -143,7 +145,7 @@ def test_a_network_of_multus_has_its_pool_on_every_node() -> None:
     assert [nic.interface for nic in cluster.endpoints[0].nics] == ["net1"]
 
 
-def test_a_network_without_ranges_has_those_of_the_nodes_pod_cidrs() -> None:
+def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
     flannel = "10-flannel.conflist", '{"name": "lan", "plugins": [{"type": "flannel"}]}'
     record = {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"podCIDRs": ["10.6.3.0/24"]}}
     files = node("node-a", "10.6.3.5", configuration=flannel)
@@ -151,7 +153,7 @@ def test_a_network_without_ranges_has_those_of_the_nodes_pod_cidrs() -> None:
     other = {"kind": "Node", "metadata": {"name": "node-b"}}
     cluster = read([files, node("node-b")], record, other, pod("web-0", "node-a", "10.6.3.5"))
 
-    pool = next(each.pool for each in cluster.pools if each.pool.subnet == "10.6.3.0/24")
+    pool = next(foreign.pool for foreign in cluster.pools if foreign.pool.subnet == "10.6.3.0/24")
     assert (pool.name, pool.node_names) == ("lan-10.6.3.0-24", ("node-a",))
     assert cluster.endpoints[0].nics[0].ipv4 == "10.6.3.5/24"
 
@@ -167,16 +169,16 @@ def test_a_file_of_no_living_pod_is_leaked(phase: str) -> None:
     assert findings_of(cluster) == [(what, "leaked: not taken over")]
 
 
-def test_the_address_of_a_pod_without_a_file_is_taken_over_all_the_same() -> None:
-    """Its node's folder is old: that does not make the address free."""
+def test_the_address_of_a_pod_is_taken_over_even_without_a_file() -> None:
+    """The folder of the node may be older than the Pod, so the address is not free."""
     cluster = read([node("node-a")], pod("web-0", "node-a", "10.6.0.5"))
 
-    assert [each.name for each in cluster.endpoints] == ["web-0"]
+    assert [endpoint.name for endpoint in cluster.endpoints] == ["web-0"]
     what = "shop/web-0 has 10.6.0.5, but node node-a has no file for it"
     assert findings_of(cluster) == [(what, "taken over")]
 
 
-def test_an_address_that_two_nodes_gave_away_is_a_conflict_and_taken_over_once() -> None:
+def test_an_address_assigned_on_two_nodes_is_taken_over_once_and_reported() -> None:
     pods = [pod(f"web-{name}", f"node-{name}", "10.6.0.5") for name in "ab"]
 
     plan = plan_takeover(read([node("node-a", "10.6.0.5"), node("node-b", "10.6.0.5")], *pods))
@@ -197,7 +199,7 @@ def test_a_living_address_outside_of_every_range_is_reported() -> None:
 
 
 def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
-    """Otherwise the pool would offer the address of a living Pod (I6)."""
+    """Otherwise the pool would offer the address of a running Pod."""
     text = r"shop/web-0 has 10\.6\.0\.5, .* node node-a\.example\.com has no folder"
     with pytest.raises(BadInput, match=text) as refused:
         read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))
@@ -209,15 +211,15 @@ def test_a_pod_outside_of_every_range_needs_no_folder_of_its_node() -> None:
     assert read([node("node-a")], pod("web-0", "node-b", "10.9.0.5")).endpoints == ()
 
 
-def test_a_folder_of_no_node_is_refused_where_nodes_are_given() -> None:
+def test_a_folder_without_a_node_of_its_name_is_refused() -> None:
     record = {"kind": "Node", "metadata": {"name": "node-a.example.com"}}
 
     with pytest.raises(BadInput, match="folder node-a does not have the name"):
         read([node("node-a")], record)
 
 
-def test_a_file_that_may_be_of_a_starting_pod_is_refused() -> None:
-    """The status has the address only after the file exists."""
+def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
+    """host-local writes the file before the address is in the status of the Pod."""
     starting = pod("web-0", "node-a", phase="Pending")
 
     with pytest.raises(BadInput, match=r"Pods are starting: lan/10\.6\.0\.5 on node node-a"):
@@ -226,18 +228,21 @@ def test_a_file_that_may_be_of_a_starting_pod_is_refused() -> None:
     assert read([node("node-a")], starting).endpoints == ()
 
 
-def test_a_file_of_a_network_without_a_range_is_taken_over_from_the_range_that_has_it() -> None:
+def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_it() -> None:
     other = NodeFiles("node-b", [], {"old": {"10.6.0.6": "c\r\neth0"}})
     same = NodeFiles("node-a", [LAN], {"old": {"10.6.0.5": "c\r\neth0"}})
     pods = [pod("web-0", "node-a", "10.6.0.5"), pod("web-1", "node-b", "10.6.0.6")]
 
     cluster = read([same, other], *pods)
 
-    assert [each.nics[0].ipv4 for each in cluster.endpoints] == ["10.6.0.5/24", "10.6.0.6/24"]
+    assert [endpoint.nics[0].ipv4 for endpoint in cluster.endpoints] == [
+        "10.6.0.5/24",
+        "10.6.0.6/24",
+    ]
     assert cluster.findings == ()
 
 
-def test_a_file_of_another_name_is_reported_and_skipped() -> None:
+def test_a_file_whose_name_is_not_an_address_is_reported_and_skipped() -> None:
     files = NodeFiles("node-a", [LAN], {"lan": {"notes.txt": "", "lock": ""}})
 
     what = "the name of file lan/notes.txt is not an address"
@@ -254,6 +259,6 @@ def test_a_file_of_another_name_is_reported_and_skipped() -> None:
         one_range("10.6.0.0/24", gateway="ten"),
     ],
 )
-def test_a_configuration_that_cannot_be_read_is_refused_with_its_path(ipam: Plain) -> None:
+def test_the_error_of_an_unreadable_configuration_names_its_file(ipam: RawObject) -> None:
     with pytest.raises(BadInput, match=r"10-lan\.conflist"):
         read([node("node-a", configuration=conflist(ranges=[[ipam]]))])

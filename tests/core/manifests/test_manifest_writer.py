@@ -63,17 +63,17 @@ RESERVATIONS = st.builds(
 
 
 @given(POOLS)
-def test_a_pool_that_was_written_is_read_as_the_same_pool(pool: Pool) -> None:
+def test_a_written_pool_reads_back_as_the_same_pool(pool: Pool) -> None:
     assert pool_of(dump_yaml([to_manifest(pool)])) == pool
 
 
 @given(RESERVATIONS)
-def test_a_reservation_that_was_written_is_read_as_the_same(reservation: Reservation) -> None:
+def test_a_written_reservation_reads_back_as_the_same_reservation(reservation: Reservation) -> None:
     assert reservation_of(dump_yaml([to_manifest(reservation)])) == reservation
 
 
 @given(MAPS, MAPS, st.sampled_from([("", "", ""), ("ReplicaSet", "web", "apps/v1")]))
-def test_a_record_that_was_written_is_read_as_the_same(
+def test_a_written_record_reads_back_as_the_same_record(
     labels: dict[str, str], annotations: dict[str, str], owner: tuple[str, str, str]
 ) -> None:
     pod = RecordDefined("Pod", "shop", "web-0", labels, annotations, *owner)
@@ -83,7 +83,7 @@ def test_a_record_that_was_written_is_read_as_the_same(
     assert record_of(dump_yaml([to_manifest(node)])) == node
 
 
-def test_a_service_and_its_slice_that_were_written_are_read_as_the_same() -> None:
+def test_written_services_and_slices_read_back_as_the_same_records() -> None:
     ports = ServicePort(80, "TCP", "http"), ServicePort(53, "UDP")
     service = Service(("10.96.0.10", "fd00:96::10"), ports, 600, local=True)
     ending = SliceEndpoint(("10.6.0.2",), ready=False, serving=True, terminating=True)
@@ -99,25 +99,25 @@ def test_a_service_and_its_slice_that_were_written_are_read_as_the_same() -> Non
         assert record_of(dump_yaml([to_manifest(record)])) == record
 
 
-def test_applying_what_is_shown_is_no_event() -> None:
+def test_applying_the_printed_manifests_produces_no_event() -> None:
     pool = normalise_pool(pool_of(POOL))
     reservation = Reservation("kept", V6, ("fd00::1",))
     configuration = Configuration({"blue": pool}, {"kept": reservation}, {}, {})
-    shown = dump_yaml(
+    printed = dump_yaml(
         [to_manifest(pool, PoolStatus(1, {"10.7.0.10": Allocation("shop/web-0", "u")})),
          to_manifest(reservation)]
     )  # fmt: skip
 
-    commands = [apply_command(one) for one in load_documents(shown)]
+    commands = [apply_command(manifest) for manifest in load_documents(printed)]
 
     assert commands == [ApplyPool(pool), ApplyReservation(reservation)]
     assert [decide(configuration, command, {}) for command in commands] == [(), ()]
 
 
-def test_fields_are_shown_as_they_were_written_and_nothing_else() -> None:
-    shown = dump_yaml([to_manifest(pool_of(POOL + "  routes: []\n  gateway: 10.7.0.1\n"))])
+def test_only_fields_that_were_set_or_have_defaults_are_printed() -> None:
+    printed = dump_yaml([to_manifest(pool_of(POOL + "  routes: []\n  gateway: 10.7.0.1\n"))])
 
-    assert shown == (
+    assert printed == (
         "apiVersion: spiderpool.spidernet.io/v2beta1\n"
         "kind: SpiderIPPool\n"
         "metadata:\n"
@@ -134,7 +134,7 @@ def test_fields_are_shown_as_they_were_written_and_nothing_else() -> None:
     )
 
 
-def test_the_status_tells_counts_and_allocations_as_json_text() -> None:
+def test_the_status_has_counts_and_the_allocations_as_json() -> None:
     allocations = {
         "10.7.0.12": Allocation("shop/web-1", "u-1"),
         "10.7.0.10": Allocation("shop/web-0", "u-0"),
@@ -149,7 +149,7 @@ def test_the_status_tells_counts_and_allocations_as_json_text() -> None:
     }
 
 
-def test_nothing_allocated_is_an_absent_field() -> None:
+def test_without_allocations_the_status_field_is_absent() -> None:
     assert to_manifest(pool_of(POOL), PoolStatus())["status"] == {
         "allocatedIPCount": 0,
         "totalIPCount": 11,
@@ -157,9 +157,9 @@ def test_nothing_allocated_is_an_absent_field() -> None:
     assert "status" not in to_manifest(pool_of(POOL))
 
 
-def test_the_total_of_a_huge_pool_is_clamped() -> None:
-    everything = Pool("all", V6, "::/0", ("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
-    status = to_manifest(everything, PoolStatus())["status"]
+def test_the_total_of_a_huge_pool_is_limited_to_int64() -> None:
+    whole_ipv6 = Pool("all", V6, "::/0", ("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
+    status = to_manifest(whole_ipv6, PoolStatus())["status"]
 
     assert isinstance(status, dict)
     assert status["totalIPCount"] == 2**63 - 1
@@ -171,12 +171,12 @@ def test_several_manifests_are_several_documents_without_aliases() -> None:
 
     text = dump_yaml(map(to_manifest, pools))
 
-    assert [one["metadata"]["name"] for one in yaml.safe_load_all(text)] == ["a", "b"]
+    assert [manifest["metadata"]["name"] for manifest in yaml.safe_load_all(text)] == ["a", "b"]
     assert "&id" not in text
 
 
 @given(POOLS)
-def test_what_is_shown_is_json_as_well(pool: Pool) -> None:
+def test_a_manifest_survives_json(pool: Pool) -> None:
     manifest = to_manifest(pool)
 
     assert json.loads(json.dumps(manifest)) == manifest

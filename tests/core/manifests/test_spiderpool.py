@@ -1,4 +1,4 @@
-"""Output of kubectl becomes domain values, or an error that names the field."""
+"""A Spiderpool cluster is read from output of kubectl; an error names the unreadable field."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from core.domain.model import pod_holder, stateful_holder
 from core.errors import BadInput
 from core.manifests.spiderpool import read_spiderpool, values_in
 from tests.core.manifests.spiderpool_dumps import (
-    Plain,
+    RawObject,
     cluster,
     endpoint,
     listing,
@@ -19,22 +19,22 @@ from tests.core.manifests.spiderpool_dumps import (
 )
 
 
-def test_pools_come_with_their_records() -> None:
-    found = cluster(pool("p", "10.6.0.0/16", "10.6.0.1-10.6.0.9", records={"10.6.0.1": "shop/a u"}))
+def test_a_pool_is_read_with_its_allocation_records() -> None:
+    dump = cluster(pool("p", "10.6.0.0/16", "10.6.0.1-10.6.0.9", records={"10.6.0.1": "shop/a u"}))
 
-    assert [record.key for record in found.pools[0].records] == [("shop", "a")]
-    assert found.pools[0].records[0].uid == "u"
-    assert not found.pools[0].deleting
-
-
-def test_a_pool_that_is_being_deleted_is_known_as_such() -> None:
-    going = pool("p", "10.6.0.0/16")
-    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-
-    assert cluster(going).pools[0].deleting
+    assert [record.key for record in dump.pools[0].records] == [("shop", "a")]
+    assert dump.pools[0].records[0].uid == "u"
+    assert not dump.pools[0].deleting
 
 
-def test_yaml_and_json_say_the_same() -> None:
+def test_a_pool_with_a_deletion_timestamp_is_marked_as_deleting() -> None:
+    deleted_pool = pool("p", "10.6.0.0/16")
+    deleted_pool["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+
+    assert cluster(deleted_pool).pools[0].deleting
+
+
+def test_yaml_and_json_read_as_the_same_cluster() -> None:
     objects = [pool("p", "10.6.0.0/16"), endpoint("a", "u", nic("10.6.0.1/16", "p"))]
     text = yaml.safe_dump_all(objects)
 
@@ -43,10 +43,10 @@ def test_yaml_and_json_say_the_same() -> None:
 
 def test_several_files_are_one_cluster() -> None:
     texts = [listing(pool("p", "10.6.0.0/16")), listing(reservation("r", "10.6.0.7"))]
-    found = read_spiderpool(values_in(texts)).cluster
+    dump = read_spiderpool(values_in(texts)).cluster
 
-    assert (len(found.pools), len(found.reservations)) == (1, 1)
-    assert read_spiderpool(values_in(["\n---\n".join(texts)])).cluster == found
+    assert (len(dump.pools), len(dump.reservations)) == (1, 1)
+    assert read_spiderpool(values_in(["\n---\n".join(texts)])).cluster == dump
 
 
 @pytest.mark.parametrize(
@@ -61,43 +61,43 @@ def test_several_files_are_one_cluster() -> None:
 def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
     owner: str, keeps: bool, holder: str
 ) -> None:
-    one = endpoint("web-0", "u", nic("10.6.0.1/16", "p"), owner=owner, keeps=keeps)
+    sample = endpoint("web-0", "u", nic("10.6.0.1/16", "p"), owner=owner, keeps=keeps)
 
-    assert cluster(one).endpoints[0].holder == holder
+    assert cluster(sample).endpoints[0].holder == holder
 
 
-def test_kinds_without_addresses_are_passed_over_and_counted() -> None:
+def test_kinds_without_addresses_are_skipped_and_counted() -> None:
     other = {"apiVersion": "x/v1", "kind": "SpiderCoordinator", "metadata": {"name": "default"}}
 
     assert read_spiderpool(values_in([listing(other, other)])).skipped == {"SpiderCoordinator": 2}
 
 
-def bad_record() -> Plain:
-    found = pool("p", "10.6.0.0/16")
-    found["status"]["allocatedIPs"] = '{"10.6.0.300": {"pod": "shop/a"}}'
-    return found
+def pool_with_invalid_address() -> RawObject:
+    dump = pool("p", "10.6.0.0/16")
+    dump["status"]["allocatedIPs"] = '{"10.6.0.300": {"pod": "shop/a"}}'
+    return dump
 
 
-def no_record() -> Plain:
-    found = pool("p", "10.6.0.0/16")
-    found["status"]["allocatedIPs"] = "{"
-    return found
+def pool_with_invalid_json() -> RawObject:
+    dump = pool("p", "10.6.0.0/16")
+    dump["status"]["allocatedIPs"] = "{"
+    return dump
 
 
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (bad_record(), "allocatedIPs: '10.6.0.300'"),
-        (no_record(), "allocatedIPs"),
+        (pool_with_invalid_address(), "allocatedIPs: '10.6.0.300'"),
+        (pool_with_invalid_json(), "allocatedIPs"),
         (endpoint("a", "u", nic("10.6.0.1", "p")), "SpiderEndpoint shop/a"),
         ({"kind": "SpiderEndpoint", "metadata": {"name": "a"}}, "status"),
     ],
 )
-def test_what_cannot_be_read_is_named(bad: Plain, words: str) -> None:
+def test_the_error_names_the_unreadable_field(bad: RawObject, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         read_spiderpool(values_in([listing(pool("ok", "10.7.0.0/16"), bad)]))
 
 
-def test_text_that_is_no_json_is_refused() -> None:
+def test_text_that_is_not_json_is_refused() -> None:
     with pytest.raises(BadInput, match="not JSON"):
         read_spiderpool(values_in(["{"]))

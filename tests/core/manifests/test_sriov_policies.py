@@ -1,4 +1,4 @@
-"""SriovNetworkNodePolicies as users of Spiderpool's guides type them."""
+"""SriovNetworkNodePolicies, in the form of Spiderpool's guides, are read from YAML."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ metadata: {name: other}
 """
 
 
-def changed(field: str, value: str) -> str:
+def policy_with(field: str, value: str) -> str:
     return f"""
 apiVersion: sriovnetwork.openshift.io/v1
 kind: SriovNetworkNodePolicy
@@ -43,7 +43,7 @@ spec: {{resourceName: r, numVfs: 4, nicSelector: {{pfNames: [ens1f0]}}, {field}:
 """
 
 
-def test_every_field_arrives_and_other_kinds_are_passed_over() -> None:
+def test_every_field_of_a_policy_is_read_and_other_kinds_are_skipped() -> None:
     assert list(node_policies(ROCE)) == [
         NodePolicy(
             "roce-gpu1",
@@ -62,14 +62,14 @@ def test_every_field_arrives_and_other_kinds_are_passed_over() -> None:
     ]
 
 
-def test_an_empty_type_of_device_is_the_default() -> None:
-    (policy,) = node_policies(changed("deviceType", '""'))
+def test_an_empty_device_type_is_the_default() -> None:
+    (policy,) = node_policies(policy_with("deviceType", '""'))
 
     assert policy.device_type == "netdevice"
 
 
-def test_what_is_left_out_has_the_operators_defaults() -> None:
-    (policy,) = node_policies(changed("linkType", "ib"))
+def test_missing_fields_have_the_defaults_of_the_operator() -> None:
+    (policy,) = node_policies(policy_with("linkType", "ib"))
 
     assert policy == NodePolicy(
         "p", "r", 4, NicSelector((NicName("ens1f0"),)), link_type=INFINIBAND
@@ -86,10 +86,10 @@ def test_what_is_left_out_has_the_operators_defaults() -> None:
         ("nicSelector", "{netFilter: x}", "netFilter is not supported"),
     ],
 )
-def test_what_cannot_be_carried_out_is_refused_by_its_field(
+def test_the_error_of_an_invalid_policy_names_the_field(
     field: str, value: str, message: str
 ) -> None:
-    text = changed(field, value).replace("nicSelector: {pfNames: [ens1f0]}, nic", "nic")
+    text = policy_with(field, value).replace("nicSelector: {pfNames: [ens1f0]}, nic", "nic")
 
     with pytest.raises(BadInput, match=message):
         list(node_policies(text))

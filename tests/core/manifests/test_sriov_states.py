@@ -28,7 +28,7 @@ NIC = PhysicalFunction(
 )
 
 
-def test_the_specification_is_what_the_policies_come_to() -> None:
+def test_the_specification_lists_the_nics_and_groups_of_the_policies() -> None:
     group = VfGroup("rail", "roce", VfRange(0, 1), is_rdma=True, mtu=9_000)
 
     state = node_state("node-1", [DesiredNic("ens1f0", NIC.address, 2, 9_000, groups=(group,))])
@@ -55,9 +55,11 @@ def test_the_specification_is_what_the_policies_come_to() -> None:
 
 
 def test_the_status_has_every_nic_with_its_virtual_functions() -> None:
-    status = node_state_status("node-1", [NIC], {NIC.address}, SyncResult(FAILED, "why"))["status"]
+    status = node_state_status("node-1", [NIC], {NIC.address}, SyncResult(FAILED, "reason"))[
+        "status"
+    ]
 
-    assert (status["syncStatus"], status["lastSyncError"]) == ("Failed", "why")
+    assert (status["syncStatus"], status["lastSyncError"]) == ("Failed", "reason")
     (interface,) = status["interfaces"]
     assert interface["linkType"] == "ETH"
     assert (interface["totalvfs"], interface["numVfs"]) == (16, 2)
@@ -75,7 +77,7 @@ def test_the_status_has_every_nic_with_its_virtual_functions() -> None:
     ]
 
 
-def test_infiniband_has_guids() -> None:
+def test_virtual_functions_of_infiniband_have_a_guid() -> None:
     guid = "02:42:a1:03:00:16:05:48"
     nic = NIC._replace(link_type=INFINIBAND, vfs=(NIC.vfs[0]._replace(mac=guid),))
 
@@ -86,7 +88,7 @@ def test_infiniband_has_guids() -> None:
     assert "mac" not in interface["Vfs"][0]
 
 
-def test_a_long_error_is_cut() -> None:
+def test_a_long_error_is_truncated() -> None:
     status = node_state_status("n", [], set(), SyncResult(FAILED, "x" * 10_000))["status"]
 
     assert len(status["lastSyncError"]) == ERROR_CHARS_MAX

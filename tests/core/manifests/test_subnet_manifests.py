@@ -43,13 +43,13 @@ def subnet_of(text: str) -> Subnet:
     return command.subnet
 
 
-def test_a_manifest_becomes_a_subnet_and_its_status_is_not_believed() -> None:
+def test_a_manifest_becomes_a_subnet_and_its_status_is_ignored() -> None:
     expected = NET._replace(labels={"a": "b"}, exclude_ips=("10.7.0.31",))
 
     assert subnet_of(TEXT) == expected
 
 
-def test_deleting_looks_at_the_name_alone() -> None:
+def test_a_deletion_needs_only_the_name() -> None:
     (manifest,) = load_documents(TEXT)
 
     assert delete_command(manifest) == DeleteSubnet("net")
@@ -59,7 +59,7 @@ def test_the_ip_version_is_derived_from_the_cidr() -> None:
     assert subnet_of(TEXT.replace("10.7.0.0/16", "fd00::/64")).family == V6
 
 
-def test_routes_that_are_absent_are_another_thing_than_no_routes() -> None:
+def test_missing_routes_differ_from_an_empty_list_of_routes() -> None:
     head = TEXT.partition("  routes:")[0]
 
     assert subnet_of(head).routes is None
@@ -82,13 +82,13 @@ subnets = st.builds(
 
 
 @given(subnets)
-def test_what_is_shown_can_be_applied_again(subnet: Subnet) -> None:
+def test_a_printed_subnet_reads_back_as_the_same_subnet(subnet: Subnet) -> None:
     status = SubnetStatus(3, (Share("blue", ("10.7.0.1",)),))
 
     assert subnet_of(dump_yaml([to_manifest(subnet, status)])) == subnet
 
 
-def test_the_status_lists_what_each_pool_has_and_whose_it_is() -> None:
+def test_the_status_lists_the_addresses_and_the_application_of_each_pool() -> None:
     status = SubnetStatus(
         4,
         (
@@ -97,10 +97,10 @@ def test_the_status_lists_what_each_pool_has_and_whose_it_is() -> None:
         ),
     )
 
-    shown = yaml.safe_load(dump_yaml([to_manifest(NET, status)]))["status"]
+    status_read = yaml.safe_load(dump_yaml([to_manifest(NET, status)]))["status"]
 
-    assert (shown["allocatedIPCount"], shown["totalIPCount"]) == (4, 90)
-    assert json.loads(shown["controlledIPPools"]) == {
+    assert (status_read["allocatedIPCount"], status_read["totalIPCount"]) == (4, 90)
+    assert json.loads(status_read["controlledIPPools"]) == {
         "auto4-web-eth0-1": {
             "application": "apps_v1_Deployment_shop_web",
             "ips": ["10.7.0.2-10.7.0.4"],

@@ -1,4 +1,4 @@
-"""Whereabouts' objects become pools and endpoints: its ranges, exclusions and allocations."""
+"""Ranges, exclusions and allocations of Whereabouts become pools and endpoints."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from core.manifests.foreign.ipam_configurations import NETWORK
 from core.manifests.foreign.pods import NETWORK_STATUS
 from core.manifests.foreign.whereabouts import read_whereabouts
 
-Plain = dict[str, Any]
+RawObject = dict[str, Any]
 
 
-def ip_pool(name: str, range_: str, allocations: dict[str, Plain] | None = None) -> Plain:
+def ip_pool(name: str, range_: str, allocations: dict[str, RawObject] | None = None) -> RawObject:
     return {
         "kind": "IPPool",
         "metadata": {"name": name, "namespace": "kube-system"},
@@ -25,7 +25,7 @@ def ip_pool(name: str, range_: str, allocations: dict[str, Plain] | None = None)
     }
 
 
-def network(name: str, **ipam: Any) -> Plain:
+def network(name: str, **ipam: Any) -> RawObject:
     config = {"type": "macvlan", "ipam": {"type": "whereabouts", **ipam}}
     return {
         "kind": NETWORK,
@@ -34,8 +34,8 @@ def network(name: str, **ipam: Any) -> Plain:
     }
 
 
-def slices(range_: str, *parts: str) -> Plain:
-    """The slices of node-a, of node-b, and of no node."""
+def slices(range_: str, *parts: str) -> RawObject:
+    """A NodeSlicePool with a slice for node-a, one for node-b and one without a node."""
     nodes = ["node-a", "node-b", ""]
     return {
         "kind": "NodeSlicePool",
@@ -50,7 +50,7 @@ def slices(range_: str, *parts: str) -> Plain:
     }
 
 
-def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> Plain:
+def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> RawObject:
     """A Pod with these addresses by interface."""
     status = [
         {"name": "lan", "interface": interface, "ips": [ip], "mac": "02:00:00:00:00:01"}
@@ -70,11 +70,13 @@ def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> Plai
     }
 
 
-def read(*objects: Plain) -> ForeignCluster:
-    return read_whereabouts((f"object {one['metadata']['name']}", one) for one in objects).cluster
+def read(*objects: RawObject) -> ForeignCluster:
+    return read_whereabouts(
+        (f"object {value['metadata']['name']}", value) for value in objects
+    ).cluster
 
 
-def test_an_allocation_is_counted_from_the_ranges_address() -> None:
+def test_an_allocation_is_an_offset_from_the_address_of_the_range() -> None:
     pool = ip_pool("10.6.0.16-28", "10.6.0.20/28", {"1": {"podref": "shop/web-0"}})
 
     cluster = read(pool, running_pod("web-0", net1="10.6.0.21"))
@@ -87,7 +89,7 @@ def test_an_allocation_is_counted_from_the_ranges_address() -> None:
     assert cluster.findings == ()
 
 
-def test_addresses_as_old_releases_wrote_them_are_read() -> None:
+def test_allocations_keyed_by_address_as_in_old_releases_are_read() -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"10.6.0.9": {"podref": "shop/web-0"}})
 
     (endpoint,) = read(pool, running_pod("web-0")).endpoints
@@ -96,7 +98,7 @@ def test_addresses_as_old_releases_wrote_them_are_read() -> None:
     assert endpoint.nics[0].interface == ""
 
 
-def test_bounds_exclusions_gateway_and_routes_are_those_of_the_network() -> None:
+def test_a_pool_has_bounds_exclusions_gateway_and_routes_of_the_network() -> None:
     lan = network(
         "lan",
         range="10.6.0.0/24",
@@ -134,8 +136,8 @@ def test_a_named_network_has_pools_of_its_own() -> None:
     assert other.pool.ips == ("10.6.0.1-10.6.0.254",)
 
 
-def test_the_slice_of_a_node_is_a_pool_for_that_node_alone() -> None:
-    """Names as of two releases; bounds of the range do not count in a slice, exclusions do."""
+def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
+    """Pool names as of two releases; a slice has the exclusions but not the bounds of the range."""
     lan = network(
         "lan",
         range="10.6.0.0/16",
@@ -152,12 +154,12 @@ def test_the_slice_of_a_node_is_a_pool_for_that_node_alone() -> None:
 
     cluster = read(*pools, lan, slices("10.6.0.0/16", "10.6.0.0/28", "10.6.1.0/28", "10.6.2.0/28"))
 
-    made = [foreign.pool for foreign in cluster.pools]
-    assert [(pool.ips, pool.node_names, pool.gateway) for pool in made] == [
+    pools_read = [foreign.pool for foreign in cluster.pools]
+    assert [(pool.ips, pool.node_names, pool.gateway) for pool in pools_read] == [
         (("10.6.0.1-10.6.0.14",), ("node-a",), "10.6.0.1"),
         (("10.6.1.1-10.6.1.7",), ("node-b",), ""),
     ]
-    assert {pool.multus_names for pool in made} == {("shop/lan",)}
+    assert {pool.multus_names for pool in pools_read} == {("shop/lan",)}
     (unused,) = (finding for finding in cluster.findings if "slices" in finding.what)
     assert (unused.subject, unused.what.split()[0]) == ("NodeSlicePool/blue", "1")
 
@@ -182,7 +184,7 @@ def test_both_families_of_a_network_are_one_interface() -> None:
     assert cluster.pools[1].pool.ips == ("fd00:6::1-fd00:6::ffff:ffff:ffff:ffff",)
 
 
-def test_further_addresses_of_a_family_are_kept_beside_the_first() -> None:
+def test_each_further_address_of_a_family_is_a_nic_of_its_own() -> None:
     pool = ip_pool(
         "10.6.0.0-24",
         "10.6.0.0/24",
@@ -194,7 +196,7 @@ def test_further_addresses_of_a_family_are_kept_beside_the_first() -> None:
     assert [nic.ipv4 for nic in endpoint.nics] == ["10.6.0.5/24", "10.6.0.6/24"]
 
 
-def test_an_ipv6_address_is_excluded_alone() -> None:
+def test_an_excluded_ipv6_address_excludes_only_itself() -> None:
     lan = network("lan", range="fd00:6::/126", exclude=["fd00:6::2"])
 
     (foreign,) = read(ip_pool("fd00-6---126", "fd00:6::/126"), lan).pools
@@ -226,7 +228,7 @@ def test_a_range_without_hosts_is_an_empty_pool(range_: str) -> None:
         {"range": "10.6.0.0/24", "exclude": ["ten"]},
     ],
 )
-def test_a_network_that_cannot_be_read_is_refused_with_its_name(ipam: Plain) -> None:
+def test_the_error_of_an_unreadable_network_names_the_network(ipam: RawObject) -> None:
     with pytest.raises(BadInput, match=r"shop/lan\): spec.config"):
         read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), network("lan", **ipam))
 
@@ -240,7 +242,7 @@ def test_a_replica_of_a_stateful_set_keeps_its_address() -> None:
 
 
 @pytest.mark.parametrize("phase", ["", "Succeeded"])
-def test_an_address_whose_pod_is_gone_is_leaked(phase: str) -> None:
+def test_an_address_of_a_deleted_pod_is_reported_as_leaked(phase: str) -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
     others = [running_pod("web-0") | {"status": {"phase": phase}}] if phase else []
 
@@ -259,7 +261,7 @@ def test_an_address_whose_pod_is_gone_is_leaked(phase: str) -> None:
         ({"kind": "IPPool", "metadata": {"name": "lan"}}, "spec"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(broken: Plain, text: str) -> None:
+def test_the_error_of_an_unreadable_object_names_the_object(broken: RawObject, text: str) -> None:
     with pytest.raises(BadInput, match=rf"object lan \(IPPool.*{text}"):
         read(broken)
 

@@ -49,7 +49,7 @@ async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Raise the limit of open files: the test's ends of the connections are files of this process."""
+    """Raise the limit of open files, because the connections of the test count too."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_open_files_limit()
     yield

@@ -23,7 +23,7 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """A task that ends once for each of ``ends`` (None: it returns) and then runs until cancelled."""
+    """A task that ends once for each of ``ends`` (None: it returns), then runs until cancelled."""
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)

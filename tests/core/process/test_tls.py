@@ -1,4 +1,4 @@
-"""Certificate authorities without the key usage extension, under the strict checks of Python 3.13."""
+"""CA certificates without the key usage extension, under the strict checks of Python 3.13."""
 
 from __future__ import annotations
 

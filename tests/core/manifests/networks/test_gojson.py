@@ -1,4 +1,4 @@
-"""JSON as Spiderpool spells it.
+"""JSON is expected exactly as Spiderpool, a Go program, writes it.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
@@ -33,15 +33,15 @@ from core.manifests.networks.gojson import dumps, loads, sorted_keys
         ("100", "100"),
     ],
 )
-def test_numbers_pass_through_a_float(text: str, written: str) -> None:
-    assert dumps(loads(text)) == written
+def test_numbers_are_written_as_go_writes_a_float64(text: str, expected: str) -> None:
+    assert dumps(loads(text)) == expected
 
 
-def test_what_html_would_misread_is_escaped_and_the_rest_stays() -> None:
+def test_only_html_characters_and_line_separators_are_escaped() -> None:
     assert dumps(loads('"<a>&é\\u2028\\u2029"')) == '"\\u003ca\\u003e\\u0026é\\u2028\\u2029"'
 
 
-def test_keys_are_sorted_at_every_level_and_the_last_of_a_repeated_one_wins() -> None:
+def test_keys_are_sorted_at_every_level_and_the_last_duplicate_key_wins() -> None:
     assert dumps(chain_item('{"type":"x","b":{"z":1,"a":[{"d":1,"c":2}]},"b2":1,"b2":2}')) == (
         '{"b":{"a":[{"c":2,"d":1}],"z":1},"b2":2,"type":"x"}'
     )
@@ -56,7 +56,7 @@ def test_keys_are_sorted_at_every_level_and_the_last_of_a_repeated_one_wins() ->
         *('{"type":"x","n":NaN}', '{"type":"x","n":1e999}', '{"type":"x","n":' + "[" * 9999),
     ],
 )
-def test_what_is_no_plugin_is_refused(text: str) -> None:
+def test_json_that_is_not_a_plugin_is_refused(text: str) -> None:
     with pytest.raises(BadInput):
         chain_item(text)
 
@@ -66,7 +66,7 @@ def test_the_keys_of_a_plugin_match_in_any_case() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_is_read_back_as_the_same(value: float) -> None:
+def test_a_written_number_reads_back_as_the_same_number(value: float) -> None:
     assert float(dumps(value)) == value
 
 
@@ -76,5 +76,5 @@ def test_a_number_is_read_back_as_the_same(value: float) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_everything_else_is_read_back_as_the_same(value: object) -> None:
+def test_other_written_json_reads_back_as_the_same_value(value: object) -> None:
     assert json.loads(dumps(sorted_keys(value))) == value  # type: ignore[arg-type]

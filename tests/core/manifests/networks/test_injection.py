@@ -20,8 +20,8 @@ POOLS = {"ipv4": ["blue"]}
 
 def labelled(name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a") -> Injected:
     """A network injected by this label."""
-    whole = completed(msgspec.convert(spec, MultusConfigSpec))
-    return Injected("net-ns", name, {key: value}, whole)
+    completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
+    return Injected("net-ns", name, {key: value}, completed_spec)
 
 
 def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> Injected:
@@ -33,39 +33,42 @@ def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) ->
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
     """A Pod or a Namespace with annotations."""
-    told = {key.replace("__", "/"): value for key, value in annotations.items()}
-    return {"metadata": {"annotations": told}, "spec": {"containers": list(containers) or [{}]}}
+    annotations_of_pod = {key.replace("__", "/"): value for key, value in annotations.items()}
+    return {
+        "metadata": {"annotations": annotations_of_pod},
+        "spec": {"containers": list(containers) or [{}]},
+    }
 
 
-def test_a_pod_that_asks_for_nothing_stays_as_it_is() -> None:
+def test_a_pod_without_inject_annotation_is_not_changed() -> None:
     assert inject(pod({"name": "a"}), pod(), [macvlan("m", "ens3")]) == pod({"name": "a"})
 
 
-def test_networks_are_ordered_by_master_then_name_and_replace_what_was_there() -> None:
-    asking = pod(**{RDMA: "a", NETWORKS: "old"})
-    found = inject(
-        asking,
+def test_networks_are_sorted_by_master_and_name_and_replace_the_annotation() -> None:
+    before = pod(**{RDMA: "a", NETWORKS: "old"})
+    injected = inject(
+        before,
         pod(),
         [macvlan("z", "ens4"), macvlan("b", "ens3"), macvlan("a", "ens3"), macvlan("y", "e", "f")],
     )
 
-    names = found["metadata"]["annotations"][NETWORKS]
+    names = injected["metadata"]["annotations"][NETWORKS]
     assert names == "net-ns/y,net-ns/a,net-ns/b,net-ns/z"
-    assert asking["metadata"]["annotations"][NETWORKS] == "old"
+    assert before["metadata"]["annotations"][NETWORKS] == "old"
 
 
-def test_devices_are_limited_once_unless_a_container_has_them() -> None:
+def test_a_device_is_added_to_the_limits_unless_a_container_already_has_it() -> None:
     networks = [macvlan("m", "ens3"), macvlan("n", "ens4", resource="x/z")]
-    has_one = {"name": "b", "resources": {"limits": {"x/z": "2"}}}
-    found = inject(pod({"name": "a"}, has_one, **{RDMA: "a"}), pod(), networks)
+    with_device = {"name": "b", "resources": {"limits": {"x/z": "2"}}}
+    injected = inject(pod({"name": "a"}, with_device, **{RDMA: "a"}), pod(), networks)
 
-    assert found["spec"]["containers"] == [
+    assert injected["spec"]["containers"] == [
         {"name": "a", "resources": {"limits": {"x/y": "1"}}},
-        has_one,
+        with_device,
     ]
 
 
-def test_the_pod_is_asked_before_its_namespace_and_only_the_first_key_counts() -> None:
+def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
     networks = [macvlan("m", "ens3"), macvlan("n", "ens4", key=NETWORK)]
     namespace = pod(**{RDMA: "a"})
 
@@ -80,11 +83,11 @@ def test_the_pod_is_asked_before_its_namespace_and_only_the_first_key_counts() -
 def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> Injected:
     """A network of virtual functions."""
     field = kind.replace("-", "")
-    whole = {"resourceName": resource, "ippools": POOLS} | block
-    return labelled(name, {"cniType": kind, field: whole})
+    completed_spec = {"resourceName": resource, "ippools": POOLS} | block
+    return labelled(name, {"cniType": kind, field: completed_spec})
 
 
-def test_sriov_infiniband_and_shared_devices_are_limited_by_their_resources() -> None:
+def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits() -> None:
     networks = [
         vfs("roce", "spidernet.io/gpu1rdma", rdmaIsolation=True),
         vfs("roce-of-1.0", "spidernet.io/gpu2rdma", enableRdma=True),
@@ -93,11 +96,11 @@ def test_sriov_infiniband_and_shared_devices_are_limited_by_their_resources() ->
         labelled("ipoib", {"cniType": "ipoib", "ipoib": {"master": "ibs5", "ippools": POOLS}}),
     ]
 
-    found = inject(pod(**{RDMA: "a"}), pod(), networks)
+    injected = inject(pod(**{RDMA: "a"}), pod(), networks)
 
     names = ("ib", "ipoib", "shared", "roce", "roce-of-1.0")
-    assert found["metadata"]["annotations"][NETWORKS] == ",".join(f"net-ns/{n}" for n in names)
-    assert found["spec"]["containers"][0]["resources"]["limits"] == {
+    assert injected["metadata"]["annotations"][NETWORKS] == ",".join(f"net-ns/{n}" for n in names)
+    assert injected["spec"]["containers"][0]["resources"]["limits"] == {
         "spidernet.io/gpu1ib": "1",
         "spidernet.io/shared_cx5": "1",
         "spidernet.io/gpu1rdma": "1",
@@ -130,13 +133,13 @@ def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
     ]
 
 
-def test_each_network_of_virtual_functions_needs_one_and_all_share_an_rdma_device() -> None:
+def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -> None:
     networks = [vfs("a", "x/vf"), vfs("b", "x/vf"), vfs("c", "x/ib", "ib-sriov")]
     networks += [macvlan("m", "ens3", resource="x/share"), macvlan("n", "ens4", resource="x/share")]
 
-    found = inject(pod(**{RDMA: "a"}), pod(), networks)
+    injected = inject(pod(**{RDMA: "a"}), pod(), networks)
 
-    limits = found["spec"]["containers"][0]["resources"]["limits"]
+    limits = injected["spec"]["containers"][0]["resources"]["limits"]
     assert limits == {"x/ib": "1", "x/share": "1", "x/vf": "2"}
 
 
@@ -153,7 +156,7 @@ def test_each_network_of_virtual_functions_needs_one_and_all_share_an_rdma_devic
         (macvlan("m", "ens3", key=NETWORK), RDMA, "no SpiderMultusConfig"),
     ],
 )
-def test_what_could_not_start_is_refused(network: Injected, key: str, words: str) -> None:
+def test_a_pod_that_could_not_start_is_refused(network: Injected, key: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         inject(pod(**{key: "a"}), pod(), [network])
 
@@ -161,7 +164,7 @@ def test_what_could_not_start_is_refused(network: Injected, key: str, words: str
 def test_a_network_without_a_device_needs_no_pools() -> None:
     block = {"master": ["ens3"]}
     network = labelled("m", {"cniType": "macvlan", "macvlan": block}, NETWORK)
-    found = inject(pod(**{NETWORK: "a"}), pod(), [network])
+    injected = inject(pod(**{NETWORK: "a"}), pod(), [network])
 
-    assert found["metadata"]["annotations"][NETWORKS] == "net-ns/m"
-    assert found["spec"]["containers"] == [{}]
+    assert injected["metadata"]["annotations"][NETWORKS] == "net-ns/m"
+    assert injected["spec"]["containers"] == [{}]

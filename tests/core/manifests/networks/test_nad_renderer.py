@@ -1,4 +1,4 @@
-"""The NAD of each cniType, byte by byte: the documented examples and one of each type.
+"""The NAD of each cniType is exactly the text that Spiderpool writes.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
@@ -19,11 +19,13 @@ COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'
 
 
 def nad(name: str, spec: dict[str, Any], **annotations: str) -> NetworkAttachment:
-    """The NAD of a spec as a user writes it; the spec must be valid."""
-    whole = completed(msgspec.convert(spec, MultusConfigSpec))
-    told = {key.replace("__", "/"): value for key, value in annotations.items()}
-    assert list(network_rules(ReviewedNetwork("shop", name, told, whole))) == []
-    return render(name, told, whole)
+    """Validate a spec and render its NAD; ``__`` in the name of an annotation stands for ``/``."""
+    completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
+    full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
+    assert (
+        list(network_rules(ReviewedNetwork("shop", name, full_annotations, completed_spec))) == []
+    )
+    return render(name, full_annotations, completed_spec)
 
 
 def config(name: str, spec: dict[str, Any]) -> str | None:
@@ -31,7 +33,7 @@ def config(name: str, spec: dict[str, Any]) -> str | None:
 
 
 def chain(name: str, *plugins: str) -> str:
-    """A configuration of these plugins."""
+    """The expected configuration with these plugins."""
     return f'{{"cniVersion":"0.3.1","name":"{name}","plugins":[{",".join(plugins)}]}}'
 
 
@@ -87,16 +89,16 @@ def test_ipvlan_has_no_mode() -> None:
         ),
     ],
 )
-def test_vlan_says_who_chooses_the_vlan(block: dict[str, Any], main: str) -> None:
+def test_vlan_has_the_mode_that_chooses_the_vlan_id(block: dict[str, Any], main: str) -> None:
     assert config("v", {"cniType": "vlan", "vlan": block}) == chain("v", main, COORDINATOR)
 
 
 def test_sriov_with_rdma_mtu_and_a_chain_item() -> None:
     block = {"resourceName": "x/y", "rdmaIsolation": True, "mtu": 4000, "ippools": {"ipv4": ["p4"]}}
     spec = {"cniType": "sriov", "sriov": block, "chainCNIJsonData": ['{"type":"bandwidth"}']}
-    made = nad("sr", spec)
+    rendered = nad("sr", spec)
 
-    assert made.config == chain(
+    assert rendered.config == chain(
         "sr",
         '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"type":"sriov",'
         '"ipam":{"type":"spiderpool","default_ipv4_ippool":["p4"]}}',
@@ -105,10 +107,10 @@ def test_sriov_with_rdma_mtu_and_a_chain_item() -> None:
         COORDINATOR,
         '{"type":"tuning","mtu":4000}',
     )
-    assert made.annotations == {"k8s.v1.cni.cncf.io/resourceName": "x/y"}
+    assert rendered.annotations == {"k8s.v1.cni.cncf.io/resourceName": "x/y"}
 
 
-def test_sriov_isolates_rdma_by_the_word_of_spiderpool_1_0_too() -> None:
+def test_sriov_also_isolates_rdma_with_the_field_of_spiderpool_1_0() -> None:
     sriov = {"resourceName": "x/y", "enableRdma": True, "rdmaIsolation": False}
     text = config("sr", {"cniType": "sriov", "sriov": sriov})
 
@@ -118,7 +120,7 @@ def test_sriov_isolates_rdma_by_the_word_of_spiderpool_1_0_too() -> None:
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
-    """The plugin moves a whole device, and a shared one stays: every Pod would fail."""
+    """The plugin moves a completed_spec device, and a shared one stays: every Pod would fail."""
     block = {"master": ["ens3"], "enableRdma": True, "rdmaResourceName": "x/y"}
     text = config("sh", {"cniType": kind, kind: block})
 
@@ -126,14 +128,14 @@ def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
     assert '"rdma"' not in text
 
 
-def test_the_coordinator_is_told_to_detect_where_the_network_says_it() -> None:
-    said = {
+def test_detection_settings_of_the_network_are_in_the_coordinator_plugin() -> None:
+    coordinator = {
         "detectIPConflict": True,
         "detectGateway": False,
         "hostRPFilter": 0,
         "detectOptions": {"retries": 5, "timeout": "1s"},
     }
-    spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "coordinator": said}
+    spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "coordinator": coordinator}
 
     assert config("ipo", spec) == chain(
         "ipo",
@@ -172,7 +174,7 @@ def test_a_partition_of_ib_kubernetes_is_rendered_with_the_resource() -> None:
     )
 
 
-def test_only_sriov_matches_the_masters_subnet() -> None:
+def test_sriov_renders_match_master_subnet() -> None:
     block = {"resourceName": "x/y", "ippools": {"matchMasterSubnet": True}}
     text = config("sr", {"cniType": "sriov", "sriov": block, "enableCoordinator": False})
 
@@ -183,7 +185,7 @@ def test_only_sriov_matches_the_masters_subnet() -> None:
     )
 
 
-def test_ib_sriov_isolates_rdma_by_a_key_of_its_own() -> None:
+def test_ib_sriov_isolates_rdma_with_a_key_and_without_the_rdma_plugin() -> None:
     assert config("ib", {"cniType": "ib-sriov", "ibsriov": {"resourceName": "x/y"}}) == chain(
         "ib",
         '{"type":"ib-sriov","pkey":"","link_state":"enable","rdmaIsolation":true,'
@@ -200,25 +202,27 @@ def test_ipoib_without_addresses() -> None:
 
 def test_ovs_with_trunk_and_device() -> None:
     trunk = [{"minID": 10, "maxID": 20}, {"id": 42}]
-    made = nad("o", {"cniType": "ovs", "ovs": {"bridge": "br1", "trunk": trunk, "deviceID": "d"}})
+    rendered = nad(
+        "o", {"cniType": "ovs", "ovs": {"bridge": "br1", "trunk": trunk, "deviceID": "d"}}
+    )
 
-    assert made.config == chain(
+    assert rendered.config == chain(
         "o",
         '{"vlan":0,"type":"ovs","bridge":"br1","deviceID":"d","ipam":{"type":"spiderpool"},'
         '"trunk":[{"minID":10,"maxID":20},{"id":42}]}',
         COORDINATOR,
     )
-    assert made.annotations == {
+    assert rendered.annotations == {
         "k8s.v1.cni.cncf.io/resourceName": "ovs-cni.network.kubevirt.io/br1"
     }
 
 
-@pytest.mark.parametrize(("text", "written"), [('{"any": 1}', '{"any": 1}'), ("", None)])
-def test_custom_is_written_as_it_is(text: str, written: str | None) -> None:
-    assert config("c", {"customCNI": text}) == written
+@pytest.mark.parametrize(("text", "rendered"), [('{"any": 1}', '{"any": 1}'), ("", None)])
+def test_a_custom_configuration_is_not_changed(text: str, rendered: str | None) -> None:
+    assert config("c", {"customCNI": text}) == rendered
 
 
-def test_every_member_of_the_coordinator() -> None:
+def test_every_field_of_the_coordinator_is_rendered() -> None:
     coordinator = {
         "mode": "underlay",
         "hijackCIDR": ["10.9.0.0/16"],
@@ -246,7 +250,7 @@ def test_every_member_of_the_coordinator() -> None:
 
 
 def test_names_and_versions_come_from_annotations() -> None:
-    made = nad(
+    rendered = nad(
         "m",
         {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}},
         **{
@@ -257,14 +261,14 @@ def test_names_and_versions_come_from_annotations() -> None:
         },
     )
 
-    assert made.name == "net-a"
-    assert made.annotations["team"] == "blue"
-    assert made.config is not None
-    assert made.config.startswith('{"cniVersion":"1.0.0","name":"conf-a",')
+    assert rendered.name == "net-a"
+    assert rendered.annotations["team"] == "blue"
+    assert rendered.config is not None
+    assert rendered.config.startswith('{"cniVersion":"1.0.0","name":"conf-a",')
 
 
 def test_completing_twice_changes_nothing() -> None:
-    given = {"cniType": "vlan", "vlan": {"master": ["ens3"]}, "coordinator": {}}
-    spec = completed(msgspec.convert(given, MultusConfigSpec))
+    incomplete = {"cniType": "vlan", "vlan": {"master": ["ens3"]}, "coordinator": {}}
+    spec = completed(msgspec.convert(incomplete, MultusConfigSpec))
 
     assert completed(spec) == spec

@@ -1,4 +1,4 @@
-"""Refusals, their order, and their fields.
+"""The rules that refuse a SpiderMultusConfig or SpiderCoordinator, their order and their fields.
 
 See docs/reference/admission.md, "SpiderMultusConfig" and "SpiderCoordinator".
 """
@@ -22,21 +22,23 @@ from core.manifests.networks.rules import ReviewedNetwork, network_rules
 
 RDMA = "cni.spidernet.io/rdma-resource-inject"
 NETWORK = "cni.spidernet.io/network-resource-inject"
-LINK = {"master": ["ens3"]}
+MASTER = {"master": ["ens3"]}
 
 
-def broken(
+def refusals_of(
     spec: dict[str, Any], before: dict[str, str] | None = None, **annotations: str
 ) -> list[tuple[str, str]]:
-    """(rule, field) of every refusal, in order."""
-    whole = completed(msgspec.convert(spec, MultusConfigSpec))
-    told = {key.replace("__", "/"): value for key, value in annotations.items()}
-    refusals = network_rules(ReviewedNetwork("shop", "net", told, whole, before))
-    return [(one.rule, one.field) for one in refusals]
+    """(rule, field) of every refusal, in order; ``__`` in an annotation's name stands for ``/``."""
+    completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
+    full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
+    refusals = network_rules(
+        ReviewedNetwork("shop", "net", full_annotations, completed_spec, before)
+    )
+    return [(refusal.rule, refusal.field) for refusal in refusals]
 
 
 def macvlan(**block: Any) -> dict[str, Any]:
-    return {"cniType": "macvlan", "macvlan": LINK | block}
+    return {"cniType": "macvlan", "macvlan": MASTER | block}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def macvlan(**block: Any) -> dict[str, Any]:
         (macvlan() | {"ipoib": {"master": "x"}}, [("foreign-block", "spec.cniType")]),
         (macvlan() | {"customCNI": ""}, [("foreign-block", "spec.cniType")]),
         (
-            {"cniType": "vlan", "vlan": LINK | {"vlanMode": "auto", "vlanID": 3}},
+            {"cniType": "vlan", "vlan": MASTER | {"vlanMode": "auto", "vlanID": 3}},
             [("vlan-mode", "spec.vlan")],
         ),
         (
@@ -79,20 +81,20 @@ def macvlan(**block: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_fault_is_refused_at_its_place(
+def test_a_refusal_names_the_rule_and_the_field(
     spec: dict[str, Any], rules: list[tuple[str, str]]
 ) -> None:
-    assert broken(spec) == rules
+    assert refusals_of(spec) == rules
 
 
-def test_own_faults_come_before_foreign_blocks() -> None:
+def test_faults_of_the_own_block_come_before_blocks_of_other_types() -> None:
     spec = macvlan(vlanID=4095) | {"ipoib": {"master": "x"}}
 
-    assert [rule for rule, _ in broken(spec)] == ["vlan", "foreign-block"]
+    assert [rule for rule, _ in refusals_of(spec)] == ["vlan", "foreign-block"]
 
 
-def test_ovs_is_asked_for_injections_first() -> None:
-    assert [rule for rule, _ in broken({"cniType": "ovs"}, None, **{RDMA: "x"})] == [
+def test_the_inject_rule_comes_before_the_missing_block_of_ovs() -> None:
+    assert [rule for rule, _ in refusals_of({"cniType": "ovs"}, None, **{RDMA: "x"})] == [
         "inject",
         "block-missing",
     ]
@@ -110,22 +112,22 @@ def test_ovs_is_asked_for_injections_first() -> None:
         ({"customCNI": ""}, NETWORK, False),
     ],
 )
-def test_what_the_pod_webhook_injects_must_be_there(
+def test_an_injected_network_must_have_its_resource_and_pools(
     spec: dict[str, Any], key: str, valid: bool
 ) -> None:
-    assert (broken(spec, None, **{key: "team-a"}) == []) == valid
+    assert (refusals_of(spec, None, **{key: "team-a"}) == []) == valid
 
 
 def test_inject_annotations_become_labels() -> None:
     assert injected_labels({RDMA: "a", "other": "b"}) == {RDMA: "a"}
 
 
-def test_a_mapped_address_of_a_coordinator_is_of_the_family_that_it_is_spelt_in() -> None:
+def test_an_ipv4_mapped_address_of_a_policy_route_counts_as_ipv6() -> None:
     mapped = "::ffff:10.9.9.9"
 
     def routed(dst: str, gw: str) -> list[tuple[str, str]]:
         route = {"dst": dst, "gw": gw}
-        return broken(macvlan() | {"coordinator": {"policyRoutes": [route]}})
+        return refusals_of(macvlan() | {"coordinator": {"policyRoutes": [route]}})
 
     assert routed(mapped, "fd00:6::1") == []
     assert routed(f"{mapped}/120", "fd00:6::1") == []
@@ -164,10 +166,10 @@ def test_a_mapped_address_of_a_coordinator_is_of_the_family_that_it_is_spelt_in(
         ({"vethMTU": 0}, [("veth-mtu", "spec.vethMTU")]),
     ],
 )
-def test_the_coordinators_settings(
+def test_invalid_coordinator_settings_are_refused_with_their_field(
     coordinator: dict[str, Any], rules: list[tuple[str, str]]
 ) -> None:
-    assert broken(macvlan() | {"coordinator": coordinator}) == rules
+    assert refusals_of(macvlan() | {"coordinator": coordinator}) == rules
 
 
 @pytest.mark.parametrize(
@@ -185,10 +187,10 @@ def test_the_coordinators_settings(
         (None, {"multus.spidernet.io__cni-version": "2.0.0"}, ["cni-version"]),
     ],
 )
-def test_annotations_name_the_nad_once_and_a_known_version(
+def test_the_nad_name_is_immutable_and_the_cni_version_must_be_known(
     before: dict[str, str] | None, after: dict[str, str], rules: list[str]
 ) -> None:
-    assert [rule for rule, _ in broken(macvlan(), before, **after)] == rules
+    assert [rule for rule, _ in refusals_of(macvlan(), before, **after)] == rules
 
 
 @pytest.mark.parametrize(
@@ -216,14 +218,14 @@ def test_an_unknown_field_is_refused_by_name(
 
 
 def test_an_unknown_field_of_a_coordinator_is_refused_by_name() -> None:
-    one: dict[str, Any] = {
+    coordinator: dict[str, Any] = {
         "apiVersion": "spiderpool.spidernet.io/v2beta1",
         "kind": "SpiderCoordinator",
         "metadata": {"name": "default"},
     }
 
     spec = {"detectIPConflict": True, "detectOptions": {"timeout": "1s"}, "hostRPFilter": 0}
-    name, read = checked_coordinator(one | {"spec": spec})
+    name, read = checked_coordinator(coordinator | {"spec": spec})
     assert (name, read.detect_ip_conflict, read.host_rp_filter) == ("default", True, 0)
     with pytest.raises(BadInput, match=r"spec\.detectIpConflict.*spec\.detectIPConflict"):
-        checked_coordinator(one | {"spec": {"detectIpConflict": True}})
+        checked_coordinator(coordinator | {"spec": {"detectIpConflict": True}})

@@ -1,4 +1,4 @@
-"""The slots that a Pod requests because of its networks.
+"""The device slots (``*-nic``, ``sub-eni``) that a Pod requests because of its networks.
 
 See docs/reference/admission.md, "Pods", steps B and C.
 """
@@ -17,7 +17,7 @@ from core.manifests.networks.slots import SlotSettings, with_slots
 
 DEFAULT = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
-BOTH = SlotSettings(nics=True, sub_eni="spidernet.io/sub-eni")
+ALL_SLOTS = SlotSettings(nics=True, sub_eni="spidernet.io/sub-eni")
 
 
 def network(name: str, kind: str, namespace: str = "shop", nad: str = "", **block: Any) -> Injected:
@@ -28,25 +28,25 @@ def network(name: str, kind: str, namespace: str = "shop", nad: str = "", **bloc
 
 
 def bound(name: str, master: str = "eth1") -> Injected:
-    """One whose addresses the provider binds."""
+    """A network whose addresses the network provider binds."""
     return network(name, "vlan", master=[master], vlanMode="auto")
 
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
-    told = {"networks": NETWORKS, "default": DEFAULT}
-    metadata = {"annotations": {told[key]: value for key, value in annotations.items()}}
+    keys = {"networks": NETWORKS, "default": DEFAULT}
+    metadata = {"annotations": {keys[key]: value for key, value in annotations.items()}}
     return {"metadata": metadata, "spec": {"containers": list(containers) or [{}]}}
 
 
-def asked(found: dict[str, Any], container: int = 0) -> dict[str, str]:
+def requested(pod: dict[str, Any], container: int = 0) -> dict[str, str]:
     """The resources of a container; limits and requests are equal."""
-    resources = found["spec"]["containers"][container].get("resources", {})
+    resources = pod["spec"]["containers"][container].get("resources", {})
     assert resources.get("limits") == resources.get("requests")
-    wanted = resources.get("limits") or {}
-    return {name.removeprefix("spidernet.io/"): count for name, count in wanted.items()}
+    limits = resources.get("limits") or {}
+    return {name.removeprefix("spidernet.io/"): count for name, count in limits.items()}
 
 
-KNOWN = [
+NETWORKS_OF_CLUSTER = [
     network("mac", "macvlan", master=["eth1"]),
     network("ip", "ipvlan", master=["eth1"]),
     network("pair", "macvlan", master=["eth2", "eth3"], bond={"name": "bond9", "mode": 1}),
@@ -82,34 +82,36 @@ KNOWN = [
         ({}, {}),
     ],
 )
-def test_a_pod_asks_for_each_master_once_and_for_each_network_that_is_bound(
+def test_a_pod_requests_one_nic_slot_per_master_and_one_sub_eni_per_bound_network(
     annotations: dict[str, str], slots: dict[str, str]
 ) -> None:
-    assert asked(with_slots(pod(**annotations), "shop", KNOWN, BOTH)) == slots
+    assert (
+        requested(with_slots(pod(**annotations), "shop", NETWORKS_OF_CLUSTER, ALL_SLOTS)) == slots
+    )
 
 
-def test_each_kind_of_slot_has_its_own_switch() -> None:
-    one = pod(networks="cloud-a")
+def test_nic_slots_and_sub_eni_slots_are_enabled_separately() -> None:
+    before = pod(networks="cloud-a")
 
-    def by(**settings: Any) -> dict[str, str]:
-        return asked(with_slots(one, "shop", KNOWN, SlotSettings(**settings)))
+    def requested_with(**settings: Any) -> dict[str, str]:
+        return requested(with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings(**settings)))
 
-    assert by() == {}
-    assert by(nics=True) == {"eth1-nic": "1"}
-    assert by(sub_eni="spidernet.io/eni") == {"eni": "1"}
-    assert with_slots(one, "shop", KNOWN, SlotSettings()) == one
+    assert requested_with() == {}
+    assert requested_with(nics=True) == {"eth1-nic": "1"}
+    assert requested_with(sub_eni="spidernet.io/eni") == {"eni": "1"}
+    assert with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings()) == before
 
 
 @pytest.mark.parametrize("kind", ["limits", "requests"])
-def test_what_any_container_asks_for_already_is_left_as_it_is(kind: str) -> None:
+def test_a_resource_that_a_container_already_requests_is_not_added(kind: str) -> None:
     second = {"resources": {kind: {"spidernet.io/eth1-nic": "3"}}}
     first = {"resources": {"limits": {"cpu": "1"}, "requests": None}}
     before = pod(first, second, networks="cloud-a")
 
-    found = with_slots(before, "shop", KNOWN, BOTH)
+    after = with_slots(before, "shop", NETWORKS_OF_CLUSTER, ALL_SLOTS)
 
     sub_eni = {"spidernet.io/sub-eni": "1"}
-    assert found["spec"]["containers"] == [
+    assert after["spec"]["containers"] == [
         {"resources": {"limits": {"cpu": "1"} | sub_eni, "requests": sub_eni}},
         second,
     ]
