@@ -17,7 +17,7 @@ from core.manifests.networks.gojson import dumps, loads, sorted_keys
 
 
 @pytest.mark.parametrize(
-    ("text", "written"),
+    ("text", "expected"),
     [
         ("1.50", "1.5"),
         ("1e3", "1000"),
