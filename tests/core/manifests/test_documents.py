@@ -23,7 +23,7 @@ NESTED_MERGES = "".join(
 
 REFUSED_YAML = {
     "an open bracket": ("a: [", "document 1 cannot be read: did not find"),
-    "a tab": ("a:\n\t- b", "document 1 cannot be read: result character that cannot start"),
+    "a tab": ("a:\n\t- b", "document 1 cannot be read: found character that cannot start"),
     "a control character": ("a: \x00", "document 1 cannot be read: unacceptable character #x0000"),
     "half a surrogate pair": ("a: \ud800", "half a surrogate pair"),
     "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 cannot be read"),

@@ -120,7 +120,7 @@ def test_sriov_also_isolates_rdma_with_the_field_of_spiderpool_1_0() -> None:
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
-    """The plugin moves a completed_spec device, and a shared one stays: every Pod would fail."""
+    """The rdma plugin moves a device into the Pod; a shared device cannot be moved."""
     block = {"master": ["ens3"], "enableRdma": True, "rdmaResourceName": "x/y"}
     text = config("sh", {"cniType": kind, kind: block})
 
