@@ -78,7 +78,7 @@ def _freeze_garbage_collector() -> None:
     """Exclude long-lived objects from garbage collection.
 
     An ADD creates a few hundred short-lived objects and no cycles. Otherwise each collection would
-    traverse all imported modules and the agent's state: a tenth of its CPU time.
+    traverse all imported modules and the agent's state, which takes a tenth of the CPU time.
     """
     gc.collect()
     gc.freeze()

@@ -31,6 +31,7 @@ REQUESTS_MAX: Final = 1_000
 
 ADD_DEADLINE_S: Final = 30.0
 """Below the executables' 100 s and the runtimes' two minutes: the caller gets the reason."""
+
 BOUND_ADD_DEADLINE_S: Final = 95.0
 """The deadline with a network provider, which is only called if 48 s are left for its answer."""
 DEL_DEADLINE_S: Final = 30.0
@@ -88,7 +89,8 @@ class RequestRunner:
     ) -> RunningRequest:
         """Like ``measure``, but DELs of the container wait until it ends.
 
-        Raises CallerGone, which is not counted. Enter the result without an await in between.
+        Raises CallerGone, which is not counted. Enter the returned context manager without an await
+        in between.
         """
         require_caller(has_hung_up)
         return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived, container)
@@ -175,7 +177,7 @@ class RunningRequest:
     """One admitted request: like ``asyncio.timeout``, with a timer shared by all requests.
 
     ``work`` counts its duration, its result and its ``tries``, which the handler sets; None: it is
-    not counted. ``container``: of an ADD, whose container's DELs wait for it; else "".
+    not counted. ``container``: the container of an ADD, whose DELs wait for the ADD; "" for others.
     """
 
     __slots__ = (
@@ -275,7 +277,7 @@ class RunningRequest:
 class DeadlineSet:
     """Requests with the same time limit: the first to come is the first to expire.
 
-    One timer serves all of them, because a timer for each request costs more than counting it.
+    One timer serves all of them, because a timer for each request costs more time.
     """
 
     def __init__(self, seconds: float) -> None:

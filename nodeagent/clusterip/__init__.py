@@ -9,7 +9,7 @@
     pods.py             the control group of the Pods' processes
     sources.py          the source of Services: an interface, and records
     reconciler.py       keeps the maps up to date, in the background
-    clusterip_setup.py  starts it from the settings; if disabled, removes what was pinned
+    clusterip_setup.py  starts ClusterIPs from the settings; if disabled, removes pinned maps
 
 Packets are not changed, and no socket outside the Pods' control group is affected
 (docs/concepts/clusterip.md).

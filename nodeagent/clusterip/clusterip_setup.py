@@ -23,7 +23,7 @@ from nodeagent.telemetry.metrics import AgentMetrics
 COOKIE_BYTES: Final = 8
 
 TASK: Final = "cluster-ips"
-"""The name of its supervised task."""
+"""The name of the reconciler's supervised task."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,8 +1,9 @@
 """Computes frontends and their backends from Services and EndpointSlices. Pure.
 
 The rules are those of kube-proxy: only ready endpoints are backends; if none is ready, terminating
-endpoints that still serve. A Service with local traffic policy has only endpoints on this node. A
-Service that names another proxy is skipped. NodePorts and external addresses are not served.
+endpoints that still serve are backends. A Service with local traffic policy has only endpoints on
+this node. A Service that names another proxy is skipped. NodePorts and external addresses are not
+served.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 class TransportAddress(NamedTuple):
-    """An address of 16 bytes, an IPv4 one mapped, and a port."""
+    """An address of 16 bytes (IPv4 is mapped into IPv6), and a port."""
 
     address: bytes
     port: int

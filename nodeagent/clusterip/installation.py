@@ -147,7 +147,7 @@ class Installation:
             os.close(self._links.pop())
 
     def _link(self, hook: Hook, code: int, group: int) -> int:
-        """Attach a program to a hook: replace that of the pinned link, or create a link."""
+        """Attach a program to a hook: replace the program of the pinned link, or create a link."""
         path = self.directory / LINKS / hook.name if self.directory is not None else None
         pinned = None if path is None else open_pinned(path)
         if pinned is not None:
@@ -198,7 +198,7 @@ def remove(bpffs: Path) -> bool:
     directory = bpffs / DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False
-    # The links first: no socket may use incomplete maps.
+    # Remove the links first: no socket may use incomplete maps.
     for hook in HOOKS:
         _end_link(directory / LINKS / hook.name)
     shutil.rmtree(directory, ignore_errors=True)

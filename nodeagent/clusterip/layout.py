@@ -26,7 +26,7 @@ FRONTENDS_MAX: Final = 65_536
 """Pairs of address and port of all Services; more are left out and reported."""
 
 BACKENDS_MAX: Final = 131_072
-"""Backends of all frontends; the map can hold twice as many, because old ones are removed last."""
+"""Backends of all frontends; the map holds twice as many, because a plan removes old ones last."""
 
 REVERSED_MAX: Final = 65_536
 """Sockets that use a Service; the least recently used one is removed first."""
@@ -72,7 +72,7 @@ class FrontendHead(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The index of a backend in its group."""
+    """The key of ``backends``: a group, and the number of a backend in this group."""
 
     group: int
     number: int

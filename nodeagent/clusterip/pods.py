@@ -1,6 +1,6 @@
 """Finds the control group (version 2) of the Pods' processes, and mounts of bpffs. Reads only.
 
-kubelet's control group is found by its usual names; another one must be configured.
+kubelet's control group is found by its usual names; a group with another name must be configured.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _mounts(kind: str) -> list[str]:
     """Mount points of a type of file system (proc(5), mountinfo)."""
     points = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        mount, _, rest = line.partition(" - ")
-        if rest.split()[0] == kind:
+        mount, _, filesystem = line.partition(" - ")
+        if filesystem.split()[0] == kind:
             points.append(mount.split()[4].encode().decode("unicode_escape"))
     return points

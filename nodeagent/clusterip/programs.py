@@ -62,6 +62,12 @@ _ADDRESS_AT: Final[dict[Family, int]] = {4: 4, 6: 8}
 _PORT_AT: Final = 24
 _PROTOCOL_AT: Final = 36
 
+# Fields of ``layout.FrontendHead``.
+_GROUP_AT: Final = 0
+_SIZE_AT: Final = 4
+_AFFINITY_AT: Final = 8
+
+# Offsets on the stack; see above.
 _FRONTEND: Final = -24
 _SOCKET: Final = -64
 _CLIENT: Final = -104
@@ -173,27 +179,27 @@ def _store_address(family: Family, at: int) -> Iterator[Line]:
 
 
 def _choose(number: int) -> Iterator[Line]:
-    """Put a backend into a register and jump to ``chosen``; without one, fall through."""
+    """Put a backend into R8 and jump to ``chosen``; without a backend, continue below."""
     chance, again = f"chance{number}", f"again{number}"
     yield from _find_entry(layout.SERVICES.name, _FRONTEND)
     yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
     yield copy(_SERVICE, _R0)
-    yield load(Size.WORD, _R1, _SERVICE, 4)
+    yield load(Size.WORD, _R1, _SERVICE, _SIZE_AT)
     yield jump_if(n.BPF_JEQ, _R1, 0, "refuse")
-    yield load(Size.WORD, _R1, _SERVICE, 8)
+    yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
     yield jump_if(n.BPF_JEQ, _R1, 0, chance)
     yield from _reuse_backend(chance)
     yield Label(chance)
     yield call(n.BPF_FUNC_get_prandom_u32, "get_prandom_u32")
-    yield load(Size.WORD, _R1, _SERVICE, 4)
+    yield load(Size.WORD, _R1, _SERVICE, _SIZE_AT)
     yield remainder32(_R0, _R1)
     yield store(Size.WORD, _FP, _SLOT + 4, _R0)
-    yield load(Size.WORD, _R1, _SERVICE, 0)
+    yield load(Size.WORD, _R1, _SERVICE, _GROUP_AT)
     yield store(Size.WORD, _FP, _SLOT, _R1)
     yield from _find_entry(layout.BACKENDS.name, _SLOT)
     yield jump_if(n.BPF_JEQ, _R0, 0, again)
     yield copy(_BACKEND, _R0)
-    yield load(Size.WORD, _R1, _SERVICE, 8)
+    yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
     yield jump_if(n.BPF_JEQ, _R1, 0, "chosen")
     yield from _store_affinity()
     yield jump("chosen")
@@ -201,14 +207,14 @@ def _choose(number: int) -> Iterator[Line]:
 
 
 def _reuse_backend(chance: str) -> Iterator[Line]:
-    """Jump to ``chosen`` with the client's last backend, or to ``chance`` if it has none."""
+    """Jump to ``chosen`` with the client's last backend, or to ``chance`` without one."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
     yield from _find_entry(layout.AFFINITY.name, _CLIENT)
     yield jump_if(n.BPF_JEQ, _R0, 0, chance)
     yield copy(_BACKEND, _R0)
-    yield load(Size.WORD, _R1, _SERVICE, 0)
+    yield load(Size.WORD, _R1, _SERVICE, _GROUP_AT)
     yield store(Size.WORD, _FP, _MEMBER, _R1)
     yield from _copy_to_stack(_BACKEND, 0, _MEMBER + 4, 20)
     yield from _find_entry(layout.MEMBERS.name, _MEMBER)
@@ -217,7 +223,7 @@ def _reuse_backend(chance: str) -> Iterator[Line]:
     yield copy(_R2, _R0)
     yield load(Size.DOUBLE, _R1, _BACKEND, _TIME)
     yield subtract(_R2, _R1)
-    yield load(Size.WORD, _R1, _SERVICE, 8)
+    yield load(Size.WORD, _R1, _SERVICE, _AFFINITY_AT)
     yield compute(n.BPF_MUL, _R1, NANOSECONDS)
     yield jump_if_greater(_R2, _R1, chance)
     yield store(Size.DOUBLE, _BACKEND, _TIME, _R0)

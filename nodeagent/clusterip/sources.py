@@ -72,7 +72,7 @@ class ServiceIndex:
             self._changed.add(owner)
 
     def frontends(self) -> dict[Frontend, BackendGroup]:
-        """All frontends. If two Services have the same one, the first by name gets it."""
+        """All frontends. If two Services have the same one, the first Service by name gets it."""
         for name in self._changed:
             described = self._services.get(name)
             if described is None:

@@ -110,13 +110,13 @@ class PreviousAddress(NamedTuple):
     gateway: str
 
 
-_NETCONF_NAMES: Final = {n.lower(): n for n in NetConf.__struct_encode_fields__}
+_NETCONF_NAMES: Final = {name.lower(): name for name in NetConf.__struct_encode_fields__}
 _LOG_COUNTS: Final = ("log_file_max_size", "log_file_max_age", "log_file_max_count")
 _DIGITS_MAX: Final = 10
 """Digits of a number that is written as text."""
 
-_IPAM_NAMES: Final = {n.lower(): n for n in IpamConf.__struct_encode_fields__}
-_ATTACHMENT_NAMES: Final = {n.lower(): n for n in ValidAttachment.__struct_encode_fields__}
+_IPAM_NAMES: Final = {name.lower(): name for name in IpamConf.__struct_encode_fields__}
+_ATTACHMENT_NAMES: Final = {name.lower(): name for name in ValidAttachment.__struct_encode_fields__}
 _cache: dict[bytes, NetConf] = {}
 
 
@@ -162,8 +162,8 @@ def _previous(entry: object, interfaces: list[Any]) -> PreviousAddress:
     index = entry.get("interface")
     name = ""
     if isinstance(index, int) and 0 <= index < len(interfaces):
-        described = interfaces[index]
-        name = described.get("name", "") if isinstance(described, dict) else ""
+        interface = interfaces[index]
+        name = interface.get("name", "") if isinstance(interface, dict) else ""
     return PreviousAddress(parsed.text_with_host_bits(), str(name), str(entry.get("gateway") or ""))
 
 
@@ -212,7 +212,7 @@ def _check(conf: NetConf) -> None:
 
 
 def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The members that are not null, known names in their usual case."""
+    """The members that are not null; known names get the case that they have in ``names``."""
     members = {names.get(key.lower(), key): value for key, value in document.items()}
     return {key: value for key, value in members.items() if value is not None}
 

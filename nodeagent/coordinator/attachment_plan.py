@@ -80,9 +80,9 @@ def plan(
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
         # In overlay mode these are routes of the first NIC, which may move to another table.
-        in_main = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
-        with_main = pod._replace(routes=(*pod.routes, *in_main))
-        steps += tuning_steps(settings, decision, with_main, priorities, expected)
+        main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
+        pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
+        steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)
     steps += _policy_routes(settings, decision, pod)
     return AttachmentPlan(
         tuple(steps),
@@ -123,7 +123,9 @@ def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address |
     first = pod.link(settings.first_nic)
     if first is None:
         return None
-    return next((a for a in pod.addresses_of(first.ifindex) if a.family == 4), None)
+    return next(
+        (address for address in pod.addresses_of(first.ifindex) if address.family == 4), None
+    )
 
 
 def _pod_veth_steps(
@@ -155,7 +157,7 @@ def _node_routes(
     tables = (RT_TABLE_MAIN, decision.table) if decision.first else (decision.table,)
     for address in host.node_addresses:
         for table in tables:
-            yield _to_host(address, veth.pod, table, _source_for(address.family, source))
+            yield _route_to(address, veth.pod, table, _source_for(address.family, source))
 
 
 def _hijack_routes(
@@ -195,8 +197,8 @@ def _policy_routes(
     settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
 ) -> Iterator[PlanStep]:
     # No rule leads to the table of the first underlay NIC.
-    in_main = decision.mode == "underlay" and decision.first
-    table = RT_TABLE_MAIN if in_main else decision.table
+    uses_main = decision.mode == "underlay" and decision.first
+    table = RT_TABLE_MAIN if uses_main else decision.table
     for route in settings.policy_routes:
         if route.destination.family in pod.families:
             destination = route.destination._replace(address=route.destination.first)
@@ -210,7 +212,7 @@ def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) ->
     for address in pod.nic_addresses:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
     for address in pod.nic_addresses:
-        yield route_step(_to_host(address, veth.host, settings.host_table, None))
+        yield route_step(_route_to(address, veth.host, settings.host_table, None))
 
 
 def _sysctls(settings: CoordinatorSettings, pod: PodStack, veth_name: str) -> dict[str, str]:
@@ -230,7 +232,7 @@ def _sysctls(settings: CoordinatorSettings, pod: PodStack, veth_name: str) -> di
     return values
 
 
-def _to_host(address: Address, link: int, table: int, source: Address | None) -> KernelRoute:
+def _route_to(address: Address, link: int, table: int, source: Address | None) -> KernelRoute:
     scope = RT_SCOPE_LINK if address.family == 4 else RT_SCOPE_UNIVERSE
     return KernelRoute(host_prefix(address), link, table=table, source=source, scope=scope)
 

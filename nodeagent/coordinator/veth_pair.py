@@ -21,6 +21,8 @@ from nodeagent.netlink.values import Mac
 
 HOST_VETH_PREFIX: Final = "veth"
 HOST_VETH_ID_CHARACTERS: Final = 11
+"""With the prefix 15 characters, the limit of an interface name."""
+
 MAC_BYTES: Final = 6
 
 REMEDY: Final = "delete the Pod, so that its controller creates it anew"

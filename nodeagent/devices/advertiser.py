@@ -3,7 +3,7 @@
 Level-triggered: each round reads the node's offers and applies the difference. A fault is logged
 once and retried in the next round. If a source cannot be read, its resources stay advertised; a
 resource that fails does not affect the others. Between two rounds the advertiser polls kubelet's
-socket: a restarted kubelet has no registrations, and must get them before it starts Pods. ``wake``
+socket: a restarted kubelet has no registrations, and needs them before it starts Pods. ``wake``
 starts a round early.
 """
 
@@ -41,7 +41,7 @@ class OfferSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in log messages."""
+        """The name of this source in log messages."""
         ...
 
     async def read(self) -> Mapping[str, Offer] | None:
@@ -104,8 +104,10 @@ class DeviceAdvertiser:
             else:
                 self._offers[source.name] = offers
         await self._apply(self._merged(faults))
-        kept = await asyncio.gather(*(plugin.keep() for plugin in self.plugins.values()))
-        faults |= {name: fault for name, fault in zip(self.plugins, kept, strict=True) if fault}
+        plugin_faults = await asyncio.gather(*(plugin.keep() for plugin in self.plugins.values()))
+        faults |= {
+            name: fault for name, fault in zip(self.plugins, plugin_faults, strict=True) if fault
+        }
         self._report(faults)
 
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:

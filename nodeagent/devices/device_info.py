@@ -1,8 +1,8 @@
 """Writes files that describe a device for Multus (NPWG device information specification 1.1).
 
 Multus copies the PCI address and the RDMA device into the annotation
-``k8s.v1.cni.cncf.io/network-status`` of a Pod. RDMA metrics find the Pod of a device by it. If a
-file cannot be written, that is logged, and the Pod starts without it.
+``k8s.v1.cni.cncf.io/network-status`` of a Pod. RDMA metrics find the Pod of a device by this
+annotation. If a file cannot be written, that is logged, and the Pod starts without the file.
 """
 
 from __future__ import annotations

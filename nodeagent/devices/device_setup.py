@@ -19,7 +19,7 @@ from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"
-"""The name of its supervised task."""
+"""The name of the advertiser's supervised task."""
 
 
 def start_device_plugin(

@@ -1,7 +1,7 @@
 """Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-They are read when a container gets the device: an RDMA device that comes back from a Pod may have
-other numbers. Only existing files are returned, because a container runtime refuses to start a
+They are looked up when a container gets the device: an RDMA device that comes back from a Pod may
+have other numbers. Only existing files are returned, because a container runtime refuses to start a
 container with a missing one.
 """
 
@@ -33,13 +33,16 @@ class PciFiles(NamedTuple):
         return next(_names(self._device(address) / "infiniband"), "")
 
     def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The character devices of its RDMA device, and of the RDMA connection manager."""
+        """The character devices of a PCI device's RDMA device, and of the connection manager."""
         device = self._device(address)
         names = [name for kind in RDMA_CLASSES for name in _names(device / kind)]
         return rdma_character_devices(self.sysfs, names)
 
     def vfio_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The character devices of VFIO and of its IOMMU group. Raises OSError without a group."""
+        """The character devices of VFIO and of a PCI device's IOMMU group.
+
+        Raises OSError if the device has no group.
+        """
         group = (self._device(address) / "iommu_group").resolve(strict=True)
         kind = read_text(group / "name")
         name = f"noiommu-{group.name}" if kind == _NO_IOMMU else group.name

@@ -121,7 +121,7 @@ def _links(device: Path) -> list[str]:
 
 
 def _ports(device: Path) -> Iterator[Path]:
-    """The links of its ports alone."""
+    """The links of the ports of a PCI device, without representors."""
     links = (device / "net" / name for name in _links(device))
     return (link for link in links if not is_representor(link))
 

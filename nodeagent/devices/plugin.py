@@ -77,12 +77,12 @@ class DevicePlugin:
 
     @property
     def is_registered(self) -> bool:
-        """Whether it is registered at the running kubelet."""
+        """Whether the resource is registered at the running kubelet."""
         return self._registered is not None
 
     @property
     def size(self) -> int:
-        """The number of its devices."""
+        """The number of devices of the resource."""
         return self._offer.size
 
     def offer(self, offer: Offer) -> None:
@@ -92,7 +92,7 @@ class DevicePlugin:
             self._wake()
 
     async def keep(self) -> str:
-        """Serve and register the resource, if it is not; the text of a fault, "" without one."""
+        """Serve and register the resource, unless this is done. Returns a fault as text, or ""."""
         if self._served is None or file_identity(self.path) != self._served:
             self._registered = None
             if fault := await self._open():

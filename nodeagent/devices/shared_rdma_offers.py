@@ -30,7 +30,7 @@ _LINK_TYPES: Final = {"1": "ether", "32": "infiniband"}  # include/uapi/linux/if
 
 
 class SharedRdmaOffer(NamedTuple):
-    """Shares of RDMA devices. ``names``: the devices."""
+    """Shares of RDMA devices. ``names``: the names of these RDMA devices."""
 
     shares: SlotResource
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class SharedRdmaOffer(NamedTuple):
         return [Device(name, self.is_healthy) for name in self.shares.ids()]
 
     def has(self, device: str, /) -> bool:
-        """Whether it is a share."""
+        """Whether this device ID is the ID of a share."""
         return self.shares.has(device)
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
@@ -69,7 +69,7 @@ class SharedRdmaSource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name in log messages."""
+        """The name of this source in log messages."""
         return "the shared RDMA devices of this node"
 
     async def read(self) -> dict[str, Offer] | None:

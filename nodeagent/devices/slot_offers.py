@@ -1,6 +1,7 @@
 """Reads the slots of a node, which are extended resources by the rules of conf.yml.
 
-Slots limit the number of Pods on a node by its NICs (docs/how-to/limit-pods-by-nic.md).
+A slot is a device without a file: slots limit the number of Pods on a node by its NICs
+(docs/how-to/limit-pods-by-nic.md).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class SlotSource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name in log messages."""
+        """The name of this source in log messages."""
         return "this node"
 
     async def read(self) -> dict[str, Offer] | None:

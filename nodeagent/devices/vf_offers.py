@@ -99,7 +99,7 @@ class VfSource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name in log messages."""
+        """The name of this source in log messages."""
         return "the virtual functions of this node"
 
     async def read(self) -> dict[str, Offer] | None:

@@ -1,8 +1,8 @@
 """The system call bpf(2): maps, programs, links and pins, by file descriptors.
 
-Neither Python nor libc has a function for it, so it is called by its number. If the kernel refuses
-a call, ``BpfRefused`` has its error text and, for a program, the end of the verifier's log. The
-caller owns and closes every returned descriptor.
+Neither Python nor libc has a function for bpf(2), so this module calls it by its number. If the
+kernel refuses a call, ``BpfRefused`` has its error text and, for a program, the end of the
+verifier's log. The caller owns and closes every returned descriptor.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Map:
 
 
 def create_map(spec: MapSpec) -> Map:
-    """Create a map; unless it is pinned, it ends with its descriptor. Raises BpfRefused."""
+    """Create a map, which ends with its descriptor unless it is pinned. Raises BpfRefused."""
     sizes = (spec.kind, spec.key_bytes, spec.value_bytes, spec.entries_max, spec.flags)
     request = _MAP_CREATE.pack(*sizes, 0, 0, _name(spec.name))
     return Map(spec, _bpf(n.BPF_MAP_CREATE, request, f"create map {spec.name}"))
@@ -156,7 +156,7 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
 def attach(program: int, cgroup: int, hook: int) -> int:
     """Attach a program to a cgroup's hook; return the link. Raises BpfRefused.
 
-    Unless it is pinned, the link ends with its descriptor.
+    The link ends with its descriptor unless it is pinned.
     """
     return _bpf(n.BPF_LINK_CREATE, _LINK.pack(program, cgroup, hook, 0), "attach a program")
 
@@ -181,7 +181,7 @@ def link_info(link: int) -> LinkInfo:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin a map or link at a path of a bpffs; it stays after the agent. Raises BpfRefused."""
+    """Pin a map or link at a path of a bpffs, to outlast the agent. Raises BpfRefused."""
     text = _path(path)
     _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
 

@@ -84,7 +84,7 @@ class ConflictProbe:
         return switches
 
     def announce_later(self, netns: str, nic: Nic) -> None:
-        """Announce addresses that were not probed; the ADD does not wait for it."""
+        """Announce addresses that were not probed, in the background."""
         self._detector.announce_later(netns, nic)
 
     async def allocate_and_probe(

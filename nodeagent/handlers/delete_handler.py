@@ -120,9 +120,9 @@ class _ReleasePolicy:
         """See ``Releaser.release``."""
         self.tries += 1
         self._undecided = None
-        if_dead = self._decide(endpoint, Liveness(alive=False), None)
-        if not if_dead.ends:
-            return if_dead
+        decision_if_ended = self._decide(endpoint, Liveness(alive=False), None)
+        if not decision_if_ended.ends:
+            return decision_if_ended
         if endpoint in self._answers:
             return self._decide(endpoint, *self._answers[endpoint])
         liveness = self._facts.liveness(self._request.pod)
@@ -137,7 +137,7 @@ class _ReleasePolicy:
         return ReleaseDecision(False, "the API server has to confirm it first", needs_check=True)
 
     async def confirm_undecided(self) -> bool:
-        """Ask the API server about an undecided endpoint; True if ``decide`` can decide again."""
+        """Read the Pod of an undecided endpoint again; True if ``decide`` must run again."""
         endpoint = self._undecided
         if endpoint is None:
             return False

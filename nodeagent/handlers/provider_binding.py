@@ -55,7 +55,7 @@ class Times(NamedTuple):
     now_s: Callable[[], float] = time.time
 
 
-class _WrittenRequest(NamedTuple):
+class _StoredRequest(NamedTuple):
     """A binding request. ``revision``: in etcd, 0 if the addresses are bound already."""
 
     binding_request: BindingRequest
@@ -96,11 +96,11 @@ class BindingAllocator:
         binding_request = await self._binding_request_of(added.endpoint, pod)
         if not binding_request.addresses or pod.migrating:
             return added
-        written: _WrittenRequest = await retry_lost_races()(
+        stored_request: _StoredRequest = await retry_lost_races()(
             self._request_binding, binding_request, pod, request.cause.traceparent, end_time
         )
-        if written.revision:
-            await self._wait(written, pod, end_time)
+        if stored_request.revision:
+            await self._wait(stored_request, pod, end_time)
         return added._replace(endpoint=await self._endpoint(binding_request))
 
     async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
@@ -127,7 +127,7 @@ class BindingAllocator:
 
     async def _request_binding(
         self, binding_request: BindingRequest, pod: PodFacts, traceparent: str, end_time: float
-    ) -> _WrittenRequest:
+    ) -> _StoredRequest:
         """Write the binding request for the controllers; ``traceparent``: the caller's."""
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
@@ -141,7 +141,7 @@ class BindingAllocator:
                 uid=binding.request.uid, pod=binding.request.pod
             )
             if binding.state == "bound" and binding.request.covers(binding_request):
-                return _WrittenRequest(binding_request, 0)
+                return _StoredRequest(binding_request, 0)
         left_s = end_time - asyncio.get_running_loop().time() - RELEASE_RECORD_S
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
         binding_request = binding_request._replace(deadline_ms=deadline_ms)
@@ -151,15 +151,17 @@ class BindingAllocator:
         revision = await self._bindings.write(stored, new_binding)
         if not revision:
             raise LostRace(f"the binding of {'/'.join(binding_request.key)} changed meanwhile")
-        return _WrittenRequest(binding_request, revision)
+        return _StoredRequest(binding_request, revision)
 
-    async def _wait(self, written: _WrittenRequest, pod: PodFacts, end_time: float) -> None:
+    async def _wait(self, stored_request: _StoredRequest, pod: PodFacts, end_time: float) -> None:
         """Wait until the addresses are bound."""
-        binding_request = written.binding_request
+        binding_request = stored_request.binding_request
         try:
             async with (
                 asyncio.timeout_at(end_time),
-                aclosing(self._bindings.changes(binding_request.key, written.revision)) as changes,
+                aclosing(
+                    self._bindings.changes(binding_request.key, stored_request.revision)
+                ) as changes,
             ):
                 async for binding in changes:
                     if _is_bound(binding_request, binding):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nodeagent.ifacer.link_plan import NodeLinks
 
 ROUNDS_MAX: Final = 10
-"""A VLAN on a new bond needs five."""
+"""Rounds of one call; a VLAN on a new bond needs five."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Netlink messages of bonds, VLANs and other kinds of links, encoded and decoded by pyroute2.
 
-Import it only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s to the
-first use. ``nodeagent.netlink`` encodes the messages of every ADD itself
+Import this module only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s
+to the first use. ``nodeagent.netlink`` encodes the messages of every ADD itself
 (docs/contributing/decisions/0009-netlink-messages-by-hand.md); its sessions also send the messages
 of this module.
 """

@@ -49,24 +49,24 @@ class LinkPlan(NamedTuple):
     skipped: tuple[str, ...] = ()
 
 
-def next_steps(config: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
+def next_steps(config: InterfaceConfig, node_links: NodeLinks) -> LinkPlan:
     """The next plan. Raises DatapathError if the desired links conflict with existing ones."""
     if config.vlan:
-        _check_vlan(config, facts)
+        _check_vlan(config, node_links)
     plan = LinkPlan()
     if config.bond is not None:
-        _check_bond(config.bond, facts)
-        plan = _bond_plan(config, config.bond, facts)
+        _check_bond(config.bond, node_links)
+        plan = _bond_plan(config, config.bond, node_links)
     if config.vlan and not plan.steps:
-        return plan._replace(steps=tuple(_vlan_steps(config, facts)))
+        return plan._replace(steps=tuple(_vlan_steps(config, node_links)))
     return plan
 
 
 # ---------------------------------------------------------------------------------- conflicts
 
 
-def _check_vlan(config: InterfaceConfig, facts: NodeLinks) -> None:
-    for link in facts.links:
+def _check_vlan(config: InterfaceConfig, node_links: NodeLinks) -> None:
+    for link in node_links.links:
         same_id = link.kind == VLAN and read_vlan_id(link) == config.vlan
         if same_id and link.name != config.vlan_name:
             raise DatapathError(
@@ -75,35 +75,37 @@ def _check_vlan(config: InterfaceConfig, facts: NodeLinks) -> None:
                 subject=link.name,
                 remedy=f"use {link.name} as the master, or delete it: ip link delete {link.name}",
             )
-    existing = facts.find(config.vlan_name)
+    existing = node_links.find(config.vlan_name)
     if existing is not None and (existing.kind, _id_of(existing)) != (VLAN, config.vlan):
         kind = f"VLAN {_id_of(existing)}" if existing.kind == VLAN else existing.kind or "a NIC"
         raise _taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
-    parent = facts.find(config.parent)
+    parent = node_links.find(config.parent)
     if existing is not None and parent is not None and existing.parent != parent.ifindex:
         raise _taken(config.vlan_name, f"is a VLAN, but not on {config.parent}")
     if parent is None and config.bond is None:
         raise _missing(config.parent)
 
 
-def _check_bond(bond: DesiredBond, facts: NodeLinks) -> None:
-    existing = facts.find(bond.name)
+def _check_bond(bond: DesiredBond, node_links: NodeLinks) -> None:
+    existing = node_links.find(bond.name)
     if existing is not None and existing.kind != BOND:
         text = f"non-bond type interface named {bond.name}"  # Spiderpool's text, for searches
         raise _taken(bond.name, f"exists and is not a bond ({text})")
     for key, name in bond.options.interfaces:
-        if existing is None and facts.find(name) is None:
+        if existing is None and node_links.find(name) is None:
             text = f"bond option {key}: there is no interface {name} on this node"
             raise DatapathError(text, subject=name, remedy="correct bond.options")
 
 
-def _check_member(name: str, bond: DesiredBond, facts: NodeLinks) -> Link:
+def _check_member(name: str, bond: DesiredBond, node_links: NodeLinks) -> Link:
     """The link of a future member of a bond. Raises DatapathError if it cannot be one."""
-    member = facts.find(name)
+    member = node_links.find(name)
     if member is None:
         raise _missing(name)
     if member.master:
-        master = next((link.name for link in facts.links if link.ifindex == member.master), "?")
+        master = next(
+            (link.name for link in node_links.links if link.ifindex == member.master), "?"
+        )
         raise DatapathError(
             f"interface {name} belongs to {master} and cannot be a member of {bond.name}",
             subject=name,
@@ -127,27 +129,27 @@ def _missing(name: str) -> DatapathError:
 # -------------------------------------------------------------------------------------- steps
 
 
-def _bond_plan(config: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> LinkPlan:
-    existing = facts.find(bond.name)
+def _bond_plan(config: InterfaceConfig, bond: DesiredBond, node_links: NodeLinks) -> LinkPlan:
+    existing = node_links.find(bond.name)
     if existing is None:
         for name in config.interfaces:
-            _check_member(name, bond, facts)
-        indexes = {link.name: link.ifindex for link in facts.links}
+            _check_member(name, bond, node_links)
+        indexes = {link.name: link.ifindex for link in node_links.links}
         add = add_bond(bond.name, bond.mode, bond.options, indexes)
         return LinkPlan((add._replace(tolerated=EXISTS),))
     steps: list[Request] = []
     skipped: list[str] = []
     for name in config.interfaces:
-        member = facts.find(name)
+        member = node_links.find(name)
         if member is not None and member.master == existing.ifindex:
             if not member.up:
                 steps.append(set_link_up(member.ifindex))
             continue
-        fault = "" if facts.is_new_bond else _why_not_added(member, bond, existing, facts)
+        fault = "" if node_links.is_new_bond else _why_not_added(member, bond, existing, node_links)
         if fault:
             skipped.append(f"bond {bond.name} is used without {name}, which {fault}")
         else:
-            steps += _enslave(_check_member(name, bond, facts), existing)
+            steps += _enslave(_check_member(name, bond, node_links), existing)
     if not existing.up:
         steps.append(set_link_up(existing.ifindex))
     return LinkPlan(tuple(steps), tuple(skipped))
@@ -160,7 +162,9 @@ def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     yield set_link_up(member.ifindex)
 
 
-def _why_not_added(member: Link | None, bond: DesiredBond, existing: Link, facts: NodeLinks) -> str:
+def _why_not_added(
+    member: Link | None, bond: DesiredBond, existing: Link, node_links: NodeLinks
+) -> str:
     """Why a member is not added to a bond that existed before this call; "" if it can be added.
 
     An interrupted call or an administrator may have created the bond. So it must have the desired
@@ -170,7 +174,7 @@ def _why_not_added(member: Link | None, bond: DesiredBond, existing: Link, facts
         return "does not exist"
     if member.master:
         return "belongs to another bond or bridge"
-    if member.ifindex in facts.in_use:
+    if member.ifindex in node_links.in_use:
         return "has addresses"
     mode = read_bond_mode(existing)
     if mode != bond.mode:
@@ -178,8 +182,8 @@ def _why_not_added(member: Link | None, bond: DesiredBond, existing: Link, facts
     return ""
 
 
-def _vlan_steps(config: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
-    parent, existing = facts.find(config.parent), facts.find(config.vlan_name)
+def _vlan_steps(config: InterfaceConfig, node_links: NodeLinks) -> Iterator[Request]:
+    parent, existing = node_links.find(config.parent), node_links.find(config.vlan_name)
     if parent is None:
         raise _missing(config.parent)
     if not parent.up:
@@ -191,9 +195,9 @@ def _vlan_steps(config: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
         yield set_link_up(existing.ifindex)
 
 
-def active_member_step(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:
+def active_member_step(bond: DesiredBond, node_links: NodeLinks) -> tuple[Request, ...]:
     """The request that chooses the active member of a new bond, once it is a member."""
-    existing, member = facts.find(bond.name), facts.find(bond.options.active)
+    existing, member = node_links.find(bond.name), node_links.find(bond.options.active)
     if existing is None or member is None or member.master != existing.ifindex:
         return ()
     return (set_active_member(existing.ifindex, member.ifindex),)

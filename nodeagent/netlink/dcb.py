@@ -1,8 +1,8 @@
 """Reads and changes Data Center Bridging by rtnetlink: PFC, ETS, trust, priorities of DSCPs.
 
 See include/uapi/linux/dcbnl.h and dcb(8). For a link whose driver has no DCB the kernel answers
-EOPNOTSUPP. The driver's errno is in one byte of the answer to a change, so a change that netlink
-acknowledges may have failed. Changes need CAP_NET_ADMIN.
+EOPNOTSUPP. The answer to a change has the driver's errno in one byte: netlink acknowledges a change
+even if the driver refused it. Changes need CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ IEEE_PFC_ENABLED: Final = 1
 """The index of the field of ``IEEE_PFC`` that has the priorities as bits."""
 
 CLASSES_MAX: Final = 8
-"""The kernel's number of traffic classes; if a driver reports 0, it has this number."""
+"""The kernel's number of traffic classes; a driver that reports 0 has this number."""
 
 DCB_APP: Final = Struct("=BBH")
 
@@ -124,8 +124,9 @@ def remove_dscp_priorities(
 ) -> None:
     """Remove entries from the table; a missing one is no error.
 
-    They are removed one by one: the kernel stops at the first missing entry, and some drivers
-    remove the old entry of a DSCP when they add a new one. Raises NetlinkRefused, NetlinkLost.
+    The entries are removed one by one: the kernel stops at the first missing entry, and some
+    drivers remove the old entry of a DSCP when they add a new one. Raises NetlinkRefused,
+    NetlinkLost.
     """
     for entry in entries:
         try:
@@ -184,7 +185,7 @@ def _pfc_priorities(pfc: memoryview | None) -> frozenset[int] | None:
 def _trust(table: memoryview | None) -> tuple[Trust, ...] | None:
     if table is None:
         return None
-    return tuple(_TRUST_OF[s[0]] for s in elements(table) if s[0] in _TRUST_OF)
+    return tuple(_TRUST_OF[entry[0]] for entry in elements(table) if entry[0] in _TRUST_OF)
 
 
 def _ets(ets: memoryview | None) -> EtsSettings | None:

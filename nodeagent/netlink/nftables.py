@@ -2,7 +2,7 @@
 
 See include/uapi/linux/netfilter/nf_tables.h. The tables of all families are created or replaced in
 one transaction of the kernel; other tables are not changed. A rule is a list of expressions, each
-encoded by a function below; all use the same register.
+encoded by a function below; all expressions use the same register.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def _received(netlink: socket.socket) -> bytes:
     try:
         return netlink.recv(_RECEIVE_BYTES)
     except OSError as error:
-        why = "it did not arrive" if error.errno == EAGAIN else error.strerror
+        why = "the answer did not arrive" if error.errno == EAGAIN else error.strerror
         raise NetlinkLost(
             f"reading the kernel's answer to an nftables request failed: {why}", remedy="try again"
         ) from error

@@ -2,7 +2,7 @@
 
 They are from include/uapi/linux (netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h,
 fib_rules.h, if.h, veth.h, nsfs.h, sockios.h), the kernel's stable interface. A test compares them
-with pyroute2's.
+with the constants of pyroute2.
 """
 
 from __future__ import annotations

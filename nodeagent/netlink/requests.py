@@ -1,4 +1,4 @@
-"""Encodes rtnetlink requests: one function for each operation. It sends none.
+"""Encodes rtnetlink requests: one function for each operation. It sends no request.
 
 The same arguments give the same bytes. A request lists the errors that count as success
 (``tolerated``), such as EEXIST if another process was faster.
@@ -109,8 +109,8 @@ class VethEnd(NamedTuple):
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
     """Create a pair whose far end is in another namespace; moving it there would take 12-20 ms.
 
-    The near end is created in state up. The far end cannot be, because the kernel creates it first,
-    without a peer.
+    The near end is created up. The far end is created down: the kernel creates it first, when it
+    has no peer yet.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
     far_netns = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
@@ -230,7 +230,8 @@ class RouteLookup(NamedTuple):
 def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
     """Look up the route of a packet; see ``replies.route``.
 
-    ``matched``: return the route of the table; otherwise the one used, with the chosen source.
+    ``matched``: return the matching route as it is in the table; otherwise return the route as the
+    kernel would use it, with the source address that the kernel chooses.
     """
     destination, source = lookup.destination, lookup.source
     bits = ADDRESS_BITS[destination.family]
@@ -396,7 +397,7 @@ def all_links() -> Request:
 def all_addresses(family: Family | None = None) -> Request:
     """List all addresses, of one family or of both."""
     body = IFADDRMSG.pack(_af(family), 0, 0, 0, 0)
-    return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_of(family)}addresses")
+    return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_family_text(family)}addresses")
 
 
 def all_routes(family: Family | None, table: int) -> Request:
@@ -405,27 +406,27 @@ def all_routes(family: Family | None, table: int) -> Request:
     if table:
         body += attribute_u32(n.RTA_TABLE, table)
     # ENOENT: an IPv4 table that never had a route does not exist.
-    what = f"list {_of(family)}routes"
+    what = f"list {_family_text(family)}routes"
     return Request(n.RTM_GETROUTE, n.NLM_F_DUMP, body, what, "", frozenset({ENOENT}))
 
 
 def all_rules(family: Family | None = None) -> Request:
     """List all policy rules, of one family or of both."""
     body = FIB_RULE_HDR.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
-    return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_of(family)}rules")
+    return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_family_text(family)}rules")
 
 
 def all_neighbours(family: Family | None = None) -> Request:
     """List all neighbour entries, of one family or of both."""
     body = NDMSG.pack(_af(family), 0, 0, 0, 0)
-    return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_of(family)}neighbours")
+    return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_family_text(family)}neighbours")
 
 
 def _af(family: Family | None) -> int:
     return n.AF_UNSPEC if family is None else AF_OF[family]
 
 
-def _of(family: Family | None) -> str:
+def _family_text(family: Family | None) -> str:
     return "" if family is None else f"IPv{family} "
 
 

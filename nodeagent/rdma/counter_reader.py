@@ -23,7 +23,7 @@ from nodeagent.netlink import ethtool
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
 from nodeagent.netlink.values import INFINIBAND_ADDRESS_BYTES
-from nodeagent.rdma.values import NOTHING, NamespacePorts, RdmaPortLink
+from nodeagent.rdma.values import NO_COUNTERS, NamespacePorts, RdmaPortLink
 from nodeagent.sriov_master import SYSFS, master_of
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
@@ -40,7 +40,7 @@ ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
     parse_address("1.0.0.0"),
     parse_address("2001:4860:4860::8888"),
 )
-"""The source address of the route to them identifies a Pod."""
+"""A Pod is identified by the source address of its route to one of these addresses."""
 
 _GUID_MASK: Final = (1 << 64) - 1
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
@@ -72,21 +72,21 @@ class CounterReader:
         """Read all ports, within the limits above."""
         namespaces: list[NamespacePorts] = []
         faults: dict[str, str] = {}
-        home = self._executor.own_namespace
+        own_namespace = self._executor.own_namespace
         try:
-            kernel = RdmaSocket.open(self._executor, home)
+            kernel = RdmaSocket.open(self._executor, own_namespace)
             if kernel is None:
                 return CounterRead((), {})
             with kernel:
-                namespaces.append(NamespacePorts(self._ports(kernel, home)))
+                namespaces.append(NamespacePorts(self._ports(kernel, own_namespace)))
                 exclusive = kernel.exclusive()
         except (OSError, OrbweaverError) as error:
             return CounterRead((), {"the node": str(error)})
         if exclusive:
-            namespaces += self._pods(faults)
+            namespaces += self._pod_namespaces(faults)
         return CounterRead(tuple(namespaces), faults)
 
-    def _pods(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
+    def _pod_namespaces(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
         read_identities = {self._executor.own_namespace.identity}
         for number, path in enumerate(_namespaces(self._directories)):
@@ -134,28 +134,32 @@ class CounterReader:
         if any(not port.link for _, port in ports):
             links_by_guid = self._links_by_guid(namespace)
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        at_home = namespace is self._executor.own_namespace
+        is_own_namespace = namespace is self._executor.own_namespace
         port_links: list[RdmaPortLink] = []
         with self._executor.socket(namespace, socket.AF_INET, kind, 0) as netns_socket:
             for device, port in ports:
-                guid = self._port_guid(device, port, at_home=at_home)
+                guid = self._port_guid(device, port, is_own_namespace=is_own_namespace)
                 link = port.link or links_by_guid.get(guid, "")
                 if link:
                     port_with_link = port._replace(link=link)
                     port_links.append(
                         self._read_port(
-                            kernel, netns_socket, device, port_with_link, at_home=at_home
+                            kernel,
+                            netns_socket,
+                            device,
+                            port_with_link,
+                            is_own_namespace=is_own_namespace,
                         )
                     )
         return tuple(port_links)
 
-    def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, at_home: bool) -> int:
+    def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, is_own_namespace: bool) -> int:
         """The GUID at the end of an IPoIB address.
 
         With one port it is the GUID of the device. With several, such as on a ConnectX-3, each port
         has another GUID, which is only in /sys.
         """
-        if at_home:
+        if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
             with suppress(OSError, ValueError):
                 return int(IPv6Address(gid.read_text("ascii").strip())) & _GUID_MASK
@@ -168,19 +172,19 @@ class CounterReader:
         device: RdmaDevice,
         port: RdmaPort,
         *,
-        at_home: bool,
+        is_own_namespace: bool,
     ) -> RdmaPortLink:
         counters = kernel.counters(device, port)
         directory = self._sysfs / "class/infiniband" / device.name
         # /sys shows only the devices of the agent's own namespace.
-        if counters is None and at_home:
+        if counters is None and is_own_namespace:
             counters = _counters_in(directory / f"ports/{port.number}/hw_counters")
         port_link = RdmaPortLink(
             device.name,
             port.link,
             device.node_guid,
             device.system_guid,
-            NOTHING if counters is None else counters,
+            NO_COUNTERS if counters is None else counters,
         )
         # Many drivers do not answer ethtool; a software RDMA device can use any link.
         with suppress(OSError):
@@ -190,7 +194,7 @@ class CounterReader:
         with suppress(OSError):
             bus = ethtool.driver_bus(netns_socket, port.link)
             port_link = port_link._replace(parent=master_of(bus, self._sysfs) or "")
-        if at_home and not port_link.parent:
+        if is_own_namespace and not port_link.parent:
             port_link = port_link._replace(traffic_class=_traffic_class(directory))
         return port_link
 

@@ -1,8 +1,8 @@
 """Sets whether RDMA devices are shared by all network namespaces (``rdma system set netns``).
 
 The kernel changes the mode only while there are no other network namespaces, which in practice
-means at boot. Later it refuses, and the error names the module option that makes it permanent. The
-rest of the agent does not depend on this: an ADD with ``rdmaIsolation`` reads the mode.
+means at boot. Later the kernel refuses; the error names the module option that sets the mode at
+boot. The rest of the agent does not depend on this: an ADD with ``rdmaIsolation`` reads the mode.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from core.domain.model import Owner
 
-NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class RdmaPortLink(NamedTuple):
@@ -23,8 +23,8 @@ class RdmaPortLink(NamedTuple):
     link: str
     node_guid: int
     system_guid: int
-    counters: Mapping[str, int] = NOTHING
-    statistics: Mapping[str, int] = NOTHING
+    counters: Mapping[str, int] = NO_COUNTERS
+    statistics: Mapping[str, int] = NO_COUNTERS
     speed_mbps: int | None = None
     traffic_class: int | None = None
     parent: str = ""

@@ -1,10 +1,11 @@
 """Keeps the settings of a node's RoCE NICs equal to the rules, in the background.
 
 Level-triggered: each round reads labels and NICs, plans and carries out. The kernel does not report
-changes of these files, so there is a round every ``DRIFT_S``. That also limits how often the agent
-and another program, such as an LLDP daemon, can undo each other's changes. A change may interrupt
-the link for a moment. So a change that another program undoes is made only a few times, and then
-rarely. A failed change does not prevent other changes, and does not affect addresses of Pods.
+changes of these settings, so there is a round every ``DRIFT_S``. That also limits how often the
+agent and another program, such as an LLDP daemon, can undo each other's changes. A change may
+interrupt the link for a moment. So a change that another program undoes is made only a few times,
+and then rarely. A failed change does not prevent other changes, and does not affect addresses of
+Pods.
 """
 
 from __future__ import annotations

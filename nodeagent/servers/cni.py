@@ -114,7 +114,7 @@ class CniServer:
         try:
             verb, variables = read_environment(environment)
             if verb != "ADD" or PLUGIN in variables:
-                require_caller(has_hung_up)  # for an ADD the runner checks this when it starts it
+                require_caller(has_hung_up)  # for an ADD the runner checks this
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:

@@ -159,7 +159,10 @@ class FramedServer:
 
 
 class FramedConnection:
-    """One call. Its socket is watched only while bytes of the request are missing."""
+    """One call. Its socket is watched only while bytes of the request or answer are missing.
+
+    ``since``: when the connection was accepted, or when its answer was last sent in part.
+    """
 
     __slots__ = (
         "_answer",

@@ -65,6 +65,8 @@ HEALTH: Final = f"{BASE}/ipam/healthy"
 
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
+"""Spiderpool's status codes of a refused batch release."""
+
 NO_NETWORK: Final = ""
 """The network of HTTP requests, which do not name one."""
 

@@ -2,8 +2,8 @@
 
 See docs/reference/configuration.md, "Ports and health paths". ``/v1/runtime/startup`` answers 200
 after the agent has started, ``readiness`` if every check of ``/readyz`` passes. ``liveness`` fails
-only if a restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez``
-and ``/readyz`` list one check per line.
+only if a restart would help: an agent that waits for etcd is alive; a fenced agent, whose writer
+another process took over, is not. ``/livez`` and ``/readyz`` list one check per line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The outermost span of each CNI call and of each request of the HTTP API.
 
-Only an agent that exports traces has them. A span continues the trace of the caller: executables
-send its context in environment variables, HTTP clients in headers.
+Only an agent that exports traces creates these spans. A span continues the trace of the caller:
+executables send its context in environment variables, HTTP clients in headers.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _attributes(
         attributes["cni.network.name"] = msgspec.json.decode(stdin, type=_NetworkName).name
         pod = read_arguments(variables.get("CNI_ARGS", ""))
     except (CniFailure, msgspec.DecodeError):
-        pass  # the answer reports it
+        pass  # the answer reports the error
     else:
         attributes |= {
             "k8s.namespace.name": pod.namespace,

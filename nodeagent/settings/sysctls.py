@@ -2,9 +2,9 @@
 
 See docs/reference/coordinator.md, "Sysctls".
 
-Only the keys of ``SYSCTLS`` are set, each if its address family is enabled. A key that the kernel
-does not have is skipped with a warning. If a key cannot be written, the start fails. The old values
-are never restored.
+Only the keys of ``SYSCTLS`` are set, each only if one of its address families is enabled. A key
+that the kernel does not have is skipped with a warning. If a key cannot be written, the start
+fails. The old values are never restored.
 """
 
 from __future__ import annotations

@@ -151,8 +151,8 @@ class KernelVfLinks:
 
     def _generic_socket(self) -> socket.socket:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        home = self._executor.own_namespace
-        return self._executor.socket(home, socket.AF_NETLINK, kind, NETLINK_GENERIC)
+        own_namespace = self._executor.own_namespace
+        return self._executor.socket(own_namespace, socket.AF_NETLINK, kind, NETLINK_GENERIC)
 
     def _set(self, link: str, vf: int, verb: str, change: bytes) -> None:
         with self._executor.session(self._executor.own_namespace) as session:

@@ -78,7 +78,7 @@ class Durations:
 
     @property
     def mean(self) -> float:
-        """The mean, 0 before the first one."""
+        """The mean, 0 before the first duration."""
         return self.total / self.count if self.count else 0.0
 
 

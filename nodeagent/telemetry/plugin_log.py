@@ -40,7 +40,7 @@ BATCH_LINES_MAX: Final = 500
 """Lines written at once; a file is rotated between two batches."""
 
 FILES_MAX: Final = 1_000
-"""Old files at most, because each rotation renames all of them."""
+"""Limit of old files, because each rotation renames all of them."""
 
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
@@ -111,7 +111,7 @@ class PluginLog:
         while not self._ending.is_set():
             self._is_waiting.wait()
             self._ending.wait(FLUSH_S)
-            self._is_waiting.clear()  # before the lines are taken: a new one sets it again
+            self._is_waiting.clear()  # before the lines are taken: a new line sets it again
             self._flush()
         self._flush()
         for handler in self._handlers.values():
