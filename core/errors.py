@@ -90,9 +90,10 @@ class OrbweaverError(Exception):
 
 
 class Refusal(NamedTuple):
-    """A broken rule: the same value for the webhook, a dry run, a simulation and the command.
+    """A rule that a command breaks. Webhook, dry run, simulation and command report the same value.
 
-    ``subject`` is ``Kind/name``, ``field`` a path such as ``spec.ips[0]``, ``rule`` a stable slug.
+    ``subject`` is ``Kind/name``, ``field`` a path such as ``spec.ips[0]``. ``rule`` is a stable
+    identifier of the rule, such as ``subnet-overlap``.
     """
 
     kind: RefusalKind
@@ -122,7 +123,7 @@ class BadInput(OrbweaverError):
 
 
 class MalformedReview(BadInput):
-    """An admission review has no object of the served kind; ``uid`` is the review's."""
+    """An admission review has no object of the served kind; ``uid``: the UID of the review."""
 
     def __init__(self, message: str, uid: str) -> None:
         super().__init__(message)
@@ -152,19 +153,21 @@ class StoreTimeout(StoreUnavailable):
 
 
 class StoreFull(StoreError):
-    """The database of etcd is full: no write succeeds until space is freed.
+    """The database of etcd is full: no write succeeds until an administrator frees space.
 
-    The request wrote nothing. No retry can succeed before that, so retry policies do not wait.
+    The request wrote nothing. A later try can succeed, so the class is retryable. The policies of
+    ``core.eventstore.retry_policies``, which wait only for seconds, do not retry it.
     """
 
     retryable = True
 
 
 class OutcomeUnknown(StoreError):
-    """A write may or may not have been committed (invariant I9).
+    """A write may or may not have been committed; a read decides.
 
-    A request that begins with a read can be repeated; the write itself is never repeated.
-    ``is_full``: etcd has since reported a full database, so no write is in flight any more.
+    See I9 of docs/contributing/architecture.md. The caller may repeat a request that begins by
+    reading the current state; the write itself is never sent again. ``is_full``: after the write
+    etcd has reported a full database, so the write is not in flight any more.
     """
 
     retryable = True
@@ -172,7 +175,7 @@ class OutcomeUnknown(StoreError):
 
 
 class LostRace(StoreError):
-    """A guard of the transaction failed: another writer changed one of its keys first.
+    """A comparison of the transaction failed: another writer changed one of its keys first.
 
     Nothing was written. The current values were read afterwards, for the next try.
     """
@@ -181,7 +184,7 @@ class LostRace(StoreError):
 
 
 class StoreRejected(StoreError):
-    """Too large, too many operations, permission denied or malformed; a retry fails again."""
+    """etcd rejects the request (too large, malformed, no permission); a retry fails again."""
 
 
 class LeaseGone(StoreRejected):
@@ -189,7 +192,7 @@ class LeaseGone(StoreRejected):
 
 
 class Compacted(StoreError):
-    """``revision`` is the oldest revision that can still be read."""
+    """The requested revision was compacted; ``revision`` is the oldest one that can be read."""
 
     retryable = True
 
@@ -203,7 +206,7 @@ class Compacted(StoreError):
 
 
 class LogError(OrbweaverError):
-    """The event log is invalid or fenced; ``subject`` is the writer or file."""
+    """The event log is invalid, or its writer was replaced; ``subject``: the writer or file."""
 
 
 class WriterFenced(LogError):

@@ -9,5 +9,5 @@
     work_queue.py   keys to reconcile, one at a time
     workloads/      reads Pods, Nodes and their owners for the rules
 
-No ADD waits for these requests (I8).
+No ADD waits for these requests (I8 of docs/contributing/architecture.md).
 """

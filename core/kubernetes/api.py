@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 REQUEST_DEADLINE_S: Final = 30.0
 PAGE_OBJECTS: Final = 200
-"""Objects in one page of a list: Python does not return the memory of a page to the system."""
+"""Objects in one page of a list. Few, because Python keeps the memory of the largest page."""
 
 WATCH_S: Final = 40
 """The server ends a watch after this long; the informer begins the next one."""
@@ -80,7 +80,7 @@ class Listed(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A part of a collection, as text: 500 decoded Pods would need ten times the memory."""
+    """A part of a collection, as texts: decoded objects would need ten times the memory."""
 
     texts: list[msgspec.Raw]
     version: str
@@ -135,7 +135,7 @@ class Api:
 
     @property
     def clock_s(self) -> float:
-        """The server's time, or ours before its first answer. It never goes back."""
+        """The server's Unix time; this machine's time before the first answer. Never goes back."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:
@@ -175,7 +175,9 @@ class Api:
         """A collection page by page; all pages have the same version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
-            page = _read(_PAGE, await self._answer("GET", _with(path, query), accept=accept), path)
+            page = _read(
+                _PAGE, await self._answer("GET", _with_query(path, query), accept=accept), path
+            )
             yield Page(page.items or [], page.metadata.version)
             if not page.metadata.continue_token:
                 return
@@ -183,7 +185,7 @@ class Api:
 
     async def create(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
         """Create an object in a collection. ``manager``: the field manager, "" for the default."""
-        return await self._request("POST", _with(path, _managed_by(manager)), body)
+        return await self._request("POST", _with_query(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
         """Server-side apply: the manager owns these fields; fields that it omits are removed.
@@ -192,14 +194,14 @@ class Api:
         lose these fields.
         """
         query = _managed_by(manager) | {"force": "true"}
-        return await self._request("PATCH", _with(path, query), body, _APPLY)
+        return await self._request("PATCH", _with_query(path, query), body, _APPLY)
 
     async def merge(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
         """Merge the body into the object; with a ``resourceVersion`` only into that version.
 
         ``manager`` as in ``create``.
         """
-        return await self._request("PATCH", _with(path, _managed_by(manager)), body, _MERGE)
+        return await self._request("PATCH", _with_query(path, _managed_by(manager)), body, _MERGE)
 
     async def delete(self, path: str, uid: str = "") -> Object:
         """Begin to delete an object; with ``uid`` only if the object has this UID."""
@@ -223,7 +225,7 @@ class Api:
         try:
             async with asyncio.timeout(WATCH_OPEN_S_MAX):
                 response = await self._connection.send(
-                    "GET", _with(path, query), None, _JSON, timeout
+                    "GET", _with_query(path, query), None, _JSON, timeout
                 )
             async with response:
                 if response.status >= 400:
@@ -294,7 +296,7 @@ def _abort(response: aiohttp.ClientResponse) -> None:
         connection.transport.abort()
 
 
-def _with(path: str, query: Mapping[str, str]) -> str:
+def _with_query(path: str, query: Mapping[str, str]) -> str:
     return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}"
 
 

@@ -27,8 +27,9 @@ CLOSE_S: Final = 0.1
 """The time in which closed TLS connections end."""
 
 DEAD_PEER_S: Final = 10
-"""A connection is closed when the peer acknowledges nothing for this time."""
+"""A connection is closed when the peer acknowledges no packet for this long."""
 
+# Together ``DEAD_PEER_S``: the first keep-alive probe after 4 s, then 3 probes, one every 2 s.
 _PROBE_AFTER_S: Final = 4
 _PROBE_EVERY_S: Final = 2
 _PROBES: Final = 3

@@ -146,5 +146,5 @@ def _read(path: Path) -> bytes:
 
 
 def _text(pem: bytes) -> str:
-    """The authorities as ASCII, as Python's ssl requires; drops other letters of comments."""
+    """The authorities as ASCII, as Python's ssl requires. Only comments have other characters."""
     return pem.decode("ascii", "ignore")

@@ -1,7 +1,8 @@
 """The ``Authorization`` header of requests, with a valid token.
 
-The token in a service account's file is rotated, and the token of a plugin expires: both are read
-again before that. Error texts never contain a token.
+kubelet rotates the token in a service account's file, so the file is read every ``TOKEN_FILE_S``.
+The token of a plugin expires; shortly before that, the plugin is run again. Error texts never
+contain a token.
 """
 
 from __future__ import annotations

@@ -50,7 +50,11 @@ class WorkQueue(Generic[T]):
         return key in self._queued
 
     async def run(self, ends: Callable[[], bool] = lambda: False) -> None:
-        """Reconcile until cancelled. An error is raised only if ``ends`` returns True then."""
+        """Reconcile until cancelled.
+
+        After an error ``ends`` is called: if it returns True, the error is raised; otherwise the
+        key is retried later.
+        """
         while True:
             while self._queued:
                 key = next(iter(self._queued))

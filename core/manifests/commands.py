@@ -1,7 +1,7 @@
 """Makes commands from typed manifests.
 
-Two rules are checked here, because domain values cannot break them: an object has an IP version
-(``resolve_family`` of the domain), and a gateway is not an empty text.
+Two rules are checked here, because a domain value cannot express their violation: an object has an
+IP version (``resolve_family`` of the domain), and a gateway is not an empty text.
 """
 
 from __future__ import annotations

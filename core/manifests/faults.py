@@ -25,7 +25,7 @@ _ANY_KEY: Final = "[...]"
 _OUT_OF_RANGE: Final = re.compile(r"Expected `int` [<>]=")
 _SIMILARITY_MIN: Final = 0.7
 _NAME_CHARS_MAX: Final = 80
-_WORDS: Final = {
+_TYPE_NAMES: Final = {
     "str": "a string",
     "int": "a whole number",
     "float": "a number",
@@ -88,9 +88,9 @@ def _fields_in(value: object, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _mismatch(expected: str, actual: str | None) -> str:
-    kinds = [_WORDS.get(kind, kind) for kind in expected.split(" | ") if kind != "null"]
+    kinds = [_TYPE_NAMES.get(kind, kind) for kind in expected.split(" | ") if kind != "null"]
     message = f"expected {' or '.join(kinds)}"
-    return f"{message}, got {_WORDS.get(actual, actual)}" if actual else message
+    return f"{message}, got {_TYPE_NAMES.get(actual, actual)}" if actual else message
 
 
 def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> FieldFault:

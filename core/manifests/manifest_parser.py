@@ -26,9 +26,9 @@ _QUOTED_CHARS_MAX: Final = 80
 
 
 class Manifest(NamedTuple):
-    """One object of a text. ``place``: ``document 2`` or ``document 1, items[3]``."""
+    """One object of a text. ``location``: ``document 2`` or ``document 1, items[3]``."""
 
-    place: str
+    location: str
     body: Body
 
     @property

@@ -24,6 +24,8 @@ LOCAL: Final = "Local"
 EXTERNAL_NAME: Final = "ExternalName"
 
 Plain = dict[str, Any]
+"""Fields of a manifest as JSON data."""
+
 _FAMILIES: Final[dict[str, Family]] = {"IPv4": 4, "IPv6": 6}
 
 

@@ -1,8 +1,10 @@
 """Parse the objects of a Spiderpool cluster, from kubectl's output or its API server.
 
-Pools, subnets and reservations are parsed as for ``apply``, and here with their status; so are
-SpiderEndpoints (docs/reference/custom-resources.md, "SpiderIPPool" to "SpiderEndpoint"). Kinds
-without addresses are skipped and counted. Raises only ``BadInput``, with document and field.
+Pools, subnets and reservations are parsed like the manifests of ``orbctl apply``, which ignores the
+status; here the allocated addresses in the status of a pool are read too. SpiderEndpoints, which
+``orbctl apply`` refuses, are also parsed. See docs/reference/custom-resources.md, "SpiderIPPool" to
+"SpiderEndpoint". Objects of all other kinds are skipped and counted. Raises only ``BadInput``, with
+document and field.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class _AllocatedIPValue(Struct, rename="camel", frozen=True):
 
 
 class Dump(NamedTuple):
-    """A cluster that was read. ``skipped``: kind -> number of skipped objects."""
+    """The parsed objects of a cluster. ``skipped``: kind -> number of skipped objects."""
 
     cluster: ForeignCluster
     skipped: dict[str, int]
@@ -87,7 +89,9 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
             match _parse_manifest(value, location):
                 case PoolManifest() as body, Pool() as pool:
                     deleting = body.metadata.deletion_timestamp is not None
-                    pools.append(ForeignPool(pool, _records(pool, body.status, location), deleting))
+                    pools.append(
+                        ForeignPool(pool, _allocated_ips(pool, body.status, location), deleting)
+                    )
                 case _, Subnet() as subnet:
                     subnets.append(subnet)
                 case _, Reservation() as reservation:
@@ -140,7 +144,8 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
     raise AssertionError("the caller passes only pools, subnets and reservations")
 
 
-def _records(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:
+def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:
+    """The entries of ``status.allocatedIPs`` of a pool, which is a JSON text. Raises BadInput."""
     where = f"{location} (SpiderIPPool {pool.name}): status.allocatedIPs"
     text = _convert(status or {}, PoolReport, where).allocated_ips
     if not text:
@@ -149,15 +154,15 @@ def _records(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ..
         values = msgspec.json.decode(text, type=dict[str, _AllocatedIPValue])
     except msgspec.DecodeError as error:
         raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
-    records = []
+    allocated = []
     for address, value in values.items():
         namespace, _, name = value.pod.partition("/")
         try:
             canonical = str(parse_address(address))
         except AddressSyntaxError as error:
             raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
-        records.append(AllocatedIP(canonical, pool.name, namespace, name, value.pod_uid))
-    return tuple(records)
+        allocated.append(AllocatedIP(canonical, pool.name, namespace, name, value.pod_uid))
+    return tuple(allocated)
 
 
 def _endpoint(value: object, location: str) -> Endpoint:
@@ -167,7 +172,7 @@ def _endpoint(value: object, location: str) -> Endpoint:
     namespace, current = metadata.namespace or "default", status.current
     fixed = FIXED_KINDS.get(status.owner_controller_type)
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
-        fixed = None
+        fixed = None  # the endpoint is garbage-collected with its Pod, so the address is not kept
     holder = (
         pod_holder(current.uid)
         if fixed is None

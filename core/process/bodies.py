@@ -30,7 +30,7 @@ class BodyRefused(Exception):
         self.message = message
 
 
-async def read_raw_body(request: web.Request, bytes_max: int) -> bytes:
+async def read_decompressed_body(request: web.Request, bytes_max: int) -> bytes:
     """The body, decompressed. Raises BodyRefused: 400, 408, 413 or 415."""
     try:
         async with asyncio.timeout(BODY_S_MAX):

@@ -33,7 +33,10 @@ HANDSHAKE_S_MAX: Final = 5.0
 """How long a TLS handshake may take."""
 
 END_S_MAX: Final = 1.0
-"""How long ``end`` waits for running requests: callers wait for them before, 30 s are for all."""
+"""How long ``end`` waits for running requests.
+
+Short, because callers wait for requests before they call ``end``, and the whole shutdown has 30 s.
+"""
 
 BACKLOG: Final = 128
 LOG_EVERY_S: Final = 60.0
@@ -76,9 +79,11 @@ class ConnectionCounts:
         self._log_rarely(port, f"a malformed request: {text}; {self.malformed} so far")
 
     def _log_rarely(self, port: str, text: str, level: int = logging.WARNING) -> None:
-        kind, now = f"{port} {text.partition(':')[0].partition(';')[0]}", self._monotonic()
-        if now - self._logged.get(kind, -LOG_EVERY_S) >= LOG_EVERY_S:
-            self._logged[kind] = now
+        # Texts that differ only after a colon or semicolon, in details and counts, count as equal.
+        message = f"{port} {text.partition(':')[0].partition(';')[0]}"
+        now = self._monotonic()
+        if now - self._logged.get(message, -LOG_EVERY_S) >= LOG_EVERY_S:
+            self._logged[message] = now
             _log.log(level, "%s: %s", port, text)
 
 
@@ -103,7 +108,7 @@ class HttpServer:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=END_S_MAX,
-            # ``read_raw_body`` decompresses bodies, with a limit.
+            # ``read_decompressed_body`` decompresses bodies, with a limit.
             auto_decompress=False,
             logger=_HttpLog(self),
         )
@@ -176,15 +181,15 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an isinstance check: uvloop's transports do not inherit from asyncio's.
-        plain = cast("asyncio.Transport", transport)
+        tcp_transport = cast("asyncio.Transport", transport)
         server = self._server
         if len(server.open_connections) >= server.connections_max:
             server.counts.refuse(
                 server.name, f"{server.connections_max} are open, which is the maximum"
             )
-            plain.abort()
+            tcp_transport.abort()
             return
-        self._transport = plain
+        self._transport = tcp_transport
         server.open_connections[self._handler] = self
         self._handler.connection_made(transport)
         self._allow_idle(HEAD_S_MAX)

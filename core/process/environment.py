@@ -29,7 +29,10 @@ COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
 )
-"""The variable with the SpiderCoordinator's name, as Spiderpool's documents and code spell it."""
+"""The variable with the SpiderCoordinator's name, as Spiderpool's documents and its code spell it.
+
+The second spelling is a mistake in Spiderpool, which existing manifests contain.
+"""
 
 ETCD_VARIABLES: Final = {
     "endpoints": "ORBWEAVER_ETCD_ENDPOINTS",
@@ -108,7 +111,10 @@ class EnvironmentVariables:
     def texts(
         self, variables: Mapping[str, str], defaults: Mapping[str, str] = {}
     ) -> dict[str, str]:
-        """The value of each variable in a table (name -> variable), else its default or ""."""
+        """The value of each variable in a table (name -> variable).
+
+        A variable that is not set has the default of its name, or "".
+        """
         return {
             name: self.text(variable, defaults.get(name, ""))
             for name, variable in variables.items()

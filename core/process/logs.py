@@ -52,8 +52,9 @@ class JsonLines(logging.Formatter):
 def timestamp(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC, with milliseconds."""
     fraction, whole = modf(seconds)
-    carried, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
-    return f"{_second(int(whole) + carried)}.{microseconds // 1_000:03d}Z"
+    # Rounding may give a full second, which is added to the whole ones.
+    extra_second, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
+    return f"{_second(int(whole) + extra_second)}.{microseconds // 1_000:03d}Z"
 
 
 @lru_cache(maxsize=SECONDS_MAX)

@@ -1,6 +1,6 @@
 """Pauses between retries of work that is retried without a time limit.
 
-``OrbweaverError.retryable`` says which failures are retried. Retries of store calls, which have a
+``OrbweaverError.retryable`` states which failures are retried. Retries of store calls, which have a
 time limit, are in ``core.eventstore.retry_policies``.
 """
 

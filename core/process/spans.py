@@ -63,12 +63,12 @@ class SdkSpan:
         self._span.set_attribute(key, value)
 
     def fail(self, kind: str, message: str) -> None:
-        """Mark it as failed."""
+        """Mark the span as failed."""
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, message))
 
     def link(self, traceparent: str, attributes: Attributes) -> None:
-        """Link it to another span."""
+        """Link the span to another one."""
         linked = trace.get_current_span(
             _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
         )
@@ -102,7 +102,7 @@ class SdkTracer:
 
     @contextmanager
     def span(self, name: str, kind: tracing.SpanKind, attributes: Attributes) -> Iterator[SdkSpan]:
-        """A child of the current span, else the root of a trace."""
+        """A child of the current span; without a current span, the root of a new trace."""
         with self._tracer.start_as_current_span(
             name,
             kind=_KINDS[kind],

@@ -1,7 +1,8 @@
 """Spans of this process, and the trace contexts that they continue.
 
-A process that exports traces sets its tracer before it builds its parts (``core.process.spans``).
-Without one no span is made: the functions here return at once, and OpenTelemetry is not imported.
+A process that exports traces sets its tracer before it creates its other objects
+(``core.process.spans``). Without a tracer no span is made: the functions here return at once, and
+OpenTelemetry is not imported.
 Names and attributes: docs/reference/traces.md.
 """
 
@@ -24,7 +25,7 @@ BAGGAGE_CHARACTERS_MAX: Final = 8_192
 """The limit of the W3C Recommendation for baggage; longer baggage is dropped."""
 
 TRACESTATE_CHARACTERS_MAX: Final = 8_192
-"""Longer ones are dropped; W3C requires to keep at least 512."""
+"""A longer tracestate is dropped; W3C requires that at least 512 characters are kept."""
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
@@ -60,24 +61,24 @@ class Span(Protocol):
         ...
 
     def fail(self, kind: str, message: str) -> None:
-        """Mark it as failed; ``kind`` becomes the attribute ``error.type``."""
+        """Mark the span as failed; ``kind`` becomes the attribute ``error.type``."""
         ...
 
     def link(self, traceparent: str, attributes: Attributes) -> None:
-        """Link it to another span; the attribute ``ipam.link`` is the kind of the link."""
+        """Link the span to another one; the attribute ``ipam.link`` is the kind of the link."""
         ...
 
 
 class Tracer(Protocol):
     """Makes spans. A span ends with its ``with`` block.
 
-    An exception marks it as failed. CancelledError does so too, because deadlines raise it.
+    An exception marks the span as failed; so does CancelledError, because deadlines raise it.
     """
 
     def span(
         self, name: str, kind: SpanKind, attributes: Attributes
     ) -> AbstractContextManager[Span]:
-        """A child of the current span, else the root of a trace."""
+        """A child of the current span; without a current span, the root of a new trace."""
         ...
 
     def request(
@@ -128,7 +129,7 @@ def current_tracer() -> Tracer | None:
 def span(
     name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
 ) -> AbstractContextManager[Span | None]:
-    """A child of the current span, else the root of a trace."""
+    """A child of the current span; without a current span, the root of a new trace."""
     return NO_SPAN if _tracer is None else _tracer.span(name, kind, attributes)
 
 
@@ -173,7 +174,7 @@ def in_current_context(call: Callable[[], T]) -> Callable[[], T]:
 
 
 class Origin(NamedTuple):
-    """The span and context of a caller, for another task that does its work."""
+    """The span and context of a caller, for another task that does the work of that caller."""
 
     span: Span
     context: Context
@@ -200,15 +201,24 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
     )
 
 
-def outgoing_context(sent: str) -> TraceContext:
-    """The context to send to other processes: the current span, else the caller's traceparent."""
-    return TraceContext(valid_traceparent(sent)) if _tracer is None else TraceContext(**headers())
+def outgoing_context(request_traceparent: str) -> TraceContext:
+    """The context to send to other processes: that of the current span.
+
+    Without a current span it has ``request_traceparent``, which the caller of the request sent.
+    """
+    context = TraceContext(**headers())
+    if context.traceparent:
+        return context
+    return context._replace(traceparent=valid_traceparent(request_traceparent))
 
 
-def caller_traceparent(sent: str) -> str:
-    """The traceparent for the events of a request: the current span's, else the caller's."""
+def caller_traceparent(request_traceparent: str) -> str:
+    """The traceparent for the events of a request: that of the current span.
+
+    Without a current span it is ``request_traceparent``, which the caller of the request sent.
+    """
     span = current_span()
-    return valid_traceparent(sent) if span is None else span.traceparent
+    return valid_traceparent(request_traceparent) if span is None else span.traceparent
 
 
 def valid_traceparent(text: str) -> str:

@@ -2,9 +2,10 @@
 
 See docs/reference/configuration.md, "conf.yml".
 
-Agents advertise the resources that it defines, and the Pod webhook requests them; neither starts
-with an invalid value. Selectors are spelled as in Kubernetes, which Spiderpool ignores. Unknown
-keys are refused: they would leave an empty selector, which matches every node.
+A slot is one unit of an extended resource, which limits Pods on a node (``core.domain.devices``).
+Agents advertise the resources that this key defines, and the Pod webhook requests them; neither
+starts with an invalid value. Selectors are spelled as in Kubernetes, which Spiderpool ignores.
+Unknown keys are refused: they would leave an empty selector, which matches every node.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ def device_settings(
 ) -> DeviceSettings | None:
     """The settings of the device plugin; None if it has no resources. Raises BadInput.
 
-    Rules for a network provider apply only if there is one. ``enabled`` concerns only slots.
+    Rules for a network provider apply only with ``has_provider``. ``conf.enabled`` switches only
+    slots; virtual functions and shared RDMA devices have their own settings.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)
     rules = _rules(conf, has_provider=has_provider) if conf.enabled else DeviceRules()

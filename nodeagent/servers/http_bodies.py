@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from core.process.bodies import read_raw_body
+from core.process.bodies import read_decompressed_body
 
 JSON_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 1 << 20
@@ -83,7 +83,7 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
     """The body as ``kind``; ``name`` is for error texts. Raises HttpRefusal, BodyRefused."""
-    data = await read_raw_body(request, BODY_BYTES_MAX)
+    data = await read_decompressed_body(request, BODY_BYTES_MAX)
     if data and request.content_type != JSON_TYPE:
         media_type = request.headers.get("Content-Type", "")[:100]
         raise HttpRefusal(

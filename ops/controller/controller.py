@@ -94,7 +94,7 @@ class Controller:
         self.prober = _prober(settings)
         self._metrics = ControllerMetrics() if settings.metrics_enabled else None
         meters = self._metrics.provider if self._metrics is not None else None
-        closed = Archive(ExecutionFiles(settings.cluster.archive / ARCHIVE_FOLDER))
+        execution_archive = Archive(ExecutionFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
             store,
             keys,
@@ -108,7 +108,7 @@ class Controller:
                 faults,
                 _drains(settings, cluster),
             ),
-            options=WorkerOptions(archive=closed),
+            options=WorkerOptions(archive=execution_archive),
             telemetry=Telemetry(tracers=tracers, meters=meters),
             supervisor=self.supervisor,
         )

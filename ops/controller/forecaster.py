@@ -83,7 +83,7 @@ class Forecaster:
         return growth
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
-        """Name and expected seconds until no address is free, of the subjects with a forecast."""
+        """Yield name and expected seconds until no address is free, if there is a forecast."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
         for subject, outlook in self.forecasts.items():
             if subject.kind == kind and isinstance(outlook, Forecast):

@@ -1,7 +1,8 @@
 """Probes quarantined addresses by ARP and neighbour discovery, on a link of the Pods.
 
 Probes have no source address (RFC 5227, RFC 4862), so that they change no neighbour cache. The
-gateway is probed first: if it does not answer, a missing answer of the address proves nothing (I6).
+gateway is probed first: if it does not answer, a missing answer of the address proves nothing (I6
+of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations

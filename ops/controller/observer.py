@@ -29,10 +29,10 @@ VACANT_PERIOD_S: Final = 0.1
 """The period while etcd has no leader: at a start, or until a lost lease expires."""
 
 QUIET_PERIOD_S: Final = 10.0
-"""The default period of kubelet's probes."""
+"""The period of a healthy and idle cluster: that of kubelet's probes by default."""
 
 STALE_S_MAX: Final = 30.0
-"""An observation takes less, even with a slow etcd."""
+"""The age from which the last observation is stale: an observation takes less with a slow etcd."""
 
 NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 

@@ -197,15 +197,20 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 
 
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
-    """The settings of the Pod webhook; None without it. Slots are those that agents advertise."""
+    """The settings of the Pod webhook; None without it.
+
+    Pods request the slots that agents advertise (``core.domain.devices``).
+    """
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
     if not conf.inject.enabled:
         return None
-    slots = SlotSettings(namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE))
+    slots = SlotSettings(default_network_namespace=env.text(MULTUS_NAMESPACE, DEFAULT_NAMESPACE))
     if devices is not None:
-        sub_eni = next((rule.resource for rule in devices.rules.sub_eni), "")
-        slots = slots._replace(nics=bool(devices.rules.nics), sub_eni=sub_eni)
+        provider_resource = next((rule.resource for rule in devices.rules.sub_eni), "")
+        slots = slots._replace(
+            request_nic_slots=bool(devices.rules.nics), provider_resource=provider_resource
+        )
     return InjectionSettings(conf.inject.exclude, conf.inject.include, slots)
 
 

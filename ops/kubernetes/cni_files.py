@@ -20,6 +20,7 @@ FAULT: Final = "ClusterNotReady"
 """The reason of the Event about a directory that cannot be read."""
 
 Stamp = tuple[tuple[str, int, int], ...]
+"""Name, modification time (ns) and size of each configuration: differs after a change."""
 
 
 def read_directory(directory: Path) -> Mapping[str, str]:

@@ -79,7 +79,7 @@ def conditions(body: Object, desired: Iterable[DesiredCondition], now: str) -> l
 def event(
     body: Object, observation: DesiredCondition, name: str, reporter: str, now: str
 ) -> Object:
-    """An Event about an object; in ``default`` if the object has no namespace."""
+    """An Event about an object, in its namespace; in ``default`` for a cluster-scoped object."""
     metadata = body["metadata"]
     namespace = metadata.get("namespace", "default")
     return {

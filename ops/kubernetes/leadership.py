@@ -23,7 +23,7 @@ EPOCH: Final = "orbweaver.io/epoch"
 """An annotation with the fencing epoch of the leader's term, which guards its writes."""
 
 RELEASE_S: Final = 2.0
-"""The limit for releasing the Lease; the next leader does not wait for it."""
+"""The time limit of releasing the Lease; the next leader does not wait for the release."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -116,5 +116,6 @@ def is_held(lease: Object, now_s: float) -> bool:
 
 
 def _micro_time(now_s: float) -> str:
+    """Unix seconds as ``MicroTime`` of the API."""
     text = dt.datetime.fromtimestamp(now_s, dt.UTC).isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")

@@ -25,7 +25,7 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""Values of the label on a Node: cordoned by us, or unschedulable before."""
+"""Values of the label on a Node: we cordoned it, or it was unschedulable before that."""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256

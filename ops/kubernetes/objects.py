@@ -86,8 +86,8 @@ class ObjectWriter:
         """Create an Event about an object."""
         now = self._now()
         name = f"{regarding['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
-        stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        body = event(regarding, observation, name, self._reporter, stamp)
+        event_time = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        body = event(regarding, observation, name, self._reporter, event_time)
         self.writes += 1
         await self._api.create(EVENTS.format(body["metadata"]["namespace"]), body)
 

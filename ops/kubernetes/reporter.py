@@ -9,7 +9,7 @@ once. Failed writes are retried in the next round. Reports are never read back.
 The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
 object is created, so that a late write of a former leader is refused. Create and merge cost the API
 server less than apply. A new SpiderEndpoint gets no annotation, which saves the server work; our
-field manager identifies it. The status of pools, subnets and reservations is applied all the same
+field manager identifies it. The status of pools, subnets and reservations is written by apply
 (``status_writer``), because other clients write conditions into it too.
 """
 
@@ -55,9 +55,10 @@ GATHERING_S: Final = ROUND_S
 """The delay of a round of pools and subnets after a change: longer than a burst of ADDs."""
 
 WRITES_AT_ONCE_MAX: Final = 32
-"""Concurrent requests. API server and etcd need half the CPU for concurrent requests. Each has a
-connection, which needs some 0.1 MB here; with 32 the two need 7 % less CPU than with 24, and with
-more hardly less.
+"""Concurrent requests, for which API server and etcd need half the CPU of sequential ones.
+
+Each request has a connection, which needs some 0.1 MB here. With 32 connections API server and etcd
+need 7 % less CPU than with 24; with more than 32 they need hardly less.
 """
 
 REJECTED_S: Final = 60.0
@@ -101,7 +102,7 @@ def content_hash(endpoint: Object) -> int:
 
 
 class _Topic(NamedTuple):
-    """The objects of one kind of rounds.
+    """A group of objects that has rounds of its own: configuration, or endpoints.
 
     ``names``: the names of the changed objects. ``noted``: set when an object has changed.
     ``gathering_s``: the delay of a round, in which more changes may come from the log.
@@ -377,7 +378,7 @@ def _text_of(key: object) -> str:
 
 
 def _taken(*sources: set[K]) -> set[K]:
-    """Move all values out of these sets."""
+    """Empty these sets, and return all their values."""
     values: set[K] = set().union(*sources)
     for source in sources:
         source.clear()

@@ -16,7 +16,7 @@ class CertificateFiles(NamedTuple):
     certificate: Path
     key: Path
 
-    def stamp(self) -> tuple[int, ...]:
+    def modification_times(self) -> tuple[int, ...]:
         """The modification times of the files. Raises OSError."""
         return tuple(path.stat().st_mtime_ns for path in self)
 

@@ -93,7 +93,7 @@ class StatusWriter:
         observation = self._observations[kind].get(name)
         age = 0 if observation is None else _generations_behind(observation.item, stored)
         if age < 0:
-            return  # the watch of the writer is older than the translator's object
+            return  # the watched object is older than the one that the translator applied
         if age > 0:
             observation = None
         before = _own_part(kind, stored)
@@ -150,7 +150,7 @@ class StatusWriter:
 
 
 def _generations_behind(observed: Object, stored: Object) -> int:
-    """How many generations ``observed`` is older; 1 if it is another object with this name."""
+    """How many generations ``observed`` is behind ``stored``; 1 if their UIDs differ."""
     observed_metadata, metadata = observed["metadata"], stored["metadata"]
     if observed_metadata["uid"] != metadata["uid"]:
         return 1

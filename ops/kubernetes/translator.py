@@ -122,7 +122,10 @@ class Translator:
         self._status.observe(item.kind, body, [APPLIED])
 
     def _affected_pools(self, item: Item, body: Object) -> set[Item]:
-        """A changed subnet and the pools of its CIDR, some of which it adopts in each turn."""
+        """A changed subnet and the pools of its CIDR.
+
+        The subnet itself is included, because each of its reconciliations adopts only some pools.
+        """
         if item.kind is not TranslatedKind.SUBNET:
             return set()
         pools = self.informers[TranslatedKind.POOL].objects.items()

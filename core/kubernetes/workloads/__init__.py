@@ -1,7 +1,7 @@
 """Reads what rules need from Kubernetes objects.
 
     pods.py          Pods and Nodes
-    applications.py  the six kinds with automatic pools; StatefulSets, VM instances and VMs
+    applications.py  applications with automatic pools; owners of fixed addresses
 
 Pure. Few fields of an object are stored, because there are many objects.
 """

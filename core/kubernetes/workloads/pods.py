@@ -88,7 +88,7 @@ def pod_state(pod: Object) -> PodState:
         grace_s=GRACE_S if grace is None else float(grace),
         restart_policy=sys.intern(spec.get("restartPolicy", "Always")),
         reason=sys.intern(status.get("reason") or ""),
-        finished_s=tuple(_ends(status)),
+        finished_s=tuple(_finish_times(status)),
         host_network=bool(spec.get("hostNetwork")),
         claims=tuple(dict.fromkeys(_claims(metadata).values())),
     )
@@ -124,7 +124,7 @@ def addresses_of(status: dict[str, Any]) -> Iterator[str]:
             continue
 
 
-def _ends(status: dict[str, Any]) -> Iterator[float]:
+def _finish_times(status: dict[str, Any]) -> Iterator[float]:
     for kind in _STATUSES:
         for container in status.get(kind) or ():
             ended = (container.get("state") or {}).get("terminated") or {}

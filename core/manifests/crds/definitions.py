@@ -90,7 +90,7 @@ _NETWORK_COLUMNS: Final = (
     PrinterColumn("ALLOCATED-IP-COUNT", ".status.allocatedIPCount", "integer"),
     PrinterColumn("TOTAL-IP-COUNT", ".status.totalIPCount", "integer"),
 )
-_FIRST: Final = ".status.current.ips[0]"
+_FIRST_NIC: Final = ".status.current.ips[0]"
 _FULL_SOON: Final = '.status.conditions[?(@.type=="FullSoon")].reason'
 _APP_NAMESPACE: Final = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app\-namespace']"
 
@@ -146,15 +146,15 @@ KINDS: Final = (
         "se",
         "The addresses of one Pod or virtual machine: a report that is never read.",
         None,
-        # Written as a whole: managedFields that name each of its fields would cost every create.
+        # Atomic: otherwise managedFields name each field of the status, and creates are slower.
         schema_of(EndpointReport, "Interfaces, addresses and owner.")
         | {"x-kubernetes-map-type": "atomic"},
         (
-            PrinterColumn("INTERFACE", f"{_FIRST}.interface"),
-            PrinterColumn("IPV4POOL", f"{_FIRST}.ipv4Pool"),
-            PrinterColumn("IPV4", f"{_FIRST}.ipv4"),
-            PrinterColumn("IPV6POOL", f"{_FIRST}.ipv6Pool"),
-            PrinterColumn("IPV6", f"{_FIRST}.ipv6"),
+            PrinterColumn("INTERFACE", f"{_FIRST_NIC}.interface"),
+            PrinterColumn("IPV4POOL", f"{_FIRST_NIC}.ipv4Pool"),
+            PrinterColumn("IPV4", f"{_FIRST_NIC}.ipv4"),
+            PrinterColumn("IPV6POOL", f"{_FIRST_NIC}.ipv6Pool"),
+            PrinterColumn("IPV6", f"{_FIRST_NIC}.ipv6"),
             PrinterColumn("NODE", ".status.current.node"),
         ),
         (".status.current.node", ".status.current.uid"),

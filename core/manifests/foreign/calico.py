@@ -1,8 +1,8 @@
 """Parse the objects of Calico's IPAM: IPPools and IPAMBlocks (``crd.projectcalico.org/v1``).
 
-A block is a part of a pool that one node has. ``allocations`` has, for each of its addresses, an
-index into ``attributes``, which name the Pod. Addresses that are in use without a Pod, such as
-those of tunnels, become a reservation. Raises only ``BadInput``.
+A block is a part of a pool that one node uses. ``allocations`` has an item for each address of the
+block: null, or an index into ``attributes``, whose item names the Pod. Addresses that are in
+use without a Pod, such as those of tunnels, become a reservation. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def _pool(value: object, location: str) -> Pool:
 
 
 def _used(value: object, location: str) -> Iterator[_Used]:
+    """Yield the addresses of an IPAMBlock that are in use. Raises BadInput."""
     body = convert(value, _BlockManifest, f"{location} (IPAMBlock)")
     where = f"{location} (IPAMBlock {body.metadata.name})"
     cidr, attributes = read_cidr(body.spec.cidr, where), body.spec.attributes
@@ -106,6 +107,7 @@ def _used(value: object, location: str) -> Iterator[_Used]:
 
 
 def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:
+    """The name of the pool that contains an address. Raises BadInput if there is none."""
     for pool in pools:
         cidr = parse_cidr(pool.subnet)
         if cidr.family == address.family and cidr.first <= address.value <= cidr.last:

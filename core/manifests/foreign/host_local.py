@@ -6,9 +6,10 @@ Pod on that node whose status has it. A network without ranges uses the node's p
 flannel and kubenet pass to host-local.
 
 Every address of a living Pod is taken over, even without a file: a lost file does not make an
-address free (I6). Other addresses are not. Input in which an address of a Pod could be missed is
-refused: a node without a folder, a folder without a node, a Pod that is starting. This module reads
-no files itself; it raises ``BadInput``.
+address free (I6 of docs/contributing/architecture.md). Addresses of no living Pod are not taken
+over. Input in which an address of a Pod could be missed is refused: a node without a folder, a
+folder without a node, a Pod that is starting. This module reads no files itself; it raises only
+``BadInput``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 import msgspec
@@ -137,8 +139,8 @@ def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
     return {
         directory
         for path, text in texts
-        for _, plain in ipams_of(text, IPAM_TYPE, path)
-        if (directory := convert(plain, _Ipam, path).data_dir)
+        for _, ipam in ipams_of(text, IPAM_TYPE, path)
+        if (directory := convert(ipam, _Ipam, path).data_dir)
     }
 
 
@@ -148,11 +150,15 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
     pods = read_pods(by_kind["Pod"])
     pod_cidrs = dict(_pod_cidrs(value, location) for location, value in by_kind["Node"])
     ranges = [
-        *(served for node in nodes for served in _of_node(node, pod_cidrs.get(node.node, ()))),
         *(
-            served
+            network_range
+            for node in nodes
+            for network_range in _ranges_of_node(node, pod_cidrs.get(node.node, ()))
+        ),
+        *(
+            network_range
             for location, value in by_kind[NETWORK]
-            for served in _of_network(value, location)
+            for network_range in _ranges_of_network(value, location)
         ),
     ]
     findings: list[Finding] = []
@@ -175,23 +181,25 @@ def _pod_cidrs(value: object, location: str) -> tuple[str, tuple[Cidr, ...]]:
     return body.metadata.name, cidrs
 
 
-def _of_network(value: object, location: str) -> Iterator[_NetworkRange]:
+def _ranges_of_network(value: object, location: str) -> Iterator[_NetworkRange]:
     network = read_network(value, location)
-    for plain in ipams_of(network.text, IPAM_TYPE, network.where):
-        name = plain.network or network.name.partition("/")[2]
-        yield from _ranges(plain._replace(network=name), "", network.name, network.where)
+    for network_ipam in ipams_of(network.text, IPAM_TYPE, network.where):
+        name = network_ipam.network or network.name.partition("/")[2]
+        yield from _ranges(network_ipam._replace(network=name), "", network.name, network.where)
 
 
-def _of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
+def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
     """The ranges in the node's configurations; for other networks the podCIDRs that they use."""
     configured = [
-        served
+        network_range
         for path, text in node.configurations
-        for plain in ipams_of(text, IPAM_TYPE, path)
-        for served in _ranges(plain, node.node, "", path)
+        for network_ipam in ipams_of(text, IPAM_TYPE, path)
+        for network_range in _ranges(network_ipam, node.node, "", path)
     ]
     yield from configured
-    for network in sorted(node.networks.keys() - {served.network for served in configured}):
+    for network in sorted(
+        node.networks.keys() - {network_range.network for network_range in configured}
+    ):
         addresses = [address for name in node.networks[network] if (address := _address(name))]
         for cidr in pod_cidrs:
             derived = _network_range(NetworkIpam(network, {}), _Range(str(cidr)), (), "podCIDRs")
@@ -200,17 +208,17 @@ def _of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRan
                 yield derived
 
 
-def _ranges(plain: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
+def _ranges(network_ipam: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
     """The ranges of an ``ipam``, or the top-level range of an old configuration."""
-    ipam = convert(plain.ipam, _Ipam, where)
+    ipam = convert(network_ipam.ipam, _Ipam, where)
     routes = tuple(Route(route.dst, route.gw) for route in ipam.routes or ())
-    for bounds in (ipam, *(bounds for several in ipam.ranges for bounds in several)):
+    for bounds in (ipam, *chain.from_iterable(ipam.ranges)):
         if "/" in bounds.subnet:  # otherwise a template, filled in by another plugin
-            yield _network_range(plain, bounds, routes, where)._replace(node=node, nad=nad)
+            yield _network_range(network_ipam, bounds, routes, where)._replace(node=node, nad=nad)
 
 
 def _network_range(
-    plain: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
+    network_ipam: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
 ) -> _NetworkRange:
     """The range with host-local's defaults: all hosts of the subnet; the first is the gateway."""
     cidr = read_cidr(bounds.subnet, where)
@@ -224,7 +232,7 @@ def _network_range(
         raise BadInput(f"{where}: the range of {cidr} does not lie in it", subject=str(cidr))
     addresses = AddressSet.from_intervals([(first, last)], cidr.family)
     addresses -= AddressSet.from_values([gateway.value], cidr.family)
-    return _NetworkRange(plain.network, "", "", cidr, addresses, str(gateway), routes)
+    return _NetworkRange(network_ipam.network, "", "", cidr, addresses, str(gateway), routes)
 
 
 def _reservations(node: NodeFiles, findings: list[Finding]) -> Iterator[_Reservation]:
@@ -264,7 +272,7 @@ def _check_folders(
         )
     for key, pod in sorted(pods.items()):
         for address in pod.interfaces if pod.node not in folders else ():
-            if any(served.contains(address) for served in ranges):
+            if any(network_range.contains(address) for network_range in ranges):
                 raise BadInput(
                     f"Pod {'/'.join(key)} has {address}, which is in a range, and its node"
                     f" {pod.node} has no folder",
@@ -279,12 +287,16 @@ def _check_starting(
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
     """Refuse a file that may belong to a Pod whose status has no address yet."""
-    held = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
+    pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
     starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
     for node, network, address, *_ in reservations:
         key = starting.get(node)
-        has_no_pod = (node, address) not in held
-        if key is not None and has_no_pod and any(served.contains(address) for served in ranges):
+        has_no_pod = (node, address) not in pod_addresses
+        if (
+            key is not None
+            and has_no_pod
+            and any(network_range.contains(address) for network_range in ranges)
+        ):
             raise BadInput(
                 f"Pods are starting: {network}/{address} on node {node} may belong to Pod"
                 f" {'/'.join(key)}, whose status has no address yet",
@@ -297,9 +309,9 @@ def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
     """The range of an address: that of its network, else of its node, else of any pool."""
-    on_node = [served for served in ranges if served.serves(node, address)]
-    of_network = [served for served in on_node if served.network == network]
-    of_pools = [served for served in ranges if served.offers(address)]
+    on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
+    of_network = [network_range for network_range in on_node if network_range.network == network]
+    of_pools = [network_range for network_range in ranges if network_range.offers(address)]
     candidates = [*of_network, *on_node, *of_pools]
     return candidates[0] if candidates else None
 
@@ -352,8 +364,8 @@ def _pools(
 ) -> list[Pool]:
     """A pool for each network and subnet, limited to the nodes that use it."""
     by_pool: defaultdict[str, list[_NetworkRange]] = defaultdict(list)
-    for served in ranges:
-        by_pool[served.pool].append(served)
+    for network_range in ranges:
+        by_pool[network_range.pool].append(network_range)
     used: defaultdict[str, list[int]] = defaultdict(list)
     for allocation in allocations:
         used[allocation.pool].append(allocation.address.value)
@@ -363,11 +375,11 @@ def _pools(
 def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: set[str]) -> Pool:
     cidr = ranges[0].cidr
     addresses = AddressSet.from_values(used, cidr.family)
-    for served in ranges:
-        addresses |= served.addresses
-    gateways = {served.gateway for served in ranges}
-    routes = {served.routes for served in ranges if served.routes}
-    serving = {served.node for served in ranges}
+    for network_range in ranges:
+        addresses |= network_range.addresses
+    gateways = {network_range.gateway for network_range in ranges}
+    routes = {network_range.routes for network_range in ranges if network_range.routes}
+    serving = {network_range.node for network_range in ranges}
     return Pool(
         name,
         cidr.family,
@@ -376,5 +388,7 @@ def _pool(name: str, ranges: Sequence[_NetworkRange], used: list[int], nodes: se
         gateway=gateways.pop() if len(gateways) == 1 else "",
         routes=routes.pop() if len(routes) == 1 else None,
         node_names=() if "" in serving or serving >= nodes else tuple(sorted(serving)),
-        multus_names=tuple(sorted({served.nad for served in ranges if served.nad})),
+        multus_names=tuple(
+            sorted({network_range.nad for network_range in ranges if network_range.nad})
+        ),
     )

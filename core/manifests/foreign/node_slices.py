@@ -56,25 +56,28 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
         body = convert(value, _Manifest, f"{location} ({NODE_SLICES})")
         where = f"{location} ({NODE_SLICES} {body.metadata.name})"
         network_range = read_cidr(body.spec.range, where)
-        for part in body.status.allocations:
-            cidr = read_cidr(part.slice_range, where)
-            slices.append(NodeSlice(body.metadata.name, network_range, cidr, part.node_name))
+        for node_slice in body.status.allocations:
+            cidr = read_cidr(node_slice.slice_range, where)
+            slices.append(NodeSlice(body.metadata.name, network_range, cidr, node_slice.node_name))
     return slices
 
 
 def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | None:
-    """The slice of an IPPool; its name contains the node's name, in a form that varies."""
-    for part in slices:
-        if part.node and part.cidr == cidr and part.node in name:
-            return part
+    """The slice of an IPPool: that with its CIDR whose node's name is in the IPPool's name.
+
+    The form of the IPPool's name differs between releases of Whereabouts.
+    """
+    for node_slice in slices:
+        if node_slice.node and node_slice.cidr == cidr and node_slice.node in name:
+            return node_slice
     return None
 
 
 def findings_of(slices: Sequence[NodeSlice]) -> list[Finding]:
     """A finding for each NodeSlicePool with slices that no node has."""
     findings = []
-    for pool in dict.fromkeys(part.pool for part in slices):
-        count = sum(part.pool == pool and not part.node for part in slices)
+    for pool in dict.fromkeys(node_slice.pool for node_slice in slices):
+        count = sum(node_slice.pool == pool and not node_slice.node for node_slice in slices)
         if count:
             what = f"{count} slices belong to no node; they are for later nodes"
             done = "not taken over: a pool without nodeName serves every node"

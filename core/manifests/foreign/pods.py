@@ -134,7 +134,10 @@ def cluster_of(
     pods: Mapping[PodKey, ForeignPod],
     reservations: Iterable[Reservation] = (),
 ) -> ForeignCluster:
-    """The cluster with these pools, and the endpoints of the allocations."""
+    """The cluster with these pools and reservations, and with endpoints for the allocations.
+
+    An allocation whose Pod is not in ``pods`` becomes a finding.
+    """
     endpoints, findings = endpoints_of(allocations, pods, {pool.name: pool for pool in pools})
     records: defaultdict[str, list[AllocatedIP]] = defaultdict(list)
     for address, pool_name, key, _ in allocations:

@@ -118,7 +118,7 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
 
 def _require_slices(networks: list[_Network], slices: list[NodeSlice]) -> None:
     """Raises BadInput if slices are missing: a node's pool would then serve every node."""
-    sliced_ranges = {part.network_range for part in slices}
+    sliced_ranges = {node_slice.network_range for node_slice in slices}
     for network in networks:
         if network.is_sliced and network.cidr not in sliced_ranges:
             raise BadInput(
@@ -140,8 +140,8 @@ def _pool(
         PodAddress(_address(key, cidr, where), name, _pod_key(stored.podref, where), stored.ifname)
         for key, stored in body.spec.allocations.items()
     ]
-    part = slice_of(name, cidr, slices)
-    own_networks = [network for network in networks if _uses(network, name, part)]
+    node_slice = slice_of(name, cidr, slices)
+    own_networks = [network for network in networks if _uses(network, name, node_slice)]
     allocated = [allocation.address.value for allocation in allocations]
     addresses = AddressSet.from_values(allocated, cidr.family)
     for network in own_networks:
@@ -161,24 +161,24 @@ def _pool(
         tuple(addresses.to_items()),
         gateway=gateways.pop() if len(gateways) == 1 else "",
         routes=routes.pop() if len(routes) == 1 else None,
-        node_names=(part.node,) if part else (),
+        node_names=(node_slice.node,) if node_slice else (),
         multus_names=tuple(sorted(network.name for network in own_networks)),
     )
     return pool, allocations
 
 
-def _uses(network: _Network, pool: str, part: NodeSlice | None) -> bool:
-    """Whether a network uses an IPPool, which is that of the slice ``part``."""
-    if part is not None and network.is_sliced:
-        return network.cidr == part.network_range
+def _uses(network: _Network, pool: str, node_slice: NodeSlice | None) -> bool:
+    """Whether a network uses an IPPool, which is that of ``node_slice``."""
+    if node_slice is not None and network.is_sliced:
+        return network.cidr == node_slice.network_range
     return network.pool == pool
 
 
 def _networks(value: object, location: str) -> Iterator[_Network]:
     """The ranges of a network; none if its IPAM is not Whereabouts."""
     network = read_network(value, location)
-    for _, plain in ipams_of(network.text, IPAM_TYPE, network.where):
-        ipam = convert(plain, _Ipam, network.where)
+    for _, raw_ipam in ipams_of(network.text, IPAM_TYPE, network.where):
+        ipam = convert(raw_ipam, _Ipam, network.where)
         for bounds in (ipam, *ipam.ip_ranges):
             if bounds.range:
                 yield _network(network.name, ipam, bounds, network.where)

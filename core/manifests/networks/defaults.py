@@ -30,13 +30,14 @@ from core.manifests.kinds.multus_configs import (
 )
 
 T = TypeVar("T", bound=Struct)
+InjectableBlock = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
+"""The blocks of networks that the Pod webhook may inject."""
 
 CUSTOM: Final = "custom"
-INJECTIONS: Final = (
-    "cni.spidernet.io/rdma-resource-inject",
-    "cni.spidernet.io/network-resource-inject",
-)
-"""Annotations that become labels of the same key and value.
+RDMA_INJECTION: Final = "cni.spidernet.io/rdma-resource-inject"
+NETWORK_INJECTION: Final = "cni.spidernet.io/network-resource-inject"
+INJECTIONS: Final = (RDMA_INJECTION, NETWORK_INJECTION)
+"""Annotations of a network that become labels of the same key and value.
 
 See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
 """
@@ -56,7 +57,7 @@ def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
     changes |= _filled(spec, {"enable_coordinator": True, "disable_ipam": False})
     block = getattr(spec, TYPES[kind]) if kind in TYPES else None
     if block is not None:
-        changes[TYPES[kind]] = _block(block)
+        changes[TYPES[kind]] = _completed_block(block)
     return structs.replace(spec, **changes)
 
 
@@ -65,7 +66,8 @@ def injected_labels(annotations: Mapping[str, str]) -> dict[str, str]:
     return {key: annotations[key] for key in INJECTIONS if key in annotations}
 
 
-def _block(block: Struct) -> Struct:
+def _completed_block(block: Struct) -> Struct:
+    """The block of a cniType with defaults for its missing fields."""
     match block:
         case VlanSpec():
             block = _complete(block, vlan_mode="manual", mtu=0, rdma_resource_name="")
@@ -87,10 +89,11 @@ def _block(block: Struct) -> Struct:
             return _complete(block, vlan=0, device_id="", ippools=NetworkPools())
         case IpoibSpec():
             return _complete(block, ippools=NetworkPools())
-    raise AssertionError("there is no other block")
+    raise AssertionError(f"a block without defaults: {block!r}")
 
 
 def _with_bond(block: T) -> T:
+    """The block, with the defaults of its bond if it has one."""
     bond = getattr(block, "bond", None)
     if bond is None:
         return block
@@ -113,8 +116,10 @@ def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
 
 
 def _complete(struct: T, **values: Any) -> T:  # noqa: ANN401  # fields of any type
+    """Set these values in the fields that are None."""
     return structs.replace(struct, **_filled(struct, values))
 
 
 def _filled(struct: Struct, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values for the fields that are None."""
     return {name: value for name, value in values.items() if getattr(struct, name) is None}

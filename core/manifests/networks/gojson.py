@@ -18,6 +18,8 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 PLAIN_FROM: Final = 1e-6
 EXPONENT_FROM: Final = 1e21
+"""Numbers from ``PLAIN_FROM`` and below ``EXPONENT_FROM`` are written without an exponent."""
+
 DEPTH_MAX: Final = 64
 """The most nested levels of lists and objects."""
 
@@ -28,7 +30,10 @@ def loads(text: str) -> Json:
     """Parse JSON, every number as a float; the last of repeated keys is used. Raises BadInput."""
     try:
         value: Json = json.loads(
-            text, parse_int=_finite, parse_float=_finite, parse_constant=_no_number
+            text,
+            parse_int=_finite_float,
+            parse_float=_finite_float,
+            parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
         raise BadInput(f"not JSON: {error}") from None
@@ -38,7 +43,7 @@ def loads(text: str) -> Json:
 
 def dumps(value: Json) -> str:
     """One line of JSON."""
-    return _written(value).translate(_ESCAPES)
+    return _encoded(value).translate(_ESCAPES)
 
 
 def sorted_keys(value: Json) -> Json:
@@ -50,14 +55,14 @@ def sorted_keys(value: Json) -> Json:
     return value
 
 
-def _written(value: Json) -> str:
+def _encoded(value: Json) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, Mapping):
-        parts = (f"{json.dumps(key, ensure_ascii=False)}:{_written(value[key])}" for key in value)
+        parts = (f"{json.dumps(key, ensure_ascii=False)}:{_encoded(value[key])}" for key in value)
         return f"{{{','.join(parts)}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(_encoded, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -74,14 +79,14 @@ def _number(value: float) -> str:
     return f"{mantissa}e{digits.adjusted():+d}"
 
 
-def _finite(text: str) -> float:
+def _finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{text[:32]} is out of range")
     return value
 
 
-def _no_number(text: str) -> NoReturn:
+def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
 
 

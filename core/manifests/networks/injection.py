@@ -22,18 +22,17 @@ from core.manifests.kinds.multus_configs import (
     MultusConfigSpec,
     SriovSpec,
 )
-from core.manifests.networks.defaults import INJECTIONS
-from core.manifests.networks.nad_renderer import SEVERAL
+from core.manifests.networks.defaults import INJECTIONS, RDMA_INJECTION, InjectableBlock
+from core.manifests.networks.nad_renderer import BOND_MASTERS_MIN
 
-RDMA: Final = INJECTIONS[0]
 INJECTED_MAX: Final = 64
 """The most networks that are injected into one Pod."""
 
-Block = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
-Plain = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
+"""An object of the API as JSON data."""
 
 
-class Injected(NamedTuple):
+class InjectableNetwork(NamedTuple):
     """A network that may be injected into Pods, selected by its labels.
 
     ``nad``: the name of its NetworkAttachmentDefinition, "" if it equals ``name``.
@@ -46,12 +45,14 @@ class Injected(NamedTuple):
     nad: str = ""
 
 
-def needs_injection(pod: Plain, namespace: Plain) -> bool:
+def needs_injection(pod: JsonObject, namespace: JsonObject) -> bool:
     """Whether the Pod or its Namespace requests an injection."""
     return (_requested(pod) or _requested(namespace)) is not None
 
 
-def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[str, Any]:
+def inject(
+    pod: JsonObject, namespace: JsonObject, networks: Sequence[InjectableNetwork]
+) -> dict[str, Any]:
     """The Pod with the networks and devices that it requests. Raises BadInput."""
     request = _requested(pod) or _requested(namespace)
     after = copy.deepcopy(dict(pod))
@@ -72,7 +73,7 @@ def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[s
     return after
 
 
-def _devices(blocks: Iterable[Block]) -> Mapping[str, int]:
+def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
     """The number of devices that the networks need, by resource.
 
     Each SR-IOV network needs its own virtual function; networks can share one RDMA device.
@@ -85,16 +86,16 @@ def _devices(blocks: Iterable[Block]) -> Mapping[str, int]:
     return numbers
 
 
-def _requested(item: Plain) -> tuple[str, str] | None:
+def _requested(item: JsonObject) -> tuple[str, str] | None:
     """The first injection annotation of an object: key and value."""
     annotations = item.get("metadata", {}).get("annotations") or {}
     return next(((key, annotations[key]) for key in INJECTIONS if key in annotations), None)
 
 
-def _block(network: Injected, key: str) -> Block:
+def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
     """The block of the network's cniType. Raises BadInput if a field for the key is missing."""
     spec = network.spec
-    blocks: Mapping[str, Block | None] = {
+    blocks: Mapping[str, InjectableBlock | None] = {
         "macvlan": spec.macvlan,
         "ipvlan": spec.ipvlan,
         "vlan": spec.vlan,
@@ -107,17 +108,17 @@ def _block(network: Injected, key: str) -> Block:
     if block is None:
         raise BadInput(f"{path}: cniType {spec.cni_type} cannot be injected", subject=key)
     resource = block.master if isinstance(block, IpoibSpec) else _resource(block)
-    if key == RDMA and not resource:
+    if key == RDMA_INJECTION and not resource:
         raise BadInput(f"{path} has no resource name", subject=key)
     if resource and not (block.ippools and (block.ippools.ipv4 or block.ippools.ipv6)):
         raise BadInput(f"{path} has no ippools", subject=key)
     return block
 
 
-def _interface(block: Block) -> str:
+def _interface(block: InjectableBlock) -> str:
     match block:
         case LinkSpec():
-            if len(block.master) >= SEVERAL and block.bond is not None:
+            if len(block.master) >= BOND_MASTERS_MIN and block.bond is not None:
                 return block.bond.name
             return block.master[0]
         case SriovSpec():
@@ -126,7 +127,7 @@ def _interface(block: Block) -> str:
             return ""
 
 
-def _resource(block: Block) -> str:
+def _resource(block: InjectableBlock) -> str:
     """The extended resource of the network's device, "" for none."""
     match block:
         case LinkSpec():

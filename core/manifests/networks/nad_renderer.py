@@ -37,8 +37,8 @@ CONFIG_NAME: Final = "cni.spidernet.io/cniconfig-name"
 RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
 OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
-SEVERAL: Final = 2
-"""The number of masters from which a bond is made."""
+BOND_MASTERS_MIN: Final = 2
+"""A network with this many masters or more uses a bond of them."""
 
 Plugin = dict[str, Json]
 
@@ -132,14 +132,14 @@ def _vlan(link: VlanSpec, ipam: Plugin) -> list[Json]:
 
 def master_of(link: LinkSpec) -> str:
     """The host interface that the network uses: the master, or the bond of several masters."""
-    if len(link.master) >= SEVERAL and link.bond is not None:
+    if len(link.master) >= BOND_MASTERS_MIN and link.bond is not None:
         return link.bond.name
     return link.master[0]
 
 
 def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
     """The plugin that creates VLAN and bond on the host; none if the network needs neither."""
-    if not vlan and len(link.master) < SEVERAL:
+    if not vlan and len(link.master) < BOND_MASTERS_MIN:
         return []
     ifacer: Plugin = {"vlanID": vlan} if vlan else {}
     ifacer |= {"type": "ifacer", "interfaces": link.master}
@@ -191,6 +191,7 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
         ("mode", spec.mode, bool(spec.mode)),
         ("type", "coordinator", True),
         ("podDefaultRouteNic", spec.pod_default_route_nic, bool(spec.pod_default_route_nic)),
+        # As in Spiderpool, whose condition tests another field than the one that it writes.
         ("podRPFilter", spec.pod_rp_filter, spec.pod_cidr_type is not None),
         ("hostRPFilter", spec.host_rp_filter, spec.host_rp_filter is not None),
         ("detectOptions", _options(spec.detect_options), spec.detect_options is not None),

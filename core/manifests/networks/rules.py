@@ -19,7 +19,6 @@ from core.errors import BadInput, Refusal, RefusalKind
 from core.manifests.kinds.multus_configs import (
     TYPES,
     VLAN_MAX,
-    IbSriovSpec,
     IpoibSpec,
     LinkSpec,
     MultusConfigSpec,
@@ -31,12 +30,15 @@ from core.manifests.kinds.multus_configs import (
 )
 from core.manifests.networks.chain import chain_item
 from core.manifests.networks.coordinators import coordinator_rules
-from core.manifests.networks.defaults import CUSTOM, INJECTIONS
-from core.manifests.networks.nad_renderer import CNI_VERSION, CNI_VERSION_DEFAULT, CR_NAME, SEVERAL
+from core.manifests.networks.defaults import CUSTOM, INJECTIONS, RDMA_INJECTION, InjectableBlock
+from core.manifests.networks.nad_renderer import (
+    BOND_MASTERS_MIN,
+    CNI_VERSION,
+    CNI_VERSION_DEFAULT,
+    CR_NAME,
+)
 
 T = TypeVar("T")
-Injected = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
-"""The blocks of networks that the Pod webhook may inject."""
 
 CNI_VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0")
 KIND: Final = "SpiderMultusConfig"
@@ -175,7 +177,7 @@ class _TypeRules:
                 message = f"cniType is {self.kind}: remove the block of cniType {name}"
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
-    def injections(self, block: Injected | None) -> Iterator[Refusal]:
+    def injections(self, block: InjectableBlock | None) -> Iterator[Refusal]:
         """A network that the Pod webhook injects has a resource name, and pools for it."""
         for key in INJECTIONS:
             if key not in self._annotations:
@@ -185,7 +187,7 @@ class _TypeRules:
                 yield from self.refuse("Forbidden", "inject", message, "spec.cniType")
                 continue
             resource = _resource_of(block)
-            if key == INJECTIONS[0] and not resource:
+            if key == RDMA_INJECTION and not resource:
                 message = f"annotation {key} requires a resource name, which is not set"
                 yield from self.refuse("Invalid", "inject", message)
             elif resource and not _has_pools(block.ippools):
@@ -202,7 +204,7 @@ class _TypeRules:
             yield from self.refuse("Invalid", "match-master-subnet", message)
         if not link.master:
             yield from self.refuse("Invalid", "master", "master can't be empty")
-        elif len(link.master) >= SEVERAL and not (link.bond and link.bond.name):
+        elif len(link.master) >= BOND_MASTERS_MIN and not (link.bond and link.bond.name):
             message = f"{len(link.master)} masters require bond.name, which is not set"
             yield from self.refuse("Invalid", "bond", message)
 
@@ -265,7 +267,7 @@ class _TypeRules:
             yield from self.refuse("Invalid", "mtu", message)
 
 
-def _resource_of(block: Injected) -> str | None:
+def _resource_of(block: InjectableBlock) -> str | None:
     match block:
         case LinkSpec():
             return block.rdma_resource_name

@@ -2,10 +2,11 @@
 
 See docs/reference/admission.md, "Pods".
 
-With them a Pod is scheduled only on nodes that have the NICs of its networks, and to which the
-network provider can bind more addresses. The networks are those of the Pod's annotations after
-step A. Unknown networks and malformed annotations are ignored here, because Multus reports them.
-Refuses nothing. The Pod is copied, never changed.
+A slot is one unit of an extended resource that agents advertise (``core.domain.devices``). A Pod
+that requests slots is scheduled only on nodes that have the NICs of its networks, and to which the
+network provider can bind more addresses. The networks are those in the Pod's Multus annotations,
+to which step A has added the injected ones. Unknown networks and malformed annotations are ignored
+here, because Multus reports them. No Pod is refused, and the argument is copied, never changed.
 """
 
 from __future__ import annotations
@@ -18,53 +19,62 @@ from core.domain.devices import nic_resource
 from core.domain.provider.provider_nics import is_bound_by_provider
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS, parse_networks
 from core.errors import BadInput
-from core.manifests.networks.injection import Injected, Plain
+from core.manifests.networks.injection import InjectableNetwork, JsonObject
 
 DEFAULT_NAMESPACE: Final = "kube-system"
 
 
 class SlotSettings(NamedTuple):
-    """The slots to request.
+    """The slots that the Pod webhook requests.
 
-    ``nics``: one slot of each master. ``sub_eni``: the provider's resource, "" for none.
-    ``namespace``: that of a default network without one, as in Multus and agents.
+    ``request_nic_slots``: whether a Pod requests one slot of each master of its networks.
+    ``provider_resource``: the resource of which a Pod requests one slot for each network whose
+    addresses the network provider binds; "" for none. ``default_network_namespace``: the namespace
+    of a default network whose annotation names no namespace, as in Multus and agents.
     """
 
-    nics: bool = False
-    sub_eni: str = ""
-    namespace: str = DEFAULT_NAMESPACE
+    request_nic_slots: bool = False
+    provider_resource: str = ""
+    default_network_namespace: str = DEFAULT_NAMESPACE
 
 
-def may_request_slots(pod: Plain, settings: SlotSettings) -> bool:
-    """Whether the Pod names networks, and slots are configured."""
+def may_request_slots(pod: JsonObject, settings: SlotSettings) -> bool:
+    """Whether slots are configured, and the Pod's annotations name networks."""
     annotations = pod.get("metadata", {}).get("annotations") or {}
     has_networks = bool(annotations.get(DEFAULT_NETWORK) or annotations.get(NETWORKS))
-    return has_networks and bool(settings.nics or settings.sub_eni)
+    return has_networks and bool(settings.request_nic_slots or settings.provider_resource)
 
 
 def with_slots(
-    pod: Plain, namespace: str, networks: Sequence[Injected], settings: SlotSettings
+    pod: JsonObject,
+    pod_namespace: str,
+    networks: Sequence[InjectableNetwork],
+    settings: SlotSettings,
 ) -> dict[str, Any]:
-    """The Pod with requests for the slots that it needs and does not request yet."""
+    """A copy of the Pod with requests for the slots of its networks.
+
+    A resource that a container of the Pod requests already is not changed. ``networks``: all
+    networks of the cluster.
+    """
     after = copy.deepcopy(dict(pod))
     if not may_request_slots(pod, settings):
         return after
     by_name = {(network.namespace, network.nad or network.name): network for network in networks}
-    names = dict.fromkeys(_networks_of(pod, namespace, settings.namespace))
+    names = dict.fromkeys(_networks_of(pod, pod_namespace, settings.default_network_namespace))
     chosen = [by_name[name] for name in names if name in by_name]
     slots: dict[str, int] = {}
-    if settings.nics:
+    if settings.request_nic_slots:
         masters = (nic_resource(link) for network in chosen for link in _masters(network))
         slots |= {resource: 1 for resource in masters if resource}
     bound_count = sum(map(_is_bound, chosen))
-    if settings.sub_eni and bound_count:
-        slots[settings.sub_eni] = bound_count
+    if settings.provider_resource and bound_count:
+        slots[settings.provider_resource] = bound_count
     _request(after["spec"]["containers"], slots)
     return after
 
 
 def _networks_of(
-    pod: Plain, pod_namespace: str, default_network_namespace: str
+    pod: JsonObject, pod_namespace: str, default_network_namespace: str
 ) -> Iterator[tuple[str, str]]:
     """Namespace and name of every network in the Pod's annotations."""
     annotations = pod.get("metadata", {}).get("annotations") or {}
@@ -78,7 +88,7 @@ def _networks_of(
             yield network.namespace, network.name
 
 
-def _masters(network: Injected) -> Iterator[str]:
+def _masters(network: InjectableNetwork) -> Iterator[str]:
     """The NICs of a node that a network uses: its master, or all members of a bond."""
     spec = network.spec
     links = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}
@@ -89,7 +99,7 @@ def _masters(network: Injected) -> Iterator[str]:
         yield spec.ipoib.master
 
 
-def _is_bound(network: Injected) -> bool:
+def _is_bound(network: InjectableNetwork) -> bool:
     """Whether a network provider binds the network's addresses."""
     vlan = network.spec.vlan
     mode = (vlan.vlan_mode or "") if vlan is not None else ""
@@ -97,7 +107,7 @@ def _is_bound(network: Injected) -> bool:
 
 
 def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
-    """Set requests and limits of the first container; extended resources need equal ones."""
+    """Add the slots to the first container: to requests and limits, which must be equal."""
     for name, count in counts.items():
         if any(name in amounts for container in containers for amounts in _amounts(container)):
             continue
@@ -107,6 +117,7 @@ def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> Non
 
 
 def _amounts(container: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
+    """Limits and requests of a container."""
     resources = container.get("resources") or {}
     yield resources.get("limits") or {}
     yield resources.get("requests") or {}

@@ -32,7 +32,9 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.resources import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""The longest time from a review to the stored object: the API server's 60 s and a margin."""
+"""The longest time from a review to the stored object: the request timeout of the API server, which
+is 60 s, and a margin.
+"""
 
 SWEEP_S: Final = 10.0
 """Seconds between two sweeps of completed admissions."""
@@ -77,14 +79,14 @@ class Admitter:
             if admission.review in in_log or not await self._is_pending(admission):
                 await self._admissions.remove(admission)
 
-    async def admit(self, question: AdmissionRequest, command: Command) -> None:
+    async def admit(self, admission_request: AdmissionRequest, command: Command) -> None:
         """Admit the object, and store the admission unless the review is a dry run.
 
         Raises Refused, StoreError, ApiError, LostRace, NotReady.
         """
         while True:
             conflicts: tuple[AdmissionConflict, ...] = await retry_lost_races()(
-                self._conflicts, question, command
+                self._conflicts, admission_request, command
             )
             for conflict in conflicts:
                 if await self._is_pending(conflict.admission):
@@ -94,23 +96,23 @@ class Admitter:
                 return
 
     async def _conflicts(
-        self, question: AdmissionRequest, command: Command
+        self, admission_request: AdmissionRequest, command: Command
     ) -> tuple[AdmissionConflict, ...]:
-        """The conflicts of the object; without conflicts its admission is stored."""
+        """The conflicts with pending admissions; without a conflict the admission is stored."""
         async with self._lock:
             pending = await self._admissions.read()
             result = await self._configurator.dry_run_beside(command, pending.admissions)
             value = admitted_value(command, result.events)
-            if value is not None and not result.conflicts and not question.dry_run:
-                await self._store(question, value, pending)
+            if value is not None and not result.conflicts and not admission_request.dry_run:
+                await self._store(admission_request, value, pending)
         return result.conflicts
 
     async def _store(
-        self, question: AdmissionRequest, value: Pool | Subnet, since: PendingAdmissions
+        self, admission_request: AdmissionRequest, value: Pool | Subnet, since: PendingAdmissions
     ) -> None:
-        metadata = question.object["metadata"]
+        metadata = admission_request.object["metadata"]
         admission = PendingAdmission(
-            question.uid,
+            admission_request.uid,
             metadata.get("uid", ""),
             metadata.get("generation", 1),
             self._api.clock_s,

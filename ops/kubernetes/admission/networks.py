@@ -81,13 +81,15 @@ def defaulted_network(body: Object) -> Object:
     return after
 
 
-def validate_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
+def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
     """The refusals of a creation or an update, even of a terminating object."""
-    if question.operation == UPDATE and is_unchanged(question.object, question.old):
+    if admission_request.operation == UPDATE and is_unchanged(
+        admission_request.object, admission_request.old
+    ):
         return ()
-    subject = ObjectReference(COORDINATOR, question.name)
+    subject = ObjectReference(COORDINATOR, admission_request.name)
     try:
-        spec = msgspec.convert(question.object.get("spec") or {}, CoordinatorSpec)
+        spec = msgspec.convert(admission_request.object.get("spec") or {}, CoordinatorSpec)
     except msgspec.ValidationError as error:
         return (subject.refuse("Invalid", "unreadable", "spec", str(error)),)
     if not spec.pod_cidr_type:
@@ -96,28 +98,30 @@ def validate_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
     return tuple(coordinator_rules(subject, spec))
 
 
-async def validate_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
+async def validate_network(admission_request: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
     """The first refusal only, as in Spiderpool. Raises ApiError."""
-    if question.operation == UPDATE and _is_same_network(question):
+    if admission_request.operation == UPDATE and _is_same_network(admission_request):
         return ()
     try:
-        network = network_of(question.object)
+        network = network_of(admission_request.object)
     except BadInput as error:
-        subject = ObjectReference(KIND, question.name, question.namespace)
+        subject = ObjectReference(KIND, admission_request.name, admission_request.namespace)
         return (subject.refuse("Invalid", "unreadable", "spec", error.message),)
-    if question.operation == UPDATE:
-        network = network._replace(before=question.old["metadata"].get("annotations") or {})
+    if admission_request.operation == UPDATE:
+        network = network._replace(
+            before=admission_request.old["metadata"].get("annotations") or {}
+        )
     network = network._replace(spec=completed(network.spec))
     for refusal in network_rules(network):
         return (refusal,)
     return await _foreign_nad(network, api)
 
 
-def _is_same_network(question: AdmissionRequest) -> bool:
+def _is_same_network(admission_request: AdmissionRequest) -> bool:
     """Whether spec and annotations are unchanged; annotations name the NAD and the injection."""
-    versions = question.object, question.old
+    versions = admission_request.object, admission_request.old
     new, old = (version["metadata"].get("annotations") or {} for version in versions)
-    return new == old and is_unchanged(question.object, question.old)
+    return new == old and is_unchanged(admission_request.object, admission_request.old)
 
 
 async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...]:

@@ -15,7 +15,7 @@ from typing import Final
 from core.errors import ApiNotFound, ApiUnavailable, BadInput, Refusal
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer
-from core.manifests.networks.injection import Injected, inject, needs_injection
+from core.manifests.networks.injection import InjectableNetwork, inject, needs_injection
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.slots import SlotSettings, may_request_slots, with_slots
@@ -33,7 +33,7 @@ class PodInjection:
     def __init__(self, api: Api, slots: SlotSettings) -> None:
         self._api = api
         self._slots = slots
-        self._networks: dict[tuple[str, str], Injected] = {}
+        self._networks: dict[tuple[str, str], InjectableNetwork] = {}
         self._informer = Informer(api, NETWORKS)
         self._informer.listen(self._changed)
 
@@ -41,11 +41,14 @@ class PodInjection:
         """Watch the networks until cancelled."""
         await self._informer.run()
 
-    async def mutate(self, question: AdmissionRequest) -> bytes:
+    async def mutate(self, admission_request: AdmissionRequest) -> bytes:
         """The response: a patch with the networks and devices, or a refusal. Raises ApiError."""
-        pod, namespace = question.object, await self._namespace(question.namespace)
+        pod, namespace = (
+            admission_request.object,
+            await self._namespace(admission_request.namespace),
+        )
         if not (needs_injection(pod, namespace) or may_request_slots(pod, self._slots)):
-            return allowed(question.uid)
+            return allowed(admission_request.uid)
         try:
             async with asyncio.timeout(LISTED_S_MAX):
                 await self._informer.listed.wait()
@@ -57,9 +60,9 @@ class PodInjection:
             after = inject(pod, namespace, networks)
         except BadInput as error:
             refusal = Refusal("Invalid", "inject", "Pod", "metadata.annotations", error.message)
-            return denied(question, [refusal], name=_name(pod))
-        after = with_slots(after, question.namespace, networks, self._slots)
-        return allowed(question.uid, patch_between(pod, after))
+            return denied(admission_request, [refusal], name=_name(pod))
+        after = with_slots(after, admission_request.namespace, networks, self._slots)
+        return allowed(admission_request.uid, patch_between(pod, after))
 
     async def _namespace(self, name: str) -> Object:
         try:
@@ -79,7 +82,7 @@ class PodInjection:
                 continue  # the network's webhook and its Event report it
             labels = body["metadata"].get("labels") or {}
             nad = attachment_name(network.name, network.annotations)
-            self._networks[key] = Injected(*key, labels, network.spec, nad)
+            self._networks[key] = InjectableNetwork(*key, labels, network.spec, nad)
 
 
 def _name(pod: Object) -> str:

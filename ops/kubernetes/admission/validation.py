@@ -62,56 +62,65 @@ class AdmissionValidator:
         self._guards_deletion = guards_deletion
         self._subnets_enabled = subnets_enabled
 
-    async def validate(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+    async def validate(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
         """The refusals; none if the request is allowed. Raises StoreError, ApiError."""
-        if question.operation == DELETE:
-            return await self._deletion(question)
-        if question.operation == UPDATE and is_unchanged(question.object, question.old):
+        if admission_request.operation == DELETE:
+            return await self._deletion(admission_request)
+        if admission_request.operation == UPDATE and is_unchanged(
+            admission_request.object, admission_request.old
+        ):
             return ()
-        if "deletionTimestamp" in question.object["metadata"]:
-            return _terminating_refusals(question)
+        if "deletionTimestamp" in admission_request.object["metadata"]:
+            return _terminating_refusals(admission_request)
         try:
-            return await self._change(question)
+            return await self._change(admission_request)
         except BadInput as error:
             field = f"spec.{error.subject}" if error.subject else ""
-            return (_subject(question).refuse("Invalid", "unreadable", field, error.message),)
+            return (
+                _subject(admission_request).refuse("Invalid", "unreadable", field, error.message),
+            )
         except Refused as error:
             return error.refusals
         except AddressSyntaxError as error:
             message = f"a stored object has an unreadable address: {error}"
-            return (_subject(question).refuse("Internal", "unreadable", "spec.ips", message),)
+            return (
+                _subject(admission_request).refuse("Internal", "unreadable", "spec.ips", message),
+            )
 
-    async def _change(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+    async def _change(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
         """Validate a creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
-        if question.operation == CREATE and await self._is_taken(question):
-            return (_already_exists(question),)
-        if question.operation == UPDATE:
-            _require_same_family(question)
-        command = command_of(_identified(question))
+        if admission_request.operation == CREATE and await self._is_taken(admission_request):
+            return (_already_exists(admission_request),)
+        if admission_request.operation == UPDATE:
+            _require_same_family(admission_request)
+        command = command_of(_identified(admission_request))
         if isinstance(command, ApplyReservation):
             await self._configurator.dry_run(command)
             return ()
         if isinstance(command, ApplyPool) and self._subnets_enabled:
-            await self._require_controller(question, command.pool)
-        await self._admitter.admit(question, command)
+            await self._require_controller(admission_request, command.pool)
+        await self._admitter.admit(admission_request, command)
         return ()
 
-    async def _is_taken(self, question: AdmissionRequest) -> bool:
+    async def _is_taken(self, admission_request: AdmissionRequest) -> bool:
         """Whether the API server has an object with this name."""
-        kind = TranslatedKind(f"{question.kind.lower()}s")
-        return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
+        kind = TranslatedKind(f"{admission_request.kind.lower()}s")
+        return (
+            await self._api.find(kind.path(admission_request.object["metadata"]["name"]))
+            is not None
+        )
 
-    async def _require_controller(self, question: AdmissionRequest, pool: Pool) -> None:
+    async def _require_controller(self, admission_request: AdmissionRequest, pool: Pool) -> None:
         """Check that the SpiderSubnet that controls the pool exists and has its CIDR.
 
         Otherwise Kubernetes would garbage-collect the pool (docs/reference/admission.md,
         "SpiderIPPool", rule 5). Raises Refused.
         """
-        owner = controlling_subnet(question.object)
+        owner = controlling_subnet(admission_request.object)
         if owner is None or not pool_addresses(pool):
             return
         subnet = await self._api.find(TranslatedKind.SUBNET.path(owner.name))
-        subject = _subject(question)
+        subject = _subject(admission_request)
         if subnet is None or subnet["metadata"]["uid"] != owner.uid:
             message = f"failed to get controller Subnet {owner.name}: there is no such object"
             remedy = "remove the ownerReference, or create the SpiderSubnet first"
@@ -123,30 +132,31 @@ class AdmissionValidator:
             refusal = subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
             raise Refused((refusal,))
 
-    async def warnings(self, question: AdmissionRequest) -> tuple[str, ...]:
+    async def warnings(self, admission_request: AdmissionRequest) -> tuple[str, ...]:
         """Why an allowed deletion takes effect later than its user may expect.
 
         Without an answer of etcd there is no warning: the deletion itself does not need one.
         """
-        if question.operation != DELETE or self._guards_deletion:
+        if admission_request.operation != DELETE or self._guards_deletion:
             return ()
         try:
             async with asyncio.timeout(WARNING_S_MAX):
-                uses = await self._uses(question)
+                uses = await self._uses(admission_request)
         except (OrbweaverError, TimeoutError) as error:
-            _log.warning("no warning about the deletion of %s: %s", question.name, error)
+            _log.warning("no warning about the deletion of %s: %s", admission_request.name, error)
             return ()
-        begin = f"{question.kind} {question.name!r} is in use and will be deleted when it is not"
+        name = f"{admission_request.kind} {admission_request.name!r}"
+        begin = f"{name} is in use and will be deleted when it is not"
         return tuple(f"{begin}: {use.message}"[:WARNING_CHARS_MAX] for use in uses)
 
-    async def _deletion(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+    async def _deletion(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
         """Refuse the deletion if the switch is on and the object is in use."""
-        return await self._uses(question) if self._guards_deletion else ()
+        return await self._uses(admission_request) if self._guards_deletion else ()
 
-    async def _uses(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+    async def _uses(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
         """What the pool or subnet of a deletion is used for. Raises StoreError."""
-        name = question.name
-        match question.kind:
+        name = admission_request.name
+        match admission_request.kind:
             case "SpiderIPPool":
                 refusals = await self._try(DeletePool(name))
             case "SpiderSubnet":
@@ -176,36 +186,37 @@ def is_unchanged(new: Object, old: Object) -> bool:
     return new.get("spec") == old.get("spec") and labels[0] == labels[1]
 
 
-def _require_same_family(question: AdmissionRequest) -> None:
+def _require_same_family(admission_request: AdmissionRequest) -> None:
     """Check that ipVersion did not change, before its value is checked. Raises Refused."""
     new, old = (
-        (version.get("spec") or {}).get("ipVersion") for version in (question.object, question.old)
+        (version.get("spec") or {}).get("ipVersion")
+        for version in (admission_request.object, admission_request.old)
     )
     if new is not None and old is not None and new != old:
-        raise Refused((immutable(_subject(question), "spec.ipVersion", old),))
+        raise Refused((immutable(_subject(admission_request), "spec.ipVersion", old),))
 
 
-def _already_exists(question: AdmissionRequest) -> Refusal:
+def _already_exists(admission_request: AdmissionRequest) -> Refusal:
     """A refusal with the text of the API server."""
-    plural = f"{question.kind.lower()}s"
-    name = question.object["metadata"]["name"]
+    plural = f"{admission_request.kind.lower()}s"
+    name = admission_request.object["metadata"]["name"]
     message = f'{plural}.spiderpool.spidernet.io "{name}" already exists'
-    return _subject(question).refuse("AlreadyExists", "name-taken", "", message)
+    return _subject(admission_request).refuse("AlreadyExists", "name-taken", "", message)
 
 
-def _terminating_refusals(question: AdmissionRequest) -> tuple[Refusal, ...]:
+def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
     """Refuse every change of a terminating object but the removal of our finalizer."""
-    if FINALIZER not in (question.object["metadata"].get("finalizers") or []):
+    if FINALIZER not in (admission_request.object["metadata"].get("finalizers") or []):
         return ()
-    message = f"a terminating {question.kind} cannot be changed"
-    return (_subject(question).refuse("Forbidden", "terminating", "", message),)
+    message = f"a terminating {admission_request.kind} cannot be changed"
+    return (_subject(admission_request).refuse("Forbidden", "terminating", "", message),)
 
 
-def _identified(question: AdmissionRequest) -> Object:
+def _identified(admission_request: AdmissionRequest) -> Object:
     """The object with a UID; an object without one gets that of the review."""
-    body = question.object
-    return body | {"metadata": {"uid": question.uid} | body["metadata"]}
+    body = admission_request.object
+    return body | {"metadata": {"uid": admission_request.uid} | body["metadata"]}
 
 
-def _subject(question: AdmissionRequest) -> ObjectReference:
-    return ObjectReference(question.kind, question.name)
+def _subject(admission_request: AdmissionRequest) -> ObjectReference:
+    return ObjectReference(admission_request.kind, admission_request.name)

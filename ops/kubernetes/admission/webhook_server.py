@@ -19,7 +19,7 @@ from aiohttp import web
 from core.errors import BadInput, MalformedReview, OrbweaverError
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
-from core.process.bodies import BodyRefused, read_raw_body
+from core.process.bodies import BodyRefused, read_decompressed_body
 from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.projections.projector import Projector
@@ -107,27 +107,31 @@ class Admission:
         app.router.add_get(HEALTH_PATH, _healthy)
         return app
 
-    async def mutate(self, question: AdmissionRequest) -> bytes:
+    async def mutate(self, admission_request: AdmissionRequest) -> bytes:
         """Allow the request, with a patch of the defaults."""
-        body = question.object
-        after = self._defaulted(question.kind, body)
-        return allowed(question.uid, patch_between(body, after))
+        body = admission_request.object
+        after = self._defaulted(admission_request.kind, body)
+        return allowed(admission_request.uid, patch_between(body, after))
 
-    async def validate(self, question: AdmissionRequest) -> bytes:
+    async def validate(self, admission_request: AdmissionRequest) -> bytes:
         """Allow the request, or deny it with all causes."""
         warnings: tuple[str, ...] = ()
-        if question.kind == COORDINATOR:
-            refusals = () if question.operation == DELETE else validate_coordinator(question)
-        elif question.kind == "SpiderMultusConfig":
-            is_deletion = question.operation == DELETE
-            refusals = () if is_deletion else await validate_network(question, self._api)
+        if admission_request.kind == COORDINATOR:
+            refusals = (
+                ()
+                if admission_request.operation == DELETE
+                else validate_coordinator(admission_request)
+            )
+        elif admission_request.kind == "SpiderMultusConfig":
+            is_deletion = admission_request.operation == DELETE
+            refusals = () if is_deletion else await validate_network(admission_request, self._api)
         else:
-            refusals = await self._validator.validate(question)
-            warnings = await self._validator.warnings(question)
+            refusals = await self._validator.validate(admission_request)
+            warnings = await self._validator.warnings(admission_request)
         if refusals:
-            reason = "Forbidden" if question.operation == DELETE else ""
-            return denied(question, refusals, reason=reason)
-        return allowed(question.uid, warnings=warnings)
+            reason = "Forbidden" if admission_request.operation == DELETE else ""
+            return denied(admission_request, refusals, reason=reason)
+        return allowed(admission_request.uid, warnings=warnings)
 
     def _defaulted(self, kind: str, body: Object) -> Object:
         if kind == COORDINATOR:
@@ -175,7 +179,9 @@ def _handler(
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
-            question = read_request(await read_raw_body(request, BODY_BYTES_MAX), kind, group)
+            admission_request = read_request(
+                await read_decompressed_body(request, BODY_BYTES_MAX), kind, group
+            )
         except BodyRefused as refused:
             return web.Response(status=refused.status, text=refused.message)
         except MalformedReview as error:
@@ -184,16 +190,18 @@ def _handler(
             return web.Response(status=400, text=str(error))
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
-                body = await answer(question)
+                body = await answer(admission_request)
         except (OrbweaverError, TimeoutError) as error:
             message = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
-            _log.warning("%s %s: %s", question.kind, question.name, message)
-            body = failed(question.uid, message)
+            _log.warning("%s %s: %s", admission_request.kind, admission_request.name, message)
+            body = failed(admission_request.uid, message)
         except Exception as error:  # noqa: BLE001  # the API server needs an answer
             # A response names the object; an HTTP error would name only the webhook.
-            _log.exception("the review of %s %s failed", question.kind, question.name)
+            _log.exception(
+                "the review of %s %s failed", admission_request.kind, admission_request.name
+            )
             message = f"the review failed: {type(error).__name__}. See the log of the controller."
-            body = failed(question.uid, message, "InternalError")
+            body = failed(admission_request.uid, message, "InternalError")
         return _response(body)
 
     return handler

@@ -25,7 +25,7 @@ class ServedCertificate:
     def __init__(self, files: CertificateFiles, port: str) -> None:
         self._files = files
         self._port = port
-        self._stamp: tuple[int, ...] = ()
+        self._loaded_times: tuple[int, ...] = ()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
 
@@ -33,19 +33,19 @@ class ServedCertificate:
         """Read the files. Raises BadInput."""
         files = self._files
         try:
-            stamp = files.stamp()
+            modification_times = files.modification_times()
             self.context.load_cert_chain(files.certificate, files.key)
         except (OSError, ssl.SSLError) as error:
             message = f"cannot use {files.certificate} and {files.key}: {error}"
             raise BadInput(message, subject="tls-server-cert") from None
-        self._stamp = stamp
+        self._loaded_times = modification_times
 
     async def reload_on_change(self) -> None:
         """Reload the files when they change; keep the old certificate if that fails."""
         while True:
             await asyncio.sleep(CERTIFICATES_POLL_S)
             try:
-                if self._files.stamp() != self._stamp:
+                if self._files.modification_times() != self._loaded_times:
                     self.load()
                     _log.info("reloaded the certificate of the %s", self._port)
             except (BadInput, OSError) as error:

@@ -13,5 +13,5 @@
 
 A watch may lag behind, so a watched object can only be a reason to keep an address. An address is
 released only after a watch reported a deletion, or after a read that followed the read of the
-claims found no object (I6).
+claims found no object (I6 of docs/contributing/architecture.md).
 """

@@ -130,6 +130,6 @@ def _path(kind: str) -> str:
 
 
 def _top_level(kind: str, body: Object) -> Application | None:
-    """The application; None if another application controls it, as for most ReplicaSets."""
+    """The application; None if another application controls it, as a Deployment its ReplicaSets."""
     application = application_of(kind, body)
     return None if PARENTS.get(kind) == application.controller else application

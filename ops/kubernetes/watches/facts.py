@@ -3,7 +3,7 @@
 Every replica of the controller has one, because each can run scans. A scan releases an address only
 on evidence: a read from the API server after the claims were read, or a deletion that the watch
 reported. While the API server does not answer, or returns no Pods or no Nodes, nothing is released
-(I6).
+(I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations

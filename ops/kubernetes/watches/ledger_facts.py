@@ -1,8 +1,12 @@
 """The ``ClusterFacts`` of one scan, about the holders in one ledger. Pure.
 
-They combine objects that were read from the API server with watched objects. Objects that were read
-are newer and take precedence. The facts are immutable after ``add_watched_pods``, so that a thread
-can plan with them.
+A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. A launcher is a Pod
+that runs a VM instance or uses an IPAMClaim. A reporter is a living Pod whose status has an
+address.
+
+The facts combine objects that were read from the API server with watched objects. Objects that were
+read are newer and take precedence. The facts are immutable after ``add_watched_pods``, so that a
+thread can plan with them.
 """
 
 from __future__ import annotations

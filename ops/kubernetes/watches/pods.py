@@ -1,5 +1,8 @@
 """Indexes of the watched Pods: by name, UID, address, VM instance and IPAMClaim.
 
+A launcher is a Pod that runs a VM instance or uses an IPAMClaim; a reporter is a living Pod whose
+status has an address.
+
 A watch may lag behind, so a Pod in it can only be a reason to keep an address.
 """
 

@@ -1,7 +1,8 @@
 """Plans which Pods and owners a scan of claims must read from the API server. Pure.
 
-A holder is not read if a watch shows that it keeps its addresses: a living Pod, or an owner that
-needs its fixed addresses. All other holders are suspects and are read. A scan of one endpoint
+A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. It is not read if a
+watch shows that it keeps its addresses: a living Pod, or an owner that needs its fixed addresses.
+All other holders are suspects and are read. A scan of one endpoint
 always reads, because the endpoint has changed and the watch may be older. The Pods of a VM or an
 IPAMClaim have other names; if nothing else keeps their address, all Pods of the namespace are
 listed.

@@ -288,7 +288,7 @@ items:
 """
     manifests = load_documents(text)
 
-    assert [(manifest.place, manifest.kind, manifest.name) for manifest in manifests] == [
+    assert [(manifest.location, manifest.kind, manifest.name) for manifest in manifests] == [
         ("document 2", "SpiderIPPool", "blue"),
         ("document 3, items[0]", "Node", "n1"),
         ("document 3, items[1]", "Node", "n2"),

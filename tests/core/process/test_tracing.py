@@ -40,6 +40,21 @@ def test_a_request_to_another_process_has_the_headers_of_the_caller() -> None:
     assert outside == {}
 
 
+def test_without_a_current_span_another_process_gets_the_traceparent_of_the_request() -> None:
+    without_tracer = tracing.outgoing_context(TRACEPARENT)
+    with recorded_spans() as exporter:
+        outside = tracing.outgoing_context(TRACEPARENT)
+        with tracing.within(TraceContext(baggage="team=net")):
+            with_baggage = tracing.outgoing_context(TRACEPARENT)
+        with tracing.span("work"):
+            inside = tracing.outgoing_context(TRACEPARENT)
+
+    (span,) = exporter.get_finished_spans()
+    assert without_tracer == outside == TraceContext(TRACEPARENT)
+    assert with_baggage == TraceContext(TRACEPARENT, baggage="team=net")
+    assert inside.traceparent.split("-")[2] == f"{context_of(span).span_id:016x}"
+
+
 def test_without_a_tracer_no_span_is_created() -> None:
     with tracing.span("work") as span, tracing.child_span("part") as part:
         assert (span, part) == (None, None)

@@ -128,9 +128,11 @@ def test_the_pod_webhook_requests_the_resources_that_agents_advertise(tmp_path: 
     disabled = injection(tmp_path, SWITCHED_OFF + PROVIDER + INJECTION_ENABLED)
 
     assert with_provider is not None
-    assert with_provider.slots == SlotSettings(nics=True, sub_eni="example.com/eni")
+    assert with_provider.slots == SlotSettings(
+        request_nic_slots=True, provider_resource="example.com/eni"
+    )
     assert without_provider is not None
-    assert without_provider.slots == SlotSettings(nics=True)
+    assert without_provider.slots == SlotSettings(request_nic_slots=True)
     assert disabled is not None
     assert disabled.slots == SlotSettings()
     assert injection(tmp_path, FULL + PROVIDER) is None
@@ -141,6 +143,6 @@ def test_networks_without_a_namespace_are_in_the_namespace_of_multus(tmp_path: P
     configured = injection(tmp_path, FULL + INJECTION_ENABLED, ORBWEAVER_MULTUS_NAMESPACE="multus")
 
     assert default is not None
-    assert default.slots.namespace == "kube-system"
+    assert default.slots.default_network_namespace == "kube-system"
     assert configured is not None
-    assert configured.slots.namespace == "multus"
+    assert configured.slots.default_network_namespace == "multus"

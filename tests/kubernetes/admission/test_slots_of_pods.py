@@ -24,7 +24,7 @@ from tests.support.kubernetes import ApiServer
 DEFAULT = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 INJECT = "cni.spidernet.io/network-resource-inject"
-SLOTS = SlotSettings(nics=True, sub_eni="spidernet.io/sub-eni")
+SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 BOND = {"name": "bond9", "mode": 1}
 LABELLED = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
 

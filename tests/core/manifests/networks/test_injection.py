@@ -10,7 +10,7 @@ import pytest
 from core.errors import BadInput
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.networks.defaults import completed
-from core.manifests.networks.injection import Injected, inject
+from core.manifests.networks.injection import InjectableNetwork, inject
 
 RDMA = "cni.spidernet.io/rdma-resource-inject"
 NETWORK = "cni.spidernet.io/network-resource-inject"
@@ -18,13 +18,15 @@ NETWORKS = "k8s.v1.cni.cncf.io/networks"
 POOLS = {"ipv4": ["blue"]}
 
 
-def labelled(name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a") -> Injected:
+def labelled(
+    name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a"
+) -> InjectableNetwork:
     """A network injected by this label."""
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
-    return Injected("net-ns", name, {key: value}, completed_spec)
+    return InjectableNetwork("net-ns", name, {key: value}, completed_spec)
 
 
-def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> Injected:
+def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> InjectableNetwork:
     block = {"master": list(masters), "rdmaResourceName": resource, "ippools": POOLS}
     if len(masters) > 1:
         block["bond"] = {"name": "bond9", "mode": 1}
@@ -80,7 +82,7 @@ def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
     assert by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
 
 
-def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> Injected:
+def vfs(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
     """A network of virtual functions."""
     field = kind.replace("-", "")
     completed_spec = {"resourceName": resource, "ippools": POOLS} | block
@@ -156,7 +158,9 @@ def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -
         (macvlan("m", "ens3", key=NETWORK), RDMA, "no SpiderMultusConfig"),
     ],
 )
-def test_a_pod_that_could_not_start_is_refused(network: Injected, key: str, words: str) -> None:
+def test_a_pod_that_could_not_start_is_refused(
+    network: InjectableNetwork, key: str, words: str
+) -> None:
     with pytest.raises(BadInput, match=words):
         inject(pod(**{key: "a"}), pod(), [network])
 

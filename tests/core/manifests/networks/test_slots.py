@@ -12,22 +12,24 @@ import pytest
 
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.networks.defaults import completed
-from core.manifests.networks.injection import Injected
+from core.manifests.networks.injection import InjectableNetwork
 from core.manifests.networks.slots import SlotSettings, with_slots
 
 DEFAULT = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
-ALL_SLOTS = SlotSettings(nics=True, sub_eni="spidernet.io/sub-eni")
+ALL_SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 
 
-def network(name: str, kind: str, namespace: str = "shop", nad: str = "", **block: Any) -> Injected:
+def network(
+    name: str, kind: str, namespace: str = "shop", nad: str = "", **block: Any
+) -> InjectableNetwork:
     spec = {"cniType": kind, kind: block}
-    return Injected(
+    return InjectableNetwork(
         namespace, name, {}, completed(msgspec.convert(spec, MultusConfigSpec)), nad or name
     )
 
 
-def bound(name: str, master: str = "eth1") -> Injected:
+def bound(name: str, master: str = "eth1") -> InjectableNetwork:
     """A network whose addresses the network provider binds."""
     return network(name, "vlan", master=[master], vlanMode="auto")
 
@@ -97,8 +99,8 @@ def test_nic_slots_and_sub_eni_slots_are_enabled_separately() -> None:
         return requested(with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings(**settings)))
 
     assert requested_with() == {}
-    assert requested_with(nics=True) == {"eth1-nic": "1"}
-    assert requested_with(sub_eni="spidernet.io/eni") == {"eni": "1"}
+    assert requested_with(request_nic_slots=True) == {"eth1-nic": "1"}
+    assert requested_with(provider_resource="spidernet.io/eni") == {"eni": "1"}
     assert with_slots(before, "shop", NETWORKS_OF_CLUSTER, SlotSettings()) == before
 
 
