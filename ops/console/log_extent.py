@@ -69,8 +69,13 @@ def log_extent(
 
 
 def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
-    """The time of the first segment of a file; a summary has only the time of the last one."""
-    first = log.view.sealed.open(file.link).segments(0)[0].events()
+    """The time of the first segment of a file, or of the last one if the first cannot be read.
+
+    A summary has only the time of the last one.
+    """
+    begin = file.first_position
+    batches = log.view.sealed.segments(begin - 1, begin)
+    first = [event for _, batch in batches for one in batch for event in log.view.events_of(one)]
     return min(first[0].recorded_at_ms, file.clock_ms) if first else file.clock_ms
 
 

@@ -94,6 +94,21 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named_and_the_rest
     assert [item["subject"] for item in shown["items"]] == ["pod/shop/after-the-damage"]
 
 
+async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    """The console shows the warning about unread parts from this answer."""
+    log = await archived_log(archived_cluster)
+    first, last = await _damage(archived_cluster, 0)
+    instant = await log.now()
+    assert instant.log.first_position > last
+
+    extent = log_extent(log, instant, "test", 10, ("", ""))
+
+    assert [(part["first"], part["last"]) for part in extent["unread"]] == [(first, last)]
+    assert extent["first"]["position"] == first
+
+
 async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
     """Change a byte of the first block of a file; the first and the last position of the block."""
     sealed = (await cluster.view()).sealed
