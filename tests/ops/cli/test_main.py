@@ -343,6 +343,10 @@ def test_what_reads_the_whole_log_shows_how_far_it_is_on_a_terminal_alone(
     assert "verify" in on_terminal("verify", **variables)
     assert "replay" in on_terminal("replay", raw, **variables)
     assert "archive" in on_terminal("archive", **variables)
+    assert "export" in on_terminal("export", f"{raw}.again", **variables)
+    cluster = str(DIRECTORY / "spiderpool.json")
+    importing = ("import", "spiderpool", "-f", cluster, "--yes")
+    assert "import" in on_terminal(*importing, **variables | {"ORBWEAVER_CLUSTER": "importing"})
 
 
 def test_kubectl_gets_no_names_and_no_errors_where_etcd_is_away() -> None:
