@@ -41,7 +41,7 @@ from core.eventstore.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
 from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
 from core.eventstore.memory import MemoryStore
 from core.eventstore.state import read_configuration
-from tests.core.domain.configuration.test_decisions_any_sequence import COMMANDS, HOSTS, holds
+from tests.core.domain.configuration.test_decisions_any_sequence import COMMANDS, HOSTS, contains
 from tests.support.node_harness import CAUSE, NodeHarness, check_everything, pool
 
 SUBNETS = st.sampled_from(
@@ -173,7 +173,7 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
             ]
             around = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
             owners = [
-                sorted(name for name, pool in one.pools.items() if holds(pool, f"10.7.0.{host}"))
+                sorted(name for name, pool in one.pools.items() if contains(pool, f"10.7.0.{host}"))
                 for one in (around, complete)
             ]
             assert plans[0] == plans[1]

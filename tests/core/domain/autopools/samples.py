@@ -18,7 +18,7 @@ NET6 = Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",))
 OTHER = Subnet("other", 4, "10.8.0.0/16", ("10.8.0.10-10.8.0.29",))
 UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
 KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
-PLACE = PoolScope(KEY, "eth0", 4, "net")
+SCOPE = PoolScope(KEY, "eth0", 4, "net")
 NAME = "auto4-web-eth0-1f2e3"
 
 
@@ -26,21 +26,21 @@ def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict
     """The annotations of a Pod template; a list is ``subnets``, an object ``subnet``."""
     value = {"ipv4": ["net"]} if subnet is None else subnet
     key = "subnets" if isinstance(value, list) else "subnet"
-    said = {key: json.dumps(value), "ippool-ip-number": number, "ippool-reclaim": reclaim}
-    return {f"ipam.spidernet.io/{name}": text for name, text in said.items() if text}
+    texts = {key: json.dumps(value), "ippool-ip-number": number, "ippool-reclaim": reclaim}
+    return {f"ipam.spidernet.io/{name}": text for name, text in texts.items() if text}
 
 
 def web(
     replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = UID
 ) -> Application:
     """A Deployment with this number of replicas and the subnet ``net``."""
-    said = template() if annotations is None else annotations
-    return Application(KEY, uid, said, Scale(replicas))
+    template_annotations = template() if annotations is None else annotations
+    return Application(KEY, uid, template_annotations, Scale(replicas))
 
 
-def wish(size: int, place: PoolScope = PLACE, uid: str = UID) -> DesiredPool:
-    """A pool of a fixed size."""
-    return DesiredPool(place, uid, size, IpNumber(size))
+def desired_pool(size: int, scope: PoolScope = SCOPE, uid: str = UID) -> DesiredPool:
+    """The pool that an application requests, with a fixed size."""
+    return DesiredPool(scope, uid, size, IpNumber(size))
 
 
 def plan(
@@ -62,15 +62,15 @@ def carry_out(
             state.do(step.command, claimed=claimed)
 
 
-def settled(state: State, application: Application) -> Pool:
-    """Plan and apply; return the only pool."""
+def create_pool(state: State, application: Application) -> Pool:
+    """Carry out the plan for the application; return its only pool."""
     carry_out(state, plan(state, application))
     (pool,) = state.ledger.pools.values()
     return pool
 
 
-def held(*addresses: str, pool: str = NAME) -> dict[str, Claim]:
-    """One Pod per address."""
+def claims(*addresses: str, pool: str = NAME) -> dict[str, Claim]:
+    """A claim per address, each of another Pod."""
     return {
         address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")
         for index, address in enumerate(addresses)

@@ -22,7 +22,7 @@ from tests.core.domain.autopools.samples import (
     OTHER,
     UID,
     carry_out,
-    held,
+    claims,
     plan,
     template,
     web,
@@ -30,20 +30,21 @@ from tests.core.domain.autopools.samples import (
 from tests.core.domain.subnets.samples import State
 
 NEW_UID = "00000000-0000-4000-8000-bbbbb0000000"
-BOTH = {"ipv4": ["net"], "ipv6": ["net6"]}
+BOTH_FAMILIES = {"ipv4": ["net"], "ipv6": ["net6"]}
 TWO_NICS = [
     {"interface": "eth0", "ipv4": ["net"]},
     {"interface": "net1", "ipv4": ["other"]},
 ]
 
 
-def told(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
+def actions(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
+    """The action and the pool name of each step."""
     return [(step.action, step.pool) for step in steps]
 
 
-def running(application: Application, *there: object) -> State:
-    """A state in which the application has its pools."""
-    state = State(NET, NET6, OTHER, *there)  # type: ignore[arg-type]
+def state_with_pools(application: Application, *objects: object) -> State:
+    """A state with these objects, in which the application has its pools."""
+    state = State(NET, NET6, OTHER, *objects)  # type: ignore[arg-type]
     carry_out(state, plan(state, application))
     assert plan(state, application) == ()
     return state
@@ -64,24 +65,24 @@ def test_each_nic_and_family_gets_a_pool_of_the_same_size() -> None:
     ]
 
 
-def test_one_family_gets_its_pool_although_the_other_one_fails() -> None:
+def test_one_family_gets_its_pool_although_the_other_family_is_refused() -> None:
     state = State(NET)
-    application = web(2, template(BOTH))
+    application = web(2, template(BOTH_FAMILIES))
 
     steps = plan(state, application)
     carry_out(state, steps)
 
-    assert told(steps) == [("create", NAME), ("refuse", "")]
-    assert told(plan(state, application)) == [("refuse", "")]
+    assert actions(steps) == [("create", NAME), ("refuse", "")]
+    assert actions(plan(state, application)) == [("refuse", "")]
 
 
 def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
-    state = running(web(1, template(BOTH)))
+    state = state_with_pools(web(1, template(BOTH_FAMILIES)))
     off = state.configuration._replace(ipv6_enabled=False)
 
-    assert plan_application(web(1, template(BOTH)), off, {}, AS_MANY_AS_REPLICAS) == ()
-    steps = plan_application(web(2, template(BOTH)), off, {}, AS_MANY_AS_REPLICAS)
-    assert told(steps) == [("grow", NAME)]
+    assert plan_application(web(1, template(BOTH_FAMILIES)), off, {}, AS_MANY_AS_REPLICAS) == ()
+    steps = plan_application(web(2, template(BOTH_FAMILIES)), off, {}, AS_MANY_AS_REPLICAS)
+    assert actions(steps) == [("grow", NAME)]
 
 
 def test_the_default_number_is_used_if_the_template_has_none() -> None:
@@ -93,9 +94,9 @@ def test_the_default_number_is_used_if_the_template_has_none() -> None:
 
 
 SCALES = {
-    "up": (web(4), [("grow", NAME)]),
-    "down": (web(1), [("shrink", NAME)]),
-    "not at all": (web(2), []),
+    "scaled up": (web(4), [("grow", NAME)]),
+    "scaled down": (web(1), [("shrink", NAME)]),
+    "unchanged": (web(2), []),
     "another number": (web(2, template(number="5")), [("grow", NAME)]),
     "the same size by another number": (web(2, template(number="2")), [("refresh", NAME)]),
     "reclaim switched off": (web(2, template(reclaim="false")), [("refresh", NAME)]),
@@ -103,14 +104,14 @@ SCALES = {
 
 
 @pytest.mark.parametrize(("application", "expected"), SCALES.values(), ids=SCALES)
-def test_a_pool_follows_its_application(
+def test_a_change_of_the_application_changes_its_pool(
     application: Application, expected: list[tuple[str, str]]
 ) -> None:
-    assert told(plan(running(web(2)), application)) == expected
+    assert actions(plan(state_with_pools(web(2)), application)) == expected
 
 
 def test_a_scale_down_that_has_to_wait_can_be_retried() -> None:
-    (step,) = plan(running(web(3)), web(1), held("10.7.0.10", "10.7.0.11", "10.7.0.12"))
+    (step,) = plan(state_with_pools(web(3)), web(1), claims("10.7.0.10", "10.7.0.11", "10.7.0.12"))
 
     assert (step.action, step.pool, step.again) == ("refuse", NAME, True)
     assert "IPPool available free IPs are not enough" in step.reason
@@ -122,174 +123,176 @@ def test_a_lack_of_addresses_in_a_subnet_can_be_retried() -> None:
     assert (step.action, step.again) == ("refuse", True)
 
 
-def test_a_subnet_that_is_not_there_waits_for_a_person() -> None:
+def test_a_missing_subnet_is_refused_without_a_retry() -> None:
     (step,) = plan(State(), web())
 
     assert (step.action, step.again) == ("refuse", False)
 
 
-# The annotation changes: no loop, no leak
+# The annotation changes: plans end, and no pool is left behind
 
 
 def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_empty() -> None:
-    state = running(web())
+    state = state_with_pools(web())
     moved = web(2, template({"ipv4": ["other"]}))
-    used = held("10.7.0.10")
+    claimed = claims("10.7.0.10")
 
-    first = plan(state, moved, used)
-    carry_out(state, first, used)
-    second = plan(state, moved, used)
+    first = plan(state, moved, claimed)
+    carry_out(state, first, claimed)
+    second = plan(state, moved, claimed)
 
-    assert told(first) == [("wait", NAME), ("create", f"{NAME}-2")]
-    assert told(second) == [("wait", NAME)]
+    assert actions(first) == [("wait", NAME), ("create", f"{NAME}-2")]
+    assert actions(second) == [("wait", NAME)]
     assert all(step.again and step.command is None for step in second)
     last = plan(state, moved)
     carry_out(state, last)
-    assert told(last) == [("delete", NAME)]
+    assert actions(last) == [("delete", NAME)]
     assert plan(state, moved) == ()
     assert list(state.ledger.pools) == [f"{NAME}-2"]
 
 
 def test_an_empty_old_pool_is_deleted_at_once_and_the_next_plan_is_empty() -> None:
-    state = running(web())
+    state = state_with_pools(web())
     moved = web(2, template({"ipv4": ["other"]}))
 
     steps = plan(state, moved)
     carry_out(state, steps)
 
-    assert told(steps) == [("delete", NAME), ("create", NAME)]
+    assert actions(steps) == [("delete", NAME), ("create", NAME)]
     assert plan(state, moved) == ()
 
 
 def test_after_a_return_to_the_old_subnet_its_pool_is_used_again() -> None:
-    state = running(web())
+    state = state_with_pools(web())
     moved = web(2, template({"ipv4": ["other"]}))
-    used = held("10.7.0.10")
-    carry_out(state, plan(state, moved, used), used)
+    claimed = claims("10.7.0.10")
+    carry_out(state, plan(state, moved, claimed), claimed)
 
-    steps = plan(state, web(), used)
-    carry_out(state, steps, used)
+    steps = plan(state, web(), claimed)
+    carry_out(state, steps, claimed)
 
-    assert told(steps) == [("delete", f"{NAME}-2")]
+    assert actions(steps) == [("delete", f"{NAME}-2")]
     assert list(state.ledger.pools) == [NAME]
 
 
-def test_a_subnet_that_does_not_exist_allocates_nothing_anywhere() -> None:
-    state = running(web())
-    used = held("10.7.0.10")
+def test_a_template_with_a_missing_subnet_changes_no_pool() -> None:
+    state = state_with_pools(web())
+    claimed = claims("10.7.0.10")
 
-    steps = plan(state, web(2, template({"ipv4": ["typo"]})), used)
+    steps = plan(state, web(2, template({"ipv4": ["typo"]})), claimed)
 
-    assert told(steps) == [("wait", NAME), ("refuse", "")]
+    assert actions(steps) == [("wait", NAME), ("refuse", "")]
     assert not any(step.command for step in steps)
 
 
-def test_a_second_nic_gets_its_pool_and_loses_it_again() -> None:
-    state = running(web())
+def test_the_pool_of_a_second_nic_is_created_and_deleted_with_the_nic() -> None:
+    state = state_with_pools(web())
 
     more = plan(state, web(2, template(TWO_NICS)))
     carry_out(state, more)
     fewer = plan(state, web())
 
-    assert told(more) == [("create", "auto4-web-net1-1f2e3")]
-    assert told(fewer) == [("delete", "auto4-web-net1-1f2e3")]
+    assert actions(more) == [("create", "auto4-web-net1-1f2e3")]
+    assert actions(fewer) == [("delete", "auto4-web-net1-1f2e3")]
 
 
 def test_without_the_annotation_the_pools_are_deleted() -> None:
-    assert told(plan(running(web()), web(2, {}))) == [("delete", NAME)]
+    assert actions(plan(state_with_pools(web()), web(2, {}))) == [("delete", NAME)]
 
 
 def test_on_the_host_network_the_pools_are_deleted() -> None:
-    assert told(plan(running(web()), web()._replace(host_network=True))) == [("delete", NAME)]
+    assert actions(plan(state_with_pools(web()), web()._replace(host_network=True))) == [
+        ("delete", NAME)
+    ]
 
 
-def test_pools_that_are_to_stay_stay_when_the_subnet_changes() -> None:
-    state = running(web(2, template(reclaim="false")))
+def test_a_pool_with_reclaim_off_is_kept_when_the_subnet_changes() -> None:
+    state = state_with_pools(web(2, template(reclaim="false")))
     moved = web(2, template({"ipv4": ["other"]}, reclaim="false"))
 
-    assert told(plan(state, moved)) == [("create", f"{NAME}-2")]
+    assert actions(plan(state, moved)) == [("create", f"{NAME}-2")]
 
 
-def test_a_pool_that_was_to_stay_goes_once_the_template_says_so() -> None:
-    state = running(web(2, template(reclaim="false")))
+def test_a_kept_pool_is_deleted_when_the_template_switches_reclaim_on() -> None:
+    state = state_with_pools(web(2, template(reclaim="false")))
     moved = web(2, template({"ipv4": ["other"]}))
 
-    assert told(plan(state, moved)) == [("delete", NAME), ("create", NAME)]
+    assert actions(plan(state, moved)) == [("delete", NAME), ("create", NAME)]
 
 
-def test_a_pool_of_the_application_that_somebody_retired_goes_when_it_is_free() -> None:
-    state = running(web())
+def test_a_pool_that_a_user_retired_is_deleted_when_it_has_no_claims() -> None:
+    state = state_with_pools(web())
     state.do(RetirePool(NAME))
 
-    assert told(plan(state, web(), held("10.7.0.10"))) == [
+    assert actions(plan(state, web(), claims("10.7.0.10"))) == [
         ("wait", NAME),
         ("create", f"{NAME}-2"),
     ]
-    assert told(plan(state, web()))[0] == ("delete", NAME)
+    assert actions(plan(state, web()))[0] == ("delete", NAME)
 
 
 # The application is deleted and created again
 
 
 def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_are_empty() -> None:
-    state = running(web(2, template(BOTH)))
-    used = held("10.7.0.10")
+    state = state_with_pools(web(2, template(BOTH_FAMILIES)))
+    claimed = claims("10.7.0.10")
 
-    steps = plan_deleted_application(UID, state.configuration, used)
-    carry_out(state, steps, used)
+    steps = plan_deleted_application(UID, state.configuration, claimed)
+    carry_out(state, steps, claimed)
 
-    assert told(steps) == [("retire", NAME), ("delete", "auto6-web-eth0-1f2e3")]
-    assert told(plan_deleted_application(UID, state.configuration, used)) == [("wait", NAME)]
+    assert actions(steps) == [("retire", NAME), ("delete", "auto6-web-eth0-1f2e3")]
+    assert actions(plan_deleted_application(UID, state.configuration, claimed)) == [("wait", NAME)]
     carry_out(state, plan_deleted_application(UID, state.configuration, {}))
     assert state.ledger.pools == {}
     assert plan_deleted_application(UID, state.configuration, {}) == ()
 
 
-def test_a_departure_touches_no_pool_that_stays_or_is_another_ones() -> None:
-    kept = running(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
+def test_a_deleted_application_keeps_pools_with_reclaim_off_and_pools_of_others() -> None:
+    state = state_with_pools(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
 
-    assert plan_deleted_application(UID, kept.configuration, {}) == ()
-    assert plan_deleted_application(NEW_UID, running(web()).configuration, {}) == ()
+    assert plan_deleted_application(UID, state.configuration, {}) == ()
+    assert plan_deleted_application(NEW_UID, state_with_pools(web()).configuration, {}) == ()
 
 
-def test_an_application_of_the_same_name_takes_over_a_pool_that_stayed() -> None:
-    state = running(web(2, template(reclaim="false")))
+def test_a_new_application_of_the_same_name_adopts_a_kept_pool() -> None:
+    state = state_with_pools(web(2, template(reclaim="false")))
 
     steps = plan(state, web(2, template(reclaim="false"), NEW_UID))
     carry_out(state, steps)
 
-    assert told(steps) == [("adopt", NAME)]
+    assert actions(steps) == [("adopt", NAME)]
     assert plan_deleted_application(UID, state.configuration, {}) == ()
 
 
 def test_an_application_of_another_kind_gets_a_pool_of_its_own() -> None:
-    state = running(web(2, template(reclaim="false")))
+    state = state_with_pools(web(2, template(reclaim="false")))
     key = ApplicationKey("apps/v1", "StatefulSet", "shop", "web")
     other = Application(key, NEW_UID, template(), Scale(2))
 
-    assert told(plan(state, other)) == [("create", "auto4-web-eth0-bbbbb")]
+    assert actions(plan(state, other)) == [("create", "auto4-web-eth0-bbbbb")]
 
 
 def test_pools_of_a_replaced_application_are_deleted() -> None:
-    state = running(web())
-    again = web(2, uid=NEW_UID)
+    state = state_with_pools(web())
+    replacement = web(2, uid=NEW_UID)
 
-    first = plan(state, again, held("10.7.0.10"))
-    carry_out(state, first, held("10.7.0.10"))
+    first = plan(state, replacement, claims("10.7.0.10"))
+    carry_out(state, first, claims("10.7.0.10"))
 
-    assert told(first) == [("retire", NAME), ("create", "auto4-web-eth0-bbbbb")]
-    assert told(plan(state, again)) == [("delete", NAME)]
+    assert actions(first) == [("retire", NAME), ("create", "auto4-web-eth0-bbbbb")]
+    assert actions(plan(state, replacement)) == [("delete", NAME)]
 
 
 # Refusals
 
 CLONE_SET = ApplicationKey("apps.kruise.io/v1alpha1", "CloneSet", "shop", "web")
-FINAL: dict[str, tuple[Application, str]] = {
-    "an orphan": (
+WRONG_INPUTS: dict[str, tuple[Application, str]] = {
+    "a Pod without a controller": (
         Application(ApplicationKey("v1", "Pod", "shop", "web"), UID, template()),
         "SpiderSubnet feature doesn't support no-controller pod",
     ),
-    "a third party without a number": (
+    "a third-party workload without a number": (
         Application(CLONE_SET, UID, template()),
         "CloneSet/shop/web only supports fixed auto-created IPPool IP Number",
     ),
@@ -300,17 +303,17 @@ FINAL: dict[str, tuple[Application, str]] = {
 }
 
 
-@pytest.mark.parametrize(("application", "text"), FINAL.values(), ids=FINAL)
+@pytest.mark.parametrize(("application", "text"), WRONG_INPUTS.values(), ids=WRONG_INPUTS)
 def test_wrong_input_is_one_refusal_and_changes_nothing(
     application: Application, text: str
 ) -> None:
-    (step,) = plan(running(web()), application)
+    (step,) = plan(state_with_pools(web()), application)
 
     assert (step.action, step.command, step.again) == ("refuse", None, False)
     assert text in step.reason
 
 
-def test_a_third_party_with_a_number_gets_that_many() -> None:
+def test_a_third_party_workload_with_a_number_gets_that_many_addresses() -> None:
     (step,) = plan(State(NET), Application(CLONE_SET, UID, template(number="+3")))
 
     assert step.addresses == ("10.7.0.10-10.7.0.12",)
@@ -326,18 +329,18 @@ def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_other
 
 
 def test_claims_of_other_pools_do_not_delay_a_change() -> None:
-    elsewhere = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
+    other_claims = {"10.7.0.99": Claim("blue", "pod/u", "shop", "x", "e")}
 
-    assert told(plan_deleted_application(UID, running(web()).configuration, elsewhere)) == [
-        ("delete", NAME)
-    ]
+    assert actions(
+        plan_deleted_application(UID, state_with_pools(web()).configuration, other_claims)
+    ) == [("delete", NAME)]
 
 
 def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other() -> None:
-    state = running(web(3, template(BOTH)))
-    six = {"fd00:7::10": Claim("auto6-web-eth0-1f2e3", "pod/u", "shop", "web-0", "e")}
+    state = state_with_pools(web(3, template(BOTH_FAMILIES)))
+    ipv6_claims = {"fd00:7::10": Claim("auto6-web-eth0-1f2e3", "pod/u", "shop", "web-0", "e")}
 
-    carry_out(state, plan(state, web(1, template(BOTH)), six), six)
+    carry_out(state, plan(state, web(1, template(BOTH_FAMILIES)), ipv6_claims), ipv6_claims)
 
     ips = {pool.family: pool.ips for pool in state.ledger.pools.values()}
     assert ips == {V4: ("10.7.0.12",), V6: ("fd00:7::10",)}

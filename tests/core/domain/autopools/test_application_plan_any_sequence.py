@@ -35,71 +35,71 @@ TEMPLATES = st.sampled_from(
 )
 
 
-class Follow(NamedTuple):
+class ApplyPlan(NamedTuple):
     """Plan for the application in its current state, and apply the plan."""
 
     application: Application
 
 
-class Leave(NamedTuple):
+class DeleteApplication(NamedTuple):
     """Delete the application with this UID."""
 
     uid: str
 
 
-class Start(NamedTuple):
+class StartPod(NamedTuple):
     """A Pod claims a free address of some pool."""
 
     pick: int
 
 
-class Stop(NamedTuple):
+class StopPod(NamedTuple):
     """A Pod releases its address."""
 
     pick: int
 
 
 applications = st.builds(
-    lambda name, uid, said, replicas: Application(
-        ApplicationKey("apps/v1", "Deployment", "shop", name), uid, said, Scale(replicas)
+    lambda name, uid, annotations, replicas: Application(
+        ApplicationKey("apps/v1", "Deployment", "shop", name), uid, annotations, Scale(replicas)
     ),
     st.sampled_from(["web", "db"]),
     st.sampled_from(["a-11111", "a-22222"]),
     TEMPLATES,
     st.integers(0, 5),
 )
-moves = st.lists(
+actions = st.lists(
     st.one_of(
-        applications.map(Follow),
-        applications.map(Follow),
-        st.builds(Leave, st.sampled_from(["a-11111", "a-22222"])),
-        st.builds(Start, st.integers(0, 40)),
-        st.builds(Stop, st.integers(0, 40)),
+        applications.map(ApplyPlan),
+        applications.map(ApplyPlan),
+        st.builds(DeleteApplication, st.sampled_from(["a-11111", "a-22222"])),
+        st.builds(StartPod, st.integers(0, 40)),
+        st.builds(StopPod, st.integers(0, 40)),
     ),
     max_size=14,
 )
 
 
-class Play:
-    """The state, with claims by address."""
+class Simulation:
+    """Applies actions to a state, with the claims of Pods by address."""
 
     def __init__(self) -> None:
         self.state = State(*SUBNETS)
         self.claimed: dict[str, Claim] = {}
 
-    def make(self, move: Follow | Leave | Start | Stop) -> None:
-        match move:
-            case Follow(application):
+    def apply(self, action: ApplyPlan | DeleteApplication | StartPod | StopPod) -> None:
+        match action:
+            case ApplyPlan(application):
                 carry_out(self.state, plan(self.state, application, self.claimed), self.claimed)
-            case Leave(uid):
+            case DeleteApplication(uid):
                 steps = plan_deleted_application(uid, self.state.configuration, self.claimed)
                 carry_out(self.state, steps, self.claimed)
-            case Start(pick):
+            case StartPod(pick):
                 free = self.free()
                 if free:
                     address, pool = free[pick % len(free)]
                     self.claimed[address] = Claim(pool, "pod/u", "shop", "w", "e")
-            case Stop(pick):
+            case StopPod(pick):
                 if self.claimed:
                     del self.claimed[sorted(self.claimed)[pick % len(self.claimed)]]
 
@@ -117,10 +117,10 @@ class Play:
         """Shares are disjoint and inside the subnet, and no Pod has lost an address."""
         pools = self.state.ledger.pools
         for subnet in SUBNETS:
-            mine = controlled(subnet.name, pools)
-            given = addresses_of_pools(subnet, mine)
-            assert given.issubset(pool_addresses(subnet))
-            assert given.size == sum(pool_addresses(pool).size for pool in mine)
+            shares = controlled(subnet.name, pools)
+            shared = addresses_of_pools(subnet, shares)
+            assert shared.issubset(pool_addresses(subnet))
+            assert shared.size == sum(pool_addresses(pool).size for pool in shares)
         for address, claim in self.claimed.items():
             assert address in every_address(pools[claim.pool])
 
@@ -133,46 +133,46 @@ def every_address(pool: Pool) -> list[str]:
     ]
 
 
-@given(moves)
-def test_shares_stay_disjoint_and_inside_and_no_held_address_leaves_its_pool(
-    history: list[Follow | Leave | Start | Stop],
+@given(actions)
+def test_shares_stay_disjoint_and_inside_and_no_claimed_address_leaves_its_pool(
+    history: list[ApplyPlan | DeleteApplication | StartPod | StopPod],
 ) -> None:
-    play = Play()
+    simulation = Simulation()
 
-    for move in history:
-        play.make(move)
-        play.check()
+    for action in history:
+        simulation.apply(action)
+        simulation.check()
 
-    assert all(owner_of(pool) for pool in play.state.ledger.pools.values())
+    assert all(owner_of(pool) for pool in simulation.state.ledger.pools.values())
 
 
-@given(moves, applications)
+@given(actions, applications)
 def test_after_a_plan_is_carried_out_the_next_plan_is_empty(
-    history: list[Follow | Leave | Start | Stop], application: Application
+    history: list[ApplyPlan | DeleteApplication | StartPod | StopPod], application: Application
 ) -> None:
-    play = Play()
-    for move in history:
-        play.make(move)
+    simulation = Simulation()
+    for action in history:
+        simulation.apply(action)
 
-    play.make(Follow(application))
-    again = plan(play.state, application, play.claimed)
+    simulation.apply(ApplyPlan(application))
+    again = plan(simulation.state, application, simulation.claimed)
 
     assert [step for step in again if step.command is not None] == []
 
 
-@given(moves)
-def test_nothing_leaks_once_every_application_is_gone_and_every_pod_has_stopped(
-    history: list[Follow | Leave | Start | Stop],
+@given(actions)
+def test_only_pools_with_reclaim_off_remain_without_applications_and_pods(
+    history: list[ApplyPlan | DeleteApplication | StartPod | StopPod],
 ) -> None:
-    play = Play()
-    for move in history:
-        play.make(move)
+    simulation = Simulation()
+    for action in history:
+        simulation.apply(action)
 
-    play.claimed.clear()
+    simulation.claimed.clear()
     for uid in ("a-11111", "a-22222"):
-        play.make(Leave(uid))
+        simulation.apply(DeleteApplication(uid))
 
-    for pool in play.state.ledger.pools.values():
+    for pool in simulation.state.ledger.pools.values():
         assert pool.labels["ipam.spidernet.io/ippool-reclaim"] == "false"
         assert application_of(pool.labels) is not None
         assert pool.labels[OWNER_UID] in {"a-11111", "a-22222"}

@@ -17,45 +17,45 @@ from core.domain.autopools.names import (
     scope_of,
 )
 from core.domain.names import SUBDOMAIN_CHARS_MAX
-from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, settled, web
+from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, create_pool, web
 from tests.core.domain.subnets.samples import State
 
 
 @pytest.mark.parametrize(
-    ("place", "uid", "expected"),
+    ("scope", "uid", "expected"),
     [
-        (PLACE, UID, NAME),
-        (PLACE._replace(family=V6, interface="net1"), UID, "auto6-web-net1-1f2e3"),
-        (PLACE._replace(application=KEY._replace(name="Web")), "AB-CDEF12", "auto4-web-eth0-cdef1"),
-        (PLACE, "abc", "auto4-web-eth0-abc"),
+        (SCOPE, UID, NAME),
+        (SCOPE._replace(family=V6, interface="net1"), UID, "auto6-web-net1-1f2e3"),
+        (SCOPE._replace(application=KEY._replace(name="Web")), "AB-CDEF12", "auto4-web-eth0-cdef1"),
+        (SCOPE, "abc", "auto4-web-eth0-abc"),
     ],
 )
 def test_a_name_has_family_application_interface_and_uid(
-    place: PoolScope, uid: str, expected: str
+    scope: PoolScope, uid: str, expected: str
 ) -> None:
-    assert pool_name(place, uid) == expected
+    assert pool_name(scope, uid) == expected
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 16])
 def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None:
-    place = PLACE._replace(application=KEY._replace(name="a" * 253))
+    scope = SCOPE._replace(application=KEY._replace(name="a" * 253))
 
-    name = pool_name(place, UID, attempt)
+    name = pool_name(scope, UID, attempt)
 
     assert len(name) == SUBDOMAIN_CHARS_MAX
     assert name.startswith("auto4-aaa")
 
 
 def test_a_shortened_name_ends_with_a_valid_character() -> None:
-    place = PLACE._replace(application=KEY._replace(name="a-." * 84))
+    scope = SCOPE._replace(application=KEY._replace(name="a-." * 84))
 
-    assert "a-eth0" in pool_name(place, UID)
+    assert "a-eth0" in pool_name(scope, UID)
 
 
 def test_a_pool_has_the_labels_of_spiderpool() -> None:
     prefix = "ipam.spidernet.io/"
 
-    pool = settled(State(NET), web())
+    pool = create_pool(State(NET), web())
 
     assert {key.removeprefix(prefix): value for key, value in pool.labels.items()} == {
         "ippool-cidr": "10-7-0-0-16",
@@ -94,9 +94,9 @@ def test_the_status_names_an_application_in_five_parts_or_in_four_for_the_core_g
 
 
 def test_the_labels_of_a_pool_name_its_application_and_its_nic() -> None:
-    pool = settled(State(NET), web())
+    pool = create_pool(State(NET), web())
 
     assert application_of(pool.labels) == KEY
-    assert scope_of(pool.labels, pool.family) == PLACE
+    assert scope_of(pool.labels, pool.family) == SCOPE
     assert application_of({}) is None
     assert scope_of({}, 4) is None

@@ -24,24 +24,24 @@ from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired
 from core.domain.model import Pool, Reservation, Route, Subnet
 from core.errors import Refused
-from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, held, wish
+from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, claims, desired_pool
 from tests.core.domain.subnets.samples import State
 
-OLD = "00000000-0000-4000-8000-aaaaa0000000"
+OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
 
 
-def auto(size: int, place: DesiredPool | None = None, **more: object) -> ApplyAutoPool:
-    return ApplyAutoPool((place or wish(size))._replace(**more))  # type: ignore[arg-type]
+def auto_pool(size: int, desired: DesiredPool | None = None, **fields: object) -> ApplyAutoPool:
+    return ApplyAutoPool((desired or desired_pool(size))._replace(**fields))  # type: ignore[arg-type]
 
 
-def items(state: State, name: str = NAME) -> tuple[str, ...]:
+def ips_of(state: State, name: str = NAME) -> tuple[str, ...]:
     return state.ledger.pools[name].ips
 
 
 def test_a_new_pool_takes_the_lowest_free_addresses_in_one_event() -> None:
     state = State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.11",)))
 
-    (event,) = state.do(auto(3))
+    (event,) = state.do(auto_pool(3))
 
     assert isinstance(event, PoolDefined)
     assert event.pool.name == NAME
@@ -52,83 +52,83 @@ def test_reserved_excluded_and_quarantined_addresses_are_skipped() -> None:
     state = State(
         NET._replace(exclude_ips=("10.7.0.11",)),
         Reservation("kept", V4, ("10.7.0.10",)),
-        QuarantineAddress("10.7.0.12", "a stranger"),
-        auto(2),
+        QuarantineAddress("10.7.0.12", "a conflicting host"),
+        auto_pool(2),
     )
 
-    assert items(state) == ("10.7.0.13-10.7.0.14",)
+    assert ips_of(state) == ("10.7.0.13-10.7.0.14",)
 
 
-def test_gateway_and_routes_are_the_subnets_at_that_moment_and_stay_so() -> None:
+def test_a_pool_keeps_the_gateway_and_routes_that_its_subnet_had_at_creation() -> None:
     routes = (Route("10.0.0.0/8", "10.7.0.2"),)
-    state = State(NET._replace(routes=routes), auto(1))
-    state.do(NET._replace(gateway="10.7.0.3", routes=()), auto(2))
+    state = State(NET._replace(routes=routes), auto_pool(1))
+    state.do(NET._replace(gateway="10.7.0.3", routes=()), auto_pool(2))
 
     pool = state.ledger.pools[NAME]
 
     assert (pool.gateway, pool.routes) == ("10.7.0.1", routes)
 
 
-def test_a_repeated_command_is_no_event() -> None:
-    state = State(NET, auto(3))
+def test_a_repeated_command_writes_no_event() -> None:
+    state = State(NET, auto_pool(3))
 
-    assert state.do(auto(3)) == []
+    assert state.do(auto_pool(3)) == []
 
 
 def test_a_growing_pool_keeps_its_addresses_and_adds_the_lowest_free_ones() -> None:
-    state = State(NET, auto(2), Pool("blue", V4, NET.subnet, ("10.7.0.12",)), auto(4))
+    state = State(NET, auto_pool(2), Pool("blue", V4, NET.subnet, ("10.7.0.12",)), auto_pool(4))
 
-    assert items(state) == ("10.7.0.10-10.7.0.11", "10.7.0.13-10.7.0.14")
+    assert ips_of(state) == ("10.7.0.10-10.7.0.11", "10.7.0.13-10.7.0.14")
 
 
 def test_a_shrinking_pool_gives_up_its_lowest_unused_addresses() -> None:
-    state = State(NET, auto(5))
+    state = State(NET, auto_pool(5))
 
-    state.do(auto(3), claimed=held("10.7.0.10", "10.7.0.12"))
+    state.do(auto_pool(3), claimed=claims("10.7.0.10", "10.7.0.12"))
 
-    assert items(state) == ("10.7.0.10", "10.7.0.12", "10.7.0.14")
+    assert ips_of(state) == ("10.7.0.10", "10.7.0.12", "10.7.0.14")
 
 
 def test_a_pool_may_shrink_to_no_address_and_grow_again() -> None:
-    state = State(NET, auto(2), auto(0))
-    assert items(state) == ()
+    state = State(NET, auto_pool(2), auto_pool(0))
+    assert ips_of(state) == ()
 
-    state.do(auto(1))
+    state.do(auto_pool(1))
 
-    assert items(state) == ("10.7.0.10",)
+    assert ips_of(state) == ("10.7.0.10",)
 
 
 REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
     "no such subnet": (
-        State(), auto(1), ("NotFound", "unknown-name"), "there is no SpiderSubnet/net",
+        State(), auto_pool(1), ("NotFound", "unknown-name"), "there is no SpiderSubnet/net",
     ),
     "a subnet of the other family": (
-        State(NET), auto(1, wish(1, PLACE._replace(family=V6))),
+        State(NET), auto_pool(1, desired_pool(1, SCOPE._replace(family=V6))),
         ("Invalid", "subnet-family"),
         "SpiderSubnet/net is of IPv4, the Pod template names it for IPv6",
     ),
     "a subnet that is being retired": (
-        State(NET, RetireSubnet("net")), auto(1), ("Forbidden", "retiring"),
+        State(NET, RetireSubnet("net")), auto_pool(1), ("Forbidden", "retiring"),
         "SpiderSubnet/net is being retired: automatic pools in it are not created or changed",
     ),
     "too few addresses": (
-        State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.10-10.7.0.27",))), auto(3),
+        State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.10-10.7.0.27",))), auto_pool(3),
         ("Forbidden", "insufficient-subnet"),
         "insufficient subnet FreeIPs, required '3' but only left '2' in SpiderSubnet/net",
     ),
-    "too few to grow": (
-        State(NET, auto(15)), auto(21), ("Forbidden", "insufficient-subnet"),
+    "too few free addresses to grow": (
+        State(NET, auto_pool(15)), auto_pool(21), ("Forbidden", "insufficient-subnet"),
         "insufficient subnet FreeIPs, required '6' but only left '5' in SpiderSubnet/net",
     ),
-    "more than anybody has": (
-        State(NET), auto(2**63 - 1), ("Forbidden", "insufficient-subnet"),
+    "more addresses than any subnet has": (
+        State(NET), auto_pool(2**63 - 1), ("Forbidden", "insufficient-subnet"),
         (
             f"insufficient subnet FreeIPs, required '{2**63 - 1}' but only left '20'"
             " in SpiderSubnet/net"
         ),
     ),
     "a pool of another CIDR inside the subnet": (
-        State(NET, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto(1),
+        State(NET, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto_pool(1),
         ("Invalid", "subnet-overlap"),
         "10.7.0.0/16 overlaps 10.7.0.0/24, the subnet of SpiderIPPool/odd",
     ),
@@ -145,10 +145,10 @@ def test_an_impossible_command_is_refused_with_its_reason_and_changes_nothing(
     assert refusal.message == message
 
 
-def test_a_pool_whose_addresses_are_held_does_not_shrink_by_a_part() -> None:
-    state = State(NET, auto(4))
+def test_a_pool_with_too_few_free_addresses_does_not_shrink_in_part() -> None:
+    state = State(NET, auto_pool(4))
 
-    (refusal,) = state.refusals(auto(1), held("10.7.0.10", "10.7.0.11"))
+    (refusal,) = state.refusals(auto_pool(1), claims("10.7.0.10", "10.7.0.11"))
 
     assert refusal.rule == "scale-down"
     assert refusal.message == (
@@ -157,10 +157,10 @@ def test_a_pool_whose_addresses_are_held_does_not_shrink_by_a_part() -> None:
     )
 
 
-def test_a_pool_that_outlived_its_application_is_adopted_resized_and_relabelled() -> None:
-    state = State(NET, auto(2, wish(2, uid=OLD), reclaim=False))
+def test_a_pool_of_a_deleted_application_is_adopted_resized_and_relabelled() -> None:
+    state = State(NET, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False))
 
-    state.do(auto(3))
+    state.do(auto_pool(3))
 
     (pool,) = state.ledger.pools.values()
     assert pool.name == "auto4-web-eth0-aaaaa"
@@ -169,65 +169,65 @@ def test_a_pool_that_outlived_its_application_is_adopted_resized_and_relabelled(
     assert pool_addresses(pool).size == 3
 
 
-def test_a_pool_that_goes_with_its_application_is_not_adopted() -> None:
-    state = State(NET, auto(2, wish(2, uid=OLD)), auto(2))
+def test_a_pool_with_reclaim_on_is_not_adopted() -> None:
+    state = State(NET, auto_pool(2, desired_pool(2, uid=OLD_UID)), auto_pool(2))
 
     assert sorted(state.ledger.pools) == [NAME, "auto4-web-eth0-aaaaa"]
 
 
 def test_a_retiring_pool_is_replaced_by_one_of_another_name() -> None:
-    state = State(NET, auto(2), RetirePool(NAME), auto(2))
+    state = State(NET, auto_pool(2), RetirePool(NAME), auto_pool(2))
 
     assert sorted(state.ledger.pools) == [NAME, f"{NAME}-2"]
 
 
-def test_the_name_of_a_foreign_pool_is_left_to_it() -> None:
-    state = State(NET, Pool(NAME, V4, NET.subnet, ("10.7.0.20",)), auto(1))
+def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
+    state = State(NET, Pool(NAME, V4, NET.subnet, ("10.7.0.20",)), auto_pool(1))
 
-    assert items(state, NAME) == ("10.7.0.20",)
-    assert items(state, f"{NAME}-2") == ("10.7.0.10",)
+    assert ips_of(state, NAME) == ("10.7.0.20",)
+    assert ips_of(state, f"{NAME}-2") == ("10.7.0.10",)
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
     names = [NAME, *(f"{NAME}-{n}" for n in range(2, 17))]
     state = State(NET, *(Pool(name, V4, NET.subnet) for name in names))
 
-    assert state.causes(auto(1)) == [("Forbidden", "spec.ips", "name-taken")]
+    assert state.causes(auto_pool(1)) == [("Forbidden", "spec.ips", "name-taken")]
 
 
-DIFFERENT = [
-    PLACE._replace(interface="net1"),
-    PLACE._replace(application=KEY._replace(kind="StatefulSet")),
-    PLACE._replace(application=KEY._replace(namespace="other")),
-    PLACE._replace(application=KEY._replace(api_version="apps.kruise.io/v1")),
-    PLACE._replace(application=KEY._replace(name="web2")),
-    PLACE._replace(subnet="other"),
+OTHER_SCOPES = [
+    SCOPE._replace(interface="net1"),
+    SCOPE._replace(application=KEY._replace(kind="StatefulSet")),
+    SCOPE._replace(application=KEY._replace(namespace="other")),
+    SCOPE._replace(application=KEY._replace(api_version="apps.kruise.io/v1")),
+    SCOPE._replace(application=KEY._replace(name="web2")),
+    SCOPE._replace(subnet="other"),
 ]
 
 
-@pytest.mark.parametrize("place", DIFFERENT)
-def test_a_pool_serves_its_place_and_no_other_one(place: object) -> None:
-    state = State(NET, auto(2, reclaim=False))
+@pytest.mark.parametrize("scope", OTHER_SCOPES)
+def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
+    state = State(NET, auto_pool(2, reclaim=False))
     pools = list(state.ledger.pools.values())
 
-    assert find_pool(PLACE, OLD, pools) is not None
-    assert find_pool(place, UID, pools) is None  # type: ignore[arg-type]
+    assert find_pool(SCOPE, OLD_UID, pools) is not None
+    assert find_pool(scope, UID, pools) is None  # type: ignore[arg-type]
 
 
-def test_the_applications_own_pool_comes_before_one_it_could_adopt() -> None:
-    state = State(NET, auto(1, reclaim=False))
+def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> None:
+    state = State(NET, auto_pool(1, reclaim=False))
     twin = state.ledger.pools[NAME]._replace(name="a-twin")
-    labels = {**twin.labels, "ipam.spidernet.io/owner-application-uid": OLD}
+    labels = {**twin.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
 
-    found = find_pool(PLACE, UID, [twin._replace(labels=labels), state.ledger.pools[NAME]])
+    chosen = find_pool(SCOPE, UID, [twin._replace(labels=labels), state.ledger.pools[NAME]])
 
-    assert found is not None
-    assert found.name == NAME
+    assert chosen is not None
+    assert chosen.name == NAME
 
 
-def test_a_number_that_is_written_otherwise_is_refreshed_without_moving_an_address() -> None:
-    state = State(NET, auto(3))
-    command = auto(3, number=IpNumber(1, is_flexible=True))
+def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() -> None:
+    state = State(NET, auto_pool(3))
+    command = auto_pool(3, number=IpNumber(1, is_flexible=True))
     plan = plan_pool(command.desired, state.configuration, {})
 
     state.do(command)
@@ -238,63 +238,67 @@ def test_a_number_that_is_written_otherwise_is_refreshed_without_moving_an_addre
     assert number == "+1"
 
 
-def test_what_users_add_to_a_pool_stays_when_it_is_resized() -> None:
-    state = State(NET, auto(2))
+def test_node_names_and_labels_of_users_are_kept_when_a_pool_is_resized() -> None:
+    state = State(NET, auto_pool(2))
     pool = state.ledger.pools[NAME]
     state.do(ApplyPool(pool._replace(node_names=("n1",), labels={**pool.labels, "a": "b"})))
 
-    state.do(auto(3))
+    state.do(auto_pool(3))
 
     assert state.ledger.pools[NAME].node_names == ("n1",)
     assert state.ledger.pools[NAME].labels["a"] == "b"
 
 
 def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
-    state = State(NET, auto(3))
+    state = State(NET, auto_pool(3))
 
-    assert removed_addresses(state.configuration, auto(3)) is None
-    assert removed_addresses(state.configuration, auto(4)) is None
-    assert removed_addresses(state.configuration, auto(2)) == pool_addresses(
+    assert removed_addresses(state.configuration, auto_pool(3)) is None
+    assert removed_addresses(state.configuration, auto_pool(4)) is None
+    assert removed_addresses(state.configuration, auto_pool(2)) == pool_addresses(
         state.ledger.pools[NAME]
     )
 
 
 def test_an_empty_pool_is_deleted_and_a_pool_in_use_is_kept() -> None:
-    state = State(NET, auto(2))
-    used = held("10.7.0.10")
+    state = State(NET, auto_pool(2))
+    claimed = claims("10.7.0.10")
 
-    assert state.do(DropAutoPool(NAME, UID), claimed=used) == []
-    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=used) == [PoolRetired(NAME)]
-    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=used) == []
+    assert state.do(DropAutoPool(NAME, UID), claimed=claimed) == []
+    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=claimed) == [PoolRetired(NAME)]
+    assert state.do(DropAutoPool(NAME, UID, retire=True), claimed=claimed) == []
     assert state.do(DropAutoPool(NAME, UID)) == [PoolDeleted(NAME)]
     assert state.do(DropAutoPool(NAME, UID)) == []
 
 
-def test_a_pool_that_another_application_has_by_now_is_not_deleted() -> None:
-    state = State(NET, auto(2, wish(2, uid=OLD), reclaim=False), auto(2))
-    opened = State(NET, Pool("blue", V4, NET.subnet, labels={OLD: UID}))
+def test_a_pool_that_another_application_has_adopted_is_not_deleted() -> None:
+    state = State(NET, auto_pool(2, desired_pool(2, uid=OLD_UID), reclaim=False), auto_pool(2))
+    manual = State(NET, Pool("blue", V4, NET.subnet, labels={OLD_UID: UID}))
 
-    assert state.do(DropAutoPool("auto4-web-eth0-aaaaa", OLD)) == []
-    assert opened.do(DropAutoPool("blue", UID)) == []
+    assert state.do(DropAutoPool("auto4-web-eth0-aaaaa", OLD_UID)) == []
+    assert manual.do(DropAutoPool("blue", UID)) == []
 
 
 def test_a_deleted_pool_is_created_again() -> None:
-    state = State(NET, auto(2), DeletePool(NAME))
+    state = State(NET, auto_pool(2), DeletePool(NAME))
 
-    state.do(auto(2))
+    state.do(auto_pool(2))
 
-    assert items(state) == ("10.7.0.10-10.7.0.11",)
+    assert ips_of(state) == ("10.7.0.10-10.7.0.11",)
 
 
-def test_a_subnet_of_2_to_the_112_addresses_is_planned_in_a_short_time() -> None:
-    whole = Subnet("net6", V6, "fd00::/16", ("fd00::1-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",))
-    state = State(whole, auto(0, wish(2**60, PLACE._replace(family=V6, subnet="net6"))))
+def test_a_pool_in_a_subnet_of_2_to_the_112_addresses_is_planned() -> None:
+    huge_subnet = Subnet(
+        "net6", V6, "fd00::/16", ("fd00::1-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",)
+    )
+    state = State(
+        huge_subnet, auto_pool(0, desired_pool(2**60, SCOPE._replace(family=V6, subnet="net6")))
+    )
 
     (pool,) = state.ledger.pools.values()
 
     assert pool_addresses(pool).size == 2**60
 
 
-def test_a_command_is_refused_only_by_refusing() -> None:
+def test_a_refused_command_raises_refused() -> None:
     with pytest.raises(Refused):
-        decide(State().configuration, auto(1), {})
+        decide(State().configuration, auto_pool(1), {})

@@ -28,12 +28,12 @@ from core.domain.selection.request import SelectionSettings
 from core.domain.subnets.subnet_model import addresses_of_pools, controlled
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
-from tests.core.domain.autopools.samples import KEY, NAME, NET, PLACE, UID, template, wish
+from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, desired_pool, template
 from tests.support.emulation import races_deadlines
 from tests.support.node_harness import CAUSE, NodeHarness, check_everything, gather
 
 WRITERS = 4
-TOGETHER = 100
+CONCURRENT_COMMANDS = 100
 APPLICATIONS = 30
 SETTINGS = AllocatorSettings(
     selection=SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
@@ -54,7 +54,7 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
         ]
 
 
-async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
+async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
     """Run all commands concurrently, distributed over the writers."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, CAUSE)
@@ -65,15 +65,15 @@ async def together(nodes: list[NodeHarness], commands: list[Command]) -> list[ob
 
 def changed(outcomes: list[object]) -> list[Applied]:
     """The commands that changed something; any failure but a refusal is raised."""
-    for one in outcomes:
-        assert isinstance(one, Applied | Refused), one
-    return [one for one in outcomes if isinstance(one, Applied) and one.events]
+    for outcome in outcomes:
+        assert isinstance(outcome, Applied | Refused), outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
 
 
-def wish_of(number: int, size: int) -> DesiredPool:
+def desired_pool_of(number: int, size: int) -> DesiredPool:
     """The pool request of one of many applications."""
     key = ApplicationKey("apps/v1", "Deployment", "shop", f"app-{number}")
-    return wish(size, PLACE._replace(application=key), f"u-{number:05}")
+    return desired_pool(size, SCOPE._replace(application=key), f"u-{number:05}")
 
 
 def web_pod(name: str) -> PodFacts:
@@ -82,24 +82,26 @@ def web_pod(name: str) -> PodFacts:
     return PodFacts("shop", name, f"uid-{name}", annotations=template(), owner=owner)
 
 
-def assert_shares_fit(truth: Ledger, subnet: Subnet) -> None:
-    pools = controlled(subnet.name, truth.pools)
-    given = addresses_of_pools(subnet, pools)
-    assert given.issubset(pool_addresses(subnet))
-    assert given.size == sum(pool_addresses(pool).size for pool in pools)
+def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
+    pools = controlled(subnet.name, ledger.pools)
+    shared = addresses_of_pools(subnet, pools)
+    assert shared.issubset(pool_addresses(subnet))
+    assert shared.size == sum(pool_addresses(pool).size for pool in pools)
 
 
 @races_deadlines
-async def test_of_a_hundred_concurrent_creations_of_a_pool_one_succeeds(
+async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
-    outcomes = await together(nodes, [ApplyAutoPool(wish(5))] * TOGETHER)
+    outcomes = await apply_concurrently(
+        nodes, [ApplyAutoPool(desired_pool(5))] * CONCURRENT_COMMANDS
+    )
 
     assert len(changed(outcomes)) == 1
-    truth = await check_everything(nodes[0])
-    assert {name: pool.ips for name, pool in truth.pools.items()} == {
+    ledger = await check_everything(nodes[0])
+    assert {name: pool.ips for name, pool in ledger.pools.items()} == {
         NAME: ("10.7.0.10-10.7.0.14",)
     }
 
@@ -108,24 +110,26 @@ async def test_of_a_hundred_concurrent_creations_of_a_pool_one_succeeds(
 async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
-    """I00006 and I00008: five each; then half to three, half to one; then all gone."""
+    """Each gets 5 addresses, then every second one 3 and the others 1 (I00006, I00008)."""
     await nodes[0].apply(ApplySubnet(WIDE))
-    made = await together(nodes, [ApplyAutoPool(wish_of(n, 5)) for n in range(APPLICATIONS)])
-    assert len(changed(made)) == APPLICATIONS
-    truth = await check_everything(nodes[0])
-    assert_shares_fit(truth, WIDE)
-    assert addresses_of_pools(WIDE, truth.pools.values()) == pool_addresses(WIDE)
+    created = await apply_concurrently(
+        nodes, [ApplyAutoPool(desired_pool_of(n, 5)) for n in range(APPLICATIONS)]
+    )
+    assert len(changed(created)) == APPLICATIONS
+    ledger = await check_everything(nodes[0])
+    assert_shares_fit(ledger, WIDE)
+    assert addresses_of_pools(WIDE, ledger.pools.values()) == pool_addresses(WIDE)
 
-    shrunk = await together(
-        nodes, [ApplyAutoPool(wish_of(n, 3 if n % 2 else 1)) for n in range(APPLICATIONS)]
+    shrunk = await apply_concurrently(
+        nodes, [ApplyAutoPool(desired_pool_of(n, 3 if n % 2 else 1)) for n in range(APPLICATIONS)]
     )
     assert len(changed(shrunk)) == APPLICATIONS
-    truth = await check_everything(nodes[0])
-    assert_shares_fit(truth, WIDE)
-    assert addresses_of_pools(WIDE, truth.pools.values()).size == APPLICATIONS * 2
+    ledger = await check_everything(nodes[0])
+    assert_shares_fit(ledger, WIDE)
+    assert addresses_of_pools(WIDE, ledger.pools.values()).size == APPLICATIONS * 2
 
-    gone = [DropAutoPool(name, pool.labels[UID_LABEL]) for name, pool in truth.pools.items()]
-    assert len(changed(await together(nodes, list(gone)))) == APPLICATIONS
+    drops = [DropAutoPool(name, pool.labels[UID_LABEL]) for name, pool in ledger.pools.items()]
+    assert len(changed(await apply_concurrently(nodes, list(drops)))) == APPLICATIONS
     assert (await check_everything(nodes[0])).pools == {}
 
 
@@ -138,12 +142,14 @@ async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
 ) -> None:
     await nodes[0].apply(ApplySubnet(NET))
 
-    outcomes = await together(nodes, [ApplyAutoPool(wish_of(n, 3)) for n in range(APPLICATIONS)])
+    outcomes = await apply_concurrently(
+        nodes, [ApplyAutoPool(desired_pool_of(n, 3)) for n in range(APPLICATIONS)]
+    )
 
     assert len(changed(outcomes)) == 6
-    truth = await check_everything(nodes[0])
-    assert len(truth.pools) == 6
-    assert_shares_fit(truth, NET)
+    ledger = await check_everything(nodes[0])
+    assert len(ledger.pools) == 6
+    assert_shares_fit(ledger, NET)
 
 
 async def test_a_concurrent_reservation_is_respected_or_was_written_later(
@@ -152,34 +158,34 @@ async def test_a_concurrent_reservation_is_respected_or_was_written_later(
     await nodes[0].apply(ApplySubnet(NET))
     reserve = ApplyReservation(Reservation("kept", 4, ("10.7.0.10-10.7.0.12",)))
 
-    await together(nodes, [ApplyAutoPool(wish(2)), reserve])
+    await apply_concurrently(nodes, [ApplyAutoPool(desired_pool(2)), reserve])
 
-    events = [one.event for one in await nodes[0].log()]
-    pool = next(one.pool for one in events if isinstance(one, PoolDefined))
-    is_first = isinstance(events[1], PoolDefined)
-    assert pool.ips == (("10.7.0.10-10.7.0.11",) if is_first else ("10.7.0.13-10.7.0.14",))
+    events = [recorded.event for recorded in await nodes[0].log()]
+    pool = next(event.pool for event in events if isinstance(event, PoolDefined))
+    is_pool_first = isinstance(events[1], PoolDefined)
+    assert pool.ips == (("10.7.0.10-10.7.0.11",) if is_pool_first else ("10.7.0.13-10.7.0.14",))
 
 
 async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
     nodes: list[NodeHarness],
 ) -> None:
-    await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(wish(8)))
+    await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(desired_pool(8)))
     for node in nodes:
         await node.view.freshen()
 
     adds = [nodes[n % 3].add(web_pod(f"web-{n}")) for n in range(4)]
-    shrink = nodes[3].configurator.apply(ApplyAutoPool(wish(4)), CAUSE)
+    shrink = nodes[3].configurator.apply(ApplyAutoPool(desired_pool(4)), CAUSE)
     *added, shrunk = await gather(*adds, shrink)
 
     assert isinstance(shrunk, Applied)
-    assert all(isinstance(one, Added) for one in added), added
-    truth = await check_everything(nodes[0])
-    assert pool_addresses(truth.pools[NAME]).size == 4
-    assert len(truth.claims) == 4
+    assert all(isinstance(answer, Added) for answer in added), added
+    ledger = await check_everything(nodes[0])
+    assert pool_addresses(ledger.pools[NAME]).size == 4
+    assert len(ledger.claims) == 4
 
 
 async def test_a_pool_is_deleted_or_gets_a_claim_and_never_both(nodes: list[NodeHarness]) -> None:
-    await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(wish(2)))
+    await nodes[0].apply(ApplySubnet(NET), ApplyAutoPool(desired_pool(2)))
     for node in nodes:
         await node.view.freshen()
 
@@ -190,9 +196,9 @@ async def test_a_pool_is_deleted_or_gets_a_claim_and_never_both(nodes: list[Node
     )
 
     assert isinstance(dropped, Applied)
-    truth = await check_everything(nodes[0])
-    assert isinstance(added, Added) == (NAME in truth.pools)
-    assert bool(truth.claims) == (NAME in truth.pools)
+    ledger = await check_everything(nodes[0])
+    assert isinstance(added, Added) == (NAME in ledger.pools)
+    assert bool(ledger.claims) == (NAME in ledger.pools)
 
 
 async def test_the_share_and_the_pool_are_one_event_in_one_transaction(
@@ -201,7 +207,7 @@ async def test_the_share_and_the_pool_are_one_event_in_one_transaction(
     await nodes[0].apply(ApplySubnet(NET))
     before = await nodes[0].log()
 
-    await nodes[1].apply(ApplyAutoPool(wish(3)))
+    await nodes[1].apply(ApplyAutoPool(desired_pool(3)))
 
     (event,) = (await nodes[0].log())[len(before) :]
     assert isinstance(event.event, PoolDefined)

@@ -27,9 +27,10 @@ from core.errors import BadInput, WrongInput
 PREFIX = "ipam.spidernet.io/"
 
 
-def request_of(**said: str) -> SubnetRequest | None:
+def request_of(**annotations: str) -> SubnetRequest | None:
     return read_request(
-        {PREFIX + key.replace("_", "-"): text for key, text in said.items()}, "Deployment/shop/web"
+        {PREFIX + key.replace("_", "-"): text for key, text in annotations.items()},
+        "Deployment/shop/web",
     )
 
 
@@ -41,13 +42,13 @@ READ = {
     "another interface": (
         {"subnet": '{"interface":"net1","ipv6":["b"]}'}, (NicSubnets("net1", "", "b"),),
     ),
-    "the first name alone counts": (
+    "only the first name is used": (
         {"subnet": '{"ipv4":["a","b",""]}'}, (NicSubnets("eth0", "a"),),
     ),
     "keys in any case, unknown ones ignored": (
         {"subnet": '{"IPv4":["a"],"x":1}'}, (NicSubnets("eth0", "a"),),
     ),
-    "a list hides the single form": (
+    "subnets takes precedence over subnet": (
         {"subnets": '[{"ipv4":["a"]}]', "subnet": "not even JSON"}, (NicSubnets("eth0", "a"),),
     ),
     "several NICs": (
@@ -61,14 +62,16 @@ READ = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "nics"), READ.values(), ids=READ)
-def test_a_request_is_read_as_written(said: dict[str, str], nics: tuple[NicSubnets, ...]) -> None:
-    assert request_of(**said) == SubnetRequest(nics)
+@pytest.mark.parametrize(("annotations", "nics"), READ.values(), ids=READ)
+def test_a_request_is_read_as_written(
+    annotations: dict[str, str], nics: tuple[NicSubnets, ...]
+) -> None:
+    assert request_of(**annotations) == SubnetRequest(nics)
 
 
 SUBNET = '{"ipv4":["a"]}'
 FAULTS = {
-    "no JSON": ({"subnet": "x"}, "subnet", "invalid character"),
+    "not JSON": ({"subnet": "x"}, "subnet", "invalid character"),
     "another type": ({"subnet": "[]"}, "subnet", "must be an object"),
     "an empty name": ({"subnet": '{"ipv4":[""]}'}, "subnet", "is empty"),
     "an empty name in a list": ({"subnets": '[{"ipv6":["","a"]}]'}, "subnets", "is empty"),
@@ -88,21 +91,21 @@ FAULTS = {
         {"subnets": '[{"interface":"e","ipv4":["a"]},{"ipv4":["b"]}]'},
         "subnets", "interface must be specified",
     ),
-    "a number that is none": (
+    "a number in words": (
         {"subnet": SUBNET, "ippool_ip_number": "two"}, "ippool-ip-number", "not a number",
     ),
-    "a reclaim that is neither": (
+    "a reclaim that is neither true nor false": (
         {"subnet": SUBNET, "ippool_reclaim": "yes"}, "ippool-reclaim", "neither true nor false",
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "key", "text"), FAULTS.values(), ids=FAULTS)
-def test_a_bad_annotation_is_wrong_input_and_named(
-    said: dict[str, str], key: str, text: str
+@pytest.mark.parametrize(("annotations", "key", "text"), FAULTS.values(), ids=FAULTS)
+def test_a_bad_annotation_is_named_in_the_error(
+    annotations: dict[str, str], key: str, text: str
 ) -> None:
     with pytest.raises(WrongInput) as caught:
-        request_of(**said)
+        request_of(**annotations)
 
     message = caught.value.message
     assert message.startswith(f"wrong input, invalid format of Pod annotation '{PREFIX}{key}': ")
@@ -110,12 +113,12 @@ def test_a_bad_annotation_is_wrong_input_and_named(
     assert caught.value.subject == "Deployment/shop/web"
 
 
-def test_without_a_subnet_there_is_no_request_whatever_else_is_said() -> None:
+def test_a_template_without_a_subnet_requests_nothing() -> None:
     assert request_of(ippool_ip_number="nonsense") is None
 
 
 @given(st.text(max_size=40))
-def test_whatever_an_annotation_holds_it_is_read_or_wrong_input(text: str) -> None:
+def test_any_annotation_is_read_or_raises_wrong_input(text: str) -> None:
     outcome: object = None
     try:
         outcome = request_of(subnets=text, ippool_ip_number=text)
@@ -167,10 +170,10 @@ def test_every_spelling_of_false_is_read(text: str) -> None:
 
 DEFAULTS: dict[str, tuple[dict[str, object], IpNumber]] = {
     "neither key": ({}, AS_MANY_AS_REPLICAS),
-    "the one that the chart writes": ({FLEXIBLE_NUMBER_KEY: 1}, IpNumber(1, is_flexible=True)),
-    "the one that is obeyed": ({REDUNDANT_NUMBER_KEY: 2}, IpNumber(2, is_flexible=True)),
-    "both": ({FLEXIBLE_NUMBER_KEY: 1, REDUNDANT_NUMBER_KEY: 0}, AS_MANY_AS_REPLICAS),
-    "one without a value": (
+    "the key that the chart writes": ({FLEXIBLE_NUMBER_KEY: 1}, IpNumber(1, is_flexible=True)),
+    "the key that takes precedence": ({REDUNDANT_NUMBER_KEY: 2}, IpNumber(2, is_flexible=True)),
+    "both keys": ({FLEXIBLE_NUMBER_KEY: 1, REDUNDANT_NUMBER_KEY: 0}, AS_MANY_AS_REPLICAS),
+    "one key without a value": (
         {FLEXIBLE_NUMBER_KEY: 3, REDUNDANT_NUMBER_KEY: None},
         IpNumber(3, is_flexible=True),
     ),
@@ -178,7 +181,7 @@ DEFAULTS: dict[str, tuple[dict[str, object], IpNumber]] = {
 
 
 @pytest.mark.parametrize(("settings", "expected"), DEFAULTS.values(), ids=DEFAULTS)
-def test_both_configuration_keys_are_one_setting(
+def test_both_configuration_keys_set_the_default_number(
     settings: dict[str, object], expected: IpNumber
 ) -> None:
     assert default_number(settings) == expected
@@ -201,14 +204,17 @@ REPLICAS: dict[str, tuple[Application, int]] = {
     "Deployment without replicas": (app("apps/v1", "Deployment", Scale()), 0),
     "ReplicaSet": (app("apps/v1", "ReplicaSet", Scale(4)), 4),
     "StatefulSet": (app("apps/v1", "StatefulSet", Scale(2)), 2),
-    "DaemonSet goes by what is scheduled": (app("apps/v1", "DaemonSet", Scale(9, desired=5)), 5),
+    "DaemonSet by scheduled Pods": (app("apps/v1", "DaemonSet", Scale(9, desired=5)), 5),
     "Job by completions": (app("batch/v1", "Job", Scale(completions=4, parallelism=2)), 4),
     "Job by parallelism": (app("batch/v1", "Job", Scale(parallelism=2)), 2),
-    "Job of zero completions": (app("batch/v1", "Job", Scale(completions=0, parallelism=7)), 1),
-    "Job of neither": (app("batch/v1", "Job", Scale()), 1),
+    "Job with zero completions": (app("batch/v1", "Job", Scale(completions=0, parallelism=7)), 1),
+    "Job without completions and parallelism": (app("batch/v1", "Job", Scale()), 1),
     "CronJob": (app("batch/v1", "CronJob", Scale(parallelism=3)), 3),
-    "third party": (app("apps.kruise.io/v1alpha1", "CloneSet", Scale(8)), 0),
-    "a third party with a known kind": (app("apps.kruise.io/v1", "StatefulSet", Scale(8)), 0),
+    "third-party workload": (app("apps.kruise.io/v1alpha1", "CloneSet", Scale(8)), 0),
+    "third-party workload with the kind StatefulSet": (
+        app("apps.kruise.io/v1", "StatefulSet", Scale(8)),
+        0,
+    ),
 }
 
 
@@ -225,7 +231,7 @@ def test_a_fixed_number_is_the_size_and_a_flexible_one_is_added_to_the_replicas(
     assert pool_size(deployment, None, IpNumber(1, is_flexible=True)) == 4
 
 
-def test_a_third_party_says_its_number_and_plus_n_is_n() -> None:
+def test_a_third_party_workload_must_state_a_number_and_plus_n_means_n() -> None:
     clone_set = app("apps.kruise.io/v1alpha1", "CloneSet", Scale(8))
 
     assert pool_size(clone_set, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 2
@@ -255,7 +261,7 @@ SKIPPED: dict[str, tuple[Application, bool]] = {
 
 
 @pytest.mark.parametrize(("application", "expected"), SKIPPED.values(), ids=SKIPPED)
-def test_an_application_that_needs_no_own_pool_is_skipped(
+def test_an_application_that_needs_no_pool_is_skipped(
     application: Application, expected: bool
 ) -> None:
     assert bool(skip_reason(application)) == expected

@@ -1,4 +1,4 @@
-"""Pools to decide about, a configuration that holds them, and the refusals of a command."""
+"""Pools, configurations with pools, and the refusals of a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GREEN = Pool("green", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::20",), gateway="fd
 EMPTY = Configuration({}, {}, {}, {})
 
 
-def stored(configuration: Configuration, command: Command) -> Configuration:
+def after_command(configuration: Configuration, command: Command) -> Configuration:
     """The configuration after a command that changes a pool or a reservation."""
     for event in decide(configuration, command, {}):
         match event:
@@ -32,16 +32,16 @@ def stored(configuration: Configuration, command: Command) -> Configuration:
     return configuration
 
 
-def having(*pools: Pool) -> Configuration:
+def configuration_with(*pools: Pool) -> Configuration:
     """A configuration with these pools, each accepted by ``decide``."""
     configuration = EMPTY
     for pool in pools:
-        configuration = stored(configuration, ApplyPool(pool))
+        configuration = after_command(configuration, ApplyPool(pool))
     return configuration
 
 
 def retiring(configuration: Configuration, name: str) -> Configuration:
-    """The same, with one pool being removed."""
+    """The same configuration, with one pool being removed."""
     pool = configuration.pools[name]._replace(retiring=True)
     return configuration._replace(pools={**configuration.pools, name: pool})
 
@@ -69,7 +69,7 @@ def causes(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
 ) -> list[tuple[str, str]]:
     """(kind, field) of each refusal, as in an admission response."""
-    return [(one.kind, one.field) for one in refusals(configuration, command, claimed)]
+    return [(refusal.kind, refusal.field) for refusal in refusals(configuration, command, claimed)]
 
 
 def reservation(*ips: str, name: str = "kept") -> Reservation:

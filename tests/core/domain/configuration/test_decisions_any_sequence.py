@@ -77,29 +77,29 @@ REQUIREMENTS = st.tuples(GARBAGE, st.sampled_from(["In", "Exists", "x"])).map(
 
 
 @st.composite
-def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
-    """Half of them valid, half with garbage anywhere."""
-    messy = draw(st.booleans()) if messy is None else messy
+def pools(draw: st.DrawFn, *, with_garbage: bool | None = None) -> Pool:
+    """Half of the pools are valid, half have garbage in any field."""
+    with_garbage = draw(st.booleans()) if with_garbage is None else with_garbage
     texts = draw(FAMILIES)
-    noise = GARBAGE if messy else st.nothing()
-    items = st.lists(texts.items | noise, max_size=4).map(tuple)
+    garbage = GARBAGE if with_garbage else st.nothing()
+    items = st.lists(texts.items | garbage, max_size=4).map(tuple)
     pool = Pool(
-        draw(NAMES | noise),
+        draw(NAMES | garbage),
         texts.family,
-        draw(texts.subnets | noise),
+        draw(texts.subnets | garbage),
         draw(items),
         draw(items),
-        draw(st.just("") | noise),
+        draw(st.just("") | garbage),
         disabled=draw(st.booleans()),
         labels=draw(LABELS),
         annotations=draw(LABELS),
         retiring=draw(st.booleans()),
     )
-    if not messy:
+    if not with_garbage:
         return pool
-    routes = st.tuples(texts.subnets | noise, texts.addresses | noise)
+    routes = st.tuples(texts.subnets | garbage, texts.addresses | garbage)
     return pool._replace(
-        gateway=draw(texts.addresses | noise),
+        gateway=draw(texts.addresses | garbage),
         routes=tuple(Route(*pair) for pair in draw(st.lists(routes, max_size=2))),
         pod_affinity=LabelSelector(draw(LABELS), tuple(draw(st.lists(REQUIREMENTS, max_size=2)))),
     )
@@ -107,7 +107,7 @@ def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
 
 @st.composite
 def reservations(draw: st.DrawFn) -> Reservation:
-    """Some of them with an item of garbage."""
+    """Reservations, some of them with an item of garbage."""
     texts = draw(FAMILIES)
     items = draw(st.lists(texts.items, max_size=3)) + draw(st.lists(GARBAGE, max_size=1))
     return Reservation(draw(NAMES), texts.family, tuple(items), draw(LABELS))
@@ -115,7 +115,7 @@ def reservations(draw: st.DrawFn) -> Reservation:
 
 @st.composite
 def records(draw: st.DrawFn) -> RecordDefined:
-    """Kinds, namespaces and names that do and do not belong together."""
+    """Records whose kind, namespace and name may contradict each other."""
     kind = draw(st.sampled_from(["Pod", "Pod", "Namespace", "Node", "Job"]))
     namespace = draw(st.sampled_from(["", "shop"]))
     return RecordDefined(kind, namespace, draw(NAMES | GARBAGE), draw(LABELS))
@@ -128,14 +128,14 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.builds(DeletePool, NAMES),
     st.builds(ApplyReservation, reservations()),
     st.builds(DeleteReservation, NAMES),
-    st.builds(QuarantineAddress, ADDRESSES | GARBAGE, st.sampled_from(["", "seen"])),
-    st.builds(LiftQuarantine, ADDRESSES | GARBAGE, st.just("gone")),
+    st.builds(QuarantineAddress, ADDRESSES | GARBAGE, st.sampled_from(["", "conflict"])),
+    st.builds(LiftQuarantine, ADDRESSES | GARBAGE, st.just("conflict ended")),
     st.builds(ApplyRecord, records()),
     st.builds(DeleteRecord, st.just("Pod"), st.just("shop"), NAMES),
 )
 
 
-def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
+def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
     """Decide and apply the events; return False if the command was refused."""
     configuration = Configuration.of(ledger)
     removed_addresses(configuration, command)
@@ -149,7 +149,7 @@ def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool
     return True
 
 
-def assert_holds_together(ledger: Ledger) -> None:
+def assert_consistent(ledger: Ledger) -> None:
     for pool in ledger.pools.values():
         cidr = parse_cidr(pool.subnet)
         addresses = pool_addresses(pool)
@@ -159,50 +159,54 @@ def assert_holds_together(ledger: Ledger) -> None:
         for other in ledger.pools.values():
             if other.name == pool.name or other.family != pool.family:
                 continue
-            theirs = parse_cidr(other.subnet)
+            other_cidr = parse_cidr(other.subnet)
             assert (
-                other.subnet == pool.subnet or theirs.last < cidr.first or cidr.last < theirs.first
+                other.subnet == pool.subnet
+                or other_cidr.last < cidr.first
+                or cidr.last < other_cidr.first
             )
             assert addresses.isdisjoint(pool_addresses(other))
 
 
 @given(st.lists(COMMANDS, max_size=12))
-def test_only_refused_is_raised_and_pools_stay_apart_and_inside(commands: list[Command]) -> None:
+def test_only_refused_is_raised_and_pools_are_disjoint_and_inside_their_subnets(
+    commands: list[Command],
+) -> None:
     ledger = Ledger()
 
     for command in commands:
-        obey(ledger, command, {})
+        apply_command(ledger, command, {})
 
-    assert_holds_together(ledger)
+    assert_consistent(ledger)
 
 
 @given(st.lists(COMMANDS, max_size=8), COMMANDS)
 def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
     ledger = Ledger()
     for earlier in before:
-        obey(ledger, earlier, {})
+        apply_command(ledger, earlier, {})
 
-    applied = isinstance(command, ApplyPool | ApplyReservation | ApplyRecord | RetirePool)
-    if obey(ledger, command, {}) and applied:
+    is_repeatable = isinstance(command, ApplyPool | ApplyReservation | ApplyRecord | RetirePool)
+    if apply_command(ledger, command, {}) and is_repeatable:
         assert decide(Configuration.of(ledger), command, {}) == ()
 
 
-def holds(pool: Pool, text: str) -> bool:
+def contains(pool: Pool, text: str) -> bool:
     family, value = parse_address(text)
     return family == pool.family and value in pool_addresses(pool)
 
 
-@given(pools(messy=False), pools(), st.sets(ADDRESSES, max_size=5))
+@given(pools(with_garbage=False), pools(), st.sets(ADDRESSES, max_size=5))
 def test_no_claimed_address_leaves_its_pool(before: Pool, after: Pool, texts: set[str]) -> None:
     ledger = Ledger()
-    assume(obey(ledger, ApplyPool(before._replace(name="a")), {}))
+    assume(apply_command(ledger, ApplyPool(before._replace(name="a")), {}))
     claimed = {
         text: Claim("a", "pod/u", "shop", "web-0", "e1")
         for text in texts
-        if holds(ledger.pools["a"], text)
+        if contains(ledger.pools["a"], text)
     }
 
-    obey(ledger, ApplyPool(after._replace(name="a", subnet=before.subnet)), claimed)
+    apply_command(ledger, ApplyPool(after._replace(name="a", subnet=before.subnet)), claimed)
 
-    assert all(holds(ledger.pools["a"], text) for text in claimed)
-    assert obey(ledger, DeletePool("a"), claimed) == (not claimed)
+    assert all(contains(ledger.pools["a"], text) for text in claimed)
+    assert apply_command(ledger, DeletePool("a"), claimed) == (not claimed)

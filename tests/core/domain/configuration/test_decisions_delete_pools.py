@@ -13,12 +13,12 @@ from tests.core.domain.configuration.samples import (
     EMPTY,
     causes,
     claims,
-    having,
+    configuration_with,
     refusals,
     retiring,
 )
 
-CONFIGURATION = having(BLUE)
+CONFIGURATION = configuration_with(BLUE)
 RETIRING = retiring(CONFIGURATION, "blue")
 
 

@@ -23,11 +23,11 @@ CONFIGURATION = EMPTY._replace(records={("Pod", "shop", "web-0"): WEB})
         RecordDefined("Node", "", "node-1.example.org"),
     ],
 )
-def test_a_record_is_its_own_event(record: RecordDefined) -> None:
+def test_a_new_record_is_written_as_an_event(record: RecordDefined) -> None:
     assert decide(EMPTY, ApplyRecord(record), {}) == (record,)
 
 
-def test_an_unchanged_record_is_no_event_and_a_changed_one_is() -> None:
+def test_only_a_changed_record_writes_an_event() -> None:
     changed = WEB._replace(labels={})
 
     assert decide(CONFIGURATION, ApplyRecord(WEB), {}) == ()
@@ -35,14 +35,14 @@ def test_an_unchanged_record_is_no_event_and_a_changed_one_is() -> None:
 
 
 def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDefined:
-    said = Service((address,), ports, affinity_s)
-    return RecordDefined("Service", "shop", "web", service=said)
+    spec = Service((address,), ports, affinity_s)
+    return RecordDefined("Service", "shop", "web", service=spec)
 
 
 def slice_of(owner: str, *addresses: str) -> RecordDefined:
     endpoints = tuple(SliceEndpoint((address,)) for address in addresses)
-    said = EndpointSlice(owner, 4, (), endpoints)
-    return RecordDefined("EndpointSlice", "shop", "web-1", slice=said)
+    endpoint_slice = EndpointSlice(owner, 4, (), endpoints)
+    return RecordDefined("EndpointSlice", "shop", "web-1", slice=endpoint_slice)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def slice_of(owner: str, *addresses: str) -> RecordDefined:
         ]),
         (slice_of("", "10.6.0.1"), [("Invalid", "metadata.labels[kubernetes.io/service-name]")]),
         (slice_of("web", "fd00::1"), [("Invalid", "endpoints.addresses")]),
-        (slice_of("web", "there"), [("Invalid", "endpoints.addresses")]),
+        (slice_of("web", "not-an-address"), [("Invalid", "endpoints.addresses")]),
         (slice_of("web", *["10.6.0.1"] * 1_001), [("Invalid", "endpoints")]),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""SpiderReservedIP (docs/reference/admission.md, "SpiderReservedIP")."""
+"""Rules of a SpiderReservedIP (docs/reference/admission.md, "SpiderReservedIP")."""
 
 from __future__ import annotations
 
@@ -9,31 +9,39 @@ from core.domain.configuration.commands import ApplyReservation, DeleteReservati
 from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import ReservationDefined, ReservationDeleted
 from core.domain.model import Reservation
-from tests.core.domain.configuration.samples import EMPTY, causes, refusals, reservation, stored
+from tests.core.domain.configuration.samples import (
+    EMPTY,
+    after_command,
+    causes,
+    refusals,
+    reservation,
+)
 
-KEPT = reservation("10.7.0.1-10.7.0.9")
-CONFIGURATION = stored(EMPTY, ApplyReservation(KEPT))
+RESERVATION = reservation("10.7.0.1-10.7.0.9")
+CONFIGURATION = after_command(EMPTY, ApplyReservation(RESERVATION))
 
 
 def test_a_reservation_is_defined_with_its_list_merged() -> None:
-    wanted = reservation("10.7.0.3", "10.7.0.1", "10.7.0.2-10.7.0.4")
+    desired = reservation("10.7.0.3", "10.7.0.1", "10.7.0.2-10.7.0.4")
 
-    assert decide(EMPTY, ApplyReservation(wanted), {}) == (
+    assert decide(EMPTY, ApplyReservation(desired), {}) == (
         ReservationDefined(reservation("10.7.0.1-10.7.0.4")),
     )
 
 
 ACCEPTED = {
-    "nothing": reservation(),
-    "one address as written": reservation("::ffff:10.7.0.1"),
+    "no addresses": reservation(),
+    "an IPv4-mapped address": reservation("::ffff:10.7.0.1"),
     "all of IPv6": Reservation("kept", V6, ("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",)),
-    "what another one has": reservation("10.7.0.1-10.7.0.9", name="other"),
+    "addresses of another reservation": reservation("10.7.0.1-10.7.0.9", name="other"),
 }
 
 
-@pytest.mark.parametrize("wanted", ACCEPTED.values(), ids=ACCEPTED.keys())
-def test_what_the_spec_allows_is_accepted(wanted: Reservation) -> None:
-    assert refusals(CONFIGURATION if wanted.family == V4 else EMPTY, ApplyReservation(wanted)) == ()
+@pytest.mark.parametrize("desired", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_a_valid_reservation_is_accepted(desired: Reservation) -> None:
+    configuration = CONFIGURATION if desired.family == V4 else EMPTY
+
+    assert refusals(configuration, ApplyReservation(desired)) == ()
 
 
 REFUSED = {
@@ -49,33 +57,33 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("wanted", "expected"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_the_spec_forbids_is_refused(
-    wanted: Reservation, expected: list[tuple[str, str]]
+@pytest.mark.parametrize(("desired", "expected"), REFUSED.values(), ids=REFUSED.keys())
+def test_an_invalid_reservation_is_refused(
+    desired: Reservation, expected: list[tuple[str, str]]
 ) -> None:
-    assert causes(EMPTY, ApplyReservation(wanted)) == expected
+    assert causes(EMPTY, ApplyReservation(desired)) == expected
 
 
 def test_a_disabled_family_is_refused() -> None:
     configuration = EMPTY._replace(ipv4_enabled=False)
 
-    assert causes(configuration, ApplyReservation(KEPT)) == [("Forbidden", "spec.ipVersion")]
+    assert causes(configuration, ApplyReservation(RESERVATION)) == [("Forbidden", "spec.ipVersion")]
 
 
 def test_the_ip_version_cannot_be_changed() -> None:
-    wanted = Reservation("kept", V6, ("x",))
+    desired = Reservation("kept", V6, ("x",))
 
-    assert causes(CONFIGURATION, ApplyReservation(wanted)) == [("Forbidden", "spec.ipVersion")]
-
-
-def test_applying_an_unchanged_reservation_is_no_event() -> None:
-    pieces = reservation("10.7.0.5-10.7.0.9", "10.7.0.1-10.7.0.4")
-
-    assert decide(CONFIGURATION, ApplyReservation(KEPT), {}) == ()
-    assert decide(CONFIGURATION, ApplyReservation(pieces), {}) == ()
+    assert causes(CONFIGURATION, ApplyReservation(desired)) == [("Forbidden", "spec.ipVersion")]
 
 
-def test_a_changed_reservation_is_defined_again_and_removes_no_address_from_a_pool() -> None:
+def test_applying_an_unchanged_reservation_writes_no_event() -> None:
+    split_range = reservation("10.7.0.5-10.7.0.9", "10.7.0.1-10.7.0.4")
+
+    assert decide(CONFIGURATION, ApplyReservation(RESERVATION), {}) == ()
+    assert decide(CONFIGURATION, ApplyReservation(split_range), {}) == ()
+
+
+def test_a_changed_reservation_is_written_and_removes_no_address_from_a_pool() -> None:
     command = ApplyReservation(reservation("10.7.0.2"))
 
     assert decide(CONFIGURATION, command, {}) == (ReservationDefined(reservation("10.7.0.2")),)

@@ -13,32 +13,43 @@ from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import PoolDefined
 from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
-from tests.core.domain.configuration.samples import BLUE, causes, claims, having, refusals, retiring
+from tests.core.domain.configuration.samples import (
+    BLUE,
+    causes,
+    claims,
+    configuration_with,
+    refusals,
+    retiring,
+)
 
-CONFIGURATION = having(BLUE)
+CONFIGURATION = configuration_with(BLUE)
 SHRUNK = ApplyPool(BLUE._replace(ips=("10.7.0.10-10.7.0.12",)))
 
 
-def given_up_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
+def removed_items(command: ApplyPool | DeletePool | RetirePool) -> list[str]:
     addresses = removed_addresses(CONFIGURATION, command)
     return addresses.to_items() if addresses is not None else []
 
 
-SAME = {
-    "as it was": BLUE,
+UNCHANGED = {
+    "as it was applied": BLUE,
     "as it is stored": CONFIGURATION.pools["blue"],
-    "with the range in pieces": BLUE._replace(ips=("10.7.0.14-10.7.0.20", "10.7.0.10-10.7.0.13")),
-    "with a label that is ours": BLUE._replace(labels={"ipam.spidernet.io/ippool-cidr": "wrong"}),
-    "with a wish to retire": BLUE._replace(retiring=True),
+    "with the range split in two": BLUE._replace(
+        ips=("10.7.0.14-10.7.0.20", "10.7.0.10-10.7.0.13")
+    ),
+    "with another value of the CIDR label": BLUE._replace(
+        labels={"ipam.spidernet.io/ippool-cidr": "wrong"}
+    ),
+    "with retiring set": BLUE._replace(retiring=True),
 }
 
 
-@pytest.mark.parametrize("pool", SAME.values(), ids=SAME.keys())
-def test_applying_an_unchanged_pool_is_no_event(pool: Pool) -> None:
+@pytest.mark.parametrize("pool", UNCHANGED.values(), ids=UNCHANGED.keys())
+def test_applying_an_unchanged_pool_writes_no_event(pool: Pool) -> None:
     assert decide(CONFIGURATION, ApplyPool(pool), {}) == ()
 
 
-def test_an_unchanged_pool_is_no_event_even_if_its_family_was_switched_off() -> None:
+def test_an_unchanged_pool_is_accepted_even_if_its_family_was_switched_off() -> None:
     switched_off = CONFIGURATION._replace(ipv4_enabled=False)
 
     assert decide(switched_off, ApplyPool(BLUE), {}) == ()
@@ -52,14 +63,14 @@ CHANGES = {
     "another gateway": BLUE._replace(gateway="10.7.0.2"),
     "disabled": BLUE._replace(disabled=True),
     "default": BLUE._replace(default=True),
-    "for one node": BLUE._replace(node_names=("node-1",)),
+    "a node name": BLUE._replace(node_names=("node-1",)),
     "an annotation": BLUE._replace(annotations={"note": "x"}),
-    "routes, none on purpose": BLUE._replace(routes=()),
+    "an empty list of routes": BLUE._replace(routes=()),
 }
 
 
 @pytest.mark.parametrize("pool", CHANGES.values(), ids=CHANGES.keys())
-def test_a_change_defines_the_whole_pool_anew(pool: Pool) -> None:
+def test_the_event_of_a_change_has_the_complete_pool(pool: Pool) -> None:
     (event,) = decide(CONFIGURATION, ApplyPool(pool), {})
 
     assert isinstance(event, PoolDefined)
@@ -79,7 +90,7 @@ def test_the_ip_version_cannot_be_changed_and_is_reported_before_the_subnet() ->
     assert removed_addresses(CONFIGURATION, ApplyPool(pool)) is None
 
 
-def test_the_rules_of_creation_hold_for_changes_too() -> None:
+def test_the_rules_of_creation_apply_to_changes_too() -> None:
     bad_gateway = ApplyPool(BLUE._replace(gateway="10.7.0.15", pod_affinity=LabelSelector()))
     reversed_range = ApplyPool(BLUE._replace(ips=("10.7.0.20-10.7.0.10",)))
 
@@ -91,25 +102,25 @@ def test_the_rules_of_creation_hold_for_changes_too() -> None:
 
 
 def test_a_pool_cannot_grow_into_another_pool() -> None:
-    configuration = having(BLUE, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
+    configuration = configuration_with(BLUE, Pool("red", V4, "10.7.0.0/16", ("10.7.0.21",)))
     pool = BLUE._replace(ips=("10.7.0.10-10.7.0.21",))
 
     assert causes(configuration, ApplyPool(pool)) == [("Forbidden", "spec.ips")]
 
 
-class TestGivenUp:
+class TestRemovedAddresses:
     """The addresses whose claims must be read before the decision."""
 
-    def test_a_smaller_pool_gives_up_the_difference(self) -> None:
-        assert given_up_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
+    def test_a_smaller_pool_removes_the_difference(self) -> None:
+        assert removed_items(SHRUNK) == ["10.7.0.13-10.7.0.20"]
 
-    def test_newly_excluded_addresses_are_given_up_too(self) -> None:
+    def test_newly_excluded_addresses_are_removed_too(self) -> None:
         excluded = ApplyPool(BLUE._replace(exclude_ips=("10.7.0.1", "10.7.0.12-10.7.0.13")))
 
-        assert given_up_items(excluded) == ["10.7.0.12-10.7.0.13"]
+        assert removed_items(excluded) == ["10.7.0.12-10.7.0.13"]
 
-    def test_a_deleted_pool_gives_up_everything(self) -> None:
-        assert given_up_items(DeletePool("blue")) == ["10.7.0.10-10.7.0.20"]
+    def test_a_deleted_pool_removes_all_its_addresses(self) -> None:
+        assert removed_items(DeletePool("blue")) == ["10.7.0.10-10.7.0.20"]
 
     @pytest.mark.parametrize(
         "command",
@@ -122,13 +133,15 @@ class TestGivenUp:
             DeletePool("no-such-pool"),
         ],
     )
-    def test_other_commands_give_up_no_address(
+    def test_other_commands_remove_no_address(
         self, command: ApplyPool | RetirePool | DeletePool
     ) -> None:
         assert removed_addresses(CONFIGURATION, command) is None
 
-    def test_a_deleted_pool_without_addresses_gives_up_none(self) -> None:
-        assert removed_addresses(having(BLUE._replace(ips=())), DeletePool("blue")) is None
+    def test_a_deleted_pool_without_addresses_removes_none(self) -> None:
+        assert (
+            removed_addresses(configuration_with(BLUE._replace(ips=())), DeletePool("blue")) is None
+        )
 
 
 class TestAddressesInUse:
@@ -155,7 +168,7 @@ class TestAddressesInUse:
         )
         assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
 
-    def test_claims_of_addresses_that_are_not_given_up_do_not_matter(self) -> None:
+    def test_claims_of_addresses_that_are_not_removed_do_not_matter(self) -> None:
         others = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
         assert refusals(CONFIGURATION, SHRUNK, claims(others)) == ()
@@ -176,9 +189,9 @@ class TestAddressesInUse:
 
 
 class TestRetiringPools:
-    """During deletion only metadata may change."""
+    """While a pool is being removed only its metadata may change."""
 
-    CONFIGURATION = retiring(having(BLUE), "blue")
+    CONFIGURATION = retiring(configuration_with(BLUE), "blue")
 
     def test_labels_and_annotations_may_change(self) -> None:
         pool = BLUE._replace(annotations={"note": "x"}, labels={"team": "net"})
@@ -190,8 +203,8 @@ class TestRetiringPools:
         assert event.pool.annotations == {"note": "x"}
 
     @pytest.mark.parametrize("pool", [SHRUNK.pool, BLUE._replace(disabled=True)])
-    def test_the_specification_may_not(self, pool: Pool) -> None:
+    def test_the_specification_may_not_change(self, pool: Pool) -> None:
         assert causes(self.CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec")]
 
-    def test_applying_it_unchanged_is_no_event_and_does_not_bring_it_back(self) -> None:
+    def test_applying_the_unchanged_pool_does_not_reinstate_it(self) -> None:
         assert decide(self.CONFIGURATION, ApplyPool(BLUE), {}) == ()

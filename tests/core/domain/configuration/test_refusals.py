@@ -1,4 +1,4 @@
-"""No text from outside makes a refusal, a name or an object large (I10)."""
+"""Refusals, names and objects have size limits, whatever text a user sends (I10)."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def test_long_subjects_and_messages_are_shortened() -> None:
         Pool("blue", V4, "10.7.0.0/16", routes=(Route("10.9.0.0/16", LONG),)),
     ],
 )
-def test_invalid_texts_are_quoted_in_part(pool: Pool) -> None:
+def test_a_long_invalid_text_is_quoted_in_part(pool: Pool) -> None:
     subject = ObjectReference("SpiderIPPool", "blue")
 
     bad_subnet = list(subnet_rule(subject, pool, {}))
-    found = bad_subnet or list(content_rules(subject, pool, {}))
+    problems = bad_subnet or list(content_rules(subject, pool, {}))
 
-    assert len(found) == 1
-    assert len(str(found[0])) < 300
+    assert len(problems) == 1
+    assert len(str(problems[0])) < 300
 
 
-def test_an_object_may_be_large_but_not_larger_than_the_limit() -> None:
+def test_an_object_larger_than_the_limit_is_refused() -> None:
     subject = ObjectReference("SpiderIPPool", "blue")
     pool = Pool("blue", V4, "10.7.0.0/16")
-    room = OBJECT_BYTES_MAX - encoded_size_max(pool._replace(node_names=("",)))
+    free_bytes = OBJECT_BYTES_MAX - encoded_size_max(pool._replace(node_names=("",)))
 
-    fitting = pool._replace(node_names=("n" * room,))
-    too_large = pool._replace(node_names=("n" * (room + 1),))
+    fitting = pool._replace(node_names=("n" * free_bytes,))
+    too_large = pool._replace(node_names=("n" * (free_bytes + 1),))
 
     assert list(size_rule(subject, fitting, {}, {})) == []
-    assert [one.rule for one in size_rule(subject, too_large, {}, {})] == ["too-large"]
+    assert [refusal.rule for refusal in size_rule(subject, too_large, {}, {})] == ["too-large"]
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -69,7 +69,7 @@ MAPS = st.dictionaries(TEXTS, TEXTS, max_size=3)
 
 
 @given(TEXTS, LISTS, MAPS)
-def test_the_weight_of_an_object_is_never_less_than_its_bytes(
+def test_the_computed_size_of_an_object_is_never_less_than_its_encoded_size(
     name: str, texts: tuple[str, ...], labels: dict[str, str]
 ) -> None:
     routes = tuple(Route(text, name) for text in texts)
@@ -80,7 +80,7 @@ def test_the_weight_of_an_object_is_never_less_than_its_bytes(
 
 
 @given(st.text(max_size=20) | st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True))
-def test_an_object_name_that_passes_can_be_a_key(name: str) -> None:
+def test_a_valid_object_name_can_be_a_key(name: str) -> None:
     subject = ObjectReference("SpiderIPPool", name)
 
     if not list(object_name_rule(subject)):

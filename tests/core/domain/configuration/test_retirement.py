@@ -1,4 +1,4 @@
-"""A retirement affects only the retiring object, and ends under exact conditions."""
+"""Which command each step of a retirement writes, and when a retired object is deleted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ from core.domain.configuration.decisions import decide
 from core.domain.configuration.retirement import deletion_command
 from core.domain.events import PoolDefined, PoolDeleted, PoolRetired, SubnetDefined, SubnetDeleted
 from core.domain.model import Subnet
-from tests.core.domain.configuration.samples import BLUE, EMPTY, claims, having, refusals, retiring
+from tests.core.domain.configuration.samples import (
+    BLUE,
+    EMPTY,
+    claims,
+    configuration_with,
+    refusals,
+    retiring,
+)
 
-SERVING = having(BLUE)
-RETIRING = retiring(SERVING, "blue")
+ACTIVE = configuration_with(BLUE)
+RETIRING = retiring(ACTIVE, "blue")
 ADVANCE = AdvanceRetirement("pool", "blue")
 NET = Subnet("net", 4, BLUE.subnet, ("10.7.0.10-10.7.0.20",))
 
@@ -30,12 +37,12 @@ NET = Subnet("net", 4, BLUE.subnet, ("10.7.0.10-10.7.0.20",))
 def in_net(*, net_retires: bool, pool_retires: bool) -> Configuration:
     (event,) = decide(EMPTY, ApplySubnet(NET), {})
     assert isinstance(event, SubnetDefined)
-    one = EMPTY._replace(subnets={"net": event.subnet})
-    (defined,) = decide(one, ApplyPool(BLUE), {})
+    with_subnet = EMPTY._replace(subnets={"net": event.subnet})
+    (defined,) = decide(with_subnet, ApplyPool(BLUE), {})
     assert isinstance(defined, PoolDefined)
     pool = defined.pool._replace(retiring=pool_retires)
     subnet = event.subnet._replace(retiring=net_retires)
-    return one._replace(pools={"blue": pool}, subnets={"net": subnet})
+    return with_subnet._replace(pools={"blue": pool}, subnets={"net": subnet})
 
 
 def test_a_retiring_pool_is_deleted_only_when_it_is_empty() -> None:
@@ -44,7 +51,7 @@ def test_a_retiring_pool_is_deleted_only_when_it_is_empty() -> None:
 
 
 def test_an_active_or_unknown_pool_is_not_deleted() -> None:
-    assert decide(SERVING, ADVANCE, {}) == ()
+    assert decide(ACTIVE, ADVANCE, {}) == ()
     assert decide(EMPTY, ADVANCE, {}) == ()
     assert decide(EMPTY, AdvanceRetirement("subnet", "net"), {}) == ()
 
@@ -52,25 +59,25 @@ def test_an_active_or_unknown_pool_is_not_deleted() -> None:
 def test_a_reinstated_pool_is_unchanged_and_reinstated_once() -> None:
     (event,) = decide(RETIRING, Reinstate("pool", "blue"), {})
 
-    assert event == PoolDefined(SERVING.pools["blue"])
-    assert decide(SERVING, Reinstate("pool", "blue"), {}) == ()
+    assert event == PoolDefined(ACTIVE.pools["blue"])
+    assert decide(ACTIVE, Reinstate("pool", "blue"), {}) == ()
 
 
 @pytest.mark.parametrize("kind", ["pool", "subnet"])
 def test_an_unknown_object_cannot_be_reinstated(kind: str) -> None:
-    (refusal,) = refusals(EMPTY, Reinstate(kind, "nobody"))  # type: ignore[arg-type]
+    (refusal,) = refusals(EMPTY, Reinstate(kind, "missing"))  # type: ignore[arg-type]
 
     assert refusal.kind == "NotFound"
 
 
 def test_a_retiring_subnet_retires_its_pools_and_is_deleted_without_pools() -> None:
     advance = AdvanceRetirement("subnet", "net")
-    started = in_net(net_retires=True, pool_retires=False)
-    going = in_net(net_retires=True, pool_retires=True)
+    pool_active = in_net(net_retires=True, pool_retires=False)
+    pool_retiring = in_net(net_retires=True, pool_retires=True)
 
-    assert decide(started, advance, {}) == (PoolRetired("blue"),)
-    assert decide(going, advance, {}) == ()
-    assert decide(going._replace(pools={}), advance, {}) == (SubnetDeleted("net"),)
+    assert decide(pool_active, advance, {}) == (PoolRetired("blue"),)
+    assert decide(pool_retiring, advance, {}) == ()
+    assert decide(pool_retiring._replace(pools={}), advance, {}) == (SubnetDeleted("net"),)
     assert decide(in_net(net_retires=False, pool_retires=True), advance, {}) == ()
 
 

@@ -1,4 +1,4 @@
-"""Subnets for decisions, their configuration, and the effect of commands."""
+"""Sample subnets, and a state that commands change."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 class State:
     """A configuration that commands change; initially empty."""
 
-    def __init__(self, *wishes: Command | Subnet | Pool | Reservation) -> None:
+    def __init__(self, *commands: Command | Subnet | Pool | Reservation) -> None:
         self.ledger = Ledger()
-        self.do(*wishes)
+        self.do(*commands)
 
     @property
     def configuration(self) -> Configuration:
@@ -38,50 +38,50 @@ class State:
 
     def do(
         self,
-        *wishes: Command | Subnet | Pool | Reservation,
+        *commands: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
     ) -> list[Event]:
         """Apply the commands; return all events. Raises Refused."""
-        done: list[Event] = []
-        for wish in wishes:
-            for event in decide(self.configuration, command_of(wish), claimed or {}):
-                at = self.ledger.position + 1
-                self.ledger.apply(Recorded(at, 0, f"e{at}", 0, "t", Cause("t"), event))
-                done.append(event)
-        return done
+        events: list[Event] = []
+        for command in commands:
+            for event in decide(self.configuration, command_of(command), claimed or {}):
+                position = self.ledger.position + 1
+                self.ledger.apply(Recorded(position, 0, f"e{position}", 0, "t", Cause("t"), event))
+                events.append(event)
+        return events
 
     def refusals(
         self,
-        wish: Command | Subnet | Pool | Reservation,
+        command: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
     ) -> list[Refusal]:
         """The refusals of a command, without applying it."""
         try:
-            decide(self.configuration, command_of(wish), claimed or {})
+            decide(self.configuration, command_of(command), claimed or {})
         except Refused as error:
             return list(error.refusals)
         return []
 
-    def causes(self, wish: Command | Subnet | Pool | Reservation) -> list[tuple[str, str, str]]:
+    def causes(self, command: Command | Subnet | Pool | Reservation) -> list[tuple[str, str, str]]:
         """(kind, field, rule) of each refusal."""
-        return [(one.kind, one.field, one.rule) for one in self.refusals(wish)]
+        return [(refusal.kind, refusal.field, refusal.rule) for refusal in self.refusals(command)]
 
 
-def command_of(wish: Command | Subnet | Pool | Reservation) -> Command:
-    """The command; an object stands for its apply command."""
-    match wish:
+def command_of(item: Command | Subnet | Pool | Reservation) -> Command:
+    """The command itself, or the command that applies the object."""
+    match item:
         case Subnet():
-            return ApplySubnet(wish)
+            return ApplySubnet(item)
         case Pool():
-            return ApplyPool(wish)
+            return ApplyPool(item)
         case Reservation():
-            return ApplyReservation(wish)
+            return ApplyReservation(item)
         case _:
-            return wish
+            return item
 
 
 def claims(*addresses: str, pool: str = "blue") -> dict[str, Claim]:
-    """One Pod per address."""
+    """A claim per address, each of another Pod."""
     return {
         address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")
         for index, address in enumerate(addresses)

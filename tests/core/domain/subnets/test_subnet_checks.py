@@ -19,7 +19,7 @@ OWNER = "ipam.spidernet.io/owner-spider-subnet"
 APPLICATION = "ipam.spidernet.io/owner-application-name"
 
 
-def test_a_pool_of_a_subnets_cidr_is_adopted_and_inherits_what_it_does_not_bring() -> None:
+def test_a_pool_in_the_cidr_of_a_subnet_is_adopted_and_inherits_gateway_and_routes() -> None:
     (event,) = State(NET).do(BLUE)
 
     assert isinstance(event, PoolDefined)
@@ -27,14 +27,14 @@ def test_a_pool_of_a_subnets_cidr_is_adopted_and_inherits_what_it_does_not_bring
     assert (event.pool.gateway, event.pool.routes) == (NET.gateway, NET.routes)
 
 
-def test_a_pool_keeps_the_gateway_and_the_empty_routes_that_it_brings() -> None:
+def test_an_adopted_pool_keeps_its_own_gateway_and_empty_routes() -> None:
     (event,) = State(NET).do(BLUE._replace(gateway="10.7.0.9", routes=()))
 
     assert isinstance(event, PoolDefined)
     assert (event.pool.gateway, event.pool.routes) == ("10.7.0.9", ())
 
 
-def test_a_pool_without_a_subnet_is_an_orphan_and_allowed() -> None:
+def test_a_pool_without_a_subnet_is_accepted() -> None:
     state = State(NET6, BLUE)
 
     assert OWNER not in state.ledger.pools["blue"].labels
@@ -42,7 +42,7 @@ def test_a_pool_without_a_subnet_is_an_orphan_and_allowed() -> None:
 
 
 def test_a_label_that_names_an_unknown_subnet_is_removed() -> None:
-    state = State(BLUE._replace(labels={OWNER: "gone", "a": "b"}))
+    state = State(BLUE._replace(labels={OWNER: "missing", "a": "b"}))
 
     assert OWNER not in state.ledger.pools["blue"].labels
     assert state.ledger.pools["blue"].labels["a"] == "b"
@@ -54,7 +54,7 @@ def test_a_label_that_names_another_subnet_is_corrected() -> None:
     assert state.ledger.pools["blue"].labels[OWNER] == "net"
 
 
-def test_applying_the_same_pool_again_is_no_event_even_after_a_change_of_the_subnet() -> None:
+def test_an_unchanged_pool_writes_no_event_even_after_a_change_of_the_subnet() -> None:
     state = State(NET, BLUE)
     state.do(NET._replace(gateway="10.7.0.3", routes=(Route("10.1.0.0/16", "10.7.0.3"),)))
 
@@ -62,7 +62,7 @@ def test_applying_the_same_pool_again_is_no_event_even_after_a_change_of_the_sub
     assert state.ledger.pools["blue"].gateway == "10.7.0.1"
 
 
-def test_later_pools_inherit_what_the_subnet_says_by_then() -> None:
+def test_a_later_pool_inherits_the_current_gateway_of_the_subnet() -> None:
     state = State(NET, BLUE, NET._replace(gateway="10.7.0.3"))
 
     state.do(Pool("green", V4, NET.subnet, ("10.7.0.50",)))
@@ -70,7 +70,7 @@ def test_later_pools_inherit_what_the_subnet_says_by_then() -> None:
     assert state.ledger.pools["green"].gateway == "10.7.0.3"
 
 
-def test_a_retiring_subnet_still_adopts() -> None:
+def test_a_retiring_subnet_still_adopts_pools() -> None:
     state = State(NET, RetireSubnet("net"), BLUE)
 
     assert state.ledger.pools["blue"].labels[OWNER] == "net"
@@ -79,24 +79,26 @@ def test_a_retiring_subnet_still_adopts() -> None:
 OUTSIDE = [("Forbidden", "spec.ips", "outside-owner")]
 ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
     "inside": (BLUE, []),
-    "all of it": (BLUE._replace(ips=NET.ips), []),
+    "all addresses of the subnet": (BLUE._replace(ips=NET.ips), []),
     "partly outside": (BLUE._replace(ips=("10.7.0.90-10.7.0.110",)), OUTSIDE),
     "outside, though excluded": (
         BLUE._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)), [],
     ),
     "no addresses at all": (BLUE._replace(ips=()), []),
-    "its own rules come first": (
+    "outside of its CIDR, which is checked first": (
         BLUE._replace(ips=("10.8.0.1",)), [("Invalid", "spec.subnet", "item-outside-subnet")],
     ),
     "the other family": (Pool("six", V6, "fd00:9::/64", ("fd00:9::1",)), []),
-    "a CIDR inside that of the subnet is another one": (
+    "a CIDR inside that of the subnet": (
         BLUE._replace(subnet="10.7.0.0/24"), [],
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("pool", "causes"), ADDRESSES.values(), ids=ADDRESSES)
-def test_a_new_pool_lies_inside_its_subnet(pool: Pool, causes: list[tuple[str, str, str]]) -> None:
+def test_a_new_pool_must_lie_inside_its_subnet(
+    pool: Pool, causes: list[tuple[str, str, str]]
+) -> None:
     assert State(NET).causes(pool) == causes
 
 
@@ -114,7 +116,7 @@ def test_a_pool_cannot_grow_out_of_its_subnet() -> None:
     assert state.causes(BLUE._replace(ips=("10.7.0.10-10.7.0.120",))) == OUTSIDE
 
 
-def test_a_pool_may_grow_and_shrink_inside_and_its_share_is_what_it_has() -> None:
+def test_a_pool_may_grow_and_shrink_inside_its_subnet() -> None:
     state = State(NET, BLUE)
 
     state.do(BLUE._replace(ips=("10.7.0.10-10.7.0.12", "10.7.0.40")))
@@ -125,9 +127,9 @@ def test_a_pool_may_grow_and_shrink_inside_and_its_share_is_what_it_has() -> Non
     assert count(state.ledger.subnets["net"], state.ledger.pools) == SubnetCounts(90, 4, 86)
 
 
-def test_a_deleted_pool_gives_its_share_back_and_a_retiring_one_does_not() -> None:
+def test_a_deleted_pool_frees_its_share_and_a_retiring_one_does_not() -> None:
     state = State(NET, BLUE, RetirePool("blue"))
-    assert [one.pool for one in shares("net", state.ledger.pools)] == ["blue"]
+    assert [share.pool for share in shares("net", state.ledger.pools)] == ["blue"]
 
     state.do(DeletePool("blue"))
 
@@ -138,7 +140,7 @@ AUTO = {APPLICATION: "web"}
 EDITED = [("Forbidden", "spec.ips", "auto-pool-share")]
 
 
-def test_an_automatic_pool_with_addresses_is_not_made_by_hand() -> None:
+def test_a_user_cannot_create_an_automatic_pool_with_addresses() -> None:
     assert State(NET).causes(BLUE._replace(labels=AUTO)) == EDITED
 
 
@@ -150,7 +152,7 @@ def test_an_automatic_pool_without_any_subnet_is_like_any_other_pool() -> None:
     assert State().causes(BLUE._replace(labels=AUTO)) == []
 
 
-def test_the_addresses_of_an_automatic_pool_cannot_be_edited_and_the_rest_can() -> None:
+def test_the_addresses_of_an_automatic_pool_cannot_be_edited_and_other_fields_can() -> None:
     state = State(NET, BLUE, BLUE._replace(labels=AUTO))
 
     assert state.causes(BLUE._replace(labels=AUTO, ips=("10.7.0.10",))) == EDITED
@@ -168,6 +170,6 @@ def test_an_automatic_pool_without_its_labels_is_a_manual_one() -> None:
 def test_an_address_in_use_is_reported_before_the_subnet() -> None:
     state = State(NET, BLUE)
 
-    found = state.refusals(BLUE._replace(ips=("10.7.0.11-10.7.0.120",)), claims("10.7.0.10"))
+    refusals = state.refusals(BLUE._replace(ips=("10.7.0.11-10.7.0.120",)), claims("10.7.0.10"))
 
-    assert [one.rule for one in found] == ["address-in-use"]
+    assert [refusal.rule for refusal in refusals] == ["address-in-use"]

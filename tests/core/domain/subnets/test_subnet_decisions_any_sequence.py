@@ -54,8 +54,8 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 )
 
 
-def obeyed(state: State, commands: list[Command], after: Callable[[], None]) -> list[Event]:
-    """All events; ``after`` is called after each command."""
+def apply_all(state: State, commands: list[Command], after: Callable[[], None]) -> list[Event]:
+    """Apply the commands, skip refused ones, and return all events; call ``after`` after each."""
     events: list[Event] = []
     for command in commands:
         try:
@@ -68,18 +68,18 @@ def obeyed(state: State, commands: list[Command], after: Callable[[], None]) -> 
 
 
 @given(st.lists(COMMANDS, max_size=14))
-def test_shares_are_disjoint_and_inside_and_the_checker_agrees(commands: list[Command]) -> None:
+def test_shares_are_disjoint_and_inside_and_the_log_is_valid(commands: list[Command]) -> None:
     state = State()
 
-    def hold() -> None:
+    def check_shares() -> None:
         ledger = state.ledger
         for subnet in ledger.subnets.values():
-            whole = pool_addresses(subnet)
+            subnet_addresses = pool_addresses(subnet)
             pools = controlled(subnet.name, ledger.pools)
             shares = [pool_addresses(pool) for pool in pools]
-            given = addresses_of_pools(subnet, pools)
-            assert given.issubset(whole)
-            assert given.size == sum(share.size for share in shares)
+            shared = addresses_of_pools(subnet, pools)
+            assert shared.issubset(subnet_addresses)
+            assert shared.size == sum(share.size for share in shares)
             counts = count(subnet, ledger.pools)
             assert counts.total == counts.allocated + counts.free
         for pool in ledger.pools.values():
@@ -87,7 +87,7 @@ def test_shares_are_disjoint_and_inside_and_the_checker_agrees(commands: list[Co
             if owner:
                 assert ledger.subnets[owner].subnet == pool.subnet
 
-    events = obeyed(state, commands, hold)
+    events = apply_all(state, commands, check_shares)
 
     log = [
         Recorded(position, 0, f"w.1.{position:x}", 0, "w", Cause("t"), event)
@@ -99,9 +99,9 @@ def test_shares_are_disjoint_and_inside_and_the_checker_agrees(commands: list[Co
 @given(st.lists(COMMANDS, max_size=10), COMMANDS)
 def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
     state = State()
-    obeyed(state, before, lambda: None)
+    apply_all(state, before, lambda: None)
 
-    is_done = bool(obeyed(state, [command], lambda: None))
+    is_done = bool(apply_all(state, [command], lambda: None))
 
     if is_done and not isinstance(command, DeletePool | DeleteSubnet):
         assert decide(state.configuration, command, {}) == ()

@@ -17,32 +17,32 @@ WHOLE_V6 = Subnet("all", V6, "::/0", ("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff
 
 
 def test_a_valid_subnet_is_defined_with_merged_lists_and_the_label_of_its_cidr() -> None:
-    wish = NET._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
+    subnet = NET._replace(ips=("10.7.0.12", "10.7.0.10-10.7.0.11"), labels={"a": "b"})
 
-    (event,) = State().do(wish)
+    (event,) = State().do(subnet)
 
     label = {"a": "b", "ipam.spidernet.io/subnet-cidr": "10-7-0-0-16"}
-    assert event == SubnetDefined(wish._replace(ips=("10.7.0.10-10.7.0.12",), labels=label))
+    assert event == SubnetDefined(subnet._replace(ips=("10.7.0.10-10.7.0.12",), labels=label))
 
 
-def test_applying_a_subnet_twice_is_no_event() -> None:
+def test_applying_a_subnet_twice_writes_no_event() -> None:
     state = State(NET)
 
     assert state.do(NET) == []
 
 
-def test_a_new_subnet_is_not_retiring_whatever_its_manifest_says() -> None:
+def test_a_new_subnet_is_not_retiring() -> None:
     state = State(NET._replace(retiring=True))
 
     assert not state.ledger.subnets["net"].retiring
 
 
 REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
-    "a name that is none": (
+    "an invalid name": (
         NET._replace(name="Net_1"),
         [("Invalid", "metadata.name", "name")],
     ),
-    "no CIDR": (
+    "an address instead of a CIDR": (
         NET._replace(subnet="10.7.0.0"),
         [("Invalid", "spec.subnet", "subnet-syntax")],
     ),
@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
         NET._replace(subnet="fd00:7::/64"),
         [("Invalid", "spec.subnet", "subnet-family")],
     ),
-    "an item that is no address": (
+    "an item that is not an address": (
         NET._replace(ips=("10.7.0.10", "cheese")),
         [("Invalid", "spec.ips[1]", "item-syntax")],
     ),
@@ -74,15 +74,15 @@ REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
         NET._replace(exclude_ips=("fd00::1",)),
         [("Invalid", "spec.excludeIPs[0]", "item-outside-subnet")],
     ),
-    "a gateway that is no address": (
+    "a gateway that is not an address": (
         NET._replace(gateway="10.7.0"),
         [("Invalid", "spec.gateway", "gateway-syntax")],
     ),
-    "a gateway elsewhere": (
+    "a gateway outside of the CIDR": (
         NET._replace(gateway="10.8.0.1"),
         [("Invalid", "spec.gateway", "gateway-syntax")],
     ),
-    "a gateway that would be handed out": (
+    "a gateway among the addresses": (
         NET._replace(gateway="10.7.0.50"),
         [("Invalid", "spec.ips[0]", "gateway-in-ips")],
     ),
@@ -90,25 +90,25 @@ REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
         NET._replace(routes=(Route("0.0.0.0/0", "10.7.0.2"),)),
         [("Invalid", "spec.routes[0].dst", "route-dst")],
     ),
-    "a route over a gateway elsewhere": (
+    "a route with a gateway outside of the CIDR": (
         NET._replace(routes=(Route("10.0.0.0/8", "10.8.0.2"),)),
         [("Invalid", "spec.routes[0].gw", "route-gw")],
     ),
-    "two faults, of which the first is told": (
+    "two faults, of which the first is reported": (
         NET._replace(ips=("10.8.0.1",), gateway="10.8.0.1"),
         [("Invalid", "spec.ips[0]", "item-outside-subnet")],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("wish", "causes"), REFUSED.values(), ids=REFUSED)
-def test_a_subnet_of_its_own_is_refused_with_kind_field_and_rule(
-    wish: Subnet, causes: list[tuple[str, str, str]]
+@pytest.mark.parametrize(("subnet", "causes"), REFUSED.values(), ids=REFUSED)
+def test_an_invalid_subnet_is_refused_with_kind_field_and_rule(
+    subnet: Subnet, causes: list[tuple[str, str, str]]
 ) -> None:
-    assert State().causes(wish) == causes
+    assert State().causes(subnet) == causes
 
 
-BESIDE: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str, str]]]] = {
+WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str, str]]]] = {
     "the same CIDR under another name": (
         [NET], NET._replace(name="again", ips=()), [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
@@ -128,36 +128,38 @@ BESIDE: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str, str]]]
         [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], NET, [],
     ),
     "a pool that lies inside": ([BLUE], NET, []),
-    "a pool of which some lies outside": (
+    "a pool that lies partly outside": (
         [BLUE], NET._replace(ips=("10.7.0.10-10.7.0.15",)),
         [("Invalid", "spec.ips", "pool-outside")],
     ),
-    "a pool that meets an excluded address": (
+    "a pool with an excluded address": (
         [BLUE], NET._replace(exclude_ips=("10.7.0.15",)),
         [("Invalid", "spec.ips", "pool-outside")],
     ),
     "a pool that excludes the same address": (
         [BLUE._replace(exclude_ips=("10.7.0.15",))], NET._replace(exclude_ips=("10.7.0.15",)), [],
     ),
-    "a bad item of its own, with a pool of the CIDR there": (
+    "an invalid item, with a pool in the CIDR": (
         [BLUE], NET._replace(ips=("cheese",)), [("Internal", "spec.ips", "item-syntax")],
     ),
-    "a bad item of its own, with only pools of other CIDRs": (
+    "an invalid item, with only pools of other CIDRs": (
         [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], NET._replace(ips=("cheese",)),
         [("Invalid", "spec.ips[0]", "item-syntax")],
     ),
-    "a subnet comes before a pool": (
+    "overlaps of a subnet and a pool, of which the subnet is reported": (
         [NET, BLUE], Subnet("half", V4, "10.7.128.0/17"),
         [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("there", "wish", "causes"), BESIDE.values(), ids=BESIDE)
-def test_a_subnet_is_judged_by_the_subnets_and_pools_there_are(
-    there: list[Subnet | Pool], wish: Subnet, causes: list[tuple[str, str, str]]
+@pytest.mark.parametrize(
+    ("existing", "subnet", "causes"), WITH_EXISTING.values(), ids=WITH_EXISTING
+)
+def test_a_subnet_is_validated_against_existing_subnets_and_pools(
+    existing: list[Subnet | Pool], subnet: Subnet, causes: list[tuple[str, str, str]]
 ) -> None:
-    assert State(*there).causes(wish) == causes
+    assert State(*existing).causes(subnet) == causes
 
 
 def test_a_refusal_names_the_other_object_and_the_ranges() -> None:
@@ -178,16 +180,16 @@ def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
 
 
 def test_a_disabled_family_is_forbidden() -> None:
-    nothing = Configuration({}, {}, {}, {}, ipv4_enabled=False)
+    ipv4_disabled = Configuration({}, {}, {}, {}, ipv4_enabled=False)
 
     with pytest.raises(Refused) as caught:
-        decide(nothing, command_of(NET), {})
+        decide(ipv4_disabled, command_of(NET), {})
 
     (refusal,) = caught.value.refusals
     assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ipVersion")
 
 
-def test_a_subnet_of_all_ipv6_addresses_takes_no_more_time_than_others() -> None:
+def test_a_subnet_of_all_ipv6_addresses_is_accepted() -> None:
     state = State(WHOLE_V6, Pool("six", V6, "::/0", ("::1-7fff::",)))
 
     assert state.ledger.subnets["all"].ips == WHOLE_V6.ips
@@ -199,17 +201,17 @@ def test_a_reservation_does_not_affect_a_subnet() -> None:
     assert "net" in state.ledger.subnets
 
 
-def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_gives_them_what_they_lack() -> None:
-    own = BLUE._replace(name="own", ips=("10.7.0.30",), gateway="10.7.0.9", routes=())
-    state = State(BLUE, own)
+def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_they_inherit_missing_fields() -> None:
+    configured = BLUE._replace(name="configured", ips=("10.7.0.30",), gateway="10.7.0.9", routes=())
+    state = State(BLUE, configured)
 
-    subnet, *adopted = state.do(NET)
+    defined, *adopted = state.do(NET)
 
-    assert isinstance(subnet, SubnetDefined)
-    pools = {one.pool.name: one.pool for one in adopted if isinstance(one, PoolDefined)}
-    assert sorted(pools) == ["blue", "own"]
-    assert {one.labels["ipam.spidernet.io/owner-spider-subnet"] for one in pools.values()} == {
+    assert isinstance(defined, SubnetDefined)
+    pools = {event.pool.name: event.pool for event in adopted if isinstance(event, PoolDefined)}
+    assert sorted(pools) == ["blue", "configured"]
+    assert {pool.labels["ipam.spidernet.io/owner-spider-subnet"] for pool in pools.values()} == {
         "net"
     }
     assert (pools["blue"].gateway, pools["blue"].routes) == (NET.gateway, NET.routes)
-    assert (pools["own"].gateway, pools["own"].routes) == ("10.7.0.9", ())
+    assert (pools["configured"].gateway, pools["configured"].routes) == ("10.7.0.9", ())

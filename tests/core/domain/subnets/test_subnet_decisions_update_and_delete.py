@@ -17,8 +17,8 @@ from tests.core.domain.subnets.samples import BLUE, NET, State, command_of
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
     "more addresses": (NET._replace(ips=("10.7.0.5-10.7.0.200",)), []),
-    "fewer that nobody has": (NET._replace(ips=("10.7.0.10-10.7.0.20",)), []),
-    "fewer than its pool has": (
+    "fewer addresses, with all of its pool": (NET._replace(ips=("10.7.0.10-10.7.0.20",)), []),
+    "fewer addresses than its pool has": (
         NET._replace(ips=("10.7.0.11-10.7.0.99",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
     "an excluded address of its pool": (
@@ -41,11 +41,11 @@ CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("wish", "causes"), CHANGES.values(), ids=CHANGES)
-def test_a_change_is_judged_with_kind_field_and_rule(
-    wish: Subnet, causes: list[tuple[str, str, str]]
+@pytest.mark.parametrize(("subnet", "causes"), CHANGES.values(), ids=CHANGES)
+def test_a_forbidden_change_is_refused_with_kind_field_and_rule(
+    subnet: Subnet, causes: list[tuple[str, str, str]]
 ) -> None:
-    assert State(NET, BLUE).causes(wish) == causes
+    assert State(NET, BLUE).causes(subnet) == causes
 
 
 def test_a_refused_removal_names_the_ranges_and_the_pool() -> None:
@@ -63,14 +63,14 @@ def test_retiring_a_subnet_retires_its_pools_once() -> None:
     assert state.ledger.pools["blue"].retiring
 
 
-def test_of_a_retiring_subnet_only_labels_and_annotations_change() -> None:
+def test_only_labels_and_annotations_of_a_retiring_subnet_can_change() -> None:
     state = State(NET, RetireSubnet("net"))
 
     assert state.causes(NET._replace(gateway="")) == [("Forbidden", "spec", "retiring")]
     assert state.causes(NET._replace(annotations={"a": "b"})) == []
 
 
-def test_a_subnet_with_pools_is_not_deleted_and_they_are_named() -> None:
+def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() -> None:
     state = State(NET, BLUE)
 
     (refusal,) = state.refusals(DeleteSubnet("net"))
@@ -86,12 +86,12 @@ def test_a_subnet_without_pools_is_deleted_retiring_or_not() -> None:
     assert state.ledger.subnets == {}
 
 
-@pytest.mark.parametrize("wish", [RetireSubnet("nobody"), DeleteSubnet("nobody")])
-def test_an_unknown_subnet_is_not_found(wish: RetireSubnet | DeleteSubnet) -> None:
-    assert State().causes(wish) == [("NotFound", "", "unknown-name")]
+@pytest.mark.parametrize("command", [RetireSubnet("missing"), DeleteSubnet("missing")])
+def test_an_unknown_subnet_is_not_found(command: RetireSubnet | DeleteSubnet) -> None:
+    assert State().causes(command) == [("NotFound", "", "unknown-name")]
 
 
-def test_orphans_of_a_deleted_subnets_cidr_are_adopted_by_the_next_one() -> None:
+def test_pools_without_a_subnet_are_adopted_by_the_next_subnet_of_their_cidr() -> None:
     state = State(NET, DeleteSubnet("net"), BLUE)
 
     state.do(NET._replace(name="second"))
@@ -113,17 +113,18 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
     assert must_repeat(command, tuple(first))
     second = state.do(command)
     assert len(second) == 6
-    assert all(isinstance(one, PoolDefined) for one in second)
+    assert all(isinstance(event, PoolDefined) for event in second)
 
     assert state.do(command) == []
     assert len(state.do(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
     assert len(state.do(RetireSubnet("net"))) == 6
 
 
-def test_big_pools_are_adopted_a_few_at_a_time_so_that_the_transaction_holds_them() -> None:
-    big = {f"note-{index}": "x" * 60_000 for index in range(4)}
+def test_large_pools_are_adopted_in_steps_that_fit_into_a_transaction() -> None:
+    large_annotations = {f"note-{index}": "x" * 60_000 for index in range(4)}
     pools = [
-        BLUE._replace(name=f"p{i}", ips=(f"10.7.0.{i + 10}",), annotations=big) for i in (1, 2)
+        BLUE._replace(name=f"p{i}", ips=(f"10.7.0.{i + 10}",), annotations=large_annotations)
+        for i in (1, 2)
     ]
     state = State(*pools)
 

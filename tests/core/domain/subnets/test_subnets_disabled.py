@@ -1,4 +1,4 @@
-"""``enableSpiderSubnet: false``: pools belong to no subnet. With it, they inherit once."""
+"""Pools belong to no subnet with ``enableSpiderSubnet: false``; otherwise they inherit once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTSIDE = BLUE._replace(name="outside", ips=("10.7.9.9",))
 OWNED = BLUE._replace(labels={OWNER_SUBNET: NET.name})
 
 
-def off(state: State) -> Configuration:
+def without_subnets(state: State) -> Configuration:
     """The same configuration without the feature."""
     return Configuration.of(state.ledger, FeatureSwitches(subnets=False))
 
@@ -27,7 +27,7 @@ def defined(configuration: Configuration, pool: Pool) -> Pool:
 
 
 def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of_a_subnet() -> None:
-    pool = defined(off(State(NET)), OUTSIDE)
+    pool = defined(without_subnets(State(NET)), OUTSIDE)
 
     assert pool.gateway == ""
     assert pool.routes is None
@@ -35,7 +35,7 @@ def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of
 
 
 def test_with_the_feature_disabled_a_subnet_neither_adopts_nor_validates_pools() -> None:
-    configuration = off(State(OUTSIDE))
+    configuration = without_subnets(State(OUTSIDE))
     events = decide(configuration, ApplySubnet(NET), {})
 
     assert [type(event).__name__ for event in events] == ["SubnetDefined"]
@@ -51,7 +51,7 @@ def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
     assert pool.routes is None
 
 
-def test_a_pool_that_says_it_is_owned_inherits_nothing_when_it_is_imported() -> None:
+def test_an_imported_pool_with_the_owner_label_inherits_nothing() -> None:
     pool = defined(State(NET).configuration, OWNED)
 
     assert pool.gateway == ""
