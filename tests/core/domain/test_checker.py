@@ -39,7 +39,7 @@ from tests.support.archived_cluster import Move, archived_cluster, lives, same
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
 OWNED = POOL._replace(labels={OWNER_SUBNET: "net"})
-SIX = Pool("six", 6, "fd00:6::/64", ("fd00:6::1-fd00:6::9",))
+IPV6_POOL = Pool("six", 6, "fd00:6::/64", ("fd00:6::1-fd00:6::9",))
 
 
 def log(*events: Event) -> list[Recorded]:
@@ -71,21 +71,22 @@ def claim(name: str, address: str, pool: str = "main") -> AddressesClaimed:
 
 def release(name: str, address: str, revision: int, holder: str = "") -> AddressesReleased:
     """The release of an endpoint with one address."""
-    one = Release(address, "main", holder or f"pod/uid-{name}", revision)
-    return AddressesReleased("shop", name, (one,), (), "deleted")
+    released = Release(address, "main", holder or f"pod/uid-{name}", revision)
+    return AddressesReleased("shop", name, (released,), (), "deleted")
 
 
-DUAL = AddressesClaimed(
+DUAL_STACK_CLAIM = AddressesClaimed(
     endpoint("web", Nic("eth0", "10.6.0.1/16", "main", "", "fd00:6::1/64", "six")), (0,)
 )
 
-FUNCTION = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
-BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
+POOL_DEFINED = PoolDefined(POOL)
+VF_GUID = VfGuid("02:00:00:00:00:00:00:01", "0000:3b:00.0", "10:70:fd:03:00:16:05:48", 0)
+INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
     "an address claimed twice": (
-        [POOL_DEFINED := PoolDefined(POOL), claim("a", "10.6.0.1"), claim("b", "10.6.0.1")],
+        [POOL_DEFINED, claim("a", "10.6.0.1"), claim("b", "10.6.0.1")],
         [(3, "I1", "10.6.0.1")],
     ),
-    "an address claimed twice within one holder name but for another endpoint": (
+    "an address claimed by two endpoints of one holder": (
         [
             POOL_DEFINED,
             AddressesClaimed(endpoint("a", nic("10.6.0.1"), holder="vm/x"), (0,)),
@@ -94,17 +95,23 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [(3, "I1", "10.6.0.1")],
     ),
     "a GUID assigned to two nodes": (
-        [GuidsAssigned(node, (FUNCTION,)) for node in ("n", "m")],
-        [(2, "I1", FUNCTION.guid)],
+        [GuidsAssigned(node, (VF_GUID,)) for node in ("n", "m")],
+        [(2, "I1", VF_GUID.guid)],
     ),
-    "no such pool": ([claim("a", "10.6.0.1")], [(1, "I2", "10.6.0.1")]),
-    "outside its pool": ([POOL_DEFINED, claim("a", "10.6.1.1")], [(2, "I2", "10.6.1.1")]),
-    "excluded from its pool": ([POOL_DEFINED, claim("a", "10.6.0.5")], [(2, "I2", "10.6.0.5")]),
-    "of the other family": (
-        [PoolDefined(SIX), claim("a", "10.6.0.1", "six")],
+    "an address of a missing pool": ([claim("a", "10.6.0.1")], [(1, "I2", "10.6.0.1")]),
+    "an address outside of its pool": (
+        [POOL_DEFINED, claim("a", "10.6.1.1")],
+        [(2, "I2", "10.6.1.1")],
+    ),
+    "an address that its pool excludes": (
+        [POOL_DEFINED, claim("a", "10.6.0.5")],
+        [(2, "I2", "10.6.0.5")],
+    ),
+    "an address of the other family": (
+        [PoolDefined(IPV6_POOL), claim("a", "10.6.0.1", "six")],
         [(2, "I2", "10.6.0.1")],
     ),
-    "reserved": (
+    "a reserved address": (
         [
             POOL_DEFINED,
             ReservationDefined(Reservation("dns", 4, ("10.6.0.2",))),
@@ -114,10 +121,10 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I2", "10.6.0.2")],
     ),
-    "in quarantine": (
+    "a quarantined address": (
         [
             POOL_DEFINED,
-            AddressQuarantined(Quarantine("10.6.0.2", 4, "a stranger")),
+            AddressQuarantined(Quarantine("10.6.0.2", 4, "a conflicting host")),
             claim("a", "10.6.0.2"),
             QuarantineLifted("10.6.0.2"),
             release("a", "10.6.0.2", 3),
@@ -125,16 +132,16 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I2", "10.6.0.2")],
     ),
-    "from a disabled pool": (
+    "an address of a disabled pool": (
         [PoolDefined(POOL._replace(disabled=True)), claim("a", "10.6.0.1")],
         [(2, "I2", "10.6.0.1")],
     ),
-    "from a retiring pool": (
+    "an address of a retiring pool": (
         [POOL_DEFINED, PoolRetired("main"), claim("a", "10.6.0.1")],
         [(3, "I2", "10.6.0.1")],
     ),
-    "what is no address": ([POOL_DEFINED, claim("a", "10.6.0")], [(2, "I2", "10.6.0")]),
-    "released though nobody holds it": (
+    "a text that is not an address": ([POOL_DEFINED, claim("a", "10.6.0")], [(2, "I2", "10.6.0")]),
+    "released without a claim": (
         [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.2", 2)],
         [(3, "I3", "10.6.0.2"), (3, "I4", "shop/a")],
     ),
@@ -151,7 +158,7 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(4, "I3", "10.6.0.1")],
     ),
-    "released by an endpoint that is not there": (
+    "released by a missing endpoint": (
         [POOL_DEFINED, AddressesReleased("shop", "a", (), (), "gc")],
         [(2, "I3", "shop/a")],
     ),
@@ -180,7 +187,7 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(4, "I3", "10.6.0.1"), (4, "I4", "shop/b")],
     ),
-    "an endpoint that shows what it does not hold": (
+    "an endpoint with an address that it has not claimed": (
         [POOL_DEFINED, EndpointChanged(endpoint("a", nic("10.6.0.1")))],
         [(2, "I4", "shop/a")],
     ),
@@ -208,11 +215,11 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [POOL_DEFINED, claim("a", "10.6.0.1"), PoolDeleted("main")],
         [(3, "pool-empty", "main")],
     ),
-    "a pool retired or deleted that is not there": (
+    "a missing pool retired and deleted": (
         [PoolRetired("main"), PoolDeleted("main")],
         [(1, "pool-empty", "main"), (2, "pool-empty", "main")],
     ),
-    "a pool that gives up a claimed address": (
+    "a pool that loses a claimed address": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -224,11 +231,11 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [POOL_DEFINED, PoolDefined(POOL._replace(name="more", ips=("10.6.0.9-10.6.0.20",)))],
         [(2, "pool-overlap", "more")],
     ),
-    "a NIC that is not there": (
+    "a claim for a missing NIC": (
         [POOL_DEFINED, AddressesClaimed(endpoint("a", nic("10.6.0.1")), (1,))],
         [(2, "shape", "w.1.2")],
     ),
-    "a pool and a reservation of no addresses": (
+    "a pool and a reservation with invalid items": (
         [
             PoolDefined(POOL._replace(ips=("10.6.0.9-10.6.0.1",))),
             ReservationDefined(Reservation("dns", 4, ("fd00::1",))),
@@ -240,10 +247,10 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [SubnetDefined(NET), PoolDefined(OWNED._replace(ips=("10.6.1.1",)))],
         [(2, "subnet-share", "main")],
     ),
-    "a pool of a subnet that is not there": (
+    "a pool of a missing subnet": (
         [PoolDefined(OWNED)], [(1, "subnet-share", "main")],
     ),
-    "a subnet that leaves its pool behind": (
+    "a subnet that no longer contains its pool": (
         [SubnetDefined(NET), PoolDefined(OWNED), SubnetDefined(NET._replace(ips=("10.6.0.1",)))],
         [(3, "subnet-share", "main")],
     ),
@@ -251,60 +258,65 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [SubnetDefined(NET), SubnetDefined(NET._replace(name="other", subnet="10.6.0.0/24"))],
         [(2, "subnet-overlap", "other")],
     ),
-    "a subnet deleted under its pool": (
+    "a subnet deleted with a pool": (
         [SubnetDefined(NET), PoolDefined(OWNED), SubnetDeleted("net")],
         [(3, "subnet-empty", "net")],
     ),
-    "a subnet that goes without having come": (
+    "a missing subnet retired and deleted": (
         [SubnetRetired("net"), SubnetDeleted("net")],
         [(1, "subnet-empty", "net"), (2, "subnet-empty", "net")],
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("events", "expected"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("events", "expected"), INVALID_LOGS.values(), ids=INVALID_LOGS)
 def test_a_violation_in_a_log_is_reported_with_position_rule_and_subject(
     events: Sequence[Event], expected: list[tuple[int, str, str]]
 ) -> None:
-    found = list(check_log(log(*events)))
-    assert [(one.position, one.rule, one.subject) for one in found] == expected
+    violations = list(check_log(log(*events)))
+    assert [
+        (violation.position, violation.rule, violation.subject) for violation in violations
+    ] == expected
 
 
 FIRST, SECOND = log(PoolDefined(POOL), claim("a", "10.6.0.1"))
 
 DISORDERED: dict[str, list[Recorded]] = {
-    "a position that goes back": [
+    "a position lower than the last one": [
         SECOND._replace(event=FIRST.event),
         FIRST._replace(event=PoolRetired("main")),
     ],
-    "a place that comes twice": [FIRST, SECOND._replace(position=1, index_in_segment=0)],
-    "a place that is left out": [FIRST, SECOND._replace(position=1, index_in_segment=2)],
-    "a segment that begins in the middle": [FIRST, SECOND._replace(index_in_segment=1)],
+    "two events at one index of a segment": [
+        FIRST,
+        SECOND._replace(position=1, index_in_segment=0),
+    ],
+    "a missing index of a segment": [FIRST, SECOND._replace(position=1, index_in_segment=2)],
+    "a segment whose first index is not 0": [FIRST, SECOND._replace(index_in_segment=1)],
     "a segment of two writers": [
         FIRST,
         SECOND._replace(position=1, index_in_segment=1, writer="v"),
     ],
-    "an epoch that comes back": [FIRST._replace(event_id="w.2.1"), SECOND],
+    "an epoch lower than the last one": [FIRST._replace(event_id="w.2.1"), SECOND],
 }
 
 
 @pytest.mark.parametrize("events", DISORDERED.values(), ids=DISORDERED)
 def test_events_out_of_order_are_reported(events: list[Recorded]) -> None:
-    assert [one.rule for one in check_log(events)] == ["order"]
+    assert [violation.rule for violation in check_log(events)] == ["order"]
 
 
 def test_every_rule_has_a_log_that_breaks_it() -> None:
-    broken = {rule for _, expected in BROKEN.values() for _, rule, _ in expected}
-    assert broken | {"order"} == set(RULES)
+    broken_rules = {rule for _, expected in INVALID_LOGS.values() for _, rule, _ in expected}
+    assert broken_rules | {"order"} == set(RULES)
 
 
-def test_a_claim_restated_by_its_holder_is_no_violation_even_when_the_pool_has_closed() -> None:
+def test_a_holder_may_repeat_its_claim_after_its_pool_was_retired() -> None:
     events: list[Event] = [
         PoolDefined(POOL),
-        PoolDefined(SIX),
-        DUAL,
+        PoolDefined(IPV6_POOL),
+        DUAL_STACK_CLAIM,
         PoolRetired("main"),
-        DUAL,
+        DUAL_STACK_CLAIM,
         AddressesReleased(
             "shop",
             "web",
@@ -320,14 +332,14 @@ def test_a_claim_restated_by_its_holder_is_no_violation_even_when_the_pool_has_c
     assert list(check_log(log(*events))) == []
 
 
-def test_a_violation_reads_as_a_sentence_with_its_place() -> None:
-    (found,) = check_log(log(PoolDefined(POOL), claim("a", "10.6.0.1"), PoolDeleted("main")))
-    assert str(found) == "3.0 pool-empty main: is deleted with 1 claims, one of 10.6.0.1"
+def test_the_text_of_a_violation_names_position_rule_and_subject() -> None:
+    (violation,) = check_log(log(PoolDefined(POOL), claim("a", "10.6.0.1"), PoolDeleted("main")))
+    assert str(violation) == "3.0 pool-empty main: is deleted with 1 claims, one of 10.6.0.1"
 
 
 @given(lives)
 @settings(max_examples=20)
-async def test_events_of_the_services_are_valid_and_the_checker_applies_them_as_readers_do(
+async def test_events_of_real_services_are_valid_and_give_the_checker_the_same_state(
     life: list[Move],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -335,21 +347,25 @@ async def test_events_of_the_services_are_valid_and_the_checker_applies_them_as_
             await cluster.live(life)
             checker = Checker()
             events = await cluster.replayed()
-            assert [one for event in events for one in checker.check(event)] == []
+            assert [violation for event in events for violation in checker.check(event)] == []
             assert same(checker.ledger, Ledger().apply_all(events))
 
 
 @given(lives)
 @settings(max_examples=10)
-async def test_a_checker_that_starts_in_the_middle_agrees_with_one_that_began_at_the_start(
+async def test_a_checker_that_starts_in_the_middle_of_a_log_reaches_the_same_state(
     life: list[Move],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
             await cluster.live(life)
             events = await cluster.replayed()
-            half = events[len(events) // 2].position
-            late = Checker(Ledger().apply_all(one for one in events if one.position <= half))
-            rest = [one for one in events if one.position > half]
-            assert [one for event in rest for one in late.check(event)] == []
-            assert same(late.ledger, await cluster.node.truth())
+            middle = events[len(events) // 2].position
+            late_checker = Checker(
+                Ledger().apply_all(event for event in events if event.position <= middle)
+            )
+            later_events = [event for event in events if event.position > middle]
+            assert [
+                violation for event in later_events for violation in late_checker.check(event)
+            ] == []
+            assert same(late_checker.ledger, await cluster.node.truth())

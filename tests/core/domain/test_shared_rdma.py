@@ -1,4 +1,4 @@
-"""Which RDMA devices a rule chooses: any value of a selector, all selectors."""
+"""A rule for shared RDMA chooses the devices that match all of its selectors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEVICES = (
         (RdmaSelectors(links=("ib0",), vendors=("8086",)), ""),
     ],
 )
-def test_values_are_alternatives_and_selectors_must_all_agree(
+def test_a_device_must_match_every_selector_by_any_of_its_values(
     selectors: RdmaSelectors, names: str
 ) -> None:
     rule = SharedRdmaRule("spidernet.io/gpu1", 100, selectors)

@@ -1,4 +1,4 @@
-"""Refused ADDs: which become events, and what their events say."""
+"""Which refused ADDs become events, and the contents of these events."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
 
     assert event[:7] == ("shop", "web-0", "uid-web-0", "n1", "pod/uid-web-0", "net1", "no-pool")
     assert (event.message, event.remedy, event.source) == ("no", "do", "namespace")
-    assert [tuple(one) for one in event.verdicts] == [("eth0", 4, "a", False, "disabled", "why")]
+    assert [tuple(short) for short in event.verdicts] == [
+        ("eth0", 4, "a", False, "disabled", "why")
+    ]
     assert CandidateVerdict.from_short(event.verdicts[0]) == verdict("a", "why")._replace(reason="")
 
 
-def test_a_subclass_has_its_own_reason_and_an_unknown_kind_the_last_one() -> None:
+def test_each_error_class_has_a_reason_and_others_have_the_reason_other() -> None:
     reasons = [
         refusal_of(pod("web-0"), "eth0", error).reason
         for error in (PoolPending("no"), NoPoolAvailable("no"), AllocationError("no"))
@@ -60,19 +62,19 @@ def test_the_size_of_an_event_has_a_limit() -> None:
 
     assert (len(event.verdicts), event.left_out) == (VERDICTS_MAX, 5)
     assert len(event.message) == MESSAGE_CHARS_MAX
-    assert max(len(one.detail) for one in event.verdicts) == DETAIL_CHARS_MAX
+    assert max(len(short.detail) for short in event.verdicts) == DETAIL_CHARS_MAX
     assert verdict("a").short().detail == ""
 
 
-def test_another_holder_nic_or_reason_is_counted_by_itself() -> None:
+def test_each_holder_nic_and_reason_is_counted_separately() -> None:
     windows = RefusalWindows()
-    each = [refused(), refused("web-1"), refused(interface="net1"), refused(reason="no-pool")]
+    refusals = [refused(), refused("web-1"), refused(interface="net1"), refused(reason="no-pool")]
 
-    assert [windows.note(one, 0.0) for one in each] == each
-    assert [windows.note(one, 1.0) for one in each] == [None] * 4
+    assert [windows.note(refused_add, 0.0) for refused_add in refusals] == refusals
+    assert [windows.note(refused_add, 1.0) for refused_add in refusals] == [None] * 4
 
 
-def test_the_number_of_what_is_counted_has_a_limit_and_an_ended_window_makes_room() -> None:
+def test_the_number_of_windows_is_bounded_and_an_ended_window_frees_one() -> None:
     windows = RefusalWindows()
     for number in range(WINDOWS_MAX):
         windows.note(refused(f"web-{number}"), 0.0)
@@ -86,19 +88,21 @@ def test_the_number_of_what_is_counted_has_a_limit_and_an_ended_window_makes_roo
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 45)), max_size=60))
 def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
-    asked: list[tuple[str, float]],
+    attempts: list[tuple[str, float]],
 ) -> None:
     windows, now = RefusalWindows(), 0.0
     written: list[tuple[str, float, int]] = []
-    for name, pause in asked:
+    for name, pause in attempts:
         now += pause
-        written += [(one.event.name, now, one.event.times) for one in windows.end_windows(now)]
-        event = windows.note(refused(name), now)
-        written += [(event.event.name, now, 1)] if event else []
+        ended = windows.end_windows(now)
+        written += [(refusal.event.name, now, refusal.event.times) for refusal in ended]
+        first = windows.note(refused(name), now)
+        if first is not None:
+            written.append((first.event.name, now, 1))
     at_close = sum(refusal.event.times for refusal in windows.close_all())
     total = sum(times for _, _, times in written) + at_close
 
-    assert total == len(asked)
+    assert total == len(attempts)
     for name in "abc":
-        moments = [at for written_name, at, _ in written if written_name == name]
-        assert all(later - earlier >= WINDOW_S for earlier, later in pairwise(moments))
+        times = [at for written_name, at, _ in written if written_name == name]
+        assert all(later - earlier >= WINDOW_S for earlier, later in pairwise(times))

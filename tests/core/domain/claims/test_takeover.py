@@ -1,4 +1,4 @@
-"""The plan for a cluster, and for every way in which two records can disagree."""
+"""The plan of a takeover for clusters whose pool records and endpoints agree or contradict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def claimed(plan: TakeoverPlan) -> dict[str, str]:
     return {address: one.name for one in plan.endpoints for address, _ in one.addresses()}
 
 
-def said(plan: TakeoverPlan) -> list[str]:
+def actions(plan: TakeoverPlan) -> list[str]:
     """The action of each finding."""
     return [finding.done for finding in plan.findings]
 
@@ -41,7 +41,7 @@ def test_an_address_without_a_record_is_taken_over() -> None:
     plan = plan_takeover(cluster(pool("p", NET, IPS), endpoint("a", "ua", nic("10.6.0.1/16", "p"))))
 
     assert claimed(plan) == {"10.6.0.1": "a"}
-    assert said(plan) == ["taken over"]
+    assert actions(plan) == ["taken over"]
 
 
 def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
@@ -49,7 +49,7 @@ def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
 
     assert claimed(plan) == {"10.6.0.1": "a"}
     assert plan.endpoints[0].uid == "ua"
-    assert said(plan) == ["kept for it, until it is proved to be gone"]
+    assert actions(plan) == ["kept for it, until it is proved to be gone"]
 
 
 def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
@@ -61,10 +61,10 @@ def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
     )
 
     assert claimed(plan) == {"10.6.0.2": "a"}
-    assert said(plan) == ["leaked: not taken over"]
+    assert actions(plan) == ["leaked: not taken over"]
 
 
-def test_of_two_pods_with_one_address_the_recorded_one_keeps_it() -> None:
+def test_an_address_of_two_pods_is_taken_over_for_the_recorded_one() -> None:
     plan = plan_takeover(
         cluster(
             pool("p", NET, IPS, records={"10.6.0.1": "shop/b ub"}),
@@ -78,15 +78,17 @@ def test_of_two_pods_with_one_address_the_recorded_one_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
-def test_of_two_nics_with_one_address_the_first_keeps_it(interfaces: tuple[str, str]) -> None:
-    both = [nic("10.6.0.1/16", "p", name) for name in interfaces]
+def test_an_address_of_two_nics_is_taken_over_for_the_first(interfaces: tuple[str, str]) -> None:
+    nics = [nic("10.6.0.1/16", "p", name) for name in interfaces]
     plan = plan_takeover(
-        cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}), endpoint("a", "ua", *both))
+        cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}), endpoint("a", "ua", *nics))
     )
 
     assert claimed(plan) == {"10.6.0.1": "a"}
-    assert [one.interface for one in plan.endpoints[0].nics] == [interfaces[0]]
-    assert said(plan) == ["taken over for the first NIC: restart this Pod, the other gets its own"]
+    assert [used.interface for used in plan.endpoints[0].nics] == [interfaces[0]]
+    assert actions(plan) == [
+        "taken over for the first NIC: restart this Pod, the other gets its own"
+    ]
 
 
 def test_another_uid_in_the_record_is_reported() -> None:
@@ -98,32 +100,32 @@ def test_another_uid_in_the_record_is_reported() -> None:
     )
 
     assert plan.endpoints[0].uid == "new"
-    assert said(plan) == ["taken over as the endpoint says"]
+    assert actions(plan) == ["taken over as the endpoint says"]
 
 
-def test_switches_and_reservations_come_after_the_claims() -> None:
-    going = pool("going", "10.7.0.0/16", "10.7.0.1")
-    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claims() -> None:
+    terminating = pool("terminating", "10.7.0.0/16", "10.7.0.1")
+    terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     plan = plan_takeover(
-        cluster(reservation("r", "10.6.0.1"), pool("p", NET, IPS, disable=True), going)
+        cluster(reservation("r", "10.6.0.1"), pool("p", NET, IPS, disable=True), terminating)
     )
 
-    opened = [command.pool for command in plan.first if isinstance(command, ApplyPool)]
-    assert [one.disabled for one in opened] == [False, False]
+    created = [command.pool for command in plan.first if isinstance(command, ApplyPool)]
+    assert [applied.disabled for applied in created] == [False, False]
     kinds = [type(command) for command in plan.last]
     assert kinds == [ApplyReservation, ApplyPool, RetirePool]
 
 
 def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
-    whole = plan_takeover(
+    plan = plan_takeover(
         cluster(pool("p", NET, IPS, disable=True), endpoint("a", "ua", nic("10.6.0.1/16", "p")))
     )
-    pools = {"p": whole.last[0].pool}  # type: ignore[union-attr]
-    ours = {one.key: one for one in whole.endpoints}
+    pools = {"p": plan.last[0].pool}  # type: ignore[union-attr]
+    existing = {endpoint.key: endpoint for endpoint in plan.endpoints}
 
-    assert remaining(whole, pools, {}).first == whole.first
-    left = remaining(whole, pools, ours)
-    assert (left.first, left.endpoints) == ((), ())
+    assert remaining(plan, pools, {}).first == plan.first
+    unfinished = remaining(plan, pools, existing)
+    assert (unfinished.first, unfinished.endpoints) == ((), ())
 
 
 addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 6)])
@@ -134,7 +136,7 @@ pods = st.sampled_from(["a", "b", "c"])
     st.dictionaries(addresses, st.tuples(pods, st.sampled_from(["u1", "u2"]))),
     st.dictionaries(pods, st.tuples(addresses, st.sampled_from(["u1", "u2"]))),
 )
-def test_no_plan_gives_an_address_twice_or_leaves_a_recorded_one_free_in_silence(
+def test_each_address_has_at_most_one_holder_and_one_without_has_a_finding(
     records: dict[str, tuple[str, str]], endpoints: dict[str, tuple[str, str]]
 ) -> None:
     texts = {address: f"shop/{name} {uid}" for address, (name, uid) in records.items()}
@@ -151,5 +153,6 @@ def test_no_plan_gives_an_address_twice_or_leaves_a_recorded_one_free_in_silence
     held = [address for one in plan.endpoints for address, _ in one.addresses()]
     assert len(held) == len(set(held))
     assert len({one.key for one in plan.endpoints}) == len(plan.endpoints)
-    for address in {*records, *(address for address, _ in endpoints.values())} - set(held):
+    addresses_before = set(records) | {address for address, _ in endpoints.values()}
+    for address in addresses_before - set(held):
         assert any(address in finding.what for finding in plan.findings)

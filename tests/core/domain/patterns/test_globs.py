@@ -39,8 +39,8 @@ def test_a_pattern_matches_what_its_regular_expression_matches(pattern: str, nam
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab-]^[\\*?", max_size=8), NAMES, NAMES)
-def test_a_pattern_is_bad_or_good_whatever_it_is_matched_with(
-    pattern: str, one: str, other: str
+def test_a_malformed_pattern_is_refused_with_every_name(
+    pattern: str, first_name: str, second_name: str
 ) -> None:
     def refused(name: str) -> bool:
         try:
@@ -49,7 +49,7 @@ def test_a_pattern_is_bad_or_good_whatever_it_is_matched_with(
             return True
         return False
 
-    assert refused(one) == refused(other)
+    assert refused(first_name) == refused(second_name)
 
 
 @settings(max_examples=100, deadline=None)
@@ -116,7 +116,7 @@ def test_a_pattern_does_not_match(pattern: str, name: str) -> None:
     assert not match(pattern, name)
 
 
-def test_a_piece_between_stars_takes_its_leftmost_place_and_never_another() -> None:
+def test_text_between_stars_is_matched_only_at_its_leftmost_position() -> None:
     # If the class matched "/", the second star could reach the end; the first match is "a".
     assert not match("*[^x]*b", "a/b")
 
@@ -125,12 +125,12 @@ def test_a_piece_between_stars_takes_its_leftmost_place_and_never_another() -> N
     "pattern",
     ["[", "[a", "[a-", "[a-]", "[]", "[]a]", "[^", "[^]", "[^]a]", "[-]", "[-a]", "[a-b-c]"],
 )
-@pytest.mark.parametrize("before", ["", "zzz", "zzz*", "*", "?", "[a]"])
-def test_a_malformed_class_is_refused_even_behind_a_mismatch(before: str, pattern: str) -> None:
+@pytest.mark.parametrize("prefix", ["", "zzz", "zzz*", "*", "?", "[a]"])
+def test_a_malformed_class_is_refused_even_after_a_mismatch(prefix: str, pattern: str) -> None:
     with pytest.raises(BadPattern) as caught:
-        match(before + pattern, "name")
+        match(prefix + pattern, "name")
 
-    assert caught.value.pattern == before + pattern
+    assert caught.value.pattern == prefix + pattern
     assert caught.value.reason in str(caught.value)
 
 
@@ -146,9 +146,9 @@ def test_a_name_with_a_star_a_question_mark_or_both_brackets_is_a_pattern(name: 
 
 
 @pytest.mark.parametrize("name", ["", "rack-7", "[a", "a]", "a\\b"])
-def test_a_name_without_them_is_a_plain_name(name: str) -> None:
+def test_a_name_without_these_characters_is_not_a_pattern(name: str) -> None:
     assert not is_pattern(name)
 
 
-def test_many_stars_match_a_long_name_in_a_short_time() -> None:
+def test_a_pattern_of_many_stars_needs_no_exponential_time() -> None:
     assert not match("*a" * 200 + "b", "a" * 2000)

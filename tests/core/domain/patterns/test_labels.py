@@ -1,4 +1,4 @@
-"""Label selectors match, explain themselves and are validated as Kubernetes does."""
+"""Label selectors are matched, explained and validated as in Kubernetes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ REQUIREMENTS = st.one_of(
 )
 SELECTORS = st.builds(LabelSelector, LABELS, st.lists(REQUIREMENTS, max_size=3).map(tuple))
 
-Meaning = Callable[[str | None, tuple[str, ...]], bool]
-MEANING: dict[str, Meaning] = {
-    IN: lambda present, values: present in values,
-    NOT_IN: lambda present, values: present not in values,
-    EXISTS: lambda present, _: present is not None,
-    DOES_NOT_EXIST: lambda present, _: present is None,
+Operator = Callable[[str | None, tuple[str, ...]], bool]
+OPERATORS: dict[str, Operator] = {
+    IN: lambda value, values: value in values,
+    NOT_IN: lambda value, values: value not in values,
+    EXISTS: lambda value, _: value is not None,
+    DOES_NOT_EXIST: lambda value, _: value is None,
 }
 
 
@@ -50,7 +50,7 @@ def test_a_selector_matches_when_every_condition_holds(
 ) -> None:
     conditions = [Requirement(key, IN, (value,)) for key, value in selector.match_labels.items()]
     conditions += selector.match_expressions
-    expected = all(MEANING[op](labels.get(key), values) for key, op, values in conditions)
+    expected = all(OPERATORS[op](labels.get(key), values) for key, op, values in conditions)
 
     assert matches(selector, labels) == expected
     assert (explain_mismatch(selector, labels) == "") == expected
@@ -147,21 +147,22 @@ def test_a_problem_has_the_cause_type_and_path_of_kubernetes(
 ) -> None:
     selector = selector_of(Requirement("ok", EXISTS), requirement)
 
-    found = problems(selector, "spec.podAffinity")
+    reported = problems(selector, "spec.podAffinity")
 
     prefix = "spec.podAffinity.matchExpressions[1]."
-    assert [(kind, path.removeprefix(prefix)) for kind, path, _ in found] == expected
-    assert all(message for _, _, message in found)
+    assert [(kind, path.removeprefix(prefix)) for kind, path, _ in reported] == expected
+    assert all(message for _, _, message in reported)
 
 
-def test_problems_of_match_labels_are_all_reported_at_its_path() -> None:
+def test_all_problems_of_match_labels_are_reported_with_its_path() -> None:
     selector = LabelSelector({"b c": "d e", "": "ok", "good": "ok"})
 
-    found = problems(selector, "spec.podAffinity")
+    reported = problems(selector, "spec.podAffinity")
 
-    where = {(kind, path) for kind, path, _ in found}
-    assert where == {("Invalid", "spec.podAffinity.matchLabels")}
-    assert len(found) == 4
+    assert {(kind, path) for kind, path, _ in reported} == {
+        ("Invalid", "spec.podAffinity.matchLabels")
+    }
+    assert len(reported) == 4
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_problems_of_match_labels_are_all_reported_at_its_path() -> None:
         ("P" * 254 + "/n", 2),
     ],
 )
-def test_a_key_is_a_short_name_behind_an_optional_dns_prefix(key: str, count: int) -> None:
+def test_a_key_is_a_short_name_after_an_optional_dns_prefix(key: str, count: int) -> None:
     assert len(problems(selector_of(Requirement(key, EXISTS)), "spec")) == count
     assert len(problems(LabelSelector({key: ""}), "spec")) == count
 

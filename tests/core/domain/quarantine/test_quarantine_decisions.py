@@ -1,4 +1,4 @@
-"""Addresses that conflicting hosts use are quarantined, once, by their canonical text."""
+"""Which addresses are quarantined by users and detectors, and when a quarantine is lifted."""
 
 from __future__ import annotations
 
@@ -16,78 +16,82 @@ from core.domain.events import AddressQuarantined, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
 from tests.core.domain.configuration.samples import EMPTY, causes
 
-SEEN = Quarantine("fd00:7::9", V6, "answered a probe", "02:00:00:00:00:01 on node-1")
-CONFIGURATION = EMPTY._replace(quarantine={SEEN.address: SEEN})
+BY_USER = Quarantine("fd00:7::9", V6, "answered a probe", "02:00:00:00:00:01 on node-1")
+CONFIGURATION = EMPTY._replace(quarantine={BY_USER.address: BY_USER})
 
 
 def test_an_address_is_quarantined_by_its_canonical_text() -> None:
-    command = QuarantineAddress("FD00:7:0::9", SEEN.reason, SEEN.evidence)
+    command = QuarantineAddress("FD00:7:0::9", BY_USER.reason, BY_USER.evidence)
 
-    assert decide(EMPTY, command, {}) == (AddressQuarantined(SEEN),)
+    assert decide(EMPTY, command, {}) == (AddressQuarantined(BY_USER),)
 
 
-def test_mapped_text_is_an_ipv4_address() -> None:
-    (event,) = decide(EMPTY, QuarantineAddress("::ffff:10.7.0.9", "seen"), {})
+def test_an_ipv4_mapped_address_is_quarantined_as_ipv4() -> None:
+    (event,) = decide(EMPTY, QuarantineAddress("::ffff:10.7.0.9", "conflict"), {})
 
-    assert event == AddressQuarantined(Quarantine("10.7.0.9", V4, "seen"))
+    assert event == AddressQuarantined(Quarantine("10.7.0.9", V4, "conflict"))
 
 
 def test_a_quarantined_address_is_not_quarantined_again() -> None:
-    assert decide(CONFIGURATION, QuarantineAddress("fd00:7:0::9", "seen again"), {}) == ()
+    assert decide(CONFIGURATION, QuarantineAddress("fd00:7:0::9", "another conflict"), {}) == ()
 
 
 def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
-    lifted = decide(CONFIGURATION, LiftQuarantine("fd00:7:0::9", "gone"), {})
+    lifted = decide(CONFIGURATION, LiftQuarantine("fd00:7:0::9", "conflict ended"), {})
 
-    assert lifted == (QuarantineLifted("fd00:7::9", "gone"),)
+    assert lifted == (QuarantineLifted("fd00:7::9", "conflict ended"),)
 
 
-MET = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
-ASIDE = SEEN._replace(conflicting_host=MET)
-WITH_STRANGER = EMPTY._replace(quarantine={SEEN.address: ASIDE})
+HOST = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+BY_DETECTOR = BY_USER._replace(conflicting_host=HOST)
+WITH_DETECTED = EMPTY._replace(quarantine={BY_USER.address: BY_DETECTOR})
 
 
 def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
-    command = QuarantineAddress(SEEN.address, SEEN.reason, SEEN.evidence, MET)
+    command = QuarantineAddress(BY_USER.address, BY_USER.reason, BY_USER.evidence, HOST)
 
-    assert decide(EMPTY, command, {}) == (AddressQuarantined(ASIDE),)
+    assert decide(EMPTY, command, {}) == (AddressQuarantined(BY_DETECTOR),)
     assert (
-        decide(WITH_STRANGER, command._replace(conflicting_host=MET._replace(node="n2")), {}) == ()
+        decide(WITH_DETECTED, command._replace(conflicting_host=HOST._replace(node="n2")), {}) == ()
     )
 
 
 def test_a_quarantine_by_a_user_replaces_one_by_a_detector() -> None:
-    by_hand = QuarantineAddress(SEEN.address, "keep it away")
+    command = QuarantineAddress(BY_USER.address, "keep it away")
 
-    assert decide(WITH_STRANGER, by_hand, {}) == (
-        AddressQuarantined(Quarantine(SEEN.address, V6, "keep it away")),
+    assert decide(WITH_DETECTED, command, {}) == (
+        AddressQuarantined(Quarantine(BY_USER.address, V6, "keep it away")),
     )
-    assert decide(CONFIGURATION, by_hand._replace(conflicting_host=MET), {}) == ()
+    assert decide(CONFIGURATION, command._replace(conflicting_host=HOST), {}) == ()
 
 
 def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
-    back = ReturnAddress(SEEN.address, MET, "silent 3 times")
+    command = ReturnAddress(BY_USER.address, HOST, "silent 3 times")
 
-    assert decide(WITH_STRANGER, back, {}) == (QuarantineLifted(SEEN.address, "silent 3 times"),)
-    assert decide(WITH_STRANGER, back._replace(conflicting_host=MET._replace(seen_ms=1)), {}) == ()
-    assert decide(CONFIGURATION, back, {}) == (), "set aside by hand"
-    assert decide(EMPTY, back, {}) == ()
+    assert decide(WITH_DETECTED, command, {}) == (
+        QuarantineLifted(BY_USER.address, "silent 3 times"),
+    )
+    assert (
+        decide(WITH_DETECTED, command._replace(conflicting_host=HOST._replace(seen_ms=1)), {}) == ()
+    )
+    assert decide(CONFIGURATION, command, {}) == (), "quarantined by a user"
+    assert decide(EMPTY, command, {}) == ()
 
 
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (QuarantineAddress("10.7.0.0/24", "seen"), [("Invalid", "address")]),
-        (QuarantineAddress("10.7.0.1-10.7.0.2", "seen"), [("Invalid", "address")]),
+        (QuarantineAddress("10.7.0.0/24", "conflict"), [("Invalid", "address")]),
+        (QuarantineAddress("10.7.0.1-10.7.0.2", "conflict"), [("Invalid", "address")]),
         (QuarantineAddress("10.7.0.1", ""), [("Required", "reason")]),
         (QuarantineAddress("10.7.0.1", "x" * 1025), [("Invalid", "reason")]),
         (QuarantineAddress("x", "", "é" * 513), [
             ("Invalid", "address"), ("Required", "reason"), ("Invalid", "evidence"),
         ]),
-        (QuarantineAddress("10.7.0.1", "seen", "", MET._replace(mac="x" * 1025, seen_ms=-1)), [
+        (QuarantineAddress("10.7.0.1", "conflict", "", HOST._replace(mac="x" * 1025, seen_ms=-1)), [
             ("Invalid", "mac"), ("Invalid", "seen_ms"),
         ]),
-        (ReturnAddress("nowhere", MET), [("Invalid", "address")]),
+        (ReturnAddress("not-an-address", HOST), [("Invalid", "address")]),
         (LiftQuarantine("fe80::1%eth0"), [("Invalid", "address")]),
         (LiftQuarantine("fd00:7::9", "x" * 1025), [("Invalid", "reason")]),
         (LiftQuarantine("10.7.0.9"), [("NotFound", "")]),

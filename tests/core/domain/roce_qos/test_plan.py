@@ -1,4 +1,4 @@
-"""The plan for a node's RoCE NICs: changes in their order, gaps of drivers, and which NICs."""
+"""The plan for a node's RoCE NICs: ordered changes, settings that drivers lack, and chosen NICs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from core.domain.roce_qos.plan import QosPlan, plan_qos
 
 QOS = RoceQos()
 NO_PRIORITIES: frozenset[int] = frozenset()
-NEW = RoceNic(
+UNCONFIGURED = RoceNic(
     "ens1f0",
     (RocePort("mlx5_0", 1, UNSET, UNSET),),
     DcbSettings(NO_PRIORITIES),
     EcnSettings(NO_PRIORITIES, NO_PRIORITIES, 48, 7),
 )
-DONE = RoceNic(
+CONFIGURED = RoceNic(
     "ens1f0",
     (RocePort("mlx5_0", 1, 160, 160),),
     DcbSettings(frozenset({5}), QOS.dscp_priorities),
     EcnSettings(frozenset({3, 5}), frozenset({5}), 48, 6),
 )
-OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET, 0),), master="ens1f0", has_port=False)
+VF_NIC = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET, 0),), master="ens1f0", has_port=False)
 
 
 def plan(nic: RoceNic, qos: RoceQos = QOS) -> QosPlan:
@@ -44,12 +44,18 @@ def changes(nic: RoceNic, qos: RoceQos = QOS) -> list[str]:
     return [str(change) for change in plan(nic, qos).changes]
 
 
+def with_dcb(nic: RoceNic, **fields: object) -> RoceNic:
+    """The NIC with other DCB settings."""
+    assert nic.dcb is not None
+    return nic._replace(dcb=nic.dcb._replace(**fields))  # type: ignore[arg-type]
+
+
 def gaps(nic: RoceNic) -> list[str]:
     return [str(gap).partition(": ")[2] for gap in plan(nic).gaps]
 
 
 def test_a_new_nic_gets_all_settings_of_spiderpools_script() -> None:
-    assert changes(NEW) == [
+    assert changes(UNCONFIGURED) == [
         "ens1f0: DSCP to priority 0-7:0 8-15:1 16-23:2 24-31:3 32-39:4 40-47:5 48-55:6 56-63:7",
         "ens1f0: PFC 5",
         "ens1f0: ECN roce_np priority 5",
@@ -58,30 +64,30 @@ def test_a_new_nic_gets_all_settings_of_spiderpools_script() -> None:
         "ens1f0: mlx5_0 traffic_class 160",
         "ens1f0: mlx5_0 default_roce_tos 160",
     ]
-    assert gaps(NEW) == []
+    assert gaps(UNCONFIGURED) == []
 
 
 def test_a_nic_with_all_settings_is_not_changed() -> None:
-    assert plan(DONE) == QosPlan({"ens1f0": QOS})
+    assert plan(CONFIGURED) == QosPlan({"ens1f0": QOS})
 
 
-def test_dscps_may_belong_to_any_priority_and_entries_of_others_are_removed() -> None:
+def test_a_dscp_gets_its_priority_and_its_entry_for_another_priority_is_removed() -> None:
     qos = RoceQos(priority=3, dscp=46, traffic_class=186, pfc=(3, 4))
-    has = DcbSettings(
+    dcb = DcbSettings(
         frozenset({3}), qos.dscp_priorities - {DscpPriority(46, 3)} | {DscpPriority(46, 5)}
     )
 
-    assert changes(DONE._replace(dcb=has), qos)[:3] == [
+    assert changes(CONFIGURED._replace(dcb=dcb), qos)[:3] == [
         "ens1f0: DSCP to priority 46:3",
         "ens1f0: no DSCP to priority 46:5",
         "ens1f0: PFC 3,4",
     ]
 
 
-def test_a_nic_that_shall_trust_vlan_tags_has_no_entry_for_dscps() -> None:
+def test_all_dscp_entries_are_removed_from_a_nic_that_trusts_vlan_tags() -> None:
     qos = QOS._replace(trust="pcp", pfc=())
 
-    (removal, pfc) = changes(DONE, qos)
+    (removal, pfc) = changes(CONFIGURED, qos)
 
     assert removal.startswith("ens1f0: no DSCP to priority 0-7:0 8-15:1")
     assert pfc == "ens1f0: PFC off"
@@ -91,52 +97,47 @@ def test_a_nic_that_shall_trust_vlan_tags_has_no_entry_for_dscps() -> None:
     ("order", "lines"),
     [(("dscp", "pcp"), []), (("pcp",), ["ens1f0: trust dscp"]), ((), ["ens1f0: trust dscp"])],
 )
-def test_a_driver_with_an_order_of_trust_looks_at_dscps_first(
+def test_a_driver_with_a_trust_order_must_have_dscp_first(
     order: tuple[Trust, ...], lines: list[str]
 ) -> None:
-    assert DONE.dcb is not None
-
-    assert changes(DONE._replace(dcb=DONE.dcb._replace(trust=order))) == lines
+    assert changes(with_dcb(CONFIGURED, trust=order)) == lines
 
 
-def test_a_bandwidth_is_shared_by_classes_for_roce_and_the_rest_after_cnps() -> None:
+def test_a_bandwidth_divides_roce_from_other_traffic_and_cnps_are_strict() -> None:
     qos = QOS._replace(bandwidth=60, pfc=(4, 5))
-    single = EtsSettings((0,) * 8, (None,) * 8, 8)
-    assert DONE.dcb is not None
-    nic = DONE._replace(dcb=DONE.dcb._replace(ets=single, pfc=frozenset(qos.pfc)))
+    one_class = EtsSettings((0,) * 8, (None,) * 8, 8)
+    nic = with_dcb(CONFIGURED, ets=one_class, pfc=frozenset(qos.pfc))
 
     assert changes(nic, qos) == ["ens1f0: ETS 0,1,2,3,7: 40%, 4,5: 60%, 6: strict"]
     assert qos.ets is not None
-    done = qos.ets._replace(bandwidths=(40, 60, None, 100, 100), classes_max=8)
-    assert changes(nic._replace(dcb=nic.dcb and nic.dcb._replace(ets=done)), qos) == []
-    assert changes(nic._replace(dcb=nic.dcb and nic.dcb._replace(pfc=frozenset({5})))) == []
+    driver_ets = qos.ets._replace(bandwidths=(40, 60, None, 100, 100), classes_max=8)
+    assert changes(with_dcb(nic, ets=driver_ets), qos) == []
+    assert changes(with_dcb(nic, pfc=frozenset({5}))) == []
 
 
 @pytest.mark.parametrize("ets", [None, EtsSettings((0,) * 8, (None,) * 8, 2)])
 def test_a_bandwidth_needs_three_traffic_classes(ets: EtsSettings | None) -> None:
-    nic = DONE._replace(dcb=DONE.dcb and DONE.dcb._replace(ets=ets))
+    result = plan(with_dcb(CONFIGURED, ets=ets), QOS._replace(bandwidth=60))
 
-    asked = plan(nic, QOS._replace(bandwidth=60))
-
-    assert asked.changes == ()
-    assert [str(gap) for gap in asked.gaps] == [
+    assert result.changes == ()
+    assert [str(gap) for gap in result.gaps] == [
         "ens1f0: bandwidth: the driver has no ETS with 3 traffic classes"
     ]
 
 
 def test_a_virtual_function_has_traffic_classes_only() -> None:
-    assert changes(OF_A_VF) == [
+    assert changes(VF_NIC) == [
         "ens1f0v0: mlx5_2 traffic_class 160",
         "ens1f0v0: mlx5_2 default_roce_tos 160",
     ]
-    assert gaps(OF_A_VF) == []
+    assert gaps(VF_NIC) == []
 
 
-def test_settings_that_a_driver_lacks_are_reported_and_the_others_are_made() -> None:
-    soft = RoceNic("eth0", (RocePort("rxe0", 1, None, 0),))
+def test_settings_that_a_driver_lacks_are_reported_and_others_are_planned() -> None:
+    software_nic = RoceNic("eth0", (RocePort("rxe0", 1, None, 0),))
 
-    assert changes(soft) == ["eth0: rxe0 default_roce_tos 160"]
-    assert gaps(soft) == [
+    assert changes(software_nic) == ["eth0: rxe0 default_roce_tos 160"]
+    assert gaps(software_nic) == [
         "trust, PFC: the driver has no DCB",
         "ECN: the driver has no /sys/class/net/*/ecn; NVIDIA's DOCA-OFED has it",
         (
@@ -147,11 +148,11 @@ def test_settings_that_a_driver_lacks_are_reported_and_the_others_are_made() -> 
 
 
 def test_each_setting_that_a_driver_lacks_is_reported() -> None:
-    assert DONE.ecn is not None
-    nic = DONE._replace(
+    assert CONFIGURED.ecn is not None
+    nic = CONFIGURED._replace(
         ports=(RocePort("mlx5_0", 1, 160),),
         dcb=DcbSettings(None, QOS.dscp_priorities),
-        ecn=DONE.ecn._replace(cnp_priority=None),
+        ecn=CONFIGURED.ecn._replace(cnp_priority=None),
     )
 
     assert changes(nic) == []
@@ -169,14 +170,14 @@ GPU = RoceQosRule(QOS, ("ens*f0",), {"network": "roce"})
 @pytest.mark.parametrize(
     ("nic", "labels", "rule"),
     [
-        (NEW, {"network": "roce", "zone": "a"}, GPU),
-        (NEW, {"network": "lan"}, None),
-        (NEW._replace(name="ens1f1"), {"network": "roce"}, None),
-        (OF_A_VF, {"network": "roce"}, GPU),
-        (NEW._replace(name="storage0"), {}, STORAGE),
+        (UNCONFIGURED, {"network": "roce", "zone": "a"}, GPU),
+        (UNCONFIGURED, {"network": "lan"}, None),
+        (UNCONFIGURED._replace(name="ens1f1"), {"network": "roce"}, None),
+        (VF_NIC, {"network": "roce"}, GPU),
+        (UNCONFIGURED._replace(name="storage0"), {}, STORAGE),
     ],
 )
-def test_the_first_rule_for_the_node_and_the_nic_counts(
+def test_the_first_rule_that_matches_node_and_nic_is_used(
     nic: RoceNic, labels: dict[str, str], rule: RoceQosRule | None
 ) -> None:
     rules = [
@@ -185,5 +186,5 @@ def test_the_first_rule_for_the_node_and_the_nic_counts(
         RoceQosRule(QOS._replace(priority=1), ("ens1f0*", "storage0"), GPU.nodes),
     ]
 
-    assert qos_of(rules, labels, nic) == (rule and rule.qos)
+    assert qos_of(rules, labels, nic) == (None if rule is None else rule.qos)
     assert (nic.name in plan_qos(rules, labels, [nic]).desired) is (rule is not None)

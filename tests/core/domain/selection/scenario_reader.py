@@ -45,24 +45,24 @@ def scenarios() -> list[Scenario]:
 
 def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
     """A pool from the fields of its CR."""
-    given = dict(fields or {})
-    family = given.pop("ipVersion", 4)
+    remaining = dict(fields or {})
+    family = remaining.pop("ipVersion", 4)
     made = Pool(
         name=name,
         family=family,
-        subnet=given.pop("subnet", SUBNETS.get(family, "")),
-        pod_affinity=selector(given.pop("podAffinity", None)),
-        namespace_affinity=selector(given.pop("namespaceAffinity", None)),
-        namespace_names=tuple(given.pop("namespaceName", ())),
-        node_affinity=selector(given.pop("nodeAffinity", None)),
-        node_names=tuple(given.pop("nodeName", ())),
-        multus_names=tuple(given.pop("multusName", ())),
-        default=given.pop("default", False),
-        disabled=given.pop("disable", False),
-        retiring=given.pop("terminating", False),
-        labels=given.pop("labels", {}),
+        subnet=remaining.pop("subnet", SUBNETS.get(family, "")),
+        pod_affinity=selector(remaining.pop("podAffinity", None)),
+        namespace_affinity=selector(remaining.pop("namespaceAffinity", None)),
+        namespace_names=tuple(remaining.pop("namespaceName", ())),
+        node_affinity=selector(remaining.pop("nodeAffinity", None)),
+        node_names=tuple(remaining.pop("nodeName", ())),
+        multus_names=tuple(remaining.pop("multusName", ())),
+        default=remaining.pop("default", False),
+        disabled=remaining.pop("disable", False),
+        retiring=remaining.pop("terminating", False),
+        labels=remaining.pop("labels", {}),
     )
-    assert not given, f"unknown fields of pool {name}: {given}"
+    assert not remaining, f"unknown fields of pool {name}: {remaining}"
     return made
 
 
@@ -77,14 +77,13 @@ def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:
     return LabelSelector(fields.get("matchLabels", {}), requirements)
 
 
-def texts(given: Mapping[str, Any]) -> dict[str, str]:
+def texts(annotations: Mapping[str, Any]) -> dict[str, str]:
     """Annotations with full keys; values that are not strings are encoded as JSON."""
-    return {
-        key if "/" in key else f"ipam.spidernet.io/{key}": value
-        if isinstance(value, str)
-        else json.dumps(value)
-        for key, value in given.items()
-    }
+    encoded = {}
+    for key, value in annotations.items():
+        full_key = key if "/" in key else f"ipam.spidernet.io/{key}"
+        encoded[full_key] = value if isinstance(value, str) else json.dumps(value)
+    return encoded
 
 
 def _scenario(entry: dict[str, Any]) -> Scenario:
@@ -107,19 +106,20 @@ def _scenario(entry: dict[str, Any]) -> Scenario:
 def _facts(
     pod: Mapping[str, Any], namespace: Mapping[str, Any] | None, node: Mapping[str, Any] | None
 ) -> RequestFacts:
-    given = dict(pod)
-    owner = given.pop("owner", None)
+    remaining = dict(pod)
+    owner = remaining.pop("owner", None)
+    if owner is not None:
+        owner = Owner(owner["kind"], owner["name"], owner.get("namespace", ""), owner["apiVersion"])
     pod_facts = PodFacts(
-        given.pop("namespace", "shop"),
-        given.pop("name", "web-0"),
+        remaining.pop("namespace", "shop"),
+        remaining.pop("name", "web-0"),
         "uid-1",
-        given.pop("node", "node-1"),
-        given.pop("labels", {}),
-        texts(given.pop("annotations", {})),
-        owner
-        and Owner(owner["kind"], owner["name"], owner.get("namespace", ""), owner["apiVersion"]),
+        remaining.pop("node", "node-1"),
+        remaining.pop("labels", {}),
+        texts(remaining.pop("annotations", {})),
+        owner,
     )
-    assert not given, f"unknown fields of the Pod: {given}"
+    assert not remaining, f"unknown fields of the Pod: {remaining}"
     return RequestFacts(
         pod_facts,
         NamespaceFacts(
@@ -132,15 +132,15 @@ def _facts(
     )
 
 
-def _request(given: dict[str, Any]) -> SelectionRequest:
-    masters = given.pop("masterAddresses", None)
+def _request(fields: dict[str, Any]) -> SelectionRequest:
+    masters = fields.pop("masterAddresses", None)
     request = SelectionRequest(
-        given.pop("interface", "eth0"),
-        tuple(given.pop("default_ipv4_ippool", ())),
-        tuple(given.pop("default_ipv6_ippool", ())),
-        given.pop("clean_gateway", False),
-        given.pop("match_master_subnet", False),
+        fields.pop("interface", "eth0"),
+        tuple(fields.pop("default_ipv4_ippool", ())),
+        tuple(fields.pop("default_ipv6_ippool", ())),
+        fields.pop("clean_gateway", False),
+        fields.pop("match_master_subnet", False),
         None if masters is None else tuple(masters),
     )
-    assert not given, f"unknown fields of the request: {given}"
+    assert not fields, f"unknown fields of the request: {fields}"
     return request

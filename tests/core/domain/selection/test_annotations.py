@@ -1,4 +1,4 @@
-"""JSON in annotations is read as tolerantly as Spiderpool reads it; errors name the position."""
+"""JSON in annotations is read as Spiderpool reads it, and errors name the position."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def refusal(document: str) -> str:
     return caught.value.message
 
 
-def test_keys_come_in_lower_case_and_the_last_of_equal_ones_wins() -> None:
+def test_keys_are_lower_case_and_the_last_of_equal_keys_wins() -> None:
     assert jsontext.parse('{"A": 1, "a": {"B": null}}') == {"a": {"b": None}}
 
 
@@ -39,7 +39,7 @@ def test_numbers_outside_of_json_are_refused(document: str) -> None:
     assert refusal(document).endswith("is not JSON")
 
 
-def test_a_second_document_behind_the_first_is_refused() -> None:
+def test_text_after_the_document_is_refused() -> None:
     assert refusal("[] []") == "invalid character '[' at position 3: extra data"
 
 
@@ -53,7 +53,7 @@ def test_a_document_that_is_nested_too_deeply_is_refused() -> None:
     assert refusal("[" * 200_000) == "JSON is nested too deeply"
 
 
-def test_a_number_of_any_length_can_stand_where_nobody_looks() -> None:
+def test_a_number_of_any_length_is_accepted_in_an_unused_key() -> None:
     assert jsontext.members(jsontext.parse('{"x": ' + "9" * 10_000 + "}"), "value").keys() == {"x"}
 
 

@@ -33,7 +33,7 @@ def facts(ippools: str) -> RequestFacts:
     )
 
 
-def test_the_whole_reasoning_can_be_read_line_by_line() -> None:
+def test_describe_lists_source_pools_verdicts_and_notes() -> None:
     ippools = """[
         {"interface": "eth0", "ipv4": ["p1", "p2", "off", "p3", "x*"], "ipv6": ["p6"]},
         {"interface": "net1", "ipv4": ["p1"], "cleangateway": true},
@@ -59,13 +59,15 @@ def test_the_whole_reasoning_can_be_read_line_by_line() -> None:
     ]
 
 
-def test_the_verdicts_of_a_failure_can_be_read_too() -> None:
+def test_the_verdicts_of_a_failed_selection_are_described() -> None:
     ippools = '[{"ipv4": ["off"]}, {"ipv4": ["p1"]}]'
 
     with pytest.raises(NoPoolAvailable) as caught:
         select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
-    verdicts = [one for one in caught.value.verdicts if isinstance(one, CandidateVerdict)]
+    verdicts = [
+        verdict for verdict in caught.value.verdicts if isinstance(verdict, CandidateVerdict)
+    ]
     assert list(explanation.describe_verdicts(verdicts)) == [
         "  off: rejected by disabled: disabled IPPool off",
         "  p1: accepted by every rule",
@@ -79,15 +81,18 @@ def test_the_check_for_changed_pools_reports_a_bad_annotation_without_the_prefix
     assert caught.value.message.startswith("wrong input, invalid format of Pod annotation")
 
 
-def test_the_check_for_changed_pools_does_not_mind_pools_that_are_missing_or_disabled() -> None:
-    ippools = '[{"ipv4": ["off", "gone"]}, {}]'
+def test_the_check_for_changed_pools_accepts_missing_and_disabled_pools() -> None:
+    ippools = '[{"ipv4": ["off", "missing"]}, {}]'
 
-    found = candidates(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
+    listed = candidates(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
-    assert [(nic.interface, nic.ipv4) for nic in found.nics] == [("0", ("off", "gone")), ("1", ())]
+    assert [(nic.interface, nic.ipv4) for nic in listed.nics] == [
+        ("0", ("off", "missing")),
+        ("1", ()),
+    ]
 
 
-def test_a_prefix_keeps_everything_else_of_the_error() -> None:
+def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> None:
     verdict = CandidateVerdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 

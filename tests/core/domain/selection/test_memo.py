@@ -26,36 +26,45 @@ def error_of(error: AllocationError) -> Outcome:
     return type(error), error.message, error.subject, error.verdicts
 
 
-def by_rules(request: SelectionRequest, one: RequestFacts, catalog: PoolCatalog) -> Outcome:
+def select_by_rules(
+    request: SelectionRequest, pod_facts: RequestFacts, catalog: PoolCatalog
+) -> Outcome:
     try:
-        return select(request, one, catalog, PLAIN)
+        return select(request, pod_facts, catalog, PLAIN)
     except AllocationError as error:
         return error_of(error)
 
 
-def by_memory(
-    memory: SelectionMemo, request: SelectionRequest, one: RequestFacts, catalog: PoolCatalog
+def select_memoized(
+    memory: SelectionMemo,
+    request: SelectionRequest,
+    pod_facts: RequestFacts,
+    catalog: PoolCatalog,
 ) -> Outcome:
     try:
-        return memory.select(request, one, catalog)
+        return memory.select(request, pod_facts, catalog)
     except AllocationError as error:
         return error_of(error)
 
 
 @given(pools(), pools(), st.lists(facts(), min_size=1, max_size=4))
-def test_a_cached_result_equals_that_of_the_rules(
+def test_a_memoized_selection_equals_the_computed_one(
     first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
 ) -> None:
     memory = SelectionMemo(PLAIN)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
-        for number, one in enumerate(pods * 2):
-            named = one._replace(pod=one.pod._replace(name=f"web-{number}", uid=f"uid-{number}"))
+        for number, pod_facts in enumerate(pods * 2):
+            named = pod_facts._replace(
+                pod=pod_facts.pod._replace(name=f"web-{number}", uid=f"uid-{number}")
+            )
 
-            assert by_memory(memory, ETH0, named, catalog) == by_rules(ETH0, named, catalog)
+            assert select_memoized(memory, ETH0, named, catalog) == select_by_rules(
+                ETH0, named, catalog
+            )
 
 
 BASE = facts_of({})
-OTHERS = {
+CHANGED_FACTS = {
     "labels of the Pod": BASE._replace(pod=BASE.pod._replace(labels={"zone": "z1"})),
     "annotations of the Pod": facts_of({POD_IPPOOL: '{"ipv4":["free"]}'}),
     "namespace": BASE._replace(
@@ -90,30 +99,32 @@ STRICT = PoolCatalog(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("changed", OTHERS)
+@pytest.mark.parametrize("changed", CHANGED_FACTS)
 def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
     memory = SelectionMemo(PLAIN)
-    before = by_memory(memory, ETH0, BASE, STRICT)
+    before = select_memoized(memory, ETH0, BASE, STRICT)
 
-    after = by_memory(memory, ETH0, OTHERS[changed], STRICT)
+    after = select_memoized(memory, ETH0, CHANGED_FACTS[changed], STRICT)
 
-    assert after == by_rules(ETH0, OTHERS[changed], STRICT)
+    assert after == select_by_rules(ETH0, CHANGED_FACTS[changed], STRICT)
     assert after != before
 
 
 def test_another_interface_or_network_is_another_request() -> None:
     memory = SelectionMemo(PLAIN)
     for request in (ETH0, SelectionRequest("net1"), SelectionRequest("eth0", ("free",))):
-        assert by_memory(memory, request, BASE, STRICT) == by_rules(request, BASE, STRICT)
+        assert select_memoized(memory, request, BASE, STRICT) == select_by_rules(
+            request, BASE, STRICT
+        )
 
 
 def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[RequestFacts] = []
+    computed: list[RequestFacts] = []
 
     def counted(*arguments: object) -> Selection:
-        asked.append(arguments[1])  # type: ignore[arg-type]
+        computed.append(arguments[1])  # type: ignore[arg-type]
         return select(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(memo, "select", counted)
@@ -122,12 +133,12 @@ def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
     for number in range(3):
         pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
         memory.select(ETH0, BASE._replace(pod=pod), STRICT)
-    assert len(asked) == 1
+    assert len(computed) == 1
 
     subnet = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
     for _ in range(2):
         memory.select(ETH0, subnet, STRICT)
-    assert len(asked) == 3, "automatic pools may belong to one Pod alone"
+    assert len(computed) == 3, "automatic pools may belong to a single Pod"
 
 
 def test_the_cache_is_bounded() -> None:

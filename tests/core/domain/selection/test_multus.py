@@ -78,7 +78,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert all(network.name and network.namespace for network in networks)
 
 
-ELSEWHERE = SelectionSettings(agent_namespace="networking", multus_namespace="kube-system")
+OTHER_NAMESPACE = SelectionSettings(agent_namespace="networking", multus_namespace="kube-system")
 """The settings of an agent outside the default namespace of Multus."""
 
 
@@ -90,17 +90,19 @@ ELSEWHERE = SelectionSettings(agent_namespace="networking", multus_namespace="ku
         ("kube-system/blue", {"kube-system/blue"}),
     ],
 )
-def test_a_multus_name_without_namespace_is_where_multus_or_the_agent_is(
+def test_a_multus_name_without_namespace_is_in_the_namespace_of_multus_or_the_agent(
     entry: str, networks: set[str]
 ) -> None:
-    every = {f"{namespace}/blue" for namespace in ("kube-system", "networking", "shop")}
+    all_networks = {f"{namespace}/blue" for namespace in ("kube-system", "networking", "shop")}
 
-    assert {one for one in every if names_network(entry, one, ELSEWHERE)} == networks
+    assert {
+        network for network in all_networks if names_network(entry, network, OTHER_NAMESPACE)
+    } == networks
 
 
-def test_a_default_network_without_namespace_is_where_multus_looks_for_it() -> None:
+def test_a_default_network_without_namespace_is_in_the_namespace_of_multus() -> None:
     pod = PodFacts("shop", "web-0", "uid", "node-a", annotations={DEFAULT_NETWORK: "blue"})
 
-    assert resolve("eth0", pod, ELSEWHERE).network == "kube-system/blue"
-    moved = ELSEWHERE._replace(multus_namespace="multus")
+    assert resolve("eth0", pod, OTHER_NAMESPACE).network == "kube-system/blue"
+    moved = OTHER_NAMESPACE._replace(multus_namespace="multus")
     assert resolve("eth0", pod, moved).network == "multus/blue"

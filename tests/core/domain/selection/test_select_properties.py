@@ -103,42 +103,42 @@ def facts_of(annotations: dict[str, str]) -> RequestFacts:
     )
 
 
-def outcome(facts: RequestFacts, known: dict[str, Pool]) -> Selection | tuple[object, ...]:
+def outcome(facts: RequestFacts, pools_by_name: dict[str, Pool]) -> Selection | tuple[object, ...]:
     """The selection, or all data of the error."""
     try:
-        return select(ETH0, facts, known, PLAIN._replace(multus_cluster_network="red"))
+        return select(ETH0, facts, pools_by_name, PLAIN._replace(multus_cluster_network="red"))
     except AllocationError as error:
         return type(error), error.message, error.subject, error.remedy, error.verdicts
 
 
 @given(pools(), facts(), st.randoms(use_true_random=False))
 def test_the_order_of_the_mapping_changes_nothing(
-    known: dict[str, Pool], facts: RequestFacts, chance: random.Random
+    pools_by_name: dict[str, Pool], facts: RequestFacts, shuffler: random.Random
 ) -> None:
-    shuffled = list(known.items())
-    chance.shuffle(shuffled)
+    shuffled = list(pools_by_name.items())
+    shuffler.shuffle(shuffled)
 
-    assert outcome(facts, dict(shuffled)) == outcome(facts, known)
+    assert outcome(facts, dict(shuffled)) == outcome(facts, pools_by_name)
 
 
 @given(pools(), facts(), st.data())
-def test_a_pool_that_nobody_names_changes_nothing(
-    known: dict[str, Pool], facts: RequestFacts, data: st.DataObject
+def test_a_pool_that_no_annotation_names_changes_nothing(
+    pools_by_name: dict[str, Pool], facts: RequestFacts, data: st.DataObject
 ) -> None:
-    stranger = data.draw(pool("stranger"))._replace(default=False)
+    unnamed = data.draw(pool("unnamed"))._replace(default=False)
 
-    assert outcome(facts, {"stranger": stranger, **known}) == outcome(facts, known)
+    assert outcome(facts, {"unnamed": unnamed, **pools_by_name}) == outcome(facts, pools_by_name)
 
 
 @given(pools(), facts())
 def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
-    known: dict[str, Pool], facts: RequestFacts
+    pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
-    result = outcome(facts, known)
+    result = outcome(facts, pools_by_name)
     if not isinstance(result, Selection):
         return
 
-    judged = [(one.interface, one.family, one.pool) for one in result.verdicts]
+    with_verdict = [(one.interface, one.family, one.pool) for one in result.verdicts]
     named = [
         (nic.interface, family, name)
         for nic in result.nics
@@ -146,38 +146,40 @@ def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
         for name in names
     ]
     tried = [(one.interface, one.family, name) for one in result.demands for name in one.pools]
-    accepted = [judged[index] for index, one in enumerate(result.verdicts) if one.accepted]
-    assert judged == named
+    accepted = [with_verdict[index] for index, one in enumerate(result.verdicts) if one.accepted]
+    assert with_verdict == named
     assert sorted(tried) == sorted(accepted)
     assert all(bool(one.reason) != one.accepted for one in result.verdicts)
 
 
 @given(pools(), facts())
-def test_every_family_that_is_asked_for_gets_a_demand_with_pools_of_that_family(
-    known: dict[str, Pool], facts: RequestFacts
+def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
+    pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
-    result = outcome(facts, known)
+    result = outcome(facts, pools_by_name)
     if not isinstance(result, Selection):
         return
 
-    asked = [(nic.interface, family) for nic in result.nics for family, _ in nic.lists()]
-    assert asked == [(demand.interface, demand.family) for demand in result.demands]
+    requested = [(nic.interface, family) for nic in result.nics for family, _ in nic.lists()]
+    assert requested == [(demand.interface, demand.family) for demand in result.demands]
     assert all(demand.pools for demand in result.demands)
-    assert all(known[name].family == one.family for one in result.demands for name in one.pools)
+    assert all(
+        pools_by_name[name].family == one.family for one in result.demands for name in one.pools
+    )
     assert any(demand.interface in {"eth0", "0"} for demand in result.demands)
 
 
 @given(pools(), facts())
-def test_candidates_before_judgement_are_those_of_the_selection(
-    known: dict[str, Pool], facts: RequestFacts
+def test_candidates_are_those_of_the_selection(
+    pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
-    result = outcome(facts, known)
+    result = outcome(facts, pools_by_name)
     if not isinstance(result, Selection):
         return
 
-    found = candidates(ETH0, facts, known, PLAIN)
+    listed = candidates(ETH0, facts, pools_by_name, PLAIN)
 
-    assert (found.source, found.unnamed, found.nics) == (
+    assert (listed.source, listed.unnamed, listed.nics) == (
         result.source,
         result.unnamed,
         result.nics,
@@ -186,16 +188,16 @@ def test_candidates_before_judgement_are_those_of_the_selection(
 
 @given(pools(), facts())
 def test_a_catalog_and_a_plain_mapping_give_the_same(
-    known: dict[str, Pool], facts: RequestFacts
+    pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
-    catalog = PoolCatalog(known)
+    catalog = PoolCatalog(pools_by_name)
     try:
         first = candidates(ETH0, facts, catalog, PLAIN)
     except AllocationError:
         return
 
     assert candidates(ETH0, facts, catalog, PLAIN) == first
-    assert candidates(ETH0, facts, known, PLAIN) == first
+    assert candidates(ETH0, facts, pools_by_name, PLAIN) == first
 
 
 def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
@@ -215,11 +217,11 @@ def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
 
 
 @given(pools(), st.randoms(use_true_random=False))
-def test_the_order_of_trial_is_the_pairwise_comparison_and_stable(
-    known: dict[str, Pool], chance: random.Random
+def test_pools_are_sorted_stably_by_pairwise_comparison(
+    pools_by_name: dict[str, Pool], shuffler: random.Random
 ) -> None:
-    written = list(known.values())
-    chance.shuffle(written)
+    written = list(pools_by_name.values())
+    shuffler.shuffle(written)
 
     expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
 
@@ -245,9 +247,9 @@ KEYS = [
 
 @given(pools(), st.dictionaries(st.sampled_from(KEYS), st.text() | JSON_VALUES.map(json.dumps)))
 def test_no_annotation_raises_anything_but_an_allocation_error(
-    known: dict[str, Pool], annotations: dict[str, str]
+    pools_by_name: dict[str, Pool], annotations: dict[str, str]
 ) -> None:
-    result = outcome(facts_of(annotations), known)
+    result = outcome(facts_of(annotations), pools_by_name)
 
     assert isinstance(result, Selection) or issubclass(result[0], AllocationError)  # type: ignore[arg-type]
 
@@ -256,7 +258,7 @@ class NamedPoolsOnly(dict[str, Pool]):
     """A catalog that must not be iterated."""
 
     def __iter__(self) -> Iterator[str]:
-        raise AssertionError("all pools were looked at")
+        raise AssertionError("the selection iterated over all pools")
 
     items = keys = values = __iter__  # type: ignore[assignment]
 
@@ -269,9 +271,9 @@ class NamedPoolsOnly(dict[str, Pool]):
 def test_a_selection_by_name_reads_only_the_named_pools(
     annotations: dict[str, str], request_pools: tuple[str, ...]
 ) -> None:
-    known = NamedPoolsOnly({name: Pool(name, 4, "10.0.0.0/16") for name in NAMES})
+    pools_by_name = NamedPoolsOnly({name: Pool(name, 4, "10.0.0.0/16") for name in NAMES})
     request = ETH0._replace(default_ipv4_pools=request_pools)
 
-    selection = select(request, facts_of(annotations), known, PLAIN)
+    selection = select(request, facts_of(annotations), pools_by_name, PLAIN)
 
     assert selection.verdicts == (CandidateVerdict("eth0", 4, "pool-a", True, "every rule", ""),)

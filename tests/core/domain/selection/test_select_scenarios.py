@@ -12,19 +12,19 @@ from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Select
 from core.domain.selection.select import select
 from tests.core.domain.selection.scenario_reader import Scenario, scenarios
 
-ALL = scenarios()
+SCENARIOS = scenarios()
 SELECTED_KEYS = {"source", "unnamed", "try", "clean", "rejected", "rules", "notes", "routes"}
 FAILED_KEYS = {"error", "text", "rejected", "details", "subject"}
 
 
-def test_every_scenario_has_a_title_of_its_own() -> None:
-    titles = [scenario.title for scenario in ALL]
+def test_every_scenario_has_a_unique_title() -> None:
+    titles = [scenario.title for scenario in SCENARIOS]
 
     assert sorted(titles) == sorted(set(titles))
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.title)
-def test_a_selection_scenario_has_the_written_result(scenario: Scenario) -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.title)
+def test_the_result_of_a_scenario_is_the_expected_one(scenario: Scenario) -> None:
     if "error" in scenario.expect:
         check_failure(scenario)
     else:
@@ -62,10 +62,12 @@ def check_failure(scenario: Scenario) -> None:
     if "rejected" in expect:
         assert rejections(error.verdicts) == expect["rejected"]
     if "details" in expect:
-        found = {
-            one.pool: one.detail for one in error.verdicts if isinstance(one, CandidateVerdict)
+        details = {
+            verdict.pool: verdict.detail
+            for verdict in error.verdicts
+            if isinstance(verdict, CandidateVerdict)
         }
-        assert found == expect["details"]
+        assert details == expect["details"]
     if "subject" in expect:
         assert error.subject == expect["subject"]
     if type(error) is not errors.AllocationError:

@@ -1,4 +1,4 @@
-"""Which nodes are cordoned, drained and put back, in which order."""
+"""Which nodes are cordoned, drained and uncordoned, and in which order."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
     assert second.records == {"a": DrainRecord(NOW)}
 
 
-@pytest.mark.parametrize(("most", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])])
+@pytest.mark.parametrize(
+    ("unavailable_max", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])]
+)
 def test_the_number_of_nodes_that_are_drained_together_is_bounded(
-    most: int, cordoned: list[str]
+    unavailable_max: int, cordoned: list[str]
 ) -> None:
-    plan = plan_drains([C, B, A], [], {}, NOW, most)
+    plan = plan_drains([C, B, A], [], {}, NOW, unavailable_max)
 
     assert plan.steps == tuple(map(CordonNode, cordoned))
 
@@ -44,48 +46,48 @@ def test_the_next_node_is_drained_when_one_is_finished() -> None:
     assert plan.records == {"b": DrainRecord(NOW)}
 
 
-def test_a_node_that_is_not_free_in_time_goes_back_and_the_next_one_gets_its_turn() -> None:
+def test_a_node_that_is_not_drained_in_time_is_uncordoned_and_the_next_is_cordoned() -> None:
     plan = plan_drains([A, B], ["a"], {"a": DrainRecord(NOW)}, NOW + DRAIN_S_MAX, 1)
 
     assert plan.steps == (UncordonNode("a"), CordonNode("b"))
     assert plan.records["a"] == DrainRecord(NOW, NOW + DRAIN_S_MAX)
 
 
-def test_a_node_that_was_given_up_is_tried_again_later() -> None:
-    given_up = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
+def test_a_node_whose_drain_timed_out_is_drained_again_later() -> None:
+    timed_out = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
 
-    soon = plan_drains([A], [], given_up, NOW + RETRY_S - 1, 1)
-    later = plan_drains([A], [], given_up, NOW + RETRY_S, 1)
+    soon = plan_drains([A], [], timed_out, NOW + RETRY_S - 1, 1)
+    later = plan_drains([A], [], timed_out, NOW + RETRY_S, 1)
 
     assert soon.steps == ()
-    assert soon.records == given_up
+    assert soon.records == timed_out
     assert later.steps == (CordonNode("a"),)
 
 
 def test_nodes_that_cannot_be_drained_do_not_block_others() -> None:
-    given_up = {"a": DrainRecord(0.0, NOW - RETRY_S), "b": DrainRecord(0.0, NOW - RETRY_S - 1)}
+    timed_out = {"a": DrainRecord(0.0, NOW - RETRY_S), "b": DrainRecord(0.0, NOW - RETRY_S - 1)}
 
-    first = plan_drains([A, B, C], [], given_up, NOW, 1)
-    then = plan_drains([A, B], [], given_up, NOW, 1)
+    first = plan_drains([A, B, C], [], timed_out, NOW, 1)
+    second = plan_drains([A, B], [], timed_out, NOW, 1)
 
     assert first.steps == (CordonNode("c"),)
-    assert then.steps == (CordonNode("b"),), "the longest given up"
+    assert second.steps == (CordonNode("b"),), "its drain timed out first"
 
 
-def test_where_no_node_may_be_unavailable_every_cordoned_node_goes_back() -> None:
+def test_every_node_is_uncordoned_if_no_node_may_be_unavailable() -> None:
     plan = plan_drains([A, B], ["a"], {"a": DrainRecord(NOW)}, NOW, 0)
 
     assert plan.steps == (UncordonNode("a"),)
     assert plan.records == {}
 
 
-def test_a_node_stays_given_up_while_it_cannot_be_uncordoned() -> None:
-    given_up = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
+def test_the_record_of_a_timed_out_drain_is_kept_until_the_node_is_uncordoned() -> None:
+    timed_out = {"a": DrainRecord(NOW - DRAIN_S_MAX, NOW)}
 
-    plan = plan_drains([A], ["a"], given_up, NOW + 5, 1)
+    plan = plan_drains([A], ["a"], timed_out, NOW + 5, 1)
 
     assert plan.steps == (UncordonNode("a"),)
-    assert plan.records == given_up
+    assert plan.records == timed_out
 
 
 def test_a_cordoned_node_without_a_record_is_taken_over() -> None:
@@ -95,7 +97,7 @@ def test_a_cordoned_node_without_a_record_is_taken_over() -> None:
     assert plan.records == {"a": DrainRecord(NOW)}
 
 
-def test_without_requests_every_cordoned_node_goes_back() -> None:
+def test_without_requests_every_cordoned_node_is_uncordoned() -> None:
     plan = plan_drains([], ["a", "b"], {"c": DrainRecord(NOW, NOW)}, NOW, 1)
 
     assert plan.steps == (UncordonNode("a"), UncordonNode("b"))

@@ -1,4 +1,4 @@
-"""GUIDs of a plan: what is requested, what has ended, and who has a GUID already."""
+"""Which GUIDs a plan requests, which GUIDs end, and conflicts with GUIDs of other NICs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ from core.domain.sriov.model import (
 from core.domain.sriov.plan import NodePlan, default_mac, plan_node
 
 NIC = PhysicalFunction(
-    *("ibs1", "0000:3b:00.0", "15b3", "101b", "10:70:fd:03:00:16:05:48"),
+    "ibs1",
+    "0000:3b:00.0",
+    "15b3",
+    "101b",
+    "10:70:fd:03:00:16:05:48",
     vfs_max=8,
     link_type=INFINIBAND,
 )
-FIRST, SECOND = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
-FILE = GuidFile(True, {NIC.address: GuidEntry((FIRST, SECOND))})
+FIRST_GUID, SECOND_GUID = "02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02"
+FILE = GuidFile(True, {NIC.address: GuidEntry((FIRST_GUID, SECOND_GUID))})
 NO_FILE = GuidFile()
-ZERO = VfGuid(FIRST, NIC.address, NIC.mac, 0)
-ONE = VfGuid(SECOND, NIC.address, NIC.mac, 1)
+VF_0_GUID = VfGuid(FIRST_GUID, NIC.address, NIC.mac, 0)
+VF_1_GUID = VfGuid(SECOND_GUID, NIC.address, NIC.mac, 1)
 
 
 def bound(*macs: str, **fields: object) -> PhysicalFunction:
@@ -59,54 +63,54 @@ def claim(guid: VfGuid, node: str = "node-1") -> GuidClaim:
 def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_ones() -> None:
     derived = [VfGuid(default_mac(NIC, vf), NIC.address, NIC.mac, vf) for vf in range(2)]
 
-    assert requested_guids(planned(NIC), [NIC], FILE) == [ZERO, ONE]
+    assert requested_guids(planned(NIC), [NIC], FILE) == [VF_0_GUID, VF_1_GUID]
     assert requested_guids(planned(NIC, file=NO_FILE), [NIC], NO_FILE) == derived
 
 
 def test_a_file_without_enough_guids_refuses_the_nic_and_a_faulty_one_every_nic() -> None:
-    few = planned(NIC, 4)
+    too_few_guids = planned(NIC, 4)
     faulty = planned(NIC, file=GuidFile(True, fault="the file of GUIDs cannot be read: x"))
 
-    (refusal,) = few.refusals
+    (refusal,) = too_few_guids.refusals
     assert str(refusal) == (
         "policy ib for ibs1: the file of GUIDs has none for 2 of its virtual functions, the first"
         " of which is 2; correct /etc/sriov-operator/infiniband/guids"
     )
     assert "cannot be read: x" in str(faulty.refusals[0])
-    assert not few.actions + faulty.actions
+    assert not too_few_guids.actions + faulty.actions
 
 
-def test_a_bound_virtual_function_keeps_its_guid_whatever_the_file_says_later() -> None:
-    nic = bound(SECOND, FIRST)
+def test_a_bound_virtual_function_keeps_its_guid_when_the_file_changes() -> None:
+    nic = bound(SECOND_GUID, FIRST_GUID)
 
     assert planned(nic).actions == ()
     assert requested_guids(planned(nic), [nic], FILE) == []
 
 
 def test_a_guid_that_an_earlier_agent_has_set_is_recorded() -> None:
-    nic = bound(FIRST, "02:00:00:00:00:00:00:99")
+    nic = bound(FIRST_GUID, "02:00:00:00:00:00:00:99")
 
-    assert requested_guids(planned(nic), [nic], FILE) == [ZERO]
+    assert requested_guids(planned(nic), [nic], FILE) == [VF_0_GUID]
 
 
 @pytest.mark.parametrize("unset", ["00:00:00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff:ff:ff"])
 def test_a_bound_virtual_function_without_a_guid_gets_one_and_its_driver_reads_it(
     unset: str,
 ) -> None:
-    plan = planned(bound(unset, SECOND))
+    plan = planned(bound(unset, SECOND_GUID))
 
     assert [str(action) for action in plan.actions] == [
-        f"ibs1 vf 0: mac {FIRST}",
+        f"ibs1 vf 0: mac {FIRST_GUID}",
         "ibs1 vf 0: driver of the kernel",
     ]
 
 
 def test_guids_of_a_change_that_waits_for_pods_are_not_requested_yet() -> None:
-    nic = bound(FIRST, is_used=True)
+    nic = bound(FIRST_GUID, is_used=True)
     plan = planned(nic)
 
     assert plan.drain == ("ibs1",)
-    assert requested_guids(plan, [nic], FILE) == [ZERO]
+    assert requested_guids(plan, [nic], FILE) == [VF_0_GUID]
 
 
 def test_ethernet_has_no_guids() -> None:
@@ -116,79 +120,91 @@ def test_ethernet_has_no_guids() -> None:
 
 
 def test_a_guid_ends_with_its_virtual_function() -> None:
-    fewer = planned(bound(FIRST, SECOND), 1)
+    fewer = planned(bound(FIRST_GUID, SECOND_GUID), 1)
 
-    assert list(ended_guids([ZERO, ONE], fewer, [bound(FIRST, SECOND)])) == []
-    assert list(ended_guids([ZERO, ONE], fewer, [bound(FIRST)])) == [(ONE, "removed")]
-
-
-def test_a_guid_that_is_set_again_after_a_boot_stays() -> None:
-    assert list(ended_guids([ZERO, ONE], planned(NIC), [NIC])) == []
-    assert list(ended_guids([ZERO, ONE], NodePlan(), [NIC])) == [
-        (ZERO, "removed"),
-        (ONE, "removed"),
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], fewer, [bound(FIRST_GUID, SECOND_GUID)])) == []
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], fewer, [bound(FIRST_GUID)])) == [
+        (VF_1_GUID, "removed")
     ]
 
 
-def test_a_guid_ends_when_the_virtual_function_has_the_one_that_follows_it() -> None:
-    former = ZERO._replace(guid="02:00:00:00:00:00:00:99")
+def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], planned(NIC), [NIC])) == []
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], NodePlan(), [NIC])) == [
+        (VF_0_GUID, "removed"),
+        (VF_1_GUID, "removed"),
+    ]
 
-    assert list(ended_guids([former, ZERO], NodePlan(), [bound(FIRST)])) == [(former, "replaced")]
+
+def test_a_guid_ends_when_the_virtual_function_has_another_one() -> None:
+    former = VF_0_GUID._replace(guid="02:00:00:00:00:00:00:99")
+
+    assert list(ended_guids([former, VF_0_GUID], NodePlan(), [bound(FIRST_GUID)])) == [
+        (former, "replaced")
+    ]
 
 
 @pytest.mark.parametrize(
     "nics",
     [
         [],
-        [bound(FIRST, mac="", link="", is_used=True)],
-        [bound(FIRST, mac="", link="", driver=VFIO)],
+        [bound(FIRST_GUID, mac="", link="", is_used=True)],
+        [bound(FIRST_GUID, mac="", link="", driver=VFIO)],
         [bound("0a:0a:0a:0a:0a:0a:0a:0a")],
         [NIC._replace(mac="")],
     ],
-    ids=["no driver of the card", "in a Pod", "vfio-pci", "of ib-kubernetes", "gone while read"],
+    ids=[
+        "no driver for the card",
+        "in a Pod",
+        "vfio-pci",
+        "set by ib-kubernetes",
+        "removed while it was read",
+    ],
 )
-def test_a_guid_stays_if_its_virtual_function_is_hidden(nics: list[PhysicalFunction]) -> None:
-    assert list(ended_guids([ZERO], NodePlan(), nics)) == []
+def test_a_guid_does_not_end_if_its_virtual_function_cannot_be_read(
+    nics: list[PhysicalFunction],
+) -> None:
+    assert list(ended_guids([VF_0_GUID], NodePlan(), nics)) == []
 
 
 def test_guids_of_a_replaced_nic_end() -> None:
-    other = bound(FIRST)._replace(mac="10:70:fd:03:00:ff:ff:ff")
+    other = bound(FIRST_GUID)._replace(mac="10:70:fd:03:00:ff:ff:ff")
 
-    assert list(ended_guids([ZERO], NodePlan(), [other])) == [(ZERO, "removed")]
+    assert list(ended_guids([VF_0_GUID], NodePlan(), [other])) == [(VF_0_GUID, "removed")]
 
 
-def test_free_guids_are_assigned_in_one_event_and_no_second_time() -> None:
-    assert decide_assignment("node-1", [ZERO, ONE], {}) == GuidDecision(
-        (GuidsAssigned("node-1", (ZERO, ONE)),)
+def test_free_guids_are_assigned_once_in_one_event() -> None:
+    assert decide_assignment("node-1", [VF_0_GUID, VF_1_GUID], {}) == GuidDecision(
+        (GuidsAssigned("node-1", (VF_0_GUID, VF_1_GUID)),)
     )
-    held = {FIRST: claim(ZERO), SECOND: claim(ONE)}
-    assert decide_assignment("node-1", [ZERO, ONE], held) == GuidDecision()
+    claims = {FIRST_GUID: claim(VF_0_GUID), SECOND_GUID: claim(VF_1_GUID)}
+    assert decide_assignment("node-1", [VF_0_GUID, VF_1_GUID], claims) == GuidDecision()
 
 
 @pytest.mark.parametrize("node", ["node-1", "node-2"])
 def test_a_guid_of_another_virtual_function_is_a_conflict(node: str) -> None:
-    holder = claim(ZERO._replace(nic_guid="10:70:fd:03:00:99:99:99"), node)
+    holder = claim(VF_0_GUID._replace(nic_guid="10:70:fd:03:00:99:99:99"), node)
 
-    decision = decide_assignment("node-1", [ZERO, ONE], {FIRST: holder})
+    decision = decide_assignment("node-1", [VF_0_GUID, VF_1_GUID], {FIRST_GUID: holder})
 
-    assert decision.conflicts == (GuidConflict(ZERO, holder),)
-    assert decision.events == (GuidsAssigned("node-1", (ONE,)),)
+    assert decision.conflicts == (GuidConflict(VF_0_GUID, holder),)
+    assert decision.events == (GuidsAssigned("node-1", (VF_1_GUID,)),)
 
 
 def test_a_guid_that_is_requested_twice_is_a_conflict() -> None:
-    again = ONE._replace(guid=FIRST)
+    duplicate = VF_1_GUID._replace(guid=FIRST_GUID)
 
-    decision = decide_assignment("node-1", [ZERO, again], {})
+    decision = decide_assignment("node-1", [VF_0_GUID, duplicate], {})
 
-    assert decision.conflicts == (GuidConflict(again, claim(ZERO)),)
+    assert decision.conflicts == (GuidConflict(duplicate, claim(VF_0_GUID)),)
 
 
 def test_a_nic_that_was_moved_keeps_its_guids() -> None:
-    before = ZERO._replace(nic="0000:86:00.0")
+    before = VF_0_GUID._replace(nic="0000:86:00.0")
 
-    decision = decide_assignment("node-1", [ZERO], {FIRST: claim(before, "node-2")})
+    decision = decide_assignment("node-1", [VF_0_GUID], {FIRST_GUID: claim(before, "node-2")})
 
     assert decision.events == (
         GuidsReleased("node-2", (before,), "moved"),
-        GuidsAssigned("node-1", (ZERO,)),
+        GuidsAssigned("node-1", (VF_0_GUID,)),
     )

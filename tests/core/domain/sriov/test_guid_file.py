@@ -31,17 +31,17 @@ def parsed(*entries: object) -> GuidFile:
     ],
 )
 def test_a_nic_is_named_by_its_pci_address_or_its_guid(nic: dict[str, str]) -> None:
-    listed, between = parsed({**nic, **LIST}), parsed({**nic, **RANGE})
+    listed, ranged = parsed({**nic, **LIST}), parsed({**nic, **RANGE})
 
     assert [listed.guid_of(NIC, vf) for vf in range(3)] == [*LIST["guids"], None]
-    assert [between.guid_of(NIC, vf) for vf in range(3)] == [
+    assert [ranged.guid_of(NIC, vf) for vf in range(3)] == [
         "02:00:00:00:00:aa:00:ff",
         "02:00:00:00:00:aa:01:00",
         None,
     ]
 
 
-def test_the_first_entry_of_an_address_counts_and_those_of_other_nodes_are_passed_over() -> None:
+def test_the_first_entry_of_a_nic_is_used_and_entries_of_other_nodes_are_skipped() -> None:
     file = parsed(
         {"pf_guid": "10:70:fd:03:00:99:99:99", **RANGE},
         {"pci_address": NIC.address, **LIST},
@@ -53,7 +53,7 @@ def test_the_first_entry_of_an_address_counts_and_those_of_other_nodes_are_passe
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "fault"),
     [
         ("[", "cannot be read"),
         ("{}", "not a list"),
@@ -73,9 +73,9 @@ def test_the_first_entry_of_an_address_counts_and_those_of_other_nodes_are_passe
         (json.dumps([{"pci_address": "a", "guidsRange": {"start": "02" * 8}}]), "is not the GUID"),
     ],
 )
-def test_a_malformed_file_is_unusable_and_its_fault_has_a_position(text: str, words: str) -> None:
+def test_a_malformed_file_has_no_guids_and_its_fault_names_the_entry(text: str, fault: str) -> None:
     file = parse_guid_file(text)
 
     assert file.exists
-    assert words in file.fault
+    assert fault in file.fault
     assert file.guid_of(NIC, 0) is None

@@ -78,26 +78,27 @@ def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalF
             case SetMtu(vf=None, mtu=mtu):
                 nic = nic._replace(mtu=mtu)
             case SetMtu(vf=number, mtu=mtu):
-                nic = changed(nic, number, mtu=mtu)
+                nic = with_vf_fields(nic, number, mtu=mtu)
             case SetVfMac(vf=number, mac=mac):
-                nic = changed(nic, number, mac=mac)
+                nic = with_vf_fields(nic, number, mac=mac)
             case BindDriver(vf=number, driver=driver):
-                nic = changed(nic, number, driver=driver or "mlx5_core")
+                nic = with_vf_fields(nic, number, driver=driver or "mlx5_core")
     return nic
 
 
-def changed(nic: PhysicalFunction, number: int | None, **fields: object) -> PhysicalFunction:
-    made = (
+def with_vf_fields(nic: PhysicalFunction, number: int | None, **fields: object) -> PhysicalFunction:
+    """The NIC with other fields of one virtual function."""
+    vfs_after = (
         vf._replace(**fields) if vf.number == number else vf  # type: ignore[arg-type]
         for vf in nic.vfs
     )
-    return nic._replace(vfs=tuple(made))
+    return nic._replace(vfs=tuple(vfs_after))
 
 
 def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
-    wish = policy()._replace(mtu=9_000)
+    node_policy = policy()._replace(mtu=9_000)
 
-    plan = plan_node([wish], {}, [RAIL, OTHER])
+    plan = plan_node([node_policy], {}, [RAIL, OTHER])
 
     assert lines(plan) == [
         "ens1f0: mtu 9000",
@@ -113,7 +114,7 @@ def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
     assert plan.desired == (DesiredNic("ens1f0", RAIL.address, 2, 9_000, groups=(group,)),)
 
 
-def test_addresses_are_local_unicast_differ_and_stay() -> None:
+def test_default_addresses_are_local_unicast_unique_and_stable() -> None:
     macs = {default_mac(nic, number) for nic in (RAIL, OTHER) for number in range(16)}
 
     assert len(macs) == 32
@@ -124,7 +125,7 @@ def test_addresses_are_local_unicast_differ_and_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "node_policy",
     [
         policy(),
         policy()._replace(mtu=9_000, eswitch_mode=SWITCHDEV),
@@ -134,18 +135,18 @@ def test_addresses_are_local_unicast_differ_and_stay() -> None:
     ],
 )
 @pytest.mark.parametrize("present", [0, 2, 5])
-def test_the_plan_after_a_carried_out_plan_is_empty(wish: NodePolicy, present: int) -> None:
+def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, present: int) -> None:
     nic = RAIL._replace(vfs=vfs(present))
 
-    plan = plan_node([wish], {}, [nic])
-    again = plan_node([wish], {}, [carried_out(nic, plan.actions)])
+    plan = plan_node([node_policy], {}, [nic])
+    again = plan_node([node_policy], {}, [carried_out(nic, plan.actions)])
 
     assert plan.refusals == ()
     assert again.actions == ()
     assert again.desired == plan.desired
 
 
-def test_a_change_of_the_number_first_sets_none_and_drains_functions_in_use() -> None:
+def test_a_change_of_the_number_first_removes_all_and_drains_functions_in_use() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
 
     plan = plan_node([policy(vfs=6)], {}, [nic])
@@ -166,16 +167,16 @@ def test_an_interrupted_round_is_completed() -> None:
 
 def test_an_interrupted_round_is_completed_for_virtual_functions_outside_of_the_range() -> None:
     nic = RAIL._replace(vfs=(*vfs(1, driver="", mac=""), *vfs(2)[1:]))
-    wish = policy("rdma", 2, "ens1f0#1-1")
+    node_policy = policy("rdma", 2, "ens1f0#1-1")
 
-    assert lines(plan_node([wish], {}, [nic])) == [
+    assert lines(plan_node([node_policy], {}, [nic])) == [
         f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
         "ens1f0 vf 0: driver of the kernel",
     ]
-    assert plan_node([wish._replace(externally_managed=True)], {}, [nic]).actions == ()
+    assert plan_node([node_policy._replace(externally_managed=True)], {}, [nic]).actions == ()
 
 
-def test_virtual_functions_outside_of_the_range_become_links_when_they_are_made() -> None:
+def test_virtual_functions_outside_of_the_range_get_the_kernel_driver_once() -> None:
     plan = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL])
     again = plan_node([policy("rdma", 2, "ens1f0#1-1")], {}, [RAIL._replace(vfs=vfs(2))])
 
@@ -189,7 +190,7 @@ def test_a_virtual_function_of_a_pod_is_not_changed() -> None:
     assert plan_node([policy()._replace(device_type=VFIO)], {}, [nic]).actions == ()
 
 
-def test_the_switch_changes_its_mode_without_virtual_functions() -> None:
+def test_virtual_functions_are_removed_before_the_switch_mode_changes() -> None:
     nic = RAIL._replace(vfs=vfs(2))
 
     plan = plan_node([policy()._replace(eswitch_mode=SWITCHDEV)], {}, [nic])
@@ -203,29 +204,29 @@ def test_the_switch_changes_its_mode_without_virtual_functions() -> None:
 
 @pytest.mark.parametrize("modes", [("", SWITCHDEV), (SWITCHDEV, "")])
 def test_a_policy_without_a_switch_mode_agrees_with_any(modes: tuple[str, str]) -> None:
-    wishes = [
+    policies = [
         policy(name, 4, f"ens1f0#{vfs}")._replace(eswitch_mode=mode)
         for name, vfs, mode in zip("ab", ("0-1", "2-3"), modes, strict=True)
     ]
 
-    plan = plan_node(wishes, {}, [RAIL])
+    plan = plan_node(policies, {}, [RAIL])
 
     assert plan.refusals == ()
     assert plan.desired[0].eswitch_mode == SWITCHDEV
 
 
 def test_two_switch_modes_of_one_nic_are_refused() -> None:
-    wishes = [
+    policies = [
         policy("a", 4, "ens1f0#0-1")._replace(eswitch_mode=SWITCHDEV),
         policy("b", 4, "ens1f0#2-3")._replace(eswitch_mode="legacy"),
     ]
 
-    (refusal,) = plan_node(wishes, {}, [RAIL]).refusals
+    (refusal,) = plan_node(policies, {}, [RAIL]).refusals
 
     assert refusal.reason == "eSwitchMode legacy, and policy a sets switchdev"
 
 
-def test_ranges_of_one_nic_are_resources_of_their_own() -> None:
+def test_each_range_of_a_nic_can_be_its_own_resource() -> None:
     kernel = policy("kernel", 4, "ens1f0#0-1")
     dpdk = policy("dpdk", 4, "ens1f0#2-3")._replace(device_type=VFIO)
 
@@ -252,7 +253,7 @@ def test_the_lower_number_is_the_higher_priority() -> None:
     )
 
 
-def test_overlapping_ranges_are_refused_to_the_later_policy() -> None:
+def test_a_range_that_overlaps_that_of_an_earlier_policy_is_refused() -> None:
     plan = plan_node([policy("a", 8, "ens1f0#0-4"), policy("b", 8, "ens1f0#4-7")], {}, [RAIL])
 
     assert [group.policy for group in plan.desired[0].groups] == ["a"]
@@ -260,14 +261,14 @@ def test_overlapping_ranges_are_refused_to_the_later_policy() -> None:
 
 
 def test_a_policy_is_for_nodes_with_its_labels() -> None:
-    wish = policy()._replace(nodes=LABELS)
+    node_policy = policy()._replace(nodes=LABELS)
 
-    assert plan_node([wish], LABELS | {"rack": "7"}, [RAIL]).actions
-    assert plan_node([wish], {"rack": "7"}, [RAIL]) == NodePlan()
+    assert plan_node([node_policy], LABELS | {"rack": "7"}, [RAIL]).actions
+    assert plan_node([node_policy], {"rack": "7"}, [RAIL]) == NodePlan()
 
 
 @pytest.mark.parametrize(
-    ("chosen", "matches"),
+    ("selector", "matches"),
     [
         (NicSelector(vendor="15b3"), True),
         (NicSelector(vendor="8086"), False),
@@ -278,35 +279,36 @@ def test_a_policy_is_for_nodes_with_its_labels() -> None:
         (NicSelector((NicName("ens9"),)), False),
     ],
 )
-def test_every_field_of_the_selector_must_agree(chosen: NicSelector, matches: bool) -> None:
-    plan = plan_node([policy()._replace(nics=chosen)], {}, [RAIL])
+def test_every_field_of_the_selector_must_match(selector: NicSelector, matches: bool) -> None:
+    plan = plan_node([policy()._replace(nics=selector)], {}, [RAIL])
 
     assert bool(plan.desired) is matches
 
 
 def test_a_policy_for_infiniband_changes_no_ethernet_nic() -> None:
-    wish = policy()._replace(nics=NicSelector(vendor="15b3"), link_type=INFINIBAND)
+    node_policy = policy()._replace(nics=NicSelector(vendor="15b3"), link_type=INFINIBAND)
 
-    plan = plan_node([wish], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
+    plan = plan_node([node_policy], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
 
     assert [nic.nic for nic in plan.desired] == ["ens1f1"]
 
 
 @pytest.mark.parametrize(
-    "wish", [policy(), policy()._replace(mtu=9_000), policy()._replace(eswitch_mode=SWITCHDEV)]
+    "node_policy",
+    [policy(), policy()._replace(mtu=9_000), policy()._replace(eswitch_mode=SWITCHDEV)],
 )
-def test_the_nodes_own_uplink_is_not_changed(wish: NodePolicy) -> None:
+def test_the_uplink_of_the_node_is_not_changed(node_policy: NodePolicy) -> None:
     uplink = RAIL._replace(is_uplink=True)
     free = policy("free", 2, "ens1f1")
 
-    plan = plan_node([wish, free], {}, [uplink, OTHER])
+    plan = plan_node([node_policy, free], {}, [uplink, OTHER])
 
     assert {action.nic for action in plan.actions} == {"ens1f1"}
     assert [nic.nic for nic in plan.desired] == ["ens1f1"]
     assert "it carries the node's own traffic" in str(plan.refusals[0])
 
 
-def test_an_uplink_that_has_what_is_asked_for_serves_it() -> None:
+def test_virtual_functions_that_an_uplink_already_has_are_used() -> None:
     uplink = RAIL._replace(is_uplink=True, vfs=vfs(2))
 
     plan = plan_node([policy()._replace(device_type=VFIO)], {}, [uplink])
@@ -323,20 +325,20 @@ def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
     )
 
 
-def test_virtual_functions_of_another_manager_are_awaited_and_then_used() -> None:
-    wish = policy()._replace(externally_managed=True)
+def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None:
+    node_policy = policy()._replace(externally_managed=True)
 
-    missing = plan_node([wish], {}, [RAIL])
-    there = plan_node([wish], {}, [RAIL._replace(vfs=vfs(2))])
+    absent = plan_node([node_policy], {}, [RAIL])
+    existing = plan_node([node_policy], {}, [RAIL._replace(vfs=vfs(2))])
 
-    assert "externallyManaged, and the NIC has 0 of 2" in lines(missing)[0]
-    assert (there.actions, len(there.desired)) == ((), 1)
+    assert "externallyManaged, and the NIC has 0 of 2" in lines(absent)[0]
+    assert (existing.actions, len(existing.desired)) == ((), 1)
 
 
 def test_a_nic_without_a_policy_loses_only_what_a_policy_created() -> None:
-    made, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
+    managed, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
 
-    assert lines(plan_node([], {}, [made, foreign], {made.address})) == ["ens1f0: numVfs 0"]
+    assert lines(plan_node([], {}, [managed, foreign], {managed.address})) == ["ens1f0: numVfs 0"]
 
 
 def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> None:
@@ -344,9 +346,8 @@ def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> Non
 
     plan = plan_node([faulty, policy()], {}, [RAIL, OTHER])
 
-    assert [problem.field for problem in policy_problems(faulty)] == [
-        *("priority", "deviceType", "resourceName", "nicSelector.pfNames"),
-    ]
+    fields = [problem.field for problem in policy_problems(faulty)]
+    assert fields == ["priority", "deviceType", "resourceName", "nicSelector.pfNames"]
     assert len(plan.refusals) == 4
     assert [nic.nic for nic in plan.desired] == ["ens1f0"]
 
@@ -364,14 +365,14 @@ def test_a_malformed_nic_name_is_reported(text: str) -> None:
     assert parse_nic_name(text) is None
 
 
-def test_a_large_node_is_planned_the_same_from_any_order() -> None:
+def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
     nics = [
         RAIL._replace(name=f"rail{n}", address=f"0000:{n:02x}:00.0", mac=f"0c:42:a1:00:01:{n:02x}")
         for n in range(8)
     ]
-    wishes = [policy(f"p{n}", 16, f"rail{n}")._replace(mtu=9_000) for n in range(8)]
+    policies = [policy(f"p{n}", 16, f"rail{n}")._replace(mtu=9_000) for n in range(8)]
 
-    plan = plan_node(wishes, {}, nics)
+    plan = plan_node(policies, {}, nics)
 
-    assert plan == plan_node(wishes[::-1], {}, nics[::-1])
+    assert plan == plan_node(policies[::-1], {}, nics[::-1])
     assert len(plan.actions) == 8 * (2 + 16 * 3)

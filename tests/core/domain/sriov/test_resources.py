@@ -23,7 +23,7 @@ def desired(*groups: VfGroup) -> DesiredNic:
     return DesiredNic(NIC.name, NIC.address, 4, groups=groups)
 
 
-def test_a_virtual_function_has_the_facts_of_its_group_its_nic_and_its_own() -> None:
+def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic() -> None:
     group = VfGroup("rail", "p", VfRange(0, 0), is_rdma=True, exclude_topology=True)
 
     assert vf_devices([desired(group)], [NIC]) == {
@@ -56,7 +56,7 @@ def test_a_pods_virtual_function_stays_in_its_resource() -> None:
     assert [device.number for device in devices["rail"]] == [0, 1]
 
 
-def test_it_is_ready_with_a_driver_of_the_kind_of_its_policy() -> None:
+def test_a_virtual_function_is_ready_with_the_driver_of_its_policy() -> None:
     groups = VfGroup("dpdk", "p", VfRange(2, 3), VFIO), VfGroup("none", "p", VfRange(0, 0))
     unbound = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
 
@@ -73,14 +73,14 @@ def test_a_resource_of_several_nics_is_ordered_by_address() -> None:
         vfs=(VirtualFunction(0, "0000:2a:00.2", "mlx5_core"),),
     )
     group = VfGroup("rail", "p", VfRange(0, 0))
-    both = [desired(group), DesiredNic(other.name, other.address, 1, groups=(group,))]
+    nics = [desired(group), DesiredNic(other.name, other.address, 1, groups=(group,))]
 
-    devices = vf_devices(both, [NIC, other])
+    devices = vf_devices(nics, [NIC, other])
 
     assert [device.pf for device in devices["rail"]] == ["ens1f1", "ens1f0"]
 
 
-def test_a_resource_stays_known_without_virtual_functions() -> None:
+def test_a_resource_without_virtual_functions_is_empty() -> None:
     group = VfGroup("rail", "p", VfRange(0, 1))
 
     assert vf_devices([desired(group)], [NIC._replace(vfs=())]) == {"rail": ()}

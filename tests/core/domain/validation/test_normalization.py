@@ -33,23 +33,23 @@ def test_a_pool_is_labelled_with_its_subnet(subnet: str, family: Family, label: 
     assert pool.labels == {"team": "net", CIDR_LABEL: label}
 
 
-def test_labels_of_the_given_pool_are_not_changed() -> None:
-    given_labels = {CIDR_LABEL: "forged"}
-    pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", labels=given_labels))
+def test_the_labels_of_the_original_pool_are_not_changed() -> None:
+    labels = {CIDR_LABEL: "forged"}
+    pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", labels=labels))
 
     assert pool.labels == {CIDR_LABEL: "10-7-0-0-16"}
-    assert given_labels == {CIDR_LABEL: "forged"}
+    assert labels == {CIDR_LABEL: "forged"}
 
 
 MERGES = {
-    "nothing": ((), ()),
+    "an empty list": ((), ()),
     "one item stays as written": (("::ffff:10.7.0.9",), ("::ffff:10.7.0.9",)),
     "one range of one address": (("10.7.0.9-10.7.0.9",), ("10.7.0.9-10.7.0.9",)),
-    "twice the same": (("10.7.0.9", "10.7.0.9"), ("10.7.0.9",)),
-    "neighbours": (("10.7.0.10", "10.7.0.9"), ("10.7.0.9-10.7.0.10",)),
-    "mapped text is printed dotted": (("::ffff:10.7.0.9", "10.7.0.3"), ("10.7.0.3", "10.7.0.9")),
-    "a reversed range stops it": (("10.7.0.9-10.7.0.1", "10.7.0.1"),) * 2,
-    "the other family stops it": (("10.7.0.9", "fd00::1", "10.7.0.9"),) * 2,
+    "one address twice": (("10.7.0.9", "10.7.0.9"), ("10.7.0.9",)),
+    "adjacent addresses": (("10.7.0.10", "10.7.0.9"), ("10.7.0.9-10.7.0.10",)),
+    "an IPv4-mapped address": (("::ffff:10.7.0.9", "10.7.0.3"), ("10.7.0.3", "10.7.0.9")),
+    "a reversed range prevents merging": (("10.7.0.9-10.7.0.1", "10.7.0.1"),) * 2,
+    "an item of the other family prevents merging": (("10.7.0.9", "fd00::1", "10.7.0.9"),) * 2,
     "the ends of the address space": (
         ("255.255.255.255", "0.0.0.0-255.255.255.254"),
         ("0.0.0.0-255.255.255.255",),
@@ -58,7 +58,7 @@ MERGES = {
 
 
 @pytest.mark.parametrize(("items", "merged"), MERGES.values(), ids=MERGES.keys())
-def test_lists_are_merged_unless_an_item_is_bad(
+def test_lists_are_merged_unless_an_item_is_invalid(
     items: tuple[str, ...], merged: tuple[str, ...]
 ) -> None:
     pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", items, items))

@@ -21,7 +21,7 @@ RESERVATIONS = {
 }
 
 
-def test_excluded_addresses_are_not_the_pools() -> None:
+def test_excluded_addresses_do_not_belong_to_the_pool() -> None:
     assert pool_addresses(POOL).to_items() == ["10.7.0.1-10.7.0.2", "10.7.0.4-10.7.0.9"]
 
 
@@ -39,28 +39,30 @@ def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> Non
     assert reserved_addresses(RESERVATIONS, V6).size == (0xFFFF << 112) + 1
 
 
-def test_a_change_under_the_same_name_is_used_at_once() -> None:
+def test_changed_pools_and_reservations_are_used_although_sets_are_cached() -> None:
     before = usable(POOL, RESERVATIONS)
     changed = POOL._replace(exclude_ips=())
-    lifted = {name: one for name, one in RESERVATIONS.items() if name != "high"}
+    without_high = {
+        name: reservation for name, reservation in RESERVATIONS.items() if name != "high"
+    }
 
     assert pool_addresses(changed).to_items() == ["10.7.0.1-10.7.0.9"]
-    assert usable(POOL, lifted).to_items() == ["10.7.0.5-10.7.0.9"]
+    assert usable(POOL, without_high).to_items() == ["10.7.0.5-10.7.0.9"]
     assert usable(POOL, RESERVATIONS) == before
 
 
-def test_the_same_lists_have_the_same_set_whatever_the_pool_is_called() -> None:
+def test_pools_with_equal_lists_share_one_cached_set() -> None:
     renamed = POOL._replace(name="red", labels={"a": "b"})
 
     assert pool_addresses(renamed) is pool_addresses(POOL)
 
 
-def test_a_list_that_decide_would_refuse_is_an_error_and_not_an_empty_set() -> None:
+def test_an_invalid_list_raises_an_error() -> None:
     with pytest.raises(AddressSyntaxError):
         pool_addresses(POOL._replace(ips=("10.7.0.9-10.7.0.1",)))
 
 
-def test_each_family_is_enabled_by_itself() -> None:
+def test_each_family_is_enabled_separately() -> None:
     configuration = Configuration({}, {}, {}, {}, ipv6_enabled=False)
 
     assert (configuration.enabled(V4), configuration.enabled(V6)) == (True, False)

@@ -1,4 +1,4 @@
-"""The IP version of an object: given, otherwise derived.
+"""The IP version of an object: spec.ipVersion, otherwise derived from its addresses.
 
 See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 """
@@ -34,7 +34,9 @@ SOURCE = "spec.subnet '10.0.0.0/33'"
         ("", None),
     ],
 )
-def test_a_subnet_tells_its_version_canonical_or_not(text: str, family: Family | None) -> None:
+def test_the_ip_version_is_derived_from_a_subnet_in_any_spelling(
+    text: str, family: Family | None
+) -> None:
     assert family_of_subnet(text) == family
 
 
@@ -48,11 +50,11 @@ def test_a_subnet_tells_its_version_canonical_or_not(text: str, family: Family |
         ("10.7.0.0/24", None),
     ],
 )
-def test_an_item_tells_its_version(text: str, family: Family | None) -> None:
+def test_the_ip_version_is_derived_from_an_item_of_ips(text: str, family: Family | None) -> None:
     assert family_of_item(text) == family
 
 
-def test_the_version_as_given_counts_before_the_derived_one() -> None:
+def test_spec_ip_version_takes_precedence_over_the_derived_version() -> None:
     assert resolve_family(6, 4, SUBJECT, SOURCE) == 6
     assert resolve_family(4, None, SUBJECT, SOURCE) == 4
     assert resolve_family(None, 6, SUBJECT, SOURCE) == 6
@@ -61,7 +63,7 @@ def test_the_version_as_given_counts_before_the_derived_one() -> None:
 @pytest.mark.parametrize(
     ("ip_version", "kind"), [(None, "Invalid"), (5, "NotSupported"), (0, "NotSupported")]
 )
-def test_no_version_is_invalid_and_another_one_not_supported(
+def test_an_unknown_version_is_invalid_and_a_wrong_one_is_not_supported(
     ip_version: int | None, kind: str
 ) -> None:
     derived: Family | None = None if ip_version is None else 4
@@ -72,4 +74,5 @@ def test_no_version_is_invalid_and_another_one_not_supported(
     (refusal,) = caught.value.refusals
     assert (refusal.kind, refusal.field) == (kind, "spec.ipVersion")
     assert refusal.subject == "SpiderIPPool/blue"
-    assert ip_version is not None or refusal.message.endswith(SOURCE)
+    if ip_version is None:
+        assert refusal.message.endswith(SOURCE)
