@@ -1,4 +1,4 @@
-"""Golden scenarios of fixed addresses.
+"""Scripts of fixed addresses with recorded outputs.
 
 See docs/reference/fixed-address-rules.md; docs/contributing/compatibility.md, cases with replicas
 and VMs.
@@ -20,7 +20,8 @@ from tests.core.domain.fixed.fixed_address_harness import FixedAddressHarness
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
-async def played(text: str) -> str:
+async def run_script(text: str) -> str:
+    """Run the script; return it with its current outputs."""
     harness = FixedAddressHarness()
     lines: list[str] = []
     try:
@@ -35,12 +36,14 @@ async def played(text: str) -> str:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_scenario_of_fixed_addresses_goes_as_written(script: Path) -> None:
+def test_a_script_of_fixed_addresses_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    spoilt = "> lose_claim" in expected
-    assert spoilt or expected.rstrip().endswith("> check"), "nobody has checked the log"
+    has_lost_claims = "> lose_claim" in expected
+    assert has_lost_claims or expected.rstrip().endswith("> check"), (
+        f"{script.name} does not check the log"
+    )
 
-    actual = asyncio.run(played(expected))
+    actual = asyncio.run(run_script(expected))
 
     if os.environ.get("ORBWEAVER_REWRITE"):
         script.write_text(actual)

@@ -1,4 +1,4 @@
-"""Which NICs of a Pod have an IPAMClaim, and what that means for their addresses."""
+"""Which NICs of a Pod have an IPAMClaim, and when the addresses of a claim are released."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_network_names_the_claim_of_its_nic() -> None:
         {NETWORKS: '[{"ipam-claim-reference": '},
     ],
 )
-def test_a_name_that_no_object_can_have_names_no_claim(
+def test_an_annotation_without_a_valid_claim_name_names_no_claim(
     annotations: dict[str, str],
 ) -> None:
     assert not claims_of(annotations, "shop")
@@ -102,7 +102,7 @@ def test_an_add_allocates_only_the_nics_of_its_endpoint(
         (MissingOwner(certain=False, why="no answer"), "unknown"),
     ],
 )
-def test_an_address_is_wanted_while_its_claim_exists(
+def test_an_address_is_valid_while_its_claim_exists(
     claim: IpamClaimState | MissingOwner, state: str
 ) -> None:
     owners = KnownOwners({}, {}, {}, {("shop", "vm1.lan"): claim})
@@ -113,19 +113,19 @@ def test_an_address_is_wanted_while_its_claim_exists(
 VM = Owner("VirtualMachineInstance", "vm1", "shop", "kubevirt.io/v1")
 CLAIM = IpamClaimState("shop", "vm1.lan")
 SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, claims=("vm1.lan",))
-"""Runs, and reports the address of its default network alone."""
+"""A running Pod that reports only the address of its default network."""
 
 TO_VERIFY = PodToVerify("shop", "vm1.lan.ipamclaim", "target", "ipamclaim", ("10.6.0.1",))
-"""The endpoint after an ADD of the migration's target, which has ended since."""
+"""The endpoint after an ADD of the migration's target, which has since ended."""
 
 
 @pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
 @pytest.mark.parametrize("claims", [[CLAIM], [CLAIM._replace(deleting=True)], []])
 @pytest.mark.parametrize("deletion_s", [None, 1.0])
-def test_while_a_pod_that_names_the_claim_is_there_its_address_is_kept(
+def test_an_address_is_kept_while_a_pod_that_names_its_claim_exists(
     source: PodState, claims: list[IpamClaimState], deletion_s: float | None
 ) -> None:
-    """Also without the claim, and whatever the Pod's VM has."""
+    """Even if the claim is missing or being deleted."""
     facts = _facts([source._replace(deletion_s=deletion_s)], claims)
     settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
 
@@ -136,7 +136,9 @@ def test_while_a_pod_that_names_the_claim_is_there_its_address_is_kept(
 @pytest.mark.parametrize(
     ("claims", "finding"), [([CLAIM], None), ([CLAIM._replace(deleting=True)], "owner-gone")]
 )
-def test_without_a_pod_the_claim_decides(claims: list[IpamClaimState], finding: str | None) -> None:
+def test_an_address_without_a_pod_is_kept_while_its_claim_exists(
+    claims: list[IpamClaimState], finding: str | None
+) -> None:
     facts = _facts([SOURCE._replace(claims=())], claims)
 
     verdict = judge(TO_VERIFY, Rules(facts, ReclaimSettings(ipam_claims=True), 100.0))

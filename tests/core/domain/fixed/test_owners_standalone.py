@@ -36,15 +36,15 @@ spec: {replicas: %s, serviceName: db, template: {spec: {containers: []}}}
 
 
 def test_a_manifest_determines_the_expected_replicas() -> None:
-    said = record_of(MANIFEST % "3, ordinals: {start: 1}")
+    record = record_of(MANIFEST % "3, ordinals: {start: 1}")
 
-    assert (said.kind, said.namespace, said.name) == (DB.kind, DB.namespace, DB.name)
-    assert (said.replicas, said.ordinals_start) == (3, 1)
+    assert (record.kind, record.namespace, record.name) == (DB.kind, DB.namespace, DB.name)
+    assert (record.replicas, record.ordinals_start) == (3, 1)
     assert record_of(MANIFEST % "null").replicas == 1
-    assert record_of(dump_yaml([to_manifest(said)])) == said
+    assert record_of(dump_yaml([to_manifest(record)])) == record
 
 
-async def test_a_number_that_kubernetes_could_not_have_is_refused() -> None:
+async def test_a_number_outside_of_the_limits_of_kubernetes_is_refused() -> None:
     async with NodeHarness(MemoryStore()) as node:
         with pytest.raises(Refused, match=r"spec\.replicas"):
             await node.apply(ApplyRecord(DB._replace(replicas=-1)))
@@ -52,49 +52,49 @@ async def test_a_number_that_kubernetes_could_not_have_is_refused() -> None:
             await node.apply(ApplyRecord(DB._replace(ordinals_start=2**31)))
 
 
-async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> None:
+async def test_a_stateful_set_is_read_from_its_record_and_its_deletion_from_the_log() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
         await node.add(pod("db-1", fixed="statefulset"))
         source = StandalonePodFacts(node.store, node.keys)
 
-        async def told(*, alone: bool) -> StatefulSetState | MissingOwner:
-            """``alone``: from the facts that are read for a single Pod."""
-            if alone:
+        async def read_owner(*, single_pod: bool) -> StatefulSetState | MissingOwner:
+            """Read the owner from the facts of all Pods, or from those of a single Pod."""
+            if single_pod:
                 ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
             else:
                 ledger = await read_ledger(node.store, node.keys)
             facts = await source.facts(ledger, Moment(1.0, "test", 1.0))
             return facts.stateful_set("shop", "db")
 
-        unknown = await told(alone=False)
+        before = await read_owner(single_pod=False)
         await node.apply(ApplyRecord(DB))
-        known = [await told(alone=False), await told(alone=True)]
+        recorded = [await read_owner(single_pod=False), await read_owner(single_pod=True)]
         await node.apply(DeleteRecord("StatefulSet", "shop", "db"))
-        gone = [await told(alone=False), await told(alone=True)]
+        deleted = [await read_owner(single_pod=False), await read_owner(single_pod=True)]
 
-    assert isinstance(unknown, MissingOwner)
-    assert not unknown.certain
-    assert known == [StatefulSetState("shop", "db", 3, 1)] * 2
-    assert all(isinstance(one, MissingOwner) and one.certain for one in gone)
+    assert isinstance(before, MissingOwner)
+    assert not before.certain
+    assert recorded == [StatefulSetState("shop", "db", 3, 1)] * 2
+    assert all(isinstance(owner, MissingOwner) and owner.certain for owner in deleted)
 
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     """Three replicas on a node that is lost."""
-    made = OrbctlHarness(tmp_path / "archive")
-    made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    harness = OrbctlHarness(tmp_path / "archive")
+    harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     owner = Owner("StatefulSet", "db", api_version="apps/v1")
     for name in ("db-0", "db-1", "db-2"):
         replica = pod(name, node="n1", fixed="statefulset")._replace(owner=owner)
-        made.on_node("n1", lambda node, replica=replica: node.add(replica))  # type: ignore[misc]
+        harness.on_node("n1", lambda node, replica=replica: node.add(replica))  # type: ignore[misc]
 
     async def pause(wait_s: float) -> None:
-        made.now_ms += int(wait_s * 1000)
+        harness.now_ms += int(wait_s * 1000)
 
     monkeypatch.setattr(gc, "pause", pause)
-    monkeypatch.setattr(gc, "steady_s", lambda: made.now_ms / 1000)
-    return made
+    monkeypatch.setattr(gc, "steady_s", lambda: harness.now_ms / 1000)
+    return harness
 
 
 def test_addresses_of_a_lost_node_are_released_if_the_set_was_scaled_down(
@@ -114,5 +114,5 @@ def test_addresses_of_a_lost_node_are_released_if_the_set_was_scaled_down(
 
 
 async def _held(orbctl: OrbctlHarness) -> set[str]:
-    found = (await orbctl.store.read([Get(*Keys(CLUSTER).range_of("ip"))])).ranges[0].kvs
-    return {CLAIM.decode(kv.value).pod for kv in found}
+    claims = (await orbctl.store.read([Get(*Keys(CLUSTER).range_of("ip"))])).ranges[0].kvs
+    return {CLAIM.decode(kv.value).pod for kv in claims}

@@ -1,7 +1,7 @@
-"""Runs scripts about reclaim: the scripted cluster, real nodes on a memory store, the reclaimer.
+"""Runs scripts about reclaim on a scripted cluster, with real allocators on a memory store.
 
-Each method is a command of ``scripts/*.txt``. ``expect`` raises, so that expectations hold when
-outputs are rewritten.
+Each public method is a command of ``scripts/*.txt``. ``expect`` raises, so that expectations are
+checked when outputs are rewritten.
 """
 
 from __future__ import annotations
@@ -52,22 +52,23 @@ class ReclaimHarness:
         self.store = MemoryStore(lambda: self.cluster.now_s)
         self.agents: dict[str, NodeHarness] = {}
         self.settings = ReclaimSettings()
-        self.book = ReclaimDeadlines(self.settings.traces_max)
-        self.sightings: dict[ObservationSubject, Observation] = {}
+        self.deadlines = ReclaimDeadlines(self.settings.traces_max)
+        self.observations: dict[ObservationSubject, Observation] = {}
         self.released: set[str] = set()
         self.kept: dict[str, str] = {}
         self.plans: list[ReclaimPlan] = []
         self.watching = True
 
     async def play(self, line: str) -> str:
+        """Run one command of a script; return its output."""
         words = shlex.split(line)
         options = dict(word.split("=", 1) for word in words if "=" in word)
-        rest = [word for word in words if "=" not in word]
-        verb = rest.pop(0)
-        if verb in ("delete", "remove", "lose", "ready"):
-            verb = f"{verb}_{rest.pop(0)}"
+        arguments = [word for word in words if "=" not in word]
+        command = arguments.pop(0)
+        if command in ("delete", "remove", "lose", "ready"):
+            command = f"{command}_{arguments.pop(0)}"
         try:
-            answer: str = await getattr(self, verb)(*rest, **options)
+            answer: str = await getattr(self, command)(*arguments, **options)
         except OrbweaverError as error:
             answer = f"{type(error).__name__}: {error}"
         return answer
@@ -142,25 +143,25 @@ class ReclaimHarness:
         key = split(path)
         old = self.cluster.pods.get(key)
         fresh = old is None or bool(uid and old.uid != uid)
-        made = PodState(*key, uid or f"uid-{key[1]}") if old is None or fresh else old
-        made = made._replace(
-            phase=phase.capitalize(),  # type: ignore[arg-type]  # a script says nothing else
-            node=node or made.node or "n1",
-            owner=owner_of(owner) or made.owner,
-            reason=reason or made.reason,
-            restart_policy=restart or made.restart_policy,
+        pod = PodState(*key, uid or f"uid-{key[1]}") if old is None or fresh else old
+        pod = pod._replace(
+            phase=phase.capitalize(),  # type: ignore[arg-type]  # scripts have no other phases
+            node=node or pod.node or "n1",
+            owner=owner_of(owner) or pod.owner,
+            reason=reason or pod.reason,
+            restart_policy=restart or pod.restart_policy,
         )
         if finished:
-            made = made._replace(finished_s=(self.cluster.now_s - seconds(finished),))
+            pod = pod._replace(finished_s=(self.cluster.now_s - seconds(finished),))
         answer = ""
         if phase == "running" and fresh and add != "no":
-            endpoint = await self._add(made)
-            shown = tuple(address for address, _ in endpoint.addresses())
-            made = made._replace(ips=shown)
-            answer = f"has {' '.join(shown)}"
+            endpoint = await self._add(pod)
+            addresses = tuple(address for address, _ in endpoint.addresses())
+            pod = pod._replace(ips=addresses)
+            answer = f"has {' '.join(addresses)}"
         if ips:
-            made = made._replace(ips=() if ips == "none" else tuple(ips.split(",")))
-        self._hear(self.cluster.set_pod(made))
+            pod = pod._replace(ips=() if ips == "none" else tuple(ips.split(",")))
+        self._observe(self.cluster.set_pod(pod))
         return answer
 
     async def add(self, path: str) -> str:
@@ -174,19 +175,19 @@ class ReclaimHarness:
         pod = self.cluster.pods[key]
         if how == "begin":
             wait = seconds(grace)
-            self._hear(
+            self._observe(
                 self.cluster.set_pod(
                     pod._replace(deletion_s=self.cluster.now_s + wait, deletion_grace_s=wait)
                 )
             )
             return ""
         if how == "done":
-            done = await self.cni_del(path)
-            self._hear(self.cluster.drop_pod(key))
-            return done
-        news = self.cluster.drop_pod(key)
+            output = await self.cni_del(path)
+            self._observe(self.cluster.drop_pod(key))
+            return output
+        event = self.cluster.drop_pod(key)
         if how == "lost":
-            self._hear(news)
+            self._observe(event)
         return ""
 
     async def cni_del(self, path: str, *, uid: str = "") -> str:
@@ -197,7 +198,7 @@ class ReclaimHarness:
         released = await agent.delete(facts_of(pod, fixed))
         return f"DEL released {' '.join(released.addresses) or 'nothing'}"
 
-    # Reclaiming
+    # Reclaim
 
     async def setting(self, **fields: str) -> str:
         values = {name: text == "yes" for name, text in fields.items()}
@@ -213,47 +214,49 @@ class ReclaimHarness:
         return ""
 
     async def restart(self) -> str:
-        """Another controller takes over, without the memory of the old one."""
-        self.book = ReclaimDeadlines(self.settings.traces_max)
-        self.sightings = {}
+        """Another controller takes over, without the deadlines and observations of the old one."""
+        self.deadlines = ReclaimDeadlines(self.settings.traces_max)
+        self.observations = {}
         return ""
 
     async def tick(self, text: str) -> str:
-        said: list[str] = []
-        for _ in self.cluster.lasting(text):
-            for one in self.book.due(self.cluster.now_s):
-                said += await self._resolve(one)
-        return "\n".join(said)
+        """Advance the clock and resolve the deadlines that expire."""
+        lines: list[str] = []
+        for _ in self.cluster.advance(text):
+            for deadline in self.deadlines.due(self.cluster.now_s):
+                lines += await self._resolve(deadline)
+        return "\n".join(lines)
 
     async def scan(self) -> str:
         self.released, self.kept = set(), {}
         plan = await self._plan()
-        said: list[str] = []
+        lines: list[str] = []
         for step in plan.steps:
-            said += await self._carry_out(step)
-        said += [self._keep(one) for one in plan.kept]
-        for one in plan.traces:
-            await self._follow(one)
-        return "\n".join(sorted(said))
+            lines += await self._carry_out(step)
+        lines += [self._keep(kept) for kept in plan.kept]
+        for deadline in plan.traces:
+            await self._start_deadline(deadline)
+        return "\n".join(sorted(lines))
 
-    async def judge(self) -> str:
-        """Keep the plan, to carry it out later."""
-        plan = await self._plan()
-        self.plans.append(plan)
-        return "\n".join(f"would release {' '.join(step.addresses)}" for step in plan.steps)
+    async def plan(self) -> str:
+        """Plan a scan, for a later ``carry_out``."""
+        planned = await self._plan()
+        self.plans.append(planned)
+        return "\n".join(f"would release {' '.join(step.addresses)}" for step in planned.steps)
 
     async def carry_out(self) -> str:
-        said: list[str] = []
+        """Carry out the last plan."""
+        lines: list[str] = []
         for step in self.plans.pop().steps:
-            said += await self._carry_out(step)
-        return "\n".join(said)
+            lines += await self._carry_out(step)
+        return "\n".join(lines)
 
-    async def expect(self, what: str, address: str) -> str:
-        """Assert that the last command ``released`` or ``kept`` it, or that it is ``held``."""
-        held = address in (await (await self.agent("operator")).truth()).claims
-        assert held == (what != "released"), (what, address)
-        done = {"released": self.released, "kept": self.kept, "held": {address}}[what]
-        assert address in done, (what, address, done)
+    async def expect(self, outcome: str, address: str) -> str:
+        """Assert that the last scan ``released`` or ``kept`` it, or that it is ``held``."""
+        is_claimed = address in (await (await self.agent("operator")).truth()).claims
+        assert is_claimed == (outcome != "released"), (outcome, address)
+        addresses = {"released": self.released, "kept": self.kept, "held": {address}}[outcome]
+        assert address in addresses, (outcome, address, addresses)
         return ""
 
     async def claims(self) -> str:
@@ -285,7 +288,7 @@ class ReclaimHarness:
         return ""
 
     async def dirty_uid(self, path: str, *, uid: str, holder: str = "") -> str:
-        """An endpoint left from an older Pod, while the claims are those of the living one."""
+        """Change the UID of an endpoint to that of an older Pod, while the claims stay."""
         agent = await self.agent("operator")
         endpoint = (await agent.truth()).endpoints[split(path)]
         endpoint = endpoint._replace(uid=uid, holder=holder or f"pod/{uid}")
@@ -318,16 +321,17 @@ class ReclaimHarness:
         agent = await self.agent(pod.node)
         return (await agent.add(facts_of(pod, pod.fixed(self.settings)))).endpoint
 
-    def _hear(self, news: ObservedPod) -> None:
+    def _observe(self, event: ObservedPod) -> None:
+        """Start or end the deadline of a Pod after a watch event."""
         if not self.watching:
             return
         now = moment(self.cluster.now_s)
         facts = self.cluster.snapshot(now)
-        found = deadline_of(news.pod, facts, self.settings, now, deleted=news.report)
-        if isinstance(found, ReclaimDeadline):
-            self.book.put(found)
-        elif news.pod.is_living:
-            self.book.forget(news.pod.uid)
+        deadline = deadline_of(event.pod, facts, self.settings, now, deleted=event.report)
+        if isinstance(deadline, ReclaimDeadline):
+            self.deadlines.put(deadline)
+        elif event.pod.is_living:
+            self.deadlines.forget(event.pod.uid)
 
     async def _rules(self) -> Rules:
         now_s = self.cluster.now_s
@@ -335,35 +339,35 @@ class ReclaimHarness:
 
     async def _plan(self) -> ReclaimPlan:
         ledger = await (await self.agent("operator")).truth()
-        plan = plan_scan(ledger, await self._rules(), self.sightings)
-        self.sightings = plan.observations
+        plan = plan_scan(ledger, await self._rules(), self.observations)
+        self.observations = plan.observations
         return plan
 
-    async def _follow(self, one: ReclaimDeadline) -> None:
-        """A scan has found a deadline."""
-        self.book.put(one)
+    async def _start_deadline(self, deadline: ReclaimDeadline) -> None:
+        """Start a deadline that a scan has found."""
+        self.deadlines.put(deadline)
 
-    async def _resolve(self, one: ReclaimDeadline) -> list[str]:
+    async def _resolve(self, deadline: ReclaimDeadline) -> list[str]:
         ledger = await (await self.agent("operator")).truth()
-        found = resolve(one, ledger, await self._rules())
-        if isinstance(found, ReclaimStep):
-            self.book.forget(one.uid)
-            return await self._carry_out(found)
-        if isinstance(found, KeptClaims) and found.until_s > self.cluster.now_s:
+        decision = resolve(deadline, ledger, await self._rules())
+        if isinstance(decision, ReclaimStep):
+            self.deadlines.forget(deadline.uid)
+            return await self._carry_out(decision)
+        if isinstance(decision, KeptClaims) and decision.until_s > self.cluster.now_s:
             return []
-        self.book.forget(one.uid)
-        return [] if found is None else [self._keep(found)]
+        self.deadlines.forget(deadline.uid)
+        return [] if decision is None else [self._keep(decision)]
 
     async def _carry_out(self, step: ReclaimStep) -> list[str]:
         agent = await self.agent("controller")
         releaser = Releaser(self.store, agent.keys, agent.writer, agent.cooldown)
-        done = await releaser.reclaim(step, CAUSE)
-        self.released |= set(done.addresses)
+        result = await releaser.reclaim(step, CAUSE)
+        self.released |= set(result.addresses)
         path = "/".join(step.key)
-        if not done.revision:
-            return [f"left {path} alone: {done.why}"]
-        return [f"released {' '.join(done.addresses) or '-'} of {path}, {step.evidence}"]
+        if not result.revision:
+            return [f"skipped {path}: {result.why}"]
+        return [f"released {' '.join(result.addresses) or '-'} of {path}, {step.evidence}"]
 
-    def _keep(self, one: KeptClaims) -> str:
-        self.kept |= dict.fromkeys(one.addresses, one.why)
-        return f"kept {' '.join(one.addresses) or '-'} of {'/'.join(one.key)}: {one.why}"
+    def _keep(self, claims: KeptClaims) -> str:
+        self.kept |= dict.fromkeys(claims.addresses, claims.why)
+        return f"kept {' '.join(claims.addresses) or '-'} of {'/'.join(claims.key)}: {claims.why}"

@@ -16,26 +16,28 @@ from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 NOW_S = 100_000.0
-WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)
+CONTROLLER_POD = PodState(
+    "kube-system", "controller", "uid-controller", node="n1", host_network=True
+)
 NODES = (NodeState("n1", ready=True), NodeState("n2", ready=False))
 DB = Owner("StatefulSet", "db", api_version="apps/v1")
 
 
-def hold(
+def add_endpoint(
     ledger: Ledger, name: str, uid: str, *addresses: str, fixed: bool = False, box: str = "box"
 ) -> Endpoint:
-    """An endpoint of namespace ``shop`` with its claims; later ones have higher revisions."""
+    """Add an endpoint of namespace ``shop`` and its claims, with increasing revisions."""
     holder = stateful_holder("statefulset", "shop", name) if fixed else pod_holder(uid)
     nics = tuple(Nic(f"eth{i}", f"{ip}/16", "p", container=box) for i, ip in enumerate(addresses))
     endpoint = Endpoint("shop", name, uid, "n1", holder, "Pod", name, nics)
     ledger.endpoints[endpoint.key] = endpoint
     for address in addresses:
-        claim_alone(ledger, name, holder, address)
+        add_claim(ledger, name, holder, address)
     return endpoint
 
 
-def claim_alone(ledger: Ledger, name: str, holder: str, address: str) -> None:
-    """A claim without regard to endpoints."""
+def add_claim(ledger: Ledger, name: str, holder: str, address: str) -> None:
+    """Add a claim without an endpoint."""
     ledger.position += 1
     ledger.claims[address] = RevisedClaim(Claim("p", holder, "shop", name, "e"), ledger.position)
 
@@ -44,12 +46,12 @@ def cluster(
     *pods: PodState,
     at_s: float = NOW_S,
     stateful_sets: Iterable[StatefulSetState] = (),
-    witness: bool = True,
+    with_controller: bool = True,
     complete: bool = True,
     read_s: float | None = None,
 ) -> ClusterSnapshot:
-    """The listings at ``at_s``; ``witness`` is the controller's own Pod."""
-    all_pods = (*pods, WITNESS) if witness else pods
+    """The listings at ``at_s``; ``with_controller`` adds the Pod of the controller."""
+    all_pods = (*pods, CONTROLLER_POD) if with_controller else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)
     listings = {kind: KindListing(moment(at_s), complete) for kind in KINDS}
     return ClusterSnapshot(objects, listings, moment(at_s if read_s is None else read_s))
@@ -58,11 +60,11 @@ def cluster(
 def rules(
     facts: ClusterSnapshot, settings: ReclaimSettings = ReclaimSettings(), now_s: float = 0.0
 ) -> Rules:
-    """The plan at the time of the listing, unless given."""
+    """The rules for these facts; by default at the time of the listing."""
     return Rules(facts, settings, now_s or facts.seen.unix_s)
 
 
-def twice(
+def second_plan(
     ledger: Ledger,
     *pods: PodState,
     settings: ReclaimSettings = ReclaimSettings(),
@@ -71,13 +73,13 @@ def twice(
 ) -> ReclaimPlan:
     """The plan of the second of two scans with the same listings."""
     sets = tuple(stateful_sets)
-    before: dict[ObservationSubject, Observation] = {}
+    observations: dict[ObservationSubject, Observation] = {}
     plan = ReclaimPlan((), (), (), {})
     for at_s in (NOW_S, NOW_S + gap_s):
         plan = plan_scan(
-            ledger, rules(cluster(*pods, at_s=at_s, stateful_sets=sets), settings), before
+            ledger, rules(cluster(*pods, at_s=at_s, stateful_sets=sets), settings), observations
         )
-        before = plan.observations
+        observations = plan.observations
     return plan
 
 

@@ -44,7 +44,7 @@ class ObservedPod(NamedTuple):
 
     @property
     def report(self) -> str:
-        """The object of a delete event; "" for other events."""
+        """Describes a delete event; "" for other events."""
         namespace, name, uid, *_ = self.pod
         return f"Pod {namespace}/{name}, UID {uid}, was deleted" if self.deleted else ""
 
@@ -62,7 +62,7 @@ class ScriptedCluster:
         self.listing = "good"
 
     def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
-        """The answer of the API server now, including faults."""
+        """What the API server lists now, including faults of the listing."""
         objects = ListedObjects(
             self.pods.values(),
             self.nodes.values(),
@@ -86,35 +86,35 @@ class ScriptedCluster:
         return ObservedPod(pod)
 
     def drop_pod(self, key: tuple[str, str]) -> ObservedPod:
-        """Delete the object."""
+        """Delete a Pod."""
         return ObservedPod(self.pods.pop(key), deleted=True)
 
-    def lasting(self, text: str) -> Iterator[float]:
+    def advance(self, text: str) -> Iterator[float]:
         """Advance the clock, in steps of at most the interval of the deadline loop."""
-        rest = seconds(text)
-        while rest > 0:
-            step = min(rest, 5.0)
+        remaining_s = seconds(text)
+        while remaining_s > 0:
+            step = min(remaining_s, 5.0)
             self.now_s += step
-            rest -= step
+            remaining_s -= step
             yield self.now_s
 
 
 def seconds(text: str) -> float:
-    """``30s``, ``5m``, ``1h``."""
-    found = _TIME.match(text)
-    assert found is not None, text
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    """The seconds of a text such as ``30s``, ``5m`` or ``1h``."""
+    match = _TIME.match(text)
+    assert match is not None, text
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def split(text: str) -> tuple[str, str]:
-    """``ns/name``."""
+    """Namespace and name of ``namespace/name``."""
     namespace, _, name = text.partition("/")
     assert name, text
     return namespace, name
 
 
 def owner_of(text: str) -> Owner | None:
-    """``StatefulSet/web``, ``vm/vm-a``, anything else by its kind."""
+    """The owner of a text such as ``StatefulSet/web`` or ``vm/vm-a``; None for ""."""
     kind, _, name = text.partition("/")
     if kind == "vm":
         return Owner(VMI, name, api_version="kubevirt.io/v1")

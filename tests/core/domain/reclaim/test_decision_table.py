@@ -13,15 +13,22 @@ from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.settings import ReclaimSettings
-from tests.core.domain.reclaim.samples import DB, NOW_S, cluster, hold, released, twice
+from tests.core.domain.reclaim.samples import (
+    DB,
+    NOW_S,
+    add_endpoint,
+    cluster,
+    released,
+    second_plan,
+)
 from tests.core.domain.reclaim.scripted_cluster import KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 IP = "10.6.0.1"
-SET = StatefulSetState("shop", "db", 1)
-OUT = StatefulSetState("shop", "db", 0)
+ONE_REPLICA = StatefulSetState("shop", "db", 1)
+NO_REPLICA = StatefulSetState("shop", "db", 0)
 POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,))
-FIXED = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB)
+REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB)
 PAST = NOW_S - 1_000
 SOON = NOW_S + 1_000
 
@@ -49,77 +56,81 @@ STATELESS = [
 ]
 
 
-@pytest.mark.parametrize(("pod", "frees"), STATELESS)
-def test_a_stateless_pods_address_follows_its_row(pod: PodState, *, frees: bool) -> None:
+@pytest.mark.parametrize(("pod", "is_released"), STATELESS)
+def test_the_state_of_a_stateless_pod_decides_about_its_address(
+    pod: PodState, *, is_released: bool
+) -> None:
     ledger = Ledger()
-    hold(ledger, "web-0", "1", IP)
+    add_endpoint(ledger, "web-0", "1", IP)
 
-    plan = twice(ledger, pod)
+    plan = second_plan(ledger, pod)
 
-    assert released(plan) == ({IP} if frees else set())
+    assert released(plan) == ({IP} if is_released else set())
     assert len(plan.steps) + len(plan.kept) == 1
 
 
 REPLICAS = [
-    (FIXED, OUT, False),
-    (FIXED._replace(ips=()), OUT, False),
-    (FIXED._replace(phase="Failed", reason="Evicted"), SET, False),
-    (FIXED._replace(phase="Failed", reason="Evicted"), OUT, True),
-    (FIXED._replace(deletion_s=PAST), SET, False),
-    (FIXED._replace(deletion_s=PAST), OUT, False),
-    (FIXED._replace(deletion_s=SOON, ips=()), SET, False),
-    (FIXED._replace(deletion_s=SOON, ips=()), OUT, True),
-    (FIXED._replace(deletion_s=SOON), OUT, False),
-    (FIXED._replace(uid="2", phase="Pending", ips=()), SET, False),
-    (FIXED._replace(uid="2", phase="Pending", ips=()), OUT, True),
-    (FIXED._replace(uid="2", ips=("192.168.0.1",)), SET, True),
-    (FIXED._replace(uid="2"), SET, False),
-    (FIXED._replace(uid="2", owner=None, ips=()), SET, False),
-    (FIXED._replace(uid="2", owner=None, ips=()), OUT, True),
+    (REPLICA, NO_REPLICA, False),
+    (REPLICA._replace(ips=()), NO_REPLICA, False),
+    (REPLICA._replace(phase="Failed", reason="Evicted"), ONE_REPLICA, False),
+    (REPLICA._replace(phase="Failed", reason="Evicted"), NO_REPLICA, True),
+    (REPLICA._replace(deletion_s=PAST), ONE_REPLICA, False),
+    (REPLICA._replace(deletion_s=PAST), NO_REPLICA, False),
+    (REPLICA._replace(deletion_s=SOON, ips=()), ONE_REPLICA, False),
+    (REPLICA._replace(deletion_s=SOON, ips=()), NO_REPLICA, True),
+    (REPLICA._replace(deletion_s=SOON), NO_REPLICA, False),
+    (REPLICA._replace(uid="2", phase="Pending", ips=()), ONE_REPLICA, False),
+    (REPLICA._replace(uid="2", phase="Pending", ips=()), NO_REPLICA, True),
+    (REPLICA._replace(uid="2", ips=("192.168.0.1",)), ONE_REPLICA, True),
+    (REPLICA._replace(uid="2"), ONE_REPLICA, False),
+    (REPLICA._replace(uid="2", owner=None, ips=()), ONE_REPLICA, False),
+    (REPLICA._replace(uid="2", owner=None, ips=()), NO_REPLICA, True),
 ]
 
 
-@pytest.mark.parametrize(("pod", "owner", "frees"), REPLICAS)
-def test_a_replicas_address_follows_its_row(
-    pod: PodState, owner: StatefulSetState, *, frees: bool
+@pytest.mark.parametrize(("pod", "owner", "is_released"), REPLICAS)
+def test_the_states_of_a_replica_and_its_owner_decide_about_its_address(
+    pod: PodState, owner: StatefulSetState, *, is_released: bool
 ) -> None:
     ledger = Ledger()
-    hold(ledger, "db-0", "1", IP, fixed=True)
+    add_endpoint(ledger, "db-0", "1", IP, fixed=True)
 
-    plan = twice(ledger, pod, stateful_sets=[owner])
+    plan = second_plan(ledger, pod, stateful_sets=[owner])
 
-    assert released(plan) == ({IP} if frees else set())
+    assert released(plan) == ({IP} if is_released else set())
 
 
 def test_the_addresses_of_a_replica_without_pod_and_endpoint_are_kept_while_it_is_expected() -> (
     None
 ):
     ledger = Ledger()
-    hold(ledger, "db-0", "1", IP, fixed=True)
+    add_endpoint(ledger, "db-0", "1", IP, fixed=True)
     ledger.endpoints.clear()
 
-    assert released(twice(ledger, stateful_sets=[SET])) == set()
-    assert released(twice(ledger, stateful_sets=[OUT])) == {IP}
+    assert released(second_plan(ledger, stateful_sets=[ONE_REPLICA])) == set()
+    assert released(second_plan(ledger, stateful_sets=[NO_REPLICA])) == {IP}
 
 
-def test_a_living_pods_claims_stay_though_the_endpoint_names_an_older_pod() -> None:
-    """Section 8 item 9, before the living Pod's status reports any address."""
+def test_claims_of_a_living_pod_are_kept_although_the_endpoint_names_an_older_pod() -> None:
+    """The status of the living Pod does not report an address yet."""
     ledger = Ledger()
-    endpoint = hold(ledger, "web-0", "2", IP)
+    endpoint = add_endpoint(ledger, "web-0", "2", IP)
     ledger.endpoints[endpoint.key] = endpoint._replace(uid="1")
 
-    plan = twice(ledger, POD._replace(uid="2", phase="Pending", ips=()))
+    plan = second_plan(ledger, POD._replace(uid="2", phase="Pending", ips=()))
 
     assert plan.steps == ()
-    assert [one.why for one in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
+    assert [kept.why for kept in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
 
 
 def test_the_extra_delay_is_added_to_every_grace_period() -> None:
     ledger = Ledger()
-    hold(ledger, "web-0", "1", IP)
+    add_endpoint(ledger, "web-0", "1", IP)
     pod = POD._replace(deletion_s=PAST, deletion_grace_s=30)
 
-    assert released(twice(ledger, pod, settings=ReclaimSettings(extra_delay_s=5_000))) == set()
+    assert (
+        released(second_plan(ledger, pod, settings=ReclaimSettings(extra_delay_s=5_000))) == set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,15 +188,15 @@ def test_an_owner_that_is_not_listed_keeps_the_address() -> None:
     assert validity_of("vm", "shop", "a", facts).state == "unknown"
 
 
-def test_only_the_real_kinds_make_addresses_fixed() -> None:
+def test_only_statefulsets_of_apps_and_kubevirt_instances_have_fixed_addresses() -> None:
     settings = ReclaimSettings()
     kruise = Owner("StatefulSet", "db", api_version="apps.kruise.io/v1beta1")
     vmi = Owner("VirtualMachineInstance", "a", api_version="kubevirt.io/v1")
 
-    assert FIXED.fixed(settings) == "statefulset"
-    assert FIXED._replace(owner=kruise).fixed(settings) is None
-    assert FIXED._replace(owner=vmi).fixed(settings) == "vm"
-    assert FIXED._replace(owner=vmi).endpoint_key(settings) == ("shop", "a")
+    assert REPLICA.fixed(settings) == "statefulset"
+    assert REPLICA._replace(owner=kruise).fixed(settings) is None
+    assert REPLICA._replace(owner=vmi).fixed(settings) == "vm"
+    assert REPLICA._replace(owner=vmi).endpoint_key(settings) == ("shop", "a")
     off = ReclaimSettings(stateful_sets=False, vms=False)
-    assert FIXED.fixed(off) is None
-    assert FIXED._replace(owner=vmi).endpoint_key(off) == ("shop", "db-0")
+    assert REPLICA.fixed(off) is None
+    assert REPLICA._replace(owner=vmi).endpoint_key(off) == ("shop", "db-0")

@@ -24,12 +24,12 @@ from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.samples import (
     DB,
     NOW_S,
-    claim_alone,
+    add_claim,
+    add_endpoint,
     cluster,
-    hold,
     released,
     rules,
-    twice,
+    second_plan,
 )
 from tests.core.domain.reclaim.scripted_cluster import moment
 
@@ -77,24 +77,27 @@ def ledgers(draw: st.DrawFn) -> Ledger:
     free = list(draw(st.permutations(IPS)))
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
         count = draw(st.integers(0, min(2, len(free))))
-        own = [free.pop() for _ in range(count)]
+        addresses = [free.pop() for _ in range(count)]
         fixed = name.startswith("db") and draw(st.booleans())
-        hold(ledger, name, draw(st.sampled_from(UIDS)), *own, fixed=fixed)
+        add_endpoint(ledger, name, draw(st.sampled_from(UIDS)), *addresses, fixed=fixed)
         is_lost = draw(st.booleans())
-        if own and is_lost:
-            del ledger.claims[own[0]]
+        if addresses and is_lost:
+            del ledger.claims[addresses[0]]
     for address in free:
         if draw(st.booleans()):
             holder = pod_holder(draw(st.sampled_from(UIDS)))
-            claim_alone(ledger, draw(st.sampled_from(NAMES)), holder, address)
+            add_claim(ledger, draw(st.sampled_from(NAMES)), holder, address)
     return ledger
 
 
 @given(ledgers(), pod_lists, sets, switches)
 def test_no_address_of_a_running_pod_is_released(
-    ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState], with_: ReclaimSettings
+    ledger: Ledger,
+    listed: list[PodState],
+    owners: list[StatefulSetState],
+    settings: ReclaimSettings,
 ) -> None:
-    plan = twice(ledger, *listed, settings=with_, stateful_sets=owners, gap_s=1_000)
+    plan = second_plan(ledger, *listed, settings=settings, stateful_sets=owners, gap_s=1_000)
 
     living = {pod.uid for pod in listed if pod.is_living}
     reported = {ip: pod.uid for pod in listed if pod.is_living for ip in pod.ips}
@@ -109,9 +112,12 @@ def test_no_address_of_a_running_pod_is_released(
 
 @given(ledgers(), pod_lists, sets, switches)
 def test_a_plan_names_only_claims_that_exist_and_each_once(
-    ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState], with_: ReclaimSettings
+    ledger: Ledger,
+    listed: list[PodState],
+    owners: list[StatefulSetState],
+    settings: ReclaimSettings,
 ) -> None:
-    plan = twice(ledger, *listed, settings=with_, stateful_sets=owners, gap_s=1_000)
+    plan = second_plan(ledger, *listed, settings=settings, stateful_sets=owners, gap_s=1_000)
 
     named = [pair for step in plan.steps for pair in step.fence.claims]
     assert len(dict(named)) == len(named)
@@ -122,9 +128,9 @@ def test_a_plan_names_only_claims_that_exist_and_each_once(
         assert step.fence.admits(ledger.endpoints.get(step.key))
         assert step.evidence.times >= 2
         assert step.evidence.last_s - step.evidence.first_s >= OBSERVATION_GAP_S
-    kept = {address for one in plan.kept for address in one.addresses}
+    kept = {address for claims in plan.kept for address in claims.addresses}
     assert ledger.claims.keys() == (kept | released(plan)) & ledger.claims.keys()
-    assert all(one.why for one in plan.kept)
+    assert all(claims.why for claims in plan.kept)
 
 
 @given(ledgers(), pod_lists, sets)
@@ -144,16 +150,16 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
 def test_an_untrusted_listing_releases_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
-    before = plan_scan(ledger, rules(cluster(*listed)), {}).observations
+    observations = plan_scan(ledger, rules(cluster(*listed)), {}).observations
     for round_ in (1, 2, 3):
         at_s = NOW_S + 1_000 * round_
         facts = {
-            "empty": cluster(at_s=at_s, witness=False),
+            "empty": cluster(at_s=at_s, with_controller=False),
             "partial": cluster(*listed[:1], at_s=at_s, complete=False),
             "stale": cluster(*listed, at_s=at_s, read_s=at_s + 1),
         }[fault]
-        plan = plan_scan(ledger, rules(facts), before)
-        before = plan.observations
+        plan = plan_scan(ledger, rules(facts), observations)
+        observations = plan.observations
 
         assert plan.steps == ()
         assert plan.observations == {}
@@ -161,45 +167,45 @@ def test_an_untrusted_listing_releases_nothing(
 
 def test_a_release_needs_two_observations_with_a_gap() -> None:
     ledger = Ledger()
-    hold(ledger, "web-0", "1", IPS[0])
+    add_endpoint(ledger, "web-0", "1", IPS[0])
 
     first = plan_scan(ledger, rules(cluster()), {})
-    soon = twice(ledger, gap_s=OBSERVATION_GAP_S - 0.001)
+    too_soon = second_plan(ledger, gap_s=OBSERVATION_GAP_S - 0.001)
 
-    assert first.steps == soon.steps == ()
+    assert first.steps == too_soon.steps == ()
     assert first.next_scan_s == NOW_S + OBSERVATION_GAP_S
-    assert released(twice(ledger)) == {IPS[0]}
+    assert released(second_plan(ledger)) == {IPS[0]}
 
 
 def test_a_change_between_two_observations_restarts_the_gap() -> None:
     ledger = Ledger()
-    hold(ledger, "web-0", "1", IPS[0])
-    before = plan_scan(ledger, rules(cluster()), {}).observations
-    hold(ledger, "web-0", "1", IPS[0], box="a new sandbox")
+    add_endpoint(ledger, "web-0", "1", IPS[0])
+    observations = plan_scan(ledger, rules(cluster()), {}).observations
+    add_endpoint(ledger, "web-0", "1", IPS[0], box="a new sandbox")
 
-    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 60)), before)
+    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 60)), observations)
 
     assert plan.steps == ()
 
 
 def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
     ledger = Ledger()
-    hold(ledger, "web-0", "1", IPS[0])
-    before = plan_scan(ledger, rules(cluster()), {}).observations
-    back = plan_scan(ledger, rules(cluster(at_s=NOW_S - 3_600)), before)
+    add_endpoint(ledger, "web-0", "1", IPS[0])
+    observations = plan_scan(ledger, rules(cluster()), {}).observations
+    back = plan_scan(ledger, rules(cluster(at_s=NOW_S - 3_600)), observations)
 
     assert back.steps == ()
     assert back.next_scan_s == NOW_S - 3_600 + OBSERVATION_GAP_S
 
 
-def test_a_claim_left_behind_by_an_older_pod_is_known_without_any_pod() -> None:
+def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -> None:
     ledger = Ledger()
-    claim_alone(ledger, "web-0", "pod/old", IPS[0])
-    hold(ledger, "web-0", "new", IPS[1])
-    claim_alone(ledger, "web-0", "pod/newer", IPS[2])
-    before = plan_scan(ledger, rules(cluster(complete=False)), {}).observations
+    add_claim(ledger, "web-0", "pod/old", IPS[0])
+    add_endpoint(ledger, "web-0", "new", IPS[1])
+    add_claim(ledger, "web-0", "pod/newer", IPS[2])
+    observations = plan_scan(ledger, rules(cluster(complete=False)), {}).observations
 
-    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 10, complete=False)), before)
+    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 10, complete=False)), observations)
 
     assert released(plan) == {IPS[0]}
 
@@ -208,9 +214,9 @@ def test_unlisted_claims_are_released_in_parts_that_fit_into_one_transaction() -
     ledger = Ledger()
     count = 2 * CLAIMS_A_STEP_MAX + 1
     for i in range(count):
-        claim_alone(ledger, "ghost", "pod/9", f"10.7.0.{i}")
+        add_claim(ledger, "ghost", "pod/9", f"10.7.0.{i}")
 
-    plan = twice(ledger)
+    plan = second_plan(ledger)
 
     assert [len(step.addresses) for step in plan.steps] == [32, 32, 1]
     assert len(released(plan)) == count
@@ -218,21 +224,21 @@ def test_unlisted_claims_are_released_in_parts_that_fit_into_one_transaction() -
 
 def test_claims_whose_endpoint_cannot_be_decoded_are_kept() -> None:
     ledger = Ledger()
-    claim_alone(ledger, "web-0", "pod/1", IPS[0])
-    claim_alone(ledger, "ghost", "pod/2", IPS[1])
+    add_claim(ledger, "web-0", "pod/1", IPS[0])
+    add_claim(ledger, "ghost", "pod/2", IPS[1])
     ledger.undecodable.add("endpoint/shop/web-0")
 
-    assert released(twice(ledger)) == {IPS[1]}
+    assert released(second_plan(ledger)) == {IPS[1]}
 
 
-def test_an_endpoint_whose_claims_cannot_be_read_is_not_one_without_any() -> None:
+def test_an_endpoint_is_kept_if_its_claim_cannot_be_decoded() -> None:
     ledger = Ledger()
-    hold(ledger, "web-0", "1", IPS[0])
-    hold(ledger, "web-1", "2", IPS[1])
+    add_endpoint(ledger, "web-0", "1", IPS[0])
+    add_endpoint(ledger, "web-1", "2", IPS[1])
     del ledger.claims[IPS[0]], ledger.claims[IPS[1]]
     ledger.undecodable.add("ip/4/" + "0" * 24 + "0a060001")
 
-    assert [step.key for step in twice(ledger).steps] == [("shop", "web-1")]
+    assert [step.key for step in second_plan(ledger).steps] == [("shop", "web-1")]
 
 
 def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
@@ -240,16 +246,16 @@ def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
 ) -> None:
     ledger = Ledger()
     for i, ip in enumerate(IPS[:3]):
-        hold(ledger, f"web-{i}", str(i), ip)
+        add_endpoint(ledger, f"web-{i}", str(i), ip)
     monkeypatch.setattr(reclaim_plan, "STEPS_MAX", 2)
 
-    plan = twice(ledger)
+    plan = second_plan(ledger)
 
     assert len(plan.steps) == 2
-    assert [one.why for one in plan.kept] == [reclaim_plan.PLAN_FULL]
+    assert [claims.why for claims in plan.kept] == [reclaim_plan.PLAN_FULL]
 
 
-def test_evidence_reads_as_a_sentence_and_is_bounded() -> None:
+def test_evidence_is_printed_as_a_sentence_of_bounded_length() -> None:
     once = Evidence("deleted", "it was deleted", "event", 0.0, 0.0, 1)
     often = Evidence("pod-gone", "x" * 9_999, "listing", 0.0, 60.0, 3)
 
@@ -269,7 +275,7 @@ def test_the_same_listing_twice_is_one_observation() -> None:
     assert observe(first, "pod-gone", fence, moment(4)).times == 1
 
 
-def test_another_observer_starts_again_even_if_its_clock_is_ahead() -> None:
+def test_observations_of_another_observer_start_again_even_if_its_clock_is_ahead() -> None:
     fence = ReclaimFence("1", "pod/1", (), ())
     first = observe(None, "pod-gone", fence, moment(5))
 

@@ -1,4 +1,4 @@
-"""Golden scenarios of reclaiming.
+"""Scripts of reclaim with recorded outputs.
 
 See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
 G00001 to G00012.
@@ -20,8 +20,8 @@ from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
-async def played(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
-    """The script with its current outputs."""
+async def run_script(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
+    """Run the script; return it with its current outputs."""
     harness = kind()
     lines: list[str] = []
     try:
@@ -36,11 +36,11 @@ async def played(text: str, kind: type[ReclaimHarness] = ReclaimHarness) -> str:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_scenario_of_reclaiming_goes_as_written(script: Path) -> None:
+def test_a_reclaim_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    assert "> expect " in expected or "> claims" in expected, "a script that expects nothing"
+    assert "> expect " in expected or "> claims" in expected, f"{script.name} checks no claim"
 
-    actual = asyncio.run(played(expected))
+    actual = asyncio.run(run_script(expected))
 
     if os.environ.get("ORBWEAVER_REWRITE"):
         script.write_text(actual)

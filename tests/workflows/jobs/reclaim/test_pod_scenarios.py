@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.reclaim.deadlines import ReclaimDeadline
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
-from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, played
+from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, run_script
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.change_listener import DeadlineCause
 from workflows.jobs.reclaim.pod import NOTHING_LEFT, ReclaimResult
@@ -54,7 +54,7 @@ class PodReclaimHarness(ReclaimJobHarness):
             await super()._begin(one, origin)
         said: list[str] = []
         before_s = self.cluster.now_s
-        for now_s in self.cluster.lasting(text):
+        for now_s in self.cluster.advance(text):
             await self.environment.advance(now_s - before_s)
             before_s = now_s
             said += [line for each in self.begun.items() if (line := await self._ended(*each))]
@@ -76,16 +76,16 @@ class PodReclaimHarness(ReclaimJobHarness):
         self.kept |= dict.fromkeys(addresses, found.why)
         return f"kept {' '.join(addresses) or '-'} of {path}: {found.why}"
 
-    def _hear(self, news: ObservedPod) -> None:
+    def _observe(self, event: ObservedPod) -> None:
         if self.watching:
-            self._news.append(news)
+            self._news.append(event)
 
-    async def _follow(self, one: ReclaimDeadline) -> None:
-        await self._begin(one)
+    async def _start_deadline(self, deadline: ReclaimDeadline) -> None:
+        await self._begin(deadline)
 
 
 @pytest.mark.parametrize("script", PLAYED, ids=lambda script: script.stem)
 def test_a_scenario_goes_as_written_with_an_execution_for_every_pod(script: Path) -> None:
     expected = script.read_text()
 
-    assert asyncio.run(played(expected, PodReclaimHarness)) == expected
+    assert asyncio.run(run_script(expected, PodReclaimHarness)) == expected
