@@ -59,7 +59,7 @@ RESTARTS: Final = {
     "roce_slow_restart_cnps": "notifications of slow restarts",
     "roce_slow_restart_trans": "changes to slow restart",
 }
-WAYS: Final = {"rx": "Received", "tx": "Sent"}
+DIRECTIONS: Final = {"rx": "Received", "tx": "Sent"}
 
 
 class Series(NamedTuple):
@@ -86,9 +86,11 @@ class Series(NamedTuple):
         """The sum of an expression."""
         return f"sum by ({', '.join(self.by)}) ({expression})"
 
-    def bits(self, way: str) -> str:
+    def bits(self, direction: str) -> str:
         """Bits a second, unicast and multicast."""
-        casts = (self.rate(f"{way}_vport_rdma_{cast}_bytes") for cast in ("unicast", "multicast"))
+        casts = (
+            self.rate(f"{direction}_vport_rdma_{cast}_bytes") for cast in ("unicast", "multicast")
+        )
         return f"{self.sum(' + '.join(casts))} * 8"
 
 
@@ -104,15 +106,18 @@ def dashboards() -> dict[str, dict[str, Any]]:
     namespace = _variable("namespace", "Namespace", "pod_namespace")
     pod = _variable("pod", "Pod", "pod_name", 'pod_namespace=~"$namespace"')
     kind = _variable("kind", "Kind", "owner_kind")
-    owners = _variable("namespace", "Namespace", "owner_namespace", 'owner_kind=~"$kind"')
-    chosen = 'owner_kind=~"$kind",owner_namespace=~"$namespace"'
-    workload = _variable("workload", "Workload", "owner_name", chosen)
+    owner_namespace = _variable("namespace", "Namespace", "owner_namespace", 'owner_kind=~"$kind"')
+    workload_matchers = 'owner_kind=~"$kind",owner_namespace=~"$namespace"'
+    workload = _variable("workload", "Workload", "owner_name", workload_matchers)
     return {
         "rdma-cluster": _board("orbweaver-rdma", "RDMA cluster", (), _cluster()),
         "rdma-node": _board("orbweaver-rdma-node", "RDMA node", (node,), _node()),
         "rdma-pod": _board("orbweaver-rdma-pod", "RDMA Pod", (namespace, pod), _pod()),
         "rdma-workload": _board(
-            "orbweaver-rdma-workload", "RDMA workload", (kind, owners, workload), _workload()
+            "orbweaver-rdma-workload",
+            "RDMA workload",
+            (kind, owner_namespace, workload),
+            _workload(),
         ),
     }
 
@@ -144,10 +149,10 @@ def _cluster() -> list[Panel]:
             Panel(
                 f"Ten {what} that {verb} most",
                 "bps",
-                (Query(f"topk({TOP}, {series.bits(way)})", series.legend),),
+                (Query(f"topk({TOP}, {series.bits(direction)})", series.legend),),
             )
             for what, series in tops
-            for way, verb in (("rx", "receive"), ("tx", "send"))
+            for direction, verb in (("rx", "receive"), ("tx", "send"))
         ),
         *_pauses(CARDS._replace(matchers='pod_name="",is_root="true"'), "by card"),
         _counters("Discards by card", "pps", CARDS, {"rx_discards": "received"}),
@@ -241,23 +246,26 @@ def _stat(title: str, expression: str, description: str = "") -> Panel:
     )
 
 
-def _traffic(series: Series, what: str) -> list[Panel]:
+def _traffic(series: Series, grouping: str) -> list[Panel]:
     return [
-        Panel(f"{title} {what}", "bps", (Query(series.bits(way), series.legend),))
-        for way, title in WAYS.items()
+        Panel(f"{title} {grouping}", "bps", (Query(series.bits(direction), series.legend),))
+        for direction, title in DIRECTIONS.items()
     ]
 
 
-def _utilisation(series: Series, what: str, roots: str = "") -> list[Panel]:
-    """The share of the links' speed. ``roots``: the ports whose speed the other ports share."""
+def _utilisation(series: Series, grouping: str, roots: str = "") -> list[Panel]:
+    """Traffic as a share of the link speed.
+
+    ``roots`` selects the ports whose speed counts; virtual functions share it.
+    """
     speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
     return [
         Panel(
-            f"Utilisation {what}, {title.lower()}",
+            f"Utilisation {grouping}, {title.lower()}",
             "percentunit",
-            (Query(f"{series.bits(way)} / 1e6 / {speed}", series.legend),),
+            (Query(f"{series.bits(direction)} / 1e6 / {speed}", series.legend),),
         )
-        for way, title in WAYS.items()
+        for direction, title in DIRECTIONS.items()
     ]
 
 
@@ -267,22 +275,22 @@ def _packets(series: Series) -> list[Panel]:
             f"{title} packets",
             "pps",
             series,
-            {f"{way}_vport_rdma_{cast}_packets": cast for cast in ("unicast", "multicast")},
+            {f"{direction}_vport_rdma_{cast}_packets": cast for cast in ("unicast", "multicast")},
         )
-        for way, title in WAYS.items()
+        for direction, title in DIRECTIONS.items()
     ]
 
 
-def _pauses(series: Series, what: str) -> list[Panel]:
+def _pauses(series: Series, grouping: str) -> list[Panel]:
     return [
         _counters(
-            f"Pause frames {title.lower()} {what}",
+            f"Pause frames {title.lower()} {grouping}",
             "pps",
             series,
-            {f"{way}_pause": ""},
+            {f"{direction}_pause": ""},
             "PFC: a pause that is sent asks the switch to wait.",
         )
-        for way, title in WAYS.items()
+        for direction, title in DIRECTIONS.items()
     ]
 
 

@@ -65,7 +65,7 @@ SET: Final = re.compile(r"--set ([\w.]+)=")
 
 
 class Row(NamedTuple):
-    """A row of the tables: a link or a way to install, the page, and the word for its proof."""
+    """A row: the link or the way to install, our page, and how that page is proved."""
 
     subject: str
     page: str
@@ -77,7 +77,7 @@ def rows() -> list[Row]:
 
 
 def link_of(row: Row) -> str | None:
-    """The link of a row; None: it is a way to install."""
+    """The link of a row; None if the row is a way to install."""
     match = LINK.fullmatch(row.subject)
     if match is None or match[1] not in {link.partition("/")[0] for link in LINKS}:
         return None
@@ -86,7 +86,7 @@ def link_of(row: Row) -> str | None:
 
 
 def proof_of(path: Path) -> str:
-    """Return how the test of guides tests a page."""
+    """Return how ``tests/nodes/test_guides.py`` tests a page."""
     blocks = shell_blocks(path)
     if not blocks:
         return "read"
@@ -127,7 +127,7 @@ def test_every_value_that_a_page_sets_is_one_of_the_chart() -> None:
 
 
 def value_of(values: object, parts: list[str]) -> object:
-    """The value of this path; None: unknown."""
+    """The value at this path; None if there is none."""
     for part in parts:
         values = values.get(part) if isinstance(values, dict) else None
     return values
@@ -135,12 +135,12 @@ def value_of(values: object, parts: list[str]) -> object:
 
 def test_every_guide_deletes_the_pods_that_it_starts() -> None:
     """A pool with an address in use is not deleted, so `Undo` would not end."""
-    left = []
+    remaining = []
     for path in sorted(GUIDES.glob("*.md")):
-        made = re.findall(
+        pods = re.findall(
             r"^kind: Pod\nmetadata:\n  name: (\S+)", path.read_text("utf-8"), re.MULTILINE
         )
         undo = path.read_text("utf-8").partition("\n## Undo\n")[2]
-        left += [f"{path.name}: {name}" for name in made if f"pod/{name}" not in undo]
+        remaining += [f"{path.name}: {name}" for name in pods if f"pod/{name}" not in undo]
 
-    assert left == []
+    assert remaining == []

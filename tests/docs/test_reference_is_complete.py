@@ -21,7 +21,7 @@ IN_BACKQUOTES: Final = re.compile(r"`([^`]+)`")
 ROW_CODE: Final = re.compile(r"^\| ([\d, ]+) \|", re.MULTILINE)
 
 PRIVATE: Final = frozenset({"ORBWEAVER_LAB", "ORBWEAVER_PLUGIN", "ORBWEAVER_WHO"})
-"""Set by one of our programs for another."""
+"""Variables that one of our programs sets for another; users do not set them."""
 
 OF_THE_EXECUTABLE: Final = frozenset({5, 100})
 """Codes of the C program (``cni/plugin.c``)."""
@@ -32,7 +32,7 @@ def page(name: str) -> str:
 
 
 def variables_in_code() -> set[str]:
-    """Whole strings that are the name of a variable."""
+    """The variables that the product names in its strings."""
     return {
         node.value
         for source in python_sources()

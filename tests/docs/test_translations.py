@@ -19,7 +19,7 @@ TRANSLATIONS = {
 def blocks(path: Path) -> list[str]:
     """The text of every fenced block."""
     document = Document(path.read_text("utf-8"), str(path))
-    return [one.lexemes["source"] for one in FencedCodeBlockLexer(r"[^\n]*")(document)]
+    return [block.lexemes["source"] for block in FencedCodeBlockLexer(r"[^\n]*")(document)]
 
 
 @pytest.mark.parametrize("translated", sorted(TRANSLATIONS))

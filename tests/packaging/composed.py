@@ -24,9 +24,9 @@ from tests.support.hosts import Hosts
 
 PATIENCE_S: Final = 60.0
 PROGRAMS: Final = {"etcd-1": "etcd", "etcd-2": "etcd", "etcd-3": "etcd", "prometheus": "prometheus"}
-"""The entry points of foreign images."""
+"""The programs that third-party images start."""
 
-ASK: Final = (
+PRINT_URL: Final = (
     "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
 )
 
@@ -56,10 +56,10 @@ class Composition:
         """Start a service as compose does."""
         service = self._services[name]
         command = [*([PROGRAMS[name]] if name in PROGRAMS else []), *service.get("command", ())]
-        moved = [self._moved(name, word) for word in command]
+        local_command = [self._with_local_paths(name, word) for word in command]
         if name == "prometheus":
-            moved.append(f"--storage.tsdb.path={self._directory / 'series'}")
-        inside = self._hosts.inside(name, moved)
+            local_command.append(f"--storage.tsdb.path={self._directory / 'series'}")
+        inside = self._hosts.inside(name, local_command)
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 inside, env=self._environment(name), stdout=log, stderr=log
@@ -94,21 +94,33 @@ class Composition:
             check=False,
         )
 
-    def ask(self, name: str, url: str) -> Any:
+    def get_json(self, name: str, url: str) -> Any:
         """The JSON at a URL, requested from a service; None without an answer."""
-        done = self.attempt(name, "python", "-c", ASK, url)
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        completed = self.attempt(name, "python", "-c", PRINT_URL, url)
+        return json.loads(completed.stdout) if completed.returncode == 0 else None
 
     def _environment(self, name: str) -> dict[str, str]:
         variables = self._services[name].get("environment", {})
-        moved = {key: self._moved(name, str(value)) for key, value in variables.items()}
+        local_variables = {
+            key: self._with_local_paths(name, str(value)) for key, value in variables.items()
+        }
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         hostname = {"SPIDERPOOL_NODE_NAME": self._services[name].get("hostname", name)}
-        sockets = {"ORBWEAVER_SOCKET_PATH": self._moved(name, "/var/run/spidernet/spiderpool.sock")}
-        return {"PATH": path, "HOME": str(self._directory), **hostname, **sockets, **moved}
+        sockets = {
+            "ORBWEAVER_SOCKET_PATH": self._with_local_paths(
+                name, "/var/run/spidernet/spiderpool.sock"
+            )
+        }
+        return {
+            "PATH": path,
+            "HOME": str(self._directory),
+            **hostname,
+            **sockets,
+            **local_variables,
+        }
 
-    def _moved(self, name: str, text: str) -> str:
-        """The text with volumes replaced by directories of the test."""
+    def _with_local_paths(self, name: str, text: str) -> str:
+        """Replace the paths of volumes in a text with directories of the test."""
         for volume in self._services[name].get("volumes", ()):
             if not isinstance(volume, str):
                 continue
@@ -116,7 +128,7 @@ class Composition:
             if source.startswith("./ops/"):
                 text = text.replace(target, str(ROOT / source))
             elif target in text:
-                place = self._directory / name / target.strip("/")
-                place.mkdir(parents=True, exist_ok=True)
-                text = text.replace(target, str(place))
+                volume_directory = self._directory / name / target.strip("/")
+                volume_directory.mkdir(parents=True, exist_ok=True)
+                text = text.replace(target, str(volume_directory))
         return text

@@ -33,11 +33,11 @@ def normal(name: str) -> str:
 
 def required(requirements: list[str]) -> set[str]:
     """The names in a list of requirements, normalised."""
-    found = [REQUIREMENT.match(requirement) for requirement in requirements]
-    return {normal(match[0]) for match in found if match}
+    matches = [REQUIREMENT.match(requirement) for requirement in requirements]
+    return {normal(match[0]) for match in matches if match}
 
 
 def pins(file: str) -> dict[str, str]:
-    """What a lock file pins: normalised name -> version."""
+    """The pins of a lock file: normalised name -> version."""
     text = (ROOT / "requirements" / file).read_text(encoding="utf-8")
     return {normal(name): version for name, version in PIN.findall(text)}

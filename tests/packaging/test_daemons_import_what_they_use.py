@@ -16,7 +16,7 @@ UNUSED: Final = (
     *("typer", "rich", "pydantic", "requests", "kubernetes", "cryptography"),
     *("opentelemetry.exporter.otlp", "opentelemetry.sdk.trace", "core.process.spans"),
 )
-"""Modules of a daemon that serves, without traces and certificates."""
+"""Modules that a daemon must not import while traces and certificates are off."""
 
 AGENT: Final = ("nodeagent.main", "core.kubernetes.connection", "nodeagent.telemetry.exposition")
 CONTROLLER: Final = ("ops.controller.main", "ops.controller.daemon")
@@ -32,14 +32,14 @@ for name in {modules!r}:
     importlib.import_module(name)
 print([name for name in {UNUSED!r} if name in sys.modules])
 """
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
 
-    assert done.stdout == "[]\n"
+    assert completed.stdout == "[]\n"
 
 
-def test_the_controller_knows_its_commands_without_importing_them() -> None:
+def test_the_listed_commands_of_the_controller_are_those_that_exist() -> None:
     group = typer.main.get_command(hooks.commands())
 
     assert tuple(group.commands) == COMMANDS  # type: ignore[attr-defined]

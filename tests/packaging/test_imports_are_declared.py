@@ -24,7 +24,7 @@ def imported() -> Iterator[str]:
 
 def distributions(name: str) -> set[str]:
     """The distributions of an import name; namespaces such as ``google`` have several."""
-    return {normal(found) for found in _installed().get(name, [name])}
+    return {normal(distribution) for distribution in _installed().get(name, [name])}
 
 
 @cache
@@ -33,8 +33,8 @@ def _installed() -> Mapping[str, list[str]]:
 
 
 @cache
-def foreign() -> set[str]:
-    """Imported names of third parties."""
+def third_party() -> set[str]:
+    """Imported names that belong to neither the product nor the standard library."""
     return set(imported()) - set(PACKAGES) - set(sys.stdlib_module_names)
 
 
@@ -45,13 +45,13 @@ def declared() -> set[str]:
     return required(project["dependencies"] + extras["otlp"] + extras["kubernetes"])
 
 
-def test_whatever_is_imported_is_declared() -> None:
-    missing = {name for name in foreign() if not distributions(name) & declared()}
+def test_every_import_is_declared() -> None:
+    missing = {name for name in third_party() if not distributions(name) & declared()}
 
     assert missing == set()
 
 
-def test_whatever_is_declared_is_imported() -> None:
-    used = {found for name in foreign() for found in distributions(name)}
+def test_every_declared_dependency_is_imported() -> None:
+    used = {package for name in third_party() for package in distributions(name)}
 
     assert declared() - used == set()

@@ -15,8 +15,8 @@ import yaml
 from tests.packaging.project import PACKAGES, ROOT, scripts
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
-OURS = ("agent", "controller")
-WATCHING = ("collector", "jaeger", "prometheus", "grafana")
+OUR_SERVICES = ("agent", "controller")
+MONITORING = ("collector", "jaeger", "prometheus", "grafana")
 SETTING = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
 
 
@@ -35,10 +35,10 @@ def stages() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_it_has_three_members_our_processes_and_what_watches_them(
+def test_it_has_three_etcd_members_our_processes_and_monitoring(
     services: Mapping[str, Any],
 ) -> None:
-    assert services.keys() == {*MEMBERS, *OURS, *WATCHING}
+    assert services.keys() == {*MEMBERS, *OUR_SERVICES, *MONITORING}
 
 
 def test_nothing_is_reachable_from_other_machines(services: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ def test_every_file_that_is_mounted_exists(services: Mapping[str, Any]) -> None:
     assert all((ROOT / path).exists() for path in mounted)
 
 
-def test_every_member_knows_the_same_three(services: Mapping[str, Any]) -> None:
+def test_every_member_has_the_same_three_peers(services: Mapping[str, Any]) -> None:
     for member in MEMBERS:
         environment = services[member]["environment"]
         peers = dict(peer.split("=", 1) for peer in environment["ETCD_INITIAL_CLUSTER"].split(","))
@@ -71,13 +71,13 @@ def test_every_member_knows_the_same_three(services: Mapping[str, Any]) -> None:
 
 
 def test_every_image_from_outside_is_pinned_to_a_release(services: Mapping[str, Any]) -> None:
-    images = [services[name]["image"] for name in (*MEMBERS, *WATCHING)]
+    images = [services[name]["image"] for name in (*MEMBERS, *MONITORING)]
 
     assert all(re.search(r":v?\d+\.\d+", image) for image in images)
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_what_we_build_runs_a_command_that_exists(
+@pytest.mark.parametrize("name", OUR_SERVICES)
+def test_our_services_run_commands_that_exist(
     services: Mapping[str, Any], stages: dict[str, str], name: str
 ) -> None:
     (command,) = services[name]["command"]
@@ -87,7 +87,7 @@ def test_what_we_build_runs_a_command_that_exists(
     assert f'CMD ["{command}"]' in stages[target]
 
 
-def test_the_controller_is_nobody_and_the_agent_is_not_privileged(
+def test_the_controller_is_not_root_and_the_agent_is_not_privileged(
     services: Mapping[str, Any], stages: dict[str, str]
 ) -> None:
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", stages["controller"], re.MULTILINE)
@@ -101,16 +101,16 @@ def test_the_agent_can_write_where_iptables_has_its_lock(services: Mapping[str, 
     assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_traces_of_both_go_to_the_collector(services: Mapping[str, Any], name: str) -> None:
+@pytest.mark.parametrize("name", OUR_SERVICES)
+def test_our_services_send_traces_to_the_collector(services: Mapping[str, Any], name: str) -> None:
     endpoint = services[name]["environment"]["ORBWEAVER_TRACES_ENDPOINT"]
 
     assert endpoint == "http://collector:4317"
     assert "collector" in services
 
 
-def test_every_setting_handed_on_is_read_by_the_product() -> None:
-    known = {
+def test_every_setting_of_the_file_is_read_by_the_product() -> None:
+    read = {
         setting
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
@@ -118,10 +118,10 @@ def test_every_setting_handed_on_is_read_by_the_product() -> None:
     }
     used = set(SETTING.findall((ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
 
-    assert used - known == set()
+    assert used - read == set()
 
 
-def test_the_builder_is_sent_everything_that_the_wheel_is_made_of() -> None:
+def test_the_build_context_has_the_sources_of_the_wheel() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
 

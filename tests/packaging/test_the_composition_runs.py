@@ -36,24 +36,24 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
-    """All services but those of foreign images: collector, traces, Grafana."""
+    """All services except the collector, Jaeger and Grafana, which need third-party images."""
     names = (*MEMBERS, "controller", "agent", "prometheus")
-    found = Composition(tmp_path_factory.mktemp("composition"), names)
-    with found.network():
+    services = Composition(tmp_path_factory.mktemp("composition"), names)
+    with services.network():
         for name in MEMBERS:
-            found.start(name)
+            services.start(name)
         for name in MEMBERS:
-            found.wait_healthy(name)
+            services.wait_healthy(name)
         for name in ("controller", "agent", "prometheus"):
-            found.start(name)
+            services.start(name)
         for name in ("controller", "agent"):
-            found.wait_healthy(name)
-        yield found
+            services.wait_healthy(name)
+        yield services
 
 
 def test_every_target_of_prometheus_is_up(composition: Composition) -> None:
     jobs = yaml.safe_load((ROOT / "ops/monitoring/prometheus.yml").read_text("utf-8"))
-    wanted = {
+    configured = {
         target
         for job in jobs["scrape_configs"]
         for group in job["static_configs"]
@@ -61,32 +61,32 @@ def test_every_target_of_prometheus_is_up(composition: Composition) -> None:
     }
 
     def up() -> set[str]:
-        answer = composition.ask("prometheus", QUERY)
+        answer = composition.get_json("prometheus", QUERY)
         series = answer["data"]["result"] if answer else ()
-        return {one["metric"]["instance"] for one in series if one["value"][1] == "1"}
+        return {sample["metric"]["instance"] for sample in series if sample["value"][1] == "1"}
 
-    expect(lambda: up() == wanted)
+    expect(lambda: up() == configured)
 
 
-def test_nothing_is_alarming(composition: Composition) -> None:
-    def quiet() -> bool:
-        answer = composition.ask("prometheus", ALERTS)
+def test_no_alert_is_active(composition: Composition) -> None:
+    def has_no_alert() -> bool:
+        answer = composition.get_json("prometheus", ALERTS)
         return answer is not None and not answer["data"]["alerts"]
 
-    expect(quiet)
+    expect(has_no_alert)
 
 
 def test_orbctl_works_in_the_controller_as_the_file_says(composition: Composition) -> None:
     applied = composition.attempt("controller", "orbctl", "apply", "-f", "-", stdin=POOL)
     assert applied.returncode == 0, applied.stderr
 
-    shown = composition.attempt("controller", "orbctl", "get", "pools").stdout
-    assert "lan" in shown
+    table = composition.attempt("controller", "orbctl", "get", "pools").stdout
+    assert "lan" in table
     status = composition.attempt("controller", "orbctl", "status")
     assert "etcd-1:2379, etcd-2:2379, etcd-3:2379" in status.stdout
 
 
-def test_one_member_may_go(composition: Composition) -> None:
+def test_the_services_work_without_one_etcd_member(composition: Composition) -> None:
     composition.end("etcd-2")
 
     for name in ("controller", "agent"):
@@ -100,11 +100,13 @@ def expect(holds: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < deadline, "it never comes to be"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.2)
 
 
-def test_directories_of_the_test_alone_are_written(tmp_path: Path) -> None:
-    found = Composition(tmp_path, ("agent",))
+def test_volumes_are_directories_of_the_test(tmp_path: Path) -> None:
+    composition = Composition(tmp_path, ("agent",))
 
-    assert found._moved("agent", "/var/run/spidernet/x.sock").startswith(str(tmp_path))
+    assert composition._with_local_paths("agent", "/var/run/spidernet/x.sock").startswith(
+        str(tmp_path)
+    )

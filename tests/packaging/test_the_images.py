@@ -19,15 +19,15 @@ STAGE = re.compile(r"^FROM \S+ AS ([\w-]+)$", re.MULTILINE)
 
 def test_every_base_image_is_named_by_its_digest() -> None:
     recipe = (ROOT / "Containerfile").read_text()
-    known = {*STAGE.findall(recipe), *(f"${{{name}}}" for name in BASE.findall(recipe))}
+    pinned = {*STAGE.findall(recipe), *(f"${{{name}}}" for name in BASE.findall(recipe))}
 
     sources = FROM.findall(recipe)
 
     assert sources
-    assert set(sources) <= known
+    assert set(sources) <= pinned
 
 
-def test_the_builder_is_sent_all_that_builds_the_wheel() -> None:
+def test_the_build_context_has_the_build_hook() -> None:
     lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
 
     assert "!hatch_build.py" in lines
@@ -66,18 +66,18 @@ def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: 
 
 
 def test_a_push_that_cannot_copy_etcd_fails_and_writes_no_values(tmp_path: Path) -> None:
-    done = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
+    completed = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
     has_values = (tmp_path / "values.yaml").exists()
     again = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd", ETCD_SOURCE="mirror.example.com/etcd")
 
-    assert done.returncode != 0
-    assert "ETCD_SOURCE" in done.stderr
+    assert completed.returncode != 0
+    assert "ETCD_SOURCE" in completed.stderr
     assert not has_values
     assert again.returncode == 0
 
 
 def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the script's push with a simulated engine."""
+    """Run ``scripts/images.sh push`` with ``ENGINE`` in place of a container engine."""
     engine = directory / "engine"
     engine.write_text(ENGINE)
     engine.chmod(0o755)
@@ -98,7 +98,7 @@ def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_every_image_says_what_it_is() -> None:
+def test_every_image_has_descriptive_labels() -> None:
     recipe = (ROOT / "Containerfile").read_text("utf-8")
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)", recipe))
 

@@ -9,7 +9,7 @@ import pytest
 from tests.packaging.project import ROOT, normal, pins, pyproject, required
 
 LOCKS = ("build.txt", "dev.txt", "docs.txt", "lock.txt")
-PLACE = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
+LOCATION = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -23,13 +23,13 @@ def test_every_line_is_a_pin_a_hash_or_a_comment(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_no_lock_names_a_place(lock: str) -> None:
+def test_no_lock_names_a_download_location(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text(encoding="utf-8").replace("    --hash=", "")
 
-    assert PLACE.findall(text) == []
+    assert LOCATION.findall(text) == []
 
 
-def test_whoever_develops_runs_the_same_versions_as_whoever_installs() -> None:
+def test_development_and_installation_use_the_same_versions() -> None:
     assert pins("lock.txt").items() <= pins("dev.txt").items()
     assert pins("build.txt").items() <= pins("dev.txt").items()
 
@@ -45,8 +45,8 @@ def test_every_declared_dependency_is_locked() -> None:
     extras = project["optional-dependencies"]
 
     assert required(project["dependencies"] + extras["otlp"]) <= pins("lock.txt").keys()
-    developed = [name for extra in extras.values() for name in extra]
-    assert required(developed) <= pins("dev.txt").keys() | pins("docs.txt").keys()
+    extra_requirements = [name for extra in extras.values() for name in extra]
+    assert required(extra_requirements) <= pins("dev.txt").keys() | pins("docs.txt").keys()
     assert required(extras["docs"]) <= pins("docs.txt").keys()
     assert required(pyproject()["build-system"]["requires"]) <= pins("build.txt").keys()
 

@@ -12,21 +12,21 @@ USED_BY_THE_SCRIPT = (
 )  # fmt: skip
 
 
-def test_every_missing_program_is_asked_for_by_the_name_of_one_package(tmp_path: Path) -> None:
+def test_every_missing_package_is_one_argument_of_apt_get(tmp_path: Path) -> None:
     require_namespaces()  # only root installs packages
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in USED_BY_THE_SCRIPT:
-        found = shutil.which(name)
-        assert found, f"this test needs {name}"
-        (programs / name).symlink_to(found)
+        path = shutil.which(name)
+        assert path, f"this test needs {name}"
+        (programs / name).symlink_to(path)
     (programs / "apt-cache").symlink_to("/bin/true")
     calls = tmp_path / "calls"
     apt_get = programs / "apt-get"
     apt_get.write_text(f'#!/bin/sh\nprintf "<%s>\\n" "$@" >>{calls}\n[ "$1" != install ]\n')
     apt_get.chmod(0o755)
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [SETUP, "dev"],
         env={"PATH": str(programs)},
         stdin=subprocess.DEVNULL,
@@ -36,8 +36,8 @@ def test_every_missing_program_is_asked_for_by_the_name_of_one_package(tmp_path:
         timeout=60,
     )
 
-    assert done.returncode == 1, done.stderr
-    assert "apt-get could not install: " in done.stderr
+    assert completed.returncode == 1, completed.stderr
+    assert "apt-get could not install: " in completed.stderr
     names = calls.read_text().splitlines()
     for package in ("etcd-server", "containerd", "buildah", "netavark", "mmdebstrap"):
         assert f"<{package}>" in names

@@ -27,20 +27,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(built)
 
 
-def test_it_holds_every_module_and_a_mark_that_it_is_typed(wheel: zipfile.ZipFile) -> None:
-    ours = {
+def test_it_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
+    expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
     }
-    ours = {path for path in ours if not path.startswith(CHECKOUT_ONLY)}
+    expected = {path for path in expected if not path.startswith(CHECKOUT_ONLY)}
     pages = (ROOT / "ops/console/static").rglob("*.*")
-    ours |= {path.relative_to(ROOT).as_posix() for path in pages}
+    expected |= {path.relative_to(ROOT).as_posix() for path in pages}
 
-    assert ours | {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
+    assert expected | {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
 
 
-def test_it_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_it_has_no_other_files(wheel: zipfile.ZipFile) -> None:
     tops = {Path(name).parts[0] for name in wheel.namelist()}
 
     assert tops == {*PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}

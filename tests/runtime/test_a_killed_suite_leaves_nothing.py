@@ -37,7 +37,7 @@ def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(killed: K
     assert leftovers.processes, "a sandbox continues to run without its runtime"
     assert leftovers.control_groups
 
-    killed.bury()
+    killed.reap()
     assert killed.identity in remove_dead()
 
     assert traces_of(killed.identity) == Traces()

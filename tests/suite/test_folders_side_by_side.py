@@ -32,8 +32,8 @@ import pytest
 from tests.support.counters import Counters
 
 
-@pytest.mark.parametrize("way", ["a/b", "a::b", "c"])
-def test_who_runs_this(way):
+@pytest.mark.parametrize("text", ["a/b", "a::b", "c"])
+def test_is_recorded(text):
     Counters.executions += 1
     with Path(os.environ["RECORD"]).open("a") as record:
         record.write(f"{Path(__file__).parent.relative_to(Path.cwd())} {os.environ.get(WORKER)}\\n")
@@ -59,47 +59,47 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         for name in ("test_first.py", "test_second.py"):
             (project / folder / name).write_text(TESTS)
     # This test may itself run in a worker.
-    mine = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-n", str(workers)],
         cwd=project,
-        env=mine | {"PYTHONPATH": str(ROOT), "RECORD": str(project / "record")},
+        env=inherited | {"PYTHONPATH": str(ROOT), "RECORD": str(project / "record")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     lines = (project / "record").read_text().splitlines()
-    return Run(done.stdout, [(line.split()[0], line.split()[1]) for line in lines])
+    return Run(completed.stdout, [(line.split()[0], line.split()[1]) for line in lines])
 
 
-def test_a_folder_is_run_whole_and_by_one(run: Run) -> None:
+def test_each_folder_is_run_completely_by_one_worker(run: Run) -> None:
     assert sorted({folder for folder, _ in run.runs}) == sorted(FOLDERS)
     assert len(run.runs) == 6 * len(FOLDERS)
     for worker in {worker for _, worker in run.runs}:
-        order = [folder for folder, who in run.runs if who == worker]
-        assert order == sorted(order, key=order.index), "one after the other"
-    assert len(set(run.runs)) == len(FOLDERS), "each by one"
+        order = [folder for folder, runner in run.runs if runner == worker]
+        assert order == sorted(order, key=order.index), "a worker finishes a folder before the next"
+    assert len(set(run.runs)) == len(FOLDERS), "one worker for each folder"
 
 
-def test_what_workers_counted_is_added_up(run: Run) -> None:
+def test_counters_of_all_workers_are_summed(run: Run) -> None:
     executions = 6 * len(FOLDERS)
     assert f"workflow faults: executions {executions}, kills 0, violations 0" in run.output
 
 
-def test_workers_begin_with_what_takes_long(run: Run) -> None:
-    (long,) = {worker for folder, worker in run.runs if folder == "tests/nodes"}
-    first = next(folder for folder, worker in run.runs if worker == long)
-    assert first == ("tests/a" if long == "None" else "tests/nodes")
+def test_the_longest_folder_is_started_first(run: Run) -> None:
+    (nodes_worker,) = {worker for folder, worker in run.runs if folder == "tests/nodes"}
+    first = next(folder for folder, worker in run.runs if worker == nodes_worker)
+    assert first == ("tests/a" if nodes_worker == "None" else "tests/nodes")
 
 
 @pytest.mark.parametrize("folder", LONGEST_FIRST)
-def test_a_folder_that_takes_long_is_there(folder: str) -> None:
+def test_every_long_folder_exists(folder: str) -> None:
     assert (ROOT / folder).is_dir()
 
 
-def test_files_of_the_machine_are_run_first_and_by_one(tmp_path: Path) -> None:
+def test_files_with_tests_marked_uml_are_one_scope(tmp_path: Path) -> None:
     for name in (*IN_MACHINE, "tests/a/test_plain.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# mark.uml" if name in IN_MACHINE else "")

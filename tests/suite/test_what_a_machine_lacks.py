@@ -24,7 +24,7 @@ echo "{PANIC}"
 echo "Kernel panic - not syncing: Kernel mode signal 4"
 exit 134
 """
-"""The panic of Debian's kernel on a processor with AMX."""
+"""Prints the panic of Debian's kernel on a processor with AMX."""
 
 LARGE_STATE: Final = """
 #define _GNU_SOURCE
@@ -88,12 +88,12 @@ def test_a_node():
     raise AssertionError
 
 
-@pytest.mark.skip(reason="it rains")
+@pytest.mark.skip(reason="another reason")
 def test_outside():
     raise AssertionError
 
 
-def test_at_home():
+def test_that_passes():
     pass
 """
 TESTS_OF_PROGRAMS: Final = """
@@ -129,7 +129,7 @@ class Run(NamedTuple):
 
 
 def run_inner(
-    place: Path,
+    project: Path,
     path: str,
     *,
     can_substitute: bool,
@@ -138,31 +138,31 @@ def run_inner(
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
     """Run a project of these tests with the programs of ``path`` and these variables."""
-    (place / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
-    (place / "pytest.ini").write_text(CONFIGURATION)
-    (place / "test_them.py").write_text(tests)
+    (project / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
+    (project / "pytest.ini").write_text(CONFIGURATION)
+    (project / "test_them.py").write_text(tests)
     inherited = {
         key: value
         for key, value in os.environ.items()
         if not key.startswith("PYTEST_") and key != "CI"
     }
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-n", str(workers)],
-        cwd=place,
+        cwd=project,
         env=inherited | {"PYTHONPATH": str(ROOT), "PATH": path, **variables},
         capture_output=True,
         text=True,
         check=False,
     )
-    return Run(done.returncode, done.stdout + done.stderr)
+    return Run(completed.returncode, completed.stdout + completed.stderr)
 
 
 @pytest.fixture
 def panicking(tmp_path: Path) -> str:
-    """A PATH on which user-mode Linux is the stand-in."""
+    """A PATH on which ``linux.uml`` is the script ``STAND_IN``."""
     if not (MODULES.is_dir() and shutil.which("modprobe")):
-        pytest.skip(needs(USER_MODE, "its modules are not there"))
+        pytest.skip(needs(USER_MODE, "its modules are missing"))
     program = tmp_path / "bin" / PROGRAM
     program.parent.mkdir()
     program.write_text(STAND_IN)
@@ -173,7 +173,7 @@ def panicking(tmp_path: Path) -> str:
 def why_not_on(path: str) -> str:
     """Why user-mode Linux does not boot with the programs of ``path``."""
     text = "from tests.support.user_mode import UserModeLinux; print(UserModeLinux.why_not())"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", text],
         cwd=ROOT,
         env=os.environ | {"PATH": path},
@@ -181,32 +181,32 @@ def why_not_on(path: str) -> str:
         text=True,
         check=True,
     )
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_is_green_where_no_machine_boots(
     tmp_path: Path, panicking: str, workers: int
 ) -> None:
-    ran = run_inner(tmp_path, panicking, can_substitute=False, workers=workers)
+    result = run_inner(tmp_path, panicking, can_substitute=False, workers=workers)
 
-    assert ran.code == 0, ran.output
-    assert ran.rows == [
-        ["it rains", "1 tests", "see the reason"],
+    assert result.code == 0, result.output
+    assert result.rows == [
+        ["another reason", "1 tests", "see the reason"],
         ["kubelet", "1 tests", REMEDIES["kubelet"]],
         [USER_MODE, "3 tests", REMEDIES[USER_MODE]],
     ]
-    (because,) = re.findall(f"^ because: .*{PANIC}.*$", ran.output, re.MULTILINE)
+    (because,) = re.findall(f"^ because: .*{PANIC}.*$", result.output, re.MULTILINE)
     assert "substitute: no qemu" in because
     assert PANIC in why_not_on(panicking)
 
 
 def test_the_next_machine_runs_the_same_tests(tmp_path: Path, panicking: str) -> None:
-    ran = run_inner(tmp_path, panicking, can_substitute=True)
+    result = run_inner(tmp_path, panicking, can_substitute=True)
 
-    assert ran.code == 0, ran.output
-    assert "4 passed" in ran.output
-    assert [USER_MODE, "3 ran on substitute", REMEDIES[USER_MODE]] in ran.rows
+    assert result.code == 0, result.output
+    assert "4 passed" in result.output
+    assert [USER_MODE, "3 ran on substitute", REMEDIES[USER_MODE]] in result.rows
 
 
 def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path) -> None:
@@ -215,11 +215,11 @@ def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path)
         pytest.skip(needs(USER_MODE, UserModeLinux.why_not() or "no C compiler"))
     source = tmp_path / "large_state.c"
     source.write_text(LARGE_STATE)
-    made = str(source.with_suffix(".so"))
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, str(source)], check=True)
+    library = str(source.with_suffix(".so"))
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, str(source)], check=True)
     program = tmp_path / PROGRAM
     real = shutil.which(PROGRAM)
-    program.write_text(f'#!/bin/sh\nLD_PRELOAD="$LD_PRELOAD {made}" exec {real} "$@"\n')
+    program.write_text(f'#!/bin/sh\nLD_PRELOAD="$LD_PRELOAD {library}" exec {real} "$@"\n')
     program.chmod(0o755)
     without_compiler = tmp_path / "bin"
     without_compiler.mkdir()
@@ -234,7 +234,7 @@ def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path)
 def test_in_ci_a_missing_program_fails_and_elsewhere_it_skips(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
-    ran = run_inner(
+    result = run_inner(
         tmp_path,
         os.environ["PATH"],
         can_substitute=False,
@@ -242,5 +242,5 @@ def test_in_ci_a_missing_program_fails_and_elsewhere_it_skips(
         variables=variables,
     )
 
-    assert ("1 skipped, 1 error" if variables else "2 skipped") in ran.output
-    assert ran.code == bool(variables), ran.output
+    assert ("1 skipped, 1 error" if variables else "2 skipped") in result.output
+    assert result.code == bool(variables), result.output

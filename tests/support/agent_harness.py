@@ -47,7 +47,7 @@ class Reply(NamedTuple):
 
     @property
     def error(self) -> Any:
-        """The CNI error object of a failed call; its form is asserted."""
+        """The CNI error object of a failed call; its keys are asserted."""
         assert self.status == 1, self.body.decode()
         document = self.json
         assert list(document) == ["cniVersion", "code", "msg", "details"]
@@ -80,7 +80,7 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 async def running(
     settings: Settings, store: KeyValueStore, **options: Any
 ) -> AsyncIterator[AgentHarness]:
-    """Start a node whose agent serves; the arguments are the agent's sources."""
+    """Run an agent; options named in ``AgentSources`` become its sources."""
     named = {name: options.pop(name) for name in AgentSources._fields if name in options}
     sources = AgentSources(**named)
     agent = Agent(settings, store, sources=sources, **options)
@@ -112,7 +112,7 @@ class AgentHarness:
     # The operator
 
     async def apply(self, *commands: Command) -> None:
-        """Apply commands as another process would, and wait until the agent has seen them."""
+        """Apply commands as another process would, and wait until the agent's view has them."""
         writer = Writer(self.store, self.keys, f"operator-{id(commands):x}")
         await writer.open()
         configurator = Configurator(self.store, self.keys, writer)
@@ -191,13 +191,14 @@ class AgentHarness:
 
     async def claims(self) -> dict[str, Claim]:
         """Every claim in the store, by address."""
-        found = await self.store.read([Get(*self.keys.range_of("ip"))])
+        response = await self.store.read([Get(*self.keys.range_of("ip"))])
         return {
-            str(self.keys.address_in(kv.key)): CLAIM.decode(kv.value) for kv in found.ranges[0].kvs
+            str(self.keys.address_in(kv.key)): CLAIM.decode(kv.value)
+            for kv in response.ranges[0].kvs
         }
 
     async def endpoint(self, pod: str = "web-0") -> Endpoint | None:
         """The endpoint of a Pod of namespace shop."""
-        found = await self.store.read([Get(self.keys.endpoint("shop", pod))])
-        kvs = found.ranges[0].kvs
+        response = await self.store.read([Get(self.keys.endpoint("shop", pod))])
+        kvs = response.ranges[0].kvs
         return ENDPOINT.decode(kvs[0].value) if kvs else None

@@ -70,9 +70,9 @@ _names = st.sampled_from([f"web-{number}" for number in range(5)])
 _nodes = st.sampled_from(NODES)
 _addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 10)])
 _commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(QuarantineAddress, _addresses, st.just("a stranger answered"), st.just("02:00:01")),
+    st.builds(QuarantineAddress, _addresses, st.just("another host answered"), st.just("02:00:01")),
     st.builds(LiftQuarantine, _addresses),
-    st.builds(lambda one: ApplyReservation(Reservation("dns", 4, (one,))), _addresses),
+    st.builds(lambda address: ApplyReservation(Reservation("dns", 4, (address,))), _addresses),
     st.just(DeleteReservation("dns")),
     st.builds(lambda name: ApplyRecord(RecordDefined("Node", "", name)), _nodes),
     st.just(RetirePool("spare")),
@@ -133,15 +133,15 @@ class ArchivedCluster:
 
     async def live_segments(self) -> int:
         """The number of segments in etcd."""
-        found = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
-        return found.ranges[0].count
+        response = await self.store.read([Get(*KEYS.range_of("log"), count_only=True)])
+        return response.ranges[0].count
 
     async def _make(self, move: Move) -> None:
         match move:
             case Add(node, name, generation, fixed):
                 kind: FixedKind | None = "statefulset" if fixed else None
-                who = pod(name, f"{name}-{generation}", node=node, fixed=kind)
-                await self.nodes[node].add(who)
+                pod_facts = pod(name, f"{name}-{generation}", node=node, fixed=kind)
+                await self.nodes[node].add(pod_facts)
             case Remove(node, name, generation):
                 endpoint = (await self.node.truth()).endpoints.get(("shop", name))
                 lives_on = node if endpoint is None else endpoint.node
@@ -155,14 +155,14 @@ async def archived_cluster(
     directory: Path, store: KeyValueStore | None = None
 ) -> AsyncIterator[ArchivedCluster]:
     """A running cluster with two empty pools."""
-    one = ArchivedCluster(MemoryStore() if store is None else store, directory)
+    cluster = ArchivedCluster(MemoryStore() if store is None else store, directory)
     async with contextlib.AsyncExitStack() as stack:
-        for node in one.nodes.values():
+        for node in cluster.nodes.values():
             await stack.enter_async_context(node)
-        await one.node.apply(pool("main", "10.6.0.1-10.6.0.6"))
-        await one.node.apply(pool("spare", "10.6.0.7-10.6.0.9", default=False))
-        await one.node.apply(pool("six", "fd00:6::1-fd00:6::5"))
-        yield one
+        await cluster.node.apply(pool("main", "10.6.0.1-10.6.0.6"))
+        await cluster.node.apply(pool("spare", "10.6.0.7-10.6.0.9", default=False))
+        await cluster.node.apply(pool("six", "fd00:6::1-fd00:6::5"))
+        yield cluster
 
 
 @asynccontextmanager
@@ -177,6 +177,6 @@ async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
 
 
 def same(one: Ledger, other: Ledger) -> bool:
-    """Whether two ledgers have the same content, at whatever position."""
+    """Whether two ledgers have the same content; their positions may differ."""
     parts = [part for part in Ledger.__slots__ if part != "position"]
     return all(getattr(one, part) == getattr(other, part) for part in parts)

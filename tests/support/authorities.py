@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class PlainAuthority:
-    """An authority by ``openssl req -x509``, without key usage; issues one certificate."""
+    """An authority made by ``openssl req -x509``, without key usage; it issues one certificate."""
 
     def __init__(self, directory: Path) -> None:
         self.ca = directory / "ca.pem"
@@ -27,9 +27,9 @@ class PlainAuthority:
 
     def server(self) -> ssl.SSLContext:
         """Issue a certificate for a server on loopback."""
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.load_cert_chain(self.certificate, self.key)
-        return made
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
 
 
 def _openssl(*words: str | Path) -> None:

@@ -163,8 +163,8 @@ class Page:
             if value:
                 return value
             await asyncio.sleep(_POLL_S)
-        shown = await self.evaluate("document.body.innerText")
-        raise AssertionError(f"never true: {expression}; errors {self.errors}; page: {shown}")
+        page_text = await self.evaluate("document.body.innerText")
+        raise AssertionError(f"never true: {expression}; errors {self.errors}; page: {page_text}")
 
     async def press(self, key: str) -> None:
         """Press and release a key of ``KEYS``, or type a character."""

@@ -22,7 +22,7 @@ class Cable:
         self._port = int(port)
         self._requests_pass = asyncio.Event()
         self._answers_pass = asyncio.Event()
-        self._works: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.mend()
 
     async def __aenter__(self) -> Self:
@@ -36,9 +36,9 @@ class Cable:
         trace: TracebackType | None,
     ) -> None:
         self._server.close()
-        for work in self._works:
+        for work in self._tasks:
             work.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
     def near_end(self) -> str:
@@ -62,8 +62,8 @@ class Cable:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         work = asyncio.ensure_future(self._serve(reader, writer))
-        self._works.add(work)
-        work.add_done_callback(self._works.discard)
+        self._tasks.add(work)
+        work.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -73,8 +73,8 @@ class Cable:
             return
         try:
             await asyncio.gather(
-                self._carry(reader, requests, self._requests_pass, self.held),
-                self._carry(answers, writer, self._answers_pass, bytearray()),
+                self._forward(reader, requests, self._requests_pass, self.held),
+                self._forward(answers, writer, self._answers_pass, bytearray()),
             )
         except OSError:
             return  # one side has closed its connection
@@ -83,27 +83,27 @@ class Cable:
             requests.close()
 
     @staticmethod
-    async def _carry(
+    async def _forward(
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         passes: asyncio.Event,
         held: bytearray,
     ) -> None:
-        under_way: asyncio.Queue[bytes] = asyncio.Queue()
+        in_transit: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def take() -> None:
+        async def receive() -> None:
             data = b"first"
             while data:
                 data = await reader.read(CHUNK_BYTES)
                 if not passes.is_set():
                     held.extend(data)
-                under_way.put_nowait(data)
+                in_transit.put_nowait(data)
 
-        async def give() -> None:
-            while data := await under_way.get():
+        async def send() -> None:
+            while data := await in_transit.get():
                 await passes.wait()
                 writer.write(data)
                 await writer.drain()
             writer.write_eof()
 
-        await asyncio.gather(take(), give())
+        await asyncio.gather(receive(), send())

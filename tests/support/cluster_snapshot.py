@@ -1,4 +1,4 @@
-"""Cluster facts from one round of listings, for scripts of reclaim and for benchmarks.
+"""Cluster facts from one round of listings, for tests and benchmarks of reclaim.
 
 A listing counts as complete only if it was read to the end, after the claims, and is not empty for
 a kind that every cluster has.
@@ -22,7 +22,7 @@ from ops.kubernetes.watches.pods import shared_endpoints
 
 
 class KindListing(NamedTuple):
-    """How objects of one kind were listed: start time, and whether to the end."""
+    """When the listing of one kind began, and whether it was read to the end."""
 
     taken: Moment
     complete: bool = True
@@ -86,42 +86,42 @@ class ClusterSnapshot:
         self.seen = claims_read if pods is None else pods.taken
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Only from a trusted listing, else unknown."""
+        """The Pod from a trusted listing; without one, an uncertain ``MissingOwner``."""
         return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """From any listing."""
+        """The Pod with this UID, from any listing."""
         return self._by_uid.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """From any listing, living ones first."""
+        """A Pod of a VM instance or IPAMClaim, preferably a living one; from any listing."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
-        """From any listing."""
+        """The living Pod whose status has this address, from any listing."""
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """Only from a trusted listing."""
+        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
         return self._answer("Node", self._nodes.get(name), name)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """Only from a trusted listing."""
-        found = self._stateful_sets.get((namespace, name))
-        return self._answer("StatefulSet", found, f"{namespace}/{name}")
+        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        entry = self._stateful_sets.get((namespace, name))
+        return self._answer("StatefulSet", entry, f"{namespace}/{name}")
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Only from a trusted listing."""
-        found = self._vmis.get((namespace, name))
-        return self._answer("VirtualMachineInstance", found, f"{namespace}/{name}")
+        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        entry = self._vmis.get((namespace, name))
+        return self._answer("VirtualMachineInstance", entry, f"{namespace}/{name}")
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Only from a trusted listing."""
-        found = self._vms.get((namespace, name))
-        return self._answer("VirtualMachine", found, f"{namespace}/{name}")
+        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
+        entry = self._vms.get((namespace, name))
+        return self._answer("VirtualMachine", entry, f"{namespace}/{name}")
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Only from a trusted listing."""
+        """From a trusted listing; without one, an uncertain ``MissingOwner``."""
         return self._answer("IPAMClaim", self._claims.get((namespace, name)), f"{namespace}/{name}")
 
     def _answer(self, kind: Kind, entry: T | None, name: str) -> T | MissingOwner:
@@ -134,7 +134,7 @@ class ClusterSnapshot:
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
-    """By endpoint of a VM instance or IPAMClaim: a Pod of it, living ones first."""
+    """Endpoint of a VM instance or IPAMClaim -> one of its Pods, preferably a living one."""
     launchers: dict[tuple[str, str], PodState] = {}
     for pod in pods:
         for key in () if pod.is_final else shared_endpoints(pod):

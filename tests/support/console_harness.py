@@ -1,7 +1,7 @@
 """A console over a small cluster with a past: two nodes, three pools, and two hours of events.
 
-The clock of the cluster is set by hand and stands still at the end, so that an address that rests
-goes on resting while a browser reads. Everything else is real.
+The clock of the cluster is set by hand and stands still at the end, so that a
+released address stays in its cool-down while a browser reads. Everything else is real.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ START_MS: Final = 1_767_268_800_000
 
 MINUTE_MS: Final = 60_000
 HELD: Final = "10.6.0.17"
-"""Of web-0 from 12:10 on, of web-1 from 12:02 to 12:05."""
+"""Held by web-0 since 12:10, and by web-1 from 12:02 to 12:05."""
 
 
 RESTING: Final = "10.6.0.23"
-"""The only other one that can be assigned: of web-3 from 13:00 to 14:00."""
+"""The only other assignable address: held by web-3 from 13:00 to 14:00, then in cool-down."""
 
 RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 """The trace id of that release; the other events have none."""
 
 WIDE: Final = SelectionRequest("eth0", ("wide",))
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
-"""The reason of a quarantine: a page shows it as it is."""
+"""The reason of a quarantine: a page must show it as text."""
 
 
 class ConsoleHarness(NamedTuple):
-    """Where it listens, and the nodes of its cluster."""
+    """The URL of the console, its source, and the nodes of its cluster."""
 
     url: str
     source: ConsoleSource
@@ -74,7 +74,7 @@ class _Clock:
 async def running_console(
     store: KeyValueStore, cluster: str, archive: Path
 ) -> AsyncIterator[ConsoleHarness]:
-    """Make the cluster's past, and serve it on loopback."""
+    """Write the cluster's events, and serve the console on loopback."""
     clock = _Clock()
     node_a, node_b = (NodeHarness(store, name, cluster=cluster) for name in ("node-a", "node-b"))
     for node in (node_a, node_b):
@@ -94,7 +94,7 @@ async def served(
     *,
     recheck_s: float = ACCESS_RECHECK_S,
 ) -> AsyncIterator[str]:
-    """Serve it on a port of its own, to everybody or by these rules; the address of its page."""
+    """Serve a console on a free port; yield its URL. Without ``access`` every client may read."""
     server = ConsoleServer(source, access, actions, recheck_s=recheck_s)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     await port.open("127.0.0.1", 0, "--port")
@@ -106,7 +106,7 @@ async def served(
 
 
 async def _live(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
-    """What happened, by minutes after 12:00. At first ``lan`` has one address only."""
+    """Write the events, by minutes after 12:00. At first ``lan`` has only one address."""
     lan = pool("lan", HELD)
     await node_a.apply(lan)
     await node_b.view.freshen()
@@ -148,19 +148,21 @@ def _coordinator(mode: str) -> RecordDefined:
     return RecordDefined(COORDINATOR_KIND, "", "default", coordinator=coordinator)
 
 
-async def _release(node: NodeHarness, who: PodFacts) -> None:
-    """A DEL with a trace."""
+async def _release(node: NodeHarness, pod_facts: PodFacts) -> None:
+    """Run a DEL with the trace id ``RELEASE_TRACE``."""
     cause = Cause("agent/node-a", traceparent=f"00-{RELEASE_TRACE}-00f067aa0ba902b7-01")
-    attachment = Attachment(f"box-{who.uid}", "eth0")
+    attachment = Attachment(f"box-{pod_facts.uid}", "eth0")
     await node.releaser.release(
-        who.endpoint_key,
-        lambda endpoint: decide_release(endpoint, attachment, who.uid, alive=None, validity=None),
+        pod_facts.endpoint_key,
+        lambda endpoint: decide_release(
+            endpoint, attachment, pod_facts.uid, alive=None, validity=None
+        ),
         ReleaseRequest("deleted", "CNI DEL", cause),
     )
 
 
 async def _refuse(node: NodeHarness, name: str) -> None:
-    """An ADD that gets no address, and its event, as an agent writes it."""
+    """Run an ADD that gets no address, and record its refusal as an agent does."""
     recorder = RefusalRecorder(node.writer)
     with pytest.raises(AllocationError) as refused:
         await node.add(pod(name))

@@ -99,12 +99,12 @@ class ControllerProcess:
     def sample(self, name: str) -> float | None:
         """The sum of a metric's samples; None without samples."""
         _, body = self.get(self.metrics, "/metrics")
-        found = [
+        values = [
             float(line.rpartition(" ")[2])
             for line in body.splitlines()
             if line.startswith((f"{name} ", f"{name}{{"))
         ]
-        return sum(found) if found else None
+        return sum(values) if values else None
 
     async def until(self, name: str, value: float) -> None:
         """Wait until a metric has a value."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 def open_descriptors() -> set[str]:
     """Each open descriptor of this process, by number and target."""
-    found = set()
+    descriptors = set()
     for path in Path("/proc/self/fd").iterdir():
         try:
-            found.add(f"{path.name} {path.readlink()}")
+            descriptors.add(f"{path.name} {path.readlink()}")
         except FileNotFoundError:
             continue  # the descriptor that lists them
-    return found
+    return descriptors

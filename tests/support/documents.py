@@ -1,7 +1,7 @@
-"""Reads the blocks of documents by Sybil; tests run those marked ``sh`` word for word.
+"""Reads the code blocks of documents with Sybil; tests run those marked ``sh`` unchanged.
 
 A block marked ``text`` directly after a block marked ``sh`` is its output. A run writes it
-(``Page.write``); it is never typed.
+(``Page.write``); do not edit it by hand.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ and the node of a Pod at the end of a line."""
 
 
 class Step(NamedTuple):
-    """Lines to run, and their output; None: not shown."""
+    """Lines to run, and their output; None if the document does not show it."""
 
     script: str
     output: str | None
@@ -57,9 +57,9 @@ class Page:
     def steps(self) -> list[Step]:
         """The steps in order."""
         return [
-            Step(one.lexemes["source"], following)
-            for one, following in zip(self._blocks, self._outputs(), strict=True)
-            if one.lexemes["language"] == RUNNABLE
+            Step(block.lexemes["source"], output)
+            for block, output in zip(self._blocks, self._outputs(), strict=True)
+            if block.lexemes["language"] == RUNNABLE
         ]
 
     @property
@@ -67,32 +67,36 @@ class Page:
         """The number of steps before the heading ``Undo``."""
         end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
         assert end >= 0, f"{self._path.name} does not say how to undo it"
-        return sum(one.start < end for one in self._blocks if one.lexemes["language"] == RUNNABLE)
+        return sum(
+            block.start < end for block in self._blocks if block.lexemes["language"] == RUNNABLE
+        )
 
     def write(self, outputs: Sequence[str]) -> None:
         """Write the outputs of the steps into the document, except those that are not shown."""
         text = self._path.read_text("utf-8")
         printed = iter(outputs)
         changes = []
-        for at, one in enumerate(self._blocks):
-            if one.lexemes["language"] != RUNNABLE:
+        for index, source in enumerate(self._blocks):
+            if source.lexemes["language"] != RUNNABLE:
                 continue
             output = next(printed)
-            if self._outputs()[at] is not None:
-                shown = self._blocks[at + 1]
-                changes.append((shown.start, shown.end, f"```{OUTPUT}\n{output.rstrip()}\n```"))
+            if self._outputs()[index] is not None:
+                output_block = self._blocks[index + 1]
+                changes.append(
+                    (output_block.start, output_block.end, f"```{OUTPUT}\n{output.rstrip()}\n```")
+                )
         for start, end, block in reversed(changes):
             text = text[:start] + block + text[end:]
         self._path.write_text(text, "utf-8")
 
     def _outputs(self) -> list[str | None]:
-        """The output block of each block."""
+        """For each block the text of the output block after it, or None."""
         following = [*self._blocks[1:], None]
         return [
-            str(one.lexemes["source"])
-            if one is not None and one.lexemes["language"] == OUTPUT
+            str(block.lexemes["source"])
+            if block is not None and block.lexemes["language"] == OUTPUT
             else None
-            for one in following
+            for block in following
         ]
 
 

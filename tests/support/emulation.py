@@ -1,7 +1,8 @@
 """Marks of tests that an emulated processor cannot run; they are skipped there.
 
 ``make test-arm64`` runs tests in qemu's user emulation and in an emulated machine
-(scripts/arm64.sh). The machine has a kernel of its own and lacks nothing but speed.
+(scripts/arm64.sh). The machine has its own arm64 kernel, so it skips only tests with tight
+deadlines.
 """
 
 from __future__ import annotations
@@ -33,4 +34,6 @@ joins_packet_groups: Final = _skipped_in(
 asks_drivers: Final = _skipped_in("qemu's user emulation has no SIOCETHTOOL", USER)
 uses_sanitizers: Final = _skipped_in("sanitizers do not run in qemu's user emulation", USER)
 measures_itself: Final = _skipped_in("qemu's user emulation has zeros in /proc/PID/stat", USER)
-races_deadlines: Final = _skipped_in("it is too slow for the deadlines of this test", USER, MACHINE)
+races_deadlines: Final = _skipped_in(
+    "an emulated processor is too slow for the deadlines of this test", USER, MACHINE
+)

@@ -96,16 +96,16 @@ class EngineHarness:
         """Return the number of executions and all violations in their histories."""
         keys = self.client.keys
         ranges = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
-        opened, closed, segments = (each.kvs for each in (await self.store.read(ranges)).ranges)
+        opened, closed, segments = (result.kvs for result in (await self.store.read(ranges)).ranges)
         by_run: dict[str, list[KeyValue]] = defaultdict(list)
         for kv in segments:
             by_run[kv.key.split(b"/")[-2].decode()].append(kv)
         heads = [HEAD.decode(kv.value) for kv in (*opened, *closed)]
-        found = []
+        faults = []
         for head in heads:
             events = history_of(tuple(by_run[head.run_id]))
-            found += [f"{head.workflow_id}: {what}" for what in violations(events, head)]
-        return len(heads), found
+            faults += [f"{head.workflow_id}: {fault}" for fault in violations(events, head)]
+        return len(heads), faults
 
     async def bury(self, worker: Worker) -> None:
         """Kill a worker: it releases nothing, and its lease expires at once."""
@@ -129,11 +129,11 @@ async def within(waiting: Awaitable[T]) -> T:
         return await waiting
 
 
-async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
+async def eventually(call: Callable[[], Awaitable[T | None]]) -> T:
     """Repeat a call until its result is true; return the result."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            found = await look()
-            if found:
-                return found
+            result = await call()
+            if result:
+                return result
             await asyncio.sleep(0.01)

@@ -34,12 +34,12 @@ class SampleActivities:
         self.seen_details: list[tuple[object, ...]] = []
 
     @activity.defn()
-    async def work(self, what: str) -> str:
-        self.calls.append(what)
+    async def work(self, word: str) -> str:
+        self.calls.append(word)
         if self.failures_left:
             self.failures_left -= 1
-            raise OSError(f"{what} did not work")
-        return what.upper()
+            raise OSError(f"{word} did not work")
+        return word.upper()
 
     @activity.defn()
     async def poison(self) -> None:
@@ -61,7 +61,7 @@ class SampleActivities:
 
     @activity.defn()
     async def climb(self) -> str:
-        """Hang in the first attempt, after one heartbeat."""
+        """Send a heartbeat; the first attempt then blocks until the gate opens."""
         info = activity.info()
         self.seen_details.append(info.heartbeat_details)
         activity.heartbeat(f"step {info.attempt}")
@@ -76,12 +76,12 @@ class Chain:
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
-        done = []
+        results = []
         for word in words:
-            done.append(str(await workflow.execute_activity("work", word, options=THRICE)))
+            results.append(str(await workflow.execute_activity("work", word, options=THRICE)))
             if pause_s:
                 await workflow.sleep(pause_s)
-        return done
+        return results
 
 
 @workflow.defn()
@@ -90,11 +90,11 @@ class Steady:
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
-        done = []
+        results = []
         for word in words:
-            done.append(str(await workflow.execute_activity("work", word, options=QUICK)))
+            results.append(str(await workflow.execute_activity("work", word, options=QUICK)))
             await workflow.sleep(pause_s)
-        return done
+        return results
 
 
 @workflow.defn()
@@ -227,9 +227,9 @@ class Companion:
 
     @workflow.run
     async def run(self) -> str:
-        at_work: workflow.Future[str] = workflow.start_activity("wait", options=QUICK)
+        waiting: workflow.Future[str] = workflow.start_activity("wait", options=QUICK)
         await workflow.wait_condition(lambda: self.is_signalled)
-        return await at_work
+        return await waiting
 
     @workflow.signal
     def tell(self) -> None:
@@ -298,9 +298,9 @@ class Sleeper:
 @workflow.defn()
 class Counting:
     @workflow.run
-    async def run(self, left: int) -> str:
-        if left:
-            workflow.continue_as_new(left - 1)
+    async def run(self, remaining: int) -> str:
+        if remaining:
+            workflow.continue_as_new(remaining - 1)
         return workflow.info().continued_run_id
 
 
@@ -312,10 +312,10 @@ class Relay:
         self.remaining = 0
 
     @workflow.run
-    async def run(self, left: int) -> None:
-        self.remaining = left
-        if left:
-            workflow.continue_as_new(left - 1)
+    async def run(self, remaining: int) -> None:
+        self.remaining = remaining
+        if remaining:
+            workflow.continue_as_new(remaining - 1)
         await workflow.sleep(86_400)
 
     @workflow.query

@@ -80,7 +80,7 @@ class EtcdMember:
         if program is None:
             raise EtcdFailed("there is no etcd on PATH: install Debian's etcd-server")
         self.directory.mkdir(parents=True, exist_ok=True)
-        own = {
+        settings = {
             "name": self.name,
             "data-dir": str(self.directory / "data"),
             "listen-client-urls": self.url,
@@ -90,7 +90,7 @@ class EtcdMember:
             "listen-metrics-urls": f"http://127.0.0.1:{self._metrics_port}",
             "log-level": "warn",
         }
-        command = [program, *(f"--{flag}={value}" for flag, value in own.items()), *flags]
+        command = [program, *(f"--{flag}={value}" for flag, value in settings.items()), *flags]
         with (self.directory / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -255,7 +255,7 @@ class EtcdCluster:
                 if member.is_leader():
                     return member
             time.sleep(_POLL_S)
-        raise EtcdFailed("no member leads")
+        raise EtcdFailed("no leader elected")
 
     def member_at(self, endpoint: str) -> EtcdMember:
         """The member behind ``host:port``."""
@@ -265,17 +265,19 @@ class EtcdCluster:
         """Run ``etcdctl`` against the cluster and return what it prints."""
         urls = ",".join(member.url for member in self.members)
         command = ["etcdctl", f"--endpoints={urls}", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise EtcdFailed(f"etcdctl {' '.join(arguments)}: {done.stderr or done.stdout}")
-        return done.stdout
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode:
+            raise EtcdFailed(
+                f"etcdctl {' '.join(arguments)}: {completed.stderr or completed.stdout}"
+            )
+        return completed.stdout
 
 
 def free_ports(count: int) -> tuple[int, ...]:
     """Unused ports of 127.0.0.1 that no other test run uses either."""
     ports: list[int] = []
     while len(ports) < count:
-        port = next(_own_ports())
+        port = next(_reserved_ports())
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -287,8 +289,8 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 @functools.cache
-def _own_ports() -> Iterator[int]:
-    """The ports of a slice in turn. An abstract socket reserves the slice for this process.
+def _reserved_ports() -> Iterator[int]:
+    """Cycle through a range of ports that an abstract socket reserves for this process.
 
     A port that is free now may be bound by another process before it is used, so concurrent test
     runs and successive calls must not return the same port.
@@ -300,9 +302,9 @@ def _own_ports() -> Iterator[int]:
         except OSError:
             name.close()
             continue
-        _kept.append(name)
+        _reserved_names.append(name)
         return itertools.cycle(range(start, start + _SLICE))
     return itertools.cycle(random.SystemRandom().sample(_PORTS, len(_PORTS)))
 
 
-_kept: list[socket.socket] = []
+_reserved_names: list[socket.socket] = []

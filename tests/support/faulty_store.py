@@ -1,6 +1,6 @@
 """Stores for tests: one that stays open, and one with the faults of a network.
 
-Only the connection is simulated: a request was applied as a whole or not sent.
+Only the connection is simulated: each request is applied completely or not at all.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class KeptStore(MemoryStore):
 class Fault(Enum):
     """The fault of one commit."""
 
-    ANSWER_LOST = "applied, and the answer lost"
-    REQUEST_LOST = "request lost, the writer cannot know"
-    REFUSED = "not sent, and the writer knows"
+    ANSWER_LOST = "applied; the answer was lost"
+    REQUEST_LOST = "request lost; the writer gets OutcomeUnknown"
+    REFUSED = "not sent; the writer gets StoreUnavailable"
 
 
 class FaultyStore:
@@ -96,7 +96,7 @@ class FaultyStore:
         return await self.store.keep_lease(lease)
 
     async def lease_left_s(self, lease: int) -> int:
-        """Ask, unless unavailable."""
+        """Return the remaining seconds of a lease, unless unavailable."""
         self._check()
         return await self.store.lease_left_s(lease)
 
@@ -111,12 +111,12 @@ class FaultyStore:
         await self.store.compact(revision)
 
     async def alarms(self) -> tuple[str, ...]:
-        """The members of the store below, unless unavailable."""
+        """The alarms of the wrapped store, unless unavailable."""
         self._check()
         return await self.store.alarms()
 
     async def close(self) -> None:
-        """Close the store below."""
+        """Close the wrapped store."""
         await self.store.close()
 
     def _check(self) -> None:

@@ -24,8 +24,8 @@ from xdist.scheduler import LoadScopeScheduling
 MACHINE: Final = "the machine of tests marked uml"
 MACHINE_MARK: Final = "mark.uml"
 
-WHOLE: Final = ("tests/kubernetes",)
-"""Folders that are scheduled with all folders below them, whose tests share an API server."""
+WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
+"""Folders that are scheduled together with their subfolders: their tests share an API server."""
 
 LONGEST_FIRST: Final = (
     *("tests/nodes", "tests/kubernetes", "tests/ops/lab", "tests/nodeagent/coordinator"),
@@ -37,9 +37,9 @@ LONGEST_FIRST: Final = (
 
 
 def folder_of(nodeid: str) -> str:
-    """The folder that a test is in, or the one of ``WHOLE`` above it."""
+    """The folder of a test, or its parent folder in ``WITH_SUBFOLDERS``."""
     folder = nodeid.partition("::")[0].rpartition("/")[0]
-    return next((whole for whole in WHOLE if folder.startswith(f"{whole}/")), folder)
+    return next((parent for parent in WITH_SUBFOLDERS if folder.startswith(f"{parent}/")), folder)
 
 
 @functools.cache
@@ -55,7 +55,7 @@ def scope_of(root: Path, nodeid: str) -> str:
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Schedules whole scopes in the order in which their first tests were collected."""
+    """Schedules parent scopes in the order in which their first tests were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(self.config.rootpath, nodeid)

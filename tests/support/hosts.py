@@ -18,8 +18,8 @@ ENTER: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 def run(*command: str) -> None:
     """Run a command. Raises AssertionError with its error output."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, f"{' '.join(command)}: {completed.stderr}"
 
 
 class Hosts:
@@ -29,7 +29,9 @@ class Hosts:
         self._prefix = f"owh-{os.getpid()}"
         self._file = directory / "hosts"
         self._addresses = {name: f"10.98.0.{number}" for number, name in enumerate(names, 11)}
-        lines = [f"{self._addresses[name]} {' '.join(known)}" for name, known in names.items()]
+        lines = [
+            f"{self._addresses[name]} {' '.join(host_names)}" for name, host_names in names.items()
+        ]
         self._file.write_text("\n".join(["127.0.0.1 localhost", *lines]) + "\n")
 
     @contextmanager
@@ -40,13 +42,13 @@ class Hosts:
             run("ip", "-n", bridge, "link", "add", "br0", "type", "bridge")
             run("ip", "-n", bridge, "link", "set", "br0", "up")
             for number, (name, address) in enumerate(self._addresses.items()):
-                own = stack.enter_context(self._namespace(name))
+                namespace = stack.enter_context(self._namespace(name))
                 port = f"p{number}"
-                ends = ["type", "veth", "peer", "name", "eth0", "netns", own]
+                ends = ["type", "veth", "peer", "name", "eth0", "netns", namespace]
                 run("ip", "-n", bridge, "link", "add", port, *ends)
                 run("ip", "-n", bridge, "link", "set", port, "master", "br0", "up")
-                run("ip", "-n", own, "addr", "add", f"{address}/24", "dev", "eth0")
-                run("ip", "-n", own, "link", "set", "eth0", "up")
+                run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+                run("ip", "-n", namespace, "link", "set", "eth0", "up")
             yield
 
     def address(self, name: str) -> str:
@@ -56,8 +58,8 @@ class Hosts:
     def inside(self, name: str, command: Sequence[str]) -> list[str]:
         """The command that runs ``command`` on a host."""
         enter = ["nsenter", f"--net=/var/run/netns/{self._prefix}-{name}", "--"]
-        own = ["unshare", "--mount", "sh", "-c", ENTER, str(self._file)]
-        return [*enter, *own, *command]
+        mount = ["unshare", "--mount", "sh", "-c", ENTER, str(self._file)]
+        return [*enter, *mount, *command]
 
     @contextmanager
     def _namespace(self, name: str) -> Iterator[str]:

@@ -26,21 +26,21 @@ from kmock import KubernetesEmulator, ResourceInfo, Server
 from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.support.etcd import EtcdCluster
-from tests.support.kubernetes import APPLY, MERGE, ApiServer, Home, Loopback
+from tests.support.kubernetes import APPLY, MERGE, ApiServer, Loopback, ServerLocation
 from tests.support.parts import API_SERVER, needs
 
-BORN: Final = "2026-01-01T00:00:00Z"
+CREATED_AT: Final = "2026-01-01T00:00:00Z"
 START_S: Final = 20.0
 SERVICES: Final = "networking.k8s.io/v1/servicecidrs"
-KNOWN: Final = (
+COLLECTIONS: Final = (
     *(f"{API_VERSION}/{kind.plural}" for kind in KINDS),
     *("v1/pods", "v1/namespaces", "v1/nodes", "v1/configmaps", "events.k8s.io/v1/events"),
     *("apps/v1/statefulsets", "apps/v1/replicasets", "apps/v1/deployments", "batch/v1/jobs"),
     *(SERVICES, "k8s.cni.cncf.io/v1/network-attachment-definitions"),
 )
-"""Collections that exist though they are empty."""
+"""Collections that are served even while they are empty."""
 
-PLURALS: Final = frozenset(one.rpartition("/")[2] for one in KNOWN)
+PLURALS: Final = frozenset(collection.rpartition("/")[2] for collection in COLLECTIONS)
 
 
 class Emulator(KubernetesEmulator):
@@ -68,7 +68,7 @@ class Emulator(KubernetesEmulator):
 
 
 def _identify(metadata: dict[str, Any], namespace: str | None) -> None:
-    metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": BORN}
+    metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": CREATED_AT}
     metadata |= {"namespace": namespace} if namespace else {}
 
 
@@ -79,10 +79,10 @@ def _update(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
         body["metadata"]["generation"] = stored["metadata"]["generation"] + 1
     conditions = (body.get("status") or {}).get("conditions")
     if conditions:
-        types = {one["type"] for one in conditions}
+        types = {condition["type"] for condition in conditions}
         stored_conditions = (stored.get("status") or {}).get("conditions") or []
         body["status"]["conditions"] = [
-            *(one for one in stored_conditions if one["type"] not in types),
+            *(condition for condition in stored_conditions if condition["type"] not in types),
             *conditions,
         ]
 
@@ -92,19 +92,19 @@ class MockServer(ApiServer):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.home: Home = Loopback(EtcdCluster(directory))
+        self.home: ServerLocation = Loopback(EtcdCluster(directory))
         self._tls = ssl.create_default_context()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
         self._started = threading.Event()
-        self._ends = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._url = ""
 
     def __enter__(self) -> Self:
         self.home.open()
         self._thread.start()
         assert self._started.wait(START_S), "kmock does not start"
-        self.kubeconfig.write_text(yaml.safe_dump(self._access()))
+        self.kubeconfig.write_text(yaml.safe_dump(self._kubeconfig_document()))
         return self
 
     def __exit__(
@@ -113,7 +113,7 @@ class MockServer(ApiServer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._ends.set)
+        self._loop.call_soon_threadsafe(self._stop_requested.set)
         self._thread.join(START_S)
         self._loop.close()
         self.home.close()
@@ -126,24 +126,24 @@ class MockServer(ApiServer):
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Do nothing: definitions need not be applied."""
         if arguments[0] != "apply":
-            unable("kubectl")
+            skip_unsupported("kubectl")
         return ""
 
     def start(self) -> None:
         """Not supported."""
-        unable("a server that comes back")
+        skip_unsupported("a restart")
 
     def kill(self) -> None:
         """Not supported."""
-        unable("a server that goes away")
+        skip_unsupported("a crash")
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> tuple[int, bytes, Sequence[str]]:
         target = path.partition("?")[0]
         if method == "DELETE" and target.rpartition("/")[2] in PLURALS:
-            for one in self.request("GET", target).body["items"]:
-                super()._send("DELETE", f"{target}/{one['metadata']['name']}")
+            for item in self.request("GET", target).body["items"]:
+                super()._send("DELETE", f"{target}/{item['metadata']['name']}")
             return HTTPStatus.OK, b"{}", ()
         if method == "PUT" and isinstance(body, dict):
             removed = dict.fromkeys(self.request("GET", target).body["spec"])
@@ -154,7 +154,7 @@ class MockServer(ApiServer):
 
     async def _serve(self) -> None:
         async with Emulator() as handler, Server(handler) as server:
-            for collection in KNOWN:
+            for collection in COLLECTIONS:
                 handler.resources[collection] = ResourceInfo()
             handler.objects[SERVICES, None, "kubernetes"] = {
                 "metadata": {"name": "kubernetes"},
@@ -162,9 +162,9 @@ class MockServer(ApiServer):
             }
             self._url = str(server.url).rstrip("/")
             self._started.set()
-            await self._ends.wait()
+            await self._stop_requested.wait()
 
-    def _access(self) -> dict[str, Any]:
+    def _kubeconfig_document(self) -> dict[str, Any]:
         return {
             "apiVersion": "v1",
             "kind": "Config",
@@ -175,6 +175,6 @@ class MockServer(ApiServer):
         }
 
 
-def unable(what: str) -> NoReturn:
+def skip_unsupported(feature: str) -> NoReturn:
     """Skip a test that needs a real API server."""
-    pytest.skip(needs(API_SERVER, f"kmock does not have: {what}"))
+    pytest.skip(needs(API_SERVER, f"kmock does not have: {feature}"))

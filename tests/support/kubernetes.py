@@ -1,9 +1,8 @@
 """A real API server on loopback over a real etcd, started, killed and started again.
 
 No other program of Kubernetes runs, except in tests/nodes: Pods stay as they were written, and
-garbage is not collected. The programs are those of the ecosystem's convention:
-``KUBEBUILDER_ASSETS``, otherwise ``/usr/local/kubebuilder/bin``, where ``setup-envtest use``
-installs them.
+garbage is not collected. The programs are in the directory that
+``KUBEBUILDER_ASSETS`` names, otherwise in ``/usr/local/kubebuilder/bin``.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ _STOP_DEADLINE_S: Final = 60.0
 _CALL_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG_CHARACTERS: Final = 3_000
-_MASTER: Final = "tester"
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_ADMINISTRATOR: Final = "tester"
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -63,12 +62,12 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Return the missing programs; by default of those that all these tests need."""
-    wanted = names or ("kube-apiserver", "kubectl")
-    return [name for name in wanted if not (ASSETS / name).is_file()]
+    """Return those of the named programs that are missing; default: kube-apiserver, kubectl."""
+    required = names or ("kube-apiserver", "kubectl")
+    return [name for name in required if not (ASSETS / name).is_file()]
 
 
-class Home(Protocol):
+class ServerLocation(Protocol):
     """The location where an API server and its etcd run."""
 
     @property
@@ -133,18 +132,18 @@ class ApiServer:
     def __init__(
         self,
         directory: Path,
-        home: Home | None = None,
+        home: ServerLocation | None = None,
         *,
-        flags: Mapping[str, object] = _NOTHING,
-        users: Mapping[str, str] = _NOTHING,
+        flags: Mapping[str, object] = _EMPTY,
+        users: Mapping[str, str] = _EMPTY,
     ) -> None:
         self.directory = directory
-        self.home: Home = home or Loopback(EtcdCluster(directory))
+        self.home: ServerLocation = home or Loopback(EtcdCluster(directory))
         self._flags = flags
         (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.ca = directory / "ca.crt"
-        self._write_files({_MASTER: "system:masters", **users})
+        self._write_files({_ADMINISTRATOR: "system:masters", **users})
         self._tls = ssl.create_default_context(cafile=self.ca)
 
     def __enter__(self) -> Self:
@@ -178,7 +177,7 @@ class ApiServer:
     @property
     def kubeconfig(self) -> Path:
         """The kubeconfig of an administrator."""
-        return self.kubeconfig_of(_MASTER)
+        return self.kubeconfig_of(_ADMINISTRATOR)
 
     def kubeconfig_of(self, user: str) -> Path:
         """The kubeconfig of a user."""
@@ -188,7 +187,7 @@ class ApiServer:
         """Start and wait until ready. Raises ApiServerFailed with the end of its log."""
         directory = self.directory
         flags: dict[str, object] = {
-            "etcd-servers": ",".join(f"http://{one}" for one in self.etcd_endpoints),
+            "etcd-servers": ",".join(f"http://{endpoint}" for endpoint in self.etcd_endpoints),
             "bind-address": self.home.address,
             "secure-port": self.port,
             "tls-cert-file": directory / "server.crt",
@@ -216,7 +215,9 @@ class ApiServer:
         deadline = time.monotonic() + _START_DEADLINE_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ApiServerFailed(f"it is not ready: {self.log()[-_LOG_CHARACTERS:]}")
+                raise ApiServerFailed(
+                    f"kube-apiserver is not ready: {self.log()[-_LOG_CHARACTERS:]}"
+                )
             time.sleep(_POLL_S)
 
     def kill(self) -> None:
@@ -235,7 +236,7 @@ class ApiServer:
     def pid(self) -> int:
         """The process id of the running server."""
         if self._process is None:
-            raise ApiServerFailed("it was not started")
+            raise ApiServerFailed("kube-apiserver was not started")
         return self._process.pid
 
     def log(self) -> str:
@@ -250,7 +251,7 @@ class ApiServer:
         return Answer(status, _read(text), warnings)
 
     def text(self, path: str) -> str:
-        """The object at a path. Raises ApiServerFailed."""
+        """The response body for a path. Raises ApiServerFailed unless the status is 200."""
         status, text, _ = self.home.visit(lambda: self._send("GET", path))
         if status != HTTPStatus.OK:
             raise ApiServerFailed(f"{path}: {status}: {text!r}")
@@ -278,18 +279,20 @@ class ApiServer:
         kubectl = [str(ASSETS / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
         command = self.home.inside(kubectl)
         environment = {"HOME": str(self.directory), "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(
+        completed = subprocess.run(
             command, input=stdin, capture_output=True, text=True, check=False, env=environment
         )
-        if done.returncode:
-            raise ApiServerFailed(f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}")
-        return done.stdout
+        if completed.returncode:
+            raise ApiServerFailed(
+                f"kubectl {' '.join(arguments)}: {completed.stderr or completed.stdout}"
+            )
+        return completed.stdout
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> tuple[int, bytes, Sequence[str]]:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {_token(_MASTER)}", "Content-Type": content}
+        headers = {"Authorization": f"Bearer {_token(_ADMINISTRATOR)}", "Content-Type": content}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=_CALL_S, context=self._tls) as answer:
@@ -328,12 +331,12 @@ class ApiServer:
 
 
 def _read(text: bytes) -> dict[str, Any]:
-    """Return the object; raise for a path that is not served yet."""
+    """Parse a response; text that is not JSON becomes the message of a ``Status``."""
     try:
-        found: dict[str, Any] = json.loads(text)
+        document: dict[str, Any] = json.loads(text)
     except ValueError:
         return {"message": text.decode("utf-8", "replace")}
-    return found
+    return document
 
 
 def _token(user: str) -> str:

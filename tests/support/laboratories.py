@@ -28,8 +28,8 @@ class Killed:
         self.identity = LabIdentity(process.pid, 1)
         self._process = process
 
-    def bury(self) -> None:
-        """Reap the process; from now on its remains may be removed."""
+    def reap(self) -> None:
+        """Reap the process; afterwards its remains may be removed."""
         assert self._process.wait() == -signal.SIGKILL
 
 

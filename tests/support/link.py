@@ -31,7 +31,7 @@ class Link:
         ip("-n", self._switch, "link", "set", "br0", "up")
 
     def station(self, *addresses: str, up: bool = True) -> Station:
-        """Add a namespace with these addresses; ``up`` False: its link is down."""
+        """Add a namespace with these addresses; ``up`` False leaves its link down."""
         number = len(self._names)
         name = self._namespace(f"station-{number}")
         mac = f"02:00:00:00:00:{number:02x}"
@@ -65,6 +65,6 @@ class Link:
 
 
 def ip(*arguments: str) -> str:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
-    return done.stdout
+    completed = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, f"ip {' '.join(arguments)}: {completed.stderr}"
+    return completed.stdout

@@ -40,7 +40,11 @@ ANSWER_S: Final = 5.0
 SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
 GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
 OUTSIDE: Final = ("198.51.100.2", "fd00:99::2")
+"""The addresses of the outside host."""
+
 ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+"""The sysctls of a namespace that forwards."""
+
 FIRST_NICS: Final = ("eth0", "lan0")
 CALICO_GATEWAY: Final = "169.254.1.1"
 CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
@@ -59,7 +63,7 @@ class NetworkPod:
         return f"veth{self.container[:11]}"
 
     def require_iptables(self) -> str:
-        """The iptables program that works with this kernel; without one the test is skipped."""
+        """Return the iptables program that works with this kernel; skip the test without one."""
         program = shutil.which("iptables-legacy") or "iptables"
         probe = self.inside.attempt(program, "-t", "mangle", "-S")
         if probe.returncode:
@@ -71,7 +75,7 @@ class NetworkPod:
         self.child(interface, "macvlan mode bridge", parent, *addresses)
 
     def child(self, interface: str, kind: str, parent: str, *addresses: str) -> None:
-        """As ``macvlan``, of another kind: ``ipvlan mode l2``."""
+        """Add a NIC of another kind, such as ``ipvlan mode l2``, as ``macvlan`` does."""
         temporary = f"m{secrets.token_hex(4)}"
         batch(
             self.node.inside,
@@ -79,14 +83,16 @@ class NetworkPod:
             f"link set {temporary} netns {self.inside.name} name {interface}",
         )
         # Main plugins give a second NIC a default route too, with a higher metric.
-        later = {4: "metric 100", 6: "metric 2048"}
+        metrics = {4: "", 6: ""}
+        if interface not in FIRST_NICS:
+            metrics = {4: "metric 100", 6: "metric 2048"}
         batch(
             self.inside,
             f"link set {interface} up",
             *(f"address add {address} dev {interface}{nodad(address)}" for address in addresses),
             *(
                 f"route add default via {gateway_of(address)} dev {interface}"
-                f" {'' if interface in FIRST_NICS else later[6 if ':' in address else 4]}"
+                f" {metrics[6 if ':' in address else 4]}"
                 for address in addresses
             ),
         )
@@ -120,11 +126,11 @@ class NetworkPod:
         return Attachment(self.container, interface, "lab", str(self.inside.path))
 
     def add(self, interface: str = "eth0", *expected: str, **settings: Any) -> AttachResult:
-        """The coordinator's ADD, with these settings in the network configuration."""
-        order = AttachRequest(
+        """Run the coordinator's ADD with these settings in the network configuration."""
+        request = AttachRequest(
             self.attachment(interface), self.node.settings(**settings), frozenset(expected)
         )
-        return self.node.engine.attach(order)
+        return self.node.engine.attach(request)
 
     def delete(self, interface: str = "eth0") -> bool:
         return self.node.engine.detach(self.attachment(interface), "eth0")
@@ -133,9 +139,9 @@ class NetworkPod:
         return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
-        """Whether an address answers a ping; a busy kernel may drop the first."""
-        done = self.inside.attempt("ping", "-n", "-c", "1", "-w", "5", address)
-        return done.returncode == 0
+        """Whether an address answers a ping within 5 s."""
+        completed = self.inside.attempt("ping", "-n", "-c", "1", "-w", "5", address)
+        return completed.returncode == 0
 
 
 class NetworkNode:
@@ -195,12 +201,12 @@ class NetworkNode:
         path.write_text(rules)
         self.inside.run("nft", "-f", str(path))
 
-    def await_end(self, link: str) -> None:
-        """Wait until a link is gone: the kernel deletes namespaces asynchronously."""
+    def wait_until_deleted(self, link: str) -> None:
+        """Wait until a link is deleted: the kernel deletes namespaces asynchronously."""
         for _ in looks():
             if link not in self.inside.ip("-brief", "link"):
                 return
-        raise AssertionError(f"{link} is still there")
+        raise AssertionError(f"{link} was not deleted")
 
     def node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
         """Install kube-proxy's rules for a NodePort with externalTrafficPolicy Local."""
@@ -221,7 +227,7 @@ class NetworkHarness:
         self.announcer = Announcer(self.executor)
         self._stack.callback(self.announcer.close)
         self._prefix = f"owt-{os.getpid()}-{secrets.token_hex(2)}"
-        self._made = 0
+        self._namespace_count = 0
         self.fabric = self.namespace("fabric")
         batch(
             self.fabric,
@@ -236,14 +242,14 @@ class NetworkHarness:
         self._stack.close()
 
     def namespace(self, name: str) -> Named:
-        self._made += 1
-        made = Named(f"{self._prefix}-{self._made}-{name}")
-        run(["ip", "netns", "add", made.name])
-        self._stack.callback(made.delete)
-        batch(made, "link set lo up")
+        self._namespace_count += 1
+        namespace = Named(f"{self._prefix}-{self._namespace_count}-{name}")
+        run(["ip", "netns", "add", namespace.name])
+        self._stack.callback(namespace.delete)
+        batch(namespace, "link set lo up")
         # Addresses are usable at once: duplicate detection would cost two seconds.
-        self.set(made, {"net/ipv6/conf/default/accept_dad": "0"})
-        return made
+        self.set(namespace, {"net/ipv6/conf/default/accept_dad": "0"})
+        return namespace
 
     def set(self, named: Named, sysctls: dict[str, str]) -> None:
         with NetworkNamespace.open(str(named.path)) as namespace:
@@ -268,34 +274,34 @@ class NetworkHarness:
 
     def outside(self) -> Named:
         """A host behind the router."""
-        made = self.namespace("outside")
+        namespace = self.namespace("outside")
         batch(
             self.fabric,
-            f"link add out type veth peer eth0 netns {made.name}",
+            f"link add out type veth peer eth0 netns {namespace.name}",
             "link set out up",
             "address add 198.51.100.1/24 dev out",
             "address add fd00:99::1/64 dev out nodad",
         )
         batch(
-            made,
+            namespace,
             "link set eth0 up",
             f"address add {OUTSIDE[0]}/24 dev eth0",
             f"address add {OUTSIDE[1]}/64 dev eth0 nodad",
             "route add default via 198.51.100.1",
             "route add default via fd00:99::1",
         )
-        return made
+        return namespace
 
     def listen(self, named: Named, address: str, port: int) -> socket.socket:
-        """The socket of a TCP server in the namespace."""
+        """Open a TCP server in the namespace; return its listening socket."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
-            made = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
-        self._stack.callback(made.close)
-        made.settimeout(ANSWER_S)
-        made.bind((address, port))
-        made.listen()
-        return made
+            server = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
+        self._stack.callback(server.close)
+        server.settimeout(ANSWER_S)
+        server.bind((address, port))
+        server.listen()
+        return server
 
     def client_address_seen(
         self,
@@ -303,14 +309,17 @@ class NetworkHarness:
         server: socket.socket,
         address: str,
         port: int,
-        patience_s: float = ANSWER_S,
+        timeout_s: float = ANSWER_S,
     ) -> str:
-        """Connect from the namespace to a server; return the client address that it saw."""
+        """Connect to a server; return the client address of the accepted connection.
+
+        The result is "" after a timeout, and "failed: ..." after another error.
+        """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with NetworkNamespace.open(str(named.path)) as namespace:
             client = self.executor.socket(namespace, family, socket.SOCK_STREAM, 0)
         with client:
-            client.settimeout(patience_s)
+            client.settimeout(timeout_s)
             try:
                 client.connect((address, port))
                 accepted, peer = server.accept()

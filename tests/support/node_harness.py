@@ -45,7 +45,7 @@ def pod(
     fixed: FixedKind | None = None,
     alive: bool | None = None,
 ) -> PodFacts:
-    """A Pod of namespace ``shop``; its UID is derived from its name unless given."""
+    """A Pod of namespace ``shop``; by default its UID is derived from its name."""
     owner = Owner("StatefulSet", name.rpartition("-")[0]) if fixed else None
     return PodFacts(
         "shop",
@@ -106,13 +106,13 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands (a pool stands for ApplyPool) and wait until this node's view has them."""
-        done = []
+        """Apply commands, a pool by ApplyPool, and wait until this node's view has them."""
+        results = []
         for command in commands:
-            wish = ApplyPool(command) if isinstance(command, Pool) else command
-            done.append(await self.configurator.apply(wish, CAUSE))
+            as_command = ApplyPool(command) if isinstance(command, Pool) else command
+            results.append(await self.configurator.apply(as_command, CAUSE))
         await self.view.freshen()
-        return done
+        return results
 
     async def add(
         self,
@@ -122,14 +122,14 @@ class NodeHarness:
         container: str = "",
         request: SelectionRequest | None = None,
     ) -> Added:
-        """Run an ADD; the sandbox is named after the Pod's UID unless given."""
+        """Run an ADD; by default the container id is derived from the Pod's UID."""
         facts = RequestFacts(
             who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
         )
-        box = container or f"box-{who.uid}"
-        pod = PodReference(who.namespace, who.name, who.uid, box)
+        container_id = container or f"box-{who.uid}"
+        pod = PodReference(who.namespace, who.name, who.uid, container_id)
         selection = request or SelectionRequest(interface)
-        add = AddRequest(pod, Attachment(box, interface), selection, CAUSE)
+        add = AddRequest(pod, Attachment(container_id, interface), selection, CAUSE)
         return await self.allocate(add, facts)
 
     async def delete(

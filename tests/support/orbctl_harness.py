@@ -42,7 +42,7 @@ _LATENCY: Final = re.compile(r"\d+\.\d ms")
 
 
 class CommandResult(NamedTuple):
-    """The result of one run; ``shown`` has both streams as a terminal shows them."""
+    """The result of one run; ``shown`` has both streams, interleaved as on a terminal."""
 
     code: int
     out: str
@@ -96,17 +96,17 @@ class OrbctlHarness:
 
     def pass_time(self, text: str) -> None:
         """Advance the clock: ``90s``, ``5m``, ``2h``, ``1d``."""
-        found = _WAIT.match(text)
-        assert found is not None, text
-        self.now_ms += int(found[1]) * _SECONDS[found[2]] * 1000
+        match = _WAIT.match(text)
+        assert match is not None, text
+        self.now_ms += int(match[1]) * _SECONDS[match[2]] * 1000
 
     def type(self, line: str) -> str:
         """The output that a user sees after this line."""
         program, *words = shlex.split(line)
         match program:
             case "orbctl" | "spiderpoolctl":
-                ran = self.orbctl(*words, program=PROGRAMS[program])
-                shown = ran.shown + (f"[exit {ran.code}]\n" if ran.code else "")
+                result = self.orbctl(*words, program=PROGRAMS[program])
+                shown = result.shown + (f"[exit {result.code}]\n" if result.code else "")
                 return _LATENCY.sub("1.0 ms", shown.replace(str(self.archive), "ARCHIVE"))
             case "wait":
                 self.pass_time(words[0])
@@ -124,7 +124,7 @@ class OrbctlHarness:
             case "spoil":
                 asyncio.run(self._spoil())
             case _:
-                raise AssertionError(f"nobody can type {program}")
+                raise AssertionError(f"transcripts have no command {program}")
         return ""
 
     async def _lose(self, tail: str) -> None:
@@ -148,7 +148,7 @@ class OrbctlHarness:
 
 
 async def _refuse(node: NodeHarness, name: str, pools: str) -> None:
-    """ADDs of a Pod that may use these pools alone; three of them in a row, and none gets any."""
+    """Run three ADDs of a Pod that may use only these pools; each is refused and recorded."""
     facts = pod(name, node=node.name, annotations={"ipam.spidernet.io/ippool": pools})
     recorder = RefusalRecorder(node.writer)
     for _ in range(3):
@@ -162,7 +162,7 @@ async def _refuse(node: NodeHarness, name: str, pools: str) -> None:
 
 @contextlib.contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Set these variables, without Orbweaver's variables of this machine."""
+    """Set these variables and unset all others that begin with ``ORBWEAVER_``."""
     before = dict(os.environ)
     for name in list(os.environ):
         if name.startswith("ORBWEAVER_"):

@@ -31,7 +31,7 @@ class ReceivedLink(NamedTuple):
 
 
 class ReceivedSpan(NamedTuple):
-    """One span as the collector gets it; ids in hexadecimal, times in nanoseconds."""
+    """A received span; ids in hexadecimal, times in nanoseconds."""
 
     name: str
     kind: str
@@ -85,11 +85,11 @@ class OtlpReceiver(service_grpc.TraceServiceServicer):
 
 
 def tree(spans: Iterable[ReceivedSpan]) -> str:
-    """The spans of a trace as text: children by start time, equal neighbours once with ×."""
+    """Draw a trace as text: children by start time; a repeated line appears once, with ×."""
     ids = {span.span_id: span for span in spans}
     lines: list[str] = []
 
-    def show(span_id: str, depth: int) -> None:
+    def add_children(span_id: str, depth: int) -> None:
         children = [span for span in ids.values() if span.parent_id == span_id]
         for span in sorted(children, key=lambda span: span.start_ns):
             service_name = span.resource["service.name"]
@@ -99,10 +99,10 @@ def tree(spans: Iterable[ReceivedSpan]) -> str:
                 lines.append(line)
             elif not lines[-1].endswith(" ×"):
                 lines[-1] += " ×"
-            show(span.span_id, depth + 1)
+            add_children(span.span_id, depth + 1)
 
-    for outside in sorted({span.parent_id for span in ids.values()} - set(ids)):
-        show(outside, 0)
+    for root_parent_id in sorted({span.parent_id for span in ids.values()} - set(ids)):
+        add_children(root_parent_id, 0)
     return "\n".join(lines)
 
 

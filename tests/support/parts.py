@@ -45,18 +45,18 @@ SPIDERPOOL: Final = "Spiderpool"
 RECORDINGS: Final = "recordings of machines with cards"
 CHROMIUM: Final = "Chromium"
 
-_OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
+_INSTALLED_BY_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
 
 REMEDIES: Final[Mapping[str, str]] = {
     NAMESPACES: "run as root, with what scripts/setup.sh dev installs",
-    CONTAINERD: _OF_SETUP.format("containerd and runc"),
-    HOST_LOCAL: _OF_SETUP.format("containernetworking-plugins"),
+    CONTAINERD: _INSTALLED_BY_SETUP.format("containerd and runc"),
+    HOST_LOCAL: _INSTALLED_BY_SETUP.format("containernetworking-plugins"),
     CGROUPS: "mount cgroup2, on a kernel with BPF for control groups",
-    "iptables": _OF_SETUP.format("iptables"),
+    "iptables": _INSTALLED_BY_SETUP.format("iptables"),
     CHROMIUM: "apt-get install chromium",
-    "etcdutl": _OF_SETUP.format("etcd-server"),
-    PROMETHEUS: _OF_SETUP.format("prometheus"),
+    "etcdutl": _INSTALLED_BY_SETUP.format("etcd-server"),
+    PROMETHEUS: _INSTALLED_BY_SETUP.format("prometheus"),
     USER_MODE: "scripts/setup.sh dev on amd64; where it does not boot, make test-vm",
     VIRTUAL_MACHINE: "make test-vm fetches qemu and a kernel (200 MB)",
     API_SERVER: f"setup-envtest brings kube-apiserver and kubectl {_ASSETS}",
@@ -65,15 +65,15 @@ REMEDIES: Final[Mapping[str, str]] = {
     MULTUS_PLUGIN: "put the program multus into /opt/cni/bin",
     HELM: "use a platform that helm-python-sdk has a wheel for",
     LITTLE_ENDIAN: "run on amd64 or arm64",
-    FAKETIME: _OF_SETUP.format("libfaketime"),
+    FAKETIME: _INSTALLED_BY_SETUP.format("libfaketime"),
     SITE: "scripts/setup.sh dev installs it, or scripts/setup.sh docs",
-    IMAGE_BUILDER: _OF_SETUP.format("buildah, netavark and mmdebstrap"),
-    PUBLIC_DOCUMENTS: "name a clone of Spiderpool's repository in ORBWEAVER_SPIDERPOOL_REPOSITORY",
-    SPIDERPOOL: "docs/contributing/testing.md says how to build it; name it by SPIDERPOOL_BUILD",
-    RECORDINGS: "docs/contributing/testing.md names some; name their directory by"
-    " ORBWEAVER_RECORDINGS",
-    MUSL: _OF_SETUP.format("musl-tools") + "; unset CC",
-    PROCESSOR: "make test, on the machine itself",
+    IMAGE_BUILDER: _INSTALLED_BY_SETUP.format("buildah, netavark and mmdebstrap"),
+    PUBLIC_DOCUMENTS: "set ORBWEAVER_SPIDERPOOL_REPOSITORY to a clone of Spiderpool's repository",
+    SPIDERPOOL: "build it (docs/contributing/testing.md) and set SPIDERPOOL_BUILD to its directory",
+    RECORDINGS: "set ORBWEAVER_RECORDINGS to a directory of recordings"
+    " (docs/contributing/testing.md lists some)",
+    MUSL: _INSTALLED_BY_SETUP.format("musl-tools") + "; unset CC",
+    PROCESSOR: "run make test without emulation",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""
@@ -100,25 +100,25 @@ def require_namespaces() -> None:
     """Skip the test where network namespaces cannot be created; in CI fail it."""
     why = why_impossible()
     if why:
-        _leave_out(needs(NAMESPACES, why))
+        _skip_or_fail(needs(NAMESPACES, why))
 
 
 def require_containers() -> None:
-    """As ``require_namespaces``, where containerd cannot run containers."""
+    """Skip the test where containerd cannot run containers; in CI fail it."""
     require_namespaces()
     missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
     if missing:
-        _leave_out(needs(CONTAINERD, f"not installed: {', '.join(missing)}"))
+        _skip_or_fail(needs(CONTAINERD, f"not installed: {', '.join(missing)}"))
 
 
 def require_site_packages() -> None:
-    """As ``require_namespaces``, where the packages that build the site are not installed."""
+    """Skip the test where the packages that build the site are missing; in CI fail it."""
     missing = [name for name in ("mkdocs", "material") if not importlib.util.find_spec(name)]
     if missing:
-        _leave_out(needs(SITE, f"not installed: {', '.join(missing)}"))
+        _skip_or_fail(needs(SITE, f"not installed: {', '.join(missing)}"))
 
 
-def _leave_out(reason: str) -> None:
+def _skip_or_fail(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -131,7 +131,7 @@ def note_substitute(item: pytest.Item, part: str, substitute: str) -> None:
 
 
 class FailInCI:
-    """In CI, a failure in place of a skip for a part that ``scripts/setup.sh`` installs."""
+    """In CI, turns a skip for a part that ``scripts/setup.sh`` installs into a failure."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -152,7 +152,7 @@ class UntriedTable:
         self._details: dict[tuple[str, str], str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a skipped test, or one on a substitute."""
+        """Count a test that was skipped or ran on a substitute."""
         if report.skipped and not hasattr(report, "wasxfail"):
             self._count(report, "tests")
         elif report.when == "call":
@@ -175,7 +175,7 @@ class UntriedTable:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> Generator[None, None, None]:
-        """Print the table behind all other summaries."""
+        """Print the table after all other summaries."""
         yield
         if self._skipped or self._substituted:
             terminalreporter.section("not tried on this machine")
@@ -197,9 +197,9 @@ class UntriedTable:
 
 
 def _read_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
-    """The part that a skipped test needs and why it is missing; otherwise the whole reason."""
+    """Return the missing part and the detail; for any other reason its text and ""."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    named = _REASON.fullmatch(reason)
-    if named is None:
+    match = _REASON.fullmatch(reason)
+    if match is None:
         return reason.removeprefix("Skipped: ")[:REASON_CHARACTERS_MAX], ""
-    return named[1], " ".join((named[2] or "").split())[:REASON_CHARACTERS_MAX]
+    return match[1], " ".join((match[2] or "").split())[:REASON_CHARACTERS_MAX]

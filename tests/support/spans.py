@@ -16,7 +16,7 @@ from core.process.tracing import set_tracer
 
 @contextmanager
 def recorded_spans() -> Iterator[InMemorySpanExporter]:
-    """Trace everything that is built and called inside; the exporter has the finished spans."""
+    """Record spans while the context is active; the exporter returns those that have ended."""
     exporter = InMemorySpanExporter()
     set_tracer(SdkTracer(SimpleSpanProcessor(exporter), "orbweaver-test", "one"))
     try:
@@ -26,11 +26,13 @@ def recorded_spans() -> Iterator[InMemorySpanExporter]:
 
 
 def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
-    """The name of a span's parent; "" for the root of a trace or a parent elsewhere."""
+    """The name of a span's parent; "" if it has none or if the parent is not in ``spans``."""
     if span.parent is None:
         return ""
     parent_id = span.parent.span_id
-    return next((other.name for other in spans if context_of(other).span_id == parent_id), "")
+    return next(
+        (candidate.name for candidate in spans if context_of(candidate).span_id == parent_id), ""
+    )
 
 
 def context_of(span: ReadableSpan) -> SpanContext:

@@ -1,11 +1,12 @@
-"""Runs tests that need features which the host's kernel may lack in one user-mode Linux.
+"""Runs the tests marked ``uml`` in one user-mode Linux: the host's kernel may lack what they need.
 
-The first test marked ``uml`` boots a machine on this machine's files (read-only). One pytest inside
-runs all marked tests of the collected files and writes its reports as JSON lines. Outside, each
-test then reports its result from inside. The machine is Debian's user-mode kernel; where that does
-not boot, the virtual machine of ``make test-vm``; without both the tests are skipped with the
-reason. One worker of ``tests/support/folders.py`` runs all files with such tests, before all
-others.
+The first test marked ``uml`` boots a machine on this machine's files (read-only). A pytest
+inside it runs all marked tests of the collected files and writes its reports as JSON lines. The
+pytest outside then reports these results as those of its own tests.
+
+The machine is Debian's user-mode kernel; where that does not boot, the virtual machine of
+``make test-vm``; without both the tests are skipped with the reason. One worker of
+``tests/support/folders.py`` runs all files with such tests, before all others.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -122,13 +123,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Outside, report the result that a marked test had inside."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
-    # The machine has deadlines of its own, longer than that of a test.
+    # The machine has its own deadline, longer than that of a test.
     item.config.hook.pytest_timeout_cancel_timer(item=item)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    # Tear down what the previous test left for its folder.
+    # Tear down the fixtures that the next test does not share.
     item.session._setupstate.teardown_exact(nextitem)
     return True
 
@@ -136,38 +137,38 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     config = item.config
     if _RESULT not in config.stash:
-        config.stash[_RESULT] = _once(item.session)
+        config.stash[_RESULT] = _shared_result(item.session)
     result = config.stash[_RESULT]
     if result.why_not:
         path, line, _ = item.location
-        return [_made(item, "skipped", (path, line or 0, f"Skipped: {result.why_not}"))]
-    found = result.results.get(item.nodeid)
-    if not found:
+        return [_report(item, "skipped", (path, line or 0, f"Skipped: {result.why_not}"))]
+    recorded = result.results.get(item.nodeid)
+    if not recorded:
         text = f"no report of this test from {result.machine}; its console:\n{result.console}"
-        return [_made(item, "failed", text)]
+        return [_report(item, "failed", text)]
     if result.machine != USER_MODE:
         note_substitute(item, USER_MODE, result.machine)
     restore = config.hook.pytest_report_from_serializable
-    reports: list[pytest.TestReport] = [restore(config=config, data=data) for data in found]
+    reports: list[pytest.TestReport] = [restore(config=config, data=data) for data in recorded]
     for report in reports:
         report.user_properties.extend(item.user_properties)
     return reports
 
 
-def _once(session: pytest.Session) -> BootResult:
+def _shared_result(session: pytest.Session) -> BootResult:
     """The result of the boot; the first worker boots, the others wait for it."""
     shared = shared_directory(session.config)
     if shared is None:
         return _boot(session)
-    kept = shared / "result-of-the-machine.json"
+    result_file = shared / "result-of-the-machine.json"
     with (shared / "machine.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            kept.write_text(json.dumps(_boot(session)))
-        return BootResult(*json.loads(kept.read_text()))
+        if not result_file.exists():
+            result_file.write_text(json.dumps(_boot(session)))
+        return BootResult(*json.loads(result_file.read_text()))
 
 
-def _made(item: pytest.Item, outcome: Any, longrepr: Any) -> pytest.TestReport:
+def _report(item: pytest.Item, outcome: Any, longrepr: Any) -> pytest.TestReport:
     return pytest.TestReport(item.nodeid, item.location, {}, outcome, longrepr, "setup")
 
 

@@ -65,7 +65,7 @@ class UserModeLinux:
 
 
 class Probe(NamedTuple):
-    """The way in which the kernel boots here, or why it does not."""
+    """Whether the kernel boots only with the shim; ``why_not``: why it does not boot at all."""
 
     needs_shim: bool
     why_not: str
@@ -87,28 +87,29 @@ def _try(*, with_shim: bool) -> str:
         preload, fault = _compile(out) if with_shim else ("", "")
         if fault:
             return fault
-        started = f"echo yes >/run/out/{STARTED}"
-        console = _boot(started, out, PROBE_MEMORY, PROBE_DEADLINE_S, preload)
+        script = f"echo yes >/run/out/{STARTED}"
+        console = _boot(script, out, PROBE_MEMORY, PROBE_DEADLINE_S, preload)
         if (out / STARTED).exists():
             return ""
     faults = [line for line in console.splitlines() if "failed, errno" in line or "panic" in line]
     reason = (faults or console.splitlines() or ["no output"])[0].strip()
-    return f"it does not boot{' with the shim' * with_shim}: {reason[:REASON_CHARACTERS]}"
+    failure = "it does not boot with the shim" if with_shim else "it does not boot"
+    return f"{failure}: {reason[:REASON_CHARACTERS]}"
 
 
 def _compile(directory: Path) -> tuple[str, str]:
-    """The path of the compiled shim, or why it could not be compiled."""
+    """Return the path of the compiled shim and "", or "" and why it could not be compiled."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return "", f"no C compiler for {SHIM.name}"
-    made = directory / "whole_xstate.so"
-    command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(made), str(SHIM)]
-    done = subprocess.run(
+    library = directory / "whole_xstate.so"
+    command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(SHIM)]
+    completed = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=COMPILE_DEADLINE_S
     )
-    if done.returncode:
-        return "", f"{compiler} failed: {done.stderr[:REASON_CHARACTERS]}"
-    return str(made), ""
+    if completed.returncode:
+        return "", f"{compiler} failed: {completed.stderr[:REASON_CHARACTERS]}"
+    return str(library), ""
 
 
 def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) -> str:
@@ -128,7 +129,7 @@ def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) ->
     preloaded = [preload, os.environ.get("LD_PRELOAD", "")]
     environment = {"TMPDIR": directory, "LD_PRELOAD": " ".join(filter(None, preloaded))}
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             kernel,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
@@ -137,7 +138,7 @@ def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) ->
             check=False,
             timeout=deadline_s,
         )
-    except subprocess.TimeoutExpired as late:
-        printed = (late.stdout or b"").decode(errors="replace")
-        return f"{printed}\nnot done within {deadline_s} s"
-    return done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as timeout:
+        printed = (timeout.stdout or b"").decode(errors="replace")
+        return f"{printed}\nnot finished within {deadline_s} s"
+    return completed.stdout.decode(errors="replace")

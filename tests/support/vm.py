@@ -2,9 +2,9 @@
 
 qemu emulates everything, so neither hardware nor nested virtualisation is needed. The kernel is
 unpacked, not installed (``scripts/vm-kernel.sh``). Its root is this machine's file system,
-read-only below a layer in memory, with the project and its virtual environment. A plain module runs
-in it and writes its findings as JSON: a test runner takes longer to start there than all tests
-need.
+read-only below a layer in memory, with the project and its virtual environment. A module
+without pytest runs in it and writes its findings as JSON: pytest would take longer to start there
+than all scenarios take.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ AMD64: Final = Board(
     (
         # With an IOMMU, for vfio.
         *("-M", "q35", "-cpu", "max", "-device", "intel-iommu"),
-        # The card and a plain NIC, on one wire.
+        # An SR-IOV card and a plain NIC, connected by a hub.
         *("-device", "pcie-root-port,id=port0,chassis=1,slot=1"),
         *("-netdev", "hubport,hubid=1,id=wire1", "-device", "igb,bus=port0,netdev=wire1"),
         *("-netdev", "hubport,hubid=1,id=wire2", "-device", "virtio-net-pci,netdev=wire2"),
@@ -163,13 +163,13 @@ def run_inside(module: str, deadline_s: float = BOOT_DEADLINE_S) -> tuple[list[F
         quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
         console = VirtualMachine.run(MODULE_SCRIPT.format(**quoted), out, deadline_s)
         findings = out / "findings.json"
-        found = json.loads(findings.read_text()) if findings.exists() else []
-        return [Finding(*one) for one in found], console[-TAIL_CHARACTERS:]
+        documents = json.loads(findings.read_text()) if findings.exists() else []
+        return [Finding(*document) for document in documents], console[-TAIL_CHARACTERS:]
 
 
 def _captured(command: list[str], deadline_s: float) -> str:
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -177,10 +177,10 @@ def _captured(command: list[str], deadline_s: float) -> str:
             check=False,
             timeout=deadline_s,
         )
-    except subprocess.TimeoutExpired as late:
-        printed = (late.stdout or b"").decode(errors="replace")
-        return f"{printed}\nnot done within {deadline_s:g} s"
-    return done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as timeout:
+        printed = (timeout.stdout or b"").decode(errors="replace")
+        return f"{printed}\nnot finished within {deadline_s:g} s"
+    return completed.stdout.decode(errors="replace")
 
 
 # ---------------------------------------------------------------------------------- first root
@@ -190,8 +190,8 @@ def _initramfs(board: Board, kernel: Path) -> bytes:
     """An initramfs: busybox, the modules for the root, and the script that mounts it."""
     release = kernel.name.removeprefix("vmlinuz-")
     modules = board.kernels / "usr/lib/modules" / release
-    wanted = list(_with_dependencies(modules, board.modules))
-    names = " ".join(path.name.removesuffix(".xz") for path in wanted)
+    module_files = list(_with_dependencies(modules, board.modules))
+    names = " ".join(path.name.removesuffix(".xz") for path in module_files)
     inside = "/" / board.kernels.relative_to(board.root)
     init = INIT.format(busybox=BUSYBOX, modules=names, kernels=inside)
     entries = [
@@ -199,7 +199,7 @@ def _initramfs(board: Board, kernel: Path) -> bytes:
         (BUSYBOX.lstrip("/"), _REGULAR, (board.root / BUSYBOX.lstrip("/")).read_bytes()),
         ("init", _REGULAR, init.encode()),
         ("modules", _DIRECTORY, b""),
-        *((f"modules/{p.name.removesuffix('.xz')}", _REGULAR, _module(p)) for p in wanted),
+        *((f"modules/{p.name.removesuffix('.xz')}", _REGULAR, _module(p)) for p in module_files),
         ("TRAILER!!!", 0, b""),
     ]
     return b"".join(_entry(number, *entry) for number, entry in enumerate(entries, 1))
@@ -216,11 +216,11 @@ def _with_dependencies(modules: Path, names: Iterable[str]) -> Iterator[Path]:
     for line in (modules / "modules.dep").read_text().splitlines():
         path, _, others = line.partition(":")
         needs[Path(path).name.partition(".")[0]] = [path, *others.split()]
-    done: set[str] = set()
+    yielded: set[str] = set()
     for name in names:
         for path in reversed(needs[name]):
-            if path not in done:
-                done.add(path)
+            if path not in yielded:
+                yielded.add(path)
                 yield modules / path
 
 

@@ -1,8 +1,8 @@
-"""Words and phrases that the product does not use, and the files that are free of them already.
+"""The banned words and phrases, and the files in which a test searches for them.
 
-Each entry has what to write instead (CONTRIBUTING.md, "Names"). ``CLEAN`` lists the paths where the
-test holds them; add a path when it is free of them, and never remove one. Add a word when the last
-use of it in these paths is gone.
+Each entry has what to write instead (CONTRIBUTING.md, "Names"). ``CLEAN`` lists the paths that the
+test searches: add a path once it has none of the words, and never remove one. Add a word once no
+file of these paths uses it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLEAN: Final = (
 """Paths from the root of the repository; a folder ends with a slash."""
 
 NOT_YET: Final = ("core/audit/export.py", "ops/manifests.py", "workflows/jobs/quarantine/probe.py")
-"""Files of these paths with the first name of a field that users read (``stranger``)."""
+"""Excepted files: they handle a public field that is still named ``stranger``."""
 
 VAGUE_NAMES: Final = frozenset(
     {
@@ -37,7 +37,7 @@ VAGUE_NAMES: Final = frozenset(
         *("said", "scene", "seen", "some", "this", "told", "truth", "wanted"),
     }
 )
-"""Names that do not say what the value is: none for a variable that lives longer than two lines."""
+"""Names that do not say what the value is; a variable used over several lines may not have one."""
 
 LINES_OF_A_VAGUE_NAME: Final = 3
 

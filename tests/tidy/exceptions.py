@@ -1,6 +1,6 @@
 """Exceptions to the rules of house style, with reasons; the aim is to have none.
 
-The key is the rule's name and the place as reported (``path`` or ``path::definition``); the
+The key is the rule's name and the reported location (``path`` or ``path::definition``); the
 value is the reason, a sentence for the reviewer. An unused exception fails the tests.
 """
 

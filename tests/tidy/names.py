@@ -1,6 +1,6 @@
 """Measures of the project's vocabulary: names of classes and modules, terms, references to pages.
 
-The rules are those of CONTRIBUTING.md, "Names". Everything here reads files and decides nothing;
+The rules are those of CONTRIBUTING.md, "Names". This module only reads files and measures;
 ``tests/tidy/test_names.py`` states the limits, and ``scripts/house.py`` prints the measures.
 """
 
@@ -31,16 +31,16 @@ OUTSIDE_THE_WHEEL: Final = ("ops/demo/", "ops/lab/")
 NOUNS_IN_ING: Final = frozenset(
     {"binding", "housekeeping", "policy_routing", "provider_binding", "testing", "tracing"}
 )
-"""Nouns of the field that end like a participle: they may name a module."""
+"""Nouns that end in -ing and may name a module."""
 
-NAMED_BY_MOOD: Final = frozenset(
+UNCLEAR_MODULE_NAMES: Final = frozenset(
     {
         *("abilities", "arrivals", "beginning", "books", "chores", "closings", "desk", "doors"),
         *("mail", "news", "own", "patience", "possible", "pump", "room", "scene", "strangers"),
         *("surroundings", "verbs", "vigil", "wishes", "witness", "words"),
     }
 )
-"""Module names that only their author could read."""
+"""Module names that do not say what the module contains."""
 
 OWN_FOLDERS: Final = frozenset(
     {
@@ -54,7 +54,7 @@ OWN_FOLDERS: Final = frozenset(
 """Folders of tests that are about several modules, or one module with helpers of its own."""
 
 PRIVATE_HARNESS_NAMES: Final = frozenset({"Desk", "Place", "Scene", "Stage", "Town", "World"})
-"""Class names of tests that say nothing of what they run."""
+"""Class names of test helpers that do not say what they run."""
 
 _FILE = re.compile(r"(?<![\w/.-])(\w+\.py)\b")
 _NAMED_PATH = re.compile(
@@ -75,23 +75,23 @@ def product_modules() -> Iterator[Source]:
 
 def repeated_classes() -> dict[str, list[str]]:
     """Public classes that are defined in more than one module of the product, with the modules."""
-    homes: dict[str, list[str]] = defaultdict(list)
+    modules: dict[str, list[str]] = defaultdict(list)
     for file in product_modules():
         for node in file.tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes[node.name].append(file.path)
-    return {name: paths for name, paths in sorted(homes.items()) if len(paths) > 1}
+                modules[node.name].append(file.path)
+    return {name: paths for name, paths in sorted(modules.items()) if len(paths) > 1}
 
 
 def unreadable_modules() -> list[str]:
-    """Modules and packages that are named by a participle or a mood, by path."""
-    found = set()
+    """Paths of modules whose name is a participle or unclear."""
+    unreadable = set()
     for file in product_modules():
         path = PurePosixPath(file.path)
         for part in (*path.parts[:-1], path.stem):
-            if part in NAMED_BY_MOOD or (part.endswith("ing") and part not in NOUNS_IN_ING):
-                found.add(file.path)
-    return sorted(found)
+            if part in UNCLEAR_MODULE_NAMES or (part.endswith("ing") and part not in NOUNS_IN_ING):
+                unreadable.add(file.path)
+    return sorted(unreadable)
 
 
 def short_modules() -> list[str]:
@@ -105,7 +105,7 @@ def short_modules() -> list[str]:
 
 
 def glossary_rows() -> int:
-    """Terms that a reader has to learn."""
+    """The number of terms in the glossary."""
     lines = (ROOT / GLOSSARY).read_text(encoding="utf-8").splitlines()
     return sum(line.startswith("| ") for line in lines) - 1
 
@@ -122,23 +122,23 @@ def missing_documents() -> list[str]:
 
 
 def missing_paths() -> list[str]:
-    """Paths in backquotes and targets of links that documents name and nobody can open."""
-    found = set()
+    """Paths in backquotes and targets of links in documents that do not exist."""
+    missing = set()
     for path, text in text_files():
         if not path.endswith(".md"):
             continue
         for name in _NAMED_PATH.findall(text):
             if not (ROOT / name).exists():
-                found.add(f"{path}: {name}")
+                missing.add(f"{path}: {name}")
         for target in _LINK.findall(text):
             if not (ROOT / path).parent.joinpath(target).exists():
-                found.add(f"{path}: {target}")
-    return sorted(found)
+                missing.add(f"{path}: {target}")
+    return sorted(missing)
 
 
 def missing_sections() -> list[str]:
-    """Sections of pages that a text refers to and the page does not have."""
-    found = set()
+    """References to sections that their page does not have."""
+    missing = set()
     for path, text in [*((file.path, file.text) for file in python_sources()), *text_files()]:
         for page, first, more in _CITED.findall(_LINE_BREAK.sub(" ", text)):
             if not (ROOT / page).exists():
@@ -146,12 +146,12 @@ def missing_sections() -> list[str]:
             lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
             headings = {line.lstrip("# ").replace("`", "") for line in lines if line[:1] == "#"}
             cited = [first, *re.findall(r'"([^"]+)"', more)]
-            found |= {f"{path}: {page}, {name}" for name in cited if name not in headings}
-    return sorted(found)
+            missing |= {f"{path}: {page}, {name}" for name in cited if name not in headings}
+    return sorted(missing)
 
 
 def unknown_files() -> list[str]:
-    """Files that the docstring of a package names and the package does not have."""
+    """Files named in a package's docstring that do not exist in the package."""
     return sorted(
         f"{file.path}: {name}"
         for file in python_sources()
@@ -183,12 +183,12 @@ def harness_classes() -> dict[str, list[str]]:
 
 def private_harnesses() -> list[str]:
     """Classes of tests under a name of ``PRIVATE_HARNESS_NAMES``, as ``file: class``."""
-    found = _classes_of_tests(lambda name: name in PRIVATE_HARNESS_NAMES)
-    return sorted(f"{path}: {name}" for name, paths in found.items() for path in paths)
+    classes = _classes_of_tests(lambda name: name in PRIVATE_HARNESS_NAMES)
+    return sorted(f"{path}: {name}" for name, paths in classes.items() for path in paths)
 
 
 def folders_without_a_package() -> list[str]:
-    """Folders of tests below a package's name that are not those of a package of the product."""
+    """Folders of tests that do not mirror a folder of the product."""
     folders = {
         PurePosixPath(file.path).parent
         for file in python_sources()
@@ -204,11 +204,11 @@ def folders_without_a_package() -> list[str]:
     )
 
 
-def _classes_of_tests(is_wanted: Callable[[str], bool]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
+def _classes_of_tests(is_selected: Callable[[str], bool]) -> dict[str, list[str]]:
+    modules: dict[str, list[str]] = defaultdict(list)
     for file in python_sources():
         if file.package == "tests":
             for node in file.tree.body:
-                if isinstance(node, ast.ClassDef) and is_wanted(node.name):
-                    found[node.name].append(file.path)
-    return dict(sorted(found.items()))
+                if isinstance(node, ast.ClassDef) and is_selected(node.name):
+                    modules[node.name].append(file.path)
+    return dict(sorted(modules.items()))

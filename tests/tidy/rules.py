@@ -40,12 +40,12 @@ IMPURE_MODULES = frozenset(
 """Modules that the domain may not import: they have side effects or varying results."""
 
 PURE_NAMES = frozenset(f"socket.{n}" for n in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton"))
-"""Their pure functions: conversions between texts and bytes of addresses."""
+"""Pure names of these modules: they convert addresses between text and bytes."""
 
-WORLD_CALLS = frozenset(
+IMPURE_CALLS = frozenset(
     {"now", "utcnow", "today", "time_ns", "monotonic", "perf_counter", "urandom", "uuid1", "uuid4"}
 )
-WORLD_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
+IMPURE_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
 
 TASK_MAKERS = frozenset({"create_task", "ensure_future"})
 TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
@@ -54,19 +54,19 @@ TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
 FORMAT_USERS = frozenset({"Struct", "pack", "pack_into", "unpack", "unpack_from", "calcsize"})
 BYTE_ORDERS = ("=", "<", ">", "!")
 
-CLAIM_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
+ASSERTION_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
 """A call whose name contains one of these words counts as an assertion."""
 
 
 class Finding(NamedTuple):
-    """One violation. ``place`` names file and definition: it is the key of an exception."""
+    """One violation. ``location`` names file and definition: it is the key of an exception."""
 
-    place: str
+    location: str
     line: int
     message: str
 
     def __str__(self) -> str:
-        return f"{self.place} (line {self.line}): {self.message}"
+        return f"{self.location} (line {self.line}): {self.message}"
 
 
 Rule = Callable[[Source], Iterator[Finding]]
@@ -124,11 +124,11 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
     for node in ast.walk(file.tree):
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
             yield Finding(file.path, node.lineno, "the domain uses async code")
-        if isinstance(node, ast.Attribute) and node.attr in WORLD_CALLS:
+        if isinstance(node, ast.Attribute) and node.attr in IMPURE_CALLS:
             yield Finding(
                 file.path, node.lineno, f"the domain uses a clock or randomness: .{node.attr}"
             )
-        if _called_name(node) in WORLD_BUILTINS:
+        if _called_name(node) in IMPURE_BUILTINS:
             yield Finding(file.path, _line(node), f"the domain calls {_called_name(node)}()")
 
 
@@ -173,7 +173,7 @@ def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
 
 
 def tasks_are_supervised(file: Source) -> Iterator[Finding]:
-    """Create tasks by ``core.process.supervision``: failures of others would not be noticed."""
+    """Create tasks by ``core.process.supervision``, which reports their failures."""
     if file.package not in PRODUCT or file.path in TASK_OWNERS:
         return
     for node in ast.walk(file.tree):
@@ -216,7 +216,7 @@ def tests_are_sentences(file: Source) -> Iterator[Finding]:
 def tests_assert_something(file: Source) -> Iterator[Finding]:
     """A test must be able to fail."""
     for name, node in _tests(file):
-        if not any(isinstance(part, ast.Assert) or _claims(part) for part in ast.walk(node)):
+        if not any(isinstance(part, ast.Assert) or _is_assertion(part) for part in ast.walk(node)):
             yield Finding(f"{file.path}::{name}", node.lineno, "asserts nothing")
 
 
@@ -280,8 +280,8 @@ def _called_name(node: ast.AST) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _claims(node: ast.AST) -> bool:
-    return any(word in _called_name(node).lower() for word in CLAIM_WORDS)
+def _is_assertion(node: ast.AST) -> bool:
+    return any(word in _called_name(node).lower() for word in ASSERTION_WORDS)
 
 
 def _tests(file: Source) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:

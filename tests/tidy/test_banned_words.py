@@ -51,4 +51,4 @@ def test_banned_words_are_found_in_names_and_texts() -> None:
 def test_every_clean_path_exists() -> None:
     paths = [file.path for file in python_sources()]
 
-    assert [path for path in CLEAN if not any(one.startswith(path) for one in paths)] == []
+    assert [path for path in CLEAN if not any(file.startswith(path) for file in paths)] == []

@@ -13,7 +13,7 @@ from tests.packaging.project import ROOT
 
 FOLDERS = ("tutorials", "guides", "how-to", "concepts", "reference")
 LANGUAGES = {"sh", "python", "console", "text", "yaml", "json"}
-"""``sh`` and ``python`` are run word for word; ``console`` is shown, to be adapted."""
+"""Tests run ``sh`` and ``python`` unchanged; a reader must adapt ``console``."""
 
 RUN = {
     "docs/tutorials/quickstart.md": "tests/ops/lab/test_quickstart.py",
@@ -60,4 +60,4 @@ def blocks(path: Path) -> list[tuple[str, str]]:
     """Language and text of every fenced block."""
     document = Document(path.read_text("utf-8"), str(path))
     lexer = FencedCodeBlockLexer(r"[^\n]*")
-    return [(one.lexemes["language"], one.lexemes["source"]) for one in lexer(document)]
+    return [(block.lexemes["language"], block.lexemes["source"]) for block in lexer(document)]

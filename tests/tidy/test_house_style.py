@@ -15,7 +15,7 @@ def test_every_file_keeps_the_rule(rule: Rule) -> None:
         str(finding)
         for file in python_sources()
         for finding in rule(file)
-        if (rule.__name__, finding.place) not in EXCEPTIONS
+        if (rule.__name__, finding.location) not in EXCEPTIONS
     ]
 
     assert not findings, f"{rule.__doc__}\n" + "\n".join(findings)
@@ -23,7 +23,7 @@ def test_every_file_keeps_the_rule(rule: Rule) -> None:
 
 def test_every_exception_has_a_reason_and_is_still_needed() -> None:
     needed = {
-        (rule.__name__, finding.place)
+        (rule.__name__, finding.location)
         for rule in RULES
         for file in python_sources()
         for finding in rule(file)
@@ -34,6 +34,6 @@ def test_every_exception_has_a_reason_and_is_still_needed() -> None:
 
 
 def test_no_document_or_script_leaves_something_for_later() -> None:
-    findings = [str(found) for path, text in text_files() for found in banned_words(path, text)]
+    findings = [str(finding) for path, text in text_files() for finding in banned_words(path, text)]
 
     assert not findings, "\n".join(findings)

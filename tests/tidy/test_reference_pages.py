@@ -10,6 +10,8 @@ from tests.tidy.sources import ROOT
 
 def test_generated_pages_are_as_the_code_has_them() -> None:
     command = [sys.executable, "-m", "scripts.reference", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, f"run python -m scripts.reference: {done.stdout}{done.stderr}"
+    assert completed.returncode == 0, (
+        f"run python -m scripts.reference: {completed.stdout}{completed.stderr}"
+    )

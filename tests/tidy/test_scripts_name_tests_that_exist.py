@@ -1,4 +1,4 @@
-"""Paths of tests in scripts, which run for hours before they fail for a file that was moved."""
+"""The paths of tests in scripts exist; some scripts run for hours before they use such a path."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ def test_every_skip_names_what_it_needs() -> None:
 
 
 def has_plain_reason(call: ast.Call) -> bool:
-    """Whether a test is skipped here with a text that names no optional part."""
+    """Whether this call skips a test with a literal reason instead of ``needs(...)``."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    reasons = [one.value for one in call.keywords if one.arg == "reason"]
+    reasons = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
     reasons += call.args if name == "skip" else []
     skips = name in {"skip", "skipif", "importorskip"}
     return skips and any(isinstance(reason, ast.Constant | ast.JoinedStr) for reason in reasons)

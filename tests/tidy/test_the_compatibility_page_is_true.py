@@ -28,7 +28,7 @@ NEEDED_STATES = {
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
 }
-"""What a folder's tests need, the most first."""
+"""Folder of tests -> the state of a case that they prove; the first match counts."""
 
 LAST = {
     "E": 10,
@@ -58,10 +58,10 @@ VARIABLE = re.compile(r"SPIDERPOOL_[A-Z0-9_]+|MULTUS_[A-Z_]+")
 
 
 class Case(NamedTuple):
-    """A row."""
+    """A row of the table of cases."""
 
     id: str
-    what: str
+    behaviour: str
     proof: str
     state: str
 
@@ -70,8 +70,8 @@ def rows(heading: str) -> list[list[str]]:
     """The cells of every row below a heading of the second level."""
     _, _, after = PAGE.read_text().partition(f"\n## {heading}\n")
     section = after.partition("\n## ")[0]
-    found = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row] for row in found if row[0].strip() != "id"]
+    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in lines if row[0].strip() != "id"]
 
 
 def cases() -> list[Case]:
@@ -94,10 +94,11 @@ def functions_of(path: Path) -> frozenset[str]:
 
 @cache
 def texts_beside(path: Path) -> str:
-    """Scripts and scenarios that a test file plays: their names and titles."""
-    found = [one for one in path.parent.rglob("*") if one.suffix in (".txt", ".yaml")]
-    titles = (text for one in found for text in one.read_text().splitlines() if "scenario:" in text)
-    return "\n".join([*(one.stem for one in found), *titles])
+    """Names of the scripts and titles of the scenarios that a test file runs."""
+    files = [file for file in path.parent.rglob("*") if file.suffix in (".txt", ".yaml")]
+    lines = (line for file in files for line in file.read_text().splitlines())
+    titles = (line for line in lines if "scenario:" in line)
+    return "\n".join([*(file.stem for file in files), *titles])
 
 
 def test_every_case_has_one_row() -> None:
@@ -115,7 +116,7 @@ def test_every_row_has_a_known_state_and_a_proof_or_a_reason() -> None:
         assert case.proof, case.id
 
 
-def test_every_test_that_is_named_is_there() -> None:
+def test_every_named_test_exists() -> None:
     for case in cases():
         for file, name, variant in NAMED.findall(case.proof):
             path = ROOT / "tests" / file
@@ -160,7 +161,7 @@ def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
 
 
 def test_every_key_of_the_file_that_is_read_is_on_the_page_as_obeyed() -> None:
-    read = {one.encode_name for one in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
+    read = {field.encode_name for field in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
     stated = {
         key
         for keys, _, state in rows("conf.yml")

@@ -27,21 +27,21 @@ CATALOGUE = {
 
 
 class Row(NamedTuple):
-    """One thing that must be so."""
+    """One requirement, its proof and its state."""
 
     id: str
-    what: str
+    requirement: str
     proof: str
     state: str
 
 
 def rows() -> list[Row]:
     lines = [line.strip("|").split("|") for line in PAGE.read_text().splitlines()]
-    found = [[cell.strip() for cell in line] for line in lines if len(line) == len(Row._fields)]
-    return [Row(*cells) for cells in found if cells[0] in CATALOGUE]
+    table = [[cell.strip() for cell in line] for line in lines if len(line) == len(Row._fields)]
+    return [Row(*cells) for cells in table if cells[0] in CATALOGUE]
 
 
-def test_everything_has_one_row_with_a_known_state() -> None:
+def test_every_requirement_has_one_row_with_a_known_state() -> None:
     counted = Counter(row.id for row in rows())
 
     assert set(counted) == CATALOGUE
@@ -49,7 +49,7 @@ def test_everything_has_one_row_with_a_known_state() -> None:
     assert {row.state for row in rows()} <= set(STATES)
 
 
-def test_everything_that_runs_names_tests_that_are_there() -> None:
+def test_every_requirement_that_runs_names_tests_that_exist() -> None:
     for row in rows():
         named = NAMED.findall(row.proof)
         assert named or row.state in {"not guaranteed", "open"}, row.id

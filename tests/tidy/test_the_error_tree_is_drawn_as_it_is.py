@@ -27,7 +27,7 @@ def drawn_tree(drawing: str) -> Tree:
             continue
         depth = len(match["branch"]) // BRANCH_WIDTH - 1
         if depth > len(above):
-            raise ValueError(f"{match['name']} hangs in the air")
+            raise ValueError(f"{match['name']} has no parent")
         del above[depth:]
         tree[match["name"]] = (above[-1] if above else "", "(retryable)" in match["rest"])
         above.append(match["name"])
@@ -47,11 +47,11 @@ def every_module() -> None:
 def class_tree(root: type[errors.OrbweaverError]) -> Tree:
     """Return the tree of all existing subclasses."""
     tree: Tree = {}
-    waiting: list[tuple[type[errors.OrbweaverError], str]] = [(root, "")]
-    while waiting:
-        error, parent = waiting.pop()
+    pending: list[tuple[type[errors.OrbweaverError], str]] = [(root, "")]
+    while pending:
+        error, parent = pending.pop()
         tree[error.__name__] = (parent, error.retryable)
-        waiting += ((child, error.__name__) for child in error.__subclasses__())
+        pending += ((child, error.__name__) for child in error.__subclasses__())
     return tree
 
 
@@ -84,6 +84,6 @@ Words After it.
     }
 
 
-def test_a_branch_that_hangs_in_the_air_is_refused() -> None:
-    with pytest.raises(ValueError, match="hangs"):
+def test_a_branch_without_a_parent_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no parent"):
         drawn_tree("    Base\n    │   │   └── Lost\n")

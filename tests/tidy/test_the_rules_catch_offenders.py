@@ -102,7 +102,7 @@ def test_an_offender_is_caught_and_named(rule: Rule, path: str, text: str) -> No
     findings = list(rule(source(path, text)))
 
     assert findings
-    assert all(finding.place.startswith(path) for finding in findings)
+    assert all(finding.location.startswith(path) for finding in findings)
 
 
 @pytest.mark.parametrize(("rule", "path", "text"), GOOD)

@@ -64,6 +64,6 @@ def _vague(file: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> It
             lines[node.id].append(node.lineno)
         elif isinstance(node, ast.arg) and node.arg.strip("_") in VAGUE_NAMES:
             lines[node.arg].append(node.lineno)
-    for name, where in lines.items():
-        if max(where) - min(where) >= LINES_OF_A_VAGUE_NAME:
-            yield f"{file.path}:{min(where)}: {function.name}: {name} does not say what it is"
+    for name, numbers in lines.items():
+        if max(numbers) - min(numbers) >= LINES_OF_A_VAGUE_NAME:
+            yield f"{file.path}:{min(numbers)}: {function.name}: {name} does not say what it is"

@@ -179,7 +179,7 @@ def test_without_the_marks_the_answer_of_a_node_port_is_lost(
     server = network.listen(pod.inside, pods.addresses(0)[0], 8080)
     pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
     client_seen = network.client_address_seen(
-        outside, server, node.addresses[0], 30080, patience_s=0.5
+        outside, server, node.addresses[0], 30080, timeout_s=0.5
     )
     assert client_seen == ""
 

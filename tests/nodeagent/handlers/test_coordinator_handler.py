@@ -369,7 +369,7 @@ async def test_attachments_of_pods_that_ended_without_an_agent_are_removed(
     await coordinator_handler.handle_add(call(without_net1, interface="net1"), default)
 
     deleted.inside.delete()
-    network_node.await_end(deleted.host_veth_name)
+    network_node.wait_until_deleted(deleted.host_veth_name)
     without_net1.inside.ip("link", "delete", "net1")
 
     assert await coordinator_handler.remove_stale() == 2

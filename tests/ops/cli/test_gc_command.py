@@ -75,22 +75,22 @@ def leave_behind(orbctl: OrbctlHarness) -> None:
 
 
 def test_what_nobody_can_tell_is_kept_with_the_reason(orbctl: OrbctlHarness) -> None:
-    ran = collect(orbctl)
+    result = collect(orbctl)
 
-    assert ran.code == Exit.OK
-    assert ran.out.startswith("Nothing to release\n\nKept: 3 endpoints\n")
-    assert ran.out.count("Pods are not listed in standalone mode") == 3
+    assert result.code == Exit.OK
+    assert result.out.startswith("Nothing to release\n\nKept: 3 endpoints\n")
+    assert result.out.count("Pods are not listed in standalone mode") == 3
     assert held(orbctl) == {"web-0", "web-1", "db-0"}
 
 
 def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
     orbctl: OrbctlHarness,
 ) -> None:
-    ran = collect(orbctl, "--dry-run", "--gone", "web-0", "--reason", "its node burnt")
+    result = collect(orbctl, "--dry-run", "--gone", "web-0", "--reason", "its node burnt")
 
-    assert ran.code == Exit.OK
-    assert "To release: 1 address of 1 endpoint" in ran.out
-    assert "pod-gone: ann@desk reports that Pod shop/web-0 is gone: its node burnt" in ran.out
+    assert result.code == Exit.OK
+    assert "To release: 1 address of 1 endpoint" in result.out
+    assert "pod-gone: ann@desk reports that Pod shop/web-0 is gone: its node burnt" in result.out
     assert held(orbctl) == {"web-0", "web-1", "db-0"}
 
 
@@ -110,10 +110,10 @@ def test_what_an_operator_names_is_released_after_the_question(orbctl: OrbctlHar
 
 
 def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness) -> None:
-    ran = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
+    result = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
 
-    assert ran.code == Exit.OK
-    assert "fixed: owners are unknown in standalone mode" in ran.out
+    assert result.code == Exit.OK
+    assert "fixed: owners are unknown in standalone mode" in result.out
     assert held(orbctl) == {"web-0", "db-0"}
 
 
@@ -131,9 +131,9 @@ def test_a_contradiction_in_the_state_takes_two_looks(orbctl: OrbctlHarness) -> 
 
 
 def test_programs_get_the_plan_and_the_results_as_json(orbctl: OrbctlHarness) -> None:
-    ran = collect(orbctl, "--gone", "web-0", "--reason", "burnt", "--yes", "-o", "json")
+    result = collect(orbctl, "--gone", "web-0", "--reason", "burnt", "--yes", "-o", "json")
 
-    plan = json.loads(ran.out)
+    plan = json.loads(result.out)
     (step,) = plan["release"]
     assert step["endpoint"] == "shop/web-0"
     assert step["released"] == step["addresses"]
@@ -164,8 +164,8 @@ def test_a_pod_whose_record_was_deleted_is_gone_after_two_looks(orbctl: OrbctlHa
     orbctl.on_node("n1", lambda node: node.apply(DeleteRecord("Pod", "shop", "web-0")))
 
     once = collect(orbctl, "--dry-run")
-    ran = collect(orbctl, "--yes")
+    result = collect(orbctl, "--yes")
 
     assert "seen once: test deleted the record of Pod shop/web-0" in once.out
-    assert ran.out.rstrip().endswith("released")
+    assert result.out.rstrip().endswith("released")
     assert held(orbctl) == {"web-1", "db-0"}

@@ -162,10 +162,10 @@ def test_a_network_that_is_no_json_is_refused_by_name(
     network = tmp_path / "10-blue.conflist"
     network.write_text("{")
 
-    ran = orbctl.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
+    result = orbctl.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
 
-    assert ran.code == 2
-    assert "10-blue.conflist" in ran.err
+    assert result.code == 2
+    assert "10-blue.conflist" in result.err
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_what_a_custom_resource_makes_again_is_said_to_be_so(
     made.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
     assert orbctl.orbctl("apply", "-f", str(made)).err == ""
 
-    ran = orbctl.orbctl(*(word.format(changed=changed) for word in verb))
+    result = orbctl.orbctl(*(word.format(changed=changed) for word in verb))
 
-    assert ran.code == 0
-    assert "spiderippool/blue is made from a custom resource" in ran.err
-    assert "kubectl" in ran.err
+    assert result.code == 0
+    assert "spiderippool/blue is made from a custom resource" in result.err
+    assert "kubectl" in result.err
 
 
 def test_of_what_orbctl_made_nothing_is_said(orbctl: OrbctlHarness, tmp_path: Path) -> None:
@@ -225,6 +225,6 @@ def test_a_wrong_archive_directory_is_named(orbctl: OrbctlHarness) -> None:
     assert orbctl.orbctl("archive").code == 0
 
     for command in (("history", "blue"), ("as-of", "1"), ("verify",)):
-        ran = orbctl.orbctl("--archive-dir", "/nonexistent/archive", *command)
-        assert ran.code != 0
-        assert "/nonexistent/archive" in ran.shown
+        result = orbctl.orbctl("--archive-dir", "/nonexistent/archive", *command)
+        assert result.code != 0
+        assert "/nonexistent/archive" in result.shown

@@ -56,9 +56,11 @@ import ops.cli.main
 program_of(app)
 print([name for name in {HEAVY!r} if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
 
-    assert done.stdout.strip() == "[]"
+    assert completed.stdout.strip() == "[]"
 
 
 def test_help_names_every_command_and_exit_code() -> None:
@@ -158,7 +160,7 @@ def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
     plugin = tmp_path / "kubectl-orb"
     plugin.write_text("import ops.cli.main; ops.cli.main.main()")
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(plugin), "get", "--help"],
         env=os.environ | {"PYTHONPATH": str(Path.cwd())},
         capture_output=True,
@@ -166,7 +168,7 @@ def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
         check=True,
     )
 
-    assert "Usage: kubectl orb get" in done.stdout
+    assert "Usage: kubectl orb get" in completed.stdout
 
 
 def test_the_public_systems_program_writes_its_own_reference(tmp_path: Path) -> None:
@@ -261,9 +263,9 @@ def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
 
 def test_kubectl_gets_completions_with_a_directive() -> None:
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "spiderip"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert done.stdout.split() == ["spiderippool", "spiderippools", ":4"]
+    assert completed.stdout.split() == ["spiderippool", "spiderippools", ":4"]
 
 
 @pytest.mark.etcd
@@ -298,12 +300,12 @@ def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
         f"run({words!r}, ProcessContext()); sys.exit('core.eventstore.etcd.client' in sys.modules)"
     )
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
 
-    assert done.returncode == 0, done.stderr
-    assert "Usage: orbctl" in done.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "Usage: orbctl" in completed.stdout
 
 
 def on_terminal(*arguments: str, **variables: str) -> str:
@@ -354,8 +356,8 @@ def test_kubectl_gets_no_names_and_no_errors_where_etcd_is_away() -> None:
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "pool", ""]
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": f"127.0.0.1:{port}"}
 
-    done = subprocess.run(
+    completed = subprocess.run(
         command, env=os.environ | variables, capture_output=True, text=True, check=True
     )
 
-    assert (done.stdout, done.stderr) == (":0\n", "")
+    assert (completed.stdout, completed.stderr) == (":0\n", "")

@@ -261,7 +261,7 @@ def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: 
     script.chmod(0o755)
     orb = Path(sys.executable).with_name("kubectl-orb")
 
-    done = subprocess.run(
+    completed = subprocess.run(
         [orb, "node", "doctor", "worker-7"],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
         capture_output=True,
@@ -269,9 +269,9 @@ def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: 
         check=False,
     )
 
-    assert done.returncode != 0
-    assert reason in done.stderr
-    assert bool(done.stderr) is bool(reason)
+    assert completed.returncode != 0
+    assert reason in completed.stderr
+    assert bool(completed.stderr) is bool(reason)
 
 
 def test_an_option_without_its_value_is_an_error_of_usage(

@@ -141,11 +141,11 @@ def test_several_kinds_and_names_are_shown_at_once(harness: OrbctlHarness) -> No
 
 
 def test_of_several_names_those_that_exist_are_shown(harness: OrbctlHarness) -> None:
-    ran = harness.orbctl("get", "pool", "blue", "nope", "-o", "name")
+    result = harness.orbctl("get", "pool", "blue", "nope", "-o", "name")
 
-    assert ran.code == Exit.NOT_FOUND
-    assert ran.out.split() == ["spiderippool.spiderpool.spidernet.io/blue"]
-    assert "nope" in ran.err
+    assert result.code == Exit.NOT_FOUND
+    assert result.out.split() == ["spiderippool.spiderpool.spidernet.io/blue"]
+    assert "nope" in result.err
 
 
 def test_a_manifest_of_several_objects_is_a_list(harness: OrbctlHarness) -> None:
@@ -176,17 +176,17 @@ def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
 
 def test_a_table_is_selected_by_fields_and_keeps_its_counts(harness: OrbctlHarness) -> None:
     everything = harness.orbctl("get", "pools", "-o", "wide").out.splitlines()
-    ran = harness.orbctl("get", "pools", "--field-selector", "spec.ipVersion=6", "-o", "wide")
+    result = harness.orbctl("get", "pools", "--field-selector", "spec.ipVersion=6", "-o", "wide")
 
-    assert ran.out.splitlines()[1].split() == everything[2].split()
-    assert len(ran.out.splitlines()) == 2
+    assert result.out.splitlines()[1].split() == everything[2].split()
+    assert len(result.out.splitlines()) == 2
 
 
 def test_names_of_two_kinds_are_refused(harness: OrbctlHarness) -> None:
-    ran = harness.orbctl("get", "pools,subnets", "blue")
+    result = harness.orbctl("get", "pools,subnets", "blue")
 
-    assert ran.code == Exit.USAGE
-    assert "KIND/NAME" in ran.err
+    assert result.code == Exit.USAGE
+    assert "KIND/NAME" in result.err
 
 
 def test_a_folder_of_manifests_is_applied(harness: OrbctlHarness, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_folder_of_manifests_is_applied(harness: OrbctlHarness, tmp_path: Path
 def test_a_file_that_cannot_be_read_is_named_without_a_number(
     harness: OrbctlHarness, command: str
 ) -> None:
-    ran = harness.orbctl(command, "-f", "no-such-file.yaml")
+    result = harness.orbctl(command, "-f", "no-such-file.yaml")
 
-    assert ran.code == Exit.USAGE
-    assert ran.err == "error: cannot read no-such-file.yaml: No such file or directory\n"
+    assert result.code == Exit.USAGE
+    assert result.err == "error: cannot read no-such-file.yaml: No such file or directory\n"

@@ -27,9 +27,9 @@ def doctor(station: Station, *options: str) -> tuple[int, str]:
     """Exit code and output of ``orbctl node doctor`` on this node."""
     program = [sys.executable, "-m", "ops.cli.main", *options]
     command = ["nsenter", f"--net={station.netns}", "--", *program]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stderr == ""
-    return done.returncode, done.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert completed.stderr == ""
+    return completed.returncode, completed.stdout
 
 
 def node(link: Link) -> Station:
@@ -90,10 +90,10 @@ def test_a_gateway_nobody_has_and_an_interface_nobody_has_are_told_apart(link: L
 
 def test_a_gateway_that_is_none_is_refused_with_an_example(namespaces: None) -> None:
     command = [sys.executable, "-m", "ops.cli.main", "node", "doctor", "--gateway", "10.6.0.1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
-    assert done.returncode == 2
-    assert "ens3=10.6.0.1" in done.stderr
+    assert completed.returncode == 2
+    assert "ens3=10.6.0.1" in completed.stderr
 
 
 def test_sysctls_are_set_and_what_is_right_is_left_alone(

@@ -171,5 +171,5 @@ def test_what_cannot_be_asked_is_refused(
         "--netns",
         str(network_pod.inside.path),
     ]
-    done = network_pod.node.inside.attempt(*command)
-    assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+    completed = network_pod.node.inside.attempt(*command)
+    assert (completed.returncode, words in completed.stderr) == (2, True), completed.stderr

@@ -44,7 +44,7 @@ def test_a_laboratory_removes_what_a_killed_one_left(killed: Killed) -> None:
     assert len(left.namespaces) == 3
     assert left.directories == (str(killed.identity.directory),)
 
-    killed.bury()
+    killed.reap()
     with Laboratory() as laboratory:
         assert killed.identity in laboratory.predecessors
         assert traces_of(killed.identity) == Traces()
@@ -56,7 +56,7 @@ def test_programs_of_containers_in_its_control_groups_are_ended(killed: Killed) 
     with subprocess.Popen(["sleep", "600"], env={}) as program:
         (group / "cgroup.procs").write_text(str(program.pid))
 
-        killed.bury()
+        killed.reap()
         remove_dead()
 
         assert program.wait(DEADLINE_S) == -signal.SIGKILL

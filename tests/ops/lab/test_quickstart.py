@@ -44,7 +44,7 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
     try:
         # Into a file: a remaining daemon would keep a pipe open.
         with output.open("w") as file:
-            done = subprocess.run(
+            completed = subprocess.run(
                 ["bash", "-e", "-c", script],
                 stdout=file,
                 stderr=file,
@@ -58,7 +58,7 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
         remove(identity)
 
     printed = output.read_text()
-    assert done.returncode == 0, printed
+    assert completed.returncode == 0, printed
     assert '"address": "10.6.0.1' in printed
     assert "1 received" in printed
     assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", printed, re.MULTILINE)

@@ -25,21 +25,21 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_rules_can_be_read() -> None:
-    ran = promtool("check", "rules", "--lint-fatal", "alerts.yml")
+    result = promtool("check", "rules", "--lint-fatal", "alerts.yml")
 
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_configuration_of_prometheus_can_be_read() -> None:
-    ran = promtool("check", "config", "--syntax-only", "prometheus.yml")
+    result = promtool("check", "config", "--syntax-only", "prometheus.yml")
 
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_alert_fires_when_it_must_and_not_before() -> None:
-    ran = promtool("test", "rules", "alerts_test.yml")
+    result = promtool("test", "rules", "alerts_test.yml")
 
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_alert_is_tried() -> None:
