@@ -1,4 +1,4 @@
-"""``orbctl node clean NODE``: the Pod that is made of the agents' template, and when none is."""
+"""``orbctl node clean NODE``: the Pod that is made from the agents' template, and refusals."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RENDERED = ROOT / "tests/chart/golden/default.yaml"
 def daemon_set() -> dict[str, Any]:
     """The agents of a default installation, as the API server has them."""
     objects = yaml.safe_load_all(RENDERED.read_text("utf-8"))
-    found = [one for one in objects if one and one["kind"] == "DaemonSet"]
-    (agents,) = [one for one in found if one["metadata"]["name"] == "orbweaver-agent"]
+    daemon_sets = [item for item in objects if item and item["kind"] == "DaemonSet"]
+    (agents,) = [item for item in daemon_sets if item["metadata"]["name"] == "orbweaver-agent"]
     return dict(agents) | {"metadata": agents["metadata"] | {"uid": "1-2-3"}}
 
 
 class ScriptedCluster:
-    """Answers of kubectl by its verb, and what it was called with."""
+    """Answers kubectl calls by their verb; ``called`` has the verbs in order."""
 
     def __init__(self, daemon_set: dict[str, Any], **pod: Any) -> None:
         self.daemon_sets, self.agents = [daemon_set], list[dict[str, Any]]()
@@ -66,7 +66,9 @@ def test_the_pod_has_image_mounts_and_capabilities_of_an_agent(daemon_set: dict[
     assert spec["hostNetwork"]
 
 
-def test_the_pod_runs_once_on_that_node_and_is_no_agent(daemon_set: dict[str, Any]) -> None:
+def test_the_pod_runs_once_on_that_node_and_is_not_selected_as_an_agent(
+    daemon_set: dict[str, Any],
+) -> None:
     pod = cleanup_pod(daemon_set, "worker-7")
 
     spec, metadata = pod["spec"], pod["metadata"]
@@ -105,7 +107,7 @@ def test_the_log_of_the_pod_is_returned_and_the_pod_deleted(daemon_set: dict[str
         ({}, "it is unknown"),
     ],
 )
-def test_a_pod_that_fails_or_never_starts_is_deleted_and_says_why(
+def test_a_pod_that_fails_or_never_starts_is_deleted_and_the_reason_returned(
     daemon_set: dict[str, Any], status: dict[str, Any], text: str
 ) -> None:
     cluster = ScriptedCluster(daemon_set, **status)
@@ -147,7 +149,7 @@ def test_a_node_with_an_agent_is_not_cleaned(daemon_set: dict[str, Any]) -> None
     NodeCleaner(cluster).clean("worker-7")
 
 
-def test_what_is_not_there_is_named(daemon_set: dict[str, Any]) -> None:
+def test_a_missing_node_or_daemon_set_is_named(daemon_set: dict[str, Any]) -> None:
     cluster = ScriptedCluster(daemon_set)
     with pytest.raises(NotFound, match="there is no node elsewhere"):
         NodeCleaner(cluster).clean("elsewhere")
@@ -160,6 +162,6 @@ def test_what_is_not_there_is_named(daemon_set: dict[str, Any]) -> None:
         NodeCleaner(cluster).clean("worker-7")
 
 
-def test_directories_of_this_machine_are_no_options_of_the_pod() -> None:
+def test_a_local_directory_is_refused_for_another_node() -> None:
     with pytest.raises(BadInput, match="--bin-dir names a directory"):
         run(["node", "clean", "worker-7", "--bin-dir", "/usr/libexec/cni"], "jo@desk")

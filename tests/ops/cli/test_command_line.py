@@ -55,8 +55,8 @@ def test_a_time_may_be_typed_in_many_ways(text: str, expected: int) -> None:
 
 
 @given(st.text(max_size=30))
-def test_whatever_is_typed_for_a_time_is_a_time_or_refused(text: str) -> None:
-    remedy = "it was a time"
+def test_any_text_is_a_time_or_refused(text: str) -> None:
+    remedy = "none: the text is a time"
     try:
         parse_time(text, NOON_MS)
     except BadInput as error:
@@ -107,9 +107,9 @@ def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
     ],
 )
 def test_a_line_is_parsed_by_the_commands_own_parser(typed: str, parsed: str) -> None:
-    found = parse_options(typed.split(), program_of(app))
+    options = parse_options(typed.split(), program_of(app))
 
-    assert [word for option in found for word in option.words] == parsed.split()
+    assert [word for option in options for word in option.words] == parsed.split()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,9 @@ def test_a_line_is_parsed_by_the_commands_own_parser(typed: str, parsed: str) ->
         "-o yaml version -o json",
     ],
 )
-def test_global_options_may_stand_anywhere(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_global_options_may_precede_or_follow_the_command(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = run(line.split(), ProcessContext())
 
     assert code == Exit.OK
@@ -130,7 +132,7 @@ def test_global_options_may_stand_anywhere(line: str, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("word", ["pool", "Pools", "sp", "spiderippools", "ippool"])
-def test_a_kind_has_many_words(word: str) -> None:
+def test_a_kind_has_several_names(word: str) -> None:
     assert kind_of(word, (ObjectKind.POOL,)) is ObjectKind.POOL
 
 
@@ -176,7 +178,7 @@ def test_every_error_has_an_exit_code(error: OrbweaverError, code: Exit) -> None
 
 
 @given(st.lists(st.text(), min_size=40, max_size=40))
-def test_however_many_people_type_there_are_few_writers(people: list[str]) -> None:
+def test_many_users_share_a_limited_number_of_writer_names(people: list[str]) -> None:
     names = {writer_name(person) for person in people}
 
     assert len(names) <= WRITERS_MAX

@@ -10,7 +10,7 @@ from ops.cli.commands.events import start_of_search
 
 
 def archived(*events: int) -> list[FileSummary]:
-    """Files with so many events, each at a position of its own."""
+    """Archive files with these numbers of events, one event at each position."""
     positions = [sum(events[: number + 1]) for number in range(len(events))]
     link = FileLink("file", b"")
     return [

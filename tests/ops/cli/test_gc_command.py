@@ -25,29 +25,29 @@ KEYS = Keys(CLUSTER)
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     """Two Pods on two nodes and a replica; waiting advances the clock."""
-    made = OrbctlHarness(tmp_path / "archive")
-    made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
-    for name, where in (("web-0", "n1"), ("web-1", "n2")):
-        made.type(f"add {name} {where}")
+    harness = OrbctlHarness(tmp_path / "archive")
+    harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    for name, node_name in (("web-0", "n1"), ("web-1", "n2")):
+        harness.type(f"add {name} {node_name}")
     replica = pod("db-0", node="n2", fixed="statefulset")._replace(
         owner=Owner("StatefulSet", "db", api_version="apps/v1")
     )
-    made.on_node("n2", lambda node: node.add(replica))
+    harness.on_node("n2", lambda node: node.add(replica))
 
     async def pause(wait_s: float) -> None:
-        made.now_ms += int(wait_s * 1000)
+        harness.now_ms += int(wait_s * 1000)
 
     monkeypatch.setattr(gc, "pause", pause)
-    monkeypatch.setattr(gc, "steady_s", lambda: made.now_ms / 1000)
-    return made
+    monkeypatch.setattr(gc, "steady_s", lambda: harness.now_ms / 1000)
+    return harness
 
 
-def held(orbctl: OrbctlHarness) -> set[str]:
+def pods_with_addresses(orbctl: OrbctlHarness) -> set[str]:
     """The Pods that hold addresses."""
 
     async def read() -> set[str]:
-        found = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
-        return {CLAIM.decode(kv.value).pod for kv in found}
+        claims = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
+        return {CLAIM.decode(kv.value).pod for kv in claims}
 
     return asyncio.run(read())
 
@@ -56,31 +56,31 @@ def collect(orbctl: OrbctlHarness, *arguments: str) -> CommandResult:
     return orbctl.orbctl("gc", "-n", "shop", *arguments)
 
 
-def leave_behind(orbctl: OrbctlHarness) -> None:
-    """A claim of web-0 by an older Pod, as in a partly restored store."""
+def write_stray_claim(orbctl: OrbctlHarness) -> None:
+    """Write a claim of an older Pod web-1, as in a partly restored store."""
 
     async def write() -> None:
         path = KEYS.endpoint("shop", "web-1")
         endpoint = ENDPOINT.decode((await orbctl.store.read([Get(path)])).ranges[0].kvs[0].value)
         ((address, _),) = endpoint.addresses()
-        found = (await orbctl.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
-        claim = CLAIM.decode(found.value)
+        stored = (await orbctl.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
+        claim = CLAIM.decode(stored.value)
         stray = claim._replace(holder="pod/older")
         await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM.encode(stray))])
-        # The newer Pod's own claims come after it.
-        again = [Put(found.key, found.value), Put(path, ENDPOINT.encode(endpoint))]
+        # Write the newer Pod's claim and endpoint after the stray claim.
+        again = [Put(stored.key, stored.value), Put(path, ENDPOINT.encode(endpoint))]
         await orbctl.store.commit([], again)
 
     asyncio.run(write())
 
 
-def test_what_nobody_can_tell_is_kept_with_the_reason(orbctl: OrbctlHarness) -> None:
+def test_endpoints_without_evidence_are_kept_with_the_reason(orbctl: OrbctlHarness) -> None:
     result = collect(orbctl)
 
     assert result.code == Exit.OK
     assert result.out.startswith("Nothing to release\n\nKept: 3 endpoints\n")
     assert result.out.count("Pods are not listed in standalone mode") == 3
-    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+    assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
 def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
@@ -91,19 +91,19 @@ def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(
     assert result.code == Exit.OK
     assert "To release: 1 address of 1 endpoint" in result.out
     assert "pod-gone: ann@desk reports that Pod shop/web-0 is gone: its node burnt" in result.out
-    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+    assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
-def test_what_an_operator_names_is_released_after_the_question(orbctl: OrbctlHarness) -> None:
-    order = ("--gone", "shop/web-0", "--reason", "its node burnt")
+def test_a_named_pod_is_released_after_confirmation(orbctl: OrbctlHarness) -> None:
+    options = ("--gone", "shop/web-0", "--reason", "its node burnt")
 
-    unconfirmed = collect(orbctl, *order)
-    done = collect(orbctl, *order, "--yes")
+    unconfirmed = collect(orbctl, *options)
+    confirmed = collect(orbctl, *options, "--yes")
 
-    assert (unconfirmed.code, done.code) == (Exit.FAILED, Exit.OK)
+    assert (unconfirmed.code, confirmed.code) == (Exit.FAILED, Exit.OK)
     assert "nothing was released" in unconfirmed.err
-    assert " released\n" in done.out
-    assert held(orbctl) == {"web-1", "db-0"}
+    assert " released\n" in confirmed.out
+    assert pods_with_addresses(orbctl) == {"web-1", "db-0"}
     history = orbctl.orbctl("history", "shop/web-0").out
     assert "reclaimed: pod-gone: ann@desk reports that Pod shop/web-0 is gone" in history
     assert orbctl.orbctl("verify").code == Exit.OK
@@ -114,23 +114,23 @@ def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness
 
     assert result.code == Exit.OK
     assert "fixed: owners are unknown in standalone mode" in result.out
-    assert held(orbctl) == {"web-0", "db-0"}
+    assert pods_with_addresses(orbctl) == {"web-0", "db-0"}
 
 
-def test_a_contradiction_in_the_state_takes_two_looks(orbctl: OrbctlHarness) -> None:
-    leave_behind(orbctl)
+def test_a_stray_claim_is_released_after_two_scans(orbctl: OrbctlHarness) -> None:
+    write_stray_claim(orbctl)
 
     dry = collect(orbctl, "--dry-run")
-    done = collect(orbctl, "--yes")
+    result = collect(orbctl, "--yes")
 
     assert "Nothing to release" in dry.out
     assert "seen once: a newer Pod shop/web-1 (UID uid-web-1) has this name" in dry.out
-    assert "scanning again in 10 s" in done.err
-    assert "10.6.0.99 released" in done.out
-    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+    assert "scanning again in 10 s" in result.err
+    assert "10.6.0.99 released" in result.out
+    assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
-def test_programs_get_the_plan_and_the_results_as_json(orbctl: OrbctlHarness) -> None:
+def test_the_plan_and_the_results_are_printed_as_json(orbctl: OrbctlHarness) -> None:
     result = collect(orbctl, "--gone", "web-0", "--reason", "burnt", "--yes", "-o", "json")
 
     plan = json.loads(result.out)
@@ -138,7 +138,7 @@ def test_programs_get_the_plan_and_the_results_as_json(orbctl: OrbctlHarness) ->
     assert step["endpoint"] == "shop/web-0"
     assert step["released"] == step["addresses"]
     assert step["evidence"]["source"] == "operator"
-    assert {one["endpoint"] for one in plan["kept"]} == {"shop/web-1", "shop/db-0"}
+    assert {endpoint["endpoint"] for endpoint in plan["kept"]} == {"shop/web-1", "shop/db-0"}
 
 
 @pytest.mark.parametrize(
@@ -151,21 +151,21 @@ def test_programs_get_the_plan_and_the_results_as_json(orbctl: OrbctlHarness) ->
         (("--gone-node", "nowhere", "--reason", "x"), Exit.NOT_FOUND),
     ],
 )
-def test_a_name_that_means_nothing_releases_nothing(
+def test_an_unknown_name_releases_nothing(
     orbctl: OrbctlHarness, arguments: tuple[str, ...], code: Exit
 ) -> None:
     assert collect(orbctl, *arguments, "--yes").code == code
-    assert held(orbctl) == {"web-0", "web-1", "db-0"}
+    assert pods_with_addresses(orbctl) == {"web-0", "web-1", "db-0"}
 
 
-def test_a_pod_whose_record_was_deleted_is_gone_after_two_looks(orbctl: OrbctlHarness) -> None:
+def test_a_pod_whose_record_was_deleted_is_released_after_two_scans(orbctl: OrbctlHarness) -> None:
     record = RecordDefined("Pod", "shop", "web-0")
     orbctl.on_node("n1", lambda node: node.apply(ApplyRecord(record)))
     orbctl.on_node("n1", lambda node: node.apply(DeleteRecord("Pod", "shop", "web-0")))
 
-    once = collect(orbctl, "--dry-run")
+    dry = collect(orbctl, "--dry-run")
     result = collect(orbctl, "--yes")
 
-    assert "seen once: test deleted the record of Pod shop/web-0" in once.out
+    assert "seen once: test deleted the record of Pod shop/web-0" in dry.out
     assert result.out.rstrip().endswith("released")
-    assert held(orbctl) == {"web-1", "db-0"}
+    assert pods_with_addresses(orbctl) == {"web-1", "db-0"}

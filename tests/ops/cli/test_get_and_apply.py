@@ -84,7 +84,7 @@ async def test_counting_by_etcd_equals_counting_claims() -> None:
         counts = await count_pools(node.store, node.keys, ledger, list(ledger.pools.values()))
 
     tallies = Projection(ledger).tallies
-    assert {name: tuple(one) for name, one in counts.items()} == {
+    assert {name: tuple(count) for name, count in counts.items()} == {
         name: (tally.counts.claimed, tally.counts.free) for name, tally in tallies.items()
     }
 
@@ -94,28 +94,28 @@ def session(store: MemoryStore) -> ClusterSession:
     return ClusterSession(settings, ProcessContext(lambda _: store, lambda: 0, lambda: "ann@desk"))
 
 
-async def test_a_run_that_is_fenced_by_another_does_its_step_again() -> None:
-    one = session(MemoryStore())
+async def test_a_fenced_run_repeats_its_step() -> None:
+    cluster = session(MemoryStore())
     tries = []
 
     async def step(writer: Writer) -> str:
         tries.append(writer.epoch)
         if len(tries) == 1:
-            await Writer(one.store, one.keys, writer.name).open()
-        applied = await one.configurator(writer).apply(
-            QuarantineAddress("10.0.0.1", "x"), one.cause
+            await Writer(cluster.store, cluster.keys, writer.name).open()
+        applied = await cluster.configurator(writer).apply(
+            QuarantineAddress("10.0.0.1", "x"), cluster.cause
         )
         return f"{len(applied.events)} event"
 
-    assert await one.write(step) == "1 event"
+    assert await cluster.write(step) == "1 event"
     assert tries == [1, 3]
 
 
-async def test_a_run_that_is_fenced_all_the_time_gives_up_and_says_why(
+async def test_a_run_that_is_always_fenced_gives_up_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ops.cli.session.FENCED_PAUSE_S_MAX", 0)
-    one = session(MemoryStore())
+    cluster = session(MemoryStore())
     tries = []
 
     async def step(writer: Writer) -> None:
@@ -123,17 +123,19 @@ async def test_a_run_that_is_fenced_all_the_time_gives_up_and_says_why(
         raise WriterFenced("taken over")
 
     with pytest.raises(WriterFenced, match="other runs of orbctl keep writing as"):
-        await one.write(step)
+        await cluster.write(step)
     assert len(tries) == FENCED_TRIES_MAX
 
 
-async def test_many_runs_at_once_all_get_through() -> None:
+async def test_concurrent_runs_all_succeed() -> None:
     store = MemoryStore()
 
     async def quarantine(number: int) -> int:
-        one = session(store)
+        cluster = session(store)
         command = QuarantineAddress(f"10.0.0.{number}", "x")
-        applied = await one.write(lambda writer: one.configurator(writer).apply(command, one.cause))
+        applied = await cluster.write(
+            lambda writer: cluster.configurator(writer).apply(command, cluster.cause)
+        )
         return len(applied.events)
 
     assert await asyncio.gather(*(quarantine(number) for number in range(4))) == [1] * 4
@@ -143,20 +145,20 @@ def test_a_node_is_installed_and_cleaned_again(orbctl: OrbctlHarness, tmp_path: 
     network = tmp_path / "10-blue.conflist"
     plugins = [{"type": "spiderpool"}]
     network.write_text(json.dumps({"cniVersion": "1.1.0", "name": "blue", "plugins": plugins}))
-    places = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
+    directories = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
 
-    put = orbctl.orbctl("install", *places, "--conflist", str(network))
-    again = orbctl.orbctl("install", *places, "--conflist", str(network))
-    gone = orbctl.orbctl("install", *places, "--remove")
+    installed = orbctl.orbctl("install", *directories, "--conflist", str(network))
+    again = orbctl.orbctl("install", *directories, "--conflist", str(network))
+    removed = orbctl.orbctl("install", *directories, "--remove")
 
-    assert [ran.code for ran in (put, again, gone)] == [0, 0, 0]
-    assert f"{tmp_path}/bin/spiderpool created" in put.out
+    assert [result.code for result in (installed, again, removed)] == [0, 0, 0]
+    assert f"{tmp_path}/bin/spiderpool created" in installed.out
     assert f"{tmp_path}/net.d/10-blue.conflist unchanged" in again.out
-    assert f"{tmp_path}/bin/spiderpool removed" in gone.out
+    assert f"{tmp_path}/bin/spiderpool removed" in removed.out
     assert not list((tmp_path / "bin").glob("spiderpool"))
 
 
-def test_a_network_that_is_no_json_is_refused_by_name(
+def test_a_conflist_that_is_not_json_is_refused_with_its_name(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     network = tmp_path / "10-blue.conflist"
@@ -171,14 +173,14 @@ def test_a_network_that_is_no_json_is_refused_by_name(
 @pytest.mark.parametrize(
     "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
 )
-def test_what_a_custom_resource_makes_again_is_said_to_be_so(
+def test_a_change_to_an_object_of_a_custom_resource_prints_a_warning(
     orbctl: OrbctlHarness, tmp_path: Path, verb: list[str]
 ) -> None:
     changed = tmp_path / "changed.yaml"
     changed.write_text(BLUE.format(annotations="{team: shop}"))
-    made = tmp_path / "made.yaml"
-    made.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
-    assert orbctl.orbctl("apply", "-f", str(made)).err == ""
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
+    assert orbctl.orbctl("apply", "-f", str(manifest)).err == ""
 
     result = orbctl.orbctl(*(word.format(changed=changed) for word in verb))
 
@@ -187,15 +189,17 @@ def test_what_a_custom_resource_makes_again_is_said_to_be_so(
     assert "kubectl" in result.err
 
 
-def test_of_what_orbctl_made_nothing_is_said(orbctl: OrbctlHarness, tmp_path: Path) -> None:
-    made = tmp_path / "made.yaml"
-    made.write_text(BLUE.format(annotations="{team: shop}"))
-    orbctl.orbctl("apply", "-f", str(made))
+def test_a_change_to_an_object_of_orbctl_prints_no_warning(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(BLUE.format(annotations="{team: shop}"))
+    orbctl.orbctl("apply", "-f", str(manifest))
 
     assert orbctl.orbctl("retire", "pool", "blue").err == ""
 
 
-def test_a_broken_export_is_told_by_the_exit_code_of_differences(
+def test_a_truncated_export_has_the_exit_code_of_differences(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))

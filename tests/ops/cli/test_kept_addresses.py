@@ -1,4 +1,4 @@
-"""Why an address is kept, and until when: of a Pod, a replica, a VM and an IPAMClaim."""
+"""Why and until when the address of a Pod, a replica, a VM or an IPAMClaim is kept."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ STATEFUL_SET = "StatefulSet"
         ("ipamclaim/shop/web-0", ["by ipamclaim/shop/web-0", "until the IPAMClaim is deleted"]),
     ],
 )
-def test_each_kind_of_holder_keeps_its_addresses_until_its_own_end(
-    holder: str, words: list[str]
-) -> None:
+def test_each_kind_of_holder_has_its_own_end(holder: str, words: list[str]) -> None:
     why = why_kept(_endpoint(holder), {})
     assert all(word in why for word in words), why
 
 
-def test_a_replica_that_its_stateful_set_does_not_want_keeps_nothing_any_more() -> None:
+def test_a_replica_beyond_the_stateful_sets_count_is_not_kept() -> None:
     key = STATEFUL_SET, "shop", "web"
-    wanted = {key: RecordDefined(*key, replicas=1)}
-    unwanted = {key: RecordDefined(*key, replicas=0)}
+    one_replica = {key: RecordDefined(*key, replicas=1)}
+    no_replica = {key: RecordDefined(*key, replicas=0)}
 
-    assert "StatefulSet shop/web has replica 0" in why_kept(_endpoint("statefulset/x"), wanted)
-    assert why_kept(_endpoint("statefulset/x"), unwanted).startswith("no longer needed")
+    assert "StatefulSet shop/web has replica 0" in why_kept(_endpoint("statefulset/x"), one_replica)
+    assert why_kept(_endpoint("statefulset/x"), no_replica).startswith("no longer needed")
 
 
 def _endpoint(holder: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""What orbctl says of state beside the log: bindings of a network provider."""
+"""orbctl shows the binding of a network provider, which is not in the log."""
 
 from __future__ import annotations
 

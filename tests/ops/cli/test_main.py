@@ -30,12 +30,12 @@ from tests.support.etcd import EtcdCluster, free_ports
 DIRECTORY = Path(__file__).parent / "transcripts"
 TERMINAL_BYTES = 1 << 16
 PROGRAM = [sys.executable, "-m", "ops.cli.main"]
-HEAVY = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.eventstore.etcd")
+SLOW = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.eventstore.etcd")
 
 
 def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    ours = {name for name in os.environ if name.startswith("ORBWEAVER_")}
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    ignored = {name for name in os.environ if name.startswith("ORBWEAVER_")}
+    environment = {name: value for name, value in os.environ.items() if name not in ignored}
     return subprocess.run(
         [*PROGRAM, *arguments],
         input=stdin,
@@ -46,7 +46,7 @@ def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.Com
     )
 
 
-def test_help_imports_nothing_that_costs() -> None:
+def test_help_imports_no_slow_module() -> None:
     code = f"""
 import sys
 from ops.cli.application import app
@@ -54,7 +54,7 @@ from ops.cli.command_group import CommandGroup
 from ops.cli.command_line import program_of
 import ops.cli.main
 program_of(app)
-print([name for name in {HEAVY!r} if name in sys.modules])
+print([name for name in {SLOW!r} if name in sys.modules])
 """
     completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -64,11 +64,11 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 
 
 def test_help_names_every_command_and_exit_code() -> None:
-    done = orbctl("--help", COLUMNS="200")
+    completed = orbctl("--help", COLUMNS="200")
 
-    assert done.returncode == 0
+    assert completed.returncode == 0
     for word in ("apply", "as-of", "explain", "history", "quarantine", "verify", "Exit codes"):
-        assert word in done.stdout
+        assert word in completed.stdout
 
 
 @pytest.mark.parametrize("name", sorted(OrbctlCommands.lazy_commands))
@@ -104,29 +104,29 @@ def test_the_help_of_every_command_has_examples_that_can_be_typed(words: str) ->
         typed = re.split(r" [<>|] ", local[local.index("orbctl ") :].rstrip(")"))[0]
         program, *arguments = shlex.split(typed)
         context: Any = program_of(app).make_context(program, list(arguments))
-        rest = [*context._protected_args, *context.args]
-        while getattr(context.command, "commands", None) and rest:
-            name, command, rest = context.command.resolve_command(context, rest)
-            context = command.make_context(name, list(rest), parent=context)
-            rest = [*getattr(context, "_protected_args", []), *context.args]
+        remaining = [*context._protected_args, *context.args]
+        while getattr(context.command, "commands", None) and remaining:
+            name, command, remaining = context.command.resolve_command(context, remaining)
+            context = command.make_context(name, list(remaining), parent=context)
+            remaining = [*getattr(context, "_protected_args", []), *context.args]
         assert typed.startswith(f"orbctl {words}".removesuffix(" seal")), line
 
 
 def test_a_command_accepts_the_global_options_once() -> None:
     for name in OrbctlCommands.lazy_commands:
-        options = [one for param in program_of(app).command(name).params for one in param.opts]
+        options = [opt for param in program_of(app).command(name).params for opt in param.opts]
         assert len(options) == len(set(options)), name
 
 
 @pytest.mark.parametrize(
-    ("typed", "shown"),
+    ("typed", "usage"),
     [([], "get"), (["get"], "orbctl get"), (["workflow", "list"], "workflow list")],
 )
-def test_help_is_a_command_too(typed: list[str], shown: str) -> None:
+def test_help_is_a_command_too(typed: list[str], usage: str) -> None:
     helped = orbctl("help", *typed)
 
     assert helped.stdout == orbctl(*typed, "--help").stdout
-    assert shown in helped.stdout
+    assert usage in helped.stdout
 
 
 def test_help_of_a_command_that_does_not_exist_is_not_found() -> None:
@@ -149,14 +149,14 @@ def test_a_shell_gets_its_completion_script(shell: str) -> None:
 
 
 def test_the_shell_completes_kinds() -> None:
-    done = orbctl(
+    completed = orbctl(
         _ORBCTL_COMPLETE="complete_bash", COMP_WORDS="orbctl get spiderip", COMP_CWORD="2"
     )
 
-    assert done.stdout.split() == ["spiderippool", "spiderippools"]
+    assert completed.stdout.split() == ["spiderippool", "spiderippools"]
 
 
-def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
+def test_the_usage_of_the_kubectl_plugin_begins_with_kubectl_orb(tmp_path: Path) -> None:
     plugin = tmp_path / "kubectl-orb"
     plugin.write_text("import ops.cli.main; ops.cli.main.main()")
 
@@ -171,7 +171,7 @@ def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
     assert "Usage: kubectl orb get" in completed.stdout
 
 
-def test_the_public_systems_program_writes_its_own_reference(tmp_path: Path) -> None:
+def test_spiderpoolctl_writes_its_own_reference(tmp_path: Path) -> None:
     arguments = ["generate-markdown", "--markdown-path", str(tmp_path)]
 
     code = spiderpoolctl.run(arguments, ProcessContext())
@@ -183,7 +183,7 @@ def test_the_public_systems_program_writes_its_own_reference(tmp_path: Path) -> 
     assert spiderpoolctl.run(arguments[:1], ProcessContext()) == Exit.USAGE
 
 
-def test_without_an_etcd_it_says_so_and_what_to_do(
+def test_without_etcd_the_error_names_the_endpoint_and_a_remedy(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ops.cli.session.READ_S_MAX", 0.3)
@@ -310,26 +310,26 @@ def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
 
 def on_terminal(*arguments: str, **variables: str) -> str:
     """Run the program with a terminal as standard error; return its output there."""
-    ours, theirs = pty.openpty()
+    reader, writer = pty.openpty()
     command, environment = [*PROGRAM, *arguments], os.environ | variables | {"TERM": "xterm"}
-    shown = b""
+    output = b""
     with (
-        os.fdopen(ours, "rb", buffering=0) as terminal,
+        os.fdopen(reader, "rb", buffering=0) as terminal,
         subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=theirs
+            command, env=environment, stdout=subprocess.PIPE, stderr=writer
         ) as running,
     ):
-        os.close(theirs)
-        # Reading a terminal that no process has open any more is an error.
+        os.close(writer)
+        # Reading fails once no process has the terminal open.
         with suppress(OSError):
             while chunk := terminal.read(TERMINAL_BYTES):
-                shown += chunk
+                output += chunk
     assert running.returncode == 0
-    return shown.decode()
+    return output.decode()
 
 
 @pytest.mark.etcd
-def test_what_reads_the_whole_log_shows_how_far_it_is_on_a_terminal_alone(
+def test_commands_that_read_the_whole_log_show_progress_only_on_a_terminal(
     etcd: EtcdCluster, tmp_path: Path
 ) -> None:
     variables = {
@@ -351,7 +351,7 @@ def test_what_reads_the_whole_log_shows_how_far_it_is_on_a_terminal_alone(
     assert "import" in on_terminal(*importing, **variables | {"ORBWEAVER_CLUSTER": "importing"})
 
 
-def test_kubectl_gets_no_names_and_no_errors_where_etcd_is_away() -> None:
+def test_kubectl_gets_no_names_and_no_errors_while_etcd_is_unavailable() -> None:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "pool", ""]
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": f"127.0.0.1:{port}"}

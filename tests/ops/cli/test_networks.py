@@ -47,11 +47,11 @@ def networks(path: Path, *names: tuple[str, str]) -> str:
 def test_each_network_becomes_a_conflist(orbctl: OrbctlHarness, tmp_path: Path) -> None:
     source = networks(tmp_path / "networks.yaml", ("kube-system", "rack"), ("shop", "lan"))
 
-    done = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
+    result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
 
-    assert (done.code, done.out) == (0, "")
-    assert "existing has no configuration" in done.err
-    written = {one.name for one in (tmp_path / "made").iterdir()}
+    assert (result.code, result.out) == (0, "")
+    assert "existing has no configuration" in result.err
+    written = {path.name for path in (tmp_path / "made").iterdir()}
     assert written == {"rack.conflist", "lan.conflist", "plugin.conf"}
     rack = json.loads((tmp_path / "made/rack.conflist").read_text("utf-8"))
     assert [plugin["type"] for plugin in rack["plugins"]] == ["macvlan", "coordinator"]
@@ -61,8 +61,8 @@ def test_each_network_becomes_a_conflist(orbctl: OrbctlHarness, tmp_path: Path) 
 def test_two_networks_of_one_name_are_not_written(orbctl: OrbctlHarness, tmp_path: Path) -> None:
     source = networks(tmp_path / "networks.yaml", ("kube-system", "lan"), ("shop", "lan"))
 
-    done = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
+    result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
 
-    assert done.code == 2
-    assert "two networks are called lan and would be written to the same file" in done.err
+    assert result.code == 2
+    assert "two networks are called lan and would be written to the same file" in result.err
     assert not (tmp_path / "made").exists()

@@ -1,4 +1,4 @@
-"""Folders of nodes are read as host-local itself leaves them."""
+"""``orbctl`` reads the files that host-local writes on nodes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def configure(root: Path, **ipam: object) -> str:
 def test_the_files_of_host_local_name_address_container_and_interface(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
-    config["ipam"]["dataDir"] = str(node / NETWORKS)  # as if the node's root were here
+    config["ipam"]["dataDir"] = str(node / NETWORKS)  # the copy of the node's root
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/none"}
     variables = os.environ | call | {"CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
     subprocess.run([str(PROGRAM)], env=variables, input=json.dumps(config), text=True, check=True)
@@ -45,7 +45,7 @@ def test_the_files_of_host_local_name_address_container_and_interface(tmp_path: 
     assert set(stored) == {"last_reserved_ip.0", "lock"}
 
 
-def test_files_are_looked_for_where_the_configuration_says(tmp_path: Path) -> None:
+def test_files_are_read_from_the_directory_in_the_configuration(tmp_path: Path) -> None:
     configure(tmp_path / "node-a", dataDir="/run/state")
     (tmp_path / "node-a/run/state/lan").mkdir(parents=True)
     (tmp_path / "node-a/run/state/lan/10.6.0.9").write_text("c0ffee")

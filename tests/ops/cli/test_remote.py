@@ -24,8 +24,8 @@ from tests.support.etcd import EtcdCluster
 NAME = "spiderippool.spiderpool.spidernet.io"
 
 
-def answering(*pods: dict[str, object]) -> tuple[list[list[str]], object]:
-    """A cluster with these Pods, and the calls of kubectl."""
+def scripted_kubectl(*pods: dict[str, object]) -> tuple[list[list[str]], object]:
+    """A kubectl that lists these Pods, and the list of its calls."""
     calls: list[list[str]] = []
 
     def find(command: Sequence[str]) -> str:
@@ -42,7 +42,7 @@ def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, o
 
 
 def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
-    _, find = answering(pod("controller-a"))
+    _, find = scripted_kubectl(pod("controller-a"))
     assert callable(find)
     return prepare(arguments, "jo@desk", is_terminal=is_terminal, find=find)
 
@@ -90,80 +90,80 @@ def test_a_run_goes_through_kubectl_where_it_must(
 
 
 def test_the_call_names_cluster_pod_and_person() -> None:
-    found = prepared("get", "pools", "-A", "--context", "north", "--kubeconfig=k.yaml")
+    call = prepared("get", "pools", "-A", "--context", "north", "--kubeconfig=k.yaml")
 
-    assert found.command == [
+    assert call.command == [
         *("kubectl", "--context=north", "--kubeconfig=k.yaml"),
         *("exec", "-n", "net", "controller-a", "-c", "controller", "--"),
         *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "get", "--all-namespaces", "pools"),
     ]
-    assert found.stdin == b""
+    assert call.stdin == b""
 
 
-def test_files_of_this_machine_go_along(tmp_path: Path) -> None:
+def test_local_files_are_sent_on_standard_input(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(f"name: {name}")
     files = f"-f {tmp_path}/a.yaml --filename={tmp_path}/b.yaml".split()
-    found = prepared("apply", *files, "--dry-run")
+    call = prepared("apply", *files, "--dry-run")
 
-    assert found.command[-3:] == ["apply", "--filename=-", "--dry-run"]
-    assert "-i" in found.command
-    assert found.stdin == b"name: a.yaml\n---\nname: b.yaml"
+    assert call.command[-3:] == ["apply", "--filename=-", "--dry-run"]
+    assert "-i" in call.command
+    assert call.stdin == b"name: a.yaml\n---\nname: b.yaml"
 
 
 @pytest.mark.parametrize("option", ["-f{}", "-f={}", "-f {}", "--filename {}", "--filename={}"])
-def test_a_file_goes_along_however_its_option_is_written(tmp_path: Path, option: str) -> None:
+def test_a_local_file_is_sent_for_every_spelling_of_its_option(tmp_path: Path, option: str) -> None:
     (tmp_path / "pool.yaml").write_text("name: blue")
     typed = option.format(tmp_path / "pool.yaml").split()
 
-    found = prepared("apply", *typed)
+    call = prepared("apply", *typed)
 
-    assert found.command[-2:] == ["apply", "--filename=-"]
-    assert found.stdin == b"name: blue"
-
-
-def test_what_is_the_value_of_an_option_is_none_itself() -> None:
-    found = prepared("release", "web-0", "--reason", "--context", "--kubeconfig", "k.yaml")
-
-    assert found.command[:2] == ["kubectl", "--kubeconfig=k.yaml"]
-    assert found.command[-3:] == ["release", "--reason=--context", "web-0"]
+    assert call.command[-2:] == ["apply", "--filename=-"]
+    assert call.stdin == b"name: blue"
 
 
-def test_standard_input_is_passed_on_where_it_is_asked_for() -> None:
-    found = prepared("apply", "-f", "-")
+def test_the_value_of_an_option_is_not_parsed_as_an_option() -> None:
+    call = prepared("release", "web-0", "--reason", "--context", "--kubeconfig", "k.yaml")
 
-    assert "-i" in found.command
-    assert found.stdin is None
+    assert call.command[:2] == ["kubectl", "--kubeconfig=k.yaml"]
+    assert call.command[-3:] == ["release", "--reason=--context", "web-0"]
+
+
+def test_standard_input_is_passed_on_if_the_file_is_a_dash() -> None:
+    call = prepared("apply", "-f", "-")
+
+    assert "-i" in call.command
+    assert call.stdin is None
 
 
 def test_a_person_at_a_terminal_can_answer_questions() -> None:
     assert "-it" in prepared("release", "10.6.0.9", is_terminal=True).command
 
 
-def test_a_file_that_is_not_there_is_told_before_anything_is_called(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_before_kubectl_is_called(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.yaml"):
         prepared("apply", "-f", str(tmp_path / "none.yaml"))
 
 
 def test_a_controller_that_is_ready_is_preferred() -> None:
-    calls, find = answering(pod("new", ready=False), pod("good"), pod("old", phase="Failed"))
+    calls, find = scripted_kubectl(pod("new", ready=False), pod("good"), pod("old", phase="Failed"))
     assert callable(find)
-    found = prepare(["status"], "jo@desk", is_terminal=False, find=find)
+    call = prepare(["status"], "jo@desk", is_terminal=False, find=find)
 
-    assert "good" in found.command
+    assert "good" in call.command
     assert "-A" in calls[0]
 
 
-def test_the_namespace_can_be_said_by_who_may_not_list_all() -> None:
-    calls, find = answering(pod("good"))
+def test_a_user_who_may_not_list_all_namespaces_can_name_one() -> None:
+    calls, find = scripted_kubectl(pod("good"))
     assert callable(find)
     prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=find)
 
     assert calls[0][:5] == ["kubectl", "get", "pods", "-n", "net"]
 
 
-def test_a_cluster_without_a_controller_is_told() -> None:
-    _, find = answering()
+def test_a_cluster_without_a_controller_is_an_error() -> None:
+    _, find = scripted_kubectl()
     assert callable(find)
     with pytest.raises(NotFound, match="no controller runs"):
         prepare(["status"], "jo@desk", is_terminal=False, find=find)
@@ -197,16 +197,16 @@ class NodeCluster:
 def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
     cluster = NodeCluster(pod("agent-x"))
 
-    found = cluster.prepared("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
+    call = cluster.prepared("node doctor --gateway ens3=10.6.0.1 worker-7 -o json")
 
     assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[0]
     assert "app.kubernetes.io/component=agent" in cluster.calls[0]
-    assert found.command == [
+    assert call.command == [
         *("kubectl", "exec", "-n", "net", "agent-x", "-c", "agent", "--"),
         *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "node", "doctor"),
         *("--gateway=ens3=10.6.0.1", "--output=json"),
     ]
-    assert found.node == "worker-7"
+    assert call.node == "worker-7"
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,12 @@ def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
 def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) -> None:
     cluster = NodeCluster(pod("agent-x"))
 
-    found = cluster.prepared(line)
+    call = cluster.prepared(line)
 
     assert cluster.calls[0] == "kubectl get pod -n shop web-0 --ignore-not-found -o json"
     assert "--field-selector=spec.nodeName=worker-7" in cluster.calls[1]
-    assert found.command[found.command.index("orbctl") + 1] == "trace-path"
-    assert "10.6.0.1" in found.command
+    assert call.command[call.command.index("orbctl") + 1] == "trace-path"
+    assert "10.6.0.1" in call.command
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) ->
         ("trace-path shop/pending 10.6.0.1", "Pod shop/pending is not scheduled yet"),
     ],
 )
-def test_what_is_missing_on_the_way_to_a_node_is_named(line: str, reason: str) -> None:
+def test_a_missing_node_agent_or_pod_is_named(line: str, reason: str) -> None:
     with pytest.raises(NotFound, match=reason):
         NodeCluster(pod("agent-x", phase="Pending")).prepared(line)
 
@@ -251,7 +251,7 @@ def test_what_is_missing_on_the_way_to_a_node_is_named(line: str, reason: str) -
     ],
 )
 def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: str) -> None:
-    """A script replaces kubectl, and another the command that it would ``exec``."""
+    """A script replaces kubectl and runs ``inside`` in place of the command for ``exec``."""
     script = tmp_path / "kubectl"
     pods = json.dumps({"items": [pod("agent-x")]})
     script.write_text(

@@ -28,11 +28,11 @@ VALUE = {
 
 @pytest.fixture
 def harness(tmp_path: Path) -> OrbctlHarness:
-    """With the pools, a reservation and the records of the transcripts."""
-    found = OrbctlHarness(tmp_path / "archive")
+    """A cluster with the pools, the reservation and the records of the transcripts."""
+    harness = OrbctlHarness(tmp_path / "archive")
     for name in ("pools.yaml", "records.yaml"):
-        assert found.orbctl("apply", "-f", str(DIRECTORY / name)).code == Exit.OK
-    return found
+        assert harness.orbctl("apply", "-f", str(DIRECTORY / name)).code == Exit.OK
+    return harness
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def listing(*names: str) -> ObjectListing:
 def test_objects_are_selected_and_sorted(
     labels: str, fields: str, sort_by: str, expected: list[str]
 ) -> None:
-    found = read_selectors(labels, fields, sort_by).apply(listing("b", "a", "c"))
+    selected = read_selectors(labels, fields, sort_by).apply(listing("b", "a", "c"))
 
-    assert list(found.names) == expected
-    assert [row[0] for row in found.rows] == expected
+    assert list(selected.names) == expected
+    assert [row[0] for row in selected.rows] == expected
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_several_kinds_and_names_are_shown_at_once(harness: OrbctlHarness) -> No
     assert [name.rpartition("/")[2] for name in several] == ["six", "blue"]
 
 
-def test_of_several_names_those_that_exist_are_shown(harness: OrbctlHarness) -> None:
+def test_a_missing_name_does_not_hide_the_others(harness: OrbctlHarness) -> None:
     result = harness.orbctl("get", "pool", "blue", "nope", "-o", "name")
 
     assert result.code == Exit.NOT_FOUND
@@ -149,10 +149,10 @@ def test_of_several_names_those_that_exist_are_shown(harness: OrbctlHarness) -> 
 
 
 def test_a_manifest_of_several_objects_is_a_list(harness: OrbctlHarness) -> None:
-    found = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
+    document = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
 
-    assert found["kind"] == "List"
-    assert [one["kind"] for one in found["items"]] == [
+    assert document["kind"] == "List"
+    assert [item["kind"] for item in document["items"]] == [
         *("SpiderIPPool", "SpiderIPPool", "SpiderReservedIP")
     ]
     assert (
@@ -175,10 +175,10 @@ def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
 
 
 def test_a_table_is_selected_by_fields_and_keeps_its_counts(harness: OrbctlHarness) -> None:
-    everything = harness.orbctl("get", "pools", "-o", "wide").out.splitlines()
+    all_rows = harness.orbctl("get", "pools", "-o", "wide").out.splitlines()
     result = harness.orbctl("get", "pools", "--field-selector", "spec.ipVersion=6", "-o", "wide")
 
-    assert result.out.splitlines()[1].split() == everything[2].split()
+    assert result.out.splitlines()[1].split() == all_rows[2].split()
     assert len(result.out.splitlines()) == 2
 
 

@@ -33,9 +33,9 @@ def board(pools: int = 1, *, name: str = "pool") -> ActivityBoard:
     return ActivityBoard(NOW_MS, 7, 1, lines, writers, refusals)
 
 
-def drawn(shown: ActivityBoard, lines: int = 0) -> list[str]:
+def drawn(content: ActivityBoard, lines: int = 0) -> list[str]:
     console = Console(width=100, color_system=None)
-    rows = console.render_lines(screen_of(shown, lines), pad=False)
+    rows = console.render_lines(screen_of(content, lines), pad=False)
     return ["".join(segment.text for segment in row) for row in rows]
 
 
@@ -47,7 +47,7 @@ def test_the_screen_has_as_many_lines_as_the_terminal() -> None:
     assert not any("more pool" in line for line in drawn(board(50)))
 
 
-def test_a_refusal_is_one_line_and_a_writer_says_how_long_ago() -> None:
+def test_a_refusal_is_one_line_and_a_writer_has_an_age() -> None:
     text = "\n".join(drawn(board()))
 
     assert "used-out: no address" in text
@@ -104,13 +104,13 @@ async def test_a_change_is_drawn() -> None:
     assert text_of(console).index("before-0") < text_of(console).index("after-0")
 
 
-async def test_keys_of_a_terminal_come_at_once_and_the_terminal_is_restored() -> None:
+async def test_keys_are_read_without_enter_and_the_terminal_is_restored() -> None:
     master, slave = pty.openpty()
     pressed: asyncio.Queue[bytes] = asyncio.Queue()
     with os.fdopen(slave, "r") as stream, os.fdopen(master, "wb", buffering=0) as user:
         before = termios.tcgetattr(stream.fileno())
         with keys_of(stream, pressed.put_nowait):
-            user.write(b"q")  # no line ends
+            user.write(b"q")  # without a newline
             async with asyncio.timeout(30):
                 assert await pressed.get() == b"q"
 

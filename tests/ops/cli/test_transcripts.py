@@ -1,4 +1,4 @@
-"""``.|Sessions as users see them: a line after ``$`` prints exactly the lines after the bar.|``.
+"""Sessions as users see them: each command after ``$`` prints exactly the lines after ``|``.
 
 ``ORBCTL_REWRITE=1`` rewrites the transcripts; commit a difference only if you understand it.
 """

@@ -28,10 +28,10 @@ from tests.support.archived_cluster import (
 from tests.support.http_caller import HttpReply
 
 COOL_DOWN_S = 36_000.0
-"""What was released in a test rests until its end, however long the machine takes."""
+"""Longer than any test: a released address stays in cool-down until the test ends."""
 
-MAIN = 6
-"""Addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
+MAIN_SIZE = 6
+"""The number of addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
 
 
 COORDINATOR = RecordDefined(

@@ -28,7 +28,7 @@ ANY = EventConditions()
 
 
 async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
-    """A log of several archive files with a clock that ticks, and an index of the last ones."""
+    """A log of several archive files; the index has only the last events."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
     await cluster.live([Add("node-a", f"web-{number}", 0) for number in range(4)])
@@ -40,7 +40,7 @@ async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
     )
 
 
-async def test_events_after_a_position_go_on_beyond_the_end_of_an_archive_file(
+async def test_events_after_a_position_continue_in_the_next_archive_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = await archived_log(archived_cluster)
@@ -58,30 +58,34 @@ async def test_events_after_a_position_go_on_beyond_the_end_of_an_archive_file(
     assert listed == [(event.position, event.index_in_segment) for event in replayed]
 
 
-async def test_a_damaged_block_of_the_archive_is_left_out_and_named_and_the_rest_is_answered(
+async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_log(archived_cluster)
-    whole = await archived_cluster.replayed()
+    all_events = await archived_cluster.replayed()
     first, last = await _damage(archived_cluster, 1)
     with pytest.raises(LogCorrupt, match="block 0"):
         await archived_cluster.replayed()
-    rest = [event for event in whole if not first <= event.position <= last]
-    assert rest[0].position < first < last < rest[-1].position
+    readable = [event for event in all_events if not first <= event.position <= last]
+    assert readable[0].position < first < last < readable[-1].position
 
     log = IndexedLog(
         *(archived_cluster.store, KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
     )
     instant = await log.now()
     page = await events_after(
-        log, instant, parse_event_position("0"), EventConditions(), len(whole)
+        log, instant, parse_event_position("0"), EventConditions(), len(all_events)
     )
-    assert [item["position"] for item in page["items"]] == [event.position for event in rest]
-    newest = await events_before(log, instant, None, EventConditions(), len(whole))
-    assert [item["position"] for item in newest["items"]][::-1] == [one.position for one in rest]
+    assert [item["position"] for item in page["items"]] == [event.position for event in readable]
+    newest = await events_before(log, instant, None, EventConditions(), len(all_events))
+    assert [item["position"] for item in newest["items"]][::-1] == [
+        event.position for event in readable
+    ]
     past = await history(log.view, HistorySubject("use", "main"))
     begun = {entry.began.position for entry in past.entries}
-    assert begun == {event.position for event in rest if isinstance(event.event, AddressesClaimed)}
+    assert begun == {
+        event.position for event in readable if isinstance(event.event, AddressesClaimed)
+    }
 
     (unread,) = log_extent(log, instant, "test", 10, ("", ""))["unread"]
     assert (unread["first"], unread["last"]) == (first, last)
@@ -90,8 +94,10 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named_and_the_rest
 
     await archived_cluster.live([Add("node-a", "after-the-damage", 0)])
     later = await log.at_position((await archived_cluster.view()).revision)
-    shown = await events_after(log, later, parse_event_position(str(rest[-1].position)), ANY, 9)
-    assert [item["subject"] for item in shown["items"]] == ["pod/shop/after-the-damage"]
+    new_events = await events_after(
+        log, later, parse_event_position(str(readable[-1].position)), ANY, 9
+    )
+    assert [item["subject"] for item in new_events["items"]] == ["pod/shop/after-the-damage"]
 
 
 async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log(
@@ -110,7 +116,7 @@ async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log
 
 
 async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
-    """Change a byte of the first block of a file; the first and the last position of the block."""
+    """Change a byte in the first block of a file; return the block's first and last position."""
     sealed = (await cluster.view()).sealed
     summary = sealed.summaries()[number]
     block = sealed.open(summary.link).trailer.blocks[0]

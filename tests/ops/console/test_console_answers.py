@@ -12,7 +12,7 @@ from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import AllocationRefused, Cause, PoolVerdict, Recorded
 from ops.console.events import EventConditions, events_before, parse_event_position
 from ops.console.routes import ROUTES
-from tests.ops.console.conftest import MAIN, Console
+from tests.ops.console.conftest import MAIN_SIZE, Console
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove
 
 pytestmark = pytest.mark.etcd
@@ -40,8 +40,8 @@ async def test_an_overview_counts_every_address_once(console: Console) -> None:
     now = await console.get("/overview")
     by_name = {pool["name"]: pool for pool in now["pools"]}
     counts = by_name["main"]["counts"]
-    assert counts["total"] == MAIN
-    assert counts["allocated"] + counts["free"] + counts["resting"] == MAIN
+    assert counts["total"] == MAIN_SIZE
+    assert counts["allocated"] + counts["free"] + counts["resting"] == MAIN_SIZE
     spare = by_name["spare"]["counts"]
     assert (spare["quarantined"], spare["reserved"], spare["free"]) == (1, 1, 1)
     assert now["totals"]["pods"] == 3
@@ -77,7 +77,7 @@ async def test_every_position_and_time_shows_its_own_state(console: Console) -> 
 
 async def test_a_grid_names_the_holder_of_each_cell(console: Console) -> None:
     answer = await console.get("/pools/main/addresses")
-    assert (answer["mode"], answer["size"]) == ("addresses", MAIN)
+    assert (answer["mode"], answer["size"]) == ("addresses", MAIN_SIZE)
     states = [state for state, length in answer["states"] for _ in range(length)]
     held = {holder["offset"]: holder["pod"] for holder in answer["holders"]}
     assert sorted(held.values()) == ["db-0", "web-0", "web-2"]
@@ -107,8 +107,8 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
     entry = timeline["entries"][0]
     assert (entry["pool"], entry["reason"]) == ("main", "deleted")
     address = entry["subject"]
-    gone = await console.get("/pods/shop/web-1")
-    assert gone["pod"] is None
+    present = await console.get("/pods/shop/web-1")
+    assert present["pod"] is None
     then = await console.get(f"/pods/shop/web-1?at={entry['began']['position']}")
     (interface,) = then["pod"]["interfaces"]
     assert address in [item["address"].partition("/")[0] for item in interface["addresses"]]
@@ -123,18 +123,18 @@ async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console)
     assert (at["state"], at["holding"]["pod"]) == ("allocated", "web-1")
 
 
-async def test_a_released_address_rests_for_the_cool_down(console: Console) -> None:
+async def test_a_released_address_is_in_cool_down(console: Console) -> None:
     await console.cluster.live([Remove("node-a", "web-2", 0)])
     answer = await console.get("/addresses?state=resting&pool=six")
     assert {item["pod"] for item in answer["items"]} >= {"web-2"}
     assert all(item["until"] > item["since"]["time"] for item in answer["items"])
-    nobody = await console.get("/addresses?namespace=nobody")
-    assert nobody["total"] == 0
+    unknown = await console.get("/addresses?namespace=unknown")
+    assert unknown["total"] == 0
     on_node = await console.get("/addresses?state=allocated&node=node-b")
     assert {item["pod"] for item in on_node["items"]} == {"db-0"}
 
 
-async def test_search_finds_the_present_before_the_past(console: Console) -> None:
+async def test_search_lists_present_pods_before_past_ones(console: Console) -> None:
     hits = (await console.get("/search?q=web"))["hits"]
     assert [(hit["name"], hit["held"]) for hit in hits if hit["kind"] == "pod"] == [
         ("shop/web-0", True),
@@ -157,16 +157,16 @@ async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
     items = (await console.get("/nodes/node-a/released"))["items"]
     assert [item["pod"] for item in items] == ["web-0", "web-0", "web-1", "web-1"]
     for pod, answer in held.items():
-        expected = {(one["subject"], one["ended"]["position"]) for one in answer["entries"]}
-        shown = [item for item in items if item["pod"] == pod]
-        assert {(item["address"], item["until"]["position"]) for item in shown} == expected
+        expected = {(entry["subject"], entry["ended"]["position"]) for entry in answer["entries"]}
+        of_pod = [item for item in items if item["pod"] == pod]
+        assert {(item["address"], item["until"]["position"]) for item in of_pod} == expected
     before = items[0]["until"]["position"] - 1
     earlier = await console.get(f"/nodes/node-a/released?at={before}&limit=1")
     assert ([item["pod"] for item in earlier["items"]], earlier["truncated"]) == (["web-1"], True)
     assert (await console.get("/nodes/nowhere/released"))["items"] == []
 
 
-async def test_search_finds_what_a_trace_has_done(console: Console) -> None:
+async def test_search_finds_the_events_of_a_trace(console: Console) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     node = console.cluster.nodes["node-a"]
     cause = Cause("agent/node-a", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
@@ -177,7 +177,7 @@ async def test_search_finds_what_a_trace_has_done(console: Console) -> None:
     assert (await console.get(f"/search?q={trace}&at={before}"))["hits"] == []
 
 
-async def test_search_of_the_past_knows_nothing_later(console: Console) -> None:
+async def test_a_search_in_the_past_leaves_out_later_objects(console: Console) -> None:
     before = (await console.get("/pods/shop/db-0"))["pod"]["claimed"]["position"] - 1
     hits = (await console.get(f"/search?q=shop&at={before}"))["hits"]
     assert ("namespace", "shop") in [(hit["kind"], hit["name"]) for hit in hits]
@@ -266,4 +266,4 @@ async def test_events_before_the_window_of_the_index_are_paged_too(
             break
         cursor = parse_event_position(page["cursor"])
     replayed = await archived_cluster.replayed()
-    assert positions == [(one.position, one.index_in_segment) for one in reversed(replayed)]
+    assert positions == [(event.position, event.index_in_segment) for event in reversed(replayed)]

@@ -54,20 +54,20 @@ REQUESTS: Final = {
 
 
 def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """What a value has that its schema does not describe, and which required members it lacks."""
+    """Yield the members that a schema does not describe, and the required ones that are missing."""
     if "$ref" in schema:
         schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:
-        attempts = [list(deviations(value, one, where)) for one in schema["oneOf"]]
+        attempts = [list(deviations(value, option, where)) for option in schema["oneOf"]]
         if all(attempts):
             yield from min(attempts, key=len)
         return
     types = schema.get("type", [])
     names = [types] if isinstance(types, str) else types
     if names and not any(isinstance(value, TYPES[name]) for name in names):
-        yield f"{where}: {value!r} is no {types}"
+        yield f"{where}: {value!r} is not of type {types}"
     if "enum" in schema and value not in schema["enum"]:
-        yield f"{where}: {value!r} is none of {schema['enum']}"
+        yield f"{where}: {value!r} is not in {schema['enum']}"
     if isinstance(value, dict):
         yield from _members(value, schema, where)
     elif isinstance(value, list):
@@ -77,7 +77,9 @@ def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
 
 def _members(value: dict[str, Any], schema: Any, where: str) -> Iterator[str]:
     parts = [_resolved(part) for part in schema.get("allOf", [schema])]
-    properties = {name: one for part in parts for name, one in part.get("properties", {}).items()}
+    properties = {
+        name: member for part in parts for name, member in part.get("properties", {}).items()
+    }
     required = {name for part in parts for name in part.get("required", [])}
     yield from (f"{where}: {name} is missing" for name in required - value.keys())
     for name, member in value.items():
@@ -93,7 +95,7 @@ def _resolved(schema: Any) -> Any:
     return schema
 
 
-async def test_every_answer_is_as_described(console: Console) -> None:
+async def test_every_answer_matches_its_schema(console: Console) -> None:
     paths = DOCUMENT["paths"]
     differences: list[str] = []
     for path, request in REQUESTS.items():
@@ -103,7 +105,7 @@ async def test_every_answer_is_as_described(console: Console) -> None:
     assert differences == []
 
 
-async def test_every_error_is_as_described(console: Console) -> None:
+async def test_an_error_matches_its_schema(console: Console) -> None:
     schema = DOCUMENT["components"]["schemas"]["Error"]
     reply = await console.reply("/api/v1/pools/nowhere")
     assert list(deviations(reply.json, schema, "error")) == []

@@ -61,7 +61,7 @@ VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 
 
 class TokenOfTheTest:
-    """Admits one token, as a review by the API server would."""
+    """Accepts one token, as a TokenReview of the API server does."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
         if headers.get("Authorization") == f"Bearer {REFUSED_TOKEN}":
@@ -103,7 +103,7 @@ async def page(tab: Page, console: ConsoleHarness) -> AsyncIterator[Page]:
 
 
 async def show(page: Page, path: str) -> None:
-    """Show a page of the console, also if it is the shown one, and wait until it is read."""
+    """Load a page of the console, even if it is the current one, and wait until it is shown."""
     await page.evaluate(f"""document.querySelector('#content').classList.add('old');
       history.pushState(null, '', {path!r}); window.dispatchEvent(new Event('locationchange'))""")
     await page.expect(SHOWN)
@@ -132,9 +132,9 @@ async def test_every_page_renders_in_light_and_dark_and_on_a_narrow_screen(page:
 
 async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(page: Page) -> None:
     part = "{first: 5, last: 9, message: 'the log at positions 5 to 9 is left out', remedy: ''}"
-    shown = "document.getElementById('log-warning').innerText"
+    warning = "document.getElementById('log-warning').innerText"
     await run(page, "log_warning.js", f"module.showUnread({{unread: [{part}]}})")
-    assert await page.evaluate(shown) == "The log at positions 5 to 9 is left out."
+    assert await page.evaluate(warning) == "The log at positions 5 to 9 is left out."
     await run(page, "log_warning.js", "module.showUnread({unread: []})")
     assert await page.evaluate("document.getElementById('log-warning').hidden")
 
@@ -351,9 +351,7 @@ async def test_the_tabulator_key_reaches_every_link_button_and_field(page: Page)
         assert await page.evaluate(outline) != "none"
 
 
-async def test_an_open_page_shows_what_is_written_meanwhile(
-    page: Page, console: ConsoleHarness
-) -> None:
+async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness) -> None:
     await show(page, "#/events?namespace=shop")
     await page.expect("document.querySelector('.live').classList.contains('is-connected')")
     await page.expect("document.body.innerText.includes('New events appear here')")
@@ -363,7 +361,7 @@ async def test_an_open_page_shows_what_is_written_meanwhile(
 
     await page.evaluate("document.querySelector('#content').classList.add('old')")
     console.source.feed._publish(Gap(0))
-    await page.expect(SHOWN)  # what was missed may be in the list
+    await page.expect(SHOWN)  # a gap makes the page load again
 
     await show(page, "#/nodes/node-a")
     assert RESTING in await text_of(page, "section:nth-of-type(2)")  # of the Pod that it had

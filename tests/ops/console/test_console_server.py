@@ -25,7 +25,7 @@ pytestmark = pytest.mark.etcd
 
 
 class AccessFor:
-    """Admits a number of checks; then the rights have been taken away."""
+    """Passes this number of checks; later ones are denied."""
 
     def __init__(self, checks: int) -> None:
         self.checks = checks
@@ -70,7 +70,7 @@ async def test_a_stream_ends_when_its_client_may_no_longer_read(console: Console
     assert access.checks == 0
 
 
-async def test_a_console_for_everybody_on_loopback_answers_to_loopback_names_only(
+async def test_an_open_console_on_loopback_answers_only_to_loopback_names(
     tmp_path: Path,
 ) -> None:
     settings = ConsoleSettings("127.0.0.1", 0, "none")
@@ -107,7 +107,7 @@ async def test_a_console_for_everybody_on_loopback_answers_to_loopback_names_onl
         ("/nothing", 404, "NotFound"),
     ],
 )
-async def test_a_wrong_request_is_told_what_to_do(
+async def test_a_wrong_request_gets_a_code_and_a_message(
     console: Console, path: str, status: int, code: str
 ) -> None:
     reply = await console.reply(API + path)
@@ -130,15 +130,15 @@ async def test_pages_load_nothing_from_elsewhere(console: Console) -> None:
         assert (await refused.json())["error"]["code"] == "MethodNotAllowed"
 
 
-async def test_a_stream_has_what_was_missed_and_what_comes(console: Console) -> None:
-    everything = (await console.get("/events?after=0"))["items"]
-    last = everything[2]
+async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> None:
+    events = (await console.get("/events?after=0"))["items"]
+    last = events[2]
     headers = {"Last-Event-ID": f"{last['position']}.{last['place']}"}
     url = f"{console.url}{API}/events/stream"
     async with console.client.get(url, headers=headers) as response:
         assert response.content_type == "text/event-stream"
-        missed = [await _message(response.content) for _ in everything[3:]]
-        assert missed == everything[3:]
+        missed = [await _message(response.content) for _ in events[3:]]
+        assert missed == events[3:]
         await console.cluster.live([Add("node-a", "late", 0)])
         assert (await _message(response.content))["subject"] == "pod/shop/late"
     async with console.client.get(
@@ -156,7 +156,7 @@ async def _message(content: object) -> dict[str, object]:
     raise AssertionError("the stream has ended")
 
 
-async def test_a_client_that_leaves_a_stream_is_no_failure(
+async def test_a_client_that_closes_a_stream_is_not_logged_as_an_error(
     console: Console, caplog: pytest.LogCaptureFixture
 ) -> None:
     feed = console.source.feed

@@ -1,4 +1,4 @@
-"""The feed of events: nothing is lost in silence, and a gap is announced when it can be read."""
+"""The feed of events: every loss is announced as a gap, once the log can be read again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEGIN = EventPosition(0, 0)
 
 
 class BreakingStore(FaultyStore):
-    """Its watches end too while it is unavailable."""
+    """A store whose watches fail too while it is unavailable."""
 
     async def watch(
         self,
@@ -38,7 +38,7 @@ class BreakingStore(FaultyStore):
 
 
 class BusyLog(IndexedLog):
-    """Something happens whenever an instant is read."""
+    """A log that calls ``meanwhile`` whenever an instant is read."""
 
     def __init__(self, cluster: ArchivedCluster) -> None:
         super().__init__(cluster.store, KEYS, cluster.files)
@@ -49,7 +49,7 @@ class BusyLog(IndexedLog):
         return await super().at_position(position)
 
 
-async def test_a_second_reader_has_what_came_since_the_watch_began(console: Console) -> None:
+async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Console) -> None:
     feed = console.source.feed
     last = (await console.get("/log"))["last"]["position"]
     async with feed.open(None) as first:
@@ -65,7 +65,7 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
     log = BusyLog(cluster)
     feed = EventFeed(cluster.store, KEYS, log)
     async with feed.open(BEGIN) as reader:
-        everything = reader.take()
+        logged = reader.take()
 
     def burst() -> None:
         for _ in range(BACKLOG_MAX + 1):
@@ -76,11 +76,11 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
         events = reader.take()
         assert reader.is_open
     await feed.close()
-    assert all(isinstance(event, Recorded) for event in everything)
-    assert events == [*everything, *[Gap(1)] * BACKLOG_MAX, Gap(feed._begun)]
+    assert all(isinstance(event, Recorded) for event in logged)
+    assert events == [*logged, *[Gap(1)] * BACKLOG_MAX, Gap(feed._begun)]
 
 
-async def test_a_gap_is_announced_after_an_outage_and_says_up_to_where(
+async def test_a_gap_with_its_position_is_announced_after_an_outage(
     cluster: ArchivedCluster,
 ) -> None:
     store = BreakingStore(cluster.store)
@@ -100,7 +100,7 @@ async def test_a_gap_is_announced_after_an_outage_and_says_up_to_where(
     assert newest.position <= feed._begun
 
 
-async def test_a_gap_has_an_id_so_that_its_reader_goes_on_behind_it(console: Console) -> None:
+async def test_a_gap_has_an_id_so_that_a_reader_continues_after_it(console: Console) -> None:
     feed = console.source.feed
     async with console.client.get(f"{console.url}/api/v1/events/stream") as response:
         assert await response.content.readuntil(b"\n\n") == b":\n\n"
@@ -110,7 +110,7 @@ async def test_a_gap_has_an_id_so_that_its_reader_goes_on_behind_it(console: Con
     assert message == b"id: 7\nevent: gap\ndata: {}\n\n"
 
 
-def test_a_reader_begins_with_all_that_was_missed() -> None:
+def test_a_reader_begins_with_all_missed_events() -> None:
     reader = EventReader()
     reader.begin([Gap(1)] * (BACKLOG_MAX + 1))
     assert reader.is_open

@@ -1,4 +1,4 @@
-"""Growth at an instant is what the index knows, and each version of a pool is counted once."""
+"""Growth at an instant is computed from the index; each version of a pool is counted once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""``orbctl console`` serves this machine alone, says where, and ends on a signal.
+"""``orbctl console`` listens on loopback, prints its address, and ends on a signal.
 
-Without a token it is in the demo; here it has actions, and thus a token.
+It has workflow actions here, and therefore a token; the demo runs it without.
 """
 
 from __future__ import annotations

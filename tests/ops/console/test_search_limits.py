@@ -14,7 +14,7 @@ PODS = 120
 
 
 def crowded() -> LogInstant:
-    """Many pools with many Pods each."""
+    """A log in which many pools have many Pods each."""
     index, names = LogIndex(empty_snapshot()), Names()
     for number in range(POOLS):
         table = index.holdings[f"pool-{number}"] = HoldingTable(names)
@@ -24,7 +24,7 @@ def crowded() -> LogInstant:
     return LogInstant(index, 1, 1)
 
 
-def test_the_pools_share_the_rows_that_a_search_looks_at() -> None:
+def test_a_search_examines_rows_of_every_pool() -> None:
     answer = search(crowded(), "web", POOLS * PODS)
     hits = [hit["name"] for hit in answer["hits"]]
     assert len(hits) <= max(HITS_EXAMINED_MAX, POOLS * POOL_HITS_EXAMINED_MIN)

@@ -14,7 +14,7 @@ from core.domain.events import EVENT_TYPES
 STATIC: Final = Path(__file__).resolve().parents[3] / "ops/console/static"
 MODULES: Final = sorted(STATIC.rglob("*.js"))
 LINES_MAX: Final = 250
-LETTERS_OF_A_LINE_MAX: Final = 160
+LINE_CHARS_MAX: Final = 160
 
 _IMPORT: Final = re.compile(r'^import .*? from "([^"]+)";$', re.MULTILINE | re.DOTALL)
 _ADDRESS: Final = re.compile(r"https?://[^\s\"'`]+")
@@ -27,17 +27,17 @@ def imports_of(module: Path) -> set[Path]:
 
 
 def test_every_module_is_used_and_every_import_exists() -> None:
-    reached, open_ones = set[Path](), {STATIC / "main.js"}
-    while open_ones:
-        module = open_ones.pop()
+    reached, pending = set[Path](), {STATIC / "main.js"}
+    while pending:
+        module = pending.pop()
         assert module.is_file(), module
         reached.add(module)
-        open_ones |= imports_of(module) - reached
+        pending |= imports_of(module) - reached
 
     assert reached == set(MODULES)
 
 
-def test_the_page_names_files_of_its_own_folder_and_has_no_script_or_style_in_it() -> None:
+def test_the_page_uses_local_files_and_no_inline_script_or_style() -> None:
     page = (STATIC / "index.html").read_text()
     names = re.findall(r'(?:href|src)="([^"#]+)"', page)
 
@@ -56,7 +56,7 @@ def test_the_page_names_files_of_its_own_folder_and_has_no_script_or_style_in_it
 )
 def test_a_file_is_short_and_names_no_other_host(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
-    long_lines = [line for line in text.splitlines() if len(line) > LETTERS_OF_A_LINE_MAX]
+    long_lines = [line for line in text.splitlines() if len(line) > LINE_CHARS_MAX]
 
     assert set(_ADDRESS.findall(text)) <= _NAMESPACES
     assert "@import" not in text

@@ -79,9 +79,9 @@ class Site:
     async def post(self, verb: str, body: object, **headers: str) -> Reply:
         """The answer to an action on the basket."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        sent = {"Authorization": f"Bearer {TOKEN}", **JSON, **headers}
+        all_headers = {"Authorization": f"Bearer {TOKEN}", **JSON, **headers}
         url = f"{self._url}{PATH}/{verb}"
-        async with self._client.post(url, data=data, headers=sent) as response:
+        async with self._client.post(url, data=data, headers=all_headers) as response:
             text = await response.text()
             return Reply(response.status, json.loads(text)["error"]["code"] if text else "")
 
@@ -96,7 +96,7 @@ class Site:
 async def site_of(
     engine: EngineHarness, directory: Path, rights: ConsoleAccess | None
 ) -> AsyncIterator[Site]:
-    """``rights`` None: the actions are switched off."""
+    """Run a console; ``rights`` None switches the actions off."""
     source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
     actions = WorkflowActions(engine.store, engine.keys, rights) if rights else None
     access = SecretAccess(TOKEN, "ann")
@@ -137,7 +137,7 @@ async def test_a_paused_execution_goes_on_and_a_running_one_is_refused(site: Sit
     await site.engine.until_status(ID, ExecutionStatus.RUNNING)
 
 
-async def test_what_no_page_of_the_console_sends_is_refused(site: Site) -> None:
+async def test_requests_that_no_page_of_the_console_sends_are_refused(site: Site) -> None:
     signal = {"name": "close"}
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert await site.post("signal", signal, **form) == (400, "BadInput")
@@ -163,7 +163,7 @@ async def test_a_body_that_is_not_utf_8_is_refused(site: Site) -> None:
     assert await site.post("signal", b'{"name": "\xff"}') == (400, "BadInput")
 
 
-async def test_a_token_that_is_not_ascii_is_none(site: Site) -> None:
+async def test_a_token_that_is_not_ascii_is_rejected(site: Site) -> None:
     signal = {"name": "close"}
     reply = await site.post("signal", signal, Authorization="Bearer caf\u00e9")
     assert reply == (401, "Unauthenticated")
@@ -184,7 +184,7 @@ async def test_a_reader_without_the_right_and_a_console_without_actions_change_n
     assert (await engine.visibility.describe(ID)).inbox == 1
 
 
-async def test_a_refused_action_is_logged_with_who_tried_what_and_why(
+async def test_a_refused_action_is_logged_with_user_action_and_reason(
     engine: EngineHarness, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await engine.client.start(Basket, id=ID)

@@ -19,71 +19,73 @@ from tests.core.projections.running_projector import following
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
-"""Instead of two seconds; the quiet period is unchanged."""
+"""Replaces periods of two seconds; the period of an idle observer is unchanged."""
 
 
 class CountedObserving(ControllerObserver):
     """Counts its reads."""
 
-    looks = 0
+    reads = 0
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
         super().__init__(store, keys, projector, role)
-        self.led = asyncio.Event()
+        self.leader_found = asyncio.Event()
 
     async def observe(self) -> None:
         await super().observe()
-        self.looks += 1
+        self.reads += 1
         if self.leader is not None:
-            self.led.set()
+            self.leader_found.set()
 
-    async def until_looks(self, count: int, seconds: float = 60) -> None:
+    async def until_reads(self, count: int, seconds: float = 60) -> None:
         """Wait for this number of reads. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            while self.looks < count:
+            while self.reads < count:
                 await asyncio.sleep(PERIOD_S)
 
 
-async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
+async def test_the_observer_reads_often_only_without_a_leader_or_after_a_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", PERIOD_S)
     monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
-    async with NodeHarness(MemoryStore()) as node, following(node) as one:
+    async with NodeHarness(MemoryStore()) as node, following(node) as running_projector:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-        await one.wait_until_current(node)
-        found = CountedObserving(node.store, node.keys, one.projector, CONTROLLER_ROLE)
-        running = asyncio.create_task(found.run())
+        await running_projector.wait_until_current(node)
+        counted = CountedObserving(
+            node.store, node.keys, running_projector.projector, CONTROLLER_ROLE
+        )
+        running = asyncio.create_task(counted.run())
 
-        await found.until_looks(5)  # there is no leader
+        await counted.until_reads(5)  # there is no leader
         key = node.keys.lease(CONTROLLER_ROLE)
         await node.store.commit([], [Put(key, LEADER.encode(Leader("c-1", 0)))])
         async with asyncio.timeout(60):
-            await found.led.wait()
+            await counted.leader_found.wait()
         with pytest.raises(TimeoutError):
-            await found.until_looks(found.looks + 1, 30 * PERIOD_S)
+            await counted.until_reads(counted.reads + 1, 30 * PERIOD_S)
         await node.add(pod("web-0"))
-        await found.until_looks(found.looks + 1)
+        await counted.until_reads(counted.reads + 1)
         running.cancel()
 
-    assert found.leader == Leader("c-1", 0)
-    assert found.fault is None
+    assert counted.leader == Leader("c-1", 0)
+    assert counted.fault is None
 
 
-async def test_a_leader_is_seen_before_the_usual_period_is_over(
+async def test_a_new_leader_is_read_before_the_usual_period_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", 3_600.0)
     monkeypatch.setattr(observer, "VACANT_PERIOD_S", PERIOD_S)
     store, keys = MemoryStore(), Keys("test")
     projector = Projector(store, keys)
-    found = CountedObserving(store, keys, projector, CONTROLLER_ROLE)
-    running = asyncio.create_task(until_first(projector.run(), found.run()))
+    counted = CountedObserving(store, keys, projector, CONTROLLER_ROLE)
+    running = asyncio.create_task(until_first(projector.run(), counted.run()))
 
-    await found.until_looks(2)
+    await counted.until_reads(2)
     await store.commit([], [Put(keys.lease(CONTROLLER_ROLE), LEADER.encode(Leader("c-1", 0)))])
     async with asyncio.timeout(60):
-        await found.led.wait()
+        await counted.leader_found.wait()
     running.cancel()
 
-    assert found.leader == Leader("c-1", 0)
+    assert counted.leader == Leader("c-1", 0)

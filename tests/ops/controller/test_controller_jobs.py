@@ -34,7 +34,7 @@ METRICS = (
 WEB = RecordDefined("Pod", "shop", "web-0")
 
 
-async def test_a_lost_del_is_made_good_and_told_in_metrics_and_probes(
+async def test_the_address_of_a_lost_del_is_reclaimed_and_counted(
     etcd: EtcdCluster, cluster_name: str, tmp_path: Path
 ) -> None:
     store = EtcdStore(EtcdSettings(etcd.endpoints))
@@ -50,15 +50,15 @@ async def test_a_lost_del_is_made_good_and_told_in_metrics_and_probes(
 
             await controller.until("orbweaver_claims", 0)
             await controller.until("orbweaver_reclaim_addresses_total", 1)
-            await told(controller)
+            await until_metrics_exist(controller)
 
     assert "[+]jobs ok" in ready
     assert "[+]news ok" in ready
     await store.close()
 
 
-async def told(controller: ControllerProcess) -> None:
-    """Every metric about the jobs exists; some are refreshed periodically."""
+async def until_metrics_exist(controller: ControllerProcess) -> None:
+    """Wait until every metric of the jobs exists; some are refreshed periodically."""
 
     async def missing() -> set[str]:
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")

@@ -19,12 +19,12 @@ async def test_a_replica_that_serves_no_webhooks_yet_is_not_ready(tmp_path: Path
         "ORBWEAVER_TLS_KEY_FILE": files["tls.key"],
         "SPIDERPOOL_POD_NAME": "c-1",
     }
-    one = Controller(load_settings("/nonexistent/conf.yml", variables), MemoryStore())
-    assert one.admission is not None
+    controller = Controller(load_settings("/nonexistent/conf.yml", variables), MemoryStore())
+    assert controller.admission is not None
 
-    before = {check.name: check.fault for check in one.health.ready()}
-    one.admission.port = 5722
-    after = {check.name: check.fault for check in one.health.ready()}
+    before = {check.name: check.fault for check in controller.health.ready()}
+    controller.admission.port = 5722
+    after = {check.name: check.fault for check in controller.health.ready()}
 
     assert before["webhooks"] is not None
     assert after["webhooks"] is None

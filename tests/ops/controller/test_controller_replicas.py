@@ -26,12 +26,12 @@ async def node(etcd: EtcdCluster, cluster_name: str) -> NodeHarness:
 
 async def is_published(node: NodeHarness) -> bool:
     """Whether the checkpoint covers everything that this node has written."""
-    found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].kvs
+    checkpoints = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].kvs
     newest = max(event.position for event in await node.log())
-    return CHECKPOINTS.decode(found[0].value).position >= newest
+    return CHECKPOINTS.decode(checkpoints[0].value).position >= newest
 
 
-async def test_another_replica_goes_on_when_the_leader_is_killed(
+async def test_another_replica_takes_over_when_the_leader_is_killed(
     etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
@@ -63,7 +63,7 @@ async def test_another_replica_goes_on_when_the_leader_is_killed(
         await node.store.close()
 
 
-async def test_a_leader_that_is_told_to_end_hands_over_at_once(
+async def test_a_leader_that_gets_sigterm_gives_up_its_lease_at_once(
     etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
@@ -77,17 +77,17 @@ async def test_a_leader_that_is_told_to_end_hands_over_at_once(
     await node.store.close()
 
 
-async def test_probes_and_metrics_say_what_is_so(
+async def test_probes_and_metrics_match_the_state(
     etcd: EtcdCluster, node: NodeHarness, tmp_path: Path
 ) -> None:
     endpoint, cluster = etcd.endpoints[0], node.keys.cluster
-    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as one:
+    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as controller:
         async with node:
             await node.apply(pool("blue", "10.6.0.10-10.6.0.19"), pool("green", "10.6.1.1"))
             wide = Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.2.255",))
             await node.apply(ApplySubnet(wide))
             await node.add(pod("web-0"))
-            body = await one.until_ready()
+            body = await controller.until_ready()
             assert body.splitlines() == [
                 "[+]running ok",
                 "[+]etcd ok",
@@ -107,12 +107,12 @@ async def test_probes_and_metrics_say_what_is_so(
                 "[+]task/pool-dispatcher ok",
                 "readyz check passed",
             ]
-            assert one.get(one.health, "/livez")[0] == 200
-            assert one.get(one.health, "/v1/runtime/readiness")[0] == 200
-            await one.until("spiderpool_total_ippool_counts", 2)
-            await one.until("spiderpool_total_subnet_counts", 1)
-            await one.until("orbweaver_claims", 1)
-            _, text = one.get(one.metrics, "/metrics")
+            assert controller.get(controller.health, "/livez")[0] == 200
+            assert controller.get(controller.health, "/v1/runtime/readiness")[0] == 200
+            await controller.until("spiderpool_total_ippool_counts", 2)
+            await controller.until("spiderpool_total_subnet_counts", 1)
+            await controller.until("orbweaver_claims", 1)
+            _, text = controller.get(controller.metrics, "/metrics")
         await node.store.close()
 
     assert 'spiderpool_debug_ippool_total_ip_counts{SpiderIPPool="blue"' in text
@@ -123,21 +123,21 @@ async def test_probes_and_metrics_say_what_is_so(
         assert f"\norbweaver_{name}{{" in text
 
 
-async def test_a_controller_survives_an_etcd_that_crashes_and_comes_back(
+async def test_a_controller_survives_a_crash_and_restart_of_etcd(
     cluster_name: str, tmp_path: Path
 ) -> None:
-    with EtcdCluster(tmp_path / "etcd") as own:
-        node = NodeHarness(EtcdStore(EtcdSettings(own.endpoints)), cluster=cluster_name)
-        with ControllerProcess("c-1", own.endpoints[0], cluster_name, tmp_path) as one:
+    with EtcdCluster(tmp_path / "etcd") as etcd:
+        node = NodeHarness(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
+        with ControllerProcess("c-1", etcd.endpoints[0], cluster_name, tmp_path) as controller:
             async with node:
                 await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-                await one.until("orbweaver_checkpoints_published_total", 1)
-                (member,) = own.members
+                await controller.until("orbweaver_checkpoints_published_total", 1)
+                (member,) = etcd.members
                 member.kill()
-                own.restart(member)
+                etcd.restart(member)
                 await node.add(pod("web-0"))
-                await one.until("orbweaver_claims", 1)
-                await one.until("orbweaver_checkpoints_published_total", 2)
+                await controller.until("orbweaver_claims", 1)
+                await controller.until("orbweaver_checkpoints_published_total", 2)
                 assert await is_published(node)
-                await one.until_ready()
+                await controller.until_ready()
                 await node.store.close()

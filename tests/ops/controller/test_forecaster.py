@@ -64,9 +64,13 @@ async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
 ) -> None:
     await forecaster.update(GrowthLog())
 
-    found = {one.name: what for one, what in forecaster.forecasts.items() if one.kind == "pool"}
-    growing = {name for name, what in found.items() if isinstance(what, Forecast)}
-    quiet = {name for name, what in found.items() if isinstance(what, NoTrend)}
+    pools = {
+        subject.name: outlook
+        for subject, outlook in forecaster.forecasts.items()
+        if subject.kind == "pool"
+    }
+    growing = {name for name, outlook in pools.items() if isinstance(outlook, Forecast)}
+    quiet = {name for name, outlook in pools.items() if isinstance(outlook, NoTrend)}
     assert growing
     assert quiet
     text = await exposition(forecaster)
@@ -76,12 +80,12 @@ async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
     assert not any(f'pool="{name}"' in text for name in quiet)
 
 
-async def test_each_pool_has_an_outlook_and_a_change_of_its_step_is_told_once(
+async def test_each_pool_has_an_outlook_and_its_change_is_reported_once(
     cluster: ArchivedCluster, projector: Projector
 ) -> None:
     outlooks = PoolOutlooks()
-    told: list[set[str]] = []
-    outlooks.listen(lambda names: told.append(set(names)))
+    reported: list[set[str]] = []
+    outlooks.listen(lambda names: reported.append(set(names)))
     forecaster = Forecaster(
         *(cluster.store, KEYS, cluster.files, projector),
         on_forecasts=outlooks.update,
@@ -91,7 +95,7 @@ async def test_each_pool_has_an_outlook_and_a_change_of_its_step_is_told_once(
     growth = await forecaster.update(GrowthLog())
     await forecaster.update(growth)
 
-    assert told == [set(projector.projection.ledger.pools)]
+    assert reported == [set(projector.projection.ledger.pools)]
     with_a_forecast = {name for name, horizon in outlooks.by_pool.items() if horizon is not None}
     assert with_a_forecast == {name for name, _ in forecaster.exhaustion_s("pool")}
     assert with_a_forecast
@@ -110,7 +114,7 @@ async def test_the_expected_time_becomes_shorter_while_time_passes(
     }
 
 
-async def test_a_log_that_cannot_be_read_takes_the_forecasts_away_and_nothing_else(
+async def test_an_unreadable_log_removes_the_forecasts_and_nothing_else(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
     growth = await forecaster.update(GrowthLog())
@@ -138,5 +142,5 @@ async def test_a_replica_that_no_longer_leads_has_no_forecasts(forecaster: Forec
     assert forecaster.forecasts == {}
 
 
-def test_pools_and_subnets_of_one_name_are_two_things() -> None:
+def test_a_pool_and_a_subnet_may_have_the_same_name() -> None:
     assert GrowthSubject("pool", "lan") != GrowthSubject("subnet", "lan")

@@ -21,7 +21,7 @@ from tests.support.http_caller import over_tcp
         ("GET", "/v1/ipam/status", "orbctl status"),
     ],
 )
-async def test_what_is_not_implemented_there_is_501_here_and_names_the_command(
+async def test_an_unimplemented_path_answers_501_and_names_the_command(
     method: str, path: str, command: str
 ) -> None:
     port = health_port(cast("ControllerHealth", None))

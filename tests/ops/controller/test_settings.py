@@ -17,7 +17,7 @@ from ops.kubernetes.settings import KubernetesSettings
 NO_FILE = "/nonexistent/conf.yml"
 
 
-def test_without_a_word_a_controller_is_called_as_its_host_and_asks_the_local_etcd() -> None:
+def test_a_controller_has_defaults_and_uses_the_local_etcd() -> None:
     settings = load_settings(NO_FILE, {"SPIDERPOOL_POD_NAME": "c-1"})
 
     assert settings.name == "c-1"
@@ -53,7 +53,7 @@ def test_the_network_provider_is_that_of_the_config_map(tmp_path: Path) -> None:
         load_settings(str(conf), {})
 
 
-def test_what_it_releases_rests_as_long_as_what_agents_release() -> None:
+def test_the_cool_down_is_that_of_the_agents() -> None:
     assert load_settings(NO_FILE, {}).cool_down_s == 30
     assert load_settings(NO_FILE, {"ORBWEAVER_COOL_DOWN_SECONDS": "5"}).cool_down_s == 5
     assert load_settings(NO_FILE, {"ORBWEAVER_ADDRESS_ORDER": "sequential"}).cool_down_s == 0
@@ -81,14 +81,14 @@ def test_a_setting_that_cannot_be_used_is_refused(variable: str, value: str) -> 
         load_settings(NO_FILE, {variable: value})
 
 
-def test_kubernetes_is_off_unless_somebody_says_which() -> None:
-    def said(**variables: str) -> KubernetesSettings | None:
+def test_kubernetes_is_off_by_default() -> None:
+    def configured(**variables: str) -> KubernetesSettings | None:
         return load_settings(NO_FILE, variables).kubernetes
 
-    assert said() is None
-    assert said(ORBWEAVER_KUBERNETES="false") is None
-    assert said(ORBWEAVER_KUBERNETES="true") == KubernetesSettings("")
-    assert said(ORBWEAVER_KUBECONFIG="/etc/kube") == KubernetesSettings("/etc/kube")
+    assert configured() is None
+    assert configured(ORBWEAVER_KUBERNETES="false") is None
+    assert configured(ORBWEAVER_KUBERNETES="true") == KubernetesSettings("")
+    assert configured(ORBWEAVER_KUBECONFIG="/etc/kube") == KubernetesSettings("/etc/kube")
 
 
 def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
@@ -102,35 +102,35 @@ def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None
     assert "hunter2" not in repr(settings)
 
 
-def test_the_archive_is_kept_for_ever_within_a_bound_unless_told_otherwise() -> None:
+def test_the_archive_is_kept_within_a_size_limit_by_default() -> None:
     assert load_settings(NO_FILE, {}).retention == Retention(0.0, ARCHIVE_BYTES_MAX)
 
-    said = {"ORBWEAVER_ARCHIVE_DAYS": "400", "ORBWEAVER_ARCHIVE_MEBIBYTES": "10"}
+    configured = {"ORBWEAVER_ARCHIVE_DAYS": "400", "ORBWEAVER_ARCHIVE_MEBIBYTES": "10"}
 
-    assert load_settings(NO_FILE, said).retention == Retention(400 * 86_400.0, 10 << 20)
+    assert load_settings(NO_FILE, configured).retention == Retention(400 * 86_400.0, 10 << 20)
 
 
-async def test_reclaiming_is_set_by_the_variables_of_the_public_system() -> None:
-    found = load_settings(
+async def test_reclaim_is_configured_by_the_variables_of_spiderpool() -> None:
+    settings = load_settings(
         NO_FILE,
         {"SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION": "60", "SPIDERPOOL_GC_IP_ENABLED": "false"},
     )
 
-    assert found.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
+    assert settings.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
 
 
-def test_conf_yml_says_whose_addresses_are_fixed_and_whether_empty_endpoints_go(
+def test_conf_yml_configures_fixed_addresses_and_outdated_endpoints(
     tmp_path: Path,
 ) -> None:
     conf = tmp_path / "conf.yml"
     conf.write_text("enableStatefulSet: false\nenableCleanOutdatedEndpoint: true\n")
 
-    found = load_settings(str(conf), {})
+    settings = load_settings(str(conf), {})
 
-    assert found.reclaim == ReclaimSettings(stateful_sets=False, outdated_endpoints=True)
+    assert settings.reclaim == ReclaimSettings(stateful_sets=False, outdated_endpoints=True)
 
 
-def test_automatic_pools_are_set_by_conf_yml_and_both_keys_of_the_number_are_one(
+def test_automatic_pools_are_configured_by_conf_yml(
     tmp_path: Path,
 ) -> None:
     conf = tmp_path / "conf.yml"
@@ -138,9 +138,9 @@ def test_automatic_pools_are_set_by_conf_yml_and_both_keys_of_the_number_are_one
     off = tmp_path / "off.yml"
     off.write_text("enableAutoPoolForApplication: false\n")
 
-    found = load_settings(str(conf), {})
+    settings = load_settings(str(conf), {})
 
-    assert found.auto_pools == AutoPoolSettings(default=IpNumber(1, is_flexible=True))
+    assert settings.auto_pools == AutoPoolSettings(default=IpNumber(1, is_flexible=True))
     assert not load_settings(str(off), {}).auto_pools.enabled
 
 

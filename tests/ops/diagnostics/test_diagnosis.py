@@ -33,24 +33,24 @@ NIC = MasterNic(
     "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")
 )
 ROUTER = Gateway("ens3", "10.6.0.1", 4)
-WELL = Examination(
+HEALTHY = Examination(
     "6.12",
     "x86_64",
     (),
     True,
     (KernelFeature("macvlan links", "macvlan"),),
-    tuple(SysctlValue(one, one.value) for one in SYSCTLS),
+    tuple(SysctlValue(sysctl, sysctl.value) for sysctl in SYSCTLS),
     (NIC,),
     (GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
     Manager(running=False, leaves_veths=False),
 )
 
 
-def test_a_node_that_is_well_has_nothing_to_do() -> None:
-    diagnoses = diagnose(WELL)
+def test_a_healthy_node_needs_no_remedy() -> None:
+    diagnoses = diagnose(HEALTHY)
 
     assert worst(diagnoses) == "ok"
-    assert {one.remedy for one in diagnoses} == {""}
+    assert {diagnosis.remedy for diagnosis in diagnoses} == {""}
     assert (
         Diagnosis(
             "interface ens3",
@@ -62,93 +62,96 @@ def test_a_node_that_is_well_has_nothing_to_do() -> None:
     assert Diagnosis("gateway 10.6.0.1 on ens3", "ok", "02:00:00:00:00:fe answers") in diagnoses
 
 
-def test_what_is_behind_an_interface_is_told_with_it() -> None:
+def test_an_interface_is_shown_with_its_device() -> None:
     nic = NIC._replace(device="0000:01:00.0", vfs=3, vfs_max=7, rdma=("mlx5_0",), addresses=())
 
-    (row,) = (one for one in diagnose(WELL._replace(nics=(nic,))) if "ens3" in one.check[:14])
+    diagnoses = diagnose(HEALTHY._replace(nics=(nic,)))
+    (row,) = (row for row in diagnoses if row.check == "interface ens3")
 
     assert row.found == "nic, up, MTU 1500, 02:00:00:00:00:01, 3 of 7 VFs created, RDMA mlx5_0"
 
 
-ILLS: dict[str, tuple[Examination, Diagnosis]] = {
+FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     "not root": (
-        WELL._replace(missing_capabilities=("NET_RAW",)),
+        HEALTHY._replace(missing_capabilities=("NET_RAW",)),
         Diagnosis("capabilities", "failed", "missing: NET_RAW",
                   "run as root, or grant them to the agent"),
     ),
     "no IPv6": (
-        WELL._replace(ipv6=False),
+        HEALTHY._replace(ipv6=False),
         Diagnosis("IPv6", "warning", "not in the kernel",
                   "modprobe ipv6, or set enableIPv6: false"),
     ),
     "no macvlan": (
-        WELL._replace(
+        HEALTHY._replace(
             abilities=(KernelFeature("macvlan links", "macvlan", "Operation not supported"),)
         ),
         Diagnosis("macvlan links", "failed", "no: Operation not supported", "modprobe -a macvlan"),
     ),
     "no bonds": (
-        WELL._replace(
+        HEALTHY._replace(
             abilities=(KernelFeature("bond links", "bonding", "Operation not supported"),)
         ),
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
     "a sysctl": (
-        WELL._replace(sysctls=(SysctlValue(SYSCTLS[3], "0"),)),
+        HEALTHY._replace(sysctls=(SysctlValue(SYSCTLS[3], "0"),)),
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
     ),
     "a sysctl that is not there": (
-        WELL._replace(sysctls=(SysctlValue(SYSCTLS[0], None),)),
+        HEALTHY._replace(sysctls=(SysctlValue(SYSCTLS[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key"),
     ),
     "NetworkManager": (
-        WELL._replace(manager=Manager(running=True, leaves_veths=False)),
+        HEALTHY._replace(manager=Manager(running=True, leaves_veths=False)),
         Diagnosis("NetworkManager", "warning", "runs, and may reconfigure Pods' veth interfaces",
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
                   " unmanaged-devices=interface-name:veth*"),
     ),
     "NetworkManager, of a Pod": (
-        WELL._replace(manager=None),
+        HEALTHY._replace(manager=None),
         Diagnosis("NetworkManager", "warning", "unknown: it cannot be checked from a Pod",
                   "if it runs on the node, write to /etc/NetworkManager/conf.d/spidernet.conf:"
                   " [keyfile]; unmanaged-devices=interface-name:veth*"),
     ),
     "a cable": (
-        WELL._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),
+        HEALTHY._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),
         Diagnosis("interface ens3", "warning",
                   "nic, no carrier, MTU 1500, 02:00:00:00:00:01, 10.6.0.2/24, fd00:6::2/64,"
                   " promiscuous, in br0", "check its cable or its master"),
     ),
     "an MTU": (
-        WELL._replace(nics=(NIC._replace(mtu=576, addresses=()),)),
+        HEALTHY._replace(nics=(NIC._replace(mtu=576, addresses=()),)),
         Diagnosis("interface ens3", "warning", "nic, up, MTU 576, 02:00:00:00:00:01",
                   "IPv6 needs 1280: ip link set ens3 mtu 1280"),
     ),
     "a silent gateway": (
-        WELL._replace(gateways=(GatewayAnswer(ROUTER),)),
+        HEALTHY._replace(gateways=(GatewayAnswer(ROUTER),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "no host answers",
                   "check that it is on this link; with enableGatewayDetection, Pods fail here"),
     ),
     "two gateways of one address": (
-        WELL._replace(gateways=(GatewayAnswer(ROUTER, ("02::1", "02::2")),)),
+        HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, ("02::1", "02::2")),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "several hosts answer: 02::1, 02::2",
                   "two machines have this address, or a proxy answers for it"),
     ),
     "a gateway that cannot be asked": (
-        WELL._replace(gateways=(GatewayAnswer(ROUTER, (), "it is down"),)),
+        HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, (), "it is down"),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "it is down"),
     ),
     "what could not be read": (
-        WELL._replace(faults=("routes cannot be read: no",)),
+        HEALTHY._replace(faults=("routes cannot be read: no",)),
         Diagnosis("examination", "failed", "routes cannot be read: no", "run it as root"),
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("seen", "diagnosis"), ILLS.values(), ids=ILLS)
-def test_what_is_wrong_comes_with_what_to_do(seen: Examination, diagnosis: Diagnosis) -> None:
-    diagnoses = diagnose(seen)
+@pytest.mark.parametrize(("examination", "diagnosis"), FAULTS.values(), ids=FAULTS)
+def test_every_fault_has_a_verdict_and_a_remedy(
+    examination: Examination, diagnosis: Diagnosis
+) -> None:
+    diagnoses = diagnose(examination)
 
     assert diagnosis in diagnoses
     assert worst(diagnoses) == diagnosis.verdict
@@ -162,42 +165,46 @@ CARD = RoceNic(
     DcbSettings(frozenset({5}), QOS.dscp_priorities),
     EcnSettings(frozenset({5}), frozenset({5}), 48, 6),
 )
-OF_A_VF = RoceNic("ens1f0v0", (RocePort("mlx5_2", 1, UNSET),), master="ens1f0", has_port=False)
-HAS = "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"
-WITHOUT = "trust pcp, PFC off, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160"
-NOTHING = CARD._replace(dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),))
+VIRTUAL_FUNCTION = RoceNic(
+    "ens1f0v0", (RocePort("mlx5_2", 1, UNSET),), master="ens1f0", has_port=False
+)
+CONFIGURED = (
+    "trust dscp, PFC 5, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160 RDMA CM 160"
+)
+UNCONFIGURED = "trust pcp, PFC off, ECN 5, CNP DSCP 48, CNP priority 6, mlx5_0 traffic class 160"
+UNCONFIGURED_CARD = CARD._replace(dcb=DcbSettings(frozenset()), ports=(RocePort("mlx5_0", 1, 160),))
 
 
 @pytest.mark.parametrize(
-    ("nic", "rules", "verdict", "found"),
+    ("nic", "rules", "verdict", "expected"),
     [
-        (CARD, [RULE], "ok", HAS),
-        (NOTHING, [], "ok", WITHOUT),
-        (NOTHING, [RULE], "warning", f"{WITHOUT}; missing: DSCP to priority 0-7:0"),
-        (NOTHING, [RULE._replace(nodes={"network": "roce"})], "ok",
-         f"{WITHOUT}; a rule for nodes with network=roce requires DSCP to priority 0-7:0"),
+        (CARD, [RULE], "ok", CONFIGURED),
+        (UNCONFIGURED_CARD, [], "ok", UNCONFIGURED),
+        (UNCONFIGURED_CARD, [RULE], "warning", f"{UNCONFIGURED}; missing: DSCP to priority 0-7:0"),
+        (UNCONFIGURED_CARD, [RULE._replace(nodes={"network": "roce"})], "ok",
+         f"{UNCONFIGURED}; a rule for nodes with network=roce requires DSCP to priority 0-7:0"),
         (CARD._replace(dcb=None, ecn=None), [RULE], "warning",
          "no DCB, no ECN files, mlx5_0 traffic class 160 RDMA CM 160; trust, PFC: the driver has"),
     ],
 )  # fmt: skip
-def test_the_qos_of_a_roce_nic_is_shown_with_what_its_rule_asks_for_besides(
-    nic: RoceNic, rules: list[RoceQosRule], verdict: str, found: str
+def test_the_qos_of_a_roce_nic_is_shown_with_the_missing_settings_of_its_rule(
+    nic: RoceNic, rules: list[RoceQosRule], verdict: str, expected: str
 ) -> None:
-    examination = WELL._replace(roce=tuple(roce_states([nic], rules)))
+    examination = HEALTHY._replace(roce=tuple(roce_states([nic], rules)))
 
-    (row,) = (one for one in diagnose(examination) if one.check == "RoCE QoS of ens1f0")
+    (row,) = (row for row in diagnose(examination) if row.check == "RoCE QoS of ens1f0")
 
     assert row.verdict == verdict
-    assert row.found.startswith(found)
+    assert row.found.startswith(expected)
     assert bool(row.remedy) is (verdict == "warning")
 
 
 def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
-    done = OF_A_VF._replace(ports=(RocePort("mlx5_2", 1, 160, 160),))
+    configured = VIRTUAL_FUNCTION._replace(ports=(RocePort("mlx5_2", 1, 160, 160),))
 
-    assert roce_states([done], [RULE]) == []
-    assert roce_states([OF_A_VF], []) == []
-    assert [state.nic for state in roce_states([OF_A_VF], [RULE])] == ["ens1f0v0"]
+    assert roce_states([configured], [RULE]) == []
+    assert roce_states([VIRTUAL_FUNCTION], []) == []
+    assert [state.nic for state in roce_states([VIRTUAL_FUNCTION], [RULE])] == ["ens1f0v0"]
 
 
 def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
@@ -216,7 +223,7 @@ def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
         CARD._replace(dcb=CARD.dcb._replace(ets=shared)),
         RoceNic("ens2f0", (RocePort("mlx5_1", 1, None, 160),), CARD.dcb),
     ]
-    rows = diagnose(WELL._replace(roce=tuple(roce_states(cards, rules))))
+    rows = diagnose(HEALTHY._replace(roce=tuple(roce_states(cards, rules))))
 
     show_table(COLUMNS, (row for row in rows if row.check.startswith("RoCE QoS")))
 

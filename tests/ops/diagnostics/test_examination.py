@@ -37,32 +37,32 @@ def node(link: Link) -> Station:
 
     A new namespace takes its IPv4 settings from this machine, which may forward.
     """
-    made = link.station("10.6.0.2/24", "fd00:6::2/64")
-    name = Path(made.netns).name
+    station = link.station("10.6.0.2/24", "fd00:6::2/64")
+    name = Path(station.netns).name
     ip("netns", "exec", name, "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
     ip("-n", name, "link", "set", "lo", "up")
     ip("-n", name, "route", "add", "default", "via", "10.6.0.1")
-    return made
+    return station
 
 
-def test_the_doctor_finds_interfaces_and_who_answers_for_the_gateways(link: Link) -> None:
-    router, other = link.station("10.6.0.1/24"), link.station("fd00:6::1/64")
+def test_the_doctor_reports_interfaces_and_the_hosts_that_answer_for_gateways(link: Link) -> None:
+    router, router6 = link.station("10.6.0.1/24"), link.station("fd00:6::1/64")
 
     code, text = doctor(node(link), "-o", "json", "node", "doctor", "--gateway", "eth0=fd00:6::1")
 
     assert code == 0
-    seen: Any = json.loads(text)
-    assert [(one["address"], one["answeredBy"]) for one in seen["gateways"]] == [
+    document: Any = json.loads(text)
+    assert [(gateway["address"], gateway["answeredBy"]) for gateway in document["gateways"]] == [
         ("10.6.0.1", [router.mac]),
-        ("fd00:6::1", [other.mac]),
+        ("fd00:6::1", [router6.mac]),
     ]
-    (nic,) = (one for one in seen["interfaces"] if one["name"] == "eth0")
+    (nic,) = (item for item in document["interfaces"] if item["name"] == "eth0")
     assert nic["addresses"] == ["10.6.0.2/24", "fd00:6::2/64"]
     assert (nic["kind"], nic["mtu"], nic["up"]) == ("veth", 1500, True)
     assert (nic["device"], nic["vfs_max"], nic["rdma"]) == ("", 0, []), "no hardware is behind it"
-    able = {one["name"] for one in seen["abilities"] if not one["why_not"]}
+    able = {feature["name"] for feature in document["abilities"] if not feature["why_not"]}
     assert {"veth links", "bridge links", "macvlan links", "IPv4 policy rules"} <= able
-    verdicts = {one["check"]: one["verdict"] for one in seen["diagnoses"]}
+    verdicts = {row["check"]: row["verdict"] for row in document["diagnoses"]}
     assert verdicts["gateway 10.6.0.1 on eth0"] == "ok"
     assert verdicts["sysctl ipv4.conf.all.forwarding"] == "warning"
 
@@ -78,17 +78,17 @@ def test_two_machines_with_the_gateways_address_are_both_named(link: Link) -> No
     assert second.mac in line
 
 
-def test_a_gateway_nobody_has_and_an_interface_nobody_has_are_told_apart(link: Link) -> None:
+def test_a_silent_gateway_and_a_missing_interface_have_different_texts(link: Link) -> None:
     options = ("--gateway", "eth0=10.6.0.77", "--gateway", "eth9=10.6.0.1")
 
     _, text = doctor(node(link), "node", "doctor", *options)
 
-    found = {line[:26].strip(): line for line in text.splitlines() if line.startswith("gateway")}
-    assert "no host answers" in found["gateway 10.6.0.77 on eth0"]
-    assert "No such device" in found["gateway 10.6.0.1 on eth9"]
+    lines = {line[:26].strip(): line for line in text.splitlines() if line.startswith("gateway")}
+    assert "no host answers" in lines["gateway 10.6.0.77 on eth0"]
+    assert "No such device" in lines["gateway 10.6.0.1 on eth9"]
 
 
-def test_a_gateway_that_is_none_is_refused_with_an_example(namespaces: None) -> None:
+def test_a_gateway_without_an_interface_is_refused_with_an_example(namespaces: None) -> None:
     command = [sys.executable, "-m", "ops.cli.main", "node", "doctor", "--gateway", "10.6.0.1"]
     completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -96,16 +96,16 @@ def test_a_gateway_that_is_none_is_refused_with_an_example(namespaces: None) -> 
     assert "ens3=10.6.0.1" in completed.stderr
 
 
-def test_sysctls_are_set_and_what_is_right_is_left_alone(
-    link: Link, executor: NetnsExecutor
-) -> None:
+def test_sysctls_of_the_enabled_families_are_set(link: Link, executor: NetnsExecutor) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
         tune(executor, namespace, (4,))
 
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
-        assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", "not asked"
-        assert all(not one.needs_change for one in read(executor, namespace, (4,)))
+        assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", (
+            "the family is not enabled"
+        )
+        assert all(not value.needs_change for value in read(executor, namespace, (4,)))
 
         tune(executor, namespace, (4, 6))
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "1"
@@ -158,28 +158,28 @@ def test_networkmanager_is_found_and_its_files_are_read(
     )
 
 
-def can_nftables() -> bool:
+def has_nftables() -> bool:
     """Whether this kernel accepts an nftables table for IP."""
-    made = subprocess.run(
+    completed = subprocess.run(
         ["unshare", "--net", "nft", "add", "table", "ip", "tried"], capture_output=True, check=False
     )
-    return made.returncode == 0
+    return completed.returncode == 0
 
 
 @pytest.mark.uml
-def test_a_kernel_with_modules_can_do_it_all(executor: NetnsExecutor) -> None:
-    able = {one.name: one.why_not for one in abilities(executor)}
+def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None:
+    able = {feature.name: feature.why_not for feature in abilities(executor)}
 
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
         assert able[f"{kind} links"] == ""
     assert able["IPv6 policy rules"] == ""
     # The user-mode kernel has no nftables for IP; a virtual machine's has.
-    program = "nftables" if can_nftables() else "iptables"
+    program = "nftables" if has_nftables() else "iptables"
     assert able[f"IPv4 reply marks by {program}"] == ""
 
 
 @pytest.mark.uml
-async def test_an_agent_that_is_told_to_tunes_its_node(executor: NetnsExecutor) -> None:
+async def test_an_agent_with_the_setting_tunes_its_node(executor: NetnsExecutor) -> None:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",
@@ -191,8 +191,9 @@ async def test_an_agent_that_is_told_to_tunes_its_node(executor: NetnsExecutor) 
     )
     async with running(settings, MemoryStore()):
         values = {
-            one.sysctl.key: one.current for one in read(executor, executor.own_namespace, (4, 6))
+            value.sysctl.key: value.current
+            for value in read(executor, executor.own_namespace, (4, 6))
         }
     shutil.rmtree(directory)
 
-    assert values == {one.key: one.value for one in SYSCTLS}
+    assert values == {sysctl.key: sysctl.value for sysctl in SYSCTLS}

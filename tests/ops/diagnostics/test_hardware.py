@@ -14,7 +14,7 @@ from tests.support.link import Link
 DEVICE = "0000:03:00.0"
 
 
-def test_a_link_without_a_device_has_nothing_behind_it(link: Link, executor: NetnsExecutor) -> None:
+def test_a_link_without_a_device_has_no_hardware(link: Link, executor: NetnsExecutor) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
         assert read_hardware(executor, namespace, ["eth0", "gone"]) == {
             "eth0": Hardware(),
@@ -22,7 +22,7 @@ def test_a_link_without_a_device_has_nothing_behind_it(link: Link, executor: Net
         }
 
 
-def test_a_device_tells_how_many_virtual_functions_it_has(
+def test_a_device_has_its_number_of_virtual_functions(
     link: Link, executor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
@@ -30,14 +30,16 @@ def test_a_device_tells_how_many_virtual_functions_it_has(
     directory.mkdir(parents=True)
     (directory / "class").touch()
     with NetworkNamespace.open(link.station().netns) as namespace:
-        found = read_hardware(executor, namespace, ["eth0"], tmp_path)
-        assert found == {"eth0": Hardware(DEVICE)}, "a card without virtual functions"
+        devices = read_hardware(executor, namespace, ["eth0"], tmp_path)
+        assert devices == {"eth0": Hardware(DEVICE)}, "a card without virtual functions"
 
         (directory / "sriov_numvfs").write_text("2\n")
         (directory / "sriov_totalvfs").write_text("7\n")
-        found = read_hardware(executor, namespace, ["eth0"], tmp_path)
-        assert found == {"eth0": Hardware(DEVICE, 2, 7)}
+        devices = read_hardware(executor, namespace, ["eth0"], tmp_path)
+        assert devices == {"eth0": Hardware(DEVICE, 2, 7)}
 
         (directory / "infiniband/mlx5_0").mkdir(parents=True)
-        found = read_hardware(executor, namespace, ["eth0"], tmp_path)
-        assert found == {"eth0": Hardware(DEVICE, 2, 7, ("mlx5_0",))}, "netlink names no link of it"
+        devices = read_hardware(executor, namespace, ["eth0"], tmp_path)
+        assert devices == {"eth0": Hardware(DEVICE, 2, 7, ("mlx5_0",))}, (
+            "netlink reports no RDMA device for it"
+        )

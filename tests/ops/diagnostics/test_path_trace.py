@@ -16,9 +16,9 @@ from tests.support.network_harness import OUTSIDE, SERVICES, NetworkHarness, Net
 
 pytestmark = pytest.mark.netns
 
-SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+SETTINGS: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-OWN: Final = ("10.6.0.101", "fd00:6::101")
+POD_ADDRESSES: Final = ("10.6.0.101", "fd00:6::101")
 ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
@@ -42,21 +42,23 @@ def hops(leg: PathSegment) -> list[str]:
 
 
 @FAMILIES
-def test_pod_and_node_reach_each_other_by_the_wire(network_pod: NetworkPod, family: int) -> None:
-    network_pod.add(**SAID)
+def test_pod_and_node_reach_each_other_by_the_veth_pair(
+    network_pod: NetworkPod, family: int
+) -> None:
+    network_pod.add(**SETTINGS)
     node = network_pod.node.addresses[family]
-    found = traced(network_pod, node)
-    assert hops(found["there"]) == [
+    segments = traced(network_pod, node)
+    assert hops(segments["there"]) == [
         f"pod: 32766: lookup main | main | {node} dev veth0",
         f"node: 0: lookup local | local | local {node} dev eth0",
     ]
-    assert found["there"].end == "arrives at the node"
-    assert hops(found["back"]) == [
-        f"node: 1000: lookup 500 | 500 | {OWN[family]} dev {network_pod.host_veth_name}",
-        f"pod: 0: lookup local | local | local {OWN[family]} dev eth0",
+    assert segments["there"].end == "arrives at the node"
+    assert hops(segments["back"]) == [
+        f"node: 1000: lookup 500 | 500 | {POD_ADDRESSES[family]} dev {network_pod.host_veth_name}",
+        f"pod: 0: lookup local | local | local {POD_ADDRESSES[family]} dev eth0",
     ]
-    assert found["back"].end == "arrives in the Pod"
-    for stop in (found["there"].stops[0], found["back"].stops[0]):
+    assert segments["back"].end == "arrives in the Pod"
+    for stop in (segments["there"].stops[0], segments["back"].stops[0]):
         assert stop.answer.neighbour.endswith(" permanent")
 
 
@@ -64,7 +66,7 @@ def test_pod_and_node_reach_each_other_by_the_wire(network_pod: NetworkPod, fami
 def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
     network_pod: NetworkPod, family: int
 ) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**SETTINGS)
     service = traced(network_pod, SERVICE[family])
     network = SERVICES[family]
     gateway = network_pod.node.addresses[family]
@@ -82,10 +84,10 @@ def test_a_service_goes_to_the_node_and_the_outside_by_the_nic(
 
 
 @FAMILIES
-def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(
+def test_the_reply_to_a_connection_through_the_node_follows_the_mark(
     network_pod: NetworkPod, family: int
 ) -> None:
-    network_pod.add(**SAID)
+    network_pod.add(**SETTINGS)
     marked = traced(network_pod, OUTSIDE[family])["marked"]
     gateway = network_pod.node.addresses[family]
     assert hops(marked)[0] == (
@@ -100,9 +102,9 @@ def test_the_answer_to_what_came_in_by_the_node_goes_by_the_mark(
 def test_without_the_coordinator_a_master_does_not_reach_its_child(
     network_pod: NetworkPod, family: int
 ) -> None:
-    found = traced(network_pod, network_pod.node.addresses[family])
-    assert found["there"].end == "leaves by eth0 onto the network of eth0, past the node"
-    assert "marked" not in found
+    segments = traced(network_pod, network_pod.node.addresses[family])
+    assert segments["there"].end == "leaves by eth0 onto the network of eth0, past the node"
+    assert "marked" not in segments
 
 
 def test_rules_of_the_source_choose_the_table_of_a_second_nic(
@@ -111,35 +113,35 @@ def test_rules_of_the_source_choose_the_table_of_a_second_nic(
     pod = network.pod(network_node)
     pod.calico("10.244.1.5")
     pod.macvlan("net1", "10.6.0.101/24")
-    pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
-    (there,) = hops(traced(pod, "10.6.0.9")["there"])
-    assert there == "pod: 32765: from 10.6.0.101 lookup 101 | 101 | 10.6.0.0/24 dev net1"
+    pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SETTINGS)
+    (hop,) = hops(traced(pod, "10.6.0.9")["there"])
+    assert hop == "pod: 32765: from 10.6.0.101 lookup 101 | 101 | 10.6.0.0/24 dev net1"
     overlay = traced(pod, "10.244.7.7")["there"]
     assert hops(overlay)[0].startswith("pod: 32764: from 10.244.1.5 lookup 100 | 100 | ")
     assert overlay.stops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 
-def test_what_is_dropped_is_told_in_words(network: NetworkHarness, network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
+def test_the_reason_of_a_dropped_packet_is_printed(
+    network: NetworkHarness, network_pod: NetworkPod
+) -> None:
+    network_pod.add(**SETTINGS)
     network.set(network_pod.node.inside, {"net/ipv4/conf/all/rp_filter": "1"})
-    network_pod.node.inside.ip("route", "del", OWN[0], "table", "500")
+    network_pod.node.inside.ip("route", "del", POD_ADDRESSES[0], "table", "500")
     assert traced(network_pod, OUTSIDE[0])["marked"].end.startswith("dropped on arrival: rp_filter")
     network.set(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
     assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
     network_pod.inside.ip("route", "del", "default")
-    found = traced(network_pod, OUTSIDE[0])
-    assert (list(found), found["there"].end) == (["there"], "no route")
+    segments = traced(network_pod, OUTSIDE[0])
+    assert (list(segments), segments["there"].end) == (["there"], "no route")
 
 
-def test_a_packet_to_itself_stays_inside(network_pod: NetworkPod) -> None:
-    network_pod.add(**SAID)
-    assert traced(network_pod, OWN[0])["there"].end == "arrives in the Pod itself"
+def test_a_packet_to_the_pod_itself_stays_inside(network_pod: NetworkPod) -> None:
+    network_pod.add(**SETTINGS)
+    assert traced(network_pod, POD_ADDRESSES[0])["there"].end == "arrives in the Pod itself"
 
 
-def test_the_command_tells_it_to_people_and_to_programs(
-    network_pod: NetworkPod, tmp_path: Path
-) -> None:
-    network_pod.add(**SAID)
+def test_the_command_prints_a_table_or_json(network_pod: NetworkPod, tmp_path: Path) -> None:
+    network_pod.add(**SETTINGS)
     command = [ours("orbctl"), "trace-path", "web-0", f"{network_pod.node.addresses[0]}:80"]
     command += ["--netns", str(network_pod.inside.path), "--bpffs", str(tmp_path)]
     table = network_pod.node.inside.run(*command)
@@ -160,7 +162,7 @@ def test_the_command_tells_it_to_people_and_to_programs(
         (["10.6.0.11", "--protocol", "sctp"], "neither tcp nor udp"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
+def test_a_wrong_destination_or_protocol_is_refused(
     network_pod: NetworkPod, arguments: list[str], words: str
 ) -> None:
     command = [

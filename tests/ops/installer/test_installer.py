@@ -34,22 +34,22 @@ def configurations(tmp_path: Path) -> Path:
 
 
 def names_in(*directories: Path) -> list[str]:
-    """Return the contents of these directories."""
+    """Return the sorted names of the files in these directories."""
     return sorted(path.name for directory in directories for path in directory.iterdir())
 
 
 def actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
-    """Return file name and action, in the order in which it was done."""
+    """Return file name and action of each change, in order."""
     return [(change.path.name, change.action) for change in changes]
 
 
 def all_are(action: str, *others: str) -> list[tuple[str, str]]:
-    """Return the same action for every executable, then for the others."""
+    """Return the action for every executable, then for the other files."""
     return [(name, action) for name in (*EXECUTABLES, *others)]
 
 
-def marks(*directories: Path) -> dict[Path, tuple[int, int]]:
-    """Return what changes when a file is written again."""
+def file_stamps(*directories: Path) -> dict[Path, tuple[int, int]]:
+    """Return inode and change time of every file: both change when it is written again."""
     files = [path for directory in directories for path in directory.iterdir()]
     return {path: (path.stat().st_ino, path.stat().st_ctime_ns) for path in files}
 
@@ -85,17 +85,17 @@ def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
     assert not configurations.exists()
 
 
-def test_what_is_right_already_is_not_written_again(binaries: Path, configurations: Path) -> None:
+def test_correct_files_are_not_written_again(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
-    before = marks(binaries, configurations)
+    before = file_stamps(binaries, configurations)
 
     changes = install(binaries, configurations, conflist=CONFLIST)
 
     assert actions(changes) == all_are("unchanged", CONFLIST_NAME)
-    assert marks(binaries, configurations) == before
+    assert file_stamps(binaries, configurations) == before
 
 
-def test_a_file_that_was_damaged_is_put_right(binaries: Path, configurations: Path) -> None:
+def test_a_damaged_file_is_replaced(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     good = (binaries / "spiderpool").read_bytes()
     (binaries / "spiderpool").write_bytes(good[:100])
@@ -126,7 +126,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not_touched(
     assert elsewhere.read_text() == "theirs"
 
 
-def test_what_a_killed_installer_left_behind_does_not_stay(
+def test_temporary_files_of_a_killed_installer_are_removed(
     binaries: Path, configurations: Path
 ) -> None:
     binaries.mkdir(parents=True)
@@ -137,18 +137,16 @@ def test_what_a_killed_installer_left_behind_does_not_stay(
     assert names_in(binaries) == [RECORD_NAME, *sorted(EXECUTABLES)]
 
 
-def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(
-    binaries: Path, configurations: Path
-) -> None:
+def test_a_reader_gets_the_complete_old_or_new_file(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     path = configurations / CONFLIST_NAME
-    whole = {installer.conflist_bytes(CONFLIST), installer.conflist_bytes(OTHER_CONFLIST)}
-    done = threading.Event()
-    seen: set[bytes] = set()
+    complete = {installer.conflist_bytes(CONFLIST), installer.conflist_bytes(OTHER_CONFLIST)}
+    stop = threading.Event()
+    contents: set[bytes] = set()
 
     def read() -> None:
-        while not done.is_set():
-            seen.add(path.read_bytes())
+        while not stop.is_set():
+            contents.add(path.read_bytes())
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -157,11 +155,11 @@ def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(
             content = installer.conflist_bytes(conflist)
             installer.put(path, content, installer.CONFLIST_MODE)
     finally:
-        done.set()
+        stop.set()
         reader.join(WAIT_S)
 
-    assert seen
-    assert seen <= whole
+    assert contents
+    assert contents <= complete
 
 
 def test_an_executable_that_is_running_can_be_replaced(
@@ -183,7 +181,7 @@ def test_an_executable_that_is_running_can_be_replaced(
     assert json.loads(stdout)["code"] == 11
 
 
-def test_two_installers_at_once_leave_one_whole_installation(
+def test_concurrent_installers_leave_one_complete_installation(
     binaries: Path, configurations: Path
 ) -> None:
     failures: list[Exception] = []
@@ -191,7 +189,7 @@ def test_two_installers_at_once_leave_one_whole_installation(
     def run(conflist: dict[str, Any]) -> None:
         try:
             install(binaries, configurations, conflist=conflist)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test shall see it
+        except Exception as error:  # noqa: BLE001 - any exception must fail the test
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=[c]) for c in [CONFLIST, OTHER_CONFLIST] * 2]

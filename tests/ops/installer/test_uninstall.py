@@ -24,7 +24,9 @@ def configurations(tmp_path: Path) -> Path:
     return tmp_path / "net.d"
 
 
-def test_everything_installed_goes_the_conflist_first(binaries: Path, configurations: Path) -> None:
+def test_all_installed_files_are_removed_the_conflist_first(
+    binaries: Path, configurations: Path
+) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     (binaries / "bridge").write_text("theirs")
     (configurations / "99-theirs.conflist").write_text("{}")
@@ -39,9 +41,7 @@ def test_everything_installed_goes_the_conflist_first(binaries: Path, configurat
     assert [path.name for path in configurations.iterdir()] == ["99-theirs.conflist"]
 
 
-def test_a_file_that_somebody_has_changed_since_is_kept_and_reported(
-    binaries: Path, configurations: Path
-) -> None:
+def test_a_changed_file_is_kept_and_reported(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     (configurations / CONFLIST_NAME).write_text("edited by hand")
     (binaries / "spiderpool").unlink()
@@ -65,16 +65,16 @@ def test_uninstalling_twice_finds_nothing_to_do(binaries: Path, configurations: 
     assert uninstall(binaries / "never made") == ()
 
 
-def test_a_file_that_is_gone_already_is_reported_as_absent(
-    binaries: Path, configurations: Path
-) -> None:
+def test_a_missing_file_is_reported_as_absent(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations)
     (binaries / "spiderpool").unlink()
 
     assert FileChange(binaries / "spiderpool", "absent") in uninstall(binaries)
 
 
-def test_a_conflist_under_an_earlier_name_goes_too(binaries: Path, configurations: Path) -> None:
+def test_a_conflist_under_an_earlier_name_is_removed_too(
+    binaries: Path, configurations: Path
+) -> None:
     install(binaries, configurations, conflist=CONFLIST, conflist_name="05-first.conflist")
     install(binaries, configurations, conflist=CONFLIST)
 
@@ -84,16 +84,21 @@ def test_a_conflist_under_an_earlier_name_goes_too(binaries: Path, configuration
 
 
 @pytest.mark.parametrize("files_written", [0, 1])
-def test_after_upgrades_that_were_killed_midway_nothing_stays(
+def test_the_files_of_interrupted_upgrades_are_removed(
     binaries: Path, configurations: Path, monkeypatch: pytest.MonkeyPatch, files_written: int
 ) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     put = installer.put
     for attempt in ("wan", "man"):
-        left = iter(range(files_written + 1))  # the record is written first
+        remaining_writes = iter(range(files_written + 1))  # the record is written first
 
-        def killed(path: Path, content: bytes, mode: int, left: Iterator[int] = left) -> FileChange:
-            if next(left, None) is None:
+        def killed(
+            path: Path,
+            content: bytes,
+            mode: int,
+            remaining_writes: Iterator[int] = remaining_writes,
+        ) -> FileChange:
+            if next(remaining_writes, None) is None:
                 raise KeyboardInterrupt
             return put(path, content, mode)
 
@@ -109,9 +114,7 @@ def test_after_upgrades_that_were_killed_midway_nothing_stays(
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": []}', '{"files": {"/x": 1}}', "\xff"])
-def test_a_record_that_cannot_be_read_is_never_guessed_at(
-    binaries: Path, configurations: Path, text: str
-) -> None:
+def test_an_unreadable_record_is_refused(binaries: Path, configurations: Path, text: str) -> None:
     install(binaries, configurations)
     (binaries / RECORD_NAME).write_text(text)
 

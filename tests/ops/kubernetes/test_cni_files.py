@@ -50,7 +50,7 @@ def test_copies_stay_while_the_node_cannot_be_read(tmp_path: Path) -> None:
     assert files(target) == {"10-calico.conflist": "one"}
 
 
-def test_a_follower_copies_what_comes_later_and_ends_on_a_signal(tmp_path: Path) -> None:
+def test_with_follow_new_files_are_copied_until_a_signal(tmp_path: Path) -> None:
     source, target = tmp_path / "node", tmp_path / "copies"
     source.mkdir()
     (source / "05-first.conf").write_text("{}")

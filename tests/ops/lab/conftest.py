@@ -1,4 +1,4 @@
-"""Every test of the laboratory makes network namespaces."""
+"""Every test of this folder needs network namespaces."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def possible(namespaces: None) -> None:
+def namespaces_available(namespaces: None) -> None:
     """Network namespaces can be made on this machine."""

@@ -20,7 +20,7 @@ from tests.support.parts import CGROUPS, needs, require_namespaces
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
-PATIENCE_S: Final = 60.0
+DEADLINE_S: Final = 60.0
 SERVICE: Final = """
 apiVersion: v1
 kind: Service
@@ -41,15 +41,15 @@ def laboratory() -> Iterator[Laboratory]:
     require_namespaces()
     if why := missing_capability().no_services:
         pytest.skip(needs(CGROUPS, why))
-    with Laboratory(cluster_ips=True) as made:
-        made.node("node-a")
-        applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+    with Laboratory(cluster_ips=True) as lab:
+        lab.node("node-a")
+        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
         assert applied.returncode == 0, applied.stderr
-        yield made
+        yield lab
 
 
 def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
-    """The answer of the Service; None: it was not served."""
+    """The answer of the Service; None if it is not served."""
     command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
         answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))
@@ -58,11 +58,11 @@ def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
     return answer
 
 
-def until_asked(node: Node, sandbox: Sandbox) -> dict[str, Any]:
-    deadline = time.monotonic() + PATIENCE_S
-    while (found := answer_of(node, sandbox)) is None:
+def answer_when_served(node: Node, sandbox: Sandbox) -> dict[str, Any]:
+    deadline = time.monotonic() + DEADLINE_S
+    while (answer := answer_of(node, sandbox)) is None:
         assert time.monotonic() < deadline, "the Service is not served"
-    return found
+    return answer
 
 
 def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next(
@@ -77,11 +77,11 @@ def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next(
     applied = laboratory.orbctl("apply", "-f", "-", stdin=text)
     assert applied.returncode == 0, applied.stderr
     served = {"peer": "10.96.0.10:80", "answers": {"web-1": 1}}
-    assert until_asked(node, client) == served
+    assert answer_when_served(node, client) == served
     listed = laboratory.orbctl("get", "services", "-o", "name")
     assert listed.stdout.strip() == "service/web"
 
     node.agent.kill()
     assert answer_of(node, client) is None
     node.start_agent()
-    assert until_asked(node, client) == served
+    assert answer_when_served(node, client) == served

@@ -19,14 +19,14 @@ UNREACHABLE = 117
 
 @pytest.fixture
 def laboratory() -> Iterator[Laboratory]:
-    with Laboratory(settings={"ORBWEAVER_ADDRESS_ORDER": "sequential"}) as made:
-        node = made.node("node-a")
+    with Laboratory(settings={"ORBWEAVER_ADDRESS_ORDER": "sequential"}) as lab:
+        node = lab.node("node-a")
         node.agent.stop()
         (node.directory / "conf.yml").write_text(CONF)
         node.start_agent()
-        applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
         assert applied.returncode == 0, applied.stderr
-        yield made
+        yield lab
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def node(laboratory: Laboratory) -> Node:
     return laboratory.nodes["node-a"]
 
 
-def test_a_pod_gets_addresses_that_no_stranger_has_and_reaches_its_gateway(
+def test_a_pod_gets_addresses_that_no_other_host_has_and_reaches_its_gateway(
     laboratory: Laboratory, node: Node
 ) -> None:
     laboratory.fabric.gateway("10.6.0.10/24")
@@ -53,7 +53,7 @@ def test_a_pod_gets_addresses_that_no_stranger_has_and_reaches_its_gateway(
     assert laboratory.orbctl("verify").returncode == 0
 
 
-def test_a_pod_whose_gateway_is_not_there_is_told_so_and_holds_nothing(
+def test_a_pod_with_an_unreachable_gateway_gets_an_error_and_no_address(
     laboratory: Laboratory, node: Node
 ) -> None:
     laboratory.fabric.namespace.ip("address", "del", "10.6.0.1/24", "dev", "br0")

@@ -36,7 +36,7 @@ DEADLINE_S = 240.0
 
 @contextmanager
 def running_demo() -> Iterator[subprocess.Popen[str]]:
-    # Shells start background processes with SIGINT ignored, and that is inherited.
+    # A shell starts background processes with SIGINT ignored; the demo would inherit that.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops.demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as demo:
         watchdog = threading.Timer(DEADLINE_S, demo.kill)
@@ -48,10 +48,12 @@ def running_demo() -> Iterator[subprocess.Popen[str]]:
             demo.kill()
 
 
-def test_what_the_kernel_cannot_is_left_out_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    scene = DemoState(DemoOutput(), Laboratory(), MissingCapability("no nftables", "no eBPF"))
-    reach_node(scene)
-    serve(scene)
+def test_a_step_that_the_kernel_does_not_support_is_skipped_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = DemoState(DemoOutput(), Laboratory(), MissingCapability("no nftables", "no eBPF"))
+    reach_node(state)
+    serve(state)
     output = capsys.readouterr().out
     assert "(Node to Pod is skipped: no nftables)" in output
     assert "(Skipped: no eBPF)" in output
@@ -88,27 +90,27 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     ("number", "code"),
     [(signal.SIGINT, program.INTERRUPTED), (signal.SIGTERM, program.TERMINATED)],
 )
-def test_a_demo_that_is_told_to_stop_removes_everything(number: signal.Signals, code: int) -> None:
+def test_a_demo_that_gets_a_signal_removes_everything(number: signal.Signals, code: int) -> None:
     with running_demo() as demo:
         assert demo.stdout is not None
         while "2. Pools" not in demo.stdout.readline():
             assert demo.poll() is None
         identity = LabIdentity(demo.pid, 1)
-        there = traces_of(identity)
+        traces = traces_of(identity)
         demo.send_signal(number)
         demo.stdout.read()
 
-    assert there.processes
-    assert there.namespaces
+    assert traces.processes
+    assert traces.namespaces
     assert demo.wait() == code
     assert traces_of(identity) == Traces()
 
 
-def test_a_step_that_does_not_come_out_is_told_and_ends_with_a_failure(
+def test_a_failed_step_is_printed_and_ends_the_demo_with_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def fails(scene: DemoState) -> NoReturn:
-        (tmp_path / "lab").write_text(str(scene.laboratory.identity))
+    def fails(state: DemoState) -> NoReturn:
+        (tmp_path / "lab").write_text(str(state.laboratory.identity))
         raise DemoFailed("the ping was not answered")
 
     monkeypatch.setattr(program, "STEPS", (fails,))

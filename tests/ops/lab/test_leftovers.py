@@ -39,10 +39,10 @@ def killed() -> Iterator[Killed]:
         yield killed
 
 
-def test_a_laboratory_removes_what_a_killed_one_left(killed: Killed) -> None:
-    left = traces_of(killed.identity)
-    assert len(left.namespaces) == 3
-    assert left.directories == (str(killed.identity.directory),)
+def test_a_laboratory_removes_the_remains_of_a_killed_one(killed: Killed) -> None:
+    remains = traces_of(killed.identity)
+    assert len(remains.namespaces) == 3
+    assert remains.directories == (str(killed.identity.directory),)
 
     killed.reap()
     with Laboratory() as laboratory:
@@ -87,7 +87,7 @@ def test_daemons_do_not_outlive_the_process_that_started_them(killed: Killed) ->
     assert until_ended(killed.identity)
 
 
-def test_a_living_laboratory_is_left_alone() -> None:
+def test_a_running_laboratory_is_not_removed() -> None:
     with Laboratory() as first:
         before = traces_of(first.identity)
 
@@ -99,13 +99,13 @@ def test_a_living_laboratory_is_left_alone() -> None:
         assert first.etcd.daemon.is_running
 
 
-def test_a_process_id_that_is_used_again_does_not_protect_what_is_left() -> None:
+def test_a_reused_process_id_does_not_protect_remains() -> None:
     identity = new_identity()
     identity.claim()
     assert identity.is_alive()
     (identity.directory / "started").write_text("1")
 
-    # Another laboratory of this machine may be first.
+    # Another laboratory of this machine may have removed it already.
     remove_dead()
 
     assert not identity.directory.exists()
@@ -127,10 +127,10 @@ def test_names_of_others_have_no_identity(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ow-12-3-node-a", "ow-12-3-pod-web-0-2", "12-3"])
-def test_names_of_ours_say_whose_they_are(name: str) -> None:
+def test_our_names_contain_the_identity(name: str) -> None:
     assert LabIdentity.parse(name) == LabIdentity(12, 3)
 
 
-def test_a_step_that_fails_names_the_program_and_its_words() -> None:
+def test_a_failed_command_is_named_with_its_arguments() -> None:
     with pytest.raises(LabFailed, match=r"ip -n nowhere link.*No such file"):
         NamedNamespace("nowhere").ip("link")

@@ -17,14 +17,14 @@ TRY_AGAIN_LATER = 11
 
 @pytest.fixture
 def laboratory() -> Iterator[Laboratory]:
-    with Laboratory() as made:
-        made.node("node-a")
-        applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+    with Laboratory() as lab:
+        lab.node("node-a")
+        applied = lab.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
         assert applied.returncode == 0, applied.stderr
-        yield made
+        yield lab
 
 
-def test_a_node_that_is_cut_off_says_so_and_serves_again_when_it_is_back(
+def test_a_disconnected_node_is_unhealthy_and_serves_again_when_reconnected(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]
@@ -42,7 +42,7 @@ def test_a_node_that_is_cut_off_says_so_and_serves_again_when_it_is_back(
     assert sandbox.reaches("10.6.0.1")
 
 
-def test_a_pod_is_configured_as_answered_and_its_check_notices_a_lost_address(
+def test_a_pod_has_the_returned_addresses_and_check_fails_if_one_is_lost(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]
@@ -57,7 +57,7 @@ def test_a_pod_is_configured_as_answered_and_its_check_notices_a_lost_address(
         node.runtime.check(sandbox)
 
 
-def test_a_repeated_delete_succeeds_also_when_the_namespace_is_gone(
+def test_a_repeated_delete_succeeds_also_without_the_namespace(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]

@@ -25,20 +25,22 @@ DEADLINE_S = 100.0
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
+def short_directory() -> Iterator[Path]:
     """A directory with a short name: paths of sockets are limited to 107 bytes."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     yield directory
     shutil.rmtree(directory)
 
 
-def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_path: Path) -> None:
+def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_path: Path) -> None:
     identity = new_identity()
     client, peer = free_ports(2)
     script = "\n".join(shell_blocks(ROOT / "docs" / "tutorials" / "quickstart.md"))
     # Unique names and ports, for concurrent runs.
     script = script.replace("quick-", identity.name("")).replace("12379", str(client))
-    script = script.replace("12380", str(peer)).replace("mktemp -d", f"mktemp -d -p {place}")
+    script = script.replace("12380", str(peer)).replace(
+        "mktemp -d", f"mktemp -d -p {short_directory}"
+    )
     script = script.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
     output = tmp_path / "output"
     try:
@@ -53,7 +55,7 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
                 env=os.environ | {MARK: str(identity)},
                 timeout=DEADLINE_S,
             )
-        left = traces_of(identity)
+        remains = traces_of(identity)
     finally:
         remove(identity)
 
@@ -63,5 +65,5 @@ def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_pa
     assert "1 received" in printed
     assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", printed, re.MULTILINE)
     assert "state  equals the log" in printed
-    assert left == Traces(), printed
-    assert list(place.iterdir()) == []
+    assert remains == Traces(), printed
+    assert list(short_directory.iterdir()) == []

@@ -119,12 +119,14 @@ CASES: Final = {
 
 
 def planned(facts: Facts) -> str:
-    """The plan as golden files have it."""
+    """The plan in the format of the golden files."""
     plan = plan_migration(facts)
     assert plan is not None
     body = {
         "ready": plan.is_ready,
-        "findings": [{**one._asdict(), "deadline": str(one.deadline)} for one in plan.findings],
+        "findings": [
+            {**finding._asdict(), "deadline": str(finding.deadline)} for finding in plan.findings
+        ],
         "steps": list(plan.steps),
         "values": plan.values,
     }

@@ -35,12 +35,12 @@ def test_only_a_cluster_without_spiderpool_has_no_plan() -> None:
 
 
 def test_a_cluster_with_our_agents_alone_has_no_plan() -> None:
-    left = SMALL._replace(release=None, workloads=())
+    remains = SMALL._replace(release=None, workloads=())
     image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
     agent = AGENT._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)
 
-    assert plan_migration(left) is not None
-    assert plan_migration(left._replace(workloads=(agent,))) is None
+    assert plan_migration(remains) is not None
+    assert plan_migration(remains._replace(workloads=(agent,))) is None
 
 
 def test_multus_in_the_agents_must_move_before_the_switch() -> None:
@@ -48,7 +48,7 @@ def test_multus_in_the_agents_must_move_before_the_switch() -> None:
 
     assert before is not None
     assert after is not None
-    assert [one.subject for one in before.due(MigrationDeadline.BEFORE_SWITCH)] == [
+    assert [finding.subject for finding in before.due(MigrationDeadline.BEFORE_SWITCH)] == [
         "Multus in DaemonSet spiderpool/spiderpool-agent"
     ]
     assert after.is_ready

@@ -42,7 +42,7 @@ def test_every_alert_fires_when_it_must_and_not_before() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_test() -> None:
     alerts = names((MONITORING / "alerts.yml").read_text("utf-8"), "- alert: ")
     tried = names((MONITORING / "alerts_test.yml").read_text("utf-8"), "alertname: ")
 
@@ -50,10 +50,10 @@ def test_every_alert_is_tried() -> None:
     assert alerts == tried
 
 
-def names(text: str, mark: str) -> set[str]:
-    """The text after the mark in each line."""
+def names(text: str, prefix: str) -> set[str]:
+    """The text after a prefix, up to a comma, of each line that has the prefix."""
     return {
-        line.partition(mark)[2].partition(",")[0].strip()
+        line.partition(prefix)[2].partition(",")[0].strip()
         for line in text.splitlines()
-        if mark in line
+        if prefix in line
     }

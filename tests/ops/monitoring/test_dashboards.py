@@ -59,7 +59,7 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def test_every_alert_leads_to_its_heading() -> None:
+def test_every_alert_links_to_its_heading() -> None:
     for rule in rules():
         url = rule["annotations"]["runbook_url"]
         page, _, anchor = url.removeprefix(SITE).partition("/#")
@@ -70,7 +70,7 @@ def test_every_alert_leads_to_its_heading() -> None:
         assert anchor == rule["alert"].lower()
 
 
-def test_alertmanager_knows_only_alerts_that_exist() -> None:
+def test_alertmanager_names_only_alerts_that_exist() -> None:
     settings = yaml.safe_load((MONITORING / "alertmanager.yml").read_text("utf-8"))
     names = {rule["alert"] for rule in rules()}
     named = {
@@ -85,10 +85,10 @@ def test_alertmanager_knows_only_alerts_that_exist() -> None:
 
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
-def test_a_dashboard_asks_the_chosen_source_for_the_chosen_cluster(path: Path) -> None:
+def test_a_dashboard_queries_the_selected_source_for_the_selected_cluster(path: Path) -> None:
     board = json.loads(path.read_text("utf-8"))
-    variables = [one["name"] for one in board["templating"]["list"]]
-    expressions = [one["expr"] for panel in board["panels"] for one in panel["targets"]]
+    variables = [variable["name"] for variable in board["templating"]["list"]]
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
 
     assert variables[:2] == ["datasource", "cluster"]
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {"${datasource}"}

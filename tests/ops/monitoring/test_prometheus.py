@@ -32,7 +32,7 @@ from workflows.jobs.reclaim import scan
 ROOT: Final = Path(__file__).parents[3]
 MONITORING: Final = ROOT / "ops" / "monitoring"
 PROMETHEUS: Final = shutil.which("prometheus")
-PATIENCE_S: Final = 60.0
+DEADLINE_S: Final = 60.0
 METRIC: Final = re.compile(
     r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total|etcd_[a-z]+_[a-z_]+)\b"
 )
@@ -46,10 +46,10 @@ LAZY: Final = frozenset(
         "orbweaver_pool_exhaustion_seconds",
         "orbweaver_cluster_unwatched",
         "orbweaver_contained_faults",
-        *(f"orbweaver_clusterip_{what}" for what in ("attached", "backends", "frontends")),
-        *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
-        *(f"orbweaver_{what}" for what in ("roce_qos_faults", "roce_qos_gaps")),
-        *(f"orbweaver_{what}" for what in ("devices_faults", "sriov_faults")),
+        *(f"orbweaver_clusterip_{name}" for name in ("attached", "backends", "frontends")),
+        *(f"orbweaver_clusterip_{name}" for name in ("failures_total", "left_out")),
+        *(f"orbweaver_{name}" for name in ("roce_qos_faults", "roce_qos_gaps")),
+        *(f"orbweaver_{name}" for name in ("devices_faults", "sriov_faults")),
     )
 )
 """Metrics that appear only after an ADD, growth or a fault, or with a feature that is enabled."""
@@ -63,7 +63,7 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self._address = f"http://127.0.0.1:{port}"
 
-    def ask(self, path: str, **parameters: str) -> Any:  # JSON
+    def get_data(self, path: str, **parameters: str) -> Any:  # JSON
         query = urllib.parse.urlencode(parameters)
         try:
             with urllib.request.urlopen(f"{self._address}{path}?{query}", timeout=5) as answer:
@@ -77,30 +77,30 @@ class Prometheus:
 
     def has_scraped(self) -> bool:
         """Whether all targets were up at least twice: a rate needs two samples."""
-        data = self.ask("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
+        data = self.get_data("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
         return data is not None and len(data["result"]) == 3
 
-    def has_seen_a_scan(self) -> bool:
+    def has_counted_a_scan(self) -> bool:
         """Whether the first scan for leaked addresses is counted."""
-        return bool(self.ask("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
+        return bool(self.get_data("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
 
 
 @contextmanager
 def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
-    """A program that is ended by its pid."""
+    """Run a program while the context is active."""
     with log.open("wb") as out:
         running = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | variables)
     try:
         yield
     finally:
         running.send_signal(signal.SIGTERM)
-        running.wait(PATIENCE_S)
+        running.wait(DEADLINE_S)
 
 
-def eventually(holds: Callable[[], bool], log: Path) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
+def eventually(condition: Callable[[], bool], log: Path) -> None:
+    """Wait until a condition holds; fail with the end of a log."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
         assert time.monotonic() < deadline, log.read_text("utf-8")[-2000:]
         time.sleep(0.1)
 
@@ -159,10 +159,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 log=log,
             )
         )
-        found = Prometheus(port)
-        eventually(found.has_scraped, log)
-        eventually(found.has_seen_a_scan, log)
-        yield found
+        server = Prometheus(port)
+        eventually(server.has_scraped, log)
+        eventually(server.has_counted_a_scan, log)
+        yield server
 
 
 def dashboards() -> list[Path]:
@@ -172,41 +172,43 @@ def dashboards() -> list[Path]:
 def expressions() -> list[str]:
     """Every expression of the alerts and of the dashboards."""
     rules = yaml.safe_load((MONITORING / "alerts.yml").read_text("utf-8"))
-    found = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    texts = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     for path in dashboards():
         for panel in json.loads(path.read_text("utf-8"))["panels"]:
-            found += [target["expr"] for target in panel["targets"]]
-    return [one.replace("$__rate_interval", "5m") for one in found]
+            texts += [target["expr"] for target in panel["targets"]]
+    return [text.replace("$__rate_interval", "5m") for text in texts]
 
 
 def test_every_expression_can_be_evaluated(prometheus: Prometheus) -> None:
     for expression in expressions():
-        assert prometheus.ask("/api/v1/query", query=expression) is not None
+        assert prometheus.get_data("/api/v1/query", query=expression) is not None
 
 
 def test_every_metric_that_we_name_is_really_exposed(prometheus: Prometheus) -> None:
     named = {name for expression in expressions() for name in METRIC.findall(expression)}
-    exposed = set(prometheus.ask("/api/v1/label/__name__/values"))
+    exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
 
     assert named - exposed <= LAZY
 
 
 def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prometheus) -> None:
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
-    exposed = set(prometheus.ask("/api/v1/label/__name__/values"))
+    exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
     undocumented = set()
     for metric in exposed:
         prefix, _, name = metric.partition("_")
         name = re.sub(r"_(bucket|count|sum|total)$", "", name)
         name = re.sub(r"_(max|min|latest)_", "_average_", name)
-        shown = {name, re.sub(r"^ipam_release", "ipam_allocation", name)}
-        if prefix in {"spiderpool", "orbweaver"} and not any(one in page for one in shown):
+        spellings = {name, re.sub(r"^ipam_release", "ipam_allocation", name)}
+        if prefix in {"spiderpool", "orbweaver"} and not any(
+            spelling in page for spelling in spellings
+        ):
             undocumented.add(metric)
 
     assert undocumented == set()
 
 
-def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
+def test_every_rdma_counter_in_an_expression_exists() -> None:
     """Metrics that need a device; `tests/vm` shows that they are exposed."""
     named = {name for expression in expressions() for name in RDMA.findall(expression)}
     named -= {"rdma_parent_name"}  # a label
@@ -215,31 +217,31 @@ def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
     assert named <= {f"rdma_{name}_total" for name in HELP_TEXTS}
 
 
-def test_nothing_is_wrong_with_a_cluster_that_is_well(prometheus: Prometheus) -> None:
-    alerts = prometheus.ask("/api/v1/alerts")["alerts"]
+def test_a_healthy_cluster_raises_no_alerts(prometheus: Prometheus) -> None:
+    alerts = prometheus.get_data("/api/v1/alerts")["alerts"]
 
-    assert [one for one in alerts if one["state"] == "firing"] == []
+    assert [alert for alert in alerts if alert["state"] == "firing"] == []
 
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
-def test_no_panel_of_a_dashboard_lies_over_another(path: Path) -> None:
+def test_no_panel_of_a_dashboard_overlaps_another(path: Path) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in json.loads(path.read_text("utf-8"))["panels"]:
-        place = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
         assert not taken & cells, panel["title"]
         assert all(x < 24 for x, _ in cells), panel["title"]
         taken |= cells
 
 
-def test_every_type_of_workflow_is_counted_from_zero_on(prometheus: Prometheus) -> None:
-    """A series that starts with its first pause has no rate for that pause."""
-    found = prometheus.ask("/api/v1/query", query="workflow_paused_total")["result"]
+def test_every_type_of_workflow_has_a_counter_that_begins_at_zero(prometheus: Prometheus) -> None:
+    """A series that begins with its first pause would have no rate for that pause."""
+    samples = prometheus.get_data("/api/v1/query", query="workflow_paused_total")["result"]
 
-    types = {one["metric"]["workflow_type"] for one in found}
+    types = {sample["metric"]["workflow_type"] for sample in samples}
     assert {archive.WORKFLOW_TYPE, probe.WORKFLOW_TYPE, scan.WORKFLOW_TYPE} <= types
-    assert {one["value"][1] for one in found} == {"0"}
+    assert {sample["value"][1] for sample in samples} == {"0"}

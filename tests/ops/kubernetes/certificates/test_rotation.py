@@ -27,39 +27,39 @@ from ops.kubernetes.certificates.rotation import (
 )
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
-WANTED = CertificateRequest("webhooks", ("a.b", "a.b.svc"))
+REQUEST = CertificateRequest("webhooks", ("a.b", "a.b.svc"))
 
 
 def days(number: float) -> dt.datetime:
-    """The time after the start."""
+    """The time this many days after the start."""
     return NOW + dt.timedelta(days=number)
 
 
-def settled(kept: StoredAuthorities | None, now: dt.datetime) -> StoredAuthorities:
+def settled(stored: StoredAuthorities | None, now: dt.datetime) -> StoredAuthorities:
     """The state after all steps, with every change distributed at once."""
     for _ in range(5):
-        step = next_step(kept, WANTED, now, is_trusted=True)
+        step = next_step(stored, REQUEST, now, is_trusted=True)
         if step is None:
             break
-        kept = step
+        stored = step
     else:
-        raise AssertionError("it never comes to rest")
-    assert kept is not None
-    return kept
+        raise AssertionError("the steps do not end")
+    assert stored is not None
+    return stored
 
 
-def test_from_nothing_comes_a_certificate_for_every_name() -> None:
-    kept = settled(None, NOW)
+def test_the_first_certificate_has_every_name() -> None:
+    stored = settled(None, NOW)
 
-    assert is_pair(kept.issued)
-    assert has_issued(kept.authorities[0], kept.issued.certificate)
-    assert names_of(kept.issued.certificate) == {"a.b", "a.b.svc"}
+    assert is_pair(stored.issued)
+    assert has_issued(stored.authorities[0], stored.issued.certificate)
+    assert names_of(stored.issued.certificate) == {"a.b", "a.b.svc"}
 
 
-def test_what_is_good_stays_as_it_is() -> None:
-    kept = settled(None, NOW)
+def test_valid_certificates_are_not_replaced() -> None:
+    stored = settled(None, NOW)
 
-    assert next_step(kept, WANTED, days(CERTIFICATE_DAYS / 2), is_trusted=True) is None
+    assert next_step(stored, REQUEST, days(CERTIFICATE_DAYS / 2), is_trusted=True) is None
 
 
 def test_a_certificate_is_renewed_long_before_its_end_by_the_same_authority() -> None:
@@ -71,40 +71,42 @@ def test_a_certificate_is_renewed_long_before_its_end_by_the_same_authority() ->
     assert is_valid(before.issued.certificate, days(CERTIFICATE_DAYS * 0.7))
 
 
-def test_a_new_name_asks_for_a_new_certificate() -> None:
-    kept = settled(None, NOW)
+def test_a_new_name_requires_a_new_certificate() -> None:
+    stored = settled(None, NOW)
     wider = CertificateRequest("webhooks", ("a.b", "a.b.svc", "a.b.svc.cluster.local"))
-    step = next_step(kept, wider, NOW, is_trusted=True)
+    step = next_step(stored, wider, NOW, is_trusted=True)
 
     assert step is not None
     assert names_of(step.issued.certificate) == set(wider.names)
 
 
-def test_a_new_authority_issues_only_when_everybody_trusts_it() -> None:
-    kept = settled(None, NOW)
+def test_a_new_authority_issues_only_when_all_clients_trust_it() -> None:
+    stored = settled(None, NOW)
     late = days(AUTHORITY_DAYS * 0.7)
-    kept = kept._replace(issued=settled(kept, late - dt.timedelta(days=200)).issued)
+    stored = stored._replace(issued=settled(stored, late - dt.timedelta(days=200)).issued)
 
-    told = next_step(kept, WANTED, late, is_trusted=False)
-    assert told is not None
-    assert told.authorities[1:] == kept.authorities, "the old one stays trusted"
-    assert told.issued == kept.issued, "and what it issued stays in use"
-    assert next_step(told, WANTED, late, is_trusted=False) is None
+    announced = next_step(stored, REQUEST, late, is_trusted=False)
+    assert announced is not None
+    assert announced.authorities[1:] == stored.authorities, "the old authority stays trusted"
+    assert announced.issued == stored.issued, "the certificate that it issued stays in use"
+    assert next_step(announced, REQUEST, late, is_trusted=False) is None
 
-    switched = next_step(told, WANTED, late, is_trusted=True)
+    switched = next_step(announced, REQUEST, late, is_trusted=True)
     assert switched is not None
     assert has_issued(switched.authorities[0], switched.issued.certificate)
-    assert switched.authorities == told.authorities
+    assert switched.authorities == announced.authorities
 
 
 @pytest.mark.parametrize(
     "late", [CERTIFICATE_DAYS + 1, AUTHORITY_DAYS + 1], ids=["certificate", "authority"]
 )
-def test_what_has_ended_is_replaced_at_once_whoever_trusts_it(late: float) -> None:
-    kept = settled(None, NOW)
-    step: StoredAuthorities | None = kept
+def test_an_expired_certificate_is_replaced_before_clients_trust_the_new_authority(
+    late: float,
+) -> None:
+    stored = settled(None, NOW)
+    step: StoredAuthorities | None = stored
     for _ in range(5):
-        following = next_step(step, WANTED, days(late), is_trusted=False)
+        following = next_step(step, REQUEST, days(late), is_trusted=False)
         if following is None:
             break
         step = following
@@ -117,35 +119,44 @@ def test_what_has_ended_is_replaced_at_once_whoever_trusts_it(late: float) -> No
 @pytest.mark.parametrize(
     "damaged",
     [
-        lambda kept: kept._replace(authority_key=b"no key"),
-        lambda kept: kept._replace(authorities=()),
-        lambda kept: kept._replace(authority_key=make_authority("other", NOW).key),
-        lambda kept: kept._replace(issued=KeyPair(b"", b"")),
-        lambda kept: kept._replace(issued=new_authorities(WANTED, NOW).issued),
-        lambda kept: kept._replace(issued=kept.issued._replace(key=make_authority("o", NOW).key)),
+        lambda stored: stored._replace(authority_key=b"no key"),
+        lambda stored: stored._replace(authorities=()),
+        lambda stored: stored._replace(authority_key=make_authority("other", NOW).key),
+        lambda stored: stored._replace(issued=KeyPair(b"", b"")),
+        lambda stored: stored._replace(issued=new_authorities(REQUEST, NOW).issued),
+        lambda stored: stored._replace(
+            issued=stored.issued._replace(key=make_authority("o", NOW).key)
+        ),
     ],
-    ids=["key", "authority", "wrong key", "certificate", "a stranger's", "certificate's key"],
+    ids=[
+        "key",
+        "authority",
+        "wrong key",
+        "certificate",
+        "certificate of another authority",
+        "certificate's key",
+    ],
 )
-def test_what_is_damaged_is_made_anew(damaged: object) -> None:
+def test_damaged_certificates_are_replaced(damaged: object) -> None:
     assert callable(damaged)
-    kept = settled(damaged(settled(None, NOW)), NOW)
+    stored = settled(damaged(settled(None, NOW)), NOW)
 
-    assert is_pair(kept.issued)
-    assert has_issued(kept.authorities[0], kept.issued.certificate)
+    assert is_pair(stored.issued)
+    assert has_issued(stored.authorities[0], stored.issued.certificate)
 
 
 def test_a_certificate_from_the_future_is_not_kept() -> None:
     ahead = settled(None, days(3))
-    kept = settled(ahead, NOW)
+    stored = settled(ahead, NOW)
 
-    assert is_valid(kept.issued.certificate, NOW)
+    assert is_valid(stored.issued.certificate, NOW)
 
 
-def test_old_authorities_are_not_kept_for_ever() -> None:
-    kept = settled(None, NOW)
+def test_old_authorities_are_removed() -> None:
+    stored = settled(None, NOW)
     for year in range(1, 60):
-        kept = settled(kept, days(365 * year))
+        stored = settled(stored, days(365 * year))
 
-    assert 1 <= len(kept.authorities) <= AUTHORITIES_MAX
-    assert all(is_valid(one, days(365 * 59)) for one in kept.authorities[:1])
-    assert split(bundle(kept.authorities)) == kept.authorities
+    assert 1 <= len(stored.authorities) <= AUTHORITIES_MAX
+    assert all(is_valid(authority, days(365 * 59)) for authority in stored.authorities[:1])
+    assert split(bundle(stored.authorities)) == stored.authorities

@@ -14,7 +14,7 @@ from ops.kubernetes.watches.ledger_facts import LedgerFacts
 from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, plan_lookups
 
 SWITCHES = FixedSettings()
-NOBODY = KnownOwners({}, {}, {})
+NO_OWNERS = KnownOwners({}, {}, {})
 WEB = ("shop", "web-0")
 
 
@@ -24,92 +24,96 @@ def endpoint(name: str, uid: str, address: str, holder: str = "") -> Endpoint:
 
 
 def ledger(*endpoints: Endpoint, strays: dict[str, Claim] | None = None) -> Ledger:
-    found = Ledger()
-    for one in endpoints:
-        found.endpoints[one.key] = one
-        for address, pool in one.addresses():
-            found.claims[address] = RevisedClaim(Claim(pool, one.holder, *one.key, "e"), 1)
+    stored = Ledger()
+    for item in endpoints:
+        stored.endpoints[item.key] = item
+        for address, pool in item.addresses():
+            stored.claims[address] = RevisedClaim(Claim(pool, item.holder, *item.key, "e"), 1)
     for address, claim in (strays or {}).items():
-        found.claims[address] = RevisedClaim(claim, 1)
-    return found
+        stored.claims[address] = RevisedClaim(claim, 1)
+    return stored
 
 
-def asked(
-    of: Ledger, *pods: PodState, owners: KnownOwners = NOBODY, read_all: bool = False
+def lookups_of(
+    stored: Ledger, *pods: PodState, owners: KnownOwners = NO_OWNERS, read_all: bool = False
 ) -> PodLookups:
     named = {(pod.namespace, pod.name): pod for pod in pods}
     by_uid = {pod.uid: pod for pod in pods}
     watched = WatchedObjects(named.get, by_uid.get, owners)
-    return plan_lookups(of, SWITCHES, watched, read_all=read_all)
+    return plan_lookups(stored, SWITCHES, watched, read_all=read_all)
 
 
 def pod(name: str, uid: str, **fields: object) -> PodState:
     return PodState("shop", name, uid)._replace(**fields)  # type: ignore[arg-type]
 
 
-def test_nobody_asks_about_a_living_pod_that_has_what_is_its_own() -> None:
+def test_a_living_cached_pod_with_only_its_own_claims_is_not_read() -> None:
     living = pod("web-0", "u1")
 
-    found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), living)
+    lookups = lookups_of(ledger(endpoint("web-0", "u1", "10.6.0.1")), living)
 
-    assert found == PodLookups({}, frozenset(), {WEB: living})
-
-
-def test_a_look_at_one_endpoint_asks_about_a_living_pod_too() -> None:
-    found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), read_all=True)
-
-    assert found.pods == {WEB}
-    assert not found.answers
+    assert lookups == PodLookups({}, frozenset(), {WEB: living})
 
 
-def test_a_pod_that_was_not_seen_or_is_another_one_or_ends_is_asked_about() -> None:
-    of = ledger(
+def test_a_scan_of_one_endpoint_reads_a_living_pod_too() -> None:
+    lookups = lookups_of(
+        ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), read_all=True
+    )
+
+    assert lookups.pods == {WEB}
+    assert not lookups.answers
+
+
+def test_a_pod_that_is_not_cached_or_was_replaced_or_ends_is_read() -> None:
+    stored = ledger(
         endpoint("web-0", "u1", "10.6.0.1"),
         endpoint("web-1", "u2", "10.6.0.2"),
         endpoint("web-2", "u3", "10.6.0.3"),
     )
 
-    found = asked(of, pod("web-1", "other"), pod("web-2", "u3", deletion_s=1.0))
+    lookups = lookups_of(stored, pod("web-1", "other"), pod("web-2", "u3", deletion_s=1.0))
 
-    assert found.pods == {WEB, ("shop", "web-1"), ("shop", "web-2")}
+    assert lookups.pods == {WEB, ("shop", "web-1"), ("shop", "web-2")}
 
 
-def test_a_claim_that_no_endpoint_shows_is_asked_about() -> None:
+def test_the_pod_of_a_claim_without_an_endpoint_is_read() -> None:
     stray = {"10.6.0.9": Claim("main", pod_holder("u9"), "shop", "web-0", "e")}
 
-    found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1"), strays=stray), pod("web-0", "u1"))
+    lookups = lookups_of(
+        ledger(endpoint("web-0", "u1", "10.6.0.1"), strays=stray), pod("web-0", "u1")
+    )
 
-    assert found.pods == {WEB}
+    assert lookups.pods == {WEB}
 
 
-def test_a_replica_that_its_set_wants_is_kept_unasked() -> None:
-    of = ledger(endpoint("db-0", "u1", "10.6.0.1", "statefulset/shop/db-0"))
+def test_a_replica_of_its_stateful_set_is_kept_without_a_request() -> None:
+    stored = ledger(endpoint("db-0", "u1", "10.6.0.1", "statefulset/shop/db-0"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
-    found = asked(of, owners=owners)
+    lookups = lookups_of(stored, owners=owners)
 
-    answer = found.answers["shop", "db-0"]
+    answer = lookups.answers["shop", "db-0"]
     assert isinstance(answer, MissingOwner)
     assert not answer.certain
-    assert not found.pods | found.owners()
+    assert not lookups.pods | lookups.owners()
 
 
-def test_a_replica_that_was_seen_to_be_wanted_no_more_is_asked_about() -> None:
-    of = ledger(endpoint("db-1", "u1", "10.6.0.1", "statefulset/shop/db-1"))
+def test_a_replica_beyond_its_stateful_set_is_read() -> None:
+    stored = ledger(endpoint("db-1", "u1", "10.6.0.1", "statefulset/shop/db-1"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
-    found = asked(of, owners=owners)
+    lookups = lookups_of(stored, owners=owners)
 
-    assert found.pods == {("shop", "db-1")}
-    assert found.owners() == {("statefulset", ("shop", "db-1"))}
+    assert lookups.pods == {("shop", "db-1")}
+    assert lookups.owners() == {("statefulset", ("shop", "db-1"))}
 
 
-def test_the_launcher_of_a_vm_is_asked_about_by_its_own_name() -> None:
-    of = ledger(endpoint("vm-a", "u1", "10.6.0.1", "vm/shop/vm-a"))
+def test_the_launcher_of_a_vm_is_read_by_its_own_name() -> None:
+    stored = ledger(endpoint("vm-a", "u1", "10.6.0.1", "vm/shop/vm-a"))
 
-    found = asked(of, pod("virt-launcher-vm-a-x", "u1"), read_all=True)
+    lookups = lookups_of(stored, pod("virt-launcher-vm-a-x", "u1"), read_all=True)
 
-    assert found.pods == {("shop", "vm-a"), ("shop", "virt-launcher-vm-a-x")}
+    assert lookups.pods == {("shop", "vm-a"), ("shop", "virt-launcher-vm-a-x")}
 
 
 class Table:
@@ -128,45 +132,45 @@ class Table:
         return list(self._pods)
 
 
-def answers(told: PodState | MissingOwner, *seen: PodState) -> LedgerFacts:
-    of = ledger(endpoint("web-0", "u1", "10.6.0.1"))
-    found = LedgerFacts(Moment(0.0), {WEB: told}, NOBODY, {})
-    table: Any = Table(*seen)
-    found.add_watched_pods(of, asked(of, read_all=True).suspects, table)
-    return found
+def answers(answer: PodState | MissingOwner, *cached: PodState) -> LedgerFacts:
+    stored = ledger(endpoint("web-0", "u1", "10.6.0.1"))
+    facts = LedgerFacts(Moment(0.0), {WEB: answer}, NO_OWNERS, {})
+    table: Any = Table(*cached)
+    facts.add_watched_pods(stored, lookups_of(stored, read_all=True).suspects, table)
+    return facts
 
 
-def test_an_answer_is_newer_than_what_was_seen() -> None:
-    seen = pod("web-0", "u1", ips=("10.6.0.1",))
-    gone = answers(MissingOwner(certain=True, why="gone"), seen)
-    ending = answers(seen._replace(deletion_s=5.0), seen)
-    another = answers(pod("web-0", "u2"), seen)
+def test_an_answer_replaces_the_cached_pod() -> None:
+    cached = pod("web-0", "u1", ips=("10.6.0.1",))
+    gone = answers(MissingOwner(certain=True, why="gone"), cached)
+    ending = answers(cached._replace(deletion_s=5.0), cached)
+    another = answers(pod("web-0", "u2"), cached)
 
     assert gone.pod_of_uid("u1") is None
     assert gone.reporter("10.6.0.1") is None
     assert gone.launcher("shop", "web-0") is None
-    assert ending.pod_of_uid("u1") == seen._replace(deletion_s=5.0)
+    assert ending.pod_of_uid("u1") == cached._replace(deletion_s=5.0)
     assert ending.reporter("10.6.0.1") is None
     assert another.pod_of_uid("u1") is None
 
 
-def test_what_was_seen_counts_where_nobody_could_answer() -> None:
-    seen = pod("web-0", "u1", ips=("10.6.0.1",))
-    found = answers(MissingOwner(certain=False, why="away"), seen)
+def test_the_cached_pod_counts_without_an_answer() -> None:
+    cached = pod("web-0", "u1", ips=("10.6.0.1",))
+    facts = answers(MissingOwner(certain=False, why="unavailable"), cached)
 
-    assert found.pod_of_uid("u1") == seen
-    assert found.reporter("10.6.0.1") == seen
+    assert facts.pod_of_uid("u1") == cached
+    assert facts.reporter("10.6.0.1") == cached
 
 
-def test_what_nobody_has_asked_about_is_unknown() -> None:
-    found = answers(MissingOwner(certain=True, why="gone"))
+def test_objects_that_were_not_read_are_unknown() -> None:
+    facts = answers(MissingOwner(certain=True, why="gone"))
 
-    for unasked in (
-        found.pod("shop", "other"),
-        found.node("n9"),
-        found.stateful_set("shop", "db"),
-        found.vmi("shop", "vm"),
-        found.vm("shop", "vm"),
+    for answer in (
+        facts.pod("shop", "other"),
+        facts.node("n9"),
+        facts.stateful_set("shop", "db"),
+        facts.vmi("shop", "vm"),
+        facts.vm("shop", "vm"),
     ):
-        assert isinstance(unasked, MissingOwner)
-        assert not unasked.certain
+        assert isinstance(answer, MissingOwner)
+        assert not answer.certain

@@ -35,12 +35,12 @@ def pod(number: int, **status: Any) -> Object:
 
 
 def node(*, ready: bool) -> Object:
-    said = {"type": "Ready", "status": str(ready)}
-    return {"metadata": {"name": "n1"}, "status": {"conditions": [said]}}
+    condition = {"type": "Ready", "status": str(ready)}
+    return {"metadata": {"name": "n1"}, "status": {"conditions": [condition]}}
 
 
 class WatchHarness:
-    """A source on a scripted server, after its first lists."""
+    """The facts of a scripted API server, and the changes that its watches report."""
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
@@ -58,97 +58,100 @@ class WatchHarness:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
 
-    async def told(self) -> Change:
+    async def next_change(self) -> Change:
         return await within(anext(self.changes))
 
     async def pod(self, number: int, *endpoints: Any) -> PodState | MissingOwner:
-        found = await self.facts.facts(ledger(*(endpoints or THREE)), CLAIMS_READ)
-        return found.pod("shop", f"web-{number}")
+        cluster = await self.facts.facts(ledger(*(endpoints or THREE)), CLAIMS_READ)
+        return cluster.pod("shop", f"web-{number}")
 
 
 @pytest.fixture
 async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness]:
     monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
-    one = WatchHarness()
+    harness = WatchHarness()
     for number in range(3):
-        one.api.put(PODS, pod(number, phase="Running"), seen=False)
-    one.api.put(NODES, node(ready=True), seen=False)
-    listening = asyncio.create_task(one.told())
+        harness.api.put(PODS, pod(number, phase="Running"), watched=False)
+    harness.api.put(NODES, node(ready=True), watched=False)
+    listening = asyncio.create_task(harness.next_change())
     await asyncio.sleep(0)
-    await one.open()
+    await harness.open()
     assert await listening == ScanRequest("Pods were listed")
-    yield one
-    await one.close()
+    yield harness
+    await harness.close()
 
 
-async def test_a_deletion_that_a_watch_brings_is_told_with_the_last_state(
+async def test_a_watched_deletion_is_reported_with_the_last_state(
     harness: WatchHarness,
 ) -> None:
     harness.api.objects[PODS]["shop/web-1"]["status"] = {"phase": "Failed", "reason": "Evicted"}
     harness.api.drop(PODS, "shop/web-1")
 
-    change = await harness.told()
+    change = await harness.next_change()
 
     assert isinstance(change, PodChange)
     assert change.deletion_report == "Pod shop/web-1, UID u1, was deleted"
     assert (change.pod.phase, change.pod.reason) == ("Failed", "Evicted")
 
 
-async def test_a_pod_that_a_new_list_shows_no_more_is_told_as_no_deletion(
+async def test_a_pod_missing_from_a_new_list_is_not_reported_as_deleted(
     harness: WatchHarness,
 ) -> None:
-    harness.api.drop(PODS, "shop/web-1", seen=False)
+    harness.api.drop(PODS, "shop/web-1", watched=False)
     harness.api.expire(PODS)
 
-    assert await harness.told() == ScanRequest("Pod shop/web-1 is not listed any more")
+    assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
-async def test_a_pod_that_came_in_the_place_of_another_is_told_as_no_deletion(
+async def test_a_replaced_pod_is_not_reported_as_deleted(
     harness: WatchHarness,
 ) -> None:
     other = pod(1)
     other["metadata"]["uid"] = "newer"
-    harness.api.put(PODS, other, seen=False)
+    harness.api.put(PODS, other, watched=False)
     harness.api.expire(PODS)
 
-    assert await harness.told() == ScanRequest("Pod shop/web-1 is not listed any more")
+    assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
-async def test_living_pods_are_no_news_and_ending_ones_are(harness: WatchHarness) -> None:
+async def test_only_ending_pods_are_reported(harness: WatchHarness) -> None:
     harness.api.put(PODS, pod(0, phase="Running", podIP="10.6.0.1"))
     harness.api.put(PODS, pod(1, phase="Succeeded"))
 
-    change = await harness.told()
+    change = await harness.next_change()
 
     assert isinstance(change, PodChange)
     assert (change.pod.uid, change.pod.phase, change.deletion_report) == ("u1", "Succeeded", "")
 
 
-async def test_a_node_that_turns_is_told_as_a_change_of_what_ends_on_it(
+async def test_a_node_that_becomes_unready_reports_its_ending_pods(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(PODS, pod(1, phase="Failed"))
-    first = await harness.told()
+    first = await harness.next_change()
 
     harness.api.put(NODES, node(ready=False))
 
-    assert await harness.told() == first
+    assert await harness.next_change() == first
 
 
-async def test_a_set_that_wants_less_asks_for_a_look(harness: WatchHarness) -> None:
-    said: Object = {"metadata": {"namespace": "shop", "name": "db"}, "spec": {"replicas": 2}}
-    harness.api.put(STATEFUL_SETS, said)
-    harness.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 5}})
-    harness.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 1}})
+async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: WatchHarness) -> None:
+    stateful_set: Object = {
+        "metadata": {"namespace": "shop", "name": "db"},
+        "spec": {"replicas": 2},
+    }
+    harness.api.put(STATEFUL_SETS, stateful_set)
+    harness.api.put(STATEFUL_SETS, stateful_set | {"spec": {"replicas": 5}})
+    harness.api.put(STATEFUL_SETS, stateful_set | {"spec": {"replicas": 1}})
 
-    assert await harness.told() == ScanRequest("StatefulSet shop/db has fewer replicas")
+    assert await harness.next_change() == ScanRequest("StatefulSet shop/db has fewer replicas")
 
 
-async def test_a_deletion_that_was_lost_is_found_by_asking(harness: WatchHarness) -> None:
-    harness.api.drop(PODS, "shop/web-1", seen=False)
-    harness.api.put(PODS, pod(1, phase="Failed"), seen=False)
+async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> None:
+    harness.api.drop(PODS, "shop/web-1", watched=False)
+    harness.api.put(PODS, pod(1, phase="Failed"), watched=False)
     ending = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
-    harness.api.drop(PODS, "shop/web-1", seen=False)
+    harness.api.drop(PODS, "shop/web-1", watched=False)
     gone = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
 
     assert isinstance(ending, PodState)
@@ -162,14 +165,14 @@ async def test_a_deleted_node_is_one_that_neither_the_watch_nor_the_server_has(
     harness.api.put(NODES, node(ready=True))
 
     assert await harness.facts.deleted_nodes(["n1", "gone"]) == {"gone"}
-    assert "/api/v1/nodes/gone" in harness.api.asked
+    assert "/api/v1/nodes/gone" in harness.api.requests
 
-    harness.api.away = True
+    harness.api.is_unavailable = True
     assert await harness.facts.deleted_nodes(["gone"]) == frozenset()
 
 
 @pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
-async def test_what_is_not_clear_is_asked_however_much_it_is(
+async def test_unclear_pods_are_read_one_by_one_or_in_one_list(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch, reads_max: int
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", reads_max)
@@ -181,20 +184,22 @@ async def test_what_is_not_clear_is_asked_however_much_it_is(
     assert isinstance(another, PodState)
     assert another.uid == "u1"
     assert gone == MissingOwner(certain=True, why="Pod shop/web-7 is gone")
-    assert ("/api/v1/namespaces/shop/pods/web-7" in harness.api.asked) == bool(reads_max)
+    assert ("/api/v1/namespaces/shop/pods/web-7" in harness.api.requests) == bool(reads_max)
 
 
-async def test_while_the_server_is_away_nobody_can_tell(harness: WatchHarness) -> None:
-    harness.api.away = True
+async def test_while_the_server_is_unavailable_a_missing_pod_is_uncertain(
+    harness: WatchHarness,
+) -> None:
+    harness.api.is_unavailable = True
 
-    found = await harness.pod(1, endpoint("web-1", "older", "10.6.0.1"))
+    answer = await harness.pod(1, endpoint("web-1", "older", "10.6.0.1"))
 
-    assert isinstance(found, MissingOwner)
-    assert not found.certain
+    assert isinstance(answer, MissingOwner)
+    assert not answer.certain
 
 
 @pytest.mark.parametrize("collection_", [PODS, NODES])
-async def test_a_server_that_shows_nothing_at_all_proves_nothing(
+async def test_an_empty_list_does_not_prove_a_deletion(
     harness: WatchHarness, collection_: str
 ) -> None:
     harness.api.objects[collection_].clear()
@@ -202,32 +207,32 @@ async def test_a_server_that_shows_nothing_at_all_proves_nothing(
     while harness.facts.pods.seen.objects and harness.facts.nodes.seen.objects:
         await asyncio.sleep(0)
 
-    found = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
+    answer = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
-    assert isinstance(found, MissingOwner)
-    assert not found.certain
+    assert isinstance(answer, MissingOwner)
+    assert not answer.certain
 
 
-async def test_an_empty_answer_to_many_questions_proves_nothing(
+async def test_an_empty_list_in_place_of_many_reads_does_not_prove_a_deletion(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
     harness.api.objects[PODS].clear()  # and the watch does not report it
 
-    found = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
+    answer = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
-    assert isinstance(found, MissingOwner)
-    assert not found.certain
+    assert isinstance(answer, MissingOwner)
+    assert not answer.certain
 
 
-async def test_before_anything_was_listed_nobody_answers() -> None:
+async def test_before_the_first_list_facts_are_not_ready() -> None:
     harness = WatchHarness()
 
     with pytest.raises(NotReady):
         await harness.pod(1)
 
 
-async def test_a_server_that_is_away_is_asked_less_and_less_often(
+async def test_an_unavailable_server_gets_requests_with_growing_pauses(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -237,23 +242,23 @@ async def test_a_server_that_is_away_is_asked_less_and_less_often(
     async def no_pause() -> None:
         pauses.append(backoff.next_s())
         if len(pauses) == 10:
-            harness.api.away = False
+            harness.api.is_unavailable = False
         await asyncio.sleep(0)
 
     monkeypatch.setattr(backoff, "wait", no_pause)
-    harness.api.away = True
-    harness.api.hang_up(PODS)
+    harness.api.is_unavailable = True
+    harness.api.break_watch(PODS)
     while len(pauses) < 10:
         await asyncio.sleep(0)
     harness.api.put(PODS, pod(1, phase="Failed"))
-    await harness.told()
+    await harness.next_change()
 
     longest = [min(informer.PAUSE_S_MIN * 2**tries, informer.PAUSE_S_MAX) for tries in range(10)]
     assert all(limit / 2 <= pause <= limit for pause, limit in zip(pauses, longest, strict=True))
     assert not harness.facts.fault
 
 
-async def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pause(
+async def test_a_server_that_ends_every_watch_gets_requests_with_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 3_600.0)
@@ -278,24 +283,24 @@ async def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pau
     assert watches == 1
 
 
-async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(
+async def test_an_unavailable_server_may_answer_later_and_a_refusal_is_final(
     harness: WatchHarness,
 ) -> None:
     owners = harness.facts.owners
-    harness.api.away = True
-    away = await owners.sets.read({("shop", "db")})
-    harness.api.away = False
+    harness.api.is_unavailable = True
+    unavailable = await owners.sets.read({("shop", "db")})
+    harness.api.is_unavailable = False
 
     async def refuse(path: str) -> Object | None:
         raise ApiRejected("you may not read StatefulSets")
 
-    harness.api.find = refuse  # type: ignore[method-assign]  # a server without rights for us
+    harness.api.find = refuse  # type: ignore[method-assign]  # the server denies access
     refused = await owners.sets.read({("shop", "db")})
 
-    for answers, unanswered in ((away, True), (refused, False)):
-        found = answers["shop", "db"]
-        assert isinstance(found, MissingOwner)
-        assert (found.certain, found.unanswered) == (False, unanswered)
+    for answers, unanswered in ((unavailable, True), (refused, False)):
+        answer = answers["shop", "db"]
+        assert isinstance(answer, MissingOwner)
+        assert (answer.certain, answer.unanswered) == (False, unanswered)
 
 
 def launcher(name: str) -> Object:
@@ -306,19 +311,19 @@ def launcher(name: str) -> Object:
 
 
 @pytest.mark.parametrize("vms", [True, False], ids=["fixed", "switched off"])
-async def test_a_vms_launcher_that_no_watch_has_brought_keeps_its_address(
+async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
     harness: WatchHarness,
-    vms: bool,  # a parameter of the test
+    vms: bool,
 ) -> None:
     harness.facts._switches = FixedSettings(vms=vms)
-    harness.api.put(PODS, launcher("launcher-1"), seen=False)
+    harness.api.put(PODS, launcher("launcher-1"), watched=False)
     held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    found = await harness.facts.facts(ledger(held), CLAIMS_READ)
+    facts = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
     verdict = judge(
         PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
-        Rules(found, ReclaimSettings(), 0.0),
+        Rules(facts, ReclaimSettings(), 0.0),
     )
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")
 
@@ -332,9 +337,9 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
     monkeypatch.setattr(harness.facts.pods, "list_namespace", refuse)
     held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
 
-    found = await harness.facts.facts(ledger(held), CLAIMS_READ)
+    facts = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
-    suspect = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
-    rules = Rules(found, ReclaimSettings(), 0.0)
-    assert judge(suspect, rules).finding is None
-    assert judge_deleted(suspect, "its Pod was deleted", rules).finding is None
+    pod_to_verify = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
+    rules = Rules(facts, ReclaimSettings(), 0.0)
+    assert judge(pod_to_verify, rules).finding is None
+    assert judge_deleted(pod_to_verify, "its Pod was deleted", rules).finding is None

@@ -24,7 +24,7 @@ NOON = "2026-01-01T12:00:00Z"
 SUBNET = '{"ipv4": ["shop-v4"]}'
 
 
-def made(name: str, **metadata: Any) -> dict[str, Any]:
+def object_of(name: str, **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"namespace": "shop", "name": name, "uid": f"uid-{name}"} | metadata}
 
 
@@ -39,15 +39,15 @@ def ended(at: str | None) -> dict[str, Any]:
 
 
 def test_a_running_pod_has_its_node_its_addresses_and_its_controller() -> None:
-    one = made("web-0", **controlled_by("ReplicaSet", "web", "apps/v1"))
-    one["spec"] = {"nodeName": "n1", "terminationGracePeriodSeconds": 5, "hostNetwork": True}
-    one["status"] = {
+    manifest = object_of("web-0", **controlled_by("ReplicaSet", "web", "apps/v1"))
+    manifest["spec"] = {"nodeName": "n1", "terminationGracePeriodSeconds": 5, "hostNetwork": True}
+    manifest["status"] = {
         "phase": "Running",
         "podIP": "10.6.0.9",
         "podIPs": [{"ip": "10.6.0.9"}, {"ip": "FD00:6:0::9"}, {"ip": "nonsense"}],
     }
 
-    assert pod_state(one) == PodState(
+    assert pod_state(manifest) == PodState(
         "shop",
         "web-0",
         "uid-web-0",
@@ -60,22 +60,22 @@ def test_a_running_pod_has_its_node_its_addresses_and_its_controller() -> None:
     )
 
 
-def test_a_pod_of_which_nothing_is_known_yet_is_pending() -> None:
-    assert pod_state(made("new")) == PodState("shop", "new", "uid-new", "Pending")
+def test_a_pod_without_a_status_is_pending() -> None:
+    assert pod_state(object_of("new")) == PodState("shop", "new", "uid-new", "Pending")
 
 
-def test_a_phase_that_nobody_knows_is_unknown() -> None:
-    assert pod_state(made("odd") | {"status": {"phase": "Dreaming"}}).phase == "Unknown"
+def test_an_undefined_phase_is_unknown() -> None:
+    assert pod_state(object_of("odd") | {"status": {"phase": "Dreaming"}}).phase == "Unknown"
 
 
 def test_the_time_of_a_deletion_and_its_grace_are_kept() -> None:
-    found = pod_state(made("old", deletionTimestamp=NOON, deletionGracePeriodSeconds=30))
+    state = pod_state(object_of("old", deletionTimestamp=NOON, deletionGracePeriodSeconds=30))
 
-    assert (found.deletion_s, found.deletion_grace_s) == (NOON_S, 30.0)
-    assert not found.is_living
+    assert (state.deletion_s, state.deletion_grace_s) == (NOON_S, 30.0)
+    assert not state.is_living
 
 
-def test_a_finished_pod_says_when_each_container_ended() -> None:
+def test_a_finished_pod_has_the_end_of_each_container() -> None:
     status = {
         "phase": "Failed",
         "reason": "Evicted",
@@ -83,10 +83,10 @@ def test_a_finished_pod_says_when_each_container_ended() -> None:
         "containerStatuses": [ended(NOON), ended(None), {"state": {"running": {}}}, {}],
     }
 
-    found = pod_state(made("done") | {"status": status, "spec": {"restartPolicy": "Never"}})
+    state = pod_state(object_of("done") | {"status": status, "spec": {"restartPolicy": "Never"}})
 
-    assert found.finished_s == (NOON_S - 60, NOON_S)
-    assert (found.phase, found.reason, found.restart_policy) == ("Failed", "Evicted", "Never")
+    assert state.finished_s == (NOON_S - 60, NOON_S)
+    assert (state.phase, state.reason, state.restart_policy) == ("Failed", "Evicted", "Never")
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,22 @@ def test_a_finished_pod_says_when_each_container_ended() -> None:
     ],
 )
 def test_a_node_is_ready_if_its_condition_says_so(conditions: object, *, ready: bool) -> None:
-    one = {"metadata": {"name": "n1"}, "status": {"conditions": conditions}}
+    manifest = {"metadata": {"name": "n1"}, "status": {"conditions": conditions}}
 
-    assert node_state(one) == NodeState("n1", ready)
+    assert node_state(manifest) == NodeState("n1", ready)
 
 
 def test_a_stateful_set_has_a_range_of_replicas() -> None:
-    plain = made("db") | {"spec": {"replicas": 3}}
-    moved = made("db") | {"spec": {"replicas": 2, "ordinals": {"start": 5}}}
+    plain = object_of("db") | {"spec": {"replicas": 3}}
+    moved = object_of("db") | {"spec": {"replicas": 2, "ordinals": {"start": 5}}}
 
     assert stateful_set_state(plain) == StatefulSetState("shop", "db", 3)
     assert stateful_set_state(moved) == StatefulSetState("shop", "db", 2, 5)
 
 
-def test_a_vm_instance_may_be_controlled_by_a_vm_and_may_be_going() -> None:
-    alone = made("vm", deletionTimestamp=NOON)
-    owned = made("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
+def test_a_vm_instance_has_its_vm_and_its_deletion() -> None:
+    alone = object_of("vm", deletionTimestamp=NOON)
+    owned = object_of("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
 
     assert vmi_state(alone) == VmiState("shop", "vm", deleting=True, of_vm=False)
     assert vmi_state(owned) == VmiState("shop", "vm")
@@ -122,8 +122,8 @@ def test_a_vm_instance_may_be_controlled_by_a_vm_and_may_be_going() -> None:
 
 
 def template(**spec: object) -> dict[str, Any]:
-    said = {"ipam.spidernet.io/subnet": SUBNET, "prometheus.io/scrape": "true"}
-    return {"template": {"metadata": {"annotations": said}, "spec": spec}}
+    annotations = {"ipam.spidernet.io/subnet": SUBNET, "prometheus.io/scrape": "true"}
+    return {"template": {"metadata": {"annotations": annotations}, "spec": spec}}
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def template(**spec: object) -> dict[str, Any]:
         ),
     ],
 )
-def test_an_application_says_what_it_asks_for_and_how_large_it_is(
+def test_an_application_has_its_annotations_and_its_scale(
     kind: str, api_version: str, object_: dict[str, Any], scale: Scale
 ) -> None:
-    found = application_of(kind, made("web") | object_)
+    application = application_of(kind, object_of("web") | object_)
 
-    assert found == Application(
+    assert application == Application(
         ApplicationKey(api_version, kind, "shop", "web"),
         "uid-web",
         {"ipam.spidernet.io/subnet": SUBNET},
@@ -164,11 +164,11 @@ def test_an_application_says_what_it_asks_for_and_how_large_it_is(
     )
 
 
-def test_an_application_tells_its_controller_and_the_hosts_network() -> None:
-    one = made("web-1", **controlled_by("Deployment", "web", "apps/v1"))
-    one["spec"] = {"replicas": 1} | template(hostNetwork=True)
+def test_an_application_has_its_controller_and_host_network() -> None:
+    manifest = object_of("web-1", **controlled_by("Deployment", "web", "apps/v1"))
+    manifest["spec"] = {"replicas": 1} | template(hostNetwork=True)
 
-    found = application_of("ReplicaSet", one)
+    application = application_of("ReplicaSet", manifest)
 
-    assert found.controller == ("apps/v1", "Deployment")
-    assert found.host_network
+    assert application.controller == ("apps/v1", "Deployment")
+    assert application.host_network

@@ -12,47 +12,49 @@ from workflows.jobs.reclaim.context import PodChange, ScanRequest
 ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
 
 
-async def test_of_a_pod_the_newest_change_is_told_once() -> None:
-    one = PendingChanges()
-    one.add(PodChange(ENDING))
-    one.add(PodChange(ENDING._replace(phase="Failed")))
-    one.add(PodChange(PodState("shop", "web-1", "u2", "Failed")))
+async def test_the_newest_change_of_a_pod_is_reported_once() -> None:
+    pending = PendingChanges()
+    pending.add(PodChange(ENDING))
+    pending.add(PodChange(ENDING._replace(phase="Failed")))
+    pending.add(PodChange(PodState("shop", "web-1", "u2", "Failed")))
 
-    told = [await one.next(), await one.next()]
+    changes = [await pending.next(), await pending.next()]
 
-    assert [change.pod.phase for change in told if isinstance(change, PodChange)] == ["Failed"] * 2
+    assert [change.pod.phase for change in changes if isinstance(change, PodChange)] == [
+        "Failed"
+    ] * 2
 
 
-async def test_a_reported_deletion_is_never_taken_back() -> None:
-    one = PendingChanges()
-    one.add(deletion_of(ENDING))
-    one.add(PodChange(ENDING))
+async def test_a_reported_deletion_is_not_replaced_by_a_change() -> None:
+    pending = PendingChanges()
+    pending.add(deletion_of(ENDING))
+    pending.add(PodChange(ENDING))
 
-    change = await one.next()
+    change = await pending.next()
 
     assert isinstance(change, PodChange)
     assert change.deletion_report == "Pod shop/web-0, UID u1, was deleted"
 
 
-async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_reasons_request_one_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
-    one = PendingChanges()
+    pending = PendingChanges()
     for number in range(9):
-        one.request_scan(f"reason {number}")
+        pending.request_scan(f"reason {number}")
 
-    assert await one.next() == ScanRequest("reason 0")
-    one.add(PodChange(ENDING))
-    assert await one.next() == PodChange(ENDING)
+    assert await pending.next() == ScanRequest("reason 0")
+    pending.add(PodChange(ENDING))
+    assert await pending.next() == PodChange(ENDING)
 
 
-async def test_what_finds_no_room_is_left_to_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_beyond_the_limit_request_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_changes, "SCAN_GAP_S", 0.0)
     monkeypatch.setattr(pending_changes, "WAITING_MAX", 1)
-    one = PendingChanges()
-    one.add(PodChange(ENDING))
-    one.add(PodChange(ENDING._replace(uid="u2")))
+    pending = PendingChanges()
+    pending.add(PodChange(ENDING))
+    pending.add(PodChange(ENDING._replace(uid="u2")))
 
-    told = [await one.next(), await one.next()]
+    changes = [await pending.next(), await pending.next()]
 
-    assert PodChange(ENDING) in told
-    assert any(isinstance(change, ScanRequest) for change in told)
+    assert PodChange(ENDING) in changes
+    assert any(isinstance(change, ScanRequest) for change in changes)

@@ -21,61 +21,61 @@ from tests.kubernetes.objects import coordinator, network
 from tests.ops.kubernetes.watches.scripted_api import ScriptedApi
 from tests.support.engine_harness import within
 
-A_NIGHT_OF_TRIES = 1_100
+MANY_TRIES = 1_100
 PODS = "/api/v1/pods"
-TURNS = 200
+LOOP_PASSES = 200
 """Passes of the event loop: enough to detect a busy loop."""
 
 
-async def turns() -> None:
-    for _ in range(TURNS):
+async def run_event_loop() -> None:
+    for _ in range(LOOP_PASSES):
         await asyncio.sleep(0)
 
 
-async def test_an_item_that_failed_a_whole_night_is_still_tried_again(
+async def test_an_item_that_failed_many_times_is_still_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
     tries = 0
-    done = asyncio.Event()
+    succeeded = asyncio.Event()
 
-    async def look(_: str) -> None:
+    async def handle(_: str) -> None:
         nonlocal tries
         tries += 1
-        if tries < A_NIGHT_OF_TRIES:
+        if tries < MANY_TRIES:
             raise ApiUnavailable("the API server does not answer")
-        done.set()
+        succeeded.set()
 
-    work = WorkQueue(look, "items")
+    work = WorkQueue(handle, "items")
     work.add(["one"])
     running = asyncio.ensure_future(work.run())
-    waiting = asyncio.ensure_future(done.wait())
+    waiting = asyncio.ensure_future(succeeded.wait())
     await within(asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED))
     running.cancel()
 
-    assert done.is_set()
+    assert succeeded.is_set()
 
 
-async def test_an_item_that_no_code_expected_stops_no_other(
+async def test_an_unexpected_exception_for_an_item_does_not_stop_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
-    looked: list[str] = []
-    done = asyncio.Event()
+    handled: list[str] = []
+    succeeded = asyncio.Event()
 
-    async def look(item: str) -> None:
-        looked.append(item)
+    async def handle(item: str) -> None:
+        handled.append(item)
         if item == "odd":
             raise KeyError("spec")
-        if looked.count("odd") > 1:
-            done.set()
+        if handled.count("odd") > 1:
+            succeeded.set()
         work.add(["good"])
         await asyncio.sleep(0)
 
-    work = WorkQueue(look, "items")
+    work = WorkQueue(handle, "items")
     work.add(["odd", "good"])
     running = asyncio.ensure_future(work.run())
-    await within(done.wait())
+    await within(succeeded.wait())
     running.cancel()
 
     assert work.failing["odd"] >= 1
@@ -83,7 +83,7 @@ async def test_an_item_that_no_code_expected_stops_no_other(
 
 
 class Forgetful(ScriptedApi):
-    """Every version that it lists has expired when it is watched."""
+    """Every listed version has expired when it is watched."""
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None]
@@ -97,13 +97,13 @@ async def test_versions_that_expire_at_once_are_listed_with_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 60.0)
-    one = Informer(cast("Api", Forgetful()), PODS)
-    running = asyncio.ensure_future(one.run())
-    await within(one.listed.wait())
-    await turns()
+    watch = Informer(cast("Api", Forgetful()), PODS)
+    running = asyncio.ensure_future(watch.run())
+    await within(watch.listed.wait())
+    await run_event_loop()
     running.cancel()
 
-    assert one.lists == 1
+    assert watch.lists == 1
 
 
 class WithoutNads(ScriptedApi):
@@ -117,18 +117,18 @@ class WithoutNads(ScriptedApi):
         raise ApiNotFound(f"there is no {path}")
 
 
-async def test_a_nad_that_is_gone_is_not_written_in_a_circle() -> None:
+async def test_a_deleted_nad_is_not_written_in_a_busy_loop() -> None:
     api = WithoutNads()
     named = {"namespace": "shop", "name": "lan"}
-    one = network("macvlan", "lan", macvlan={"master": ["ens3"]})
-    one["metadata"] |= named | {"uid": "u1"}
+    config = network("macvlan", "lan", macvlan={"master": ["ens3"]})
+    config["metadata"] |= named | {"uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
-    api.put(NETWORKS, one, seen=False)
-    api.put(attachments.nads.path, {"metadata": named}, seen=False)
+    api.put(NETWORKS, config, watched=False)
+    api.put(attachments.nads.path, {"metadata": named}, watched=False)
     running = asyncio.ensure_future(attachments.run())
     while not api.merges:
         await asyncio.sleep(0)
-    await turns()
+    await run_event_loop()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -141,24 +141,24 @@ class WithEvents(ScriptedApi):
     def __init__(self) -> None:
         super().__init__()
         self.created: list[Object] = []
-        self.told = asyncio.Event()
+        self.event_created = asyncio.Event()
 
     async def create(self, path: str, body: Object) -> Object:
         self.created.append(body)
-        self.told.set()
+        self.event_created.set()
         return body
 
 
 async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_no_nad() -> None:
-    """The definition of another version of Spiderpool may accept a field."""
+    """The CRD of another version of Spiderpool may accept fields that we do not know."""
     api = WithEvents()
-    one = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
-    one["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
+    config = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
+    config["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
     attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
-    api.put(NETWORKS, one, seen=False)
+    api.put(NETWORKS, config, watched=False)
     running = asyncio.ensure_future(attachments.run())
-    await within(api.told.wait())
-    await turns()
+    await within(api.event_created.wait())
+    await run_event_loop()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -174,7 +174,7 @@ class WithoutCidrs(ScriptedApi):
         super().__init__()
         self.applied = 0
         self.events = 0
-        self.told = asyncio.Event()
+        self.event_created = asyncio.Event()
 
     async def list(self, path: str) -> Object:
         raise ApiNotFound(f"there is no {path}")
@@ -187,26 +187,26 @@ class WithoutCidrs(ScriptedApi):
 
     async def create(self, path: str, body: Object) -> Object:
         self.events += 1
-        self.told.set()
+        self.event_created.set()
         return body
 
 
-async def test_a_coordinator_is_told_about_once_however_often_its_status_is_tried(
+async def test_a_coordinator_gets_one_event_for_many_attempts_to_write_its_status(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
     api = WithoutCidrs()
-    one = coordinator(podCIDRType="cluster")
-    one["metadata"]["uid"] = "u1"
-    api.put(COORDINATORS, one, seen=False)
+    config = coordinator(podCIDRType="cluster")
+    config["metadata"]["uid"] = "u1"
+    api.put(COORDINATORS, config, watched=False)
     objects = ObjectWriter(cast("Api", api), "test")
     running = asyncio.ensure_future(
         Coordinators(cast("Api", api), objects, CoordinatorReconcilerSettings()).run()
     )
-    await within(api.told.wait())
+    await within(api.event_created.wait())
     while api.applied < 4:
         await asyncio.sleep(0)
-    await turns()
+    await run_event_loop()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
