@@ -1,7 +1,7 @@
-"""Applications and their automatic pools: requests, existing pools, pending steps. Pure.
+"""Lists applications with their automatic pools and the pending steps for these pools. Pure.
 
-The steps are those that a controller would plan now. An application is listed if it has a record,
-is in the cluster, or has a pool.
+The steps are those that a controller would plan now. An application is listed if it has a record
+(a stored copy of the workload), exists in the Kubernetes cluster, or has a pool.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ POOL_COLUMNS: Final = (
 
 
 class ApplicationLine(NamedTuple):
-    """One application. ``steps``: pending changes; ``held``: claims by pool.
+    """One application. ``steps``: pending changes; ``held``: number of claims by pool name.
 
-    ``application`` None: it has no record, or is ``missing`` in the cluster.
+    ``application`` None: there is no record of it, or ``missing`` says why the cluster has none.
     """
 
     key: ApplicationKey
@@ -100,7 +100,7 @@ class ApplicationLine(NamedTuple):
 
 
 def lines_of(ledger: Ledger, applications: Applications | None = None) -> list[ApplicationLine]:
-    """All applications that exist or have a pool, by namespace and name.
+    """All applications that exist or have a pool, sorted by namespace and name.
 
     ``applications``: those of a cluster; None: those of the records.
     """
@@ -194,7 +194,7 @@ def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
 
 
 def word_of(step: ReconcileStep) -> str:
-    """The action of a step as shown; a refused step that may succeed later is "wait"."""
+    """The action of a step as text: "wait" for a refused step that a controller tries again."""
     if step.action == "refuse":
         return "wait" if step.again else "refused"
     return step.action
@@ -228,7 +228,10 @@ def plain(line: ApplicationLine) -> Plain:
 
 
 def _default_of(pools: list[Pool]) -> IpNumber:
-    """The default number of the cluster, as far as the pools show it; orbctl asks no controller."""
+    """The cluster's default number of addresses, from the annotations of the application's pools.
+
+    Only controllers have the setting itself, and orbctl does not ask them.
+    """
     for pool in pools:
         try:
             number = read_number(pool.annotations.get(IP_NUMBER, ""))

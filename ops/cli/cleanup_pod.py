@@ -1,4 +1,4 @@
-"""Cleans a node from a Pod, for people without a login: ``orbctl node clean NODE``.
+"""Cleans a node from a Pod, for users without a login on the node: ``orbctl node clean NODE``.
 
 The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
 DaemonSet. It is created only if no agent runs on the node, because a running agent would continue
@@ -52,11 +52,11 @@ class NodeCleaner:
 
     def __init__(self, kubectl: Kubectl, namespace: str = "", wait_s: float = WAIT_S_MAX) -> None:
         self._kubectl = kubectl
-        self._where = ["-n", namespace] if namespace else ["-A"]
+        self._namespace_options = ["-n", namespace] if namespace else ["-A"]
         self._wait_s = wait_s
 
     def clean(self, node: str, options: Sequence[str] = ()) -> str:
-        """Run ``orbctl node clean`` on a node and return its output. ``options``: its options.
+        """Run ``orbctl node clean`` with these options on a node; return the output.
 
         Raises NotFound, Refused, and OrbweaverError with the output of a run that failed.
         """
@@ -88,7 +88,7 @@ class NodeCleaner:
                 raise _agent_runs(node, pod)
 
     def _daemon_set(self) -> dict[str, Any]:
-        daemon_sets = self._items("get", "daemonsets", *self._where, "-l", SELECTOR)
+        daemon_sets = self._items("get", "daemonsets", *self._namespace_options, "-l", SELECTOR)
         if len(daemon_sets) > 1:
             names = ", ".join(one["metadata"]["namespace"] for one in daemon_sets)
             remedy = "choose one with --system-namespace"

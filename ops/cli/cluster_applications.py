@@ -24,8 +24,9 @@ from ops.kubernetes.watches.applications import KubernetesApplications
 async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
     """List the applications that request or have automatic pools.
 
-    ``kubeconfig`` "": the cluster of this Pod. A kind that cannot be listed is reported, and its
-    applications do not count as deleted. Raises BadInput without credentials.
+    ``kubeconfig`` "": the cluster in which this process runs as a Pod. A kind that cannot
+    be listed is reported, and its applications do not count as deleted. Raises BadInput without
+    credentials.
     """
     api = Api(await open_connection(kubeconfig))
     source = KubernetesApplications(api)
@@ -40,16 +41,17 @@ async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
 
 
 async def _listed_applications(source: KubernetesApplications, ledger: Ledger) -> Applications:
-    owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
+    pool_owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
     applications: dict[ApplicationKey, Application | MissingOwner] = {
         key: application
         for key, application in source.known().items()
-        if key in owners or requests_pools(application.annotations)
+        if key in pool_owners or requests_pools(application.annotations)
     }
     fault = source.fault
     if fault:
         typer.echo(f"warning: not all applications can be listed: {fault}", err=True)
-    for key in sorted(owners - applications.keys()):
+    for key in sorted(pool_owners - applications.keys()):
+        # After a fault the list is incomplete: a missing application is not certainly deleted.
         applications[key] = (
             MissingOwner(certain=False, why=fault) if fault else await source.find(key)
         )

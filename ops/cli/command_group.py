@@ -77,15 +77,15 @@ def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
     else:
         single = typer.Typer(add_completion=False)
         single.command(name)(target)
-        made = typer.main.get_command(single)
-        assert isinstance(made, TyperCommand), "an application of one function is one command"
-        command = made
+        single_command = typer.main.get_command(single)
+        assert isinstance(single_command, TyperCommand), "an application of one function"
+        command = single_command
     command.name, command.rich_help_panel = name, entry.panel
     return command
 
 
 def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN401  # as above
-    """Add the group's options to a command and its subcommands, unless they have such options."""
+    """Add the group's options to a command and its subcommands, unless they have their own."""
     taken = {name for one in command.params for name in one.opts}
     command.params += [_inherited(one) for one in options if not taken.intersection(one.opts)]
     if command.help:

@@ -21,7 +21,7 @@ END_OF_OPTIONS: Final = "--"
 class ParsedOption(NamedTuple):
     """One option with its value, or an argument (``name`` "").
 
-    ``name``: the long form; ``value`` None: a flag. ``words``: the same on a command line.
+    ``name``: the long form; ``value`` None: a flag. ``words``: how a command line writes it.
     """
 
     name: str
@@ -31,14 +31,17 @@ class ParsedOption(NamedTuple):
 
 @functools.cache
 def program_of(application: typer.Typer) -> CommandGroup:
-    """The command group of an application, made once."""
+    """The command group of an application; repeated calls return the same object."""
     program = typer.main.get_command(application)
-    assert isinstance(program, CommandGroup), "every application of this package is one"
+    assert isinstance(program, CommandGroup), "applications of this package use CommandGroup"
     return program
 
 
 def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[ParsedOption]:
-    """The options and arguments of a line, from left to right; ends where they cannot be parsed."""
+    """Yield the options and arguments of a command line, from left to right.
+
+    Stops without an error at an unknown command: orbctl in the Pod reports it.
+    """
     command: Any = program
     context: Any = None
     rest = list(arguments)
@@ -58,7 +61,10 @@ def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[Par
 
 
 def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
-    """The options in the order of the line, then the arguments of the command."""
+    """Yield the options in the order of the line, then the arguments of the command.
+
+    ``order``: the parameters as the parser met them, a repeated option once for each use.
+    """
     repeated: dict[str, Iterator[Any]] = {}
     arguments: list[str] = []
     for parameter in order:
@@ -78,6 +84,7 @@ def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[Parse
 
 
 def _arguments(words: Sequence[str]) -> Iterator[ParsedOption]:
+    """Yield arguments, after ``--`` if one of them looks like an option."""
     if any(word.startswith("-") and word != "-" for word in words):
         yield ParsedOption("", None, (END_OF_OPTIONS,))
     yield from (ParsedOption("", None, (word,)) for word in words)

@@ -21,11 +21,11 @@ from ops.kubernetes.resources import source_of
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
+KeyAndCodec = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
 
 
 async def write_command(session: ClusterSession, command: Command) -> int:
-    """Decide and write; return the number of events. Raises Refused."""
+    """Decide the events of the command and write them; return their number. Raises Refused."""
     has_custom_resource = await _has_custom_resource(session, command)
     applied = await session.write(
         lambda writer: session.configurator(writer).apply(command, session.cause)
@@ -41,14 +41,15 @@ async def write_command(session: ClusterSession, command: Command) -> int:
 
 async def _has_custom_resource(session: ClusterSession, command: Command) -> bool:
     """Whether the command's object was made from a custom resource."""
-    if (stored := _stored(session, command)) is None:
+    key_and_codec = _key_and_codec(session, command)
+    if key_and_codec is None:
         return False
-    key, codec = stored
+    key, codec = key_and_codec
     kv = (await session.store.read([Get(key)])).ranges[0].first
     return kv is not None and bool(source_of(codec.decode(kv.value)))
 
 
-def _stored(session: ClusterSession, command: Command) -> Stored | None:
+def _key_and_codec(session: ClusterSession, command: Command) -> KeyAndCodec | None:
     """Key and codec of the command's object; None if its kind has no custom resource."""
     match command:
         case commands.ApplyPool(pool):

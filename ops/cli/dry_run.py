@@ -45,15 +45,16 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from nodeagent.facts import StandaloneFacts
 
-USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
+DEFAULT_SETTINGS: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 """The default settings of a cluster."""
 
 
 class Trial(NamedTuple):
     """One pool of one demand: the address that an ADD tries first, and its result.
 
-    ``first`` "": the pool is full, or ``obstacle`` says why it gives none. ``obstacle``: why the
-    ADD does not get ``first``. ``then``: the address that it gets instead, "" for none.
+    ``first``: the first address that the ADD tries; "" if the pool is full or at its limit.
+    ``obstacle``: why the ADD does not get ``first``, or which limit the pool has reached.
+    ``then``: the address that the ADD gets instead, "" for none.
     """
 
     interface: str
@@ -72,9 +73,9 @@ class Trial(NamedTuple):
 class Explanation(NamedTuple):
     """What an ADD of a Pod would do now.
 
-    ``held``: the existing endpoint. ``repeats``: an ADD would return its addresses and claim none.
-    ``outlook``: what an ADD does with these addresses, as text. ``unmatched_routes``: routes of the
-    Pod's annotation that match no NIC of this ADD.
+    ``held``: the existing endpoint of the Pod. ``repeats``: an ADD would return the addresses of
+    ``held`` and claim none. ``outlook``: what an ADD does with these addresses, as text.
+    ``unmatched_routes``: routes of the Pod's annotation that match no NIC of this ADD.
     """
 
     facts: RequestFacts
@@ -143,7 +144,7 @@ async def explain_add(
     outlook = _outlook(facts.pod, decision, moves=bool(changed))
     listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
     try:
-        selection = select(request, facts, snapshot.catalog, USUAL, listed_families)
+        selection = select(request, facts, snapshot.catalog, DEFAULT_SETTINGS, listed_families)
     except AllocationError as error:
         repeats = not isinstance(decision, ClaimPlan)
         return Explanation(facts, held, repeats, outlook, None, error, ())
@@ -172,9 +173,9 @@ def changed_by_template(
     request: SelectionRequest,
     held: Endpoint | None,
 ) -> tuple[frozenset[int], Candidates | None]:
-    """The NICs of a StatefulSet's replica that move to other pools, and the pools of its template.
+    """The indexes of NICs whose pools the Pod template of a StatefulSet changed, and the new pools.
 
-    A template that cannot be read moves no NIC.
+    If the pools of the template cannot be read, no NIC counts as changed.
     """
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
         return frozenset(), None
@@ -196,10 +197,10 @@ def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, mo
 
 
 class _DryAdd:
-    """The claims of one ADD, without writing them: no address is used for two NICs.
+    """Finds the addresses that one ADD would claim; no address is used for two NICs.
 
-    The ADD may claim an address again that it releases itself: a replica prefers it, another Pod of
-    the same name takes it only if no other address is free.
+    An ADD may claim an address that the same ADD releases. It prefers such an address if this Pod
+    held it. If an older Pod of the same name held it, the ADD takes it only if no other is free.
     """
 
     def __init__(
@@ -234,6 +235,7 @@ class _DryAdd:
     async def _trial(self, demand: Demand, pool: str) -> Trial:
         usable, scope = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
         released = self._released(usable, pool)
+        # superseded: an older Pod of the same name held the address, not this Pod.
         if released and self._claim_plan.why != "superseded":
             return Trial(*scope, released)
         search = Search(usable, "spread", f"{self._holder} {demand.interface}")
@@ -254,10 +256,10 @@ class _DryAdd:
 
     def _released(self, usable: AddressSet, pool: str) -> str:
         """An address of this pool that the ADD itself releases, or ""."""
-        for text, its_pool in self._claim_plan.ended:
+        for text, claimed_pool in self._claim_plan.ended:
             address = parse_address(text)
             is_free = address not in self._interface_of and address.value in usable
-            if its_pool == pool and is_free:
+            if claimed_pool == pool and is_free:
                 return text
         return ""
 
@@ -266,9 +268,9 @@ class _DryAdd:
         if address in self._interface_of:
             return f"goes to NIC {self._interface_of[address]}"
         gets = [Get(self._keys.ip(*address)), Get(self._keys.cool_down(*address))]
-        claims, marks = (answer.kvs for answer in (await self._store.read(gets)).ranges)
+        claims, cool_downs = (answer.kvs for answer in (await self._store.read(gets)).ranges)
         if claims:
             claim = CLAIM.decode(claims[0].value)
             return f"is held by {claim.namespace}/{claim.pod}"
-        in_cool_down = bool(marks) and marks[0].value != self._holder.encode()
+        in_cool_down = bool(cool_downs) and cool_downs[0].value != self._holder.encode()
         return "is in cool-down" if in_cool_down else ""

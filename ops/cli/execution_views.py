@@ -1,6 +1,6 @@
-"""Views of executions for ``orbctl workflow``: rows of a list, details, the timeline of a run.
+"""Texts about executions for ``orbctl workflow``: rows of a list, details, the timeline of a run.
 
-Reads nothing.
+The caller has read the executions; this module reads nothing from etcd.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from ops.cli.output import TableColumn, counted, duration, moment, pairs
+from ops.cli.output import TableColumn, counted, duration, moment, print_fields
 from workflows.engine.client.visibility import Description
 from workflows.engine.store.records import RunHead
 from workflows.model.events import HistoryEvent
@@ -40,7 +40,7 @@ HIDDEN: Final = frozenset(
 def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
     """A row for each event: number, time, time since the start, type, fields.
 
-    Fields with their default are left out, and unless ``wide`` those of ``HIDDEN``.
+    Fields with their default value are left out; fields of ``HIDDEN`` too, unless ``wide``.
     """
     hidden = frozenset[str]() if wide else HIDDEN
     start_ms = events[0].event_time_ms if events else 0
@@ -83,6 +83,7 @@ def execution_row(head: RunHead, now_ms: int) -> tuple[str, ...]:
 
 
 def _waits_for(head: RunHead) -> str:
+    """The reason of a closed or paused run, or what an open run waits for."""
     if not head.is_open:
         return head.reason or "-"
     if head.reason:
@@ -96,9 +97,10 @@ def _waits_for(head: RunHead) -> str:
 
 
 def print_description(description: Description, now_ms: int) -> None:
-    """Print one run with what is pending."""
+    """Print one run, with its pending activities."""
     head = description.head
-    pairs(
+    no_owner = "no worker owns its shard" if head.is_open else ""
+    print_fields(
         [
             ("Workflow id", head.workflow_id),
             ("Run id", head.run_id),
@@ -112,12 +114,7 @@ def print_description(description: Description, now_ms: int) -> None:
             ("Closed", moment(head.closed_ms) if head.closed_ms else ""),
             ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
             ("Waits for", _waits_for(head) if head.is_open else ""),
-            (
-                "Worker",
-                description.owner or "no worker owns its shard"
-                if head.is_open
-                else description.owner,
-            ),
+            ("Worker", description.owner or no_owner),
             ("Inbox", counted(description.inbox, "message") if description.inbox else ""),
             ("Attributes", " ".join(f"{k}={v!r}" for k, v in head.search_attributes.items())),
             ("Continued as", head.new_run_id),

@@ -1,7 +1,7 @@
 """Exit codes, and error texts with remedies on standard error.
 
 A refusal is printed with rule, field, message and remedy, as the webhook and ``simulate`` do.
-Nothing here prints to standard output, which has only results.
+Results go to standard output, to which this module never prints.
 """
 
 from __future__ import annotations
@@ -95,16 +95,16 @@ def report_refusals(refusals: Iterable[Refusal]) -> None:
             _print(f"    → {refusal.remedy}")
 
 
-def report_unread(ledger: Ledger) -> None:
-    """Print the state keys that cannot be read, which a command therefore ignores."""
+def report_unreadable_keys(ledger: Ledger) -> None:
+    """Print a warning for each state key that could not be decoded; commands ignore such keys."""
     for key in sorted(ledger.undecodable):
         _print(f"warning: {key} cannot be read and is ignored")
     if ledger.undecodable:
         _print("  → `orbctl verify` shows the cause and the remedy")
 
 
-def report_unread_parts(unread: UnreadParts) -> None:
-    """Print the parts of the log that cannot be read, whose events the answer does not have."""
+def report_unreadable_parts(unread: UnreadParts) -> None:
+    """Print a warning for each part of the log that could not be read: its events are missing."""
     for part in unread.parts():
         _print(f"warning: {part}")
         _print(f"  → {part.remedy}")

@@ -88,11 +88,14 @@ HOST_LOCAL_COLLECTIONS: Final = {
     "/api/v1/nodes": "Node",
     **_PODS,
 }
-"""The allocations of host-local are not objects but files on the nodes."""
+"""Path -> kind for host-local. Its allocations are not objects but files on the nodes."""
 
 
 def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
-    """Make the reader. Raises BadInput for files with a kubeconfig, or if a file cannot be read."""
+    """Return a function that reads the objects of the files, or of the cluster without files.
+
+    Raises BadInput for files together with a kubeconfig, or if a file cannot be read.
+    """
     values = _values_of(system.collections, files, kubeconfig, context)
 
     async def read() -> Dump:
@@ -102,9 +105,10 @@ def reading(system: ForeignSystem, files: Sequence[str], kubeconfig: str, contex
 
 
 def host_local_reading(folder: str, files: Sequence[str], kubeconfig: str, context: str) -> Reading:
-    """Make the reader of a folder for each node, and of the objects. Raises as ``reading`` does.
+    """Return a function that reads the folder of each node, then the objects as ``reading`` does.
 
-    The folders are read first, because they show which addresses are in use.
+    The folders are read first, because they show which addresses are in use. Raises
+    BadInput in the same cases as ``reading``.
     """
     values = _values_of(HOST_LOCAL_COLLECTIONS, files, kubeconfig, context)
 

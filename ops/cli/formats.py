@@ -1,7 +1,6 @@
 """The output formats that ``-o`` accepts (docs/reference/orbctl.md).
 
-``jsonpath`` and ``custom-columns`` take a template after an equals
-sign, as with kubectl.
+``jsonpath`` and ``custom-columns`` take a template after an equals sign, as with kubectl.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ UNTIL_THE_POD_ENDS: Final = (
 
 
 def why_kept(endpoint: Endpoint, records: Mapping[RecordKey, RecordDefined]) -> str:
-    """What the addresses belong to, and what ends that; ``records``: those of owners."""
+    """What the addresses belong to, and until when. ``records``: stored copies of owners."""
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         return UNTIL_THE_POD_ENDS

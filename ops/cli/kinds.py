@@ -1,7 +1,8 @@
 """The kinds of objects, and the words that name them on a command line.
 
-Besides our own words, the names, plurals and short names of the CRDs are accepted
-(docs/reference/custom-resource-rules.md, "Kinds").
+Besides orbctl's own words, the names, plurals and short names of the CRDs are accepted
+(docs/reference/custom-resource-rules.md, "Kinds"). A record is a stored copy of a Kubernetes
+object, such as a Pod or a Deployment; without Kubernetes users store it with ``orbctl apply``.
 """
 
 from __future__ import annotations
@@ -45,8 +46,14 @@ _WORDS: Final = {
     ObjectKind.POOL: ("pool", "pools", "ippool", "ippools", "spiderippool", "spiderippools", "sp"),
     ObjectKind.SUBNET: ("subnet", "subnets", "spidersubnet", "spidersubnets", "ss"),
     ObjectKind.RESERVATION: (
-        *("reservation", "reservations", "reserved", "reservedip", "reservedips"),
-        *("spiderreservedip", "spiderreservedips", "sr"),
+        "reservation",
+        "reservations",
+        "reserved",
+        "reservedip",
+        "reservedips",
+        "spiderreservedip",
+        "spiderreservedips",
+        "sr",
     ),
     ObjectKind.ENDPOINT: ("endpoint", "endpoints", "spiderendpoint", "spiderendpoints", "se", "ep"),
     ObjectKind.QUARANTINE: ("quarantine", "quarantines", "quarantined", "q"),
@@ -63,11 +70,17 @@ _WORDS: Final = {
     ObjectKind.SERVICE: ("service", "services", "svc"),
     ObjectKind.SLICE: ("endpointslice", "endpointslices"),
     ObjectKind.COORDINATOR: (
-        *("coordinator", "coordinators", "spidercoordinator", "spidercoordinators", "scc"),
+        "coordinator",
+        "coordinators",
+        "spidercoordinator",
+        "spidercoordinators",
+        "scc",
     ),
     ObjectKind.APPLICATION: ("application", "applications", "app", "apps"),
     ObjectKind.ADDRESS: ("address", "addresses", "ip"),
 }
+"""Kind -> the words that name it: first the singular, then the plural, then other names."""
+
 KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
 WORKLOAD_KINDS: Final = {
@@ -87,10 +100,10 @@ RECORD_KINDS: Final = {
     **SERVICE_KINDS,
     ObjectKind.COORDINATOR: COORDINATOR_KIND,
 }
-"""Kinds of records, with the kind of their manifest."""
+"""Kinds of which records are stored -> the ``kind`` field of their manifest."""
 
 NAMESPACED: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
-"""Records that are in a namespace."""
+"""Kinds of records that are in a namespace."""
 
 _ONE_OBJECT: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
 _SUBJECTS: Final = {
@@ -104,7 +117,7 @@ _SUBJECTS: Final = {
     ObjectKind.ADDRESS: "address",
     ObjectKind.QUARANTINE: "address",
 }
-"""Kind -> prefix of the subject of its history; other records have the prefix ``record/``."""
+"""Kind -> prefix of its objects in ``orbctl history``; other records have ``record/``."""
 
 
 def plural(kind: ObjectKind) -> str:
@@ -113,7 +126,7 @@ def plural(kind: ObjectKind) -> str:
 
 
 def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
-    """The kind that a word names. Raises BadInput if it is not one of ``allowed``."""
+    """The kind that a word names. Raises BadInput if the kind is not one of ``allowed``."""
     kind = KINDS.get(word.lower())
     if kind in allowed:
         return kind
@@ -142,7 +155,10 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
 
 
 def split_name(text: str, namespace: str) -> tuple[str, str]:
-    """Split ``name``, ``namespace/name``, ``pod/name`` or ``pod/namespace/name``."""
+    """Namespace and name of ``name``, ``namespace/name``, ``pod/name`` or ``pod/namespace/name``.
+
+    ``namespace``: the namespace of a text without one. Raises BadInput.
+    """
     parts = text.split("/")
     if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):
         parts = parts[1:]

@@ -1,4 +1,4 @@
-"""``kubectl_complete-orb``: the completions of ``kubectl orb``, which kubectl calls.
+"""``kubectl_complete-orb``: the program that kubectl calls to complete ``kubectl orb``.
 
 Its arguments are the words after ``kubectl orb``. It prints one completion on each line, then a
 directive. Source: Kubernetes' documentation, "Extend kubectl with plugins".

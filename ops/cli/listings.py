@@ -1,4 +1,4 @@
-"""Objects as table rows: the printer columns of the custom resources, and more with ``-o wide``.
+"""Makes table rows of objects: the columns of ``kubectl get``, and more with ``-o wide``.
 
 The first columns are those of docs/reference/custom-resource-rules.md, "Kinds". Pure.
 """
@@ -60,7 +60,9 @@ ENDPOINT_COLUMNS = (
     TableColumn("SANDBOX", wide=True),
 )
 QUARANTINE_COLUMNS = (
-    *(TableColumn("ADDRESS"), TableColumn("REASON"), TableColumn("EVIDENCE")),
+    TableColumn("ADDRESS"),
+    TableColumn("REASON"),
+    TableColumn("EVIDENCE"),
     TableColumn("RETURNS"),
 )
 RECORD_COLUMNS = (
@@ -72,6 +74,7 @@ RECORD_COLUMNS = (
     TableColumn("ANNOTATIONS", wide=True),
 )
 SANDBOX_CHARS = 12
+"""Characters of a sandbox's id that a table shows."""
 
 
 def pool_listing(
@@ -79,11 +82,17 @@ def pool_listing(
     counts: Mapping[str, PoolUsage],
     totals: Mapping[str, int],
     manifests: Sequence[Plain] = (),
-    full_in: Mapping[str, str] = {},
+    times_until_full: Mapping[str, str] = {},
 ) -> ObjectListing:
-    """Rows of pools. ``totals``: addresses by pool; ``full_in``: time until it is full, by pool."""
+    """List pools. ``totals``: number of addresses by pool name.
+
+    ``times_until_full``: the time until a pool is full, such as <7d, by pool name.
+    """
     rows = [
-        (*_pool_row(pool, counts[pool.name], totals[pool.name]), full_in.get(pool.name, "-"))
+        (
+            *_pool_row(pool, counts[pool.name], totals[pool.name]),
+            times_until_full.get(pool.name, "-"),
+        )
         for pool in pools
     ]
     names = [f"{ObjectKind.POOL}.{GROUP}/{pool.name}" for pool in pools]
@@ -130,7 +139,7 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """Rows of endpoints: one for the first NIC, as the CRD's columns, or one for every NIC."""
+    """List endpoints: a row for the first NIC only, as kubectl does, or a row for every NIC."""
     rows, shown = [], []
     for endpoint in endpoints:
         for nic in endpoint.nics if every_nic else endpoint.nics[:1]:
@@ -151,7 +160,7 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
                 quarantine.address,
                 quarantine.reason,
                 evidence_text(quarantine) or "-",
-                _returns(quarantine),
+                _end_of_quarantine(quarantine),
             )
             for quarantine in quarantines
         ],
@@ -160,7 +169,8 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
     )
 
 
-def _returns(quarantine: Quarantine) -> str:
+def _end_of_quarantine(quarantine: Quarantine) -> str:
+    """When the address returns to its pools; only a conflicting host can be probed for."""
     return "by hand" if quarantine.conflicting_host is None else "when silent"
 
 

@@ -1,7 +1,7 @@
-"""Reads the state that the log does not have: cool-downs of addresses, bindings of a provider.
+"""Reads state that is not in the log: cool-downs of addresses, bindings of a network provider.
 
-A cool-down is a key with an etcd lease. A binding is a request that agent, controller and network
-provider work on. Only reads.
+A cool-down is a key with an etcd lease. A binding is a request to a network provider to bind the
+addresses of an endpoint. Writes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STATE_WORDS: Final[dict[State, str]] = {
 
 
 class CoolDownMark(NamedTuple):
-    """The cool-down of an address. ``holder``: who released it; ``left_s``: seconds left."""
+    """The cool-down of an address. ``holder``: the last holder; ``left_s``: seconds that remain."""
 
     holder: str
     left_s: int

@@ -1,8 +1,8 @@
-"""Reads the objects of manifests one by one, and makes a command of each that orbctl stores.
+"""Reads the objects of manifests one by one, and makes a command for each object.
 
-Files of guides also have networks, coordinators and workloads. An object of a kind that orbctl does
-not store is skipped with a reason; an invalid object does not stop the others. Fields without
-effect are reported. All lines go to standard error.
+The manifests of guides also contain networks, coordinators and workloads. An object of a kind that
+orbctl does not store is skipped with a reason; an invalid object does not stop the others. Fields
+without effect are reported. All messages go to standard error.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ OBJECTS_MAX: Final = 10_000
 """The objects of one file, including the items of lists."""
 
 SIMILARITY_MIN: Final = 0.85
-"""An unknown kind that is this similar to one of ours counts as misspelt."""
+"""An unknown kind that is this similar to a known kind counts as misspelt."""
 
 _QUOTED_CHARS_MAX: Final = 80
-_OURS: Final = API_VERSION.partition("/")[0]
-_READ_GROUPS: Final = frozenset(version.rpartition("/")[0] for version, _ in SCHEMAS.values())
+_OWN_GROUP: Final = API_VERSION.partition("/")[0]
+_SCHEMA_GROUPS: Final = frozenset(version.rpartition("/")[0] for version, _ in SCHEMAS.values())
 _NETWORK_REASON: Final = "`orbctl nad -f FILE` prints or writes its NetworkAttachmentDefinition"
 _COORDINATOR_REASON: Final = (
     "without Kubernetes, agents read orbweaver.coordinator of conf.yml, which has these fields"
@@ -142,21 +142,21 @@ def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
 
 
 def skip_reason(value: object) -> str:
-    """Why an object is skipped; "" if its kind is stored, or is probably misspelt."""
+    """Why an object is skipped; "" if its kind is stored, or is probably a misspelt stored kind."""
     if not isinstance(value, Mapping):
         return ""
     kind, version = value.get("kind"), value.get("apiVersion")
     if not (isinstance(kind, str) and isinstance(version, str) and kind and version):
         return ""
     group = version.rpartition("/")[0]
-    if group == _OURS:
+    if group == _OWN_GROUP:
         return {
             NETWORK: _NETWORK_REASON,
             COORDINATOR: _COORDINATOR_REASON,
             "SpiderEndpoint": "it is a status report; only ADDs claim addresses",
             "SpiderClaimParameter": "Spiderpool no longer supports dynamic resource allocation",
         }.get(kind, "")
-    if group in _READ_GROUPS and get_close_matches(kind, SCHEMAS, n=1, cutoff=SIMILARITY_MIN):
+    if group in _SCHEMA_GROUPS and get_close_matches(kind, SCHEMAS, n=1, cutoff=SIMILARITY_MIN):
         return ""
     spec = value.get("spec")
     if isinstance(spec, Mapping) and isinstance(spec.get("template"), Mapping):
@@ -189,7 +189,7 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
 
 
 def _require_valid(value: object, location: str) -> None:
-    """Check a network or coordinator, although it is skipped. Raises BadInput, Refused."""
+    """Validate a skipped object if it is a network or a coordinator. Raises BadInput, Refused."""
     assert isinstance(value, Mapping)
     refusals: Iterable[Refusal] = ()
     if value["kind"] == NETWORK:

@@ -53,10 +53,10 @@ def _names(context: typer.Context, word: str) -> list[str]:
     kind = KINDS.get(word.lower())
     if kind is None:
         return []
-    parent: dict[str, Any] = context.find_root().params
+    global_options: dict[str, Any] = context.find_root().params
     options = {
         name: text
-        for name, text in {**parent, **context.meta.get(INHERITED, {})}.items()
+        for name, text in {**global_options, **context.meta.get(INHERITED, {})}.items()
         if isinstance(text, str)
     }
     namespace = context.params.get("namespace") or "default"

@@ -27,7 +27,8 @@ from ops.manifests import pool_manifest, subnet_manifest
 class ObjectSelection(NamedTuple):
     """The objects that a command names. ``name`` "": all; ``namespace`` "": all namespaces.
 
-    ``full_in``: the time until a pool is full, by pool, for the wide table.
+    ``needs_manifests``: selectors read the manifests, even if a table is printed.
+    ``times_until_full``: the time until a pool is full, by pool name, for the wide table.
     """
 
     kind: ObjectKind
@@ -35,7 +36,7 @@ class ObjectSelection(NamedTuple):
     namespace: str
     output: Output
     needs_manifests: bool = False
-    full_in: Mapping[str, str] = {}
+    times_until_full: Mapping[str, str] = {}
 
     @property
     def with_manifests(self) -> bool:
@@ -43,7 +44,7 @@ class ObjectSelection(NamedTuple):
         return self.needs_manifests or self.output.is_structured
 
     def selects(self, name: str, namespace: str = "") -> bool:
-        """Whether the object is selected. One without a namespace is so in every namespace."""
+        """Whether the object is selected. An object without a namespace matches every namespace."""
         return self.name in ("", name) and (not namespace or self.namespace in ("", namespace))
 
     @property
@@ -93,12 +94,12 @@ def listing_of(
 def empty_message(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> str:
-    """The message that nothing was found, with a hint to other namespaces."""
-    everywhere = listing_of(ledger, selection._replace(namespace=""), applications)
-    if everywhere.names:
+    """The message for an empty list; it names the number of objects in other namespaces."""
+    in_all_namespaces = listing_of(ledger, selection._replace(namespace=""), applications)
+    if in_all_namespaces.names:
         return (
             f"there are no {plural(selection.kind)} in namespace {selection.namespace};"
-            f" {len(everywhere.names)} in others (-A shows all)"
+            f" {len(in_all_namespaces.names)} in others (-A shows all)"
         )
     return f"there are no {plural(selection.kind)}"
 
@@ -115,7 +116,7 @@ def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
         pool_manifest(pool, held[pool.name], ledger) for pool in pools if selection.with_manifests
     ]
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
-    return listings.pool_listing(pools, counts, totals, manifests, selection.full_in)
+    return listings.pool_listing(pools, counts, totals, manifests, selection.times_until_full)
 
 
 def _subnets(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:

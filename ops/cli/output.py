@@ -1,7 +1,7 @@
 """Prints results on standard output: tables for people, other formats for programs.
 
-Formats for programs are stable and complete; a table shows a selection of columns. Nothing here
-reads etcd.
+Formats for programs are stable and complete; a table shows a selection of columns. This module
+never reads etcd.
 """
 
 from __future__ import annotations
@@ -131,14 +131,14 @@ def _custom_columns(
     return columns, rows
 
 
-def print_rich(thing: object) -> None:
+def print_rich(renderable: object) -> None:
     """Print with rich: in colour on a terminal, else unwrapped and without trailing blanks."""
     output_console = console()
     if output_console.is_terminal:
-        output_console.print(thing)
+        output_console.print(renderable)
         return
     with output_console.capture() as captured:
-        output_console.print(thing)
+        output_console.print(renderable)
     for line in captured.get().splitlines():
         print(line.rstrip())
 
@@ -155,13 +155,13 @@ def console() -> Console:
     )
 
 
-def heading(text: str) -> None:
+def print_heading(text: str) -> None:
     """Print a heading."""
     print_rich(Text(text, style="bold"))
 
 
-def pairs(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
-    """Print names with their values, aligned; pairs without a value are left out."""
+def print_fields(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
+    """Print names with their values, aligned; leave out names without a value."""
     present = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in present), default=0) + 1
     blank = " " * indent

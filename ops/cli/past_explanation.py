@@ -37,7 +37,7 @@ def parse_moment(text: str, now_ms: int) -> LogMoment:
 def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
     """Print which addresses the ADDs of a Pod got, and why. ``pod``: NAMESPACE/NAME."""
     if not adds.claims and adds.refused is None:
-        return report(_nothing(pod, adds))
+        return report(_no_adds(pod, adds))
     if output.is_structured:
         show_value(plain_adds(pod, adds), output)
     else:
@@ -49,7 +49,7 @@ def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
     return Exit.OK if adds.refused is None else Exit.REFUSED
 
 
-def _nothing(pod: str, adds: PastAdds) -> NotFound:
+def _no_adds(pod: str, adds: PastAdds) -> NotFound:
     message = f"Pod {pod} had no address and no refused ADD"
     if adds.released is not None:
         event = adds.released.event
@@ -109,7 +109,7 @@ def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
 
 
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
-    """The results for programs, with the same fields as for every explained Pod."""
+    """The results for programs, with the fields of every answer of ``orbctl explain``."""
     held = adds.held.addresses() if adds.held else ()
     source, verdicts, error = _decision(adds)
     return {

@@ -23,7 +23,7 @@ from workflows.jobs.reclaim.records import StandalonePodFacts
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
+ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
 """Returns the facts about the Pods of a ledger that was read at a moment."""
 
 
@@ -33,7 +33,7 @@ async def pod_source(
     kubeconfig: str | None,
     notice: DeletionNotice,
     settings: ReclaimSettings,
-) -> AsyncIterator[Ask]:
+) -> AsyncIterator[ReadPodFacts]:
     """Open the source of facts about Pods. ``kubeconfig`` None: records, "": this Pod's cluster.
 
     Raises BadInput, NotReady.

@@ -1,7 +1,8 @@
 """Counts the claims of pools with count-only reads of etcd at one revision.
 
-All claims of a pool are inside its addresses (I2), and a range of addresses is a range of keys. So
-a table of a thousand pools costs a few reads for any number of claims.
+All claims of a pool are inside its addresses (I2 of docs/contributing/architecture.md), and a range
+of addresses is a range of keys. So a table of a thousand pools costs a few reads for any number of
+claims.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ class PoolUsage(NamedTuple):
 async def count_pools(
     store: KeyValueStore, keys: Keys, ledger: Ledger, pools: Sequence[Pool]
 ) -> dict[str, PoolUsage]:
-    """Counts by pool name at the position of the ledger, which has the configuration.
+    """Count the claimed and the free addresses of each pool; the result is by pool name.
 
-    Raises Compacted, StoreUnavailable.
+    ``ledger``: the configuration as read from etcd; its ``position`` is the revision of that read,
+    and the claims are counted at the same revision. Raises Compacted, StoreUnavailable.
     """
     all_addresses = [pool_addresses(pool) for pool in pools]
     usable_addresses = [available(pool, ledger) for pool in pools]

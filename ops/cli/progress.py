@@ -13,7 +13,7 @@ from typing import Final
 from core.domain.events import Recorded
 
 Advance = Callable[[int, int], None]
-"""Takes the amount done, and the total; 0: unknown."""
+"""Takes the amount done so far and the total amount; a total of 0 is unknown."""
 
 REFRESHES_PER_S: Final = 4
 
@@ -24,7 +24,10 @@ def ignore(done: int, total: int) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
-    """Show a bar with this title while the block runs; the block calls the value to advance it."""
+    """Show a bar with this title while the ``with`` block runs.
+
+    Yields the function that the block calls after each step, to move the bar.
+    """
     if not sys.stderr.isatty():
         yield ignore
         return
@@ -50,10 +53,13 @@ def progress(title: str) -> Iterator[Advance]:
 
 
 async def counted_events(
-    events: AsyncIterator[list[Recorded]], last: int, advance: Advance
+    batches: AsyncIterator[list[Recorded]], last_position: int, advance: Advance
 ) -> AsyncIterator[list[Recorded]]:
-    """Yield the batches, and advance to the position of each batch's last event, of ``last``."""
-    async for batch in events:
+    """Yield the batches unchanged, and move the bar to the position of each batch's last event.
+
+    ``last_position``: the position at which the bar is full.
+    """
+    async for batch in batches:
         if batch:
-            advance(batch[-1].position, last)
+            advance(batch[-1].position, last_position)
         yield batch

@@ -39,7 +39,7 @@ LOCAL: Final = frozenset(
 """Commands that need no cluster, or are about this machine."""
 
 OWN_OPTIONS: Final = ("gc", "import")
-"""Commands that have options of the same names, and connect to the API server themselves."""
+"""Commands with options --context or --kubeconfig of their own; they run on this machine."""
 
 FILE_OPTIONS: Final = ("--filename", "--request")
 RECURSIVE: Final = "--recursive"
@@ -47,8 +47,10 @@ NODE_FOLDERS: Final = "--nodes"
 """The option for folders of this machine, which cannot be passed as standard input."""
 
 ON_A_NODE: Final = ("node", "doctor")
+"""The first words of ``node doctor NODE``; without NODE the command checks this machine."""
+
 CLEANS_A_NODE: Final = ("node", "clean")
-"""The commands whose third word names a node; without it they are about this machine."""
+"""The first words of ``node clean NODE``; without NODE the command cleans this machine."""
 
 OF_A_POD: Final = "trace-path"
 """The command whose second word names a Pod; it runs on the node of that Pod."""
@@ -61,6 +63,7 @@ NO_PROGRAM: Final = 127
 """The exit code of env(1) if a program is not on PATH."""
 
 Finder = Callable[[Sequence[str]], str]
+"""Runs a kubectl command that reads objects; returns its output."""
 
 
 class Remote(NamedTuple):
@@ -79,8 +82,8 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
     is_direct = ETCD[0] in names or bool(variables.get(ETCD[1]))
-    if command == ON_A_NODE[0]:
-        return any(_node_of_line(arguments, of) for of in (ON_A_NODE, CLEANS_A_NODE))
+    if command == "node":
+        return any(_node_of_line(arguments, two_words) for two_words in (ON_A_NODE, CLEANS_A_NODE))
     if command in LOCAL or (command == "import" and not _reads_only_files(names)):
         return False
     if command == OF_A_POD and "--netns" in names:
@@ -91,7 +94,7 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
 
 
 def run(arguments: Sequence[str], who: str) -> int:
-    """Run orbctl in a Pod; return its exit code. Raises BadInput, NotFound, and as NodeCleaner."""
+    """Run orbctl in a Pod; return its exit code. Raises OrbweaverError."""
     if node := _node_of_line(arguments, CLEANS_A_NODE):
         print(_clean(arguments, node), end="")
         return Exit.OK
@@ -117,23 +120,26 @@ def prepare(
     if not pods:
         raise _agent_missing(kubectl, node, find) if node else _controller_missing(system)
     metadata = max(pods, key=_is_ready)["metadata"]
-    reads = stdin is not None or any(word == "-" or word.endswith("=-") for word in words)
-    flags = ["-it"] if is_terminal and not reads else []
-    if reads:
+    reads_stdin = stdin is not None or any(word == "-" or word.endswith("=-") for word in words)
+    flags = ["-it"] if is_terminal else []
+    if reads_stdin:
         flags = ["-i"]
-    inside = ["env", f"{WHO}={who}", "orbctl", *words]
-    target = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
-    return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"", node)
+    execute = ["exec", *flags, "-n", metadata["namespace"], metadata["name"], "-c", component, "--"]
+    orbctl = ["env", f"{WHO}={who}", "orbctl", *words]
+    uses_stdin = reads_stdin or is_terminal
+    return Remote([*kubectl, *execute, *orbctl], stdin if uses_stdin else b"", node)
 
 
 def _clean(arguments: Sequence[str], node: str) -> str:
-    """Clean a node from a Pod; return its output. Raises BadInput, and as NodeCleaner."""
+    """Clean a node from a Pod; return the output of the Pod. Raises OrbweaverError."""
     options, words = _split(arguments)
     passed = [option for option in _parsed(words) if option.name]
-    local = next((one.name for one in passed if one.name not in cleanup_pod.OPTIONS), "")
-    if local:
-        text = f"{local} names a directory, but the Pod mounts those of the DaemonSet"
-        raise BadInput(text, subject=local, remedy=f"leave it out, or run this on {node} as root")
+    unusable = next((one.name for one in passed if one.name not in cleanup_pod.OPTIONS), "")
+    if unusable:
+        text = f"{unusable} names a directory, but the Pod mounts those of the DaemonSet"
+        raise BadInput(
+            text, subject=unusable, remedy=f"leave it out, or run this on {node} as root"
+        )
 
     def kubectl(words: Sequence[str], stdin: str) -> str:
         return _kubectl_output([*_kubectl(options), *words], stdin)
@@ -167,15 +173,15 @@ def _positional(arguments: Sequence[str]) -> list[str]:
 
 
 def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = ON_A_NODE) -> str:
-    """The node that a line of this command names; "" if it names none."""
+    """The node that the line names after ``command``; "" for another command or without a node."""
     words = _positional(arguments)
     return words[2] if tuple(words[:2]) == command and len(words) > len(command) else ""
 
 
 def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tuple[str, list[str]]:
-    """The node of a line ("" without one), and the line without the name of the node.
+    """The node whose agent runs the line, and the line without the name of the node.
 
-    Raises NotFound.
+    The node is "" if a controller's Pod runs the line. Raises NotFound.
     """
     if node := _node_of_line(arguments):
         words = list(arguments)

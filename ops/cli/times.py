@@ -27,7 +27,8 @@ def parse_time(text: str, now_ms: int) -> int:
         return now_ms - int(ago[1]) * _UNIT_MS[ago[2]]
     if _CLOCK.match(stripped):
         today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
-        width = 5 if len(stripped) <= 5 else 8
+        width = len("00:00") if len(stripped) <= len("00:00") else len("00:00:00")
+        # fromisoformat needs two digits of the hour.
         stripped = f"{today}T{stripped:0>{width}}"
     try:
         moment = datetime.fromisoformat(stripped)

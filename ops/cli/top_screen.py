@@ -31,7 +31,7 @@ QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")
 """q, Ctrl-C and Escape."""
 
 LINES_AROUND: Final = 8
-"""Lines of the screen that are not rows of pools, writers or refusals."""
+"""Lines of the screen besides the rows of pools, writers and refusals: titles and blank lines."""
 
 REFUSALS_SHOWN: Final = 5
 WRITERS_SHOWN: Final = 8
@@ -66,7 +66,7 @@ class PoolLine(NamedTuple):
 
 
 class WriterLine(NamedTuple):
-    """An agent or controller: events of the last minute, and when its newest one was recorded."""
+    """An agent or controller: events of the last minute, and the time of its newest event."""
 
     name: str
     events: int
@@ -106,7 +106,7 @@ def board_of(projection: Projection, activity: Activity, now_ms: int) -> Activit
 
 
 def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
-    """Draw the board; ``lines``: height of the terminal, 0 for all rows."""
+    """Draw the board. ``lines``: height of the terminal; 0 draws all rows."""
     refusals, writers = board.refusals, board.writers
     pools = board.pools
     if lines:
@@ -142,7 +142,7 @@ def plain_board(board: ActivityBoard) -> dict[str, Any]:
 
 
 class TopScreen:
-    """Draws ``read()`` until a key of ``QUIT_KEYS`` is pressed."""
+    """Draws the board that ``read`` returns, until a key of ``QUIT_KEYS`` is pressed."""
 
     def __init__(self, console: Console, read: Callable[[], ActivityBoard]) -> None:
         self._console = console

@@ -30,15 +30,18 @@ def workflow_client(session: ClusterSession, queue: str) -> Client:
 
 
 def change_execution(
-    context: typer.Context, queue: str, act: Callable[[Client], Awaitable[str | None]], done: str
+    context: typer.Context,
+    queue: str,
+    operation: Callable[[Client], Awaitable[str | None]],
+    done: str,
 ) -> None:
-    """Run ``act``; print ``done`` and the result of ``act``."""
+    """Run the operation with a client; print ``done`` and the result of the operation."""
 
     async def action(session: ClusterSession) -> Exit:
         with engine_errors():
             async with workflow_client(session, queue) as client:
-                answer = await act(client)
-        print(f"{done} {answer}" if answer else done)
+                result = await operation(client)
+        print(f"{done} {result}" if result else done)
         return Exit.OK
 
     perform(context, action)

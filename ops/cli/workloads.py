@@ -1,6 +1,7 @@
 """Reads applications for ``orbctl``: from the API server of a cluster, or from records.
 
-A cluster has no records: orbctl lists the workloads as controllers do.
+Records (stored copies of workloads) exist only without Kubernetes. In a Kubernetes cluster orbctl
+lists the workloads as controllers do.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
 
 
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
-    """List the applications of a cluster; None if neither option nor environment names one.
+    """List the applications of a cluster; None if neither option nor environment names a cluster.
 
     A kind that cannot be listed is reported, and its applications do not count as deleted. Raises
     BadInput without credentials.
@@ -35,6 +36,6 @@ async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | N
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if cluster is None:
         return None
-    from ops.cli.cluster_applications import list_applications  # noqa: PLC0415  # see there
+    from ops.cli.cluster_applications import list_applications  # noqa: PLC0415  # slow to import
 
     return await list_applications(cluster, ledger)

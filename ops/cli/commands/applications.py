@@ -9,7 +9,7 @@ from core.domain.evolution import Ledger
 from core.errors import ExecutionNotFound, NotFound
 from ops.cli.applications import POOL_COLUMNS, ApplicationLine, lines_of, plain, pool_rows, word_of
 from ops.cli.formats import Output
-from ops.cli.output import heading, pairs, show_table, show_value
+from ops.cli.output import print_fields, print_heading, show_table, show_value
 from ops.cli.workloads import Applications
 from workflows.engine.store.history_reader import find_run
 from workflows.engine.store.keys import WorkflowKeys
@@ -59,7 +59,7 @@ def _not_found(name: str, applications: Applications | None) -> NotFound:
 
 async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
     key, application = line.key, line.application
-    pairs(
+    print_fields(
         (
             ("Name", key.name),
             ("Namespace", key.namespace),
@@ -73,10 +73,10 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
         )
     )
     if line.pools:
-        heading(f"\nPools ({len(line.pools)})")
+        print_heading(f"\nPools ({len(line.pools)})")
         show_table(POOL_COLUMNS, pool_rows(line))
     if line.steps:
-        heading("\nTo be done")
+        print_heading("\nTo be done")
         for step in line.steps:
             print(f"  {word_of(step)} {step.pool or '-'}: {step.reason}")
             if step.remedy:
@@ -84,7 +84,7 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
 
 
 async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
-    """The newest execution of the workflow that manages its pools."""
+    """The newest execution of the workflow that manages the application's pools; "" for none."""
     name = workflow_id(line.key)
     try:
         head = await find_run(session.store, WorkflowKeys(session.keys), name)

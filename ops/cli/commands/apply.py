@@ -22,7 +22,7 @@ from core.manifests.commands import apply_command
 from core.projections.fork import Fork
 from ops.cli.configuration_writer import write_command
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_refusals, report_unread
+from ops.cli.exits import Exit, report_refusals, report_unreadable_keys
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_possible
@@ -105,7 +105,7 @@ def _key_of(keys: Keys, command: Command) -> bytes:
 
 async def _simulate_all(session: ClusterSession, commands: list[Command]) -> Exit:
     ledger = await read_ledger(session.store, session.keys)
-    report_unread(ledger)
+    report_unreadable_keys(ledger)
     fork = Fork(ledger)
     worst = Exit.OK
     for command in commands:

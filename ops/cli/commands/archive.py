@@ -1,5 +1,6 @@
 """``orbctl archive``: seal the live log into files, list these files, delete the oldest.
 
+Sealing writes the events of the live log into archive files, then deletes them from etcd.
 The commands need the archive directory: run them where the controllers' directory is mounted.
 """
 
@@ -20,7 +21,7 @@ from core.eventstore.space import NOSPACE
 from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, counted, moment, pairs, show_table, show_value
+from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
 from ops.cli.times import parse_length
 
@@ -87,7 +88,10 @@ async def _seal(session: ClusterSession, upto: int | None) -> SealResult:
 async def _seal_full(session: ClusterSession, upto: int | None) -> SealResult:
     typer.echo("etcd's database is full (alarm NOSPACE): freeing space for the archive", err=True)
     archiver = FullLogArchiver(
-        *(session.store, session.keys, session.archive, EtcdMaintenance(session.settings.etcd)),
+        session.store,
+        session.keys,
+        session.archive,
+        EtcdMaintenance(session.settings.etcd),
         now_ms=session.now_ms,
     )
     result = await archiver.seal(upto)
@@ -113,7 +117,7 @@ def list_(context: typer.Context) -> None:
             return Exit.OK
         show_table(_COLUMNS, map(_row, files), output)
         pruned = f"{counted(cursor.pruned.files, 'file')}, up to {cursor.pruned.position}"
-        pairs(
+        print_fields(
             (
                 ("total", f"{sum(sized_file.size for sized_file in files):,} bytes"),
                 ("pruned", pruned if cursor.pruned.files else ""),

@@ -19,7 +19,7 @@ from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.object_selection import ObjectSelection, listing_of
-from ops.cli.output import heading, moment, show, show_value
+from ops.cli.output import moment, print_heading, show, show_value
 from ops.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def as_of(
         if not output.is_name and not output.is_structured:
             typer.echo(title, err=object_kind is not None)
         if object_kind is None:
-            _everything(ledger, output)
+            _show_all(ledger, output)
         elif object_kind is ObjectKind.ADDRESS:
-            _address(ledger, name)
+            _show_address(ledger, name)
         else:
-            space, plain_name = split_name(name, namespace)
-            selection = ObjectSelection(object_kind, plain_name, space, output)
+            object_namespace, plain_name = split_name(name, namespace)
+            selection = ObjectSelection(object_kind, plain_name, object_namespace, output)
             show(listing_of(ledger, selection), output, single=bool(name))
         return Exit.OK
 
@@ -82,7 +82,7 @@ async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
     return ledger, f"as of {moment(time_ms)}, position {ledger.position}"
 
 
-def _everything(ledger: Ledger, output: Output) -> None:
+def _show_all(ledger: Ledger, output: Output) -> None:
     kinds = (
         ObjectKind.POOL,
         ObjectKind.SUBNET,
@@ -101,11 +101,11 @@ def _everything(ledger: Ledger, output: Output) -> None:
         if not listing.names:
             continue
         if not output.is_name:
-            heading(f"\n{plural(kind).capitalize()}")
+            print_heading(f"\n{plural(kind).capitalize()}")
         show(listing, output)
 
 
-def _address(ledger: Ledger, text: str) -> None:
+def _show_address(ledger: Ledger, text: str) -> None:
     try:
         address = str(parse_address(text))
     except AddressSyntaxError as error:

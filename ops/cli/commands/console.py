@@ -89,7 +89,7 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
         if token:
             print(f"token: {token}", flush=True)
         await _read_ahead(source.log)
-        await _stopped()
+        await _wait_for_signal()
     finally:
         await server.close()
         await listening.close()
@@ -101,8 +101,8 @@ async def _read_ahead(log: IndexedLog) -> None:
     print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
 
 
-async def _stopped() -> None:
-    """Return on SIGINT or SIGTERM."""
+async def _wait_for_signal() -> None:
+    """Wait for SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 ALLOWED: Final = (
-    *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.RESERVATION),
+    ObjectKind.POOL,
+    ObjectKind.SUBNET,
+    ObjectKind.RESERVATION,
     *RECORD_KINDS,
-    *(ObjectKind.QUARANTINE, ObjectKind.ENDPOINT),  # named to say what to do instead
+    # ``delete`` cannot remove these; they are accepted for the remedy in ``INSTEAD``.
+    ObjectKind.QUARANTINE,
+    ObjectKind.ENDPOINT,
 )
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
@@ -49,6 +53,7 @@ INSTEAD: Final = {
     ObjectKind.ENDPOINT: "use `orbctl release POD --reason ...`",
     ObjectKind.COORDINATOR: "use `kubectl delete spidercoordinator NAME`",
 }
+"""Kinds that ``delete`` cannot remove -> the command to use instead."""
 
 
 def delete(
@@ -92,7 +97,7 @@ def delete(
     commands, worst_fault = (
         read_possible(file, delete_command, recursive=recursive)
         if file
-        else (_of_names(kind, names or [], namespace), Exit.OK)
+        else (_commands_of_names(kind, names or [], namespace), Exit.OK)
     )
 
     async def action(session: ClusterSession) -> Exit:
@@ -105,12 +110,12 @@ def delete(
     perform(context, action)
 
 
-def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
+def _commands_of_names(word: str, names: list[str], namespace: str) -> list[Command]:
     if "/" in word:
         commands: list[Command] = []
         for kind_and_name in (word, *names):
             kind_word, _, name = kind_and_name.partition("/")
-            commands += _of_names(kind_word, [name], namespace)
+            commands += _commands_of_names(kind_word, [name], namespace)
         return commands
     kind = kind_of(word, ALLOWED)
     if kind in INSTEAD:
@@ -145,7 +150,7 @@ async def _delete(session: ClusterSession, command: Command, drain_s: float | No
 async def _drain(
     session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
 ) -> None:
-    """Retire it, and delete it when it is empty. Raises Refused after the timeout."""
+    """Retire a pool or subnet, and delete it when it is empty. Raises Refused after ``drain_s``."""
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
     if await write_command(session, retire):

@@ -31,7 +31,7 @@ from core.projections.fold import Projection
 from ops.cli.commands.applications import describe_applications
 from ops.cli.commands.history import show_history
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unread, report_unread_parts
+from ops.cli.exits import Exit, report_unreadable_keys, report_unreadable_parts
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kept_addresses import why_kept
@@ -39,7 +39,7 @@ from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.listings import state_of
 from ops.cli.live_state import binding_in_words, read_cool_down
 from ops.cli.name_completion import complete_kind, complete_names
-from ops.cli.output import TableColumn, heading, pairs, show_table, show_value
+from ops.cli.output import TableColumn, print_fields, print_heading, show_table, show_value
 from ops.cli.pool_usage import claims_by_pool
 from ops.cli.workloads import Kubeconfig, read_applications
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
@@ -48,8 +48,12 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 DESCRIBED: Final = (
-    *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.APPLICATION),
-    *(ObjectKind.ENDPOINT, ObjectKind.POD, ObjectKind.ADDRESS),
+    ObjectKind.POOL,
+    ObjectKind.SUBNET,
+    ObjectKind.APPLICATION,
+    ObjectKind.ENDPOINT,
+    ObjectKind.POD,
+    ObjectKind.ADDRESS,
 )
 HOLDERS_SHOWN_MAX: Final = 20
 ENTRIES_SHOWN_MAX: Final = 10
@@ -84,7 +88,7 @@ def describe(
 
     async def action(session: ClusterSession) -> Exit:
         ledger = await read_ledger(session.store, session.keys)
-        report_unread(ledger)
+        report_unreadable_keys(ledger)
         if object_kind is ObjectKind.POOL:
             await _pool(session, ledger, name, output)
         elif object_kind is ObjectKind.SUBNET:
@@ -111,9 +115,9 @@ async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Outp
     if output.is_structured:
         show_value(pool_manifest(pool, held, ledger), output)
         return
-    pairs(_pool_facts(pool, ledger))
+    print_fields(_pool_facts(pool, ledger))
     if held:
-        heading(f"\nHolders ({len(held):,})")
+        print_heading(f"\nHolders ({len(held):,})")
         shown = held if output.is_wide else held[:HOLDERS_SHOWN_MAX]
         columns = (
             TableColumn("ADDRESS"),
@@ -134,10 +138,10 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
     if output.is_structured:
         show_value(subnet_manifest(subnet, ledger), output)
         return
-    pairs(_subnet_facts(subnet, ledger))
+    print_fields(_subnet_facts(subnet, ledger))
     subnet_shares = shares(name, ledger.pools)
     if subnet_shares:
-        heading(f"\nPools ({len(subnet_shares):,})")
+        print_heading(f"\nPools ({len(subnet_shares):,})")
         columns = (TableColumn("POOL"), TableColumn("ADDRESSES"), TableColumn("APPLICATION"))
         rows = [
             (share.pool, _shortened(share.ips), share.application or "-") for share in subnet_shares
@@ -232,7 +236,7 @@ async def _endpoint(
     if output.is_structured:
         show_value(endpoint_manifest(endpoint), output)
         return
-    pairs(
+    print_fields(
         (
             ("Namespace", endpoint.namespace),
             ("Name", endpoint.name),
@@ -250,14 +254,14 @@ async def _endpoint(
 
 def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
     for nic in endpoint.nics:
-        heading(f"\nNIC {nic.interface or '(not attached yet)'}")
+        print_heading(f"\nNIC {nic.interface or '(not attached yet)'}")
         routes = [f"{route.dst} via {route.gw}" for route in nic.routes]
-        fences = [
+        claimed_at = [
             f"{address} at {held.revision}"
             for address, _ in nic.addresses()
             if (held := ledger.claims.get(address)) is not None
         ]
-        pairs(
+        print_fields(
             (
                 ("IPv4", f"{nic.ipv4} of {nic.ipv4_pool}" if nic.ipv4 else ""),
                 ("Gateway", nic.ipv4_gateway),
@@ -267,7 +271,7 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
                 ("Routes", "\n".join(routes)),
                 ("Sandbox", nic.container),
                 ("Network", nic.network),
-                ("Claimed", ", ".join(fences)),
+                ("Claimed", ", ".join(claimed_at)),
             ),
             indent=2,
         )
@@ -276,7 +280,7 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
 async def describe_address(
     session: ClusterSession, ledger: Ledger, text: str, output: Output
 ) -> None:
-    """Show the state of one address, its cause, and its history. Raises BadInput."""
+    """Show the state of one address, why it has this state, and its history. Raises BadInput."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -296,7 +300,7 @@ async def describe_address(
     if output.is_structured:
         show_value({name.lower(): value for name, value in facts if value}, output)
         return
-    pairs(facts)
+    print_fields(facts)
     await _history(session, "address", str(address))
 
 
@@ -345,9 +349,9 @@ async def _history(session: ClusterSession, kind: str, name: str) -> None:
     unread = UnreadParts()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     events = await history(view, parse_subject(f"{kind}/{name}"))
-    report_unread_parts(unread)
+    report_unreadable_parts(unread)
     if events.entries:
-        heading("\nHistory")
+        print_heading("\nHistory")
         hidden = len(events.entries) - ENTRIES_SHOWN_MAX
         show_history(events._replace(entries=events.entries[-ENTRIES_SHOWN_MAX:]), session.now_ms())
         if hidden > 0:

@@ -24,7 +24,7 @@ from core.domain.events import EVENT_TYPES, Recorded
 from core.errors import BadInput
 from core.eventstore.log import Cursor, LogReader
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unread_parts
+from ops.cli.exits import Exit, report_unreadable_parts
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
 from ops.cli.output import TableColumn, counted, moment, show_table
@@ -99,12 +99,12 @@ def events(
     async def action(session: ClusterSession) -> Exit:
         after_ms = parse_time(since, session.now_ms()) if since else 0
         period = _Period(after_ms, search)
-        recent, cursor, unread = await session.read(
+        recent, cursor, not_searched = await session.read(
             lambda: _past(session, conditions, period, limit)
         )
         _show(recent, output)
-        if unread and len(recent) < limit:
-            note = f"{counted(unread, 'older event')} not searched: give --since or --search"
+        if not_searched and len(recent) < limit:
+            note = f"{counted(not_searched, 'older event')} not searched: give --since or --search"
             print(note, file=sys.stderr)
         if follow:
             async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
@@ -119,7 +119,10 @@ Match = tuple[Recorded, EventSummary]
 
 
 class _Period(NamedTuple):
-    """The searched part of the log: events after a time; 0: the newest archived events."""
+    """The searched part of the log: all events after ``after_ms``.
+
+    ``after_ms`` 0: the live log and the newest archived events, at least ``searched`` of them.
+    """
 
     after_ms: int
     searched: int
@@ -136,20 +139,20 @@ async def _past(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
 ) -> tuple[list[Match], Cursor, int]:
     """The newest matching events, the cursor of new ones, and how many were not searched."""
-    skipped = UnreadParts()
-    view = await open_log(session.store, session.keys, session.archive, unread=skipped)
+    unreadable = UnreadParts()
+    view = await open_log(session.store, session.keys, session.archive, unread=unreadable)
     if period.after_ms:
-        after, unread = view.sealed.snapshot_at_time(period.after_ms).ledger.position, 0
+        after, not_searched = view.sealed.snapshot_at_time(period.after_ms).ledger.position, 0
     else:
-        after, unread = start_of_search(view.sealed.summaries(), period.searched)
+        after, not_searched = start_of_search(view.sealed.summaries(), period.searched)
     newest: deque[Match] = deque(maxlen=limit)
     async for batch in view.events(after):
         recent = (recorded for recorded in batch if recorded.recorded_at_ms >= period.after_ms)
         newest.extend(_matching(recent, conditions))
-    report_unread_parts(skipped)
+    report_unreadable_parts(unreadable)
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
     cursor = Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
-    return [*newest], cursor, unread
+    return [*newest], cursor, not_searched
 
 
 def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int]:
@@ -183,7 +186,7 @@ def _show(events: list[Match], output: Output) -> None:
 
 
 def _stream(events: Iterable[Match], output: Output) -> None:
-    """Print each event as it comes, with fixed widths of columns."""
+    """Print each event at once; columns have fixed widths because later events are unknown."""
     for recorded, summary in events:
         if output.is_name:
             print(summary.subject)

@@ -30,7 +30,7 @@ from ops.cli import dry_run
 from ops.cli.commands.describe import describe_address
 from ops.cli.context import perform
 from ops.cli.dry_run import Explanation, Trial
-from ops.cli.exits import Exit, report, report_unread_parts
+from ops.cli.exits import Exit, report, report_unreadable_parts
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kept_addresses import why_kept
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 PLACEHOLDER_UID: Final = "not-given"
-"""Used if the UID of the Pod is unknown; a UID only decides at which address the search begins."""
+"""Replaces an unknown UID of the Pod; the UID only decides at which address the search begins."""
 
 
 def explain(
@@ -169,7 +169,10 @@ async def _explain_pod(session: ClusterSession, question: _Question, output: Out
 
 
 class _Retention(NamedTuple):
-    """Why the Pod keeps its addresses, and what a network provider does for them; "": nothing."""
+    """Why the Pod keeps its addresses, and what a network provider does for them.
+
+    ``why`` "": the Pod has none. ``provider`` "": no request to a network provider is pending.
+    """
 
     why: str = ""
     provider: str = ""
@@ -205,7 +208,7 @@ async def _past_adds(session: ClusterSession, key: tuple[str, str], past: LogMom
     unread = UnreadParts()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     adds = await past_adds(view, key, past)
-    report_unread_parts(unread)
+    report_unreadable_parts(unread)
     return adds
 
 

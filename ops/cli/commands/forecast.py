@@ -89,7 +89,7 @@ def forecast(
     perform(context, action)
 
 
-async def full_in(session: ClusterSession) -> dict[str, str]:
+async def times_until_full(session: ClusterSession) -> dict[str, str]:
     """The rounded time until a pool is full, such as <7d, for each pool with a forecast.
 
     Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.

@@ -3,7 +3,8 @@
 A release needs evidence. In a cluster (``--kubeconfig``) it is the answer of the API server.
 Without Kubernetes a missing record proves nothing; evidence is a deleted record or a claim that
 contradicts the state, observed twice, or a Pod or node that the operator names (``--gone``,
-``--gone-node``). Each release names the claims that were shown (I3).
+``--gone-node``). Each release names the claims that were shown (I3 of
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from core.eventstore.state import read_ledger
 from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG, EnvironmentVariables
 from ops.cli.context import confirm, perform
-from ops.cli.exits import Exit, fail, report_unread
+from ops.cli.exits import Exit, fail, report_unreadable_keys
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import split_name
-from ops.cli.output import TableColumn, counted, heading, show_table, show_value
-from ops.cli.pod_source import Ask, pod_source
+from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
+from ops.cli.pod_source import ReadPodFacts, pod_source
 from workflows.jobs.reclaim.context import Observer
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def gc(
     context: typer.Context,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan after one scan, release nothing")
-    ] = (False),
+    ] = False,
     gone_pods: Annotated[
         list[str] | None, typer.Option("--gone", help="NAMESPACE/POD that no longer runs")
     ] = None,
@@ -91,8 +92,8 @@ def gc(
 
     async def action(session: ClusterSession) -> Exit:
         notice = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
-        async with pod_source(session, cluster, notice, settings) as ask:
-            scanner = _Scanner(session, notice, settings, ask)
+        async with pod_source(session, cluster, notice, settings) as read_facts:
+            scanner = _Scanner(session, notice, settings, read_facts)
             plan = await scanner.scan()
             if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await scanner.scan_again(plan)
@@ -116,22 +117,26 @@ class _Scanner:
     """The scans of one command, with the observations of all scans."""
 
     def __init__(
-        self, session: ClusterSession, notice: DeletionNotice, settings: ReclaimSettings, ask: Ask
+        self,
+        session: ClusterSession,
+        notice: DeletionNotice,
+        settings: ReclaimSettings,
+        read_facts: ReadPodFacts,
     ) -> None:
         self._session = session
         self._notice = notice
         self._settings = settings
         self._observer = Observer(lambda: session.now_ms() / 1000, steady_s)
-        self._ask = ask
+        self._read_facts = read_facts
 
     async def scan(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
-        """Scan once. Raises NotFound for a Pod or node of the operator without addresses."""
+        """Scan once. Raises NotFound if a Pod or node that the operator names has no addresses."""
         claims_read = self._observer.moment()
         ledger = await read_ledger(self._session.store, self._session.keys)
         if before is None:
-            report_unread(ledger)
+            report_unreadable_keys(ledger)
             _check_names(ledger, self._notice)
-        facts = await self._ask(ledger, claims_read)
+        facts = await self._read_facts(ledger, claims_read)
         rules = Rules(facts, self._settings, self._observer.now_s())
         return plan_scan(ledger, rules, before.observations if before else {})
 
@@ -147,13 +152,13 @@ class _Scanner:
 
 
 def _check_names(ledger: Ledger, notice: DeletionNotice) -> None:
-    """Raise NotFound for a Pod or node of the notice without addresses."""
+    """Raise NotFound if a Pod or node of the notice has no addresses."""
     held = {(one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
     for key in sorted(notice.pods):
         if key not in ledger.endpoints and key not in held:
             raise NotFound(f"Pod {'/'.join(key)} has no addresses")
-    known = {endpoint.node for endpoint in ledger.endpoints.values()}
-    for node in sorted(notice.nodes - known):
+    nodes_with_addresses = {endpoint.node for endpoint in ledger.endpoints.values()}
+    for node in sorted(notice.nodes - nodes_with_addresses):
         raise NotFound(f"no Pod on node {node} has addresses")
 
 
@@ -175,17 +180,17 @@ async def _release(
 
 def _show(plan: ReclaimPlan, *, wide: bool) -> None:
     if plan.steps:
-        heading(f"To release: {_counted(plan)}")
+        print_heading(f"To release: {_counted(plan)}")
         columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("EVIDENCE"))
         show_table(
             columns,
             ((*_addresses_and_endpoint(entry), str(entry.evidence)) for entry in plan.steps),
         )
     else:
-        heading("Nothing to release")
+        print_heading("Nothing to release")
     if not plan.kept:
         return
-    heading(f"\nKept: {counted(len(plan.kept), 'endpoint')}")
+    print_heading(f"\nKept: {counted(len(plan.kept), 'endpoint')}")
     shown = plan.kept if wide else plan.kept[:SHOWN_MAX]
     columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("WHY"))
     show_table(columns, ((*_addresses_and_endpoint(entry), _why(entry)) for entry in shown))

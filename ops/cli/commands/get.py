@@ -1,4 +1,7 @@
-"""``orbctl get``: objects as they are now, in tables or as manifests."""
+"""``orbctl get``: objects as they are now, in tables or as manifests.
+
+A record is a stored copy of a Kubernetes object, such as a Pod or a Node (``kinds.RECORD_KINDS``).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.errors import BadInput, LogError, NotFound
 from core.eventstore.state import STATE_KINDS, read_configuration, read_ledger
-from ops.cli.commands.forecast import full_in
+from ops.cli.commands.forecast import times_until_full
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report, report_unread
+from ops.cli.exits import Exit, report, report_unreadable_keys
 from ops.cli.formats import Format, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import RECORD_KINDS, ObjectKind, kind_of, split_name
@@ -31,30 +34,34 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 ALLOWED: Final = (
-    *(
-        ObjectKind.POOL,
-        ObjectKind.SUBNET,
-        ObjectKind.RESERVATION,
-        ObjectKind.ENDPOINT,
-        ObjectKind.QUARANTINE,
-        ObjectKind.RECORD,
-    ),
+    ObjectKind.POOL,
+    ObjectKind.SUBNET,
+    ObjectKind.RESERVATION,
+    ObjectKind.ENDPOINT,
+    ObjectKind.QUARANTINE,
+    ObjectKind.RECORD,
     *RECORD_KINDS,
     ObjectKind.APPLICATION,
 )
+"""Kinds that ``get`` accepts. ``record`` selects the records of all ``RECORD_KINDS``."""
+
 WATCH_PAUSE_S: Final = 0.5
 """Pause between two reads of a watch; changes in between are shown together."""
 
 
 class GetQuery(NamedTuple):
-    """The objects of one run, by kind (no names: all of the kind), and how to show them."""
+    """The objects of one run, and how to show them.
+
+    ``names``: names by kind; an empty list selects all objects of the kind. ``times_until_full``:
+    the time until a pool is full, by pool name, for the wide table.
+    """
 
     names: dict[ObjectKind, list[str]]
     namespace: str
     selectors: Selectors
     output: Output
     kubeconfig: str
-    full_in: Mapping[str, str] = {}
+    times_until_full: Mapping[str, str] = {}
 
 
 def get(
@@ -109,39 +116,42 @@ def get(
     )
 
     async def action(session: ClusterSession) -> Exit:
-        complete_query = await _with_forecasts(session, query)
-        ledger, listings, missing = await _read(session, complete_query)
+        query_with_forecasts = await _with_forecasts(session, query)
+        ledger, listings, missing = await _read(session, query_with_forecasts)
         if query.output.is_structured and query.output.format is not Format.CUSTOM_COLUMNS:
             _show_manifests(query, list(listings.values()))
         else:
             _show_tables(query, listings)
         worst = max((report(error) for error in missing), default=Exit.OK)
-        report_unread(ledger)
+        report_unreadable_keys(ledger)
         if watch:
-            await _watch(session, complete_query, listings, ledger.position)
+            await _watch(session, query_with_forecasts, listings, ledger.position)
         return worst
 
     perform(context, action)
 
 
 async def _with_forecasts(session: ClusterSession, query: GetQuery) -> GetQuery:
-    """Add the forecasts that only the wide table of pools shows; none if the log is damaged."""
+    """Add forecasts for the wide table of pools; add none if the log is damaged."""
     if ObjectKind.POOL not in query.names or not query.output.is_wide:
         return query
     try:
-        return query._replace(full_in=await full_in(session))
+        return query._replace(times_until_full=await times_until_full(session))
     except LogError:  # `orbctl verify` reports it, and a list of pools needs no forecast
         return query
 
 
 def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
-    """``pools,subnets``, ``pool lan office`` or ``pool/lan subnet/office``. Raises BadInput."""
+    """Parse ``pools,subnets``, ``pool lan office`` or ``pool/lan subnet/office``.
+
+    Returns the names by kind. Raises BadInput.
+    """
     first, *rest = words
     if "/" not in first:
         kinds = [kind_of(word, ALLOWED) for word in first.split(",") if word]
         if len(kinds) > 1 and rest:
             raise BadInput(
-                "names belong to one kind",
+                "names cannot follow several kinds",
                 subject="name",
                 remedy="write them as KIND/NAME, such as pool/lan subnet/office",
             )
@@ -160,7 +170,10 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
 async def _read(
     session: ClusterSession, query: GetQuery
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
-    """Read the state that the query needs; return it, a listing of each kind, and missing names."""
+    """Read the state that the query needs.
+
+    Returns the state, a listing of each kind, and an error for each name without an object.
+    """
     needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
@@ -177,14 +190,14 @@ async def _read(
     for kind, names in query.names.items():
         parts = []
         for name in names or [""]:
-            space, plain_name = split_name(name, query.namespace)
+            namespace, plain_name = split_name(name, query.namespace)
             selection = ObjectSelection(
                 kind,
                 plain_name,
-                space,
+                namespace,
                 query.output,
                 needs_manifests=needs_manifests,
-                full_in=query.full_in,
+                times_until_full=query.times_until_full,
             )
             try:
                 if kind is ObjectKind.POOL and not needs_manifests:
@@ -205,16 +218,17 @@ async def _read(
 async def _counted_pools(
     session: ClusterSession, ledger: Ledger, selection: ObjectSelection
 ) -> ObjectListing:
-    """The table of pools, with claims counted by etcd and not read. Raises NotFound."""
+    """The table of pools; etcd counts the claims, so they are not read. Raises NotFound."""
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     if selection.name and not pools:
         raise NotFound(f"there is no {selection.kind} {selection.full_name}")
     counts = await count_pools(session.store, session.keys, ledger, pools)
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
-    return pool_listing(pools, counts, totals, full_in=selection.full_in)
+    return pool_listing(pools, counts, totals, times_until_full=selection.times_until_full)
 
 
 def _joined(parts: Sequence[ObjectListing]) -> ObjectListing:
+    """One listing with the objects of several listings of the same kind."""
     first = parts[0]
     return ObjectListing(
         first.columns,
@@ -225,11 +239,14 @@ def _joined(parts: Sequence[ObjectListing]) -> ObjectListing:
 
 
 def _show_manifests(query: GetQuery, listings: Sequence[ObjectListing]) -> None:
+    """Print a list; if the query names exactly one object, print its manifest without a list."""
     manifests = [manifest for listing in listings for manifest in listing.manifests]
-    is_one = sum(len(names) or 2 for names in query.names.values()) == 1
-    if is_one and not manifests:
-        return  # the caller reports that it was not found
-    show_value(manifests[0] if is_one else {**MANIFEST_LIST, "items": manifests}, query.output)
+    names_by_kind = list(query.names.values())
+    names_one_object = len(names_by_kind) == 1 and len(names_by_kind[0]) == 1
+    if not names_one_object:
+        show_value({**MANIFEST_LIST, "items": manifests}, query.output)
+    elif manifests:  # if there is none, the caller reports that the object was not found
+        show_value(manifests[0], query.output)
 
 
 def _show_tables(query: GetQuery, listings: dict[ObjectKind, ObjectListing]) -> None:
@@ -244,15 +261,15 @@ async def _watch(
     session: ClusterSession,
     query: GetQuery,
     before: dict[ObjectKind, ObjectListing],
-    position: int,
+    shown_revision: int,
 ) -> None:
-    """Show rows that change, until interrupted."""
+    """Show rows that change after the etcd revision ``shown_revision``, until interrupted."""
     ranges = [kind.range(session.keys) for kind in STATE_KINDS]
-    async for batch in session.store.watch(ranges, after=position):
-        if not batch.changes or batch.revision <= position:
+    async for batch in session.store.watch(ranges, after=shown_revision):
+        if not batch.changes or batch.revision <= shown_revision:
             continue
         ledger, after, _ = await _read(session, query)
-        position = ledger.position
+        shown_revision = ledger.position  # read from etcd: the revision of the read
         for kind, listing in after.items():
             _show_changed(query.output, before.get(kind), listing)
         before = after
@@ -260,8 +277,9 @@ async def _watch(
 
 
 def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectListing) -> None:
-    known = set(map(tuple, before.rows)) if before else set()
-    changed = [index for index, row in enumerate(listing.rows) if tuple(row) not in known]
+    """Print the objects whose table row differs from every row of ``before``."""
+    rows_before = set(map(tuple, before.rows)) if before else set()
+    changed = [index for index, row in enumerate(listing.rows) if tuple(row) not in rows_before]
     if not changed:
         return
     if output.is_name:

@@ -23,7 +23,7 @@ from core.audit.object_history import OBJECT_KINDS
 from core.domain.events import AllocationRefused
 from core.errors import NotFound
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unread_parts
+from ops.cli.exits import Exit, report_unreadable_parts
 from ops.cli.formats import TABLE, Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import subject_name
@@ -70,27 +70,29 @@ def history(
             print("\n".join(names))
         else:
             _show(history, session.now_ms(), output)
-        report_unread_parts(unread)
+        report_unreadable_parts(unread)
         return Exit.OK
 
     perform(context, action)
 
 
 async def _find(session: ClusterSession, text: str, namespace: str, unread: UnreadParts) -> History:
-    """Read the history. If the word is not a pool with events, try it as a Pod and other kinds."""
+    """Read the history. If no pool of this name has events, try a Pod, then other kinds."""
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     subject = parse_subject(text)
     history = await history_of(view, subject)
-    for kind, name in _others(subject, text, namespace):
+    for kind, name in _other_subjects(subject, text, namespace):
         if not history.entries:
             history = await history_of(view, HistorySubject(kind, name))
     if not history.entries:
-        report_unread_parts(unread)
+        report_unreadable_parts(unread)
         raise NotFound(f"the log has no event about {subject}", remedy=SUBJECT_FORMS)
     return history
 
 
-def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[SubjectKind, str]]:
+def _other_subjects(
+    subject: HistorySubject, text: str, namespace: str
+) -> list[tuple[SubjectKind, str]]:
     """The other objects that the text may name, in the order in which to try them."""
     if subject == ("pool", text):
         return [
@@ -169,9 +171,18 @@ def _refusal_row(entry: HistoryEntry, refusal: AllocationRefused) -> tuple[str, 
     at = entry.began
     pools = ", ".join(dict.fromkeys(verdict.pool for verdict in refusal.verdicts))
     return (
-        *("-", moment(at.at_ms), "-", "-", "(refused)", entry.node or "-", pools or "-"),
+        "-",
+        moment(at.at_ms),
+        "-",
+        "-",
+        "(refused)",
+        entry.node or "-",
+        pools or "-",
         refusal_in_words(refusal),
-        *(entry.uid or "-", str(at.position), at.actor, at.trace_id or "-"),
+        entry.uid or "-",
+        str(at.position),
+        at.actor,
+        at.trace_id or "-",
     )
 
 

@@ -21,7 +21,7 @@ from core.eventstore.state import read_ledger
 from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
 from ops.cli.context import confirm, perform
-from ops.cli.exits import Exit, fail, report_refusals, report_unread
+from ops.cli.exits import Exit, fail, report_refusals, report_unreadable_keys
 from ops.cli.foreign import (
     CALICO,
     FINDINGS_SHOWN_MAX,
@@ -34,7 +34,7 @@ from ops.cli.foreign import (
     reading,
 )
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, counted, heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ async def _simulate(
 ) -> tuple[TakeoverPlan, list[Refusal]]:
     """The part of the plan that is not done yet, and its refusals."""
     ledger = await read_ledger(session.store, session.keys)
-    report_unread(ledger)
+    report_unreadable_keys(ledger)
     plan = remaining(complete, ledger.pools, ledger.endpoints)
     fork = Fork(ledger)
     first = [fork.apply(command) for command in plan.first]
@@ -234,11 +234,11 @@ async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
 
 
 def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
-    heading(f"To take over: {_counted(plan)}")
+    print_heading(f"To take over: {_counted(plan)}")
     for kind, number in sorted(skipped.items()):
         print(f"{counted(number, kind)} skipped: contains no addresses")
     if plan.findings:
-        heading(f"\nInconsistencies: {counted(len(plan.findings), 'finding')}")
+        print_heading(f"\nInconsistencies: {counted(len(plan.findings), 'finding')}")
         shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]
         show_table(
             (TableColumn("OBJECT"), TableColumn("FINDING"), TableColumn("DONE ABOUT IT")), shown

@@ -19,7 +19,7 @@ from ops.cli.formats import TABLE
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind
 from ops.cli.object_selection import ObjectSelection, listing_of
-from ops.cli.output import counted, heading, pairs, show, show_value
+from ops.cli.output import counted, print_fields, print_heading, show, show_value
 from ops.cli.progress import counted_events, progress
 from ops.cli.times import parse_time
 
@@ -135,7 +135,7 @@ def _replay(
 
 def _show_replayed(checker: Checker, events: int, violations: list[str]) -> None:
     ledger = checker.ledger
-    pairs(
+    print_fields(
         (
             ("events", f"{events:,}, the last one at position {ledger.position}"),
             ("rules", f"{len(violations):,} BROKEN" if violations else "all hold"),
@@ -145,5 +145,5 @@ def _show_replayed(checker: Checker, events: int, violations: list[str]) -> None
     for line in violations:
         print(f"  {line}")
     if ledger.pools:
-        heading("\nPools")
+        print_heading("\nPools")
         show(listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", TABLE)), TABLE)

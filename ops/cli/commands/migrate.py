@@ -18,7 +18,7 @@ from core.errors import BadInput
 from core.eventstore.state import read_ledger
 from core.manifests.manifest_writer import dump_yaml
 from ops.cli.context import perform
-from ops.cli.exits import Exit, fail, report_unread
+from ops.cli.exits import Exit, fail, report_unreadable_keys
 from ops.cli.foreign import (
     FINDINGS_SHOWN_MAX,
     SPIDERPOOL,
@@ -29,7 +29,7 @@ from ops.cli.foreign import (
 )
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, counted, heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 from ops.cli.session import ClusterSession
 from ops.migration.comparison import AddressDifference, differences
 from ops.migration.facts import AGENT_IMAGE, Facts
@@ -114,7 +114,7 @@ def compare(
             if not different or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(POLL_S)
-        report_unread(ledger)
+        report_unreadable_keys(ledger)
         _show_differences(different, len(ledger.claims), output)
         return Exit.DIFFERENT if different else Exit.OK
 
@@ -131,7 +131,7 @@ def _show_differences(
     if not different:
         print(f"equal: {counted(addresses, 'address', 'addresses')}")
         return
-    heading(f"{counted(len(different), 'address differs', 'addresses differ')}")
+    print_heading(f"{counted(len(different), 'address differs', 'addresses differ')}")
     columns = (TableColumn("ADDRESS"), TableColumn("SPIDERPOOL"), TableColumn("ORBWEAVER"))
     show_table(columns, different[:FINDINGS_SHOWN_MAX])
 
@@ -158,7 +158,7 @@ def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
     release, agent = facts.release, workload_with(facts, AGENT_IMAGE)
     if release is not None:
         name = f"release {release.name} in namespace {release.namespace}"
-        heading(f"Spiderpool {release.chart_version}: {name}, revision {release.revision}")
+        print_heading(f"Spiderpool {release.chart_version}: {name}, revision {release.revision}")
     if agent is not None:
         print(f"{agent.title}: {agent.ready} of {agent.wanted} Pods ready")
     for deadline, title in (
@@ -168,12 +168,12 @@ def _show(facts: Facts, plan: Plan, *, shown_max: int) -> None:
     ):
         due = plan.due(deadline)
         if due:
-            heading(f"\n{title}:")
+            print_heading(f"\n{title}:")
         for finding in due[:shown_max]:
             _show_finding(finding)
         if len(due) > shown_max:
             print(f"  ... {len(due) - shown_max:,} more (-o wide shows them)")
-    heading("\nThe switch:")
+    print_heading("\nThe switch:")
     for step in plan.steps:
         print(f"  - {step}")
     if plan.is_ready:

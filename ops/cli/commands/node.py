@@ -45,7 +45,8 @@ COLUMNS: Final = (
     TableColumn("WHAT TO DO"),
 )
 GATEWAYS_MAX: Final = 64
-HOST_TABLE: Final = BUILT_IN.host_rule_table or 0
+assert BUILT_IN.host_rule_table is not None, "the built-in settings have every value"
+HOST_TABLE: Final = BUILT_IN.host_rule_table
 BPF_FILESYSTEM: Final = Path("/sys/fs/bpf")
 
 Gateways = Annotated[

@@ -21,7 +21,7 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of, object_name
-from ops.cli.output import TableColumn, counted, pairs, show_table, show_value
+from ops.cli.output import TableColumn, counted, print_fields, show_table, show_value
 from ops.cli.times import parse_length
 from workflows.engine.client.client import Client
 from workflows.engine.client.visibility import Visibility
@@ -164,7 +164,7 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
         if output.is_structured:
             show_value(_document(retirable, name, remaining, status), output)
             return Exit.OK
-        pairs(
+        print_fields(
             (
                 ("object", f"{retirable}/{name}"),
                 ("state", "retiring" if is_retiring else "serving"),
@@ -252,7 +252,7 @@ async def _retiring(session: ClusterSession) -> list[tuple[Retirable, str]]:
 async def _state(
     session: ClusterSession, kind: Retirable, name: str
 ) -> tuple[RemainingClaims, str]:
-    """The remaining claims, and the status of the execution; "" without one."""
+    """The remaining claims, and the status of the workflow execution; "" without an execution."""
     remaining = await read_remaining(session.store, session.keys, kind, name)
     try:
         description = await Visibility(session.store, WorkflowKeys(session.keys)).describe(

@@ -9,7 +9,7 @@ import typer
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, counted, moment, pairs, show_table, show_value
+from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.times import parse_length
 from ops.cli.workflow_calls import (
     Arguments,
@@ -68,10 +68,8 @@ def list_(context: typer.Context, queue: Queue = "default") -> None:
         elif output.is_name:
             print("\n".join(row.schedule_id for row in rows))
         else:
-            shown = [
-                (each.schedule_id, each.workflow_type, each.spec, _next_of(each)) for each in rows
-            ]
-            show_table(_COLUMNS, shown, output)
+            cells = [(row.schedule_id, row.workflow_type, row.spec, _next_of(row)) for row in rows]
+            show_table(_COLUMNS, cells, output)
         return Exit.OK
 
     perform(context, action)
@@ -104,7 +102,7 @@ def describe(context: typer.Context, schedule_id: Id, queue: Queue = "default") 
 
 
 @app.command()
-def create(  # each is one option
+def create(
     context: typer.Context,
     schedule_id: Id,
     workflow_type: Annotated[str, typer.Argument(help="workflow type of the workers")],
@@ -236,7 +234,7 @@ def _document(schedule_id: str, description: ScheduleDescription) -> dict[str, o
 
 def _print(schedule_id: str, description: ScheduleDescription) -> None:
     schedule, progress, running, next_ms = description
-    pairs(
+    print_fields(
         [
             ("Schedule", schedule_id),
             ("Starts", schedule.action.workflow_type),

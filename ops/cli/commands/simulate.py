@@ -22,13 +22,13 @@ from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
 from ops.cli.applications import lines_of, word_of
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report_unread
+from ops.cli.exits import Exit, report_unreadable_keys
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.input_files import Recursive
 from ops.cli.kinds import object_name
 from ops.cli.manifest_objects import read_commands
-from ops.cli.output import TableColumn, counted, heading, show_table, show_value
+from ops.cli.output import TableColumn, counted, print_heading, show_table, show_value
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -63,7 +63,7 @@ def simulate(
 
     async def action(session: ClusterSession) -> Exit:
         fork = Fork(await read_ledger(session.store, session.keys))
-        report_unread(fork.ledger)
+        report_unreadable_keys(fork.ledger)
         planned_before = set(_planned(fork.ledger))
         steps = [fork.apply(command) for command in commands]
         planned = [plan for plan in _planned(fork.ledger) if plan not in planned_before]
@@ -109,7 +109,7 @@ def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
 
 
 def _apply_plan(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
-    """Apply the plan to the fork; return it, as refused if its addresses are no longer free."""
+    """Apply the plan to the fork; return the plan, with a refused step if the fork refuses it."""
     step = plan.step
     refusals = fork.apply(step.command).refusals if step.command is not None else ()
     if not refusals:
@@ -127,14 +127,14 @@ def _show(result: SimulationResult, fork: Fork, output: Output) -> None:
         fields = f" ({', '.join(step.changed)})" if step.changed else ""
         print(f"{name}: {events or 'unchanged, no event'}{fields}")
     if result.plans:
-        heading("\nAutomatic pools")
+        print_heading("\nAutomatic pools")
         show_table(_PLAN_COLUMNS, map(_plan_row, result.plans))
     effects = fork.effects()
     if effects:
-        heading("\nAddresses")
+        print_heading("\nAddresses")
         show_table(_EFFECT_COLUMNS, [_effect_row(effect) for effect in effects], output)
     if result.affected:
-        heading("\nAffected holders")
+        print_heading("\nAffected holders")
         _show_holdings(result.affected)
     elif not result.is_refused:
         print("\nno holder would be affected")

@@ -26,9 +26,9 @@ from ops.cli.output import (
     TableColumn,
     counted,
     duration,
-    heading,
     moment,
-    pairs,
+    print_fields,
+    print_heading,
     show_table,
     show_value,
 )
@@ -42,7 +42,8 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""Writer heads among which the newest event is searched; nearly always the newest head has it."""
+"""Number of changed writer heads that are read to find the newest event. A head is the key of a
+writer's newest segment; nearly always the newest event is in the segment of the newest head."""
 
 
 class ClusterStatus:
@@ -114,9 +115,9 @@ async def _read(session: ClusterSession) -> ClusterStatus:
     position = status.archive.position if status.archive else 0
     status.newest = max(position, await _newest_event(session, heads.kvs, status.heads))
     status.checkpoint = read(CHECKPOINT_KIND, checkpoint)
-    leads = read(LEADERS, leader)
-    if leads is not None:
-        status.leader = leads, leader.kvs[0].mod_revision
+    elected = read(LEADERS, leader)
+    if elected is not None:
+        status.leader = elected, leader.kvs[0].mod_revision
     status.unreadable = await scan(session.store, keys, STATUS_KINDS)
     return status
 
@@ -143,7 +144,7 @@ def _show(session: ClusterSession, status: ClusterStatus) -> None:
     endpoints = ", ".join(session.settings.etcd.endpoints)
     endpoint_count = counted(status.counts["endpoint"], "endpoint")
     holds = f"{counted(status.counts['ip'], 'claim')} of {endpoint_count}"
-    pairs(
+    print_fields(
         (
             ("cluster", session.settings.cluster),
             ("etcd", f"{endpoints}, revision {status.revision}, {status.answered_ms:.1f} ms"),
@@ -171,7 +172,7 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
     if not faults:
         return
     count = counted(len(faults), "key")
-    heading(f"\n{count} cannot be read; all other keys are used without them")
+    print_heading(f"\n{count} cannot be read; all other keys are used without them")
     for fault in faults[:UNREADABLE_SHOWN_MAX]:
         print(f"  {fault.why}\n    → {fault.remedy}")
     if len(faults) > UNREADABLE_SHOWN_MAX:
@@ -212,8 +213,8 @@ def _projector(session: ClusterSession, status: ClusterStatus) -> str:
     behind = (
         f"behind: the projection is at {checkpoint.position}, the newest event is {status.newest}"
     )
-    level = "up to date" if checkpoint.position >= status.newest else behind
-    return f"{level}, published {duration(session.now_ms() - checkpoint.at_ms)} ago"
+    progress = "up to date" if checkpoint.position >= status.newest else behind
+    return f"{progress}, published {duration(session.now_ms() - checkpoint.at_ms)} ago"
 
 
 def _plain(session: ClusterSession, status: ClusterStatus) -> dict[str, Any]:

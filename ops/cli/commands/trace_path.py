@@ -15,7 +15,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
 )
 from core.errors import BadInput, NotFound
-from nodeagent.clusterip.frontends import PROTOCOLS as NUMBERS
+from nodeagent.clusterip.frontends import PROTOCOLS as PROTOCOL_NUMBERS
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text, packed
 from nodeagent.clusterip.installation import served
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
@@ -24,7 +24,7 @@ from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
-from ops.cli.output import TableColumn, heading, show_table, show_value
+from ops.cli.output import TableColumn, print_heading, show_table, show_value
 from ops.diagnostics.paths.path_trace import PathHop, PathSegment, legs
 from ops.diagnostics.paths.route_lookup import (
     Stack,
@@ -60,7 +60,7 @@ class TraceTarget(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """The result for one target. ``backend``: the address that sockets use instead of it."""
+    """The paths for one target. ``backend``: the address that sockets use instead of the target."""
 
     target: TraceTarget
     backend: str
@@ -185,8 +185,8 @@ def _traces(
     executor = NetnsExecutor()
     try:
         with (
-            NetworkNamespace.open(netns) as inside,
-            executor.session(inside) as in_pod,
+            NetworkNamespace.open(netns) as pod_namespace,
+            executor.session(pod_namespace) as in_pod,
             executor.session(executor.own_namespace) as on_node,
         ):
             stacks = Stack(pod, in_pod), Stack("node", on_node)
@@ -204,9 +204,10 @@ def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """The backend that sockets use for the target, as text, and the address of its packets."""
-    address, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
+    address = packed(format_address(*target.address))
+    protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
-        is_address = (frontend.address, frontend.protocol) == (address, number)
+        is_address = (frontend.address, frontend.protocol) == (address, protocol_number)
         if not is_address or target.port not in (0, frontend.port):
             continue
         backends = frontends[frontend].backends
@@ -219,7 +220,7 @@ def _backend(
 
 
 def _show(pod: str, traced: Traced, output: Output) -> None:
-    heading(f"{pod} → {traced.target}")
+    print_heading(f"{pod} → {traced.target}")
     if traced.backend:
         print(traced.backend)
     rows = [_row(leg, stop) for leg in traced.legs for stop in leg.stops]

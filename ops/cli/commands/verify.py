@@ -17,7 +17,7 @@ from core.eventstore.faults import ContainedFault
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.global_options import globals_of
-from ops.cli.output import counted, heading, show_value
+from ops.cli.output import counted, print_heading, show_value
 from ops.cli.progress import progress
 from ops.kinds import ALL_KINDS
 
@@ -134,7 +134,7 @@ def _show_repaired(repaired: Repaired) -> None:
 def _list(title: str, lines: list[str], *, wide: bool) -> None:
     if not lines:
         return
-    heading(f"\n{title}")
+    print_heading(f"\n{title}")
     shown = lines if wide else lines[:SHOWN_MAX]
     for line in shown:
         print(f"  {line}")

@@ -269,7 +269,7 @@ def query(
       orbctl workflow query reclaim status
     """
     values = [parse_argument(text) for text in arguments or []]
-    _ask(context, queue, lambda client: client.query(workflow_id, name, *values))
+    _print_result(context, queue, lambda client: client.query(workflow_id, name, *values))
 
 
 @app.command()
@@ -292,7 +292,7 @@ def update(
       orbctl workflow update reclaim pause true --update-id 1
     """
     values = [parse_argument(text) for text in arguments or []]
-    _ask(
+    _print_result(
         context,
         queue,
         lambda client: client.update(workflow_id, name, *values, update_id=update_id),
@@ -383,28 +383,30 @@ def _visibility(session: ClusterSession, queue: str) -> Visibility:
     return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
 
 
-def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[object]]) -> None:
-    """Call ``ask``; print its result as JSON."""
+def _print_result(
+    context: typer.Context, queue: str, call: Callable[[Client], Awaitable[object]]
+) -> None:
+    """Run ``call`` with a client; print its result as JSON."""
 
     async def action(session: ClusterSession) -> Exit:
         with engine_errors():
             async with workflow_client(session, queue) as client:
-                print(json.encode(await ask(client)).decode())
+                print(json.encode(await call(client)).decode())
         return Exit.OK
 
     perform(context, action)
 
 
 def _statuses(names: list[str]) -> tuple[Any, ...]:
-    known = {status.value.lower(): status for status in ExecutionStatus}
-    unknown = [name for name in names if name.lower() not in known]
+    by_name = {status.value.lower(): status for status in ExecutionStatus}
+    unknown = [name for name in names if name.lower() not in by_name]
     if unknown:
         raise BadInput(
             f"{unknown[0]!r} is not a status of an execution",
             subject="--status",
             remedy=f"use {', '.join(status.value for status in ExecutionStatus)}",
         )
-    return tuple(known[name.lower()] for name in names)
+    return tuple(by_name[name.lower()] for name in names)
 
 
 def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filter:
