@@ -45,7 +45,7 @@ DELETED_SEGMENTS_MAX = 1_000
 class SealResult(NamedTuple):
     """The result of one ``seal``; the counts are those of this call.
 
-    Everything up to ``position`` is sealed. ``superseded``: another archiver has committed the
+    Every segment up to ``position`` is sealed. ``superseded``: another archiver has committed the
     cursor first.
     """
 
@@ -58,7 +58,7 @@ class SealResult(NamedTuple):
 
 
 def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
-    """Whether the live log has reached its limit (I10); pass 0 for an unknown count."""
+    """Whether the live log has reached its limit; pass 0 for an unknown count."""
     return live_segments >= LIVE_SEGMENTS_MAX or live_events >= LIVE_EVENTS_MAX
 
 
@@ -95,7 +95,7 @@ class Archiver:
         """Seal every segment up to a revision (None: the newest); finish an interrupted seal.
 
         Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, OSError.
-        Raises LogCorrupt for a segment that cannot be folded, after sealing those before it.
+        Raises LogCorrupt for a segment that cannot be applied, after sealing those before it.
         """
         stored = await read_cursor(self._store, self._keys)
         run = _Run(stored)
@@ -156,7 +156,7 @@ class Archiver:
         return True
 
     async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
-        """Replace the cursor that has this revision; 0 if there is none yet."""
+        """Put the cursor, if its key still has this revision; 0: if the key does not exist."""
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:

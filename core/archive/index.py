@@ -45,9 +45,10 @@ MAGIC: Final = b"ORBIDX01"
 """Identifies the layout; an index is never empty."""
 
 _HASH_BYTES: Final = 6
-_HASH_SHIFT: Final = 48 - 44
+_HASH_SHIFT: Final = 48 - 44  # of the 48 hash bits, an entry has 44
 _ENTRY_BYTES: Final = 8
 _UID_HOLDER: Final = "pod/"
+"""The prefix of a holder that is one Pod; the UID of the Pod follows."""
 
 
 def tokens_of(event: Event) -> Iterator[str]:

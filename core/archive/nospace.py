@@ -3,8 +3,8 @@
 A full etcd allows reads, deletions and compaction, and refuses every put. Its limit is on the size
 of the database file, which shrinks only by compaction and defragmentation of every member. So the
 seal runs as usual, and space is freed just before its only put, that of the cursor: delete the
-reserve, compact, defragment, disarm the alarm. The order of the seal's steps is the same as always,
-so a crash is repaired in the same way.
+reserve (a key that only occupies space), compact, defragment, disarm the alarm. The order of the
+seal's steps is the same as always, so a crash is repaired in the same way.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ class FullLogArchiver:
         return SealedFull(self._difference(before, after), self._may_defragment)
 
     async def _seal_all(self, before: ArchiveCursor, upto: int | None) -> None:
-        """Seal until nothing is left. Freeing space compacts the revision that a seal reads.
+        """Seal until no segment is left to seal.
 
-        So one call of the archiver may seal only one file; raises its error if it sealed none.
+        Freeing space compacts the revision that the archiver reads, so one call of the archiver may
+        seal only one file. Raises the error of a call that sealed no file.
         """
         position = before.position
         while True:

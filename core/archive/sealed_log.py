@@ -79,7 +79,7 @@ class SealedLog:
         return seqs
 
     def base(self) -> ArchiveSnapshot:
-        """The state before the first segment that was not pruned. Raises LogCorrupt if lost."""
+        """The state before the first remaining segment. Raises LogCorrupt if it is lost."""
         pruned = self.cursor.pruned
         if not pruned.files:
             return empty_snapshot()
@@ -97,7 +97,7 @@ class SealedLog:
         """The size on disk of a file with its index and snapshot. Raises LogCorrupt."""
         size = len(self._files.view(link.base + SEGMENTS_SUFFIX))
         for suffix in (INDEX_SUFFIX, SNAPSHOT_SUFFIX):
-            with suppress(LogCorrupt):  # ``verify`` reports a lost one
+            with suppress(LogCorrupt):  # ``orbctl verify`` reports a lost index or snapshot
                 size += len(self._files.view(link.base + suffix))
         return size
 

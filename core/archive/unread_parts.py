@@ -1,6 +1,7 @@
-"""Parts of a log that cannot be read: a reader that answers queries skips them, and reports them.
+"""Parts of a log that cannot be read.
 
-A reader that changes or verifies a log never skips: such a part is an error for it.
+A reader that answers queries skips such parts and reports them. A reader that changes or verifies
+the log never skips a part: it raises an error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compares two states of one cluster: the differences of objects and addresses, by name.
 
-Pure. An object that was deleted and created again in between counts as changed or unchanged: only
-its history shows that (``core.audit.history``).
+Pure. An object that was deleted and created again between the two states counts as changed or
+unchanged; its history (``core.audit.history``) shows the deletion.
 """
 
 from __future__ import annotations

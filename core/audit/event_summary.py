@@ -6,7 +6,7 @@ complete event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from core.audit.object_history import change_of, described, size_in_words
@@ -29,7 +29,7 @@ from core.errors import BadInput
 
 
 class EventSummary(NamedTuple):
-    """An event in short. ``subject`` has the form that ``orbctl history`` accepts.
+    """One event in one line. ``subject`` has the form that ``orbctl history`` accepts.
 
     ``pools`` and ``addresses``: those in the event.
     """
@@ -110,13 +110,11 @@ def summary_of(recorded: Recorded) -> EventSummary:
             return EventSummary(name, f"{change.kind}/{change.name}", detail, pools)
 
 
-def _of_endpoint(
-    name: str, endpoint: Endpoint, pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...]
-) -> EventSummary:
+def _of_endpoint(name: str, endpoint: Endpoint, pairs: Sequence[tuple[str, str]]) -> EventSummary:
     return EventSummary(
         name,
         f"pod/{endpoint.namespace}/{endpoint.name}",
-        f"{_text(pairs)} on {endpoint.node}",
+        f"{_addresses_and_pools(pairs)} on {endpoint.node}",
         tuple(pool for _, pool in pairs),
         tuple(address for address, _ in pairs),
         endpoint.node,
@@ -129,7 +127,7 @@ def _of_release(name: str, event: AddressesReleased) -> EventSummary:
     return EventSummary(
         name,
         f"pod/{event.namespace}/{event.name}",
-        f"{_text(pairs)}, {reason}",
+        f"{_addresses_and_pools(pairs)}, {reason}",
         tuple(pool for _, pool in pairs),
         event.addresses(),
     )
@@ -158,5 +156,5 @@ def refusal_in_words(event: AllocationRefused) -> str:
     return f"{event.reason}{repeated}: {event.message}"
 
 
-def _text(pairs: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
+def _addresses_and_pools(pairs: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{address} ({pool})" for address, pool in pairs) or "no addresses"

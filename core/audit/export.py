@@ -7,7 +7,7 @@
 The raw form has every byte of the log and can be read with any msgpack reader; its last hash is
 that of the archive's chain (``core.archive.cursor``). ``import_log`` reads it back into segments,
 from which a ledger can be made without an etcd. A log cannot be written into another etcd: releases
-name etcd revisions (I3), and those differ there.
+name etcd revisions, and those differ there.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
 _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
 
-_EXPORTED: Final = {"conflicting_host": "stranger"}
-"""Renamed field -> its first name, which exports keep."""
+_EXPORTED_NAMES: Final = {"conflicting_host": "stranger"}
+"""Field that was renamed -> its first name, which exports keep."""
 
 
 async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
@@ -53,14 +53,14 @@ def line_of(recorded: Recorded) -> str:
     at = datetime.fromtimestamp(recorded.recorded_at_ms / 1000, UTC)
     line = {
         "position": recorded.position,
-        "place": recorded.index_in_segment,
+        "place": recorded.index_in_segment,  # exports keep the first name
         "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "type": name,
         "version": VERSIONS[name],
         "event_id": recorded.event_id,
         "writer": recorded.writer,
         **recorded.cause._asdict(),
-        "body": _named(recorded.event),
+        "body": _with_field_names(recorded.event),
     }
     return _json.encode(line).decode()
 
@@ -143,14 +143,14 @@ def _segment(item: list[object]) -> Segment:
         raise _corrupt(f"has an item that is not a segment: {error}") from error
 
 
-def _named(value: object) -> object:
+def _with_field_names(value: object) -> object:
     """Convert named tuples to dicts of their fields, recursively."""
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
-        parts = [_named(part) for part in value]
+        parts = [_with_field_names(part) for part in value]
         if fields is None:
             return parts
-        return dict(zip((_EXPORTED.get(name, name) for name in fields), parts, strict=True))
+        return dict(zip((_EXPORTED_NAMES.get(name, name) for name in fields), parts, strict=True))
     return value
 
 

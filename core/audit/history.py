@@ -2,8 +2,8 @@
 
 The archive's index names the blocks that may have events of the subject, and segments without the
 subject's text are skipped without decoding them. So a history takes milliseconds for a log of any
-length. Subjects that are not ``INDEXED`` need a scan of the complete log. This module reads archive
-and live log, never the state keys; it writes nothing.
+length. Kinds of subjects that are not in ``INDEXED`` need a scan of the complete log. This module
+reads archive and live log, never the state keys; it writes nothing.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ The revision of its claim is unknown, so any release of the address ends the hol
 
 
 class _OpenHolding(NamedTuple):
-    """A holding that lasts, and the revision that its release must name (I3)."""
+    """A holding that lasts, and the revision of its claim, which its release must name."""
 
     entry: HistoryEntry
     claim_revision: int
@@ -144,7 +144,7 @@ class _Holdings(EntryList):
             case QuarantineLifted(address):
                 self._lift(address, recorded)
             case AllocationRefused() as event if self._concerns_refusal(event):
-                self.add(_refused(event, stamp_of(recorded)))
+                self.add(_refused_entry(event, stamp_of(recorded)))
             case _:
                 pass
 
@@ -191,7 +191,7 @@ class _Holdings(EntryList):
                 self._open[address] = held._replace(claim_revision=recorded.position)
                 return
             self._end(address, began, "taken")
-        entry = _held(address, pool, endpoint, began)
+        entry = _held_entry(address, pool, endpoint, began)
         self._open[address] = _OpenHolding(entry, recorded.position)
 
     def _end_released(self, event: AddressesReleased, ended: Stamp) -> None:
@@ -206,14 +206,14 @@ class _Holdings(EntryList):
         for address, pool in endpoint.addresses():
             held = self._open.get(address)
             if held is None and self.subject == ("node", endpoint.node):
-                entry = _held(address, pool, endpoint, stamp)
+                entry = _held_entry(address, pool, endpoint, stamp)
                 self._open[address] = _OpenHolding(entry, ANY_CLAIM)
             if held is None or (held.entry.namespace, held.entry.pod) != endpoint.key:
                 continue
             if (held.entry.uid, held.entry.node) != (endpoint.uid, endpoint.node):
                 self._end(address, stamp, "moved")
                 if self._concerns(address, pool, endpoint):
-                    entry = _held(address, held.entry.pool, endpoint, stamp)
+                    entry = _held_entry(address, held.entry.pool, endpoint, stamp)
                     self._open[address] = held._replace(entry=entry)
 
     def _end(self, address: str, ended: Stamp, reason: str, evidence: str = "") -> None:
@@ -236,7 +236,7 @@ class _Holdings(EntryList):
             self._quarantined = None
 
 
-def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> HistoryEntry:
+def _held_entry(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> HistoryEntry:
     return HistoryEntry(
         "held",
         address,
@@ -250,7 +250,7 @@ def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> HistoryE
     )
 
 
-def _refused(event: AllocationRefused, at: Stamp) -> HistoryEntry:
+def _refused_entry(event: AllocationRefused, at: Stamp) -> HistoryEntry:
     return HistoryEntry(
         "refused",
         "",

@@ -134,7 +134,7 @@ class HistorySubject(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """The position, index in its segment, time (Unix milliseconds) and cause of an event."""
+    """Where and when an event is in the log, and its cause. ``at_ms``: Unix milliseconds."""
 
     position: int
     index_in_segment: int

@@ -21,6 +21,8 @@ OPEN: Final = 2**64 - 1
 """The end position of a holding that lasts."""
 
 HALF_BITS: Final = 64
+"""An address has up to 128 bits, so it is stored as two columns of 64 bits."""
+
 _HALF: Final = 2**HALF_BITS - 1
 
 
@@ -28,7 +30,8 @@ class Holder(NamedTuple):
     """The holder of an address.
 
     ``pod``: NAMESPACE/NAME. ``mac``: 48 bits, 0 if unknown. ``trace``: the low 64 bits of the trace
-    id of the ADD. ``revision``: the revision of the claim, which its release must name (I3).
+    id of the ADD. ``revision``: the revision of the claim, which its release must name (I3 of
+    docs/contributing/architecture.md).
     """
 
     pod: str
@@ -186,9 +189,9 @@ class HoldingTable:
     def named_rows(
         self, text: str, position: int
     ) -> Iterator[tuple[Literal["node", "application"], str, int]]:
-        """For each node and application whose name contains the text: kind, name and newest row.
+        """Yield kind, name and newest row of each node and application whose name has the text.
 
-        Rows that began after the position are left out.
+        Rows that began after the position are ignored.
         """
         numbers = self._names.numbers_with(text)
         if not numbers:

@@ -1,8 +1,9 @@
 """Checks that every key can be decoded, and that the indexes of pools and subnets are complete.
 
 ``scan`` also finds undecodable keys that no process has read yet. ``check_index`` compares an index
-with the pools or subnets. The index is written in their transactions, so that only a manual change
-can make it wrong; the check for overlaps would miss a pool without entries. A repair marks the
+with the pools or subnets. Each transaction that changes a pool or subnet also writes its index
+entries, so only a manual change can make the index wrong. The check for overlaps would miss a pool
+without entries. A repair marks the
 index as incomplete, and the next command rebuilds it.
 """
 
@@ -40,8 +41,8 @@ async def check_index(
             ledger.pools.values() if topic == "pools" else ledger.subnets.values()
         )
         for family in FAMILIES:
-            index, guarded = Index(keys, topic, family), keys.guard(topic, family)
-            gets = [Get(guarded), Get(*index.all(), keys_only=True)]
+            index, guard_key = Index(keys, topic, family), keys.guard(topic, family)
+            gets = [Get(guard_key), Get(*index.all(), keys_only=True)]
             guard, entries = (await store.read(gets, revision=revision)).ranges
             if guard.first is None or guard.first.value != COMPLETE:
                 continue
@@ -54,8 +55,8 @@ async def check_index(
             text = f"{missing} keys are missing, and {surplus} keys belong to no object"
             step = RepairStep(
                 f"mark {name} as incomplete, so that the next command rebuilds it",
-                (Unchanged(guarded, guard.first.mod_revision),),
-                (Put(guarded, b""),),
+                (Unchanged(guard_key, guard.first.mod_revision),),
+                (Put(guard_key, b""),),
             )
             faults.append(IndexFault(name, text, step))
     return faults

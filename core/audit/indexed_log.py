@@ -1,8 +1,9 @@
 """Answers queries about any instant of a log from indexes in memory, which the queries update.
 
-The newest ``WINDOW_EVENTS_MAX`` events are in one ``LogIndex``. For an earlier instant another
-index is made, from the archive's nearest snapshot to the end of that archive file; the last
-``OLD_WINDOWS_MAX`` of these are kept. A query that an index can answer needs no etcd. Only reads.
+A window is the part of the log that one ``LogIndex`` covers. The newest window has up to
+``WINDOW_EVENTS_MAX`` events. For an earlier instant another window is read, from the archive's
+nearest snapshot to the end of that archive file; the last ``OLD_WINDOWS_MAX`` of these are kept. A
+query that an index in memory can answer needs no etcd. Only reads.
 """
 
 from __future__ import annotations
@@ -70,10 +71,10 @@ class IndexedLog:
         self._files = files
         self._window_events_max = window_events_max
         self.unread = UnreadParts()
-        """The parts that answers leave out, because they cannot be read."""
+        """The parts of the log that cannot be read; answers do not have their events."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None
-        self._next: LogIndex | None = None  # replaces the index when it was read completely
+        self._next: LogIndex | None = None  # replaces the index once it has been read completely
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
         self._reached = 0  # the revision up to which the index was read; the view may be newer
@@ -131,7 +132,7 @@ class IndexedLog:
             begin = before[-1].last_position if before else self.view.sealed.cursor.pruned.position
             index = await self._older(begin)
             if time_ms < index.clock.base_ms:
-                self._check_not_pruned(-1)
+                self._check_not_pruned(-1)  # any position before the pruned one
         return LogInstant(index, index.clock.position_at(time_ms), min(time_ms, self.now_ms()))
 
     def events_between(
@@ -192,6 +193,7 @@ class IndexedLog:
         return self._next
 
     def _begin(self, view: LogView) -> LogIndex:
+        """Begin an index at the snapshot before the newest ``window_events_max`` sealed events."""
         remaining_events = self._window_events_max
         base = view.sealed.cursor.position
         for file in reversed(view.sealed.summaries()):
@@ -202,19 +204,20 @@ class IndexedLog:
         return LogIndex(view.sealed.base())
 
     async def _older(self, position: int) -> LogIndex:
+        """The index of an earlier window that has this position. Raises PrunedAway."""
         self._check_not_pruned(position)
         for index in self._old.values():
             if index.first_position <= position < index.position:  # the next index has the end
                 return index
         files = self.view.sealed.summaries()
-        upto = next(file for file in files if file.last_position > position)
-        return await self._work.join(upto.number, lambda: self._read_old(position, upto))
+        file = next(file for file in files if file.last_position > position)
+        return await self._work.join(file.number, lambda: self._read_old(position, file))
 
-    async def _read_old(self, position: int, upto: FileSummary) -> LogIndex:
+    async def _read_old(self, position: int, file: FileSummary) -> LogIndex:
         sealed = self.view.sealed
         index = await asyncio.to_thread(lambda: LogIndex(sealed.snapshot_before(position)))
-        await index.read(self.view, upto.last_position)
-        self._old[upto.number] = index
+        await index.read(self.view, file.last_position)
+        self._old[file.number] = index
         while len(self._old) > OLD_WINDOWS_MAX:
             del self._old[next(iter(self._old))]
         return index

@@ -71,7 +71,7 @@ class RefusedPod(NamedTuple):
 
 
 class LogIndex:
-    """The states from ``first_position``, that of its snapshot, up to ``position``."""
+    """The states from ``first_position``, the position of its snapshot, up to ``position``."""
 
     def __init__(self, base: ArchiveSnapshot) -> None:
         self.first_position = self.position = base.ledger.position
@@ -89,10 +89,10 @@ class LogIndex:
         self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
         """The newest events."""
         self._names = Names()
-        self._traces, self._traced, self._traced_types = array("Q"), array("Q"), array("B")
+        self._traces, self._trace_positions, self._trace_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._skipped: dict[str, list[tuple[int, int]]] = {}
-        """By writer: from a position on, how many of its segments were skipped in all."""
+        """Writer -> pairs: from this position on, this many of its segments were skipped in all."""
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
 
@@ -122,8 +122,8 @@ class LogIndex:
         """Count the segment of its writer, and those before it that were skipped."""
         writer, positions = segment.writer, self.writers[segment.writer]
         skipped = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
-        known = self._skipped.get(writer, [])
-        if skipped > (known[-1][1] if known else 0):
+        counts = self._skipped.get(writer, [])
+        if skipped > (counts[-1][1] if counts else 0):
             self._skipped.setdefault(writer, []).append((segment.position, skipped))
         positions.append(segment.position)
 
@@ -153,14 +153,16 @@ class LogIndex:
     def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
         """Position and type of each event of a trace (its low 64 bits), except claims."""
         for row in rows_of(self._traces, trace):
-            yield self._traced[row], _TYPES[self._traced_types[row]]
+            yield self._trace_positions[row], _TYPES[self._trace_types[row]]
 
     @property
     def nbytes(self) -> int:
         """The approximate size of the columns in memory."""
-        columns = (self._traces, self._traced, self._traced_types, *self.writers.values())
-        own = sum(len(column) * column.itemsize for column in columns)
-        return own + self.clock.nbytes + sum(table.nbytes for table in self.holdings.values())
+        columns = (self._traces, self._trace_positions, self._trace_types, *self.writers.values())
+        column_bytes = sum(len(column) * column.itemsize for column in columns)
+        return (
+            column_bytes + self.clock.nbytes + sum(table.nbytes for table in self.holdings.values())
+        )
 
     def _begin(self, ledger: Ledger) -> None:
         at = ledger.position
@@ -194,14 +196,14 @@ class LogIndex:
     def _apply(self, recorded: Recorded) -> None:
         event, position = recorded.event, recorded.position
         trace = _TRACE.match(recorded.cause.traceparent)
-        low = int(trace[1], 16) if trace else 0
-        if low and not isinstance(event, AddressesClaimed):
-            self._traces.append(low)
-            self._traced.append(position)
-            self._traced_types.append(_TYPE_NUMBERS[type(event)])
+        trace_id = int(trace[1], 16) if trace else 0  # its low 64 bits
+        if trace_id and not isinstance(event, AddressesClaimed):
+            self._traces.append(trace_id)
+            self._trace_positions.append(position)
+            self._trace_types.append(_TYPE_NUMBERS[type(event)])
         match event:
             case AddressesClaimed(endpoint, new_nics):
-                self._claim(endpoint, new_nics, position, low)
+                self._claim(endpoint, new_nics, position, trace_id)
                 if len(new_nics) < len(endpoint.nics):
                     self._move(endpoint, position)
             case EndpointChanged(endpoint):

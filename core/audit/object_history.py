@@ -1,7 +1,7 @@
 """The history of a configuration object: a pool, subnet, reservation or record.
 
-For an application: the changes of its record, its number of Pods and its automatic pools. Pure: it
-gets the events one by one.
+For an application: the changes of its record, its number of Pods and its automatic pools. Pure: the
+caller passes the events one by one.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form
 
 
 def _fields(value: ConfigurationObject) -> dict[str, object]:
-    """The fields of an object; those of a coordinator as if they were its own."""
+    """The fields of an object; the fields of a coordinator replace the field ``coordinator``."""
     fields = value._asdict()
     coordinator = fields.pop("coordinator", None)
     return fields if coordinator is None else fields | coordinator.fields()

@@ -1,7 +1,7 @@
 """Finds changes that an agent made to claims of another node.
 
 All agents share one etcd role (``core.eventstore.roles``), so etcd cannot prevent such a change,
-but the log shows it: every change of a claim or an endpoint has an event (I5) in the log of its
+but the log shows it: every change of a claim or an endpoint has an event in the log of its
 writer, and an agent's writer has the name of its node. Controllers and orbctl may change the claims
 of every node. Pure; checks one segment at a time.
 

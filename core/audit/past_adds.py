@@ -42,7 +42,7 @@ class PastAdds(NamedTuple):
     """The results of a Pod's ADDs since it last had no address.
 
     ``claims``: the events of its claims. ``refused``: the newest refusal. ``released``: the event
-    that released its last address, None if it has one. ``held``: its endpoint.
+    that released its last address, None if the Pod has an address. ``held``: its endpoint.
     """
 
     claims: tuple[Recorded, ...] = ()
@@ -67,6 +67,7 @@ async def past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) ->
 
 
 def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
+    """The results after one more event of the log."""
     match recorded.event:
         case AddressesClaimed(endpoint) if endpoint.key == pod:
             return PastAdds((*adds.claims, recorded), held=endpoint)

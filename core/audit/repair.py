@@ -10,7 +10,7 @@ concurrent allocation that read the old value fails. A key without an event in t
 also without an event.
 
 Only the step of a claim writes an event. Rewriting the key changes its revision, which a release
-must name (invariant I3), so ``AddressesClaimed`` claims the address again for the same endpoint and
+must name, so ``AddressesClaimed`` claims the address again for the same endpoint and
 holder at the new revision. No address changes its holder. The checker and the history distinguish
 such repeated claims from new ones.
 
@@ -46,6 +46,8 @@ _TOPICS: Final[Mapping[str, str]] = {
     "quarantine": "quarantine",
     "record": "records",
 }
+"""Prefix of state keys -> the topic of the guard keys that change with them."""
+
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
@@ -157,14 +159,14 @@ async def _execute(
 def _restore(difference: Difference, keys: Keys) -> RepairStep:
     """Write or delete a key whose revision no release depends on."""
     guard = _guard(difference.key, difference.found_revision)
-    topics = _topics(difference, keys)
+    guard_writes = _guard_writes(difference, keys)
     if difference.expected is None:
         text = f"delete {difference.kind} {difference.name}, which has no event in the log"
-        return RepairStep(text, (guard,), (Delete(difference.key), *topics))
+        return RepairStep(text, (guard,), (Delete(difference.key), *guard_writes))
     verb = "write" if difference.found is None else "correct"
     write = Put(difference.key, CODECS[difference.kind].encode(difference.expected))
     text = f"{verb} {difference.kind} {difference.name} from the log"
-    return RepairStep(text, (guard,), (write, *topics))
+    return RepairStep(text, (guard,), (write, *guard_writes))
 
 
 def _claim_again(
@@ -238,7 +240,7 @@ def _is_claimed_by(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
     return True
 
 
-def _topics(difference: Difference, keys: Keys) -> tuple[Write, ...]:
+def _guard_writes(difference: Difference, keys: Keys) -> tuple[Write, ...]:
     """The writes of the guard keys that must change together with this key.
 
     ``core.configuration.configurator`` writes the same guard keys.

@@ -1,4 +1,4 @@
-"""Compares the state keys in etcd with the keys that a ledger implies (I5).
+"""Compares the state keys in etcd with the keys that a ledger implies.
 
 Keys are compared as stored, so an undecodable value or a malformed key is reported like any other
 difference. Pure, except ``read_state``.
@@ -39,7 +39,7 @@ CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "guid": GUID_CLAIM,
     "node-guids": NODE_GUIDS,
 }
-"""The prefix of each kind of state key, in the order in which they are compared and repaired."""
+"""Prefix of state keys -> the codec of their values; compared and repaired in this order."""
 
 
 class Unreadable(NamedTuple):
@@ -49,7 +49,7 @@ class Unreadable(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """The value of a key by the log. ``revision`` is that of a claim, 0 for other kinds."""
+    """The value that the log implies for a key. ``revision``: of a claim; 0 for other kinds."""
 
     kind: str
     value: object
@@ -122,16 +122,16 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
     for endpoint in ledger.endpoints.values():
         yield keys.endpoint(*endpoint.key), Expected("endpoint", endpoint)
     for address, held in ledger.claims.items():
-        yield from _keyed(address, Expected("ip", held.claim, held.revision), keys)
+        yield from _with_key(address, Expected("ip", held.claim, held.revision), keys)
     for address, quarantine in ledger.quarantine.items():
-        yield from _keyed(address, Expected("quarantine", quarantine), keys)
+        yield from _with_key(address, Expected("quarantine", quarantine), keys)
     for guid, holder in ledger.guids.items():
         yield keys.guid(guid), Expected("guid", holder)
     for node in guids_by_node(ledger.guids):
         yield keys.node_guids(node.node), Expected("node-guids", node)
 
 
-def _keyed(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
+def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
     try:
         key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield key_of(address), expected

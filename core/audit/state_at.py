@@ -37,7 +37,7 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
     if snapshot.clock_ms > time_ms:
-        _require_kept(view, -1)
+        _require_kept(view, -1)  # the time is before every kept snapshot
     ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
     async for batch in view.batches(ledger.position):
         for segment in batch.segments:
@@ -50,7 +50,7 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
 
 
 def _require_kept(view: LogView, position: int) -> None:
-    """Raises BadInput for a position that was pruned from the archive."""
+    """Raise BadInput if the state at this position was pruned from the archive."""
     pruned = view.sealed.cursor.pruned
     if pruned.files and position < pruned.position:
         raise BadInput(

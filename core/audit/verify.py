@@ -1,4 +1,4 @@
-"""Verify: checks that the log is complete, keeps its invariants, and equals the state keys (I5).
+"""Verify: checks that the log is complete, keeps its invariants, and equals the state keys.
 
 Reads everything: each archive file with its index and snapshot, the chain, the live log, and the
 state keys at the revision up to which the log was read. Every other kind of key is decoded as its
@@ -35,7 +35,7 @@ from core.eventstore.kv import KeyValueStore
 from core.eventstore.segments import Segment
 
 ROUNDS_MAX = 5
-"""How often a run starts again because etcd has compacted its revision; it keeps what it read."""
+"""How often a run reads etcd if etcd compacts its revision; a round continues the last one."""
 
 FINDINGS_MAX = 1_000
 """The most violations, and the most differences, that a report lists; it counts all of them."""
@@ -57,7 +57,7 @@ class LogFault(NamedTuple):
 class VerificationReport(NamedTuple):
     """The result, as of ``revision``.
 
-    ``folded``: the log was read to its end; otherwise the state keys were not compared.
+    ``folded``: the log was read to its end; if not, the state keys were not compared.
     ``violations`` and ``differences`` have at most ``FINDINGS_MAX`` items; the counts are of all.
     ``notes``: remarks that are not faults. ``unreadable``: keys that cannot be decoded, which their
     readers skip.
@@ -136,7 +136,7 @@ class _Run:
         self._unreadable = tuple(await scan(store, self._keys, self._kinds))
         try:
             view = await open_log(store, self._keys, self._files)
-            await self._fold(view)
+            await self._read_log(view)
         except LogError as error:
             self._faults.append(_fault(error))
             return self._report(self._checker.ledger.position, folded=False)
@@ -149,7 +149,8 @@ class _Run:
             plan += (fault.step,)
         return self._report(view.revision, differences=differences, plan=plan)
 
-    async def _fold(self, view: LogView) -> None:
+    async def _read_log(self, view: LogView) -> None:
+        """Check archive and live log, and apply their events to the checker's ledger."""
         self._last_position = view.revision
         self._skip_pruned_part(view.sealed)
         for summary in view.sealed.summaries():
@@ -158,23 +159,23 @@ class _Run:
             self._files_seen += 1
             self._last_file = summary.number
             self._check_index_file(view.sealed, summary)
-            self._fold_file(view.sealed, summary)
+            self._check_file(view.sealed, summary)
         self._note_leftovers(view.sealed)
         assert view.live is not None
         async for segments in view.live.segments(self._checker.ledger.position, view.revision):
-            self._take(segments)
+            self._check_segments(segments)
 
     def _skip_pruned_part(self, sealed: SealedLog) -> None:
         pruned = sealed.cursor.pruned
         if self._checker.ledger.position < pruned.position:
             self._checker = Checker(sealed.base().ledger)
 
-    def _fold_file(self, sealed: SealedLog, summary: FileSummary) -> None:
+    def _check_file(self, sealed: SealedLog, summary: FileSummary) -> None:
         """Check one file; after a corrupt one continue from its snapshot."""
         after = self._checker.ledger.position
         try:
             for _, segments in sealed.segments(after, summary.last_position):
-                self._take(segments)
+                self._check_segments(segments)
         except LogError as error:
             self._faults.append(_fault(error))
             snapshot = sealed.snapshot(summary.link)
@@ -184,24 +185,24 @@ class _Run:
         else:
             self._check_snapshot(sealed, summary)
 
-    def _take(self, segments: Iterable[Segment]) -> None:
+    def _check_segments(self, segments: Iterable[Segment]) -> None:
         for segment in segments:
             events = segment.events()
             self._segments += 1
             self._events += len(events)
-            self._note(foreign_changes(events, self._checker.ledger))
+            self._add_violations(foreign_changes(events, self._checker.ledger))
             for recorded in events:
-                self._note(self._check(recorded))
+                self._add_violations(self._check_event(recorded))
         if self._on_progress is not None:
             self._on_progress(self._checker.ledger.position, self._last_position)
 
-    def _note(self, violations: list[Violation]) -> None:
+    def _add_violations(self, violations: list[Violation]) -> None:
         if violations:
             self._violation_count += len(violations)
             self._violations += violations[: FINDINGS_MAX - len(self._violations)]
 
-    def _check(self, recorded: Recorded) -> list[Violation]:
-        """Raises LogCorrupt for an event that cannot be applied."""
+    def _check_event(self, recorded: Recorded) -> list[Violation]:
+        """Check one event and apply it. Raises LogCorrupt if it cannot be applied."""
         try:
             return self._checker.check(recorded)
         except UNREADABLE as error:

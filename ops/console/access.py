@@ -1,4 +1,4 @@
-"""Who may use the console: everybody, the bearer of one token, or users of a cluster.
+"""Decides who may use the console: every client, the bearer of one token, or users of a cluster.
 
 With token review, the API server authenticates the token (TokenReview) and authorizes its user to
 get the path ``CONSOLE_PATH`` (SubjectAccessReview), as kube-rbac-proxy does for metrics. An

@@ -1,8 +1,8 @@
 """The state of every address of a pool at an instant, as disjoint sets of addresses.
 
-An address is in one state: allocated if it has a holder, else quarantined, reserved, in cool-down
-or free, in this order. Tables and grids count these sets, so their numbers agree. The sets are
-intervals: an IPv6 /64 costs what a /24 costs. Pure.
+An address has one state: the first that applies of allocated (it has a holder), quarantined,
+reserved, in cool-down (``resting`` in the API) and free. Tables and grids count these sets, so
+their numbers agree. The sets are intervals: an IPv6 /64 costs what a /24 costs. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
 COUNTED: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
-"""Every state that an address of the pool's ips can be in. ``resting``: in cool-down."""
+"""Every state that an address of the pool's ips can have. ``resting``: in cool-down."""
 
 
 class Resting(NamedTuple):

@@ -8,7 +8,7 @@ from ops.console.values import Document, PageRequest, instant_at, instant_docume
 
 
 def coordinator_page(instant: LogInstant, request: PageRequest) -> Document:
-    """``CoordinatorPage`` of the contract: every SpiderCoordinator, by name."""
+    """``CoordinatorPage`` of console-api.yaml: every SpiderCoordinator, by name."""
     records = instant.log.coordinators.at(instant.position)
     names, page = page_of(sorted(records), request)
     return {

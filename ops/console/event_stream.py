@@ -2,8 +2,8 @@
 
 The watch runs while there are readers. A reader that falls ``BACKLOG_MAX`` events behind is
 disconnected; its client connects again with ``Last-Event-ID``, the id of the last event that it
-received. A ``Gap`` takes the place of events that are no longer in memory; it has the position
-after which the stream goes on.
+received. A ``Gap`` replaces events that are no longer in memory; it has the position
+after which the stream continues.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RECONNECT_PAUSE_S: Final = 0.5
 
 
 class Gap(NamedTuple):
-    """Stands for events that were missed. The stream goes on after ``position``."""
+    """Replaces events that were missed. The stream continues after ``position``."""
 
     position: int
 
@@ -50,7 +50,7 @@ class EventReader:
         self._changed = asyncio.Event()
 
     def begin(self, events: Iterable[Recorded | Gap]) -> None:
-        """Add the events before the first one of the watch; ``BACKLOG_MAX`` does not limit them."""
+        """Add events from before the reader was opened; ``BACKLOG_MAX`` does not limit them."""
         self._events.extend(recorded for recorded in events if self._is_new(recorded))
 
     def put(self, recorded: Recorded | Gap) -> None:
@@ -105,7 +105,7 @@ class EventFeed:
         self._tasks = BackgroundTasks("event feed")
         self._watch: asyncio.Task[None] | None = None
         self._following = asyncio.Event()
-        self._begun = 0
+        self._begun = 0  # the watch has every event after this position
 
     @asynccontextmanager
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:

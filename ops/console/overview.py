@@ -34,7 +34,7 @@ ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
 
 
 class Present(NamedTuple):
-    """Facts that the log does not have: the leader, alarms of etcd, paused executions."""
+    """Facts that are not in the log: the leader, alarms of etcd, paused executions."""
 
     leader: str = ""
     leads_since_ms: int = 0
@@ -126,7 +126,10 @@ def _alarms(
         alarms.extend(_of_pool(summary, pools.instant.time_ms))
     alarms += [
         _alarm(
-            *("info", "SubnetFull", "subnet", subnet["name"]),
+            "info",
+            "SubnetFull",
+            "subnet",
+            subnet["name"],
             "all of its addresses belong to pools",
             "add ranges to the subnet before more automatic pools are needed",
         )
@@ -137,12 +140,11 @@ def _alarms(
     if quarantined:
         alarms.append(
             _alarm(
-                *("warning", "Quarantined", "address", ""),
-                f"{quarantined} addresses are in quarantine: another host uses them, or a user"
-                " has quarantined them"
-                if quarantined > 1
-                else "1 address is in quarantine: another host uses it, or a user has"
-                " quarantined it",
+                "warning",
+                "Quarantined",
+                "address",
+                "",
+                _quarantine_message(quarantined),
                 "find the host by its MAC address; `orbctl quarantine list` has all of them",
             )
         )
@@ -151,13 +153,25 @@ def _alarms(
     return alarms[:ALARMS_MAX]
 
 
+def _quarantine_message(count: int) -> str:
+    if count == 1:
+        return "1 address is in quarantine: another host uses it, or a user has quarantined it"
+    return (
+        f"{count} addresses are in quarantine: another host uses them, or a user has quarantined"
+        " them"
+    )
+
+
 def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
     counts, name = summary["counts"], summary["name"]
     held = f"{counts['allocated']} of {counts['total']} addresses are allocated"
     remedy = "add ranges, or a second pool to the annotation of its applications"
     if summary["retiring"]:
         yield _alarm(
-            *("info", "Retiring", "pool", name),
+            "info",
+            "Retiring",
+            "pool",
+            name,
             f"the pool is being deleted; {held}",
             "nothing: it is deleted when its last address is released",
         )
@@ -176,19 +190,28 @@ def _of_pool(summary: Document, now_ms: int) -> Iterator[Document]:
 def _of_present(present: Present) -> Iterator[Document]:
     for alarm in present.store_alarms:
         yield _alarm(
-            *("critical", "StoreAlarm", "store", alarm),
+            "critical",
+            "StoreAlarm",
+            "store",
+            alarm,
             f"etcd has raised the alarm {alarm}: no address can be claimed or released",
             "see docs/how-to/recover-a-full-etcd.md",
         )
     if not present.leader:
         yield _alarm(
-            *("warning", "NoLeader", "controller", ""),
+            "warning",
+            "NoLeader",
+            "controller",
+            "",
             "no leader elected: no address is reclaimed, and reports are not updated",
             "start a controller, or wait until the lease of the last leader expires",
         )
     if present.paused:
         yield _alarm(
-            *("warning", "ExecutionsPaused", "workflow", ""),
+            "warning",
+            "ExecutionsPaused",
+            "workflow",
+            "",
             f"{present.paused} workflow executions are paused",
             "see docs/how-to/handle-a-paused-workflow.md",
         )

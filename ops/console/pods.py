@@ -45,7 +45,7 @@ assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX
 
 
 class AddressFilter(NamedTuple):
-    """Which addresses to list; "" matches every one."""
+    """Selects addresses; "" matches every address."""
 
     state: str = ""
     pool: str = ""
@@ -92,7 +92,7 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
     pools = log.pools.at(position)
     held: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
     for pool, table in log.holdings.items():
-        family = pools[pool].family if pool in pools else 4
+        family = pools[pool].family if pool in pools else 4  # a pool without definition
         for row in table.rows_at(position):
             name = table.pods[row]
             if not namespace or name.startswith(f"{namespace}/"):
@@ -103,7 +103,7 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
         "at": instant_document(instant),
         "items": [
             {
-                **named(name),
+                **namespace_and_name(name),
                 "node": held[name][0][2],
                 "addresses": [address for _, address, _ in sorted(held[name])],
             }
@@ -150,7 +150,8 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
         "holding": None,
     }
     states_of_pools.sort(key=lambda item: _PRECEDENCE.index(item[1]))
-    for pool, state in states_of_pools[:1]:
+    if states_of_pools:
+        pool, state = states_of_pools[0]
         answer["state"] = state
         row = pools.instant.log.table(pool.name).row_at(value, pools.instant.position)
         cooling = pools.states(pool).resting.get(value)
@@ -170,12 +171,18 @@ def address_answer(pools: PoolsAt, address: str) -> Document:
 
 
 _PRECEDENCE: Final[tuple[AddressState, ...]] = (
-    *("allocated", "quarantined", "reserved", "resting", "free", "excluded", "outside"),
+    "allocated",
+    "quarantined",
+    "reserved",
+    "resting",
+    "free",
+    "excluded",
+    "outside",
 )
-"""The first of these states is that of an address that several pools list."""
+"""If several pools list an address, its state is the first of these."""
 
 
-def named(pod: str) -> Document:
+def namespace_and_name(pod: str) -> Document:
     """Namespace and name of a Pod."""
     namespace, _, name = pod.partition("/")
     return {"namespace": namespace, "name": name}

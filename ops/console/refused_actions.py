@@ -1,7 +1,8 @@
-"""Logs refused actions of the console: who tried what, and why it was refused.
+"""Logs refused actions of the console, each with its user and the reason of the refusal.
 
 At most ``REFUSALS_LOGGED_MAX`` lines a minute, so that a client that tries again and again cannot
-fill the log; the next line has the number of those left out. A line never has a token or a body.
+fill the log; the next line has the number of refusals that were not logged. A line never has a
+token or a body.
 """
 
 from __future__ import annotations

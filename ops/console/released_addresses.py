@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.audit.holding_table import HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.domain.addresses.ip_address import format_address
-from ops.console.pods import named
+from ops.console.pods import namespace_and_name
 from ops.console.values import Document, instant_at, instant_document
 
 
@@ -27,7 +27,7 @@ def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
 def _item(instant: LogInstant, pool: str, table: HoldingTable, row: int) -> Document:
     holding, clock = table.holding(row), instant.log.clock
     value = instant.log.pools.newest(pool)
-    pod = named(holding.holder.pod)
+    pod = namespace_and_name(holding.holder.pod)
     return {
         "address": format_address(value.family if value is not None else 4, holding.value),
         "pool": pool,

@@ -86,9 +86,18 @@ def search(
 
 
 _ORDER: Final = (
-    *("address", "pod", "pool", "subnet", "reservation", "coordinator"),
-    *("namespace", "application", "node", "event"),
+    "address",
+    "pod",
+    "pool",
+    "subnet",
+    "reservation",
+    "coordinator",
+    "namespace",
+    "application",
+    "node",
+    "event",
 )
+"""The order of the kinds of hits that ended at the same position."""
 
 
 def _document(instant: LogInstant, hit: Hit) -> Document:
@@ -159,7 +168,7 @@ def _of_row(
 
 
 def _of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
-    """Nodes and applications whose name has the text."""
+    """Nodes and applications whose name contains the text."""
     for kind, name, row in table.named_rows(query.lower(), instant.position):
         ended = table.ended(row)
         yield Hit(kind, name, "", OPEN if ended > instant.position else ended)
@@ -197,6 +206,7 @@ def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
 
 
 def _family(instant: LogInstant, pool: str) -> Family:
+    """The family of a pool, also if it was deleted; 4 for claims of a pool without definition."""
     value = instant.log.pools.newest(pool)
     return value.family if value is not None else 4
 

@@ -54,7 +54,10 @@ class ConsoleSource:
         self._pools: OrderedDict[tuple[int, int], PoolsAt] = OrderedDict()
 
     async def instant(self, at: str) -> LogInstant:
-        """The instant of the parameter ``at``. Raises BadInput, PrunedAway, and as IndexedLog."""
+        """The instant that the parameter ``at`` names; "" is now.
+
+        Raises BadInput, PrunedAway, and the errors of ``IndexedLog.newest``.
+        """
         if not at:
             return await self.log.now()
         if at.isdecimal() and len(at) <= len(str(COUNT_MAX)):
@@ -77,12 +80,12 @@ class ConsoleSource:
         return Visibility(self._store, WorkflowKeys(self._keys, QUEUE), self._files)
 
     async def present(self) -> Present:
-        """Read what the log does not have. Raises StoreUnavailable."""
-        leads = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
+        """Read the facts that are not in the log. Raises StoreUnavailable."""
+        elected = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))
         return Present(
-            leads[0].name if leads else "",
-            leads[0].since_ms if leads else 0,
+            elected[0].name if elected else "",
+            elected[0].since_ms if elected else 0,
             await self._store.alarms(),
             len([head async for head in self.visibility().heads(paused)]),
         )

@@ -1,4 +1,4 @@
-"""The console's HTTP: JSON answers, server-sent events and static files.
+"""The HTTP server of the console: JSON answers, server-sent events and static files.
 
 Every answer has headers that forbid a page to load anything from other origins. There are no
 cookies and no sessions, and all URLs are relative. An error is a document with message and remedy.
@@ -169,7 +169,8 @@ class ConsoleServer:
                 hdrs.CACHE_CONTROL: "no-cache",
                 hdrs.VARY: hdrs.AUTHORIZATION,
             }
-            # A cached answer could still be read after the access of its reader ended.
+            # A past state never changes, so it may be cached. With access control it is not: a
+            # cached answer could still be read after the user has lost access.
             if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
                 immutable = f"private, max-age={IMMUTABLE_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
@@ -183,7 +184,7 @@ class ConsoleServer:
         return handler
 
     async def _rights(self, request: web.Request) -> web.StreamResponse:
-        """``AccessAnswer`` of the contract."""
+        """``AccessAnswer`` of console-api.yaml."""
         user, may_act = await self._access.check(request.headers), False
         if self._actions is not None:
             with suppress(Unauthenticated, AccessDenied):
@@ -202,9 +203,8 @@ class ConsoleServer:
         loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
-            with suppress(
-                ConnectionError, TimeoutError
-            ):  # the client has disconnected, or does not read
+            # The client has disconnected, or does not read.
+            with suppress(ConnectionError, TimeoutError):
                 events = reader.take()
                 checked = loop.time()
                 while True:

@@ -83,14 +83,14 @@ class WorkflowActions:
         )
 
     async def _act(
-        self, request: web.Request, action: str, act: Callable[[Client, str], Awaitable[None]]
+        self, request: web.Request, action: str, change: Callable[[Client, str], Awaitable[None]]
     ) -> web.Response:
         workflow_id = request.match_info["id"]
         user = await self.access.check(request.headers)
         try:
             identity = f"console/{user}"
             async with Client(self._store, self._keys, name="console", identity=identity) as client:
-                await act(client, workflow_id)
+                await change(client, workflow_id)
         except WorkflowError as error:
             raise BadInput(str(error), subject=workflow_id) from error
         fields = {"user": user, "action": action, "workflow": workflow_id}

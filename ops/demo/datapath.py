@@ -18,7 +18,7 @@ from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import DemoState, MissingCapability
-from ops.diagnostics.kernel_features import abilities
+from ops.diagnostics.kernel_features import try_kernel_features
 from ops.lab.identity import LabFailed
 from ops.lab.node import can_make
 
@@ -37,7 +37,7 @@ def missing_capability() -> MissingCapability:
     """Try in a temporary namespace what the steps need, and return what this kernel lacks."""
     executor = NetnsExecutor()
     try:
-        faults = {feature.name: feature.why_not for feature in abilities(executor)}
+        faults = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
     except OSError as error:
         faults = {"reply marks": str(error)}
     finally:

@@ -22,7 +22,7 @@ MTU_MIN_FOR_IPV6: Final = 1_280
 
 
 class Diagnosis(NamedTuple):
-    """The result of one check. ``found``: the state; ``remedy``: "" if there is nothing to do."""
+    """The result of one check. ``found``: the state of the node; ``remedy``: "" if all is well."""
 
     check: str
     verdict: Verdict
@@ -34,7 +34,7 @@ def diagnose(examination: Examination) -> list[Diagnosis]:
     """Derive the diagnoses of a node, the general ones first."""
     return [
         *_process(examination),
-        *_abilities(examination),
+        *_features(examination),
         *_sysctls(examination),
         *_manager(examination),
         *(diagnosis for nic in examination.nics for diagnosis in _nic(nic)),
@@ -74,20 +74,20 @@ def _process(examination: Examination) -> Iterator[Diagnosis]:
         )
 
 
-def _abilities(examination: Examination) -> Iterator[Diagnosis]:
-    for ability in examination.abilities:
-        if not ability.why_not:
-            yield Diagnosis(ability.name, "ok", "yes")
+def _features(examination: Examination) -> Iterator[Diagnosis]:
+    for feature in examination.features:
+        if not feature.why_not:
+            yield Diagnosis(feature.name, "ok", "yes")
             continue
-        verdict: Verdict = "failed" if ability.name in NEEDED else "warning"
-        remedy = f"modprobe -a {ability.module}" if ability.module else _remedy(ability.name)
-        yield Diagnosis(ability.name, verdict, f"no: {ability.why_not}", remedy)
+        verdict: Verdict = "failed" if feature.name in NEEDED else "warning"
+        remedy = f"modprobe -a {feature.module}" if feature.module else _remedy(feature.name)
+        yield Diagnosis(feature.name, verdict, f"no: {feature.why_not}", remedy)
 
 
-def _remedy(ability: str) -> str:
-    if ability == PINS:
+def _remedy(feature: str) -> str:
+    if feature == PINS:
         return f"if orbweaver.clusterIP is enabled: mount -t bpf bpf {BPFFS}"
-    if ability.startswith(CLUSTER_IPS):
+    if feature.startswith(CLUSTER_IPS):
         return "nothing, if orbweaver.clusterIP is disabled; otherwise use a newer kernel"
     return "use another kernel"
 

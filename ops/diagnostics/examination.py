@@ -1,7 +1,7 @@
 """Reads the state of a node that Pods' interfaces depend on, once. Changes nothing.
 
-Probes find the hosts that answer for the gateways, without entries in neighbour caches. If one part
-cannot be read, its error becomes a fault text, and the other parts are still read.
+Probes find the hosts that answer for the gateways; they leave no entries in neighbour caches. If
+one part cannot be read, its error becomes a fault text, and the other parts are still read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nodeagent.settings import sysctls
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov_master import SYSFS
 from ops.diagnostics.hardware import read_hardware
-from ops.diagnostics.kernel_features import KernelFeature, abilities
+from ops.diagnostics.kernel_features import KernelFeature, try_kernel_features
 from ops.diagnostics.network_manager import Manager, read_manager
 from ops.diagnostics.nics import Gateway, MasterNic, default_gateways, master_nics
 from ops.diagnostics.roce_qos import RoceNicState, roce_states
@@ -36,12 +36,10 @@ T = TypeVar("T")
 
 FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
-"""Capabilities that an agent needs -> bit (include/uapi/linux/capability.h)."""
-
+"""Capabilities that an agent needs -> bit number (include/uapi/linux/capability.h)."""
 
 POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
 """A variable that Kubernetes sets in every container."""
-
 
 SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
 """The variable with the path of the node's /sys in an agent's Pod; the chart sets it."""
@@ -58,14 +56,14 @@ class GatewayAnswer(NamedTuple):
 class Examination(NamedTuple):
     """The state of a node. ``faults``: why parts could not be read.
 
-    ``manager`` None: it cannot be checked from a Pod.
+    ``manager``: NetworkManager; None if this process runs in a Pod, which cannot check it.
     """
 
     kernel: str
     machine: str
     missing_capabilities: tuple[str, ...]
     ipv6: bool
-    abilities: tuple[KernelFeature, ...]
+    features: tuple[KernelFeature, ...]
     sysctls: tuple[sysctls.SysctlValue, ...]
     nics: tuple[MasterNic, ...]
     gateways: tuple[GatewayAnswer, ...]
@@ -81,7 +79,7 @@ class _Reader:
         self._executor = executor
         self.faults: list[str] = []
         self.ipv6 = False
-        self.abilities: list[KernelFeature] = []
+        self.features: list[KernelFeature] = []
         self.sysctls: list[sysctls.SysctlValue] = []
         self.nics: list[MasterNic] = []
         self.gateways: list[Gateway] = []
@@ -91,7 +89,7 @@ class _Reader:
         """Read all parts. Blocks: call it in a thread."""
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
-        self.abilities = self._try("features of the kernel", lambda: abilities(executor))
+        self.features = self._try("features of the kernel", lambda: try_kernel_features(executor))
         self.sysctls = self._try(
             "sysctls", lambda: sysctls.read(executor, executor.own_namespace, FAMILIES)
         )
@@ -128,7 +126,7 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
         platform.machine(),
         _missing_capabilities(),
         reader.ipv6,
-        tuple(reader.abilities),
+        tuple(reader.features),
         tuple(reader.sysctls),
         tuple(reader.nics),
         tuple(answers),

@@ -50,7 +50,7 @@ def _hardware_of(device: Path, rdma: tuple[str, ...]) -> Hardware:
         device.name,
         _number(device / "sriov_numvfs"),
         _number(device / "sriov_totalvfs"),
-        # Netlink names no link of InfiniBand.
+        # Netlink reports no link for the RDMA device of an InfiniBand NIC; /sys has the device.
         rdma or rdma_devices(device),
     )
 
@@ -62,11 +62,11 @@ def _number(path: Path) -> int:
 def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
     def read() -> dict[str, str]:
         buses = {}
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as inside:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as query_socket:
             for link in links:
                 # Most virtual links have no driver that answers.
                 with suppress(OSError):
-                    buses[link] = driver_bus(inside, link)
+                    buses[link] = driver_bus(query_socket, link)
         return buses
 
     return read
@@ -74,9 +74,9 @@ def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
 
 def _rdma_devices(executor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
     """The names of RDMA devices, by link; empty if the kernel has no RDMA."""
-    kernel = RdmaSocket.open(executor, namespace)
-    if kernel is None:
+    rdma_socket = RdmaSocket.open(executor, namespace)
+    if rdma_socket is None:
         return {}
-    with kernel:
-        ports = kernel.ports_by_link()
+    with rdma_socket:
+        ports = rdma_socket.ports_by_link()
     return {link: [device.name for device, _ in entries] for link, entries in ports.items()}

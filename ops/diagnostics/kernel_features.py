@@ -38,12 +38,14 @@ PINS: Final = f"{CLUSTER_IPS}, outliving the agent"
 TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
+TRIAL_PRIORITY: Final = 1_000
+"""Values for the temporary namespace only; any others would do."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``why_not``: the kernel's error, "" if it works; ``module``: the one to load."""
+    """One feature. ``why_not``: the kernel's error, "" if it works. ``module``: to load for it."""
 
     name: str
     module: str
@@ -51,27 +53,27 @@ class KernelFeature(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A kind of link to try. ``parent``: whether it needs a parent link."""
+    """A kind of link to try. ``needs_parent``: such a link is on top of another one."""
 
     kind: str
     module: str
-    parent: bool = False
+    needs_parent: bool = False
     data: Attributes = NO_ATTRIBUTES
 
 
 _KINDS: Final = (
     _Kind("veth", "veth"),
     _Kind("bridge", "bridge"),
-    _Kind("macvlan", "macvlan", parent=True),
-    _Kind("ipvlan", "ipvlan", parent=True),
-    _Kind("vlan", "8021q", parent=True, data={"IFLA_VLAN_ID": TRIAL_VLAN}),
+    _Kind("macvlan", "macvlan", needs_parent=True),
+    _Kind("ipvlan", "ipvlan", needs_parent=True),
+    _Kind("vlan", "8021q", needs_parent=True, data={"IFLA_VLAN_ID": TRIAL_VLAN}),
     _Kind("bond", "bonding"),
     _Kind("vrf", "vrf", data={"IFLA_VRF_TABLE": TRIAL_TABLE}),
 )
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def abilities(executor: NetnsExecutor) -> list[KernelFeature]:
+def try_kernel_features(executor: NetnsExecutor) -> list[KernelFeature]:
     """Try every feature. Raises OSError if no network namespace can be created."""
     with _trial_namespace() as namespace, executor.session(namespace) as session:
         return [
@@ -86,7 +88,7 @@ def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
     parents = iter(range(len(_KINDS)))
     for kind in _KINDS:
         parent = 0
-        if kind.parent:
+        if kind.needs_parent:
             # A parent for each kind: a link cannot have both macvlans and ipvlans.
             name = f"p{next(parents)}"
             session.attempt([add_link(name, "veth")])
@@ -99,7 +101,7 @@ def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
 
 
 def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
-    rule = RoutingRule(family, TRIAL_TABLE, 1_000, mark=TRIAL_MARK)
+    rule = RoutingRule(family, TRIAL_TABLE, TRIAL_PRIORITY, mark=TRIAL_MARK)
     (outcome,) = session.attempt([add_rule(rule)])
     why = os.strerror(outcome.errno) if outcome.errno else ""
     return KernelFeature(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)

@@ -19,7 +19,7 @@ _VETHS: Final = "interface-name:veth"
 
 
 class Manager(NamedTuple):
-    """Whether NetworkManager runs, and whether its configuration excludes veths."""
+    """Whether NetworkManager runs, and whether its configuration excludes veth interfaces."""
 
     running: bool
     leaves_veths: bool

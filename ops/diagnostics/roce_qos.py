@@ -22,9 +22,9 @@ from core.domain.roce_qos.plan import ets_text, plan_qos
 
 
 class RoceNicState(NamedTuple):
-    """The QoS of a NIC. ``differences``: from its rule; ``gaps``: what its driver cannot set.
+    """The QoS of a NIC as text (``found``). ``gaps``: settings of its rule that its driver lacks.
 
-    ``nodes``: the node labels of the rule, as text.
+    ``differences``: between the NIC and its rule. ``nodes``: the node labels of the rule, as text.
     """
 
     nic: str

@@ -208,7 +208,7 @@ async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Mach
     assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",))
     assert nic.device == Path(f"/sys/class/net/{MASTER}/device").resolve().name
     assert examination.faults == ()
-    faults = {ability.name: ability.why_not for ability in examination.abilities}
+    faults = {feature.name: feature.why_not for feature in examination.features}
     for kind in ("macvlan", "ipvlan", "vlan", "bond", "vrf"):
         assert faults[f"{kind} links"] == "", "a complete kernel of Debian"
     texts = {diagnosis.check: diagnosis.found for diagnosis in diagnose(examination)}

@@ -221,7 +221,7 @@ def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, An
         "machine": examination.machine,
         "ipv6": examination.ipv6,
         "missingCapabilities": list(examination.missing_capabilities),
-        "abilities": [entry._asdict() for entry in examination.abilities],
+        "abilities": [entry._asdict() for entry in examination.features],
         "sysctls": [
             {"key": entry.sysctl.key, "wanted": entry.sysctl.value, "found": entry.current}
             for entry in examination.sysctls

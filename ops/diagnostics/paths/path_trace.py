@@ -20,7 +20,8 @@ CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
 """Kinds of links whose parent is a link of the node."""
 
 ExitPath = Literal["nowhere", "itself", "node", "by node", "by nic"]
-"""How a packet leaves the Pod: not at all, to the Pod itself, to the node, through it, past it."""
+"""How a packet leaves the Pod: not at all, only to the Pod itself, to the node, through the node,
+or by a NIC of the Pod past the node."""
 
 
 class NetworkStack(Protocol):
@@ -39,7 +40,7 @@ class NetworkStack(Protocol):
 
 
 class PathHop(NamedTuple):
-    """One stack on the path, and its decision."""
+    """One network stack on the path, and its decision about the packet."""
 
     stack: str
     packet: str
@@ -47,7 +48,7 @@ class PathHop(NamedTuple):
 
 
 class PathSegment(NamedTuple):
-    """One leg. ``end``: what happens to the packet at its end."""
+    """One leg. ``end``: what happens to the packet at the end of the leg."""
 
     name: str
     stops: tuple[PathHop, ...]
@@ -55,7 +56,7 @@ class PathSegment(NamedTuple):
 
 
 class _Departure(NamedTuple):
-    """A leg from the Pod. ``link``: the last one; of the Pod, or for ``by node`` of the node."""
+    """A leg from the Pod. ``link``: by which the packet leaves the Pod, or the node."""
 
     leg: PathSegment
     exit_path: ExitPath
@@ -97,7 +98,9 @@ def _from_pod(
         )
     peer = node_end(link, node)
     if peer is None:
-        return _Departure(PathSegment(name, tuple(stops), _out(link, node)), "by nic", source, link)
+        return _Departure(
+            PathSegment(name, tuple(stops), _end_by_nic(link, node)), "by nic", source, link
+        )
     onward = node.ask(RouteLookup(question.destination, source, peer.ifindex))
     stops.append(_stop(node, onward))
     return _through_node(name, stops, onward, source)
@@ -168,7 +171,7 @@ def _veth_peer(link: Link, stack: NetworkStack) -> Link | None:
     return peer if is_pair else None
 
 
-def _out(link: Link, node: NetworkStack) -> str:
+def _end_by_nic(link: Link, node: NetworkStack) -> str:
     master = node.links.get(link.parent) if link.kind in CHILD_KINDS else None
     if master is None:
         return f"leaves by {link.name}"

@@ -15,14 +15,17 @@ from typing import Final, NamedTuple
 from core.domain.addresses.ip_address import Address, Cidr, Family, format_address
 from core.errors import DatapathError
 from nodeagent.coordinator.attachment_records import AttachmentRecords
-from nodeagent.netlink import numbers as n
-from nodeagent.netlink import replies
+from nodeagent.netlink import numbers, replies
 from nodeagent.netlink.requests import ALL_BITS, RouteLookup, find_route
 from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, RoutingRule, mac_text
 
-TABLES: Final = {n.RT_TABLE_MAIN: "main", n.RT_TABLE_LOCAL: "local", n.RT_TABLE_DEFAULT: "default"}
-_KINDS: Final = {n.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
+TABLES: Final = {
+    numbers.RT_TABLE_MAIN: "main",
+    numbers.RT_TABLE_LOCAL: "local",
+    numbers.RT_TABLE_DEFAULT: "default",
+}
+_ROUTE_TYPES: Final = {numbers.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
 _SPOOFED: Final = "dropped on arrival: rp_filter, or an invalid source address"
 """Linux returns EXDEV until 6.12; later ones return EINVAL, as for other invalid requests."""
 
@@ -32,7 +35,7 @@ _ERRNO_MEANINGS: Final = {
     ENETUNREACH: "no route",
     EHOSTUNREACH: "no route, or this stack does not forward",
 }
-_STATES: Final = {
+_NEIGHBOUR_STATES: Final = {
     0x01: "incomplete",
     0x02: "reachable",
     0x04: "stale",
@@ -40,7 +43,7 @@ _STATES: Final = {
     0x10: "probe",
     0x20: "failed",
     0x40: "noarp",
-    n.NUD_PERMANENT: "permanent",
+    numbers.NUD_PERMANENT: "permanent",
 }
 
 
@@ -62,7 +65,7 @@ class RouteResult(NamedTuple):
     @property
     def is_local(self) -> bool:
         """Whether the packet is for this stack."""
-        return self.route is not None and self.route.kind == n.RTN_LOCAL
+        return self.route is not None and self.route.kind == numbers.RTN_LOCAL
 
 
 class Stack:
@@ -76,6 +79,7 @@ class Stack:
 
     def ask(self, question: RouteLookup) -> RouteResult:
         """Look up the kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
+        # The first answer has the source address; the second has the route of the table.
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
         )
@@ -92,7 +96,7 @@ class Stack:
         return answer._replace(neighbour=self._neighbour(answer))
 
     def rules(self, family: Family) -> Sequence[RoutingRule]:
-        """The rules of a family, by priority. Raises as ``ask``."""
+        """The rules of a family, by priority. Raises NetlinkLost, NetlinkRefused."""
         if family not in self._rules:
             rules = self._session.rules(family)
             self._rules[family] = sorted(rules, key=lambda rule: rule.priority)
@@ -152,7 +156,7 @@ def route_text(answer: RouteResult) -> str:
         return ""
     hop = route.hops[0] if route.hops else None
     gateway = hop.gateway if hop else route.gateway
-    parts = [_KINDS[route.kind]] if route.kind in _KINDS else []
+    parts = [_ROUTE_TYPES[route.kind]] if route.kind in _ROUTE_TYPES else []
     parts.append("default" if route.is_default else _prefix(route.destination))
     parts += [f"via {format_address(*gateway)}"] if gateway else []
     parts += [f"dev {answer.link.name}"] if answer.link else []
@@ -171,7 +175,7 @@ def _selects(rule: RoutingRule, address: Address | None, *, of_source: bool) -> 
 
 
 def _neighbour_text(entry: Neighbour) -> str:
-    state = _STATES.get(entry.state, f"state {entry.state:#x}")
+    state = _NEIGHBOUR_STATES.get(entry.state, f"state {entry.state:#x}")
     return f"{mac_text(entry.mac)} {state}" if entry.mac else state
 
 

@@ -84,13 +84,13 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     ),
     "no macvlan": (
         HEALTHY._replace(
-            abilities=(KernelFeature("macvlan links", "macvlan", "Operation not supported"),)
+            features=(KernelFeature("macvlan links", "macvlan", "Operation not supported"),)
         ),
         Diagnosis("macvlan links", "failed", "no: Operation not supported", "modprobe -a macvlan"),
     ),
     "no bonds": (
         HEALTHY._replace(
-            abilities=(KernelFeature("bond links", "bonding", "Operation not supported"),)
+            features=(KernelFeature("bond links", "bonding", "Operation not supported"),)
         ),
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),

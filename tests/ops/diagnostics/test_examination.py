@@ -17,7 +17,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
 from nodeagent.settings.sysctls import SYSCTLS, Sysctl, read, tune
 from nodeagent.settings.values import Settings
-from ops.diagnostics.kernel_features import abilities
+from ops.diagnostics.kernel_features import try_kernel_features
 from ops.diagnostics.network_manager import Manager, read_manager
 from tests.support.agent_harness import running
 from tests.support.link import Link, Station, ip
@@ -168,7 +168,7 @@ def has_nftables() -> bool:
 
 @pytest.mark.uml
 def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None:
-    able = {feature.name: feature.why_not for feature in abilities(executor)}
+    able = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
 
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
         assert able[f"{kind} links"] == ""
