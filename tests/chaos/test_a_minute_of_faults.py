@@ -21,7 +21,7 @@ FAULTS_MIN = 20
 ADDS_MIN = 100
 
 
-async def test_no_promise_is_broken_in_a_minute_of_faults(
+async def test_a_minute_of_faults_causes_no_violation(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if not find_faketime():

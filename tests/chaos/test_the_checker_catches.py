@@ -1,4 +1,4 @@
-"""The checker of fault runs finds each kind of violation, and none where there is none."""
+"""The checker of fault runs finds each kind of violation, and none in a correct log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS, NEXT = "10.6.0.1", "10.6.0.2"
 
 
 class Log:
-    """An export in the making; positions count from 1."""
+    """Builds an export of the log; positions count from 1."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -28,7 +28,7 @@ class Log:
 
     @property
     def position(self) -> int:
-        """Of the newest event."""
+        """The position of the newest event."""
         return len(self._lines)
 
     def pool(self, *ranges: str, disabled: bool = False) -> None:
@@ -99,7 +99,7 @@ def rules(
     return [violation.rule for violation in judge(log.events(), evidence)]
 
 
-def test_a_life_as_it_should_be_breaks_no_rule() -> None:
+def test_a_correct_log_has_no_violation() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(AGAIN, ADDRESS, new=False)
@@ -117,7 +117,7 @@ def test_a_life_as_it_should_be_breaks_no_rule() -> None:
     assert rules(log, *calls, living={OTHER: NEXT}) == []
 
 
-def test_an_address_that_is_held_twice() -> None:
+def test_a_second_claim_of_a_held_address_is_held_twice() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, ADDRESS)
@@ -126,7 +126,7 @@ def test_an_address_that_is_held_twice() -> None:
 
 
 @pytest.mark.parametrize(("holder", "claim"), [(OTHER, 2), (WEB, 1)])
-def test_a_release_of_what_is_not_its_own(holder: Sandbox, claim: int) -> None:
+def test_a_release_of_another_claim_is_a_foreign_end(holder: Sandbox, claim: int) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.release(holder, ADDRESS, claim)
@@ -135,7 +135,7 @@ def test_a_release_of_what_is_not_its_own(holder: Sandbox, claim: int) -> None:
 
 
 @pytest.mark.parametrize("disabled", [False, True])
-def test_an_address_that_its_pool_does_not_give(disabled: bool) -> None:
+def test_an_address_outside_of_its_pool_is_outside_pool(disabled: bool) -> None:
     log = Log()
     log.pool("10.6.0.2-10.6.0.9", disabled=disabled)
     log.claim(WEB, NEXT if disabled else ADDRESS)
@@ -143,7 +143,7 @@ def test_an_address_that_its_pool_does_not_give(disabled: bool) -> None:
     assert rules(log, living={WEB: NEXT if disabled else ADDRESS}) == ["outside-pool"]
 
 
-def test_an_address_that_is_set_aside() -> None:
+def test_a_claim_of_a_quarantined_or_reserved_address_is_set_aside() -> None:
     log = Log()
     log.quarantine(ADDRESS)
     log.lift(ADDRESS)
@@ -157,7 +157,7 @@ def test_an_address_that_is_set_aside() -> None:
     assert rules(log, living=lives) == ["set-aside", "set-aside"]
 
 
-def test_an_endpoint_that_has_lost_an_address() -> None:
+def test_an_endpoint_without_its_claimed_address_is_a_lost_address() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(WEB, new=False)
@@ -176,14 +176,14 @@ def test_an_endpoint_that_has_lost_an_address() -> None:
     ],
     ids=["another address", "none", "too early", "another sandbox", "another Pod"],
 )
-def test_an_add_that_the_log_does_not_have(call: CallRecord) -> None:
+def test_an_answered_add_without_a_claim_in_the_log_is_unlogged(call: CallRecord) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 
     assert rules(log, call, living={WEB: ADDRESS}) == ["unlogged-add"]
 
 
-def test_an_add_that_is_answered_after_its_addresses_have_gone() -> None:
+def test_an_add_answered_after_the_release_of_its_addresses_is_unlogged() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.release(WEB, ADDRESS, 2)
@@ -191,7 +191,7 @@ def test_an_add_that_is_answered_after_its_addresses_have_gone() -> None:
     assert rules(log, answered("ADD", WEB, 4, ADDRESS, before=3)) == ["unlogged-add"]
 
 
-def test_a_delete_that_has_released_nothing() -> None:
+def test_a_successful_delete_without_a_release_is_idle() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, NEXT)
@@ -201,7 +201,7 @@ def test_a_delete_that_has_released_nothing() -> None:
     assert rules(log, answered("DEL", WEB, 4), living={OTHER: NEXT}) == []
 
 
-def test_two_answers_to_one_sandbox() -> None:
+def test_two_adds_of_a_sandbox_with_different_addresses_are_a_second_answer() -> None:
     log = Log()
     log.claim(WEB, ADDRESS, NEXT)
 
@@ -215,7 +215,9 @@ def test_two_answers_to_one_sandbox() -> None:
     [({}, {ADDRESS}), ({WEB: ADDRESS, OTHER: NEXT}, {ADDRESS}), ({AGAIN: ADDRESS}, {ADDRESS})],
     ids=["none lives", "one lost its own", "another sandbox lives"],
 )
-def test_what_is_left_at_the_end(living: dict[Sandbox, str], keys: set[str]) -> None:
+def test_a_difference_between_held_and_living_at_the_end_is_a_leak(
+    living: dict[Sandbox, str], keys: set[str]
+) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 
@@ -223,7 +225,7 @@ def test_what_is_left_at_the_end(living: dict[Sandbox, str], keys: set[str]) -> 
 
 
 @pytest.mark.parametrize("keys", [set(), {ADDRESS, NEXT}], ids=["too few", "too many"])
-def test_keys_that_are_not_what_the_log_says(keys: set[str]) -> None:
+def test_claim_keys_that_differ_from_the_log_are_a_wrong_state(keys: set[str]) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 

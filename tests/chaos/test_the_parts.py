@@ -20,7 +20,7 @@ QUICK_S = 0.2
 DEADLINE_S = 60.0
 
 
-def test_a_seed_draws_one_plan() -> None:
+def test_a_seed_always_gives_the_same_plan() -> None:
     plan = draw(Options(minutes=5, seed=7), KINDS, clocks=True)
 
     assert plan == draw(Options(minutes=5, seed=7), KINDS, clocks=True)
@@ -29,7 +29,7 @@ def test_a_seed_draws_one_plan() -> None:
     assert len({fault.kind for fault in plan}) > 10
 
 
-def test_every_kind_of_key_is_written() -> None:
+def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
     plan = draw(Options(minutes=100), KINDS, clocks=False)
 
     details = [fault.detail for fault in plan if fault.kind == "garbage"]
@@ -106,7 +106,7 @@ async def link(arrived: bytearray) -> AsyncIterator[Link]:
     server.close()
 
 
-async def test_a_whole_link_passes_everything(link: Link) -> None:
+async def test_a_link_without_faults_passes_data(link: Link) -> None:
     async with Echo(link) as echo:
         assert await echo.ask() == b"hello"
 
@@ -134,7 +134,7 @@ async def test_a_cut_within_a_message_passes_its_beginning(link: Link, arrived: 
     assert bytes(arrived) == b"hellohe"
 
 
-async def test_a_half_open_connection_swallows(link: Link) -> None:
+async def test_a_half_open_connection_loses_data_without_a_reset(link: Link) -> None:
     async with Echo(link) as echo:
         assert await echo.ask() == b"hello"
         link.half_open()
@@ -143,7 +143,7 @@ async def test_a_half_open_connection_swallows(link: Link) -> None:
         assert await echo.ask() == b"hello", "a new connection is whole"
 
 
-async def test_a_refusing_link_resets_what_comes(link: Link) -> None:
+async def test_a_refusing_link_resets_new_connections(link: Link) -> None:
     link.refuse()
     async with Echo(link) as echo:
         assert await echo.is_reset()

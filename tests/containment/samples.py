@@ -1,4 +1,4 @@
-"""A readable key and value of every kind in the table, and four ways to spoil a value.
+"""A readable key and value of every kind in ``ALL_KINDS``, and four ways to spoil a value.
 
 ``SAMPLES`` has a row for each kind; a kind without one fails the suite.
 """
@@ -56,7 +56,11 @@ _ORDER: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), ((
 
 
 class Sample(NamedTuple):
-    """One kind: where a value lies, a readable one, and one that cannot be (None: any can be)."""
+    """A sample of one kind.
+
+    ``value`` is readable. ``impossible`` has the right type but an impossible content; None if
+    every content of the kind is possible.
+    """
 
     key: Callable[[Keys], bytes]
     value: bytes
@@ -218,11 +222,11 @@ SAMPLES["reclaim scan state"] = Sample(
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
 ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
-"""Kinds whose value is never read: nothing spoils them."""
+"""Kinds whose value is never read, so no value is unreadable."""
 
 
 def spoiled(kind: str, how: str) -> bytes | None:
-    """A value of the kind that cannot be read; None where there is none of that sort."""
+    """A value of the kind that cannot be read; None if the kind has none of this sort."""
     sample = SAMPLES[kind]
     if kind in ANY_VALUE:
         return None
@@ -245,11 +249,11 @@ class Case(NamedTuple):
     value: bytes
 
     def name(self, keys: Keys) -> str:
-        """The key as faults have it."""
+        """The key in the form of error reports."""
         return key_text(keys, self.key(keys))
 
     def key(self, keys: Keys) -> bytes:
-        """Where the value lies."""
+        """The key of the value in etcd."""
         return SAMPLES[self.kind.name].key(keys)
 
     @property
@@ -268,5 +272,5 @@ CASES: Final = [
 
 
 def case_id(case: Case) -> str:
-    """As pytest shows it."""
+    """The name of the case in the output of pytest."""
     return f"{case.kind.name}, {case.how}"

@@ -1,4 +1,4 @@
-"""Whatever lies under any kind of key: a controller projects, publishes and leads, and names it.
+"""A controller with an unreadable value under any kind of key works on and reports the key.
 
 One test for each kind of the table and each way to spoil its value, over a whole controller: its
 projector, publisher, election, jobs and worker.
@@ -35,12 +35,12 @@ LOADED: Final = (
     *("pool", "subnet", "reservation", "quarantine", "record", "claim", "endpoint"),
     *("writer head", "need", "application view"),
 )
-"""What a controller reads when it starts, so that its faults must name it."""
+"""Kinds that a controller reads when it starts, so that its faults must name the key."""
 
 
 @asynccontextmanager
 async def controlling(store: KeyValueStore, directory: Path) -> AsyncIterator[Controller]:
-    """A controller that runs, and ends by being told to."""
+    """A running controller, which is stopped at the end."""
     cluster = ClusterSettings(EtcdSettings(("127.0.0.1:1",)), CLUSTER, directory / "archive")
     settings = ControllerSettings(
         *("c-1", cluster, "127.0.0.1", 0), metrics_enabled=True, metrics_port=0, lease_ttl_s=60
@@ -63,14 +63,14 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def claimed(controller: Controller) -> int:
-    """Claims of pool "lan" as the leader counts them and has published that it does."""
+    """The claims of pool "lan" that the leader has counted and published; -1 before that."""
     tally = controller.projector.projection.tallies.get("lan")
     is_published = controller.publisher.published and not controller.publisher.unpublished
     return tally.counts.claimed if tally is not None and is_published else -1
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
-async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
+async def test_a_controller_publishes_readable_values_and_reports_unreadable_keys(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(projector, "REBUILD_PAUSE_S", 0.01)
@@ -80,7 +80,7 @@ async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
         async with controlling(store, tmp_path) as controller:
             await until(lambda: _is(claimed(controller), 0))
             key = case.key(node.keys)
-            if case.kind.name != "segment":  # whose numbers would not follow on each other
+            if case.kind.name != "segment":  # a second segment would need the next number
                 await store.commit([], [Put(key, case.readable)])
             await store.commit([], [Put(key, case.value)])
             await node.add(pod("web-0"))
@@ -90,7 +90,9 @@ async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
             ready = controller.health.ready()
             assert not [check for check in ready if check.name == "projection" and check.fault]
 
-        async with controlling(store, tmp_path) as controller:  # one that starts with it
+        async with controlling(
+            store, tmp_path
+        ) as controller:  # a controller that starts with the unreadable value
             await node.add(pod("web-1"))
             await until(lambda: _is(claimed(controller), 2))
             if case.kind.name in LOADED:
@@ -112,7 +114,7 @@ def _metrics(controller: Controller) -> str:
 
 
 @pytest.mark.parametrize("workflow_id", ["archive", "reclaim"])
-async def test_an_execution_of_a_job_that_cannot_be_read_keeps_no_other_job_from_its_work(
+async def test_an_unreadable_execution_of_one_job_does_not_stop_other_jobs(
     workflow_id: str, tmp_path: Path
 ) -> None:
     store = KeptStore()
@@ -132,7 +134,7 @@ async def test_an_execution_of_a_job_that_cannot_be_read_keeps_no_other_job_from
             assert controller.election.term is not None
 
 
-async def test_every_key_that_a_cluster_at_work_has_is_of_a_kind_in_the_table(
+async def test_every_key_of_a_running_cluster_is_of_a_kind_in_the_table(
     tmp_path: Path,
 ) -> None:
     store = KeptStore()

@@ -1,6 +1,6 @@
-"""Old processes beside new ones: what a newer version adds ends none, and is never guessed at.
+"""Old processes beside new ones: data of a newer version stop no process and are not guessed.
 
-The newer version is played by hand: its bytes are msgpack that this version did not write.
+The tests write the data of the newer version as msgpack themselves.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ UNKNOWN: Final = pytest.mark.parametrize(
 
 
 @UNKNOWN
-async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_from_the_keys(
+async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_keys(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
     async with projecting_of(node, monkeypatch) as projector:
@@ -102,7 +102,7 @@ async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_fro
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 1)
-        await newer(node, name, version, body)  # and again, and what comes after it
+        await newer(node, name, version, body)  # a second such event, and a readable one after it
         await node.add(pod("web-1"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 2)
 
@@ -113,7 +113,7 @@ async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_fro
 
 
 @UNKNOWN
-async def test_the_archiver_seals_what_comes_before_it_and_waits_for_a_newer_one(
+async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     node: NodeHarness, tmp_path: Path, name: str, version: int, body: list[Any]
 ) -> None:
     files = LocalFiles(tmp_path)
@@ -133,9 +133,7 @@ async def test_the_archiver_seals_what_comes_before_it_and_waits_for_a_newer_one
     assert view.live.size == 2
 
 
-async def test_a_verify_names_the_event_and_the_values_that_it_does_not_know(
-    node: NodeHarness, tmp_path: Path
-) -> None:
+async def test_verify_names_an_event_of_a_newer_version(node: NodeHarness, tmp_path: Path) -> None:
     await newer(node, "pool-painted", 1, ["b", "green"])
 
     report = await verify(node.store, node.keys, LocalFiles(tmp_path))
@@ -145,7 +143,7 @@ async def test_a_verify_names_the_event_and_the_values_that_it_does_not_know(
     assert "run a version that can decode this event type" in report.faults[0].remedy
 
 
-async def test_fields_that_a_newer_version_adds_at_the_end_are_left_out(
+async def test_fields_that_a_newer_version_appends_are_ignored(
     node: NodeHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = await node.add(pod("web-0"))
@@ -166,7 +164,7 @@ async def test_fields_that_a_newer_version_adds_at_the_end_are_left_out(
     await node.delete(pod("web-0"))
 
 
-async def test_an_event_with_more_fields_is_folded_without_them(
+async def test_additional_fields_of_an_event_are_ignored(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with projecting_of(node, monkeypatch) as projector:
@@ -179,7 +177,7 @@ async def test_an_event_with_more_fields_is_folded_without_them(
         assert projector.projection.ledger.pools["b"] == DEFINED
 
 
-def test_a_segment_with_more_fields_everywhere_is_read_without_them() -> None:
+def test_additional_fields_of_a_segment_are_ignored() -> None:
     _, fields = msgpack.unpackb(POOL.encode(DEFINED))
     record = ["n.1.1", "pool-defined", 1, ["n", "", "", "", "new"], [[*fields, 1], 2], "new"]
     data = msgpack.packb([1, 5, [record], "new"])

@@ -1,4 +1,4 @@
-"""Whatever lies under any kind of key: an agent serves other Pods, and names what it cannot read.
+"""An agent with an unreadable value under any kind of key serves other Pods and reports the key.
 
 One test for each kind of the table and each way to spoil its value.
 """
@@ -19,7 +19,7 @@ from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 
 FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""Kinds that an agent's view has, so that its metric must name them."""
+"""Kinds in the configuration view of an agent, whose metric must report them."""
 
 
 async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
@@ -27,7 +27,7 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
 
 
 async def _serves(agent: AgentHarness, pod: str) -> None:
-    """Everything a runtime asks for works for this Pod."""
+    """Check that ADD, CHECK and DEL of this Pod work."""
     assert (await agent.add(pod))[0].startswith("10.6.0.")
     assert (await agent.call("CHECK", pod)).status in (0, 1)
     await agent.delete(pod)
@@ -40,7 +40,7 @@ async def _metrics(agent: AgentHarness) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
-async def test_an_agent_serves_other_pods_and_names_what_it_cannot_read(
+async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
     case: Case, settings: Settings
 ) -> None:
     store = MemoryStore()
@@ -62,7 +62,7 @@ async def test_an_agent_serves_other_pods_and_names_what_it_cannot_read(
         await store.commit([], [Delete(key)])
         await _put(store, key, case.value)
 
-    async with running(settings, store) as node:  # one that starts with it
+    async with running(settings, store) as node:  # an agent that starts with the unreadable value
         await _serves(node, "web-1")
 
 
@@ -72,7 +72,7 @@ def _spoil_record(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["garbage", "newer version", "invalid UTF-8"])
-async def test_a_record_on_the_node_that_cannot_be_read_is_kept_and_named(
+async def test_an_unreadable_attachment_record_is_kept_and_reported(
     how: str, settings: Settings
 ) -> None:
     path = Path(settings.datapath_directory) / "c-vic@eth0"

@@ -1,4 +1,4 @@
-"""Whatever lies under any kind of key: orbctl shows everything else, and names it.
+"""orbctl names an unreadable value under any kind of key and shows all other values.
 
 One test for each kind of the table and each way to spoil its value, over the real commands.
 """
@@ -55,7 +55,9 @@ def _json(orbctl: OrbctlHarness, *words: str) -> Any:
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_status_verify_and_get_name_it_and_show_the_rest(case: Case, orbctl: OrbctlHarness) -> None:
+def test_status_verify_and_get_name_the_unreadable_key_and_show_the_others(
+    case: Case, orbctl: OrbctlHarness
+) -> None:
     _spoil(orbctl, case)
     name = case.name(KEYS)
 
@@ -75,23 +77,25 @@ def test_status_verify_and_get_name_it_and_show_the_rest(case: Case, orbctl: Orb
     assert "lan" in listing.out
     assert "web-0" in orbctl.orbctl("get", "endpoints", "-n", "shop").out
     if case.kind.name in LISTED:
-        said = orbctl.orbctl("get", LISTED[case.kind.name], "-A")
-        assert said.code == 0
-        assert f"{name} cannot be read" in said.err
+        result = orbctl.orbctl("get", LISTED[case.kind.name], "-A")
+        assert result.code == 0
+        assert f"{name} cannot be read" in result.err
 
 
-def test_people_read_what_cannot_be_read_why_and_what_to_do(orbctl: OrbctlHarness) -> None:
+def test_the_text_output_names_the_unreadable_key_the_reason_and_the_remedy(
+    orbctl: OrbctlHarness,
+) -> None:
     case = next(one for one in CASES if one.kind.name == "projector checkpoint")
     _spoil(orbctl, case)
 
     for command in ("status", "verify"):
-        said = orbctl.orbctl(command).out
-        assert "projector checkpoint meta/projector cannot be decoded" in said
-        assert f"→ {case.kind.remedy}" in said
+        result = orbctl.orbctl(command).out
+        assert "projector checkpoint meta/projector cannot be decoded" in result
+        assert f"→ {case.kind.remedy}" in result
 
 
 @pytest.mark.parametrize("kind", ["pool", "claim", "endpoint", "writer head", "record"])
-def test_repair_puts_back_what_the_log_says(kind: str, orbctl: OrbctlHarness) -> None:
+def test_repair_restores_the_value_from_the_log(kind: str, orbctl: OrbctlHarness) -> None:
     victims = {
         "pool": KEYS.pool("lan"),
         "claim": b"",

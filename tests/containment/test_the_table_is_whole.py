@@ -56,7 +56,7 @@ def _kind_of(key: bytes) -> KeyKind[Any] | None:
 
 
 @pytest.mark.parametrize("maker", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
-def test_every_key_that_can_be_made_is_of_a_kind_in_the_table(maker: object) -> None:
+def test_every_key_built_by_the_key_classes_is_of_a_kind_in_the_table(maker: object) -> None:
     made = _made_keys(maker)
     made.pop("meta", None)
     assert len(made) > 8
@@ -68,14 +68,14 @@ def test_every_key_below_meta_is_of_a_kind_in_the_table(name: str) -> None:
     assert _kind_of(KEYS.meta(name)) is not None
 
 
-def test_every_kind_has_a_sample_and_every_sample_is_of_a_kind() -> None:
+def test_kinds_and_samples_have_the_same_names() -> None:
     assert {kind.name for kind in ALL_KINDS} == SAMPLES.keys()
     assert len({kind.name for kind in ALL_KINDS}) == len(ALL_KINDS)
     assert {kind.name for kind in ALL_KINDS} - {kind.name for kind in STATUS_KINDS} == {"segment"}
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
-def test_a_sample_is_read_and_what_is_spoiled_is_refused_by_one_error_that_names_the_key(
+def test_a_sample_is_readable_and_the_error_of_a_spoiled_value_names_the_key(
     kind: KeyKind[Any],
 ) -> None:
     sample = SAMPLES[kind.name]
@@ -95,7 +95,7 @@ def test_a_sample_is_read_and_what_is_spoiled_is_refused_by_one_error_that_names
 
 @pytest.mark.parametrize("tail", ["oops", "a/b/c/d/e", "\xff\xfe", "4/zz", ""])
 @pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
-def test_a_key_that_nothing_writes_raises_no_other_error(kind: KeyKind[Any], tail: str) -> None:
+def test_decoding_a_malformed_key_raises_at_most_log_corrupt(kind: KeyKind[Any], tail: str) -> None:
     start, _ = kind.range(KEYS)
     key = start.rstrip(b"\0") + tail.encode("latin-1")
     with contextlib.suppress(LogCorrupt):  # any other error fails the test

@@ -46,28 +46,28 @@ def listening(short_path: Path) -> Listening:
 
 
 @pytest.fixture
-async def door(listening: Listening) -> AsyncIterator[FramedServer]:
+async def server(listening: Listening) -> AsyncIterator[FramedServer]:
     supervisor = Supervisor()
-    door = FramedServer(answer_much, supervisor)
-    await door.open(listening, 16)
-    yield door
-    door.close()
-    await door.end()
+    server = FramedServer(answer_much, supervisor)
+    await server.open(listening, 16)
+    yield server
+    server.close()
+    await server.end()
     await supervisor.close()
 
 
-async def test_an_answer_that_the_socket_does_not_take_at_once_arrives_whole(
-    door: FramedServer, short_path: Path
+async def test_an_answer_larger_than_the_socket_buffer_arrives_completely(
+    server: FramedServer, short_path: Path
 ) -> None:
     reply = await exchange(str(short_path / "s"), REQUEST)
 
     assert reply.body == b"{" * ANSWER_BYTES
-    assert not door.connections
-    assert door.bytes_held == 0
+    assert not server.connections
+    assert server.bytes_held == 0
 
 
 async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
-    door: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.0)
     monkeypatch.setattr(framed, "TIMEOUT_CHECK_S", 0.01)
@@ -75,16 +75,16 @@ async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
         caller.connect(str(short_path / "s"))
         caller.sendall(REQUEST)
         async with asyncio.timeout(20):
-            while not door.connections:
+            while not server.connections:
                 await asyncio.sleep(0)
-            while door.connections:
+            while server.connections:
                 await asyncio.sleep(0)
 
-    assert door.bytes_held == 0
+    assert server.bytes_held == 0
 
 
 async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
-    door: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "ACCEPT_PAUSE_S", 0.01)
     listening.failures = 2
@@ -92,18 +92,18 @@ async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
     reply = await exchange(str(short_path / "s"), REQUEST)
 
     assert reply.status == 0
-    assert door.counts.refused == 2
+    assert server.counts.refused == 2
 
 
 async def test_connections_that_wait_for_descriptors_do_not_outlive_the_socket(
-    door: FramedServer, listening: Listening, short_path: Path
+    server: FramedServer, listening: Listening, short_path: Path
 ) -> None:
     listening.failures = 1_000
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(str(short_path / "s"))
-        while not door.counts.refused:
+        while not server.counts.refused:
             await asyncio.sleep(0)
-        door.close()
+        server.close()
 
         with pytest.raises(ConnectionError):
             caller.sendall(REQUEST)

@@ -65,7 +65,7 @@ async def test_an_add_without_any_route_answers_null(agent: AgentHarness) -> Non
     assert (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json["routes"] is None
 
 
-async def test_the_answer_says_what_is_to_be_detected(
+async def test_the_answer_enables_the_configured_detections(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     detecting = settings._replace(detect_conflicts=True, detect_gateway=True)
@@ -143,7 +143,7 @@ async def test_a_delete_frees_and_can_be_repeated(agent: AgentHarness) -> None:
         {"ifName": "far-too-long-for-linux"},
     ],
 )
-async def test_values_that_name_nothing_are_500_and_claim_nothing(
+async def test_invalid_names_are_500_and_claim_nothing(
     agent: AgentHarness, changes: dict[str, str]
 ) -> None:
     await lans(agent)
@@ -178,7 +178,7 @@ async def test_values_that_name_nothing_are_500_and_claim_nothing(
         (b"[" * 100_000, 400, 400, 'parsing {name} body from "" failed, because '),
     ],
 )
-async def test_bodies_that_are_none(
+async def test_an_invalid_body_is_400_or_422(
     agent: AgentHarness,
     method: str,
     url: str,
@@ -208,7 +208,7 @@ async def test_bodies_that_are_none(
         (ADD | {"netNamespace": None}, "netNamespace"),
     ],
 )
-async def test_the_first_missing_member_is_named(
+async def test_the_error_names_the_first_missing_field(
     agent: AgentHarness, body: dict[str, Any], missing: str
 ) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ip", body)
@@ -217,7 +217,7 @@ async def test_the_first_missing_member_is_named(
     assert reply.json == {"code": 602, "message": f"{missing} in body is required"}
 
 
-async def test_a_body_is_read_as_go_reads_it(agent: AgentHarness) -> None:
+async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) -> None:
     await lans(agent)
     text = (
         b' {"CONTAINERID":"box-1","ifName":"nope","IFNAME":"eth0","netnamespace":"","x":{"y":[1]},'
@@ -240,7 +240,7 @@ async def test_another_content_type_is_415(agent: AgentHarness, headers: dict[st
     assert "only [application/json] are allowed" in reply.json["message"]
 
 
-async def test_a_body_beyond_the_bound_is_413(agent: AgentHarness) -> None:
+async def test_a_body_above_the_limit_is_413(agent: AgentHarness) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | {"x": "x" * (1 << 20)})
 
     assert reply.status == 413
@@ -257,7 +257,7 @@ async def test_a_body_beyond_the_bound_is_413(agent: AgentHarness) -> None:
         ("PATCH", "/v1/workloadendpoint", 405, "method PATCH is not allowed, but [GET] are"),
     ],
 )
-async def test_paths_and_methods_that_do_not_exist(
+async def test_an_unknown_path_is_404_and_an_unknown_method_is_405(
     agent: AgentHarness, method: str, url: str, status: int, message: str
 ) -> None:
     reply = await ask(agent, method, url)
@@ -282,13 +282,13 @@ async def test_the_batch_add_is_a_no_op(agent: AgentHarness) -> None:
     assert (reply.status, reply.body) == (200, b"")
 
 
-async def test_health_is_an_empty_answer(agent: AgentHarness) -> None:
+async def test_the_health_check_returns_200_without_a_body(agent: AgentHarness) -> None:
     reply = await ask(agent, "GET", "/v1/ipam/healthy")
 
     assert (reply.status, reply.body) == (200, b"")
 
 
-async def test_a_workload_endpoint_shows_what_is_held(agent: AgentHarness) -> None:
+async def test_a_workload_endpoint_shows_the_addresses_of_the_pod(agent: AgentHarness) -> None:
     await lans(agent)
     await agent.pod("web-0", {"routes": [{"dst": "10.30.0.0/16", "gw": "10.6.0.3"}]})
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
@@ -340,7 +340,7 @@ async def test_query_values_are_required(agent: AgentHarness, query: str, missin
     assert reply.json == {"code": 602, "message": f"{missing} in query is required"}
 
 
-async def test_the_coordinators_settings_are_those_of_the_cluster(agent: AgentHarness) -> None:
+async def test_the_coordinator_config_has_the_settings_of_the_cluster(agent: AgentHarness) -> None:
     body = {"podName": "web-0", "podNamespace": "shop"}
 
     reply = await ask(agent, "GET", "/v1/coordinator/config", body)
@@ -359,7 +359,7 @@ async def test_the_coordinators_settings_are_those_of_the_cluster(agent: AgentHa
 # The batch release
 
 
-async def test_a_batch_release_gives_up_all_addresses(agent: AgentHarness) -> None:
+async def test_a_batch_release_releases_all_addresses(agent: AgentHarness) -> None:
     await lans(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
@@ -370,7 +370,7 @@ async def test_a_batch_release_gives_up_all_addresses(agent: AgentHarness) -> No
     assert agent.process.parts.view.current.quarantine == {}
 
 
-async def test_a_conflict_quarantines_what_it_gives_up(agent: AgentHarness) -> None:
+async def test_a_conflict_release_quarantines_the_released_addresses(agent: AgentHarness) -> None:
     await lans(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
@@ -478,7 +478,7 @@ async def test_a_batch_release_of_nothing_succeeds(agent: AgentHarness) -> None:
         ("GET", "/v1/workloadendpoint?podNamespace=shop&podName=web-0", None),
     ],
 )
-async def test_before_it_is_ready_every_request_says_so(
+async def test_every_request_before_the_agent_is_ready_is_500(
     settings: Settings, memory_store: MemoryStore, method: str, url: str, body: object
 ) -> None:
     agent = Agent(settings, memory_store)

@@ -20,7 +20,7 @@ from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, frame, running
 
 
-async def test_the_sockets_are_for_root_alone(agent: AgentHarness, settings: Settings) -> None:
+async def test_only_root_may_open_the_sockets(agent: AgentHarness, settings: Settings) -> None:
     for path in (settings.socket_path, settings.framed_socket_path):
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
 
@@ -36,7 +36,7 @@ async def test_a_stale_socket_file_is_replaced(
         assert (await node.call("VERSION")).status == 0
 
 
-async def test_a_file_that_is_no_socket_is_left_alone(
+async def test_a_file_that_is_not_a_socket_is_not_replaced(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     Path(settings.framed_socket_path).write_text("precious")
@@ -49,7 +49,7 @@ async def test_a_file_that_is_no_socket_is_left_alone(
     assert Path(settings.framed_socket_path).read_text() == "precious"
 
 
-def test_only_its_own_socket_file_is_removed(short_path: Path) -> None:
+def test_a_socket_file_of_another_process_is_not_removed(short_path: Path) -> None:
     path = short_path / "s.sock"
     first = ListeningSocket(str(path))
     path.unlink()
@@ -64,7 +64,7 @@ def test_only_its_own_socket_file_is_removed(short_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_socket_that_does_not_listen_yet_is_not_taken_by_a_second_agent(
+def test_a_second_agent_cannot_replace_a_socket_that_does_not_listen_yet(
     short_path: Path,
 ) -> None:
     path = short_path / "s.sock"
@@ -96,18 +96,18 @@ def test_the_lock_of_a_socket_ends_with_its_process(short_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["relative.sock", "/" + "x" * 200])
-def test_a_path_that_no_socket_can_have_is_refused(path: str) -> None:
+def test_an_invalid_socket_path_is_refused(path: str) -> None:
     with pytest.raises(BadInput, match="cannot be the path of a socket"):
         ListeningSocket(path)
 
 
-def test_a_directory_that_cannot_be_made_is_refused_by_the_path(short_path: Path) -> None:
+def test_the_error_of_a_directory_that_cannot_be_created_names_its_path(short_path: Path) -> None:
     (short_path / "file").touch()
     with pytest.raises(BadInput, match=r"cannot create directory .*/file/below: "):
         ListeningSocket(f"{short_path}/file/below/a.sock")
 
 
-async def test_a_caller_that_is_not_root_is_dropped(
+async def test_a_caller_that_is_not_root_is_refused(
     agent: AgentHarness, settings: Settings
 ) -> None:
     if os.geteuid() != 0:
@@ -124,7 +124,7 @@ async def test_a_caller_that_is_not_root_is_dropped(
 
 
 async def as_nobody(path: str, request: bytes) -> bytes:
-    """The answer to a caller of another user."""
+    """Send a request as the user nobody and return the answer."""
     code = (
         "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1])\n"
         "try:\n s.sendall(sys.stdin.buffer.read());s.settimeout(20)\n"
@@ -142,6 +142,6 @@ async def as_nobody(path: str, request: bytes) -> bytes:
         user=65534,
         env={"PATH": "/usr/bin:/bin"},
     )
-    heard, _ = await process.communicate(request)
+    answer, _ = await process.communicate(request)
     assert process.returncode == 0
-    return heard
+    return answer

@@ -25,13 +25,13 @@ ENDED_S = 20.0
 
 
 def framed(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
-    """The framed socket, and a call for it."""
+    """The path of the framed socket, and a request for it."""
     request = frame(agent.environment(verb), json.dumps(agent.netconf()).encode())
     return agent.process.settings.framed_socket_path, request
 
 
 def http(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
-    """The HTTP socket, and the same call."""
+    """The path of the HTTP socket, and the same request for it."""
     body = json.dumps(http_body()).encode()
     head = f"{'POST' if verb == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -39,7 +39,7 @@ def http(agent: AgentHarness, verb: str) -> tuple[str, bytes]:
 
 
 def http_body() -> dict[str, str]:
-    """The call of ``Node.environment`` as the HTTP API takes it."""
+    """The request of ``AgentHarness.environment`` in the format of the HTTP API."""
     return {
         "containerID": "c-web-0",
         "ifName": "eth0",
@@ -50,8 +50,8 @@ def http_body() -> dict[str, str]:
     }
 
 
-Door = Callable[[AgentHarness, str], tuple[str, bytes]]
-DOORS = pytest.mark.parametrize("door", [framed, http])
+RequestBuilder = Callable[[AgentHarness, str], tuple[str, bytes]]
+EACH_SOCKET = pytest.mark.parametrize("build_request", [framed, http])
 
 
 async def abandon(path: str, request: bytes) -> None:
@@ -72,26 +72,26 @@ async def all_taken_up(agent: AgentHarness) -> None:
             await asyncio.sleep(0)
 
 
-@DOORS
+@EACH_SOCKET
 async def test_an_add_that_was_abandoned_before_the_agent_read_it_claims_nothing(
-    agent: AgentHarness, door: Door
+    agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    await abandon(*door(agent, "ADD"))
+    await abandon(*build_request(agent, "ADD"))
     await all_taken_up(agent)
 
     assert await agent.claims() == {}
 
 
-@DOORS
-async def test_a_delete_at_the_other_socket_overtakes_no_abandoned_add(
-    agent: AgentHarness, door: Door
+@EACH_SOCKET
+async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
+    agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
-    await abandon(*door(agent, "ADD"))
-    if door is framed:
+    await abandon(*build_request(agent, "ADD"))
+    if build_request is framed:
         path = agent.process.settings.socket_path
         assert (await over_socket(path, "DELETE", "/v1/ipam/ip", http_body())).status == 200
     else:
@@ -101,45 +101,45 @@ async def test_a_delete_at_the_other_socket_overtakes_no_abandoned_add(
     assert await agent.claims() == {}
 
 
-@DOORS
+@EACH_SOCKET
 async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
-    agent: AgentHarness, door: Door
+    agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
     """The caller repeats it; until then no abandoned request is executed."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
-    await abandon(*door(agent, "DEL"))
+    await abandon(*build_request(agent, "DEL"))
     await all_taken_up(agent)
 
     assert len(await agent.claims()) == 1
 
 
-@DOORS
+@EACH_SOCKET
 async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_nothing(
-    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, door: Door
+    agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, build_request: RequestBuilder
 ) -> None:
-    asked, released = asyncio.Event(), asyncio.Event()
+    lookup_started, lookup_may_end = asyncio.Event(), asyncio.Event()
 
     async def load_pod(_: PodReference) -> None:
-        asked.set()
-        await released.wait()
+        lookup_started.set()
+        await lookup_may_end.wait()
 
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     monkeypatch.setattr(agent.process.parts.facts, "complete_facts", lambda _: None)
     monkeypatch.setattr(agent.process.parts.facts, "load_pod", load_pod)
     transactions = agent.process.parts.writer.transactions
-    path, request = door(agent, "ADD")
+    path, request = build_request(agent, "ADD")
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(path)
         caller.sendall(request)
-        await asked.wait()
+        await lookup_started.wait()
     deleting = asyncio.ensure_future(agent.delete())
     async with asyncio.timeout(ENDED_S):
         while agent.process.parts.runner.under_way < 2:
             await asyncio.sleep(0)
 
-    released.set()
+    lookup_may_end.set()
     await deleting
     await all_taken_up(agent)
 

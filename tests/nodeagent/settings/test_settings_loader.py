@@ -56,7 +56,7 @@ def load(directory: Path, text: str = "", **variables: str) -> Settings:
     return load_settings(str(path), NODE | variables)
 
 
-def test_without_a_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
+def test_without_a_file_and_variables_the_settings_are_the_defaults(tmp_path: Path) -> None:
     settings = load_settings(str(tmp_path / "absent.yml"), NODE)
 
     assert settings == Settings("node-1")
@@ -69,14 +69,14 @@ def test_without_a_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
     assert settings.selection.subnets_enabled
 
 
-def test_in_sequential_order_nothing_rests_unless_it_is_said(tmp_path: Path) -> None:
+def test_sequential_order_has_no_cool_down_unless_it_is_set(tmp_path: Path) -> None:
     assert load(tmp_path).cool_down_s == 30
     assert load(tmp_path, ORBWEAVER_ADDRESS_ORDER="sequential").cool_down_s == 0
     said = load(tmp_path, "orbweaver: {addressOrder: sequential, coolDownSeconds: 7}")
     assert said.cool_down_s == 7
 
 
-def test_without_a_name_the_node_is_called_as_its_host(
+def test_the_default_node_name_is_the_host_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "rack-7")
@@ -84,7 +84,7 @@ def test_without_a_name_the_node_is_called_as_its_host(
     assert load_settings(str(tmp_path / "absent.yml"), {}).node_name == "rack-7"
 
 
-def test_every_key_of_the_file_is_obeyed(tmp_path: Path) -> None:
+def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
     for name in ("ca.pem", "agent.pem", "agent.key"):
         (tmp_path / name).touch()
     (tmp_path / "password").write_text("secret\n")
@@ -112,7 +112,7 @@ def test_every_key_of_the_file_is_obeyed(tmp_path: Path) -> None:
     )
 
 
-def test_virtual_functions_are_left_alone_unless_switched_on(tmp_path: Path) -> None:
+def test_sriov_is_disabled_by_default(tmp_path: Path) -> None:
     sriov = "orbweaver: {sriov: {enabled: true, nodeSelector: {network: sriov}, drain: false}}"
 
     assert load(tmp_path).sriov is None
@@ -122,19 +122,19 @@ def test_virtual_functions_are_left_alone_unless_switched_on(tmp_path: Path) -> 
     assert settings.sysfs == Path("/host/sys")
 
 
-def test_qos_of_roce_nics_is_left_alone_without_rules(tmp_path: Path) -> None:
+def test_without_rules_roce_qos_is_disabled(tmp_path: Path) -> None:
     assert load(tmp_path).roce_qos == ()
     assert load(tmp_path, "orbweaver: {roceQos: [{}]}").roce_qos == (RoceQosRule(RoceQos()),)
 
 
-def test_a_prefix_that_no_resource_may_have_is_refused(tmp_path: Path) -> None:
+def test_a_reserved_resource_prefix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="that Kubernetes reserves") as refused:
         load(tmp_path, "orbweaver: {sriov: {enabled: true, resourcePrefix: kubernetes.io}}")
 
     assert refused.value.subject == "orbweaver.sriov.resourcePrefix"
 
 
-def test_variables_win_over_the_file(tmp_path: Path) -> None:
+def test_variables_take_precedence_over_the_file(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         "ipamUnixSocketPath: /run/file.sock\norbweaver: {cluster: file, coolDownSeconds: 9}\n",
@@ -163,7 +163,7 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     assert settings.listen_address == "::1"
 
 
-def test_a_cluster_is_joined_only_where_somebody_says_which(tmp_path: Path) -> None:
+def test_without_kubernetes_variables_there_is_no_kubeconfig(tmp_path: Path) -> None:
     def said(**variables: str) -> str | None:
         return load_settings(str(tmp_path / "none"), NODE | variables).kubeconfig
 
@@ -173,7 +173,7 @@ def test_a_cluster_is_joined_only_where_somebody_says_which(tmp_path: Path) -> N
     assert said(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
 
 
-def test_an_agent_follows_the_spider_coordinator_unless_it_is_switched_off(tmp_path: Path) -> None:
+def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) -> None:
     def name(**variables: str) -> str:
         return load_settings(str(tmp_path / "none"), NODE | variables).coordinator_name
 
@@ -188,7 +188,7 @@ def test_an_agent_follows_the_spider_coordinator_unless_it_is_switched_off(tmp_p
         name(SPIDERPOOL_COORDINATOR_DEAFULT_NAME="a,b")
 
 
-def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
+def test_the_variables_of_spiderpool_are_read(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         SPIDERPOOL_POD_NAMESPACE=" spiderpool ",
@@ -237,29 +237,31 @@ def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
         ("- a list", "the document"),
     ],
 )
-def test_a_fault_in_the_file_names_its_key(tmp_path: Path, text: str, key: str) -> None:
+def test_the_error_of_an_invalid_value_in_the_file_names_its_key(
+    tmp_path: Path, text: str, key: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         load(tmp_path, text)
 
     assert refused.value.subject == key
 
 
-def test_without_ipv4_probes_are_heard_on_the_loopback_of_ipv6(tmp_path: Path) -> None:
+def test_without_ipv4_the_listen_address_is_the_ipv6_loopback(tmp_path: Path) -> None:
     assert load(tmp_path, "enableIPv4: false").listen_address == "::1"
 
 
-def test_a_file_that_is_no_yaml_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_the_error_of_a_file_that_is_not_yaml_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not YAML") as refused:
         load(tmp_path, "{")
 
     assert refused.value.subject == str(tmp_path / "conf.yml")
 
 
-def test_a_file_without_content_says_nothing(tmp_path: Path) -> None:
+def test_a_file_with_only_comments_gives_the_defaults(tmp_path: Path) -> None:
     assert load(tmp_path, "# nothing\norbweaver:\n") == Settings("node-1")
 
 
-def test_a_file_beyond_the_bound_is_refused(tmp_path: Path) -> None:
+def test_a_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="has more than 1048576 bytes"):
         load(tmp_path, "#" * ((1 << 20) + 1))
 
@@ -281,7 +283,9 @@ def test_a_file_beyond_the_bound_is_refused(tmp_path: Path) -> None:
         ("ORBWEAVER_COOL_DOWN_SECONDS", "1.5"),
     ],
 )
-def test_a_fault_in_a_variable_names_it(tmp_path: Path, name: str, value: str) -> None:
+def test_the_error_of_an_invalid_variable_names_the_variable(
+    tmp_path: Path, name: str, value: str
+) -> None:
     with pytest.raises(BadInput) as refused:
         load(tmp_path, **{name: value})
 
@@ -297,7 +301,7 @@ def test_traces_without_their_exporter_are_refused(monkeypatch: pytest.MonkeyPat
     assert refused.value.subject == "orbweaver.tracesEndpoint"
 
 
-def test_a_provider_that_cannot_be_used_keeps_the_agent_from_starting(tmp_path: Path) -> None:
+def test_an_invalid_provider_url_is_refused(tmp_path: Path) -> None:
     good = load(tmp_path, "iaasNetworkProvider: {serverUrl: 'https://iaas.example:8443'}")
     assert good.provider is not None
     assert good.provider.server_url == "https://iaas.example:8443"
@@ -307,7 +311,7 @@ def test_a_provider_that_cannot_be_used_keeps_the_agent_from_starting(tmp_path: 
     assert refused.value.subject == "iaasNetworkProvider.serverUrl"
 
 
-def test_the_command_line_of_spiderpool_names_the_same_file() -> None:
+def test_the_command_line_options_of_spiderpool_select_the_conf_file() -> None:
     def path(*arguments: str) -> str:
         parser = argparse.ArgumentParser()
         add_daemon_options(parser)
@@ -345,12 +349,12 @@ COLLECTOR = "http://collector:4317"
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_TRACES_EXPORTER": "none"}, ""),
     ],
 )
-def test_traces_go_where_our_variables_and_those_of_opentelemetry_say(
+def test_the_traces_endpoint_comes_from_our_variables_or_those_of_opentelemetry(
     tmp_path: Path, variables: dict[str, str], endpoint: str
 ) -> None:
     assert load(tmp_path, **variables).otlp_endpoint == endpoint
 
 
-def test_an_exporter_of_traces_that_there_is_not_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_exporter_of_traces_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="zipkin"):
         load(tmp_path, OTEL_TRACES_EXPORTER="zipkin")

@@ -69,7 +69,7 @@ def assigned(node: str, *texts: str) -> str:
     return f"guids-assigned node/{node}: {', '.join(shown)}"
 
 
-async def test_derived_guids_are_assigned_once_also_after_a_boot(node: InfinibandNode) -> None:
+async def test_derived_guids_are_assigned_once_even_across_a_reboot(node: InfinibandNode) -> None:
     assert await node.agent.run_round()
     (nic,) = node.card.nics()
     node.card.boot()
@@ -113,7 +113,9 @@ async def test_guids_of_the_file_are_set_and_released_with_their_virtual_functio
     ]
 
 
-async def test_nothing_is_made_while_the_log_cannot_be_written(node: InfinibandNode) -> None:
+async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
+    node: InfinibandNode,
+) -> None:
     node.log.harness.store.is_unavailable = True
 
     assert not await node.agent.run_round()
@@ -129,7 +131,7 @@ async def test_nothing_is_made_while_the_log_cannot_be_written(node: InfinibandN
     assert await node.agent.run_round(), "nothing is left to be done"
 
 
-async def test_a_card_that_comes_back_brings_its_guids_back(
+async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
     tmp_path: Path, node: InfinibandNode
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
@@ -150,7 +152,7 @@ async def test_a_card_that_comes_back_brings_its_guids_back(
     ]
 
 
-async def test_a_guid_of_another_node_is_refused_and_named(
+async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_it(
     tmp_path: Path, node: InfinibandNode
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
@@ -172,7 +174,7 @@ async def test_a_guid_of_another_node_is_refused_and_named(
     assert other.macs() == [SECOND, "02:00:00:00:00:00:00:03"]
 
 
-async def test_another_order_in_the_file_counts_when_virtual_functions_are_made_again(
+async def test_a_new_order_in_the_guid_file_applies_when_virtual_functions_are_recreated(
     node: InfinibandNode,
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
@@ -193,7 +195,9 @@ async def test_another_order_in_the_file_counts_when_virtual_functions_are_made_
     ]
 
 
-async def test_a_guid_that_the_file_lists_again_stays_where_it_is(node: InfinibandNode) -> None:
+async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_function(
+    node: InfinibandNode,
+) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
     await node.agent.run_round()
     node.hardware.guids = guids(FIRST, SECOND, FIRST)

@@ -34,7 +34,7 @@ NIC = PhysicalFunction(
         ("", ""),
     ],
 )
-def test_the_address_towards_the_api_server_is_the_nodes_own(server: str, address: str) -> None:
+def test_the_address_towards_the_api_server_is_the_local_address(server: str, address: str) -> None:
     assert address_towards(server) == address
 
 
@@ -46,7 +46,7 @@ def test_the_address_towards_the_api_server_is_the_nodes_own(server: str, addres
         (None, [False, True, True, False]),
     ],
 )
-def test_what_kubelet_says_is_used_and_vfio_while_it_does_not_answer(
+def test_functions_of_pods_are_used_and_all_vfio_functions_while_kubelet_does_not_answer(
     pods: dict[str, str] | None, used: list[bool]
 ) -> None:
     (nic,) = with_pods([NIC], pods)
@@ -54,7 +54,7 @@ def test_what_kubelet_says_is_used_and_vfio_while_it_does_not_answer(
     assert [vf.is_used for vf in nic.vfs] == used
 
 
-async def test_a_kubelet_that_does_not_answer_in_between_takes_no_pod_back(tmp_path: Path) -> None:
+async def test_pods_stay_known_while_kubelet_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "pod-resources").mkdir()
     (tmp_path / "class/net").mkdir(parents=True)
     device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))

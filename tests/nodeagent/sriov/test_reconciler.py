@@ -62,7 +62,7 @@ def ethernet(tmp_path: Path) -> Node:
     return Node(tmp_path, "intel-e810", SriovSettings())
 
 
-async def test_virtual_functions_are_made_as_a_policy_asks_and_then_left_alone(node: Node) -> None:
+async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> None:
     node.source.ask(node.policy(mtu=4_000))
 
     assert await node.agent.run_round()
@@ -139,7 +139,7 @@ async def test_a_crash_while_virtual_functions_are_made_does_not_keep_them_unbou
     assert node.card.read(node.card.path / "sriov_drivers_autoprobe") == "1"
 
 
-async def test_after_a_boot_everything_is_as_before(node: Node) -> None:
+async def test_after_a_reboot_the_virtual_functions_are_recreated_identically(node: Node) -> None:
     node.source.ask(node.policy(3, mtu=3_000))
     await node.agent.run_round()
     before = node.card.nics()
@@ -151,7 +151,7 @@ async def test_after_a_boot_everything_is_as_before(node: Node) -> None:
     assert node.card.nics() == before
 
 
-async def test_another_number_replaces_those_that_no_pod_has(node: Node) -> None:
+async def test_a_new_number_of_functions_replaces_unused_functions(node: Node) -> None:
     node.source.ask(node.policy(2))
     await node.agent.run_round()
 
@@ -162,7 +162,7 @@ async def test_another_number_replaces_those_that_no_pod_has(node: Node) -> None
     assert len((node.agent.devices or {})["rail"]) == 5
 
 
-async def test_what_a_policy_made_goes_with_it_also_after_a_restart(node: Node) -> None:
+async def test_functions_are_removed_with_their_policy_even_after_a_restart(node: Node) -> None:
     node.source.ask(node.policy(2))
     await node.agent.run_round()
 
@@ -176,7 +176,7 @@ async def test_what_a_policy_made_goes_with_it_also_after_a_restart(node: Node) 
     assert list(node.source.declared[-1]) == []
 
 
-async def test_what_others_made_stays(node: Node) -> None:
+async def test_functions_created_by_others_stay(node: Node) -> None:
     node.card.write(node.card.path / "sriov_numvfs", "2")
 
     assert await node.agent.run_round()
@@ -197,7 +197,7 @@ async def test_drift_is_corrected(ethernet: Node) -> None:
     assert nic.vfs[1].link
 
 
-async def test_ranges_go_to_kernel_and_vfio(ethernet: Node) -> None:
+async def test_functions_of_a_range_are_bound_to_the_driver_of_its_policy(ethernet: Node) -> None:
     dpdk = ethernet.policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="b", resource="dpdk")
     ethernet.source.ask(ethernet.policy(4, VfRange(0, 1)), dpdk)
 
@@ -212,7 +212,7 @@ async def test_ranges_go_to_kernel_and_vfio(ethernet: Node) -> None:
     assert all(vf.is_ready for vfs in devices.values() for vf in vfs)
 
 
-async def test_virtual_functions_of_pods_are_never_taken_away(node: Node) -> None:
+async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
     node.source.ask(node.policy(2, device_type=VFIO))
     await node.agent.run_round()
     address = node.card.nics()[0].vfs[1].address
@@ -233,7 +233,7 @@ async def test_virtual_functions_of_pods_are_never_taken_away(node: Node) -> Non
     assert not any(vf.is_ready for vf in (node.agent.devices or {})["rail"])
 
 
-async def test_the_change_follows_when_the_pods_are_gone(node: Node) -> None:
+async def test_a_blocked_change_is_made_when_the_pods_are_deleted(node: Node) -> None:
     node.source.ask(node.policy(2))
     await node.agent.run_round()
     node.hardware.pods = {node.card.nics()[0].vfs[0].address: "shop/web-0"}
@@ -247,7 +247,9 @@ async def test_the_change_follows_when_the_pods_are_gone(node: Node) -> None:
     assert not node.source.last.needs_drain
 
 
-async def test_without_draining_the_change_waits_and_says_for_whom(tmp_path: Path) -> None:
+async def test_without_draining_the_error_names_the_pods_that_block_a_change(
+    tmp_path: Path,
+) -> None:
     node = Node(tmp_path, "intel-e810", SriovSettings(drain=False))
     node.source.ask(node.policy(2))
     await node.agent.run_round()
@@ -287,7 +289,7 @@ async def test_before_kubelet_has_answered_a_request_of_an_earlier_agent_stays(
     assert (settled, ethernet.source.last.keeps_request) == (False, True)
 
 
-async def test_nothing_is_changed_before_it_is_declared(node: Node) -> None:
+async def test_no_change_is_made_before_the_node_state_is_written(node: Node) -> None:
     node.source.ask(node.policy(2))
     node.source.is_unanswered = True
 
@@ -297,7 +299,7 @@ async def test_nothing_is_changed_before_it_is_declared(node: Node) -> None:
     assert node.agent.fault == "the API server does not answer"
 
 
-async def test_a_driver_that_is_not_loaded_is_said_with_the_remedy(ethernet: Node) -> None:
+async def test_the_error_of_a_driver_that_is_not_loaded_has_a_remedy(ethernet: Node) -> None:
     driver = ethernet.card.root / "bus/pci/drivers/vfio-pci"
     (driver / "unbind").unlink()
     driver.rmdir()
@@ -324,7 +326,9 @@ async def test_a_file_that_refuses_is_named_and_other_policies_are_carried_out(
     assert f"cannot write 2 to {shown}: No such file or directory (check that the driver" in text
 
 
-async def test_a_policy_that_cannot_be_read_is_reported_and_the_rest_is_done(node: Node) -> None:
+async def test_an_unreadable_policy_is_reported_and_the_other_policies_are_applied(
+    node: Node,
+) -> None:
     node.source.ask(node.policy(2))
     assert node.source.now is not None
     node.source.now = node.source.now._replace(unreadable=["policy x: spec.vdpaType"])
@@ -335,7 +339,7 @@ async def test_a_policy_that_cannot_be_read_is_reported_and_the_rest_is_done(nod
     assert len(node.card.nics()[0].vfs) == 2
 
 
-async def test_where_an_operator_runs_nothing_is_done(node: Node) -> None:
+async def test_on_a_node_with_an_sriov_operator_nothing_is_changed(node: Node) -> None:
     node.source.now = NodeConfiguration([node.policy(2)], {}, operator="sriov/daemon-x")
 
     assert not await node.agent.run_round()
@@ -347,7 +351,7 @@ async def test_where_an_operator_runs_nothing_is_done(node: Node) -> None:
     assert node.agent.devices is None
 
 
-async def test_nodes_without_the_labels_of_the_setting_are_left_alone(tmp_path: Path) -> None:
+async def test_nodes_without_the_labels_of_the_setting_are_not_changed(tmp_path: Path) -> None:
     node = Node(tmp_path, "intel-e810", SriovSettings(nodes={"network": "sriov"}))
     node.source.ask(node.policy(2))
 
@@ -359,7 +363,7 @@ async def test_nodes_without_the_labels_of_the_setting_are_left_alone(tmp_path: 
     assert node.agent.devices == {}
 
 
-async def test_nothing_is_done_before_everything_was_listed(node: Node) -> None:
+async def test_no_change_is_made_before_policies_and_node_were_listed(node: Node) -> None:
     node.source.now = None
 
     assert not await node.agent.run_round()
@@ -367,7 +371,7 @@ async def test_nothing_is_done_before_everything_was_listed(node: Node) -> None:
     assert node.agent.fault == "the policies and the Node have not been listed yet"
 
 
-async def test_who_listens_hears_of_other_devices_alone(node: Node) -> None:
+async def test_listeners_are_called_only_when_the_devices_change(node: Node) -> None:
     changes = []
     node.agent.listen(lambda: changes.append(node.agent.devices))
     node.source.ask(node.policy(2))

@@ -46,7 +46,7 @@ class RecordedSession:
         self.requests += requests
 
 
-def test_both_guids_are_set_and_the_link_follows_its_port() -> None:
+def test_setting_a_guid_sets_both_guids_and_link_state_auto() -> None:
     recorded = RecordedSession()
 
     KernelVfLinks(cast("NetnsExecutor", recorded)).set_guid("ibs1", 3, GUID)
@@ -104,7 +104,7 @@ def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
     return link[: IFINFOMSG.size] + b"".join(others) + nested(VFINFO_LIST, *infos)
 
 
-def test_guids_stand_beside_all_else_that_a_real_kernel_says_of_virtual_functions() -> None:
+def test_guids_are_read_from_a_complete_answer_of_a_real_kernel() -> None:
     link, guids = recorded_link(), [GUID, GUID[::-1]]
 
     assert vf_guids(memoryview(link)) == {}, "a card of Ethernet"
@@ -113,7 +113,7 @@ def test_guids_stand_beside_all_else_that_a_real_kernel_says_of_virtual_function
     }
 
 
-def test_the_kernel_reads_the_request_and_reports_none_for_a_link_without_them() -> None:
+def test_the_real_kernel_returns_no_guids_for_loopback() -> None:
     executor = NetnsExecutor()
     try:
         assert KernelVfLinks(executor).guids("lo") == {}
@@ -121,6 +121,6 @@ def test_the_kernel_reads_the_request_and_reports_none_for_a_link_without_them()
         executor.close()
 
 
-def test_a_nic_that_is_gone_is_named() -> None:
+def test_the_error_of_a_missing_nic_names_it() -> None:
     with pytest.raises(DatapathError, match="no link ibs9"):
         KernelVfLinks(cast("NetnsExecutor", RecordedSession())).set_guid("ibs9", 0, GUID)
