@@ -37,7 +37,8 @@ LEADER: Final = (
 )
 KUBERNETES: Final = (
     *(f"watch-{kind.value}" for kind in TranslatedKind),
-    *("status-reporter", "claim-reporter", "networks", "coordinators", "lease-report"),
+    *("status-reporter", "claim-reporter", "networks", "coordinators", "coordinator-records"),
+    "lease-report",
 )
 CONSOLE: Final = ("console",)
 """In a group of its own, because the readiness of a replica does not depend on it."""

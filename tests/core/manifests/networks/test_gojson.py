@@ -1,4 +1,4 @@
-"""JSON is expected exactly as Spiderpool, a Go program, writes it.
+"""JSON is written exactly as Spiderpool, a Go program, writes it.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
