@@ -166,8 +166,8 @@ class OutcomeUnknown(StoreError):
     """A write may or may not have been committed; a read decides.
 
     See I9 of docs/contributing/architecture.md. The caller may repeat a request that begins by
-    reading the current state; the write itself is never sent again. ``is_full``: after the write
-    etcd has reported a full database, so the write is not in flight any more.
+    reading the current state; the write itself is never sent again. ``is_full``: since the write,
+    etcd has reported that its database is full.
     """
 
     retryable = True

@@ -24,14 +24,14 @@ from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchan
 from core.projections.configuration_view import ConfigurationSnapshot
 
 WINDOW_KEYS_MAX = 64
-"""Keys that are read after a lost race, beginning with the picked address."""
+"""After a lost race, the keys of this many addresses are read, from the picked one on."""
 
 
 class AddressChoice(NamedTuple):
     """An address to claim.
 
-    ``cool_down_revision``: its cool-down mark, which the claim deletes; ``claim_revision``: its
-    claim, which ends in the same transaction. 0 for none.
+    ``cool_down_revision``: of its cool-down mark, which the claim deletes. ``claim_revision``: of
+    the older claim that a takeover ends in the same transaction. 0: the address has none.
     """
 
     address: Address
@@ -40,7 +40,10 @@ class AddressChoice(NamedTuple):
 
 
 def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
-    """The reads of claims, and of cool-down marks with holders, from the address to ``last``."""
+    """Two range reads from the address to ``last``: the keys of claims, and cool-down marks.
+
+    Marks are read with their value, the last holder.
+    """
     ip, cool_down, _ = keys.of_address(*address)
     last_ip, last_cool_down, _ = keys.of_address(address.family, last)
     return (

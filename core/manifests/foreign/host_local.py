@@ -229,7 +229,9 @@ def _network_range(
     if bounds.range_end == "" and cidr.family == V4:
         last = cidr.last - 1
     if not cidr.first <= first <= last <= cidr.last:
-        raise BadInput(f"{where}: the range of {cidr} does not lie in it", subject=str(cidr))
+        raise BadInput(
+            f"{where}: rangeStart and rangeEnd are not a range within {cidr}", subject=str(cidr)
+        )
     addresses = AddressSet.from_intervals([(first, last)], cidr.family)
     addresses -= AddressSet.from_values([gateway.value], cidr.family)
     return _NetworkRange(network_ipam.network, "", "", cidr, addresses, str(gateway), routes)

@@ -3,7 +3,7 @@
 ``wake/worker/<name>`` exists while a worker runs and ``wake/owner/<shard>`` names an owner, both
 under the worker's lease: when a worker dies they are deleted in one revision, and the others take
 over its shards. An owner's key is written once, so its revision guards every write for the shard.
-Only an absent key is claimed.
+A worker claims an absent owner key, or one without a lease, which no process wrote.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Ownership:
             await self._claim(steps.claim)
 
     def _exclude(self, kv: KeyValue) -> None:
-        """List an owner's or worker's key without a lease; the shard of an owner may be claimed."""
+        """Record the fault of a key without a lease and ignore it: its shard may be claimed."""
         kind, name = self._keys.tail(kv.key)
         remedy = "delete the key: processes write such keys under a lease"
         self._faults.note(KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
