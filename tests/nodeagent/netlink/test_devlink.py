@@ -115,10 +115,10 @@ def test_a_kernel_without_devlink_is_said() -> None:
     kernel.close()
 
 
-class ScriptedHome:
+class ScriptedExecutor:
     """An executor whose sockets are answered by a scripted kernel."""
 
-    home = None
+    own_namespace = None
 
     def __init__(self, kernel: ScriptedKernel) -> None:
         self._kernel = kernel
@@ -131,7 +131,7 @@ class ScriptedHome:
 def test_a_nic_without_modes_is_left_out(errno: int) -> None:
     kernel = ScriptedKernel(errno)
 
-    modes = KernelVfLinks(cast("NetnsExecutor", ScriptedHome(kernel))).eswitch_modes([NIC])
+    modes = KernelVfLinks(cast("NetnsExecutor", ScriptedExecutor(kernel))).eswitch_modes([NIC])
     kernel.close()
 
     assert modes == {}
@@ -142,5 +142,5 @@ def test_a_mode_that_cannot_be_read_is_not_taken_for_legacy() -> None:
     kernel = ScriptedKernel(EBUSY)
 
     with pytest.raises(DatapathError, match=f"cannot read the eSwitchMode of {NIC}"):
-        KernelVfLinks(cast("NetnsExecutor", ScriptedHome(kernel))).eswitch_modes([NIC])
+        KernelVfLinks(cast("NetnsExecutor", ScriptedExecutor(kernel))).eswitch_modes([NIC])
     kernel.close()
