@@ -56,12 +56,12 @@ class Scale(NamedTuple):
 
 QUICK = Scale(
     name="quick",
-    seconds_max=42.0,
+    seconds_max=30.0,
     rounds=5,
     adds=2_000,
     lone_adds=300,
     few_claims=1_000,
-    claims=20_000,
+    claims=10_000,
     full_pool=16_381,
     pools=1_000,
     events=50_000,
@@ -71,18 +71,18 @@ QUICK = Scale(
     executions=500,
     sleepers=1_000,
     idle_s=1.0,
-    leaks=1_500,
+    leaks=800,
     reported_s=3.0,
     objects=5_000,
     imported=600,
-    closed=20_000,
-    cluster_pods=3_000,
+    closed=10_000,
+    cluster_pods=1_000,
     bare_controller=False,
     quiet_s=3.0,
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
-"""``seconds_max`` leaves 78 s of the 120 s. Rounds that began in time need them to end, and so do
+"""``seconds_max`` leaves 90 s of the 120 s. Rounds that began in time need them to end, and so do
 first rounds that take longer than the share of their measure."""
 
 FULL = Scale(
