@@ -125,7 +125,7 @@ class _Progress:
 
 
 class Allocator:
-    """Claims addresses for Pods. ``confirm`` None: there is no API server."""
+    """Claims addresses for Pods. ``confirm`` is None without an API server."""
 
     def __init__(
         self,

@@ -40,10 +40,10 @@ PEAK_SPREADS: Final = 2.0
 """A level that differs from its neighbours by more spreads (median-based) is a peak."""
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
-"""There is no forecast for a pool that is full only after more than these seconds."""
+"""A pool that becomes full later than this, in seconds, gets no forecast."""
 
 LATEST_S_MAX: Final = 10 * HORIZON_S
-"""If the interval ends later, there is no forecast: the growth may be chance."""
+"""A pool whose interval ends later gets no forecast, because its growth may be chance. Seconds."""
 
 _MAD_TO_SIGMA: Final = 1.4826
 """Standard deviation / median absolute deviation, of a normal distribution."""

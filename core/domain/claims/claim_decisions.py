@@ -304,8 +304,8 @@ class ReleaseDecision(NamedTuple):
     """Whether the claims of an endpoint end.
 
     ``ends``: they end, except for those of the NICs to ``keep``. ``evidence``: the proof that the
-    addresses are not needed, besides the call itself. ``needs_check``: there is no decision yet;
-    the caller has to read from the API server first.
+    addresses are not needed, besides the call itself. ``needs_check``: the claims do not end yet;
+    the caller must read the API server and decide again.
     """
 
     ends: bool
