@@ -153,7 +153,7 @@ async def test_fields_that_a_newer_version_appends_are_ignored(
         found = (await node.store.read([Get(key)])).ranges[0].kvs[0]
         await node.store.commit([], [Put(key, longer(found.value))])
 
-    assert set((await node.truth()).pools) == {"a"}
+    assert set((await node.read_ledger()).pools) == {"a"}
     assert (await node.add(pod("web-0"))).endpoint == held.endpoint
     fresh = ConfigurationView(node.store, node.keys)
     await fresh.start()

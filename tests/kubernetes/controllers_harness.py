@@ -150,11 +150,11 @@ class ControllersHarness:
 
     async def held(self) -> set[str]:
         """The claimed addresses."""
-        return set((await self.node.truth()).claims)
+        return set((await self.node.read_ledger()).claims)
 
     async def held_by(self, name: str) -> set[str]:
         """The addresses of a Pod of the namespace ``shop``."""
-        claims = (await self.node.truth()).claims
+        claims = (await self.node.read_ledger()).claims
         return {address for address, one in claims.items() if one.claim.pod == name}
 
     async def until_held(self, *addresses: str, patience_s: float = DEADLINE_S) -> None:

@@ -35,8 +35,8 @@ from tests.nodes.kubelet import KubeNode
 from tests.nodes.rights import AGENT, CONTROLLER, rights
 from tests.nodes.workloads import SHOP, Object, made
 from tests.runtime.cri import RuntimeRefused, RuntimeService
+from tests.support.event_store_reader import EventStoreReader
 from tests.support.kubernetes import ApiServer
-from tests.support.truth import Truth
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ class KubernetesCluster:
 
     def claims(self) -> dict[str, str]:
         """Address -> the Pod that holds it."""
-        return self.truth.claims()
+        return self.store_reader.read_claims()
 
     def until(self, holds: Callable[[], T], what: str = "") -> T:
         """Wait until the condition returns a true value, and return it."""
@@ -197,7 +197,7 @@ class KubernetesCluster:
         """Apply pools, and wait until the controller has translated them."""
         self.apply(*objects)
         names = {one["metadata"]["name"] for one in objects}
-        self.until(lambda: names <= self.truth.ledger().pools.keys(), f"pools {names}")
+        self.until(lambda: names <= self.store_reader.read_ledger().pools.keys(), f"pools {names}")
 
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
         """Set the SpiderCoordinator's settings, and wait until it has the phase."""
@@ -233,12 +233,12 @@ class KubernetesCluster:
 
     def sandbox(self, pod: str) -> str:
         """The sandbox of a Pod's address; "" for none."""
-        endpoint = self.truth.ledger().endpoints.get((SHOP, pod))
+        endpoint = self.store_reader.read_ledger().endpoints.get((SHOP, pod))
         return endpoint.nics[0].container if endpoint is not None else ""
 
     def pid_of(self, pod: str) -> int:
         """The first process of a Pod's sandbox."""
-        endpoint = self.truth.ledger().endpoints[SHOP, pod]
+        endpoint = self.store_reader.read_ledger().endpoints[SHOP, pod]
         return self._services[endpoint.node].status(endpoint.nics[0].container).pid
 
     def networks(self, node: str) -> list[str]:
@@ -279,9 +279,9 @@ class KubernetesCluster:
         self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
             self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
-        self.until(lambda: not self.truth.ledger().pools, "no pools")
-        self.until(lambda: not self.truth.ledger().subnets, "no subnets")
-        assert self.truth.violations() == []
+        self.until(lambda: not self.store_reader.read_ledger().pools, "no pools")
+        self.until(lambda: not self.store_reader.read_ledger().subnets, "no subnets")
+        assert self.store_reader.find_violations() == []
 
     def check(self) -> None:
         """Check that orbctl verify and doctor report no problem."""
@@ -297,7 +297,7 @@ class KubernetesCluster:
 
     def _start(self) -> None:
         self._stack.enter_context(self.laboratory)
-        self.truth = Truth(self.laboratory.etcd.outside_endpoint)
+        self.store_reader = EventStoreReader(self.laboratory.etcd.outside_endpoint)
         self.plane = self._stack.enter_context(ControlPlane(self.laboratory))
         self._prepare()
         for name in NODES:

@@ -34,12 +34,12 @@ def test_a_deployment_gets_a_pool_that_grows_and_shrinks_and_goes_with_it(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"))
-    cluster.until(lambda: "wide" in cluster.truth.ledger().subnets, "the subnet")
+    cluster.until(lambda: "wide" in cluster.store_reader.read_ledger().subnets, "the subnet")
 
     cluster.apply(deployment("web", 2, OWNED))
     first, second = cluster.running("web", 2)
 
-    (name,) = cluster.truth.ledger().pools
+    (name,) = cluster.store_reader.read_ledger().pools
     assert "web" in name
     assert {ip_address(one.addresses[0]) for one in (first, second)} <= {
         ip_address("10.6.0.20") + step for step in range(3)
@@ -56,5 +56,5 @@ def test_a_deployment_gets_a_pool_that_grows_and_shrinks_and_goes_with_it(
 
     assert cluster.until(lambda: share() == [("2", "20")], "the subnet's count")
     cluster.server.kubectl("--namespace", SHOP, "delete", "deployment", "web")
-    assert cluster.until(lambda: not cluster.truth.ledger().pools, "its end")
+    assert cluster.until(lambda: not cluster.store_reader.read_ledger().pools, "its end")
     assert cluster.until(lambda: cluster.table("sp") == [], "the end of its custom resource")

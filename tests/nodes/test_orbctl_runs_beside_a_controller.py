@@ -74,7 +74,7 @@ def test_its_files_are_those_of_this_machine_and_its_exit_code_comes_back(
     refused = orb("get", "pool", "own")
     applied = orb("apply", "-f", str(path))
     piped = orb("apply", "-f", "-", stdin=path.read_text())
-    held = cluster.truth.ledger().pools.keys()
+    held = cluster.store_reader.read_ledger().pools.keys()
     deleted = orb("delete", "pool", "own")
     exported = cluster.laboratory.orbctl("export")
 

@@ -27,7 +27,7 @@ def test_pods_of_a_deployment_have_addresses_of_the_pool_they_ask_for(
 
     first, second = cluster.running("web", 2)
 
-    held = cluster.truth.ledger().claims
+    held = cluster.store_reader.read_ledger().claims
     assert {first.node, second.node} == {node}
     assert {one.claim.pool for one in held.values()} == {"blue"}
     assert set(held) == {*first.addresses, *second.addresses}

@@ -153,4 +153,4 @@ def test_a_pod_has_addresses_routes_and_a_record_of_each_of_its_nics(
         assert there.returncode == 0, there.stdout
 
     cluster.delete_pods()
-    assert not cluster.truth.ledger().endpoints
+    assert not cluster.store_reader.read_ledger().endpoints

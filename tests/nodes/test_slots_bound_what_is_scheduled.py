@@ -161,7 +161,7 @@ def test_a_cloud_binds_what_is_scheduled_and_no_more_is_scheduled_than_it_binds(
         bound = {body["podName"]: path for path, body, _ in cloud.provider.calls}
         assert bound == dict.fromkeys(running, ALLOCATE)
         for name, (address, *_) in running.items():
-            (nic,) = cluster.truth.ledger().endpoints[SHOP, name].nics
+            (nic,) = cluster.store_reader.read_ledger().endpoints[SHOP, name].nics
             assert (nic.mac, nic.vlan) == (mac_of(address), 100)
         cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP)
         cluster.until(lambda: not cloud.provider.bound and not cluster.claims(), "releases")

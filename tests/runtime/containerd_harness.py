@@ -13,7 +13,7 @@ from ops.lab.node import Node
 from ops.lab.programs import attempt
 from tests.runtime.containerd import Containerd
 from tests.runtime.cri import RuntimeRefused, RuntimeService
-from tests.support.truth import Truth
+from tests.support.event_store_reader import EventStoreReader
 
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -52,7 +52,7 @@ class ContainerdHarness:
         self.node = node
         self.containerd = containerd
         self.service = RuntimeService(containerd.socket)
-        self._truth = Truth(laboratory.etcd.outside_endpoint)
+        self._store_reader = EventStoreReader(laboratory.etcd.outside_endpoint)
 
     def close(self) -> None:
         """Close the connection to the runtime."""
@@ -131,16 +131,16 @@ class ContainerdHarness:
         ping = ["ping", "-n", "-c", "1", "-W", "2", address]
         return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
 
-    def truth(self) -> Ledger:
+    def read_ledger(self) -> Ledger:
         """The state in etcd."""
-        return self._truth.ledger()
+        return self._store_reader.read_ledger()
 
     def claims(self) -> dict[str, str]:
         """The Pods by the address that they hold."""
-        return self._truth.claims()
+        return self._store_reader.read_claims()
 
     def check(self) -> None:
         """Check the invariants of the whole log, and that orbctl verify finds nothing."""
-        assert self._truth.violations() == []
+        assert self._store_reader.find_violations() == []
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr

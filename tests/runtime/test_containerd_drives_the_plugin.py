@@ -20,7 +20,7 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
     first, second = cluster.run_together(["web-0", "web-1"])
 
     ipv4, ipv6 = cluster.service.status(second).addresses
-    endpoint = cluster.truth().endpoints["shop", "web-1"]
+    endpoint = cluster.read_ledger().endpoints["shop", "web-1"]
     assert ip_address(ipv4) in ip_network("10.6.0.0/27")
     assert ip_address(ipv6) in ip_network("fd00:6::/64")
     assert endpoint.addresses() == ((ipv4, "lan-v4"), (ipv6, "lan-v6"))

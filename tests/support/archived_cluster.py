@@ -143,7 +143,7 @@ class ArchivedCluster:
                 pod_facts = pod(name, f"{name}-{generation}", node=node, fixed=kind)
                 await self.nodes[node].add(pod_facts)
             case Remove(node, name, generation):
-                endpoint = (await self.node.truth()).endpoints.get(("shop", name))
+                endpoint = (await self.node.read_ledger()).endpoints.get(("shop", name))
                 lives_on = node if endpoint is None else endpoint.node
                 await self.nodes[lives_on].delete(pod(name, f"{name}-{generation}", node=lives_on))
             case Configure(command):

@@ -155,8 +155,8 @@ class NodeHarness:
             ReleaseRequest("deleted", "CNI DEL", CAUSE),
         )
 
-    async def truth(self) -> Ledger:
-        """Read the state keys."""
+    async def read_ledger(self) -> Ledger:
+        """Read the state keys of etcd, or of the memory store, into a ledger."""
         return await read_ledger(self.store, self.keys)
 
     async def log(self) -> list[Recorded]:
@@ -179,14 +179,14 @@ async def check_everything(node: NodeHarness) -> Ledger:
     """Check I1 to I5 over the whole log; return the state. Tests call it at their end."""
     events = await node.log()
     assert list(check_log(events)) == []
-    replayed, truth = Ledger().apply_all(events), await node.truth()
-    assert replayed.claims == truth.claims
-    assert replayed.endpoints == truth.endpoints
-    assert replayed.pools == truth.pools
-    assert replayed.subnets == truth.subnets
-    assert replayed.reservations == truth.reservations
-    assert replayed.quarantine == truth.quarantine
-    return truth
+    replayed, ledger = Ledger().apply_all(events), await node.read_ledger()
+    assert replayed.claims == ledger.claims
+    assert replayed.endpoints == ledger.endpoints
+    assert replayed.pools == ledger.pools
+    assert replayed.subnets == ledger.subnets
+    assert replayed.reservations == ledger.reservations
+    assert replayed.quarantine == ledger.quarantine
+    return ledger
 
 
 async def gather(*calls: object) -> list[object]:

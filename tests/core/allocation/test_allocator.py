@@ -370,7 +370,7 @@ async def test_an_add_that_loses_every_race_fails_and_claims_nothing(
         with pytest.raises(RetriesExhausted, match=r"^exhaust all retries \(\d+ times\)"):
             await node.add(pod("web-0"))
 
-        assert not (await node.truth()).endpoints
+        assert not (await node.read_ledger()).endpoints
 
 
 async def test_an_add_in_a_huge_pool_needs_no_more_tries_than_in_a_small_one(

@@ -51,9 +51,9 @@ async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None
     await pools(node)
     assigned = await assign(node, desired("web-0", "10.6.0.5", "fd00:6::5"))
 
-    truth = await check_everything(node)
-    assert set(truth.claims) == {"10.6.0.5", "fd00:6::5"}
-    assert truth.endpoints["shop", "web-0"] == assigned.endpoint
+    ledger = await check_everything(node)
+    assert set(ledger.claims) == {"10.6.0.5", "fd00:6::5"}
+    assert ledger.endpoints["shop", "web-0"] == assigned.endpoint
 
 
 async def test_an_add_of_the_pod_finds_the_assigned_addresses(node: NodeHarness) -> None:

@@ -208,7 +208,7 @@ async def test_a_release_without_a_claim_deletes_only_the_endpoint(
     released = await node.delete(pod("web-0"))
 
     assert released.addresses == ()
-    assert not (await node.truth()).endpoints
+    assert not (await node.read_ledger()).endpoints
 
 
 async def test_a_released_address_is_not_claimed_while_others_are_free(node: NodeHarness) -> None:

@@ -38,7 +38,7 @@ async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
-        plan = plan_scan(await node.truth(), rules(cluster(at_s=at_s)), before)
+        plan = plan_scan(await node.read_ledger(), rules(cluster(at_s=at_s)), before)
         before, steps = plan.observations, plan.steps
     return steps
 
@@ -56,9 +56,9 @@ async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
     assert isinstance(event, AddressesReleased)
     assert event.reason == "reclaimed"
     assert event.evidence.startswith("pod-gone: Pod shop/web-0 is gone (listing, seen 2 times")
-    truth = await check_everything(node)
-    assert not truth.claims
-    assert not truth.endpoints
+    ledger = await check_everything(node)
+    assert not ledger.claims
+    assert not ledger.endpoints
 
 
 async def test_the_same_step_twice_is_a_no_op(node: NodeHarness) -> None:
@@ -88,7 +88,7 @@ async def _released_and_claimed_again(node: NodeHarness) -> None:
 
 async def _claim_written_again(node: NodeHarness) -> None:
     """Write the claim's key again: its revision changes, the endpoint does not."""
-    ((address, held),) = (await node.truth()).claims.items()
+    ((address, held),) = (await node.read_ledger()).claims.items()
     await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(held.claim))])
 
 
@@ -112,12 +112,12 @@ async def test_a_late_step_is_a_no_op(
     await node.add(WEB)
     (step,) = await steps_of(node)
     await meanwhile(node)
-    held = (await node.truth()).claims
+    held = (await node.read_ledger()).claims
 
     done = await reclaimed(node, step)
 
     assert done == ((), CHANGED_SINCE, 0)
-    assert (await node.truth()).claims == held
+    assert (await node.read_ledger()).claims == held
 
 
 async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> None:
@@ -126,17 +126,17 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     See docs/reference/reclaim-rules.md, "Addresses in use".
     """
     await node.add(WEB)
-    old = (await node.truth()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
+    old = (await node.read_ledger()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
     await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT.encode(old))])
     step = next(one for one in await steps_of(node) if one.ends_endpoint)
     assert step.addresses == ()
 
     done = await reclaimed(node, step)
 
-    truth = await node.truth()
+    ledger = await node.read_ledger()
     assert done.revision > 0
-    assert [held.claim.holder for held in truth.claims.values()] == ["pod/1"]
-    assert not truth.endpoints
+    assert [held.claim.holder for held in ledger.claims.values()] == ["pod/1"]
+    assert not ledger.endpoints
 
 
 async def test_claims_without_an_endpoint_are_ended_without_other_claims(node: NodeHarness) -> None:
@@ -148,23 +148,23 @@ async def test_claims_without_an_endpoint_are_ended_without_other_claims(node: N
     done = await reclaimed(node, orphaned)
 
     assert set(done.addresses) == set(orphaned.addresses)
-    assert (await node.truth()).claims.keys() == set(whole.addresses)
+    assert (await node.read_ledger()).claims.keys() == set(whole.addresses)
 
 
 async def test_the_release_of_unlisted_claims_does_not_change_the_endpoint(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)
-    ((_, held),) = (await node.truth()).claims.items()
+    ((_, held),) = (await node.read_ledger()).claims.items()
     orphaned = held.claim._replace(holder="pod/0")
     await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(orphaned))])
-    before = (await node.truth()).endpoints
+    before = (await node.read_ledger()).endpoints
     step = next(one for one in await steps_of(node) if not one.ends_endpoint)
 
     done = await reclaimed(node, step)
 
     assert done.addresses == ("10.6.0.200",)
-    assert (await node.truth()).endpoints == before
+    assert (await node.read_ledger()).endpoints == before
 
 
 async def test_after_a_del_a_step_changes_nothing(node: NodeHarness) -> None:

@@ -37,9 +37,9 @@ class Runner:
 
     async def run(self, plan: TakeoverPlan) -> TakeoverResult:
         node = self.node
-        truth = await node.truth()
+        ledger = await node.read_ledger()
         assigner = Assigner(node.store, node.keys, node.writer, node.view)
-        open_steps = remaining(plan, truth.pools, truth.endpoints)
+        open_steps = remaining(plan, ledger.pools, ledger.endpoints)
         return await TakeoverRun(node.configurator, assigner, CAUSE).carry_out(open_steps)
 
 
@@ -47,10 +47,10 @@ async def test_every_address_is_claimed_after_a_takeover(node: NodeHarness) -> N
     outcome = await Runner(node).run(big())
 
     assert (outcome.endpoints, outcome.refused) == (PODS, ())
-    truth = await check_everything(node)
-    assert len(truth.claims) == PODS
-    assert truth.pools["p"].disabled
-    assert "later" in truth.reservations
+    ledger = await check_everything(node)
+    assert len(ledger.claims) == PODS
+    assert ledger.pools["p"].disabled
+    assert "later" in ledger.reservations
 
 
 async def test_repeating_a_takeover_writes_nothing(node: NodeHarness) -> None:

@@ -33,7 +33,9 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         assert same(await as_of_position(await cluster.view(), middle), past)
 
         await cluster.live([Remove("node-b", "web-0", 0), Add("node-b", "web-0", 1)])
-        address = (await cluster.node.truth()).endpoints["shop", "web-1"].nics[0].ipv4.split("/")[0]
+        address = (
+            (await cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4.split("/")[0]
+        )
         await etcd_store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
         report = await verify(etcd_store, KEYS, cluster.files)
         assert [one.name for one in report.differences] == ["spare", address]

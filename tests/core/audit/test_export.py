@@ -66,7 +66,7 @@ async def test_an_import_replays_to_the_state_of_the_cluster_without_etcd(
     ledger = Ledger()
     for segment in import_log(io.BytesIO(await _raw(sealed_and_live))):
         ledger.apply_all(segment.events())
-    assert same(ledger, await sealed_and_live.node.truth())
+    assert same(ledger, await sealed_and_live.node.read_ledger())
     assert same(ledger, Ledger().apply_all(await sealed_and_live.replayed()))
 
 

@@ -50,7 +50,7 @@ async def test_claims_count_up_and_releases_down_in_their_hour(
         if is_sealed:
             await archived_cluster.seal()
     now_ms = start + 5 * HOUR_MS + 1
-    pool = (await archived_cluster.node.truth()).endpoints["shop", "web-2"].nics[0].ipv4_pool
+    pool = (await archived_cluster.node.read_ledger()).endpoints["shop", "web-2"].nics[0].ipv4_pool
     set_clocks(archived_cluster, now_ms)
 
     growth = await read(archived_cluster)
@@ -76,7 +76,7 @@ async def test_events_of_more_than_four_weeks_ago_do_not_count(
 
     growth = await read(archived_cluster)
 
-    for name in (await archived_cluster.node.truth()).pools:
+    for name in (await archived_cluster.node.read_ledger()).pools:
         assert growth.net_growth(GrowthSubject("pool", name), now_ms) == [0] * HOURS_MAX
 
 
@@ -95,7 +95,7 @@ async def test_reading_the_log_in_two_steps_equals_reading_it_in_one(
             growth = await read(cluster, growth)
             at_once = await read(cluster)
 
-            names = (await cluster.node.truth()).pools
+            names = (await cluster.node.read_ledger()).pools
             now_ms = cluster.now_ms()
             for subject in [GrowthSubject("pool", name) for name in names]:
                 assert growth.net_growth(subject, now_ms) == at_once.net_growth(subject, now_ms)

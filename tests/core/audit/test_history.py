@@ -45,7 +45,7 @@ async def _history_of(cluster: ArchivedCluster, subject: str) -> History:
 
 
 async def _address_of(cluster: ArchivedCluster, name: str) -> str:
-    endpoint = (await cluster.node.truth()).endpoints["shop", name]
+    endpoint = (await cluster.node.read_ledger()).endpoints["shop", name]
     return endpoint.nics[0].ipv4.partition("/")[0]
 
 

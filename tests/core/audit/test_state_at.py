@@ -71,7 +71,7 @@ async def test_the_state_as_of_a_time_has_every_event_recorded_until_then(
             past = await as_of_time(await archived_cluster.view(), moment)
             assert {name for _, name in past.endpoints} == names
     now = await as_of_time(await archived_cluster.view(), start + 3 * 3_600_000)
-    assert same(now, await archived_cluster.node.truth())
+    assert same(now, await archived_cluster.node.read_ledger())
 
 
 async def test_the_state_before_the_first_event_is_empty(archived_cluster: ArchivedCluster) -> None:

@@ -121,21 +121,21 @@ UNLOGGED_CLAIM = Claim("main", "pod/stranger", "shop", "stranger", "no-event")
 
 async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
     """Delete the key of one of a NIC's two addresses."""
-    endpoint = (await cluster.node.truth()).endpoints["shop", "web-0"]
+    endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-0"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     await _edit(cluster, Delete(keys[0]))
     return {*keys, KEYS.endpoint("shop", "web-0")}
 
 
 async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
-    endpoint = (await cluster.node.truth()).endpoints["shop", "web-2"]
+    endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-2"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     await _edit(cluster, Put(keys[1], CLAIM.encode(UNLOGGED_CLAIM)))
     return {*keys, KEYS.endpoint("shop", "web-2")}
 
 
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
-    endpoint = (await cluster.node.truth()).endpoints["shop", "web-1"]
+    endpoint = (await cluster.node.read_ledger()).endpoints["shop", "web-1"]
     keys = [KEYS.ip_of(address) for address, _ in endpoint.addresses()]
     found = await _key(cluster, keys[0])
     assert found is not None
@@ -213,7 +213,7 @@ EDITS: list[Callable[[ArchivedCluster], Awaitable[set[bytes]]]] = [
 async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
     edited_cluster: ArchivedCluster, edit: Callable[[ArchivedCluster], Awaitable[set[bytes]]]
 ) -> None:
-    expected = await edited_cluster.node.truth()
+    expected = await edited_cluster.node.read_ledger()
     touchable = await edit(edited_cluster)
     before = await _state(edited_cluster)
     report = await _verify(edited_cluster)
@@ -227,10 +227,10 @@ async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert changed <= touchable
     assert (await _verify(edited_cluster)).is_clean
-    truth = await edited_cluster.node.truth()
-    assert truth.endpoints == expected.endpoints
-    assert truth.pools == expected.pools
-    assert truth.claims.keys() == expected.claims.keys()
+    ledger = await edited_cluster.node.read_ledger()
+    assert ledger.endpoints == expected.endpoints
+    assert ledger.pools == expected.pools
+    assert ledger.claims.keys() == expected.claims.keys()
 
 
 async def test_all_manual_edits_together_are_repaired_by_one_repair(
@@ -247,7 +247,7 @@ async def test_all_manual_edits_together_are_repaired_by_one_repair(
 async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
     edited_cluster: ArchivedCluster,
 ) -> None:
-    endpoint = (await edited_cluster.node.truth()).endpoints["shop", "web-0"]
+    endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _delete_claim(edited_cluster)
     await _repair(edited_cluster, await _verify(edited_cluster))
@@ -302,7 +302,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     edited_cluster: ArchivedCluster,
 ) -> None:
     """The key of the claim was deleted manually before the DEL, so the DEL wrote no release."""
-    endpoint = (await edited_cluster.node.truth()).endpoints["shop", "web-0"]
+    endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(edited_cluster, Delete(KEYS.ip_of(address)))
     await edited_cluster.live([Remove("node-a", "web-0", 0)])
@@ -325,7 +325,7 @@ async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     edited_cluster: ArchivedCluster,
 ) -> None:
     """The log assigns an address to an endpoint without it, and another Pod holds it."""
-    endpoint = (await edited_cluster.node.truth()).endpoints["shop", "web-0"]
+    endpoint = (await edited_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = edited_cluster.nodes["node-a"]
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
     key = KEYS.endpoint("shop", "web-0")

@@ -32,7 +32,7 @@ async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(
 ) -> None:
     await archived_cluster.live([Add("node-a", "web-0", 0)])
     writer = archived_cluster.nodes["node-b"].writer
-    forged = EndpointChanged((await archived_cluster.node.truth()).endpoints["shop", "web-0"])
+    forged = EndpointChanged((await archived_cluster.node.read_ledger()).endpoints["shop", "web-0"])
 
     await writer.append(Proposal((EventDraft(writer.event_id(), Cause("forged"), forged),), (), ()))
     report = await verify(archived_cluster.store, KEYS, archived_cluster.files)
@@ -76,4 +76,4 @@ async def test_a_controller_may_change_claims_of_every_node(
         await node.delete(pod("web-0", "web-0-0"))
 
     assert (await verify(archived_cluster.store, KEYS, archived_cluster.files)).is_clean
-    assert (await node.truth()).claims == {}
+    assert (await node.read_ledger()).claims == {}

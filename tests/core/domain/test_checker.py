@@ -368,4 +368,4 @@ async def test_a_checker_that_starts_in_the_middle_of_a_log_reaches_the_same_sta
             assert [
                 violation for event in later_events for violation in late_checker.check(event)
             ] == []
-            assert same(late_checker.ledger, await cluster.node.truth())
+            assert same(late_checker.ledger, await cluster.node.read_ledger())

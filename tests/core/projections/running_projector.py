@@ -25,7 +25,7 @@ class RunningProjector:
 
     async def wait_until_current(self, node: NodeHarness) -> None:
         """Wait until the projector has read everything that this node has written."""
-        position = (await node.truth()).position
+        position = (await node.read_ledger()).position
         await self.until(lambda: self.projector.cursor.position >= position)
 
 

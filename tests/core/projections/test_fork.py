@@ -46,7 +46,7 @@ async def test_a_fork_returns_the_results_of_the_real_commands(applied: list[Com
         await node.apply(pool("blue", "10.0.0.0-10.0.0.9", subnet="10.0.0.0/28"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
-        fork = Fork(await node.truth())
+        fork = Fork(await node.read_ledger())
         for command in applied:
             step = fork.apply(command)
             refusals: tuple[object, ...] = ()
@@ -56,7 +56,7 @@ async def test_a_fork_returns_the_results_of_the_real_commands(applied: list[Com
             except Refused as error:
                 refusals = error.refusals
             assert (step.events, step.refusals) == (events, refusals)
-        after = Projection(await node.truth())
+        after = Projection(await node.read_ledger())
     counts = {effect.name: effect.after for effect in fork.effects()}
     for name, tally in after.tallies.items():
         if name in counts:

@@ -60,7 +60,7 @@ async def test_a_followed_projection_equals_a_new_one(actions: list[str]) -> Non
             for number, action in enumerate(actions):
                 await _act(node, action, number)
             await one.wait_until_current(node)
-            new = Projection(await node.truth())
+            new = Projection(await node.read_ledger())
             followed = one.projector.projection
             assert followed.ledger.claims == new.ledger.claims
             for name in ("blue", "six"):
@@ -82,7 +82,7 @@ async def _act(node: NodeHarness, action: str, number: int) -> None:
     elif action == "quarantine":
         await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", "seen"))
     else:
-        pools = (await node.truth()).pools
+        pools = (await node.read_ledger()).pools
         if not any(one.retiring for one in pools.values()):
             await node.apply(RetirePool("blue"), pool("red", "10.6.1.1-10.6.1.40"))
 
@@ -94,7 +94,7 @@ async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: Node
     await node.add(pod("web-0"))
     await node.add(pod("web-1"))
     await node.store.commit([], [Delete(*node.keys.range_of("log"))])
-    await node.store.compact((await node.truth()).position)
+    await node.store.compact((await node.read_ledger()).position)
     rebuilds = projector.rebuilds
 
     async with run_projector(projector) as one:

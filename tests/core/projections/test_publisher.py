@@ -49,12 +49,12 @@ async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarn
         first = publisher(node, one)
         await first.adopt(fence(node))
         await first.publish(fence(node))
-        before = (await node.truth()).position
+        before = (await node.read_ledger()).position
         second = publisher(node, one)
         await second.adopt(fence(node))
         await second.publish(fence(node))
 
-    assert (await node.truth()).position == before
+    assert (await node.read_ledger()).position == before
     assert second.published == 0
 
 

@@ -81,7 +81,7 @@ async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
     delete_pod(server, "web-0")
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
-    assert set((await cluster.node.truth()).claims) == held
+    assert set((await cluster.node.read_ledger()).claims) == held
     await cluster.node.delete(who)
     await cluster.until(lambda: endpoint(server, "web-0").get("code") == 404)
 

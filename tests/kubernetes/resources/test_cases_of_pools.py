@@ -255,7 +255,7 @@ async def test_a_disabled_pool_gives_nothing_and_takes_back(webhooks: Webhooks) 
         await cluster.node.add(pod("web-1"))
     await cluster.node.delete(pod("web-0"))
 
-    assert not (await cluster.node.truth()).claims
+    assert not (await cluster.node.read_ledger()).claims
 
 
 async def test_a_subnet_is_changed_and_deleted_with_its_pools(webhooks: Webhooks) -> None:

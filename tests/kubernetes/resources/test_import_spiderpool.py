@@ -102,8 +102,8 @@ async def test_every_address_is_ours_and_every_pod_keeps_it(cluster: TranslatorH
 
     assert done.returncode == 0, done.stderr
     assert "verified: 12 of 12 addresses" in done.stdout
-    truth = await cluster.node.truth()
-    assert set(truth.claims) == {*HELD, *DOUBLE, "10.6.0.30"}
+    ledger = await cluster.node.read_ledger()
+    assert set(ledger.claims) == {*HELD, *DOUBLE, "10.6.0.30"}
     await cluster.node.view.freshen()
     assert addresses(await cluster.node.add(pod("web-12"))) == {"10.6.0.12"}
     again = await take_over(cluster, "--yes")

@@ -145,7 +145,7 @@ async def test_imported_addresses_are_equal_in_both_directions(
     assert done.returncode == 0, done.stderr
     assert (before, after) == (6, 0)
     assert said.strip() == f"equal: {held} addresses"
-    claims = (await cluster.node.truth()).claims
+    claims = (await cluster.node.read_ledger()).claims
     assert len(claims) == held == 6
 
 

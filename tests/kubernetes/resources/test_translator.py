@@ -313,6 +313,6 @@ async def test_of_two_translators_only_the_newer_one_writes(
     with pytest.raises(LostRace, match="another controller translates now"):
         await until_ended(older)
 
-    assert (await cluster.node.truth()).pools["blue"].ips == ("10.6.0.10",)
+    assert (await cluster.node.read_ledger()).pools["blue"].ips == ("10.6.0.10",)
     cluster.start()
     await cluster.until(lambda: ips_of(cluster) == ("10.6.0.20",))

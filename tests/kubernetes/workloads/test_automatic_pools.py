@@ -66,7 +66,7 @@ async def pools_of(
     controllers: ControllersHarness, name: str, kind: str = "Deployment"
 ) -> list[Pool]:
     wanted = (kind, name)
-    pools = (await controllers.node.truth()).pools.values()
+    pools = (await controllers.node.read_ledger()).pools.values()
     return [
         one for one in pools if (one.labels.get(OWNER_KIND), one.labels.get(OWNER_NAME)) == wanted
     ]
@@ -183,7 +183,7 @@ def size_of(pool: Pool) -> int:
 
 
 async def sizes(controllers: ControllersHarness) -> dict[str, int]:
-    ledger = await controllers.node.truth()
+    ledger = await controllers.node.read_ledger()
     owners = {one.labels.get(OWNER_KIND): one for one in ledger.pools.values()}
     return {kind: size_of(one) for kind, one in owners.items() if kind}
 

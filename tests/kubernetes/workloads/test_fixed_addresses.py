@@ -237,7 +237,7 @@ async def test_a_vm_without_a_launcher_gives_its_address_back_when_it_is_deleted
     await controllers.look()
 
     await controllers.until_held()
-    assert not (await controllers.node.truth()).endpoints
+    assert not (await controllers.node.read_ledger()).endpoints
 
 
 @pytest.mark.usefixtures("kubevirt")

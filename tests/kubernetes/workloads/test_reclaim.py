@@ -162,7 +162,7 @@ async def test_who_may_not_list_pods_frees_nothing(
 
     await controllers.until(lambda: "forbidden" in replica.watch.facts.fault)
     with pytest.raises(NotReady, match="forbidden"):
-        await replica.watch.facts.facts(await controllers.node.truth(), Moment(0.0))
+        await replica.watch.facts.facts(await controllers.node.read_ledger(), Moment(0.0))
 
     assert await controllers.held() == set(held)
 

@@ -80,7 +80,7 @@ async def test_counting_by_etcd_equals_counting_claims() -> None:
             ApplyReservation(Reservation("r", 4, ("10.6.0.15-10.6.0.35",))),
             QuarantineAddress("10.6.0.12", "x"),
         )
-        ledger = await node.truth()
+        ledger = await node.read_ledger()
         counts = await count_pools(node.store, node.keys, ledger, list(ledger.pools.values()))
 
     tallies = Projection(ledger).tallies

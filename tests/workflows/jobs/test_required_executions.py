@@ -20,7 +20,7 @@ RED = ApplyPool(pool("red", "10.6.1.1-10.6.1.9"))
 
 
 async def _pools(node: NodeHarness) -> set[str]:
-    return set((await node.truth()).pools)
+    return set((await node.read_ledger()).pools)
 
 
 async def test_a_retirement_whose_execution_cannot_be_read_keeps_no_other_waiting() -> None:

@@ -78,7 +78,7 @@ class FixedAddressHarness(ReclaimHarness):
         return f"DEL released {' '.join(released.addresses) or 'nothing'}: {released.why}"
 
     async def endpoint(self, path: str) -> str:
-        endpoint = (await (await self.agent("operator")).truth()).endpoints.get(split(path))
+        endpoint = (await (await self.agent("operator")).read_ledger()).endpoints.get(split(path))
         if endpoint is None:
             return "none"
         return f"{endpoint.holder} uid={endpoint.uid} node={endpoint.node} {_nics(endpoint)}"

@@ -44,10 +44,10 @@ async def test_a_missing_claim_is_created_again_and_the_other_family_is_unchange
     added = await damaged_node.add(replica("2"))
 
     assert addresses(added) == {IPV4, IPV6}
-    truth = await damaged_node.truth()
-    assert {held.claim.holder for held in truth.claims.values()} == {"statefulset/shop/db-0"}
-    assert truth.claims.keys() == {IPV4, IPV6}
-    assert truth.endpoints["shop", "db-0"].uid == "2"
+    ledger = await damaged_node.read_ledger()
+    assert {held.claim.holder for held in ledger.claims.values()} == {"statefulset/shop/db-0"}
+    assert ledger.claims.keys() == {IPV4, IPV6}
+    assert ledger.endpoints["shop", "db-0"].uid == "2"
     assert await damaged_node.violations() == []
 
 
@@ -66,7 +66,7 @@ async def test_an_address_that_another_pod_claims_during_the_add_stays_with_that
     added = await damaged_node.add(replica("2"))
 
     assert addresses(added) == {"10.6.0.8", IPV6}
-    claims = (await damaged_node.truth()).claims
+    claims = (await damaged_node.read_ledger()).claims
     assert claims[IPV4].claim.holder == "pod/other"
     assert claims[IPV6].claim.holder == "statefulset/shop/db-0"
     assert claims.keys() == {IPV4, "10.6.0.8", IPV6}
@@ -87,10 +87,10 @@ async def test_an_endpoint_that_is_released_during_the_add_is_created_again(
 
     added = await damaged_node.add(replica("2"))
 
-    truth = await damaged_node.truth()
+    ledger = await damaged_node.read_ledger()
     assert added.fresh
-    assert truth.claims.keys() == addresses(added)
-    assert truth.endpoints["shop", "db-0"].uid == "2"
+    assert ledger.claims.keys() == addresses(added)
+    assert ledger.endpoints["shop", "db-0"].uid == "2"
 
 
 async def test_a_quarantined_address_is_not_claimed_again(
@@ -101,7 +101,7 @@ async def test_a_quarantined_address_is_not_claimed_again(
     added = await damaged_node.add(replica("2"))
 
     assert addresses(added) == {"10.6.0.8", IPV6}
-    assert (await damaged_node.truth()).claims.keys() == addresses(added)
+    assert (await damaged_node.read_ledger()).claims.keys() == addresses(added)
 
 
 async def test_an_add_without_a_replacement_fails_and_keeps_the_other_address(
@@ -112,9 +112,9 @@ async def test_an_add_without_a_replacement_fails_and_keeps_the_other_address(
     with pytest.raises(AddressesUsedOut, match="all IP addresses used out"):
         await damaged_node.add(replica("2"))
 
-    truth = await damaged_node.truth()
-    assert truth.claims.keys() == {IPV6}
-    assert truth.endpoints["shop", "db-0"].uid == "1"
+    ledger = await damaged_node.read_ledger()
+    assert ledger.claims.keys() == {IPV6}
+    assert ledger.endpoints["shop", "db-0"].uid == "1"
 
 
 async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(node: NodeHarness) -> None:

@@ -253,17 +253,17 @@ class ReclaimHarness:
 
     async def expect(self, outcome: str, address: str) -> str:
         """Assert that the last scan ``released`` or ``kept`` it, or that it is ``held``."""
-        is_claimed = address in (await (await self.agent("operator")).truth()).claims
+        is_claimed = address in (await (await self.agent("operator")).read_ledger()).claims
         assert is_claimed == (outcome != "released"), (outcome, address)
         addresses = {"released": self.released, "kept": self.kept, "held": {address}}[outcome]
         assert address in addresses, (outcome, address, addresses)
         return ""
 
     async def claims(self) -> str:
-        truth = await (await self.agent("operator")).truth()
-        lines = [f"{ip} {held.claim.holder}" for ip, held in sorted(truth.claims.items())]
+        ledger = await (await self.agent("operator")).read_ledger()
+        lines = [f"{ip} {held.claim.holder}" for ip, held in sorted(ledger.claims.items())]
         lines += [
-            f"{'/'.join(key)} uid={endpoint.uid}" for key, endpoint in truth.endpoints.items()
+            f"{'/'.join(key)} uid={endpoint.uid}" for key, endpoint in ledger.endpoints.items()
         ]
         return "\n".join(lines) or "none"
 
@@ -290,7 +290,7 @@ class ReclaimHarness:
     async def dirty_uid(self, path: str, *, uid: str, holder: str = "") -> str:
         """Change the UID of an endpoint to that of an older Pod, while the claims stay."""
         agent = await self.agent("operator")
-        endpoint = (await agent.truth()).endpoints[split(path)]
+        endpoint = (await agent.read_ledger()).endpoints[split(path)]
         endpoint = endpoint._replace(uid=uid, holder=holder or f"pod/{uid}")
         key = agent.keys.endpoint(*endpoint.key)
         await self.store.commit([], [Put(key, ENDPOINT.encode(endpoint))])
@@ -338,7 +338,7 @@ class ReclaimHarness:
         return Rules(self.cluster.snapshot(moment(now_s)), self.settings, now_s)
 
     async def _plan(self) -> ReclaimPlan:
-        ledger = await (await self.agent("operator")).truth()
+        ledger = await (await self.agent("operator")).read_ledger()
         plan = plan_scan(ledger, await self._rules(), self.observations)
         self.observations = plan.observations
         return plan
@@ -348,7 +348,7 @@ class ReclaimHarness:
         self.deadlines.put(deadline)
 
     async def _resolve(self, deadline: ReclaimDeadline) -> list[str]:
-        ledger = await (await self.agent("operator")).truth()
+        ledger = await (await self.agent("operator")).read_ledger()
         decision = resolve(deadline, ledger, await self._rules())
         if isinstance(decision, ReclaimStep):
             self.deadlines.forget(deadline.uid)

@@ -154,7 +154,7 @@ class AutoPoolHarness:
 
     async def edit_pool(self, name: str, *ips: str) -> str:
         """Change only the addresses of a pool, as a user does."""
-        pool = (await self.node.truth()).pools[name]
+        pool = (await self.node.read_ledger()).pools[name]
         return await self._apply(ApplyPool(pool._replace(ips=ips)))
 
     async def reserve(self, name: str, *ips: str) -> str:
@@ -241,16 +241,16 @@ class AutoPoolHarness:
         return "\n".join(sorted(left))
 
     async def pools(self) -> str:
-        truth = await self.node.truth()
+        ledger = await self.node.read_ledger()
         lines = [
             f"{name} {','.join(pool.ips) or '-'}{' retiring' if pool.retiring else ''}"
-            for name, pool in sorted(truth.pools.items())
+            for name, pool in sorted(ledger.pools.items())
         ]
         return "\n".join(lines) or "none"
 
     async def show(self, name: str) -> str:
         """Gateway, routes, labels and size of a pool."""
-        pool = (await self.node.truth()).pools[name]
+        pool = (await self.node.read_ledger()).pools[name]
         lines = [
             f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
         ]
@@ -265,20 +265,20 @@ class AutoPoolHarness:
         return "\n".join(f"{entry.kind}: {entry.text}" for entry in life.history().entries)
 
     async def counts(self, name: str) -> str:
-        truth = await self.node.truth()
-        found = count(truth.subnets[name], truth.pools)
+        ledger = await self.node.read_ledger()
+        found = count(ledger.subnets[name], ledger.pools)
         lines = [
             f"{one.pool} {','.join(one.ips)} {one.application}".rstrip()
-            for one in shares(name, truth.pools)
+            for one in shares(name, ledger.pools)
         ]
         head = f"allocated={found.allocated} total={found.total}"
         return "\n".join([head, *lines])
 
     async def claims(self) -> str:
-        truth = await self.node.truth()
+        ledger = await self.node.read_ledger()
         lines = [
             f"{address} {held.claim.pod} {held.claim.pool}"
-            for address, held in sorted(truth.claims.items())
+            for address, held in sorted(ledger.claims.items())
         ]
         return "\n".join(lines) or "none"
 
@@ -300,9 +300,9 @@ class AutoPoolHarness:
         return not any(step.command for steps in plans.values() for step in steps)
 
     async def _plans(self) -> Mapping[ApplicationKey, tuple[ReconcileStep, ...]]:
-        truth = await self.node.truth()
-        configuration = configuration_of(truth, self.settings)
-        claimed = {address: held.claim for address, held in truth.claims.items()}
+        ledger = await self.node.read_ledger()
+        configuration = configuration_of(ledger, self.settings)
+        claimed = {address: held.claim for address, held in ledger.claims.items()}
         plans = {
             key: plan_application(
                 one, configuration, claimed, self.settings.default, enabled=self.settings.enabled
@@ -310,7 +310,7 @@ class AutoPoolHarness:
             for key, one in self.applications.known().items()
         }
         for key in self.applications.gone:
-            plans[key] = tuple(_departures(truth.pools.values(), key, configuration, claimed))
+            plans[key] = tuple(_departures(ledger.pools.values(), key, configuration, claimed))
         return plans
 
 
@@ -334,6 +334,6 @@ def _departures(
     return [step for uid in uids for step in plan_deleted_application(uid, configuration, claimed)]
 
 
-def configuration_of(truth: Ledger, settings: AutoPoolSettings) -> Configuration:
+def configuration_of(ledger: Ledger, settings: AutoPoolSettings) -> Configuration:
     """The state for the rules."""
-    return Configuration.of(truth, (settings.ipv4_enabled, settings.ipv6_enabled))
+    return Configuration.of(ledger, (settings.ipv4_enabled, settings.ipv6_enabled))

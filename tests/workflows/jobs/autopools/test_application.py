@@ -53,20 +53,20 @@ async def test_thirty_applications_share_a_subnet_follow_their_sizes_and_leave_n
     for number in range(APPLICATIONS):
         await harness.application(f"app-{number}", subnet="net", number="5")
     await harness.settle()
-    truth = await harness.node.truth()
-    assert {pool_addresses(pool).size for pool in truth.pools.values()} == {5}
-    assert addresses_of_pools(WIDE, truth.pools.values()) == pool_addresses(WIDE)
+    ledger = await harness.node.read_ledger()
+    assert {pool_addresses(pool).size for pool in ledger.pools.values()} == {5}
+    assert addresses_of_pools(WIDE, ledger.pools.values()) == pool_addresses(WIDE)
 
     for number in range(APPLICATIONS):
         await harness.application(f"app-{number}", subnet="net", number="3" if number % 2 else "1")
     await harness.settle()
-    pools = (await harness.node.truth()).pools.values()
+    pools = (await harness.node.read_ledger()).pools.values()
     assert sum(pool_addresses(pool).size for pool in pools) == APPLICATIONS * 2
 
     for number in range(APPLICATIONS):
         await harness.remove(f"app-{number}")
     await harness.settle()
-    assert (await harness.node.truth()).pools == {}
+    assert (await harness.node.read_ledger()).pools == {}
 
 
 async def test_of_a_hundred_pods_that_come_before_their_pool_all_are_served_by_the_one_pool(
@@ -152,7 +152,7 @@ async def test_a_controller_killed_at_any_write_leaves_the_rest_to_another(
     await harness.settle()
 
     Counters.kills += 1
-    pools = (await harness.node.truth()).pools.values()
+    pools = (await harness.node.read_ledger()).pools.values()
     assert sorted(pool_addresses(pool).size for pool in pools) == [2] * KILLED_APPLICATIONS
     made = [one.event for one in await harness.node.log() if isinstance(one.event, PoolDefined)]
     assert len(made) == KILLED_APPLICATIONS
@@ -173,7 +173,7 @@ async def test_what_happened_while_nobody_led_is_made_good_by_who_leads_next(
     await harness.host()
     await harness.settle()
 
-    pools = (await harness.node.truth()).pools
+    pools = (await harness.node.read_ledger()).pools
     sizes = {name.split("-")[1]: pool_addresses(pool).size for name, pool in pools.items()}
     assert sizes == {"stays": 3, "comes": 1}
 
@@ -196,7 +196,9 @@ async def test_an_application_that_waits_is_not_looked_at_for_what_others_do(
 
     await harness.stop("web-0")
     await harness.settle()
-    (pool,) = [one for one in (await harness.node.truth()).pools.values() if "web" in one.name]
+    (pool,) = [
+        one for one in (await harness.node.read_ledger()).pools.values() if "web" in one.name
+    ]
     assert pool.ips == ("10.7.0.11",)
 
 
@@ -222,12 +224,12 @@ async def test_a_pool_that_somebody_deletes_by_hand_comes_back(harness: AutoPool
     await harness.host()
     await harness.application("web", size="2", subnet="net")
     await harness.settle()
-    (pool,) = (await harness.node.truth()).pools.values()
+    (pool,) = (await harness.node.read_ledger()).pools.values()
 
     await harness.node.apply(DropAutoPool(pool.name, harness.applications.there[key_of("web")].uid))
     await harness.settle()
 
-    assert list((await harness.node.truth()).pools) == [pool.name]
+    assert list((await harness.node.read_ledger()).pools) == [pool.name]
 
 
 async def _looks_when_waiting(harness: AutoPoolHarness) -> int:

@@ -91,7 +91,7 @@ class BindingHarness:
 
     async def claimed(self) -> set[str]:
         """The claimed addresses."""
-        return set((await self.node.truth()).claims)
+        return set((await self.node.read_ledger()).claims)
 
     async def check(self) -> None:
         """Assert that bindings and claims match, and that the log is valid."""

@@ -56,7 +56,7 @@ class ProbeJobHarness:
             [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
         )
         self.environment = WorkflowEnvironment(registry, replays=True)
-        (notice,) = quarantine_notices(Projection(await self.node.truth()))
+        (notice,) = quarantine_notices(Projection(await self.node.read_ledger()))
         await self.environment.open()
         handle = await self.environment.start(
             notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
@@ -72,7 +72,7 @@ class ProbeJobHarness:
         await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
 
     async def is_aside(self) -> bool:
-        return ADDRESS in (await self.node.truth()).quarantine
+        return ADDRESS in (await self.node.read_ledger()).quarantine
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ async def test_a_probe_can_be_had_at_once(harness: ProbeJobHarness) -> None:
 async def test_nobody_probes_what_a_person_has_set_aside(harness: ProbeJobHarness) -> None:
     await harness.aside(None)
 
-    assert list(quarantine_notices(Projection(await harness.node.truth()))) == []
+    assert list(quarantine_notices(Projection(await harness.node.read_ledger()))) == []
 
 
 async def test_counts_go_over_into_the_next_run(

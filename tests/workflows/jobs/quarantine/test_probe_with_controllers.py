@@ -38,7 +38,7 @@ async def _begin(node: NodeHarness) -> None:
 
 
 async def _is_back(node: NodeHarness) -> bool:
-    return ADDRESS not in (await node.truth()).quarantine
+    return ADDRESS not in (await node.read_ledger()).quarantine
 
 
 async def _probe(client: Client, number: int) -> None:

@@ -126,7 +126,7 @@ class ReclaimJobHarness(ReclaimHarness):
 
     async def held(self) -> set[str]:
         """The claimed addresses."""
-        return set((await (await self.agent("operator")).truth()).claims)
+        return set((await (await self.agent("operator")).read_ledger()).claims)
 
     async def tell(self, news: ObservedPod) -> None:
         """Pass a watch event of a Pod to the listener, which may start an execution."""

@@ -78,7 +78,7 @@ async def test_the_cause_of_a_claim_is_found_by_the_claim_alone() -> None:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         for name in ("web-0", "web-1", "web-2"):
             await node.add(pod(name))
-        claims: list[RevisedClaim] = list((await node.truth()).claims.values())
+        claims: list[RevisedClaim] = list((await node.read_ledger()).claims.values())
         await node.apply(pool("other", "10.7.0.1", subnet="10.7.0.0/16"))
 
         found = [await cause_of(node.store, node.keys, one) for one in claims]

@@ -71,7 +71,7 @@ class PodReclaimHarness(ReclaimJobHarness):
             return f"released {' '.join(found.released)} of {path}, {found.why}"
         if found.why == NOTHING_LEFT:
             return ""
-        endpoint = (await (await self.agent("operator")).truth()).endpoints[one.endpoint]
+        endpoint = (await (await self.agent("operator")).read_ledger()).endpoints[one.endpoint]
         addresses = [address for address, _ in endpoint.addresses()]
         self.kept |= dict.fromkeys(addresses, found.why)
         return f"kept {' '.join(addresses) or '-'} of {path}: {found.why}"

@@ -40,7 +40,7 @@ async def leading(node: NodeHarness, telemetry: Telemetry | None = None) -> Asyn
 
 
 async def held(node: NodeHarness) -> set[str]:
-    return {one.claim.pod for one in (await node.truth()).claims.values()}
+    return {one.claim.pod for one in (await node.read_ledger()).claims.values()}
 
 
 async def test_a_deleted_node_and_a_deleted_pod_free_what_they_held_and_no_more(

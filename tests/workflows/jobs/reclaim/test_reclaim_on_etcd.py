@@ -85,7 +85,7 @@ async def _play(store: KeyValueStore, dying: Dying) -> None:
             dying.buried = True
 
             async def freed() -> bool:
-                return len((await node.truth()).claims) == 1
+                return len((await node.read_ledger()).claims) == 1
 
             await eventually(freed)
         for work in works:

@@ -185,10 +185,10 @@ async def test_the_guids_of_a_deleted_node_are_released_by_the_second_scan_witho
         assert await registry.assign([guid]) == []
     await harness.script("node n1")
     await harness.begin()
-    first = set((await agents[0].truth()).guids)
+    first = set((await agents[0].read_ledger()).guids)
 
     await harness.tick("11s")
-    guids = (await agents[0].truth()).guids
+    guids = (await agents[0].read_ledger()).guids
 
     assert len(first) == 2
     assert {claim.node for claim in guids.values()} == {"n1"}

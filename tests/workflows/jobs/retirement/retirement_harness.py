@@ -67,7 +67,7 @@ class RetirementHarness:
 
     async def tell(self) -> None:
         """Signal every required execution, and start missing ones."""
-        for notice in retirement_notices(Projection(await self.node.truth())):
+        for notice in retirement_notices(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
                 if not notice.starts:
                     continue
@@ -83,7 +83,7 @@ class RetirementHarness:
 
     async def retiring(self) -> dict[str, bool]:
         """The existing pools, and whether they retire."""
-        return {name: one.retiring for name, one in (await self.node.truth()).pools.items()}
+        return {name: one.retiring for name, one in (await self.node.read_ledger()).pools.items()}
 
     async def events(self, kind: type[Event]) -> int:
         """The number of events of a type in the log."""

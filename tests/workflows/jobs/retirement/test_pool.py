@@ -55,7 +55,7 @@ async def test_status_tells_how_many_claims_are_left_whose_and_since_when(
     )
     status = await harness.status(handle)
     held = {one.claim.pod: (address, one.revision) for address, one in (
-        await harness.node.truth()
+        await harness.node.read_ledger()
     ).claims.items()}  # fmt: skip
 
     assert (status["state"], status["claims"], status["ordered_by"]) == ("held", 2, "ann")

@@ -18,8 +18,8 @@ WRITES_OF_A_RETIREMENT = 12
 
 
 async def _is_gone(node: NodeHarness) -> bool:
-    truth = await node.truth()
-    return not truth.pools and not truth.subnets
+    ledger = await node.read_ledger()
+    return not ledger.pools and not ledger.subnets
 
 
 async def test_a_pool_that_somebody_retired_goes_with_its_last_claim(store: KeyValueStore) -> None:
@@ -59,7 +59,7 @@ async def test_a_cancelled_one_serves_again(store: KeyValueStore) -> None:
         await hosts.client.cancel("retire/pool/blue")
 
         async def is_serving() -> bool:
-            return not (await hosts.node.truth()).pools["blue"].retiring
+            return not (await hosts.node.read_ledger()).pools["blue"].retiring
 
         await hosts.until(is_serving)
         await hosts.node.apply(Reinstate("pool", "blue"))

@@ -20,7 +20,7 @@ async def test_a_subnet_without_pools_is_deleted_at_once(harness: RetirementHarn
     handle = await harness.retire_subnet()
 
     assert await handle.result() == RetirementResult("deleted", 0.0)
-    assert (await harness.node.truth()).subnets == {}
+    assert (await harness.node.read_ledger()).subnets == {}
 
 
 async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(
@@ -36,7 +36,7 @@ async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(
     await harness.end("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
-    assert (await harness.node.truth()).subnets == {}
+    assert (await harness.node.read_ledger()).subnets == {}
     assert (
         await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.COMPLETED
     )
@@ -50,10 +50,10 @@ async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(
     await harness.pods("web-0")
     handle = await harness.retire_subnet()
     await handle.cancel()
-    truth = await harness.node.truth()
+    ledger = await harness.node.read_ledger()
 
     assert await handle.status() is ExecutionStatus.CANCELED
-    assert not truth.subnets["net"].retiring
+    assert not ledger.subnets["net"].retiring
     assert await harness.retiring() == {"blue": False}
     assert await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
 

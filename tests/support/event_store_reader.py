@@ -1,0 +1,56 @@
+"""Reads the state keys and the log directly from etcd, and checks the invariants.
+
+For tests of whole processes, which have no client of etcd. Each call opens and closes a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from core.domain.checker import check_log
+from core.domain.evolution import Ledger
+from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.keys import Keys
+from core.eventstore.log import START, LogReader
+from core.eventstore.state import read_ledger
+
+T = TypeVar("T")
+CLUSTER: Final = "default"
+
+
+class EventStoreReader:
+    """State and log of the cluster ``CLUSTER`` in one etcd."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._settings = EtcdSettings((endpoint,))
+
+    def read_ledger(self) -> Ledger:
+        """Read the state keys into a ledger."""
+        return self._run(lambda store: read_ledger(store, Keys(CLUSTER)))
+
+    def read_claims(self) -> dict[str, str]:
+        """Return the claimed addresses, each with the Pod that holds it."""
+        return {address: held.claim.pod for address, held in self.read_ledger().claims.items()}
+
+    def find_violations(self) -> list[str]:
+        """Check the whole log; return the violations of invariants."""
+        return self._run(_find_violations)
+
+    def _run(self, read: Callable[[EtcdStore], Awaitable[T]]) -> T:
+        async def read_once() -> T:
+            store = EtcdStore(self._settings)
+            try:
+                return await read(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(read_once())
+
+
+async def _find_violations(store: EtcdStore) -> list[str]:
+    segments, _ = await LogReader(store, Keys(CLUSTER)).catch_up(START)
+    events = [event for segment in segments for event in segment.events()]
+    assert events, "an empty log proves nothing"
+    return [str(violation) for violation in check_log(events)]
