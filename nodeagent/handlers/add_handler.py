@@ -89,7 +89,7 @@ class AddHandler:
         probe = self._conflict_probe
         switches = probe.switches_for(request.pod)
         try:
-            if switches.needs_probe:
+            if switches is not None:
                 nic = await probe.allocate_and_probe(
                     self.allocate_addresses, request, switches, arrived, self.deadline_s
                 )

@@ -70,18 +70,19 @@ class ConflictProbe:
         self._detector = detector
         self._withdrawal_handler = withdrawal_handler
         self._facts = facts
-        self._switches = switches
+        self._switches = switches if switches.needs_probe else None
         self.announces = switches.announce
 
-    def switches_for(self, pod: PodReference) -> DetectionSwitches:
-        """The switches for a Pod; without conflict probes for the target of a live migration.
+    def switches_for(self, pod: PodReference) -> DetectionSwitches | None:
+        """What to probe for a Pod, or None if nothing is probed.
 
-        The source Pod of the migration has the same addresses on the link.
+        The target of a live migration has no conflict probes: the source Pod has the same
+        addresses on the link.
         """
         switches = self._switches
-        if switches.conflicts and self._facts.facts(pod).pod.migrating:
-            return switches._replace(conflicts=False)
-        return switches
+        if switches is None or not switches.conflicts or not self._facts.facts(pod).pod.migrating:
+            return switches
+        return switches._replace(conflicts=False) if switches.gateway else None
 
     def announce_later(self, netns: str, nic: Nic) -> None:
         """Announce addresses that were not probed, in the background."""
