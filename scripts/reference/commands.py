@@ -43,7 +43,7 @@ def _command(path: str, command: Any, shared: set[str]) -> Iterator[str]:  # noq
     yield f"{text.strip()}\n"
     subcommands = getattr(command, "commands", {})
     if not subcommands:
-        yield f"    {path} {_usage(command)}".rstrip() + "\n"
+        yield f"```text\n{path} {_usage(command)}\n```\n"
     rows = [
         _row(one)
         for one in command.params
@@ -56,13 +56,14 @@ def _command(path: str, command: Any, shared: set[str]) -> Iterator[str]:  # noq
         yield from rows
         yield ""
     if examples:
-        yield "\n".join(f"    {line.strip()}" for line in examples.strip().splitlines()) + "\n"
+        lines = (line.strip() for line in examples.strip().splitlines())
+        yield "\n".join(["```console", *lines, "```\n"])
     for name, subcommand in subcommands.items():
         yield from _command(f"{path} {name}", subcommand, shared)
 
 
 def _text(command: Any) -> str:  # noqa: ANN401  # as above
-    text = str(command.help or "").replace("\b\n", "\n").replace("|", "\\|")
+    text = str(command.help or "").replace("\b\n", "\n")
     return re.sub(r"[ \t]+\n", "\n", text)
 
 

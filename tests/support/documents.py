@@ -100,6 +100,13 @@ class Page:
         ]
 
 
+def fenced_blocks(path: Path) -> list[tuple[str, str]]:
+    """Language and text of every fenced block of a document."""
+    document = Document(path.read_text("utf-8"), str(path))
+    lexer = FencedCodeBlockLexer(r"[^\n]*")
+    return [(block.lexemes["language"], block.lexemes["source"]) for block in lexer(document)]
+
+
 def shell_blocks(path: Path) -> list[str]:
     """The runnable blocks of a document, in their order."""
     parser = CodeBlockParser(RUNNABLE, _read)

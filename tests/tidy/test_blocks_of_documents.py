@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sybil import Document
-from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+from markdown_it import MarkdownIt
 
 from tests.packaging.project import ROOT
+from tests.support.documents import fenced_blocks
 
 FOLDERS = ("tutorials", "guides", "how-to", "concepts", "reference")
 LANGUAGES = {"sh", "python", "console", "text", "yaml", "json"}
@@ -23,6 +23,8 @@ RUN = {
     "docs/how-to/migrate-from-spiderpool.md": (
         "tests/installation/test_the_documented_migration.py"
     ),
+    "docs/zh/quickstart.md": "tests/docs/test_translations.py",
+    "docs/zh/install.md": "tests/docs/test_translations.py",
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
 }
 GUIDES = "docs/guides/"
@@ -31,33 +33,38 @@ GUIDES = "docs/guides/"
 DOCUMENTS = sorted(
     [
         ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs/zh").glob("*.md"),
         *(path for name in FOLDERS for path in (ROOT / "docs" / name).glob("*.md")),
     ]
 )
 
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+"""Every page, including those for contributors."""
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_block_is_marked_and_can_be_read(path: Path) -> None:
-    for language, text in blocks(path):
+    for language, text in fenced_blocks(path):
         assert language in LANGUAGES, text
         if language == "yaml":
             list(yaml.safe_load_all(text))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_block_is_indented_because_an_indented_block_has_no_mark(path: Path) -> None:
+    tokens = MarkdownIt().parse(path.read_text("utf-8"))
+
+    assert [token.content for token in tokens if token.type == "code_block"] == []
 
 
 def test_every_document_with_lines_to_run_has_its_test() -> None:
     with_lines = {
         str(path.relative_to(ROOT))
         for path in DOCUMENTS
-        if any(language in {"sh", "python"} for language, _ in blocks(path))
+        if any(language in {"sh", "python"} for language, _ in fenced_blocks(path))
     }
 
     assert {path for path in with_lines if not path.startswith(GUIDES)} == set(RUN)
     for document, test in RUN.items():
         assert Path(document).name in (ROOT / test).read_text("utf-8")
-
-
-def blocks(path: Path) -> list[tuple[str, str]]:
-    """Language and text of every fenced block."""
-    document = Document(path.read_text("utf-8"), str(path))
-    lexer = FencedCodeBlockLexer(r"[^\n]*")
-    return [(block.lexemes["language"], block.lexemes["source"]) for block in lexer(document)]
