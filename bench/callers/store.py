@@ -23,9 +23,9 @@ from bench.rig.frames import INTERFACE, NAMESPACE, identity
 from bench.rig.lab import CLUSTER
 from core.domain.events import AddressesClaimed, Cause
 from core.domain.model import Endpoint, Nic, pod_holder
-from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import EventDraft, encode_segment
 from core.eventstore.etcd import EtcdSettings, EtcdStore
+from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Put, Unchanged
 from core.eventstore.writer import Writer, unix_ms

@@ -22,7 +22,7 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, Kind, NodeState, PodState
-from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionNotFound

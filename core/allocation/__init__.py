@@ -11,9 +11,9 @@ Claims
     cooldown.py             released addresses are not claimed again for a while
     record_limit.py         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS
 Releases
-    endpoint_writer.py      reads an endpoint and its claims, decides, commits; a cache of endpoints
-    releaser.py             releases of endpoints (DEL, GC, operators), and of named claims (steps
-                            of a reclaim, claims that a network provider has unbound)
+    releaser.py             reads an endpoint and its claims, decides, commits; releases of
+                            endpoints (DEL, GC, operators), and of named claims (steps of a
+                            reclaim, claims that a network provider has unbound)
     handover.py             releases of endpoints that a network provider has bound
 Network provider
     bindings.py             the addresses that a provider binds, and their state

@@ -26,7 +26,7 @@ from core.domain.selection.explanation import FREE_ADDRESS, in_standard_mode, us
 from core.domain.selection.request import CandidateVerdict, Demand, Selection
 from core.domain.selection.select import first_rejections
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
-from core.eventstore.batch import Lost
+from core.eventstore.group_commit import Lost
 from core.eventstore.keys import COOL_DOWN, Keys
 from core.eventstore.kv import Get, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot

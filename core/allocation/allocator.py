@@ -60,9 +60,8 @@ from core.domain.selection.memo import NONE_KEPT, SelectionMemo
 from core.domain.selection.request import Candidates, SelectionSettings
 from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
-from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import EventDraft
-from core.eventstore.group_commit import Outcome
+from core.eventstore.group_commit import Lost, Outcome, Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.retry_policies import retry_lost_races

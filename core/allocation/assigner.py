@@ -23,8 +23,8 @@ from core.domain.evolution import EndpointKey
 from core.domain.fixed.retrieval import missing_claims, retrieve
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
-from core.eventstore.batch import Lost
 from core.eventstore.codec import CLAIM, EventDraft
+from core.eventstore.group_commit import Lost
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Unchanged
 from core.eventstore.retry_policies import retry_lost_races

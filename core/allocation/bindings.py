@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, NamedTuple
 
-from core.allocation.endpoint_writer import ClaimRevisions
+from core.allocation.releaser import ClaimRevisions
 from core.domain.addresses.ip_address import parse_address
 from core.domain.events import ReleaseReason
 from core.domain.evolution import EndpointKey

@@ -13,8 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from core.errors import LeaseGone, StoreError
-from core.eventstore.batch import Proposal
-from core.eventstore.group_commit import Outcome
+from core.eventstore.group_commit import Outcome, Proposal
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
 from core.process.concurrency import SharedWork

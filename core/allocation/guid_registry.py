@@ -23,8 +23,8 @@ from core.domain.sriov.guid_decisions import (
 )
 from core.domain.sriov.model import GuidClaim, NodeGuids, VfGuid
 from core.errors import LostRace
-from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import GUID_CLAIM, NODE_GUIDS, EventDraft
+from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import GUID_CLAIMS, GUIDS_OF_NODES
 from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchanged, Write

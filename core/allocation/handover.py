@@ -10,9 +10,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.allocation.bindings import Binding, Bindings, StoredBinding
-from core.allocation.endpoint_writer import ClaimRevisions, claim_revisions, read_claims
 from core.allocation.proposals import StoredEndpoint, endpoint_changed, endpoint_guard
-from core.allocation.releaser import DecideRelease, Released
+from core.allocation.releaser import (
+    ClaimRevisions,
+    DecideRelease,
+    Released,
+    claim_revisions,
+    read_claims,
+)
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
 from core.domain.evolution import EndpointKey

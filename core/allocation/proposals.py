@@ -17,8 +17,8 @@ from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChan
 from core.domain.evolution import EndpointKey, claims_made, evolve_endpoint
 from core.domain.model import Endpoint
 from core.errors import LostRace
-from core.eventstore.batch import NO_PROPOSAL_READS, Proposal, Reads
 from core.eventstore.codec import CLAIM, ENDPOINT, EventDraft
+from core.eventstore.group_commit import NO_PROPOSAL_READS, Proposal, Reads
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchanged, Write
 from core.projections.configuration_view import ConfigurationSnapshot

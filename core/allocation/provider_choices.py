@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from core.allocation.endpoint_writer import (
+from core.allocation.releaser import (
     ClaimRevisions,
     EndpointState,
     EndpointWriter,

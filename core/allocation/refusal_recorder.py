@@ -19,8 +19,8 @@ from core.domain.claims.refused_adds import RefusalWindows, RefusedAdd, refusal_
 from core.domain.events import Cause
 from core.domain.facts import PodFacts
 from core.errors import AllocationError, OrbweaverError
-from core.eventstore.batch import Proposal
 from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Proposal
 from core.eventstore.writer import Writer
 
 QUEUE_EVENTS_MAX: Final = 256

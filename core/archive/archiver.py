@@ -25,8 +25,7 @@ from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged
-from core.eventstore.log import RANGES_PER_READ_MAX
-from core.eventstore.segments import Segment
+from core.eventstore.log import RANGES_PER_READ_MAX, Segment
 from core.eventstore.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000

@@ -23,7 +23,7 @@ from core.archive.replay import advance_clock
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import SEGMENT_REMEDY, UNREADABLE, error_text
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 
 class BuiltFile(NamedTuple):

@@ -33,7 +33,7 @@ import zstandard
 from core.errors import LogCorrupt
 from core.eventstore.codec import UNREADABLE
 from core.eventstore.kv import REQUEST_BYTES_MAX
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 CHAIN_START: Final = bytes(32)
 """The hash before the first segment of a log."""

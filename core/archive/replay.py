@@ -29,8 +29,7 @@ from core.errors import LogCorrupt, LogGap
 from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.log import LiveLog
-from core.eventstore.segments import Segment, read_heads
+from core.eventstore.log import LiveLog, Segment, read_heads
 from core.eventstore.writer import unix_ms
 
 

@@ -29,7 +29,7 @@ from core.archive.index import MAGIC, find_blocks
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
 from core.archive.unread_parts import UnreadParts
 from core.errors import LogCorrupt
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 
 class FileSummary(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.domain.events import Recorded
 from core.errors import LogCorrupt
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 UNREAD_PARTS_MAX: Final = 100
 """Parts that one reader lists; further ones are only counted."""

@@ -24,7 +24,7 @@ from core.archive.replay import LogView
 from core.domain.events import TYPE_NAMES, VERSIONS, Recorded
 from core.errors import BadInput, LogCorrupt
 from core.eventstore.kv import REQUEST_BYTES_MAX
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1

@@ -36,7 +36,7 @@ from core.domain.events import (
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Quarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 
 async def history(view: LogView, subject: HistorySubject) -> History:

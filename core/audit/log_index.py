@@ -49,7 +49,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger, evolve_pool, evolve_subnet
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 EVENTS_PER_STEP: Final = 2_000
 """Events that are indexed before other tasks of the process may run."""

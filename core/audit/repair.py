@@ -31,12 +31,12 @@ from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Relea
 from core.domain.evolution import EndpointKey, Ledger, claims_made
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
-from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import CLAIM, ENDPOINT, HEAD, EventDraft
+from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import HEADS, key_text
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
-from core.eventstore.segments import head_from_log
+from core.eventstore.log import head_from_log
 from core.eventstore.writer import Writer
 
 _TOPICS: Final[Mapping[str, str]] = {

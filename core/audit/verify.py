@@ -32,7 +32,7 @@ from core.eventstore.faults import ContainedFault
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import KeyKind
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 
 ROUNDS_MAX = 5
 """How often a run reads etcd if etcd compacts its revision; a round continues the last one."""

@@ -29,8 +29,8 @@ from core.domain.events import Cause, Event
 from core.domain.model import Claim
 from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import LogCorrupt, LostRace, Refusal, Refused
-from core.eventstore.batch import Lost, Proposal
 from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.index import COMPLETE
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import STATE_REMEDY, key_text

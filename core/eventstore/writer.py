@@ -24,14 +24,19 @@ from core.errors import (
     StoreUnavailable,
     WriterFenced,
 )
-from core.eventstore.batch import Proposal, TransactionBatch
 from core.eventstore.codec import HEAD, WriterHead, encode_segment
-from core.eventstore.group_commit import GroupCommit, Outcome, read_failed
+from core.eventstore.group_commit import (
+    GroupCommit,
+    Outcome,
+    Proposal,
+    TransactionBatch,
+    read_failed,
+)
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEADS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
+from core.eventstore.log import head_from_log
 from core.eventstore.retry_policies import retry_unknown_outcome
-from core.eventstore.segments import head_from_log
 from core.process import tracing
 
 QUEUE_DEPTH_MAX = 4096

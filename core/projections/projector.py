@@ -26,8 +26,7 @@ from core.eventstore.faults import Faults
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import key_text
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import START, Cursor, LogReader
-from core.eventstore.segments import Segment
+from core.eventstore.log import START, Cursor, LogReader, Segment
 from core.eventstore.state import read_ledger
 from core.process.retry import Backoff
 from core.projections.change_buffer import ChangeBuffer

@@ -16,8 +16,7 @@ from core.domain.reclaim.evidence import utc
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import Cursor, LogReader
-from core.eventstore.segments import Segment
+from core.eventstore.log import Cursor, LogReader, Segment
 
 DELETIONS_MAX: Final = 100_000
 """Deleted records that are kept; the oldest are dropped first."""

@@ -2,8 +2,7 @@
 
     settings        settings and their environment variables
     cluster         the state of Pods, Nodes and owners
-    deadlines       which change of a Pod starts a deadline
-    decision_table  the decision table of a scan, for one holder
+    decision_table  which change of a Pod starts a deadline; the decision table of a scan
     evidence        two observations, or one report, are evidence (I6)
     reclaim_plan    the steps for the whole state, with a reason for every address that is kept
 

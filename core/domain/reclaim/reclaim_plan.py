@@ -18,11 +18,12 @@ from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.owners import kind_of_holder
 from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.deadlines import ReclaimDeadline, deadline_of
 from core.domain.reclaim.decision_table import (
     PodToVerify,
+    ReclaimDeadline,
     ReclaimVerdict,
     Rules,
+    deadline_of,
     holder_uid,
     judge,
     judge_deleted,

@@ -16,7 +16,7 @@ from core.eventstore.election import LEADERS, Leader
 from core.eventstore.faults import ContainedFault, Faults
 from core.eventstore.kinds import KeyKind, key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
-from core.eventstore.segments import read_heads
+from core.eventstore.log import read_heads
 from core.eventstore.space import alarmed
 from core.projections.publisher import CHECKPOINT, CHECKPOINT_KIND, Checkpoint
 from ops.cli.context import perform

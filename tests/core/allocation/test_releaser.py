@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.allocation.endpoint_writer import ENDPOINTS_MAX
-from core.allocation.releaser import ReleaseRequest
+from core.allocation.releaser import ENDPOINTS_MAX, ReleaseRequest
 from core.configuration.configurator import RANGE_GUARDS_MAX
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import ApplyPool, DeletePool, RetirePool

@@ -13,7 +13,7 @@ from core.domain.events import AddressQuarantined, Cause, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import ConflictingHost, Quarantine
 from core.errors import BadInput, LogCorrupt
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, Remove, same
 
 

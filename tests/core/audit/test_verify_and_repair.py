@@ -31,12 +31,12 @@ from core.domain.events import (
 )
 from core.domain.model import Claim, Endpoint, Nic, Reservation
 from core.errors import Compacted, LogCorrupt
-from core.eventstore.batch import Proposal
 from core.eventstore.codec import CLAIM, ENDPOINT, POOL, RESERVATION, EventDraft
+from core.eventstore.group_commit import Proposal
 from core.eventstore.index import Index
 from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
+from core.eventstore.log import Segment
 from core.eventstore.memory import MemoryStore
-from core.eventstore.segments import Segment
 from tests.support.archived_cluster import (
     KEYS,
     Add,

@@ -7,8 +7,8 @@ from core.audit.verify import verify
 from core.domain.events import Cause, EndpointChanged, GuidsAssigned, Recorded
 from core.domain.evolution import Ledger
 from core.domain.sriov.model import VfGuid
-from core.eventstore.batch import Proposal
 from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Proposal
 from tests.support.archived_cluster import KEYS, Add, ArchivedCluster, orbctl_writer
 from tests.support.node_harness import pod
 

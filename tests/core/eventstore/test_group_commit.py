@@ -7,11 +7,13 @@ import asyncio
 import pytest
 
 from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
-from core.eventstore.batch import Lost, Proposal, TransactionBatch
 from core.eventstore.group_commit import (
     FAILURES_WITHOUT_LOSS_MAX,
     Committed,
     GroupCommit,
+    Lost,
+    Proposal,
+    TransactionBatch,
     read_failed,
 )
 from core.eventstore.kv import Absent, Get, Put, TxnResult

@@ -11,9 +11,8 @@ from core.errors import LogCorrupt, LogGap
 from core.eventstore import log as log_module
 from core.eventstore.codec import HEAD, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
-from core.eventstore.log import START, LiveLog, LogReader
+from core.eventstore.log import START, LiveLog, LogReader, Segment
 from core.eventstore.memory import MemoryStore
-from core.eventstore.segments import Segment
 from tests.support.archived_cluster import KEYS, ArchivedCluster
 
 BOUNDS = {

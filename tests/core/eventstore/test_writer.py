@@ -15,8 +15,7 @@ from core.errors import (
     StoreUnavailable,
     WriterFenced,
 )
-from core.eventstore.batch import Lost
-from core.eventstore.group_commit import Committed
+from core.eventstore.group_commit import Committed, Lost
 from core.eventstore.kv import (
     Get,
     Guard,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.domain.events import Cause, PoolRetired
-from core.eventstore.batch import Proposal
 from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Guard, Put
 from core.eventstore.memory import MemoryStore

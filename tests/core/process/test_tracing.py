@@ -11,9 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from core.domain.events import Cause, PoolRetired
-from core.eventstore.batch import Proposal
 from core.eventstore.codec import EventDraft
-from core.eventstore.group_commit import Outcome
+from core.eventstore.group_commit import Outcome, Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer

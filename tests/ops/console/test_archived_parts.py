@@ -12,7 +12,7 @@ from core.audit.history_entries import HistorySubject
 from core.audit.indexed_log import IndexedLog
 from core.domain.events import AddressesClaimed
 from core.errors import LogCorrupt
-from core.eventstore.segments import Segment
+from core.eventstore.log import Segment
 from core.eventstore.writer import unix_ms
 from ops.console.events import (
     EventConditions,

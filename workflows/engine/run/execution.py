@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from core.errors import OrbweaverError, SessionLost, StoreRejected, UnusableValue
-from core.eventstore.batch import Lost
-from core.eventstore.group_commit import Committed
+from core.eventstore.group_commit import Committed, Lost
 from core.eventstore.group_commit import Outcome as CommitOutcome
 from core.eventstore.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from core.process.retry import pause_s

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from core.errors import ExecutionNotFound, UnusableValue
-from core.eventstore.batch import Lost
+from core.eventstore.group_commit import Lost
 from core.eventstore.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.run.head_projection import head_of_history
 from workflows.engine.store.draft import ExecutionStore, HistoryDraft, RunClosure

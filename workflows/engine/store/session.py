@@ -28,9 +28,16 @@ from core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from core.eventstore.batch import Lost, Proposal, TransactionBatch
 from core.eventstore.codec import StateCodec
-from core.eventstore.group_commit import Committed, GroupCommit, Outcome, read_failed
+from core.eventstore.group_commit import (
+    Committed,
+    GroupCommit,
+    Lost,
+    Outcome,
+    Proposal,
+    TransactionBatch,
+    read_failed,
+)
 from core.eventstore.keys import check_name
 from core.eventstore.kv import (
     NO_READS,

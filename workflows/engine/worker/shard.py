@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from core.errors import LostRace, SessionLost, UnusableValue
-from core.eventstore.batch import Lost
+from core.eventstore.group_commit import Lost
 from core.eventstore.kv import Get, KeyValue, Unchanged
 from core.process.retry import is_retryable
 from workflows.engine.run.execution import STEP_PAUSE_S, Execution, ExecutionOwner, ExecutionParts

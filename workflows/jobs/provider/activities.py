@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from core.allocation.bindings import BindingRequest, Bindings
 from core.allocation.cooldown import COOL_DOWN_S, CoolDown
-from core.allocation.endpoint_writer import EndpointWriter
 from core.allocation.provider_choices import ProviderChoice, record_choices
-from core.allocation.releaser import Releaser
+from core.allocation.releaser import EndpointWriter, Releaser
 from core.domain.events import ReleaseReason
 from core.domain.provider.provider_nics import ProviderAddress
 from core.eventstore.keys import Keys

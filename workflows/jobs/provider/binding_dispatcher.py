@@ -13,7 +13,7 @@ import logging
 from typing import Final
 
 from core.allocation.bindings import BINDINGS, Binding, Bindings, StoredBinding
-from core.allocation.endpoint_writer import read_claims
+from core.allocation.releaser import read_claims
 from core.domain.evolution import EndpointKey
 from core.errors import ExecutionFailed
 from core.eventstore.faults import Faults

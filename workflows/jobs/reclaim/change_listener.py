@@ -15,7 +15,12 @@ from typing import Final, NamedTuple, NoReturn
 
 from core.domain.events import Cause
 from core.domain.evolution import RevisedClaim
-from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, deadline_of
+from core.domain.reclaim.decision_table import (
+    NoDeadline,
+    ReclaimDeadline,
+    ReclaimDeadlines,
+    deadline_of,
+)
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError

@@ -14,8 +14,7 @@ from __future__ import annotations
 import logging
 from typing import Final, NamedTuple
 
-from core.domain.reclaim.deadlines import ReclaimDeadline
-from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.decision_table import ReclaimDeadline, Rules
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.reclaim_plan import KeptClaims, resolve
 from core.errors import NotReady, OrbweaverError

@@ -13,8 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.reclaim.deadlines import ReclaimDeadline
-from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.decision_table import ReclaimDeadline, Rules
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
 from core.eventstore.garbage_collection import gc_paused

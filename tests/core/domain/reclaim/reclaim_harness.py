@@ -15,8 +15,7 @@ from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.deadlines import ReclaimDeadline, ReclaimDeadlines, deadline_of
-from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.decision_table import ReclaimDeadline, ReclaimDeadlines, Rules, deadline_of
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import (
     KeptClaims,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection
 
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts
-from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, PodState
-from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable

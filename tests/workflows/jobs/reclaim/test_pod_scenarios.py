@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.decision_table import ReclaimDeadline
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, run_script
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness

@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
-from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, ReadResult

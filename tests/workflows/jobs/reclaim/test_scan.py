@@ -7,7 +7,7 @@ import pytest
 from core.allocation.guid_registry import GuidRegistry
 from core.allocation.releaser import Released, Releaser
 from core.domain.events import Cause
-from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.sriov.model import VfGuid
 from core.errors import StoreUnavailable
 from core.eventstore.kv import Get
