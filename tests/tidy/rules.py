@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from tests.tidy.sources import PRODUCT, Source, definitions
+from tests.tidy.sources import PRODUCT, Source, definitions, nodes_of
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
@@ -121,7 +121,7 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
         foreign = root not in sys.stdlib_module_names or root in IMPURE_MODULES
         if foreign and not ours and name not in PURE_NAMES:
             yield Finding(file.path, line, f"the domain imports {name}")
-    for node in ast.walk(file.tree):
+    for node in nodes_of(file.tree):
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
             yield Finding(file.path, node.lineno, "the domain uses async code")
         if isinstance(node, ast.Attribute) and node.attr in IMPURE_CALLS:
@@ -158,7 +158,7 @@ def only_tools_for_people_print(file: Source) -> Iterator[Finding]:
     """Only tools for people print: a daemon logs, an executable writes its protocol."""
     if file.package in PRINTERS:
         return
-    for node in ast.walk(file.tree):
+    for node in nodes_of(file.tree):
         if _called_name(node) == "print":
             yield Finding(file.path, _line(node), "print()")
 
@@ -176,7 +176,7 @@ def tasks_are_supervised(file: Source) -> Iterator[Finding]:
     """Create tasks by ``core.process.supervision``, which reports their failures."""
     if file.package not in PRODUCT or file.path in TASK_OWNERS:
         return
-    for node in ast.walk(file.tree):
+    for node in nodes_of(file.tree):
         name = _called_name(node)
         if name in TASK_MAKERS:
             yield Finding(file.path, _line(node), f"{name}() outside core.process.supervision")
@@ -189,7 +189,7 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
     """
     if file.package not in PRODUCT:
         return
-    for node in ast.walk(file.tree):
+    for node in nodes_of(file.tree):
         if not (isinstance(node, ast.Call) and _called_name(node) in FORMAT_USERS and node.args):
             continue
         first = node.args[0]
@@ -262,7 +262,7 @@ def _line(node: ast.AST) -> int:
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Yield imported names with their modules (``socket.inet_pton``) and lines."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -80,6 +80,12 @@ def python_sources() -> tuple[Source, ...]:
     return sources
 
 
+@cache
+def nodes_of(tree: ast.Module) -> tuple[ast.AST, ...]:
+    """All nodes of a file, collected once for all rules."""
+    return tuple(ast.walk(tree))
+
+
 def text_files() -> Iterator[tuple[str, str]]:
     """Yield path and text of the other files that people read."""
     for pattern in TEXT_PATTERNS:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from tests.tidy.exceptions import EXCEPTIONS
-from tests.tidy.rules import RULES, Rule, banned_words
+from tests.tidy.rules import RULES, Finding, Rule, banned_words
 from tests.tidy.sources import python_sources, text_files
+
+
+@cache
+def findings_of(rule: Rule) -> tuple[Finding, ...]:
+    """All violations of a rule in the project, exceptions included; two tests read them."""
+    return tuple(finding for file in python_sources() for finding in rule(file))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_file_keeps_the_rule(rule: Rule) -> None:
     findings = [
         str(finding)
-        for file in python_sources()
-        for finding in rule(file)
+        for finding in findings_of(rule)
         if (rule.__name__, finding.location) not in EXCEPTIONS
     ]
 
@@ -22,12 +29,7 @@ def test_every_file_keeps_the_rule(rule: Rule) -> None:
 
 
 def test_every_exception_has_a_reason_and_is_still_needed() -> None:
-    needed = {
-        (rule.__name__, finding.location)
-        for rule in RULES
-        for file in python_sources()
-        for finding in rule(file)
-    }
+    needed = {(rule.__name__, finding.location) for rule in RULES for finding in findings_of(rule)}
 
     assert set(EXCEPTIONS) <= needed
     assert all(len(reason.split()) > 3 for reason in EXCEPTIONS.values())

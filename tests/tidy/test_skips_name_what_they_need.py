@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tidy.sources import nodes_of, python_sources
 
 
 def test_every_skip_names_what_it_needs() -> None:
     plain = [
-        f"{path.relative_to(ROOT)}:{call.lineno}"
-        for path in (ROOT / "tests").rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
+        f"{file.path}:{call.lineno}"
+        for file in python_sources()
+        if file.package == "tests"
+        for call in nodes_of(file.tree)
         if isinstance(call, ast.Call) and has_plain_reason(call)
     ]
 

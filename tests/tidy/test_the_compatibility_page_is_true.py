@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from core.settings.conf_file import ConfFile
-from tests.tidy.sources import PRODUCT, ROOT, python_sources
+from tests.tidy.sources import PRODUCT, ROOT, nodes_of, python_sources
 
 PAGE = ROOT / "docs" / "contributing" / "compatibility.md"
 STATES = (
@@ -86,9 +86,11 @@ def catalogue() -> set[str]:
 
 @cache
 def functions_of(path: Path) -> frozenset[str]:
-    """The names of the test functions of a file, by parsing."""
+    """The names of the test functions of a file; none if there is no such file."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = ast.walk(ast.parse(path.read_text()))
+    name = path.relative_to(ROOT).as_posix()
+    trees = (file.tree for file in python_sources() if file.path == name)
+    nodes = (node for tree in trees for node in nodes_of(tree))
     return frozenset(node.name for node in nodes if isinstance(node, functions))
 
 
@@ -145,7 +147,7 @@ def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
         name
         for source in python_sources()
         if source.package in PRODUCT
-        for node in ast.walk(source.tree)
+        for node in nodes_of(source.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for name in VARIABLE.findall(node.value)
         if node.value == name

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.tidy.banned_words import LINES_OF_A_VAGUE_NAME, NAMES, PHRASES, VAGUE_NAMES
-from tests.tidy.sources import Source
+from tests.tidy.sources import Source, nodes_of
 
 _PHRASES = {re.compile(pattern): remedy for pattern, remedy in PHRASES.items()}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -22,13 +22,19 @@ def banned_names(file: Source) -> Iterator[str]:
         for part in name.strip("_").lower().split("_"):
             if part in NAMES:
                 yield f"{file.path}:{line}: {name}: write {NAMES[part]}"
-    for node in ast.walk(file.tree):
+    nodes = nodes_of(file.tree)
+    if not any(isinstance(node, ast.Name | ast.arg) and _is_vague(node) for node in nodes):
+        return
+    for node in nodes:
         if isinstance(node, _FUNCTIONS):
             yield from _vague(file, node)
 
 
 def banned_phrases(file: Source) -> Iterator[str]:
     """Yield banned phrases in comments and strings."""
+    text = " ".join(file.text.split())
+    if not any(phrase.search(text) for phrase in _PHRASES):
+        return  # most files: without splitting them into tokens
     for token in tokenize.generate_tokens(io.StringIO(file.text).readline):
         if token.type in (tokenize.COMMENT, tokenize.STRING):
             for phrase, remedy in _PHRASES.items():
@@ -38,7 +44,7 @@ def banned_phrases(file: Source) -> Iterator[str]:
 
 
 def _defined(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             yield node.name, node.lineno
         elif isinstance(node, ast.arg):
@@ -47,6 +53,14 @@ def _defined(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield node.id, node.lineno
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr, node.lineno
+
+
+def _name(node: ast.Name | ast.arg) -> str:
+    return node.id if isinstance(node, ast.Name) else node.arg
+
+
+def _is_vague(node: ast.Name | ast.arg) -> bool:
+    return _name(node).strip("_") in VAGUE_NAMES
 
 
 def _vague(file: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
@@ -60,10 +74,8 @@ def _vague(file: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> It
     for node in ast.walk(function):
         if id(node) in inner:
             continue
-        if isinstance(node, ast.Name) and node.id.strip("_") in VAGUE_NAMES:
-            lines[node.id].append(node.lineno)
-        elif isinstance(node, ast.arg) and node.arg.strip("_") in VAGUE_NAMES:
-            lines[node.arg].append(node.lineno)
+        if isinstance(node, ast.Name | ast.arg) and _is_vague(node):
+            lines[_name(node)].append(node.lineno)
     for name, numbers in lines.items():
         if max(numbers) - min(numbers) >= LINES_OF_A_VAGUE_NAME:
             yield f"{file.path}:{min(numbers)}: {function.name}: {name} does not say what it is"
