@@ -52,6 +52,11 @@ class UnreadParts:
         """The listed parts, in log order."""
         return [part for _, part in sorted(self._parts.items())]
 
+    def forget(self) -> None:
+        """Forget all parts; those that still cannot be read are added again when they are read."""
+        self._parts.clear()
+        self._left_out.clear()
+
     def note(self, first: int, last: int, error: LogCorrupt) -> None:
         """Add the events in [first, last], which could not be read."""
         if (first, last) in self._parts:

@@ -58,6 +58,7 @@ class GrowthLog:
     async def read(self, view: LogView, now_ms: int) -> None:
         """Read the new events of the log; the first call begins ``HOURS_MAX`` hours ago.
 
+        Events that cannot be read are not counted; the view names them if it skips such parts.
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
         first_hour = now_ms // HOUR_MS - HOURS_MAX
@@ -65,7 +66,7 @@ class GrowthLog:
             await asyncio.to_thread(self._begin, view, first_hour * HOUR_MS)
         async for batch in view.batches(self.position):
             for segment in batch.segments:
-                for recorded in segment.events():
+                for recorded in view.events_of(segment):
                     self._clock_ms = advance_clock(self._clock_ms, recorded, batch.read_at_ms)
                     self._apply(recorded, self._clock_ms // HOUR_MS)
                 self.position = segment.position

@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 from core.archive.archiver import LIVE_EVENTS_MAX
 from core.archive.files import Files
 from core.archive.replay import LogView, open_log
-from core.archive.sealed_log import FileSummary
+from core.archive.sealed_log import FileSummary, SealedLog
 from core.archive.unread_parts import UnreadParts
 from core.audit.log_index import LogIndex
 from core.domain.events import Recorded
-from core.errors import BadInput, Compacted, LogGap, PrunedAway
+from core.errors import BadInput, Compacted, LogCorrupt, LogGap, PrunedAway
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.log import LiveLog
@@ -36,6 +36,9 @@ OLD_WINDOWS_MAX: Final = 2
 
 FRESH_S: Final = 0.2
 """The end of the log is read at most this often."""
+
+UNREAD_RECHECK_S: Final = 30.0
+"""While parts of the log cannot be read, they are tried again this often."""
 
 TRIES_MAX: Final = 3
 """Attempts to read new events when etcd compacts them during the read."""
@@ -77,6 +80,7 @@ class IndexedLog:
         self._next: LogIndex | None = None  # replaces the index once it has been read completely
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
+        self._rechecked_at = float("-inf")
         self._reached = 0  # the revision up to which the index was read; the view may be newer
         self._work: SharedWork[str | int, LogIndex] = SharedWork()
         self.now_ms = now_ms
@@ -171,12 +175,30 @@ class IndexedLog:
         self._view = view = await open_log(
             self._store, self._keys, self._files, now_ms=self.now_ms, unread=self.unread
         )
+        if await self._has_readable_part(view):
+            self.unread.forget()
+            self._index = self._next = None  # they do not have the events of the part
+            self._old.clear()
         index = await self._index_to_read(view)
         await index.read(self._part(index, index.position, view.revision))
         self._index, self._next = index, None
         self._read_at = asyncio.get_running_loop().time()
         self._reached = view.revision
         return index
+
+    async def _has_readable_part(self, view: LogView) -> bool:
+        """Whether a part that could not be read can be read now; tried every UNREAD_RECHECK_S."""
+        now = asyncio.get_running_loop().time()
+        if not len(self.unread) or now - self._rechecked_at < UNREAD_RECHECK_S:
+            return False
+        self._rechecked_at = now
+        whole = LogView(SealedLog(self._files, view.sealed.cursor), view.live, self.now_ms)
+        for part in self.unread.parts():
+            with suppress(LogCorrupt):
+                async for _ in whole.events(part.first_position - 1, part.last_position):
+                    pass
+                return True
+        return False
 
     async def _index_to_read(self, view: LogView) -> LogIndex:
         """The newest index, or the one that will replace it.

@@ -19,7 +19,7 @@ from core.domain.events import Recorded
 from core.errors import Compacted, LogCorrupt, LogGap, NotReady, Overloaded, StoreUnavailable
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LogReader
+from core.eventstore.log import LogReader, Segment
 from core.process.retry import Backoff
 from core.process.supervision import BackgroundTasks
 from ops.console.events import EventPosition
@@ -182,13 +182,23 @@ class EventFeed:
                 self._following.set()
                 async for segments, _ in self._log_reader.follow(cursor):
                     for segment in segments:
-                        for recorded in segment.events():
-                            self._publish(recorded)
+                        self._publish_segment(segment)
                         self._begun = segment.position
             except (Compacted, LogGap, LogCorrupt, StoreUnavailable):
                 self._following.clear()
                 had_outage = True
                 await backoff.wait()
+
+    def _publish_segment(self, segment: Segment) -> None:
+        """Publish its events, or a gap if it cannot be decoded; the extent of the log names it."""
+        try:
+            events = segment.events()
+        except LogCorrupt as error:
+            self._log.unread.note(segment.position, segment.position, error)
+            self._publish(Gap(segment.position))
+            return
+        for recorded in events:
+            self._publish(recorded)
 
     def _publish(self, recorded: Recorded | Gap) -> None:
         for reader in self._readers:

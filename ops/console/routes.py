@@ -32,6 +32,7 @@ from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trac
 from ops.console.source import ConsoleSource
 from ops.console.values import COUNT_MAX, LIMIT_DEFAULT, LIMIT_MAX, Document
 from ops.console.workflows import (
+    executions_at,
     matching_executions,
     parse_statuses,
     workflow_answer,
@@ -178,13 +179,13 @@ async def _pod_timeline(source: ConsoleSource, query: ConsoleQuery) -> Document:
 async def _workflows(source: ConsoleSource, query: ConsoleQuery) -> Document:
     statuses = parse_statuses(query.texts("status"))
     matching = Filter(query.text("type"), statuses, id_prefix=query.text("id"))
-    instant = await source.instant("")
-    return await workflow_page(source.visibility(), instant, matching, query.page())
+    instant = await source.instant(query.text("at"))
+    return await workflow_page(source, instant, matching, query.page())
 
 
 async def _workflow(source: ConsoleSource, query: ConsoleQuery) -> Document:
-    instant = await source.instant("")
-    return await workflow_answer(source.visibility(), instant, query.path("id"), query.text("run"))
+    instant = await source.instant(query.text("at"))
+    return await workflow_answer(source, instant, query.path("id"), query.text("run"))
 
 
 async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
@@ -192,12 +193,11 @@ async def _search(source: ConsoleSource, query: ConsoleQuery) -> Document:
     text, limit = parse_query(query.text("q")), query.number("limit", HITS_DEFAULT, HITS_MAX)
     executions: list[RunHead] = []
     search_fault = ""
-    if instant.is_now:
-        try:
-            executions = await matching_executions(source.visibility(), text, trace_of(text))
-        # Without the executions, the answer still has the objects of the log.
-        except (StoreError, LimitExceeded) as error:
-            search_fault = f"workflows: {error}"
+    try:
+        executions = await matching_executions(executions_at(source, instant), text, trace_of(text))
+    # Without the executions, the answer still has the objects of the log.
+    except (StoreError, LimitExceeded) as error:
+        search_fault = f"workflows: {error}"
     return search(instant, text, limit, executions) | {"leftOut": search_fault}
 
 
@@ -239,8 +239,8 @@ ROUTES: Final = (
     ConsoleRoute("/pods", _AT | PAGED | {"namespace"}, _pods),
     ConsoleRoute("/pods/{namespace}/{name}", _AT, _pod),
     ConsoleRoute("/pods/{namespace}/{name}/timeline", _AT, _pod_timeline),
-    ConsoleRoute("/workflows", PAGED | {"status", "type", "id"}, _workflows),
-    ConsoleRoute("/workflows/{id:.+}", frozenset(("run",)), _workflow),
+    ConsoleRoute("/workflows", _AT | PAGED | {"status", "type", "id"}, _workflows),
+    ConsoleRoute("/workflows/{id:.+}", _AT | {"run"}, _workflow),
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
     ConsoleRoute("/events", _AT | PAGED | EVENT_CONDITIONS | {"after", "since"}, _events),
 )

@@ -34,6 +34,10 @@ HITS_EXAMINED_MAX: Final = 5_000
 POOL_HITS_EXAMINED_MIN: Final = 50
 """Rows of one pool that a search examines at least, for any number of pools."""
 
+KIND_CHARS_MIN: Final = 4
+"""Characters of the begin of a kind's name that find all objects of the kind."""
+
+_COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
 _LOW_HALF: Final = 2**64 - 1
 
@@ -186,13 +190,19 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
         if text in name.lower():
             yield Hit("reservation", name, ", ".join(reservation.ips))
     for name, record in log.coordinators.at(position).items():
-        if text in name.lower() or text in "spidercoordinator":
+        if text in name.lower() or _names_kind(text, _COORDINATOR_KIND_WORDS):
             phase = record.coordinator.phase if record.coordinator is not None else ""
             yield Hit("coordinator", name, phase)
     for address, quarantine in log.quarantine.at(position).items():
         mac = quarantine.conflicting_host.mac if quarantine.conflicting_host else ""
         if text in {address, mac.lower()}:
             yield Hit("address", address, f"in quarantine: {quarantine.reason}")
+
+
+def _names_kind(text: str, words: Sequence[str]) -> bool:
+    """Whether the text is a word of a kind's name, its begin of some characters, or its plural."""
+    singular = text.removesuffix("s")
+    return len(text) >= KIND_CHARS_MIN and any(word.startswith(singular) for word in words)
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:

@@ -19,6 +19,7 @@ from ops.console.overview import Present
 from ops.console.pools import PoolsAt
 from ops.console.values import COUNT_MAX, time_ms_of
 from ops.settings import CONTROLLER_ROLE
+from workflows.engine.client.past_visibility import ArchivedHeads, PastVisibility
 from workflows.engine.client.visibility import Filter, Visibility
 from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.store.keys import WorkflowKeys
@@ -50,6 +51,7 @@ class ConsoleSource:
         self._store = store
         self._keys = keys
         self._files = ExecutionFiles(archive / ARCHIVE_FOLDER)
+        self._archived_heads = ArchivedHeads(self._files)
         self._cool_down_s = cool_down_s
         self._pools: OrderedDict[tuple[int, int], PoolsAt] = OrderedDict()
 
@@ -78,6 +80,11 @@ class ConsoleSource:
     def visibility(self) -> Visibility:
         """A reader of the executions."""
         return Visibility(self._store, WorkflowKeys(self._keys, QUEUE), self._files)
+
+    def past_visibility(self, instant: LogInstant) -> PastVisibility:
+        """A reader of the executions as they were at an instant."""
+        keys, now_ms = WorkflowKeys(self._keys, QUEUE), self.log.now_ms()
+        return PastVisibility(self._store, keys, self._archived_heads, instant.time_ms, now_ms)
 
     async def present(self) -> Present:
         """Read the facts that are not in the log. Raises StoreUnavailable."""

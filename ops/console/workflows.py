@@ -1,18 +1,33 @@
-"""Answers about workflow executions now: lists, and one execution with history and activities."""
+"""Answers about workflow executions at an instant: lists, and one execution with its history.
+
+Now, executions are read from etcd. In the past they are computed from their histories; what has
+left etcd and the archive is said in ``missing``.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from msgspec import json
 
 from core.audit.indexed_log import LogInstant
 from core.errors import BadInput
-from ops.console.values import Document, PageRequest, instant_document, page_of, time_text
-from workflows.engine.client.visibility import Description, Filter, Visibility
-from workflows.engine.store.records import RunHead
+from ops.console.source import ConsoleSource
+from ops.console.values import (
+    Document,
+    PageRequest,
+    instant_document,
+    page_of,
+    second_text,
+    time_text,
+)
+from workflows.engine.client.past_visibility import PastExecutions
+from workflows.engine.client.visibility import Filter
+from workflows.engine.store.records import Attempt, RunHead
 from workflows.model.codec import to_json
+from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskScheduled, HistoryEvent
 from workflows.model.policies import ExecutionStatus
 
@@ -37,39 +52,80 @@ def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
 
 
 async def workflow_page(
-    visibility: Visibility, instant: LogInstant, query: Filter, request: PageRequest
+    source: ConsoleSource, instant: LogInstant, query: Filter, request: PageRequest
 ) -> Document:
-    """``WorkflowPage`` of console-api.yaml. Raises StoreUnavailable."""
-    heads = await visibility.newest_first(query)
-    items, page = page_of(heads, request)
+    """``WorkflowPage`` of console-api.yaml. Raises StoreUnavailable, BadInput for too many."""
+    try:
+        executions = await _executions(source, instant, query)
+    except LimitExceeded as error:
+        raise BadInput(str(error), subject="workflows", remedy="filter by type or id") from None
+    items, page = page_of(executions.heads, request)
     return {
         "at": instant_document(instant),
         "items": [_workflow(head) for head in items],
-        "statuses": Counter(head.status.value for head in heads),
+        "statuses": Counter(head.status.value for head in executions.heads),
+        "missing": _missing(executions),
         **page,
     }
 
 
+async def _executions(source: ConsoleSource, instant: LogInstant, query: Filter) -> PastExecutions:
+    if instant.is_now:
+        return PastExecutions(await source.visibility().newest_first(query))
+    return await source.past_visibility(instant).executions(query)
+
+
+def _missing(executions: PastExecutions) -> list[str]:
+    """Sentences about executions of the instant that the answer does not have."""
+    sentences = []
+    if executions.deleted_before_ms:
+        when = second_text(executions.deleted_before_ms)
+        sentences.append(
+            f"executions that closed before {when} have left etcd and the archive (retention)"
+        )
+    if executions.not_read:
+        sentences.append(f"{executions.not_read:,} older archived executions were not read")
+    if executions.unreadable:
+        sentences.append(f"{executions.unreadable:,} executions cannot be read")
+    return sentences
+
+
 async def workflow_answer(
-    visibility: Visibility, instant: LogInstant, workflow_id: str, run_id: str
+    source: ConsoleSource, instant: LogInstant, workflow_id: str, run_id: str
 ) -> Document:
     """``WorkflowAnswer`` of console-api.yaml. Raises ExecutionNotFound."""
-    head, events = await visibility.history(workflow_id, run_id)
-    pending: list[Document] = []
-    if head.is_open:
-        description = await visibility.describe(workflow_id, head.run_id)
-        pending = _pending(description, events)
+    if instant.is_now:
+        visibility = source.visibility()
+        head, events = await visibility.history(workflow_id, run_id)
+        attempts = (
+            (await visibility.describe(workflow_id, head.run_id)).attempts if head.is_open else {}
+        )
+    else:
+        head, events = await source.past_visibility(instant).history(workflow_id, run_id)
+        attempts = None
     shown = events[-HISTORY_SHOWN_MAX:]
     return {
         "at": instant_document(instant),
         "workflow": _workflow(head),
-        "pending": pending,
+        "pending": _pending(head, attempts, events),
         "history": [_event(event) for event in shown],
         "dropped": len(events) - len(shown),
     }
 
 
-async def matching_executions(visibility: Visibility, text: str, trace: str) -> list[RunHead]:
+async def executions_at(source: ConsoleSource, instant: LogInstant) -> AsyncIterator[RunHead]:
+    """All executions of an instant. Raises StoreUnavailable, LimitExceeded."""
+    if instant.is_now:
+        async for head in source.visibility().heads():
+            yield head
+    else:
+        for head in (await source.past_visibility(instant).executions()).heads:
+            yield head
+
+
+async def matching_executions(
+    heads: AsyncIterator[RunHead], text: str, trace: str
+) -> list[RunHead]:
     """The newest executions with the text in their id, or with this run id or trace id.
 
     The case of an id does not matter, and ``shop/web`` also finds the workflow of an application,
@@ -78,7 +134,7 @@ async def matching_executions(visibility: Visibility, text: str, trace: str) -> 
     text = text.lower()
     texts = {text, text.replace("/", "_")}
     newest: list[RunHead] = []
-    async for head in visibility.heads():
+    async for head in heads:
         if (
             any(one in head.workflow_id.lower() for one in texts)
             or text == head.run_id
@@ -119,20 +175,23 @@ def _waits_for(head: RunHead) -> str:
     return ", ".join(parts) or ("a worker" if head.due else "a message")
 
 
-def _pending(description: Description, events: list[HistoryEvent]) -> list[Document]:
+def _pending(
+    head: RunHead, attempts: Mapping[int, Attempt] | None, events: list[HistoryEvent]
+) -> list[Document]:
+    """The pending activities. ``attempts`` None: unknown, as no history has attempts."""
     names = {
         event.attributes.activity_id: event.attributes.activity_type
         for event in events
         if isinstance(event.attributes, ActivityTaskScheduled)
     }
     pending = []
-    for activity_id in description.head.activities:
-        attempt = description.attempts.get(activity_id)
+    for activity_id in head.activities:
+        attempt = attempts.get(activity_id, Attempt(1)) if attempts is not None else None
         failure = attempt.last_failure if attempt else None
         pending.append(
             {
                 "activity": names.get(activity_id, f"activity {activity_id}"),
-                "attempt": attempt.attempt if attempt else 1,
+                "attempt": attempt.attempt if attempt else None,
                 "lastFailure": f"{failure.type}: {failure.message}" if failure else "",
                 "nextAttempt": time_text(attempt.not_before_ms)
                 if attempt and attempt.not_before_ms

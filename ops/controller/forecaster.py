@@ -13,6 +13,7 @@ from typing import Final
 
 from core.archive.files import Files
 from core.archive.replay import open_log
+from core.archive.unread_parts import UnreadParts
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend, forecast
 from core.domain.subnets.subnet_model import count
@@ -67,8 +68,7 @@ class Forecaster:
         """Forecast once; return the growth for the next call, a new one if the log is damaged."""
         now_ms = self._now_ms()
         try:
-            view = await open_log(self._store, self._keys, self._files, now_ms=self._now_ms)
-            await growth.read(view, now_ms)
+            await self._read(growth, now_ms)
         except OrbweaverError as error:
             _log.warning("no forecast", extra={"fields": {"error": str(error)}})
             self._publish({})
@@ -81,6 +81,17 @@ class Forecaster:
         )
         self._made_at_ms = now_ms
         return growth
+
+    async def _read(self, growth: GrowthLog, now_ms: int) -> None:
+        """Read the new events; those that cannot be read are left out and named in the log."""
+        unread = UnreadParts()
+        view = await open_log(
+            self._store, self._keys, self._files, now_ms=self._now_ms, unread=unread
+        )
+        await growth.read(view, now_ms)
+        for part in unread.parts():
+            fields = {"part": str(part), "remedy": part.remedy, "further": unread.left_out}
+            _log.warning("forecast without a part of the log", extra={"fields": fields})
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
         """Yield name and expected seconds until no address is free, if there is a forecast."""

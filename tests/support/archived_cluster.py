@@ -31,8 +31,9 @@ from core.domain.events import RecordDefined, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import FixedKind, Reservation
 from core.errors import OrbweaverError
+from core.eventstore.codec import HEAD, WriterHead
 from core.eventstore.keys import Keys, controller_writer
-from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.kv import Get, KeyValueStore, Put
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer, unix_ms
 from tests.support.node_harness import NodeHarness, pod, pool
@@ -130,6 +131,14 @@ class ArchivedCluster:
     async def replayed(self) -> list[Recorded]:
         """Every event of archive and live log."""
         return [event async for batch in (await self.view()).events() for event in batch]
+
+    async def undecodable_segment(self) -> int:
+        """Commit a segment of a new writer that cannot be decoded; return its position."""
+        head = HEAD.encode(WriterHead(1, 1))
+        writes = [Put(KEYS.log("ghost", 1), b"\xff"), Put(KEYS.head("ghost"), head)]
+        await self.store.commit([], writes)
+        (kv,) = (await self.store.read([Get(KEYS.log("ghost", 1))])).ranges[0].kvs
+        return kv.mod_revision
 
     async def live_segments(self) -> int:
         """The number of segments in etcd."""

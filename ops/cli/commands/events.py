@@ -22,7 +22,7 @@ from core.audit.export import line_of
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import EVENT_TYPES, Recorded
 from core.errors import BadInput
-from core.eventstore.log import Cursor, LogReader
+from core.eventstore.log import Cursor, LogReader, Segment
 from ops.cli.context import perform
 from ops.cli.exits import Exit, report_unreadable_parts
 from ops.cli.formats import Format, Output
@@ -108,11 +108,19 @@ def events(
             print(note, file=sys.stderr)
         if follow:
             async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
-                events = (recorded for segment in segments for recorded in segment.events())
-                _stream(_matching(events, conditions), output)
+                for segment in segments:
+                    _stream(_matching(followed_events(segment), conditions), output)
         return Exit.OK
 
     perform(context, action)
+
+
+def followed_events(segment: Segment) -> list[Recorded]:
+    """The events of a new segment; a warning instead of them if it cannot be decoded."""
+    unreadable = UnreadParts()
+    events = unreadable.events_of(segment)
+    report_unreadable_parts(unreadable)
+    return events
 
 
 Match = tuple[Recorded, EventSummary]

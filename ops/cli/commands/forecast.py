@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from core.archive.replay import open_log
+from core.archive.unread_parts import UnreadParts
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.evolution import Ledger
 from core.domain.forecast import Forecast, NoTrend, horizon_of, last_days
@@ -20,7 +21,7 @@ from core.domain.subnets.subnet_model import count
 from core.errors import NotFound
 from core.eventstore.state import read_configuration
 from ops.cli.context import perform
-from ops.cli.exits import Exit, report
+from ops.cli.exits import Exit, report, report_unreadable_parts
 from ops.cli.formats import Output
 from ops.cli.global_options import globals_of
 from ops.cli.kinds import ObjectKind, kind_of
@@ -102,7 +103,10 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
 async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
     now_ms = session.now_ms()
     growth = GrowthLog()
-    await growth.read(await open_log(session.store, session.keys, session.archive), now_ms)
+    unread = UnreadParts()
+    view = await open_log(session.store, session.keys, session.archive, unread=unread)
+    await growth.read(view, now_ms)
+    report_unreadable_parts(unread)
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     free = {

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from core.archive.replay import open_log
+from core.archive.unread_parts import UnreadParts
 from core.audit.growth import HOUR_MS, GrowthLog, GrowthSubject
 from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.configuration.commands import ApplyPool, ApplySubnet, DeletePool, RetirePool
 from core.domain.forecast import HOURS_MAX
 from core.domain.model import Pool, Subnet
 from tests.support.archived_cluster import (
+    KEYS,
     Add,
     ArchivedCluster,
     Configure,
@@ -56,6 +59,29 @@ async def test_claims_count_up_and_releases_down_in_their_hour(
     growth = await read(archived_cluster)
 
     assert growth.net_growth(GrowthSubject("pool", pool), now_ms) == [0, 2, 0, -1, 0]
+
+
+async def test_a_segment_that_cannot_be_decoded_is_named_and_the_others_count(
+    archived_cluster: ArchivedCluster,
+) -> None:
+    start = (await archived_cluster.replayed())[-1].recorded_at_ms // HOUR_MS * HOUR_MS
+    position = await archived_cluster.undecodable_segment()
+    set_clocks(archived_cluster, start + HOUR_MS)
+    await archived_cluster.live([Add("node-a", "web-1", 0)])
+    pool = (await archived_cluster.node.read_ledger()).endpoints["shop", "web-1"].nics[0].ipv4_pool
+    now_ms = start + 3 * HOUR_MS
+    unread = UnreadParts()
+    view = await open_log(
+        *(archived_cluster.store, KEYS, archived_cluster.files),
+        now_ms=archived_cluster.now_ms,
+        unread=unread,
+    )
+    growth = GrowthLog()
+
+    await growth.read(view, now_ms)
+
+    assert growth.net_growth(GrowthSubject("pool", pool), now_ms) == [0, 1, 0]
+    assert [part.first_position for part in unread.parts()] == [position]
 
 
 async def test_the_current_hour_does_not_count_yet(archived_cluster: ArchivedCluster) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from core.archive.format import FileLink
 from core.archive.sealed_log import FileSummary
-from ops.cli.commands.events import start_of_search
+from core.eventstore.log import Segment
+from ops.cli.commands.events import followed_events, start_of_search
 
 
 def archived(*events: int) -> list[FileSummary]:
@@ -27,6 +28,15 @@ def test_the_newest_whole_files_with_so_many_events_are_searched(
     searched: int, after: int, unread: int
 ) -> None:
     assert start_of_search(archived(10, 20, 30), searched) == (after, unread)
+
+
+def test_a_new_segment_that_cannot_be_decoded_is_named_and_has_no_events(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert followed_events(Segment(7, "agent/node-a", 3, b"\xff")) == []
+    warning = capsys.readouterr().err
+    assert "warning: the log at position 7 is left out" in warning
+    assert "writer agent/node-a" in warning
 
 
 def test_an_empty_archive_has_nothing_before_the_search() -> None:

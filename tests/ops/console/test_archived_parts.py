@@ -115,6 +115,32 @@ async def test_a_damaged_begin_of_the_archive_does_not_end_the_extent_of_the_log
     assert extent["first"]["position"] == first
 
 
+async def test_a_part_of_the_archive_that_is_restored_is_read_and_named_no_more(
+    archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archived_log(archived_cluster)
+    first, last = await _damage(archived_cluster, 1)
+    log = IndexedLog(
+        *(archived_cluster.store, KEYS, archived_cluster.files), now_ms=archived_cluster.now_ms
+    )
+    damaged = await log.now()
+    assert [(part.first_position, part.last_position) for part in log.unread.parts()] == [
+        (first, last)
+    ]
+    monkeypatch.setattr("core.audit.indexed_log.FRESH_S", 0.0)
+    await log.now()
+    assert len(log.unread) == 1  # tried too early, and still damaged
+
+    monkeypatch.setattr("core.audit.indexed_log.UNREAD_RECHECK_S", 0.0)
+    await log.now()
+    assert len(log.unread) == 1
+    await _damage(archived_cluster, 1)  # the same bit again
+    restored = await log.now()
+    assert log_extent(log, restored, "test", 10, ("", ""))["unread"] == []
+    assert restored.log.clock.events == len(await archived_cluster.replayed())
+    assert restored.log.clock.events > damaged.log.clock.events
+
+
 async def _damage(cluster: ArchivedCluster, number: int) -> tuple[int, int]:
     """Change a byte in the first block of a file; return the block's first and last position."""
     sealed = (await cluster.view()).sealed

@@ -166,6 +166,17 @@ async def test_a_node_has_the_addresses_that_its_pods_held_the_last_ones_first(
     assert (await console.get("/nodes/nowhere/released"))["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [("spiderco", True), ("Coordinators", True), ("coord", True), ("er", False), ("ordin", False)],
+)
+async def test_search_finds_a_kind_by_the_begin_of_a_word_of_its_name(
+    console: Console, text: str, is_found: bool
+) -> None:
+    hits = (await console.get(f"/search?q={text}"))["hits"]
+    assert ("coordinator" in {hit["kind"] for hit in hits}) == is_found
+
+
 async def test_search_finds_the_events_of_a_trace(console: Console) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     node = console.cluster.nodes["node-a"]

@@ -100,6 +100,21 @@ async def test_a_gap_with_its_position_is_announced_after_an_outage(
     assert newest.position <= feed._begun
 
 
+async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_follow(
+    cluster: ArchivedCluster,
+) -> None:
+    log = IndexedLog(cluster.store, KEYS, cluster.files)
+    feed = EventFeed(cluster.store, KEYS, log)
+    async with feed.open(None) as reader:
+        position = await cluster.undecodable_segment()
+        assert await reader.next_events(DEADLINE_S) == [Gap(position)]
+        await cluster.live([Add("node-a", "late", 0)])
+        (event, *_) = await reader.next_events(DEADLINE_S)
+    await feed.close()
+    assert isinstance(event, Recorded)
+    assert [part.first_position for part in log.unread.parts()] == [position]
+
+
 async def test_a_gap_has_an_id_so_that_a_reader_continues_after_it(console: Console) -> None:
     feed = console.source.feed
     async with console.client.get(f"{console.url}/api/v1/events/stream") as response:

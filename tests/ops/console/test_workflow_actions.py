@@ -276,7 +276,7 @@ async def test_a_search_finds_the_newest_executions_of_many(
     monkeypatch.setattr("ops.console.workflows.EXECUTIONS_FOUND_MAX", 2)
     heads = [await _head(engine, f"basket-{number}") for number in range(9)]
     newest = sorted(heads, key=lambda head: -head.started_ms)[:2]
-    matching = await matching_executions(engine.visibility, "basket", "")
+    matching = await matching_executions(engine.visibility.heads(), "basket", "")
     assert [head.started_ms for head in matching] == [head.started_ms for head in newest]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -36,7 +37,12 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 PRUNED_PER_STEP_MAX = 1_000
 """Files that one step of pruning deletes."""
 
+FILES_LISTED_MAX = 200_000
+"""Names of files that one list of executions reads."""
+
 DAY_MS = 86_400_000
+
+_NAME = re.compile(rf"workflow\.([0-9a-f]{{{RUN_ID_CHARS}}})\.json\.zst")
 
 
 def file_name(run_id: str) -> str:
@@ -79,6 +85,20 @@ class ExecutionFiles:
             if (folder / name).is_file():
                 return _decoded(name, LocalFiles(folder).view(name))
         return None
+
+    def exists(self) -> bool:
+        """Whether there is a file of an execution."""
+        return any(True for folder in [*self._days(), self._directory] for _ in _files(folder))
+
+    def runs_closed_after(self, after_ms: int) -> set[str]:
+        """The run ids in the folders of days that ended after a moment, with older versions' files.
+
+        At most ``FILES_LISTED_MAX``, of the first days.
+        """
+        days = [day for day in self._days() if _end_ms(day.name) > after_ms]
+        names = (file.name for folder in [*days, self._directory] for file in _files(folder))
+        found = (_NAME.fullmatch(name) for name in islice(names, FILES_LISTED_MAX))
+        return {match[1] for match in found if match is not None}
 
     def prune(self, before_ms: int, *, files_max: int = PRUNED_PER_STEP_MAX) -> int:
         """Delete files of days that ended before a moment, the oldest first. Returns their number.

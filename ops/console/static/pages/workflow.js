@@ -1,4 +1,4 @@
-/** One execution: what it waits for, its pending activities, and its history event by event. */
+/** One execution at an instant: what it waits for, its pending activities, and its history event by event. */
 
 import { read } from "../api.js";
 import { element } from "../dom.js";
@@ -6,28 +6,27 @@ import { durationText, instantText, msOf } from "../time_text.js";
 import { facts } from "../parts/facts.js";
 import { table } from "../parts/table.js";
 import { workflowActions } from "../parts/workflow_actions.js";
-import { presentNotice, statusTag } from "./workflows.js";
+import { statusTag } from "./workflows.js";
 
 const IN_HEAD = new Set(["workflow_type", "workflow_id", "run_id", "task_queue"]); // shown above the history
 const TEXT_CHARACTERS_MAX = 300; // of an attribute; orbctl workflow history has all
 
 export const workflow = {
   title: ({ path }) => `Workflow ${path[1]}`,
-  async load({ path: [, id], query }, signal) {
-    const [answer, access] = await Promise.all([read(["workflows", id], { run: query.run }, signal), read(["access"], {}, signal)]);
+  async load({ path: [, id], query, at }, signal) {
+    const [answer, access] = await Promise.all([read(["workflows", id], { run: query.run, at }, signal), read(["access"], {}, signal)]);
     return { ...answer, mayAct: access.workflowActions };
   },
   view({ workflow: data, pending, history, dropped, mayAct }, state) {
     const startMs = msOf(data.started);
     return [
-      state.isLive ? null : presentNotice(),
       element("section", { class: "lead" }, facts([
         ["Status", statusTag(data.status)], ["Type", data.type], ["Run", data.run], ["Started", instantText(data.started)],
         ["Closed", data.closed ? `${instantText(data.closed)}, after ${durationText(msOf(data.closed) - startMs)}` : ""],
         ["Waits for", data.waitsFor],
       ])),
       pending.length > 0 ? element("section", {}, element("h2", {}, "Pending activities"), pendingTable(pending, state)) : null,
-      mayAct ? workflowActions(data, readAgain) : null,
+      mayAct && state.isLive ? workflowActions(data, readAgain) : null,
       element("section", {}, element("h2", {}, "History"),
         dropped > 0 ? element("p", { class: "hint" }, `${dropped} older events are left out.`) : null,
         element("ol", { class: "history" }, history.map((event, index) => entry(event, history[index - 1], startMs)))),
@@ -35,7 +34,7 @@ export const workflow = {
   },
 };
 
-/** Reads the page again. New events in the log do not: executions are not in it. */
+/** Reads the page again after an action, which need not write an event to the log. */
 function readAgain() {
   window.dispatchEvent(new Event("locationchange"));
 }
@@ -45,7 +44,7 @@ function pendingTable(pending, state) {
     caption: "Pending activities", rows: pending, state,
     columns: [
       { key: "activity", title: "Activity", cell: ({ activity }) => activity },
-      { key: "attempt", title: "Attempt", class: "number", cell: ({ attempt }) => attempt },
+      { key: "attempt", title: "Attempt", class: "number", cell: ({ attempt }) => attempt ?? "-" },
       { key: "failure", title: "Last failure", class: "wide", cell: ({ lastFailure }) => lastFailure || "-" },
       { key: "next", title: "Next attempt", cell: ({ nextAttempt }) => instantText(nextAttempt) },
     ],

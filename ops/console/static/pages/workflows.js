@@ -1,9 +1,10 @@
-/** Workflow executions: list and filters, as they are now. The log of addresses does not have them. */
+/** Workflow executions at an instant: list and filters. Those of the past are computed from their histories. */
 
 import { read } from "../api.js";
 import { element, link } from "../dom.js";
 import { hrefHere, hrefOf } from "../location.js";
 import { countText } from "../numbers.js";
+import { capital, sentence } from "../sentences.js";
 import { durationText, msOf } from "../time_text.js";
 import { countColumn, textColumn, timeColumn } from "../parts/columns.js";
 import { filters } from "../parts/filters.js";
@@ -16,7 +17,6 @@ const TYPES = [
 ];
 const FIELDS = ["status", "type", "id"];
 const PAGE = 100;
-const PRESENT = "Workflows are shown as they are now: the log of addresses does not have them. Their histories have their own times.";
 
 export const workflows = {
   title: () => "Workflows",
@@ -24,12 +24,12 @@ export const workflows = {
     { name: "status", label: "Status", options: STATUSES }, { name: "type", label: "Type", options: TYPES },
     { name: "id", label: "ID begins with", hint: "reclaim/shop/" },
   ]),
-  load({ query }, signal) {
+  load({ query, at }, signal) {
     const chosen = Object.fromEntries(FIELDS.map((name) => [name, query[name]]));
-    return read(["workflows"], { ...chosen, cursor: query.cursor, limit: PAGE }, signal);
+    return read(["workflows"], { ...chosen, at, cursor: query.cursor, limit: PAGE }, signal);
   },
-  view: ({ at, items, cursor, total, statuses = {} }, state) => [
-    state.isLive ? null : presentNotice(),
+  view: ({ at, items, cursor, total, statuses = {}, missing = [] }, state) => [
+    missing.length > 0 ? element("p", { class: "notice" }, missing.map((text) => `${capital(sentence(text))} `)) : null,
     element("p", { class: "chips", role: "group", "aria-label": "Status" }, Object.entries(statuses).map(([status, count]) =>
       link(hrefHere({ status, cursor: "" }, state), `${status} ${countText(count)}`, { "data-key": `status-${status}` }))),
     table({
@@ -47,11 +47,6 @@ export const workflows = {
       cursor ? link(hrefHere({ cursor }, state), "next page", { "data-key": "next" }) : null),
   ],
 };
-
-/** A notice that the page does not follow the slider. */
-export function presentNotice() {
-  return element("p", { class: "notice" }, PRESENT);
-}
 
 /** A status as a word with a colour. */
 export function statusTag(status) {

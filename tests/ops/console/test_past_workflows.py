@@ -1,0 +1,176 @@
+"""The workflow pages at a past instant: lists, a history, archived runs, what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from core.eventstore.memory import MemoryStore
+from core.eventstore.writer import unix_ms
+from ops.console.source import ConsoleSource
+from ops.console.values import time_text
+from tests.support.console_harness import served
+from tests.support.engine_harness import EngineHarness, eventually
+from tests.support.engine_samples import Basket
+from workflows.engine.client import past_visibility
+from workflows.engine.store.archive_files import ExecutionFiles
+from workflows.engine.worker.retention import ARCHIVE_RETENTION_S, RETENTION_S, Archive
+from workflows.engine.worker.worker import WorkerOptions
+from workflows.model.policies import ExecutionStatus
+
+ID = "basket/of-ann"
+DAY_S = 86_400
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[EngineHarness]:
+    engine = EngineHarness(MemoryStore())
+    yield engine
+    await engine.close()
+
+
+class PastReader:
+    """Reads the API of a console at an instant."""
+
+    def __init__(self, client: aiohttp.ClientSession, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def get(self, path: str, at_ms: int, *, status: int = 200) -> Any:
+        """The document of a path at a time in milliseconds."""
+        query = {"at": time_text(at_ms)}
+        async with self._client.get(f"{self._url}api/v1/{path}", params=query) as response:
+            assert response.status == status, await response.text()
+            return await response.json()
+
+    async def statuses(self, at_ms: int) -> dict[str, int]:
+        """The number of executions by status at a time."""
+        statuses: dict[str, int] = (await self.get("workflows", at_ms))["statuses"]
+        return statuses
+
+
+@asynccontextmanager
+async def past_reader(engine: EngineHarness, directory: Path) -> AsyncIterator[PastReader]:
+    source = ConsoleSource(engine.store, engine.keys, directory, cluster="test")
+    async with served(source) as url, aiohttp.ClientSession() as client:
+        yield PastReader(client, url)
+
+
+async def moment() -> int:
+    """A time between two steps: later than all events before, earlier than all after it."""
+    await asyncio.sleep(0.01)
+    now_ms = unix_ms()
+    await asyncio.sleep(0.01)
+    return now_ms
+
+
+async def basket_with_a_past(engine: EngineHarness) -> dict[str, int]:
+    """Run a basket until its end; return the times between its steps."""
+    times = {"before": await moment()}
+    await engine.client.start(Basket, id=ID)
+    await engine.until_status(ID, ExecutionStatus.RUNNING)
+    times["running"] = await moment()
+    await engine.client.pause(ID, "the disk is full")
+    await engine.until_status(ID, ExecutionStatus.PAUSED)
+    times["paused"] = await moment()
+    await engine.client.retry(ID)
+    await engine.until_status(ID, ExecutionStatus.RUNNING)
+    await engine.client.signal(ID, "put", "bread")
+    times["signaled"] = await moment()
+    await engine.client.signal(ID, "close")
+    assert await engine.client.result(ID) == ["bread"]
+    times["closed"] = await moment()
+    return times
+
+
+async def test_a_list_and_a_history_are_those_of_the_instant(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    await engine.worker()
+    times = await basket_with_a_past(engine)
+    async with past_reader(engine, tmp_path) as reader:
+        assert await reader.statuses(times["before"]) == {}
+        assert await reader.statuses(times["running"]) == {"Running": 1}
+        assert await reader.statuses(times["closed"]) == {"Completed": 1}
+
+        (paused,) = (await reader.get("workflows?status=Paused", times["paused"]))["items"]
+        assert (paused["id"], paused["waitsFor"], paused["closed"]) == (
+            ID,
+            "paused by client: the disk is full",
+            None,
+        )
+        assert (await reader.get("workflows?status=Completed", times["paused"]))["items"] == []
+
+        answer = await reader.get(f"workflows/{ID}", times["paused"])
+        assert answer["workflow"]["status"] == "Paused"
+        assert answer["history"][-1]["type"] == "WorkflowExecutionPaused"
+        assert len(answer["history"]) == answer["workflow"]["events"]
+        signaled = await reader.get(f"workflows/{ID}", times["signaled"])
+        assert signaled["workflow"]["status"] == "Running"
+
+        (hit,) = (await reader.get("search?q=of-ann", times["paused"]))["hits"]
+        assert (hit["name"], hit["detail"]) == (ID, "Basket, Paused")
+        assert (await reader.get("search?q=of-ann", times["before"]))["hits"] == []
+        error = await reader.get(f"workflows/{ID}", times["before"], status=404)
+        assert "had no run at the instant" in error["error"]["message"]
+        run = f"workflows/{ID}?run={paused['run']}"
+        error = await reader.get(run, times["before"], status=404)
+        assert "started after the instant" in error["error"]["message"]
+
+
+async def test_an_execution_that_has_left_etcd_is_read_from_the_archive(
+    engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ExecutionFiles(tmp_path / "workflows")
+    archive = Archive(files, retention_s=0.0, sweep_s=0.01)
+    await engine.worker(options=WorkerOptions(archive=archive))
+    times = await basket_with_a_past(engine)
+
+    async def archived() -> bool:
+        return files.exists() and not [head async for head in engine.visibility.heads()]
+
+    await eventually(archived)
+    async with past_reader(engine, tmp_path) as reader:
+        assert await reader.statuses(times["before"]) == {}
+        assert await reader.statuses(times["paused"]) == {"Paused": 1}
+        assert await reader.statuses(times["closed"]) == {"Completed": 1}
+        answer = await reader.get(f"workflows/{ID}", times["paused"])
+        assert answer["history"][-1]["type"] == "WorkflowExecutionPaused"
+
+        monkeypatch.setattr(past_visibility, "ARCHIVED_READ_MAX", 0)
+        left = await reader.get("workflows", times["closed"])
+        assert left["items"] == []
+        assert left["missing"] == ["1 older archived executions were not read"]
+
+        monkeypatch.undo()
+        next((tmp_path / "workflows").glob("*/*.zst")).write_bytes(b"dust")
+    async with past_reader(engine, tmp_path) as reader:
+        damaged = await reader.get("workflows", times["paused"])
+        assert damaged["missing"] == ["1 executions cannot be read"]
+
+
+async def test_an_answer_says_from_when_on_the_executions_are_complete(
+    engine: EngineHarness, tmp_path: Path
+) -> None:
+    now_ms = unix_ms()
+    async with past_reader(engine, tmp_path) as reader:
+        recent = await reader.get("workflows", now_ms - 1_000)
+        assert recent["missing"] == []
+        (missing,) = (await reader.get("workflows", now_ms - 2 * DAY_S * 1000))["missing"]
+        boundary = time_text(now_ms - round(RETENTION_S * 1000))[:10]
+        assert f"executions that closed before {boundary}" in missing
+
+        (tmp_path / "workflows" / "2026-01-01").mkdir(parents=True)
+        name = f"workflow.{now_ms:012x}{'0' * 20}.json.zst"
+        (tmp_path / "workflows" / "2026-01-01" / name).touch()
+        last_week = await reader.get("workflows", now_ms - 7 * DAY_S * 1000)
+        assert last_week["missing"] == []
+        (missing,) = (await reader.get("workflows", now_ms - 100 * DAY_S * 1000))["missing"]
+        boundary = time_text(now_ms - round(ARCHIVE_RETENTION_S * 1000))[:10]
+        assert f"executions that closed before {boundary}" in missing
