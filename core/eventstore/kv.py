@@ -25,6 +25,12 @@ WATCH_SILENT_S_MAX = 15.0
 """A watch that yields nothing for this long is stale: its connection is dead or half open."""
 
 
+FROM_NOW: Final = -1
+"""Starts a watch at the newest revision, which the first batch has, without changes: what was
+written up to it is to be read afterwards. etcd serves such a watch at once. A watch that starts at
+an older revision waits for etcd's next pass over watches that are behind, up to 100 ms."""
+
+
 class KeyValue(NamedTuple):
     """One key at one revision; ``lease`` 0 means none."""
 
@@ -173,7 +179,8 @@ class KeyValueStore(Protocol):
     ) -> AsyncIterator[WatchBatch]:
         """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
 
-        Yields a batch without changes every ``WATCH_PROGRESS_S`` while nothing changes.
+        ``after`` may be ``FROM_NOW``. Yields a batch without changes every ``WATCH_PROGRESS_S``
+        while nothing changes.
         ``is_whole`` saves a request to the store for each revision: a revision that it accepts may
         be yielded before older ones of other ranges, in a batch with an older ``revision``. Raises
         Compacted when ``after`` is too old to resume from.

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from core.errors import Compacted, LeaseGone, StoreRejected, StoreUnavailable
 from core.eventstore.kv import (
+    FROM_NOW,
     NO_READS,
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
@@ -112,10 +113,14 @@ class MemoryStore:
     ) -> AsyncIterator[WatchBatch]:
         """Every change after ``after``, one batch for each revision; progress without changes."""
         wake = asyncio.Event()
-        position = after
-        if max(after, 1) < self._compacted:
+        position = self._revision if after == FROM_NOW else after
+        if max(position, 1) < self._compacted:
             raise Compacted(self._compacted)
         try:
+            if after == FROM_NOW:
+                self._begin()
+                self._watching[wake] = position
+                yield WatchBatch(position, ())
             while True:
                 self._begin()
                 # A compaction keeps history that an open watch has not returned yet, as etcd does

@@ -47,6 +47,7 @@ from core.eventstore.etcd.settings import (
 )
 from core.eventstore.etcd.wire import changes_after
 from core.eventstore.kv import (
+    FROM_NOW,
     WATCH_PROGRESS_S,
     WATCH_SILENT_S_MAX,
     IsWhole,
@@ -68,7 +69,7 @@ _IN_ORDER = attrgetter("mod_revision", "key")
 async def watch(
     calls: Calls, ranges: Sequence[Range], after: int, is_whole: IsWhole | None = None
 ) -> AsyncIterator[WatchBatch]:
-    """Yield the changes in the ranges after revision ``after``, without end.
+    """Yield the changes in the ranges after revision ``after``, without end; see ``FROM_NOW``.
 
     Raises Compacted, StoreRejected (no permission), and StoreUnavailable once the store is closed.
     """
@@ -81,8 +82,11 @@ async def watch(
         started = time.perf_counter()
         stream = _Stream(calls, early)
         try:
-            await stream.open(watched, position)
+            starts_now = position == FROM_NOW
+            position = await stream.open(watched, position)
             failures, was_stale = 0, False
+            if starts_now:
+                yield WatchBatch(position, ())
             while True:
                 batch = await stream.next_batch(position)
                 position = batch.revision
@@ -191,12 +195,18 @@ class _Stream:
         self._request_now = asyncio.Event()
         self._requesting: asyncio.Task[None] | None = None
 
-    async def open(self, ranges: Sequence[Range], after: int) -> None:
-        """Create one watch per range. Raises CallFailed, Compacted."""
+    async def open(self, ranges: Sequence[Range], after: int) -> int:
+        """Create one watch per range; returns the revision after which it misses no change.
+
+        Raises CallFailed, Compacted.
+        """
         self._channel, self._call = await self._calls.open_watch()
         self._merging = len(ranges) > 1
         try:
             async with asyncio.timeout(READ_ATTEMPT_S):
+                if after == FROM_NOW:
+                    after = await self._start_now(ranges[0])
+                    ranges = ranges[1:]
                 for start, end in ranges:
                     self._send(_create_request(start, end, after))
                 missing = len(ranges)
@@ -210,6 +220,15 @@ class _Stream:
             ) from error
         # Only now: before all watches are created, a progress answer may overtake changes.
         self._requesting = asyncio.create_task(self._request_progress())
+        return after
+
+    async def _start_now(self, first: Range) -> int:
+        """Create a watch at the newest revision, which etcd returns."""
+        start, end = first
+        create = messages.WatchCreateRequest(key=start, range_end=end)
+        self._send(messages.WatchRequest(create_request=create))
+        revision: int = (await self._receive()).header.revision
+        return revision
 
     async def next_batch(self, position: int) -> WatchBatch:
         """The changes after ``position``. Raises CallFailed, Compacted."""

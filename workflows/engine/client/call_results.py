@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from core.errors import CallRejected, Compacted
-from core.eventstore.kv import Get, KeyValueStore
+from core.eventstore.kv import FROM_NOW, Get, KeyValueStore
 from core.process.retry import Backoff
 from workflows.engine.run.call_replies import rejection
 from workflows.engine.store.history_reader import read_heads, read_history
@@ -33,32 +33,23 @@ CLOSED_BEFORE: Final = "the execution closed before the update reached it"
 Poll = Callable[[], Awaitable[Reply | None]]
 
 
-class SentMessage(NamedTuple):
-    """A message that is stored: its id, and the revision that it was written at."""
-
-    message_id: str
-    revision: int
-
-
 async def await_reply(
     store: KeyValueStore,
     keys: WorkflowKeys,
-    sent: SentMessage | None,
+    message_id: str | None,
     *,
     poll: Poll | None = None,
     to_completion: bool = False,
 ) -> Reply:
-    """The reply to a message, or that of ``poll`` if it comes first.
+    """The reply to a stored message, or that of ``poll`` if it comes first.
 
-    ``sent`` None: another caller has sent it, so there is only ``poll``. ``to_completion``: a
+    ``message_id`` None: another caller has sent it, so there is only ``poll``. ``to_completion``: a
     reply that an update was accepted is not enough. Has no timeout of its own. Raises
     StoreUnavailable.
     """
     waiting = []
-    if sent is not None:
-        reply = _replied(
-            store, keys.reply(sent.message_id), sent.revision, to_completion=to_completion
-        )
+    if message_id is not None:
+        reply = _replied(store, keys.reply(message_id), to_completion=to_completion)
         waiting.append(asyncio.ensure_future(reply))
     if poll is not None:
         waiting.append(asyncio.ensure_future(_polled(poll)))
@@ -141,23 +132,18 @@ def _outcome(history: Sequence[HistoryEvent], update_id: str) -> Reply | None:
     return None
 
 
-async def _replied(store: KeyValueStore, key: bytes, after: int, *, to_completion: bool) -> Reply:
-    def awaited(value: bytes | None) -> Reply | None:
-        reply = REPLY.decode(value) if value is not None else None
-        return None if reply is not None and reply.accepted and to_completion else reply
-
+async def _replied(store: KeyValueStore, key: bytes, *, to_completion: bool) -> Reply:
     while True:
         # The archiver of the log may compact the revision of a watch that has just started.
         with suppress(Compacted):
-            async for batch in store.watch([(key, key + b"\0")], after=after):
-                for change in batch.changes:
-                    if (reply := awaited(change.value)) is not None:
+            async for batch in store.watch([(key, key + b"\0")], after=FROM_NOW):
+                values = [change.value for change in batch.changes if change.value is not None]
+                if not batch.changes:  # the watch has started, or shows that it is alive
+                    stored = (await store.read([Get(key)])).ranges[0].kvs
+                    values = [kv.value for kv in stored]
+                for reply in map(REPLY.decode, values):
+                    if not (reply.accepted and to_completion):
                         return reply
-        result = await store.read([Get(key)])
-        for kv in result.ranges[0].kvs:
-            if (reply := awaited(kv.value)) is not None:
-                return reply
-        after = result.revision
 
 
 async def _polled(poll: Poll) -> Reply:

@@ -259,7 +259,7 @@ class Client:
         """
         name, kind = reference_to(update, "update")
         number = update_id or new_id(self._clock.now_ms())
-        sent, reply = await self._outbound.start_update(
+        message_id, reply = await self._outbound.start_update(
             StartUpdateInput(
                 workflow_id,
                 number,
@@ -270,7 +270,7 @@ class Client:
                 is_new=not update_id,
             )
         )
-        return UpdateHandle(self, workflow_id, number, name, kind, sent, reply)
+        return UpdateHandle(self, workflow_id, number, name, kind, message_id, reply)
 
     async def update_result(self, handle: UpdateHandle[T]) -> T:
         """Wait for the result of an update; see ``UpdateHandle.result``."""
@@ -278,7 +278,7 @@ class Client:
         if reply is None:
             poll = partial(recorded_update, self.store, self.keys, workflow_id, handle.update_id)
             reply = await poll() or await await_reply(
-                self.store, self.keys, handle.sent, poll=poll, to_completion=True
+                self.store, self.keys, handle.message_id, poll=poll, to_completion=True
             )
         result = result_of(reply, workflow_id, name)
         value: T = from_payload(result, handle.result_type, what=f"reply of {name}")

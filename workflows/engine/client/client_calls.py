@@ -31,7 +31,6 @@ from core.eventstore.kv import (
 )
 from workflows.api.options import StartOptions
 from workflows.engine.client.call_results import (
-    SentMessage,
     await_reply,
     earlier_update,
     recorded_update,
@@ -280,9 +279,9 @@ class ClientCalls(ClientOutbound):
         payloads = to_payloads(query.args, what=f"arguments of query {name}")
         await check_inbox(self._store, self._keys, workflow_id)
         lease = await self._session.lease()
-        sent = await self.send(workflow_id, Query(name, payloads, lease, query.traceparent))
+        message_id = await self.send(workflow_id, Query(name, payloads, lease, query.traceparent))
         async with _reply_timeout(workflow_id, name, query.timeout_s):
-            reply = await await_reply(self._store, self._keys, sent)
+            reply = await await_reply(self._store, self._keys, message_id)
         return result_of(reply, workflow_id, name)
 
     async def start_update(self, update: StartUpdateInput) -> SentUpdate:
@@ -290,22 +289,22 @@ class ClientCalls(ClientOutbound):
         payloads = to_payloads(args, what=f"arguments of update {name}")
         update_key = (self._store, self._keys, workflow_id, update_id, stage)
         poll = partial(recorded_update, *update_key)
-        sent, reply = None, None if is_new else await earlier_update(*update_key)
+        message_id, reply = None, None if is_new else await earlier_update(*update_key)
         if reply is None:
             await self.open_head(workflow_id)
             lease = await self._session.lease()
             message = Update(update_id, name, payloads, self._identity, lease, trace, stage)
-            sent = await self.send(workflow_id, message)
+            message_id = await self.send(workflow_id, message)
             if stage is UpdateStage.ADMITTED:
-                return SentUpdate(sent, None)
+                return SentUpdate(message_id, None)
             async with _reply_timeout(workflow_id, name, timeout_s):
                 is_last = stage is UpdateStage.COMPLETED
                 reply = await await_reply(
-                    self._store, self._keys, sent, poll=poll, to_completion=is_last
+                    self._store, self._keys, message_id, poll=poll, to_completion=is_last
                 )
         if reply.rejected or stage is UpdateStage.COMPLETED:
             result_of(reply, workflow_id, name)
-        return SentUpdate(sent, None if reply.accepted else reply)
+        return SentUpdate(message_id, None if reply.accepted else reply)
 
     async def cancel_workflow(self, end: EndWorkflowInput) -> None:
         await self.open_head(end.workflow_id, INBOX_URGENT_MAX)
@@ -337,13 +336,16 @@ class ClientCalls(ClientOutbound):
         )
         return isinstance(outcome, Committed)
 
-    async def send(self, workflow_id: str, message: Message) -> SentMessage:
-        """Store a message to an execution. Raises StoreUnavailable, OutcomeUnknown."""
+    async def send(self, workflow_id: str, message: Message) -> str:
+        """Store a message to an execution; returns its id.
+
+        Raises StoreUnavailable, OutcomeUnknown.
+        """
         message_id = new_id(self._clock.now_ms())
         put = Put(self._keys.inbox(workflow_id, message_id), encode_message(message))
         outcome = await self._session.propose([], [put])
         assert isinstance(outcome, Committed), "a proposal without guards is not lost"
-        return SentMessage(message_id, outcome.revision)
+        return message_id
 
     async def open_head(self, workflow_id: str, limit: int = INBOX_MESSAGES_MAX) -> RunHead:
         """The head of the open run.

@@ -12,7 +12,14 @@ from contextvars import Context
 from typing import NamedTuple
 
 from core.errors import Compacted, ExecutionNotFound, LogCorrupt, StoreUnavailable
-from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValue, KeyValueStore, ReadResult
+from core.eventstore.kv import (
+    FROM_NOW,
+    TXN_OPERATIONS_MAX,
+    Get,
+    KeyValue,
+    KeyValueStore,
+    ReadResult,
+)
 from workflows.engine.store.archive_files import ExecutionFiles, archived
 from workflows.engine.store.history_reader import closed_head_of, head_of
 from workflows.engine.store.keys import WorkflowKeys
@@ -174,18 +181,17 @@ class Completions:
             self._fail(run_id, error)
 
     async def _watch(self) -> None:
-        closed = self._keys.range_of("closed")
-        self._watched_revision = (await self._store.read([Get(*closed, count_only=True)])).revision
-        self._watch_started.set()
+        closed, after = self._keys.range_of("closed"), FROM_NOW
         while True:
             try:
-                async for batch in self._store.watch([closed], after=self._watched_revision):
-                    self._watched_revision = batch.revision
+                async for batch in self._store.watch([closed], after=after):
+                    self._watched_revision = after = batch.revision
+                    self._watch_started.set()
                     for change in batch.changes:
                         if change.value is not None and self._waiting:
                             self._note(KeyValue(change.key, change.value, 0, change.mod_revision))
             except Compacted:
-                await self._read_all()
+                after = await self._read_all()
 
     def _note(self, kv: KeyValue) -> None:
         with contextlib.suppress(ValueError):  # not the key of a run
@@ -202,14 +208,18 @@ class Completions:
             if not future.done():
                 future.set_exception(error)
 
-    async def _read_all(self) -> None:
-        """The watch fell too far behind: read all closed runs, and let the waiters read again."""
+    async def _read_all(self) -> int:
+        """The watch fell too far behind: read all closed runs, and let the waiters read again.
+
+        Returns the revision of the read.
+        """
         result: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._watched_revision = result.revision
         for kv in result.ranges[0].kvs:
             self._note(kv)
         for run_id in list(self._waiting):
             self._complete(run_id, None)
+        return result.revision
 
 
 def _not_found(workflow_id: str, run_id: str) -> ExecutionNotFound:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
-from workflows.engine.client.call_results import SentMessage
 from workflows.engine.store.records import Reply
 from workflows.model.payloads import Payload
 from workflows.model.policies import UpdateStage
@@ -23,7 +22,7 @@ T = TypeVar("T")
 class UpdateHandle(NamedTuple, Generic[T]):
     """An update that was sent. ``reply``: its outcome, None if there was none yet.
 
-    ``sent``: its message; None if another caller has sent it.
+    ``message_id``: its message; None if another caller has sent it.
     """
 
     client: Client
@@ -31,7 +30,7 @@ class UpdateHandle(NamedTuple, Generic[T]):
     update_id: str
     name: str = "update"
     result_type: Any = Any
-    sent: SentMessage | None = None
+    message_id: str | None = None
     reply: Reply | None = None
 
     async def result(self) -> T:

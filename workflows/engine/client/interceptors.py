@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from workflows.api.options import StartOptions
-from workflows.engine.client.call_results import SentMessage
 from workflows.engine.store.records import Reply
 from workflows.model.payloads import Payload
 from workflows.model.policies import UpdateStage
@@ -75,9 +74,9 @@ class StartedRun(NamedTuple):
 
 
 class SentUpdate(NamedTuple):
-    """An update that has reached its stage. ``sent`` None: it was recorded before."""
+    """An update that has reached its stage. ``message_id`` None: it was recorded before."""
 
-    sent: SentMessage | None
+    message_id: str | None
     reply: Reply | None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.eventstore.kv import Delete, Get, KeyChange, Put, WatchBatch
+from core.eventstore.kv import FROM_NOW, Delete, Get, KeyChange, Put, WatchBatch
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
 
 
@@ -67,6 +67,48 @@ async def test_a_watch_begins_after_the_revision_it_was_given(subject: Subject) 
     changes = await changes_of(subject.store, [subject.whole], after=before, upto=after)
 
     assert changes == [KeyChange(subject.key("b"), b"b", after)]
+
+
+async def test_a_watch_from_now_starts_with_the_newest_revision_and_no_changes(
+    subject: Subject,
+) -> None:
+    before = await put(subject, "a")
+    stream = subject.store.watch([subject.whole], after=FROM_NOW)
+    async with asyncio.timeout(DEADLINE_S):
+        first = await anext(stream)
+        after = await put(subject, "b")
+        following = await anext(stream)
+
+    assert first.changes == ()
+    assert before <= first.revision < after
+    assert following.changes == (KeyChange(subject.key("b"), b"b", after),)
+
+
+async def test_a_read_after_the_first_batch_of_a_watch_from_now_and_its_changes_miss_nothing(
+    subject: Subject,
+) -> None:
+    ranges = [subject.range("a", "b"), subject.range("b", "c")]
+
+    async def write() -> None:
+        for number in range(300):
+            await put(subject, f"a{number:03}", f"b{number:03}")
+        await put(subject, "b-end")
+
+    writing = asyncio.create_task(write())
+    seen: dict[bytes, int] = {}
+    async with asyncio.timeout(DEADLINE_S):
+        async for batch in subject.store.watch(ranges, after=FROM_NOW):
+            if not seen:
+                stored = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+                seen = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
+            assert all(change.mod_revision > 0 for change in batch.changes)
+            seen |= {change.key: change.mod_revision for change in batch.changes}
+            if subject.key("b-end") in seen:
+                break
+    await writing
+
+    stored = (await subject.store.read([Get(*subject.whole)])).ranges[0].kvs
+    assert {kv.key for kv in stored} <= seen.keys()
 
 
 async def test_a_watch_tells_nothing_of_keys_outside_its_ranges(subject: Subject) -> None:

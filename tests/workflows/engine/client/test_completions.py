@@ -44,8 +44,9 @@ class ForgetfulStore(MemoryStore):
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         if self._is_behind:
-            await self._is_waited_for.wait()
             self._is_behind = False
+            yield WatchBatch((await super().read([])).revision, ())
+            await self._is_waited_for.wait()
             raise Compacted(after)
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             yield batch
