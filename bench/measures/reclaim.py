@@ -40,10 +40,10 @@ from workflows.jobs.reclaim.context import (
     ReclaimFactsSource,
     Releases,
 )
-from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
+from workflows.jobs.records import StandalonePodFacts
 from workflows.jobs.writers import ShardWriters
 
 POLL_S = 0.02

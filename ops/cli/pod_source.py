@@ -18,7 +18,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import watch_of
-from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.records import StandalonePodFacts
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

@@ -11,7 +11,7 @@ from ops.lab.daemons import Daemon
 from ops.lab.identity import LabIdentity
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import ours
-from workflows.jobs.reclaim.change_listener import FOLLOWING
+from workflows.jobs.reclaim.pod import FOLLOWING
 
 NAME: Final = "controller"
 

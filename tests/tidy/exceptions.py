@@ -29,7 +29,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "workflows/engine/worker/worker.py": "the worker awaits it when it is closed",
             "workflows/jobs/provider/binding_dispatcher.py": "awaited when the dispatcher ends",
             "workflows/jobs/autopools/application_dispatcher.py": "awaited by its own round",
-            "workflows/jobs/reclaim/change_listener.py": "a TaskGroup raises what ends a member",
+            "workflows/jobs/reclaim/pod.py": "a TaskGroup raises what ends a member",
             "workflows/testing/environment.py": "awaited by the same function; tests only",
             "workflows/testing/skipping_clock.py": "awaited by the same function; tests only",
         }.items()

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from workflows.api.definitions import DEFINITION, HandlerRole, define_activity, handler_of
-from workflows.api.inspection import MARK
+from workflows.api.definitions import DEFINITION, MARK, HandlerRole, define_activity, handler_of
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import Payload
 

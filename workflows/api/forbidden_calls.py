@@ -1,6 +1,6 @@
 """Functions that workflow code may not call (results differ in replay), with alternatives.
 
-Two checks use this list. When a workflow type is registered, ``workflows.api.inspection`` searches
+Two checks use this list. When a workflow type is registered, ``workflows.api.definitions`` searches
 its code for names of forbidden functions. While code runs, ``workflows.interpreter.guard`` rejects
 calls that the search did not find.
 """

@@ -28,12 +28,12 @@ from workflows.api.children import (
 from workflows.api.context import ContinueAsNew, current
 from workflows.api.definitions import (
     DEFINITION,
+    MARK,
     HandlerRole,
     activity_definition,
     define_workflow,
 )
 from workflows.api.futures import Future, Task
-from workflows.api.inspection import MARK
 from workflows.api.logs import logger
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.api.waits import (

@@ -32,8 +32,8 @@ from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 from workflows.api.context import CURRENT, WorkflowRuntime
+from workflows.api.definitions import reached_modules
 from workflows.api.forbidden_calls import FORBIDDEN, shown_name
-from workflows.api.inspection import reached_modules
 from workflows.model.errors import DeadlockError, ForbiddenCallError
 from workflows.model.limits import DEADLOCK_S
 

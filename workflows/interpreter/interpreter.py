@@ -1,13 +1,19 @@
 """Execute workflow code deterministically: a history in, commands out.
 
-    interpreter = Interpreter(registry) decision = interpreter.activate(history)        # ends with
-    WorkflowTaskStarted: executes this task ...append WorkflowTaskCompleted and one event for each
-    command of the decision... decision = interpreter.activate(newer_events)   # cached: only new
-    events
+    interpreter = Interpreter(registry)
+    decision = interpreter.activate(history)       # ends with WorkflowTaskStarted: runs this task
+    ...                                            # append WorkflowTaskCompleted and one event for
+                                                   # each command of the decision
+    decision = interpreter.activate(newer_events)  # cached: only new events
 
 Every event of a run is passed once, in order. A task whose outcome is among the events is replayed:
 the code runs again, and its commands are compared with the events that record them. A task without
 an outcome is new: its commands are the decision.
+
+Within a task, events are applied one by one, however they were batched; after each event runs all
+code that it makes ready (a turn). An exception from outside the workflow function and its handlers,
+or of a type that is neither a FailureError nor a CancelledError, fails the workflow task, not the
+execution.
 
 An interpreter reads no clock, store or environment: the same events always give the same commands.
 After a WorkflowTaskError, and after a decision that was not committed, it cannot be used: close it,
@@ -16,18 +22,27 @@ and make another one from the whole history.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from workflows.api.definitions import Registry
-from workflows.interpreter import workflow_task
+from workflows.interpreter import guard
 from workflows.interpreter.guard import CodeScope
 from workflows.interpreter.operations import Matcher
 from workflows.interpreter.run import PATCH, Run
-from workflows.interpreter.workflow_task import ENDED_FROM_OUTSIDE, NOT_FOR_CODE
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES, Decision, UpdateRejection, UpdateRequest
-from workflows.model.errors import HistoryError, QueryError
+from workflows.model.errors import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    HistoryError,
+    QueryError,
+    TimeoutError,  # noqa: A004 - Temporal's name
+    UnhandledError,
+    WorkflowTaskError,
+)
+from workflows.model.failures import error_of, failure_of
 from workflows.model.payloads import Payload
 
 _OUTCOMES = (ev.WorkflowTaskCompleted, ev.WorkflowTaskFailed, ev.WorkflowTaskTimedOut)
@@ -86,7 +101,7 @@ class Interpreter:
         if self._run is None or self._broken:
             raise QueryError("the run has no state to query")
         with CodeScope(self._run):
-            return workflow_task.run_query(self._run, name, args)
+            return _run_query(self._run, name, args)
 
     def check_complete(self) -> None:
         """Raise NonDeterminismError if code issued more commands than the history has."""
@@ -184,13 +199,13 @@ class Interpreter:
             return None  # it failed or timed out: its inputs wait for the next one
         self._matcher.check_all_matched(started.event_id, "the next workflow task")
         batch, self._inputs = self._inputs, []
-        workflow_task.run_task(run, started, batch, replaying=outcome is not None)
+        _run_task(run, started, batch, replaying=outcome is not None)
         rejections: tuple[UpdateRejection, ...] = ()
         if outcome is None:
             self._uncommitted = True
-            rejections = workflow_task.take_updates(run, requests)
+            rejections = _take_updates(run, requests)
         else:
-            workflow_task.repeat_updates(run, _accepted(events, outcome))
+            _repeat_updates(run, _accepted(events, outcome))
         commands = run.commands.take()
         self._matcher.expect(commands)
         return Decision(commands, rejections) if outcome is None else None
@@ -213,3 +228,164 @@ def _accepted(
             return
         if isinstance(event.attributes, ev.WorkflowExecutionUpdateAccepted):
             yield event.attributes
+
+
+SIGNAL = ev.WorkflowExecutionSignaled
+
+NOT_FOR_CODE = (
+    ev.WorkflowTaskScheduled,
+    ev.WorkflowTaskStarted,
+    ev.WorkflowTaskCompleted,
+    ev.WorkflowTaskTimedOut,
+    ev.WorkflowTaskFailed,
+    ev.WorkflowExecutionPaused,
+    ev.WorkflowExecutionUnpaused,
+    ev.ActivityTaskStarted,
+)
+"""Events that are not passed to workflow code."""
+
+ENDED_FROM_OUTSIDE = (ev.WorkflowExecutionTerminated, ev.WorkflowExecutionTimedOut)
+"""Events after which the code does not run."""
+
+NO_SUCH_EXECUTION = "NoSuchExecution"
+"""The failure type of a signal or cancel request to an execution that is not open."""
+
+
+def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
+    """Put signals first: they are processed before the events that resume waiting code."""
+    if len(batch) == 1:
+        return list(batch)
+    return sorted(batch, key=lambda event: type(event.attributes) is not SIGNAL)
+
+
+def _apply_event(run: Run, event: ev.HistoryEvent) -> None:
+    """Apply one event to a run. What becomes ready runs afterwards."""
+    attributes = event.attributes
+    match attributes:
+        case ev.WorkflowExecutionStarted():
+            run.start_main()
+        case ev.WorkflowExecutionSignaled():
+            run.messages.signal(attributes)
+        case ev.WorkflowExecutionCancelRequested():
+            run.request_cancel()
+        case ev.TimerFired():
+            timer = run.timers.get(attributes.timer_id)
+            if timer is not None:
+                timer.set_result(None)
+        case _:
+            if not (run.children.apply(attributes) or _apply_to_external(run, attributes)):
+                _apply_to_activity(run, attributes)
+
+
+def _apply_to_activity(run: Run, event: ev.Attributes) -> None:
+    activity = run.activities.get(getattr(event, "activity_id", 0))
+    if activity is None:
+        return  # cancelled, and its outcome is not awaited
+    match event:
+        case ev.ActivityTaskCompleted():
+            activity.resolve(event.result)
+        case ev.ActivityTaskFailed():
+            error = _activity_error(
+                activity.request.command, "the activity failed", event.retry_state
+            )
+            error.__cause__ = error_of(event.failure)
+            activity.set_error(error)
+        case ev.ActivityTaskTimedOut():
+            error = _activity_error(activity.request.command, "timed out", event.retry_state)
+            error.__cause__ = TimeoutError(f"{event.timeout_type} timeout", type=event.timeout_type)
+            if event.failure is not None:
+                error.__cause__.__cause__ = error_of(event.failure)
+            activity.set_error(error)
+        case ev.ActivityTaskCanceled():
+            activity.set_error(CancelledError(f"{activity.label} was cancelled"))
+
+
+def _activity_error(command: object, message: str, retry_state: str) -> ActivityError:
+    assert isinstance(command, ev.ActivityTaskScheduled), command
+    name, number = command.activity_type, str(command.activity_id)
+    text = f"{name} #{number}: {message}"
+    return ActivityError(text, type=name, subject=number, retry_state=str(retry_state))
+
+
+def _apply_to_external(run: Run, event: ev.Attributes) -> bool:
+    number = getattr(event, "request_id", None)
+    if not isinstance(number, int):
+        return False
+    request = run.externals.get(number)
+    if request is None:
+        return True  # a child's cancel request: the code waits for the child's outcome
+    if isinstance(
+        event,
+        ev.SignalExternalWorkflowExecutionFailed | ev.RequestCancelExternalWorkflowExecutionFailed,
+    ):
+        message = event.message or "there is no such running execution"
+        request.set_error(ApplicationError(message, type=NO_SUCH_EXECUTION, non_retryable=True))
+    else:
+        request.set_result(None)
+    return True
+
+
+def _run_task(
+    run: Run, started: ev.HistoryEvent, batch: Sequence[ev.HistoryEvent], *, replaying: bool
+) -> None:
+    """Run one workflow task with the events of its batch.
+
+    ``started``: the WorkflowTaskStarted event that opens the task.
+    """
+    run.begin(started, replaying=replaying)
+    if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
+        _turn(run, run.create)
+    for event in signals_first(batch):
+        if run.closed:
+            return  # events after the end of the run are ignored
+        _turn(run, lambda event=event: _apply_event(run, event))  # type: ignore[misc]
+
+
+def _take_updates(run: Run, requests: Iterable[UpdateRequest]) -> tuple[UpdateRejection, ...]:
+    """Validate updates and run the handlers of those that are accepted."""
+    rejections: list[UpdateRejection] = []
+    for request in requests:
+        _turn(run, lambda request=request: _decide_update(run, request, rejections))  # type: ignore[misc]
+    return tuple(rejections)
+
+
+def _repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccepted]) -> None:
+    """Replay the handlers of updates that the history records as accepted."""
+    for update in accepted:
+        _turn(run, lambda update=update: run.messages.update(update))  # type: ignore[misc]
+
+
+def _run_query(run: Run, name: str, args: Sequence[Payload]) -> Payload:
+    """The result of a query."""
+    with guard.watchdog.watched(f"query {name}"):
+        result = run.messages.query(name, args)
+    guard.check()
+    return result
+
+
+def _decide_update(run: Run, request: UpdateRequest, rejections: list[UpdateRejection]) -> None:
+    if run.closed:
+        error = ApplicationError("the run has ended", type="WorkflowClosed", non_retryable=True)
+        rejections.append(UpdateRejection(request.update_id, failure_of(error)))
+        return
+    rejection = run.messages.validate(request)
+    if rejection is not None:
+        rejections.append(rejection)
+        return
+    update_id, name, args, identity, _ = request
+    run.messages.update(ev.WorkflowExecutionUpdateAccepted(update_id, name, args, identity))
+
+
+def _turn(run: Run, apply_input: Callable[[], object]) -> None:
+    if run.closed:
+        apply_input()
+        return
+    try:
+        with guard.watchdog.watched(run.definition.name):
+            apply_input()
+            run.loop.run_until_idle()
+    except WorkflowTaskError:
+        raise
+    except Exception as error:
+        raise UnhandledError(f"{run.definition.name}: {error!r}") from error
+    guard.check()

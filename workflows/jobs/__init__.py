@@ -4,11 +4,12 @@ reclaim                 release addresses whose Pods are gone, by changes of Pod
 autopools               the pools of applications, as large as they request
 retirement              pools and subnets that are deleted once their claims have ended
 quarantine              addresses that a conflicting host uses: probed, and returned when silent
+node_drain              nodes that are drained before their virtual functions change
 archive                 the live log below its limit, the archive within its retention
 provider                addresses that a network provider binds
 job_host.py             a worker for all of these inside a controller
 required_executions.py  executions that must run, started and signalled by the leader
-deletions.py            deleted records, read from the log
+records.py              state of Pods, Nodes and StatefulSets without Kubernetes
 writers.py              the log writers of jobs with many executions
 steps.py                time limits of the steps of jobs; times and failures as texts
 """

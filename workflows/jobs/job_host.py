@@ -1,9 +1,9 @@
 """The worker of all jobs inside a controller; every replica has one.
 
-Executions belong to no replica. A replica that starts ensures that they run and signals them its
-settings; the owner of their shard runs them, and another replica takes over when it dies. The
-leader also follows changes and starts executions for them. A worker that stops finishes its steps
-and releases its shards.
+Executions belong to no replica. A replica that starts ensures that the executions of a cluster run,
+and signals its settings to them. The worker that owns the shard of an execution runs it; when the
+worker dies, another one takes over. The leader also follows changes and starts executions for them.
+A worker that stops finishes its steps and releases its shards.
 """
 
 from __future__ import annotations
@@ -58,12 +58,16 @@ from workflows.jobs.provider.client import ProviderClient
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probe import ProbeQuarantine, quarantine_notices
 from workflows.jobs.quarantine.prober import NoProber, Prober
-from workflows.jobs.reclaim.change_listener import ChangeListener, WorkflowStarter
 from workflows.jobs.reclaim.context import Observer, ReclaimContext, ReclaimFactsSource, Releases
-from workflows.jobs.reclaim.pod import PodActivities, ReclaimPod
-from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.pod import (
+    ChangeListener,
+    PodActivities,
+    PodExecutionStarter,
+    ReclaimPod,
+)
 from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS, WORKFLOW_ID, ReclaimScan, scan_settings
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
+from workflows.jobs.records import StandalonePodFacts
 from workflows.jobs.required_executions import RequiredExecution, ensure_execution
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
@@ -72,7 +76,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.writers import ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
-"""The sources of required executions for the leader's ``ExecutionKeeper``."""
+"""The functions that say which executions the leader's ``ExecutionKeeper`` must keep running."""
 
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0
@@ -95,10 +99,11 @@ class JobSettings(NamedTuple):
 
 
 class JobSources(NamedTuple):
-    """The jobs' sources of cluster state; None: from records, standalone.
+    """The jobs' access to the cluster.
 
-    ``prober`` probes quarantined addresses; ``archive`` None: the log is not archived. ``faults``:
-    registry of stored values that cannot be read. ``drains`` None: no node is drained.
+    ``facts`` and ``applications`` None: standalone, from records. ``prober`` probes quarantined
+    addresses. ``archive`` None: the log is not archived. ``faults``: the registry of stored values
+    that cannot be read. ``drains`` None: no node is drained.
     """
 
     facts: ReclaimFactsSource | None = None
@@ -131,7 +136,7 @@ class JobHost:
         self._drain_settings = DrainSettings(max_unavailable)
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
-        self._pod_starter = WorkflowStarter(self._client, self._settings, find_cause)
+        self._pod_starter = PodExecutionStarter(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
         handover = Handover(store, keys) if provider is not None else None
         self.releases = Releases(store, keys, self.writers, handover, cool_down_s=cool_down_s)
@@ -144,7 +149,7 @@ class JobHost:
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
         self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
-        self._has_view = asyncio.Event()
+        self._view_started = asyncio.Event()
         applications = sources.applications or RecordedApplications(store, keys, self._view)
         planner = PoolPlanner(store, keys, applications, self._view, self._auto_pools)
         pools = AutoPoolActivities(planner, self.writers)
@@ -238,15 +243,15 @@ class JobHost:
         await opened.close()
 
     async def _start_view(self) -> None:
-        """Start the view, however long etcd takes."""
-        if not self._has_view.is_set():
+        """Start the view; wait for etcd without a time limit."""
+        if not self._view_started.is_set():
             backoff = Backoff(VIEW_PAUSE_S, VIEW_PAUSE_S_MAX)
             await until_done(self._view.start, "the start of the configuration view", backoff)
-            self._has_view.set()
+            self._view_started.set()
 
     async def lead(self) -> None:
-        """The work of the leader, until cancelled. Raises errors that are not retried."""
-        await until_all(asyncio.Event().wait(), *(each.run() for each in self.leader_tasks()))
+        """Run the tasks of the leader until cancelled. Raises errors that are not retried."""
+        await until_all(asyncio.Event().wait(), *(task.run() for task in self.leader_tasks()))
 
     def leader_tasks(self) -> list[TaskSpec]:
         """The tasks of the leader."""
@@ -261,13 +266,13 @@ class JobHost:
 
     def _leader_task(self, name: str, run: Callable[[], Coroutine[Any, Any, object]]) -> TaskSpec:
         async def run_with_view() -> None:
-            await self._has_view.wait()
+            await self._view_started.wait()
             await run()
 
         return TaskSpec(name, run_with_view, RESTARTS_MAX)
 
     async def _start_executions(self) -> None:
-        """Ensure that the executions run; one that cannot be read does not affect the others."""
+        """Start the executions of a cluster; an unreadable execution does not affect the others."""
         schedules = Schedules(self._client)
         if self._archive is not None:
             await self._report_unreadable(
@@ -283,7 +288,7 @@ class JobHost:
         await self._report_unreadable(self._start_drains())
 
     async def _report_unreadable(self, work: Awaitable[object]) -> None:
-        """Await it; report an execution that cannot be read."""
+        """Await ``work``; if its execution cannot be read, report that and return."""
         try:
             await work
         except LogCorrupt as error:
@@ -323,7 +328,7 @@ class JobHost:
 
 
 class _WatchedWorker(Worker):
-    """A worker whose end can be awaited."""
+    """A worker whose end another task can await, with the error that ended it."""
 
     async def run(self) -> None:
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -334,5 +339,5 @@ class _WatchedWorker(Worker):
             raise
 
     async def ended(self) -> None:
-        """Wait for its end; raises what ended it. Call it after ``ready``."""
+        """Wait until the worker ends. Raises the error that ended it. Call it after ``ready``."""
         await self._end

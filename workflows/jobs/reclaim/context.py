@@ -2,7 +2,7 @@
 
 ``ReclaimFactsSource.facts`` returns the state at one moment, ``changes`` yields changes as they
 happen. Both come from an informer, or without Kubernetes from records
-(``workflows.jobs.reclaim.records``).
+(``workflows.jobs.records``).
 
 Releases are made by the writer of the current execution, and counted. Several controllers reclaim
 at once; the fence of each release keeps them from ending a claim twice (I3). Addresses that a

@@ -1,36 +1,87 @@
-"""Reclaim one Pod: wait for its deadline, then release its addresses on evidence.
+"""Reclaim one Pod: a change of it starts an execution, which waits and releases on evidence.
 
-One execution for each Pod, id ``reclaim/<namespace>/<Pod>/<UID>``, started by a change of the Pod
-(``change_listener``) or by a scan during its grace period. What it cannot decide or release after a
-limited number of tries is left to the scan.
+``ChangeListener`` follows changes of Pods; only the leader runs it. A change that is missed (there
+was no leader, the watch failed, the queue was full) is found by the next scan, and a scan is
+requested whenever the watch starts. A missing change is never evidence. For a Pod without an
+endpoint, whose DEL has released its addresses, it reads one key and starts nothing.
 
-The activity reads the Pod again with its endpoint and claims alone, so that its cost does not grow
+``ReclaimPod`` is the workflow, id ``reclaim/<namespace>/<Pod>/<UID>``, one execution for each Pod.
+It is started by a change, or by a scan during the Pod's grace period. What it cannot decide or
+release after a limited number of tries is left to the scan.
+
+Its activity reads the Pod again with its endpoint and claims alone, so that its cost does not grow
 with the cluster. An observation of another process is replaced by one of this process, because
 clocks of two processes cannot be compared; that delays the release by one observation gap.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, NoReturn
 
-from core.domain.reclaim.decision_table import ReclaimDeadline, Rules
+from core.domain.events import Cause
+from core.domain.evolution import RevisedClaim
+from core.domain.reclaim.decision_table import (
+    NoDeadline,
+    ReclaimDeadline,
+    ReclaimDeadlines,
+    Rules,
+    deadline_of,
+)
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.reclaim_plan import KeptClaims, resolve
+from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import NotReady, OrbweaverError
+from core.eventstore.claim_cause import link_attributes
 from core.eventstore.state import read_endpoint
+from core.process.retry import Backoff
 from workflows.api import activity, workflow
-from workflows.jobs.reclaim.context import ReclaimContext
+from workflows.api.options import StartOptions
+from workflows.engine.client.client import Client
+from workflows.jobs.reclaim.context import PodChange, ReclaimContext, ScanRequest
+from workflows.model.errors import WorkflowError
 
-NOTHING_LEFT = "its addresses were released before"
+WORKFLOW_TYPE: Final = "reclaim-pod"
+CHANGED: Final = "news"
+"""The signal of a changed deadline, under its first name."""
 
-_log = logging.getLogger(__name__)
+RESOLVE_S: Final = 30.0
+"""Seconds of one attempt."""
+
+RESOLVES_MAX: Final = 100
+"""Activities of one execution: a grace period that is prolonged more often is left to the scan."""
+
+NOTHING_LEFT: Final = "its addresses were released before"
+
+WATCH_PAUSE_S: Final = 0.5
+WATCH_PAUSE_S_MAX: Final = 60.0
+"""Seconds before the watch starts again after a failure.
+
+Doubled until a change is received, because each start requests a scan.
+"""
+
+FAULTS: Final = (OrbweaverError, WorkflowError)
+"""Failures of the store, of the source, and of an execution that accepts no more signals."""
+
+FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
+"""Returns the cause of the event that made a claim, with the trace of its ADD; None: unknown."""
+
+TRIGGERED_BY: Final = "triggered-by"
+"""The kind of the link to the span of the change; it is used if that of the ADD is unknown."""
+
+FOLLOWING: Final = "following changes of Pods"
+"""The log line of a listener that has caught up: the laboratory waits for it."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 class PodResolution(NamedTuple):
-    """The outcome of one activity. ``until_s``: resolve again then (Unix seconds); 0: it is done.
+    """The outcome of one activity: the ``released`` addresses, or why none was released.
 
-    ``seen``: the first observation of this process, if it replaces that of another one.
+    ``until_s``: when to resolve again, in Unix seconds; 0: the Pod is done. ``seen``: the first
+    observation of this process, if it replaces that of another process.
     """
 
     released: tuple[str, ...]
@@ -40,7 +91,7 @@ class PodResolution(NamedTuple):
 
 
 class PodActivities:
-    """The activity. It counts ``released`` addresses and ``failed`` attempts."""
+    """The activity of ``ReclaimPod``. It counts ``released`` addresses and ``failed`` attempts."""
 
     def __init__(self, context: ReclaimContext) -> None:
         self._context = context
@@ -49,10 +100,10 @@ class PodActivities:
 
     @activity.defn(name="reclaim-pod")
     async def resolve(self, deadline: ReclaimDeadline) -> PodResolution:
-        """Release the Pod's addresses if they are free.
+        """Release the Pod's addresses if evidence shows that the Pod is gone.
 
-        Raises retryable errors, NotReady among them if no source knows whether they are free, but
-        not in the last of ``tries_max`` attempts.
+        Raises retryable errors, such as NotReady if the API server did not answer. The last of
+        ``tries_max`` attempts raises none: it leaves the Pod to the scan.
         """
         try:
             return await self._resolve(deadline)
@@ -91,19 +142,8 @@ class PodActivities:
         return PodResolution(done.addresses, str(decision.evidence))
 
 
-WORKFLOW_TYPE: Final = "reclaim-pod"
-CHANGED: Final = "news"
-"""The signal of a changed deadline, under its first name."""
-
-RESOLVE_S: Final = 30.0
-"""Seconds of one attempt."""
-
-RESOLVES_MAX: Final = 100
-"""Activities of one execution: a grace period that is prolonged more often is left to the scan."""
-
-
 class ReclaimResult(NamedTuple):
-    """The ``released`` addresses, and why."""
+    """The result of an execution: the ``released`` addresses, and why, or why there are none."""
 
     released: tuple[str, ...]
     why: str
@@ -116,14 +156,14 @@ def workflow_id(deadline: ReclaimDeadline) -> str:
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimPod:
-    """The workflow. Its state is the Pod's deadline; a newer one arrives by signal."""
+    """The workflow. Its state is the Pod's deadline; a signal brings a newer deadline."""
 
     def __init__(self) -> None:
         self._newer: ReclaimDeadline | None = None
 
     @workflow.run
     async def run(self, deadline: ReclaimDeadline, retry_s: float) -> ReclaimResult:
-        """Resolve the Pod until nothing is left to wait for. ``retry_s``: between two attempts."""
+        """Resolve the Pod until its outcome is final. ``retry_s``: seconds between two attempts."""
         workflow.set_signal_handler(CHANGED, self._replace_deadline)
         for _ in range(RESOLVES_MAX):
             deadline = await self._until_due(deadline)
@@ -132,7 +172,7 @@ class ReclaimPod:
             )
             if not resolution.until_s and self._newer is None:
                 return ReclaimResult(resolution.released, resolution.why)
-            deadline = _following(deadline, resolution)
+            deadline = _next_deadline(deadline, resolution)
         return ReclaimResult((), f"left to the scan after {RESOLVES_MAX} activities")
 
     def _replace_deadline(self, deadline: ReclaimDeadline) -> None:
@@ -141,7 +181,7 @@ class ReclaimPod:
     async def _until_due(self, deadline: ReclaimDeadline) -> ReclaimDeadline:
         """Wait until the deadline has passed; a signal may set another one."""
         while True:
-            deadline, self._newer = _merged(deadline, self._newer), None
+            deadline, self._newer = _newest(deadline, self._newer), None
             remaining_s = deadline.stop_s - workflow.now().timestamp()
             if remaining_s <= 0:
                 return deadline
@@ -159,16 +199,190 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
     return workflow.ActivityOptions(start_to_close_s=RESOLVE_S, retry=retry)
 
 
-def _merged(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """A reported deletion is final; the first observation stays the first."""
+def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
+    """The newer deadline with the first observation; a reported deletion is never replaced."""
     if newer is None or deadline.reason == "deleted":
         return deadline
     return newer if newer.reason == "deleted" else newer._replace(seen=deadline.seen)
 
 
-def _following(deadline: ReclaimDeadline, resolution: PodResolution) -> ReclaimDeadline:
-    """The deadline for the next activity, with the first observer."""
+def _next_deadline(deadline: ReclaimDeadline, resolution: PodResolution) -> ReclaimDeadline:
+    """The deadline of the next activity, with the observation that the last activity returned."""
     return deadline._replace(
         deadline_s=resolution.until_s or deadline.deadline_s,
         seen=resolution.seen or deadline.seen,
     )
+
+
+class DeadlineCause(NamedTuple):
+    """The cause of a deadline: the event of the change, its trace, and one of the Pod's claims."""
+
+    trigger: str = ""
+    traceparent: str = ""
+    claim: RevisedClaim | None = None
+
+
+class PodExecutionStarter:
+    """Starts executions of ``ReclaimPod``.
+
+    With ``find_cause`` an execution is linked to the trace of the ADD that claimed the addresses.
+    """
+
+    def __init__(
+        self, client: Client, settings: ReclaimSettings, find_cause: FindCause | None = None
+    ) -> None:
+        self._client = client
+        self._retry_s = max(settings.trace_interval_s, WATCH_PAUSE_S)
+        self._find_cause = find_cause
+
+    async def start(
+        self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
+    ) -> None:
+        """Start the Pod's execution, or signal it. Raises as ``Client.start_or_signal``."""
+        traceparent, link = origin.traceparent, {"ipam.link": TRIGGERED_BY}
+        if self._find_cause is not None and origin.claim is not None:
+            cause = await self._find_cause(origin.claim)
+            if cause is not None and cause.traceparent:
+                traceparent, link = cause.traceparent, link_attributes(origin.claim.claim)
+        options = StartOptions(
+            search_attributes={"ReclaimReason": deadline.reason, "ReclaimNode": deadline.node},
+            trigger=origin.trigger,
+            traceparent=traceparent,
+            link_attributes=link,
+        )
+        await self._client.start_or_signal(
+            ReclaimPod,
+            deadline,
+            self._retry_s,
+            id=workflow_id(deadline),
+            signal=CHANGED,
+            signal_args=[deadline],
+            options=options,
+        )
+
+
+class ObservedChange(NamedTuple):
+    """A change, and when this process received it, which is the first observation."""
+
+    change: PodChange
+    at: Moment
+
+
+class ChangeListener:
+    """Starts executions after changes of Pods.
+
+    ``received``, ``started`` and ``dropped`` count changes; a scan finds the dropped ones.
+    ``listening``: whether the watch is open.
+    """
+
+    def __init__(
+        self,
+        context: ReclaimContext,
+        start_execution: Callable[[ReclaimDeadline, DeadlineCause], Awaitable[None]],
+        scan_now: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._start_execution = start_execution
+        self._scan_now = scan_now
+        self._deadlines = ReclaimDeadlines(context.settings.traces_max)
+        self.received = 0
+        self.started = 0
+        self.dropped = 0
+        self.listening = False
+        self._backoff = Backoff(WATCH_PAUSE_S, WATCH_PAUSE_S_MAX)
+
+    @property
+    def waiting(self) -> int:
+        """The number of Pods whose execution this listener has started before their deadline."""
+        return len(self._deadlines)
+
+    async def run(self) -> NoReturn:
+        """Follow changes until cancelled. Raises errors that are not retried."""
+        queue: asyncio.Queue[ObservedChange] = asyncio.Queue(max(self._settings.queue_max, 1))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(self._settings.workers, 1)):
+                group.create_task(self._work(queue))
+            while True:
+                await self._watch(queue)
+
+    async def _watch(self, queue: asyncio.Queue[ObservedChange]) -> None:
+        """Queue changes until the watch fails; then wait before the next watch."""
+        await self._request_scan()
+        try:
+            self.listening = True
+            _log.info(FOLLOWING)
+            async for change in self._context.facts.changes():
+                self._backoff.reset()
+                if isinstance(change, ScanRequest):
+                    _log.info("a scan is requested: %s", change.why)
+                    await self._request_scan()
+                    continue
+                self.received += 1
+                await self._queue(queue, ObservedChange(change, self._context.observer.moment()))
+        except FAULTS as error:
+            _log.warning("the watch of Pods failed; a scan finds what it misses: %s", error)
+        finally:
+            self.listening = False
+        await self._backoff.wait()
+
+    async def _request_scan(self) -> None:
+        """Request a scan for missed changes. A failure is logged: the regular scan follows."""
+        try:
+            await self._scan_now()
+        except FAULTS as error:
+            _log.warning("cannot request a scan: %s", error)
+
+    async def _queue(self, queue: asyncio.Queue[ObservedChange], observed: ObservedChange) -> None:
+        try:
+            async with asyncio.timeout(self._settings.queue_wait_s):
+                await queue.put(observed)
+        except TimeoutError:
+            self._drop(observed, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
+
+    async def _work(self, queue: asyncio.Queue[ObservedChange]) -> NoReturn:
+        while True:
+            observed = await queue.get()
+            try:
+                await self.handle(observed)
+            except FAULTS as error:
+                self._drop(observed, str(error))
+
+    async def handle(self, observed: ObservedChange) -> None:
+        """Start an execution if the change needs one. Raises ``FAULTS``."""
+        change, pod = observed.change, observed.change.pod
+        key = pod.endpoint_key(self._settings)
+        ledger = await read_endpoint(self._context.store, self._context.keys, key)
+        endpoint = ledger.endpoints.get(key)
+        if endpoint is None or endpoint.uid != pod.uid:
+            return
+        facts = await self._context.facts.facts(ledger, self._context.observer.moment())
+        deadline = deadline_of(
+            pod, facts, self._settings, observed.at, deleted=change.deletion_report
+        )
+        if isinstance(deadline, NoDeadline):
+            return
+        self._forget_passed()
+        if not self._deadlines.put(deadline):
+            self._drop(observed, "too many Pods are tracked (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
+            return
+        claim = next(iter(ledger.claims.values()), None)
+        await self._start_execution(
+            deadline, DeadlineCause(change.trigger, change.traceparent, claim)
+        )
+        self.started += 1
+
+    def _forget_passed(self) -> None:
+        if len(self._deadlines) >= self._settings.traces_max:
+            for deadline in self._deadlines.due(self._context.observer.now_s()):
+                self._deadlines.forget(deadline.uid)
+
+    def _drop(self, observed: ObservedChange, why: str) -> None:
+        self.dropped += 1
+        pod = observed.change.pod
+        _log.warning(
+            "Pod %s/%s is not tracked, the next scan will check it: %s",
+            pod.namespace,
+            pod.name,
+            why,
+        )

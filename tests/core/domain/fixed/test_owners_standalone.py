@@ -24,7 +24,7 @@ from ops.cli.exits import Exit
 from tests.core.manifests.samples import record_of
 from tests.support.node_harness import NodeHarness, pod, pool
 from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
-from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.records import StandalonePodFacts
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
 MANIFEST = """

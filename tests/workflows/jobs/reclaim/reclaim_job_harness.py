@@ -16,10 +16,12 @@ from core.domain.reclaim.settings import ReclaimSettings
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod, ScriptedCluster, seconds
 from workflows.api.definitions import Registry
-from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
 from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
 from workflows.jobs.reclaim.pod import (
     CHANGED,
+    ChangeListener,
+    DeadlineCause,
+    ObservedChange,
     PodActivities,
     ReclaimPod,
     ReclaimResult,
@@ -131,7 +133,7 @@ class ReclaimJobHarness(ReclaimHarness):
     async def tell(self, news: ObservedPod) -> None:
         """Pass a watch event of a Pod to the listener, which may start an execution."""
         change = PodChange(news.pod, news.report)
-        await self.listener.take(ObservedChange(change, self.observer.moment()))
+        await self.listener.handle(ObservedChange(change, self.observer.moment()))
 
     async def outcome(self, one: str) -> ReclaimResult:
         """The results of Pods' executions, by id."""

@@ -1,4 +1,4 @@
-"""The change listener restarts broken watches, and leaves excess changes to the scan."""
+"""The change listener restarts a failed watch, and leaves changes beyond its queue to the scan."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
 from core.eventstore.memory import MemoryStore
+from tests.support import node_harness
 from tests.support.engine_harness import eventually
-from tests.support.node_harness import NodeHarness, pod, pool
-from workflows.jobs.reclaim import change_listener
-from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause
+from tests.support.node_harness import NodeHarness, pool
+from workflows.jobs.reclaim import pod
 from workflows.jobs.reclaim.context import (
     Change,
     Observer,
@@ -26,22 +26,27 @@ from workflows.jobs.reclaim.context import (
     Releases,
     ScanRequest,
 )
-from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.pod import ChangeListener, DeadlineCause
+from workflows.jobs.records import StandalonePodFacts
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 
 GONE = "it was deleted"
-LOOK = "look soon"
+SCAN_REQUEST = "scan-request"
+"""Used instead of a Pod's name: the source requests a scan."""
 
 
 class ScriptedChanges:
-    """A source whose watch breaks a few times, then reports changes and stays open."""
+    """A source whose watch fails ``failures`` times, then reports changes and stays open.
 
-    def __init__(self, node: NodeHarness, breaks: int, news: list[str]) -> None:
+    ``names``: the Pods whose deletion it reports. ``watches``: how many watches were started.
+    """
+
+    def __init__(self, node: NodeHarness, failures: int, names: list[str]) -> None:
         self._real = StandalonePodFacts(node.store, node.keys)
-        self._breaks = breaks
-        self._news = news
-        self.asked = 0
+        self._failures = failures
+        self._names = names
+        self.watches = 0
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         return await self._real.facts(ledger, claims_read)
@@ -50,11 +55,11 @@ class ScriptedChanges:
         return await self._real.deleted_nodes(nodes)
 
     async def changes(self) -> AsyncIterator[Change]:
-        self.asked += 1
-        if self.asked <= self._breaks:
-            raise StoreUnavailable("the watch broke off")
-        for name in self._news:
-            if name == LOOK:
+        self.watches += 1
+        if self.watches <= self._failures:
+            raise StoreUnavailable("the watch failed")
+        for name in self._names:
+            if name == SCAN_REQUEST:
                 yield ScanRequest("a StatefulSet is gone")
             else:
                 yield PodChange(PodState("shop", name, f"uid-{name}"), GONE)
@@ -62,87 +67,92 @@ class ScriptedChanges:
 
 
 class ListenerHarness:
-    """A listener on a real store, and the executions it has started."""
+    """A listener on a memory store.
+
+    ``started``: the Pods whose execution it has started; a start waits until ``may_start`` is set.
+    """
 
     def __init__(
         self, node: NodeHarness, source: ScriptedChanges, settings: ReclaimSettings
     ) -> None:
-        self.begun: list[str] = []
+        self.started: list[str] = []
         self.scans = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.may_start = asyncio.Event()
+        self.may_start.set()
         releases = Releases(node.store, node.keys, ShardWriters(node.store, node.keys))
-        means = ReclaimContext(node.store, node.keys, source, settings, Observer(), releases)
-        self.listener = ChangeListener(means, self._begin, self._scan_now)
+        context = ReclaimContext(node.store, node.keys, source, settings, Observer(), releases)
+        self.listener = ChangeListener(context, self._start, self._scan_now)
 
-    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause) -> None:
-        await self.gate.wait()
-        self.begun.append(one.pod)
+    async def _start(self, deadline: ReclaimDeadline, origin: DeadlineCause) -> None:
+        await self.may_start.wait()
+        self.started.append(deadline.pod)
 
     async def _scan_now(self) -> None:
         self.scans += 1
         if self.scans == 1:
-            raise LimitExceeded("it takes no more signals")
+            raise LimitExceeded("its inbox is full")
 
 
 @pytest.fixture
 async def node() -> AsyncIterator[NodeHarness]:
-    async with NodeHarness(MemoryStore()) as found:
-        await found.apply(pool("main", "10.6.0.10-10.6.0.40"))
+    async with NodeHarness(MemoryStore()) as node_:
+        await node_.apply(pool("main", "10.6.0.10-10.6.0.40"))
         for number in range(4):
-            await found.add(pod(f"web-{number}"))
-        yield found
+            await node_.add(node_harness.pod(f"web-{number}"))
+        yield node_
 
 
-async def test_a_watch_that_breaks_off_begins_again_and_each_time_a_scan_is_asked_for(
+async def test_a_watch_that_fails_is_started_again_and_each_start_requests_a_scan(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(change_listener, "WATCH_PAUSE_S", 0.001)
-    source = ScriptedChanges(node, breaks=3, news=["web-0"])
+    monkeypatch.setattr(pod, "WATCH_PAUSE_S", 0.001)
+    source = ScriptedChanges(node, failures=3, names=["web-0"])
     harness = ListenerHarness(node, source, ReclaimSettings())
     work = asyncio.ensure_future(harness.listener.run())
 
-    async def heard() -> bool:
-        return harness.begun == ["web-0"]
+    async def is_started() -> bool:
+        return harness.started == ["web-0"]
 
-    await eventually(heard)
+    await eventually(is_started)
     work.cancel()
 
-    assert (harness.scans, source.asked, harness.listener.listening) == (4, 4, True)
+    assert (harness.scans, source.watches, harness.listener.listening) == (4, 4, True)
 
 
-async def test_what_no_pod_tells_asks_for_a_scan_and_listening_goes_on(node: NodeHarness) -> None:
-    source = ScriptedChanges(node, breaks=0, news=[LOOK, "web-0"])
+async def test_a_scan_request_of_the_source_requests_a_scan_and_the_watch_continues(
+    node: NodeHarness,
+) -> None:
+    source = ScriptedChanges(node, failures=0, names=[SCAN_REQUEST, "web-0"])
     harness = ListenerHarness(node, source, ReclaimSettings())
     work = asyncio.ensure_future(harness.listener.run())
 
-    async def heard() -> bool:
-        return harness.begun == ["web-0"]
+    async def is_started() -> bool:
+        return harness.started == ["web-0"]
 
-    await eventually(heard)
+    await eventually(is_started)
     work.cancel()
 
-    assert (harness.scans, harness.listener.received, source.asked) == (2, 1, 1)
+    assert (harness.scans, harness.listener.received, source.watches) == (2, 1, 1)
 
 
-async def test_news_without_room_is_left_to_the_scan_and_counted(node: NodeHarness) -> None:
+async def test_changes_beyond_the_queue_are_dropped_and_counted(node: NodeHarness) -> None:
     settings = ReclaimSettings(workers=1, queue_max=1, queue_wait_s=0.001)
     harness = ListenerHarness(
         node, ScriptedChanges(node, 0, [f"web-{number}" for number in range(4)]), settings
     )
-    harness.gate.clear()
+    harness.may_start.clear()
     work = asyncio.ensure_future(harness.listener.run())
 
-    async def told() -> bool:
+    async def is_dropped() -> bool:
         return harness.listener.received == 4 and harness.listener.dropped > 0
 
-    await eventually(told)
-    harness.gate.set()
+    await eventually(is_dropped)
+    harness.may_start.set()
 
-    async def begun() -> bool:
-        return len(harness.begun) + harness.listener.dropped == 4
+    async def all_are_handled() -> bool:
+        return len(harness.started) + harness.listener.dropped == 4
 
-    await eventually(begun)
+    await eventually(all_are_handled)
     work.cancel()
 
-    assert harness.begun
+    assert harness.started

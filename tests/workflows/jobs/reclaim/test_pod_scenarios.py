@@ -11,8 +11,7 @@ from core.domain.reclaim.decision_table import ReclaimDeadline
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.core.domain.reclaim.test_reclaim_scenarios import SCRIPTS, run_script
 from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
-from workflows.jobs.reclaim.change_listener import DeadlineCause
-from workflows.jobs.reclaim.pod import NOTHING_LEFT, ReclaimResult
+from workflows.jobs.reclaim.pod import NOTHING_LEFT, DeadlineCause, ReclaimResult
 
 FORGETFUL = "> restart\n"
 """What such a script shows lost is not lost any more: see ``test_reclaim_pod_execution``."""

@@ -19,11 +19,11 @@ from core.eventstore.log import START, Cursor, LogReader
 from core.eventstore.memory import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
-from workflows.jobs import deletions
+from workflows.jobs import records
 from workflows.jobs.reclaim.context import Observer, PodChange, ReclaimContext, Releases
-from workflows.jobs.reclaim.records import StandalonePodFacts
 from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.reclaim.scan_states import EMPTY
+from workflows.jobs.records import StandalonePodFacts
 from workflows.jobs.writers import ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
@@ -112,7 +112,7 @@ async def test_a_fixed_pod_stays_whatever_happens_to_its_record(harness: Standal
 async def test_beyond_the_bound_the_oldest_deletion_is_forgotten(
     harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletions, "DELETIONS_MAX", 1)
+    monkeypatch.setattr(records, "DELETIONS_MAX", 1)
     await harness.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
     await harness.node.add(pod("web-0"))
     await harness.node.apply(FORGET, FORGET._replace(name="web-1"))

@@ -1,9 +1,12 @@
-"""Pod and Node state without Kubernetes: records replace API objects, the log replaces a watch.
+"""Pod, Node and StatefulSet state without Kubernetes, from the records that an operator applies.
 
-A Pod is gone when its record or that of its node was deleted, unless a record or a claim is newer
-than the deletion. A StatefulSet whose record was deleted has no replicas. Whether a Pod without a
-record exists is unknown (I6). Deletions are read from the live log: one that was archived before
-this process read it frees nothing.
+A record stands for an API object, the log for a watch. Only a recorded deletion proves that an
+object is gone: a missing record proves nothing (I6). A Pod is gone when its record or that of its
+node was deleted, unless a record or a claim is newer than the deletion. A StatefulSet whose record
+was deleted has no replicas.
+
+``Deletions`` reads the deleted records from the live log and keeps them in memory. A deletion that
+was archived before this process read it is unknown, so it frees nothing.
 """
 
 from __future__ import annotations
@@ -12,26 +15,102 @@ import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.events import RecordDeleted, Recorded
+from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
 from core.domain.fixed.owners import STATEFUL_SET, MissingOwner, StatefulSetState, replica_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice, PodState, StandaloneCluster
-from core.domain.reclaim.evidence import Moment
-from core.errors import LogCorrupt
+from core.domain.reclaim.evidence import Moment, utc
+from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINTS
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from core.eventstore.log import LogReader
-from workflows.jobs.deletions import Deletion, Deletions, about_records, deletion_of
+from core.eventstore.log import Cursor, LogReader, Segment
 from workflows.jobs.reclaim.context import PodChange
+
+DELETIONS_MAX: Final = 100_000
+"""Deleted records that are kept; the oldest are dropped first."""
+
+_log: Final = logging.getLogger(__name__)
+
+_RECORD_EVENT_TYPE: Final = b"record-"
+"""The start of the types of ``RecordDefined`` and ``RecordDeleted``, as a segment contains them."""
+
+
+class Deletion(NamedTuple):
+    """The deletion of a record: its position in the log, its actor, its time in Unix seconds."""
+
+    position: int
+    actor: str
+    at_s: float
+
+    def text(self, key: RecordKey) -> str:
+        """The deletion as a text."""
+        kind, namespace, name = key
+        subject = f"{namespace}/{name}" if namespace else name
+        return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
+
+
+class Deletions:
+    """Follows the log. ``deleted``: deleted records that were not defined again."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self.deleted: dict[RecordKey, Deletion] = {}
+        self._reader = LogReader(store, keys)
+        self._cursor: Cursor | None = None
+
+    async def catch_up(self) -> None:
+        """Read new segments. Raises StoreUnavailable.
+
+        A segment that cannot be read may define a deleted record again, so all deletions before it
+        are dropped. Dropping them frees no address (I6).
+        """
+        segments, self._cursor = await self._new_segments()
+        for segment in segments:
+            try:
+                for event in events_of_record_segments([segment]):
+                    self._apply(event)
+            except LogCorrupt as error:
+                self.deleted.clear()
+                _log.error("all deletions before an unreadable segment are dropped: %s", error)
+
+    async def _new_segments(self) -> tuple[list[Segment], Cursor]:
+        if self._cursor is not None:
+            try:
+                return await self._reader.catch_up(self._cursor)
+            except LogGap:
+                # Part of the log was archived unread: start again with the live log.
+                self.deleted.clear()
+        return await self._reader.live()
+
+    def _apply(self, recorded: Recorded) -> None:
+        match recorded.event:
+            case RecordDefined(kind=kind, namespace=namespace, name=name):
+                self.deleted.pop((kind, namespace, name), None)
+            case RecordDeleted(kind, namespace, name):
+                key = kind, namespace, name
+                self.deleted.pop(key, None)
+                self.deleted[key] = deletion_of(recorded)
+                if len(self.deleted) > DELETIONS_MAX:
+                    del self.deleted[next(iter(self.deleted))]
+
+
+def events_of_record_segments(segments: Iterable[Segment]) -> Iterable[Recorded]:
+    """All events of the segments that have an event about a record; the others are not decoded."""
+    for segment in segments:
+        if _RECORD_EVENT_TYPE in segment.data:
+            yield from segment.events()
+
+
+def deletion_of(recorded: Recorded) -> Deletion:
+    """The deletion that an event records."""
+    return Deletion(recorded.position, recorded.cause.actor, recorded.recorded_at_ms / 1000)
+
 
 POD: Final = "Pod"
 NODE: Final = "Node"
 
 NO_NOTICE: Final = DeletionNotice("", "")
-
-_log: Final = logging.getLogger(__name__)
 
 
 class RecordFacts(StandaloneCluster):
@@ -164,7 +243,7 @@ class StandalonePodFacts:
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
             if not segments:
                 by_node = NOTHING_READ
-            for recorded in about_records(segments):
+            for recorded in events_of_record_segments(segments):
                 event = recorded.event
                 if not isinstance(event, RecordDeleted):
                     continue
@@ -182,11 +261,11 @@ class StandalonePodFacts:
         self, recorded: Recorded, event: RecordDeleted, endpoints: Iterable[KeyValue]
     ) -> Iterator[PodChange]:
         """A change for each Pod of a deleted record; an endpoint written later is a newer Pod's."""
-        words = deletion_of(recorded).text(event)
+        report = deletion_of(recorded).text(event)
         older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
         for endpoint in self._decodable(older):
             pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)
-            yield PodChange(pod, words, recorded.event_id, recorded.cause.traceparent)
+            yield PodChange(pod, report, recorded.event_id, recorded.cause.traceparent)
 
     async def _endpoint_of(self, event: RecordDeleted) -> tuple[KeyValue, ...]:
         get = Get(self._keys.endpoint(event.namespace, event.name))
