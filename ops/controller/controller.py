@@ -35,6 +35,7 @@ from ops.controller.settings import ControllerSettings
 from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.node_drainer import KubernetesNodeDrainer
 from ops.kubernetes.outlooks import PoolOutlooks
+from ops.kubernetes.scale_recorder import ScaleRecorder
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
@@ -130,6 +131,7 @@ class Controller:
         self.ports: list[TcpPort] = []
         self.cluster = cluster
         self._store = store
+        self._keys = keys
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then close everything, even after a failure.
@@ -215,6 +217,10 @@ class Controller:
             )
         if self.cluster is not None and self.settings.auto_pools.enabled:
             yield TaskSpec("application-watch", self.cluster.lead, RESTARTS_MAX)
+            scales = ScaleRecorder(
+                self._store, self._keys, self.projector, self.cluster.applications
+            )
+            yield TaskSpec("scale-recorder", scales.run, fatal=overtaken)
 
     async def _open_ports(self) -> None:
         settings = self.settings

@@ -61,6 +61,16 @@ class CoordinatorRecords:
         return None
 
 
+async def end_records(commands: Commands) -> None:
+    """Delete every record: nothing follows SpiderCoordinators while this is switched off.
+
+    Raises StoreError, NotReady, LostRace.
+    """
+    for kind, _, name in list(commands.ledger.records):
+        if kind == COORDINATOR_KIND:
+            await commands.apply(DeleteRecord(COORDINATOR_KIND, "", name))
+
+
 def record_of(body: Object) -> RecordDefined:
     """The record of a SpiderCoordinator."""
     spec, status = body.get("spec") or {}, body.get("status") or {}

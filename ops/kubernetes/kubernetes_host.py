@@ -15,7 +15,7 @@ from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
 from ops.kubernetes.attachments import Attachments
-from ops.kubernetes.coordinator_records import CoordinatorRecords
+from ops.kubernetes.coordinator_records import CoordinatorRecords, end_records
 from ops.kubernetes.coordinators import Coordinators
 from ops.kubernetes.ipam_claims import ClaimReporter
 from ops.kubernetes.leadership import LeaseReport
@@ -86,6 +86,8 @@ class KubernetesHost:
                 self.tasks.start(TaskSpec("coordinators", coordinators.run))
                 records = CoordinatorRecords(coordinators.informer, commands)
                 self.tasks.start(TaskSpec("coordinator-records", records.run))
+            else:
+                await end_records(commands)
             if self._settings.lease is not None and term is not None:
                 report = LeaseReport(api, self._settings.lease, term)
                 self.tasks.start(TaskSpec("lease-report", report.run))

@@ -108,7 +108,15 @@ def sweep(server: ApiServer) -> None:
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
 
 
-def define(server: ApiServer, group: str, version: str, kind: str, plural: str) -> None:
+def define(  # the parts of a definition
+    server: ApiServer,
+    group: str,
+    version: str,
+    kind: str,
+    plural: str,
+    *,
+    scope: str = "Namespaced",
+) -> None:
     """Define a foreign kind with any fields."""
     served = {
         "name": version,
@@ -117,7 +125,7 @@ def define(server: ApiServer, group: str, version: str, kind: str, plural: str) 
         "schema": {"openAPIV3Schema": ANYTHING},
     }
     names = {"kind": kind, "plural": plural, "singular": kind.lower()}
-    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [served]}
+    spec = {"group": group, "scope": scope, "names": names, "versions": [served]}
     body = {"metadata": {"name": f"{plural}.{group}"}, "spec": spec}
     server.request("POST", DEFINITIONS, body)
     server.wait_served(f"/apis/{group}/{version}/{plural}")

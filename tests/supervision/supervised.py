@@ -33,7 +33,7 @@ REPLICA: Final = (
 )
 LEADER: Final = (
     *("publisher", "execution-starter", "pod-listener", "pool-dispatcher", "binding-dispatcher"),
-    *("translator", "application-watch", "forecaster"),
+    *("translator", "application-watch", "scale-recorder", "forecaster"),
 )
 KUBERNETES: Final = (
     *(f"watch-{kind.value}" for kind in TranslatedKind),

@@ -10,6 +10,7 @@ plan has no record of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
 DRAIN_S_MAX: Final = 900.0
@@ -17,6 +18,13 @@ DRAIN_S_MAX: Final = 900.0
 
 RETRY_S: Final = 1_800.0
 """Seconds until a node whose drain was given up is drained again."""
+
+
+UNSEEN_BYTES_MAX: Final = 12 * 1024
+"""Bytes of the records of nodes that an observation had no room for."""
+
+_RECORD_BYTES: Final = 40
+"""Bytes of a record in JSON besides the name of its node."""
 
 
 class DrainRequest(NamedTuple):
@@ -69,16 +77,21 @@ def plan_drains(
     now_s: float,
     max_unavailable: int,
     unlisted: int = 0,
+    *,
+    is_cut: bool = False,
 ) -> DrainPlan:
     """Plan the next steps. ``cordoned``: nodes that steps of earlier plans have cordoned.
 
     ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. ``unlisted``: the
-    number of further cordoned nodes, which are handled by a later plan.
+    number of further cordoned nodes, which are handled by a later plan. ``is_cut``: ``requests`` do
+    not have all nodes, so that the waits of the others are kept.
     """
     needed = {request.node: request for request in requests if max_unavailable}
     given_up = {
         node: record for node, record in records.items() if node in needed and record.given_up_s
     }
+    if is_cut and max_unavailable:
+        given_up = _unseen(records, needed, cordoned) | given_up
     steps: list[DrainStep] = []
     draining: dict[str, DrainRecord] = {}
     for node in sorted(cordoned):
@@ -100,6 +113,23 @@ def plan_drains(
         draining[node] = DrainRecord(now_s)
         given_up.pop(node, None)
     return DrainPlan(tuple(steps), given_up | draining)
+
+
+def _unseen(
+    records: Mapping[str, DrainRecord], needed: Collection[str], cordoned: Collection[str]
+) -> dict[str, DrainRecord]:
+    """The newest records of nodes that wait and were not observed, up to ``UNSEEN_BYTES_MAX``."""
+    unseen = sorted(
+        (-record.given_up_s, node)
+        for node, record in records.items()
+        if record.given_up_s and node not in needed and node not in cordoned
+    )
+    ends = accumulate(len(node) + _RECORD_BYTES for _, node in unseen)
+    return {
+        node: records[node]
+        for (_, node), end in zip(unseen, ends, strict=True)
+        if end <= UNSEEN_BYTES_MAX
+    }
 
 
 def _next_nodes(

@@ -154,12 +154,16 @@ def _pool(
         if network.gateway and cidr.first <= read_address(network.gateway, where).value <= cidr.last
     }
     routes = {network.routes for network in own_networks if network.routes}
+    gateway = gateways.pop() if len(gateways) == 1 else ""
+    if gateway:  # Whereabouts does not reserve it
+        reserved = {read_address(gateway, where).value} - set(allocated)
+        addresses -= AddressSet.from_values(reserved, cidr.family)
     pool = Pool(
         name,
         cidr.family,
         str(cidr),
         tuple(addresses.to_items()),
-        gateway=gateways.pop() if len(gateways) == 1 else "",
+        gateway=gateway,
         routes=routes.pop() if len(routes) == 1 else None,
         node_names=(node_slice.node,) if node_slice else (),
         multus_names=tuple(sorted(network.name for network in own_networks)),

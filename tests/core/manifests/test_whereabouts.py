@@ -117,6 +117,16 @@ def test_a_pool_has_bounds_exclusions_gateway_and_routes_of_the_network() -> Non
     assert foreign.pool.multus_names == ("shop/lan",)
 
 
+def test_a_gateway_among_the_addresses_is_left_out_unless_a_pod_has_it() -> None:
+    lan = network("lan", range="10.6.0.0/29", gateway="10.6.0.1")
+    free = ip_pool("10.6.0.0-29", "10.6.0.0/29")
+    used = ip_pool("10.6.0.0-29", "10.6.0.0/29", {"1": {"podref": "shop/web-0"}})
+
+    assert read(free, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
+    taken = read(used, lan, running_pod("web-0")).pools[0].pool
+    assert taken.ips == ("10.6.0.1-10.6.0.6",)  # the rule of pools refuses it
+
+
 def test_an_allocated_address_outside_of_the_bounds_stays_in_the_pool() -> None:
     lan = network("lan", range="10.6.0.0/24", range_start="10.6.0.10", range_end="10.6.0.11")
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"200": {"podref": "shop/web-0"}})
@@ -156,7 +166,7 @@ def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
 
     pools_read = [foreign.pool for foreign in cluster.pools]
     assert [(pool.ips, pool.node_names, pool.gateway) for pool in pools_read] == [
-        (("10.6.0.1-10.6.0.14",), ("node-a",), "10.6.0.1"),
+        (("10.6.0.2-10.6.0.14",), ("node-a",), "10.6.0.1"),
         (("10.6.1.1-10.6.1.7",), ("node-b",), ""),
     ]
     assert {pool.multus_names for pool in pools_read} == {("shop/lan",)}

@@ -17,7 +17,7 @@ from core.audit.state_at import as_of_position
 from core.kubernetes.api import Object
 from core.manifests.manifest_writer import to_manifest
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings
-from tests.kubernetes.objects import coordinator, create, path_of, replace
+from tests.kubernetes.objects import coordinator, create, get, path_of, replace
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import Answer, ApiServer
 
@@ -75,6 +75,21 @@ async def test_a_coordinator_that_went_while_no_controller_ran_is_recorded_as_de
         await cluster.until(lambda: cluster.projector.ready and not cluster.ledger.records)
 
         assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
+
+
+async def test_a_coordinator_that_nothing_follows_any_more_is_recorded_as_deleted(
+    server: ApiServer, settings: KubernetesSettings, tmp_path: Path
+) -> None:
+    async with TranslatorHarness(server, settings) as cluster:
+        await _put(create, server, coordinator(podCIDRType="none"))
+        await cluster.until(lambda: _recorded(cluster).get("phase") == "Synced")
+        await cluster.stop()
+        cluster.settings = settings._replace(coordinator=None)
+        cluster.start()
+        await cluster.until(lambda: cluster.projector.ready and not cluster.ledger.records)
+
+        assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
+        assert get(server, KIND, "default")["metadata"]["name"] == "default"
 
 
 async def _put(

@@ -20,7 +20,7 @@ from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import create_pod, sweep
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.parts import HELM, needs
-from workflows.jobs.node_drain.drainer import PODS_OBSERVED_MAX
+from workflows.jobs.node_drain.drainer import PODS_OBSERVED_MAX, DrainObservation
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
@@ -87,7 +87,7 @@ async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
         await drainer.uncordon(NODE)
 
     assert cordoned["spec"]["unschedulable"] is True
-    assert observed == ((DrainRequest(NODE, ("shop/web-0",)),), (NODE,), 0)
+    assert observed == DrainObservation((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
     assert (draining, state_of_node(shop)) == ("Draining", "Idle")
     assert "unschedulable" not in node(shop)["spec"]
     assert (await drainer.observe()).cordoned == ()

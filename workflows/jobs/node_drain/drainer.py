@@ -22,12 +22,14 @@ _POD_BYTES: Final = 3
 class DrainObservation(NamedTuple):
     """The nodes that need a drain, and those that an earlier step has cordoned.
 
-    ``unlisted``: further cordoned nodes, for which there is no room.
+    ``unlisted``: further cordoned nodes, for which there is no room. ``is_cut``: there is none for
+    some nodes that need a drain.
     """
 
     requests: tuple[DrainRequest, ...] = ()
     cordoned: tuple[str, ...] = ()
     unlisted: int = 0
+    is_cut: bool = False
 
 
 class NodeDrainer(Protocol):
@@ -75,6 +77,7 @@ def bounded_observation(
         tuple(DrainRequest(node, some) for node, some in _shares(pods, bytes_left)),
         tuple(listed_cordoned),
         len(cordoned) - len(listed_cordoned),
+        len(pods) < len(requests),
     )
 
 

@@ -123,6 +123,7 @@ class SriovDrains:
             now_s(),
             self._settings.max_unavailable,
             observed.unlisted,
+            is_cut=observed.is_cut,
         )
         requested = {request.node for request in observed.requests}
         self._staying = {node: texts for node, texts in self._staying.items() if node in requested}

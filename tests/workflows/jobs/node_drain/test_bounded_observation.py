@@ -65,6 +65,28 @@ def test_nodes_without_room_count_as_cordoned_and_have_their_turn() -> None:
     assert listed == set(names)
 
 
+@pytest.mark.parametrize("suffix", [".eu-central-1.compute.internal", "." + "x" * 247])
+def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suffix: str) -> None:
+    names = nodes(MAX_UNAVAILABLE, suffix)
+    given_up = DrainRecord(NOW_S - 1_000, NOW_S - 100)
+    requests = {name: ["shop/web-0"] for name in names}
+    observed = bounded_observation(requests, [])
+    assert observed.is_cut
+    unseen = sorted(names)[-20:]
+    assert not {*unseen} & {request.node for request in observed.requests}
+    records = dict.fromkeys([*unseen, "deleted"], given_up)
+
+    plan = plan_drains(*observed[:2], records, NOW_S, 1, observed.unlisted, is_cut=observed.is_cut)
+    assert all(plan.records[node] == given_up for node in unseen)
+    whole = bounded_observation({names[0]: []}, [])
+    later = plan_drains(*whole[:2], plan.records, NOW_S, 1, is_cut=whole.is_cut)
+    assert [*later.records] == [names[0]]  # the requests of all others have ended
+
+    crowd = dict.fromkeys(sorted(names)[-200:], given_up)
+    crowded = plan_drains(*observed[:2], crowd, NOW_S, 500, is_cut=observed.is_cut)
+    assert len(msgspec.json.encode(ContinuedDrains(crowded.records))) < PAYLOAD_ERROR_BYTES
+
+
 def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
     ended = "zz-last"

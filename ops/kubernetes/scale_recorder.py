@@ -1,0 +1,130 @@
+"""Records the number of Pods that applications specify, also of those without automatic pools.
+
+The leader compares the watched applications with the last recorded numbers every
+``RECORD_INTERVAL_S``, and writes an ``application-scaled`` event for each difference: changes in
+between are one event. Only applications whose Pods hold addresses, or did since the recorder
+started, are recorded. Applications with automatic pools are left out: the event of their size is
+written with that of the pool that follows it (``workflows.jobs.autopools``). It changes no state.
+An event that cannot be written is written in the next round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from core.domain.autopools.applications import (
+    Application,
+    is_built_in,
+    replicas_of,
+    scale_of,
+)
+from core.domain.autopools.names import application_of
+from core.domain.events import ApplicationScaled, Cause
+from core.errors import LogCorrupt, LostRace, OutcomeUnknown, StoreUnavailable, WriterFenced
+from core.eventstore.codec import EventDraft
+from core.eventstore.group_commit import Proposal
+from core.eventstore.keys import Keys, controller_writer
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.log import LogReader
+from core.eventstore.writer import Writer
+from core.projections.projector import Projector
+from workflows.jobs.autopools.applications import ApplicationsSource
+
+RECORD_INTERVAL_S: Final = 60.0
+"""Seconds between two rounds, and so between two events of one application."""
+
+EVENTS_PER_ROUND_MAX: Final = 512
+"""Events of one round; further applications follow in the next rounds."""
+
+BATCH_EVENTS_MAX: Final = 64
+"""Events in one proposal: far below the request limit of etcd, even with the longest names."""
+
+WRITER: Final = controller_writer("scales")
+CAUSE: Final = Cause("orbweaver-controller/scales")
+
+OwnerName = tuple[str, str, str]
+"""Kind, namespace and name of the owner of Pods."""
+
+
+class ScaleRecorder:
+    """Records the sizes of one cluster's applications; the leader runs it.
+
+    ``rounds``: how often the applications were compared.
+    """
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, projector: Projector, source: ApplicationsSource
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._projector = projector
+        self._source = source
+        self._sizes: dict[OwnerName, int] = {}
+        self.rounds = 0
+
+    async def run(self) -> None:
+        """Record until cancelled. Raises LostRace when another controller has taken over."""
+        await self._projector.wait_for(lambda: self._projector.ready)
+        await self._source.listed()
+        writer = Writer(self._store, self._keys, WRITER)
+        try:
+            await writer.open()
+            self._sizes = await self._recorded_sizes()
+            for application in self._held():  # what the log does not say counts from now on
+                self._sizes.setdefault(_owner(application), replicas_of(application))
+            while True:
+                await asyncio.sleep(RECORD_INTERVAL_S)
+                with suppress(StoreUnavailable, OutcomeUnknown):
+                    await self.record(writer)
+                self.rounds += 1
+        except WriterFenced as error:
+            raise LostRace("another controller records scales now", subject=WRITER) from error
+        finally:
+            await writer.close()
+
+    async def record(self, writer: Writer) -> None:
+        """Write the events of one round. Raises StoreError, WriterFenced."""
+        changed = [
+            application
+            for application in self._held()
+            if self._sizes.get(_owner(application)) != replicas_of(application)
+        ][:EVENTS_PER_ROUND_MAX]
+        for begin in range(0, len(changed), BATCH_EVENTS_MAX):
+            batch = changed[begin : begin + BATCH_EVENTS_MAX]
+            events = [event for event in map(scale_of, batch) if event is not None]
+            drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
+            await writer.append(Proposal(tuple(drafts), (), ()))
+            self._sizes |= {_owner(application): replicas_of(application) for application in batch}
+
+    def _held(self) -> Iterator[Application]:
+        """Applications without automatic pools whose Pods hold addresses, or did before."""
+        ledger = self._projector.projection.ledger
+        owners = {
+            (endpoint.owner_kind, endpoint.namespace, endpoint.owner_name)
+            for endpoint in ledger.endpoints.values()
+        }
+        with_pools = {application_of(pool.labels) for pool in ledger.pools.values()}
+        for key, application in self._source.known().items():
+            is_recorded = _owner(application) in owners or _owner(application) in self._sizes
+            if is_recorded and is_built_in(key) and key not in with_pools:
+                yield application
+
+    async def _recorded_sizes(self) -> dict[OwnerName, int]:
+        """The sizes in the live log. Raises StoreError."""
+        sizes: dict[OwnerName, int] = {}
+        segments, _ = await LogReader(self._store, self._keys).live()
+        for segment in segments:
+            with suppress(LogCorrupt):  # the projector reports it
+                for recorded in segment.events():
+                    event = recorded.event
+                    if isinstance(event, ApplicationScaled):
+                        sizes[event.kind, event.namespace, event.name] = event.replicas
+        return sizes
+
+
+def _owner(application: Application) -> OwnerName:
+    key = application.key
+    return key.kind, key.namespace, key.name

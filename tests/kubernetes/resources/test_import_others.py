@@ -1,0 +1,240 @@
+"""``orbctl import whereabouts|calico|host-local`` from an API server with their objects."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from core.domain.model import pod_holder
+from core.manifests.foreign.ipam_configurations import NETWORK
+from core.manifests.foreign.pods import NETWORK_STATUS
+from tests.kubernetes.objects import Object
+from tests.kubernetes.translator_harness import TranslatorHarness
+from tests.kubernetes.workload_objects import (
+    PODS,
+    create_pod,
+    define,
+    delete_pod,
+    set_status,
+    undefine,
+)
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import check_everything
+
+WHEREABOUTS: Final = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-system"
+CALICO: Final = "/apis/crd.projectcalico.org/v1"
+NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/shop/network-attachment-definitions"
+NODE: Final = "node-a"
+GONE: Final = {"podref": "shop/gone-0"}
+
+
+@pytest.fixture
+async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    """A cluster whose addresses are taken over; nothing of ours runs yet."""
+    async with TranslatorHarness(server, translates=False) as cluster:
+        yield cluster
+        await check_everything(cluster.node)
+
+
+@pytest.fixture
+def running(server: ApiServer) -> Iterator[dict[str, Object]]:
+    """Two Pods on one node, by name."""
+    pods = {name: create_pod(server, name, NODE) for name in ("web-0", "web-1")}
+    yield pods
+    for name in pods:
+        delete_pod(server, name)
+
+
+def store(server: ApiServer, collection: str, body: Object) -> None:
+    """Create an object of another system."""
+    answer = server.request("POST", collection, body)
+    assert answer.status == 201, answer.message
+
+
+def show_addresses(server: ApiServer, name: str, interface: str, address: str) -> None:
+    """Write the annotation of Multus and the status of kubelet for a running Pod."""
+    status = [{"name": "lan", "interface": interface, "ips": [address]}]
+    annotations = {"metadata": {"annotations": {NETWORK_STATUS: json.dumps(status)}}}
+    answer = server.request("PATCH", f"{PODS}/{name}", annotations, content=MERGE)
+    assert answer.status == 200, answer.message
+    set_status(server, name, phase="Running", podIPs=[{"ip": address}], podIP=address)
+
+
+def versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, str]:
+    """The version of each Pod, which changes with every write."""
+    paths = {name: f"{PODS}/{name}" for name in pods}
+    return {
+        name: server.request("GET", path).body["metadata"]["resourceVersion"]
+        for name, path in paths.items()
+    }
+
+
+async def run_import(
+    cluster: TranslatorHarness, system: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``orbctl import`` on the cluster's API server and etcd."""
+    server = cluster.server
+    options = ["--etcd", ",".join(server.etcd_endpoints), "--cluster", cluster.keys.cluster]
+    access = ["--kubeconfig", str(server.kubeconfig), "--context", "here"]
+    command = [sys.executable, "-m", "ops.cli.main", *options, "import", system, *access]
+    return await asyncio.to_thread(
+        subprocess.run, [*command, *arguments], check=False, capture_output=True, text=True
+    )
+
+
+async def take_over(
+    cluster: TranslatorHarness, system: str, running: dict[str, Object], *arguments: str
+) -> Any:
+    """Plan, import and import again. Returns the plan; no Pod is written."""
+    before = await asyncio.to_thread(versions, cluster.server, running)
+    events = len(await cluster.node.log())
+    planned = await run_import(cluster, system, *arguments, "--dry-run", "-o", "json")
+    assert planned.returncode == 0, planned.stderr
+    assert len(await cluster.node.log()) == events
+
+    done = await run_import(cluster, system, *arguments, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "verified: 2 of 2 addresses" in done.stdout
+    again = await run_import(cluster, system, *arguments, "--yes")
+    assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
+    assert await asyncio.to_thread(versions, cluster.server, running) == before
+    return json.loads(planned.stdout)
+
+
+async def held(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
+    """Address -> (Pod, holder) of every claim."""
+    claims = (await cluster.node.read_ledger()).claims
+    return {address: (one.claim.pod, one.claim.holder) for address, one in claims.items()}
+
+
+def holders(running: dict[str, Object], *texts: str) -> dict[str, tuple[str, str]]:
+    """The expected holders of these addresses, in the order of the Pods."""
+    return {
+        text: (name, pod_holder(body["metadata"]["uid"]))
+        for text, (name, body) in zip(texts, running.items(), strict=True)
+    }
+
+
+async def test_pods_keep_the_addresses_of_whereabouts(
+    cluster: TranslatorHarness, server: ApiServer, running: dict[str, Object]
+) -> None:
+    group = "whereabouts.cni.cncf.io", "v1alpha1"
+    kinds = {"IPPool": "ippools", "OverlappingRangeIPReservation": "overlappingrangeipreservations"}
+
+    def fill() -> None:
+        for kind, plural in kinds.items():
+            define(server, *group, kind, plural)
+        define(server, "k8s.cni.cncf.io", "v1", NETWORK, "network-attachment-definitions")
+        ipam = {"type": "whereabouts", "range": "10.6.0.0/24", "gateway": "10.6.0.1"}
+        config: Object = {"type": "macvlan", "ipam": ipam | {"range_end": "10.6.0.12"}}
+        spec = {"config": json.dumps(config)}
+        network: Object = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": NETWORK}
+        store(server, NETWORKS, network | {"metadata": {"name": "lan"}, "spec": spec})
+        allocations = {"10": {"podref": "shop/web-0"}, "11": {"podref": "shop/web-1"}, "9": GONE}
+        _store_whereabouts(
+            server, "IPPool", "10.6.0.0-24", {"range": "10.6.0.0/24", "allocations": allocations}
+        )
+        for number in (9, 10, 11):
+            reservation = {"containerid": f"c{number}", "podref": "shop/web-0"}
+            name = f"10.6.0.{number}"
+            _store_whereabouts(server, "OverlappingRangeIPReservation", name, reservation)
+        for number, name in ((10, "web-0"), (11, "web-1")):
+            show_addresses(server, name, "net1", f"10.6.0.{number}")
+
+    await asyncio.to_thread(fill)
+    try:
+        plan = await take_over(cluster, "whereabouts", running)
+        assert ["10.6.0.9" in finding["what"] for finding in plan["findings"]] == [True]
+        assert await held(cluster) == holders(running, "10.6.0.10", "10.6.0.11")
+        (pool,) = (await cluster.node.read_ledger()).pools.values()
+        assert (pool.subnet, pool.gateway) == ("10.6.0.0/24", "10.6.0.1")
+    finally:
+        for plural in kinds.values():
+            await asyncio.to_thread(undefine, server, *group, plural)
+        await asyncio.to_thread(server.request, "DELETE", f"{NETWORKS}/lan")
+
+
+def _store_whereabouts(server: ApiServer, kind: str, name: str, spec: Object) -> None:
+    body: Object = {"apiVersion": "whereabouts.cni.cncf.io/v1alpha1", "kind": kind}
+    path = f"{WHEREABOUTS}/{kind.lower()}s"
+    store(server, path, body | {"metadata": {"name": name}, "spec": spec})
+
+
+async def test_pods_keep_the_addresses_of_calico(
+    cluster: TranslatorHarness, server: ApiServer, running: dict[str, Object]
+) -> None:
+    group = "crd.projectcalico.org", "v1"
+
+    def fill() -> None:
+        define(server, *group, "IPPool", "ippools", scope="Cluster")
+        define(server, *group, "IPAMBlock", "ipamblocks", scope="Cluster")
+        pools: Object = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
+        spec = {"cidr": "10.6.0.0/24", "blockSize": 29, "ipipMode": "Always"}
+        store(server, f"{CALICO}/ippools", pools | {"metadata": {"name": "lan"}, "spec": spec})
+        attributes = [
+            {
+                "handle_id": f"k8s-pod-network.{name}",
+                "secondary": {"namespace": "shop", "pod": name, "node": NODE},
+            }
+            for name in running
+        ]
+        tunnel = {"handle_id": f"ipip-tunnel-addr-{NODE}", "secondary": {"node": NODE}}
+        block = {
+            "cidr": "10.6.0.64/29",
+            "affinity": f"host:{NODE}",
+            "allocations": [2, 0, 1, None, None, None, None, None],
+            "attributes": [*attributes, tunnel],
+            "unallocated": [3, 4, 5, 6, 7],
+        }
+        blocks: Object = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPAMBlock"}
+        named = {"metadata": {"name": "10-6-0-64-29"}, "spec": block}
+        store(server, f"{CALICO}/ipamblocks", blocks | named)
+        for number, name in ((65, "web-0"), (66, "web-1")):
+            set_status(server, name, phase="Running", podIP=f"10.6.0.{number}")
+
+    await asyncio.to_thread(fill)
+    try:
+        await take_over(cluster, "calico", running)
+        assert await held(cluster) == holders(running, "10.6.0.65", "10.6.0.66")
+        (reservation,) = (await cluster.node.read_ledger()).reservations.values()
+        assert reservation.ips == ("10.6.0.64",)  # of the tunnel
+    finally:
+        for path in (f"{CALICO}/ippools/lan", f"{CALICO}/ipamblocks/10-6-0-64-29"):
+            await asyncio.to_thread(server.request, "DELETE", path)
+
+
+async def test_pods_keep_the_addresses_of_host_local_from_the_files_of_their_node(
+    cluster: TranslatorHarness, server: ApiServer, running: dict[str, Object], tmp_path: Path
+) -> None:
+    configurations = tmp_path / NODE / "etc" / "cni" / "net.d"
+    files = tmp_path / NODE / "var" / "lib" / "cni" / "networks" / "bridge"
+    configurations.mkdir(parents=True)
+    files.mkdir(parents=True)
+    ranges = [[{"subnet": "10.6.1.0/24", "rangeStart": "10.6.1.10"}]]
+    plugin = {"type": "bridge", "ipam": {"type": "host-local", "ranges": ranges}}
+    network = {"cniVersion": "1.0.0", "name": "bridge", "plugins": [plugin]}
+    (configurations / "10-bridge.conflist").write_text(json.dumps(network))
+    for number in (10, 11, 12):
+        (files / f"10.6.1.{number}").write_text(f"container-{number}\r\neth0")
+    (files / "last_reserved_ip.0").write_text("10.6.1.12")
+
+    def fill() -> None:
+        store(server, "/api/v1/nodes", {"metadata": {"name": NODE}})
+        for number, name in ((10, "web-0"), (11, "web-1")):
+            address = f"10.6.1.{number}"
+            set_status(server, name, phase="Running", podIP=address, podIPs=[{"ip": address}])
+
+    await asyncio.to_thread(fill)
+    try:
+        plan = await take_over(cluster, "host-local", running, "--nodes", str(tmp_path))
+        assert ["10.6.1.12" in finding["what"] for finding in plan["findings"]] == [True]
+        assert await held(cluster) == holders(running, "10.6.1.10", "10.6.1.11")
+    finally:
+        await asyncio.to_thread(server.request, "DELETE", f"/api/v1/nodes/{NODE}")

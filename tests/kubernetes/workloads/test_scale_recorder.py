@@ -1,0 +1,139 @@
+"""The log has the number of Pods of applications that draw from plain pools."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from core.archive.files import LocalFiles
+from core.archive.replay import open_log
+from core.audit.history import history
+from core.audit.history_entries import parse_subject
+from core.domain.events import ApplicationScaled
+from core.domain.facts import PodFacts
+from core.domain.model import Owner
+from core.errors import LostRace
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.process.concurrency import until_first
+from core.projections.projector import Projector
+from ops.kubernetes import scale_recorder
+from ops.kubernetes.scale_recorder import ScaleRecorder
+from ops.kubernetes.watches.applications import KubernetesApplications
+from tests.kubernetes.translator_harness import TranslatorHarness
+from tests.kubernetes.workload_objects import PARTS, create_set, sweep
+from tests.support.deadlines import until
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.node_harness import pod, pool
+
+DEPLOYMENT = Owner("Deployment", "web", "shop", "apps/v1")
+
+
+@pytest.fixture(autouse=True)
+def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale_recorder, "RECORD_INTERVAL_S", 0.05)
+
+
+@pytest.fixture
+def shop(server: ApiServer) -> Iterator[ApiServer]:
+    """An API server with two Deployments; only Pods of ``web`` have addresses."""
+    for name in ("web", "idle"):
+        create_set(server, "Deployment", name, replicas=2)
+    yield server
+    sweep(server)
+
+
+def scale(server: ApiServer, name: str, replicas: int) -> None:
+    path = f"{PARTS['Deployment']}/{name}"
+    answer = server.request("PATCH", path, {"spec": {"replicas": replicas}}, content=MERGE)
+    assert answer.status == 200, answer.message
+
+
+def pod_of_web(name: str) -> PodFacts:
+    return pod(name)._replace(owner=DEPLOYMENT)
+
+
+class Recording(NamedTuple):
+    """A recorder, and the task that runs it with its watches."""
+
+    recorder: ScaleRecorder
+    tasks: asyncio.Future[None]
+
+    async def two_rounds(self) -> None:
+        """Wait until the applications were compared twice more."""
+        rounds = self.recorder.rounds
+        await until(lambda: self.recorder.rounds > rounds + 1)
+
+
+@asynccontextmanager
+async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
+    """Run a recorder with its watches."""
+    api = Api(await open_connection(str(cluster.server.kubeconfig)))
+    projector, source = Projector(cluster.store, cluster.keys), KubernetesApplications(api)
+    recorder = ScaleRecorder(cluster.store, cluster.keys, projector, source)
+    tasks = asyncio.ensure_future(until_first(projector.run(), source.run(), recorder.run()))
+    await until(lambda: recorder.rounds > 0 or tasks.done())
+    try:
+        yield Recording(recorder, tasks)
+    finally:
+        tasks.cancel()
+        await asyncio.gather(tasks, return_exceptions=True)
+        await api.close()
+
+
+async def sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
+    """Name and number of Pods of each event."""
+    return [
+        (recorded.event.name, recorded.event.replicas)
+        for recorded in await cluster.node.log()
+        if isinstance(recorded.event, ApplicationScaled)
+    ]
+
+
+async def until_sizes(cluster: TranslatorHarness, expected: list[tuple[str, int]]) -> None:
+    async with asyncio.timeout(30):
+        while await sizes(cluster) != expected:
+            await asyncio.sleep(0.05)
+
+
+async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
+    shop: ApiServer, tmp_path: Path
+) -> None:
+    async with TranslatorHarness(shop, translates=False) as cluster:
+        await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
+        async with recording(cluster) as running:
+            await asyncio.to_thread(scale, shop, "idle", 3)
+            await cluster.node.add(pod_of_web("web-0"))
+            await until_sizes(cluster, [("web", 2)])  # its first Pod with an address
+            await asyncio.to_thread(scale, shop, "web", 5)
+            await until_sizes(cluster, [("web", 2), ("web", 5)])
+            await running.two_rounds()
+        async with recording(cluster) as running:  # the next leader repeats no event
+            await running.two_rounds()
+            await cluster.node.delete(pod_of_web("web-0"))
+            await asyncio.to_thread(scale, shop, "web", 0)
+            await until_sizes(cluster, [("web", 2), ("web", 5), ("web", 0)])
+
+        view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
+        past = await history(view, parse_subject("application/shop/web"))
+        assert [entry.text for entry in past.entries] == [
+            "Deployment shop/web has 2 Pods",
+            "Deployment shop/web has 5 Pods",
+            "Deployment shop/web has 0 Pods",
+        ]
+
+
+async def test_a_recorder_ends_when_another_one_has_taken_over(shop: ApiServer) -> None:
+    async with TranslatorHarness(shop, translates=False) as cluster:
+        await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
+        await cluster.node.add(pod_of_web("web-0"))
+        async with recording(cluster) as former, recording(cluster):
+            await asyncio.to_thread(scale, shop, "web", 5)
+            await until_sizes(cluster, [("web", 5)])
+            with pytest.raises(LostRace, match="another controller records"):
+                await former.tasks

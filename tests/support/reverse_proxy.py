@@ -1,0 +1,88 @@
+"""A small reverse proxy with TLS, which serves one HTTP server below a path prefix.
+
+For tests of servers that administrators put behind Ingress or nginx. A connection carries one
+request; the answer is passed on as it comes, so that a stream is not delayed. A path outside the
+prefix gets 404 and is noted in ``strays``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+CHUNK_BYTES: Final = 64 * 1024
+_NOT_FOUND: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class ReverseProxy:
+    """Passes ``https://127.0.0.1:PORT/PREFIX/...`` on to ``http://127.0.0.1:target_port/...``."""
+
+    def __init__(self, target_port: int, prefix: str) -> None:
+        self.strays: list[str] = []
+        self.port = 0
+        self._target_port = target_port
+        self._prefix = prefix
+
+    @property
+    def url(self) -> str:
+        """The URL of the server behind the proxy."""
+        return f"https://127.0.0.1:{self.port}{self._prefix}"
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        try:
+            await self._pass_on(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client or the server has closed the connection
+        finally:
+            with suppress(ConnectionError):
+                writer.close()
+                await writer.wait_closed()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        method, path, version = head.partition("\r\n")[0].split(" ")
+        if not path.startswith(self._prefix):
+            self.strays.append(path)
+            writer.write(_NOT_FOUND)
+            return
+        fields = [
+            line
+            for line in head.split("\r\n")[1:]
+            if line and line.partition(":")[0].lower() not in {"host", "connection"}
+        ]
+        path = "/" + path.removeprefix(self._prefix)
+        fields += [f"Host: console.internal:{self._target_port}", "Connection: close", "", ""]
+        server = await asyncio.open_connection("127.0.0.1", self._target_port)
+        server[1].write("\r\n".join([f"{method} {path} {version}", *fields]).encode("latin-1"))
+        body = asyncio.create_task(_copy(reader, server[1]))
+        try:
+            await _copy(server[0], writer)
+        finally:
+            body.cancel()
+            await asyncio.gather(body, return_exceptions=True)
+            server[1].close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()
+
+
+@asynccontextmanager
+async def reverse_proxy(
+    target_port: int, prefix: str, tls: ssl.SSLContext
+) -> AsyncIterator[ReverseProxy]:
+    """Serve a proxy on loopback while the context is active."""
+    proxy = ReverseProxy(target_port, prefix)
+    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls, limit=HEAD_BYTES_MAX)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
