@@ -3,11 +3,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images reproduce-images push-images sbom docs demo test test-vm test-arm64 chaos check house bench bench-quick format lock setup setup-run clean
+.PHONY: help images reproduce-images push-images sbom docs demo test test-vm test-arm64 chaos check check-types check-tests house bench bench-quick format lock setup setup-run clean
+
+# Some environments set this; then each of hundreds of processes would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 4
 ENGINE ?= docker
 REGISTRY ?=
 TAG ?= local
@@ -22,7 +25,7 @@ help: ## show this list
 demo: setup-run ## the main job with real processes: etcd, two nodes in namespaces, Pods, a crash, the history
 	@$(PYTHON) -m ops.demo $(ARGS)
 
-test: setup ## every test, WORKERS=3 folders at a time; ARGS='tests/tidy -x' runs in one process
+test: setup ## every test, WORKERS=4 folders at a time; ARGS='tests/tidy -x' runs in one process
 	@$(PYTHON) -m pytest $(or $(ARGS),-n $(WORKERS))
 
 test-vm: setup ## tests of SR-IOV and RDMA in a virtual machine: fetches qemu and a kernel (200 MB) first
@@ -35,12 +38,19 @@ test-arm64: setup ## tests of core, agent and executables as arm64 under qemu: f
 chaos: setup ## fault runs: faults while Pods are added and deleted, then a check; ARGS='minutes=10 seed=7'
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-check: setup ## ruff, mypy, import contracts and tests/tidy
+check: setup ## ruff, mypy, import contracts and tests/tidy; collects all tests
 	@$(PYTHON) -m ruff check
 	@$(PYTHON) -m ruff format --check
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-types check-tests
+
+check-types:
 	@$(PYTHON) -m mypy --strict
 	@.venv/bin/lint-imports
+
+# The collection writes the bytecode of all tests, which each worker of `make test` would otherwise compile.
+check-tests:
 	@$(PYTHON) -m pytest -q tests/tidy
+	@collected=$$($(PYTHON) -m pytest -q --collect-only -p no:cacheprovider 2>&1) || { echo "$$collected"; exit 1; }
 
 docs: setup-docs ## the documents as a site in build/site, links and anchors checked; ARGS=serve shows it
 	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs $(or $(ARGS),build --strict)

@@ -13,6 +13,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.collection import pytest_collection, start_go_programs_with_large_heaps
 from tests.support.counters import (
     pytest_sessionfinish,
     pytest_terminal_summary,
@@ -33,6 +34,7 @@ pytest_plugins = (
 """Fixtures of several folders; those of one folder are in its conftest."""
 
 __all__ = (
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_runtest_protocol",
     "pytest_sessionfinish",
@@ -40,11 +42,12 @@ __all__ = (
     "pytest_testnodedown",
     "pytest_xdist_make_scheduler",
 )
-"""Hooks of the folder scheduling, the counters and user-mode Linux; pytest looks for them here."""
+"""Hooks of collection, scheduling, counters and user-mode Linux; pytest looks for them here."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the table of optional parts, and inside user-mode Linux the reports."""
+    start_go_programs_with_large_heaps()
     config.pluginmanager.register(UntriedTable())
     if os.environ.get("CI"):
         config.pluginmanager.register(FailInCI())

@@ -1,4 +1,4 @@
-"""Runs the folders of the suite concurrently: ``pytest -n 3`` runs each folder in one process.
+"""Runs the folders of the suite concurrently: ``pytest -n 4`` runs each folder in one process.
 
 Files with tests marked ``uml``, which run in another machine, form one scope across folders: one
 process boots that machine first, and no other waits for it.
@@ -28,12 +28,17 @@ WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
 """Folders that are scheduled together with their subfolders: their tests share an API server."""
 
 LONGEST_FIRST: Final = (
-    *("tests/nodes", "tests/kubernetes", "tests/ops/lab", "tests/nodeagent/coordinator"),
-    *("tests/core/eventstore/etcd", "tests/chaos", "tests/vm", "tests/faults"),
-    *("tests/workflows/faults", "tests/runtime", "tests/workflows/engine/run"),
-    *("tests/workflows/engine/worker", "tests/containment", "tests/ops/cli", "tests/packaging"),
+    *("tests/nodes", "tests/kubernetes", "tests/installation", "tests/ops/lab", "tests/vm"),
+    *("tests/nodeagent/coordinator", "tests/core/eventstore/etcd", "tests/chaos"),
+    *("tests/supervision", "tests/runtime", "tests/workflows/faults", "tests/faults"),
+    *("tests/ops/diagnostics", "tests/docs", "tests/ops/cli", "tests/cni", "tests/chart"),
+    *("tests/packaging", "tests/bench", "tests/containment", "tests/workflows/engine/run"),
+    *("tests/workflows/engine/worker",),
 )
-"""Long folders start early, so that the run does not end with one of them alone."""
+"""Long folders start early, so that the run does not end with one of them alone.
+
+Those that wait for kubelets, kernels and processes come first, so that they overlap the others.
+"""
 
 
 def folder_of(nodeid: str) -> str:
