@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from core.domain.sriov.model import NETDEVICE, NicSelector, NodePolicy, parse_nic_name
+from core.domain.sriov.model import NETDEVICE, SWITCH_TEXTS, NicSelector, NodePolicy, parse_nic_name
 from core.errors import BadInput
 from core.manifests.faults import explain
 from core.manifests.kinds.sriov import (
@@ -57,7 +57,21 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
         spec.e_switch_mode,
         spec.externally_managed,
         spec.exclude_topology,
+        _switch(spec.trust, "trust", where),
+        _switch(spec.spoof_chk, "spoofChk", where),
     )
+
+
+def _switch(text: str, field: str, where: str) -> bool | None:
+    """``on`` or ``off``; None for ""."""
+    values = {value: key for key, value in SWITCH_TEXTS.items()}
+    if text not in values:
+        raise BadInput(
+            f"{where}: spec.{field}: {text[:80]!r} is not on or off",
+            subject=f"spec.{field}",
+            remedy='write "on" or "off" with quotes: without them YAML reads true or false',
+        )
+    return values[text]
 
 
 def _selector(spec: NicSelectorSpec, where: str) -> NicSelector:

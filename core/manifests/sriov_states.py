@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VirtualFunction
+from core.domain.sriov.model import INFINIBAND, SWITCH_TEXTS, PhysicalFunction, VirtualFunction
 from core.domain.sriov.plan import DesiredNic, VfGroup
 from core.manifests.kinds.sriov import (
     API_VERSION,
@@ -94,7 +94,14 @@ def _desired(nic: DesiredNic) -> DesiredInterface:
 
 def _group(group: VfGroup) -> VfGroupSpec:
     return VfGroupSpec(
-        group.resource, group.policy, str(group.vfs), group.device_type, group.is_rdma, group.mtu
+        group.resource,
+        group.policy,
+        str(group.vfs),
+        group.device_type,
+        group.is_rdma,
+        group.mtu,
+        trust=SWITCH_TEXTS[group.trust],
+        spoof_chk=SWITCH_TEXTS[group.spoof_check],
     )
 
 
@@ -127,4 +134,6 @@ def _vf(nic: PhysicalFunction, vf: VirtualFunction) -> VfReport:
         vf.driver,
         vf.mtu,
         assigned="true" if vf.is_used else "",
+        trust=SWITCH_TEXTS[vf.trust],
+        spoof_chk=SWITCH_TEXTS[vf.spoof_check],
     )

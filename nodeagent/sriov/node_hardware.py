@@ -21,7 +21,6 @@ from core.domain.sriov.guid_file import (
     parse_guid_file,
 )
 from core.domain.sriov.model import (
-    INFINIBAND,
     LEGACY,
     VFIO,
     PhysicalFunction,
@@ -34,7 +33,7 @@ from nodeagent.devices.pod_resources import devices_of_pods
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
-from nodeagent.sriov.vf_links import KernelVfLinks, VfLinks
+from nodeagent.sriov.vf_links import KernelVfLinks, VfLinks, VfSettings
 
 HTTPS_PORT: Final = 443
 
@@ -131,24 +130,30 @@ def address_towards(server: str) -> str:
 def with_netlink_facts(
     nics: Collection[PhysicalFunction], links: VfLinks
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with facts that /sys does not have: eswitch modes, GUIDs of virtual functions.
+    """The NICs with facts that /sys does not have: eswitch modes, GUIDs, trust, spoof check.
 
     ``phys_switch_id`` in /sys does not show the mode: mlx5, ice and bnxt_en set it in both modes.
     """
     modes = links.eswitch_modes([nic.address for nic in nics])
     return tuple(
-        _with_guids(nic._replace(eswitch_mode=modes.get(nic.address, LEGACY)), links)
+        _with_vf_settings(nic._replace(eswitch_mode=modes.get(nic.address, LEGACY)), links)
         for nic in nics
     )
 
 
-def _with_guids(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
-    """The NIC with the GUIDs of virtual functions that have no link, or whose link is in a Pod."""
-    if nic.link_type != INFINIBAND or all(vf.mac for vf in nic.vfs):
+def _with_vf_settings(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
+    """The NIC with the settings of its virtual functions, even of those without a link here."""
+    if not nic.vfs:
         return nic
-    guids = links.guids(nic.name)
-    vfs = (vf._replace(mac=vf.mac or guids.get(vf.number, "")) for vf in nic.vfs)
+    settings = links.vf_settings(nic.name)
+    vfs = (_with_settings(vf, settings.get(vf.number, VfSettings())) for vf in nic.vfs)
     return nic._replace(vfs=tuple(vfs))
+
+
+def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction:
+    return vf._replace(
+        mac=vf.mac or settings.guid, trust=settings.trust, spoof_check=settings.spoof_check
+    )
 
 
 def with_pods(

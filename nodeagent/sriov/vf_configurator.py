@@ -1,4 +1,4 @@
-"""Carries out one action of a plan: VF count, MAC address or GUID, driver, MTU, or eswitch mode.
+"""Carries out one action of a plan, such as the number of VFs or the driver of one of them.
 
 New virtual functions are created without a driver, because a driver reads the hardware address when
 it binds. An action may be repeated. If the kernel refuses it, the error names the file in /sys or
@@ -17,6 +17,8 @@ from core.domain.sriov.plan import (
     SetMtu,
     SetVfCount,
     SetVfMac,
+    SetVfSpoofCheck,
+    SetVfTrust,
 )
 from core.errors import DatapathError
 from nodeagent.sriov.sysfs import DRIVERS, Sysfs
@@ -47,6 +49,10 @@ class VfConfigurator:
                 self._set_mtu(action)
             case SetVfMac():
                 self._set_mac(action)
+            case SetVfTrust():
+                self._links.set_trust(action.nic, action.vf, trust=action.trust)
+            case SetVfSpoofCheck():
+                self._links.set_spoof_check(action.nic, action.vf, spoof_check=action.spoof_check)
             case BindDriver():
                 self._bind(self._sysfs.vf_address(action.address, action.vf), action.driver)
 

@@ -1,4 +1,4 @@
-"""Settings that exist only in netlink: MAC addresses and GUIDs of VFs, and eswitch modes.
+"""Settings that exist only in netlink: addresses, trust, spoof check of VFs, and eswitch modes.
 
 See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The physical function sets the address, so that
 a Pod's driver cannot choose another one.
@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
 from struct import Struct
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from core.domain.sriov.model import LEGACY, SWITCHDEV
-from core.errors import DatapathError
+from core.errors import DatapathError, NetlinkRefused
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.codec import attribute, attribute_u32, attributes, elements, nested
+from nodeagent.netlink.codec import attribute, attribute_u32, attributes, elements, nested, u32
 from nodeagent.netlink.devlink import (
     LEGACY_MODE,
     NETLINK_GENERIC,
@@ -32,11 +32,16 @@ from nodeagent.netlink.session import NetlinkSession
 _IFLA_VFINFO_LIST: Final = 22
 _IFLA_VF_INFO: Final = 1
 _IFLA_VF_MAC: Final = 1
+_IFLA_VF_SPOOFCHK: Final = 4
 _IFLA_VF_LINK_STATE: Final = 5
+_IFLA_VF_TRUST: Final = 9
 _IFLA_VF_IB_NODE_GUID: Final = 10
 _IFLA_VF_IB_PORT_GUID: Final = 11
 _VF_MAC: Final = Struct("=I32s")
-_VF_STATE: Final = Struct("=II")
+_VF_SETTING: Final = Struct("=II")
+_UNKNOWN: Final = 0xFFFF_FFFF
+"""The value of a setting that the driver does not have."""
+
 _VF_GUID: Final = Struct("=IIQ")  # the compiler aligns the GUID to eight bytes
 _RTEXT_FILTER_VF: Final = 1
 _FOLLOW_PORT: Final = 0
@@ -46,6 +51,14 @@ _NO_MODES: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
 """Errors of kernels and NICs without eswitch modes; mlx5 answers EPERM where another function has
 the switch.
 """
+
+
+class VfSettings(NamedTuple):
+    """The settings of a virtual function at its physical function; see ``VirtualFunction``."""
+
+    guid: str = ""
+    trust: bool | None = None
+    spoof_check: bool | None = None
 
 
 class VfLinks(Protocol):
@@ -59,8 +72,16 @@ class VfLinks(Protocol):
         """Set the node and port GUID of a virtual function; its link state follows the NIC's."""
         ...
 
-    def guids(self, link: str) -> Mapping[int, str]:
-        """The GUIDs of all virtual functions of ``link`` by number, even if a Pod has them."""
+    def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
+        """Set whether a virtual function of ``link`` is trusted."""
+        ...
+
+    def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
+        """Set whether source addresses of a virtual function of ``link`` are checked."""
+        ...
+
+    def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
+        """The settings of all virtual functions of ``link`` by number, even if a Pod has them."""
         ...
 
     def set_link_up(self, link: str) -> None:
@@ -110,16 +131,24 @@ class KernelVfLinks:
         packed = _VF_GUID.pack(vf, 0, int.from_bytes(guid, "big"))
         for kind in (_IFLA_VF_IB_NODE_GUID, _IFLA_VF_IB_PORT_GUID):
             self._set(link, vf, f"set GUID {guid.hex(':')} of", attribute(kind, packed))
-        state = attribute(_IFLA_VF_LINK_STATE, _VF_STATE.pack(vf, _FOLLOW_PORT))
+        state = attribute(_IFLA_VF_LINK_STATE, _VF_SETTING.pack(vf, _FOLLOW_PORT))
         self._set(link, vf, "set link state auto of", state)
 
-    def guids(self, link: str) -> Mapping[int, str]:
-        """See ``VfLinks``. Drivers and kernels that do not report GUIDs report none."""
+    def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
+        """See ``VfLinks``."""
+        self._switch(link, vf, "trust", _IFLA_VF_TRUST, is_on=trust)
+
+    def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
+        """See ``VfLinks``."""
+        self._switch(link, vf, "spoofChk", _IFLA_VF_SPOOFCHK, is_on=spoof_check)
+
+    def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
+        """See ``VfLinks``. Drivers and kernels that do not report a setting have None or ""."""
         mask = attribute_u32(n.IFLA_EXT_MASK, _RTEXT_FILTER_VF | n.RTEXT_FILTER_SKIP_STATS)
         with self._executor.session(self._executor.own_namespace) as session:
             body = IFINFOMSG.pack(0, 0, _number(session, link), 0, 0) + mask
             answer = session.ask(Request(n.RTM_GETLINK, 0, body, "read virtual functions of", link))
-        return {} if answer is None else vf_guids(memoryview(answer))
+        return {} if answer is None else settings_of_vfs(memoryview(answer))
 
     def set_link_up(self, link: str) -> None:
         """See ``VfLinks``."""
@@ -154,6 +183,16 @@ class KernelVfLinks:
         own_namespace = self._executor.own_namespace
         return self._executor.socket(own_namespace, socket.AF_NETLINK, kind, NETLINK_GENERIC)
 
+    def _switch(self, link: str, vf: int, name: str, kind: int, *, is_on: bool) -> None:
+        value = attribute(kind, _VF_SETTING.pack(vf, is_on))
+        text = f"set {name} {'on' if is_on else 'off'} of"
+        try:
+            self._set(link, vf, text, value)
+        except NetlinkRefused as error:
+            if error.errno == EOPNOTSUPP:
+                error.remedy = f"leave {name} out of the policy: the driver of {link} lacks it"
+            raise
+
     def _set(self, link: str, vf: int, verb: str, change: bytes) -> None:
         with self._executor.session(self._executor.own_namespace) as session:
             info = nested(_IFLA_VFINFO_LIST, nested(_IFLA_VF_INFO, change))
@@ -162,16 +201,27 @@ class KernelVfLinks:
             session.apply([Request(n.RTM_NEWLINK, 0, body, verb, what)])
 
 
-def vf_guids(body: memoryview) -> dict[int, str]:
-    """The node GUIDs in an ``RTM_NEWLINK``, by the number of the virtual function."""
-    link_attributes = attributes(body[IFINFOMSG.size :])
-    guids = {}
-    for info in elements(link_attributes.get(_IFLA_VFINFO_LIST, memoryview(b""))):
-        value = attributes(info).get(_IFLA_VF_IB_NODE_GUID)
-        if value is not None:
-            vf, _, guid = _VF_GUID.unpack_from(value)
-            guids[vf] = guid.to_bytes(8, "big").hex(":")
-    return guids
+def settings_of_vfs(body: memoryview) -> dict[int, VfSettings]:
+    """The settings in an ``RTM_NEWLINK``, by the number of the virtual function."""
+    infos = attributes(body[IFINFOMSG.size :]).get(_IFLA_VFINFO_LIST, memoryview(b""))
+    by_kind = filter(None, map(attributes, elements(infos)))
+    # Every attribute of a virtual function begins with its number.
+    return {u32(next(iter(found.values()))): _settings(found) for found in by_kind}
+
+
+def _settings(found: Mapping[int, memoryview]) -> VfSettings:
+    """The settings in the attributes of an ``IFLA_VF_INFO``."""
+    guid = found.get(_IFLA_VF_IB_NODE_GUID)
+    return VfSettings(
+        "" if guid is None else _VF_GUID.unpack_from(guid)[2].to_bytes(8, "big").hex(":"),
+        _is_on(found.get(_IFLA_VF_TRUST)),
+        _is_on(found.get(_IFLA_VF_SPOOFCHK)),
+    )
+
+
+def _is_on(value: memoryview | None) -> bool | None:
+    setting = _UNKNOWN if value is None else _VF_SETTING.unpack_from(value)[1]
+    return None if setting == _UNKNOWN else bool(setting)
 
 
 def _number(session: NetlinkSession, name: str) -> int:

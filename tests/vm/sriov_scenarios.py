@@ -7,6 +7,7 @@ real.
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -52,6 +53,12 @@ def command(*words: str) -> str:
 def current_vfs() -> list[VfFacts]:
     (nic,) = (nic for nic in physical_functions((), Path("/sys")) if nic.name == NIC)
     return [VfFacts(vf.number, vf.address, vf.driver, vf.mac, vf.mtu) for vf in nic.vfs]
+
+
+def switches_of_vfs() -> list[tuple[str, str]]:
+    """Spoof check and trust of each virtual function, as ip(8) shows them."""
+    text = command("ip", "link", "show", "dev", NIC)
+    return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
 
 
 def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
@@ -118,6 +125,27 @@ async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> No
     assert {(vf.driver, vf.mtu) for vf in created} == {("igbvf", 1_600)}
     assert all(vf.mac in link_text for vf in created), "set at the physical function"
     assert current_vfs() == created[:4]
+
+
+async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
+    """ip(8) shows what the card's driver has."""
+    source = WrittenSource()
+    trusted = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
+    source.ask(trusted, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest"))
+
+    async with agent_with(source):
+        await until_done(source, 4)
+        created = switches_of_vfs()
+        command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
+        source.reports.clear()
+        source.ask(trusted)
+        await until_done(source, 4)
+        restored = switches_of_vfs()
+
+    assert created == [("off", "on"), ("off", "on"), ("on", "off"), ("on", "off")]
+    assert restored == created
+    reported = [(vf.trust, vf.spoof_check) for vf in source.last.nics[0].vfs]
+    assert reported == [(True, False), (True, False), (False, True), (False, True)]
 
 
 async def test_after_a_boot_the_virtual_functions_are_restored() -> None:
@@ -207,6 +235,7 @@ SRIOV_SCENARIOS: Final = tuple(
         (
             test_the_nic_with_the_nodes_own_address_is_not_changed,
             test_a_policy_creates_all_functions_of_a_card_and_changes_them,
+            test_trust_and_spoof_check_are_those_of_the_policy,
             test_after_a_boot_the_virtual_functions_are_restored,
             test_a_range_of_functions_is_bound_to_vfio_and_back,
             test_a_function_that_a_pod_has_is_not_removed,

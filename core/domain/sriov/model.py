@@ -31,6 +31,10 @@ NICS_MAX: Final = 256
 PRIORITY_MAX: Final = 99
 MTU_MAX: Final = 65_535
 
+ETHERNET_SETTINGS: Final = "trust and spoofChk"
+SWITCH_TEXTS: Final[Mapping[bool | None, str]] = {None: "", True: "on", False: "off"}
+"""The values of ``ETHERNET_SETTINGS`` as users write them."""
+
 _GUID: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){7}")
 _RANGE: Final = re.compile(
     r"(?P<name>[^#\s]{1,15})(?:#(?P<first>[0-9]{1,4})-(?P<last>[0-9]{1,4}))?"
@@ -73,7 +77,10 @@ class NicSelector(NamedTuple):
 
 
 class NodePolicy(NamedTuple):
-    """An SriovNetworkNodePolicy. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept."""
+    """An SriovNetworkNodePolicy. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept.
+
+    ``trust`` and ``spoof_check`` None: the current setting is kept.
+    """
 
     name: str
     resource: str
@@ -88,13 +95,17 @@ class NodePolicy(NamedTuple):
     eswitch_mode: str = ""
     externally_managed: bool = False
     exclude_topology: bool = False
+    trust: bool | None = None
+    spoof_check: bool | None = None
 
 
 class VirtualFunction(NamedTuple):
     """A virtual function of a node. ``driver`` "": none; ``mac`` "": unknown.
 
     ``is_used``: a Pod uses it. ``numa_node`` -1: it has none. ``rdma``: its RDMA devices in the
-    node's network namespace. ``iommu_group`` "": none.
+    node's network namespace. ``iommu_group`` "": none. ``trust``: whether it may become promiscuous
+    and change its MAC address. ``spoof_check``: whether the NIC drops what it sends with another
+    source address. Both are None if they are unknown or the driver does not have them.
     """
 
     number: int
@@ -107,6 +118,8 @@ class VirtualFunction(NamedTuple):
     numa_node: int = -1
     rdma: tuple[str, ...] = ()
     iommu_group: str = ""
+    trust: bool | None = None
+    spoof_check: bool | None = None
 
 
 class PhysicalFunction(NamedTuple):
@@ -206,11 +219,19 @@ def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
         problems.append(PolicyProblem("nicSelector", text))
     if policy.is_rdma and policy.device_type == VFIO:
         problems.append(PolicyProblem("isRdma", f"a device of {VFIO} has no RDMA device"))
+    if policy.link_type == INFINIBAND and has_ethernet_settings(policy):
+        text = f"{ETHERNET_SETTINGS} exist only for Ethernet"
+        problems.append(PolicyProblem("linkType", text))
     for item in policy.nics.names:
         if item.vfs is not None and item.vfs.last >= policy.vfs:
             text = f"{item.name}#{item.vfs} ends above numVfs {policy.vfs} - 1"
             problems.append(PolicyProblem("nicSelector.pfNames", text))
     return problems
+
+
+def has_ethernet_settings(policy: NodePolicy) -> bool:
+    """Whether the policy sets what only virtual functions of Ethernet have."""
+    return policy.trust is not None or policy.spoof_check is not None
 
 
 def _outside(field: str, value: int, least: int, most: int) -> list[PolicyProblem]:

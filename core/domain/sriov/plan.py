@@ -14,13 +14,16 @@ from typing import Final, NamedTuple, TypeAlias
 
 from core.domain.sriov.guid_file import GUID_FILE, GuidFile
 from core.domain.sriov.model import (
+    ETHERNET_SETTINGS,
     INFINIBAND,
     NETDEVICE,
+    SWITCH_TEXTS,
     VFIO,
     NodePolicy,
     PhysicalFunction,
     VfRange,
     VirtualFunction,
+    has_ethernet_settings,
     policy_problems,
 )
 
@@ -34,7 +37,10 @@ _LOCAL_UNICAST: Final = 0x02
 
 
 class VfGroup(NamedTuple):
-    """Virtual functions of one NIC that belong to one resource."""
+    """Virtual functions of one NIC that belong to one resource.
+
+    ``mtu`` 0, ``trust`` and ``spoof_check`` None: the current setting is kept.
+    """
 
     resource: str
     policy: str
@@ -43,6 +49,8 @@ class VfGroup(NamedTuple):
     is_rdma: bool = False
     mtu: int = 0
     exclude_topology: bool = False
+    trust: bool | None = None
+    spoof_check: bool | None = None
 
 
 _NO_GROUP: Final = VfGroup("", "", VfRange(0, 0))
@@ -110,6 +118,30 @@ class SetVfMac(NamedTuple):
         return f"{_function_name(self.nic, self.vf)}: mac {self.mac}"
 
 
+class SetVfTrust(NamedTuple):
+    """Allow a virtual function to become promiscuous and change its MAC address, or forbid it."""
+
+    nic: str
+    address: str
+    vf: int
+    trust: bool
+
+    def __str__(self) -> str:
+        return f"{_function_name(self.nic, self.vf)}: trust {SWITCH_TEXTS[self.trust]}"
+
+
+class SetVfSpoofCheck(NamedTuple):
+    """Drop what a virtual function sends with another source address, or let it pass."""
+
+    nic: str
+    address: str
+    vf: int
+    spoof_check: bool
+
+    def __str__(self) -> str:
+        return f"{_function_name(self.nic, self.vf)}: spoofChk {SWITCH_TEXTS[self.spoof_check]}"
+
+
 class BindDriver(NamedTuple):
     """Bind a virtual function to a driver; "": the one that the kernel chooses."""
 
@@ -122,7 +154,9 @@ class BindDriver(NamedTuple):
         return f"{_function_name(self.nic, self.vf)}: driver {self.driver or 'of the kernel'}"
 
 
-Action: TypeAlias = SetVfCount | SetEswitchMode | SetMtu | SetVfMac | BindDriver
+Action: TypeAlias = (
+    SetVfCount | SetEswitchMode | SetMtu | SetVfMac | SetVfTrust | SetVfSpoofCheck | BindDriver
+)
 
 
 class SriovRefusal(NamedTuple):
@@ -232,6 +266,14 @@ def _apply(
                 "lower numVfs, or raise the limit in the NIC's firmware",
             )
             continue
+        if nic.link_type == INFINIBAND and has_ethernet_settings(policy):
+            yield SriovRefusal(
+                policy.name,
+                nic.name,
+                f"{ETHERNET_SETTINGS} exist only for Ethernet, and the NIC is InfiniBand",
+                "leave them out, or set linkType eth",
+            )
+            continue
         target = desired.get(nic.address) or DesiredNic(
             nic.name,
             nic.address,
@@ -265,6 +307,8 @@ def _group(policy: NodePolicy, vfs: VfRange) -> VfGroup:
         policy.is_rdma,
         policy.mtu,
         policy.exclude_topology,
+        policy.trust,
+        policy.spoof_check,
     )
 
 
@@ -394,15 +438,20 @@ def _nic_actions(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action,
 def _vf_actions(
     nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction, mac: str
 ) -> Iterator[Action]:
-    """The actions of a virtual function: hardware address, driver, MTU.
+    """The actions of a virtual function: hardware address, trust, spoof check, driver, MTU.
 
-    The address is set before the driver is bound, because drivers read it when they bind.
+    The address is set before the driver is bound, because drivers read it when they bind. Trust
+    and spoof check are set before it too: no Pod can get the virtual function without them.
     """
     if vf.is_used:
         return
     is_unset = vf.mac in _UNSET_MACS
     if is_unset or not vf.driver:
         yield SetVfMac(nic.name, nic.address, vf.number, mac)
+    if group.trust not in {None, vf.trust}:
+        yield SetVfTrust(nic.name, nic.address, vf.number, bool(group.trust))
+    if group.spoof_check not in {None, vf.spoof_check}:
+        yield SetVfSpoofCheck(nic.name, nic.address, vf.number, bool(group.spoof_check))
     needs_vfio = group.device_type == VFIO
     if needs_vfio and vf.driver != VFIO:
         yield BindDriver(nic.name, nic.address, vf.number, VFIO)

@@ -136,6 +136,21 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     max_tx_rate_mbps: Annotated[
         int | None, described("The maximum transmit rate in Mbit/s; 0 means none.", **Rate)
     ] = None
+    trust: Annotated[
+        str | None,
+        described(
+            "Whether the Pod may become promiscuous and change its MAC address; not set: as it is.",
+            enum=["on", "off"],
+        ),
+    ] = None
+    spoof_chk: Annotated[
+        str | None,
+        described(
+            "Whether the NIC drops what the Pod sends with another source address; not set: as it"
+            " is.",
+            enum=["on", "off"],
+        ),
+    ] = None
     rdma_isolation: Annotated[
         bool | None,
         described("Whether the RDMA device moves into the Pod.", default=False),

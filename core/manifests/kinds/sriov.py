@@ -84,6 +84,22 @@ class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=
         bool, described("Whether kubelet does not receive the NUMA node.")
     ] = False
     vdpa_type: Annotated[str, described("Not supported.")] = ""
+    trust: Annotated[
+        str,
+        described(
+            "Whether virtual functions may become promiscuous and change their MAC address; if"
+            " empty, it is not changed.",
+            enum=["", "on", "off"],
+        ),
+    ] = ""
+    spoof_chk: Annotated[
+        str,
+        described(
+            "Whether the NIC drops what virtual functions send with another source address; if"
+            " empty, it is not changed.",
+            enum=["", "on", "off"],
+        ),
+    ] = ""
 
 
 class NodePolicyManifest(Struct, rename="camel", frozen=True):
@@ -105,6 +121,8 @@ class VfGroupSpec(Struct, rename="camel", frozen=True, omit_defaults=True):
     is_rdma: Annotated[bool, described("Whether Pods get the RDMA device too.")] = False
     mtu: Annotated[int, described("The MTU of the virtual functions; 0: not changed.")] = 0
     vdpa_type: Annotated[str, described("Not used.")] = ""
+    trust: Annotated[str, described("on or off; empty: not changed.")] = ""
+    spoof_chk: Annotated[str, described("on or off; empty: not changed.")] = ""
 
 
 class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
@@ -146,6 +164,8 @@ class VfReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     assigned: Annotated[str, described("Whether a Pod has it.")] = ""
     vendor: Annotated[str, described("Its PCI vendor.")] = ""
     device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
+    trust: Annotated[str, described("on or off; empty if the driver does not show it.")] = ""
+    spoof_chk: Annotated[str, described("on or off; empty if the driver does not show it.")] = ""
 
 
 class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):

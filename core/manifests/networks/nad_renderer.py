@@ -151,7 +151,9 @@ def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
 
 def _sriov(sriov: SriovSpec, ipam: Plugin) -> list[Json]:
     rates = {"min_tx_rate": sriov.min_tx_rate_mbps, "max_tx_rate": sriov.max_tx_rate_mbps}
-    main = {"vlan": sriov.vlan_id, **rates, "type": "sriov", **ipam}
+    switches = {"trust": sriov.trust, "spoofchk": sriov.spoof_chk}
+    chosen = {key: value for key, value in switches.items() if value}
+    main = {"vlan": sriov.vlan_id, **rates, **chosen, "type": "sriov", **ipam}
     isolated = sriov.rdma_isolation or sriov.enable_rdma
     return [main, *([{"type": "rdma"}] if isolated else [])]
 

@@ -68,6 +68,15 @@ def test_an_empty_device_type_is_the_default() -> None:
     assert policy.device_type == "netdevice"
 
 
+@pytest.mark.parametrize(("text", "value"), [('"on"', True), ('"off"', False), ('""', None)])
+def test_trust_and_spoof_check_are_on_off_or_not_set(text: str, value: bool | None) -> None:
+    (trusted,) = node_policies(policy_with("trust", text))
+    (checked,) = node_policies(policy_with("spoofChk", text))
+
+    assert (trusted.trust, trusted.spoof_check) == (value, None)
+    assert (checked.trust, checked.spoof_check) == (None, value)
+
+
 def test_missing_fields_have_the_defaults_of_the_operator() -> None:
     (policy,) = node_policies(policy_with("linkType", "ib"))
 
@@ -82,6 +91,8 @@ def test_missing_fields_have_the_defaults_of_the_operator() -> None:
         ("numVf", "4", "numVf"),
         ("vdpaType", "virtio", "spec.vdpaType is not supported"),
         ("mtu", "large", "expected a whole number"),
+        ("trust", "'yes'", "spec.trust: 'yes' is not on or off"),
+        ("spoofChk", "on", "spec.spoofChk: expected a string, got true or false"),
         ("nicSelector", '{pfNames: ["ens1f0#9-2"]}', "'ens1f0#9-2' is not the name of a NIC"),
         ("nicSelector", "{netFilter: x}", "netFilter is not supported"),
     ],

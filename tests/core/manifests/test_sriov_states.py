@@ -22,14 +22,16 @@ NIC = PhysicalFunction(
     16,
     (
         VirtualFunction(0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", "02:00:00:00:00:01", 1_500),
-        VirtualFunction(1, "0000:3b:00.3", "mlx5_core", is_used=True),
+        VirtualFunction(
+            1, "0000:3b:00.3", "mlx5_core", is_used=True, trust=True, spoof_check=False
+        ),
     ),
     driver="mlx5_core",
 )
 
 
 def test_the_specification_lists_the_nics_and_groups_of_the_policies() -> None:
-    group = VfGroup("rail", "roce", VfRange(0, 1), is_rdma=True, mtu=9_000)
+    group = VfGroup("rail", "roce", VfRange(0, 1), is_rdma=True, mtu=9_000, trust=True)
 
     state = node_state("node-1", [DesiredNic("ens1f0", NIC.address, 2, 9_000, groups=(group,))])
 
@@ -48,6 +50,7 @@ def test_the_specification_lists_the_nics_and_groups_of_the_policies() -> None:
                     "deviceType": "netdevice",
                     "isRdma": True,
                     "mtu": 9_000,
+                    "trust": "on",
                 }
             ],
         }
@@ -73,7 +76,14 @@ def test_the_status_has_every_nic_with_its_virtual_functions() -> None:
             "driver": "mlx5_core",
             "mtu": 1_500,
         },
-        {"vfID": 1, "pciAddress": "0000:3b:00.3", "driver": "mlx5_core", "assigned": "true"},
+        {
+            "vfID": 1,
+            "pciAddress": "0000:3b:00.3",
+            "driver": "mlx5_core",
+            "assigned": "true",
+            "trust": "on",
+            "spoofChk": "off",
+        },
     ]
 
 

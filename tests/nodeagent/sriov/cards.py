@@ -21,6 +21,7 @@ from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.sriov.node_hardware import with_netlink_facts, with_pods
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov.vf_configurator import VfConfigurator
+from nodeagent.sriov.vf_links import VfSettings
 from nodeagent.sriov_master import is_representor
 
 TREES = Path(__file__).parent / "trees"
@@ -44,6 +45,8 @@ class Card(Sysfs):
         super().__init__(root)
         self._tree = (TREES / f"{tree}.txt").read_text()
         self.macs: dict[int, str] = {}
+        self.switches: dict[int, VfSettings] = {}
+        """Trust and spoof check by virtual function."""
         self.up: list[str] = []
         self.modes: dict[str, str] = {}
         self.writes: list[str] = []
@@ -55,6 +58,7 @@ class Card(Sysfs):
         """The machine starts: what was made since is gone."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.macs.clear()
+        self.switches.clear()
         card = _card_of(self._tree)
         for line in self._tree.splitlines():
             if line.startswith(("#", _CARD)):
@@ -102,6 +106,9 @@ class Card(Sysfs):
         offset, stride = (int(self.read(self.path / f"sriov_{n}")) for n in ("offset", "stride"))
         bus, _, _ = self.path.name.rpartition(":")
         self._make_representors(count if self.modes.get(self.path.name) == SWITCHDEV else 0)
+        self.switches = {
+            number: VfSettings("", trust=False, spoof_check=True) for number in range(count)
+        }
         for number in range(count):
             slot, function = divmod(offset + stride * number, 8)
             device = self.path.with_name(f"{bus}:{slot:02x}.{function}")
@@ -174,8 +181,18 @@ class Card(Sysfs):
     def set_guid(self, link: str, vf: int, guid: bytes) -> None:
         self.macs[vf] = guid.hex(":")
 
-    def guids(self, link: str) -> Mapping[int, str]:
-        return self.macs
+    def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
+        self.switches[vf] = self.switches[vf]._replace(trust=trust)
+
+    def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
+        self.switches[vf] = self.switches[vf]._replace(spoof_check=spoof_check)
+
+    def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
+        is_infiniband = self.read(self.root / "class/net" / link / "type") == "32"
+        guids = self.macs if is_infiniband else {}
+        return {
+            vf: switches._replace(guid=guids.get(vf, "")) for vf, switches in self.switches.items()
+        }
 
     def set_link_up(self, link: str) -> None:
         self.up.append(link)

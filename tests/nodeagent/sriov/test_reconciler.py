@@ -197,6 +197,22 @@ async def test_drift_is_corrected(ethernet: Node) -> None:
     assert nic.vfs[1].link
 
 
+async def test_trust_and_spoof_check_are_set_kept_and_left_to_the_network_of_a_pod(
+    ethernet: Node,
+) -> None:
+    ethernet.source.ask(ethernet.policy(2, trust=True, spoof_check=False))
+    await ethernet.agent.run_round()
+    created = [(vf.trust, vf.spoof_check) for vf in ethernet.card.nics()[0].vfs]
+
+    for number in range(2):
+        ethernet.card.set_trust("ens1f0", number, trust=False)
+    ethernet.hardware.pods = {ethernet.card.nics()[0].vfs[1].address: "shop/web-0"}
+    assert await ethernet.agent.run_round()
+
+    assert created == [(True, False), (True, False)]
+    assert [vf.trust for vf in ethernet.card.nics()[0].vfs] == [True, False]
+
+
 async def test_functions_of_a_range_are_bound_to_the_driver_of_its_policy(ethernet: Node) -> None:
     dpdk = ethernet.policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="b", resource="dpdk")
     ethernet.source.ask(ethernet.policy(4, VfRange(0, 1)), dpdk)

@@ -1,24 +1,26 @@
-"""The netlink messages that set and read GUIDs, byte by byte (if_link.h, struct ifla_vf_guid)."""
+"""The netlink messages for settings of virtual functions, byte by byte (if_link.h)."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from errno import EOPNOTSUPP
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from core.errors import DatapathError
+from core.errors import DatapathError, NetlinkRefused
 from nodeagent.netlink.codec import attribute, attributes, elements, nested
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.netlink.requests import IFINFOMSG, Request
 from nodeagent.netlink.values import Link
-from nodeagent.sriov.vf_links import KernelVfLinks, vf_guids
+from nodeagent.sriov.vf_links import KernelVfLinks, VfSettings, settings_of_vfs
 
 RECORDED = Path(__file__).parent / "recorded/igb-link.txt"
 VFINFO_LIST, VF_INFO, IB_NODE_GUID, IB_PORT_GUID = 22, 1, 10, 11
+SPOOFCHK, TRUST = 4, 9
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
@@ -71,9 +73,13 @@ def test_guids_are_read_with_the_numbers_of_their_virtual_functions() -> None:
     infos = "18000100" + first + "18000100" + second + "10000100" + other
     recorded.answer = bytes.fromhex(header + name + "44001600" + infos)
 
-    guids = KernelVfLinks(cast("NetnsExecutor", recorded)).guids("ibs1")
+    settings = KernelVfLinks(cast("NetnsExecutor", recorded)).vf_settings("ibs1")
 
-    assert guids == {0: "0a:0b:0c:0d:0e:0f:10:11", 1: "00:00:00:00:00:00:00:00"}
+    assert settings == {
+        0: VfSettings("0a:0b:0c:0d:0e:0f:10:11"),
+        1: VfSettings("00:00:00:00:00:00:00:00"),
+        2: VfSettings(),
+    }
     # ifindex 7; IFLA_EXT_MASK: virtual functions, no counters
     assert recorded.requests[0].body.hex() == "0000000007000000000000000000000008001d0009000000"
 
@@ -104,19 +110,60 @@ def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
     return link[: IFINFOMSG.size] + b"".join(others) + nested(VFINFO_LIST, *infos)
 
 
-def test_guids_are_read_from_a_complete_answer_of_a_real_kernel() -> None:
+def test_settings_are_read_from_a_complete_answer_of_a_real_kernel() -> None:
     link, guids = recorded_link(), [GUID, GUID[::-1]]
 
-    assert vf_guids(memoryview(link)) == {}, "a card of Ethernet"
-    assert vf_guids(memoryview(with_guids(link, guids))) == {
-        number: guid.hex(":") for number, guid in enumerate(guids)
+    of_ethernet = VfSettings("", trust=False, spoof_check=True)
+    assert settings_of_vfs(memoryview(link)) == {0: of_ethernet, 1: of_ethernet}
+    assert settings_of_vfs(memoryview(with_guids(link, guids))) == {
+        number: of_ethernet._replace(guid=guid.hex(":")) for number, guid in enumerate(guids)
     }
 
 
-def test_the_real_kernel_returns_no_guids_for_loopback() -> None:
+def test_settings_that_a_driver_does_not_have_are_unknown() -> None:
+    """The kernel writes -1 for them, as the recorded card does for IFLA_VF_RSS_QUERY_EN."""
+    unknown = (1 << 32) - 1
+    values = [attribute(kind, struct.pack("=II", 4, unknown)) for kind in (SPOOFCHK, TRUST)]
+    body = IFINFOMSG.pack(0, 0, 7, 0, 0) + nested(VFINFO_LIST, nested(VF_INFO, *values))
+
+    assert settings_of_vfs(memoryview(body)) == {4: VfSettings()}
+
+
+def test_trust_and_spoof_check_are_set_at_the_physical_function() -> None:
+    recorded = RecordedSession()
+    links = KernelVfLinks(cast("NetnsExecutor", recorded))
+
+    links.set_trust("ibs1", 3, trust=True)
+    links.set_spoof_check("ibs1", 3, spoof_check=False)
+
+    header = "00000000070000000000000000000000" + "14001680" + "10000180"
+    assert [request.body.hex() for request in recorded.requests] == [
+        header + "0c000900" + "03000000" + "01000000",
+        header + "0c000400" + "03000000" + "00000000",
+    ]
+    assert [request.verb for request in recorded.requests] == [
+        "set trust on of",
+        "set spoofChk off of",
+    ]
+
+
+def test_a_driver_without_trust_is_an_error_that_says_what_to_leave_out() -> None:
+    class Refusing(RecordedSession):
+        def apply(self, requests: Sequence[Request]) -> None:
+            raise NetlinkRefused("Operation not supported", errno=EOPNOTSUPP)
+
+    links = KernelVfLinks(cast("NetnsExecutor", Refusing()))
+
+    with pytest.raises(DatapathError) as refused:
+        links.set_trust("ibs1", 3, trust=True)
+
+    assert refused.value.remedy == "leave trust out of the policy: the driver of ibs1 lacks it"
+
+
+def test_the_real_kernel_returns_no_virtual_functions_for_loopback() -> None:
     executor = NetnsExecutor()
     try:
-        assert KernelVfLinks(executor).guids("lo") == {}
+        assert KernelVfLinks(executor).vf_settings("lo") == {}
     finally:
         executor.close()
 

@@ -27,6 +27,8 @@ from core.domain.sriov.plan import (
     SetMtu,
     SetVfCount,
     SetVfMac,
+    SetVfSpoofCheck,
+    SetVfTrust,
     VfGroup,
     default_mac,
     plan_node,
@@ -81,6 +83,10 @@ def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalF
                 nic = with_vf_fields(nic, number, mtu=mtu)
             case SetVfMac(vf=number, mac=mac):
                 nic = with_vf_fields(nic, number, mac=mac)
+            case SetVfTrust(vf=number, trust=trust):
+                nic = with_vf_fields(nic, number, trust=trust)
+            case SetVfSpoofCheck(vf=number, spoof_check=spoof_check):
+                nic = with_vf_fields(nic, number, spoof_check=spoof_check)
             case BindDriver(vf=number, driver=driver):
                 nic = with_vf_fields(nic, number, driver=driver or "mlx5_core")
     return nic
@@ -114,6 +120,55 @@ def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
     assert plan.desired == (DesiredNic("ens1f0", RAIL.address, 2, 9_000, groups=(group,)),)
 
 
+def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
+    plan = plan_node([policy(vfs=1)._replace(trust=True, spoof_check=False)], {}, [RAIL])
+
+    assert lines(plan) == [
+        "ens1f0: numVfs 1",
+        f"ens1f0 vf 0: mac {default_mac(RAIL, 0)}",
+        "ens1f0 vf 0: trust on",
+        "ens1f0 vf 0: spoofChk off",
+        "ens1f0 vf 0: driver of the kernel",
+    ]
+
+
+def test_trust_is_set_back_unless_a_pod_has_the_virtual_function_or_no_policy_sets_it() -> None:
+    """In a Pod the setting is that of its network, which the plugin sriov sets."""
+    free, used = vfs(2, trust=True, spoof_check=False)
+    nic = RAIL._replace(vfs=(free, used._replace(is_used=True)))
+
+    assert lines(plan_node([policy()._replace(trust=False)], {}, [nic])) == [
+        "ens1f0 vf 0: trust off"
+    ]
+    assert lines(plan_node([policy()], {}, [nic])) == []
+
+
+def test_trust_differs_by_range_of_one_nic() -> None:
+    policies = [
+        policy("router", 4, "ens1f0#0-1")._replace(trust=True),
+        policy("guest", 4, "ens1f0#2-3"),
+    ]
+
+    plan = plan_node(policies, {}, [RAIL._replace(vfs=vfs(4, trust=False, spoof_check=True))])
+
+    assert lines(plan) == ["ens1f0 vf 0: trust on", "ens1f0 vf 1: trust on"]
+
+
+def test_trust_of_infiniband_is_refused_and_ethernet_nics_of_the_policy_are_changed() -> None:
+    node_policy = policy()._replace(nics=NicSelector(vendor="15b3"), trust=True)
+
+    plan = plan_node([node_policy], {}, [RAIL, OTHER._replace(link_type=INFINIBAND)])
+
+    assert [nic.nic for nic in plan.desired] == ["ens1f0"]
+    (refusal,) = plan.refusals
+    assert str(refusal) == (
+        "policy roce for ens1f1: trust and spoofChk exist only for Ethernet, and the NIC is"
+        " InfiniBand; leave them out, or set linkType eth"
+    )
+    (problem,) = policy_problems(node_policy._replace(link_type=INFINIBAND))
+    assert problem == PolicyProblem("linkType", "trust and spoofChk exist only for Ethernet")
+
+
 def test_default_addresses_are_local_unicast_unique_and_stable() -> None:
     macs = {default_mac(nic, number) for nic in (RAIL, OTHER) for number in range(16)}
 
@@ -130,6 +185,8 @@ def test_default_addresses_are_local_unicast_unique_and_stable() -> None:
         policy(),
         policy()._replace(mtu=9_000, eswitch_mode=SWITCHDEV),
         policy("dpdk", 4)._replace(device_type=VFIO),
+        policy("router", 4)._replace(trust=True, spoof_check=False),
+        policy("guest", 4)._replace(trust=False, spoof_check=True),
         policy("rdma", 8, "ens1f0#2-5")._replace(is_rdma=True),
         policy("none", 0),
     ],

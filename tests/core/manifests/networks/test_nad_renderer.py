@@ -110,6 +110,17 @@ def test_sriov_with_rdma_mtu_and_a_chain_item() -> None:
     assert rendered.annotations == {"k8s.v1.cni.cncf.io/resourceName": "x/y"}
 
 
+def test_sriov_has_trust_and_spoof_check_only_where_the_network_sets_them() -> None:
+    block = {"resourceName": "x/y", "trust": "on", "spoofChk": "off"}
+    spec = {"cniType": "sriov", "sriov": block, "enableCoordinator": False}
+
+    assert config("sr", spec) == chain(
+        "sr",
+        '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"trust":"on","spoofchk":"off",'
+        '"type":"sriov","ipam":{"type":"spiderpool"}}',
+    )
+
+
 def test_sriov_also_isolates_rdma_with_the_field_of_spiderpool_1_0() -> None:
     sriov = {"resourceName": "x/y", "enableRdma": True, "rdmaIsolation": False}
     text = config("sr", {"cniType": "sriov", "sriov": sriov})
