@@ -41,6 +41,7 @@ from bench.measures import (
     simulation,
     sriov_plan,
     takeover,
+    vf_cycles,
 )
 from bench.rig import cluster
 from bench.rig.lab import Lab
@@ -108,6 +109,7 @@ MEASURES: tuple[Measure, ...] = (
         4,
     ),
     Measure("sriov_plan", {"sriov_plan_ms": Target("at most", 50.0)}, sriov_plan.measure, 1),
+    Measure("vf_cycles", {"vf_leaks": Target("at most", 0)}, vf_cycles.measure, 60, quick=False),
     Measure("claim_scale", {"alloc_scale_ratio": Target("at most", 1.2)}, claim_scale.measure, 14),
     Measure(
         "agent_start",

@@ -86,6 +86,11 @@ class Lab:
         """Set the time budget, in seconds, of the rounds of the next measure."""
         self._share_ends = time.monotonic() + seconds
 
+    @property
+    def seconds_left(self) -> float:
+        """The rest of the time budget, in seconds; 0 if it is used up."""
+        return max(0.0, self._share_ends - time.monotonic())
+
     def rounds(self, count: int | None = None, least: int = 1) -> Iterator[int]:
         """Numbers of repetitions, fewer if the time budget is used up, but at least ``least``."""
         for number in range(count or self.scale.rounds):

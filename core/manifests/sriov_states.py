@@ -133,6 +133,7 @@ def _vf(nic: PhysicalFunction, vf: VirtualFunction) -> VfReport:
         vf.mac if is_infiniband else "",
         vf.driver,
         vf.mtu,
+        vf.vlan,
         assigned="true" if vf.is_used else "",
         trust=SWITCH_TEXTS[vf.trust],
         spoof_chk=SWITCH_TEXTS[vf.spoof_check],

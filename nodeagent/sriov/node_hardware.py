@@ -152,7 +152,10 @@ def _with_vf_settings(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction
 
 def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction:
     return vf._replace(
-        mac=vf.mac or settings.guid, trust=settings.trust, spoof_check=settings.spoof_check
+        mac=vf.mac or settings.guid,
+        trust=settings.trust,
+        spoof_check=settings.spoof_check,
+        vlan=settings.vlan,
     )
 
 

@@ -32,6 +32,7 @@ from nodeagent.netlink.session import NetlinkSession
 _IFLA_VFINFO_LIST: Final = 22
 _IFLA_VF_INFO: Final = 1
 _IFLA_VF_MAC: Final = 1
+_IFLA_VF_VLAN: Final = 2
 _IFLA_VF_SPOOFCHK: Final = 4
 _IFLA_VF_LINK_STATE: Final = 5
 _IFLA_VF_TRUST: Final = 9
@@ -59,6 +60,7 @@ class VfSettings(NamedTuple):
     guid: str = ""
     trust: bool | None = None
     spoof_check: bool | None = None
+    vlan: int = 0
 
 
 class VfLinks(Protocol):
@@ -211,11 +213,12 @@ def settings_of_vfs(body: memoryview) -> dict[int, VfSettings]:
 
 def _settings(found: Mapping[int, memoryview]) -> VfSettings:
     """The settings in the attributes of an ``IFLA_VF_INFO``."""
-    guid = found.get(_IFLA_VF_IB_NODE_GUID)
+    guid, vlan = found.get(_IFLA_VF_IB_NODE_GUID), found.get(_IFLA_VF_VLAN)
     return VfSettings(
         "" if guid is None else _VF_GUID.unpack_from(guid)[2].to_bytes(8, "big").hex(":"),
         _is_on(found.get(_IFLA_VF_TRUST)),
         _is_on(found.get(_IFLA_VF_SPOOFCHK)),
+        0 if vlan is None else _VF_SETTING.unpack_from(vlan)[1],
     )
 
 

@@ -89,6 +89,7 @@ PROMISED = {
     "sriov_plan_ms",
     "devices_ready_s",
     "device_allocate_ms",
+    "vf_leaks",
     "look_stranger_ms",
     "coordinator_add_ms",
     "coordinator_del_ms",

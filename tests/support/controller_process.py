@@ -31,6 +31,7 @@ class ControllerProcess:
         directory: Path,
         *options: str,
         lease_ttl_s: int = LEASE_TTL_S,
+        module: str = "ops.controller.main",
     ) -> None:
         self.name = name
         self.health, self.metrics = free_ports(2)
@@ -50,7 +51,7 @@ class ControllerProcess:
             [
                 sys.executable,
                 "-m",
-                "ops.controller.main",
+                module,
                 "--config-path",
                 "/nonexistent",
                 *options,

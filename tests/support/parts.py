@@ -42,7 +42,6 @@ PROCESSOR: Final = "a processor that is not emulated"
 SITE: Final = "mkdocs-material"
 PUBLIC_DOCUMENTS: Final = "Spiderpool's documents"
 SPIDERPOOL: Final = "Spiderpool"
-RECORDINGS: Final = "recordings of machines with cards"
 CHROMIUM: Final = "Chromium"
 
 _INSTALLED_BY_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
@@ -70,8 +69,6 @@ REMEDIES: Final[Mapping[str, str]] = {
     IMAGE_BUILDER: _INSTALLED_BY_SETUP.format("buildah, netavark and mmdebstrap"),
     PUBLIC_DOCUMENTS: "set ORBWEAVER_SPIDERPOOL_REPOSITORY to a clone of Spiderpool's repository",
     SPIDERPOOL: "build it (docs/contributing/testing.md) and set SPIDERPOOL_BUILD to its directory",
-    RECORDINGS: "set ORBWEAVER_RECORDINGS to a directory of recordings"
-    " (docs/contributing/testing.md lists some)",
     MUSL: _INSTALLED_BY_SETUP.format("musl-tools") + "; unset CC",
     PROCESSOR: "run make test without emulation",
     ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -105,8 +105,18 @@ sh /run/out/script.sh
 MODULE_SCRIPT: Final = """
 ip link set lo up
 cd {project}
-{python} -m {module} /run/out/findings.json
+{python} -m {module} /run/out/findings.json {arguments}
 """
+
+HOST: Final = "10.0.2.2"
+"""In the machine: the host's loopback, behind the NIC of ``HOST_NIC``."""
+
+HOST_MAC: Final = "52:54:00:0a:00:02"
+HOST_NIC: Final = (
+    *("-netdev", "user,id=host,ipv6=off"),
+    *("-device", f"virtio-net-pci,netdev=host,mac={HOST_MAC}"),
+)
+"""A NIC whose other end is qemu. Without a default route the machine reaches the host only."""
 
 
 class Finding(NamedTuple):
@@ -128,9 +138,14 @@ class VirtualMachine:
         return "" if tools and AMD64.kernel else MISSING
 
     @staticmethod
-    def run(script: str, out: Path, deadline_s: float = BOOT_DEADLINE_S) -> str:
-        """Run the script with ``out`` at /run/out and power off; return the console output."""
-        return _captured(boot_command(AMD64, script, out), deadline_s)
+    def run(
+        script: str, out: Path, deadline_s: float = BOOT_DEADLINE_S, options: Sequence[str] = ()
+    ) -> str:
+        """Run the script with ``out`` at /run/out and power off; return the console output.
+
+        ``options``: of qemu, for more hardware.
+        """
+        return _captured([*boot_command(AMD64, script, out), *options], deadline_s)
 
 
 def boot_command(board: Board, script: str, out: Path) -> list[str]:
@@ -155,13 +170,19 @@ def boot_command(board: Board, script: str, out: Path) -> list[str]:
     ]
 
 
-def run_inside(module: str, deadline_s: float = BOOT_DEADLINE_S) -> tuple[list[Finding], str]:
-    """Boot, run ``python -m module FILE``, power off; return findings and console."""
+def run_inside(
+    module: str,
+    *arguments: str,
+    deadline_s: float = BOOT_DEADLINE_S,
+    options: Sequence[str] = (),
+) -> tuple[list[Finding], str]:
+    """Boot, run ``python -m module FILE ARGUMENTS``, power off; return findings and console."""
     with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
         out = Path(name)
         words = {"project": PROJECT, "python": sys.executable, "module": module}
         quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
-        console = VirtualMachine.run(MODULE_SCRIPT.format(**quoted), out, deadline_s)
+        script = MODULE_SCRIPT.format(**quoted, arguments=shlex.join(arguments))
+        console = VirtualMachine.run(script, out, deadline_s, options)
         findings = out / "findings.json"
         documents = json.loads(findings.read_text()) if findings.exists() else []
         return [Finding(*document) for document in documents], console[-TAIL_CHARACTERS:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -15,6 +17,7 @@ from nodeagent.rdma.netns_mode import set_netns_mode
 from tests.support.deadlines import until
 from tests.vm.sriov_scenarios import command
 
+GUIDE: Final = Path(__file__).parents[2] / "docs/guides/rdma-modes.md"
 NAMESPACES_END_S: Final = 120.0
 
 
@@ -41,6 +44,21 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
 
     command("ip", "netns", "delete", "pod")
     await until(lambda: changes_mode(executor, SHARED), NAMESPACES_END_S)
+    assert "netns shared" in command("rdma", "system")
+    the_commands_of_the_guide_set_the_mode_now_and_at_each_boot()
+
+
+def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
+    """The commands of the guide, word for word; the last block undoes the first."""
+    blocks = re.findall(r"```console\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    choose, undo = (block for block in blocks if "rdma system set" in block)
+    command("sh", "-ec", choose)
+    assert "netns exclusive" in command("rdma", "system")
+    assert "options ib_core netns_mode=0" in command("modprobe", "--showconfig")
+
+    command("sh", "-ec", undo)
+    assert "netns shared" in command("rdma", "system")
+    assert "netns_mode" not in command("modprobe", "--showconfig")
 
 
 def changes_mode(executor: NetnsExecutor, mode: str) -> bool:

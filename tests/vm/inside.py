@@ -149,6 +149,9 @@ async def test_a_vf_gets_addresses_of_its_masters_subnet_and_reaches_node_and_ne
     assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER[0])
     assert f"dev {host_veth_name('vf-a')}" in sh("ip", "route", "get", v4)
     assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule")
+    # The check of docs/guides/sriov.md.
+    readlink = ("readlink", "/sys/class/net/eth0/device/driver")
+    assert sh("ip", "netns", "exec", "vf-a", *readlink).rstrip().endswith("/igbvf")
 
 
 async def test_pods_on_two_vfs_of_one_card_reach_each_other(machine: Machine) -> None:

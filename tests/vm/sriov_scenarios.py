@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +33,17 @@ ADDRESS: Final = "10.6.0.11"
 DEADLINE_S: Final = 120.0
 PF: Final = Path("/sys/class/net") / NIC
 NUMVFS: Final = PF / "device/sriov_numvfs"
+TRUSTED: Final = f"""
+apiVersion: sriovnetwork.openshift.io/v1
+kind: SriovNetworkNodePolicy
+metadata: {{name: rail}}
+spec:
+  resourceName: rail
+  numVfs: 4
+  nicSelector: {{pfNames: ["{NIC}#0-1"]}}
+  trust: "on"
+  spoofChk: "off"
+"""
 
 
 class VfFacts(NamedTuple):
@@ -59,6 +71,14 @@ def switches_of_vfs() -> list[tuple[str, str]]:
     """Spoof check and trust of each virtual function, as ip(8) shows them."""
     text = command("ip", "link", "show", "dev", NIC)
     return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
+
+
+def steps_that_orbctl_shows(policy_text: str) -> str:
+    """The output of ``orbctl node sriov``, as docs/how-to/create-virtual-functions.md has it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(policy_text)
+        file.flush()
+        return command(sys.executable, "-m", "ops.cli.main", "node", "sriov", "-f", file.name)
 
 
 def policy(vfs: int, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
@@ -137,13 +157,18 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
         await until_done(source, 4)
         created = switches_of_vfs()
         command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
+        command("ip", "link", "set", NIC, "vf", "2", "vlan", "100")
         source.reports.clear()
         source.ask(trusted)
         await until_done(source, 4)
         restored = switches_of_vfs()
+    command("ip", "link", "set", NIC, "vf", "1", "trust", "off")
+    steps = steps_that_orbctl_shows(TRUSTED)
 
     assert created == [("off", "on"), ("off", "on"), ("on", "off"), ("on", "off")]
     assert restored == created
+    assert steps == f"{NIC} vf 1: trust on\n"
+    assert [vf.vlan for vf in source.last.nics[0].vfs] == [0, 0, 100, 0], "set by others, and shown"
     reported = [(vf.trust, vf.spoof_check) for vf in source.last.nics[0].vfs]
     assert reported == [(True, False), (True, False), (False, True), (False, True)]
 

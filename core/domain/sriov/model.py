@@ -105,7 +105,8 @@ class VirtualFunction(NamedTuple):
     ``is_used``: a Pod uses it. ``numa_node`` -1: it has none. ``rdma``: its RDMA devices in the
     node's network namespace. ``iommu_group`` "": none. ``trust``: whether it may become promiscuous
     and change its MAC address. ``spoof_check``: whether the NIC drops what it sends with another
-    source address. Both are None if they are unknown or the driver does not have them.
+    source address. Both are None if they are unknown or the driver does not have them. ``vlan`` 0:
+    none; the network of a Pod sets it.
     """
 
     number: int
@@ -120,6 +121,7 @@ class VirtualFunction(NamedTuple):
     iommu_group: str = ""
     trust: bool | None = None
     spoof_check: bool | None = None
+    vlan: int = 0
 
 
 class PhysicalFunction(NamedTuple):

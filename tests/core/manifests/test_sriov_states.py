@@ -23,7 +23,7 @@ NIC = PhysicalFunction(
     (
         VirtualFunction(0, "0000:3b:00.2", "mlx5_core", "ens1f0v0", "02:00:00:00:00:01", 1_500),
         VirtualFunction(
-            1, "0000:3b:00.3", "mlx5_core", is_used=True, trust=True, spoof_check=False
+            1, "0000:3b:00.3", "mlx5_core", is_used=True, trust=True, spoof_check=False, vlan=100
         ),
     ),
     driver="mlx5_core",
@@ -80,6 +80,7 @@ def test_the_status_has_every_nic_with_its_virtual_functions() -> None:
             "vfID": 1,
             "pciAddress": "0000:3b:00.3",
             "driver": "mlx5_core",
+            "vlan": 100,
             "assigned": "true",
             "trust": "on",
             "spoofChk": "off",

@@ -1,4 +1,4 @@
-"""The agent's readers return the contents of recorded /sys trees of real machines.
+"""The agent's readers return the contents of /sys trees: written ones, and recordings of machines.
 
 The recordings are not part of the repository; see docs/contributing/testing.md, "Recordings of
 cards". Tests compute the expected results from paths and contents of the files.
@@ -23,8 +23,8 @@ from nodeagent.netlink.rdma import RdmaSocket
 from nodeagent.rdma.counter_reader import CounterReader
 from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.sriov.sysfs import Sysfs
+from tests.nodeagent.devices.written_machines import MACHINES
 from tests.nodeagent.rdma.scripted_kernel import Device, Kernel, Port
-from tests.support.parts import RECORDINGS, needs
 
 DIRECTORY = os.environ.get("ORBWEAVER_RECORDINGS", "")
 PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -38,12 +38,16 @@ def trees() -> list[Path]:
     return sorted(path for path in Path(DIRECTORY).glob("*/sys") if path.is_dir())
 
 
-@pytest.fixture(params=trees() or [Path()], ids=lambda path: path.parent.name or "none")
-def tree(request: pytest.FixtureRequest) -> Path:
-    recorded: Path = request.param
-    if recorded == Path():
-        pytest.skip(needs(RECORDINGS))
-    return recorded
+@pytest.fixture(
+    params=[*MACHINES, *trees()],
+    ids=lambda tree: tree if isinstance(tree, str) else f"recorded-{tree.parent.name}",
+)
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A tree, written now or recorded."""
+    if isinstance(request.param, Path):
+        return request.param
+    MACHINES[request.param](tmp_path / "sys")
+    return tmp_path / "sys"
 
 
 def text(path: Path) -> str:

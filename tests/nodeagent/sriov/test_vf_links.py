@@ -20,7 +20,7 @@ from nodeagent.sriov.vf_links import KernelVfLinks, VfSettings, settings_of_vfs
 
 RECORDED = Path(__file__).parent / "recorded/igb-link.txt"
 VFINFO_LIST, VF_INFO, IB_NODE_GUID, IB_PORT_GUID = 22, 1, 10, 11
-SPOOFCHK, TRUST = 4, 9
+VLAN, SPOOFCHK, TRUST = 2, 4, 9
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
@@ -118,6 +118,13 @@ def test_settings_are_read_from_a_complete_answer_of_a_real_kernel() -> None:
     assert settings_of_vfs(memoryview(with_guids(link, guids))) == {
         number: of_ethernet._replace(guid=guid.hex(":")) for number, guid in enumerate(guids)
     }
+
+
+def test_the_vlan_that_a_network_has_set_is_read() -> None:
+    vlan = attribute(VLAN, struct.pack("=III", 4, 100, 0))  # struct ifla_vf_vlan: number, VLAN, QoS
+    body = IFINFOMSG.pack(0, 0, 7, 0, 0) + nested(VFINFO_LIST, nested(VF_INFO, vlan))
+
+    assert settings_of_vfs(memoryview(body)) == {4: VfSettings(vlan=100)}
 
 
 def test_settings_that_a_driver_does_not_have_are_unknown() -> None:

@@ -1,0 +1,24 @@
+"""What attaching and detaching virtual functions a thousand times leaves on a node.
+
+A virtual machine is the node: it has an SR-IOV card with seven virtual functions, which an agent
+has made by a policy (``tests/vm/vf_cycles.py``). Its processor is emulated, so that booting takes a
+minute or more.
+"""
+
+from __future__ import annotations
+
+from bench.figures import Figure, NotTaken
+from bench.rig.lab import Lab
+from tests.support.vm import VirtualMachine
+from tests.vm.vf_cycles import boot
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """vf_leaks. Raises NotTaken without qemu or its kernel."""
+    missing = VirtualMachine.why_not()
+    if missing:
+        raise NotTaken(f"{missing}: scripts/vm-kernel.sh fetches them")
+    run = boot(lab.seconds_left)
+    if run.fault:
+        raise RuntimeError(f"the agent's fault after {run.cycles} cycles: {run.fault}")
+    return [Figure("vf_leaks", sum(run.leaks.values()), "left", note=str(run).strip())]

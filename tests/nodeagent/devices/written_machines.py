@@ -1,0 +1,183 @@
+"""Trees of /sys of whole machines with network cards, written from public documentation.
+
+Files and values are those of the kernel's ABI documents (sysfs-class-net, sysfs-class-infiniband,
+sysfs-bus-pci), of the drivers' counters, and of the PCI IDs; the addresses are made up. Nothing is
+copied from a machine: see docs/contributing/testing.md, "Recordings of cards", for real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.nodeagent.sriov.cards import TREES, Card
+
+MLX5_COUNTERS: Final = (
+    *("duplicate_request", "implied_nak_seq_err", "local_ack_timeout_err", "np_cnp_sent"),
+    *("np_ecn_marked_roce_packets", "out_of_buffer", "out_of_sequence", "packet_seq_err"),
+    *("rnr_nak_retry_err", "rp_cnp_handled", "rp_cnp_ignored", "rx_icrc_encapsulated"),
+    *("rx_read_requests", "rx_write_requests"),
+)
+"""Counters of mlx5_ib, below ``hw_counters`` of a port."""
+
+IRDMA_COUNTERS: Final = ("ip4InOctets", "ip4OutOctets", "tcpRetransSegs", "RxECNMrkd", "cnpSent")
+"""Counters of irdma."""
+
+PRIORITIES: Final = range(8)
+CNP_PRIORITY: Final = 6
+
+
+class CardKind(NamedTuple):
+    """A kind of card. ``device``: its PCI device ID; ``rdma``: the prefix of its RDMA devices."""
+
+    vendor: str
+    device: str
+    driver: str
+    rdma: str
+    vfs_max: int
+    counters: tuple[str, ...] = ()
+    is_infiniband: bool = False
+    has_ecn_files: bool = False
+
+
+CONNECTX7: Final = CardKind(
+    "0x15b3", "0x1021", "mlx5_core", "mlx5_", 16, MLX5_COUNTERS, has_ecn_files=True
+)
+CONNECTX6_INFINIBAND: Final = CardKind(
+    "0x15b3", "0x101b", "mlx5_core", "mlx5_", 8, MLX5_COUNTERS, is_infiniband=True
+)
+E810: Final = CardKind("0x8086", "0x1592", "ice", "irdma", 128, IRDMA_COUNTERS)
+
+
+class Machine:
+    """Writes the tree of one machine below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.number = 0
+        for directory in ("class/net", "class/infiniband", "bus/pci/devices"):
+            (root / directory).mkdir(parents=True)
+
+    def card(self, kind: CardKind, name: str, state: str = "4: ACTIVE") -> None:
+        """Add a card with one port, its link ``name`` and its RDMA device."""
+        number, self.number = self.number, self.number + 1
+        address = f"0000:{0x10 + number:02x}:00.0"
+        device = self.root / "devices/pci0000:00" / address
+        files = {
+            "vendor": kind.vendor,
+            "device": kind.device,
+            "numa_node": str(number // 4),
+            "sriov_totalvfs": str(kind.vfs_max),
+            "sriov_numvfs": "0",
+        }
+        self._files(device, files)
+        self._symlink(device / "driver", self.root / "bus/pci/drivers" / kind.driver)
+        self._symlink(self.root / "bus/pci/devices" / address, device)
+        guid = f"{0x02C9_0300_0000_0000 + (number << 8):016x}"
+        self._link(device, kind, name, guid)
+        self._rdma(device, kind, f"{kind.rdma}{number}", number, guid, state)
+
+    def virtual_link(self, name: str, **files: str) -> Path:
+        """Add a link without a PCI device."""
+        directory = self.root / "devices/virtual/net" / name
+        self._files(directory, {"type": "1", "mtu": "1500", "address": "02:00:00:00:00:01"} | files)
+        self._symlink(self.root / "class/net" / name, directory)
+        return directory
+
+    def bond(self, name: str, *members: str) -> None:
+        """Add a bond of links."""
+        bond = self.virtual_link(name)
+        self._files(bond / "bonding", {"slaves": " ".join(members)})
+        for member in members:
+            self._symlink(self.root / "class/net" / member / "master", bond)
+
+    def _link(self, device: Path, kind: CardKind, name: str, guid: str) -> None:
+        octets = [guid[start : start + 2] for start in range(0, len(guid), 2)]
+        address = ":".join(octets[2:])
+        if kind.is_infiniband:
+            address = ":".join(["00", "00", "10", "49", "fe", "80", *["00"] * 6, *octets])
+        files = {
+            "address": address,
+            "type": "32" if kind.is_infiniband else "1",
+            "mtu": "4092" if kind.is_infiniband else "9000",
+            "carrier": "1",
+            "dev_port": "0",
+        }
+        directory = device / "net" / name
+        self._files(directory, files)
+        if kind.has_ecn_files:
+            enabled = {str(priority): str(int(priority == 5)) for priority in PRIORITIES}
+            for point in ("roce_np", "roce_rp"):
+                self._files(directory / "ecn" / point / "enable", enabled)
+            cnp = {"cnp_dscp": str(8 * CNP_PRIORITY), "cnp_802p_prio": str(CNP_PRIORITY)}
+            self._files(directory / "ecn/roce_np", cnp)
+        self._symlink(directory / "device", device)
+        self._symlink(self.root / "class/net" / name, directory)
+
+    def _rdma(
+        self, device: Path, kind: CardKind, name: str, number: int, guid: str, state: str
+    ) -> None:
+        words = [guid[start : start + 4] for start in range(0, len(guid), 4)]
+        layer = "InfiniBand" if kind.is_infiniband else "Ethernet"
+        directory = device / "infiniband" / name
+        self._files(directory, {"node_guid": ":".join(words)})
+        self._files(directory / "ports/1", {"state": state, "link_layer": layer})
+        self._files(directory / "ports/1/gids", {"0": ":".join(["fe80", *["0000"] * 3, *words])})
+        counters = {counter: str(index * index) for index, counter in enumerate(kind.counters)}
+        self._files(directory / "ports/1/hw_counters", counters | {"lifespan": "10"})
+        self._symlink(directory / "device", device)
+        self._symlink(self.root / "class/infiniband" / name, directory)
+        nodes = (("verbs", f"uverbs{number}"), ("mad", f"umad{number}"), ("mad", f"issm{number}"))
+        for suffix, node in nodes:
+            directory = device / f"infiniband_{suffix}" / node
+            self._files(directory, {"ibdev": name})
+            self._symlink(self.root / f"class/infiniband_{suffix}" / node, directory)
+
+    @staticmethod
+    def _files(directory: Path, files: Mapping[str, str]) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(f"{text}\n")
+
+    @staticmethod
+    def _symlink(path: Path, target: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+def training_node(machine: Machine) -> None:
+    """Eight cards of RoCE, two more in a bond, and links without a PCI device."""
+    for number in range(8):
+        machine.card(CONNECTX7, f"rail{number}", "4: ACTIVE" if number else "1: DOWN")
+    machine.card(E810, "ens1f0")
+    machine.card(E810, "ens1f1")
+    machine.bond("bond0", "ens1f0", "ens1f1")
+    machine.virtual_link("lo", type="772")
+
+
+def infiniband_node(machine: Machine) -> None:
+    """Four adapters of InfiniBand, and a card of Ethernet without ECN files."""
+    for number in range(4):
+        machine.card(CONNECTX6_INFINIBAND, f"ibs{number}")
+    machine.card(CONNECTX7._replace(has_ecn_files=False), "ens2f0")
+
+
+def _single_card(name: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        Card(root, name)
+
+    return write
+
+
+def _whole(write: Callable[[Machine], None]) -> Callable[[Path], None]:
+    return lambda root: write(Machine(root))
+
+
+MACHINES: Final[Mapping[str, Callable[[Path], None]]] = {
+    "training-node": _whole(training_node),
+    "infiniband-node": _whole(infiniband_node),
+    **{path.stem: _single_card(path.stem) for path in sorted(TREES.glob("*.txt"))},
+}
+"""By name: writes the tree of a machine, which must not exist yet, or of a single card."""
