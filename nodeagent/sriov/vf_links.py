@@ -206,18 +206,18 @@ class KernelVfLinks:
 def settings_of_vfs(body: memoryview) -> dict[int, VfSettings]:
     """The settings in an ``RTM_NEWLINK``, by the number of the virtual function."""
     infos = attributes(body[IFINFOMSG.size :]).get(_IFLA_VFINFO_LIST, memoryview(b""))
-    by_kind = filter(None, map(attributes, elements(infos)))
+    of_vfs = filter(None, map(attributes, elements(infos)))
     # Every attribute of a virtual function begins with its number.
-    return {u32(next(iter(found.values()))): _settings(found) for found in by_kind}
+    return {u32(next(iter(values.values()))): _settings(values) for values in of_vfs}
 
 
-def _settings(found: Mapping[int, memoryview]) -> VfSettings:
+def _settings(by_kind: Mapping[int, memoryview]) -> VfSettings:
     """The settings in the attributes of an ``IFLA_VF_INFO``."""
-    guid, vlan = found.get(_IFLA_VF_IB_NODE_GUID), found.get(_IFLA_VF_VLAN)
+    guid, vlan = by_kind.get(_IFLA_VF_IB_NODE_GUID), by_kind.get(_IFLA_VF_VLAN)
     return VfSettings(
         "" if guid is None else _VF_GUID.unpack_from(guid)[2].to_bytes(8, "big").hex(":"),
-        _is_on(found.get(_IFLA_VF_TRUST)),
-        _is_on(found.get(_IFLA_VF_SPOOFCHK)),
+        _is_on(by_kind.get(_IFLA_VF_TRUST)),
+        _is_on(by_kind.get(_IFLA_VF_SPOOFCHK)),
         0 if vlan is None else _VF_SETTING.unpack_from(vlan)[1],
     )
 
