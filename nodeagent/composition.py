@@ -10,7 +10,7 @@ from core.allocation.allocator import Allocator, AllocatorSettings
 from core.allocation.cooldown import CoolDown
 from core.allocation.pool_requests import PoolRequests
 from core.allocation.refusal_recorder import RefusalRecorder
-from core.allocation.releaser import HandOver, Releaser
+from core.allocation.releaser import ProviderRelease, Releaser
 from core.configuration.configurator import Configurator
 from core.configuration.refusal_notes import Refusals
 from core.errors import WriterFenced
@@ -213,7 +213,7 @@ def _base(
     )
 
 
-def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> HandOver | None:
+def _hand_over(store: KeyValueStore, keys: Keys, sources: AgentSources) -> ProviderRelease | None:
     if sources.networks is None:
         return None
     from core.allocation.handover import Handover  # noqa: PLC0415  # only with a provider

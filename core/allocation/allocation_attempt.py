@@ -38,7 +38,7 @@ SearchKey = tuple[str, Family, str]
 class PickedAddress(NamedTuple):
     """One address of a try, and the search that picked it.
 
-    ``is_listed``: a read found it free, so that a lost race does not read the addresses around it.
+    ``is_listed``: a read found it free, so that after a lost race its window has no other address.
     """
 
     demand: Demand
@@ -49,7 +49,7 @@ class PickedAddress(NamedTuple):
 
     @property
     def window_last(self) -> int:
-        """The last address that a lost race reads."""
+        """The last address of the window that is read after a lost race."""
         value = self.choice.address.value
         return value if self.is_listed else self.search.window_last(value)
 
@@ -70,7 +70,7 @@ class AttemptConstraints(NamedTuple):
 
     def has_picked(self, address: Address) -> bool:
         """Whether this try has picked the address."""
-        return any(one.choice.address == address for one in self.picked)
+        return any(other.choice.address == address for other in self.picked)
 
     def is_ending(self, address: Address) -> bool:
         """Whether the claim of the address ends with this try."""
@@ -154,10 +154,12 @@ class AllocationAttempt:
 
     def nics(self, picked: Sequence[PickedAddress]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes, in the user's order."""
-        assigned = [(one.demand.interface, one.pool, one.choice.address) for one in picked]
+        assigned = [
+            (address.demand.interface, address.pool, address.choice.address) for address in picked
+        ]
         for nic in self.listed:
-            for address, pool in nic.addresses():
-                assigned.append((nic.interface, pool, parse_address(address)))
+            for text, pool in nic.addresses():
+                assigned.append((nic.interface, pool, parse_address(text)))
         pools = {pool: self.snapshot.pools[pool].pool for _, pool, _ in assigned}
         nics: list[Nic] = []
         for item in self.selection.nics:
@@ -185,12 +187,12 @@ class AllocationAttempt:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:
                 free.lost(address.pool, lost.revision, is_listed=address.is_listed)
-            claims, marks = self._windows(address)
+            claims, marks = self._window(address)
             self._learn_window(address, lost.reads[claims], lost.reads[marks])
 
     def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
-        """The reads after a lost race: each picked address and the addresses after it."""
-        return [get for one in picked for get in self._windows(one)]
+        """The reads after a lost race: the window of each picked address."""
+        return [get for address in picked for get in self._window(address)]
 
     def is_outdated(self, picked: Iterable[PickedAddress], lost: Lost) -> bool:
         """Whether the transaction read a newer configuration than this attempt's snapshot."""
@@ -200,10 +202,10 @@ class AllocationAttempt:
         self, snapshot: ConfigurationSnapshot, picked: Iterable[PickedAddress], lost: Lost
     ) -> bool:
         """Whether the snapshot is at least as new as the configuration that was read."""
-        return all(self._is_current_for(snapshot, one, lost) for one in picked)
+        return all(self._is_current_for(snapshot, address, lost) for address in picked)
 
-    def _windows(self, one: PickedAddress) -> tuple[Get, Get]:
-        return window_reads(self._keys, one.choice.address, one.window_last)
+    def _window(self, picked: PickedAddress) -> tuple[Get, Get]:
+        return window_reads(self._keys, picked.choice.address, picked.window_last)
 
     def _allowed_search(self, key: SearchKey, limit: RecordLimit) -> Search | None:
         """The search in a pool, if the limit allows one more claim in it without a read.
@@ -301,7 +303,9 @@ class AllocationAttempt:
         if taken.address is not None or not taken.passed_over:
             return taken.address
         picked = {
-            one.choice.address.value for one in constraints.picked if one.demand.family == family
+            other.choice.address.value
+            for other in constraints.picked
+            if other.demand.family == family
         }
         if await sources.finder.find(search, picked) is not None:
             # Other requests of this process are claiming these addresses and may still fail.
@@ -316,7 +320,7 @@ class AllocationAttempt:
         taken: list[int] = []
         for prefix, result in (("ip", claims), (COOL_DOWN, marks)):
             addresses = self._keys.addresses_in((kv.key for kv in result.kvs), prefix)
-            values = [one.value for one in addresses]
+            values = [address_in_use.value for address_in_use in addresses]
             taken += values
             if result.more:
                 last = min(last, values[-1] if values else address.value)
@@ -338,19 +342,25 @@ class AllocationAttempt:
     def _is_current_for(
         self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost
     ) -> bool:
-        """Whether the snapshot has the pool, reservations and quarantine that were read."""
+        """Whether the snapshot has the pool, reservations and quarantine that were read.
+
+        A snapshot has a revision for a pool that it could not decode too.
+        """
         pool = snapshot.pools.get(picked.pool)
         stored_pool = lost.current[self._keys.pool(picked.pool)]
         if stored_pool is None:
             return pool is None or pool.revision > lost.revision
-        topic = self._keys.guard("reservations", picked.demand.family)
-        stored_topic = lost.current[topic]
+        reservations = self._keys.guard("reservations", picked.demand.family)
+        stored_reservations = lost.current[reservations]
         quarantined = lost.current[self._keys.quarantine(*picked.choice.address)] is not None
-        in_snapshot = pool or snapshot.unread.get(f"pool/{picked.pool}")
-        revision = in_snapshot.revision if in_snapshot is not None else 0
+        pool_or_unread = pool or snapshot.unread.get(f"pool/{picked.pool}")
+        revision = pool_or_unread.revision if pool_or_unread is not None else 0
         return (
             revision >= stored_pool.mod_revision
-            and (stored_topic is None or snapshot.guards.get(topic, 0) >= stored_topic.mod_revision)
+            and (
+                stored_reservations is None
+                or snapshot.guards.get(reservations, 0) >= stored_reservations.mod_revision
+            )
             and (not quarantined or str(picked.choice.address) in snapshot.quarantine)
         )
 

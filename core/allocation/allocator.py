@@ -32,10 +32,11 @@ from core.allocation.proposals import (
     NO_ENDPOINT,
     StoredEndpoint,
     change_proposal,
+    claim_guards,
     claim_proposal,
     configuration_guards,
-    release_guards,
     release_in_claim,
+    with_release,
 )
 from core.allocation.record_limit import RECORDS_MAX, RecordLimit
 from core.allocation.releaser import Releaser
@@ -52,7 +53,7 @@ from core.domain.claims.claim_decisions import (
     nics_with_changed_pools,
     unmet_demands,
 )
-from core.domain.events import AddressesReleased, EndpointChanged, Release
+from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.selection.explanation import in_standard_mode, no_item_left
@@ -109,16 +110,17 @@ class Added(NamedTuple):
 class _Progress:
     """The state of one ADD over its tries.
 
-    ``is_sure``: the endpoint and the configuration were read from etcd, so a failure is final.
+    ``has_read_state``: the endpoint and the configuration were read from etcd, so that a failure
+    is final.
     """
 
-    __slots__ = ("attempt", "facts", "is_sure", "request", "stored", "tries")
+    __slots__ = ("attempt", "facts", "has_read_state", "request", "stored", "tries")
 
     def __init__(self, request: AddRequest, facts: RequestFacts) -> None:
         self.request = request
         self.facts = facts
         self.stored = NO_ENDPOINT
-        self.is_sure = False
+        self.has_read_state = False
         self.attempt: AllocationAttempt | None = None
         self.tries = 0
 
@@ -198,17 +200,17 @@ class Allocator:
         try:
             return await self._claim(progress, decision)
         except AllocationError:
-            if progress.is_sure:
+            if progress.has_read_state:
                 raise
-            await self._make_sure(progress)
+            await self._read_state(progress)
             return await self._try(progress)
 
-    async def _make_sure(self, progress: _Progress) -> None:
+    async def _read_state(self, progress: _Progress) -> None:
         """Before an ADD fails: read the endpoint from etcd (I7), and bring the view up to date."""
         await self._read_endpoint(progress)
         await self._view.freshen()
         progress.attempt = None
-        progress.is_sure = True
+        progress.has_read_state = True
 
     async def _retrieve(
         self, progress: _Progress, endpoint: Endpoint
@@ -254,11 +256,11 @@ class Allocator:
         proposal = change_proposal(self._keys, draft, progress.stored)
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
-            raise self._record_endpoint(progress, outcome)
+            raise self._take_endpoint(progress, outcome)
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
     async def _claim(self, progress: _Progress, claim_plan: ClaimPlan) -> Added:
-        pod, request = progress.facts.pod, progress.request
+        """Pick the addresses that the plan needs, and claim them in one transaction."""
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
@@ -276,25 +278,21 @@ class Allocator:
                 address = await attempt.pick(demand, constraints, self._sources)
                 self._claiming.add(address.choice.address)
                 picked.append(address)
-            nics = attempt.nics(picked)
-            selected = (attempt.selection.source, attempt.passed_over())
-            event = claim(pod, request.attachment, claim_plan, nics, *selected)
-            draft = EventDraft(self._writer.event_id(), request.cause, event)
-            used = [(address.pool, address.demand.family) for address in picked]
-            guards = configuration_guards(self._keys, attempt.snapshot, used)
-
-            def proposal(releasing: Proposal | None = None) -> Proposal:
-                choices = [address.choice for address in picked]
-                return claim_proposal(
-                    *(self._keys, draft, progress.stored, choices, guards, releasing),
-                    reads=lambda: attempt.reads(picked),
-                )
-
+            event = claim(
+                progress.facts.pod,
+                progress.request.attachment,
+                claim_plan,
+                attempt.nics(picked),
+                attempt.selection.source,
+                attempt.passed_over(),
+            )
+            proposal = self._proposal(progress, attempt, event, picked, staying)
             if ends_claims:
-                guards += release_guards(self._keys, staying)
-                outcome = await self._append_ending(progress, proposal, claim_plan, ending, picked)
+                outcome = await self._append_with_release(
+                    progress, proposal, claim_plan, ending, picked
+                )
             else:
-                outcome = await self._writer.append(proposal())
+                outcome = await self._writer.append(proposal)
         finally:
             self._claiming.remove([address.choice.address for address in picked])
         if isinstance(outcome, Lost):
@@ -302,6 +300,24 @@ class Allocator:
         if progress.stored.endpoint is None:
             self._releaser.cache.put_claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
+
+    def _proposal(
+        self,
+        progress: _Progress,
+        attempt: AllocationAttempt,
+        event: AddressesClaimed,
+        picked: Sequence[PickedAddress],
+        staying: Sequence[Release],
+    ) -> Proposal:
+        """The transaction of the claim, guarded by the claims that stay."""
+        choices = [address.choice for address in picked]
+        pools = [(address.pool, address.demand.family) for address in picked]
+        guards = configuration_guards(self._keys, attempt.snapshot, pools)
+        guards += claim_guards(self._keys, staying)
+        draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
+        return claim_proposal(
+            self._keys, draft, progress.stored, choices, guards, lambda: attempt.reads(picked)
+        )
 
     async def _read_claims(
         self, progress: _Progress, claim_plan: ClaimPlan
@@ -338,10 +354,10 @@ class Allocator:
             )
         return progress.attempt
 
-    async def _append_ending(
+    async def _append_with_release(
         self,
         progress: _Progress,
-        proposal: Callable[[Proposal | None], Proposal],
+        proposal: Proposal,
         claim_plan: ClaimPlan,
         ending: Sequence[Release],
         picked: Sequence[PickedAddress],
@@ -351,48 +367,35 @@ class Allocator:
         Addresses of an older Pod get a long cool-down, because its sandbox may still run.
         """
         endpoint = progress.stored.endpoint
-        is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
-        if is_of_another and claim_plan.ended and self._confirm is not None:
+        assert endpoint is not None, "claims of this endpoint end"
+        is_of_another_pod = endpoint.uid != progress.facts.pod.uid
+        if is_of_another_pod and claim_plan.ended and self._confirm is not None:
             # This Pod may be the older one if the watch lags (I6).
             await self._confirm(progress.request.pod)
-
-        def with_release(lease: int) -> Proposal:
-            return proposal(self._release_part(progress, claim_plan, ending, picked, lease))
-
-        if not ending:
-            return await self._writer.append(with_release(NO_LEASE))
-        cooldown = self._cooldown
-        if claim_plan.why == "superseded":
-            cooldown = cooldown.of_older_pods
-        return await cooldown.append(self._writer, with_release)
-
-    def _release_part(
-        self,
-        progress: _Progress,
-        claim_plan: ClaimPlan,
-        releases: Sequence[Release],
-        picked: Sequence[PickedAddress],
-        lease: int,
-    ) -> Proposal | None:
-        """The part of the transaction that ends claims together with the new one."""
-        endpoint = progress.stored.endpoint
-        if endpoint is None:
-            return None
         evidence = f"Pod {progress.facts.pod.uid} requests {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(
-            *endpoint.key, tuple(releases), claim_plan.remaining, claim_plan.why, evidence
+            *endpoint.key, tuple(ending), claim_plan.remaining, claim_plan.why, evidence
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
-        taken_over = {str(one.choice.address) for one in picked if one.choice.claim_revision}
-        return release_in_claim(self._keys, draft, lease, taken_over)
+        choices = [address.choice for address in picked]
+        claimed = {str(choice.address) for choice in choices if choice.claim_revision}
+
+        def claim_and_release(lease: int) -> Proposal:
+            return with_release(proposal, release_in_claim(self._keys, draft, lease, claimed))
+
+        if not ending:
+            return await self._writer.append(claim_and_release(NO_LEASE))
+        is_of_older_pod = claim_plan.why == "superseded"
+        cooldown = self._cooldown.of_older_pods if is_of_older_pod else self._cooldown
+        return await cooldown.append(self._writer, claim_and_release)
 
     async def _read_endpoint(self, progress: _Progress) -> None:
         """Read the endpoint from etcd for the next try."""
         key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
         progress.stored = StoredEndpoint.of((await self._store.read([Get(key)])).ranges[0].first)
 
-    def _record_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
-        """Use the endpoint that was read after the lost race; returns the error to raise."""
+    def _take_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
+        """Store the endpoint that the transaction has read; returns the error to raise."""
         key = progress.facts.pod.endpoint_key
         progress.stored = StoredEndpoint.of(lost.current[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
@@ -404,9 +407,9 @@ class Allocator:
         picked: list[PickedAddress],
         lost: Lost,
     ) -> LostRace:
-        """Use the reads after the lost race; returns the error to raise."""
+        """Store what the transaction has read for the next try; returns the error to raise."""
         attempt.learn(picked, lost, self._free)
         if attempt.is_outdated(picked, lost):
             progress.attempt = None
             await self._view.wait_for(lambda: attempt.is_current(self._view.current, picked, lost))
-        return self._record_endpoint(progress, lost)
+        return self._take_endpoint(progress, lost)

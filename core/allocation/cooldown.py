@@ -1,7 +1,7 @@
 """Cool-down: released addresses are not claimed again for a while, as long as others are free.
 
 A cool-down mark is a key under an etcd lease: etcd deletes it, by etcd's clock, so that a wrong
-clock of an agent cannot shorten it. Releases of the same few seconds share a lease. If all free
+clock of an agent cannot shorten it. Releases within a few seconds share a lease. If all free
 addresses of a pool are in cool-down, ``Finder`` takes the one that is longest in cool-down.
 """
 
@@ -40,10 +40,7 @@ NO_LEASE: Final = 0
 
 
 class CoolDown:
-    """Grants the leases of cool-down marks. ``seconds`` 0: there is no cool-down.
-
-    ``of_older_pods``: the cool-down of addresses that the ADD of another Pod releases.
-    """
+    """Grants the leases of cool-down marks. ``seconds`` 0: there is no cool-down."""
 
     def __init__(
         self,
@@ -63,7 +60,7 @@ class CoolDown:
 
     @property
     def of_older_pods(self) -> CoolDown:
-        """A cool-down of at least ``OLDER_PODS_S``."""
+        """The cool-down of addresses that the ADD of another Pod releases: ``OLDER_PODS_S`` or more."""
         if self._of_older_pods is None:
             seconds = max(self.seconds, OLDER_PODS_S)
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)

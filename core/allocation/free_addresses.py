@@ -38,7 +38,7 @@ They cost as much as one read.
 """
 
 CONTENDED_CHOICES: Final = 100
-"""Losses are counted within this many picks; if they are rarer, a list saves no time."""
+"""Lost races are counted within this many picks; if they are rarer, a list saves no time."""
 
 READS_MAX: Final = 8
 """Reads after which a request raises LostRace, if other requests took all addresses each time."""
@@ -68,7 +68,11 @@ class _Read(NamedTuple):
 
 
 class _Pool:
-    """One pool: its list as of ``revision``, used without another read until ``listed_until``."""
+    """One pool: its list as of ``revision``, used without another read until ``listed_until``.
+
+    ``losses``: lost races of picks without a read, among the last ``choices`` picks. ``lost_at``:
+    the time of the last lost race.
+    """
 
     __slots__ = (
         "addresses", "choices", "listed_until", "losses", "lost_at", "read_lock", "reads",
@@ -89,7 +93,8 @@ class _Pool:
 class FreeAddresses:
     """The lists of one process.
 
-    ``name``: the writer's name, from which the start of each list is derived.
+    ``name``: the writer's name, from which the start of each list is derived. ``monotonic``: the
+    clock, in seconds.
     """
 
     def __init__(self, finder: Finder, name: str, monotonic: Callable[[], float]) -> None:

@@ -38,7 +38,7 @@ ATTEMPTS_MAX: Final = 4
 
 
 class _Read(NamedTuple):
-    """Decoded values, and the revision of each key; 0: it does not exist."""
+    """The claims by GUID, and the revision of each key that exists."""
 
     claims: Mapping[str, GuidClaim]
     revisions: Mapping[bytes, int]
@@ -86,7 +86,7 @@ class GuidRegistry:
         self, requested: Sequence[VfGuid], replaced: Collection[VfGuid]
     ) -> Sequence[GuidConflict]:
         for _ in range(ATTEMPTS_MAX):
-            read = await self._read([self._keys.guid(one.guid) for one in requested])
+            read = await self._read([self._keys.guid(guid.guid) for guid in requested])
             decision = decide_assignment(self._node, requested, read.claims, replaced)
             if await self._commit(decision.events, read):
                 return decision.conflicts
@@ -94,7 +94,7 @@ class GuidRegistry:
 
     async def _release(self, ended: Sequence[VfGuid], reason: GuidReleaseReason) -> None:
         for _ in range(ATTEMPTS_MAX):
-            read = await self._read([self._keys.guid(one.guid) for one in ended])
+            read = await self._read([self._keys.guid(guid.guid) for guid in ended])
             releases = tuple(
                 guid for guid in ended if read.claims.get(guid.guid) == claim_of(self._node, guid)
             )
@@ -104,7 +104,7 @@ class GuidRegistry:
         raise self._lost_race()
 
     async def _commit(self, events: Sequence[GuidEvent], read: _Read) -> bool:
-        """Append the events and write their keys; False if another agent was faster."""
+        """Append the events and write their keys; False if another agent has changed them first."""
         if not events:
             return True
         nodes = sorted({event.node for event in events})
@@ -151,7 +151,7 @@ class GuidRegistry:
                     claims[self._keys.check_guid(kv.key)] = claim
                 else:
                     node = GUIDS_OF_NODES.decode(self._keys, kv.key, kv.value)
-                    claims.update((one.guid, claim_of(node.node, one)) for one in node.guids)
+                    claims.update((guid.guid, claim_of(node.node, guid)) for guid in node.guids)
         return _Read(claims, revisions)
 
     def _lost_race(self) -> LostRace:

@@ -2,7 +2,7 @@
 
 A handover is one transaction, guarded by the endpoint and the binding that were read. After it, the
 addresses stay claimed until the provider has unbound them, and are then released, even if a process
-dies. ``Releaser`` releases an endpoint without a binding.
+dies. ``Releaser`` releases endpoints without a binding; it calls ``Handover.hand_over`` first.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.allocation.bindings import Binding, Bindings, StoredBinding
-from core.allocation.proposals import StoredEndpoint, endpoint_changed, endpoint_guard
+from core.allocation.proposals import StoredEndpoint, endpoint_lost_race, endpoint_guard
 from core.allocation.releaser import (
     ClaimRevisions,
     DecideRelease,
@@ -59,11 +59,11 @@ class Handover:
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
         """
         handed: Released | None = await retry_lost_races()(
-            self._once, key, decide, reason, evidence
+            self._hand_over_once, key, decide, reason, evidence
         )
         return handed
 
-    async def _once(
+    async def _hand_over_once(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
         bound = await self._read(key)
@@ -86,7 +86,7 @@ class Handover:
         returning = Binding(request, "returning", evidence, reason)
         guard = endpoint_guard(self._keys.endpoint(*key), bound.endpoint)
         if not await self._bindings.write(bound.binding, returning, guard):
-            raise endpoint_changed(key)
+            raise endpoint_lost_race(key)
         return Released((), HANDED_OVER)
 
     async def _record_ended_sandbox(
@@ -104,7 +104,7 @@ class Handover:
         if gone != binding.gone and not await self._bindings.write(
             bound.binding, binding._replace(gone=gone)
         ):
-            raise endpoint_changed(endpoint.key)
+            raise endpoint_lost_race(endpoint.key)
         return Released((), SHARED)
 
     async def _read(self, key: EndpointKey) -> _BoundEndpoint:

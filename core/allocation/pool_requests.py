@@ -35,7 +35,7 @@ PROBLEMS_MAX: Final = 64
 
 
 class Problem(NamedTuple):
-    """Why a pool differs from the desired one. ``again``: the cause may be temporary.
+    """Why a pool differs from the desired one. ``again``: a retry may help.
 
     ``pool``: "" if it does not exist. ``subnet``: the SpiderSubnet without enough free addresses.
     """

@@ -4,6 +4,9 @@ The values of state keys are computed by ``core.domain.evolution`` (I5). The gua
 address is unclaimed, not quarantined and not in cool-down, that its pool and the reservations are
 those of the decision (I2), and that a release ends the claim that it names (I3).
 
+A window is a picked address and the addresses after it: if a guard of the claim fails, its
+transaction reads the claims and cool-down marks in the window, and the next try uses them.
+
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
@@ -24,14 +27,14 @@ from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchan
 from core.projections.configuration_view import ConfigurationSnapshot
 
 WINDOW_KEYS_MAX = 64
-"""After a lost race, the keys of this many addresses are read, from the picked one on."""
+"""The maximum number of claims, and of cool-down marks, that are read in one window."""
 
 
 class AddressChoice(NamedTuple):
     """An address to claim.
 
-    ``cool_down_revision``: of its cool-down mark, which the claim deletes. ``claim_revision``: of
-    the older claim that a takeover ends in the same transaction. 0: the address has none.
+    ``cool_down_revision``: the revision of its cool-down mark, which the claim deletes (0: none).
+    ``claim_revision``: the revision of the older claim that ends in the same transaction (0: none).
     """
 
     address: Address
@@ -40,9 +43,9 @@ class AddressChoice(NamedTuple):
 
 
 def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
-    """Two range reads from the address to ``last``: the keys of claims, and cool-down marks.
+    """The reads of the window from the address to ``last``: keys of claims, and cool-down marks.
 
-    Marks are read with their value, the last holder.
+    Cool-down marks are read with their values, the last holders of the addresses.
     """
     ip, cool_down, _ = keys.of_address(*address)
     last_ip, last_cool_down, _ = keys.of_address(address.family, last)
@@ -53,7 +56,7 @@ def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
 
 
 class StoredEndpoint(NamedTuple):
-    """An endpoint as it was read; None and revision 0: it does not exist."""
+    """An endpoint and the revision of its key, as read; None and 0: it does not exist."""
 
     endpoint: Endpoint | None = None
     revision: int = 0
@@ -67,7 +70,7 @@ class StoredEndpoint(NamedTuple):
 NO_ENDPOINT: Final = StoredEndpoint()
 
 
-def endpoint_changed(key: EndpointKey) -> LostRace:
+def endpoint_lost_race(key: EndpointKey) -> LostRace:
     """The error of a proposal whose endpoint another writer changed first."""
     subject = "/".join(key)
     return LostRace(f"another writer changed endpoint {subject} first", subject=subject)
@@ -79,18 +82,21 @@ def endpoint_guard(name: bytes, stored: StoredEndpoint) -> Guard:
 
 
 def configuration_guards(
-    keys: Keys, snapshot: ConfigurationSnapshot, used: Iterable[tuple[str, Family]]
+    keys: Keys, snapshot: ConfigurationSnapshot, pools: Iterable[tuple[str, Family]]
 ) -> list[Guard]:
-    """The guards that the used pools, and the reservations, are those of the snapshot."""
+    """The guards that these pools, and the reservations, are those of the snapshot.
+
+    ``pools``: the pool and the IP family of each address to claim.
+    """
     guards: dict[Guard, None] = {}
-    for pool_and_family in used:
+    for pool_and_family in pools:
         pair = snapshot.choice_guards.get(pool_and_family)
         if pair is None:
             pool, family = pool_and_family
-            topic = keys.guard("reservations", family)
+            reservations = keys.guard("reservations", family)
             pair = snapshot.choice_guards[pool_and_family] = (
                 Unchanged(keys.pool(pool), snapshot.pools[pool].revision),
-                Unchanged(topic, snapshot.guards.get(topic, 0)),
+                Unchanged(reservations, snapshot.guards.get(reservations, 0)),
             )
         guards.update(dict.fromkeys(pair))
     return list(guards)
@@ -101,16 +107,19 @@ def claim_proposal(
     draft: EventDraft,
     stored: StoredEndpoint,
     choices: Sequence[AddressChoice],
-    configuration: Iterable[Guard],
-    releasing: Proposal | None = None,
+    further_guards: Iterable[Guard],
     reads: Reads = NO_PROPOSAL_READS,
 ) -> Proposal:
-    """Claim the chosen addresses, all or none (I4). ``releasing``: a release to commit with it."""
+    """Claim the chosen addresses, all or none (I4).
+
+    ``stored``: the endpoint before the claim. ``further_guards``: those of the configuration and of
+    other claims. ``reads``: returns the reads of the transaction if a guard fails.
+    """
     event = draft.event
     assert isinstance(event, AddressesClaimed)
     endpoint = event.endpoint
     name = keys.endpoint(endpoint.namespace, endpoint.name)
-    guards: list[Guard] = [endpoint_guard(name, stored), *configuration]
+    guards: list[Guard] = [endpoint_guard(name, stored), *further_guards]
     writes: list[Write] = [Put(name, ENDPOINT.encode(endpoint))]
     for (family, value), cool_down_revision, claim_revision in choices:
         ip, cool_down, quarantine = keys.of_address(family, value)
@@ -122,13 +131,16 @@ def claim_proposal(
             writes.append(Delete(cool_down))
     for address, claim in claims_made(event, draft.event_id):
         writes.append(Put(keys.ip_of(address), CLAIM.encode(claim)))
-    if releasing is None:
-        return Proposal((draft,), tuple(guards), tuple(writes), reads)
+    return Proposal((draft,), tuple(guards), tuple(writes), reads)
+
+
+def with_release(claim: Proposal, release: Proposal) -> Proposal:
+    """Commit a release (``release_in_claim``) and then a claim in one transaction."""
     return Proposal(
-        (*releasing.drafts, draft),
-        (*guards, *releasing.guards),
-        (*releasing.writes, *writes),
-        reads,
+        (*release.drafts, *claim.drafts),
+        (*claim.guards, *release.guards),
+        (*release.writes, *claim.writes),
+        claim.reads,
     )
 
 
@@ -142,15 +154,18 @@ def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Pr
 
 
 def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, lease: int) -> Proposal:
-    """End the named claims (I3), mark their cool-down, and write or delete the endpoint."""
+    """End the named claims (I3), mark their cool-down, and write or delete the endpoint.
+
+    ``lease``: that of the cool-down marks (0: no cool-down).
+    """
     event = draft.event
     assert isinstance(event, AddressesReleased)
     after = evolve_endpoint(stored.endpoint, event)
-    released = release_writes(keys, event.releases, lease)
+    claim_writes = release_writes(keys, event.releases, lease)
     name = keys.endpoint(event.namespace, event.name)
     endpoint_write: Write = Delete(name) if after is None else Put(name, ENDPOINT.encode(after))
-    guards = (endpoint_guard(name, stored), *release_guards(keys, event.releases))
-    return Proposal((draft,), guards, (*released, endpoint_write))
+    guards = (endpoint_guard(name, stored), *claim_guards(keys, event.releases))
+    return Proposal((draft,), guards, (*claim_writes, endpoint_write))
 
 
 def release_in_claim(
@@ -158,20 +173,19 @@ def release_in_claim(
 ) -> Proposal:
     """The part of a claim's transaction that ends older claims; the claim writes the endpoint.
 
-    ``claimed``: addresses that the claim takes over; their keys are written by the claim.
+    ``claimed``: addresses that are claimed again, whose keys the claim writes. ``lease``: as in
+    ``release_proposal``.
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)
-    free = [release for release in event.releases if release.address not in claimed]
-    writes = release_writes(keys, free, lease)
-    return Proposal((draft,), release_guards(keys, event.releases), writes)
+    not_claimed = [release for release in event.releases if release.address not in claimed]
+    writes = release_writes(keys, not_claimed, lease)
+    return Proposal((draft,), claim_guards(keys, event.releases), writes)
 
 
-def release_guards(keys: Keys, releases: Sequence[Release]) -> tuple[Guard, ...]:
-    """The guards that each claim has the revision that the release names."""
-    return tuple(
-        Unchanged(keys.ip_of(release.address), release.claim_revision) for release in releases
-    )
+def claim_guards(keys: Keys, claims: Sequence[Release]) -> tuple[Guard, ...]:
+    """The guards that each claim still has the revision that is named."""
+    return tuple(Unchanged(keys.ip_of(claim.address), claim.claim_revision) for claim in claims)
 
 
 def release_writes(keys: Keys, releases: Sequence[Release], lease: int) -> tuple[Write, ...]:

@@ -23,7 +23,7 @@ from core.allocation.cooldown import CoolDown
 from core.allocation.proposals import (
     StoredEndpoint,
     change_proposal,
-    endpoint_changed,
+    endpoint_lost_race,
     release_proposal,
 )
 from core.domain.claims.claim_decisions import ReleaseDecision
@@ -162,7 +162,7 @@ class EndpointWriter:
             )
         if isinstance(outcome, Lost):
             self.lost_races += 1
-            raise endpoint_changed(key)
+            raise endpoint_lost_race(key)
         return outcome.revision
 
     async def _change_once(
@@ -249,14 +249,21 @@ class Released(NamedTuple):
 
 
 DecideRelease = Callable[[Endpoint], ReleaseDecision]
-HandOver = Callable[[EndpointKey, DecideRelease, ReleaseReason, str], Awaitable[Released | None]]
+"""Decides from the endpoint whether its claims end."""
+
+ProviderRelease = Callable[
+    [EndpointKey, DecideRelease, ReleaseReason, str], Awaitable[Released | None]
+]
+"""``Handover.hand_over``: (endpoint, decision, reason, evidence) -> the result; None: no address of
+the endpoint is bound by a network provider.
+"""
 
 
 class Releaser(EndpointWriter):
     """Releases addresses with one writer; several calls may run at the same time.
 
-    ``provider``: hands over addresses that a network provider has bound (``Handover.hand_over``);
-    None: no provider binds addresses. Every release raises the errors of ``EndpointWriter.change``.
+    ``provider``: releases addresses that a network provider has bound; None: there is no provider.
+    Every release raises the errors of ``EndpointWriter.change``.
     """
 
     def __init__(
@@ -265,7 +272,7 @@ class Releaser(EndpointWriter):
         keys: Keys,
         writer: Writer,
         cooldown: CoolDown,
-        provider: HandOver | None = None,
+        provider: ProviderRelease | None = None,
     ) -> None:
         super().__init__(store, keys, writer, cooldown)
         self._provider = provider
@@ -276,7 +283,7 @@ class Releaser(EndpointWriter):
     async def release(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Release the endpoint, except for the NICs to keep, if ``decide`` returns that."""
+        """Release the endpoint, except for the NICs to keep, if ``decide`` says that it ends."""
 
         def decide_with_kept_nics(endpoint: Endpoint) -> ReleaseDecision:
             decision = decide(endpoint)
@@ -342,7 +349,7 @@ class Releaser(EndpointWriter):
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """See ``Handover.hand_over``; None without a network provider."""
+        """Call ``Handover.hand_over``; None without a network provider, too."""
         if self._provider is None:
             return None
         return await self._provider(key, decide, reason, evidence)
@@ -360,9 +367,9 @@ class Releaser(EndpointWriter):
     async def _release_once(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Release by the cached endpoint.
+        """Decide on the cached endpoint, and commit the release.
 
-        It is read from etcd if it is not cached, or if nothing would be released.
+        The endpoint is read from etcd if it is not cached, or if nothing would be released.
         """
         self._cooldown.grant_ahead()
         state = self.cache.pop(key)

@@ -5,6 +5,9 @@ writers on many nodes rarely choose the same address. ``sequential``: the lowest
 Spiderpool. Both use the claims that failed transactions and reads have returned (``Search.learn``).
 ``Search.next`` returns None when these are not enough; the caller then reads etcd. Pure and
 deterministic.
+
+A window is a tried address and the usable addresses after it. A transaction that fails reads the
+claims and cool-down marks in the window.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from core.domain.addresses.address_set import AddressSet
 AddressOrder = Literal["spread", "sequential"]
 
 WINDOW_ADDRESSES = 32
-"""A transaction that fails reads the claims of this many addresses from the tried one onwards."""
+"""The number of usable addresses in a window."""
 
 SCARCE_SHARE = 1 / 8
 """If at most this share is free, an address that is chosen without a read is usually in use."""
@@ -55,7 +58,7 @@ class Search:
         self.order = order
         self.seed = seed
         self.has_free_address = False
-        """Whether the last read was of one free address, which ``next`` returns first."""
+        """Whether ``next`` returns an address that a read found free (``offer``)."""
         self.start = 0
         """The rank in ``usable`` where this search begins."""
         self._first: int | None = None
@@ -81,14 +84,14 @@ class Search:
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
             return next(free, None)
-        # Not the first one: other requests with an overlapping window would choose it too.
+        # Not the first address: other requests with an overlapping window would choose it too.
         choices = list(free)
         if is_scarce(len(choices), self._read.size):
             return None
         return choices[spread_index(self.seed, len(choices))]
 
     def window_last(self, value: int) -> int:
-        """The last address that a failed claim of ``value`` reads, the first being ``value``."""
+        """The last address of the window that begins with ``value``."""
         usable = self.usable
         return usable.nth(min(usable.rank(value) + WINDOW_ADDRESSES, usable.size) - 1)
 
