@@ -12,7 +12,7 @@ from typing import Any
 
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Subnet
-from core.domain.subnets.subnet_model import count, shares
+from core.domain.subnets.subnet_model import count_addresses, shares_of_subnet
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import Allocation, PoolStatus, SubnetStatus, to_manifest
 
@@ -27,8 +27,8 @@ def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain
 
 def subnet_manifest(subnet: Subnet, ledger: Ledger) -> Plain:
     """A SpiderSubnet with its status."""
-    allocated = count(subnet, ledger.pools).allocated
-    return to_manifest(subnet, SubnetStatus(allocated, shares(subnet.name, ledger.pools)))
+    allocated = count_addresses(subnet, ledger.pools).allocated
+    return to_manifest(subnet, SubnetStatus(allocated, shares_of_subnet(subnet.name, ledger.pools)))
 
 
 def endpoint_manifest(endpoint: Endpoint) -> Plain:

@@ -21,7 +21,7 @@ from bench.rig.seeding import seed, spread_places, wide_pool
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterFacts, Kind, NodeState, PodState
+from core.domain.reclaim.cluster import ClusterLookup, Kind, NodeState, PodState
 from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
@@ -65,7 +65,7 @@ WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_netwo
 class EmptyCluster:
     """A cluster without Pods, except the controller's own."""
 
-    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         """The facts as from a list request."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([WITNESS], [NodeState("n1", ready=True)])

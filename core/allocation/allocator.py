@@ -59,7 +59,7 @@ from core.domain.model import Endpoint
 from core.domain.selection.explanation import in_standard_mode, no_item_left
 from core.domain.selection.memo import NONE_KEPT, SelectionMemo
 from core.domain.selection.request import Candidates, SelectionSettings
-from core.domain.selection.select import candidates
+from core.domain.selection.select import requested_pools
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Lost, Outcome, Proposal
@@ -249,7 +249,7 @@ class Allocator:
     def _candidates(self, progress: _Progress) -> Candidates:
         """The candidate pools of the newest snapshot."""
         catalog, settings = self._view.current.catalog, self._settings.selection
-        return candidates(progress.request.selection, progress.facts, catalog, settings)
+        return requested_pools(progress.request.selection, progress.facts, catalog, settings)
 
     async def _change(self, progress: _Progress, event: EndpointChanged) -> Added:
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)

@@ -60,7 +60,7 @@ class CoolDown:
 
     @property
     def of_older_pods(self) -> CoolDown:
-        """The cool-down of addresses that the ADD of another Pod releases: ``OLDER_PODS_S`` or more."""
+        """The cool-down of addresses that another Pod's ADD releases: at least ``OLDER_PODS_S``."""
         if self._of_older_pods is None:
             seconds = max(self.seconds, OLDER_PODS_S)
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)

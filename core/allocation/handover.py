@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.allocation.bindings import Binding, Bindings, StoredBinding
-from core.allocation.proposals import StoredEndpoint, endpoint_lost_race, endpoint_guard
+from core.allocation.proposals import StoredEndpoint, endpoint_guard, endpoint_lost_race
 from core.allocation.releaser import (
     ClaimRevisions,
     DecideRelease,

@@ -321,11 +321,8 @@ class _OrderCheck:
         if recorded.position < self._position or (
             same_segment and recorded.index_in_segment <= self._index_in_segment
         ):
-            yield (
-                ORDER,
-                recorded.writer,
-                f"{at} comes after {self._position}.{self._index_in_segment}",
-            )
+            last = f"{self._position}.{self._index_in_segment}"
+            yield ORDER, recorded.writer, f"{at} comes after {last}"
         elif same_segment and recorded.writer != self._writer:
             yield ORDER, recorded.writer, f"{at} is in a segment of writer {self._writer}"
         elif recorded.index_in_segment != (self._index_in_segment + 1 if same_segment else 0):
@@ -372,9 +369,9 @@ class _OfferedAddresses:
         cached = self._reserved.get(family)
         if cached is None:
             cached = self._reserved[family] = AddressSet(family)
-            for one in self._ledger.reservations.values():
+            for name, reservation in self._ledger.reservations.items():
                 with suppress(AddressSyntaxError):  # reported where the reservation was defined
-                    cached |= reserved_addresses({one.name: one}, family)
+                    cached |= reserved_addresses({name: reservation}, family)
             self._reserved[family] = cached
         return cached
 

@@ -62,9 +62,9 @@ class DeviceRules(NamedTuple):
 
     def needs_labels(self) -> bool:
         """Whether the slots of a node depend on its labels."""
-        selectors = [self.nodes, *(one.nodes for one in self.sub_eni)]
-        selectors += [one.nodes for one in self.nics]
-        return not all(one.is_empty() for one in selectors)
+        rules: tuple[SubEniRule | NicRule, ...] = (*self.sub_eni, *self.nics)
+        selectors = [self.nodes, *(rule.nodes for rule in rules)]
+        return not all(selector.is_empty() for selector in selectors)
 
 
 class HostNic(NamedTuple):
@@ -163,5 +163,5 @@ def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
 
 
 def _matches_name(rule: NicRule, link: str) -> bool:
-    included = not rule.include or any(globs.match(one, link) for one in rule.include)
-    return included and not any(globs.match(one, link) for one in rule.exclude)
+    included = not rule.include or any(globs.match(pattern, link) for pattern in rule.include)
+    return included and not any(globs.match(pattern, link) for pattern in rule.exclude)

@@ -1,7 +1,7 @@
-"""The fields of Pods, Namespaces and Nodes that the rules use, as plain values.
+"""Facts: the fields of a request's Pod, Namespace and Node that pool selection and claims use.
 
 In Kubernetes they come from watched objects, in standalone mode from CNI_ARGS and from records
-(``orbctl apply`` of a Pod, Namespace or Node manifest). The rules are the same for both.
+(``orbctl apply`` of a Pod, Namespace or Node manifest). Both are used in the same way.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class _Window(NamedTuple):
         return abs(self.mean - other.mean) > CHANGE_ERRORS * math.hypot(self.error, other.error)
 
 
-def forecast(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
+def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
     """Forecast when the ``left`` addresses are used up.
 
     ``net_growth``: claims minus releases in each hour since the object was created, oldest first;
@@ -152,7 +152,7 @@ def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
     """The nearest horizon of a forecast's expected time; None without a trend."""
     if isinstance(outlook, NoTrend):
         return None
-    return next((one for one in HORIZONS if outlook.expected_s < one.below_s), HORIZONS[-1])
+    return next(horizon for horizon in HORIZONS if outlook.expected_s < horizon.below_s)
 
 
 def _window_of(hourly: Sequence[int]) -> _Window:

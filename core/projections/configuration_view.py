@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Family
-from core.domain.configuration.configuration_state import offered
+from core.domain.configuration.configuration_state import claimable_addresses
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
@@ -139,7 +139,7 @@ class ConfigurationSnapshot:
         usable = self._usable.get(name)
         if usable is None:
             pool = self.pools[name].pool
-            usable = offered(pool, self.reservations, self.quarantine)
+            usable = claimable_addresses(pool, self.reservations, self.quarantine)
             self._usable[name] = usable
         return usable
 

@@ -14,7 +14,11 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import V4, V6, Family, format_address, parse_address
 from core.domain.claims.assignment import PoolAvailability, StoredState, decide_assignment
 from core.domain.configuration.commands import Command
-from core.domain.configuration.configuration_state import Configuration, offered, reserved_addresses
+from core.domain.configuration.configuration_state import (
+    Configuration,
+    claimable_addresses,
+    reserved_addresses,
+)
 from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import (
     Cause,
@@ -116,7 +120,9 @@ class Fork:
         """Try to assign the addresses of an endpoint; returns the refusals, none on success."""
         ledger = self._projection.ledger
         pools = {
-            name: PoolAvailability(pool, offered(pool, ledger.reservations, ledger.quarantine))
+            name: PoolAvailability(
+                pool, claimable_addresses(pool, ledger.reservations, ledger.quarantine)
+            )
             for _, name in desired.addresses()
             if (pool := ledger.pools.get(name)) is not None
         }

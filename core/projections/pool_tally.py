@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from core.domain.addresses.address_set import CLAMPED_SIZE_MAX, AddressSet
-from core.domain.configuration.configuration_state import pool_addresses, usable
+from core.domain.configuration.configuration_state import pool_addresses, unreserved_addresses
 from core.domain.model import Pool, Reservation
 from core.projections.free import FreeIntervals
 
@@ -49,14 +49,14 @@ class PoolTally:
         self.pool = pool
         self.claimed = claimed
         self._total = pool_addresses(pool).size
-        self._usable = usable(pool, reservations)
+        self._usable = unreserved_addresses(pool, reservations)
         self._quarantined = {value for value in quarantined if value in self._usable}
         taken = AddressSet.from_values(claimed | self._quarantined, pool.family)
         self.free = FreeIntervals(self._usable - taken)
 
     def is_changed_by(self, reservations: Mapping[str, Reservation]) -> bool:
         """Whether these reservations reserve other addresses of the pool than before."""
-        return usable(self.pool, reservations) != self._usable
+        return unreserved_addresses(self.pool, reservations) != self._usable
 
     def claim(self, value: int) -> None:
         """Record that the address is claimed."""

@@ -24,7 +24,7 @@ from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
 from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
-from core.domain.provider.provider_nics import NicFacts, addresses_of, parents_of
+from core.domain.provider.provider_nics import NicConfiguration, addresses_of, parents_of
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
 from core.eventstore.codec import ENDPOINT
 from core.eventstore.keys import Keys
@@ -43,7 +43,7 @@ RELEASE_RECORD_S: Final = 5.0
 class Networks(Protocol):
     """The SpiderMultusConfigs of the NICs of Pods."""
 
-    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
         """The networks of these NICs. Raises NotReady if they cannot be read now."""
         ...
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.facts import PodFacts
-from core.domain.provider.provider_nics import NicFacts, is_bound_by_provider
+from core.domain.provider.provider_nics import NicConfiguration, is_bound_by_provider
 from core.domain.selection.multus import resolve
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput, NotReady
@@ -65,7 +65,7 @@ class KubernetesNetworks:
         """Watch until cancelled."""
         await self.configs.run()
 
-    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
         """The facts of these NICs of a Pod, without NICs on unknown networks.
 
         Raises NotReady until the networks of the cluster have been listed once.
@@ -85,7 +85,7 @@ class KubernetesNetworks:
             for cached in self._by_nad.get(network, {}).values():
                 is_bound = is_bound_by_provider(cached.cni_type, cached.vlan_mode)
                 mac = self._mac_of(cached.master) if is_bound else ""
-                facts.append(NicFacts(interface, cached.cni_type, cached.vlan_mode, mac))
+                facts.append(NicConfiguration(interface, cached.cni_type, cached.vlan_mode, mac))
         return tuple(facts)
 
     def _on_configs(self, keys: set[ObjectKey]) -> None:

@@ -71,7 +71,7 @@ _VM: Final = _Kind("VirtualMachine", "/apis/kubevirt.io/v1/namespaces/{}/virtual
 
 
 class OwnerCache:
-    """The ``OwnerFacts`` of a cluster, and the top controllers of Pods."""
+    """The ``OwnerLookup`` of a cluster, and the top controllers of Pods."""
 
     def __init__(self, api: Api, stateful_sets: Reflector[StatefulSetState]) -> None:
         self._api = api

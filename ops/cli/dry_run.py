@@ -37,7 +37,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import candidates, select
+from core.domain.selection.select import requested_pools, select
 from core.errors import AllocationError
 from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.keys import Keys
@@ -180,7 +180,7 @@ def changed_by_template(
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
         return frozenset(), None
     try:
-        named = candidates(request, facts, snapshot.catalog, SelectionSettings())
+        named = requested_pools(request, facts, snapshot.catalog, SelectionSettings())
     except AllocationError:
         return frozenset(), None
     return nics_with_changed_pools(held, named, Attachment("", request.interface)), named

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from core.domain.addresses.ip_address import parse_address
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.subnets.subnet_model import controlled, count
+from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings
@@ -123,7 +123,9 @@ def _subnets(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
     subnets = [subnet for name, subnet in sorted(ledger.subnets.items()) if selection.selects(name)]
     lines = [
         listings.SubnetLine(
-            subnet, count(subnet, ledger.pools), len(controlled(subnet.name, ledger.pools))
+            subnet,
+            count_addresses(subnet, ledger.pools),
+            len(pools_of_subnet(subnet.name, ledger.pools)),
         )
         for subnet in subnets
     ]

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice
+from core.domain.reclaim.cluster import ClusterLookup, DeletionNotice
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
@@ -23,7 +23,7 @@ from workflows.jobs.records import StandalonePodFacts
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
-ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
+ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterLookup"]]
 """Returns the facts about the Pods of a ledger that was read at a moment."""
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from core.domain.addresses.address_set import CLAMPED_SIZE_MAX, AddressSet
 from core.domain.addresses.ip_address import parse_address
-from core.domain.configuration.configuration_state import pool_addresses, usable
+from core.domain.configuration.configuration_state import pool_addresses, unreserved_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool
 from core.eventstore.keys import Keys
@@ -52,7 +52,9 @@ def available(pool: Pool, ledger: Ledger) -> AddressSet:
         for one in ledger.quarantine.values()
         if one.family == pool.family
     ]
-    return usable(pool, ledger.reservations) - AddressSet.from_values(quarantined, pool.family)
+    return unreserved_addresses(pool, ledger.reservations) - AddressSet.from_values(
+        quarantined, pool.family
+    )
 
 
 async def count_claims(

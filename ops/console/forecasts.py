@@ -15,7 +15,7 @@ from typing import Final
 from core.audit.growth import HOUR_MS
 from core.audit.indexed_log import LogInstant
 from core.domain.configuration.configuration_state import readable_addresses
-from core.domain.forecast import HOURS_MAX, Forecast, NoTrend, forecast
+from core.domain.forecast import HOURS_MAX, Forecast, NoTrend, forecast_exhaustion
 from core.domain.model import Subnet
 from core.domain.subnets.subnet_model import owner_of
 from ops.console.values import Document, time_text
@@ -79,7 +79,7 @@ class GrowthAt:
         return changes
 
     def _document(self, net: list[int], free: int) -> Document:
-        outlook: Forecast | NoTrend = forecast(net, free)
+        outlook: Forecast | NoTrend = forecast_exhaustion(net, free)
         if isinstance(outlook, NoTrend):
             return {"noTrend": outlook.reason}
         now_ms = self._instant.time_ms

@@ -13,7 +13,7 @@ from core.domain.addresses.ip_address import Family, format_address
 from core.domain.autopools.names import application_of
 from core.domain.model import Pool, Route, Subnet
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.domain.subnets.subnet_model import count, owner_of
+from core.domain.subnets.subnet_model import count_addresses, owner_of
 from core.errors import NotFound
 from ops.console.address_states import COUNTED, PoolConfiguration, PoolStates, pool_states
 from ops.console.forecasts import GrowthAt
@@ -106,7 +106,7 @@ class PoolsAt:
     def subnet_summary(self, subnet: Subnet) -> Document:
         """``SubnetSummary`` of console-api.yaml."""
         pools = self.of_subnet(subnet.name)
-        counts = count(subnet, pools)
+        counts = count_addresses(subnet, pools)
         return {
             "name": subnet.name,
             "family": subnet.family,

@@ -15,8 +15,8 @@ from core.archive.files import Files
 from core.archive.replay import open_log
 from core.archive.unread_parts import UnreadParts
 from core.audit.growth import GrowthLog, GrowthSubject
-from core.domain.forecast import Forecast, NoTrend, forecast
-from core.domain.subnets.subnet_model import count
+from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion
+from core.domain.subnets.subnet_model import count_addresses
 from core.errors import OrbweaverError, StoreUnavailable
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
@@ -75,7 +75,7 @@ class Forecaster:
             return growth if isinstance(error, StoreUnavailable) else GrowthLog()
         self._publish(
             {
-                subject: forecast(growth.net_growth(subject, now_ms), free)
+                subject: forecast_exhaustion(growth.net_growth(subject, now_ms), free)
                 for subject, free in self._free_counts()
             }
         )
@@ -109,4 +109,7 @@ class Forecaster:
         for name, tally in projection.tallies.items():
             yield GrowthSubject("pool", name), tally.counts.free
         for name, subnet in projection.ledger.subnets.items():
-            yield GrowthSubject("subnet", name), count(subnet, projection.ledger.pools).free
+            yield (
+                GrowthSubject("subnet", name),
+                count_addresses(subnet, projection.ledger.pools).free,
+            )

@@ -15,7 +15,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from core import __version__
 from core.domain.evolution import Ledger
 from core.domain.model import Subnet
-from core.domain.subnets.subnet_model import controlled, count
+from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.eventstore.election import Election
 from core.process.connections import ConnectionCounts
 from core.process.openmetrics import MetricsRegistry, Scrape
@@ -179,13 +179,21 @@ def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
         return samples
 
     values: tuple[tuple[str, str, Callable[[Subnet, Ledger], int]], ...] = (
-        ("total_ip", "Addresses", lambda subnet, ledger: count(subnet, ledger.pools).total),
+        (
+            "total_ip",
+            "Addresses",
+            lambda subnet, ledger: count_addresses(subnet, ledger.pools).total,
+        ),
         (
             "available_ip",
             "Addresses in no pool",
-            lambda subnet, ledger: count(subnet, ledger.pools).free,
+            lambda subnet, ledger: count_addresses(subnet, ledger.pools).free,
         ),
-        ("ippool", "IPPools", lambda subnet, ledger: len(controlled(subnet.name, ledger.pools))),
+        (
+            "ippool",
+            "IPPools",
+            lambda subnet, ledger: len(pools_of_subnet(subnet.name, ledger.pools)),
+        ),
     )
     for name, counted, value in values:
         compatible.create_observable_gauge(

@@ -15,7 +15,7 @@ from core.domain.configuration.commands import (
     RetirePool,
     RetireSubnet,
 )
-from core.domain.subnets.subnet_model import controlled
+from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import Refused
 from core.kubernetes.informer import Informer
 from ops.kubernetes.objects import ObjectWriter
@@ -60,7 +60,7 @@ class ObjectFinalizer:
     def is_unused(self, kind: TranslatedKind, name: str) -> bool:
         """Whether the projection has no claim or pool that blocks the deletion."""
         if kind is TranslatedKind.SUBNET:
-            return not controlled(name, self._commands.ledger.pools)
+            return not pools_of_subnet(name, self._commands.ledger.pools)
         return not self._held(name)
 
     async def _drain_pool(self, name: str) -> str:
@@ -72,13 +72,13 @@ class ObjectFinalizer:
 
     async def _drain_subnet(self, name: str) -> str:
         await self._commands.apply(RetireSubnet(name))
-        for pool in controlled(name, self._commands.ledger.pools):
+        for pool in pools_of_subnet(name, self._commands.ledger.pools):
             body = self._informers[TranslatedKind.POOL].objects.get(("", pool.name))
             if body is None:
                 await self._drain_pool(pool.name)
             elif not is_leaving(body):
                 await self._objects.delete(TranslatedKind.POOL, body)
-        pools = [pool.name for pool in controlled(name, self._commands.ledger.pools)]
+        pools = [pool.name for pool in pools_of_subnet(name, self._commands.ledger.pools)]
         if pools:
             return f"pools still exist: {', '.join(pools[:8])}{' ...' if len(pools) > 8 else ''}"
         await self._commands.apply(DeleteSubnet(name))

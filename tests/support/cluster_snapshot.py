@@ -51,7 +51,7 @@ class ClusterSnapshot:
 
     __slots__ = (
         "_by_uid", "_claims", "_doubts", "_launchers", "_nodes", "_pods", "_reporters",
-        "_stateful_sets", "_vmis", "_vms", "seen",
+        "_stateful_sets", "_vmis", "_vms", "observed_at",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +83,7 @@ class ClusterSnapshot:
             for kind, size in sizes.items()
         }
         pods = listings.get("Pod")
-        self.seen = claims_read if pods is None else pods.taken
+        self.observed_at = claims_read if pods is None else pods.taken
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """The Pod from a trusted listing; without one, an uncertain ``MissingOwner``."""

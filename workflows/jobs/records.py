@@ -19,7 +19,7 @@ from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
 from core.domain.fixed.owners import STATEFUL_SET, MissingOwner, StatefulSetState, replica_of
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import ClusterFacts, DeletionNotice, PodState, StandaloneCluster
+from core.domain.reclaim.cluster import ClusterLookup, DeletionNotice, PodState, StandaloneCluster
 from core.domain.reclaim.evidence import Moment, utc
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
@@ -229,7 +229,7 @@ class StandalonePodFacts:
 
     async def facts(
         self, ledger: Ledger, claims_read: Moment, notice: DeletionNotice = NO_NOTICE
-    ) -> ClusterFacts:
+    ) -> ClusterLookup:
         """See ``ReclaimFactsSource``; ``notice``: what an operator reports in addition.
 
         Raises StoreUnavailable, LogCorrupt.

@@ -121,6 +121,7 @@ OWNERS_MAX: Final = 2
 """Steps from a Pod to its top controller: Pod, ReplicaSet, Deployment."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
+"""(kind, namespace, name) -> a record of standalone mode."""
 
 
 def derived_uid(key: ApplicationKey) -> str:

@@ -25,6 +25,7 @@ from core.domain.configuration.commands import (
 from core.domain.model import Endpoint, Nic, Pool, Reservation, Subnet, pod_holder
 
 Key = tuple[str, str]
+"""(namespace, name) of an endpoint."""
 
 
 class AllocatedIP(NamedTuple):
@@ -42,8 +43,12 @@ class AllocatedIP(NamedTuple):
         return self.namespace, self.pod
 
 
+Records = dict[tuple[str, str], AllocatedIP]
+"""(address, pool) -> the entry of the pool for this address."""
+
+
 class ForeignPool(NamedTuple):
-    """A pool with its records (allocated addresses); ``deleting``: it has a deletionTimestamp."""
+    """A pool and its allocated addresses. ``deleting``: it has a deletionTimestamp."""
 
     pool: Pool
     records: tuple[AllocatedIP, ...] = ()
@@ -51,7 +56,10 @@ class ForeignPool(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A contradiction in the other system's data, and what the plan does about it."""
+    """A contradiction in the other system's data: ``what`` it is, and what the plan has ``done``.
+
+    ``orbctl import`` prints the fields by these names.
+    """
 
     subject: str
     what: str
@@ -96,7 +104,7 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
         for key, endpoint in _without_duplicates(cluster.endpoints, records, findings).items()
     }
     findings += _record_differences(endpoints.values(), records)
-    taken = {address for one in endpoints.values() for address, _ in one.addresses()}
+    taken = {address for endpoint in endpoints.values() for address, _ in endpoint.addresses()}
     orphans = _orphans(records.values(), endpoints, taken, findings)
     by_name = {pool.name: pool for pool in pools}
     return TakeoverPlan(
@@ -147,12 +155,12 @@ def remaining(
 
 def _without_duplicates(
     endpoints: Iterable[Endpoint],
-    records: dict[tuple[str, str], AllocatedIP],
+    records: Records,
     findings: list[Finding],
 ) -> dict[Key, Endpoint]:
     """The endpoints by key, of which no two have the same address.
 
-    Of endpoints that have the same address, the one in the pool's records is kept.
+    Of endpoints that have the same address, the one in the pool's records is taken over.
     """
     holders: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
@@ -166,13 +174,11 @@ def _without_duplicates(
         what = f"has {address}, which another Pod has too"
         done = "not taken over: restart this Pod, it gets another address"
         findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
-    return {one.key: one for one in endpoints if one.key not in skipped}
+    return {endpoint.key: endpoint for endpoint in endpoints if endpoint.key not in skipped}
 
 
-def _skipped_endpoints(
-    sharing: list[Endpoint], address: str, records: dict[tuple[str, str], AllocatedIP]
-) -> list[Endpoint]:
-    """All endpoints that share the address but one."""
+def _skipped_endpoints(sharing: list[Endpoint], address: str, records: Records) -> list[Endpoint]:
+    """The endpoints that share the address, without the one that is taken over."""
     recorded = [
         endpoint
         for endpoint in sharing
@@ -181,8 +187,8 @@ def _skipped_endpoints(
         and (text, pool) in records
         and (records[text, pool].key, records[text, pool].uid) == (endpoint.key, endpoint.uid)
     ]
-    kept = recorded[0] if recorded else sharing[0]
-    return [endpoint for endpoint in sharing if endpoint is not kept]
+    taken_over = recorded[0] if recorded else sharing[0]
+    return [endpoint for endpoint in sharing if endpoint is not taken_over]
 
 
 def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
@@ -214,9 +220,7 @@ def _without(nic: Nic, address: str) -> Nic:
     return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="")
 
 
-def _record_differences(
-    endpoints: Iterable[Endpoint], records: dict[tuple[str, str], AllocatedIP]
-) -> Iterator[Finding]:
+def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iterator[Finding]:
     """A finding for each difference between an endpoint and the records of its pools."""
     for endpoint in endpoints:
         subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
@@ -278,4 +282,6 @@ def _nics(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Ni
         families[parse_address(record.address).family].append(record)
     for index in range(max(len(families[4]), len(families[6]))):
         pair = [of_family[index] for of_family in families.values() if index < len(of_family)]
-        yield nic_with("", [(pools[one.pool], parse_address(one.address).value) for one in pair])
+        yield nic_with(
+            "", [(pools[record.pool], parse_address(record.address).value) for record in pair]
+        )

@@ -101,25 +101,35 @@ def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
 
 def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:
     """All addresses of one family that reservations keep back. Raises AddressSyntaxError."""
-    lists = tuple(one.ips for one in reservations.values() if one.family == family)
-    return _union(family, lists)
+    return _union(family, _reserved_lists(reservations, family))
 
 
-def usable(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
+def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
     """The pool's addresses without the reserved ones; claims and quarantine are not considered.
 
     Raises AddressSyntaxError.
     """
-    lists = tuple(one.ips for one in reservations.values() if one.family == pool.family)
-    return _usable(pool.family, pool.ips, pool.exclude_ips, lists)
+    reserved = _reserved_lists(reservations, pool.family)
+    return _without_reserved(pool.family, pool.ips, pool.exclude_ips, reserved)
 
 
-def offered(
+def claimable_addresses(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
     """The pool's addresses that can be claimed: neither reserved nor quarantined."""
-    quarantined = [one.address for one in quarantine.values() if one.family == pool.family]
-    return usable(pool, reservations) - AddressSet.from_items(quarantined, pool.family)
+    quarantined = [entry.address for entry in quarantine.values() if entry.family == pool.family]
+    return unreserved_addresses(pool, reservations) - AddressSet.from_items(
+        quarantined, pool.family
+    )
+
+
+def _reserved_lists(
+    reservations: Mapping[str, Reservation], family: Family
+) -> tuple[tuple[str, ...], ...]:
+    """The ``ips`` of each reservation of the family."""
+    return tuple(
+        reservation.ips for reservation in reservations.values() if reservation.family == family
+    )
 
 
 @lru_cache(maxsize=ADDRESS_SETS_MAX)
@@ -133,10 +143,10 @@ def _union(family: Family, lists: tuple[tuple[str, ...], ...]) -> AddressSet:
 
 
 @lru_cache(maxsize=ADDRESS_SETS_MAX)
-def _usable(
+def _without_reserved(
     family: Family,
     ips: tuple[str, ...],
     exclude_ips: tuple[str, ...],
-    lists: tuple[tuple[str, ...], ...],
+    reserved: tuple[tuple[str, ...], ...],
 ) -> AddressSet:
-    return _difference(family, ips, exclude_ips) - _union(family, lists)
+    return _difference(family, ips, exclude_ips) - _union(family, reserved)

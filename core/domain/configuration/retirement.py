@@ -25,7 +25,7 @@ from core.domain.configuration.configuration_state import Configuration, readabl
 from core.domain.events import Event, PoolDefined, PoolDeleted, SubnetDefined, SubnetDeleted
 from core.domain.model import Claim, Pool
 from core.domain.subnets.subnet_decisions import decide_subnet
-from core.domain.subnets.subnet_model import controlled, owner_of
+from core.domain.subnets.subnet_model import owner_of, pools_of_subnet
 from core.domain.validation.changes import empty_pool_rule
 from core.domain.validation.shared import ObjectReference, require, unknown
 from core.errors import Refusal
@@ -70,7 +70,7 @@ def _advance_subnet(configuration: Configuration, name: str) -> tuple[Event, ...
     subnet = configuration.subnets.get(name)
     if subnet is None or not subnet.retiring:
         return ()
-    if not controlled(name, configuration.pools):
+    if not pools_of_subnet(name, configuration.pools):
         return (SubnetDeleted(name),)
     return decide_subnet(configuration, RetireSubnet(name))
 

@@ -6,7 +6,7 @@ addresses (docs/reference/address-assignment.md, "Life of an endpoint"), nor has
 not that of a replica. An IPAMClaim is named by a network of a Pod
 (``core.domain.fixed.ipam_claims``) and has its own endpoint for this NIC.
 
-``OwnerFacts`` returns the state of an owner: the object, proof that it is gone, or "unknown"; only
+``OwnerLookup`` returns the state of an owner: the object, proof that it is gone, or "unknown"; only
 the first two are evidence (I6). ``RecordOwners`` reads records, in standalone mode: a StatefulSet
 may exist without a record, so a missing record proves nothing. Pure: the caller reads the objects.
 """
@@ -175,7 +175,7 @@ class MissingOwner(NamedTuple):
     unanswered: bool = False
 
 
-class OwnerFacts(Protocol):
+class OwnerLookup(Protocol):
     """Returns the state of owners."""
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
@@ -203,7 +203,7 @@ OwnersByName = Mapping[tuple[str, str], T | MissingOwner]
 
 
 class KnownOwners:
-    """``OwnerFacts`` from owners that have been read or watched."""
+    """``OwnerLookup`` from owners that have been read or watched."""
 
     __slots__ = ("_claims", "_sets", "_vmis", "_vms")
 
@@ -240,7 +240,7 @@ NO_RECORD: Final = MissingOwner(certain=False, why="owners are unknown in standa
 
 
 class RecordOwners:
-    """``OwnerFacts`` from the records of standalone mode."""
+    """``OwnerLookup`` from the records of standalone mode."""
 
     __slots__ = ("_records",)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
-from core.domain.fixed.owners import MissingOwner, OwnerFacts, claim_of_endpoint, replica_of
+from core.domain.fixed.owners import MissingOwner, OwnerLookup, claim_of_endpoint, replica_of
 from core.domain.model import FixedKind
 
 
@@ -31,16 +31,16 @@ class Validity(NamedTuple):
         return self.state != "invalid"
 
 
-def validity_of(kind: FixedKind, namespace: str, name: str, facts: OwnerFacts) -> Validity:
+def validity_of(kind: FixedKind, namespace: str, name: str, owners: OwnerLookup) -> Validity:
     """Whether the replica, VM or IPAMClaim that owns a fixed address still exists."""
-    return _RULES[kind](namespace, name, facts)
+    return _RULES[kind](namespace, name, owners)
 
 
-def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
+def _replica(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     replica = replica_of(name)
     if replica is None:
         return Validity("invalid", f"{name} is not the name of a replica")
-    owner = facts.stateful_set(namespace, replica.stateful_set)
+    owner = owners.stateful_set(namespace, replica.stateful_set)
     if isinstance(owner, MissingOwner):
         return _missing(owner)
     last = owner.start + owner.replicas - 1
@@ -55,8 +55,8 @@ def _range(first: int, last: int) -> str:
     return f"replicas {first} to {last}"
 
 
-def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
-    instance = facts.vmi(namespace, name)
+def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    instance = owners.vmi(namespace, name)
     if isinstance(instance, MissingOwner):
         if not instance.certain:
             return _missing(instance)
@@ -64,7 +64,7 @@ def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
         return Validity("valid", f"VM instance {namespace}/{name} exists")
     elif not instance.of_vm:
         return Validity("invalid", f"VM instance {namespace}/{name} is being deleted, without a VM")
-    machine = facts.vm(namespace, name)
+    machine = owners.vm(namespace, name)
     if isinstance(machine, MissingOwner):
         return _missing(machine)
     if machine.deleting:
@@ -72,8 +72,8 @@ def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     return Validity("valid", f"VM {namespace}/{name} exists")
 
 
-def _claim(namespace: str, name: str, facts: OwnerFacts) -> Validity:
-    claim = facts.ipam_claim(namespace, claim_of_endpoint(name))
+def _claim(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    claim = owners.ipam_claim(namespace, claim_of_endpoint(name))
     if isinstance(claim, MissingOwner):
         return _missing(claim)
     if claim.deleting:
@@ -87,7 +87,7 @@ def _missing(missing: MissingOwner) -> Validity:
     return Validity("unknown", missing.why, missing.unanswered)
 
 
-_RULES: Final[Mapping[FixedKind, Callable[[str, str, OwnerFacts], Validity]]] = {
+_RULES: Final[Mapping[FixedKind, Callable[[str, str, OwnerLookup], Validity]]] = {
     "statefulset": _replica,
     "vm": _machine,
     "ipamclaim": _claim,

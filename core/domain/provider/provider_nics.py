@@ -16,7 +16,7 @@ CNI_TYPE: Final = "vlan"
 VLAN_MODE: Final = "auto"
 
 
-class NicFacts(NamedTuple):
+class NicConfiguration(NamedTuple):
     """Fields of one NIC's SpiderMultusConfig, and the MAC address of its master on the host."""
 
     interface: str
@@ -38,7 +38,7 @@ def is_bound_by_provider(cni_type: str, vlan_mode: str) -> bool:
     return (cni_type, vlan_mode) == (CNI_TYPE, VLAN_MODE)
 
 
-def parents_of(nics: Iterable[NicFacts]) -> dict[str, str]:
+def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
     """Interface -> MAC of its master, of the NICs that the provider binds. Raises BadInput."""
     parents = {}
     for nic in nics:

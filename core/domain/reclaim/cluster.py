@@ -20,7 +20,7 @@ from core.domain.fixed.owners import (
     NO_RECORD,
     FixedAddressSwitches,
     MissingOwner,
-    OwnerFacts,
+    OwnerLookup,
     RecordOwners,
     kind_of_pod,
 )
@@ -31,6 +31,7 @@ Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 Kind = Literal[
     "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine", "IPAMClaim"
 ]
+"""Kinds of objects whose state reclaim reads."""
 
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
@@ -100,11 +101,11 @@ class NodeState(NamedTuple):
     ready: bool
 
 
-class ClusterFacts(OwnerFacts, Protocol):
-    """The state of the cluster that the rules use. It does not change while a plan is made."""
+class ClusterLookup(OwnerLookup, Protocol):
+    """The state of the cluster for the decisions. It does not change while a plan is made."""
 
     @property
-    def seen(self) -> Moment:
+    def observed_at(self) -> Moment:
         """The time of the observation."""
         ...
 
@@ -136,35 +137,35 @@ NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an opera
 
 
 class DeletionNotice(NamedTuple):
-    """Pods and nodes that an operator reports as gone; ``who`` and ``reason`` are evidence."""
+    """Pods and nodes that an operator reports as gone; ``actor`` and ``reason`` are evidence."""
 
-    who: str
+    actor: str
     reason: str
     pods: frozenset[EndpointKey] = frozenset()
     nodes: frozenset[str] = frozenset()
 
 
 class StandaloneCluster(RecordOwners):
-    """``ClusterFacts`` of standalone mode, from endpoints, records and an operator's report."""
+    """``ClusterLookup`` of standalone mode, from endpoints, records and an operator's report."""
 
-    __slots__ = ("_endpoints", "_notice", "seen")
+    __slots__ = ("_endpoints", "_notice", "observed_at")
 
-    def __init__(self, ledger: Ledger, notice: DeletionNotice, observed: Moment) -> None:
+    def __init__(self, ledger: Ledger, notice: DeletionNotice, observed_at: Moment) -> None:
         super().__init__(ledger.records)
         self._endpoints = ledger.endpoints
         self._notice = notice
-        self.seen = observed
+        self.observed_at = observed_at
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """Gone if the operator has reported that, else unknown."""
-        who, reason, pods, nodes = self._notice
+        actor, reason, pods, nodes = self._notice
         key = namespace, name
         if key in pods:
-            why = f"{who} reports that Pod {namespace}/{name} is gone: {reason}"
+            why = f"{actor} reports that Pod {namespace}/{name} is gone: {reason}"
             return MissingOwner(certain=True, why=why, direct=True)
         endpoint = self._endpoints.get(key)
         if endpoint is not None and endpoint.node in nodes:
-            why = f"{who} reports that node {endpoint.node} is gone: {reason}"
+            why = f"{actor} reports that node {endpoint.node} is gone: {reason}"
             return MissingOwner(certain=True, why=why, direct=True)
         return MissingOwner(certain=False, why=NOT_LISTED)
 

@@ -7,7 +7,7 @@ living Pod are never released, even if another endpoint lists them (docs/referen
 "Addresses in use").
 
 ``deadline_of`` decides for every add, update and delete of a Pod whether a deadline starts
-(docs/reference/reclaim-rules.md, "Deadlines"). ``ReclaimDeadlines`` stores the deadlines up to a
+(docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores the deadlines up to a
 capacity, and ``due`` returns the expired ones. Fixed addresses whose owner exists get no deadline;
 a VM is found by the name of its instance (docs/reference/fixed-address-rules.md, "KubeVirt"). A
 deadline alone never releases an address: ``reclaim_plan.resolve`` checks the Pod again when it
@@ -25,7 +25,7 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import (
     EVICTED,
-    ClusterFacts,
+    ClusterLookup,
     PodState,
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, Moment, utc
@@ -66,10 +66,10 @@ class ReclaimVerdict(NamedTuple):
     unanswered: bool = False
 
 
-class Rules(NamedTuple):
+class VerdictContext(NamedTuple):
     """The cluster, the settings and the current time (Unix seconds), on which a verdict depends."""
 
-    facts: ClusterFacts
+    cluster: ClusterLookup
     settings: ReclaimSettings
     now_s: float
 
@@ -90,85 +90,89 @@ def holder_uid(holder: str) -> str:
     return uid if kind == "pod" else ""
 
 
-def judge(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
+def judge(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     """The verdict on the holder's addresses, by the state of the cluster."""
-    return unless_in_use(_by_name(to_verify, rules), to_verify, rules.facts)
+    return unless_in_use(_by_name(to_verify, context), to_verify, context.cluster)
 
 
-def judge_deleted(to_verify: PodToVerify, words: str, rules: Rules) -> ReclaimVerdict:
+def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) -> ReclaimVerdict:
     """The verdict after the API server has reported the deletion of the holder's Pod."""
     if to_verify.fixed is not None:
-        validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
+        validity = validity_of(
+            to_verify.fixed, to_verify.namespace, to_verify.name, context.cluster
+        )
         if validity.keeps:
             return _keep_fixed(validity)
     if to_verify.fixed is not None and to_verify.fixed in SHARED:
-        other = rules.facts.launcher(to_verify.namespace, to_verify.name)
+        other = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
             return keep(f"Pod {_path(other)} of the same {SHARED[to_verify.fixed]} still exists")
-    return unless_in_use(ReclaimVerdict("deleted", words, direct=True), to_verify, rules.facts)
+    return unless_in_use(ReclaimVerdict("deleted", text, direct=True), to_verify, context.cluster)
 
 
 def unless_in_use(
-    verdict: ReclaimVerdict, to_verify: PodToVerify, facts: ClusterFacts
+    verdict: ReclaimVerdict, to_verify: PodToVerify, cluster: ClusterLookup
 ) -> ReclaimVerdict:
     """The verdict, or "keep" if a living Pod reports an address or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
-        user = facts.reporter(address)
+        user = cluster.reporter(address)
         if user is not None and user.uid != to_verify.uid:
             return keep(f"living Pod {_path(user)} has {address} in its status")
     if verdict.finding == "no-address":
         return verdict
     for uid in (to_verify.uid, to_verify.claimed_by):
-        pod = facts.pod_of_uid(uid) if uid else None
+        pod = cluster.pod_of_uid(uid) if uid else None
         if pod is not None and pod.is_living:
             return keep(f"Pod {_path(pod)} of UID {uid} is living")
     return verdict
 
 
-def _by_name(to_verify: PodToVerify, rules: Rules) -> ReclaimVerdict:
-    pod = rules.facts.pod(to_verify.namespace, to_verify.name)
+def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
+    pod = context.cluster.pod(to_verify.namespace, to_verify.name)
     if isinstance(pod, MissingOwner):
         if not pod.certain:
             return ReclaimVerdict(None, pod.why, unanswered=pod.unanswered)
         # The launcher Pod of a VM does not have the name of the endpoint. After a failed migration
         # the target, which had the last ADD, has ended, and the source still runs.
-        launcher = rules.facts.pod_of_uid(to_verify.uid) if to_verify.uid else None
+        launcher = context.cluster.pod_of_uid(to_verify.uid) if to_verify.uid else None
         if launcher is None and to_verify.fixed in SHARED:
-            launcher = rules.facts.launcher(to_verify.namespace, to_verify.name)
+            launcher = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if launcher is None:
-            return _absent(to_verify, pod, rules)
+            return _absent(to_verify, pod, context)
         pod = launcher
     if to_verify.uid and pod.uid != to_verify.uid:
-        return _other_uid(to_verify, pod, rules)
+        return _other_uid(to_verify, pod, context)
     if pod.is_living:
-        return _living(to_verify, pod, rules)
-    fixed = _kind(to_verify, pod, rules)
+        return _living(to_verify, pod, context)
+    fixed = _kind(to_verify, pod, context)
     if fixed is None:
-        return _stateless(pod, rules)
-    return _fixed(to_verify, fixed, pod, rules)
+        return _stateless(pod, context)
+    return _fixed(to_verify, fixed, pod, context)
 
 
-def _absent(to_verify: PodToVerify, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
+def _absent(
+    to_verify: PodToVerify, missing: MissingOwner, context: VerdictContext
+) -> ReclaimVerdict:
     """The verdict if the Pod does not exist; the owner decides about fixed addresses."""
     if to_verify.fixed is None:
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
-    validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, rules.facts)
+    validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, context.cluster)
     if validity.keeps:
         return _keep_fixed(validity)
     return ReclaimVerdict("owner-gone", f"{missing.why}, {validity.why}")
 
 
-def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     """The verdict if another Pod has the name now."""
-    fixed = _kind(to_verify, pod, rules)
-    words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
+    fixed = _kind(to_verify, pod, context)
+    text = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
     if fixed is None:
-        return ReclaimVerdict("uid-changed", words)
+        return ReclaimVerdict("uid-changed", text)
     if set(pod.ips) & set(to_verify.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
-    validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
+    validity = validity_of(fixed, to_verify.namespace, to_verify.name, context.cluster)
     if fixed in SHARED and not validity.keeps:
         # This Pod may use the address until it ends, even if its status has other addresses only.
         other = f"Pod {_path(pod)} of the same {SHARED[fixed]}"
@@ -176,72 +180,74 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVe
     if fixed == "ipamclaim":  # the status of a Pod has no addresses of secondary networks
         return _keep_fixed(validity)
     if pod.ips:
-        return ReclaimVerdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
+        return ReclaimVerdict("uid-changed", f"{text}, and got {', '.join(pod.ips)} elsewhere")
     if validity.keeps:
         return _keep_fixed(validity)
-    return ReclaimVerdict("owner-gone", f"{words}, and {validity.why}")
+    return ReclaimVerdict("owner-gone", f"{text}, and {validity.why}")
 
 
-def _kind(to_verify: PodToVerify, pod: PodState, rules: Rules) -> FixedKind | None:
+def _kind(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> FixedKind | None:
     """Why the addresses are fixed, or None. Those of an IPAMClaim do not depend on the Pod."""
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
-    return pod.fixed(rules.settings) or to_verify.fixed
+    return pod.fixed(context.settings) or to_verify.fixed
 
 
-def _living(to_verify: PodToVerify, pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _living(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     """The verdict for a living Pod: keep, unless one setting is on, which is off by default."""
-    is_fixed = _kind(to_verify, pod, rules) is not None
+    is_fixed = _kind(to_verify, pod, context) is not None
     if pod.ips or pod.phase != "Running" or is_fixed:
         return keep("its Pod is living")
-    if not rules.settings.running_without_address:
+    if not context.settings.running_without_address:
         return keep("its Pod is running, though without an address")
     return ReclaimVerdict("no-address", f"Pod {_path(pod)} is running and reports no address")
 
 
-def _fixed(to_verify: PodToVerify, fixed: FixedKind, pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _fixed(
+    to_verify: PodToVerify, fixed: FixedKind, pod: PodState, context: VerdictContext
+) -> ReclaimVerdict:
     """The verdict for a Pod with fixed addresses that is being deleted or has finished."""
-    validity = validity_of(fixed, to_verify.namespace, to_verify.name, rules.facts)
+    validity = validity_of(fixed, to_verify.namespace, to_verify.name, context.cluster)
     if validity.keeps:
         return _keep_fixed(validity)
     if pod.deletion_s is None or pod.is_final:
         return ReclaimVerdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
-    until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
-    if rules.now_s >= until_s:
+    until_s = deletion_deadline(pod, pod.deletion_s, context.settings)
+    if context.now_s >= until_s:
         return keep(f"{validity.why}, but Pod {_path(pod)} still exists")
     return _terminating(pod, until_s)
 
 
-def _stateless(pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _stateless(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     """The verdict for a stateless Pod that is being deleted or has finished."""
     if pod.deletion_s is None:
-        return _finished(pod, rules)
-    until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
-    if rules.now_s < until_s:
+        return _finished(pod, context)
+    until_s = deletion_deadline(pod, pod.deletion_s, context.settings)
+    if context.now_s < until_s:
         return _terminating(pod, until_s)
-    words = f"Pod {_path(pod)} should have ended by {utc(pod.deletion_s)}"
-    return _if_node_allows(pod, ReclaimVerdict("stuck-terminating", words), rules)
+    text = f"Pod {_path(pod)} should have ended by {utc(pod.deletion_s)}"
+    return _if_node_allows(pod, ReclaimVerdict("stuck-terminating", text), context)
 
 
-def _finished(pod: PodState, rules: Rules) -> ReclaimVerdict:
+def _finished(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
     """The verdict for a finished stateless Pod, after its grace period.
 
     The period begins with the end of the last container, or if that is unknown, with the first
     observation.
     """
     ending = "was evicted" if pod.reason == EVICTED else f"has {pod.phase.lower()}"
-    words = f"Pod {_path(pod)} {ending}"
+    text = f"Pod {_path(pod)} {ending}"
     ended_s = finished_at(pod)
-    grace_s = pod.grace_s + rules.settings.extra_delay_s
+    grace_s = pod.grace_s + context.settings.extra_delay_s
     if ended_s is None:
         if pod.may_restart:
-            return keep(f"{words}, but it is unknown when its containers ended")
+            return keep(f"{text}, but it is unknown when its containers ended")
         span_s = max(grace_s, OBSERVATION_GAP_S)
-        return _if_node_allows(pod, ReclaimVerdict("finished", words, span_s=span_s), rules)
+        return _if_node_allows(pod, ReclaimVerdict("finished", text, span_s=span_s), context)
     until_s = ended_s + grace_s
-    if rules.now_s < until_s:
-        return keep(f"{words}, its grace period has not ended", until_s)
-    return _if_node_allows(pod, ReclaimVerdict("finished", f"{words} by {utc(ended_s)}"), rules)
+    if context.now_s < until_s:
+        return keep(f"{text}, its grace period has not ended", until_s)
+    return _if_node_allows(pod, ReclaimVerdict("finished", f"{text} by {utc(ended_s)}"), context)
 
 
 def _terminating(pod: PodState, until_s: float) -> ReclaimVerdict:
@@ -252,28 +258,32 @@ def _terminating(pod: PodState, until_s: float) -> ReclaimVerdict:
     )
 
 
-def _if_node_allows(pod: PodState, verdict: ReclaimVerdict, rules: Rules) -> ReclaimVerdict:
-    allowed, words = node_allows(pod, rules.facts, rules.settings)
+def _if_node_allows(
+    pod: PodState, verdict: ReclaimVerdict, context: VerdictContext
+) -> ReclaimVerdict:
+    allowed, text = node_allows(pod, context.cluster, context.settings)
     if not allowed:
-        return keep(f"{verdict.why}; {words}")
-    return verdict._replace(why=f"{verdict.why}; {words}")
+        return keep(f"{verdict.why}; {text}")
+    return verdict._replace(why=f"{verdict.why}; {text}")
 
 
-def node_allows(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:
+def node_allows(
+    pod: PodState, cluster: ClusterLookup, settings: ReclaimSettings
+) -> tuple[bool, str]:
     """Whether a stateless Pod may be reclaimed in the state of its node, and that state as text.
 
     See docs/reference/reclaim-rules.md, "Node switches".
     """
-    node = facts.node(pod.node)
+    node = cluster.node(pod.node)
     if isinstance(node, MissingOwner):
         return False, node.why
     if node.ready:
-        return settings.on_ready_node, _node_words(node.name, "ready", settings.on_ready_node)
+        return settings.on_ready_node, _node_text(node.name, "ready", settings.on_ready_node)
     allowed = settings.on_not_ready_node
-    return allowed, _node_words(node.name, "not ready", allowed)
+    return allowed, _node_text(node.name, "not ready", allowed)
 
 
-def _node_words(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # words for a truth
+def _node_text(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # text for a truth
     refusal = "" if allowed else ", where reclaiming is disabled"
     return f"node {name} is {state}{refusal}"
 
@@ -295,24 +305,24 @@ def _path(pod: PodState) -> str:
     return f"{pod.namespace}/{pod.name}"
 
 
-TraceReason = Literal["deleted", "deleting", "finished"]
+DeadlineReason = Literal["deleted", "deleting", "finished"]
 
 
 class ReclaimDeadline(NamedTuple):
     """A Pod whose addresses may be released after ``stop_s``. Times are Unix seconds.
 
     ``seen``: when the change was first observed. ``deadline_s``: when the Pod's grace period ends.
-    ``words``: the report of the deletion as text, for the evidence.
+    ``report``: that of the deletion as text, for the evidence.
     """
 
     endpoint: EndpointKey
     pod: str
     uid: str
     node: str
-    reason: TraceReason
+    reason: DeadlineReason
     seen: Moment
     deadline_s: float
-    words: str = ""
+    report: str = ""
 
     @property
     def stop_s(self) -> float:
@@ -330,7 +340,7 @@ class NoDeadline(NamedTuple):
 
 def deadline_of(
     pod: PodState,
-    facts: ClusterFacts,
+    cluster: ClusterLookup,
     settings: ReclaimSettings,
     observed: Moment,
     *,
@@ -347,7 +357,7 @@ def deadline_of(
     namespace, name = key = pod.endpoint_key(settings)
     fixed = pod.fixed(settings)
     if fixed is not None:
-        validity = validity_of(fixed, namespace, name, facts)
+        validity = validity_of(fixed, namespace, name, cluster)
         if validity.keeps and not validity.unanswered:
             return NoDeadline(f"fixed: {validity.why}")
     deadline = _deadline(pod, settings, observed.unix_s, deleted=bool(deleted))
@@ -355,15 +365,15 @@ def deadline_of(
         return deadline
     reason, deadline_s = deadline
     if reason != "deleted":
-        allowed, words = node_allows(pod, facts, settings)
+        allowed, node_text = node_allows(pod, cluster, settings)
         if not allowed:
-            return NoDeadline(words)
+            return NoDeadline(node_text)
     return ReclaimDeadline(key, pod.name, pod.uid, pod.node, reason, observed, deadline_s, deleted)
 
 
 def _deadline(
     pod: PodState, settings: ReclaimSettings, seen_s: float, *, deleted: bool
-) -> tuple[TraceReason, float] | NoDeadline:
+) -> tuple[DeadlineReason, float] | NoDeadline:
     if deleted:
         return "deleted", seen_s + settings.extra_delay_s
     # For a finished Pod that is being deleted, the deletion decides, as in the scan.
@@ -377,7 +387,7 @@ def _deadline(
     return "finished", started_s + pod.grace_s + settings.extra_delay_s
 
 
-class ReclaimDeadlines:
+class PodDeadlines:
     """Deadlines by Pod UID, at most ``deadlines_max``; further Pods are checked by the scan only.
 
     A mutable container of immutable values.
@@ -400,8 +410,8 @@ class ReclaimDeadlines:
     def put(self, new: ReclaimDeadline) -> bool:
         """Store a deadline; returns False if the capacity is reached.
 
-        It replaces that of the same Pod, with the time of the first observation. The deadline of a
-        reported deletion is never replaced.
+        It replaces the deadline of the same Pod and keeps the time of the first observation. The
+        deadline of a reported deletion is never replaced.
         """
         old = self._deadlines.get(new.uid)
         if old is None and len(self._deadlines) >= self._deadlines_max:

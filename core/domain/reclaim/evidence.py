@@ -34,6 +34,7 @@ Finding = Literal[
     "deleted",  # the API reported the deletion
 ]
 Source = Literal["event", "listing", "operator"]
+"""The source of evidence: a delete event of the API server, listings, or an operator's report."""
 
 
 class Moment(NamedTuple):
@@ -59,10 +60,10 @@ class Moment(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Why an address may be released. Times are Unix seconds."""
+    """Why an address may be released. ``text``: the finding in words. Times are Unix seconds."""
 
     finding: Finding
-    words: str
+    text: str
     source: Source
     first_s: float
     last_s: float
@@ -72,7 +73,7 @@ class Evidence(NamedTuple):
         when = utc(self.last_s)
         if self.times > 1:
             when = f"seen {self.times} times from {utc(self.first_s)} to {when}"
-        return f"{self.finding}: {self.words[:EVIDENCE_CHARS_MAX]} ({self.source}, {when})"
+        return f"{self.finding}: {self.text[:EVIDENCE_CHARS_MAX]} ({self.source}, {when})"
 
 
 class ReclaimFence(NamedTuple):

@@ -22,7 +22,7 @@ from core.domain.reclaim.decision_table import (
     PodToVerify,
     ReclaimDeadline,
     ReclaimVerdict,
-    Rules,
+    VerdictContext,
     deadline_of,
     holder_uid,
     judge,
@@ -96,13 +96,13 @@ class KeptClaims(NamedTuple):
 class ReclaimPlan(NamedTuple):
     """The result of one scan.
 
-    ``traces``: the deadlines of Pods that have not expired. ``next_scan_s``: when another scan may
+    ``deadlines``: those of Pods that have not expired. ``next_scan_s``: when another scan may
     release more; None if only deadlines may.
     """
 
     steps: tuple[ReclaimStep, ...]
     kept: tuple[KeptClaims, ...]
-    traces: tuple[ReclaimDeadline, ...]
+    deadlines: tuple[ReclaimDeadline, ...]
     observations: dict[ObservationSubject, Observation]
     next_scan_s: float | None = None
 
@@ -140,17 +140,17 @@ class _Holding(NamedTuple):
         return PodToVerify(*self.subject.key, uid, fixed, claimed, claimed_by)
 
 
-def plan_scan(ledger: Ledger, rules: Rules, before: Observations) -> ReclaimPlan:
+def plan_scan(ledger: Ledger, context: VerdictContext, before: Observations) -> ReclaimPlan:
     """Check all endpoints and claims. ``before``: the observations of the previous plan."""
-    scan = _Scan(rules, before)
-    if rules.settings.enabled:
+    scan = _Scan(context, before)
+    if context.settings.enabled:
         for holding in _holdings(ledger):
             scan.check(holding)
     return scan.plan()
 
 
 def resolve(
-    deadline: ReclaimDeadline, ledger: Ledger, rules: Rules
+    deadline: ReclaimDeadline, ledger: Ledger, context: VerdictContext
 ) -> ReclaimStep | KeptClaims | None:
     """Check a Pod whose deadline has expired; None if its endpoint does not exist any more.
 
@@ -163,20 +163,20 @@ def resolve(
     holding = _holding(endpoint, ledger.claims)
     if endpoint.uid != deadline.uid:
         return _kept_claims(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
-    if rules.now_s < deadline.stop_s:
+    if context.now_s < deadline.stop_s:
         return _kept_claims(holding, keep("its deadline has not expired", deadline.stop_s))
-    to_verify = holding.to_verify(rules.settings)
+    to_verify = holding.to_verify(context.settings)
     last, times = deadline.seen, 1
     source: Source = "event"
     if deadline.reason == "deleted":
-        verdict = judge_deleted(to_verify, deadline.words, rules)
+        verdict = judge_deleted(to_verify, deadline.report, context)
     else:
-        verdict = judge(to_verify, rules)
+        verdict = judge(to_verify, context)
         source = "listing"
-        last, times = rules.facts.seen, OBSERVATIONS_MIN
+        last, times = context.cluster.observed_at, OBSERVATIONS_MIN
         missing_s = verdict.span_s - last.since(deadline.seen)
         if verdict.finding is not None and missing_s > 0:
-            verdict = keep(f"seen once: {verdict.why}", rules.now_s + missing_s)
+            verdict = keep(f"seen once: {verdict.why}", context.now_s + missing_s)
     if verdict.finding is None:
         return _kept_claims(holding, verdict)
     when = deadline.seen.unix_s, last.unix_s, times
@@ -186,29 +186,30 @@ def resolve(
 class _Scan:
     """Collects the results of one scan."""
 
-    def __init__(self, rules: Rules, before: Observations) -> None:
-        self._rules = rules
+    def __init__(self, context: VerdictContext, before: Observations) -> None:
+        self._context = context
         self._before = before
         self._steps: list[ReclaimStep] = []
         self._kept: list[KeptClaims] = []
-        self._traces: list[ReclaimDeadline] = []
+        self._deadlines: list[ReclaimDeadline] = []
         self._observations: dict[ObservationSubject, Observation] = {}
         self._waits_until_s: list[float] = []
 
     def check(self, holding: _Holding) -> None:
         """Add the step of a holding to the plan, or the reason to keep it."""
-        to_verify = holding.to_verify(self._rules.settings)
-        verdict = _inconsistency(holding, to_verify, self._rules) or judge(to_verify, self._rules)
+        to_verify = holding.to_verify(self._context.settings)
+        verdict = _inconsistency(holding, to_verify, self._context)
+        verdict = verdict or judge(to_verify, self._context)
         if verdict.finding is None:
             has_deadline = bool(verdict.until_s) and self._add_deadline(to_verify)
             self._keep(holding, verdict, has_deadline=has_deadline)
             return
         observation = self._observe(holding, verdict.finding)
         if not verdict.direct and not observation.is_enough(verdict.span_s):
-            until_s = self._rules.now_s + max(verdict.span_s - observation.span_s, 0.0)
+            until_s = self._context.now_s + max(verdict.span_s - observation.span_s, 0.0)
             self._keep(holding, keep(f"seen {_times(observation.times)}: {verdict.why}", until_s))
         elif len(self._steps) >= STEPS_MAX:
-            self._keep(holding, keep(PLAN_FULL, self._rules.now_s))
+            self._keep(holding, keep(PLAN_FULL, self._context.now_s))
         else:
             source: Source = "operator" if verdict.direct else "listing"
             times = observation.first.unix_s, observation.last.unix_s, observation.times
@@ -220,7 +221,7 @@ class _Scan:
         return ReclaimPlan(
             tuple(self._steps),
             tuple(self._kept),
-            tuple(self._traces),
+            tuple(self._deadlines),
             self._observations,
             min(self._waits_until_s, default=None),
         )
@@ -228,7 +229,7 @@ class _Scan:
     def _observe(self, holding: _Holding, finding: Finding) -> Observation:
         fence = fence_of(holding.endpoint, holding.claims)
         before = self._before.get(holding.subject)
-        observation = observe(before, finding, fence, self._rules.facts.seen)
+        observation = observe(before, finding, fence, self._context.cluster.observed_at)
         if len(self._observations) < OBSERVATIONS_MAX:
             self._observations[holding.subject] = observation
         return observation
@@ -242,12 +243,12 @@ class _Scan:
 
     def _add_deadline(self, to_verify: PodToVerify) -> bool:
         """Add the deadline of a Pod to the plan; returns whether it has one."""
-        facts, settings, _ = self._rules
-        pod = facts.pod(to_verify.namespace, to_verify.name)
+        cluster, settings, _ = self._context
+        pod = cluster.pod(to_verify.namespace, to_verify.name)
         if isinstance(pod, PodState) and pod.uid == to_verify.uid:
-            deadline = deadline_of(pod, facts, settings, facts.seen)
+            deadline = deadline_of(pod, cluster, settings, cluster.observed_at)
             if isinstance(deadline, ReclaimDeadline):
-                self._traces.append(deadline)
+                self._deadlines.append(deadline)
                 return True
         return False
 
@@ -345,7 +346,7 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
 
 
 def _inconsistency(
-    holding: _Holding, to_verify: PodToVerify, rules: Rules
+    holding: _Holding, to_verify: PodToVerify, context: VerdictContext
 ) -> ReclaimVerdict | None:
     """The verdict if the state keys are inconsistent; None if they are consistent.
 
@@ -355,13 +356,13 @@ def _inconsistency(
     endpoint = holding.endpoint
     if endpoint is None:
         return None
-    if not holding.claims and rules.settings.outdated_endpoints:
+    if not holding.claims and context.settings.outdated_endpoints:
         return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim")
     if not holding.superseded:
         return None
     newer = f"a newer Pod {'/'.join(endpoint.key)} (UID {endpoint.uid}) has this name"
     verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
-    return unless_in_use(verdict, to_verify, rules.facts)
+    return unless_in_use(verdict, to_verify, context.cluster)
 
 
 def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = None) -> ReclaimStep:

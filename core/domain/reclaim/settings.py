@@ -27,9 +27,9 @@ class ReclaimSettings(NamedTuple):
     running_without_address: bool = False
     workers: int = 3
     queue_max: int = 5_000
-    traces_max: int = 100_000
+    deadlines_max: int = 100_000
     scan_interval_s: float = 600.0
-    trace_interval_s: float = 5.0
+    deadline_interval_s: float = 5.0
     queue_wait_s: float = 3.0
     on_demand_gap_s: float = 1.0
     extra_delay_s: float = 0.0
@@ -50,9 +50,9 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         ),
         "workers": "SPIDERPOOL_GC_IP_WORKER_NUM",
         "queue_max": "SPIDERPOOL_GC_CHANNEL_BUFFER",
-        "traces_max": "SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP",
+        "deadlines_max": "SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP",
         "scan_interval_s": "SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION",
-        "trace_interval_s": "SPIDERPOOL_GC_TRACE_POD_GAP_DURATION",
+        "deadline_interval_s": "SPIDERPOOL_GC_TRACE_POD_GAP_DURATION",
         "queue_wait_s": "SPIDERPOOL_GC_SIGNAL_TIMEOUT_DURATION",
         "on_demand_gap_s": "SPIDERPOOL_GC_HTTP_REQUEST_TIME_GAP",
         "extra_delay_s": "SPIDERPOOL_GC_ADDITIONAL_GRACE_DELAY",

@@ -1,6 +1,6 @@
 """Plan the changes that bring a node's RoCE NICs to the settings of the rules.
 
-``plan_qos`` guarantees: the same rules, labels and facts give the same changes in the same order;
+``plan_qos`` guarantees: the same rules, labels and NICs give the same changes in the same order;
 after these changes the plan is empty. A setting that a driver does not support is a gap; all other
 settings are still made. Virtual functions and bonds have traffic classes only, because all other
 settings belong to ports.
@@ -246,7 +246,7 @@ def ets_text(ets: EtsSettings) -> str:
     """The priorities of each used class, and its share: ``0,1: 50%, 5: strict``."""
     texts = []
     for number in sorted(set(ets.classes)):
-        priorities = [str(one) for one in PRIORITIES if ets.classes[one] == number]
+        priorities = [str(priority) for priority in PRIORITIES if ets.classes[priority] == number]
         bandwidth = ets.bandwidths[number]
         share = "strict" if bandwidth is None else f"{bandwidth}%"
         texts.append(f"{','.join(priorities)}: {share}")

@@ -156,8 +156,8 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
 
 def missing_pool_of(error: AllocationError) -> str:
     """The missing pool because of which a request fails; "" if it fails for another reason."""
-    verdicts = (one for one in error.verdicts if isinstance(one, CandidateVerdict))
-    return next((one.pool for one in verdicts if one.rule == MISSING), "")
+    verdicts = (verdict for verdict in error.verdicts if isinstance(verdict, CandidateVerdict))
+    return next((verdict.pool for verdict in verdicts if verdict.rule == MISSING), "")
 
 
 def all_filtered_out(

@@ -50,30 +50,30 @@ def select(
     source = ""
     try:
         routes = requested_routes(context.facts.pod)
-        requested = _candidates(context)
+        requested = _collect(context)
         source = requested.source
         return _filter(context, requested, routes, kept_families)
     except AllocationError as error:
         raise explanation.in_standard_mode(error, source) from error
 
 
-def candidates(
+def requested_pools(
     request: SelectionRequest,
     facts: RequestFacts,
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
 ) -> Candidates:
-    """The requested pools before the filters, to find out whether they have changed.
+    """The requested pools before the filters, which show whether they have changed.
 
     See docs/reference/fixed-address-rules.md, "Changed pools".
 
     Disabled families are dropped and wildcards expanded. A pool of the result may not exist, and a
     list may be empty. Raises the errors of ``select``, without the prefix.
     """
-    return _candidates(Context(request, facts, PoolCatalog.of(pools), settings))
+    return _collect(Context(request, facts, PoolCatalog.of(pools), settings))
 
 
-def _candidates(context: Context) -> Candidates:
+def _collect(context: Context) -> Candidates:
     requested = wildcards.resolve(precedence.collect(context), context.catalog, context.settings)
     pod = context.facts.pod
     if not pod.claims:
@@ -130,8 +130,8 @@ def _check_requested_nic(requested: Candidates, context: Context) -> None:
     """Raise NoPoolAvailable if no pool is requested for the NIC of the ADD."""
     nic = requested.requested_nic(context.request)
     nics = requested.nics if nic is None else (nic,)
-    if not any(one.ipv4 or one.ipv6 for one in nics):
-        names = {one.interface for one in nics}
+    if not any(pools.ipv4 or pools.ipv6 for pools in nics):
+        names = {pools.interface for pools in nics}
         notes = tuple(note for note in requested.notes if note.interface in names)
         interface = context.request.interface
         relevant = requested._replace(notes=notes)

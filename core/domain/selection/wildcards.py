@@ -80,7 +80,7 @@ def _expand(
         if not matches:
             text = f"pattern '{name}' matches no {FAMILY_NAMES[family]} IPPool"
             notes.append(Note(interface, text))
-        expanded += [one for one in matches if one not in listed]
+        expanded += [match for match in matches if match not in listed]
         listed.update(matches)
     return tuple(expanded)
 

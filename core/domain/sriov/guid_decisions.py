@@ -154,4 +154,4 @@ def guids_by_node(claims: Mapping[str, GuidClaim]) -> Iterator[NodeGuids]:
     for text, claim in claims.items():
         nodes.setdefault(claim.node, []).append(guid_of(text, claim))
     for node, guids in nodes.items():
-        yield NodeGuids(node, tuple(sorted(guids, key=lambda one: (one.nic, one.vf, one.guid))))
+        yield NodeGuids(node, tuple(sorted(guids, key=lambda guid: (guid.nic, guid.vf, guid.guid))))

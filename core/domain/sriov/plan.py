@@ -1,6 +1,6 @@
 """Plan the actions that create the virtual functions of policies on a node's NICs.
 
-``plan_node`` guarantees: the same policies, labels and facts give the same actions in the same
+``plan_node`` guarantees: the same policies, labels and NICs give the same actions in the same
 order; after these actions, in this order, the plan is empty. A NIC that carries the node's own
 traffic is never changed. A part of a policy that cannot be carried out is a refusal, which names
 policy, NIC and remedy; all other parts are still carried out.

@@ -18,7 +18,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import controlled, owner_of
+from core.domain.subnets.subnet_model import owner_of, pools_of_subnet
 
 SUBNET_SHARE: Final = "subnet-share"
 SUBNET_OVERLAP: Final = "subnet-overlap"
@@ -49,7 +49,7 @@ def check_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
             if cidr is not None and other_cidr is not None and not cidr.isdisjoint(other_cidr):
                 text = f"{subnet.subnet} overlaps {other.subnet} of subnet {other.name}"
                 yield SUBNET_OVERLAP, subnet.name, text
-    for pool in controlled(subnet.name, ledger.pools):
+    for pool in pools_of_subnet(subnet.name, ledger.pools):
         yield from _outside(pool, subnet)
 
 
@@ -57,7 +57,7 @@ def check_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
     """Check the deletion of a subnet."""
     if name not in ledger.subnets:
         yield SUBNET_EMPTY, name, "is deleted and does not exist"
-    pools = controlled(name, ledger.pools)
+    pools = pools_of_subnet(name, ledger.pools)
     if pools:
         text = f"is deleted with {len(pools)} pools, one of them {pools[0].name}"
         yield SUBNET_EMPTY, name, text

@@ -27,7 +27,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX, adopt, controlled, same_cidr
+from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX, adopt, pools_of_subnet, same_cidr
 from core.domain.validation.changes import immutable_network_rule
 from core.domain.validation.normalization import normalise_subnet
 from core.domain.validation.pools import cidr_rule
@@ -95,7 +95,7 @@ def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
 def _retire(configuration: Configuration, name: str) -> tuple[Event, ...]:
     """Retire the subnet and its pools."""
     subnet = _existing(configuration, name)
-    serving = [pool for pool in controlled(name, configuration.pools) if not pool.retiring]
+    serving = [pool for pool in pools_of_subnet(name, configuration.pools) if not pool.retiring]
     pool_events = tuple(PoolRetired(pool.name) for pool in _as_many_as_fit(serving))
     return pool_events if subnet.retiring else (SubnetRetired(name), *pool_events)
 
@@ -104,7 +104,7 @@ def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
     """Delete a subnet to which no pool belongs."""
     subnet = _existing(configuration, name)
     subject = ObjectReference("SpiderSubnet", name)
-    require(no_pools_rule(subject, controlled(subnet.name, configuration.pools)))
+    require(no_pools_rule(subject, pools_of_subnet(subnet.name, configuration.pools)))
     return (SubnetDeleted(name),)
 
 

@@ -46,7 +46,9 @@ def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
     See docs/reference/admission.md, "Answers".
     """
     cidr = (pool.family, pool.subnet)
-    return next((one for one in subnets.values() if (one.family, one.subnet) == cidr), None)
+    return next(
+        (subnet for subnet in subnets.values() if (subnet.family, subnet.subnet) == cidr), None
+    )
 
 
 def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
@@ -58,7 +60,7 @@ def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
             yield pool
 
 
-def controlled(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
+def pools_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
     """The pools that belong to a subnet, sorted by name."""
     return [pool for _, pool in sorted(pools.items()) if owner_of(pool) == subnet]
 
@@ -89,11 +91,11 @@ def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = Non
     )
 
 
-def shares(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
+def shares_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
     """The share of each pool of the subnet, by name; a pool without addresses has none."""
     return [
         Share(pool.name, tuple(owned.to_items()), str(application_of(pool.labels) or ""))
-        for pool in controlled(subnet, pools)
+        for pool in pools_of_subnet(subnet, pools)
         if (owned := pool_addresses(pool))
     ]
 
@@ -104,9 +106,9 @@ def addresses_of_pools(subnet: Subnet, pools: Iterable[Pool]) -> AddressSet:
     return AddressSet.from_intervals(intervals, subnet.family)
 
 
-def count(subnet: Subnet, pools: Mapping[str, Pool]) -> SubnetCounts:
+def count_addresses(subnet: Subnet, pools: Mapping[str, Pool]) -> SubnetCounts:
     """Count the subnet's addresses: all, those in pools, and those in no pool."""
     total = pool_addresses(subnet)
-    allocated = addresses_of_pools(subnet, controlled(subnet.name, pools))
+    allocated = addresses_of_pools(subnet, pools_of_subnet(subnet.name, pools))
     exact = (total.size, allocated.size, (total - allocated).size)
-    return SubnetCounts(*(min(one, CLAMPED_SIZE_MAX) for one in exact))
+    return SubnetCounts(*(min(number, CLAMPED_SIZE_MAX) for number in exact))

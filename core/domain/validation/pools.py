@@ -227,10 +227,15 @@ def _overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
     """Whether the other pool's CIDR overlaps this one and is not equal."""
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
+    return overlaps(cidr, other)
+
+
+def overlaps(cidr: Cidr, other: Pool | Subnet) -> bool:
+    """Whether the CIDR of the other object, of the same family, overlaps this one."""
     try:
         other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
-        return False  # it has no addresses; ``orbctl verify`` reports the pool
+        return False  # it has no addresses; ``orbctl verify`` reports the object
     return cidr.first <= other_cidr.last and other_cidr.first <= cidr.last
 
 

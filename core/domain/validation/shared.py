@@ -184,7 +184,7 @@ def encoded_size_max(value: object) -> int:
         return len(value.encode("utf-8", "replace")) + _VALUE_OVERHEAD_BYTES
     if isinstance(value, Mapping):
         return _VALUE_OVERHEAD_BYTES + sum(
-            encoded_size_max(k) + encoded_size_max(v) for k, v in value.items()
+            encoded_size_max(key) + encoded_size_max(item) for key, item in value.items()
         )
     if isinstance(value, tuple):
         return _VALUE_OVERHEAD_BYTES + sum(map(encoded_size_max, value))

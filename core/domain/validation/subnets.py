@@ -23,6 +23,7 @@ from core.domain.validation.pools import (
     cidr_of_subnet,
     faulty_items,
     gateway_rule,
+    overlaps,
     ranges_text,
     routes_rule,
 )
@@ -39,7 +40,7 @@ def subnets_apart_rule(
     """The CIDR overlaps that of no other subnet; the first such subnet by name is reported."""
     cidr = cidr_of_subnet(subnet.subnet)
     for name, other in sorted(subnets.items()):
-        if other.family == subnet.family and name != subnet.name and _overlap(cidr, other):
+        if other.family == subnet.family and name != subnet.name and overlaps(cidr, other):
             message = f"{cidr} overlaps {other.subnet}, the CIDR of SpiderSubnet/{name}"
             remedy = "change that SpiderSubnet, or choose a CIDR that does not overlap it"
             yield subject.refuse("Invalid", "subnet-overlap", "spec.subnet", message, remedy)
@@ -60,7 +61,7 @@ def pools_inside_rule(
         if pool.family != subnet.family:
             continue
         if pool.subnet != subnet.subnet:
-            if _overlap(cidr, pool):
+            if overlaps(cidr, pool):
                 message = f"{cidr} overlaps {pool.subnet}, the subnet of SpiderIPPool/{name}"
                 remedy = "use exactly that CIDR, or one that does not overlap it"
                 yield subject.refuse("Invalid", "pool-overlap", "spec.subnet", message, remedy)
@@ -178,11 +179,3 @@ def _addresses_of(pool: Pool | None) -> AddressSet | None:
         return pool_addresses(pool) if pool is not None else None
     except AddressSyntaxError:
         return None
-
-
-def _overlap(cidr: Cidr, other: Pool | Subnet) -> bool:
-    try:
-        other_cidr = cidr_of_subnet(other.subnet)
-    except AddressSyntaxError:
-        return False  # it has no addresses; ``orbctl verify`` reports the object
-    return cidr.first <= other_cidr.last and other_cidr.first <= cidr.last

@@ -23,7 +23,7 @@ from core.domain.configuration.commands import (
     RetirePool,
     RetireSubnet,
 )
-from core.domain.subnets.subnet_model import controlled
+from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import BadInput, Refused
 from core.manifests.commands import delete_command
 from ops.cli.configuration_writer import write_command
@@ -174,7 +174,7 @@ async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None
-    for pool in controlled(subnet, scope.configuration.pools):
+    for pool in pools_of_subnet(subnet, scope.configuration.pools):
         try:
             await write_command(session, DeletePool(pool.name))
             print(f"{object_name(DeletePool(pool.name))} deleted")

@@ -24,7 +24,13 @@ from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 from core.domain.patterns.labels import LabelSelector
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.domain.subnets.subnet_model import addresses_of_pools, controlled, count, owner_of, shares
+from core.domain.subnets.subnet_model import (
+    addresses_of_pools,
+    count_addresses,
+    owner_of,
+    pools_of_subnet,
+    shares_of_subnet,
+)
 from core.errors import BadInput, NotFound
 from core.eventstore.state import read_ledger
 from core.projections.fold import Projection
@@ -139,7 +145,7 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
         show_value(subnet_manifest(subnet, ledger), output)
         return
     print_fields(_subnet_facts(subnet, ledger))
-    subnet_shares = shares(name, ledger.pools)
+    subnet_shares = shares_of_subnet(name, ledger.pools)
     if subnet_shares:
         print_heading(f"\nPools ({len(subnet_shares):,})")
         columns = (TableColumn("POOL"), TableColumn("ADDRESSES"), TableColumn("APPLICATION"))
@@ -155,9 +161,9 @@ async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Ou
 
 def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
     free = pool_addresses(subnet) - addresses_of_pools(
-        subnet, controlled(subnet.name, ledger.pools)
+        subnet, pools_of_subnet(subnet.name, ledger.pools)
     )
-    counts = count(subnet, ledger.pools)
+    counts = count_addresses(subnet, ledger.pools)
     return [
         ("Name", subnet.name),
         ("Subnet", f"{subnet.subnet} (IPv{subnet.family})"),

@@ -15,9 +15,8 @@ from core.archive.replay import open_log
 from core.archive.unread_parts import UnreadParts
 from core.audit.growth import GrowthLog, GrowthSubject
 from core.domain.evolution import Ledger
-from core.domain.forecast import Forecast, NoTrend, horizon_of, last_days
-from core.domain.forecast import forecast as forecast_of
-from core.domain.subnets.subnet_model import count
+from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion, horizon_of, last_days
+from core.domain.subnets.subnet_model import count_addresses
 from core.errors import NotFound
 from core.eventstore.state import read_configuration
 from ops.cli.context import perform
@@ -110,14 +109,16 @@ async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     free = {
-        GrowthSubject("subnet", name): count(subnet, ledger.pools).free
+        GrowthSubject("subnet", name): count_addresses(subnet, ledger.pools).free
         for name, subnet in ledger.subnets.items()
     }
     if "pool" in kinds:
         usage = await count_pools(session.store, session.keys, ledger, list(ledger.pools.values()))
         free |= {GrowthSubject("pool", name): pool.free for name, pool in usage.items()}
     return [
-        _Outlook(subject, free_count, forecast_of(growth.net_growth(subject, now_ms), free_count))
+        _Outlook(
+            subject, free_count, forecast_exhaustion(growth.net_growth(subject, now_ms), free_count)
+        )
         for subject, free_count in sorted(free.items())
         if subject.kind in kinds
     ]

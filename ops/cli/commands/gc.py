@@ -20,7 +20,7 @@ import typer
 from core.allocation.releaser import Released
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import DeletionNotice
-from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.decision_table import VerdictContext
 from core.domain.reclaim.evidence import utc
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
@@ -137,8 +137,8 @@ class _Scanner:
             report_unreadable_keys(ledger)
             _check_names(ledger, self._notice)
         facts = await self._read_facts(ledger, claims_read)
-        rules = Rules(facts, self._settings, self._observer.now_s())
-        return plan_scan(ledger, rules, before.observations if before else {})
+        verdict_context = VerdictContext(facts, self._settings, self._observer.now_s())
+        return plan_scan(ledger, verdict_context, before.observations if before else {})
 
     async def scan_again(self, plan: ReclaimPlan) -> ReclaimPlan:
         """Scan again when a second observation counts as evidence."""

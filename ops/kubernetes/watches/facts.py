@@ -14,7 +14,7 @@ from typing import Final
 
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import FixedAddressSwitches, MissingOwner
-from core.domain.reclaim.cluster import ClusterFacts, NodeState, PodState
+from core.domain.reclaim.cluster import ClusterLookup, NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 from core.errors import ApiError, NotReady
 from core.kubernetes.api import Api
@@ -70,7 +70,7 @@ class ApiServerFacts:
         except TimeoutError:
             raise NotReady(self.fault, remedy=LIST_REMEDY) from None
 
-    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         """See ``FactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)

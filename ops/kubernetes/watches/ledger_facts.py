@@ -1,4 +1,4 @@
-"""The ``ClusterFacts`` of one scan, about the holders in one ledger. Pure.
+"""The ``ClusterLookup`` of one scan, about the holders in one ledger. Pure.
 
 A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. A launcher is a Pod
 that runs a VM instance or uses an IPAMClaim. A reporter is a living Pod whose status has an
@@ -35,7 +35,7 @@ PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 
 
 class LedgerFacts:
-    """``ClusterFacts`` from the Pods and owners that were read, and from watched Pods.
+    """``ClusterLookup`` from the Pods and owners that were read, and from watched Pods.
 
     ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed, so that
     their state is unknown.
@@ -49,7 +49,7 @@ class LedgerFacts:
         "_pods",
         "_reporters",
         "_uids",
-        "seen",
+        "observed_at",
     )
 
     def __init__(
@@ -60,7 +60,7 @@ class LedgerFacts:
         nodes: Mapping[str, NodeState],
         doubts: Mapping[ObjectKey, MissingOwner] = {},
     ) -> None:
-        self.seen = observed_at
+        self.observed_at = observed_at
         self._doubts = doubts
         self._pods = pods
         self._owners = owners

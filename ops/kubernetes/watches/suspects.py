@@ -18,7 +18,7 @@ from core.domain.fixed.owners import (
     FixedAddressSwitches,
     FixedSettings,
     MissingOwner,
-    OwnerFacts,
+    OwnerLookup,
     kind_of_holder,
 )
 from core.domain.fixed.validity import validity_of
@@ -46,7 +46,7 @@ class WatchedObjects(NamedTuple):
 
     named: Callable[[ObjectKey], PodState | None]
     of_uid: Callable[[str], PodState | None]
-    owners: OwnerFacts
+    owners: OwnerLookup
 
 
 class PodLookups(NamedTuple):
@@ -63,7 +63,7 @@ class PodLookups(NamedTuple):
         """The holders whose owners must be read."""
         return {(kind, key) for key, holder in self.suspects.items() for kind in holder.kinds}
 
-    def endpoints_to_list(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
+    def endpoints_to_list(self, owners: OwnerLookup) -> frozenset[ObjectKey]:
         """Endpoints of VMs and IPAMClaims that no owner keeps: their Pods must be listed."""
         return frozenset(
             key

@@ -14,7 +14,7 @@ from core.domain.reclaim.reclaim_plan import ReclaimStep, plan_scan
 from core.eventstore.codec import CLAIM, ENDPOINT
 from core.eventstore.kv import Delete, Put
 from core.eventstore.memory import MemoryStore
-from tests.core.domain.reclaim.samples import NOW_S, cluster, rules
+from tests.core.domain.reclaim.samples import NOW_S, cluster, verdict_context
 from tests.support.node_harness import CAUSE, NodeHarness, addresses, check_everything, pod, pool
 
 WEB = pod("web-0", "1")
@@ -38,7 +38,7 @@ async def steps_of(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
-        plan = plan_scan(await node.read_ledger(), rules(cluster(at_s=at_s)), before)
+        plan = plan_scan(await node.read_ledger(), verdict_context(cluster(at_s=at_s)), before)
         before, steps = plan.observations, plan.steps
     return steps
 

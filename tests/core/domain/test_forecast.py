@@ -19,7 +19,7 @@ from core.domain.forecast import (
     LATEST_S_MAX,
     Forecast,
     NoTrend,
-    forecast,
+    forecast_exhaustion,
     horizon_of,
     student_quantile,
     without_peaks,
@@ -89,7 +89,7 @@ def test_the_interval_contains_the_actual_time_in_75_to_85_percent_of_histories(
     for _ in range(HISTORIES):
         growth = SimulatedGrowth(random_)
         free = round(growth.drift * random_.uniform(7, 60))
-        prediction = forecast(history(growth, random_), free)
+        prediction = forecast_exhaustion(history(growth, random_), free)
         actual_s = growth.exhausted_s(free)
         if isinstance(prediction, Forecast):
             forecasts += 1
@@ -100,7 +100,7 @@ def test_the_interval_contains_the_actual_time_in_75_to_85_percent_of_histories(
 
 
 def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
-    prediction = forecast([1] * HOURS_MAX, 480)
+    prediction = forecast_exhaustion([1] * HOURS_MAX, 480)
 
     assert isinstance(prediction, Forecast)
     assert prediction.expected_s == pytest.approx(20 * DAY_S)
@@ -109,8 +109,8 @@ def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
 
 
 def test_without_free_addresses_the_forecast_is_now() -> None:
-    assert forecast([], 0) == FULL
-    assert forecast([1] * HOURS_MAX, -3) == FULL
+    assert forecast_exhaustion([], 0) == FULL
+    assert forecast_exhaustion([1] * HOURS_MAX, -3) == FULL
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_without_free_addresses_the_forecast_is_now() -> None:
     ids=["less than a day", "no growth", "shrinking", "one deployment"],
 )
 def test_a_history_without_a_trend_has_no_forecast(hours: list[int], reason: str) -> None:
-    prediction = forecast(hours, 100)
+    prediction = forecast_exhaustion(hours, 100)
 
     assert isinstance(prediction, NoTrend)
     assert reason in prediction.reason
@@ -132,13 +132,15 @@ def test_a_history_without_a_trend_has_no_forecast(hours: list[int], reason: str
 
 def test_a_forecast_never_ends_after_the_limit() -> None:
     for surplus in range(1, 60):
-        prediction = forecast([-1, 1] * (HOURS_MAX // 2 - 30) + [surplus, 0] * 30, 100_000)
+        prediction = forecast_exhaustion(
+            [-1, 1] * (HOURS_MAX // 2 - 30) + [surplus, 0] * 30, 100_000
+        )
         if isinstance(prediction, Forecast):
             assert prediction.latest_s <= LATEST_S_MAX
 
 
 def test_growth_that_would_take_decades_has_no_forecast() -> None:
-    prediction = forecast([1] * HOURS_MAX, 2**63 - 1)
+    prediction = forecast_exhaustion([1] * HOURS_MAX, 2**63 - 1)
 
     assert isinstance(prediction, NoTrend)
     assert "five years" in prediction.reason
@@ -147,7 +149,7 @@ def test_growth_that_would_take_decades_has_no_forecast() -> None:
 def test_a_leak_that_began_today_counts_more_than_four_quiet_weeks() -> None:
     quiet = [1, -1] * (HOURS_MAX // 2)
 
-    prediction = forecast(quiet[:-12] + [50] * 12, 1000)
+    prediction = forecast_exhaustion(quiet[:-12] + [50] * 12, 1000)
 
     assert isinstance(prediction, Forecast)
     assert prediction.days == 1
@@ -157,7 +159,7 @@ def test_a_leak_that_began_today_counts_more_than_four_quiet_weeks() -> None:
 def test_only_the_last_week_counts_after_a_week_of_faster_growth() -> None:
     slow, fast = [2] * (3 * HOURS_PER_WEEK), [10] * HOURS_PER_WEEK
 
-    prediction = forecast(slow + fast, 2400)
+    prediction = forecast_exhaustion(slow + fast, 2400)
 
     assert isinstance(prediction, Forecast)
     assert (prediction.days, prediction.per_day) == (7, 240)
@@ -166,7 +168,7 @@ def test_only_the_last_week_counts_after_a_week_of_faster_growth() -> None:
 def test_a_daily_cycle_is_not_a_trend() -> None:
     day = [10] * 8 + [0] * 8 + [-10] * 8
 
-    prediction = forecast((day * 28)[: HOURS_MAX - 12], 100)
+    prediction = forecast_exhaustion((day * 28)[: HOURS_MAX - 12], 100)
 
     assert isinstance(prediction, NoTrend)
 
@@ -179,7 +181,7 @@ def test_a_peak_is_smoothed_and_a_lasting_step_is_kept() -> None:
 
 @given(st.lists(st.integers(-50, 60), min_size=24, max_size=HOURS_MAX + 50), st.integers(1, 10_000))
 def test_the_expected_time_lies_in_its_interval(hours: list[int], free: int) -> None:
-    prediction = forecast(hours, free)
+    prediction = forecast_exhaustion(hours, free)
 
     if isinstance(prediction, Forecast):
         assert 0 <= prediction.earliest_s <= prediction.expected_s * (1 + 1e-9)

@@ -9,7 +9,7 @@ import pytest
 
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.facts import PodFacts
-from core.domain.provider.provider_nics import NicFacts
+from core.domain.provider.provider_nics import NicConfiguration
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS
 from core.domain.selection.request import SelectionSettings
 from core.errors import NotReady
@@ -79,16 +79,16 @@ async def test_the_default_network_and_the_list_of_networks_say_which_nics_take_
     )
     auto = ("vlan", "auto", MACS["uplink"])
 
-    def of(pod: PodFacts, *interfaces: str) -> list[NicFacts]:
+    def of(pod: PodFacts, *interfaces: str) -> list[NicConfiguration]:
         return list(networks.nics(pod, interfaces))
 
-    assert of(annotated(), "eth0") == [NicFacts("eth0", *auto)]  # the cluster's own network
-    assert of(annotated(default="default/lan"), "eth0") == [NicFacts("eth0", "macvlan")]
+    assert of(annotated(), "eth0") == [NicConfiguration("eth0", *auto)]  # the cluster's own network
+    assert of(annotated(default="default/lan"), "eth0") == [NicConfiguration("eth0", "macvlan")]
     several = annotated(networks="default/lan, default/auto@fast, default/manual", default="x/y")
     assert of(several, "eth0", "net1", "fast", "net3") == [
-        NicFacts("net1", "macvlan"),
-        NicFacts("fast", *auto),
-        NicFacts("net3", "vlan", "manual"),
+        NicConfiguration("net1", "macvlan"),
+        NicConfiguration("fast", *auto),
+        NicConfiguration("net3", "vlan", "manual"),
     ]
 
 
@@ -102,7 +102,7 @@ async def test_a_nad_of_another_name_and_a_bond_are_found(
     await make(server, networks, one)
     found = networks.nics(annotated(networks="default/auto, default/called"), ("net1", "net2"))
 
-    assert found == (NicFacts("net2", "vlan", "auto", MACS["bond7"]),)
+    assert found == (NicConfiguration("net2", "vlan", "auto", MACS["bond7"]),)
 
 
 async def test_a_change_and_an_end_of_a_network_are_followed(

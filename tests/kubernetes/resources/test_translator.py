@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.configuration.commands import ApplyReservation
 from core.domain.model import Reservation
-from core.domain.subnets.subnet_model import controlled
+from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import LostRace
 from ops.kubernetes.resources import FINALIZER, SOURCE
 from tests.kubernetes.objects import (
@@ -71,7 +71,7 @@ async def test_what_is_created_is_in_force(server: ApiServer, cluster: Translato
 
     known = cluster.ledger.pools["blue"]
     assert (known.ips, known.gateway, known.default) == (("10.6.0.10-10.6.0.12",), "10.6.0.1", True)
-    assert [one.name for one in controlled("wide", cluster.ledger.pools)] == ["blue"]
+    assert [one.name for one in pools_of_subnet("wide", cluster.ledger.pools)] == ["blue"]
     assert cluster.ledger.reservations["kept"].ips == ("10.6.0.10",)
     stored = get(server, "SpiderIPPool", "blue")
     assert stored["metadata"]["finalizers"] == [FINALIZER]

@@ -21,7 +21,7 @@ from core.allocation.guid_registry import GuidRegistry
 from core.allocation.handover import Handover
 from core.allocation.releaser import Released, Releaser
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.cluster import ClusterLookup, PodState
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.domain.reclaim.settings import ReclaimSettings
@@ -82,7 +82,7 @@ Change = PodChange | ScanRequest
 class ReclaimFactsSource(Protocol):
     """Source of Pod and Node state for reclaiming."""
 
-    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         """Cluster state, read after the ledger, which was read at ``claims_read``.
 
         The ledger may have one endpoint only. Cost is proportional to the ledger, not to the

@@ -25,9 +25,9 @@ from core.domain.events import Cause
 from core.domain.evolution import RevisedClaim
 from core.domain.reclaim.decision_table import (
     NoDeadline,
+    PodDeadlines,
     ReclaimDeadline,
-    ReclaimDeadlines,
-    Rules,
+    VerdictContext,
     deadline_of,
 )
 from core.domain.reclaim.evidence import Moment
@@ -123,11 +123,11 @@ class PodActivities:
         ledger = await read_endpoint(context.store, context.keys, deadline.endpoint)
         facts = await context.facts.facts(ledger, claims_read)
         first_seen = None
-        if facts.seen.observer != deadline.seen.observer:
-            first_seen = facts.seen
+        if facts.observed_at.observer != deadline.seen.observer:
+            first_seen = facts.observed_at
             deadline = deadline._replace(seen=first_seen)
-        rules = Rules(facts, context.settings, context.observer.now_s())
-        decision = resolve(deadline, ledger, rules)
+        verdict_context = VerdictContext(facts, context.settings, context.observer.now_s())
+        decision = resolve(deadline, ledger, verdict_context)
         if decision is None:
             return PodResolution((), NOTHING_LEFT)
         if isinstance(decision, KeptClaims):
@@ -136,7 +136,7 @@ class PodActivities:
             return PodResolution((), decision.why, decision.until_s, first_seen)
         done = await context.releases.make(decision)
         if not done.revision:
-            until_s = rules.now_s + context.settings.trace_interval_s
+            until_s = verdict_context.now_s + context.settings.deadline_interval_s
             return PodResolution((), done.why, until_s, first_seen)
         self.released += len(done.addresses)
         return PodResolution(done.addresses, str(decision.evidence))
@@ -232,7 +232,7 @@ class PodExecutionStarter:
         self, client: Client, settings: ReclaimSettings, find_cause: FindCause | None = None
     ) -> None:
         self._client = client
-        self._retry_s = max(settings.trace_interval_s, WATCH_PAUSE_S)
+        self._retry_s = max(settings.deadline_interval_s, WATCH_PAUSE_S)
         self._find_cause = find_cause
 
     async def start(
@@ -285,7 +285,7 @@ class ChangeListener:
         self._settings = context.settings
         self._start_execution = start_execution
         self._scan_now = scan_now
-        self._deadlines = ReclaimDeadlines(context.settings.traces_max)
+        self._deadlines = PodDeadlines(context.settings.deadlines_max)
         self.received = 0
         self.started = 0
         self.dropped = 0
@@ -373,7 +373,7 @@ class ChangeListener:
         self.started += 1
 
     def _forget_passed(self) -> None:
-        if len(self._deadlines) >= self._settings.traces_max:
+        if len(self._deadlines) >= self._settings.deadlines_max:
             for deadline in self._deadlines.due(self._context.observer.now_s()):
                 self._deadlines.forget(deadline.uid)
 

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.decision_table import ReclaimDeadline, Rules
+from core.domain.reclaim.decision_table import ReclaimDeadline, VerdictContext
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
@@ -149,17 +149,17 @@ class ReclaimActivities:
         claims_read = context.observer.moment()
         ledger = await read_ledger(context.store, context.keys)
         facts = await context.facts.facts(ledger, claims_read)
-        rules = Rules(facts, context.settings, context.observer.now_s())
+        verdict_context = VerdictContext(facts, context.settings, context.observer.now_s())
         observations = await self._states.observations(before)
         # A large cluster takes seconds, in which the worker must keep its leases.
-        plan = await asyncio.to_thread(plan_scan, ledger, rules, observations)
+        plan = await asyncio.to_thread(plan_scan, ledger, verdict_context, observations)
         guids_next_s = await self._guids.release(context, ledger, claims_read)
         state = await self._states.write(plan.observations, plan.steps)
-        await self._start_all(plan.traces[: context.settings.queue_max])
+        await self._start_all(plan.deadlines[: context.settings.queue_max])
         return ScanObservation(
             state,
             ledger.position,
-            facts.seen.unix_s,
+            facts.observed_at.unix_s,
             len(ledger.endpoints),
             len(ledger.claims),
             len(plan.steps),

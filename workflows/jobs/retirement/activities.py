@@ -14,7 +14,7 @@ from core.configuration.command_scope import ScopeReader
 from core.domain.addresses.address_set import AddressSet
 from core.domain.configuration.commands import AdvanceRetirement, Reinstate, Retirable
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.subnets.subnet_model import controlled
+from core.domain.subnets.subnet_model import pools_of_subnet
 from core.eventstore.codec import CLAIM, POOL, SUBNET
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
@@ -86,7 +86,7 @@ async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> 
         return SERVING
     step = AdvanceRetirement("subnet", name)
     configuration = (await ScopeReader(store, keys).read(step, may_write=False)).configuration
-    pools = [pool.name for pool in controlled(name, configuration.pools)]
+    pools = [pool.name for pool in pools_of_subnet(name, configuration.pools)]
     return RemainingClaims("held", pool_count=len(pools), pools=tuple(pools[:POOLS_NAMED_MAX]))
 
 

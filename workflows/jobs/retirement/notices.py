@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.domain.subnets.subnet_model import controlled, owner_of
+from core.domain.subnets.subnet_model import owner_of, pools_of_subnet
 from core.projections.fold import Projection
 from workflows.jobs.required_executions import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement
@@ -20,7 +20,7 @@ def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
     ledger = projection.ledger
     retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in retiring:
-        is_empty = not controlled(name, ledger.pools)
+        is_empty = not pools_of_subnet(name, ledger.pools)
         yield RequiredExecution(
             SubnetRetirement,
             retirement_id("subnet", name),

@@ -13,7 +13,7 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Claim, Pool, Scale, Subnet
-from core.domain.subnets.subnet_model import addresses_of_pools, controlled, owner_of
+from core.domain.subnets.subnet_model import addresses_of_pools, owner_of, pools_of_subnet
 from tests.core.domain.autopools.samples import carry_out, plan, template
 from tests.core.domain.subnets.samples import State
 
@@ -117,7 +117,7 @@ class Simulation:
         """Shares are disjoint and inside the subnet, and no Pod has lost an address."""
         pools = self.state.ledger.pools
         for subnet in SUBNETS:
-            shares = controlled(subnet.name, pools)
+            shares = pools_of_subnet(subnet.name, pools)
             shared = addresses_of_pools(subnet, shares)
             assert shared.issubset(pool_addresses(subnet))
             assert shared.size == sum(pool_addresses(pool).size for pool in shares)

@@ -25,7 +25,7 @@ from core.domain.evolution import Ledger
 from core.domain.facts import PodFacts
 from core.domain.model import Owner, Reservation, Subnet
 from core.domain.selection.request import SelectionSettings
-from core.domain.subnets.subnet_model import addresses_of_pools, controlled
+from core.domain.subnets.subnet_model import addresses_of_pools, pools_of_subnet
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.autopools.samples import KEY, NAME, NET, SCOPE, UID, desired_pool, template
@@ -83,7 +83,7 @@ def web_pod(name: str) -> PodFacts:
 
 
 def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
-    pools = controlled(subnet.name, ledger.pools)
+    pools = pools_of_subnet(subnet.name, ledger.pools)
     shared = addresses_of_pools(subnet, pools)
     assert shared.issubset(pool_addresses(subnet))
     assert shared.size == sum(pool_addresses(pool).size for pool in pools)

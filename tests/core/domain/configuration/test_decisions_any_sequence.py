@@ -26,7 +26,11 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.configuration.configuration_state import Configuration, pool_addresses, usable
+from core.domain.configuration.configuration_state import (
+    Configuration,
+    pool_addresses,
+    unreserved_addresses,
+)
 from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.events import Cause, RecordDefined, Recorded
 from core.domain.evolution import Ledger
@@ -155,7 +159,7 @@ def assert_consistent(ledger: Ledger) -> None:
         addresses = pool_addresses(pool)
         assert str(cidr) == pool.subnet
         assert addresses.issubset(AddressSet.from_cidr(cidr))
-        assert usable(pool, ledger.reservations).issubset(addresses)
+        assert unreserved_addresses(pool, ledger.reservations).issubset(addresses)
         for other in ledger.pools.values():
             if other.name == pool.name or other.family != pool.family:
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 from core.allocation.allocator import AllocatorSettings
 from core.domain.events import AddressesReleased
 from core.domain.facts import PodFacts
-from core.domain.fixed.owners import OwnerFacts, kind_of_holder
+from core.domain.fixed.owners import OwnerLookup, kind_of_holder
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import PodState
@@ -36,7 +36,7 @@ class FixedAddressHarness(ReclaimHarness):
         self.templates: dict[str, dict[str, str]] = {}
         self.targets: set[str] = set()
         """UIDs of the target launchers of live migrations."""
-        self.cached_owners: OwnerFacts | None = None
+        self.cached_owners: OwnerLookup | None = None
 
     async def pool(self, name: str, *ips: str, **more: str) -> str:
         desired = pool(name, *ips, default=more.get("default", "yes") == "yes")

@@ -13,7 +13,7 @@ from core.domain.fixed.owners import IpamClaimState, KnownOwners, MissingOwner
 from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner, Pool
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.decision_table import PodToVerify, Rules, judge, judge_deleted
+from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.selection.multus import NETWORKS
 from core.domain.selection.request import SelectionRequest, SelectionSettings
@@ -129,8 +129,10 @@ def test_an_address_is_kept_while_a_pod_that_names_its_claim_exists(
     facts = _facts([source._replace(deletion_s=deletion_s)], claims)
     settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
 
-    assert judge(TO_VERIFY, Rules(facts, settings, 100.0)).finding is None
-    assert judge_deleted(TO_VERIFY, "deleted", Rules(facts, settings, 100.0)).finding is None
+    assert judge(TO_VERIFY, VerdictContext(facts, settings, 100.0)).finding is None
+    assert (
+        judge_deleted(TO_VERIFY, "deleted", VerdictContext(facts, settings, 100.0)).finding is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_an_address_without_a_pod_is_kept_while_its_claim_exists(
 ) -> None:
     facts = _facts([SOURCE._replace(claims=())], claims)
 
-    verdict = judge(TO_VERIFY, Rules(facts, ReclaimSettings(ipam_claims=True), 100.0))
+    verdict = judge(TO_VERIFY, VerdictContext(facts, ReclaimSettings(ipam_claims=True), 100.0))
 
     assert verdict.finding == finding
 

@@ -15,7 +15,12 @@ from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.decision_table import ReclaimDeadline, ReclaimDeadlines, Rules, deadline_of
+from core.domain.reclaim.decision_table import (
+    PodDeadlines,
+    ReclaimDeadline,
+    VerdictContext,
+    deadline_of,
+)
 from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import (
     KeptClaims,
@@ -51,7 +56,7 @@ class ReclaimHarness:
         self.store = MemoryStore(lambda: self.cluster.now_s)
         self.agents: dict[str, NodeHarness] = {}
         self.settings = ReclaimSettings()
-        self.deadlines = ReclaimDeadlines(self.settings.traces_max)
+        self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations: dict[ObservationSubject, Observation] = {}
         self.released: set[str] = set()
         self.kept: dict[str, str] = {}
@@ -214,7 +219,7 @@ class ReclaimHarness:
 
     async def restart(self) -> str:
         """Another controller takes over, without the deadlines and observations of the old one."""
-        self.deadlines = ReclaimDeadlines(self.settings.traces_max)
+        self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations = {}
         return ""
 
@@ -233,7 +238,7 @@ class ReclaimHarness:
         for step in plan.steps:
             lines += await self._carry_out(step)
         lines += [self._keep(kept) for kept in plan.kept]
-        for deadline in plan.traces:
+        for deadline in plan.deadlines:
             await self._start_deadline(deadline)
         return "\n".join(sorted(lines))
 
@@ -332,13 +337,13 @@ class ReclaimHarness:
         elif event.pod.is_living:
             self.deadlines.forget(event.pod.uid)
 
-    async def _rules(self) -> Rules:
+    async def _verdict_context(self) -> VerdictContext:
         now_s = self.cluster.now_s
-        return Rules(self.cluster.snapshot(moment(now_s)), self.settings, now_s)
+        return VerdictContext(self.cluster.snapshot(moment(now_s)), self.settings, now_s)
 
     async def _plan(self) -> ReclaimPlan:
         ledger = await (await self.agent("operator")).read_ledger()
-        plan = plan_scan(ledger, await self._rules(), self.observations)
+        plan = plan_scan(ledger, await self._verdict_context(), self.observations)
         self.observations = plan.observations
         return plan
 
@@ -348,7 +353,7 @@ class ReclaimHarness:
 
     async def _resolve(self, deadline: ReclaimDeadline) -> list[str]:
         ledger = await (await self.agent("operator")).read_ledger()
-        decision = resolve(deadline, ledger, await self._rules())
+        decision = resolve(deadline, ledger, await self._verdict_context())
         if isinstance(decision, ReclaimStep):
             self.deadlines.forget(deadline.uid)
             return await self._carry_out(decision)

@@ -8,7 +8,7 @@ from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.decision_table import Rules
+from core.domain.reclaim.decision_table import VerdictContext
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
@@ -57,11 +57,11 @@ def cluster(
     return ClusterSnapshot(objects, listings, moment(at_s if read_s is None else read_s))
 
 
-def rules(
+def verdict_context(
     facts: ClusterSnapshot, settings: ReclaimSettings = ReclaimSettings(), now_s: float = 0.0
-) -> Rules:
-    """The rules for these facts; by default at the time of the listing."""
-    return Rules(facts, settings, now_s or facts.seen.unix_s)
+) -> VerdictContext:
+    """The context of verdicts on this cluster; by default at the time of the listing."""
+    return VerdictContext(facts, settings, now_s or facts.observed_at.unix_s)
 
 
 def second_plan(
@@ -77,7 +77,9 @@ def second_plan(
     plan = ReclaimPlan((), (), (), {})
     for at_s in (NOW_S, NOW_S + gap_s):
         plan = plan_scan(
-            ledger, rules(cluster(*pods, at_s=at_s, stateful_sets=sets), settings), observations
+            ledger,
+            verdict_context(cluster(*pods, at_s=at_s, stateful_sets=sets), settings),
+            observations,
         )
         observations = plan.observations
     return plan

@@ -12,14 +12,14 @@ from core.domain.fixed.owners import StatefulSetState
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.decision_table import (
     NoDeadline,
+    PodDeadlines,
     ReclaimDeadline,
-    ReclaimDeadlines,
     deadline_of,
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
-from tests.core.domain.reclaim.samples import DB, NOW_S, add_endpoint, cluster, rules
+from tests.core.domain.reclaim.samples import DB, NOW_S, add_endpoint, cluster, verdict_context
 from tests.core.domain.reclaim.scripted_cluster import OBSERVER, moment
 
 IP = "10.6.0.1"
@@ -106,7 +106,7 @@ def test_a_deadline_in_the_past_is_resolved_after_a_second_observation() -> None
 
 
 def test_the_number_of_deadlines_is_bounded_and_dropped_ones_are_counted() -> None:
-    deadlines = ReclaimDeadlines(2)
+    deadlines = PodDeadlines(2)
     entries = [
         ReclaimDeadline(("shop", str(i)), str(i), str(i), "n1", "deleted", moment(1), 1.0)
         for i in range(3)
@@ -120,7 +120,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_ones_are_counted() -> No
 
 
 def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
-    deadlines = ReclaimDeadlines(9)
+    deadlines = PodDeadlines(9)
     first = ReclaimDeadline(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
     deadlines.put(first)
     deadlines.put(first._replace(seen=moment(5), deadline_s=90.0))
@@ -134,7 +134,7 @@ def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() 
 
 
 def test_due_deadlines_are_ordered_by_time() -> None:
-    deadlines = ReclaimDeadlines(9)
+    deadlines = PodDeadlines(9)
     for uid, stop in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
         deadlines.put(ReclaimDeadline(("shop", uid), uid, uid, "n1", "deleted", moment(0), stop))
 
@@ -148,7 +148,7 @@ def test_a_reported_deletion_is_released_after_one_listing() -> None:
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    step = resolve(deadline, ledger, rules(cluster()))
+    step = resolve(deadline, ledger, verdict_context(cluster()))
 
     assert isinstance(step, ReclaimStep)
     assert step.addresses == (IP,)
@@ -160,7 +160,7 @@ def test_a_deadline_without_an_endpoint_ends() -> None:
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    assert resolve(deadline, Ledger(), rules(cluster())) is None
+    assert resolve(deadline, Ledger(), verdict_context(cluster())) is None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_reported_deletion_that_a_listing_contradicts_releases_nothing(
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    assert isinstance(resolve(deadline, ledger, rules(cluster(*pods))), KeptClaims)
+    assert isinstance(resolve(deadline, ledger, verdict_context(cluster(*pods))), KeptClaims)
 
 
 def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> None:
@@ -190,7 +190,7 @@ def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> N
         ("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S
     )
 
-    assert isinstance(resolve(deadline, ledger, rules(cluster())), KeptClaims)
+    assert isinstance(resolve(deadline, ledger, verdict_context(cluster())), KeptClaims)
 
 
 def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
@@ -199,8 +199,8 @@ def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
     deadline = ReclaimDeadline(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
     one_replica = cluster(stateful_sets=[StatefulSetState("shop", "db", 1)])
 
-    assert isinstance(resolve(deadline, ledger, rules(one_replica)), KeptClaims)
-    assert isinstance(resolve(deadline, ledger, rules(cluster())), ReclaimStep)
+    assert isinstance(resolve(deadline, ledger, verdict_context(one_replica)), KeptClaims)
+    assert isinstance(resolve(deadline, ledger, verdict_context(cluster())), ReclaimStep)
 
 
 def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
@@ -208,11 +208,11 @@ def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
-    too_early = resolve(deadline, ledger, rules(cluster(DELETING, at_s=NOW_S + 59)))
+    too_early = resolve(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 59)))
     incomplete = resolve(
-        deadline, ledger, rules(cluster(DELETING, at_s=NOW_S + 60, complete=False))
+        deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60, complete=False))
     )
-    late = resolve(deadline, ledger, rules(cluster(DELETING, at_s=NOW_S + 60)))
+    late = resolve(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60)))
 
     assert isinstance(too_early, KeptClaims)
     assert too_early.until_s == NOW_S + 60
@@ -228,7 +228,7 @@ def test_a_listing_close_to_the_report_is_not_a_second_observation() -> None:
     assert isinstance(deadline, ReclaimDeadline)
     old = cluster(DELETING, at_s=NOW_S + 1)
 
-    found = resolve(deadline, ledger, rules(old, now_s=NOW_S + 500))
+    found = resolve(deadline, ledger, verdict_context(old, now_s=NOW_S + 500))
 
     assert isinstance(found, KeptClaims)
     assert found.until_s == NOW_S + 500 + OBSERVATION_GAP_S - 1
@@ -243,8 +243,8 @@ def test_a_change_of_the_wall_clock_does_not_change_the_gap(jump_s: float) -> No
 
     def resolve_after(after_s: float) -> ReclaimStep | KeptClaims | None:
         listed = cluster(DELETING._replace(deletion_s=5.0))
-        listed.seen = Moment(NOW_S + jump_s, OBSERVER, NOW_S + after_s)
-        return resolve(deadline, ledger, rules(listed, now_s=NOW_S + 4_000))
+        listed.observed_at = Moment(NOW_S + jump_s, OBSERVER, NOW_S + after_s)
+        return resolve(deadline, ledger, verdict_context(listed, now_s=NOW_S + 4_000))
 
     assert isinstance(resolve_after(OBSERVATION_GAP_S - 1), KeptClaims)
     assert isinstance(resolve_after(OBSERVATION_GAP_S), ReclaimStep)
@@ -256,7 +256,7 @@ def test_an_event_of_another_observer_is_not_a_first_observation() -> None:
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
     of_other_observer = deadline._replace(seen=moment(NOW_S, "another controller"))
-    late = rules(cluster(DELETING, at_s=NOW_S + 500))
+    late = verdict_context(cluster(DELETING, at_s=NOW_S + 500))
 
     assert isinstance(resolve(deadline, ledger, late), ReclaimStep)
     assert isinstance(resolve(of_other_observer, ledger, late), KeptClaims)

@@ -28,8 +28,8 @@ from tests.core.domain.reclaim.samples import (
     add_endpoint,
     cluster,
     released,
-    rules,
     second_plan,
+    verdict_context,
 )
 from tests.core.domain.reclaim.scripted_cluster import moment
 
@@ -138,10 +138,10 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
     ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
 ) -> None:
     facts = cluster(*listed, stateful_sets=owners)
-    first = plan_scan(ledger, rules(facts), {})
+    first = plan_scan(ledger, verdict_context(facts), {})
 
-    assert plan_scan(ledger, rules(facts), {}) == first
-    again = plan_scan(ledger, rules(facts), first.observations)
+    assert plan_scan(ledger, verdict_context(facts), {}) == first
+    again = plan_scan(ledger, verdict_context(facts), first.observations)
     assert again == first
     assert not again.steps
 
@@ -150,7 +150,7 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
 def test_an_untrusted_listing_releases_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
-    observations = plan_scan(ledger, rules(cluster(*listed)), {}).observations
+    observations = plan_scan(ledger, verdict_context(cluster(*listed)), {}).observations
     for round_ in (1, 2, 3):
         at_s = NOW_S + 1_000 * round_
         facts = {
@@ -158,7 +158,7 @@ def test_an_untrusted_listing_releases_nothing(
             "partial": cluster(*listed[:1], at_s=at_s, complete=False),
             "stale": cluster(*listed, at_s=at_s, read_s=at_s + 1),
         }[fault]
-        plan = plan_scan(ledger, rules(facts), observations)
+        plan = plan_scan(ledger, verdict_context(facts), observations)
         observations = plan.observations
 
         assert plan.steps == ()
@@ -169,7 +169,7 @@ def test_a_release_needs_two_observations_with_a_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
 
-    first = plan_scan(ledger, rules(cluster()), {})
+    first = plan_scan(ledger, verdict_context(cluster()), {})
     too_soon = second_plan(ledger, gap_s=OBSERVATION_GAP_S - 0.001)
 
     assert first.steps == too_soon.steps == ()
@@ -180,10 +180,10 @@ def test_a_release_needs_two_observations_with_a_gap() -> None:
 def test_a_change_between_two_observations_restarts_the_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
-    observations = plan_scan(ledger, rules(cluster()), {}).observations
+    observations = plan_scan(ledger, verdict_context(cluster()), {}).observations
     add_endpoint(ledger, "web-0", "1", IPS[0], box="a new sandbox")
 
-    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 60)), observations)
+    plan = plan_scan(ledger, verdict_context(cluster(at_s=NOW_S + 60)), observations)
 
     assert plan.steps == ()
 
@@ -191,8 +191,8 @@ def test_a_change_between_two_observations_restarts_the_gap() -> None:
 def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
-    observations = plan_scan(ledger, rules(cluster()), {}).observations
-    back = plan_scan(ledger, rules(cluster(at_s=NOW_S - 3_600)), observations)
+    observations = plan_scan(ledger, verdict_context(cluster()), {}).observations
+    back = plan_scan(ledger, verdict_context(cluster(at_s=NOW_S - 3_600)), observations)
 
     assert back.steps == ()
     assert back.next_scan_s == NOW_S - 3_600 + OBSERVATION_GAP_S
@@ -203,9 +203,11 @@ def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -
     add_claim(ledger, "web-0", "pod/old", IPS[0])
     add_endpoint(ledger, "web-0", "new", IPS[1])
     add_claim(ledger, "web-0", "pod/newer", IPS[2])
-    observations = plan_scan(ledger, rules(cluster(complete=False)), {}).observations
+    observations = plan_scan(ledger, verdict_context(cluster(complete=False)), {}).observations
 
-    plan = plan_scan(ledger, rules(cluster(at_s=NOW_S + 10, complete=False)), observations)
+    plan = plan_scan(
+        ledger, verdict_context(cluster(at_s=NOW_S + 10, complete=False)), observations
+    )
 
     assert released(plan) == {IPS[0]}
 

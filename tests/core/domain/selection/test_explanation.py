@@ -13,7 +13,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import candidates, select
+from core.domain.selection.select import requested_pools, select
 from core.errors import AllocationError, NoPoolAvailable, WrongInput
 
 POOLS = {
@@ -76,7 +76,7 @@ def test_the_verdicts_of_a_failed_selection_are_described() -> None:
 
 def test_the_check_for_changed_pools_reports_a_bad_annotation_without_the_prefix() -> None:
     with pytest.raises(WrongInput) as caught:
-        candidates(SelectionRequest("eth0"), facts("[]"), POOLS, SelectionSettings())
+        requested_pools(SelectionRequest("eth0"), facts("[]"), POOLS, SelectionSettings())
 
     assert caught.value.message.startswith("wrong input, invalid format of Pod annotation")
 
@@ -84,7 +84,7 @@ def test_the_check_for_changed_pools_reports_a_bad_annotation_without_the_prefix
 def test_the_check_for_changed_pools_accepts_missing_and_disabled_pools() -> None:
     ippools = '[{"ipv4": ["off", "missing"]}, {}]'
 
-    listed = candidates(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
+    listed = requested_pools(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
     assert [(nic.interface, nic.ipv4) for nic in listed.nics] == [
         ("0", ("off", "missing")),

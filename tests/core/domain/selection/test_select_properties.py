@@ -24,7 +24,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import candidates, select, sorted_by_specificity
+from core.domain.selection.select import requested_pools, select, sorted_by_specificity
 from core.errors import AllocationError
 
 ETH0 = SelectionRequest("eth0")
@@ -177,7 +177,7 @@ def test_candidates_are_those_of_the_selection(
     if not isinstance(result, Selection):
         return
 
-    listed = candidates(ETH0, facts, pools_by_name, PLAIN)
+    listed = requested_pools(ETH0, facts, pools_by_name, PLAIN)
 
     assert (listed.source, listed.unnamed, listed.nics) == (
         result.source,
@@ -192,12 +192,12 @@ def test_a_catalog_and_a_plain_mapping_give_the_same(
 ) -> None:
     catalog = PoolCatalog(pools_by_name)
     try:
-        first = candidates(ETH0, facts, catalog, PLAIN)
+        first = requested_pools(ETH0, facts, catalog, PLAIN)
     except AllocationError:
         return
 
-    assert candidates(ETH0, facts, catalog, PLAIN) == first
-    assert candidates(ETH0, facts, pools_by_name, PLAIN) == first
+    assert requested_pools(ETH0, facts, catalog, PLAIN) == first
+    assert requested_pools(ETH0, facts, pools_by_name, PLAIN) == first
 
 
 def compare_as_the_specification_does(one: Pool, other: Pool) -> int:

@@ -12,7 +12,7 @@ from core.domain.addresses.ip_address import V4, V6
 from core.domain.configuration.commands import DeletePool, RetirePool, RetireSubnet
 from core.domain.events import PoolDefined
 from core.domain.model import Pool, Route
-from core.domain.subnets.subnet_model import Share, SubnetCounts, count, shares
+from core.domain.subnets.subnet_model import Share, SubnetCounts, count_addresses, shares_of_subnet
 from tests.core.domain.subnets.samples import BLUE, NET, NET6, State, claims
 
 OWNER = "ipam.spidernet.io/owner-spider-subnet"
@@ -121,19 +121,21 @@ def test_a_pool_may_grow_and_shrink_inside_its_subnet() -> None:
 
     state.do(BLUE._replace(ips=("10.7.0.10-10.7.0.12", "10.7.0.40")))
 
-    assert shares("net", state.ledger.pools) == [
+    assert shares_of_subnet("net", state.ledger.pools) == [
         Share("blue", ("10.7.0.10-10.7.0.12", "10.7.0.40"))
     ]
-    assert count(state.ledger.subnets["net"], state.ledger.pools) == SubnetCounts(90, 4, 86)
+    assert count_addresses(state.ledger.subnets["net"], state.ledger.pools) == SubnetCounts(
+        90, 4, 86
+    )
 
 
 def test_a_deleted_pool_frees_its_share_and_a_retiring_one_does_not() -> None:
     state = State(NET, BLUE, RetirePool("blue"))
-    assert [share.pool for share in shares("net", state.ledger.pools)] == ["blue"]
+    assert [share.pool for share in shares_of_subnet("net", state.ledger.pools)] == ["blue"]
 
     state.do(DeletePool("blue"))
 
-    assert shares("net", state.ledger.pools) == []
+    assert shares_of_subnet("net", state.ledger.pools) == []
 
 
 AUTO = {APPLICATION: "web"}

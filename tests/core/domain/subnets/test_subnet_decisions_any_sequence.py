@@ -22,7 +22,12 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.configuration.decisions import decide
 from core.domain.events import Cause, Event, Recorded
 from core.domain.model import Pool, Subnet
-from core.domain.subnets.subnet_model import addresses_of_pools, controlled, count, owner_of
+from core.domain.subnets.subnet_model import (
+    addresses_of_pools,
+    count_addresses,
+    owner_of,
+    pools_of_subnet,
+)
 from core.errors import Refused
 from tests.core.domain.subnets.samples import State
 
@@ -75,12 +80,12 @@ def test_shares_are_disjoint_and_inside_and_the_log_is_valid(commands: list[Comm
         ledger = state.ledger
         for subnet in ledger.subnets.values():
             subnet_addresses = pool_addresses(subnet)
-            pools = controlled(subnet.name, ledger.pools)
+            pools = pools_of_subnet(subnet.name, ledger.pools)
             shares = [pool_addresses(pool) for pool in pools]
             shared = addresses_of_pools(subnet, pools)
             assert shared.issubset(subnet_addresses)
             assert shared.size == sum(share.size for share in shares)
-            counts = count(subnet, ledger.pools)
+            counts = count_addresses(subnet, ledger.pools)
             assert counts.total == counts.allocated + counts.free
         for pool in ledger.pools.values():
             owner = owner_of(pool)

@@ -9,7 +9,7 @@ from core.domain.configuration.configuration_state import (
     Configuration,
     pool_addresses,
     reserved_addresses,
-    usable,
+    unreserved_addresses,
 )
 from core.domain.model import Pool, Reservation
 
@@ -26,8 +26,8 @@ def test_excluded_addresses_do_not_belong_to_the_pool() -> None:
 
 
 def test_reserved_addresses_of_the_family_are_not_usable() -> None:
-    assert usable(POOL, RESERVATIONS).to_items() == ["10.7.0.5-10.7.0.8"]
-    assert usable(POOL, {}) == pool_addresses(POOL)
+    assert unreserved_addresses(POOL, RESERVATIONS).to_items() == ["10.7.0.5-10.7.0.8"]
+    assert unreserved_addresses(POOL, {}) == pool_addresses(POOL)
 
 
 def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> None:
@@ -40,15 +40,15 @@ def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> Non
 
 
 def test_changed_pools_and_reservations_are_used_although_sets_are_cached() -> None:
-    before = usable(POOL, RESERVATIONS)
+    before = unreserved_addresses(POOL, RESERVATIONS)
     changed = POOL._replace(exclude_ips=())
     without_high = {
         name: reservation for name, reservation in RESERVATIONS.items() if name != "high"
     }
 
     assert pool_addresses(changed).to_items() == ["10.7.0.1-10.7.0.9"]
-    assert usable(POOL, without_high).to_items() == ["10.7.0.5-10.7.0.9"]
-    assert usable(POOL, RESERVATIONS) == before
+    assert unreserved_addresses(POOL, without_high).to_items() == ["10.7.0.5-10.7.0.9"]
+    assert unreserved_addresses(POOL, RESERVATIONS) == before
 
 
 def test_pools_with_equal_lists_share_one_cached_set() -> None:

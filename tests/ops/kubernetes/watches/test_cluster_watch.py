@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.fixed.owners import FixedSettings, MissingOwner
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.decision_table import PodToVerify, Rules, judge, judge_deleted
+from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
@@ -323,7 +323,7 @@ async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
 
     verdict = judge(
         PodToVerify("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
-        Rules(facts, ReclaimSettings(), 0.0),
+        VerdictContext(facts, ReclaimSettings(), 0.0),
     )
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")
 
@@ -340,6 +340,6 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
     facts = await harness.facts.facts(ledger(held), CLAIMS_READ)
 
     pod_to_verify = PodToVerify("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
-    rules = Rules(facts, ReclaimSettings(), 0.0)
-    assert judge(pod_to_verify, rules).finding is None
-    assert judge_deleted(pod_to_verify, "its Pod was deleted", rules).finding is None
+    verdict_context = VerdictContext(facts, ReclaimSettings(), 0.0)
+    assert judge(pod_to_verify, verdict_context).finding is None
+    assert judge_deleted(pod_to_verify, "its Pod was deleted", verdict_context).finding is None

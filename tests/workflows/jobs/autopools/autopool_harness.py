@@ -38,7 +38,7 @@ from core.domain.facts import PodFacts
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.selection.request import SelectionSettings
-from core.domain.subnets.subnet_model import count, shares
+from core.domain.subnets.subnet_model import count_addresses, shares_of_subnet
 from core.errors import OrbweaverError, Refused
 from core.eventstore.kv import KeyValueStore
 from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
@@ -266,10 +266,10 @@ class AutoPoolHarness:
 
     async def counts(self, name: str) -> str:
         ledger = await self.node.read_ledger()
-        found = count(ledger.subnets[name], ledger.pools)
+        found = count_addresses(ledger.subnets[name], ledger.pools)
         lines = [
             f"{one.pool} {','.join(one.ips)} {one.application}".rstrip()
-            for one in shares(name, ledger.pools)
+            for one in shares_of_subnet(name, ledger.pools)
         ]
         head = f"allocated={found.allocated} total={found.total}"
         return "\n".join([head, *lines])

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from core.allocation.provider_settings import ProviderSettings, provider_settings
-from core.domain.provider.provider_nics import NicFacts, parents_of
+from core.domain.provider.provider_nics import NicConfiguration, parents_of
 from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefused
 from tests.workflows.jobs.provider.fake_provider import FakeProvider, Fault
 from workflows.jobs.provider.client import (
@@ -117,11 +117,11 @@ def test_a_time_that_is_none_is_refused_with_its_key(text: str) -> None:
 
 def test_only_vlan_nics_whose_vlan_the_provider_chooses_take_part() -> None:
     nics = [
-        NicFacts("eth0", "vlan", "auto", "0c:01"),
-        NicFacts("net1", "vlan", "manual", "0c:02"),
-        NicFacts("net2", "macvlan", "auto", "0c:03"),
-        NicFacts("net3"),
+        NicConfiguration("eth0", "vlan", "auto", "0c:01"),
+        NicConfiguration("net1", "vlan", "manual", "0c:02"),
+        NicConfiguration("net2", "macvlan", "auto", "0c:03"),
+        NicConfiguration("net3"),
     ]
     assert parents_of(nics) == {"eth0": "0c:01"}
     with pytest.raises(BadInput, match="net4"):
-        parents_of([NicFacts("net4", "vlan", "auto")])
+        parents_of([NicConfiguration("net4", "vlan", "auto")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterFacts
+from core.domain.reclaim.cluster import ClusterLookup
 from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
@@ -42,7 +42,7 @@ class ScriptedFacts:
         self.fault: Exception | None = None
         self.asked = 0
 
-    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         self.asked += 1
         if self.fault is not None:
             raise self.fault

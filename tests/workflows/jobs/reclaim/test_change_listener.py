@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.cluster import ClusterLookup, PodState
 from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
@@ -48,7 +48,7 @@ class ScriptedChanges:
         self._names = names
         self.watches = 0
 
-    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
         return await self._real.facts(ledger, claims_read)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:

@@ -248,7 +248,7 @@ async def test_a_scan_begins_the_execution_of_a_pod_whose_grace_runs(
 async def test_without_room_for_a_trace_the_pod_is_left_to_the_scan(
     harness: ReclaimJobHarness,
 ) -> None:
-    await a_pod(harness, ReclaimSettings(traces_max=1))
+    await a_pod(harness, ReclaimSettings(deadlines_max=1))
     await harness.script("pod shop/web-1 uid=2 node=n3")
     for name in ("web-0", "web-1"):
         await harness.script(f"delete pod shop/{name} grace=30s")

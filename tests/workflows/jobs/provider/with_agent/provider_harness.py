@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from core.allocation.bindings import Bindings, StoredBinding
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.facts import PodFacts
-from core.domain.provider.provider_nics import NicFacts
+from core.domain.provider.provider_nics import NicConfiguration
 from core.domain.reclaim.settings import ReclaimSettings
 from nodeagent.handlers.provider_binding import BindingAllocator, Times
 from tests.support.agent_harness import AgentHarness
@@ -30,9 +30,9 @@ class ConfiguredNetworks:
     def __init__(self, modes: Mapping[str, str]) -> None:
         self.modes = dict(modes)
 
-    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
         return tuple(
-            NicFacts(each, "vlan", self.modes[each], PARENT)
+            NicConfiguration(each, "vlan", self.modes[each], PARENT)
             for each in interfaces
             if each in self.modes
         )
