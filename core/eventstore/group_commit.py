@@ -139,9 +139,10 @@ class TransactionBatch:
         written = {write[0] for write in writes}
         value_bytes = sum([len(write.value) for write in writes if isinstance(write, Put)])
         weight = 2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards))
+        has_range = _has_range(proposal)
         if not self.members:
-            self.alone = _has_range(proposal)
-        elif not (
+            self.alone = has_range
+        elif has_range or not (
             len(self.drafts) + len(drafts) <= SEGMENT_EVENTS_MAX
             and len(self.writes) + len(writes) <= WRITES_MAX
             and self._bytes + weight <= BATCH_BYTES_MAX
@@ -149,7 +150,6 @@ class TransactionBatch:
             and self._written.isdisjoint(written)
             and self._guarded.isdisjoint(written)
             and self._written.isdisjoint(guarded)
-            and not _has_range(proposal)
         ):
             return False
         self.members.append(proposal)

@@ -137,7 +137,7 @@ class Execution:
     def wake(self) -> None:
         """Start a step if one is due and none is running."""
         if self.running_step is None and not self._stopped and self._has_work:
-            self.running_step = asyncio.ensure_future(self._work())
+            self.running_step = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
         """The execution has another owner: no further step, no activity."""

@@ -61,6 +61,8 @@ class RunInbox:
 
     def take_reset(self) -> InboxMessage | None:
         """Remove and return a reset request, which precedes everything else; None without one."""
+        if not self.messages:
+            return None
         reset = next(
             (message for message in self.messages if isinstance(message.body, Reset)), None
         )

@@ -124,7 +124,7 @@ class RunningActivity:
         clock = host.clock
         self._age_s = max(clock.now_ms() - task.scheduled_ms, 0) / 1000
         self._since = clock.monotonic()
-        self.task = asyncio.ensure_future(self._run())
+        self.task = self._loop.create_task(self._run())
 
     def cancelled(self) -> bool:
         """Whether it was cancelled or abandoned."""
@@ -281,7 +281,7 @@ class RunningActivity:
         clock = self._host.clock
         self.wake.clear()
         self.beat_at = started = clock.monotonic()
-        inner = asyncio.ensure_future(self._call())
+        inner = self._loop.create_task(self._call())
         self._inner = inner
         self._host.attempts.add(inner)
         inner.add_done_callback(self._host.attempts.discard)

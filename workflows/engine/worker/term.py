@@ -26,6 +26,10 @@ from workflows.engine.worker.shard import Shard
 DRAIN_S_MAX = 5.0
 """Seconds that a closing worker waits for its activities to end, and then for its steps."""
 
+CHANGES_PER_PASS = 16
+"""Changes of the store that are processed in one pass of the event loop. The transaction of the
+executions that they wake starts after the pass, while those of the next changes are drafted."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -153,8 +157,10 @@ class WorkerTerm:
             # By key within a revision: the start of an execution sorts before the signal fence
             # that was written with it.
             changes = sorted(batch.changes, key=lambda change: (change.mod_revision, change.key))
-            for change in changes:
+            for number, change in enumerate(changes, 1):
                 self._process(change)
+                if number % CHANGES_PER_PASS == 0:
+                    await asyncio.sleep(0)
 
     def _process(self, change: KeyChange) -> None:
         """Process one change; a key that cannot be read is listed."""
