@@ -22,8 +22,9 @@ class Scale(NamedTuple):
     ``objects``: existing pools when commands are measured. ``imported``: pools of one import.
     ``closed``: existing closed executions when one is archived. ``cluster_pods``: Pods of a large
     cluster. ``bare_controller``: whether a controller without a cluster is measured too.
-    ``quiet_s``: how long an idle cluster is observed. ``simulated``: size of the simulated cluster.
-    ``replaced``: Pods replaced for the percentiles of one number of callers in one pool.
+    ``quiet_s``: how long an idle cluster is observed. ``rounds_joined``: whether the CPU of ADDs is
+    measured in one large round. ``simulated``: size of the simulated cluster. ``replaced``: Pods
+    replaced for the percentiles of one number of callers in one pool.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Scale(NamedTuple):
     cluster_pods: int
     bare_controller: bool
     quiet_s: float
+    rounds_joined: bool
     simulated: Size
     replaced: int
 
@@ -79,6 +81,7 @@ QUICK = Scale(
     cluster_pods=1_000,
     bare_controller=False,
     quiet_s=3.0,
+    rounds_joined=True,
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
@@ -110,6 +113,7 @@ FULL = Scale(
     cluster_pods=10_000,
     bare_controller=True,
     quiet_s=30.0,
+    rounds_joined=False,
     simulated=Size(1_000, pools=100, pods=10, rack_pods=100, changes=100, change_pause_s=0.4),
     replaced=5_000,
 )

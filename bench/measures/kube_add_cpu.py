@@ -3,10 +3,11 @@
 Eight callers run the executable for 200 Pods of the API server, with agent and controller. The API
 server has its own etcd. The CPU is read 4 s after the last ADD, when all reports are written. The
 CPU that the processes use without ADDs is measured before and subtracted; the note has the sum with
-it. The result is compared with the CPU of the start of a bare interpreter, in turns.
+it. The result is compared with the CPU of the start of a bare interpreter, before and after.
 
 Figures are means of all rounds, not medians: in some rounds the API server collects garbage, which
-the ADDs of all rounds cause, and then uses twice the CPU.
+the ADDs of all rounds cause, and then uses twice the CPU. A quick run has one round, of as many
+Pods as the least rounds of a full run have together.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench.rig.lab import Lab
 
 CALLERS: Final = 8
 PODS: Final = 200
-"""Pods of one round."""
+"""Pods of one round, and runs of a bare interpreter before and after it."""
 
 ROUNDS_MIN: Final = 3
 """The API server collects garbage in about every second round."""
@@ -35,8 +36,8 @@ WARM_UP_PODS: Final = 50
 REPORTED_S: Final = 4.0
 """Seconds from the last ADD until the CPU is read."""
 
-IDLE_S: Final = 4.0
-"""Seconds in which the processes are measured without ADDs."""
+IDLE_S_MAX: Final = 4.0
+"""Seconds in which the processes are measured without ADDs, fewer in a quick run."""
 
 SETTLED_S: Final = 1.0
 """Seconds before that: the last reports reach their watchers."""
@@ -68,21 +69,19 @@ def measure(lab: Lab) -> list[Figure]:
     """kube_add_cpu_ratio, kube_cpu_split_*, kube_requests_per_add."""
     cluster = lab.shared(kubernetes_cluster)
     runs = Runs(lab, Executable(lab, cluster.agent.socket_path), CALLERS)
-    costs = []
     controller = cluster.controller()
     clocks = {"agent": cluster.agent.cpu_s, "controller": controller.cpu_s}
     clocks |= _servers(cluster)
     runs.adds(cluster.new_pods(WARM_UP_PODS))
-    controller.wait_idle()
+    cluster.wait_idle()
     time.sleep(SETTLED_S)
-    idle_shares = _shares(clocks, IDLE_S)
+    idle_shares = _shares(clocks, min(IDLE_S_MAX, lab.scale.quiet_s))
     asked = request_counts(cluster.server)
-    for _ in lab.rounds(least=ROUNDS_MIN):
-        pods = cluster.new_pods(PODS)
-        controller.wait_idle()
-        costs.append(_round(runs, clocks, idle_shares, pods))
+    count = PODS * ROUNDS_MIN if lab.scale.rounds_joined else PODS
+    rounds = lab.rounds(1) if lab.scale.rounds_joined else lab.rounds(least=ROUNDS_MIN)
+    costs = [_round(runs, clocks, idle_shares, cluster.new_pods(count)) for _ in rounds]
     asked = request_counts(cluster.server) - asked
-    return [*_figures(costs), _requests(asked, PODS * len(costs))]
+    return [*_figures(costs, count), _requests(asked, count * len(costs))]
 
 
 def _servers(cluster: Cluster) -> Clocks:
@@ -105,21 +104,23 @@ def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
 def _round(
     runs: Runs, clocks: Clocks, idle_shares: Mapping[str, float], pods: Sequence[int]
 ) -> Cost:
-    bare_ms = runs.bare(PODS).cpu_ms
+    bare_ms = [runs.bare(PODS).cpu_ms]
     began, before = time.monotonic(), _read(clocks)
     parts_ms = {"executable": runs.adds(pods).cpu_ms}
     time.sleep(REPORTED_S)
     lasted_s = time.monotonic() - began
     for name, now in _read(clocks).items():
-        parts_ms[name] = (now - before[name] - idle_shares[name] * lasted_s) * 1e3 / PODS
-    return Cost(parts_ms, sum(idle_shares.values()) * lasted_s * 1e3 / PODS, bare_ms)
+        parts_ms[name] = (now - before[name] - idle_shares[name] * lasted_s) * 1e3 / len(pods)
+    bare_ms.append(runs.bare(PODS).cpu_ms)
+    idle_ms = sum(idle_shares.values()) * lasted_s * 1e3 / len(pods)
+    return Cost(parts_ms, idle_ms, fmean(bare_ms))
 
 
 def _read(clocks: Clocks) -> dict[str, float]:
     return {name: read() for name, read in clocks.items()}
 
 
-def _figures(costs: Sequence[Cost]) -> list[Figure]:
+def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
     parts = {name: fmean(cost.parts_ms[name] for cost in costs) for name in costs[0].parts_ms}
     whole = Cost(
         parts, fmean(cost.idle_ms for cost in costs), fmean(cost.bare_ms for cost in costs)
@@ -128,7 +129,7 @@ def _figures(costs: Sequence[Cost]) -> list[Figure]:
     against = f"against {whole.bare_ms:.2f} ms"
     added_ms = sum(parts.values())
     note = (
-        f"{len(costs)} rounds of {PODS} Pods, {CALLERS} callers, read {REPORTED_S:g} s after the"
+        f"rounds of {pods} Pods: {len(costs)}, {CALLERS} callers, read {REPORTED_S:g} s after the"
         f" last ADD: {added_ms:.2f} ms {against}; {added_ms + whole.idle_ms:.2f} ms with what the"
         " processes use without any ADD"
     )

@@ -50,6 +50,8 @@ REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
 """Time within which the last status write must arrive."""
 
+POLL_S: Final = 0.02
+
 KIND: Final = f"/apis/{API_VERSION}/spiderippools"
 PROBE: Final = f"/apis/{API_VERSION}/spidercoordinators"
 
@@ -139,7 +141,7 @@ async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
             seen: list[tuple[float, int]] = []
             watching = asyncio.ensure_future(_watch(api, seen))
             report = await asyncio.to_thread(lab.call, "paced", order)
-            await asyncio.sleep(SETTLED_S)
+            await _reported(seen, order["count"])
             watching.cancel()
     finally:
         await api.close()
@@ -157,6 +159,14 @@ async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
         if count and (not seen or seen[-1][1] != count):
             seen.append((time.time(), count))
+
+
+async def _reported(seen: list[tuple[float, int]], count: int) -> None:
+    """Wait until the status counts all allocations, at most ``SETTLED_S``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLED_S):
+            while not seen or seen[-1][1] < count:
+                await asyncio.sleep(POLL_S)
 
 
 def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[float]:

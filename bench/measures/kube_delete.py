@@ -2,7 +2,7 @@
 
 The Pods of the DELs have a deletion timestamp, as when a runtime deletes their sandboxes. Agent,
 controller and caller share the machine, so ADDs and DELs are compared in turns, and each turn
-begins when the controller is idle.
+begins when agent and controller are idle.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ def measure(lab: Lab) -> list[Figure]:
     cluster = lab.shared(kubernetes_cluster)
     adds: list[list[float]] = []
     deletes: list[list[float]] = []
-    controller = cluster.controller()
+    cluster.controller()
     for _ in lab.rounds():
         pods = cluster.new_pods(PODS)
-        controller.wait_idle()
         adds.append(_calls(lab, cluster.agent, "ADD", pods[0]))
         cluster.terminate(pods)
-        controller.wait_idle()
+        cluster.wait_idle()
         deletes.append(_calls(lab, cluster.agent, "DEL", pods[0]))
     return [
         _figure("kube_del_of_add_1", 0.5, adds, deletes),

@@ -19,7 +19,7 @@ from bench.rig.lab import Lab
 
 PODS: Final = 200
 PODS_WEIGHED: Final = 1_000
-RATE: Final = 500
+RATE: Final = 1_000
 """ADDs per second before the measurement."""
 
 SETTLED_S: Final = 1.0
@@ -31,11 +31,11 @@ def measure(lab: Lab) -> list[Figure]:
     cluster = lab.shared(kubernetes_cluster)
     controller = cluster.controller()
     _add(lab, cluster, PODS)
-    controller.wait_idle()
+    cluster.wait_idle()
     time.sleep(SETTLED_S)
     busy = _cpu_pcts([controller, cluster.agent], lab.scale.quiet_s)
     _add(lab, cluster, PODS_WEIGHED - PODS)
-    controller.wait_idle()
+    cluster.wait_idle()
     memory_mb = [one.rss_mb() for one in (controller, cluster.agent)]
     idle = f"{PODS} Pods, real API server, {lab.scale.quiet_s:g} s in which nothing happens"
     after = f"after {PODS_WEIGHED:,} Pods, real API server"

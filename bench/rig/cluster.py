@@ -13,6 +13,7 @@ from typing import Final
 from bench.measures.calls import RECORDS_MAX
 from bench.rig.agent import AgentProcess
 from bench.rig.controller import ControllerProcess
+from bench.rig.daemon import wait_all_idle
 from bench.rig.frames import NEW_PODS
 from bench.rig.kubernetes import (
     NODE,
@@ -58,13 +59,12 @@ class Cluster:
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:
-        """Start the controller if it does not run, and wait until it is idle."""
+        """The controller; starts it if it does not run."""
         if self._controller is None:
             variables = {KUBECONFIG: str(self.server.kubeconfig)}
             directory = self._lab.new_directory("controller")
             self._controller = ControllerProcess(directory, self.log.endpoints[0], variables)
             self._controller.start()
-        self._controller.wait_idle()
         return self._controller
 
     def stop_controller(self) -> None:
@@ -74,12 +74,20 @@ class Cluster:
             controller.stop()
 
     def new_pods(self, count: int) -> range:
-        """Create Pods in the API server, wait for the agent's cache; return their numbers."""
+        """Create Pods in the API server, and wait until they are in all caches.
+
+        Returns their numbers.
+        """
         pods = range(self._next, self._next + count)
         self._next += count
         self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
-        self.agent.wait_idle()
+        self.wait_idle()
         return pods
+
+    def wait_idle(self) -> None:
+        """Wait until the agent, and the controller if it runs, are idle at the same time."""
+        controller = [self._controller] if self._controller is not None else []
+        wait_all_idle([self.agent, *controller])
 
     def terminate(self, pods: Sequence[int]) -> None:
         """Set the deletion timestamp of Pods, as before a runtime deletes their sandboxes."""

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -104,14 +104,7 @@ class DaemonProcess:
 
     def wait_idle(self) -> None:
         """Return when the daemon is idle. Raises DaemonFailed."""
-        began, before = time.monotonic(), self.cpu_s()
-        while time.monotonic() - began < IDLE_S_MAX:
-            time.sleep(IDLE_WINDOW_S)
-            now = self.cpu_s()
-            if now - before <= IDLE_SHARE_MAX * IDLE_WINDOW_S:
-                return
-            before = now
-        raise DaemonFailed(f"{self._module} is not idle after {IDLE_S_MAX:g} s")
+        wait_all_idle([self])
 
     def is_ready(self) -> bool:
         """Whether ``/v1/runtime/readiness`` returns 200."""
@@ -151,3 +144,17 @@ class DaemonProcess:
         if self._process is None:
             raise DaemonFailed(f"{self._module} was not started")
         return self._process.pid
+
+
+def wait_all_idle(daemons: Sequence[DaemonProcess]) -> None:
+    """Return when all daemons are idle at the same time. Raises DaemonFailed."""
+    began, before = time.monotonic(), [daemon.cpu_s() for daemon in daemons]
+    while time.monotonic() - began < IDLE_S_MAX:
+        time.sleep(IDLE_WINDOW_S)
+        now = [daemon.cpu_s() for daemon in daemons]
+        used = [after - then for after, then in zip(now, before, strict=True)]
+        if max(used) <= IDLE_SHARE_MAX * IDLE_WINDOW_S:
+            return
+        before = now
+    names = ", ".join(str(daemon.directory) for daemon in daemons)
+    raise DaemonFailed(f"not idle after {IDLE_S_MAX:g} s: {names}")
