@@ -95,6 +95,15 @@ project_stamp() {
 }
 # Building the site imports no module of the product.
 project_ready() { [ "$profile" = docs ] || stamped project "$(project_stamp)"; }
+# The CNI program is built with the project, but it is not in .venv: a clean work tree lacks it.
+program_ready() { [ "$profile" = docs ] || [ -z "$(program_problem)" ]; }
+program_problem() {
+    if [ ! -x cni/plugin ]; then
+        echo "it is missing"
+    elif [ cni/plugin.c -nt cni/plugin ] || [ cni/build.py -nt cni/plugin ]; then
+        echo "it is older than its source"
+    fi
+}
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
 
 # An environment for development is enough for the other profiles.
@@ -105,6 +114,7 @@ packages_ready() {
 if $check; then
     missing=$(missing_packages | tr '\n' ' ')
     packages_ready && project_ready || missing+="(.venv) "
+    program_ready || missing+="(cni/plugin) "
     [ -z "$missing" ] && say "nothing is missing for '$profile'" && exit 0
     fail "missing for '$profile': ${missing% }; scripts/setup.sh $profile installs it"
 fi
@@ -206,6 +216,10 @@ PYTHON
 )"
     pip_install --no-deps --no-build-isolation --editable .
     project_stamp >.venv/.stamp-project
+fi
+if ! program_ready; then
+    say "building cni/plugin: $(program_problem)"
+    .venv/bin/python -m cni.build || fail "cannot build cni/plugin; the reason is above"
 fi
 # Tests start hundreds of processes; without bytecode each would compile the product again.
 .venv/bin/python -m compileall -q cni core nodeagent ops workflows tests || say "continuing without bytecode"

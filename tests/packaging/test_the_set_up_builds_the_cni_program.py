@@ -1,0 +1,73 @@
+"""`scripts/setup.sh` builds the CNI program again when it is missing or older than its source."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements/build.txt", "requirements/lock.txt")
+PROJECT = (
+    "pyproject.toml",
+    "README.md",
+    "core/__init__.py",
+    "hatch_build.py",
+    "cni/build.py",
+    "cni/plugin.c",
+)
+SET_UP_S_MAX = 120
+
+
+@pytest.fixture
+def work_tree(tmp_path: Path) -> Path:
+    """A work tree whose environment is complete, without the CNI program."""
+    for name in ("scripts/setup.sh", "cni/__init__.py", *LOCKS, *PROJECT):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tmp_path / name)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / ".venv"], check=True)
+    compiler = shutil.which(os.environ.get("CC", "musl-gcc"))
+    for stamp, lines, files in (
+        ("run", [str(tmp_path)], LOCKS),
+        ("project", [str(tmp_path), *([compiler] if compiler else [])], PROJECT),
+    ):
+        digests = subprocess.check_output(["sha256sum", *files], cwd=tmp_path, text=True)
+        text = "\n".join([*lines, digests])
+        (tmp_path / f".venv/.stamp-{stamp}").write_text(text)
+    assert "missing for 'run': (cni/plugin);" in set_up(tmp_path, "--check").stderr
+    return tmp_path
+
+
+def set_up(work_tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the set-up of `make demo` in a work tree."""
+    return subprocess.run(
+        ["scripts/setup.sh", *options, "run"],
+        cwd=work_tree,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SET_UP_S_MAX,
+    )
+
+
+def test_a_missing_program_is_built_once_and_again_when_its_source_is_newer(
+    work_tree: Path,
+) -> None:
+    program = work_tree / "cni/plugin"
+
+    assert "setup: building cni/plugin: it is missing" in set_up(work_tree).stderr
+    assert subprocess.run([program], env={"CNI_COMMAND": "VERSION"}, check=False).returncode == 0
+    assert set_up(work_tree, "--check").returncode == 0
+
+    again = set_up(work_tree)
+    assert again.returncode == 0
+    assert "building" not in again.stderr
+
+    built = program.stat().st_mtime_ns
+    os.utime(work_tree / "cni/plugin.c", ns=(built + 10**9, built + 10**9))
+    os.utime(program, ns=(built, built))
+    assert set_up(work_tree, "--check").returncode == 1
+    assert "setup: building cni/plugin: it is older than its source" in set_up(work_tree).stderr
