@@ -4,6 +4,7 @@ Level-triggered: each round reads policies, labels and NICs, plans, carries out 
 is a round after each change and every ``DRIFT_S``, which also corrects changes by other programs
 and restores virtual functions after a reboot. The virtual functions of running Pods are never
 removed: a change waits until no Pod has them, and requests a drain of the node if that is enabled.
+Before virtual functions are removed they are withdrawn from kubelet, and kubelet is read again.
 Each round first writes the managed NICs to the API server, so that a later agent can tell which
 NICs it may change.
 """
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 from core.domain.sriov.guid_file import GuidFile
 from core.domain.sriov.model import NodePolicy, PhysicalFunction
-from core.domain.sriov.plan import Action, DesiredNic, NodePlan, plan_node
+from core.domain.sriov.plan import Action, DesiredNic, NodePlan, SetVfCount, plan_node
 from core.domain.sriov.resources import VfDevice, vf_devices
 from core.errors import ApiError, DatapathError
 from core.manifests.sriov_states import FAILED, IN_PROGRESS, SUCCEEDED, SyncResult
@@ -29,6 +30,9 @@ DRIFT_S: Final = 30.0
 
 RETRY_S: Final = 5.0
 """Seconds until the next round after an incomplete one."""
+
+WITHDRAWAL_S: Final = 1.0
+"""Seconds until kubelet has the list without the devices that a round is about to remove."""
 
 USERS_SHOWN: Final = 8
 """Pods that a text names."""
@@ -125,6 +129,7 @@ class SriovReconciler:
         source: PolicySource,
         hardware: NicHardware,
         guids: GuidKeeper,
+        withdrawal_s: float = WITHDRAWAL_S,
     ) -> None:
         self.rounds = 0
         self.actions = 0
@@ -134,6 +139,7 @@ class SriovReconciler:
         self._source = source
         self._hardware = hardware
         self._guids = guids
+        self._withdrawal_s = withdrawal_s
         self._listeners: list[Callable[[], None]] = []
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -176,6 +182,12 @@ class SriovReconciler:
         nics = await self._hardware.nics(configuration.own_addresses)
         guid_file = await self._hardware.guid_file()
         plan = _plan(configuration, nics, guid_file)
+        if removed := self._offered_nics(plan):
+            # kubelet must give none of them to a Pod from now on. It may just have given one.
+            self._set_devices(_devices(plan, nics, removed))
+            await asyncio.sleep(self._withdrawal_s)
+            nics = await self._hardware.nics(configuration.own_addresses)
+            plan = _plan(configuration, nics, guid_file)
         await self._source.declare(_declared(plan, configuration, nics))
         waiting = await self._guids.keep(plan, nics, guid_file)
         before = self.actions
@@ -194,6 +206,17 @@ class SriovReconciler:
             NodeReport(nics, external, result, blocking, needs_drain, keeps_request)
         )
         return self._end(result.error, is_complete=result.status == SUCCEEDED)
+
+    def _offered_nics(self, plan: NodePlan) -> set[str]:
+        """The NICs that lose virtual functions which kubelet may give to Pods now."""
+        changed = {action.nic for action in plan.actions if isinstance(action, SetVfCount)}
+        offered = {
+            device.pf
+            for devices in (self.devices or {}).values()
+            for device in devices
+            if device.is_ready
+        }
+        return changed & offered
 
     def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
         waiting = [nic for nic in nics if nic.name in plan.drain]
@@ -281,12 +304,15 @@ def _declared(
 
 
 def _devices(
-    plan: NodePlan, nics: Sequence[PhysicalFunction]
+    plan: NodePlan, nics: Sequence[PhysicalFunction], removed: Collection[str] = ()
 ) -> Mapping[str, tuple[VfDevice, ...]]:
-    """The devices by resource. Those of NICs to drain are not ready, so that no Pod gets one."""
+    """The devices by resource. Those of NICs to drain are not ready, so that no Pod gets one.
+
+    ``removed``: further NICs whose devices are not ready.
+    """
     return {
         resource: tuple(
-            device._replace(is_ready=device.is_ready and device.pf not in plan.drain)
+            device._replace(is_ready=device.is_ready and device.pf not in {*plan.drain, *removed})
             for device in devices
         )
         for resource, devices in vf_devices(plan.desired, nics).items()

@@ -228,7 +228,7 @@ async def test_an_agent_carries_a_policy_out_and_reports_it(
 ) -> None:
     card = Card(tmp_path / "sys", "intel-e810")
     keeper = GuidLog().keeper()
-    agent = SriovReconciler(SriovSettings(), source, CardHardware(card), keeper)
+    agent = SriovReconciler(SriovSettings(), source, CardHardware(card), keeper, 0)
     shop.request("POST", POLICIES, RAIL)
     await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
 

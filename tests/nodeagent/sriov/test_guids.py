@@ -37,7 +37,7 @@ class InfinibandNode:
 
     def restart(self) -> None:
         keeper = self.log.keeper(self.name)
-        self.agent = SriovReconciler(SriovSettings(), self.source, self.hardware, keeper)
+        self.agent = SriovReconciler(SriovSettings(), self.source, self.hardware, keeper, 0)
 
     def ask(self, vfs: int, **fields: object) -> None:
         policy = NodePolicy("ib", "ib", vfs, NicSelector((NicName("ibs1"),)))

@@ -43,7 +43,7 @@ class Node:
 
     def restart(self) -> None:
         keeper = self.log.keeper()
-        self.agent = SriovReconciler(self.settings, self.source, self.hardware, keeper)
+        self.agent = SriovReconciler(self.settings, self.source, self.hardware, keeper, 0)
 
     def policy(self, vfs: int = 2, vf_range: VfRange | None = None, **fields: object) -> NodePolicy:
         made = NodePolicy("rail", "rail", vfs, NicSelector((NicName(self.nic, vf_range),)))
@@ -238,7 +238,7 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
     before = node.hardware.reads
     assert not await node.agent.run_round()
 
-    assert node.hardware.reads == before + 1, "nothing was changed"
+    assert node.hardware.reads == before + 2, "again after the withdrawal; nothing was changed"
     assert len(node.card.nics()[0].vfs) == 2
     report = node.source.last
     assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
@@ -247,6 +247,28 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
         f"{node.nic}: shop/web-0 use virtual functions to remove; the node is drained first"
     )
     assert not any(vf.is_ready for vf in (node.agent.devices or {})["rail"])
+
+
+async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_removed(
+    node: Node,
+) -> None:
+    """The Pod is admitted after the round has read kubelet, and before the withdrawal arrives."""
+    node.source.ask(node.policy(2, device_type=VFIO))
+    await node.agent.run_round()
+    address = node.card.nics()[0].vfs[1].address
+    offered: list[bool] = []
+
+    def admit_a_pod() -> None:
+        offered.append(any(vf.is_ready for vf in (node.agent.devices or {})["rail"]))
+        node.hardware.pods = {address: "shop/web-0"}
+
+    node.agent.listen(admit_a_pod)
+    node.source.ask(node.policy(4, device_type=VFIO))
+    assert not await node.agent.run_round()
+
+    assert offered == [False], "withdrawn from kubelet before anything else"
+    assert len(node.card.nics()[0].vfs) == 2
+    assert node.source.last.blocking == ("shop/web-0",)
 
 
 async def test_a_blocked_change_is_made_when_the_pods_are_deleted(node: Node) -> None:
