@@ -30,7 +30,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import PODS, create_pod, sweep
+from tests.kubernetes.workload_objects import PODS, create_pod, delete_workloads
 from tests.support.engine_harness import DEADLINE_S, eventually
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, check_everything, pool
@@ -75,7 +75,7 @@ class ControllersHarness:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        sweep(self.server)
+        delete_workloads(self.server)
         create_node(self.server, NODE)
         create_pod(self.server, "controller", NODE)
         await self._stack.enter_async_context(self.node)

@@ -52,7 +52,7 @@ def kubeconfig_of(
     return file
 
 
-def may(server: ApiServer, account: str, **attributes: str) -> bool:
+def is_allowed(server: ApiServer, account: str, **attributes: str) -> bool:
     """Whether the API server allows the account this verb on this resource."""
     review = {
         "apiVersion": "authorization.k8s.io/v1",

@@ -119,9 +119,9 @@ class TranslatorHarness:
 
         await self.until(is_idle)
 
-    async def until_said(self, kind: str, name: str, type_: str, status: str) -> Object:
+    async def until_condition(self, kind: str, name: str, type_: str, status: str) -> Object:
         """Wait for a condition of an object, and return it."""
-        return await until_said(self.server, kind, name, type_, status)
+        return await until_condition(self.server, kind, name, type_, status)
 
 
 async def until(holds: Callable[[], T]) -> T:
@@ -132,7 +132,9 @@ async def until(holds: Callable[[], T]) -> T:
     return found
 
 
-async def until_said(server: ApiServer, kind: str, name: str, type_: str, status: str) -> Object:
+async def until_condition(
+    server: ApiServer, kind: str, name: str, type_: str, status: str
+) -> Object:
     """Wait for a condition about the present generation of an object, and return it."""
     deadline = time.monotonic() + PATIENCE_S
     while True:

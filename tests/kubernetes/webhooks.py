@@ -107,13 +107,13 @@ class Webhooks:
 
     async def validated(self, operation: str, one: Object, old: Object | None = None) -> Object:
         """The validating webhook's answer to a direct request."""
-        asked_for = self.request(operation, one, old) | {"namespace": ""}
-        return await self.reviewed("validate", one["kind"], asked_for)
+        review_request = self.request(operation, one, old) | {"namespace": ""}
+        return await self.reviewed("validate", one["kind"], review_request)
 
-    async def reviewed(self, verb: str, kind: str, asked_for: Object) -> Object:
+    async def reviewed(self, verb: str, kind: str, review_request: Object) -> Object:
         """The response to a review of any content."""
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
-        text = msgspec.json.encode(body | {"request": asked_for})
+        text = msgspec.json.encode(body | {"request": review_request})
         trust = ssl.create_default_context(cadata=self.authority.cert_pem.bytes().decode())
         url = f"https://127.0.0.1:{self.host.port}{hook_path(verb, kind)}"
         headers = {"Content-Type": "application/json"}
@@ -158,7 +158,7 @@ class Webhooks:
 
 
 @asynccontextmanager
-async def asked(
+async def running_webhooks(
     server: ApiServer, directory: Path, *, subnets_enabled: bool = True
 ) -> AsyncIterator[Webhooks]:
     """Webhooks that an API server calls."""

@@ -75,7 +75,7 @@ def create_set(
     return {"kind": kind, "apiVersion": version} | answer.body
 
 
-def named(pod: Object) -> str:
+def cni_args_of(pod: Object) -> str:
     """CNI_ARGS of a runtime for a Pod, with its real UID."""
     metadata = pod["metadata"]
     texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
@@ -102,7 +102,7 @@ def ended_container() -> Object:
     return main | {"state": ended}
 
 
-def sweep(server: ApiServer) -> None:
+def delete_workloads(server: ApiServer) -> None:
     """Delete all objects."""
     for path in PARTS.values():
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")

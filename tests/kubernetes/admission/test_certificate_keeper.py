@@ -1,4 +1,7 @@
-"""The webhooks' certificate on a real API server: one Secret, several replicas, all failures."""
+"""The certificate of the admission webhooks: replicas keep it in one Secret of a real API server.
+
+Each replica of the controller reconciles the Secret and the ``caBundle`` of the webhooks.
+"""
 
 from __future__ import annotations
 
@@ -72,12 +75,12 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
     await asyncio.to_thread(server.request, "DELETE", SECRET)
 
 
-def turn_to(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
+def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
     """Set the time of the API server."""
     monkeypatch.setattr(Api, "clock_s", property(lambda _: now_s))
 
 
-def bundles(server: ApiServer) -> set[bytes]:
+def ca_bundles(server: ApiServer) -> set[bytes]:
     """The authorities of every webhook."""
     return {
         base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
@@ -86,11 +89,13 @@ def bundles(server: ApiServer) -> set[bytes]:
     }
 
 
-async def test_the_first_look_makes_everything(server: ApiServer, replicas: list[Replica]) -> None:
+async def test_the_first_reconcile_creates_the_secret_and_sets_the_authority_in_the_webhooks(
+    server: ApiServer, replicas: list[Replica]
+) -> None:
     await replicas[0].keeper.reconcile()
 
-    (known,) = bundles(server)
-    assert has_issued(known, replicas[0].served)
+    (bundle,) = ca_bundles(server)
+    assert has_issued(bundle, replicas[0].served)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*replicas[0].settings.files)
     secret = server.request("GET", SECRET).body
@@ -98,16 +103,18 @@ async def test_the_first_look_makes_everything(server: ApiServer, replicas: list
     assert base64.b64decode(secret["data"]["tls.crt"]) == replicas[0].served
 
 
-async def test_two_that_begin_at_once_agree(server: ApiServer, replicas: list[Replica]) -> None:
+async def test_two_replicas_that_start_at_once_serve_the_same_certificate(
+    server: ApiServer, replicas: list[Replica]
+) -> None:
     await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
     await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
 
     assert replicas[0].served == replicas[1].served
-    (known,) = bundles(server)
-    assert len(split(known)) == 1
+    (bundle,) = ca_bundles(server)
+    assert len(split(bundle)) == 1
 
 
-async def test_a_deleted_secret_comes_back_and_is_trusted(
+async def test_a_deleted_secret_is_created_again_and_the_webhooks_trust_it(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -117,12 +124,12 @@ async def test_a_deleted_secret_comes_back_and_is_trusted(
     await replicas[0].keeper.reconcile()
 
     assert replicas[0].served == replicas[1].served != before
-    (known,) = bundles(server)
-    assert has_issued(known, replicas[0].served)
+    (bundle,) = ca_bundles(server)
+    assert has_issued(bundle, replicas[0].served)
 
 
 @pytest.mark.parametrize("data", [{"tls.key": "bm9uZQ=="}, {"ca.crt": None}, {"ca.key": "????"}])
-async def test_a_spoilt_secret_is_made_anew(
+async def test_a_secret_with_invalid_data_is_created_anew(
     server: ApiServer, replicas: list[Replica], data: dict[str, Any]
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -130,42 +137,42 @@ async def test_a_spoilt_secret_is_made_anew(
     if answer.status == 200:  # the API server itself refuses some
         await replicas[0].keeper.reconcile()
 
-    (known,) = bundles(server)
-    assert has_issued(split(known)[0], replicas[0].served)
+    (bundle,) = ca_bundles(server)
+    assert has_issued(split(bundle)[0], replicas[0].served)
 
 
-async def test_an_authority_that_has_ended_is_replaced(
+async def test_an_expired_authority_is_replaced(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = dt.datetime.now(dt.UTC).timestamp()
-    turn_to(monkeypatch, start)
+    set_api_clock(monkeypatch, start)
     await replicas[0].keeper.reconcile()
     before = replicas[0].served
-    turn_to(monkeypatch, start + (AUTHORITY_DAYS + 1) * DAY_S)
+    set_api_clock(monkeypatch, start + (AUTHORITY_DAYS + 1) * DAY_S)
     await replicas[0].keeper.reconcile()
 
-    (known,) = bundles(server)
-    assert not has_issued(split(known)[0], before)
-    assert has_issued(split(known)[0], replicas[0].served)
+    (bundle,) = ca_bundles(server)
+    assert not has_issued(split(bundle)[0], before)
+    assert has_issued(split(bundle)[0], replicas[0].served)
 
 
-async def test_an_authority_is_handed_over_without_a_gap(
+async def test_webhooks_trust_both_authorities_while_one_replaces_the_other(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = dt.datetime.now(dt.UTC).timestamp()
-    turn_to(monkeypatch, start)
+    set_api_clock(monkeypatch, start)
     await replicas[0].keeper.reconcile()
     for share in (0.3, 0.6, 0.64, 0.7):  # time passes, with a check at intervals
-        turn_to(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
+        set_api_clock(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
         await replicas[1].keeper.reconcile()
 
-    (known,) = bundles(server)
-    newest, oldest = split(known)
+    (bundle,) = ca_bundles(server)
+    newest, oldest = split(bundle)
     assert has_issued(newest, replicas[1].served)
     assert not has_issued(oldest, replicas[1].served)
 
 
-async def test_clocks_of_replicas_that_disagree_rotate_nothing(
+async def test_a_replica_whose_clock_is_wrong_does_not_rotate_the_certificate(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -180,7 +187,7 @@ async def test_clocks_of_replicas_that_disagree_rotate_nothing(
     assert replicas[1].served == replicas[0].served
 
 
-async def test_an_edited_webhook_configuration_is_put_right(
+async def test_a_removed_ca_bundle_is_restored_and_other_fields_stay_as_edited(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -191,11 +198,11 @@ async def test_an_edited_webhook_configuration_is_put_right(
     server.request("PATCH", path, {"webhooks": webhooks}, content=MERGE)
     await replicas[0].keeper.reconcile()
 
-    assert len(bundles(server)) == 1
+    assert len(ca_bundles(server)) == 1
     assert server.request("GET", path).body["webhooks"][0]["timeoutSeconds"] == 3, "not ours"
 
 
-async def test_nothing_is_written_when_all_is_well(
+async def test_a_reconcile_without_differences_writes_nothing(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -209,7 +216,7 @@ async def test_nothing_is_written_when_all_is_well(
     await replicas[1].keeper.reconcile()
 
 
-async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(
+async def test_a_running_webhook_server_serves_the_renewed_certificate(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("ops.kubernetes.certificates.served_certificate.CERTIFICATES_POLL_S", 0.02)
@@ -224,12 +231,12 @@ async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(
         await cluster.until(lambda: host.port)
         assert host.port is not None
 
-        def shown() -> bytes:
+        def served_pem() -> bytes:
             return ssl.get_server_certificate(("127.0.0.1", host.port or 0)).encode()
 
-        first = await asyncio.to_thread(shown)
+        first = await asyncio.to_thread(served_pem)
         await asyncio.to_thread(server.request, "DELETE", SECRET)
-        await until(lambda: read(shown()) != read(first))
+        await until(lambda: read(served_pem()) != read(first))
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running

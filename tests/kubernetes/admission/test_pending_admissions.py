@@ -1,4 +1,7 @@
-"""Pools and subnets are validated with all admitted objects, translated or not."""
+"""The webhooks validate pools and subnets against every admitted object.
+
+An admitted object may not be stored in the API server yet, or not be translated into the log yet.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from ops.kubernetes.admission.admitter import Admitter
 from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest
 from ops.kubernetes.admission.validation import AdmissionValidator
 from tests.kubernetes.objects import path_of, pool, subnet
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import MERGE, ApiServer
 
 WIDE = ["10.6.0.10-10.6.0.19"]
@@ -28,18 +31,18 @@ WIDE = ["10.6.0.10-10.6.0.19"]
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
     """Webhooks in a cluster without a leading controller."""
-    async with asked(server, tmp_path) as found:
+    async with running_webhooks(server, tmp_path) as found:
         await found.cluster.stop()
         yield found
 
 
-async def pending(webhooks: Webhooks) -> list[str]:
+async def pending_names(webhooks: Webhooks) -> list[str]:
     """The names of admitted objects that webhooks keep."""
     admissions = Admissions(webhooks.cluster.store, webhooks.cluster.keys)
     return [one.value.name for one in (await admissions.read()).admissions]
 
 
-async def deleted(webhooks: Webhooks, kind: str, name: str) -> None:
+async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> None:
     """Delete the object at once, without its finalizer."""
     server = webhooks.cluster.server
     freed = {"metadata": {"finalizers": None}}
@@ -48,7 +51,7 @@ async def deleted(webhooks: Webhooks, kind: str, name: str) -> None:
     await asyncio.to_thread(server.request, "DELETE", path)
 
 
-async def test_of_four_pools_of_the_same_addresses_one_is_admitted_while_no_controller_leads(
+async def test_one_of_four_pools_with_the_same_addresses_is_admitted_when_no_controller_leads(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster
@@ -57,12 +60,14 @@ async def test_of_four_pools_of_the_same_addresses_one_is_admitted_while_no_cont
     assert [why == "" for why in answers] == [True, False, False, False]
     assert all("SpiderIPPool/p-0" in why for why in answers[1:])
     cluster.start()
-    await cluster.until_said("SpiderIPPool", "p-0", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "p-0", "Ready", "True")
     assert list(cluster.ledger.pools) == ["p-0"]
-    assert await pending(webhooks) == []
+    assert await pending_names(webhooks) == []
 
 
-async def test_of_reviews_in_flight_at_two_replicas_one_is_admitted(webhooks: Webhooks) -> None:
+async def test_one_of_twenty_overlapping_pools_is_admitted_by_two_replicas_at_once(
+    webhooks: Webhooks,
+) -> None:
     cluster = webhooks.cluster
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
     validators = []
@@ -72,37 +77,43 @@ async def test_of_reviews_in_flight_at_two_replicas_one_is_admitted(webhooks: We
         admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
         validators.append(AdmissionValidator(api, configurator, admitter, guards_deletion=False))
 
-    def question(number: int) -> AdmissionRequest:
+    def admission_request(number: int) -> AdmissionRequest:
         name = f"p-{number}"
         one = pool(name, ips=WIDE)
         one["metadata"] |= {"uid": f"u-{number}", "generation": 1}
         return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, one, {})
 
-    answers = await asyncio.gather(*(validators[n % 2].validate(question(n)) for n in range(20)))
+    answers = await asyncio.gather(
+        *(validators[n % 2].validate(admission_request(n)) for n in range(20))
+    )
     await api.close()
 
     assert sum(not refusals for refusals in answers) == 1
 
 
-async def test_a_pool_is_judged_on_a_subnet_that_is_not_translated_yet(webhooks: Webhooks) -> None:
+async def test_a_pool_is_validated_against_a_subnet_that_is_not_translated_yet(
+    webhooks: Webhooks,
+) -> None:
     assert await webhooks.create(subnet(ips=WIDE)) == ""
 
     assert "10.6.0.30" in await webhooks.create(pool(ips=["10.6.0.30"]))
     assert "overlaps" in await webhooks.create(subnet("other", subnet="10.6.0.0/17", ips=WIDE))
 
 
-async def test_addresses_that_an_update_asked_for_are_taken(webhooks: Webhooks) -> None:
+async def test_addresses_of_an_admitted_update_are_refused_to_another_pool(
+    webhooks: Webhooks,
+) -> None:
     assert await webhooks.create(pool("blue", ips=["10.6.0.10"])) == ""
     assert await webhooks.replace(pool("blue", ips=WIDE)) == ""
 
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=["10.6.0.19"]))
 
 
-async def test_what_was_admitted_and_never_stored_is_forgotten(
+async def test_an_admitted_pool_that_was_never_stored_no_longer_blocks_others_after_the_limit(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await webhooks.create(pool("blue", ips=WIDE)) == ""
-    await deleted(webhooks, "SpiderIPPool", "blue")
+    await delete_without_finalizer(webhooks, "SpiderIPPool", "blue")
     held = await webhooks.create(pool("green", ips=WIDE))
     monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)
 
@@ -116,11 +127,13 @@ async def test_a_dry_run_reserves_nothing(webhooks: Webhooks) -> None:
     answer = await asyncio.to_thread(server.request, "POST", path, pool("blue", ips=WIDE))
 
     assert answer.status == 201, answer.message
-    assert await pending(webhooks) == []
+    assert await pending_names(webhooks) == []
     assert await webhooks.create(pool("green", ips=WIDE)) == ""
 
 
-async def test_a_value_that_cannot_be_read_stops_no_review(webhooks: Webhooks) -> None:
+async def test_reviews_continue_when_a_pending_admission_cannot_be_decoded(
+    webhooks: Webhooks,
+) -> None:
     cluster = webhooks.cluster
     key = cluster.keys.admitted("pool", "ghost", "r")
     await cluster.store.commit([], [Put(key, b"\xff")])
@@ -129,7 +142,7 @@ async def test_a_value_that_cannot_be_read_stops_no_review(webhooks: Webhooks) -
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=WIDE))
 
 
-async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
+async def test_a_sweep_deletes_admissions_that_were_never_stored_and_keeps_the_others(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = webhooks.cluster
@@ -138,7 +151,7 @@ async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
     for number in range(3):
         one = pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])
         assert await webhooks.create(one) == ""
-    await deleted(webhooks, "SpiderIPPool", "p-1")
+    await delete_without_finalizer(webhooks, "SpiderIPPool", "p-1")
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
     configurator = Configurator(
         cluster.store, cluster.keys, Writer(cluster.store, cluster.keys, "W")
@@ -149,4 +162,4 @@ async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
         await admitter.sweep()
     await api.close()
 
-    assert await pending(webhooks) == ["p-0", "p-2"]
+    assert await pending_names(webhooks) == ["p-0", "p-2"]

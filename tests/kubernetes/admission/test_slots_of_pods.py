@@ -1,4 +1,7 @@
-"""The Pod webhook and slots: the Pods that a real API server stores."""
+"""The Pod webhook adds slots to Pods: extended resources for the NICs of a node and for bindings.
+
+Each test compares the Pod that a real API server would store.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest, allowed
 from ops.kubernetes.settings import InjectionSettings
 from tests.kubernetes.objects import network
 from tests.kubernetes.translator_harness import until
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import ApiServer
 
 DEFAULT = "v1.multus-cni.io/default-network"
@@ -31,26 +34,26 @@ LABELLED = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with asked(server, tmp_path) as found:
-        await found.stop()
-        yield found
+    async with running_webhooks(server, tmp_path) as created_pod:
+        await created_pod.stop()
+        yield created_pod
 
 
-async def known(webhooks: Webhooks, slots: SlotSettings) -> None:
+async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
     """Serve the webhook, with networks in its cache."""
     await webhooks.start(injection=InjectionSettings(slots=slots))
-    one = network("macvlan", "by-label", macvlan=LABELLED)
-    one["metadata"]["annotations"] = {INJECT: "team-a"}
-    for each in (
+    labelled = network("macvlan", "by-label", macvlan=LABELLED)
+    labelled["metadata"]["annotations"] = {INJECT: "team-a"}
+    for multus_config in (
         network("vlan", "cloud", vlan={"master": ["eth1"], "vlanMode": "auto"}),
         network("macvlan", "pair", macvlan={"master": ["eth2", "eth3"], "bond": BOND}),
-        one,
+        labelled,
     ):
-        assert await webhooks.create(each) == ""
-    await until(lambda: stored(webhooks.cluster.server, {INJECT: "team-a"}))
+        assert await webhooks.create(multus_config) == ""
+    await until(lambda: create_pod_in_dry_run(webhooks.cluster.server, {INJECT: "team-a"}))
 
 
-def stored(
+def create_pod_in_dry_run(
     server: ApiServer, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> Object | None:
     """The Pod that the server would store; None: refused."""
@@ -73,9 +76,11 @@ async def slots_of(
 ) -> dict[str, str]:
     """The limits of the Pod's container; the server sets equal requests."""
     server = webhooks.cluster.server
-    found = await asyncio.to_thread(stored, server, annotations, namespace, **container)
-    assert found is not None
-    resources = found["spec"]["containers"][0].get("resources", {})
+    created_pod = await asyncio.to_thread(
+        create_pod_in_dry_run, server, annotations, namespace, **container
+    )
+    assert created_pod is not None
+    resources = created_pod["spec"]["containers"][0].get("resources", {})
     assert resources.get("limits") == resources.get("requests")
     return {
         name.removeprefix("spidernet.io/"): count
@@ -83,10 +88,10 @@ async def slots_of(
     }
 
 
-async def test_a_pod_asks_for_the_masters_of_its_networks_and_for_each_address_that_is_bound(
+async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_each_bound_address(
     webhooks: Webhooks,
 ) -> None:
-    await known(webhooks, SLOTS)
+    await serve_with_networks(webhooks, SLOTS)
 
     assert await slots_of(webhooks, {NETWORKS: "cloud, pair"}) == {
         "eth1-nic": "1",
@@ -104,22 +109,22 @@ async def test_a_pod_asks_for_the_masters_of_its_networks_and_for_each_address_t
     assert asked_itself == {"eth1-nic": "1", "sub-eni": "3"}
 
 
-async def test_pods_that_are_on_no_such_network_are_stored_as_they_are(webhooks: Webhooks) -> None:
-    await known(webhooks, SLOTS)
+async def test_pods_without_a_network_with_slots_are_stored_unchanged(webhooks: Webhooks) -> None:
+    await serve_with_networks(webhooks, SLOTS)
 
     assert await slots_of(webhooks, {}) == {}
     assert await slots_of(webhooks, {NETWORKS: "nobody/knows, this@ @"}) == {}
     assert await slots_of(webhooks, {NETWORKS: "default/cloud"}, "kube-system") == {}
 
 
-async def test_without_anything_to_offer_the_webhook_asks_for_nothing(webhooks: Webhooks) -> None:
-    await known(webhooks, SlotSettings())
+async def test_the_webhook_adds_no_slots_when_no_node_offers_them(webhooks: Webhooks) -> None:
+    await serve_with_networks(webhooks, SlotSettings())
 
     assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}
     assert await slots_of(webhooks, {INJECT: "team-a"}) == {}
 
 
-async def test_only_pods_that_are_on_networks_wait_until_these_are_known(
+async def test_only_pods_with_networks_wait_until_the_networks_are_listed(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
@@ -137,7 +142,7 @@ async def test_only_pods_that_are_on_networks_wait_until_these_are_known(
     await api.close()
 
 
-async def test_pods_are_stored_as_ever_when_nobody_answers_and_the_switch_is_off(
+async def test_pods_are_stored_unchanged_when_injection_is_off_and_the_webhook_does_not_answer(
     webhooks: Webhooks,
 ) -> None:
     await webhooks.start()

@@ -1,4 +1,4 @@
-"""Refusals as in Spiderpool: codes, reasons, fields and types of causes."""
+"""Refusals of the webhooks equal those of Spiderpool: HTTP code, reason, and the causes' fields."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.kubernetes.objects import (
     reservation,
     subnet,
 )
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import MERGE, Answer, ApiServer
 from tests.support.node_harness import pod
 
@@ -34,22 +34,22 @@ OUTSIDE = ["10.6.0.30"]
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with asked(server, tmp_path) as found:
+    async with running_webhooks(server, tmp_path) as found:
         yield found
 
 
 @pytest.fixture
 async def without_subnets(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
     """Webhooks and a translator where enableSpiderSubnet is false."""
-    async with asked(server, tmp_path, subnets_enabled=False) as found:
+    async with running_webhooks(server, tmp_path, subnets_enabled=False) as found:
         yield found
 
 
-async def created(webhooks: Webhooks, one: Object) -> Answer:
+async def create_object(webhooks: Webhooks, one: Object) -> Answer:
     return await asyncio.to_thread(create, webhooks.cluster.server, one)
 
 
-async def merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> Answer:
+async def merge_object(webhooks: Webhooks, kind: str, name: str, body: Object) -> Answer:
     server, path = webhooks.cluster.server, path_of(kind, name)
     return await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE)
 
@@ -60,16 +60,16 @@ def causes(answer: Answer) -> list[tuple[str, str]]:
     return [(one["reason"], one.get("field", "")) for one in found]
 
 
-async def ready(webhooks: Webhooks, one: Object) -> Object:
+async def create_until_ready(webhooks: Webhooks, one: Object) -> Object:
     """Create it and wait until it is in force; the stored object."""
-    answer = await created(webhooks, one)
+    answer = await create_object(webhooks, one)
     assert answer.status == 201, answer.message
     kind, name = one["kind"], one["metadata"]["name"]
-    await webhooks.cluster.until_said(kind, name, "Ready", "True")
+    await webhooks.cluster.until_condition(kind, name, "Ready", "True")
     return get(webhooks.cluster.server, kind, name)
 
 
-def owned(one: Object, owner: Object) -> Object:
+def with_owner_subnet(one: Object, owner: Object) -> Object:
     """A pool that names a SpiderSubnet as its controller."""
     reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "controller": True} | owner
     one["metadata"] |= {
@@ -79,22 +79,22 @@ def owned(one: Object, owner: Object) -> Object:
     return one
 
 
-async def test_a_name_that_is_taken_is_409_already_exists(webhooks: Webhooks) -> None:
+async def test_creating_an_existing_name_returns_409_already_exists(webhooks: Webhooks) -> None:
     for one in (pool(), subnet(), reservation(ips=["10.6.0.9"])):
-        await ready(webhooks, one)
+        await create_until_ready(webhooks, one)
         changed = one | {"spec": one["spec"] | {"ips": ["10.6.0.10", "10.6.0.12"]}}
-        answer = await created(webhooks, changed)
+        answer = await create_object(webhooks, changed)
 
         assert answer.status == 409, answer.message
         assert answer.body["reason"] == "AlreadyExists"
         assert "already exists" in answer.message
 
 
-async def test_a_refused_deletion_is_403_forbidden(webhooks: Webhooks) -> None:
+async def test_a_refused_deletion_returns_403_forbidden(webhooks: Webhooks) -> None:
     cluster = webhooks.cluster
     await webhooks.stop()
     await webhooks.start(guards_deletion=True)
-    await ready(webhooks, pool(default=True))
+    await create_until_ready(webhooks, pool(default=True))
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
@@ -105,42 +105,50 @@ async def test_a_refused_deletion_is_403_forbidden(webhooks: Webhooks) -> None:
     assert "web-0" in answer.message
 
 
-async def test_an_empty_gateway_is_invalid(webhooks: Webhooks) -> None:
+async def test_an_empty_gateway_returns_422_invalid(webhooks: Webhooks) -> None:
     for one in (pool(gateway=""), subnet(gateway="")):
-        answer = await created(webhooks, one)
+        answer = await create_object(webhooks, one)
         assert answer.status == 422
         assert causes(answer) == [("FieldValueInvalid", "spec.gateway")]
 
 
-async def test_a_pool_of_a_subnet_that_is_not_there_is_refused(webhooks: Webhooks) -> None:
-    answer = await created(webhooks, owned(pool(), {"name": "ghost", "uid": "u-1"}))
+async def test_a_pool_whose_owner_subnet_does_not_exist_is_refused(webhooks: Webhooks) -> None:
+    answer = await create_object(
+        webhooks, with_owner_subnet(pool(), {"name": "ghost", "uid": "u-1"})
+    )
 
     assert (answer.status, answer.body["reason"]) == (422, "Invalid")
     assert causes(answer) == [("InternalError", "spec.subnet")]
     assert "failed to get controller Subnet ghost" in answer.message
 
 
-async def test_a_pool_of_a_subnet_of_another_uid_is_refused(webhooks: Webhooks) -> None:
-    wide = await ready(webhooks, subnet(ips=WIDE))
+async def test_a_pool_whose_owner_subnet_has_another_uid_is_refused(webhooks: Webhooks) -> None:
+    wide = await create_until_ready(webhooks, subnet(ips=WIDE))
     uid = wide["metadata"]["uid"]
 
-    assert (await created(webhooks, owned(pool(), {"name": "wide", "uid": "u-1"}))).status == 422
-    assert (await created(webhooks, owned(pool(), {"name": "wide", "uid": uid}))).status == 201
+    assert (
+        await create_object(webhooks, with_owner_subnet(pool(), {"name": "wide", "uid": "u-1"}))
+    ).status == 422
+    assert (
+        await create_object(webhooks, with_owner_subnet(pool(), {"name": "wide", "uid": uid}))
+    ).status == 201
 
 
-async def test_what_is_removed_from_an_owned_pool_stays_away(webhooks: Webhooks) -> None:
+async def test_fields_removed_from_an_owned_pool_are_not_inherited_again(
+    webhooks: Webhooks,
+) -> None:
     cluster = webhooks.cluster
     routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
-    await ready(webhooks, subnet(ips=WIDE, gateway="10.6.0.1", routes=routes))
-    await ready(webhooks, pool())
+    await create_until_ready(webhooks, subnet(ips=WIDE, gateway="10.6.0.1", routes=routes))
+    await create_until_ready(webhooks, pool())
     bare = {"spec": {"gateway": None, "routes": None}}
 
-    answer = await merged(webhooks, "SpiderIPPool", "blue", bare)
+    answer = await merge_object(webhooks, "SpiderIPPool", "blue", bare)
 
     assert answer.status == 200, answer.message
     assert "gateway" not in answer.body["spec"]
     await cluster.until(lambda: not cluster.ledger.pools["blue"].gateway)
-    answer = await merged(webhooks, "SpiderIPPool", "blue", {"spec": {"disable": True}})
+    answer = await merge_object(webhooks, "SpiderIPPool", "blue", {"spec": {"disable": True}})
     await cluster.until(lambda: cluster.ledger.pools["blue"].disabled)
     await cluster.until_idle()
     spec = get(cluster.server, "SpiderIPPool", "blue")["spec"]
@@ -149,14 +157,16 @@ async def test_what_is_removed_from_an_owned_pool_stays_away(webhooks: Webhooks)
     assert not cluster.ledger.pools["blue"].routes
 
 
-async def test_with_the_feature_off_pools_have_nothing_of_subnets(
+async def test_pools_inherit_nothing_from_subnets_when_subnets_are_disabled(
     without_subnets: Webhooks,
 ) -> None:
     webhooks, cluster = without_subnets, without_subnets.cluster
-    wide = await ready(webhooks, subnet(ips=WIDE, gateway="10.6.0.1"))
-    await ready(webhooks, pool(ips=OUTSIDE))
+    wide = await create_until_ready(webhooks, subnet(ips=WIDE, gateway="10.6.0.1"))
+    await create_until_ready(webhooks, pool(ips=OUTSIDE))
     uid = wide["metadata"]["uid"]
-    await ready(webhooks, owned(pool("green", ips=["10.6.0.31"]), {"name": "wide", "uid": uid}))
+    await create_until_ready(
+        webhooks, with_owner_subnet(pool("green", ips=["10.6.0.31"]), {"name": "wide", "uid": uid})
+    )
     await cluster.until_idle()
 
     one = get(cluster.server, "SpiderIPPool", "blue")
@@ -168,8 +178,8 @@ async def test_with_the_feature_off_pools_have_nothing_of_subnets(
     assert cluster.ledger.pools["green"].gateway == ""
 
 
-async def test_an_ip_version_that_changes_is_forbidden(webhooks: Webhooks) -> None:
-    old = await ready(webhooks, pool())
+async def test_a_changed_ip_version_is_forbidden(webhooks: Webhooks) -> None:
+    old = await create_until_ready(webhooks, pool())
     new = old | {"spec": old["spec"] | {"ipVersion": 5}}
     response = await webhooks.validated("UPDATE", new, old)
 
@@ -185,24 +195,28 @@ async def test_an_ip_version_that_changes_is_forbidden(webhooks: Webhooks) -> No
         ({"podRPFilter": 3}, ("FieldValueNotSupported", "spec.podRPFilter")),
     ],
 )
-async def test_a_fault_of_a_coordinator_is_at_its_field(
+async def test_an_invalid_coordinator_is_refused_with_the_path_of_its_field(
     webhooks: Webhooks, spec: Object, cause: tuple[str, str]
 ) -> None:
     assert causes_of(await webhooks.validated("CREATE", coordinator(**spec))) == [cause]
 
 
-async def test_an_injection_into_ovs_is_a_fault_of_its_type(webhooks: Webhooks) -> None:
+async def test_rdma_injection_into_an_ovs_network_is_refused_with_its_cni_type(
+    webhooks: Webhooks,
+) -> None:
     injected = network("ovs", ovs={"bridge": "br"})
     injected["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "a"}
 
-    assert causes(await created(webhooks, injected)) == [("FieldValueForbidden", "spec.cniType")]
+    assert causes(await create_object(webhooks, injected)) == [
+        ("FieldValueForbidden", "spec.cniType")
+    ]
 
 
 @pytest.mark.parametrize(
     ("kind", "field"),
     [("macvlan", "macvlanConfig"), ("ipvlan", "ipvlanConfig"), ("vlan", "vlan")],
 )
-async def test_a_network_without_masters_is_a_fault_of_its_block(
+async def test_a_network_without_masters_is_refused_with_the_path_of_its_block(
     webhooks: Webhooks, kind: str, field: str
 ) -> None:
     block: Object = {"master": [], "vlanID": 1}
@@ -215,14 +229,14 @@ async def test_a_network_without_masters_is_a_fault_of_its_block(
     ]
 
 
-async def test_each_foreign_key_of_an_automatic_pools_affinity_is_a_cause(
+async def test_each_unknown_key_of_an_automatic_pools_affinity_is_reported_as_a_cause(
     webhooks: Webhooks,
 ) -> None:
     labels = dict.fromkeys(("app", "tier"), "x")
     one = pool(podAffinity={"matchLabels": labels})
     one["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
 
-    answer = await created(webhooks, one)
+    answer = await create_object(webhooks, one)
 
     assert causes(answer) == [("FieldValueInvalid", "spec.podAffinity")] * 2
 
@@ -239,11 +253,11 @@ async def test_each_foreign_key_of_an_automatic_pools_affinity_is_a_cause(
         ({"namespace": "../secrets"}, "is not the name of a namespace"),
     ],
 )
-async def test_a_review_that_asks_about_no_pool_is_answered_as_a_bad_request(
+async def test_a_malformed_review_returns_400_bad_request(
     webhooks: Webhooks, verb: str, change: Object, words: str
 ) -> None:
-    asked_for = webhooks.request("CREATE", pool()) | change
-    response = await webhooks.reviewed(verb, "SpiderIPPool", asked_for)
+    review_request = webhooks.request("CREATE", pool()) | change
+    response = await webhooks.reviewed(verb, "SpiderIPPool", review_request)
 
     assert response["uid"] == "r-1"
     assert not response["allowed"]
@@ -251,7 +265,7 @@ async def test_a_review_that_asks_about_no_pool_is_answered_as_a_bad_request(
     assert words in response["status"]["message"]
 
 
-async def test_a_namespace_that_is_a_path_is_not_asked_for(webhooks: Webhooks) -> None:
+async def test_a_namespace_that_contains_a_path_is_refused(webhooks: Webhooks) -> None:
     one = network("custom", customCNI="{}")
     one["metadata"]["namespace"] = "../../secrets"
 

@@ -24,18 +24,20 @@ from tests.kubernetes.objects import (
     subnet,
 )
 from tests.kubernetes.translator_harness import until
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import MERGE, Answer, ApiServer
 from tests.support.node_harness import pod
 
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with asked(server, tmp_path) as found:
+    async with running_webhooks(server, tmp_path) as found:
         yield found
 
 
-async def test_a_pool_is_stored_with_what_it_left_open(webhooks: Webhooks) -> None:
+async def test_a_pool_is_stored_with_defaults_for_the_fields_it_leaves_out(
+    webhooks: Webhooks,
+) -> None:
     one = pool(ips=["10.6.0.11", "10.6.0.10"])
     assert await webhooks.create(one) == ""
 
@@ -48,7 +50,7 @@ async def test_a_pool_is_stored_with_what_it_left_open(webhooks: Webhooks) -> No
 
 async def test_a_pool_inherits_from_the_subnet_of_its_cidr(webhooks: Webhooks) -> None:
     assert await webhooks.create(subnet(gateway="10.6.0.1")) == ""
-    await webhooks.cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    await webhooks.cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     assert await webhooks.create(pool()) == ""
 
     stored = get(webhooks.cluster.server, "SpiderIPPool", "blue")
@@ -57,30 +59,30 @@ async def test_a_pool_inherits_from_the_subnet_of_its_cidr(webhooks: Webhooks) -
     assert (owner["kind"], owner["name"], owner["controller"]) == ("SpiderSubnet", "wide", True)
 
 
-async def test_what_another_object_forbids_is_refused_before_it_is_stored(
+async def test_a_pool_that_overlaps_another_is_refused_before_it_is_stored(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(pool("blue")) == ""
-    await webhooks.cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await webhooks.cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
-    why = await webhooks.create(pool("green"))
-    assert "spec.ips" in why
-    assert "blue" in why
+    message = await webhooks.create(pool("green"))
+    assert "spec.ips" in message
+    assert "blue" in message
 
 
-async def test_addresses_in_use_cannot_be_taken_out_of_a_pool(webhooks: Webhooks) -> None:
+async def test_removing_addresses_in_use_from_a_pool_is_refused(webhooks: Webhooks) -> None:
     cluster = webhooks.cluster
     assert await webhooks.create(pool(default=True)) == ""
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
-    why = await webhooks.replace(pool(default=True, ips=["10.6.0.20"]))
-    assert "10.6.0.10" in why
-    assert "web-0" in why
+    message = await webhooks.replace(pool(default=True, ips=["10.6.0.20"]))
+    assert "10.6.0.10" in message
+    assert "web-0" in message
 
 
-async def test_changes_of_metadata_are_let_through_whatever_the_rules_say(
+async def test_changes_of_metadata_alone_do_not_need_the_webhook(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(pool()) == ""
@@ -95,22 +97,22 @@ async def test_changes_of_metadata_are_let_through_whatever_the_rules_say(
     ):
         body = {"metadata": {"finalizers": None}}
         assert await _merged(webhooks, kind, name, body) == ""
-    named = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
-    assert "webhook" in await _merged(webhooks, "SpiderMultusConfig", "net", named)
+    renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
+    assert "webhook" in await _merged(webhooks, "SpiderMultusConfig", "net", renamed)
 
 
-async def test_a_network_keeps_the_name_of_its_nad_whatever_else_it_has(
+async def test_changing_the_nad_name_of_a_network_is_refused(
     webhooks: Webhooks,
 ) -> None:
     one = network("custom")
     one["metadata"]["labels"] = {"team": "a"}
     assert await webhooks.create(one) == ""
 
-    named = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
-    assert "cr-name" in await _merged(webhooks, "SpiderMultusConfig", "net", named)
+    renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
+    assert "cr-name" in await _merged(webhooks, "SpiderMultusConfig", "net", renamed)
 
 
-def test_a_coordinator_that_no_rule_allows_any_more_can_still_go() -> None:
+def test_the_finalizer_of_an_invalid_coordinator_can_be_removed() -> None:
     one = coordinator(podMACPrefix="01:00")
     held = one | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
     names = "uid", "SpiderCoordinator", UPDATE, "", "default"
@@ -119,7 +121,9 @@ def test_a_coordinator_that_no_rule_allows_any_more_can_still_go() -> None:
     assert validate_coordinator(AdmissionRequest(*names, one, coordinator())) != ()
 
 
-async def test_a_coordinator_of_another_shape_is_refused_by_its_field(webhooks: Webhooks) -> None:
+async def test_a_coordinator_with_a_field_of_the_wrong_type_is_refused_with_its_path(
+    webhooks: Webhooks,
+) -> None:
     no_target = coordinator(policyRoutes=[{"gw": "10.0.0.1"}])
 
     assert "spec.policyRoutes[0].dst" in await webhooks.create(no_target)
@@ -135,7 +139,9 @@ async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str
     return "" if answer.status == 200 else answer.message
 
 
-async def test_a_reservation_and_a_reversed_range(webhooks: Webhooks) -> None:
+async def test_a_reservation_is_normalised_and_one_with_a_reversed_range_is_refused(
+    webhooks: Webhooks,
+) -> None:
     assert await webhooks.create(reservation(ips=["10.6.0.9", "10.6.0.8"])) == ""
     stored = get(webhooks.cluster.server, "SpiderReservedIP", "kept")
 
@@ -145,19 +151,21 @@ async def test_a_reservation_and_a_reversed_range(webhooks: Webhooks) -> None:
     )
 
 
-async def test_a_coordinator_gets_its_defaults_and_its_prefixes(webhooks: Webhooks) -> None:
+async def test_a_coordinator_gets_defaults_and_prefix_lengths(webhooks: Webhooks) -> None:
     assert await webhooks.create(coordinator(hijackCIDR=["10.9.9.9", "::ffff:10.9.9.9"])) == ""
     stored = get(webhooks.cluster.server, "SpiderCoordinator", "default")
 
     assert stored["spec"]["hijackCIDR"] == ["10.9.9.9/32", "::ffff:10.9.9.9/128"]
     assert stored["spec"]["vethMTU"] == 1500
-    why = await webhooks.create(
+    message = await webhooks.create(
         coordinator("worse", policyRoutes=[{"dst": "10.0.0.0/8", "gw": "fd00::1"}])
     )
-    assert "spec.policyRoutes[0]" in why
+    assert "spec.policyRoutes[0]" in message
 
 
-async def test_a_network_gets_its_defaults_and_its_rules(webhooks: Webhooks) -> None:
+async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
+    webhooks: Webhooks,
+) -> None:
     one = network("macvlan", macvlan={"master": ["ens3"]})
     one["metadata"]["annotations"] = {"cni.spidernet.io/network-resource-inject": "team-a"}
     assert await webhooks.create(one) == ""
@@ -170,12 +178,14 @@ async def test_a_network_gets_its_defaults_and_its_rules(webhooks: Webhooks) -> 
     assert "type is missing" in await webhooks.create(bad)
 
 
-async def test_a_pool_in_use_is_only_kept_where_a_switch_says_so(webhooks: Webhooks) -> None:
+async def test_deleting_a_pool_in_use_is_refused_when_guards_deletion_is_set(
+    webhooks: Webhooks,
+) -> None:
     cluster = webhooks.cluster
     await webhooks.stop()
     await webhooks.start(guards_deletion=True)
     assert await webhooks.create(pool(default=True)) == ""
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     path = path_of("SpiderIPPool", "blue")
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
@@ -187,12 +197,14 @@ async def test_a_pool_in_use_is_only_kept_where_a_switch_says_so(webhooks: Webho
     assert freed.status == 200
 
 
-async def test_the_deletion_of_a_pool_in_use_is_allowed_with_a_warning(webhooks: Webhooks) -> None:
+async def test_deleting_a_pool_in_use_is_allowed_with_a_warning_by_default(
+    webhooks: Webhooks,
+) -> None:
     cluster, path = webhooks.cluster, path_of("SpiderIPPool", "blue")
     assert await webhooks.create(pool(default=True)) == ""
     assert await webhooks.create(pool("unused", ips=["10.6.0.200"])) == ""
     for name in ("blue", "unused"):
-        await cluster.until_said("SpiderIPPool", name, "Ready", "True")
+        await cluster.until_condition("SpiderIPPool", name, "Ready", "True")
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
@@ -225,7 +237,9 @@ async def test_a_rotated_certificate_is_served_without_a_restart(
     assert await webhooks.create(pool()) == ""
 
 
-async def test_a_certificate_that_cannot_be_read_is_told_at_the_start(webhooks: Webhooks) -> None:
+async def test_the_webhook_server_does_not_start_with_an_invalid_certificate(
+    webhooks: Webhooks,
+) -> None:
     await webhooks.stop()
     webhooks.files.certificate.write_text("no certificate")
 
@@ -233,19 +247,21 @@ async def test_a_certificate_that_cannot_be_read_is_told_at_the_start(webhooks: 
         await webhooks.start()
 
 
-def asking(name: str, **annotations: str) -> Object:
+def pod_with_annotations(name: str, **annotations: str) -> Object:
     """A Pod with these annotations, of the namespace default."""
-    told = {key.replace("__", "/"): value for key, value in annotations.items()}
+    annotations_by_key = {key.replace("__", "/"): value for key, value in annotations.items()}
     container = {"name": "main", "image": "none"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "annotations": told},
+        "metadata": {"name": name, "annotations": annotations_by_key},
         "spec": {"containers": [container], "automountServiceAccountToken": False},
     }
 
 
-async def test_a_pod_gets_the_networks_and_devices_that_it_asks_for(webhooks: Webhooks) -> None:
+async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_names(
+    webhooks: Webhooks,
+) -> None:
     await webhooks.stop()
     await webhooks.start(injection=InjectionSettings())
     block = {"resourceName": "spidernet.io/vf", "ippools": {"ipv4": ["blue"]}}
@@ -254,11 +270,11 @@ async def test_a_pod_gets_the_networks_and_devices_that_it_asks_for(webhooks: We
     assert await webhooks.create(one) == ""
     server = webhooks.cluster.server
     pods = "/api/v1/namespaces/default/pods"
-    ask = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
+    team_a = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
 
     def created() -> Object | None:
         """The stored Pod, created once the webhook has the network in its cache."""
-        answer = server.request("POST", pods, asking("web-0", **ask))
+        answer = server.request("POST", pods, pod_with_annotations("web-0", **team_a))
         return answer.body if answer.status == 201 else None
 
     found = await until(created)
@@ -266,10 +282,12 @@ async def test_a_pod_gets_the_networks_and_devices_that_it_asks_for(webhooks: We
     assert found["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/net"
     (container,) = found["spec"]["containers"]
     assert container["resources"]["limits"]["spidernet.io/vf"] == "1"
-    nobody = asking("web-1", **{"cni.spidernet.io__rdma-resource-inject": "nobody"})
-    answer = await asyncio.to_thread(server.request, "POST", pods, nobody)
+    of_unknown_team = pod_with_annotations(
+        "web-1", **{"cni.spidernet.io__rdma-resource-inject": "nobody"}
+    )
+    answer = await asyncio.to_thread(server.request, "POST", pods, of_unknown_team)
     assert "no SpiderMultusConfig has the label" in answer.message
-    plain = await asyncio.to_thread(server.request, "POST", pods, asking("web-2"))
+    plain = await asyncio.to_thread(server.request, "POST", pods, pod_with_annotations("web-2"))
     assert plain.status == 201, plain.message
     for name in ("web-0", "web-2"):
         now = {"gracePeriodSeconds": 0}

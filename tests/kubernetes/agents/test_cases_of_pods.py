@@ -19,11 +19,11 @@ from nodeagent.settings.values import Settings
 from tests.kubernetes.agents.test_facts import (
     NODE,
     cluster,
-    gone,
     shop,
+    until_uncached,
 )
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import CONTAINERS, PODS, create_pod, delete_pod, named
+from tests.kubernetes.workload_objects import CONTAINERS, PODS, cni_args_of, create_pod, delete_pod
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import ApiServer
 
@@ -43,30 +43,30 @@ NAMED_LANS: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namesp
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
     """Pool ``lan`` is for one network only, ``wan`` for Pods that name it."""
-    async with running(settings, MemoryStore(), facts=cluster.facts) as one:
-        await one.pool(
+    async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
+        await harness.pool(
             "lan", "10.6.0.0/16", "10.6.1.1-10.6.1.9", default=False, multus_names=("shop/lan",)
         )
-        await one.pool("wan", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
-        await one.pool("any", "10.8.0.0/16", "10.8.1.1-10.8.1.9")
-        yield one
+        await harness.pool("wan", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
+        await harness.pool("any", "10.8.0.0/16", "10.8.1.1-10.8.1.9")
+        yield harness
 
 
-async def test_a_pod_with_a_very_long_manifest_is_a_pod_like_others(
+async def test_a_pod_with_very_long_annotations_gets_and_releases_an_address(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     """E00007."""
-    told = {f"team/{number:03}": "x" * (LONG_BYTES // 100) for number in range(100)}
+    annotations_by_key = {f"team/{number:03}": "x" * (LONG_BYTES // 100) for number in range(100)}
     labels = {f"label-{number}": "y" * 60 for number in range(100)}
-    pod = create_pod(shop, "long", NODE, annotations=told, labels=labels)
+    pod = create_pod(shop, "long", NODE, annotations=annotations_by_key, labels=labels)
 
-    (address,) = await agent.add("long", CNI_ARGS=named(pod))
+    (address,) = await agent.add("long", CNI_ARGS=cni_args_of(pod))
     delete_pod(shop, "long")
-    await gone(cluster, "long")
-    await agent.delete("long", CNI_ARGS=named(pod))
+    await until_uncached(cluster, "long")
+    await agent.delete("long", CNI_ARGS=cni_args_of(pod))
 
     assert address.startswith("10.8.1.")
-    assert pod["metadata"]["annotations"] == told
+    assert pod["metadata"]["annotations"] == annotations_by_key
     assert not await agent.claims()
 
 
@@ -81,39 +81,39 @@ async def test_a_pod_of_several_containers_has_one_address(
     }
     answer = await asyncio.to_thread(shop.request, "POST", PODS, body)
 
-    held = await agent.add("many", CNI_ARGS=named(answer.body))
+    held = await agent.add("many", CNI_ARGS=cni_args_of(answer.body))
 
     assert [address[:7] for address in held] == ["10.7.1."]
     assert len(await agent.claims()) == 1
 
 
-def attached(server: ApiServer, name: str, **annotations: str) -> Object:
+def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
     keys = {"ippool": IPPOOL, "ippools": IPPOOLS, "networks": NETWORKS, "default": DEFAULT_NETWORK}
-    told = {keys[key]: text for key, text in annotations.items()}
-    return create_pod(server, name, NODE, annotations=told)
+    annotations_by_key = {keys[key]: text for key, text in annotations.items()}
+    return create_pod(server, name, NODE, annotations=annotations_by_key)
 
 
-async def test_a_pool_serves_the_network_that_it_names(
+async def test_a_pool_serves_the_network_that_its_multus_name_lists(
     shop: ApiServer, agent: AgentHarness
 ) -> None:
     """D00009: the default network, and a further one, in a list with names and in one without."""
     lan = '{"ipv4":["lan"]}'
-    first = attached(shop, "first", ippool=lan, default="shop/lan")
+    first = create_pod_with(shop, "first", ippool=lan, default="shop/lan")
     further = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
-    named_list = attached(shop, "second", ippools=json.dumps(further), networks="shop/lan")
+    named_list = create_pod_with(shop, "second", ippools=json.dumps(further), networks="shop/lan")
     unnamed = [{"ipv4": ["any"]}, {"ipv4": ["lan"]}]
-    unnamed_list = attached(shop, "third", ippools=json.dumps(unnamed), networks="shop/lan")
+    unnamed_list = create_pod_with(shop, "third", ippools=json.dumps(unnamed), networks="shop/lan")
 
-    (address,) = await agent.add("first", CNI_ARGS=named(first))
+    (address,) = await agent.add("first", CNI_ARGS=cni_args_of(first))
     assert address.startswith("10.6.1.")
     for name, pod in (("second", named_list), ("third", unnamed_list)):
-        await agent.add(name, CNI_ARGS=named(pod))
-        (address,) = await agent.add(name, CNI_ARGS=named(pod), CNI_IFNAME="net1")
+        await agent.add(name, CNI_ARGS=cni_args_of(pod))
+        (address,) = await agent.add(name, CNI_ARGS=cni_args_of(pod), CNI_IFNAME="net1")
         assert address.startswith("10.6.1.")
 
 
 @pytest.mark.parametrize("list_", ["named", "unnamed", "none"])
-async def test_a_pool_of_another_network_is_refused_by_name(
+async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     shop: ApiServer, agent: AgentHarness, list_: str
 ) -> None:
     """D00010."""
@@ -121,11 +121,11 @@ async def test_a_pool_of_another_network_is_refused_by_name(
     if list_ == "unnamed":
         items = [{"ipv4": item["ipv4"]} for item in items]
     if list_ == "none":
-        pod = attached(shop, "web", ippool='{"ipv4":["lan"]}', default="shop/wan")
+        pod = create_pod_with(shop, "web", ippool='{"ipv4":["lan"]}', default="shop/wan")
     else:
-        pod = attached(shop, "web", ippools=json.dumps(items), networks="shop/wan")
+        pod = create_pod_with(shop, "web", ippools=json.dumps(items), networks="shop/wan")
 
-    refused = await agent.call("ADD", "web", CNI_ARGS=named(pod))
+    refused = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
     nic = {"named": "net1", "unnamed": "1", "none": "eth0"}[list_]
     said = refused.error["msg"] + refused.error["details"]
@@ -140,7 +140,7 @@ async def test_a_pool_of_another_network_is_refused_by_name(
     [json.dumps(NAMED_LANS, separators=(",", ":")), json.dumps(NAMED_LANS, indent=2)],
     ids=["M00036 compact", "M00037 indented"],
 )
-async def test_a_list_of_networks_is_read_however_its_json_is_written(
+async def test_a_list_of_networks_is_read_from_compact_and_indented_json(
     shop: ApiServer, agent: AgentHarness, networks: str
 ) -> None:
     """Two networks: the pool of the first, net1, requires that network."""
@@ -149,10 +149,10 @@ async def test_a_list_of_networks_is_read_however_its_json_is_written(
         {"interface": "net1", "ipv4": ["lan"]},
         {"interface": "net2", "ipv4": ["wan"]},
     ]
-    pod = attached(shop, "web", ippools=json.dumps(items), networks=networks)
+    pod = create_pod_with(shop, "web", ippools=json.dumps(items), networks=networks)
 
     held = [
-        await agent.add("web", CNI_ARGS=named(pod), CNI_IFNAME=nic)
+        await agent.add("web", CNI_ARGS=cni_args_of(pod), CNI_IFNAME=nic)
         for nic in ("eth0", "net1", "net2")
     ]
 

@@ -59,7 +59,7 @@ CONFIGURED = read_settings({"hijackFurtherNics": False, "vethMTU": 9000})
 
 
 @pytest.fixture
-async def found(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
+async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
     settings = Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator=CONFIGURED)
     cluster = await connect_cluster(settings)
     assert cluster is not None
@@ -70,7 +70,7 @@ async def found(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
     await cluster.close()
 
 
-async def report(server: ApiServer, **status: object) -> None:
+async def write_status(server: ApiServer, **status: object) -> None:
     """Write the status, as the leading controller does."""
     path = f"{path_of(KIND, 'default')}/status"
     body = {"status": status}
@@ -78,25 +78,25 @@ async def report(server: ApiServer, **status: object) -> None:
     assert answer.status == 200, answer.message
 
 
-def settings_of(found: KubernetesCoordinator) -> UnparsedSettings | None:
+def settings_of(source: KubernetesCoordinator) -> UnparsedSettings | None:
     try:
-        return found.current_settings()
+        return source.current_settings()
     except NotReady:
         return None
 
 
-async def settled(found: KubernetesCoordinator) -> UnparsedSettings:
-    await until(lambda: settings_of(found) is not None)
-    return found.current_settings()
+async def until_settings(source: KubernetesCoordinator) -> UnparsedSettings:
+    await until(lambda: settings_of(source) is not None)
+    return source.current_settings()
 
 
-async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
-    found: KubernetesCoordinator, server: ApiServer
+async def test_every_field_of_a_synced_coordinator_becomes_a_setting_of_an_add(
+    source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator(**EVERYTHING))
-    await report(server, **SYNCED)
+    await write_status(server, **SYNCED)
 
-    assert await settled(found) == UnparsedSettings(
+    assert await until_settings(source) == UnparsedSettings(
         mode="underlay",
         tune_pod_routes=False,
         pod_default_route_nic="net1",
@@ -120,77 +120,79 @@ async def test_every_field_of_a_synced_coordinator_is_a_setting_of_an_add(
     )
 
 
-async def test_conf_yml_fills_what_the_coordinator_leaves_out(
-    found: KubernetesCoordinator, server: ApiServer
+async def test_conf_yml_sets_the_fields_that_the_coordinator_leaves_out(
+    source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await report(server, phase="Synced")
+    await write_status(server, phase="Synced")
 
-    assert (await settled(found)).veth_mtu == 9000
-    assert (await settled(found)).hijack_further_nics is False
+    assert (await until_settings(source)).veth_mtu == 9000
+    assert (await until_settings(source)).hijack_further_nics is False
 
 
-async def test_adds_wait_while_it_is_not_synced_and_go_on_afterwards(
-    found: KubernetesCoordinator, server: ApiServer
+async def test_adds_are_refused_while_the_coordinator_is_not_synced_and_succeed_afterwards(
+    source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await report(server, **SYNCED)
-    await settled(found)
+    await write_status(server, **SYNCED)
+    await until_settings(source)
 
-    await report(server, phase="NotReady", reason="no source", serviceCIDR=[])
-    await until(lambda: settings_of(found) is None)
+    await write_status(server, phase="NotReady", reason="no source", serviceCIDR=[])
+    await until(lambda: settings_of(source) is None)
     with pytest.raises(NotReady, match=r"^spidercoordinator: default no ready: no source "):
-        found.current_settings()
-    await report(server, **SYNCED)
+        source.current_settings()
+    await write_status(server, **SYNCED)
 
-    assert (await settled(found)).service_cidr == ("10.96.0.0/16", "fd00:96::/112")
+    assert (await until_settings(source)).service_cidr == ("10.96.0.0/16", "fd00:96::/112")
 
 
-async def test_without_a_status_and_without_an_object_adds_wait(
-    found: KubernetesCoordinator, server: ApiServer
+async def test_adds_are_refused_when_the_coordinator_or_its_status_is_missing(
+    source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     with pytest.raises(NotReady, match="coordinator config not found: there is no"):
-        found.current_settings()
+        source.current_settings()
     other = coordinator("other")
     create(server, other)
     create(server, coordinator())
-    await until(lambda: ("", "default") in found.coordinators.objects)
+    await until(lambda: ("", "default") in source.coordinators.objects)
 
     with pytest.raises(NotReady, match="default no ready: its phase is ''"):
-        found.current_settings()
+        source.current_settings()
 
 
-async def test_a_change_of_the_object_is_a_change_of_the_next_add(
-    found: KubernetesCoordinator, server: ApiServer
+async def test_a_changed_coordinator_changes_the_settings_of_the_next_add(
+    source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await report(server, **SYNCED)
-    before = await settled(found)
+    await write_status(server, **SYNCED)
+    before = await until_settings(source)
     replace(server, coordinator(podMACPrefix="0a:1c"))
 
-    await until(lambda: found.current_settings() != before)
+    await until(lambda: source.current_settings() != before)
 
-    assert found.current_settings().pod_mac_prefix == "0a:1c"
+    assert source.current_settings().pod_mac_prefix == "0a:1c"
 
 
 @pytest.mark.simulated(lacks="kmock does not have: a server that goes away")
-async def test_what_was_seen_counts_while_the_api_server_is_away(
-    found: KubernetesCoordinator, server: ApiServer
+async def test_the_cached_coordinator_is_used_while_the_api_server_is_away(
+    source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await report(server, **SYNCED)
-    before = await settled(found)
+    await write_status(server, **SYNCED)
+    before = await until_settings(source)
 
     await asyncio.to_thread(server.kill)
     try:
-        await until(lambda: found.coordinators.fault)
-        await found.load()
-        assert found.current_settings() == before
+        await until(lambda: source.coordinators.fault)
+        await source.load()
+        assert source.current_settings() == before
     finally:
         await asyncio.to_thread(server.start)
 
 
-async def test_an_agent_that_never_saw_it_waits_a_moment_and_says_why(tmp_path: Path) -> None:
+async def test_an_add_is_refused_with_the_reason_when_coordinators_were_never_listed(
+    tmp_path: Path,
+) -> None:
     (port,) = free_ports(1)
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(AWAY.format(port=port))
@@ -206,7 +208,9 @@ async def test_an_agent_that_never_saw_it_waits_a_moment_and_says_why(tmp_path: 
     assert failure_of(refused.value).code == TRY_AGAIN_LATER
 
 
-async def test_an_agent_that_is_to_do_without_does_not_watch(server: ApiServer) -> None:
+async def test_an_agent_without_a_coordinator_name_watches_no_coordinators(
+    server: ApiServer,
+) -> None:
     cluster = await connect_cluster(
         Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator_name="")
     )
@@ -227,7 +231,7 @@ async def test_an_agent_that_is_to_do_without_does_not_watch(server: ApiServer) 
         ({"status": ["Synced"]}, "Expected `object`"),
     ],
 )
-def test_an_object_that_cannot_be_used_says_which_field(changed: Object, fault: str) -> None:
+def test_the_fault_of_an_unusable_coordinator_names_the_field(changed: Object, fault: str) -> None:
     kept = cached_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
 
     assert fault in kept.fault

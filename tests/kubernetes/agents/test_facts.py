@@ -1,4 +1,8 @@
-"""An agent in a cluster: its facts of Pods, and its behaviour without facts."""
+"""What an agent reads about Pods from a real API server, and what it does without an answer.
+
+``KubernetesFacts`` reads Pods, namespaces, nodes and StatefulSets by watches, and reads an object
+itself when the cache lacks it. A Pod here has the annotation that names its pool.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,11 @@ from tests.kubernetes.translator_harness import until
 from tests.kubernetes.workload_objects import (
     PARTS,
     PODS,
+    cni_args_of,
     create_pod,
     create_set,
     delete_pod,
-    named,
-    sweep,
+    delete_workloads,
 )
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import HttpReply, over_socket
@@ -37,7 +41,7 @@ BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
 
 @pytest.fixture
 def shop(server: ApiServer) -> ApiServer:
-    sweep(server)
+    delete_workloads(server)
     node = {"metadata": {"name": NODE, "labels": {"rack": "r1"}}}
     server.request("POST", "/api/v1/nodes", node)
     return server
@@ -45,22 +49,22 @@ def shop(server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]:
-    found = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
-    assert found is not None
+    result = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
+    assert result is not None
     async with asyncio.timeout(30):
-        for informer in (found.facts.pods, found.facts.namespaces, found.facts.stateful_sets):
+        for informer in (result.facts.pods, result.facts.namespaces, result.facts.stateful_sets):
             await informer.listed.wait()
-    yield found
-    await found.close()
+    yield result
+    await result.close()
 
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
     """An agent with the default pool ``green`` and the pool ``blue``, which must be named."""
-    async with running(settings, MemoryStore(), facts=cluster.facts) as one:
-        await one.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
-        await one.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
-        yield one
+    async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
+        await harness.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
+        await harness.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
+        yield harness
 
 
 def owner_of(one: Object) -> Owner:
@@ -68,7 +72,7 @@ def owner_of(one: Object) -> Owner:
     return Owner(one["kind"], metadata["name"], "shop", one["apiVersion"], metadata["uid"])
 
 
-async def seen(cluster: Cluster, name: str) -> None:
+async def until_cached(cluster: Cluster, name: str) -> None:
     await until(lambda: ("shop", name) in cluster.facts.pods.objects)
 
 
@@ -77,7 +81,7 @@ def is_in_deletion(cluster: Cluster, name: str) -> bool:
     return one is not None and not is_alive(one)
 
 
-async def gone(cluster: Cluster, name: str) -> None:
+async def until_uncached(cluster: Cluster, name: str) -> None:
     await until(lambda: ("shop", name) not in cluster.facts.pods.objects)
 
 
@@ -85,36 +89,36 @@ async def test_the_annotation_of_a_pod_chooses_its_pool(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     plain = create_pod(shop, "plain", NODE)
-    asking = create_pod(shop, "asking", NODE, annotations=BLUE)
+    with_annotation = create_pod(shop, "asking", NODE, annotations=BLUE)
 
-    (first,) = await agent.add("plain", CNI_ARGS=named(plain))
-    (second,) = await agent.add("asking", CNI_ARGS=named(asking))
+    (first,) = await agent.add("plain", CNI_ARGS=cni_args_of(plain))
+    (second,) = await agent.add("asking", CNI_ARGS=cni_args_of(with_annotation))
 
     assert first.startswith("10.6.1.")
     assert second.startswith("10.6.2.")
-    found = await agent.endpoint("asking")
-    assert found is not None
-    uid = asking["metadata"]["uid"]
-    assert (found.uid, found.holder, found.node) == (uid, pod_holder(uid), NODE)
-    assert (found.owner_kind, found.owner_name) == ("Pod", "asking")
+    result = await agent.endpoint("asking")
+    assert result is not None
+    uid = with_annotation["metadata"]["uid"]
+    assert (result.uid, result.holder, result.node) == (uid, pod_holder(uid), NODE)
+    assert (result.owner_kind, result.owner_name) == ("Pod", "asking")
 
 
 async def test_the_annotation_of_a_namespace_chooses_pools(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     key = "ipam.spidernet.io/default-ipv4-ippool"
-    said = {"metadata": {"annotations": {key: '["blue"]'}}}
-    shop.request("PATCH", "/api/v1/namespaces/shop", said, content=MERGE)
+    annotated = {"metadata": {"annotations": {key: '["blue"]'}}}
+    shop.request("PATCH", "/api/v1/namespaces/shop", annotated, content=MERGE)
     await until(lambda: key in cluster.facts._namespace("shop").annotations)
 
-    (address,) = await agent.add("web", CNI_ARGS=named(create_pod(shop, "web", NODE)))
+    (address,) = await agent.add("web", CNI_ARGS=cni_args_of(create_pod(shop, "web", NODE)))
 
-    unsaid = {"metadata": {"annotations": {key: None}}}
-    shop.request("PATCH", "/api/v1/namespaces/shop", unsaid, content=MERGE)
+    removed = {"metadata": {"annotations": {key: None}}}
+    shop.request("PATCH", "/api/v1/namespaces/shop", removed, content=MERGE)
     assert address.startswith("10.6.2.")
 
 
-async def test_a_pod_that_the_watch_has_not_brought_is_read(
+async def test_a_pod_missing_from_the_cache_is_read_from_the_api_server(
     shop: ApiServer, settings: Settings
 ) -> None:
     api = Api(await open_connection(str(shop.kubeconfig)))
@@ -123,13 +127,13 @@ async def test_a_pod_that_the_watch_has_not_brought_is_read(
 
     async with running(settings, MemoryStore(), facts=facts) as node:
         await node.pool("blue", "10.6.0.0/16", "10.6.2.1", default=False)
-        addresses = await node.add("early", CNI_ARGS=named(pod))
+        addresses = await node.add("early", CNI_ARGS=cni_args_of(pod))
 
     await api.close()
     assert (addresses, facts.reads) == (["10.6.2.1/16"], 1)
 
 
-async def test_a_pod_that_does_not_exist_gets_nothing(
+async def test_an_add_of_a_pod_that_does_not_exist_is_refused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     reply = await agent.call("ADD", "ghost")
@@ -138,7 +142,7 @@ async def test_a_pod_that_does_not_exist_gets_nothing(
     assert not await agent.claims()
 
 
-async def test_the_coordinators_settings_are_those_for_a_pod_that_exists(
+async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
     shop: ApiServer, settings: Settings
 ) -> None:
     """Without the watch: a Pod missing from the cache is read, and its annotation is used."""
@@ -161,11 +165,11 @@ async def test_the_coordinators_settings_are_those_for_a_pod_that_exists(
     assert (unknown.status, unknown.json) == (500, "there is no Pod shop/ghost")
 
 
-async def test_another_pod_of_the_same_name_gets_nothing_for_it(
+async def test_an_add_with_the_uid_of_another_pod_of_the_same_name_is_refused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     create_pod(shop, "web", NODE)
-    await seen(cluster, "web")
+    await until_cached(cluster, "web")
 
     reply = await agent.call("ADD", "web")
 
@@ -173,152 +177,152 @@ async def test_another_pod_of_the_same_name_gets_nothing_for_it(
     assert not await agent.claims()
 
 
-async def test_a_pod_in_deletion_gets_nothing(
+async def test_an_add_of_a_pod_in_deletion_is_refused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE, finalizers=["test/held"])
     shop.request("DELETE", f"{PODS}/web")
     await until(lambda: is_in_deletion(cluster, "web"))
 
-    reply = await agent.call("ADD", "web", CNI_ARGS=named(pod))
+    reply = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
     shop.request("PATCH", f"{PODS}/web", {"metadata": {"finalizers": None}}, content=MERGE)
     assert "dead Pod" in reply.error["msg"] + reply.error["details"]
 
 
-async def test_a_living_pod_keeps_its_address_until_it_is_gone(
+async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE)
-    held = await agent.add("web", CNI_ARGS=named(pod))
+    held = await agent.add("web", CNI_ARGS=cni_args_of(pod))
 
-    await agent.delete("web", CNI_ARGS=named(pod))
+    await agent.delete("web", CNI_ARGS=cni_args_of(pod))
     kept = await agent.claims()
     delete_pod(shop, "web")
-    await gone(cluster, "web")
-    await agent.delete("web", CNI_ARGS=named(pod))
+    await until_uncached(cluster, "web")
+    await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
     assert [f"{address}/16" for address in kept] == held
     assert not await agent.claims()
 
 
-async def test_a_pod_deleted_this_instant_gives_its_address_back(
+async def test_a_del_reads_the_pod_and_releases_when_the_watch_missed_the_deletion(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE)
-    await agent.add("web", CNI_ARGS=named(pod))
+    await agent.add("web", CNI_ARGS=cni_args_of(pod))
     await cluster.stop_watching()
 
     delete_pod(shop, "web")
-    await agent.delete("web", CNI_ARGS=named(pod))
+    await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
     assert ("shop", "web") in cluster.facts.pods.objects
     assert not await agent.claims()
 
 
-async def test_without_an_api_server_a_pod_that_seems_to_live_keeps_its_address(
+async def test_a_cached_pod_keeps_its_address_when_the_api_server_is_away(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE)
-    await agent.add("web", CNI_ARGS=named(pod))
+    await agent.add("web", CNI_ARGS=cni_args_of(pod))
     shop.kill()
 
-    await agent.delete("web", CNI_ARGS=named(pod))
+    await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
     shop.start()
     shop.wait_served(PODS)
     assert len(await agent.claims()) == 1
 
 
-async def test_the_top_controller_of_a_pod_is_its_deployment(
+async def test_the_owner_of_a_pod_of_a_replicaset_is_the_deployment(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     deployment = create_set(shop, "Deployment", "web")
     replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
     pod = create_pod(shop, "web-5d4-x", NODE, replicas)
 
-    await agent.add("web-5d4-x", CNI_ARGS=named(pod))
+    await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
-    found = await agent.endpoint("web-5d4-x")
-    assert found is not None
-    assert (found.owner_kind, found.owner_name) == ("Deployment", "web")
+    result = await agent.endpoint("web-5d4-x")
+    assert result is not None
+    assert (result.owner_kind, result.owner_name) == ("Deployment", "web")
 
 
-async def test_a_replica_set_that_is_gone_counts_as_the_top_itself(
+async def test_a_deleted_replicaset_counts_as_the_owner(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     names = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
-    gone = names | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
-    pod = create_pod(shop, "web-5d4-x", NODE, gone)
+    deleted_set = names | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
+    pod = create_pod(shop, "web-5d4-x", NODE, deleted_set)
 
-    await agent.add("web-5d4-x", CNI_ARGS=named(pod))
+    await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
-    found = await agent.endpoint("web-5d4-x")
-    assert found is not None
-    assert (found.owner_kind, found.owner_name) == ("ReplicaSet", "web-5d4")
+    result = await agent.endpoint("web-5d4-x")
+    assert result is not None
+    assert (result.owner_kind, result.owner_name) == ("ReplicaSet", "web-5d4")
 
 
-async def test_a_pod_without_a_node_belongs_to_the_node_of_the_agent_that_serves_it(
+async def test_the_endpoint_of_an_unscheduled_pod_names_the_node_of_the_agent(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "unscheduled", NODE, spec={"nodeName": None})
 
-    await agent.add("unscheduled", CNI_ARGS=named(pod))
+    await agent.add("unscheduled", CNI_ARGS=cni_args_of(pod))
 
-    found = await agent.endpoint("unscheduled")
-    assert found is not None
-    assert found.node == NODE
+    result = await agent.endpoint("unscheduled")
+    assert result is not None
+    assert result.node == NODE
 
 
-async def test_a_replica_keeps_its_address_as_long_as_it_is_wanted(
+async def test_a_replica_keeps_its_address_until_its_statefulset_is_scaled_below_it(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    def is_wanted(state: str) -> bool:
-        validity = cluster.facts.endpoint_validity(found) if found else None
+    def has_validity(state: str) -> bool:
+        validity = cluster.facts.endpoint_validity(result) if result else None
         return validity is not None and validity.state == state
 
     stateful = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     first = create_pod(shop, "db-0", NODE, stateful)
-    held = await agent.add("db-0", CNI_ARGS=named(first))
-    found = await agent.endpoint("db-0")
-    await until(lambda: is_wanted("valid"))
+    held = await agent.add("db-0", CNI_ARGS=cni_args_of(first))
+    result = await agent.endpoint("db-0")
+    await until(lambda: has_validity("valid"))
 
     delete_pod(shop, "db-0")
-    await gone(cluster, "db-0")
-    await agent.delete("db-0", CNI_ARGS=named(first))
+    await until_uncached(cluster, "db-0")
+    await agent.delete("db-0", CNI_ARGS=cni_args_of(first))
     second = create_pod(shop, "db-0", NODE, stateful)
-    assert await agent.add("db-0", CNI_ARGS=named(second), CNI_CONTAINERID="c-again") == held
+    assert await agent.add("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again") == held
 
     fewer = {"spec": {"replicas": 0}}
     shop.request("PATCH", f"{PARTS['StatefulSet']}/db", fewer, content=MERGE)
-    await until(lambda: is_wanted("invalid"))
+    await until(lambda: has_validity("invalid"))
     delete_pod(shop, "db-0")
-    await gone(cluster, "db-0")
-    await agent.delete("db-0", CNI_ARGS=named(second), CNI_CONTAINERID="c-again")
+    await until_uncached(cluster, "db-0")
+    await agent.delete("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again")
     assert not await agent.claims()
 
 
-async def test_a_pod_that_was_seen_needs_no_api_server(
+async def test_an_add_of_a_cached_pod_succeeds_without_the_api_server(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     deployment = create_set(shop, "Deployment", "web")
     replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
     pod = create_pod(shop, "web-5d4-x", NODE, replicas, annotations=BLUE)
     unseen = {"metadata": {"name": "unseen", "uid": "unseen"}}
-    await seen(cluster, "web-5d4-x")
+    await until_cached(cluster, "web-5d4-x")
     await until(lambda: cluster.facts._owners.top(owner_of(replicas)).kind == "Deployment")
     shop.kill()
 
-    (address,) = await agent.add("web-5d4-x", CNI_ARGS=named(pod))
-    refused = await agent.call("ADD", "unseen", CNI_ARGS=named(unseen))
+    (address,) = await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
+    refused = await agent.call("ADD", "unseen", CNI_ARGS=cni_args_of(unseen))
 
     shop.start()
     shop.wait_served(PODS)
     assert address.startswith("10.6.2.")
     assert refused.error["code"] == 11
-    found = await agent.endpoint("web-5d4-x")
-    assert found is not None
-    assert found.owner_kind == "Deployment"
+    result = await agent.endpoint("web-5d4-x")
+    assert result is not None
+    assert result.owner_kind == "Deployment"
 
 
 async def test_without_a_kubeconfig_there_is_no_cluster(settings: Settings) -> None:

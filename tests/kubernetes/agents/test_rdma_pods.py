@@ -1,4 +1,4 @@
-"""The owners of RDMA devices: Pods by address, with their top owners, for labels of counters."""
+"""Pods with RDMA devices by address, each with its top owner: labels of the RDMA counters."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from nodeagent.kubernetes.rdma_pods import NETWORK_STATUS, RdmaPodWatch
 from nodeagent.rdma.values import RdmaPod
 from nodeagent.settings.values import Settings
 from tests.chart.rendering import objects
-from tests.kubernetes.identities import grant, kubeconfig_of, may
+from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
     create_pod,
     create_set,
     define,
     delete_pod,
+    delete_workloads,
     owned_by,
     set_status,
-    sweep,
     undefine,
 )
 from tests.support.deadlines import until
@@ -44,12 +44,12 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects(VALUES))
     define(server, *TRAINING, "PyTorchJob", "pytorchjobs")
     define(server, *SECRET, "Secretive", "secretives")
     yield server
-    sweep(server)
+    delete_workloads(server)
     undefine(server, *TRAINING, "pytorchjobs")
     undefine(server, *SECRET, "secretives")
     grant(server, objects({}))
@@ -72,7 +72,7 @@ def rdma_pods(cluster: Cluster) -> RdmaPodWatch:
     return cluster.rdma_pods
 
 
-def run(
+def create_rdma_pod(
     server: ApiServer, name: str, last: int, owner: Object | None = None, **more: object
 ) -> None:
     """Create a running Pod, with a device by default."""
@@ -82,7 +82,7 @@ def run(
     set_status(server, name, phase="Running", podIP=ips[0]["ip"], podIPs=ips)
 
 
-def train(
+def create_training_object(
     server: ApiServer, plural: str, kind: str, group: str, owner: Object | None = None
 ) -> Object:
     metadata = {"name": "train"} | (owned_by(owner) if owner else {})
@@ -98,22 +98,22 @@ def owner_of(one: Object) -> Owner:
     return Owner(one["kind"], metadata["name"], "shop", one["apiVersion"], metadata["uid"])
 
 
-async def test_pods_with_devices_are_known_by_their_addresses_with_the_top_of_their_owners(
+async def test_pods_with_rdma_devices_are_indexed_by_address_with_their_top_owner(
     shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
-    def life() -> tuple[Object, Object]:
+    def create_objects() -> tuple[Object, Object]:
         deployment = create_set(shop, "Deployment", "web", replicas=0)
-        run(shop, "web-1", 17, create_set(shop, "ReplicaSet", "web-a", deployment))
-        training = train(shop, "pytorchjobs", "PyTorchJob", TRAINING[0])
-        run(shop, "train-0", 18, training)
-        run(shop, "alone", 19)
-        run(shop, "plain", 20, annotations={})
-        run(shop, "on-the-host", 21, spec={"hostNetwork": True})
+        create_rdma_pod(shop, "web-1", 17, create_set(shop, "ReplicaSet", "web-a", deployment))
+        training = create_training_object(shop, "pytorchjobs", "PyTorchJob", TRAINING[0])
+        create_rdma_pod(shop, "train-0", 18, training)
+        create_rdma_pod(shop, "alone", 19)
+        create_rdma_pod(shop, "plain", 20, annotations={})
+        create_rdma_pod(shop, "on-the-host", 21, spec={"hostNetwork": True})
         return deployment, training
 
-    deployment, training = await asyncio.to_thread(life)
+    deployment, training = await asyncio.to_thread(create_objects)
 
-    wanted = {
+    expected = {
         "10.6.0.17": RdmaPod("shop", "web-1", owner_of(deployment)),
         "fd00:6::17": RdmaPod("shop", "web-1", owner_of(deployment)),
         "10.6.0.18": RdmaPod("shop", "train-0", owner_of(training)),
@@ -122,52 +122,52 @@ async def test_pods_with_devices_are_known_by_their_addresses_with_the_top_of_th
         "fd00:6::19": RdmaPod("shop", "alone"),
     }
 
-    def whole() -> bool:
+    def is_complete() -> bool:
         found = rdma_pods.by_address()
-        return len(found) == len(wanted) and len([1 for one in found.values() if one.owner]) == 4
+        return len(found) == len(expected) and len([1 for one in found.values() if one.owner]) == 4
 
-    await until(whole)
-    assert rdma_pods.by_address() == wanted
+    await until(is_complete)
+    assert rdma_pods.by_address() == expected
     await asyncio.to_thread(delete_pod, shop, "alone")
     await until(lambda: "10.6.0.19" not in rdma_pods.by_address())
 
 
-async def test_whose_owner_may_not_be_read_or_is_gone_has_none(
+async def test_a_pod_has_no_owner_when_the_owner_is_gone_or_reading_it_is_forbidden(
     shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
-    def life() -> None:
-        secretive = train(shop, "secretives", "Secretive", SECRET[0])
-        run(shop, "secret-0", 17, secretive)
-        training = train(shop, "pytorchjobs", "PyTorchJob", TRAINING[0], secretive)
-        run(shop, "train-0", 18, training)
+    def create_objects() -> None:
+        secretive = create_training_object(shop, "secretives", "Secretive", SECRET[0])
+        create_rdma_pod(shop, "secret-0", 17, secretive)
+        training = create_training_object(shop, "pytorchjobs", "PyTorchJob", TRAINING[0], secretive)
+        create_rdma_pod(shop, "train-0", 18, training)
         gone: Object = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1"}
         gone["metadata"] = {"name": "gone", "uid": "0"}
-        run(shop, "orphan", 19, gone)
+        create_rdma_pod(shop, "orphan", 19, gone)
         unserved = gone | {"kind": "Unserved"}
-        run(shop, "strange", 20, unserved)
+        create_rdma_pod(shop, "strange", 20, unserved)
         other = gone | {"metadata": {"name": "train", "uid": "0"}}
-        run(shop, "older", 21, other)
+        create_rdma_pod(shop, "older", 21, other)
         # When this owner is known, the others were read too.
-        run(shop, "web-1", 22, create_set(shop, "ReplicaSet", "web"))
+        create_rdma_pod(shop, "web-1", 22, create_set(shop, "ReplicaSet", "web"))
 
-    await asyncio.to_thread(life)
+    await asyncio.to_thread(create_objects)
 
-    def done() -> bool:
+    def is_complete() -> bool:
         found = rdma_pods.by_address()
         return len(found) == 12 and found["10.6.0.22"].owner is not None
 
-    await until(done)
+    await until(is_complete)
     owners = {one.name: one.owner for one in rdma_pods.by_address().values() if one.owner}
     assert set(owners) == {"web-1"}
 
 
-async def test_agents_watch_and_read_none_of_it_unless_they_are_asked_to_count(
+async def test_agents_watch_no_rdma_pods_when_rdma_metrics_are_off(
     shop: ApiServer, tmp_path: Path
 ) -> None:
-    wanted = {"verb": "get", "group": TRAINING[0], "resource": "pytorchjobs", "namespace": "shop"}
-    assert await asyncio.to_thread(lambda: may(shop, AGENT, **wanted))
+    expected = {"verb": "get", "group": TRAINING[0], "resource": "pytorchjobs", "namespace": "shop"}
+    assert await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **expected))
     await asyncio.to_thread(grant, shop, objects({}))
-    assert not await asyncio.to_thread(lambda: may(shop, AGENT, **wanted))
+    assert not await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **expected))
 
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     found = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))

@@ -17,7 +17,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import pod
 
 
-async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
+async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_corrected(
     server: ApiServer,
 ) -> None:
     async with TranslatorHarness(server) as cluster:
@@ -33,9 +33,9 @@ async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
         node.allocate = waiting.allocate_or_wait
         wanted = pod("web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["b"]})})
         create(server, pool("a"))
-        await cluster.until_said("SpiderIPPool", "a", "Ready", "True")
+        await cluster.until_condition("SpiderIPPool", "a", "Ready", "True")
         create(server, pool("b"))
-        await cluster.until_said("SpiderIPPool", "b", "Ready", "False")
+        await cluster.until_condition("SpiderIPPool", "b", "Ready", "False")
         await node.view.freshen()
 
         with pytest.raises(AllocationError, match=r'SpiderIPPool "b" was refused: .*IPPool/a'):
@@ -43,7 +43,7 @@ async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
         await cluster.stop()
         cluster.start()  # another leader has it too
         replace(server, pool("b", ips=["10.6.0.11"]))
-        await cluster.until_said("SpiderIPPool", "b", "Ready", "True")
+        await cluster.until_condition("SpiderIPPool", "b", "Ready", "True")
         await node.view.freshen()
         await node.add(wanted)
 

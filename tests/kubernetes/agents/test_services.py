@@ -52,23 +52,23 @@ async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
 
 def backends(services: KubernetesServices, address: str) -> list[str] | None:
     """The backends of an address; None: it is not a ClusterIP."""
-    for one, backend_group in (services.frontends() or {}).items():
-        if address_text(one.address) == address:
+    for frontend, backend_group in (services.frontends() or {}).items():
+        if address_text(frontend.address) == address:
             return [str(place) for place in backend_group.backends]
     return None
 
 
-async def test_nothing_is_known_until_everything_was_listed(server: ApiServer) -> None:
+async def test_frontends_are_none_until_services_and_slices_are_listed(server: ApiServer) -> None:
     api = Api(await open_connection(str(server.kubeconfig)))
     assert KubernetesServices(api, "node-1").frontends() is None
     await api.close()
 
 
-async def test_a_service_is_followed_with_its_slices(
+async def test_backends_follow_the_endpoint_slices_of_a_service(
     server: ApiServer, services: KubernetesServices
 ) -> None:
-    made = server.request("POST", SERVICES, WEB).body
-    address = made["spec"]["clusterIP"]
+    service = server.request("POST", SERVICES, WEB).body
+    address = service["spec"]["clusterIP"]
     await until(lambda: backends(services, address) == [])
     server.request("POST", SLICES, slice_with("10.6.0.1", "10.6.0.2"))
     await until(lambda: backends(services, address) == ["10.6.0.1:8080", "10.6.0.2:8080"])
@@ -87,13 +87,13 @@ async def test_a_service_is_followed_with_its_slices(
     await until(lambda: backends(services, address) is None)
 
 
-async def test_a_joined_cluster_follows_services_where_that_is_switched_on(
+async def test_an_agent_watches_services_only_when_cluster_ip_is_enabled(
     server: ApiServer,
 ) -> None:
     settings = Settings("node-1", kubeconfig=str(server.kubeconfig))
     on = settings._replace(cluster_ip=ClusterIpSettings(enabled=True))
-    for said, follows in ((on, True), (settings, False)):
-        cluster = await connect_cluster(said)
+    for agent_settings, follows in ((on, True), (settings, False)):
+        cluster = await connect_cluster(agent_settings)
         assert cluster is not None
         await until(cluster.facts.nodes.listed.is_set)
         if follows:
@@ -102,7 +102,9 @@ async def test_a_joined_cluster_follows_services_where_that_is_switched_on(
         await cluster.close()
 
 
-def test_objects_that_cannot_be_read_serve_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_service_or_slice_that_cannot_be_parsed_is_logged_and_not_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     metadata = {"namespace": "shop", "name": "odd", "resourceVersion": "1"}
     service = cached_service({"metadata": metadata, "spec": {"ports": "none"}})
     assert service["service"].addresses == ()

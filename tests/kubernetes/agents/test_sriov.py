@@ -25,7 +25,7 @@ from nodeagent.settings.values import Settings
 from nodeagent.sriov.reconciler import NodeReport, SriovReconciler
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of
-from tests.kubernetes.workload_objects import create_pod, delete_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
 from tests.nodeagent.sriov.cards import Card, CardHardware
 from tests.nodeagent.sriov.guid_log import GuidLog
 from tests.support.deadlines import until
@@ -57,7 +57,7 @@ RAIL = {
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects(VALUES))
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
     server.request("POST", NODES, {"apiVersion": "v1", "kind": "Node"} | node)
@@ -70,7 +70,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
         server.request("DELETE", f"{POLICIES}/{name}")
     server.request("DELETE", STATE)
     server.request("DELETE", f"{NODES}/{NODE}")
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects({}))
 
 
@@ -97,7 +97,7 @@ def uid_of_node(server: ApiServer) -> str:
     return str(server.request("GET", f"{NODES}/{NODE}").body["metadata"]["uid"])
 
 
-async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_addresses(
+async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_labels_and_addresses(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     assert shop.request("POST", POLICIES, RAIL).status == 201
@@ -114,7 +114,7 @@ async def test_policies_of_all_namespaces_come_with_the_nodes_labels_and_address
     assert configuration.own_addresses == ("10.6.0.11",)
 
 
-async def test_the_first_round_is_woken_when_everything_is_known(cluster: Cluster) -> None:
+async def test_a_waiting_reconciler_wakes_when_every_kind_is_listed(cluster: Cluster) -> None:
     assert cluster.sriov is not None
 
     async with asyncio.timeout(PATIENCE_S):
@@ -124,7 +124,7 @@ async def test_the_first_round_is_woken_when_everything_is_known(cluster: Cluste
     assert cluster.sriov.configuration() is not None
 
 
-async def test_a_policy_that_cannot_be_used_is_passed_over_with_its_name(
+async def test_a_policy_with_an_unsupported_field_is_skipped_and_named(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     spec = RAIL["spec"] | {"vdpaType": "virtio"}  # type: ignore[operator]
@@ -140,7 +140,7 @@ async def test_a_policy_that_cannot_be_used_is_passed_over_with_its_name(
     )
 
 
-async def test_the_server_refuses_what_no_node_can_do(shop: ApiServer) -> None:
+async def test_the_api_server_refuses_an_unknown_device_type(shop: ApiServer) -> None:
     spec = RAIL["spec"] | {"deviceType": "uio"}  # type: ignore[operator]
 
     answer = shop.request("POST", POLICIES, RAIL | {"spec": spec})
@@ -149,7 +149,7 @@ async def test_the_server_refuses_what_no_node_can_do(shop: ApiServer) -> None:
     assert "deviceType" in answer.message
 
 
-async def test_what_is_declared_is_known_to_a_later_agent(
+async def test_a_later_agent_reads_the_nics_that_an_earlier_agent_declared(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     mine = DesiredNic("ens1f0", "0000:17:00.0", 2)
@@ -163,35 +163,35 @@ async def test_what_is_declared_is_known_to_a_later_agent(
     assert configuration.managed == {"0000:17:00.0"}
 
 
-async def test_a_drain_is_asked_for_and_called_off_by_annotations(
+async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     await source.declare([])
     busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
 
     await source.report(busy)
-    asked = shop.request("GET", STATE).body
+    requested = shop.request("GET", STATE).body
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
     await source.report(busy._replace(blocking=(), needs_drain=False, keeps_request=True))
     kept = shop.request("GET", STATE).body
     await source.report(busy._replace(blocking=(), needs_drain=False))
     called_off = shop.request("GET", STATE).body
 
-    assert asked["metadata"]["annotations"] == {
+    assert requested["metadata"]["annotations"] == {
         DESIRED_STATE: "Drain_Required",
         BLOCKING_PODS: '["shop/a"]',
     }
-    assert asked["status"]["syncStatus"] == "InProgress"
-    assert asked["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
+    assert requested["status"]["syncStatus"] == "InProgress"
+    assert requested["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     for field in ("annotations", "labels"):
-        assert kept["metadata"][field] == asked["metadata"][field]
-    (owner,) = asked["metadata"]["ownerReferences"]
+        assert kept["metadata"][field] == requested["metadata"][field]
+    (owner,) = requested["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
     assert called_off["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
     assert "labels" not in called_off["metadata"]
 
 
-async def test_an_agent_that_leaves_its_node_alone_withdraws_its_request(
+async def test_withdraw_removes_the_drain_request_and_keeps_the_interfaces(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     mine = DesiredNic("ens1f0", "0000:17:00.0", 2)
@@ -208,7 +208,7 @@ async def test_an_agent_that_leaves_its_node_alone_withdraws_its_request(
     assert len(state["spec"]["interfaces"]) == 1, "the rest stays"
 
 
-async def test_the_daemon_of_an_operator_on_the_node_is_noticed(
+async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_node(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     labels = {"app": OPERATOR_DAEMON}
@@ -223,7 +223,7 @@ async def test_the_daemon_of_an_operator_on_the_node_is_noticed(
     assert noticed.operator == "shop/daemon"
 
 
-async def test_an_agent_carries_a_policy_out_and_reports_it(
+async def test_an_agent_applies_a_policy_and_writes_the_status(
     shop: ApiServer, source: KubernetesSriov, tmp_path: Path
 ) -> None:
     card = Card(tmp_path / "sys", "intel-e810")

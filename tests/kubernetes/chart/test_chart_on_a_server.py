@@ -40,14 +40,16 @@ def server_with_foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_server_takes_every_object_in_a_dry_run(
+def test_the_api_server_accepts_every_object_of_a_profile_in_a_dry_run(
     profile: str, server_with_foreign_kinds: ApiServer
 ) -> None:
     server = server_with_foreign_kinds
-    expect_taken(server, objects(values_of(profile)))
+    expect_accepted(server, objects(values_of(profile)))
 
 
-def test_a_server_takes_what_spiderpools_values_add(server_with_foreign_kinds: ApiServer) -> None:
+def test_the_api_server_accepts_the_objects_that_spiderpools_values_add(
+    server_with_foreign_kinds: ApiServer,
+) -> None:
     common = {
         "extraArgs": ["--config-path=/tmp/conf.yml"],
         "extraVolumes": [{"name": "extra", "emptyDir": {}}],
@@ -64,44 +66,47 @@ def test_a_server_takes_what_spiderpools_values_add(server_with_foreign_kinds: A
         "grafanaDashboard": {"install": True, "operator": True},
     }
 
-    expect_taken(server_with_foreign_kinds, objects(values))
+    expect_accepted(server_with_foreign_kinds, objects(values))
 
 
-def expect_taken(server: ApiServer, rendered: list[Object]) -> None:
+def expect_accepted(server: ApiServer, rendered: list[Object]) -> None:
     """Apply all objects in a dry run with strict field validation."""
     for name in {NAMESPACE, *map(namespace_of, rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
 
-    said = server.kubectl(
+    output = server.kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server"),
         *("--validate=strict", "-f", "-"),
         stdin=dump_yaml(rendered),
     )
 
-    assert said.count("(server dry run)") == len(rendered)
+    assert output.count("(server dry run)") == len(rendered)
 
 
-def test_what_a_cluster_begins_with_is_taken_too(server_with_foreign_kinds: ApiServer) -> None:
+def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
+    server_with_foreign_kinds: ApiServer,
+) -> None:
     from ops.kubernetes.defaults import read_objects
 
-    (made,) = (
+    (defaults,) = (
         one
         for one in objects(values_of("production"))
         if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "orbweaver-defaults")
     )
-    wanted = read_objects(made["data"]["objects.yaml"], "objects.yaml")
+    default_objects = read_objects(defaults["data"]["objects.yaml"], "objects.yaml")
 
-    said = server_with_foreign_kinds.kubectl(
-        *("create", "--dry-run=server", "--validate=strict", "-f", "-"), stdin=dump_yaml(wanted)
+    output = server_with_foreign_kinds.kubectl(
+        *("create", "--dry-run=server", "--validate=strict", "-f", "-"),
+        stdin=dump_yaml(default_objects),
     )
 
-    assert [one["kind"] for one in wanted] == [
+    assert [one["kind"] for one in default_objects] == [
         "SpiderCoordinator",
         *("SpiderSubnet", "SpiderIPPool") * 2,
         "SpiderMultusConfig",
     ]
-    assert said.count("(server dry run)") == len(wanted)
+    assert output.count("(server dry run)") == len(default_objects)
 
 
 def definition(group: str, kind: str, plural: str) -> dict[str, object]:

@@ -28,7 +28,7 @@ from tests.support.parts import HELM, needs
 pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
-VIEWER, OPERATOR, STRANGER = "console-viewer", "console-operator", "console-stranger"
+VIEWER, OPERATOR, WITHOUT_ROLE = "console-viewer", "console-operator", "console-stranger"
 RBAC = "rbac.authorization.k8s.io"
 ROLES = {VIEWER: f"{CONTROLLER}-console", OPERATOR: f"{CONTROLLER}-console-workflows"}
 VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
@@ -47,18 +47,18 @@ def binding(account: str) -> dict[str, Any]:
 
 @pytest.fixture
 def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
-    """Tokens of users who may read, read and act, and neither, and one that is not valid."""
+    """Tokens of a viewer, an operator, a user without a role, and one token that is invalid."""
     accounts = [
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": {"name": name, "namespace": NAMESPACE},
         }
-        for name in (*ROLES, STRANGER)
+        for name in (*ROLES, WITHOUT_ROLE)
     ]
     grant(server, [*objects(VALUES), *accounts, *map(binding, ROLES)])
     tokens = {"nobody": "e30.e30.e30"}
-    for name in (*ROLES, STRANGER):
+    for name in (*ROLES, WITHOUT_ROLE):
         document = yaml.safe_load(kubeconfig_of(server, name, tmp_path).read_text())
         tokens[name] = document["users"][0]["user"]["token"]
     return tokens
@@ -68,7 +68,7 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
 async def console(
     server: ApiServer, tokens: dict[str, str], tmp_path: Path
 ) -> AsyncIterator[tuple[ConsoleHost, ssl.SSLContext]]:
-    """The console of a controller, whose certificate comes a moment after its start."""
+    """The console of a controller; its certificate is written after the console has started."""
     files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     kubeconfig = str(kubeconfig_of(server, CONTROLLER, tmp_path))
     settings = console_settings(
@@ -101,7 +101,7 @@ async def console(
     await asyncio.wait({running})
 
 
-async def test_only_users_that_a_rule_admits_read_and_change(
+async def test_the_console_lets_users_read_and_act_as_their_role_allows(
     console: tuple[ConsoleHost, ssl.SSLContext], tokens: dict[str, str]
 ) -> None:
     host, trusting = console
@@ -124,5 +124,5 @@ async def test_only_users_that_a_rule_admits_read_and_change(
         async with client.get(f"{api}/access", ssl=trusting, headers=headers) as response:
             user = f"system:serviceaccount:{NAMESPACE}:{OPERATOR}"
             assert await response.json() == {"user": user, "workflowActions": True}
-    assert reads == {VIEWER: 200, OPERATOR: 200, STRANGER: 403, "nobody": 401}
-    assert changes == {VIEWER: 403, OPERATOR: 404, STRANGER: 403, "nobody": 401}  # no execution
+    assert reads == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "nobody": 401}
+    assert changes == {VIEWER: 403, OPERATOR: 404, WITHOUT_ROLE: 403, "nobody": 401}  # no execution

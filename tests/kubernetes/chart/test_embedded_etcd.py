@@ -77,11 +77,13 @@ class Members:
         """Start a member with the command of its container."""
         pod = find("StatefulSet", "orbweaver-etcd", self._rendered)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        told = self._told(container, {"ETCD_NAME": name, "POD_IP": self.hosts.address(name)})
+        environment = self._container_environment(
+            container, {"ETCD_NAME": name, "POD_IP": self.hosts.address(name)}
+        )
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 self.hosts.inside(name, container["command"]),
-                env={"PATH": os.environ["PATH"], **told},
+                env={"PATH": os.environ["PATH"], **environment},
                 stdout=log,
                 stderr=log,
             )
@@ -124,23 +126,23 @@ class Members:
         pod = find(*workload, self._rendered)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         (volume,) = (one for one in pod["volumes"] if one["name"] == "etcd-tls")
-        told = {
+        environment = {
             key: value.replace(
                 "/etc/orbweaver/etcd", str(self._directory / volume["secret"]["secretName"])
             )
-            for key, value in self._told(container, {}).items()
+            for key, value in self._container_environment(container, {}).items()
             if key.startswith(("ORBWEAVER_ETCD", "ORBWEAVER_CLUSTER")) and key not in without
         }
         return subprocess.run(
             self.hosts.inside("orbctl", command),
-            env={"PATH": os.environ["PATH"], "HOME": str(self._directory), **told},
+            env={"PATH": os.environ["PATH"], "HOME": str(self._directory), **environment},
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def expect_answer(self) -> None:
+    def until_orbctl_succeeds(self) -> None:
         """Wait until orbctl succeeds."""
         deadline = time.monotonic() + PATIENCE_S
         while (done := self.orbctl("status")).returncode:
@@ -148,21 +150,23 @@ class Members:
             assert time.monotonic() < deadline, "\n".join([done.stderr, *logs])
             time.sleep(0.2)
 
-    def _told(self, container: dict[str, Any], known: dict[str, str]) -> dict[str, str]:
-        """Its variables, with mounts in the test's directory."""
-        places = {
+    def _container_environment(
+        self, container: dict[str, Any], known: dict[str, str]
+    ) -> dict[str, str]:
+        """The variables of a container, with its mounts replaced by the test's directory."""
+        directories = {
             "/etc/etcd/tls": self._directory / "orbweaver-etcd-member",
             "/var/lib/etcd": self._directory / known.get("ETCD_NAME", ""),
         }
-        told = dict(known)
+        environment = dict(known)
         for entry in container["env"]:
             value = entry.get("value", known.get(entry["name"], ""))
-            for name, found in told.items():
-                value = value.replace(f"$({name})", found)
-            for path, place in places.items():
+            for name, earlier_value in environment.items():
+                value = value.replace(f"$({name})", earlier_value)
+            for path, place in directories.items():
                 value = value.replace(path, str(place))
-            told[entry["name"]] = value
-        return told
+            environment[entry["name"]] = value
+        return environment
 
 
 @pytest.fixture
@@ -180,24 +184,24 @@ def members(server: ApiServer, tmp_path: Path) -> Iterator[Members]:
     server.request("DELETE", SECRETS)
 
 
-def test_members_and_clients_meet_by_the_certificates_of_the_job(members: Members) -> None:
-    members.expect_answer()
+def test_members_and_clients_connect_with_the_certificates_of_the_job(members: Members) -> None:
+    members.until_orbctl_succeeds()
     applied = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
     assert applied.returncode == 0, applied.stderr
 
     members.end(MEMBERS[1])
-    members.expect_answer()
+    members.until_orbctl_succeeds()
     assert "lan" in members.orbctl("get", "pools").stdout
     members.start(MEMBERS[1])
 
-    stranger = members.orbctl("status", without=CERTIFICATE)
-    assert stranger.returncode != 0, "who has no certificate gets no answer"
+    without_certificate = members.orbctl("status", without=CERTIFICATE)
+    assert without_certificate.returncode != 0, "etcd answered a client without a certificate"
 
 
-def test_an_agents_certificate_changes_no_pool_and_makes_no_member(
+def test_an_agents_certificate_may_not_change_pools_and_is_no_peer_certificate(
     members: Members, tmp_path: Path
 ) -> None:
-    members.expect_answer()
+    members.until_orbctl_succeeds()
     members.switch_access_on()
 
     own = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
@@ -212,17 +216,17 @@ def test_an_agents_certificate_changes_no_pool_and_makes_no_member(
     assert not members.fetch(peer, *_files(tmp_path, "agent"))
 
 
-def test_metrics_are_read_from_elsewhere_with_a_certificate_alone(
+def test_metrics_are_served_to_another_host_only_with_a_certificate(
     members: Members, tmp_path: Path
 ) -> None:
-    members.expect_answer()
-    elsewhere = f"{MEMBERS[1]}.{DOMAIN}:2581"
+    members.until_orbctl_succeeds()
+    other_member = f"{MEMBERS[1]}.{DOMAIN}:2581"
 
     authority, *own = _files(tmp_path, "metrics")
     assert members.fetch("http://127.0.0.1:2581/metrics")
-    assert not members.fetch(f"http://{elsewhere}/metrics")
-    assert not members.fetch(f"https://{elsewhere}/metrics", authority)
-    assert members.fetch(f"https://{elsewhere}/metrics", authority, *own)
+    assert not members.fetch(f"http://{other_member}/metrics")
+    assert not members.fetch(f"https://{other_member}/metrics", authority)
+    assert members.fetch(f"https://{other_member}/metrics", authority, *own)
 
 
 def _files(directory: Path, kind: str) -> tuple[Path, ...]:

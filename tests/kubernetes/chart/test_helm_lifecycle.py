@@ -34,7 +34,7 @@ FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 def installed(server: ApiServer) -> Iterator[Any]:
     """A release without Jobs, which nothing here would run."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=SPACE) as config:
-        config.install(CHART, RELEASE, named(), namespace=SPACE, create_namespace=True)
+        config.install(CHART, RELEASE, unique_values(), namespace=SPACE, create_namespace=True)
         yield config
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
@@ -43,7 +43,7 @@ def installed(server: ApiServer) -> Iterator[Any]:
     server.request("PATCH", CLAIM, freed, content=MERGE)
 
 
-def named() -> Any:
+def unique_values() -> Any:
     """Values with unique names for cluster-scoped objects."""
     values = values_of("smallest")
     values["spiderpoolController"]["name"] = CONTROLLER
@@ -51,7 +51,7 @@ def named() -> Any:
     return values
 
 
-async def look(server: ApiServer, directory: Path) -> None:
+async def create_certificate(server: ApiServer, directory: Path) -> None:
     """Create the certificate, as a controller does."""
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = SecretSettings(SECRET, SPACE, (f"orbweaver-controller.{SPACE}.svc",), directory)
@@ -59,29 +59,29 @@ async def look(server: ApiServer, directory: Path) -> None:
     await api.close()
 
 
-def secret(server: ApiServer) -> Any:
+def read_secret(server: ApiServer) -> Any:
     """The certificates in the Secret."""
     return server.request("GET", f"/api/v1/namespaces/{SPACE}/secrets/{SECRET}").body["data"]
 
 
-def webhooks(server: ApiServer) -> dict[str, Any]:
+def validating_webhooks(server: ApiServer) -> dict[str, Any]:
     """The validating ones by their names."""
     return {one["name"]: one for one in server.request("GET", VALIDATING).body["webhooks"]}
 
 
-async def test_an_upgrade_takes_no_certificate_away(
+async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     server: ApiServer, installed: Any, tmp_path: Path
 ) -> None:
-    await look(server, tmp_path)
-    before, kept = webhooks(server), secret(server)
-    values = named()
+    await create_certificate(server, tmp_path)
+    before, kept = validating_webhooks(server), read_secret(server)
+    values = unique_values()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
     installed.upgrade(CHART, RELEASE, values, namespace=SPACE)
-    after = webhooks(server)
+    after = validating_webhooks(server)
 
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
-    assert secret(server) == kept
+    assert read_secret(server) == kept
     warnings = {webhook for webhook in before if "-deletion." in webhook}
     assert before.keys() - after.keys() == warnings  # the rule refuses instead
     for webhook, configuration in after.items():
@@ -90,7 +90,7 @@ async def test_an_upgrade_takes_no_certificate_away(
         assert configuration["clientConfig"]["caBundle"] == bundle
 
 
-def test_an_uninstallation_takes_what_is_the_releases_and_leaves_what_is_the_users(
+def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_objects(
     server: ApiServer, installed: Any
 ) -> None:
     for path in PATHS.values():  # no webhook answers here
@@ -112,7 +112,7 @@ def test_an_uninstallation_takes_what_is_the_releases_and_leaves_what_is_the_use
     assert "deletionTimestamp" not in server.request("GET", CLAIM).body["metadata"]
 
 
-def test_helm_finds_nothing_to_complain_of() -> None:
+def test_helm_lint_reports_no_warning() -> None:
     for chart in (CHART, CHART.with_name("orbweaver-crds")):
         report = helm.lint(chart, strict=False)
         assert [one for one in report["messages"] if one["severity"] >= 2] == []

@@ -53,9 +53,12 @@ class Hooks:
         for before, after in replaced:
             command = [text.replace(before, after) for text in command]
         kubeconfig = kubeconfig_of(self.server, pod["serviceAccountName"], self._directory)
-        told = {"ORBWEAVER_KUBECONFIG": str(kubeconfig), "SPIDERPOOL_POD_NAMESPACE": NAMESPACE}
+        environment = {
+            "ORBWEAVER_KUBECONFIG": str(kubeconfig),
+            "SPIDERPOOL_POD_NAMESPACE": NAMESPACE,
+        }
         done = subprocess.run(
-            command, env={**os.environ, **told}, capture_output=True, text=True, check=False
+            command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stderr + done.stdout
@@ -79,7 +82,7 @@ def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
         server.request("DELETE", path)
 
 
-def test_etcds_certificates_are_made_once_and_then_kept(hooks: Hooks) -> None:
+def test_the_job_issues_etcds_certificates_once_and_keeps_them(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
     member, client = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")
@@ -96,7 +99,7 @@ def test_etcds_certificates_are_made_once_and_then_kept(hooks: Hooks) -> None:
     assert {domain, f"*.{domain}", "127.0.0.1"} <= names_of(member["tls.crt"])
 
 
-def test_a_lost_certificate_is_issued_anew_by_the_same_authority(hooks: Hooks) -> None:
+def test_a_deleted_certificate_is_issued_again_by_the_same_authority(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
     before = hooks.secret("orbweaver-etcd-agent")
     hooks.server.request("DELETE", f"{SECRETS}/orbweaver-etcd-agent")
@@ -107,36 +110,38 @@ def test_a_lost_certificate_is_issued_anew_by_the_same_authority(hooks: Hooks) -
     assert after["tls.crt"] != before["tls.crt"]
 
 
-def test_defaults_are_made_and_what_is_there_stays(hooks: Hooks, tmp_path: Path) -> None:
-    made = find("ConfigMap", "orbweaver-defaults", hooks.rendered)
+def test_default_objects_are_created_and_an_existing_one_is_not_changed(
+    hooks: Hooks, tmp_path: Path
+) -> None:
+    config_map = find("ConfigMap", "orbweaver-defaults", hooks.rendered)
     file = tmp_path / "objects.yaml"
-    file.write_text(made["data"]["objects.yaml"])
+    file.write_text(config_map["data"]["objects.yaml"])
     own = pool("default-v4-ippool", subnet="10.9.0.0/16", ips=["10.9.0.1"])
     hooks.server.request("POST", path_of_kind("SpiderIPPool"), own)
     here = ("/etc/orbweaver/defaults/objects.yaml", str(file))
-    said = hooks.run("orbweaver-defaults", here)
+    log = hooks.run("orbweaver-defaults", here)
 
-    assert "exists and was not changed" in said
+    assert "exists and was not changed" in log
     assert get(hooks.server, "SpiderIPPool", "default-v4-ippool")["spec"]["subnet"] == "10.9.0.0/16"
     assert get(hooks.server, "SpiderSubnet", "default-v6-subnet")["spec"]["ipVersion"] == 6
     assert get(hooks.server, "SpiderCoordinator", "default")["spec"]["podCIDRType"] == "auto"
 
 
-def test_after_an_uninstall_everything_can_be_deleted(hooks: Hooks) -> None:
+def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hooks) -> None:
     server = hooks.server
     server.request("POST", WEBHOOKS, webhook())
     server.request("POST", SECRETS, {"metadata": {"name": "orbweaver-controller-server-certs"}})
     held = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
     lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": held}
     server.request("POST", LEASES, lease)
-    for one in (finalized(pool()), finalized(subnet())):
+    for one in (with_finalizers(pool()), with_finalizers(subnet())):
         assert server.request("POST", path_of_kind(one["kind"]), one).status == 201
     server.request("DELETE", path_of_kind("SpiderIPPool", "blue"))
     assert "deletionTimestamp" in get(server, "SpiderIPPool", "blue")["metadata"], "it hangs"
 
-    said = hooks.run("orbweaver-cleanup")
+    log = hooks.run("orbweaver-cleanup")
 
-    assert "removed our finalizer from 2 objects" in said
+    assert "removed our finalizer from 2 objects" in log
     assert server.request("GET", path_of_kind("SpiderIPPool", "blue")).status == 404
     kept = get(server, "SpiderSubnet", "wide")["metadata"]
     assert kept.get("finalizers") == ["somebody.else/finalizer"]
@@ -149,7 +154,7 @@ def test_after_an_uninstall_everything_can_be_deleted(hooks: Hooks) -> None:
     hooks.run("orbweaver-cleanup")
 
 
-def finalized(one: Object) -> Object:
+def with_finalizers(one: Object) -> Object:
     """The objects as the controllers leave them; the subnet has a foreign finalizer too."""
     foreign = ["somebody.else/finalizer"] if one["kind"] == "SpiderSubnet" else []
     one["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]

@@ -14,11 +14,11 @@ from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import NAMESPACE, objects
-from tests.kubernetes.identities import grant, kubeconfig_of, may
+from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of
 from tests.kubernetes.network_harness import DEFINITION, PATH
 from tests.kubernetes.objects import coordinator, create, get, network, pool
 from tests.kubernetes.translator_harness import TranslatorHarness, until
-from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import pod
 from tests.support.parts import HELM, needs
@@ -31,7 +31,7 @@ OURS = {"group": "spiderpool.spidernet.io"}
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 READ = ("get", "list", "watch")
 
-NEVER: dict[str, dict[str, str]] = {
+FORBIDDEN: dict[str, dict[str, str]] = {
     "read Secrets": {"verb": "get", "resource": "secrets", "namespace": "shop"},
     "list Secrets next to it": {"verb": "list", "resource": "secrets", "namespace": NAMESPACE},
     "read another Secret": {
@@ -123,7 +123,7 @@ async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[Translato
         await asyncio.to_thread(granted.request, "DELETE", collection)
 
 
-async def test_a_controller_does_all_its_work_with_its_own_rights(
+async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
     cluster: TranslatorHarness,
 ) -> None:
     server = cluster.server
@@ -134,7 +134,7 @@ async def test_a_controller_does_all_its_work_with_its_own_rights(
     ):
         answer = await asyncio.to_thread(create, server, one)
         assert answer.status == 201, answer.message
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
@@ -147,13 +147,13 @@ async def test_a_controller_does_all_its_work_with_its_own_rights(
 
     await until(status)
     await asyncio.to_thread(server.kubectl, "delete", "sp", "blue", "--wait=false")
-    await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 
 
-async def test_an_agent_learns_all_its_facts_with_its_own_rights(
+async def test_an_agent_lists_all_kinds_that_it_reads_with_the_rights_of_the_chart(
     granted: ApiServer, tmp_path: Path
 ) -> None:
-    sweep(granted)
+    delete_workloads(granted)
     create_pod(granted, "web-0", node="node-1")
     kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
     found = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
@@ -166,14 +166,14 @@ async def test_an_agent_learns_all_its_facts_with_its_own_rights(
         await found.coordinator.coordinators.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
     await found.close()
-    sweep(granted)
+    delete_workloads(granted)
 
 
-async def test_with_a_network_provider_an_agent_may_read_networks_and_else_not(
+async def test_an_agent_may_read_networks_only_with_a_network_provider(
     granted: ApiServer, tmp_path: Path
 ) -> None:
-    wanted = {**OURS, "resource": "spidermultusconfigs"}
-    assert not any(may(granted, AGENT, verb=verb, **wanted) for verb in READ)
+    networks = {**OURS, "resource": "spidermultusconfigs"}
+    assert not any(is_allowed(granted, AGENT, verb=verb, **networks) for verb in READ)
     url = "https://iaas.example"
     grant(granted, objects({"iaasNetworkProvider": {"serverUrl": url}}))
     kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
@@ -184,31 +184,33 @@ async def test_with_a_network_provider_an_agent_may_read_networks_and_else_not(
     async with asyncio.timeout(30):
         await found.networks.configs.listed.wait()
     await found.close()
-    assert not may(granted, AGENT, verb="patch", **wanted)
+    assert not is_allowed(granted, AGENT, verb="patch", **networks)
     grant(granted, objects({}))
 
 
 @pytest.mark.parametrize("account", [CONTROLLER, AGENT])
-def test_there_is_much_that_neither_may(granted: ApiServer, account: str) -> None:
-    assert [what for what in NEVER if may(granted, account, **NEVER[what])] == []
+def test_no_account_of_the_chart_has_a_right_that_it_does_not_need(
+    granted: ApiServer, account: str
+) -> None:
+    assert [what for what in FORBIDDEN if is_allowed(granted, account, **FORBIDDEN[what])] == []
 
 
 def test_an_agent_writes_nothing_to_the_api_server(granted: ApiServer) -> None:
     for verb in ("create", "update", "patch", "delete"):
         for resource in ("spiderippools", "spiderendpoints", "spidersubnets", "spidercoordinators"):
-            assert not may(granted, AGENT, verb=verb, resource=resource, **OURS)
-        assert not may(granted, AGENT, verb=verb, resource="events", group="events.k8s.io")
+            assert not is_allowed(granted, AGENT, verb=verb, resource=resource, **OURS)
+        assert not is_allowed(granted, AGENT, verb=verb, resource="events", group="events.k8s.io")
 
 
-def test_a_controller_sees_who_lives_and_what_wants_replicas(granted: ApiServer) -> None:
-    asked = {
+def test_a_controller_may_read_pods_nodes_namespaces_and_applications(granted: ApiServer) -> None:
+    resources_by_group = {
         "": ("pods", "nodes", "namespaces"),
         "apps": ("deployments", "replicasets", "statefulsets", "daemonsets"),
         "batch": ("jobs", "cronjobs"),
         "kubevirt.io": ("virtualmachines", "virtualmachineinstances"),
     }
-    for group, resources in asked.items():
+    for group, resources in resources_by_group.items():
         for resource in resources:
             for verb in READ:
                 attributes = {"verb": verb, "group": group, "resource": resource}
-                assert may(granted, CONTROLLER, **attributes), attributes
+                assert is_allowed(granted, CONTROLLER, **attributes), attributes

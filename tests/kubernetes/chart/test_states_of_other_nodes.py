@@ -17,7 +17,7 @@ from core.manifests.sriov_states import SUCCEEDED, SyncResult, node_state, node_
 from nodeagent.kubernetes.sriov import MANAGER
 from tests.chart.rendering import NAMESPACE, objects
 from tests.kubernetes.identities import grant, kubeconfig_of
-from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import APPLY, ApiServer
 from tests.support.parts import HELM, needs
 
@@ -38,16 +38,16 @@ Connect = Callable[[str, str], Awaitable[Api]]
 
 
 @pytest.fixture
-def guarded(server: ApiServer) -> Iterator[ApiServer]:
-    """With rights and admission of the chart."""
-    made = objects(VALUES)
-    grant(server, made)
+def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
+    """An API server with the rights and the admission policy of the chart."""
+    rendered = objects(VALUES)
+    grant(server, rendered)
     paths = [
         f"{ADMISSION}/{PLURALS[one['kind']]}/{one['metadata']['name']}"
-        for one in made
+        for one in rendered
         if one["kind"] in PLURALS
     ]
-    for path, one in zip(paths, (one for one in made if one["kind"] in PLURALS), strict=True):
+    for path, one in zip(paths, (one for one in rendered if one["kind"] in PLURALS), strict=True):
         answer = server.request("PATCH", f"{path}?fieldManager=chart", one, content=APPLY)
         assert answer.status == 201, answer.message
     for node in (OWN, OTHER):
@@ -58,25 +58,30 @@ def guarded(server: ApiServer) -> Iterator[ApiServer]:
     for node in (OWN, OTHER):
         server.request("DELETE", f"{STATES}/{node}")
         server.request("DELETE", f"/api/v1/nodes/{node}")
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects({}))
 
 
 @pytest.fixture
-async def connect(guarded: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
-    """Connects as an account, with a token of a Pod on a node; "": of no Pod."""
+async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
+    """A function that connects as a service account.
+
+    Its token is bound to a Pod on the node; with the node "" the token is bound to no Pod.
+    """
     async with AsyncExitStack() as stack:
 
         async def open_as(account: str, node: str) -> Api:
             pod = None
             if node:
                 spec = {"serviceAccountName": account}
-                pod = create_pod(guarded, f"on-{node}", node, spec=spec, namespace=NAMESPACE)
+                pod = create_pod(
+                    server_with_policy, f"on-{node}", node, spec=spec, namespace=NAMESPACE
+                )
                 path = f"/api/v1/namespaces/{NAMESPACE}/pods/on-{node}?gracePeriodSeconds=0"
-                stack.callback(guarded.request, "DELETE", path)
+                stack.callback(server_with_policy.request, "DELETE", path)
             directory = tmp_path / f"{account}-{node}"
             directory.mkdir()
-            kubeconfig = kubeconfig_of(guarded, account, directory, pod)
+            kubeconfig = kubeconfig_of(server_with_policy, account, directory, pod)
             api = Api(await open_connection(str(kubeconfig)))
             stack.push_async_callback(api.close)
             return api
@@ -92,7 +97,7 @@ async def is_refused(api: Api, node: str) -> bool:
     return True
 
 
-async def until_guarded(api: Api) -> None:
+async def until_policy_applies(api: Api) -> None:
     """Wait until the API server has read the policy, which it does a moment after its creation."""
     async with asyncio.timeout(DEADLINE_S):
         while not await is_refused(api, OTHER):
@@ -101,7 +106,7 @@ async def until_guarded(api: Api) -> None:
 
 async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Connect) -> None:
     own, other = await connect(AGENT, OWN), await connect(AGENT, OTHER)
-    await until_guarded(own)
+    await until_policy_applies(own)
     status = node_state_status(OTHER, (), frozenset(), SyncResult(SUCCEEDED, ""))
 
     assert not await is_refused(own, OWN)
@@ -114,9 +119,11 @@ async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Co
         await own.merge(f"{STATES}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
 
 
-async def test_a_token_of_no_node_writes_none_and_controllers_write_all(connect: Connect) -> None:
+async def test_an_agents_token_without_a_node_writes_no_state_and_a_controller_writes_all(
+    connect: Connect,
+) -> None:
     own = await connect(AGENT, OWN)
-    await until_guarded(own)
+    await until_policy_applies(own)
     await own.apply(f"{STATES}/{OWN}", node_state(OWN, ()), MANAGER)
 
     assert await is_refused(await connect(AGENT, ""), OWN)

@@ -26,7 +26,7 @@ from core.kubernetes.kubeconfig import read_service_account
 VERSION: Final = "client.authentication.k8s.io/v1"
 
 
-class Server:
+class RecordingServer:
     """Records the credentials of requests."""
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    server, app = Server(), web.Application()
+async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[RecordingServer]:
+    server, app = RecordingServer(), web.Application()
     app.router.add_get("/{path:.*}", server.answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -52,7 +52,7 @@ async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[Server
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server() -> AsyncIterator[RecordingServer]:
     async with serving() as server:
         yield server
 
@@ -73,7 +73,10 @@ def kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
 
 
 def plugin(directory: Path, *statuses: dict[str, Any], code: int = 0) -> dict[str, Any]:
-    """The ``exec`` of a user: prints these, one a run; relative to the kubeconfig."""
+    """The ``exec`` entry of a kubeconfig user; the plugin prints the next status at each run.
+
+    Its command is relative to the directory of the kubeconfig.
+    """
     (directory / "statuses").write_text(json.dumps(statuses))
     script = directory / "plugin"
     script.write_text(
@@ -94,11 +97,11 @@ def plugin(directory: Path, *statuses: dict[str, Any], code: int = 0) -> dict[st
     return {"apiVersion": VERSION, "command": "./plugin", "args": ["sour"], "env": variables}
 
 
-def until(seconds: float) -> str:
+def expires_in(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-async def ask(config: str, context: str = "", times: int = 1) -> None:
+async def send_requests(config: str, context: str = "", times: int = 1) -> None:
     api = Api(await open_connection(config, context))
     try:
         for _ in range(times):
@@ -115,24 +118,24 @@ async def ask(config: str, context: str = "", times: int = 1) -> None:
         ({"username": "ada", "password": "secret"}, "Basic YWRhOnNlY3JldA=="),
     ],
 )
-async def test_a_request_says_who_the_kubeconfig_says_we_are(
-    server: Server, tmp_path: Path, user: Any, sent: str
+async def test_a_request_carries_the_credentials_of_the_kubeconfig(
+    server: RecordingServer, tmp_path: Path, user: Any, sent: str
 ) -> None:
-    await ask(kubeconfig(tmp_path, server.url, user))
+    await send_requests(kubeconfig(tmp_path, server.url, user))
 
     assert server.authorizations == [sent]
 
 
-async def test_another_context_than_the_current_one_can_be_named(
-    server: Server, tmp_path: Path
+async def test_a_named_context_is_used_instead_of_the_current_one(
+    server: RecordingServer, tmp_path: Path
 ) -> None:
-    await ask(kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
+    await send_requests(kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
 
     assert server.authorizations == ["Bearer other"]
 
 
-async def test_a_token_that_was_rotated_in_its_file_is_read_again(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_rotated_token_file_is_read_again(
+    server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "TOKEN_FILE_S", 0.0)
     file = tmp_path / "token"
@@ -149,25 +152,25 @@ async def test_a_token_that_was_rotated_in_its_file_is_read_again(
     assert server.authorizations == ["Bearer first", "Bearer second", "Bearer second"]
 
 
-async def test_a_plugin_runs_again_when_its_token_has_expired(
-    server: Server, tmp_path: Path
+async def test_a_credential_plugin_runs_again_when_its_token_has_expired(
+    server: RecordingServer, tmp_path: Path
 ) -> None:
     statuses = [
-        {"token": "first", "expirationTimestamp": until(-1)},
-        {"token": "second", "expirationTimestamp": until(3_600)},
+        {"token": "first", "expirationTimestamp": expires_in(-1)},
+        {"token": "second", "expirationTimestamp": expires_in(3_600)},
         {"token": "third"},
     ]
     user = {"exec": plugin(tmp_path, *statuses)}
 
-    await ask(kubeconfig(tmp_path, server.url, user), times=2)
+    await send_requests(kubeconfig(tmp_path, server.url, user), times=2)
 
     assert server.authorizations == ["Bearer second", "Bearer second"]
 
 
-async def test_a_plugin_that_fails_later_fails_the_request_and_not_the_process(
-    server: Server, tmp_path: Path
+async def test_a_request_fails_when_its_credential_plugin_cannot_run_again(
+    server: RecordingServer, tmp_path: Path
 ) -> None:
-    user = {"exec": plugin(tmp_path, {"token": "first", "expirationTimestamp": until(-1)})}
+    user = {"exec": plugin(tmp_path, {"token": "first", "expirationTimestamp": expires_in(-1)})}
     api = Api(await open_connection(kubeconfig(tmp_path, server.url, user)))
     (tmp_path / "plugin").unlink()
 
@@ -178,16 +181,16 @@ async def test_a_plugin_that_fails_later_fails_the_request_and_not_the_process(
 
 
 @pytest.mark.parametrize("way", ["data", "file", "plugin"])
-async def test_a_certificate_is_shown_and_its_key_stays_in_memory(
-    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_client_certificate_is_presented_without_a_temporary_file_for_its_key(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    mine = authority.issue_cert("ada@shop.example")
-    pems = mine.cert_chain_pems[0].bytes(), mine.private_key_pem.bytes()
+    issued = authority.issue_cert("ada@shop.example")
+    pems = issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
     encoded = [base64.b64encode(pem).decode() for pem in pems]
     (tmp_path / "crt").write_bytes(pems[0])
     (tmp_path / "key").write_bytes(pems[1])
@@ -197,18 +200,20 @@ async def test_a_certificate_is_shown_and_its_key_stays_in_memory(
         "data": {"client-certificate-data": encoded[0], "client-key-data": encoded[1]},
         "file": {"client-certificate": "crt", "client-key": "key"},
         "plugin": {"exec": plugin(tmp_path, printed)},
-    }[way]
+    }[source]
     ca = base64.b64encode(authority.cert_pem.bytes()).decode()
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
 
     async with serving(context) as server:
         config = kubeconfig(tmp_path, server.url, user, **{"certificate-authority-data": ca})
-        await ask(config)
+        await send_requests(config)
 
     assert server.authorizations == [""]
 
 
-async def test_a_server_is_not_verified_only_where_the_kubeconfig_says_so(tmp_path: Path) -> None:
+async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_it(
+    tmp_path: Path,
+) -> None:
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("elsewhere.example").configure_cert(context)
@@ -217,10 +222,12 @@ async def test_a_server_is_not_verified_only_where_the_kubeconfig_says_so(tmp_pa
     async with serving(context) as server:
         trusting = {"certificate-authority-data": ca}
         with pytest.raises(ApiUnavailable, match="certificate"):
-            await ask(kubeconfig(tmp_path, server.url, {}, **trusting))
-        named = trusting | {"tls-server-name": "elsewhere.example"}
-        await ask(kubeconfig(tmp_path, server.url, {}, **named))
-        await ask(kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True}))
+            await send_requests(kubeconfig(tmp_path, server.url, {}, **trusting))
+        with_server_name = trusting | {"tls-server-name": "elsewhere.example"}
+        await send_requests(kubeconfig(tmp_path, server.url, {}, **with_server_name))
+        await send_requests(
+            kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True})
+        )
 
     assert len(server.authorizations) == 2
 
@@ -238,7 +245,7 @@ async def test_a_server_is_not_verified_only_where_the_kubeconfig_says_so(tmp_pa
         ("nonsense", "has no user 'me'"),
     ],
 )
-async def test_a_user_that_cannot_be_had_is_refused_by_name(
+async def test_a_kubeconfig_user_that_cannot_be_used_is_refused_with_the_reason(
     tmp_path: Path, user: Any, why: str
 ) -> None:
     with pytest.raises(BadInput, match=why) as refused:
@@ -259,7 +266,7 @@ async def test_a_kubeconfig_that_cannot_be_read_is_refused(tmp_path: Path, text:
         await open_connection(str(path))
 
 
-async def test_a_plugin_that_fails_is_quoted(tmp_path: Path) -> None:
+async def test_the_error_of_a_failed_credential_plugin_quotes_its_output(tmp_path: Path) -> None:
     user = {"exec": plugin(tmp_path, {"token": "secret"}, code=3)}
 
     with pytest.raises(BadInput, match="exited with code 3: not today") as refused:
@@ -268,7 +275,7 @@ async def test_a_plugin_that_fails_is_quoted(tmp_path: Path) -> None:
     assert "secret" not in str(refused.value)
 
 
-async def test_a_plugin_that_never_ends_is_ended(
+async def test_a_credential_plugin_that_takes_too_long_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "PLUGIN_S_MAX", 0.1)
@@ -278,7 +285,7 @@ async def test_a_plugin_that_never_ends_is_ended(
         await open_connection(kubeconfig(tmp_path, "https://api.example", {"exec": endless}))
 
 
-async def test_a_pod_is_its_service_account(tmp_path: Path) -> None:
+async def test_a_pod_connects_with_its_service_account(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("from-kubelet")
     (tmp_path / "ca.crt").write_text("an authority")
     variables = {"KUBERNETES_SERVICE_HOST": "2001:db8::1", "KUBERNETES_SERVICE_PORT": "443"}

@@ -17,13 +17,13 @@ from tests.support.kubernetes import ApiServer
 
 @pytest.fixture
 async def api(server: ApiServer) -> AsyncIterator[Api]:
-    one = Api(await open_connection(str(server.kubeconfig)))
-    yield one
-    await one.close()
+    connected = Api(await open_connection(str(server.kubeconfig)))
+    yield connected
+    await connected.close()
 
 
 @pytest.mark.parametrize("namespace", ["shop", "nowhere"])
-async def test_a_pod_that_is_not_there_is_missing(api: Api, namespace: str) -> None:
+async def test_find_returns_none_for_a_pod_that_does_not_exist(api: Api, namespace: str) -> None:
     assert await api.find(f"/api/v1/namespaces/{namespace}/pods/ghost") is None
 
 
@@ -35,13 +35,13 @@ async def test_a_pod_that_is_not_there_is_missing(api: Api, namespace: str) -> N
         "/nonsense",
     ],
 )
-async def test_of_a_kind_that_is_not_served_nothing_is_known(api: Api, path: str) -> None:
+async def test_find_raises_api_not_served_for_an_unknown_path(api: Api, path: str) -> None:
     with pytest.raises(ApiNotServed):
         await api.find(path)
 
 
 @pytest.fixture
-async def stranger(tmp_path: Path) -> AsyncIterator[Api]:
+async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
     """An HTTP server that is not an API server: a text page at ``/api``, otherwise 404."""
 
     async def page(_: web.Request) -> web.Response:
@@ -57,25 +57,30 @@ async def stranger(tmp_path: Path) -> AsyncIterator[Api]:
     cluster = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{port}"}}
     context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
     users = [{"name": "me", "user": {}}]
-    said = {"clusters": [cluster], "contexts": [context], "users": users, "current-context": "here"}
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(said))
-    one = Api(await open_connection(str(tmp_path / "kubeconfig")))
-    yield one
-    await one.close()
+    document = {
+        "clusters": [cluster],
+        "contexts": [context],
+        "users": users,
+        "current-context": "here",
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
+    connected = Api(await open_connection(str(tmp_path / "kubeconfig")))
+    yield connected
+    await connected.close()
     await runner.cleanup()
 
 
-async def test_something_else_than_an_api_server_proves_nothing(stranger: Api) -> None:
+async def test_find_raises_api_not_served_for_a_404_of_another_server(other_server: Api) -> None:
     with pytest.raises(ApiNotServed):
-        await stranger.find("/apis/apps/v1/namespaces/shop/deployments/web")
+        await other_server.find("/apis/apps/v1/namespaces/shop/deployments/web")
 
 
-async def test_a_page_of_a_proxy_is_an_api_server_that_is_away(stranger: Api) -> None:
+async def test_a_text_page_in_place_of_json_raises_api_unavailable(other_server: Api) -> None:
     path = "/api/v1/namespaces/shop/pods"
 
     with pytest.raises(ApiUnavailable):
-        await stranger.find(f"{path}/web-0")
+        await other_server.find(f"{path}/web-0")
     with pytest.raises(ApiUnavailable):
-        await stranger.list(path)
+        await other_server.list(path)
     with pytest.raises(ApiUnavailable):
-        await anext(stranger.watch(path, "1"))
+        await anext(other_server.watch(path, "1"))

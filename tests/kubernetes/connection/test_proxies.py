@@ -55,7 +55,7 @@ async def get(config: str) -> dict[str, Any]:
         await api.close()
 
 
-async def test_the_proxy_of_the_environment_is_taken(
+async def test_requests_use_the_proxy_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []
@@ -68,7 +68,7 @@ async def test_the_proxy_of_the_environment_is_taken(
     assert requests == ["GET http://api.example/api/v1/namespaces/shop/pods/web-0 HTTP/1.1"]
 
 
-async def test_a_server_that_needs_no_proxy_is_reached_without(
+async def test_a_server_in_no_proxy_is_reached_directly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []
@@ -81,7 +81,7 @@ async def test_a_server_that_needs_no_proxy_is_reached_without(
     assert requests == ["GET /api/v1/namespaces/shop/pods/web-0 HTTP/1.1"]
 
 
-async def test_the_proxy_of_the_kubeconfig_comes_before_that_of_the_environment(
+async def test_the_proxy_of_the_kubeconfig_overrides_the_one_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []

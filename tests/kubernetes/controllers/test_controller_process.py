@@ -8,7 +8,7 @@ from pathlib import Path
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.kubernetes.controllers_harness import NODE
 from tests.kubernetes.objects import create, pool
-from tests.kubernetes.translator_harness import until_said
+from tests.kubernetes.translator_harness import until_condition
 from tests.kubernetes.workload_objects import create_pod, delete_pod
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import ApiServer
@@ -16,41 +16,43 @@ from tests.support.node_harness import NodeHarness, pod
 from tests.support.node_harness import pool as pool_of
 
 
-async def test_a_controller_with_a_kubeconfig_translates(server: ApiServer, tmp_path: Path) -> None:
+async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
+    server: ApiServer, tmp_path: Path
+) -> None:
     (endpoint,) = server.etcd_endpoints
     option = f"--kubeconfig={server.kubeconfig}"
     create(server, pool())
 
     with ControllerProcess("c-1", endpoint, "translating", tmp_path, option) as controller:
         await controller.until_ready()
-        said = await until_said(server, "SpiderIPPool", "blue", "Ready", "True")
+        condition = await until_condition(server, "SpiderIPPool", "blue", "Ready", "True")
 
-        assert said["reason"] == "Applied"
+        assert condition["reason"] == "Applied"
         assert controller.terminate() == 0
 
 
-async def test_a_controller_watches_the_cluster_and_says_so(
+async def test_a_controller_watches_the_cluster_and_reports_it_in_health_and_metrics(
     server: ApiServer, tmp_path: Path
 ) -> None:
     (endpoint,) = server.etcd_endpoints
     option = f"--kubeconfig={server.kubeconfig}"
 
     with ControllerProcess("c-1", endpoint, "watching", tmp_path, option) as controller:
-        told = await controller.until_ready()
+        health = await controller.until_ready()
         await controller.until("orbweaver_leading", 1)
         await controller.until("orbweaver_cluster_unwatched", 0)
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
 
-        await leak(server, "watching")
+        await leak_address(server, "watching")
         await controller.until("orbweaver_reclaim_addresses_total", 1)
 
-        assert "[+]cluster ok" in told
+        assert "[+]cluster ok" in health
         assert 'orbweaver_cluster_objects{kind="Pod"' in scraped
         assert 'orbweaver_cluster_reads_total{kind="Node"' in scraped
         assert controller.terminate() == 0
 
 
-async def leak(server: ApiServer, cluster: str) -> None:
+async def leak_address(server: ApiServer, cluster: str) -> None:
     """A Pod gets an address, and is deleted while its DEL is lost."""
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     async with NodeHarness(store, NODE, cluster=cluster) as node:
@@ -61,7 +63,7 @@ async def leak(server: ApiServer, cluster: str) -> None:
     await store.close()
 
 
-async def test_a_controller_without_credentials_says_so_and_ends(
+async def test_a_controller_without_credentials_exits_with_an_error(
     server: ApiServer, tmp_path: Path
 ) -> None:
     (endpoint,) = server.etcd_endpoints

@@ -28,7 +28,7 @@ class Replica:
         self.process = process
         self._port = port
 
-    def shown(self) -> str:
+    def served_certificate(self) -> str:
         """The certificate of its webhooks; "" before they serve."""
         try:
             return ssl.get_server_certificate(("127.0.0.1", self._port))
@@ -43,7 +43,7 @@ def replicas(
     (endpoint,) = server.etcd_endpoints
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
     monkeypatch.setenv("ORBWEAVER_TLS_SECRET", "webhook-certs")
-    found: dict[str, Replica] = {}
+    replica_by_name: dict[str, Replica] = {}
     with ExitStack() as stack:
         for name in ("c-1", "c-2"):
             (port,) = free_ports(1)
@@ -51,13 +51,13 @@ def replicas(
             monkeypatch.setenv("ORBWEAVER_TLS_DIR", str(tmp_path / name))
             option = f"--kubeconfig={server.kubeconfig}"
             process = ControllerProcess(name, endpoint, CLUSTER, tmp_path, option)
-            found[name] = Replica(stack.enter_context(process), port)
-        yield found
+            replica_by_name[name] = Replica(stack.enter_context(process), port)
+        yield replica_by_name
     for path in (SECRET, LEASE):
         server.request("DELETE", path)
 
 
-async def test_they_show_one_certificate_and_hand_the_lead_over(
+async def test_two_controllers_serve_one_certificate_and_the_second_leads_after_the_first_ends(
     server: ApiServer, replicas: dict[str, Replica]
 ) -> None:
     def lease() -> dict[str, Any]:
@@ -66,11 +66,11 @@ async def test_they_show_one_certificate_and_hand_the_lead_over(
 
     first = str(await until(lambda: lease().get("holderIdentity")))
     (other,) = replicas.keys() - {first}
-    certificate = await until(replicas["c-1"].shown)
-    assert await until(replicas["c-2"].shown) == certificate
+    certificate = await until(replicas["c-1"].served_certificate)
+    assert await until(replicas["c-2"].served_certificate) == certificate
 
     assert await asyncio.to_thread(replicas[first].process.terminate) == 0
     await until(lambda: lease().get("holderIdentity") == other)
 
     assert lease()["leaseTransitions"] >= 1
-    assert replicas[other].shown() == certificate
+    assert replicas[other].served_certificate() == certificate

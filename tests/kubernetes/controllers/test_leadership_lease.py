@@ -38,7 +38,7 @@ def lease(server: ApiServer) -> dict[str, Any]:
     return answer.body if answer.status == 200 else {}
 
 
-async def test_the_leader_tells_its_name_and_its_epoch(server: ApiServer, api: Api) -> None:
+async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: Api) -> None:
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
 
     found = lease(server)
@@ -49,9 +49,7 @@ async def test_the_leader_tells_its_name_and_its_epoch(server: ApiServer, api: A
     assert is_held(found, api.clock_s)
 
 
-async def test_a_term_that_goes_on_renews_and_counts_no_transition(
-    server: ApiServer, api: Api
-) -> None:
+async def test_renewing_a_term_counts_no_transition(server: ApiServer, api: Api) -> None:
     report = LeaseReport(api, SETTINGS, term("controller-0", 41))
     await report.renew()
     before = lease(server)["spec"]
@@ -63,7 +61,7 @@ async def test_a_term_that_goes_on_renews_and_counts_no_transition(
     assert after["leaseTransitions"] == 0
 
 
-async def test_a_new_term_is_told_as_one(server: ApiServer, api: Api) -> None:
+async def test_a_new_term_counts_a_transition(server: ApiServer, api: Api) -> None:
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
     await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
 
@@ -71,7 +69,9 @@ async def test_a_new_term_is_told_as_one(server: ApiServer, api: Api) -> None:
     assert (found["holderIdentity"], found["leaseTransitions"]) == ("controller-1", 1)
 
 
-async def test_a_late_leader_does_not_tell_over_its_successor(server: ApiServer, api: Api) -> None:
+async def test_an_older_leader_does_not_overwrite_the_lease_of_its_successor(
+    server: ApiServer, api: Api
+) -> None:
     late = LeaseReport(api, SETTINGS, term("controller-0", 41))
     await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
     await late.renew()
@@ -80,7 +80,7 @@ async def test_a_late_leader_does_not_tell_over_its_successor(server: ApiServer,
     assert lease(server)["spec"]["holderIdentity"] == "controller-1"
 
 
-async def test_who_goes_says_so(server: ApiServer, api: Api) -> None:
+async def test_a_leader_that_stops_releases_the_lease(server: ApiServer, api: Api) -> None:
     running = asyncio.ensure_future(LeaseReport(api, SETTINGS, term("controller-0", 41)).run())
     await until(lambda: lease(server))
     running.cancel()
@@ -91,7 +91,7 @@ async def test_who_goes_says_so(server: ApiServer, api: Api) -> None:
     assert not is_held(lease(server), api.clock_s)
 
 
-async def test_a_leader_that_died_holds_it_only_until_it_would_have_renewed(
+async def test_the_lease_of_a_dead_leader_expires_after_its_duration(
     server: ApiServer, api: Api
 ) -> None:
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()

@@ -53,19 +53,19 @@ class ConnectedController:
         """Open the proxies and start the controller."""
         for cable in (self.etcd, self.api):
             await stack.enter_async_context(cable)
-        said = yaml.safe_load(self._kubeconfig.read_text())
-        said["clusters"][0]["cluster"]["server"] = f"https://{self.api.near_end}"
+        document = yaml.safe_load(self._kubeconfig.read_text())
+        document["clusters"][0]["cluster"]["server"] = f"https://{self.api.near_end}"
         path = directory / self._kubeconfig.name
-        path.write_text(yaml.safe_dump(said))
+        path.write_text(yaml.safe_dump(document))
         option = f"--kubeconfig={path}"
-        made = self.name, self.etcd.near_end, cluster, directory, option
-        process = ControllerProcess(*made, lease_ttl_s=LEASE_TTL_S)
+        arguments = self.name, self.etcd.near_end, cluster, directory, option
+        process = ControllerProcess(*arguments, lease_ttl_s=LEASE_TTL_S)
         self.process = stack.enter_context(process)
 
-    def reported(self, asked: Iterable[AuditedRequest]) -> list[AuditedRequest]:
-        """Those of the requests that wrote the status of pools."""
-        mine = (one for one in asked if one.user == self.name and one.has_written)
-        return [one for one in mine if one.resource == "spiderippools/status"]
+    def status_writes(self, audited: Iterable[AuditedRequest]) -> list[AuditedRequest]:
+        """The writes of this controller to the status of pools, among the requests."""
+        own_writes = (one for one in audited if one.user == self.name and one.has_written)
+        return [one for one in own_writes if one.resource == "spiderippools/status"]
 
 
 class PartitionHarness:
@@ -78,8 +78,8 @@ class PartitionHarness:
         self._audit = Audit(server.directory, CONTROLLERS)
         self._added = 0
 
-    def asked(self) -> list[AuditedRequest]:
-        """The requests of both at the API server so far."""
+    def requests(self) -> list[AuditedRequest]:
+        """The requests of both controllers in the API server's audit log so far."""
         return self._audit.requests()
 
     async def leader(self) -> Leader | None:
@@ -87,14 +87,14 @@ class PartitionHarness:
         found = await read_leader(self.node.store, self.node.keys, CONTROLLER_ROLE)
         return found[0] if found else None
 
-    async def lead(self, *names: str) -> ConnectedController:
-        """Wait until one of these leads."""
+    async def until_leader(self, *names: str) -> ConnectedController:
+        """Wait until one of the named controllers leads; return it."""
         async with asyncio.timeout(30):
             while (found := await self.leader()) is None or found.name not in names:
                 await asyncio.sleep(0.05)
         return self.sides[found.name]
 
-    async def one_more(self) -> None:
+    async def add_pod(self) -> None:
         """Give a Pod an address."""
         await self.node.add(pod(f"web-{self._added}"))
         self._added += 1
@@ -104,11 +104,11 @@ class PartitionHarness:
         await until(lambda: self.status().get("allocatedIPCount") == self._added)
 
     def status(self) -> dict[str, Any]:
-        """The pool's."""
+        """The status of the pool."""
         found: dict[str, Any] = get(self.server, "SpiderIPPool", "blue").get("status", {})
         return found
 
-    def told(self) -> str:
+    def lease_holder(self) -> str:
         """The leader according to the Lease."""
         spec = self.server.request("GET", LEASE).body.get("spec", {})
         return str(spec.get("holderIdentity", ""))
@@ -151,27 +151,27 @@ async def partition(
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["etcd", "etcd_and_API_server"])
-async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothing(
-    partition: PartitionHarness, everything: bool
+async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
+    partition: PartitionHarness, with_api_server: bool
 ) -> None:
-    old = await partition.lead(*CONTROLLERS)
+    old = await partition.until_leader(*CONTROLLERS)
     (name,) = partition.sides.keys() - {old.name}
     await until(partition.status)
     await partition.node.view.freshen()
-    await partition.one_more()
+    await partition.add_pod()
     await partition.until_counted()
 
     # It receives the change, but its writes do not arrive.
     checkpoint = partition.node.keys.meta(CHECKPOINT)
-    for cable in (old.etcd, old.api) if everything else (old.etcd,):
+    for cable in (old.etcd, old.api) if with_api_server else (old.etcd,):
         cable.silence()
-    await partition.one_more()
+    await partition.add_pod()
     await until(lambda: checkpoint in old.etcd.held)
-    new = await partition.lead(name)
+    new = await partition.until_leader(name)
     await old.process.until("orbweaver_leading", 0)
-    await partition.one_more()
+    await partition.add_pod()
     await partition.until_counted()
-    taken_over = len(partition.asked())
+    taken_over = len(partition.requests())
 
     # Its requests arrive, and it is a complete standby.
     for cable in (old.etcd, old.api):
@@ -179,21 +179,21 @@ async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothin
     await old.process.until_ready()
     await old.process.until("orbweaver_projection_lag_events", 0)
     create(partition.server, pool("green", ips=["10.6.0.40"]))
-    await partition.one_more()
+    await partition.add_pod()
     await partition.until_counted()
     await until(lambda: get(partition.server, "SpiderIPPool", "green").get("status"))
 
-    since = partition.asked()[taken_over:]
-    assert not old.reported(since)
-    assert new.reported(since)
+    since = partition.requests()[taken_over:]
+    assert not old.status_writes(since)
+    assert new.status_writes(since)
     assert await partition.checkpointed_by() == new.name
-    assert partition.told() == new.name
+    assert partition.lease_holder() == new.name
 
     # And back.
     assert await asyncio.to_thread(new.process.terminate) == 0
-    assert await partition.lead(old.name) is old
-    await partition.one_more()
+    assert await partition.until_leader(old.name) is old
+    await partition.add_pod()
     await partition.until_counted()
-    await until(lambda: partition.told() == old.name)
+    await until(lambda: partition.lease_holder() == old.name)
     ledger = await check_everything(partition.node)
     await until(lambda: partition.endpoints() == set(ledger.claims))

@@ -21,7 +21,7 @@ from ops.kubernetes.objects import ObjectWriter
 from tests.kubernetes.network_harness import DEFINITION, PATH, Networks
 from tests.kubernetes.objects import Object, coordinator, network, path_of
 from tests.kubernetes.translator_harness import until
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import ApiServer
 
 LINK: dict[str, Any] = {"master": ["ens3"]}
@@ -108,7 +108,7 @@ REFUSED: dict[str, Object] = {
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
     await asyncio.to_thread(server.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
     await asyncio.to_thread(server.wait_served, PATH)
-    async with asked(server, tmp_path) as found:
+    async with running_webhooks(server, tmp_path) as found:
         yield found
     await asyncio.to_thread(server.request, "DELETE", PATH)
 
@@ -184,15 +184,15 @@ async def test_two_networks_never_have_one_nad(
 ) -> None:
     """M00011."""
 
-    def named(name: str, **annotations: str) -> Object:
+    def macvlan_named(name: str, **annotations: str) -> Object:
         one = annotated(macvlan(), **annotations)
         one["metadata"]["name"] = name
         return one
 
-    await networks.create(named(**first))
+    await networks.create(macvlan_named(**first))
     await networks.until(bool, first.get("cr_name", first["name"]))
 
-    why = await tried(webhooks.cluster.server, named(**second))
+    why = await tried(webhooks.cluster.server, macvlan_named(**second))
 
     assert "already exists and is managed by SpiderMultusConfig default/a." in why
 

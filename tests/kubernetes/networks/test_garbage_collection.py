@@ -20,7 +20,7 @@ from ops.kubernetes.objects import ObjectWriter
 from tests.kubernetes.network_harness import DEFINITION, PATH
 from tests.kubernetes.objects import create, get, network, path_of, pool
 from tests.kubernetes.translator_harness import TranslatorHarness, until
-from tests.kubernetes.workload_objects import create_pod, delete_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
 from tests.support.kubernetes import ASSETS, ApiServer, missing_programs
 from tests.support.node_harness import addresses, check_everything, pod
 from tests.support.parts import MANAGER, needs
@@ -55,10 +55,10 @@ def collecting(
 
 @pytest.fixture
 async def cluster(server: ApiServer, collecting: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    sweep(server)
+    delete_workloads(server)
     async with TranslatorHarness(server) as one:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
-        await one.until_said("SpiderIPPool", "blue", "Ready", "True")
+        await one.until_condition("SpiderIPPool", "blue", "Ready", "True")
         await one.node.view.freshen()
         yield one
         await one.stop()
@@ -134,7 +134,7 @@ async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
     """4.9: the pools have it as controller, and are deleted first."""
     spec = {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10-10.6.0.19"]}
     create(server, {**pool("wide"), "kind": "SpiderSubnet", "spec": spec})
-    await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     await cluster.until(
         lambda: get(server, "SpiderIPPool", "blue")["metadata"].get("ownerReferences")
     )

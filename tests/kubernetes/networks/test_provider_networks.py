@@ -22,7 +22,7 @@ from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
 from nodeagent.settings.values import Settings
 from tests.kubernetes.objects import create, network, path_of
 from tests.kubernetes.translator_harness import until
-from tests.kubernetes.workload_objects import create_pod, named, sweep
+from tests.kubernetes.workload_objects import cni_args_of, create_pod, delete_workloads
 from tests.support.agent_harness import running
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
@@ -133,7 +133,7 @@ async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
     server: ApiServer, settings: Settings
 ) -> None:
     """From the custom resource to the provider and back, with loopback as the master."""
-    sweep(server)
+    delete_workloads(server)
     answer = create(server, network("vlan", "auto", vlan={"master": ["lo"], "vlanMode": "auto"}))
     assert answer.status == 201, answer.message
     pod = create_pod(server, "web-0", "node-1", annotations={DEFAULT_NETWORK: "default/auto"})
@@ -150,14 +150,16 @@ async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
             harness = ProviderHarness(node, provider)
             await harness.controller()
             await until(lambda: bool(cluster.networks and cluster.networks.configs.objects))
-            (address,) = [one.partition("/")[0] for one in await node.add(CNI_ARGS=named(pod))]
+            (address,) = [
+                one.partition("/")[0] for one in await node.add(CNI_ARGS=cni_args_of(pod))
+            ]
             (nic,) = (await harness.workload_endpoint())["interfaces"]
             server.request("DELETE", "/api/v1/namespaces/shop/pods/web-0?gracePeriodSeconds=0")
-            await node.delete(CNI_ARGS=named(pod))
+            await node.delete(CNI_ARGS=cni_args_of(pod))
             await eventually(harness.nothing_left)
             await harness.ends.aclose()
         await cluster.close()
-    sweep(server)
+    delete_workloads(server)
 
     (allocate, bind, _), (release, _, _) = provider.calls
     assert (allocate, release) == (ALLOCATE, RELEASE)

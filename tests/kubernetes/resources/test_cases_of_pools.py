@@ -23,7 +23,7 @@ from core.manifests.manifest_writer import dump_yaml
 from ops.kubernetes.resources import FINALIZER
 from tests.kubernetes.objects import Object, create, get, path_of, pool, reservation, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support import node_harness as nodes
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.node_harness import pod
@@ -36,7 +36,7 @@ TEN = ["10.6.0.10-10.6.0.19"]
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with asked(server, tmp_path) as found:
+    async with running_webhooks(server, tmp_path) as found:
         yield found
 
 
@@ -48,7 +48,7 @@ def cluster(webhooks: Webhooks) -> TranslatorHarness:
 async def ready(webhooks: Webhooks, one: Object) -> None:
     """Create it, and wait until nodes have it too."""
     assert await webhooks.create(one) == ""
-    await webhooks.cluster.until_said(one["kind"], one["metadata"]["name"], "Ready", "True")
+    await webhooks.cluster.until_condition(one["kind"], one["metadata"]["name"], "Ready", "True")
     await webhooks.cluster.node.view.freshen()
 
 

@@ -121,7 +121,7 @@ async def test_what_follows_the_take_over_is_reported_in_the_objects_there_are(
         return get(server, "SpiderIPPool", name).get("status", {})
 
     cluster.start()
-    await cluster.until_said("SpiderIPPool", "lan", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "lan", "Ready", "True")
     await cluster.until(lambda: said().get("allocatedIPCount") == len(HELD) + 1)
     for name in ("web-10", "web-19"):
         await cluster.node.delete(pod(name))

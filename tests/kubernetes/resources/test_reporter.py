@@ -35,7 +35,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     """With one pool of ten addresses."""
     async with TranslatorHarness(server) as one:
         create(server, pool(ips=TEN, default=True))
-        await one.until_said("SpiderIPPool", "blue", "Ready", "True")
+        await one.until_condition("SpiderIPPool", "blue", "Ready", "True")
         await one.node.view.freshen()
         yield one
         await one.stop()

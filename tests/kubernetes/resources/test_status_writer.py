@@ -46,10 +46,10 @@ async def test_every_status_has_one_field_manager(
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
     create(server, pool(ips=["10.6.0.12"]))
     create(server, reservation(ips=["10.6.0.10"]))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     create(server, pool("rival", ips=["10.6.0.12"]))
-    await cluster.until_said("SpiderIPPool", "rival", "Ready", "False")
-    await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "rival", "Ready", "False")
+    await cluster.until_condition("SpiderReservedIP", "kept", "Ready", "True")
     await cluster.until(lambda: counted(server, "SpiderSubnet", "wide"))
     await cluster.until_idle()
 
@@ -71,7 +71,7 @@ async def test_a_new_pool_costs_one_write_of_its_status(
     assert reporter is not None
 
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until(lambda: counted(server, "SpiderIPPool", "blue"))
     await cluster.until_idle()
 
@@ -85,7 +85,7 @@ async def test_what_a_part_has_not_looked_at_yet_stays_as_it_is(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until(lambda: counted(server, "SpiderIPPool", "blue"))
     translator, reporter = cluster.host.translator, cluster.host.reporter
     assert translator is not None
@@ -103,7 +103,7 @@ async def test_a_condition_of_an_older_controller_is_taken_back(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until_idle()
     await cluster.stop()
     one = get(server, "SpiderIPPool", "blue")
@@ -129,5 +129,5 @@ async def test_a_condition_of_an_older_controller_is_taken_back(
     cluster.start()
     await cluster.until(lambda: "Draining" not in conditions_of(server, "blue"))
 
-    said = await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    said = await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     assert said["reason"] == "Applied"

@@ -62,12 +62,12 @@ def is_gone(server: ApiServer, kind: str, name: str) -> bool:
 
 async def test_what_is_created_is_in_force(server: ApiServer, cluster: TranslatorHarness) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
-    await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     create(server, pool(ips=["10.6.0.12", "10.6.0.10-10.6.0.11"], default=True))
     create(server, reservation(ips=["10.6.0.10"]))
 
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderReservedIP", "kept", "Ready", "True")
 
     known = cluster.ledger.pools["blue"]
     assert (known.ips, known.gateway, known.default) == (("10.6.0.10-10.6.0.12",), "10.6.0.1", True)
@@ -82,7 +82,7 @@ async def test_what_is_created_is_in_force(server: ApiServer, cluster: Translato
 
 async def test_what_is_changed_is_changed(server: ApiServer, cluster: TranslatorHarness) -> None:
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
     assert replace(server, pool(ips=["10.6.0.20"], disable=True)).status == 200
     await cluster.until(lambda: cluster.ledger.pools["blue"].disabled)
@@ -94,10 +94,10 @@ async def test_a_refusal_is_told_in_a_condition_and_an_event(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     create(server, pool("green", ips=["10.6.0.10"]))
 
-    said = await cluster.until_said("SpiderIPPool", "green", "Ready", "False")
+    said = await cluster.until_condition("SpiderIPPool", "green", "Ready", "False")
 
     assert said["reason"] == "AddressesOverlap"
     assert "already belongs to SpiderIPPool/blue" in said["message"]
@@ -111,12 +111,12 @@ async def test_what_was_refused_is_tried_again_when_others_have_changed(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     create(server, pool("green", ips=["10.6.0.10"]))
-    await cluster.until_said("SpiderIPPool", "green", "Ready", "False")
+    await cluster.until_condition("SpiderIPPool", "green", "Ready", "False")
 
     replace(server, pool("blue", ips=["10.6.0.11"]))
-    await cluster.until_said("SpiderIPPool", "green", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "green", "Ready", "True")
 
     assert cluster.ledger.pools["green"].ips == ("10.6.0.10",)
 
@@ -125,12 +125,12 @@ async def test_a_deleted_pool_drains_and_then_goes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool(default=True))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
-    said = await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
+    said = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 
     assert said["message"] == "1 address is still allocated"
     assert cluster.ledger.pools["blue"].retiring
@@ -143,14 +143,14 @@ async def test_a_deleted_subnet_takes_its_pools_along(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
-    await cluster.until_said("SpiderSubnet", "wide", "Ready", "True")
+    await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     create(server, pool(default=True))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
     await cluster.node.add(pod("web-0"))
 
     server.request("DELETE", path_of("SpiderSubnet", "wide"))
-    said = await cluster.until_said("SpiderSubnet", "wide", "Draining", "True")
+    said = await cluster.until_condition("SpiderSubnet", "wide", "Draining", "True")
 
     assert said["message"] == "pools still exist: blue"
     await cluster.node.delete(pod("web-0"))
@@ -163,7 +163,7 @@ async def test_a_deleted_reservation_is_lifted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, reservation(ips=["10.6.0.10"]))
-    await cluster.until_said("SpiderReservedIP", "kept", "Ready", "True")
+    await cluster.until_condition("SpiderReservedIP", "kept", "Ready", "True")
 
     assert server.request("DELETE", path_of("SpiderReservedIP", "kept")).status == 200
 
@@ -174,7 +174,7 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool(default=True))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
     held = addresses(await cluster.node.add(pod("web-0")))
     await cluster.stop()
@@ -187,10 +187,10 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
 
     assert held == set(cluster.ledger.claims)
     create(server, pool(ips=["10.6.0.30"]))
-    said = await cluster.until_said("SpiderIPPool", "blue", "Draining", "True")
+    said = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
     assert said["message"].startswith("an earlier object of this name is being drained")
     await cluster.node.delete(pod("web-0"))
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)
 
 
@@ -199,8 +199,8 @@ async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: TranslatorH
         create(server, one)
     create(server, reservation("lifted", ips=["10.6.0.99"]))
     for name in ("kept", "changed", "gone"):
-        await cluster.until_said("SpiderIPPool", name, "Ready", "True")
-    await cluster.until_said("SpiderReservedIP", "lifted", "Ready", "True")
+        await cluster.until_condition("SpiderIPPool", name, "Ready", "True")
+    await cluster.until_condition("SpiderReservedIP", "lifted", "Ready", "True")
     await cluster.stop()
 
     replace(server, pool("changed", ips=["10.6.0.21"]))
@@ -209,8 +209,8 @@ async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: TranslatorH
     create(server, pool("new", ips=["10.6.0.40"]))
     cluster.start()
     await cluster.until(lambda: is_gone(server, "SpiderIPPool", "gone"))
-    await cluster.until_said("SpiderIPPool", "new", "Ready", "True")
-    await cluster.until_said("SpiderIPPool", "changed", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "new", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "changed", "Ready", "True")
     await cluster.until(lambda: not cluster.ledger.reservations)
 
     ips = {one.name: one.ips for one in cluster.ledger.pools.values()}
@@ -221,7 +221,7 @@ async def test_an_api_server_that_comes_back_is_followed_again(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     server.kill()
     informers = cluster.host.translator.informers.values() if cluster.host.translator else ()
     await cluster.until(lambda: all(one.fault for one in informers))
@@ -259,7 +259,7 @@ async def test_what_no_resource_made_is_left_alone(
         nodes.pool("by-hand", "10.6.0.50"), ApplyReservation(Reservation("too", 4, ("10.6.0.60",)))
     )
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.stop()
     cluster.start()
     await cluster.until_idle()
@@ -276,7 +276,7 @@ async def test_a_pool_of_an_application_is_a_report(
     create(server, one)
     create(server, pool("blue", ips=["10.6.0.20"]))
 
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until_idle()
 
     assert cluster.ledger.pools.keys() == {"blue"}
@@ -291,7 +291,7 @@ async def test_the_log_says_where_a_pool_comes_from_and_no_more(
         "team": "net",
     }
     create(server, one)
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
     uid = get(server, "SpiderIPPool", "blue")["metadata"]["uid"]
     assert cluster.ledger.pools["blue"].annotations == {"team": "net", SOURCE: uid}
@@ -303,7 +303,7 @@ async def test_of_two_translators_only_the_newer_one_writes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
-    await cluster.until_said("SpiderIPPool", "blue", "Ready", "True")
+    await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     older = cluster.leave_running()
     cluster.start()
     await cluster.until_idle()

@@ -22,11 +22,11 @@ from tests.kubernetes.controllers_harness import NODE, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
     PARTS,
+    cni_args_of,
     create_pod,
     create_set,
     define,
     delete_pod,
-    named,
 )
 from tests.support.agent_harness import AgentHarness as Agent
 from tests.support.agent_harness import running
@@ -105,7 +105,7 @@ async def test_a_deployment_gets_a_pool_that_grows_shrinks_and_goes_with_it(
     web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=2)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
     pod = create_pod_of(server, web, "web-a")
-    added = await agent.add("web-a", CNI_ARGS=named(pod))
+    added = await agent.add("web-a", CNI_ARGS=cni_args_of(pod))
 
     scale(server, "web", 5)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.14")
@@ -124,7 +124,7 @@ async def test_an_add_waits_for_the_pool_of_an_application_that_nobody_has_seen_
 ) -> None:
     web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
     pod = create_pod_of(server, web, "web-a")
-    adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=named(pod)))
+    adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=cni_args_of(pod)))
     await controllers.begin()
 
     assert await adding == ["10.7.0.10/16"]
@@ -235,7 +235,7 @@ async def test_the_pool_of_a_third_party_is_made_by_its_pod_and_goes_with_it(
     said = ASKS | {"ipam.spidernet.io/ippool-ip-number": "1"}
     pod = create_pod(server, "ads-x", NODE, owner, annotations=said)
 
-    added = await agent.add("ads-x", CNI_ARGS=named(pod))
+    added = await agent.add("ads-x", CNI_ARGS=cni_args_of(pod))
     server.request("DELETE", f"{CLONE_SETS}/ads")
     delete_pod(server, "ads-x")
     await until_pools(controllers, "ads", kind="CloneSet")

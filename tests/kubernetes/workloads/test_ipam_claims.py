@@ -24,7 +24,13 @@ from ops.kubernetes.ipam_claims import ClaimReporter
 from tests.kubernetes.controllers_harness import NODE, QUICK, ControllersHarness
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until
-from tests.kubernetes.workload_objects import DEFINITIONS, create_pod, delete_pod, named, undefine
+from tests.kubernetes.workload_objects import (
+    DEFINITIONS,
+    cni_args_of,
+    create_pod,
+    delete_pod,
+    undefine,
+)
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.node_harness import CAUSE, pod
@@ -146,7 +152,7 @@ async def add(
 
 def _names(pod: Object, interface: str) -> dict[str, Any]:
     uid = pod["metadata"]["uid"]
-    return {"CNI_ARGS": named(pod), "CNI_IFNAME": interface, "CNI_CONTAINERID": f"box-{uid}"}
+    return {"CNI_ARGS": cni_args_of(pod), "CNI_IFNAME": interface, "CNI_CONTAINERID": f"box-{uid}"}
 
 
 def launcher(server: ApiServer, name: str, annotations: dict[str, str] = USES_THE_CLAIM) -> Object:

@@ -17,7 +17,7 @@ from ops.kubernetes.node_drainer import KubernetesNodeDrainer
 from tests.chart.rendering import objects
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.parts import HELM, needs
 from workflows.jobs.node_drain.drainer import PODS_OBSERVED_MAX, DrainObservation
@@ -34,14 +34,14 @@ VALUES = {"sriov": {"install": True}}
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects(VALUES))
     server.request("POST", NODES, {"kind": "Node", "metadata": {"name": NODE}})
     yield server
     server.request("DELETE", f"{BUDGETS}/firm")
     server.request("DELETE", f"{STATES}/{NODE}")
     server.request("DELETE", f"{NODES}/{NODE}")
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects({}))
 
 

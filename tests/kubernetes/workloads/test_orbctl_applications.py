@@ -14,7 +14,7 @@ from core.kubernetes.workloads.applications import application_of
 from ops.cli.applications import lines_of
 from ops.cli.exits import Exit
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import PARTS, create_set, sweep
+from tests.kubernetes.workload_objects import PARTS, create_set, delete_workloads
 from tests.support.kubernetes import ApiServer
 from tests.support.orbctl_harness import CLUSTER, OrbctlHarness
 
@@ -30,7 +30,7 @@ ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
     """A subnet, and applications in the cluster with and without pools of it."""
-    sweep(server)
+    delete_workloads(server)
     made = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
     assert made.orbctl("apply", "-f", str(tmp_path / "subnet.yaml")).code == Exit.OK

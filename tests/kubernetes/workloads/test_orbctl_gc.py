@@ -11,7 +11,7 @@ from ops.cli.commands import gc
 from ops.cli.exits import Exit
 from tests.kubernetes.controllers_harness import NODE, create_node
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import create_pod, delete_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import pod, pool
 from tests.support.orbctl_harness import OrbctlHarness
@@ -20,7 +20,7 @@ from tests.support.orbctl_harness import OrbctlHarness
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     """Two Pods with addresses, one of them deleted; waiting advances the clock."""
-    sweep(server)
+    delete_workloads(server)
     create_node(server, NODE)
     made = OrbctlHarness(tmp_path / "archive")
     made.on_node(NODE, lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))

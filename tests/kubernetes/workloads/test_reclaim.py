@@ -16,9 +16,9 @@ from tests.kubernetes.workload_objects import (
     PODS,
     create_pod,
     delete_pod,
+    delete_workloads,
     ended_container,
     set_status,
-    sweep,
 )
 from tests.support.kubernetes import ApiServer
 
@@ -143,7 +143,7 @@ async def test_a_cluster_that_shows_no_pods_at_all_frees_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     held = await controllers.add(create_pod(server, "web-0", NODE))
-    sweep(server)
+    delete_workloads(server)
     replica = await controllers.begin()
 
     for _ in range(3):
@@ -267,7 +267,7 @@ async def test_a_thousand_pods_deleted_by_force_leave_no_address_behind(
             group.create_task(thousandth(server, controllers, range(some, 1_000, 8)))
     assert len(await controllers.held()) == 1_000
 
-    await asyncio.to_thread(sweep, server)
+    await asyncio.to_thread(delete_workloads, server)
 
     await controllers.until_held(patience_s=120)
 
