@@ -1,4 +1,4 @@
-"""Jobs of several controllers on a real API server: each watches the cluster, and any may lead.
+"""Several controllers whose jobs run on a real API server: each watches the cluster and may lead.
 
 Pods get addresses by the services of one node. The API server has neither kubelets nor controllers,
 so tests end Pods. The observers' clocks skip the ten seconds between two scans.
@@ -90,11 +90,11 @@ class ControllersHarness:
         trace: TracebackType | None,
     ) -> None:
         for name in list(self.replicas):
-            await self.end(name)
+            await self.stop_controller(name)
         await self._stack.aclose()
         await self.store.close()
 
-    async def begin(
+    async def start_controller(
         self, name: str = "one", *, leads: bool = True, anonymous: bool = False
     ) -> Replica:
         """Start another controller; an anonymous one has no permissions."""
@@ -103,15 +103,15 @@ class ControllersHarness:
         watch = ClusterWatch(api, self._settings.reclaim)
         observer = Observer(time.time, lambda: time.monotonic() + self._ahead_s)
         sources = JobSources(watch.facts, watch.applications)
-        made = self.store, self.node.keys, name, self._settings
-        host = JobHost(*made, sources=sources, observer=observer)
+        arguments = self.store, self.node.keys, name, self._settings
+        host = JobHost(*arguments, sources=sources, observer=observer)
         works = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
         self.replicas[name] = Replica(host, watch, [asyncio.create_task(work) for work in works])
         await self.until(lambda: (anonymous or not watch.facts.fault) and host.worker.is_working)
         return self.replicas[name]
 
-    async def end(self, name: str) -> None:
-        """Stop it."""
+    async def stop_controller(self, name: str) -> None:
+        """Stop the controller of this name."""
         replica = self.replicas.pop(name)
         for work in replica.works:
             work.cancel()
@@ -157,15 +157,15 @@ class ControllersHarness:
         claims = (await self.node.read_ledger()).claims
         return {address for address, one in claims.items() if one.claim.pod == name}
 
-    async def until_held(self, *addresses: str, patience_s: float = DEADLINE_S) -> None:
-        """Wait until exactly these are claimed."""
-        deadline = time.monotonic() + patience_s
+    async def until_held(self, *addresses: str, timeout_s: float = DEADLINE_S) -> None:
+        """Wait until exactly these addresses are claimed; raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
         while (held := await self.held()) != set(addresses):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{sorted(held)[:9]} and so on are held, not {addresses}")
             await asyncio.sleep(0.05)
 
-    async def until_begun(self, *pods: str) -> None:
+    async def until_executions(self, *pods: str) -> None:
         """Wait until each of these Pods has an execution."""
         for name in pods:
             uid = self.server.request("GET", f"{PODS}/{name}").body["metadata"]["uid"]
@@ -190,17 +190,17 @@ class ControllersHarness:
         assert isinstance(found, dict)
         return found
 
-    async def look(self) -> dict[str, Payload]:
+    async def scan_again(self) -> dict[str, Payload]:
         """Run another scan after the interval; return its result."""
         self._ahead_s += OBSERVATION_GAP_S
         before = await self.status()
         await self.client.signal(WORKFLOW_ID, SCAN_NOW)
 
-        async def has_looked() -> bool:
+        async def has_scanned() -> bool:
             status = await self.status()
-            return _looks(status) > _looks(before) and status["phase"] == "waiting"
+            return _scan_count(status) > _scan_count(before) and status["phase"] == "waiting"
 
-        await eventually(has_looked)
+        await eventually(has_scanned)
         return await self.status()
 
     async def until(self, holds: Callable[[], object]) -> None:
@@ -213,20 +213,20 @@ class ControllersHarness:
 
     def _powerless(self) -> Path:
         """A kubeconfig without credentials."""
-        said = yaml.safe_load(self.server.kubeconfig.read_text())
-        said["users"] = [{"name": "tester", "user": {}}]
+        document = yaml.safe_load(self.server.kubeconfig.read_text())
+        document["users"] = [{"name": "tester", "user": {}}]
         path = self.server.kubeconfig.with_name("anonymous")
-        path.write_text(yaml.safe_dump(said))
+        path.write_text(yaml.safe_dump(document))
         return path
 
     async def check(self) -> None:
         """Check all invariants over the whole log after all writers have stopped."""
         for name in list(self.replicas):
-            await self.end(name)
+            await self.stop_controller(name)
         await check_everything(self.node)
 
 
-def _looks(status: dict[str, Payload]) -> int:
+def _scan_count(status: dict[str, Payload]) -> int:
     return int(str(status["looks"])) + int(str(status["failed_looks"]))
 
 
@@ -238,7 +238,7 @@ def create_node(server: ApiServer, name: str, *, ready: bool = True) -> None:
 
 def set_ready(server: ApiServer, name: str, *, ready: bool) -> None:
     """Set the condition, as kubelet or the node controller does."""
-    said = {"type": "Ready", "status": "True" if ready else "False"}
+    condition = {"type": "Ready", "status": "True" if ready else "False"}
     path = f"/api/v1/nodes/{name}/status"
     merge = "application/strategic-merge-patch+json"
-    server.request("PATCH", path, {"status": {"conditions": [said]}}, content=merge)
+    server.request("PATCH", path, {"status": {"conditions": [condition]}}, content=merge)

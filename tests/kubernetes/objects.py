@@ -18,30 +18,34 @@ REPLACES_MAX: Final = 20
 
 def pool(name: str = "blue", **spec: object) -> Object:
     """A SpiderIPPool of 10.6.0.0/16."""
-    return made("SpiderIPPool", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec)
+    return custom_resource(
+        "SpiderIPPool", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec
+    )
 
 
 def subnet(name: str = "wide", **spec: object) -> Object:
     """A SpiderSubnet of 10.6.0.0/16."""
-    return made("SpiderSubnet", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec)
+    return custom_resource(
+        "SpiderSubnet", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec
+    )
 
 
 def reservation(name: str = "kept", **spec: object) -> Object:
     """A SpiderReservedIP."""
-    return made("SpiderReservedIP", name, spec)
+    return custom_resource("SpiderReservedIP", name, spec)
 
 
 def coordinator(name: str = "default", **spec: object) -> Object:
     """A SpiderCoordinator."""
-    return made("SpiderCoordinator", name, {"podCIDRType": "auto"} | spec)
+    return custom_resource("SpiderCoordinator", name, {"podCIDRType": "auto"} | spec)
 
 
 def network(cni_type: str, name: str = "net", **spec: object) -> Object:
     """A SpiderMultusConfig."""
-    return made("SpiderMultusConfig", name, {"cniType": cni_type} | spec)
+    return custom_resource("SpiderMultusConfig", name, {"cniType": cni_type} | spec)
 
 
-def made(kind: str, name: str, spec: object) -> Object:
+def custom_resource(kind: str, name: str, spec: object) -> Object:
     """An object of one of our kinds; those with a namespace are in ``default``."""
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 

@@ -23,7 +23,7 @@ from ops.kubernetes.settings import (
     KubernetesSettings,
     WebhookSettings,
 )
-from tests.kubernetes.objects import create, made, path_of, replace
+from tests.kubernetes.objects import create, custom_resource, path_of, replace
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import ApiServer
 
@@ -144,7 +144,9 @@ class Webhooks:
 
     async def _until_asked(self) -> None:
         """Wait until the API server calls the webhook, which takes a moment."""
-        probe = made("SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1})
+        probe = custom_resource(
+            "SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1}
+        )
 
         async def is_asked() -> bool:
             server = self.cluster.server

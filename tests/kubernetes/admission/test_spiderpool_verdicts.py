@@ -16,8 +16,8 @@ from ops.kubernetes.admission.networks import defaulted_network
 from tests.kubernetes.objects import (
     coordinator,
     create,
+    custom_resource,
     get,
-    made,
     network,
     path_of,
     pool,
@@ -221,7 +221,7 @@ async def test_a_network_without_masters_is_refused_with_the_path_of_its_block(
 ) -> None:
     block: Object = {"master": [], "vlanID": 1}
     spec: Object = {"cniType": kind, kind: block}
-    one = defaulted_network(made("SpiderMultusConfig", "net", spec))
+    one = defaulted_network(custom_resource("SpiderMultusConfig", "net", spec))
 
     assert one["spec"][kind]["master"] == []
     assert causes_of(await webhooks.validated("CREATE", one)) == [

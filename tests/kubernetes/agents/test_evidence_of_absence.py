@@ -30,7 +30,7 @@ from tests.kubernetes.workloads.test_fixed_addresses import (
     INSTANCES,
     MACHINES,
     create_machine,
-    let_go,
+    delete_with_finalizers,
     resize,
 )
 from tests.support.agent_harness import AgentHarness
@@ -214,8 +214,8 @@ async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
     stopped = await agent.claims()
-    let_go(shop, f"{MACHINES}/vm-a")
-    let_go(shop, f"{INSTANCES}/vm-a")
+    delete_with_finalizers(shop, f"{MACHINES}/vm-a")
+    delete_with_finalizers(shop, f"{INSTANCES}/vm-a")
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
     delete_pod(shop, "launcher-1")

@@ -60,7 +60,7 @@ def macvlan(**spec: object) -> Object:
 
 
 @pytest.mark.simulated(lacks="kmock does not have: definitions that are removed")
-async def test_without_multus_an_event_reports_it_and_the_nad_comes_with_the_definition(
+async def test_without_the_nad_definition_an_event_reports_it_and_the_nad_is_created_later(
     server: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(undefine, server)
@@ -76,7 +76,7 @@ async def test_without_multus_an_event_reports_it_and_the_nad_comes_with_the_def
     assert caplog.text.count("its definition is not installed") == 1
 
 
-async def test_a_network_gets_its_nad(networks: Networks) -> None:
+async def test_a_network_gets_a_nad_that_it_owns(networks: Networks) -> None:
     made = await networks.create(macvlan())
     nad = await networks.until(bool)
 
@@ -87,7 +87,9 @@ async def test_a_network_gets_its_nad(networks: Networks) -> None:
 
 
 @pytest.mark.simulated(lacks="kmock does not have: annotations that a replaced object has no more")
-async def test_a_changed_network_changes_its_nad(networks: Networks) -> None:
+async def test_a_changed_network_changes_the_configuration_and_annotations_of_its_nad(
+    networks: Networks,
+) -> None:
     one = macvlan()
     one["metadata"]["annotations"] = {"team": "a", "kept": "b"}
     await networks.create(one)
@@ -100,7 +102,7 @@ async def test_a_changed_network_changes_its_nad(networks: Networks) -> None:
     assert nad["metadata"]["annotations"] == {"kept": "b"}
 
 
-async def test_what_was_edited_by_hand_is_put_right(networks: Networks) -> None:
+async def test_a_nad_edited_by_hand_is_restored(networks: Networks) -> None:
     await networks.create(macvlan())
     right = (await networks.until(bool))["spec"]
     wrong = {"spec": {"config": "{}"}, "metadata": {"ownerReferences": None}}
@@ -111,7 +113,7 @@ async def test_what_was_edited_by_hand_is_put_right(networks: Networks) -> None:
     assert nad["spec"] == right
 
 
-async def test_a_deleted_nad_comes_back(networks: Networks) -> None:
+async def test_a_deleted_nad_is_created_again(networks: Networks) -> None:
     await networks.create(macvlan())
     uid = (await networks.until(bool))["metadata"]["uid"]
     await asyncio.to_thread(networks.server.request, "DELETE", f"{PATH}/net")
@@ -120,7 +122,7 @@ async def test_a_deleted_nad_comes_back(networks: Networks) -> None:
     assert "macvlan" in nad["spec"]["config"]
 
 
-async def test_a_nad_that_nobody_owns_is_taken_over(networks: Networks) -> None:
+async def test_a_nad_without_an_owner_is_taken_over(networks: Networks) -> None:
     body = {
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",
@@ -135,7 +137,9 @@ async def test_a_nad_that_nobody_owns_is_taken_over(networks: Networks) -> None:
     assert "old" not in nad["metadata"].get("annotations", {})
 
 
-async def test_a_nad_of_another_network_is_left_alone_and_told_about(networks: Networks) -> None:
+async def test_a_nad_of_another_network_is_not_changed_and_an_event_reports_it(
+    networks: Networks,
+) -> None:
     await networks.create(macvlan())
     before = await networks.until(bool)
     other = network("ipvlan", "other", ipvlan={"master": ["ens4"]})
@@ -147,7 +151,9 @@ async def test_a_nad_of_another_network_is_left_alone_and_told_about(networks: N
     assert (await networks.nad())["spec"] == before["spec"]
 
 
-async def test_custom_without_a_configuration_leaves_it_to_multus(networks: Networks) -> None:
+async def test_a_custom_network_without_a_configuration_gets_a_nad_with_an_empty_spec(
+    networks: Networks,
+) -> None:
     await networks.create(network("custom", customCNI='{"a": 1}'))
     await networks.until(bool)
     await networks.replace(network("custom", customCNI=""))

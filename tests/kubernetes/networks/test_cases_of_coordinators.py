@@ -14,7 +14,7 @@ from ops.kubernetes.coordinators import Coordinators
 from tests.kubernetes.networks.test_coordinator_status import (
     KIND,
     coordinators,
-    say,
+    create_config_map,
     status,
 )
 from tests.kubernetes.objects import Object, coordinator, create, get, replace
@@ -51,12 +51,12 @@ async def define(server: ApiServer, group: str, version: str, kind: str, path: s
     await asyncio.to_thread(server.wait_served, path)
 
 
-async def store(server: ApiServer, path: str, one: Object) -> None:
+async def create_object(server: ApiServer, path: str, one: Object) -> None:
     answer = await asyncio.to_thread(server.request, "POST", path, one)
     assert answer.status == 201, answer.message
 
 
-async def test_the_pools_of_calico_are_the_cidrs_of_pods(
+async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     """V00003, V00010: those that serve; services by the API server's own object."""
@@ -66,7 +66,7 @@ async def test_the_pools_of_calico_are_the_cidrs_of_pods(
         ("v4", {"cidr": "10.20.0.0/16"}),
         ("off", {"cidr": "10.21.0.0/16", "disabled": True}),
     ):
-        await store(server, CALICO, meta | {"metadata": {"name": name}, "spec": spec})
+        await create_object(server, CALICO, meta | {"metadata": {"name": name}, "spec": spec})
     create(server, coordinator(podCIDRType="calico"))
 
     found = await status(server, "Synced")
@@ -77,50 +77,50 @@ async def test_the_pools_of_calico_are_the_cidrs_of_pods(
 
 
 @pytest.mark.parametrize("mode", ["cluster-pool", "kubernetes", "multi-pool"])
-async def test_each_mode_of_cilium_has_its_source(
+async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
     coordinators: Coordinators, server: ApiServer, mode: str
 ) -> None:
     """V00004."""
     data = {"ipam": mode, "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
-    await say(server, "cilium-config", **data)
-    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "cilium-config", **data)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     if mode == "multi-pool":
         await define(server, "cilium.io", "v2alpha1", "CiliumPodIPPool", CILIUM)
         meta = {"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumPodIPPool"}
         spec = {"ipv4": {"cidrs": ["10.12.0.0/16"]}}
-        await store(server, CILIUM, meta | {"metadata": {"name": "a"}, "spec": spec})
+        await create_object(server, CILIUM, meta | {"metadata": {"name": "a"}, "spec": spec})
     create(server, coordinator(podCIDRType="cilium"))
 
     found = await status(server, "Synced")
 
     if mode == "multi-pool":
         await asyncio.to_thread(server.request, "DELETE", CILIUM)
-    wanted = {"cluster-pool": "11", "kubernetes": "244", "multi-pool": "12"}
-    assert found["overlayPodCIDR"] == [f"10.{wanted[mode]}.0.0/16"]
+    second_octet = {"cluster-pool": "11", "kubernetes": "244", "multi-pool": "12"}
+    assert found["overlayPodCIDR"] == [f"10.{second_octet[mode]}.0.0/16"]
 
 
 @pytest.mark.parametrize("said", ["auto", "none"])
-async def test_without_an_overlay_there_are_no_cidrs_of_pods(
-    coordinators: Coordinators, server: ApiServer, said: str
+async def test_without_an_overlay_the_status_has_no_pod_cidrs(
+    coordinators: Coordinators, server: ApiServer, cidr_type: str
 ) -> None:
     """V00002 (no CNI configuration), V00005."""
-    create(server, coordinator(podCIDRType=said))
+    create(server, coordinator(podCIDRType=cidr_type))
 
     assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
 
 
-async def test_a_type_is_found_by_the_first_cni_configuration(
+async def test_the_pod_cidr_type_is_detected_by_the_first_cni_configuration(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
     """V00001."""
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
-    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
 
     assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.244.0.0/16"]
 
 
-async def test_the_controller_manager_is_asked_where_kubeadm_says_nothing(
+async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kubeadm_config(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     """V00009."""
@@ -131,21 +131,21 @@ async def test_the_controller_manager_is_asked_where_kubeadm_says_nothing(
         "metadata": {"name": "kcm", "labels": {"component": "kube-controller-manager"}},
         "spec": {"containers": [container], "automountServiceAccountToken": False},
     }
-    await store(server, SYSTEM_PODS, body)
+    await create_object(server, SYSTEM_PODS, body)
     create(server, coordinator(podCIDRType="cluster"))
 
     found = await status(server, "Synced")
-    gone = f"{SYSTEM_PODS}/kcm?gracePeriodSeconds=0"
-    await asyncio.to_thread(server.request, "DELETE", gone)
+    manager_pod = f"{SYSTEM_PODS}/kcm?gracePeriodSeconds=0"
+    await asyncio.to_thread(server.request, "DELETE", manager_pod)
 
     assert found["overlayPodCIDR"] == ["10.30.0.0/16"]
 
 
-async def test_what_nobody_said_is_found_once_somebody_says_it(
+async def test_the_status_is_synced_again_once_a_source_has_the_cidrs(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     """V00006, V00008, V00011: earlier CIDRs are not reported while nothing is detected."""
-    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator(podCIDRType="cluster"))
     first = await status(server, "Synced")
     replace(server, coordinator(podCIDRType="cilium"))
@@ -159,11 +159,11 @@ async def test_what_nobody_said_is_found_once_somebody_says_it(
     assert again["overlayPodCIDR"] == ["10.244.0.0/16"]
 
 
-async def test_an_overlay_that_comes_later_is_followed(
+async def test_an_overlay_installed_later_is_detected(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
     """V00001, V00002: `auto` once the node has another CNI configuration."""
-    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
     assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
 
@@ -172,7 +172,7 @@ async def test_an_overlay_that_comes_later_is_followed(
     await until(lambda: get(server, KIND, "default")["status"].get("overlayPodCIDR"))
 
 
-async def test_without_any_source_the_reason_is_the_public_text(
+async def test_without_any_source_the_reason_is_spiderpools_text(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     create(server, coordinator(podCIDRType="cluster"))
@@ -182,7 +182,7 @@ async def test_without_any_source_the_reason_is_the_public_text(
     assert reason == "No kube-controller-manager pod found, unable to get clusterCIDR"
 
 
-async def test_a_configuration_that_cannot_be_read_is_not_guessed(
+async def test_an_unreadable_cni_configuration_makes_the_coordinator_not_ready(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
     """A loop of links: root may read every file."""

@@ -47,7 +47,7 @@ def annotated(one: Object, **annotations: str) -> Object:
     return one
 
 
-TAKEN: dict[str, Object] = {
+ACCEPTED: dict[str, Object] = {
     "M00001 macvlan": macvlan(),
     "M00002 ipvlan": network("ipvlan", ipvlan=LINK),
     "M00003 sriov": network("sriov", sriov={"resourceName": "spidernet.io/vf"}),
@@ -126,27 +126,35 @@ async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
     await api.close()
 
 
-async def tried(server: ApiServer, one: Object) -> str:
-    """The server's message; nothing is stored."""
+async def dry_run(server: ApiServer, one: Object) -> str:
+    """Create an object in a dry run; return the server's refusal, "" if it was accepted."""
     path = f"{path_of(one['kind'])}?dryRun=All"
     answer = await asyncio.to_thread(server.request, "POST", path, one)
     return "" if answer.status == 201 else answer.message
 
 
-async def test_what_users_may_write_is_taken(webhooks: Webhooks) -> None:
-    said = {case: await tried(webhooks.cluster.server, one) for case, one in TAKEN.items()}
+async def test_valid_networks_and_coordinators_are_accepted(webhooks: Webhooks) -> None:
+    message_by_case = {
+        case: await dry_run(webhooks.cluster.server, one) for case, one in ACCEPTED.items()
+    }
 
-    assert {case: why for case, why in said.items() if why} == {}
-
-
-async def test_what_users_may_not_write_is_refused_with_the_field(webhooks: Webhooks) -> None:
-    said = {case: await tried(webhooks.cluster.server, one) for case, one in REFUSED.items()}
-
-    assert {case for case, why in said.items() if not why} == set()
-    assert all("spec" in why or "metadata.annotations" in why for why in said.values())
+    assert {case: why for case, why in message_by_case.items() if why} == {}
 
 
-async def test_the_annotations_of_a_network_name_its_nad(networks: Networks) -> None:
+async def test_invalid_networks_and_coordinators_are_refused_with_the_field(
+    webhooks: Webhooks,
+) -> None:
+    message_by_case = {
+        case: await dry_run(webhooks.cluster.server, one) for case, one in REFUSED.items()
+    }
+
+    assert {case for case, why in message_by_case.items() if not why} == set()
+    assert all("spec" in why or "metadata.annotations" in why for why in message_by_case.values())
+
+
+async def test_the_annotations_of_a_network_set_name_and_cni_version_of_its_nad(
+    networks: Networks,
+) -> None:
     """M00010, M00012."""
     await networks.create(annotated(macvlan(), cr_name="other", version="0.4.0"))
 
@@ -179,7 +187,7 @@ async def test_a_network_that_gets_a_bond_changes_its_nad(networks: Networks) ->
     ],
     ids=["two custom names", "a custom name and a name", "a name and a custom name"],
 )
-async def test_two_networks_never_have_one_nad(
+async def test_a_network_that_would_share_the_nad_of_another_is_refused(
     networks: Networks, webhooks: Webhooks, first: dict[str, str], second: dict[str, str]
 ) -> None:
     """M00011."""
@@ -192,12 +200,12 @@ async def test_two_networks_never_have_one_nad(
     await networks.create(macvlan_named(**first))
     await networks.until(bool, first.get("cr_name", first["name"]))
 
-    why = await tried(webhooks.cluster.server, macvlan_named(**second))
+    why = await dry_run(webhooks.cluster.server, macvlan_named(**second))
 
     assert "already exists and is managed by SpiderMultusConfig default/a." in why
 
 
-async def test_a_network_without_a_word_is_custom_without_a_configuration(
+async def test_a_network_with_an_empty_spec_gets_a_nad_without_a_configuration(
     networks: Networks,
 ) -> None:
     """M00019."""
@@ -208,7 +216,7 @@ async def test_a_network_without_a_word_is_custom_without_a_configuration(
     assert "config" not in nad.get("spec", {})
 
 
-async def test_chained_filtered_and_prefixed_networks_say_so_in_their_nads(
+async def test_chained_plugins_and_coordinator_settings_are_in_the_nad(
     networks: Networks,
 ) -> None:
     """M00021, M00022, M00024, M00026, M00033, M00017."""
@@ -231,7 +239,7 @@ async def test_chained_filtered_and_prefixed_networks_say_so_in_their_nads(
     assert settings.items() - ours.items() == {("podCIDRType", "auto")}
 
 
-async def test_a_coordinator_that_was_corrected_is_synced_again(webhooks: Webhooks) -> None:
+async def test_a_refused_change_leaves_the_coordinator_as_it_was(webhooks: Webhooks) -> None:
     """C00022: a refused change leaves the object as it was."""
     server = webhooks.cluster.server
     assert await webhooks.create(coordinator("kept", podMACPrefix="0a:1b")) == ""

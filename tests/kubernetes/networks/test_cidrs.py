@@ -1,4 +1,4 @@
-"""The sources of a cluster's CIDRs; without a source there are none.
+"""A cluster's Pod and Service CIDRs, as read from objects of kubeadm, Calico and Cilium.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
@@ -30,7 +30,7 @@ from ops.kubernetes.cidrs import Cidrs
         ({"10-a.conf": "[1]"}, "none"),
     ],
 )
-def test_the_first_configuration_names_the_overlay(files: dict[str, str], source: str) -> None:
+def test_the_first_cni_configuration_names_the_overlay(files: dict[str, str], source: str) -> None:
     assert cidrs.source_of(files) == source
 
 
@@ -51,7 +51,7 @@ def config_map(**data: str) -> Object:
         ("", Cidrs()),
     ],
 )
-def test_kubeadm_says_both(text: str, found: Cidrs) -> None:
+def test_kubeadms_config_map_has_pod_and_service_cidrs(text: str, found: Cidrs) -> None:
     assert cidrs.of_kubeadm(config_map(ClusterConfiguration=text)) == found
 
 
@@ -65,21 +65,21 @@ def test_flags_of_the_controller_manager_are_found_in_command_then_args() -> Non
     assert found == Cidrs(("10.1.0.0/16",), ("10.3.0.0/16",))
 
 
-def test_calico_pools_that_serve_are_ordered_by_age() -> None:
-    def one(name: str, born: str, cidr: str, **more: object) -> Object:
+def test_enabled_calico_pools_are_ordered_by_creation_time() -> None:
+    def calico_pool(name: str, born: str, cidr: str, **more: object) -> Object:
         metadata = {"name": name, "creationTimestamp": born}
         return {"metadata": metadata | more, "spec": {"cidr": cidr}}
 
-    off = one("off", "2026-01-01T00:00:00Z", "10.9.0.0/16")
+    off = calico_pool("off", "2026-01-01T00:00:00Z", "10.9.0.0/16")
     off["spec"]["disabled"] = True
-    going = one("going", "2026-01-01T00:00:00Z", "10.8.0.0/16", deletionTimestamp="x")
-    young = one("a", "2026-01-03T00:00:00Z", "10.7.0.0/16")
-    old = one("b", "2026-01-02T00:00:00Z", "10.6.0.0/16")
+    going = calico_pool("going", "2026-01-01T00:00:00Z", "10.8.0.0/16", deletionTimestamp="x")
+    young = calico_pool("a", "2026-01-03T00:00:00Z", "10.7.0.0/16")
+    old = calico_pool("b", "2026-01-02T00:00:00Z", "10.6.0.0/16")
 
     assert cidrs.of_calico([off, going, young, old]) == ("10.6.0.0/16", "10.7.0.0/16")
 
 
-def test_cilium_names_its_mode_and_its_cidrs() -> None:
+def test_ciliums_config_map_and_pools_have_the_pod_cidrs() -> None:
     data = {"ipam": "cluster-pool", "cluster-pool-ipv4-cidr": "10.0.0.0/8 11.0.0.0/8"}
     assert cidrs.of_cilium({"data": data}).cidrs == ("10.0.0.0/8", "11.0.0.0/8")
 
@@ -96,7 +96,7 @@ def test_service_cidr_objects_are_read_by_name() -> None:
 
 
 @given(st.text())
-def test_whatever_a_source_says_is_read_or_counts_as_not_said(text: str) -> None:
+def test_any_text_in_a_source_is_parsed_or_ignored(text: str) -> None:
     assert isinstance(cidrs.of_kubeadm(config_map(ClusterConfiguration=text)), Cidrs)
     assert cidrs.source_of({"10-a.conf": json.dumps(text)}) == "none"
 
@@ -129,16 +129,16 @@ GARBAGE = st.recursive(
 
 
 @given(GARBAGE)
-def test_an_object_of_any_shape_is_read_or_counts_as_not_said(value: object) -> None:
+def test_an_object_of_any_shape_is_parsed_or_ignored(value: object) -> None:
     body = value if isinstance(value, dict) else {"spec": value, "data": value}
-    one = {"metadata": {"name": "odd"}} | body
+    odd = {"metadata": {"name": "odd"}} | body
 
     for found in (
-        cidrs.of_calico([one]),
-        cidrs.of_cilium_pools([one]),
-        cidrs.of_service_cidrs([one]),
-        cidrs.of_cilium(one).cidrs,
-        *cidrs.of_controller_manager(one),
-        *cidrs.of_kubeadm(one),
+        cidrs.of_calico([odd]),
+        cidrs.of_cilium_pools([odd]),
+        cidrs.of_service_cidrs([odd]),
+        cidrs.of_cilium(odd).cidrs,
+        *cidrs.of_controller_manager(odd),
+        *cidrs.of_kubeadm(odd),
     ):
         assert all("/" in cidr for cidr in found)

@@ -1,4 +1,4 @@
-"""The past of a SpiderCoordinator: the log keeps what it was, who saw it and when."""
+"""The history of a SpiderCoordinator: the event log records each version, its actor and time."""
 
 from __future__ import annotations
 
@@ -43,16 +43,18 @@ async def test_each_version_of_a_coordinator_is_in_its_history(
         await asyncio.to_thread(server.request, "DELETE", path_of(KIND, "default"))
         await cluster.until(lambda: not cluster.ledger.records)
 
-        past = await _history(cluster, tmp_path)
-        kinds = [entry.kind for entry in past.entries]
+        log_history = await _history(cluster, tmp_path)
+        kinds = [entry.kind for entry in log_history.entries]
         assert kinds[0] == "defined"
         assert kinds[-1] == "deleted"
         assert set(kinds[1:-1]) == {"changed"}
-        texts = [entry.text for entry in past.entries]
+        texts = [entry.text for entry in log_history.entries]
         assert "hostRPFilter: 1" in texts[0]
         assert "phase: none -> Synced" in " ".join(texts)
         assert 'hostRPFilter: 1 -> none; hijackCIDR: none -> ["10.9.0.0/16"]' in " ".join(texts)
-        assert {entry.began.actor for entry in past.entries} == {"orbweaver-controller/kubernetes"}
+        assert {entry.began.actor for entry in log_history.entries} == {
+            "orbweaver-controller/kubernetes"
+        }
 
         view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
         before, after = [await as_of_position(view, one) for one in (synced, changed)]
@@ -63,7 +65,7 @@ async def test_each_version_of_a_coordinator_is_in_its_history(
         assert manifest["status"]["phase"] == "Synced"
 
 
-async def test_a_coordinator_that_went_while_no_controller_ran_is_recorded_as_deleted(
+async def test_a_coordinator_deleted_while_no_controller_ran_is_recorded_as_deleted(
     server: ApiServer, settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(server, settings) as cluster:

@@ -39,30 +39,30 @@ async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coord
         await asyncio.to_thread(server.request, "DELETE", f"{CONFIG_MAPS}/{name}")
 
 
-async def say(server: ApiServer, name: str, **data: str) -> None:
-    """A ConfigMap of kube-system."""
+async def create_config_map(server: ApiServer, name: str, **data: str) -> None:
+    """Create a ConfigMap in kube-system."""
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
     answer = await asyncio.to_thread(server.request, "POST", CONFIG_MAPS, body)
     assert answer.status == 201, answer.message
 
 
 async def status(server: ApiServer, phase: str) -> Object:
-    """The status, once it has this phase."""
+    """Wait until the coordinator ``default`` has this phase; return its status."""
 
-    def said() -> Object | None:
+    def status_in_phase() -> Object | None:
         found: Object = get(server, KIND, "default").get("status") or {}
         return found if found.get("phase") == phase else None
 
-    found = await until(said)
+    found = await until(status_in_phase)
     assert found is not None
     return found
 
 
-async def test_kubeadm_names_the_cidrs_of_pods(
+async def test_the_status_has_the_pod_cidrs_of_kubeadm(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     text = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.97.0.0/16}"
-    await say(server, "kubeadm-config", ClusterConfiguration=text)
+    await create_config_map(server, "kubeadm-config", ClusterConfiguration=text)
     create(server, coordinator(podCIDRType="cluster"))
 
     found = await status(server, "Synced")
@@ -70,19 +70,21 @@ async def test_kubeadm_names_the_cidrs_of_pods(
     assert found["serviceCIDR"] == ["10.96.0.0/16"]  # the API server's own ServiceCIDR object
 
 
-async def test_the_overlay_is_found_by_its_cni_configuration(
+async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configuration(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
     (tmp_path / "05-cilium.conflist").write_text('{"name": "cilium"}')
     data = {"ipam": "cluster-pool", "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
-    await say(server, "cilium-config", **data)
+    await create_config_map(server, "cilium-config", **data)
     create(server, coordinator())
 
     assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.11.0.0/16"]
 
 
 @pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
-async def test_what_nobody_says_is_told(coordinators: Coordinators, server: ApiServer) -> None:
+async def test_a_missing_source_is_the_reason_of_not_ready(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
     create(server, coordinator(podCIDRType="cilium"))
 
     assert "cilium-config" in (await status(server, "NotReady"))["reason"]
@@ -90,7 +92,9 @@ async def test_what_nobody_says_is_told(coordinators: Coordinators, server: ApiS
 
 
 @pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
-async def test_a_deleted_coordinator_goes(coordinators: Coordinators, server: ApiServer) -> None:
+async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
     one = coordinator(podCIDRType="none")
     one["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
     create(server, one)

@@ -30,7 +30,7 @@ STOP_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def collecting(
+def server_with_collector(
     server_with_crds: ApiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
     """A server whose garbage collector has discovered NADs too."""
@@ -54,46 +54,48 @@ def collecting(
 
 
 @pytest.fixture
-async def cluster(server: ApiServer, collecting: ApiServer) -> AsyncIterator[TranslatorHarness]:
+async def cluster(
+    server: ApiServer, server_with_collector: ApiServer
+) -> AsyncIterator[TranslatorHarness]:
     delete_workloads(server)
-    async with TranslatorHarness(server) as one:
+    async with TranslatorHarness(server) as harness:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
-        await one.until_condition("SpiderIPPool", "blue", "Ready", "True")
-        await one.node.view.freshen()
-        yield one
-        await one.stop()
-        await check_everything(one.node)
+        await harness.until_condition("SpiderIPPool", "blue", "Ready", "True")
+        await harness.node.view.freshen()
+        yield harness
+        await harness.stop()
+        await check_everything(harness.node)
 
 
 def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
     return get(server, "SpiderEndpoint", name, namespace)
 
 
-async def test_an_endpoint_goes_with_its_pod_and_not_before_its_addresses(
+async def test_an_endpoint_is_deleted_with_its_pod_once_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """The owner reference starts the deletion, the finalizer delays it until the release."""
-    made = create_pod(server, "web-0", "node-1")
-    who = pod("web-0", made["metadata"]["uid"])
-    held = addresses(await cluster.node.add(who))
+    api_pod = create_pod(server, "web-0", "node-1")
+    pod_facts = pod("web-0", api_pod["metadata"]["uid"])
+    held = addresses(await cluster.node.add(pod_facts))
     await cluster.until(lambda: endpoint(server, "web-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "web-0")
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert set((await cluster.node.read_ledger()).claims) == held
-    await cluster.node.delete(who)
+    await cluster.node.delete(pod_facts)
     await cluster.until(lambda: endpoint(server, "web-0").get("code") == 404)
 
 
-async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
+async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_deleted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """3.3, L00008: it has no owner that could be deleted."""
-    made = create_pod(server, "db-0", "node-1")
+    api_pod = create_pod(server, "db-0", "node-1")
     create_pod(server, "web-0", "node-1")
     web = pod("web-0", "uid-of-nobody")
-    await cluster.node.add(pod("db-0", made["metadata"]["uid"], fixed="statefulset"))
+    await cluster.node.add(pod("db-0", api_pod["metadata"]["uid"], fixed="statefulset"))
     await cluster.node.add(web)
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
@@ -106,14 +108,14 @@ async def test_the_endpoint_of_a_replica_stays_when_its_pod_goes(
     delete_pod(server, "web-0")
 
 
-async def test_a_namespace_goes_when_the_addresses_in_it_are_released(
+async def test_a_namespace_is_deleted_once_the_addresses_in_it_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """G00001."""
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
-    made = create_pod(server, "stall-0", "node-1", namespace="fair")
-    who = pod("stall-0", made["metadata"]["uid"])._replace(namespace="fair")
-    await cluster.node.add(who)
+    api_pod = create_pod(server, "stall-0", "node-1", namespace="fair")
+    pod_facts = pod("stall-0", api_pod["metadata"]["uid"])._replace(namespace="fair")
+    await cluster.node.add(pod_facts)
     await cluster.until(lambda: endpoint(server, "stall-0", "fair")["kind"] == "SpiderEndpoint")
 
     server.request("DELETE", "/api/v1/namespaces/fair")
@@ -122,7 +124,7 @@ async def test_a_namespace_goes_when_the_addresses_in_it_are_released(
         lambda: "deletionTimestamp" in endpoint(server, "stall-0", "fair")["metadata"]
     )
     waiting = server.request("GET", "/api/v1/namespaces/fair").body
-    await cluster.node.delete(who)
+    await cluster.node.delete(pod_facts)
 
     await cluster.until(lambda: server.request("GET", "/api/v1/namespaces/fair").status == 404)
     assert waiting["status"]["phase"] == "Terminating"
@@ -148,7 +150,9 @@ async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
     assert not cluster.ledger.pools
 
 
-async def test_a_nad_goes_with_its_network(server: ApiServer, collecting: ApiServer) -> None:
+async def test_a_nad_is_deleted_with_its_network(
+    server: ApiServer, server_with_collector: ApiServer
+) -> None:
     """M00008."""
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))

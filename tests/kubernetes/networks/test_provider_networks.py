@@ -58,7 +58,7 @@ async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
     await api.close()
 
 
-async def make(
+async def create_networks(
     server: ApiServer, networks: KubernetesNetworks, *objects: dict[str, object]
 ) -> None:
     for one in objects:
@@ -67,10 +67,10 @@ async def make(
     await until(lambda: len(networks.configs.objects) == len(objects))
 
 
-async def test_the_default_network_and_the_list_of_networks_say_which_nics_take_part(
+async def test_provider_nics_follow_the_default_network_and_the_list_of_networks(
     server: ApiServer, networks: KubernetesNetworks
 ) -> None:
-    await make(
+    await create_networks(
         server,
         networks,
         network("vlan", "auto", vlan=AUTO),
@@ -79,36 +79,36 @@ async def test_the_default_network_and_the_list_of_networks_say_which_nics_take_
     )
     auto = ("vlan", "auto", MACS["uplink"])
 
-    def of(pod: PodFacts, *interfaces: str) -> list[NicConfiguration]:
+    def nics_of(pod: PodFacts, *interfaces: str) -> list[NicConfiguration]:
         return list(networks.nics(pod, interfaces))
 
-    assert of(annotated(), "eth0") == [NicConfiguration("eth0", *auto)]  # the cluster's own network
-    assert of(annotated(default="default/lan"), "eth0") == [NicConfiguration("eth0", "macvlan")]
+    assert nics_of(annotated(), "eth0") == [NicConfiguration("eth0", *auto)]  # the cluster's own network
+    assert nics_of(annotated(default="default/lan"), "eth0") == [NicConfiguration("eth0", "macvlan")]
     several = annotated(networks="default/lan, default/auto@fast, default/manual", default="x/y")
-    assert of(several, "eth0", "net1", "fast", "net3") == [
+    assert nics_of(several, "eth0", "net1", "fast", "net3") == [
         NicConfiguration("net1", "macvlan"),
         NicConfiguration("fast", *auto),
         NicConfiguration("net3", "vlan", "manual"),
     ]
 
 
-async def test_a_nad_of_another_name_and_a_bond_are_found(
+async def test_provider_nics_are_found_by_nad_name_and_by_bond(
     server: ApiServer, networks: KubernetesNetworks
 ) -> None:
     one = network(
         "vlan", "auto", vlan=AUTO | {"master": ["a", "b"], "bond": {"name": "bond7", "mode": 1}}
     )
     one["metadata"]["annotations"] = {CR_NAME: "called"}
-    await make(server, networks, one)
+    await create_networks(server, networks, one)
     found = networks.nics(annotated(networks="default/auto, default/called"), ("net1", "net2"))
 
     assert found == (NicConfiguration("net2", "vlan", "auto", MACS["bond7"]),)
 
 
-async def test_a_change_and_an_end_of_a_network_are_followed(
+async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
     server: ApiServer, networks: KubernetesNetworks
 ) -> None:
-    await make(server, networks, network("vlan", "auto", vlan=AUTO))
+    await create_networks(server, networks, network("vlan", "auto", vlan=AUTO))
     path = path_of("SpiderMultusConfig", "auto")
     manual = {"spec": {"vlan": {"vlanMode": "manual", "vlanID": 9}}}
     await asyncio.to_thread(server.request, "PATCH", path, manual, content=MERGE)
@@ -119,7 +119,7 @@ async def test_a_change_and_an_end_of_a_network_are_followed(
     assert networks.nics(annotated(), ("eth0",)) == ()
 
 
-async def test_before_the_first_list_nobody_can_tell(server: ApiServer) -> None:
+async def test_provider_nics_raise_not_ready_before_networks_are_listed(server: ApiServer) -> None:
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION)
     with pytest.raises(NotReady, match="cannot read whether a network provider binds default/auto"):
@@ -129,7 +129,7 @@ async def test_before_the_first_list_nobody_can_tell(server: ApiServer) -> None:
     await api.close()
 
 
-async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
+async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
     server: ApiServer, settings: Settings
 ) -> None:
     """From the custom resource to the provider and back, with loopback as the master."""
@@ -138,14 +138,14 @@ async def test_an_agent_in_a_cluster_has_the_addresses_of_such_a_pod_bound(
     assert answer.status == 201, answer.message
     pod = create_pod(server, "web-0", "node-1", annotations={DEFAULT_NETWORK: "default/auto"})
     async with FakeProvider() as provider:
-        mine = settings._replace(
+        agent_settings = settings._replace(
             kubeconfig=str(server.kubeconfig), provider=ProviderSettings(provider.url)
         )
-        cluster = await connect_cluster(mine)
+        cluster = await connect_cluster(agent_settings)
         assert cluster is not None
         assert cluster.networks is not None
         sources = {"facts": cluster.facts, "networks": cluster.networks}
-        async with running(mine, MemoryStore(), **sources) as node:
+        async with running(agent_settings, MemoryStore(), **sources) as node:
             await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
             harness = ProviderHarness(node, provider)
             await harness.controller()

@@ -45,21 +45,21 @@ def cluster(webhooks: Webhooks) -> TranslatorHarness:
     return webhooks.cluster
 
 
-async def ready(webhooks: Webhooks, one: Object) -> None:
+async def create_until_ready(webhooks: Webhooks, one: Object) -> None:
     """Create it, and wait until nodes have it too."""
     assert await webhooks.create(one) == ""
     await webhooks.cluster.until_condition(one["kind"], one["metadata"]["name"], "Ready", "True")
     await webhooks.cluster.node.view.freshen()
 
 
-async def status(
+async def until_status(
     cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
 ) -> None:
     """Wait for a status; that of a missing object is empty."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 
 
-def said_ready(server: ApiServer, kind: str) -> Counter[str]:
+def count_by_ready(server: ApiServer, kind: str) -> Counter[str]:
     """The number of objects of a kind by status; "" for those without a status."""
     found: Counter[str] = Counter()
     for one in server.request("GET", path_of(kind)).body["items"]:
@@ -69,51 +69,53 @@ def said_ready(server: ApiServer, kind: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("make", [pool, subnet], ids=["pools", "subnets"])
-async def test_of_a_hundred_that_want_the_same_exactly_one_is_in_force(
+async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_applied(
     webhooks: Webhooks, make: Callable[..., Object]
 ) -> None:
     """I00009, I00010."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    wanted = [make(f"same-{number}") for number in range(AT_ONCE)]
+    requested = [make(f"same-{number}") for number in range(AT_ONCE)]
 
     # Separate threads, because the webhooks' client needs those of the event loop.
     with ThreadPoolExecutor(AT_ONCE) as threads:
         loop = asyncio.get_running_loop()
-        calls = [loop.run_in_executor(threads, create, server, one) for one in wanted]
+        calls = [loop.run_in_executor(threads, create, server, one) for one in requested]
         answers = await asyncio.gather(*calls)
 
     created = sum(answer.status == 201 for answer in answers)
-    kind = wanted[0]["kind"]
+    kind = requested[0]["kind"]
 
     assert created == 1, {answer.message for answer in answers}
-    await cluster.until(lambda: said_ready(server, kind) == {"True": 1})
+    await cluster.until(lambda: count_by_ready(server, kind) == {"True": 1})
     assert len(cluster.ledger.pools) + len(cluster.ledger.subnets) == 1
 
 
-async def test_pools_are_made_and_deleted_in_batches(webhooks: Webhooks) -> None:
+async def test_pools_are_created_and_deleted_in_batches(webhooks: Webhooks) -> None:
     """D00006, D00007."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    wanted = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH)]
+    requested = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH)]
 
-    await asyncio.to_thread(server.kubectl, "create", "-f", "-", stdin=dump_yaml(wanted))
-    await cluster.until(lambda: said_ready(server, "SpiderIPPool") == {"True": BATCH})
+    await asyncio.to_thread(server.kubectl, "create", "-f", "-", stdin=dump_yaml(requested))
+    await cluster.until(lambda: count_by_ready(server, "SpiderIPPool") == {"True": BATCH})
     answer = await asyncio.to_thread(server.request, "DELETE", path_of("SpiderIPPool"))
 
     assert answer.status == 200
-    await cluster.until(lambda: not said_ready(server, "SpiderIPPool"))
+    await cluster.until(lambda: not count_by_ready(server, "SpiderIPPool"))
     assert not cluster.ledger.pools
 
 
-async def test_a_huge_pool_is_counted_as_far_as_numbers_go(webhooks: Webhooks) -> None:
+async def test_the_total_of_a_huge_pool_is_the_greatest_64_bit_integer(webhooks: Webhooks) -> None:
     """D00017: 2 to the 80 addresses."""
     cluster, name = webhooks.cluster, "huge"
     ips = ["fd00:6::1-fd00:6::ffff:ffff:ffff:ffff:ffff"]
-    await ready(webhooks, pool(name, subnet="fd00:6::/32", ips=ips, default=True))
+    await create_until_ready(webhooks, pool(name, subnet="fd00:6::/32", ips=ips, default=True))
 
     await cluster.node.add(pod("web-0"))
     await cluster.node.add(pod("web-1"))
 
-    await status(cluster, "SpiderIPPool", name, lambda told: told.get("allocatedIPCount") == 2)
+    await until_status(
+        cluster, "SpiderIPPool", name, lambda told: told.get("allocatedIPCount") == 2
+    )
     assert get(cluster.server, "SpiderIPPool", name)["status"]["totalIPCount"] == TOTAL_MAX
 
 
@@ -132,11 +134,9 @@ async def test_a_huge_pool_is_counted_as_far_as_numbers_go(webhooks: Webhooks) -
     ],
     ids=json.dumps,
 )
-async def test_a_gateway_or_route_that_cannot_be_is_refused(
-    webhooks: Webhooks, change: Object
-) -> None:
+async def test_an_invalid_gateway_or_route_is_refused(webhooks: Webhooks, change: Object) -> None:
     """D00003, and a valid object is accepted."""
-    await ready(webhooks, pool(ips=TEN, gateway="10.6.0.1"))
+    await create_until_ready(webhooks, pool(ips=TEN, gateway="10.6.0.1"))
     good: Object = {"gateway": "10.6.0.2", "routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.3"}]}
 
     assert await webhooks.replace(pool(ips=TEN, **(good | change))) != ""
@@ -146,8 +146,8 @@ async def test_a_gateway_or_route_that_cannot_be_is_refused(
 async def test_an_address_in_use_cannot_be_excluded(webhooks: Webhooks) -> None:
     """S00003, I00002."""
     cluster = webhooks.cluster
-    await ready(webhooks, subnet(ips=TEN))
-    await ready(webhooks, pool(ips=TEN, default=True))
+    await create_until_ready(webhooks, subnet(ips=TEN))
+    await create_until_ready(webhooks, pool(ips=TEN, default=True))
     (address,) = nodes.addresses(await cluster.node.add(pod("web-0")))
     free = "10.6.0.10" if address != "10.6.0.10" else "10.6.0.11"
 
@@ -160,22 +160,26 @@ async def test_an_address_in_use_cannot_be_excluded(webhooks: Webhooks) -> None:
     assert await webhooks.replace(pool(ips=TEN, default=True, excludeIPs=[free])) == ""
 
 
-async def test_what_a_subnet_excludes_is_refused_to_a_pool(webhooks: Webhooks) -> None:
+async def test_a_pool_with_addresses_that_its_subnet_excludes_is_refused(
+    webhooks: Webhooks,
+) -> None:
     """S00004, I00004."""
-    await ready(webhooks, subnet(ips=TEN, excludeIPs=["10.6.0.11"]))
+    await create_until_ready(webhooks, subnet(ips=TEN, excludeIPs=["10.6.0.11"]))
 
     assert "10.6.0.11" in await webhooks.create(pool(ips=TEN))
     assert await webhooks.create(pool(ips=["10.6.0.12"])) == ""
 
 
 @pytest.mark.parametrize("order", ["subnet first", "pool first"])
-async def test_a_pool_has_what_its_subnet_says(webhooks: Webhooks, order: str) -> None:
+async def test_a_pool_inherits_gateway_and_routes_of_its_subnet(
+    webhooks: Webhooks, order: str
+) -> None:
     """D00008: in both orders of creation."""
     cluster = webhooks.cluster
     routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
     two = [subnet(ips=TEN, gateway="10.6.0.1", routes=routes), pool(ips=TEN)]
     for one in two if order == "subnet first" else reversed(two):
-        await ready(webhooks, one)
+        await create_until_ready(webhooks, one)
 
     def follows() -> bool:
         one = get(cluster.server, "SpiderIPPool", "blue")
@@ -189,18 +193,20 @@ async def test_a_pool_has_what_its_subnet_says(webhooks: Webhooks, order: str) -
     assert cluster.ledger.pools["blue"].gateway == "10.6.0.1"
 
 
-async def test_a_fabricated_share_of_a_subnet_vanishes(webhooks: Webhooks) -> None:
+async def test_a_fabricated_status_of_a_subnet_is_overwritten(webhooks: Webhooks) -> None:
     """I00022."""
     cluster = webhooks.cluster
-    await ready(webhooks, subnet(ips=TEN))
-    await status(cluster, "SpiderSubnet", "wide", lambda told: told.get("allocatedIPCount") == 0)
+    await create_until_ready(webhooks, subnet(ips=TEN))
+    await until_status(
+        cluster, "SpiderSubnet", "wide", lambda told: told.get("allocatedIPCount") == 0
+    )
     dirt = {"controlledIPPools": json.dumps({"ghost": {"ips": TEN}}), "allocatedIPCount": 10}
     path = f"{path_of('SpiderSubnet', 'wide')}/status"
 
     answer = cluster.server.request("PATCH", path, {"status": dirt}, content=MERGE)
 
     assert answer.status == 200, answer.message
-    await status(
+    await until_status(
         cluster,
         "SpiderSubnet",
         "wide",
@@ -208,12 +214,12 @@ async def test_a_fabricated_share_of_a_subnet_vanishes(webhooks: Webhooks) -> No
     )
 
 
-async def test_nobody_edits_the_addresses_of_an_automatic_pool(webhooks: Webhooks) -> None:
+async def test_editing_the_addresses_of_an_automatic_pool_is_refused(webhooks: Webhooks) -> None:
     """I00018."""
     cluster = webhooks.cluster
-    await ready(webhooks, subnet(ips=TEN))
-    place = PoolScope(ApplicationKey("apps/v1", "Deployment", "shop", "web"), "eth0", 4, "wide")
-    await cluster.node.apply(ApplyAutoPool(DesiredPool(place, "u-abcde", 1, IpNumber(1))))
+    await create_until_ready(webhooks, subnet(ips=TEN))
+    scope = PoolScope(ApplicationKey("apps/v1", "Deployment", "shop", "web"), "eth0", 4, "wide")
+    await cluster.node.apply(ApplyAutoPool(DesiredPool(scope, "u-abcde", 1, IpNumber(1))))
     await cluster.until(lambda: cluster.ledger.pools)
     (name,) = cluster.ledger.pools
     await cluster.until(lambda: "spec" in get(cluster.server, "SpiderIPPool", name))
@@ -226,11 +232,13 @@ async def test_nobody_edits_the_addresses_of_an_automatic_pool(webhooks: Webhook
     assert answer.status == 422
 
 
-async def test_a_reservation_keeps_addresses_from_everybody(webhooks: Webhooks) -> None:
+async def test_reserved_addresses_are_allocated_only_after_the_reservation_is_deleted(
+    webhooks: Webhooks,
+) -> None:
     """S00001, I00011: until it is deleted."""
     cluster = webhooks.cluster
-    await ready(webhooks, reservation(ips=TEN))
-    await ready(webhooks, pool(ips=TEN, default=True))
+    await create_until_ready(webhooks, reservation(ips=TEN))
+    await create_until_ready(webhooks, pool(ips=TEN, default=True))
     with pytest.raises(Exception, match="all IP addresses used out"):
         await cluster.node.add(pod("web-0"))
 
@@ -242,10 +250,12 @@ async def test_a_reservation_keeps_addresses_from_everybody(webhooks: Webhooks) 
     assert len(nodes.addresses(await cluster.node.add(pod("web-0")))) == 1
 
 
-async def test_a_disabled_pool_gives_nothing_and_takes_back(webhooks: Webhooks) -> None:
+async def test_a_disabled_pool_allocates_no_address_and_releases_those_held(
+    webhooks: Webhooks,
+) -> None:
     """D00005."""
     cluster = webhooks.cluster
-    await ready(webhooks, pool(ips=TEN, default=True))
+    await create_until_ready(webhooks, pool(ips=TEN, default=True))
     await cluster.node.add(pod("web-0"))
     assert await webhooks.replace(pool(ips=TEN, default=True, disable=True)) == ""
     await cluster.until(lambda: cluster.ledger.pools["blue"].disabled)
@@ -258,15 +268,17 @@ async def test_a_disabled_pool_gives_nothing_and_takes_back(webhooks: Webhooks) 
     assert not (await cluster.node.read_ledger()).claims
 
 
-async def test_a_subnet_is_changed_and_deleted_with_its_pools(webhooks: Webhooks) -> None:
+async def test_a_subnet_keeps_addresses_of_its_pools_and_is_deleted_with_them(
+    webhooks: Webhooks,
+) -> None:
     """I00001, I00002: free addresses are added and removed, used ones stay."""
     cluster, server = webhooks.cluster, webhooks.cluster.server
-    await ready(webhooks, subnet(ips=TEN))
-    await ready(webhooks, pool(ips=["10.6.0.10"]))
+    await create_until_ready(webhooks, subnet(ips=TEN))
+    await create_until_ready(webhooks, pool(ips=["10.6.0.10"]))
 
     assert "blue" in await webhooks.replace(subnet(ips=["10.6.0.11-10.6.0.30"]))
     assert await webhooks.replace(subnet(ips=["10.6.0.10-10.6.0.30"])) == ""
-    await status(cluster, "SpiderSubnet", "wide", lambda told: told.get("totalIPCount") == 21)
+    await until_status(cluster, "SpiderSubnet", "wide", lambda told: told.get("totalIPCount") == 21)
     assert get(server, "SpiderSubnet", "wide")["metadata"]["finalizers"] == [FINALIZER]
     await asyncio.to_thread(server.request, "DELETE", path_of("SpiderSubnet", "wide"))
     await cluster.until(lambda: get(server, "SpiderSubnet", "wide").get("code") == 404)

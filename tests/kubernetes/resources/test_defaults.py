@@ -1,4 +1,4 @@
-"""Waiting for the objects of a new cluster has a limit."""
+"""Creating the default objects of a new cluster ends with an error after a time limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.kubernetes import defaults
 from ops.kubernetes.defaults import CREATE_S_MAX, OBJECTS_MAX, create_all, read_objects
 from tests.kubernetes.objects import pool
 
-NOBODY = {
+UNREACHABLE = {
     "apiVersion": "v1",
     "kind": "Config",
     "current-context": "none",
@@ -24,12 +24,12 @@ NOBODY = {
 }
 
 
-async def test_an_api_server_that_never_answers_ends_the_run_with_what_to_look_at(
+async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defaults, "PAUSE_S", 0.0)
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(NOBODY))
+    kubeconfig.write_text(yaml.safe_dump(UNREACHABLE))
     api = Api(await open_connection(str(kubeconfig)))
     moments = iter((0.0, 1.0, CREATE_S_MAX, CREATE_S_MAX + 1))
 
@@ -42,7 +42,7 @@ async def test_an_api_server_that_never_answers_ends_the_run_with_what_to_look_a
     await api.close()
 
 
-def test_a_file_of_too_many_objects_is_refused_by_its_name() -> None:
+def test_a_file_with_too_many_objects_is_refused_with_its_name() -> None:
     text = "---\n".join([yaml.safe_dump(pool())] * (OBJECTS_MAX + 1))
 
     with pytest.raises(BadInput, match="more than 1000") as caught:

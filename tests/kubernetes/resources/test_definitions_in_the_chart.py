@@ -18,20 +18,20 @@ FILES = CHARTS / "orbweaver/files"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
-def test_the_committed_file_equals_the_generator(kind: CustomResourceKind) -> None:
+def test_the_committed_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
     committed = yaml.safe_load((TEMPLATES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --directory` on the chart"
 
 
 @pytest.mark.parametrize("kind", SRIOV_KINDS, ids=[kind.plural for kind in SRIOV_KINDS])
-def test_the_definitions_of_virtual_functions_are_generated_too(kind: CustomResourceKind) -> None:
+def test_the_committed_sriov_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
     committed = yaml.safe_load((FILES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --sriov --directory` on the files"
 
 
-def test_the_chart_holds_nothing_else() -> None:
+def test_the_crd_chart_has_no_other_templates() -> None:
     assert {path.stem for path in TEMPLATES.iterdir()} == {kind.plural for kind in KINDS}
 
 

@@ -8,8 +8,8 @@ from tests.kubernetes.objects import (
     Object,
     coordinator,
     create,
+    custom_resource,
     get,
-    made,
     network,
     path_of,
     pool,
@@ -38,7 +38,7 @@ EXISTING: dict[str, Object] = {
         default=True,
         disable=False,
     ),
-    "a pool without addresses": made("SpiderIPPool", "empty", {"subnet": "10.6.0.0/16"}),
+    "a pool without addresses": custom_resource("SpiderIPPool", "empty", {"subnet": "10.6.0.0/16"}),
     "an IPv6 pool": pool(subnet="fd00:6::/64", ips=["fd00:6::10-fd00:6::20"], gateway="fd00:6::1"),
     "IPv4-mapped addresses": pool(ips=["::ffff:10.6.0.9"], gateway="::FFFF:10.6.0.1"),
     "a route with host bits": pool(routes=[{"dst": "10.20.0.7/16", "gw": "10.6.0.1"}]),
@@ -55,7 +55,7 @@ EXISTING: dict[str, Object] = {
         vethMTU=1500,
     ),
     "a custom network": network("custom", customCNI='{"type":"bridge"}'),
-    "a network that says nothing": made("SpiderMultusConfig", "bare", {}),
+    "a network that says nothing": custom_resource("SpiderMultusConfig", "bare", {}),
     "macvlan with a bond": network(
         "macvlan",
         macvlan={
@@ -76,7 +76,7 @@ EXISTING: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("one", EXISTING.values(), ids=EXISTING)
-def test_existing_yaml_is_taken_unchanged(server: ApiServer, one: Object) -> None:
+def test_existing_yaml_is_accepted_and_stored_unchanged(server: ApiServer, one: Object) -> None:
     answer = create(server, one)
 
     assert answer.status == 201, answer.message
@@ -85,7 +85,7 @@ def test_existing_yaml_is_taken_unchanged(server: ApiServer, one: Object) -> Non
     assert kept.get("ips") == one["spec"].get("ips")
 
 
-def test_defaults_are_filled_in(server: ApiServer) -> None:
+def test_the_api_server_fills_in_the_defaults_of_the_schema(server: ApiServer) -> None:
     for one in (pool(), coordinator(), network("vlan", vlan={"master": ["eth0"]})):
         assert create(server, one).status == 201
 
@@ -111,7 +111,7 @@ def test_defaults_are_filled_in(server: ApiServer) -> None:
     }
 
 
-def test_columns_are_the_documented_ones(server: ApiServer) -> None:
+def test_kubectl_shows_the_documented_columns_of_a_pool(server: ApiServer) -> None:
     affinity = {"matchLabels": {"ipam.spidernet.io/app-namespace": "shop"}}
     create(server, pool(ipVersion=4, nodeName=["n1"], podAffinity=affinity))
     counts = {"status": {"allocatedIPCount": 1, "totalIPCount": 2}}
@@ -129,8 +129,8 @@ def test_columns_are_the_documented_ones(server: ApiServer) -> None:
     assert wide_row.split()[-1] == "shop"
 
 
-def test_an_endpoint_shows_its_first_interface(server: ApiServer) -> None:
-    one = made("SpiderEndpoint", "web-0", None)
+def test_kubectl_shows_the_first_interface_of_an_endpoint(server: ApiServer) -> None:
+    one = custom_resource("SpiderEndpoint", "web-0", None)
     nics = [{"interface": "eth0", "ipv4": "10.6.0.10/16", "ipv4Pool": "blue"}]
     one["status"] = {
         "current": {"uid": "u-1", "node": "node-1", "ips": nics},
@@ -148,11 +148,11 @@ def test_an_endpoint_shows_its_first_interface(server: ApiServer) -> None:
 
 
 @pytest.mark.parametrize("short", ["sp", "ss", "sr", "se", "smc", "scc", "spiderpool"])
-def test_short_names_and_the_category_are_known(server: ApiServer, short: str) -> None:
+def test_kubectl_knows_the_short_names_and_the_category(server: ApiServer, short: str) -> None:
     assert server.kubectl("get", short, "-o", "name") == ""
 
 
-def test_objects_are_selected_by_their_fields(server: ApiServer) -> None:
+def test_kubectl_selects_pools_by_field(server: ApiServer) -> None:
     create(server, pool("one", default=True))
     create(server, pool("two"))
 
@@ -165,7 +165,7 @@ def test_kubectl_explains_a_field(server: ApiServer) -> None:
     assert "in canonical form" in server.kubectl("explain", "sp.spec.subnet")
 
 
-def test_a_write_to_the_object_leaves_its_status(server: ApiServer) -> None:
+def test_creating_an_object_ignores_its_status(server: ApiServer) -> None:
     create(server, pool() | {"status": {"allocatedIPCount": 7}})
 
     assert "allocatedIPCount" not in get(server, "SpiderIPPool", "blue").get("status", {})

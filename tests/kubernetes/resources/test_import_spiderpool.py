@@ -18,12 +18,14 @@ from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
 
-HELD = {f"10.6.0.{number}": f"shop/web-{number} uid-web-{number}" for number in range(10, 20)}
-DOUBLE = {"fd00:6::10": "shop/db-0 uid-db-0"}
+POD_BY_ADDRESS = {
+    f"10.6.0.{number}": f"shop/web-{number} uid-web-{number}" for number in range(10, 20)
+}
+REPLICA_BY_ADDRESS = {"fd00:6::10": "shop/db-0 uid-db-0"}
 
 
-def store(server: ApiServer, one: Object, *, is_leaving: bool = False) -> None:
-    """Create it with its status, as that system's agents and controllers do."""
+def create_with_status(server: ApiServer, one: Object, *, is_leaving: bool = False) -> None:
+    """Create an object with its status, as Spiderpool's agents and controllers do."""
     name, kind = one["metadata"]["name"], one["kind"]
     metadata = one["metadata"] | {"finalizers": [FINALIZER]}
     path = path_of(kind, "", "shop")
@@ -37,33 +39,37 @@ def store(server: ApiServer, one: Object, *, is_leaving: bool = False) -> None:
         server.request("DELETE", f"{path}/{name}")
 
 
-def fill(server: ApiServer) -> None:
-    """Ten Pods of a pool, one of them on its way out, and a replica whose pool was disabled later.
+def create_spiderpool_objects(server: ApiServer) -> None:
+    """Ten Pods of a pool, one of them in deletion, and a replica whose pool was disabled later.
 
-    A record of nobody is there too, and an address that was reserved when it was held already.
+    One record belongs to no Pod, and one address was reserved after a Pod had got it.
     """
     leaked = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
-    store(server, pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99", records=HELD | leaked))
-    six = pool("six", "fd00:6::/64", "fd00:6::10-fd00:6::1f", records=DOUBLE, disable=True)
-    store(server, six)
-    store(server, reservation("later", "10.6.0.12"))
-    for address, text in HELD.items():
+    create_with_status(
+        server, pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99", records=POD_BY_ADDRESS | leaked)
+    )
+    six = pool(
+        "six", "fd00:6::/64", "fd00:6::10-fd00:6::1f", records=REPLICA_BY_ADDRESS, disable=True
+    )
+    create_with_status(server, six)
+    create_with_status(server, reservation("later", "10.6.0.12"))
+    for address, text in POD_BY_ADDRESS.items():
         name, uid = text.removeprefix("shop/").split()
         one = endpoint(name, uid, nic(f"{address}/16", "lan"))
-        store(server, one, is_leaving=name == "web-19")
+        create_with_status(server, one, is_leaving=name == "web-19")
     two = {"interface": "eth0", "ipv6": "fd00:6::10/64", "ipv6Pool": "six"}
-    store(server, endpoint("db-0", "uid-db-0", two, owner="StatefulSet", keeps=True))
+    create_with_status(server, endpoint("db-0", "uid-db-0", two, owner="StatefulSet", keeps=True))
 
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """What is to take over; nothing of ours runs yet."""
-    await asyncio.to_thread(fill, server)
-    async with TranslatorHarness(server, translates=False) as one:
-        yield one
-        await one.stop()
-        await check_everything(one.node)
-    for name in (*HELD.values(), *DOUBLE.values()):
+    """Objects of a Spiderpool to import; no controller of ours runs yet."""
+    await asyncio.to_thread(create_spiderpool_objects, server)
+    async with TranslatorHarness(server, translates=False) as harness:
+        yield harness
+        await harness.stop()
+        await check_everything(harness.node)
+    for name in (*POD_BY_ADDRESS.values(), *REPLICA_BY_ADDRESS.values()):
         path = path_of("SpiderEndpoint", name.removeprefix("shop/").split()[0], "shop")
         freed = {"metadata": {"finalizers": None}}
         await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE)
@@ -79,64 +85,68 @@ async def orbctl(cluster: TranslatorHarness, *arguments: str) -> subprocess.Comp
     )
 
 
-async def take_over(
+async def import_spiderpool(
     cluster: TranslatorHarness, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     access = ("--kubeconfig", str(cluster.server.kubeconfig), "--context", "here")
     return await orbctl(cluster, "import", "spiderpool", *access, *arguments)
 
 
-async def test_a_dry_run_says_what_there_is_and_writes_nothing(cluster: TranslatorHarness) -> None:
+async def test_a_dry_run_of_the_import_reports_counts_and_writes_nothing(
+    cluster: TranslatorHarness,
+) -> None:
     before = len(await cluster.node.log())
 
-    done = await take_over(cluster, "--dry-run", "-o", "json")
+    done = await import_spiderpool(cluster, "--dry-run", "-o", "json")
 
-    said = json.loads(done.stdout)
-    assert (done.returncode, said["endpoints"], said["addresses"]) == (0, 12, 12)
-    assert ["gone-0" in finding["what"] for finding in said["findings"]] == [True]
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["endpoints"], report["addresses"]) == (0, 12, 12)
+    assert ["gone-0" in finding["what"] for finding in report["findings"]] == [True]
     assert len(await cluster.node.log()) == before
 
 
-async def test_every_address_is_ours_and_every_pod_keeps_it(cluster: TranslatorHarness) -> None:
-    done = await take_over(cluster, "--yes")
+async def test_an_import_claims_every_address_and_every_pod_keeps_it(
+    cluster: TranslatorHarness,
+) -> None:
+    done = await import_spiderpool(cluster, "--yes")
 
     assert done.returncode == 0, done.stderr
     assert "verified: 12 of 12 addresses" in done.stdout
     ledger = await cluster.node.read_ledger()
-    assert set(ledger.claims) == {*HELD, *DOUBLE, "10.6.0.30"}
+    assert set(ledger.claims) == {*POD_BY_ADDRESS, *REPLICA_BY_ADDRESS, "10.6.0.30"}
     await cluster.node.view.freshen()
     assert addresses(await cluster.node.add(pod("web-12"))) == {"10.6.0.12"}
-    again = await take_over(cluster, "--yes")
+    again = await import_spiderpool(cluster, "--yes")
     assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
 
 
-async def test_what_follows_the_take_over_is_reported_in_the_objects_there_are(
+async def test_releases_after_the_import_are_reported_in_the_existing_objects(
     cluster: TranslatorHarness,
 ) -> None:
     server = cluster.server
-    await take_over(cluster, "--yes")
+    await import_spiderpool(cluster, "--yes")
     before = get(server, "SpiderIPPool", "lan")["metadata"]["uid"]
 
-    def said(name: str = "lan") -> Any:
+    def status_of(name: str = "lan") -> Any:
         return get(server, "SpiderIPPool", name).get("status", {})
 
     cluster.start()
     await cluster.until_condition("SpiderIPPool", "lan", "Ready", "True")
-    await cluster.until(lambda: said().get("allocatedIPCount") == len(HELD) + 1)
+    await cluster.until(lambda: status_of().get("allocatedIPCount") == len(POD_BY_ADDRESS) + 1)
     for name in ("web-10", "web-19"):
         await cluster.node.delete(pod(name))
-    await cluster.until(lambda: said().get("allocatedIPCount") == len(HELD) - 1)
+    await cluster.until(lambda: status_of().get("allocatedIPCount") == len(POD_BY_ADDRESS) - 1)
 
     for name in ("web-10", "web-19"):
         path = path_of("SpiderEndpoint", name, "shop")
         await cluster.until(lambda path=path: server.request("GET", path).status == 404)  # type: ignore[misc]
     assert get(server, "SpiderIPPool", "lan")["metadata"]["uid"] == before
-    assert "10.6.0.10" not in json.loads(said()["allocatedIPs"])
+    assert "10.6.0.10" not in json.loads(status_of()["allocatedIPs"])
     kept = get(server, "SpiderEndpoint", "db-0", "shop")
     assert kept["status"]["current"]["uid"] == "uid-db-0"
 
 
-async def test_a_context_that_there_is_not_is_refused_by_name(cluster: TranslatorHarness) -> None:
+async def test_an_unknown_context_is_refused_by_name(cluster: TranslatorHarness) -> None:
     access = ("--kubeconfig", str(cluster.server.kubeconfig), "--context", "nowhere")
 
     done = await orbctl(cluster, "import", "spiderpool", *access, "--dry-run")

@@ -1,4 +1,4 @@
-"""The reporter does not compare again what it has just written; what others write it does."""
+"""``Echoes`` drops watch events of the reporter's own writes; those of other writers remain."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from core.kubernetes.informer import Echoes, Informer
 KEY = ("shop", "web-0")
 
 
-def one(version: str) -> Object:
+def object_of_version(version: str) -> Object:
     return {"metadata": {"namespace": "shop", "name": "web-0", "resourceVersion": version}}
 
 
-def informer(there: Object | None = None) -> Informer:
+def informer(cached: Object | None = None) -> Informer:
     found = Informer(cast("Any", Api), "/api/v1/pods")
-    if there is not None:
-        found.objects[KEY] = there
+    if cached is not None:
+        found.objects[KEY] = cached
     return found
 
 
-def test_a_version_that_we_wrote_is_no_news() -> None:
-    echoes = Echoes(informer(one("7")))
-    echoes.note(one("7"))
+def test_a_change_with_the_version_of_our_write_is_skipped() -> None:
+    echoes = Echoes(informer(object_of_version("7")))
+    echoes.note(object_of_version("7"))
 
     assert echoes.without([KEY, ("shop", "web-1")]) == {("shop", "web-1")}
 
 
-def test_a_version_that_somebody_else_wrote_is_news() -> None:
-    echoes = Echoes(informer(one("8")))
-    echoes.note(one("7"))
+def test_a_change_with_another_version_is_compared() -> None:
+    echoes = Echoes(informer(object_of_version("8")))
+    echoes.note(object_of_version("7"))
 
     assert echoes.without([KEY]) == {KEY}
 
 
-def test_an_object_that_we_wrote_and_that_is_gone_is_news() -> None:
+def test_the_deletion_of_an_object_that_we_wrote_is_compared() -> None:
     echoes = Echoes(informer())
-    echoes.note(one("7"))
+    echoes.note(object_of_version("7"))
 
     assert echoes.without([KEY]) == {KEY}
 
 
-def test_a_write_is_known_for_one_change_only() -> None:
-    echoes = Echoes(informer(one("7")))
-    echoes.note(one("7"))
+def test_a_write_skips_one_change_only() -> None:
+    echoes = Echoes(informer(object_of_version("7")))
+    echoes.note(object_of_version("7"))
     echoes.without([KEY])
 
     assert echoes.without([KEY]) == {KEY}

@@ -24,10 +24,10 @@ from tests.kubernetes.resources.test_import_spiderpool import orbctl
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.support.kubernetes import MERGE, ApiServer
 
-PLACE: Final = Path(__file__).with_name("recorded")
-RECORDED: Final = json.loads((PLACE / "spiderpool.json").read_text())
+RECORDINGS: Final = Path(__file__).with_name("recorded")
+RECORDED: Final = json.loads((RECORDINGS / "spiderpool.json").read_text())
 SPACE: Final = "spiderpool"
-PLACES: Final = {
+PATH_BY_KIND: Final = {
     "DaemonSet": f"/apis/apps/v1/namespaces/{SPACE}/daemonsets",
     "Deployment": f"/apis/apps/v1/namespaces/{SPACE}/deployments",
     "MutatingWebhookConfiguration": (
@@ -38,10 +38,10 @@ PLACES: Final = {
     ),
     "Secret": f"/api/v1/namespaces/{SPACE}/secrets",
 }
-AGENT: Final = f"{PLACES['DaemonSet']}/spiderpool-agent"
+AGENT: Final = f"{PATH_BY_KIND['DaemonSet']}/spiderpool-agent"
 MULTUS: Final = "multus-cni"
 NEVER: Final = [{"name": "never", "expression": "false"}]
-"""Of webhooks whose Service is not there: other tests use this server too."""
+"""Switches the recorded webhooks off: their Service is missing, and other tests use this server."""
 
 
 def create(server: ApiServer, path: str, one: Object) -> None:
@@ -65,8 +65,8 @@ def helm_secret(release: Object) -> Object:
     }
 
 
-def others() -> list[Object]:
-    """What is not of our kinds."""
+def objects_of_other_kinds() -> list[Object]:
+    """The recorded objects of kinds that are not ours: workloads, webhooks, Helm's Secret."""
     webhooks = [
         one | {"webhooks": [each | {"matchConditions": NEVER} for each in one["webhooks"]]}
         for one in RECORDED["webhooks"]
@@ -74,31 +74,31 @@ def others() -> list[Object]:
     return [*RECORDED["workloads"], *webhooks, helm_secret(RECORDED["release"])]
 
 
-def fill(server: ApiServer) -> None:
-    """Everything that was recorded."""
+def create_recorded_objects(server: ApiServer) -> None:
+    """Create all recorded objects."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}}
     server.request("POST", "/api/v1/namespaces", space)
     for one in RECORDED["objects"]:
         create(server, path_of(one["kind"], "", one["metadata"].get("namespace", "")), one)
-    for one in others():
-        create(server, PLACES[one["kind"]], one)
+    for one in objects_of_other_kinds():
+        create(server, PATH_BY_KIND[one["kind"]], one)
 
 
-def clear(server: ApiServer) -> None:
-    """Take away what the fixture ``server`` does not."""
-    for one in others():
-        server.request("DELETE", f"{PLACES[one['kind']]}/{one['metadata']['name']}")
+def delete_other_kinds(server: ApiServer) -> None:
+    """Delete the objects that the fixture ``server`` does not delete."""
+    for one in objects_of_other_kinds():
+        server.request("DELETE", f"{PATH_BY_KIND[one['kind']]}/{one['metadata']['name']}")
 
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     """The recorded cluster; nothing of ours runs."""
-    await asyncio.to_thread(fill, server)
+    await asyncio.to_thread(create_recorded_objects, server)
     try:
         async with TranslatorHarness(server, translates=False) as one:
             yield one
     finally:
-        await asyncio.to_thread(clear, server)
+        await asyncio.to_thread(delete_other_kinds, server)
 
 
 async def migrate(cluster: TranslatorHarness, command: str, *arguments: str) -> tuple[int, str]:
@@ -107,10 +107,10 @@ async def migrate(cluster: TranslatorHarness, command: str, *arguments: str) -> 
     return done.returncode, done.stdout + done.stderr
 
 
-async def test_what_must_move_first_is_named_until_it_has_moved(
+async def test_migrate_check_names_multus_in_the_agent_until_it_is_removed(
     cluster: TranslatorHarness,
 ) -> None:
-    first, said = await migrate(cluster, "check")
+    first, output = await migrate(cluster, "check")
     agent = cluster.server.request("GET", AGENT).body
     pod = agent["spec"]["template"]["spec"]
     pod["containers"] = [one for one in pod["containers"] if one["name"] != MULTUS]
@@ -118,11 +118,13 @@ async def test_what_must_move_first_is_named_until_it_has_moved(
     then, _ = await migrate(cluster, "check")
 
     assert (first, then) == (3, 0)
-    assert "Multus in DaemonSet spiderpool/spiderpool-agent" in said
-    assert "taken over: addresses 6, endpoints 6, pools 1, subnets 0, reservations 1" in said
+    assert "Multus in DaemonSet spiderpool/spiderpool-agent" in output
+    assert "taken over: addresses 6, endpoints 6, pools 1, subnets 0, reservations 1" in output
 
 
-async def test_values_keep_what_decides_about_addresses(cluster: TranslatorHarness) -> None:
+async def test_migrate_values_keep_the_settings_that_decide_about_addresses(
+    cluster: TranslatorHarness,
+) -> None:
     code, text = await migrate(cluster, "values")
 
     assert code == 0
@@ -131,7 +133,7 @@ async def test_values_keep_what_decides_about_addresses(cluster: TranslatorHarne
     assert "defaultCniCRName: spiderpool/lan" in text
 
 
-async def test_imported_addresses_are_equal_in_both_directions(
+async def test_migrate_compare_finds_no_difference_after_the_import(
     cluster: TranslatorHarness,
 ) -> None:
     objects: Any = (("recorded", one) for one in RECORDED["objects"])
@@ -140,18 +142,18 @@ async def test_imported_addresses_are_equal_in_both_directions(
 
     before, _ = await migrate(cluster, "compare")
     done = await orbctl(cluster, "import", "spiderpool", *access, "--yes")
-    after, said = await migrate(cluster, "compare")
+    after, output = await migrate(cluster, "compare")
 
     assert done.returncode == 0, done.stderr
     assert (before, after) == (6, 0)
-    assert said.strip() == f"equal: {held} addresses"
+    assert output.strip() == f"equal: {held} addresses"
     claims = (await cluster.node.read_ledger()).claims
     assert len(claims) == held == 6
 
 
-async def test_a_cluster_without_spiderpool_is_told_from_one_with_it(server: ApiServer) -> None:
+async def test_migrate_values_fails_in_a_cluster_without_spiderpool(server: ApiServer) -> None:
     async with TranslatorHarness(server, translates=False) as bare:
-        code, said = await migrate(bare, "values")
+        code, output = await migrate(bare, "values")
 
     assert code == 2
-    assert "no Helm release of the chart spiderpool" in said
+    assert "no Helm release of the chart spiderpool" in output

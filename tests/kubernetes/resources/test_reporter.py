@@ -1,4 +1,4 @@
-"""Status and SpiderEndpoints say what the log has, after allocations, releases and downtimes."""
+"""The reporter writes status and SpiderEndpoints from the log, also after downtimes."""
 
 from __future__ import annotations
 
@@ -58,34 +58,36 @@ def create_foreign_endpoint(server: ApiServer, name: str, status: Object) -> Non
     assert server.request("POST", path_of("SpiderEndpoint", "", "shop"), kind | body).status == 201
 
 
-def counted(server: ApiServer, allocated: int) -> bool:
+def counts_allocated(server: ApiServer, allocated: int) -> bool:
     return status_of(server).get("allocatedIPCount") == allocated
 
 
-async def test_a_new_pool_says_that_nothing_is_held(
+async def test_the_status_of_a_new_pool_counts_no_allocated_address(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
 
     status = status_of(server)
     assert (status["totalIPCount"], "allocatedIPs" in status) == (10, False)
 
 
 @pytest.mark.simulated(lacks="kmock does not have: conditions that several write")
-async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: TranslatorHarness) -> None:
+async def test_the_status_of_a_pool_names_the_pod_of_each_address(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     (address,) = addresses(await cluster.node.add(pod("web-0")))
-    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: counts_allocated(server, 1))
 
-    said = json.loads(status_of(server)["allocatedIPs"])
+    pod_by_address = json.loads(status_of(server)["allocatedIPs"])
 
-    assert said == {address: {"pod": "shop/web-0", "podUid": "uid-web-0"}}
+    assert pod_by_address == {address: {"pod": "shop/web-0", "podUid": "uid-web-0"}}
     await cluster.node.delete(pod("web-0"))
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
     assert "allocatedIPs" not in status_of(server)
     assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
 
 
-async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
+async def test_the_condition_full_soon_changes_only_between_its_steps(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     def forecast(expected_s: float) -> None:
@@ -97,7 +99,7 @@ async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
         found = [one for one in conditions if one["type"] == "FullSoon"]
         return (found[0]["status"], found[0]["reason"]) if found else None
 
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
     assert full_soon() is None
 
     forecast(5 * DAY_S)
@@ -108,11 +110,11 @@ async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
     writes = reporter.writes
     forecast(4.5 * DAY_S)  # the same step
     await cluster.node.add(pod("web-0"))
-    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: counts_allocated(server, 1))
     assert reporter.writes - writes <= 2, "the count and the endpoint"
     cluster.host.outlooks.update({})  # of a leader that has none yet
     await cluster.node.add(pod("web-1"))
-    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: counts_allocated(server, 2))
     assert full_soon() == ("False", "WithinAWeek")
     forecast(2 * DAY_S)
     await cluster.until(lambda: full_soon() == ("True", "WithinThreeDays"))
@@ -120,10 +122,12 @@ async def test_a_pool_says_when_it_will_be_full_in_coarse_steps(
     await cluster.until(lambda: full_soon() is None)
 
 
-async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: TranslatorHarness) -> None:
+async def test_the_conditions_of_a_pool_say_how_full_it_is(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     async def fill(first: int, last: int) -> dict[str, str]:
         await asyncio.gather(*(cluster.node.add(pod(f"web-{n}")) for n in range(first, last)))
-        await cluster.until(lambda: counted(server, last))
+        await cluster.until(lambda: counts_allocated(server, last))
         return {one["type"]: one["status"] for one in status_of(server)["conditions"]}
 
     half, nearly, full = await fill(0, 5), await fill(5, 9), await fill(9, 10)
@@ -133,7 +137,7 @@ async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: Translator
     assert (full["NearlyExhausted"], full["Exhausted"], full["Ready"]) == ("True", "True", "True")
 
 
-async def test_a_subnet_says_what_its_pools_have(
+async def test_the_status_of_a_subnet_has_the_addresses_of_its_pools(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, subnet(ips=["10.6.0.0-10.6.0.99"]))
@@ -152,7 +156,7 @@ def automatic(*ips: str) -> Pool:
     return nodes.pool(AUTO, *ips, default=False)._replace(labels=labels)
 
 
-async def test_an_automatic_pool_has_a_resource_that_follows_it(
+async def test_the_resource_of_an_automatic_pool_follows_the_log(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.apply(automatic("10.6.0.50"))
@@ -160,8 +164,8 @@ async def test_an_automatic_pool_has_a_resource_that_follows_it(
     await cluster.node.apply(automatic("10.6.0.50-10.6.0.52"))
     await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 3)
 
-    said = {"spec": {"ips": ["10.6.0.99"]}}
-    server.request("PATCH", path_of("SpiderIPPool", AUTO), said, content=MERGE)
+    edited = {"spec": {"ips": ["10.6.0.99"]}}
+    server.request("PATCH", path_of("SpiderIPPool", AUTO), edited, content=MERGE)
     await cluster.until(
         lambda: get(server, "SpiderIPPool", AUTO)["spec"]["ips"] == ["10.6.0.50-10.6.0.52"]
     )
@@ -171,7 +175,7 @@ async def test_an_automatic_pool_has_a_resource_that_follows_it(
     await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
 
 
-async def test_an_automatic_pool_whose_resource_is_deleted_drains(
+async def test_deleting_the_resource_of_an_automatic_pool_retires_the_pool(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.apply(automatic("10.6.0.50"))
@@ -183,7 +187,7 @@ async def test_an_automatic_pool_whose_resource_is_deleted_drains(
     assert AUTO not in cluster.ledger.pools
 
 
-async def test_an_endpoint_is_there_as_long_as_addresses_are_held(
+async def test_an_endpoint_exists_as_long_as_its_addresses_are_held(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     (address,) = addresses(await cluster.node.add(pod("web-0")))
@@ -231,7 +235,7 @@ async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
-async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
+async def test_an_endpoint_in_deletion_is_replaced_by_that_of_the_next_pod_of_its_name(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -247,7 +251,7 @@ async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
     assert "deletionTimestamp" not in endpoint(server)["metadata"]
 
 
-async def test_an_endpoint_that_is_reported_anew_keeps_what_others_have_put_on_it(
+async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_others(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -273,7 +277,7 @@ async def test_an_endpoint_that_is_reported_anew_keeps_what_others_have_put_on_i
 
 
 @pytest.mark.simulated(lacks="kmock does not have: names that are taken")
-async def test_an_endpoint_that_was_there_unseen_is_not_overwritten(
+async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """A leader that was cut off has sent it; its successor has reported since."""
@@ -290,7 +294,7 @@ async def test_an_endpoint_that_was_there_unseen_is_not_overwritten(
     assert endpoint(server)["metadata"]["resourceVersion"] == version
 
 
-async def test_a_foreign_endpoint_is_left_alone(
+async def test_an_endpoint_of_another_writer_is_not_deleted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     ours = await cluster.node.add(pod("web-0"))
@@ -306,7 +310,7 @@ async def test_a_foreign_endpoint_is_left_alone(
     assert endpoint(server, "theirs")["kind"] == "SpiderEndpoint"
 
 
-async def test_a_foreign_endpoint_of_a_reported_pod_is_taken_over_and_deleted_with_it(
+async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_deleted_with_it(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -337,7 +341,7 @@ async def test_an_endpoint_without_field_managers_is_deleted_with_its_pod(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
-async def test_what_happened_in_a_downtime_is_reported_after_it(
+async def test_changes_during_a_downtime_are_reported_after_it(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -349,16 +353,16 @@ async def test_what_happened_in_a_downtime_is_reported_after_it(
     await cluster.node.add(pod("web-2"))
     cluster.start()
 
-    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: counts_allocated(server, 2))
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
     await cluster.until(lambda: endpoint(server, "web-2")["kind"] == "SpiderEndpoint")
     assert endpoint(server, "web-1")["status"]["current"]["uid"] == "uid-web-1"
 
 
-async def test_without_an_api_server_pods_get_addresses_and_reports_follow(
+async def test_pods_get_addresses_without_the_api_server_and_the_status_follows_later(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
     server.kill()
 
     await cluster.node.add(pod("web-0"))
@@ -368,35 +372,35 @@ async def test_without_an_api_server_pods_get_addresses_and_reports_follow(
     server.wait_served(path_of("SpiderIPPool"))
     server.wait_served(path_of("SpiderEndpoint"))
 
-    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: counts_allocated(server, 1))
     await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "SpiderEndpoint")
     assert endpoint(server)["reason"] == "NotFound"
 
 
-async def test_a_report_that_somebody_else_wrote_is_put_right(
+async def test_a_status_written_by_another_client_is_corrected(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
 
     wrong = {"status": {"allocatedIPCount": 7}}
     path = f"{path_of('SpiderIPPool', 'blue')}/status"
     assert server.request("PATCH", path, wrong, content=MERGE).status == 200
 
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
 
 
 @pytest.mark.simulated(lacks="kmock does not have: versions of what is applied")
-async def test_a_report_that_arrives_after_a_later_one_is_refused(
+async def test_a_status_based_on_an_older_version_is_refused(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """A leader that was cut off has made it; its successor has reported since."""
-    await cluster.until(lambda: counted(server, 0))
+    await cluster.until(lambda: counts_allocated(server, 0))
     translator, reporter = cluster.host.translator, cluster.host.reporter
     assert translator is not None
     assert reporter is not None
     late = get(server, "SpiderIPPool", "blue")
     await cluster.node.add(pod("web-0"))
-    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: counts_allocated(server, 1))
     translator.informers[TranslatedKind.POOL].objects["", "blue"] = late
 
     with pytest.raises(ApiConflict):
@@ -404,17 +408,17 @@ async def test_a_report_that_arrives_after_a_later_one_is_refused(
             TranslatedKind.POOL, "blue", StatusReport({"allocatedIPCount": 7})
         )
 
-    assert counted(server, 1)
+    assert counts_allocated(server, 1)
 
 
 @pytest.mark.simulated(lacks="kmock does not have: namespaces that are not there")
-async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
+async def test_an_endpoint_in_a_missing_namespace_does_not_delay_others(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("ghost")._replace(namespace="nowhere"))
     await cluster.node.add(pod("web-0"))
 
-    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: counts_allocated(server, 2))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
 
     assert server.request("GET", path_of("SpiderEndpoint", "ghost", "nowhere")).status == 404
@@ -424,7 +428,7 @@ async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
     server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cluster.node.add(pod("web-0"))
-    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: counts_allocated(server, 1))
     await cluster.until_idle()
     reporter = cluster.host.reporter
     assert reporter is not None
@@ -437,18 +441,18 @@ async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
     writes: list[str] = []
     write = reporter._status.write
 
-    async def noted(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
+    async def noting_write(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
         writes.append(name)
         await write(kind, name, report)
 
-    monkeypatch.setattr(reporter._status, "write", noted)
+    monkeypatch.setattr(reporter._status, "write", noting_write)
 
     for number in range(1, 5):
         await cluster.node.add(pod(f"web-{number}"))
     tallies = reporter._projector.projection.tallies
     await cluster.until(lambda: tallies["blue"].counts.claimed == 5)
     burst_ended.set()
-    await cluster.until(lambda: counted(server, 5))
+    await cluster.until(lambda: counts_allocated(server, 5))
 
     assert len(writes) == 1
 
@@ -457,16 +461,16 @@ async def test_a_reporter_begins_no_round_while_nothing_changes(
     server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cluster.node.add(pod("web-0"))
-    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: counts_allocated(server, 1))
     await cluster.until_idle()
     reporter = cluster.host.reporter
     assert reporter is not None
     rounds: list[object] = []
-    each = reporter._report_each
+    report_each = reporter._report_each
 
     async def counting(*arguments: object) -> None:
         rounds.append(arguments[1])
-        await each(*arguments)  # type: ignore[arg-type]
+        await report_each(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reporter, "_report_each", counting)
 
@@ -474,6 +478,6 @@ async def test_a_reporter_begins_no_round_while_nothing_changes(
         async with asyncio.timeout(3 * ROUND_S):
             await cluster.until(lambda: rounds)
     await cluster.node.add(pod("web-1"))
-    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: counts_allocated(server, 2))
 
     assert rounds

@@ -1,4 +1,4 @@
-"""What the API server refuses by itself, by the schema, and that the domain refuses it too."""
+"""The API server refuses invalid objects by the schema, and the domain refuses them too."""
 
 from __future__ import annotations
 
@@ -111,25 +111,27 @@ REFUSED: dict[str, tuple[Object, str]] = {
 
 
 @pytest.mark.parametrize(("one", "message"), REFUSED.values(), ids=REFUSED)
-def test_the_server_refuses_and_says_why(server: ApiServer, one: Object, message: str) -> None:
+def test_the_api_server_refuses_an_invalid_object_with_the_reason(
+    server: ApiServer, one: Object, message: str
+) -> None:
     answer = create(server, one)
 
     assert answer.status == 422, answer.body
     assert message in answer.message
 
 
-JUDGED = {name: one for name, (one, _) in REFUSED.items() if one["kind"] in SCHEMAS}
+WITH_DOMAIN_RULES = {name: one for name, (one, _) in REFUSED.items() if one["kind"] in SCHEMAS}
 
 
-@pytest.mark.parametrize("one", JUDGED.values(), ids=JUDGED)
-def test_the_domain_refuses_the_same(one: Object) -> None:
+@pytest.mark.parametrize("one", WITH_DOMAIN_RULES.values(), ids=WITH_DOMAIN_RULES)
+def test_the_domain_refuses_the_objects_that_the_schema_refuses(one: Object) -> None:
     empty = Configuration({}, {}, {}, {})
 
     with pytest.raises((Refused, BadInput)):
         decide(empty, apply_command(Manifest("object", read_object(one))), {})
 
 
-def test_the_subnet_of_a_pool_stays_what_it_is(server: ApiServer) -> None:
+def test_the_subnet_of_a_pool_is_immutable(server: ApiServer) -> None:
     assert create(server, pool()).status == 201
 
     answer = replace(server, pool(subnet="10.6.0.0/24"))
@@ -138,7 +140,7 @@ def test_the_subnet_of_a_pool_stays_what_it_is(server: ApiServer) -> None:
     assert "is immutable" in answer.message
 
 
-def test_the_ip_version_stays_what_it_is(server: ApiServer) -> None:
+def test_the_ip_version_is_immutable(server: ApiServer) -> None:
     assert create(server, reservation(ipVersion=4)).status == 201
 
     answer = replace(server, reservation(ipVersion=6))
@@ -147,7 +149,7 @@ def test_the_ip_version_stays_what_it_is(server: ApiServer) -> None:
     assert "ipVersion is immutable" in answer.message
 
 
-def test_an_ip_version_that_was_derived_may_be_left_out_again(server: ApiServer) -> None:
+def test_a_derived_ip_version_may_be_left_out_in_an_update(server: ApiServer) -> None:
     assert create(server, pool(ipVersion=4)).status == 201
 
     assert replace(server, pool(gateway="10.6.0.1")).status == 200

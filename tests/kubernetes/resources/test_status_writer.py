@@ -1,4 +1,4 @@
-"""The status of an object has one field manager, whatever parts of a controller know of it."""
+"""All parts of a controller write the status of an object as one field manager."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.kubernetes import ApiServer
 
 pytestmark = pytest.mark.simulated(lacks="kmock does not have: managers of fields")
 
-BEFORE: str = "orbweaver-translator"
+OLD_MANAGER: str = "orbweaver-translator"
 """The field manager of translators' conditions in earlier builds."""
 
 
@@ -62,7 +62,7 @@ async def test_every_status_has_one_field_manager(
         assert managers_of_status(server, kind, name) == {MANAGER}, name
 
 
-async def test_a_new_pool_costs_one_write_of_its_status(
+async def test_the_status_of_a_new_pool_is_written_once(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.until_idle()
@@ -81,7 +81,7 @@ async def test_a_new_pool_costs_one_write_of_its_status(
     assert reporter.writes == 1
 
 
-async def test_what_a_part_has_not_looked_at_yet_stays_as_it_is(
+async def test_conditions_without_an_observation_stay_in_the_status(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -99,7 +99,7 @@ async def test_what_a_part_has_not_looked_at_yet_stays_as_it_is(
     assert get(server, "SpiderIPPool", "blue")["status"] == before
 
 
-async def test_a_condition_of_an_older_controller_is_taken_back(
+async def test_a_condition_of_an_older_field_manager_is_removed(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -121,7 +121,7 @@ async def test_a_condition_of_an_older_controller_is_taken_back(
         "metadata": {"name": "blue"},
         "status": {"conditions": [stale, {**stale, "type": "Ready", "status": "False"}]},
     }
-    path = f"{path_of('SpiderIPPool', 'blue')}/status?fieldManager={BEFORE}&force=true"
+    path = f"{path_of('SpiderIPPool', 'blue')}/status?fieldManager={OLD_MANAGER}&force=true"
     sent = server.request("PATCH", path, body, content="application/apply-patch+yaml")
     assert sent.status == 200
     assert replace(server, pool(ips=["10.6.0.20"])).status == 200

@@ -37,13 +37,13 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
         await check_everything(one.node)
 
 
-def is_said(server: ApiServer, kind: str, name: str, *types: str) -> bool:
+def has_conditions(server: ApiServer, kind: str, name: str, *types: str) -> bool:
     """Whether all conditions are there, and about the present generation."""
     one = get(server, kind, name)
-    said = one.get("status", {}).get("conditions", [])
-    generations = {each["observedGeneration"] for each in said}
+    conditions = one.get("status", {}).get("conditions", [])
+    generations = {each["observedGeneration"] for each in conditions}
     is_new = generations == {one["metadata"]["generation"]}
-    return is_new and {each["type"] for each in said} == set(types)
+    return is_new and {each["type"] for each in conditions} == set(types)
 
 
 def ips_of(cluster: TranslatorHarness) -> tuple[str, ...]:
@@ -60,7 +60,9 @@ def is_gone(server: ApiServer, kind: str, name: str) -> bool:
     return server.request("GET", path_of(kind, name)).status == 404
 
 
-async def test_what_is_created_is_in_force(server: ApiServer, cluster: TranslatorHarness) -> None:
+async def test_created_objects_are_applied_to_the_log(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
     await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     create(server, pool(ips=["10.6.0.12", "10.6.0.10-10.6.0.11"], default=True))
@@ -80,7 +82,9 @@ async def test_what_is_created_is_in_force(server: ApiServer, cluster: Translato
     assert addresses(await cluster.node.add(pod("web-0"))) <= {"10.6.0.11", "10.6.0.12"}
 
 
-async def test_what_is_changed_is_changed(server: ApiServer, cluster: TranslatorHarness) -> None:
+async def test_a_changed_pool_is_changed_in_the_log(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
@@ -90,24 +94,24 @@ async def test_what_is_changed_is_changed(server: ApiServer, cluster: Translator
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.20",)
 
 
-async def test_a_refusal_is_told_in_a_condition_and_an_event(
+async def test_a_refusal_is_reported_in_a_condition_and_an_event(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     create(server, pool("green", ips=["10.6.0.10"]))
 
-    said = await cluster.until_condition("SpiderIPPool", "green", "Ready", "False")
+    condition = await cluster.until_condition("SpiderIPPool", "green", "Ready", "False")
 
-    assert said["reason"] == "AddressesOverlap"
-    assert "already belongs to SpiderIPPool/blue" in said["message"]
+    assert condition["reason"] == "AddressesOverlap"
+    assert "already belongs to SpiderIPPool/blue" in condition["message"]
     await cluster.until(lambda: events_about(server, "green"))
     (event,) = events_about(server, "green")
     assert (event["type"], event["reason"]) == ("Warning", "AddressesOverlap")
     assert "green" not in cluster.ledger.pools
 
 
-async def test_what_was_refused_is_tried_again_when_others_have_changed(
+async def test_a_refused_pool_is_applied_once_the_other_pool_has_changed(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
@@ -121,7 +125,7 @@ async def test_what_was_refused_is_tried_again_when_others_have_changed(
     assert cluster.ledger.pools["green"].ips == ("10.6.0.10",)
 
 
-async def test_a_deleted_pool_drains_and_then_goes(
+async def test_a_deleted_pool_drains_until_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool(default=True))
@@ -130,16 +134,16 @@ async def test_a_deleted_pool_drains_and_then_goes(
     await cluster.node.add(pod("web-0"))
 
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
-    said = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
+    condition = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 
-    assert said["message"] == "1 address is still allocated"
+    assert condition["message"] == "1 address is still allocated"
     assert cluster.ledger.pools["blue"].retiring
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: is_gone(server, "SpiderIPPool", "blue"))
     assert "blue" not in cluster.ledger.pools
 
 
-async def test_a_deleted_subnet_takes_its_pools_along(
+async def test_a_deleted_subnet_deletes_its_pools(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
@@ -150,16 +154,16 @@ async def test_a_deleted_subnet_takes_its_pools_along(
     await cluster.node.add(pod("web-0"))
 
     server.request("DELETE", path_of("SpiderSubnet", "wide"))
-    said = await cluster.until_condition("SpiderSubnet", "wide", "Draining", "True")
+    condition = await cluster.until_condition("SpiderSubnet", "wide", "Draining", "True")
 
-    assert said["message"] == "pools still exist: blue"
+    assert condition["message"] == "pools still exist: blue"
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: is_gone(server, "SpiderSubnet", "wide"))
     assert is_gone(server, "SpiderIPPool", "blue")
     assert not cluster.ledger.subnets
 
 
-async def test_a_deleted_reservation_is_lifted(
+async def test_a_deleted_reservation_is_deleted_in_the_log(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, reservation(ips=["10.6.0.10"]))
@@ -187,14 +191,16 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
 
     assert held == set(cluster.ledger.claims)
     create(server, pool(ips=["10.6.0.30"]))
-    said = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
-    assert said["message"].startswith("an earlier object of this name is being drained")
+    condition = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
+    assert condition["message"].startswith("an earlier object of this name is being drained")
     await cluster.node.delete(pod("web-0"))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)
 
 
-async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: TranslatorHarness) -> None:
+async def test_changes_during_a_downtime_are_applied_after_it(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     for one in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
         create(server, one)
     create(server, reservation("lifted", ips=["10.6.0.99"]))
@@ -217,7 +223,7 @@ async def test_a_downtime_is_made_up_for(server: ApiServer, cluster: TranslatorH
     assert ips == {"kept": ("10.6.0.10",), "changed": ("10.6.0.21",), "new": ("10.6.0.40",)}
 
 
-async def test_an_api_server_that_comes_back_is_followed_again(
+async def test_the_watch_continues_when_the_api_server_comes_back(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -234,12 +240,14 @@ async def test_an_api_server_that_comes_back_is_followed_again(
 
 
 @pytest.mark.simulated(lacks="kmock does not have: writes that change nothing")
-async def test_looking_again_changes_nothing(server: ApiServer, cluster: TranslatorHarness) -> None:
+async def test_a_restarted_translator_writes_nothing_without_changes(
+    server: ApiServer, cluster: TranslatorHarness
+) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
     create(server, pool(ips=["10.6.0.12", "10.6.0.11"]))
     types = ("Ready", "Exhausted", "NearlyExhausted", "Conflicted")
-    await cluster.until(lambda: is_said(server, "SpiderIPPool", "blue", *types))
-    await cluster.until(lambda: is_said(server, "SpiderSubnet", "wide", "Ready"))
+    await cluster.until(lambda: has_conditions(server, "SpiderIPPool", "blue", *types))
+    await cluster.until(lambda: has_conditions(server, "SpiderSubnet", "wide", "Ready"))
     await cluster.until_idle()
     await cluster.stop()
     before = get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"]
@@ -252,7 +260,7 @@ async def test_looking_again_changes_nothing(server: ApiServer, cluster: Transla
     assert get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"] == before
 
 
-async def test_what_no_resource_made_is_left_alone(
+async def test_pools_and_reservations_without_a_resource_are_kept(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.apply(
@@ -268,7 +276,7 @@ async def test_what_no_resource_made_is_left_alone(
     assert cluster.ledger.reservations.keys() == {"too"}
 
 
-async def test_a_pool_of_an_application_is_a_report(
+async def test_the_resource_of_an_automatic_pool_is_not_applied_to_the_log(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     one = pool("auto4-web-eth0-abcde")
@@ -282,7 +290,7 @@ async def test_a_pool_of_an_application_is_a_report(
     assert cluster.ledger.pools.keys() == {"blue"}
 
 
-async def test_the_log_says_where_a_pool_comes_from_and_no_more(
+async def test_the_log_has_the_uid_of_the_resource_and_no_last_applied_annotation(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     one = pool()
@@ -299,7 +307,7 @@ async def test_the_log_says_where_a_pool_comes_from_and_no_more(
     assert first.cause.actor == "orbweaver-controller/kubernetes"
 
 
-async def test_of_two_translators_only_the_newer_one_writes(
+async def test_only_the_newer_of_two_translators_writes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())

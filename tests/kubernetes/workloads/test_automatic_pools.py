@@ -34,7 +34,7 @@ from tests.support.engine_harness import eventually
 from tests.support.kubernetes import MERGE, ApiServer
 
 SUBNET = Subnet("shop-v4", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.60",))
-ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["shop-v4"]})}
+REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["shop-v4"]})}
 CLONE_SETS = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 
@@ -51,13 +51,13 @@ async def agent(
     server: ApiServer, settings: Settings, controllers: ControllersHarness
 ) -> AsyncIterator[Agent]:
     """The agent of the node, with its own facts from the API server."""
-    ours = settings._replace(
+    agent_settings = settings._replace(
         kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
     )
-    cluster = await connect_cluster(ours)
+    cluster = await connect_cluster(agent_settings)
     assert cluster is not None
     await controllers.until(cluster.facts.pods.listed.is_set)
-    async with running(ours, controllers.store, facts=cluster.facts) as one:
+    async with running(agent_settings, controllers.store, facts=cluster.facts) as one:
         yield one
         await cluster.close()
 
@@ -77,15 +77,15 @@ async def until_pools(
 ) -> None:
     """Wait until the application's pools have these addresses, one text a pool."""
 
-    async def are_so() -> bool:
+    async def have_ranges() -> bool:
         return [",".join(one.ips) for one in await pools_of(controllers, name, kind)] == list(ips)
 
-    await eventually(are_so)
+    await eventually(have_ranges)
 
 
 def scale(server: ApiServer, name: str, replicas: int) -> None:
-    said = {"spec": {"replicas": replicas}}
-    server.request("PATCH", f"{PARTS['Deployment']}/{name}", said, content=MERGE)
+    patch = {"spec": {"replicas": replicas}}
+    server.request("PATCH", f"{PARTS['Deployment']}/{name}", patch, content=MERGE)
 
 
 def delete(server: ApiServer, kind: str, name: str) -> None:
@@ -95,14 +95,14 @@ def delete(server: ApiServer, kind: str, name: str) -> None:
 def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
     """Create a Pod as a Deployment's ReplicaSet does."""
     replica_set = create_set(server, "ReplicaSet", f"{name}-rs", deployment)
-    return create_pod(server, name, NODE, replica_set, annotations=ASKS)
+    return create_pod(server, name, NODE, replica_set, annotations=REQUESTS_POOL)
 
 
-async def test_a_deployment_gets_a_pool_that_grows_shrinks_and_goes_with_it(
+async def test_the_pool_of_a_deployment_grows_shrinks_and_is_deleted_with_it(
     server: ApiServer, controllers: ControllersHarness, agent: Agent
 ) -> None:
-    await controllers.begin()
-    web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=2)
+    await controllers.start_controller()
+    web = create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
     pod = create_pod_of(server, web, "web-a")
     added = await agent.add("web-a", CNI_ARGS=cni_args_of(pod))
@@ -119,36 +119,36 @@ async def test_a_deployment_gets_a_pool_that_grows_shrinks_and_goes_with_it(
     assert not await controllers.held()
 
 
-async def test_an_add_waits_for_the_pool_of_an_application_that_nobody_has_seen_yet(
+async def test_an_add_waits_until_a_controller_creates_the_pool_of_its_application(
     server: ApiServer, controllers: ControllersHarness, agent: Agent
 ) -> None:
-    web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
+    web = create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
     pod = create_pod_of(server, web, "web-a")
     adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=cni_args_of(pod)))
-    await controllers.begin()
+    await controllers.start_controller()
 
     assert await adding == ["10.7.0.10/16"]
 
 
-async def test_what_was_created_scaled_and_deleted_meanwhile_is_made_up_for(
+async def test_pools_follow_applications_that_changed_while_no_controller_ran(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    create_set(server, "Deployment", "scaled", annotations=ASKS, replicas=2)
+    await controllers.start_controller()
+    create_set(server, "Deployment", "scaled", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "scaled", "10.7.0.10-10.7.0.11")
-    create_set(server, "Deployment", "deleted", annotations=ASKS, replicas=2)
+    create_set(server, "Deployment", "deleted", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "deleted", "10.7.0.12-10.7.0.13")
-    await controllers.end("one")
+    await controllers.stop_controller("one")
 
     scale(server, "scaled", 1)
     delete(server, "Deployment", "deleted")
-    create_set(server, "Deployment", "created", annotations=ASKS, replicas=1)
-    await controllers.begin("two")
+    create_set(server, "Deployment", "created", annotations=REQUESTS_POOL, replicas=1)
+    await controllers.start_controller("two")
 
     await until_pools(controllers, "scaled", "10.7.0.11")
     await until_pools(controllers, "deleted")
-    made = await eventually(partial(pools_of, controllers, "created"))
-    assert [size_of(one) for one in made] == [1]
+    created_pools = await eventually(partial(pools_of, controllers, "created"))
+    assert [size_of(one) for one in created_pools] == [1]
 
 
 SIZES: dict[str, tuple[dict[str, Any], int]] = {
@@ -164,17 +164,17 @@ SIZES: dict[str, tuple[dict[str, Any], int]] = {
 async def test_every_kind_of_application_gets_a_pool_of_its_size(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     for kind, (spec, _) in SIZES.items():
-        create_set(server, kind, kind.lower(), annotations=ASKS, **spec)
+        create_set(server, kind, kind.lower(), annotations=REQUESTS_POOL, **spec)
     status = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "numberReady"), 0)
-    said = {"status": status | {"desiredNumberScheduled": 4}}
-    server.request("PATCH", f"{PARTS['DaemonSet']}/daemonset/status", said, content=MERGE)
+    scheduled = {"status": status | {"desiredNumberScheduled": 4}}
+    server.request("PATCH", f"{PARTS['DaemonSet']}/daemonset/status", scheduled, content=MERGE)
 
-    async def are_right() -> bool:
+    async def have_expected_sizes() -> bool:
         return await sizes(controllers) == {kind: size for kind, (_, size) in SIZES.items()}
 
-    await eventually(are_right)
+    await eventually(have_expected_sizes)
     assert set(SIZES) == set(COLLECTIONS)
 
 
@@ -188,28 +188,28 @@ async def sizes(controllers: ControllersHarness) -> dict[str, int]:
     return {kind: size_of(one) for kind, one in owners.items() if kind}
 
 
-async def test_the_replica_set_of_a_deployment_gets_no_pool_of_its_own(
+async def test_the_replicaset_of_a_deployment_gets_no_pool(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    web = create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
-    create_set(server, "ReplicaSet", "web-1", web, annotations=ASKS, replicas=1)
+    await controllers.start_controller()
+    web = create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
+    create_set(server, "ReplicaSet", "web-1", web, annotations=REQUESTS_POOL, replicas=1)
 
     await until_pools(controllers, "web", "10.7.0.10")
 
     assert not await pools_of(controllers, "web-1", "ReplicaSet")
 
 
-async def test_nothing_is_taken_from_an_application_that_nobody_may_read(
+async def test_a_pool_stays_when_reading_its_application_is_forbidden(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    create_set(server, "Deployment", "web", annotations=ASKS, replicas=1)
+    await controllers.start_controller()
+    create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
     await until_pools(controllers, "web", "10.7.0.10")
-    await controllers.end("one")
+    await controllers.stop_controller("one")
     delete(server, "Deployment", "web")
 
-    blind = await controllers.begin("two", anonymous=True)
+    blind = await controllers.start_controller("two", anonymous=True)
     (pool,) = await pools_of(controllers, "web")
     key = application_of(pool.labels)
     assert key is not None
@@ -221,19 +221,19 @@ async def test_nothing_is_taken_from_an_application_that_nobody_may_read(
     assert await pools_of(controllers, "web") == [pool]
 
 
-async def test_the_pool_of_a_third_party_is_made_by_its_pod_and_goes_with_it(
+async def test_the_pool_of_a_third_party_application_is_created_for_its_pod_and_deleted_with_it(
     server: ApiServer, controllers: ControllersHarness, agent: Agent
 ) -> None:
     define(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")
-    await controllers.begin()
+    await controllers.start_controller()
     body = {
         "apiVersion": "apps.kruise.io/v1alpha1",
         "kind": "CloneSet",
         "metadata": {"name": "ads"},
     }
     owner = server.request("POST", CLONE_SETS, body).body
-    said = ASKS | {"ipam.spidernet.io/ippool-ip-number": "1"}
-    pod = create_pod(server, "ads-x", NODE, owner, annotations=said)
+    annotations = REQUESTS_POOL | {"ipam.spidernet.io/ippool-ip-number": "1"}
+    pod = create_pod(server, "ads-x", NODE, owner, annotations=annotations)
 
     added = await agent.add("ads-x", CNI_ARGS=cni_args_of(pod))
     server.request("DELETE", f"{CLONE_SETS}/ads")

@@ -45,18 +45,20 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 def create_machine(server: ApiServer, name: str) -> Object:
     """A running VM: itself and its instance, which are deleted only by a test."""
     held = {"name": name, "finalizers": ["tests/hold"]}
-    machine = made(server, MACHINES, "VirtualMachine", held)
-    return made(server, INSTANCES, "VirtualMachineInstance", held | owned_by(machine))
+    machine = create_kubevirt_object(server, MACHINES, "VirtualMachine", held)
+    return create_kubevirt_object(
+        server, INSTANCES, "VirtualMachineInstance", held | owned_by(machine)
+    )
 
 
-def made(server: ApiServer, path: str, kind: str, metadata: Object) -> Object:
+def create_kubevirt_object(server: ApiServer, path: str, kind: str, metadata: Object) -> Object:
     body = {"apiVersion": "kubevirt.io/v1", "kind": kind, "metadata": metadata}
     answer = server.request("POST", path, body)
     assert answer.status == 201, answer.message
     return answer.body
 
 
-def let_go(server: ApiServer, path: str) -> None:
+def delete_with_finalizers(server: ApiServer, path: str) -> None:
     """Delete the object and its finalizers."""
     server.request("DELETE", path)
     server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE)
@@ -74,7 +76,7 @@ def resize(server: ApiServer, name: str, **spec: Any) -> None:
     server.request("PATCH", f"{PARTS['StatefulSet']}/{name}", {"spec": spec}, content=MERGE)
 
 
-async def replicas(
+async def create_replicas(
     controllers: ControllersHarness, owner: Object, count: int
 ) -> list[tuple[str, ...]]:
     """Pods of a StatefulSet with their addresses."""
@@ -82,51 +84,51 @@ async def replicas(
     pods = [
         create_pod(controllers.server, f"{name}-{number}", NODE, owner) for number in range(count)
     ]
-    return [await controllers.add(one, "statefulset") for one in pods]
+    return [await controllers.add(pod, "statefulset") for pod in pods]
 
 
-async def test_without_kubevirt_the_addresses_of_a_vm_stay(
+async def test_the_addresses_of_a_vm_stay_when_kubevirt_is_not_served(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    replica = await controllers.begin()
+    replica = await controllers.start_controller()
     kind = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     instance = kind | {"metadata": {"name": "a", "uid": "uid-a"}}
     held = await launch(controllers, "launcher-1", instance)
     delete_pod(server, "launcher-1")
 
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
 
     assert await controllers.held() == held
     assert "has no VirtualMachineInstance" in replica.watch.facts.owners.vmis.fault
 
 
-async def test_a_replica_that_is_wanted_keeps_its_address_over_its_pods(
+async def test_a_replica_of_a_statefulset_keeps_its_address_over_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    db = create_set(server, "StatefulSet", "db", replicas=2)
-    held = await replicas(controllers, db, 2)
+    await controllers.start_controller()
+    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    held = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-0")
     delete_pod(server, "db-1")
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
     between = await controllers.held()
 
-    again = await replicas(controllers, db, 2)
+    again = await create_replicas(controllers, db, 2)
 
     assert between == {address for one in held for address in one}
     assert again == held
 
 
-async def test_scaling_down_frees_what_the_surplus_replicas_held(
+async def test_scaling_down_releases_the_addresses_of_surplus_replicas(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    db = create_set(server, "StatefulSet", "db", replicas=3)
-    first, *_ = await replicas(controllers, db, 3)
+    await controllers.start_controller()
+    db = create_set(server, "StatefulSet", "db", create_replicas=3)
+    first, *_ = await create_replicas(controllers, db, 3)
 
-    resize(server, "db", replicas=1)
+    resize(server, "db", create_replicas=1)
     for name in ("db-2", "db-1"):
         delete_pod(server, name)  # and no DEL arrives
 
@@ -134,51 +136,51 @@ async def test_scaling_down_frees_what_the_surplus_replicas_held(
     assert await controllers.held_by("db-0") == set(first)
 
 
-async def test_scaling_down_frees_what_replicas_without_pods_held(
+async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    db = create_set(server, "StatefulSet", "db", replicas=2)
-    first, _ = await replicas(controllers, db, 2)
+    await controllers.start_controller()
+    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    first, _ = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
-    await controllers.look()
+    await controllers.scan_again()
 
-    resize(server, "db", replicas=1)
+    resize(server, "db", create_replicas=1)
     await controllers.until_status(lambda told: told["suspects"] == 1)
-    await controllers.look()
+    await controllers.scan_again()
 
     await controllers.until_held(*first)
     assert await controllers.held_by("db-0") == set(first)
 
 
-async def test_another_first_ordinal_frees_those_before_it(
+async def test_a_higher_first_ordinal_releases_the_addresses_of_those_before_it(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
-    db = create_set(server, "StatefulSet", "db", replicas=2)
-    _, second = await replicas(controllers, db, 2)
+    await controllers.start_controller()
+    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    _, second = await create_replicas(controllers, db, 2)
 
-    resize(server, "db", replicas=1, ordinals={"start": 1})
+    resize(server, "db", create_replicas=1, ordinals={"start": 1})
     delete_pod(server, "db-0")
 
     await controllers.until_held(*second)
     assert await controllers.held_by("db-1") == set(second)
 
 
-async def test_a_set_that_is_deleted_gives_everything_back(
+async def test_a_deleted_statefulset_releases_all_its_addresses(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     kept = await controllers.add(create_pod(server, "web-0", NODE))
-    db = create_set(server, "StatefulSet", "db", replicas=2)
-    await replicas(controllers, db, 2)
+    db = create_set(server, "StatefulSet", "db", create_replicas=2)
+    await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
-    await controllers.look()
+    await controllers.scan_again()
 
     server.request("DELETE", f"{PARTS['StatefulSet']}/db?propagationPolicy=Background")
     delete_pod(server, "db-0")
     await controllers.until_status(lambda told: told["suspects"] == 1)
-    await controllers.look()
+    await controllers.scan_again()
 
     await controllers.until_held(*kept)
     assert await controllers.held_by("web-0") == set(kept)
@@ -188,34 +190,34 @@ async def test_a_set_that_is_deleted_gives_everything_back(
 async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     held = await launch(controllers, "launcher-1", create_machine(server, "a"))
-    let_go(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{INSTANCES}/a")
     delete_pod(server, "launcher-1")
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
     stopped = await controllers.held()
 
     machine = server.request("GET", f"{MACHINES}/a").body
     metadata = {"name": "a"} | owned_by(machine)
-    instance = made(server, INSTANCES, "VirtualMachineInstance", metadata)
+    instance = create_kubevirt_object(server, INSTANCES, "VirtualMachineInstance", metadata)
     again = await launch(controllers, "launcher-2", instance)
-    let_go(server, f"{MACHINES}/a")
-    let_go(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES}/a")
+    delete_with_finalizers(server, f"{INSTANCES}/a")
 
     assert held == stopped == again
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_a_vm_that_is_deleted_gives_its_address_back(
+async def test_a_deleted_vm_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     kept = await controllers.add(create_pod(server, "web-0", NODE))
     await launch(controllers, "launcher-1", create_machine(server, "a"))
 
-    let_go(server, f"{MACHINES}/a")
-    let_go(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES}/a")
+    delete_with_finalizers(server, f"{INSTANCES}/a")
     delete_pod(server, "launcher-1")
 
     await controllers.until_held(*kept)
@@ -223,28 +225,28 @@ async def test_a_vm_that_is_deleted_gives_its_address_back(
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_a_vm_without_a_launcher_gives_its_address_back_when_it_is_deleted(
+async def test_a_deleted_vm_without_a_launcher_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     await launch(controllers, "launcher-1", create_machine(server, "a"))
-    let_go(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{INSTANCES}/a")
     delete_pod(server, "launcher-1")
-    await controllers.look()
+    await controllers.scan_again()
 
-    let_go(server, f"{MACHINES}/a")
+    delete_with_finalizers(server, f"{MACHINES}/a")
     await controllers.until_status(lambda told: told["suspects"] == 1)
-    await controllers.look()
+    await controllers.scan_again()
 
     await controllers.until_held()
     assert not (await controllers.node.read_ledger()).endpoints
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_a_migration_hands_over_and_the_source_frees_nothing(
+async def test_a_migration_keeps_the_address_when_the_source_launcher_is_deleted(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     instance = create_machine(server, "a")
     before = await launch(controllers, "launcher-1", instance)
 
@@ -252,33 +254,33 @@ async def test_a_migration_hands_over_and_the_source_frees_nothing(
     after = await launch(controllers, "launcher-2", instance, **job)
     delete_pod(server, "launcher-1")
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
     held = await controllers.held()
-    let_go(server, f"{MACHINES}/a")
-    let_go(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{MACHINES}/a")
+    delete_with_finalizers(server, f"{INSTANCES}/a")
 
     assert before == after == held
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_a_vm_that_goes_while_it_migrates_keeps_its_address_until_the_last_launcher(
+async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_launcher_ends(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     instance = create_machine(server, "a")
     held = await launch(controllers, "launcher-1", instance)
     await launch(controllers, "launcher-2", instance)
 
-    let_go(server, f"{MACHINES}/a")
+    delete_with_finalizers(server, f"{MACHINES}/a")
     server.request("DELETE", f"{INSTANCES}/a")
     delete_pod(server, "launcher-2")
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
     between = await controllers.held()
     delete_pod(server, "launcher-1")
-    let_go(server, f"{INSTANCES}/a")
+    delete_with_finalizers(server, f"{INSTANCES}/a")
     await controllers.until_status(lambda told: told["suspects"] == 1)
-    await controllers.look()
+    await controllers.scan_again()
 
     assert between == held
     await controllers.until_held()

@@ -159,7 +159,7 @@ def launcher(server: ApiServer, name: str, annotations: dict[str, str] = USES_TH
     return create_pod(server, name, NODE, annotations=annotations)
 
 
-async def test_a_claim_keeps_its_address_over_pods_and_the_rest_goes_with_each_pod(
+async def test_an_ipam_claim_keeps_its_address_over_pods_and_other_addresses_are_released(
     claim: ApiServer, agent: AgentHarness, cluster: Cluster
 ) -> None:
     first = launcher(claim, "launcher-1")
@@ -183,10 +183,10 @@ async def test_a_claim_keeps_its_address_over_pods_and_the_rest_goes_with_each_p
     )
 
 
-async def test_a_migration_has_one_address_for_both_pods_until_the_claim_is_deleted(
+async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_is_deleted(
     claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     source = launcher(claim, "launcher-1")
     target = launcher(claim, "launcher-2", MIGRATES)
     held = await add(agent, cluster, source)
@@ -198,16 +198,16 @@ async def test_a_migration_has_one_address_for_both_pods_until_the_claim_is_dele
     await agent.delete("launcher-2", **_names(target, "net1"))
     delete_claim(claim)
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
     assert await controllers.held() == {address}
 
     delete_pod(claim, "launcher-1")
-    await controllers.look()
-    await controllers.look()
+    await controllers.scan_again()
+    await controllers.scan_again()
     await controllers.until_held()
 
 
-async def test_the_address_of_a_deleted_claim_goes_with_the_del_of_its_pod(
+async def test_the_address_of_a_deleted_ipam_claim_is_released_by_the_del_of_its_pod(
     claim: ApiServer, agent: AgentHarness, cluster: Cluster
 ) -> None:
     pod = launcher(claim, "launcher-1")

@@ -54,10 +54,10 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
     await api.close()
 
 
-def ask(server: ApiServer, *pods: str, node: str = NODE) -> None:
+def create_drain_request(server: ApiServer, *pods: str, read_node: str = NODE) -> None:
     """As the agent of the node does."""
     metadata = {
-        "name": node,
+        "name": read_node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
         "annotations": {BLOCKING_PODS: json.dumps(pods)},
     }
@@ -65,7 +65,7 @@ def ask(server: ApiServer, *pods: str, node: str = NODE) -> None:
     assert server.request("POST", STATES, state).status == 201
 
 
-def node(server: ApiServer) -> Object:
+def read_node(server: ApiServer) -> Object:
     return server.request("GET", f"{NODES}/{NODE}").body
 
 
@@ -74,29 +74,29 @@ def state_of_node(server: ApiServer) -> str:
     return str(metadata["annotations"][CURRENT_STATE])
 
 
-async def test_a_node_is_cordoned_and_put_back_as_often_as_it_is_said(
+async def test_cordon_and_uncordon_may_be_repeated(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
-    ask(shop, "shop/web-0")
+    create_drain_request(shop, "shop/web-0")
 
     assert (await drainer.observe()).requests == (DrainRequest(NODE),)
     for _ in range(2):
         await drainer.cordon(NODE)
-    cordoned, observed, draining = node(shop), await drainer.observe(), state_of_node(shop)
+    cordoned, observed, draining = read_node(shop), await drainer.observe(), state_of_node(shop)
     for _ in range(2):
         await drainer.uncordon(NODE)
 
     assert cordoned["spec"]["unschedulable"] is True
     assert observed == DrainObservation((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
     assert (draining, state_of_node(shop)) == ("Draining", "Idle")
-    assert "unschedulable" not in node(shop)["spec"]
+    assert "unschedulable" not in read_node(shop)["spec"]
     assert (await drainer.observe()).cordoned == ()
 
 
 async def test_no_more_pods_are_observed_than_a_payload_holds(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
-    ask(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))
+    create_drain_request(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))
 
     await drainer.cordon(NODE)
     (request,) = (await drainer.observe()).requests
@@ -104,11 +104,11 @@ async def test_no_more_pods_are_observed_than_a_payload_holds(
     assert len(request.pods) == PODS_OBSERVED_MAX
 
 
-async def test_a_request_of_a_node_that_is_gone_is_passed_over(
+async def test_a_drain_request_of_a_deleted_node_is_ignored(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
-    ask(shop, node="node-gone")
-    ask(shop)
+    create_drain_request(shop, read_node="node-gone")
+    create_drain_request(shop)
 
     observed = await drainer.observe()
     shop.request("DELETE", f"{STATES}/node-gone")
@@ -116,7 +116,7 @@ async def test_a_request_of_a_node_that_is_gone_is_passed_over(
     assert observed.requests == (DrainRequest(NODE),)
 
 
-async def test_a_node_that_was_unschedulable_stays_so(
+async def test_a_node_that_was_unschedulable_before_stays_unschedulable(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     shop.kubectl("cordon", NODE)
@@ -124,7 +124,7 @@ async def test_a_node_that_was_unschedulable_stays_so(
     await drainer.cordon(NODE)
     await drainer.uncordon(NODE)
 
-    assert node(shop)["spec"]["unschedulable"] is True
+    assert read_node(shop)["spec"]["unschedulable"] is True
 
 
 async def test_pods_of_the_node_are_evicted_and_those_of_others_are_not(
@@ -141,7 +141,7 @@ async def test_pods_of_the_node_are_evicted_and_those_of_others_are_not(
     assert "deletionTimestamp" not in pods["web-1"]["metadata"]
 
 
-async def test_a_disruption_budget_keeps_its_pod_and_is_said(
+async def test_a_pod_protected_by_a_disruption_budget_stays_and_the_reason_is_returned(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_pod(shop, "web-0", NODE, labels={"app": "web"})
@@ -162,7 +162,9 @@ async def test_a_disruption_budget_keeps_its_pod_and_is_said(
     assert "deletionTimestamp" not in kept["metadata"]
 
 
-async def test_a_node_that_is_gone_is_fine(drainer: KubernetesNodeDrainer) -> None:
+async def test_cordon_and_uncordon_of_a_deleted_node_do_nothing(
+    drainer: KubernetesNodeDrainer,
+) -> None:
     await drainer.cordon("no-such-node")
     await drainer.uncordon("no-such-node")
 

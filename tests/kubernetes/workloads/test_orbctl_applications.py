@@ -24,23 +24,23 @@ kind: SpiderSubnet
 metadata: {name: racks}
 spec: {ipVersion: 4, subnet: 10.6.0.0/16, ips: [10.6.0.10-10.6.0.29]}
 """
-ASKS = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
+REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
     """A subnet, and applications in the cluster with and without pools of it."""
     delete_workloads(server)
-    made = OrbctlHarness(tmp_path / "archive")
+    harness = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
-    assert made.orbctl("apply", "-f", str(tmp_path / "subnet.yaml")).code == Exit.OK
-    create_set(server, "Deployment", "web", annotations=ASKS, replicas=3)
+    assert harness.orbctl("apply", "-f", str(tmp_path / "subnet.yaml")).code == Exit.OK
+    create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=3)
     create_set(server, "Deployment", "plain", replicas=3)
-    create_set(server, "CronJob", "nightly", annotations=ASKS, parallelism=2)
-    return made
+    create_set(server, "CronJob", "nightly", annotations=REQUESTS_POOL, parallelism=2)
+    return harness
 
 
-def settle(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
+def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
     """Create the pools that a Deployment requests."""
     one = server.request("GET", f"{PARTS['Deployment']}/{name}").body
     found = application_of("Deployment", one)
@@ -57,10 +57,10 @@ def rows(text: str) -> dict[str, list[str]]:
     return {words[1]: words for words in lines}
 
 
-def test_applications_that_ask_for_pools_are_shown_and_others_are_not(
+def test_get_applications_shows_only_those_that_request_pools(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    settle(orbctl, server, "web")
+    create_requested_pools(orbctl, server, "web")
 
     ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={server.kubeconfig}")
 
@@ -71,53 +71,55 @@ def test_applications_that_ask_for_pools_are_shown_and_others_are_not(
     }
 
 
-def test_without_a_cluster_records_tell(server: ApiServer, orbctl: OrbctlHarness) -> None:
+def test_get_applications_without_a_kubeconfig_uses_the_records_of_the_log(
+    server: ApiServer, orbctl: OrbctlHarness
+) -> None:
     ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
     assert ran.out == "", "by records, of which there are none"
 
-    said = f"--kubeconfig={server.kubeconfig}"
-    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", said)
+    kubeconfig = f"--kubeconfig={server.kubeconfig}"
+    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", kubeconfig)
     assert ran.out.split() == ["application/CronJob/nightly", "application/Deployment/web"]
 
 
-def test_an_application_is_described_with_its_pool_and_what_is_to_be_done(
+def test_describe_application_shows_its_pools_and_pending_steps(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    said = f"--kubeconfig={server.kubeconfig}"
+    kubeconfig = f"--kubeconfig={server.kubeconfig}"
 
-    ran = orbctl.orbctl("describe", "application", "shop/web", said)
+    ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
     assert "State:      to do" in ran.out
     assert "create auto4-web-eth0" in ran.out
 
-    settle(orbctl, server, "web")
-    ran = orbctl.orbctl("describe", "application", "shop/web", said)
+    create_requested_pools(orbctl, server, "web")
+    ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
     assert "State:      settled" in ran.out
     assert "auto4-web-eth0" in ran.out.partition("Pools (1)")[2]
 
-    ran = orbctl.orbctl("describe", "application", "shop/plain", said)
+    ran = orbctl.orbctl("describe", "application", "shop/plain", kubeconfig)
     assert ran.code == Exit.NOT_FOUND
     assert "no application shop/plain with an automatic pool" in ran.err
 
 
-def test_a_pool_whose_application_is_gone_says_so_and_what_becomes_of_it(
+def test_describe_application_shows_that_a_deleted_applications_pool_will_be_deleted(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    settle(orbctl, server, "web")
+    create_requested_pools(orbctl, server, "web")
     gone: Object = server.request("DELETE", f"{PARTS['Deployment']}/web").body
-    said = f"--kubeconfig={server.kubeconfig}"
+    kubeconfig = f"--kubeconfig={server.kubeconfig}"
 
-    ran = orbctl.orbctl("describe", "application", "shop/web", said)
+    ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
 
     assert gone["status"] == "Success"
     assert "State:      gone" in ran.out
     assert "delete auto4-web-eth0" in ran.out
-    assert rows(orbctl.orbctl("get", "apps", "-A", said).out)["web"][-1].endswith("gone")
+    assert rows(orbctl.orbctl("get", "apps", "-A", kubeconfig).out)["web"][-1].endswith("gone")
 
 
-def test_while_the_api_server_is_away_nothing_is_called_gone(
+def test_applications_are_unknown_and_not_gone_while_the_api_server_is_away(
     server: ApiServer, orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settle(orbctl, server, "web")
+    create_requested_pools(orbctl, server, "web")
     monkeypatch.setattr("ops.kubernetes.watches.applications.LISTED_S_MAX", 0.5)
     away = tmp_path / "away.kubeconfig"
     away.write_text(server.kubeconfig.read_text().replace(server.url, "https://127.0.0.1:9"))

@@ -22,26 +22,26 @@ def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Two Pods with addresses, one of them deleted; waiting advances the clock."""
     delete_workloads(server)
     create_node(server, NODE)
-    made = OrbctlHarness(tmp_path / "archive")
-    made.on_node(NODE, lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    harness = OrbctlHarness(tmp_path / "archive")
+    harness.on_node(NODE, lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     for name in ("web-0", "web-1"):
         facts = facts_of(create_pod(server, name, NODE))
-        made.on_node(NODE, lambda node, facts=facts: node.add(facts))  # type: ignore[misc]
+        harness.on_node(NODE, lambda node, facts=facts: node.add(facts))  # type: ignore[misc]
     delete_pod(server, "web-1")
 
     async def pause(wait_s: float) -> None:
-        made.now_ms += int(wait_s * 1000)
+        harness.now_ms += int(wait_s * 1000)
 
     monkeypatch.setattr(gc, "pause", pause)
-    monkeypatch.setattr(gc, "steady_s", lambda: made.now_ms / 1000)
-    return made
+    monkeypatch.setattr(gc, "steady_s", lambda: harness.now_ms / 1000)
+    return harness
 
 
 def facts_of(one: Object) -> PodFacts:
     return pod(one["metadata"]["name"], one["metadata"]["uid"], node=NODE)
 
 
-def test_what_the_api_server_has_no_pod_for_is_released(
+def test_gc_releases_the_address_of_a_pod_that_the_api_server_does_not_have(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     ran = orbctl.orbctl("gc", "--yes", f"--kubeconfig={server.kubeconfig}")
@@ -51,7 +51,7 @@ def test_what_the_api_server_has_no_pod_for_is_released(
     assert "shop/web-0" in ran.out.partition("Kept: 1 endpoint")[2]
 
 
-def test_a_dry_run_looks_once_and_releases_nothing(
+def test_a_dry_run_of_gc_scans_once_and_releases_nothing(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     ran = orbctl.orbctl("gc", "--dry-run", f"--kubeconfig={server.kubeconfig}")
@@ -61,11 +61,11 @@ def test_a_dry_run_looks_once_and_releases_nothing(
     assert "Nothing to release" in ran.out
 
 
-def test_nobodys_word_counts_against_the_api_server(
+def test_gc_refuses_gone_together_with_a_kubeconfig(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    said = ("--gone", "shop/web-0", "--reason", "I saw it go")
-    ran = orbctl.orbctl("gc", "--yes", *said, f"--kubeconfig={server.kubeconfig}")
+    gone_options = ("--gone", "shop/web-0", "--reason", "I saw it go")
+    ran = orbctl.orbctl("gc", "--yes", *gone_options, f"--kubeconfig={server.kubeconfig}")
 
     assert ran.code != Exit.OK
     assert "--gone and --gone-node cannot be used with --kubeconfig" in ran.err

@@ -30,84 +30,84 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
         await one.check()
 
 
-async def evidence(controllers: ControllersHarness) -> str:
-    """The last release in the log."""
+async def last_release_evidence(controllers: ControllersHarness) -> str:
+    """The evidence text of the last release in the log."""
     released = [one.event for one in await controllers.node.log()]
     return [one for one in released if isinstance(one, AddressesReleased)][-1].evidence
 
 
-async def test_a_pod_that_is_deleted_while_its_del_is_lost_gives_its_address_back(
+async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     kept = await controllers.add(create_pod(server, "web-0", NODE))
     await controllers.add(create_pod(server, "web-1", NODE))
 
     delete_pod(server, "web-1")
 
     await controllers.until_held(*kept)
-    assert "deleted: Pod shop/web-1, UID" in await evidence(controllers)
-    assert "(event," in await evidence(controllers)
+    assert "deleted: Pod shop/web-1, UID" in await last_release_evidence(controllers)
+    assert "(event," in await last_release_evidence(controllers)
 
 
-async def test_a_pod_that_went_while_nobody_watched_is_found_by_two_looks(
+async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     kept = await controllers.add(create_pod(server, "web-0", NODE))
     lost = await controllers.add(create_pod(server, "web-1", NODE))
     delete_pod(server, "web-1")
-    await controllers.begin()
+    await controllers.start_controller()
 
     await controllers.until_status(lambda told: told["suspects"] == 1)
     assert await controllers.held() == {*kept, *lost}
-    await controllers.look()
+    await controllers.scan_again()
 
     await controllers.until_held(*kept)
-    assert "pod-gone: Pod shop/web-1 is gone" in await evidence(controllers)
-    assert "(listing, seen" in await evidence(controllers)
+    assert "pod-gone: Pod shop/web-1 is gone" in await last_release_evidence(controllers)
+    assert "(listing, seen" in await last_release_evidence(controllers)
 
 
-async def test_another_pod_of_the_name_frees_what_the_one_before_it_held(
+async def test_the_address_of_a_pod_is_released_when_its_name_belongs_to_another_pod(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.add(create_pod(server, "web-0", NODE))
     delete_pod(server, "web-0")
     create_pod(server, "web-0", NODE)
-    await controllers.begin()
+    await controllers.start_controller()
 
     await controllers.until_status(lambda told: told["suspects"] == 1)
-    await controllers.look()
+    await controllers.scan_again()
 
     await controllers.until_held()
-    assert "uid-changed" in await evidence(controllers)
+    assert "uid-changed" in await last_release_evidence(controllers)
 
 
-async def test_a_pod_that_no_watch_has_brought_yet_is_asked_for_and_kept(
+async def test_a_pod_missing_from_the_cache_is_read_and_keeps_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    replica = await controllers.begin()
+    replica = await controllers.start_controller()
     await controllers.stop_watching("one")
     held = await controllers.add(create_pod(server, "late", NODE))
     assert ("shop", "late") not in replica.watch.facts.pods.seen.objects
 
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
 
     assert await controllers.held() == set(held)
     assert replica.watch.facts.pods.reads >= 3
 
 
-async def test_an_api_server_that_is_away_frees_nothing_and_is_made_up_for(
+async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_later(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    replica = await controllers.begin()
+    replica = await controllers.start_controller()
     gone = await controllers.add(create_pod(server, "web-0", NODE))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     server.kill()
 
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
     during = await controllers.held()
     # Pods get and release addresses meanwhile.
     other = PodFacts("shop", "known", "uid-known")
@@ -117,48 +117,48 @@ async def test_an_api_server_that_is_away_frees_nothing_and_is_made_up_for(
     server.start()
     controllers.watch_again("one")
     await controllers.until(lambda: not replica.watch.facts.fault)
-    await controllers.look()
-    await controllers.look()
+    await controllers.scan_again()
+    await controllers.scan_again()
 
     assert during == set(gone)
     assert added.endpoint.addresses()
     await controllers.until_held()
 
 
-async def test_a_watch_that_breaks_loses_no_deletion(
+async def test_an_interrupted_watch_misses_no_deletion(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    replica = await controllers.begin()
+    replica = await controllers.start_controller()
     await controllers.add(create_pod(server, "web-0", NODE))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     controllers.watch_again("one")
 
     await controllers.until_held()
-    assert "(event," in await evidence(controllers)
+    assert "(event," in await last_release_evidence(controllers)
     assert replica.watch.facts.pods.seen.lists == 1
 
 
-async def test_a_cluster_that_shows_no_pods_at_all_frees_nothing(
+async def test_an_empty_listing_of_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     held = await controllers.add(create_pod(server, "web-0", NODE))
     delete_workloads(server)
-    replica = await controllers.begin()
+    replica = await controllers.start_controller()
 
     for _ in range(3):
-        await controllers.look()
+        await controllers.scan_again()
 
     assert not replica.watch.facts.pods.seen.objects
     assert await controllers.held() == set(held)
 
 
-async def test_who_may_not_list_pods_frees_nothing(
+async def test_a_controller_that_may_not_list_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     held = await controllers.add(create_pod(server, "web-0", NODE))
     delete_pod(server, "web-0")
-    replica = await controllers.begin(anonymous=True)
+    replica = await controllers.start_controller(anonymous=True)
 
     await controllers.until(lambda: "forbidden" in replica.watch.facts.fault)
     with pytest.raises(NotReady, match="forbidden"):
@@ -167,10 +167,10 @@ async def test_who_may_not_list_pods_frees_nothing(
     assert await controllers.held() == set(held)
 
 
-async def test_a_namespace_that_goes_takes_the_addresses_of_its_pods_along(
+async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin()
+    await controllers.start_controller()
     kept = await controllers.add(create_pod(server, "web-0", NODE))
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
     for number in range(5):
@@ -181,15 +181,15 @@ async def test_a_namespace_that_goes_takes_the_addresses_of_its_pods_along(
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
     await controllers.until_held(*kept)
-    assert "deleted: Pod fair/stall-" in await evidence(controllers)
+    assert "deleted: Pod fair/stall-" in await last_release_evidence(controllers)
 
 
 @pytest.mark.slow
-async def test_pods_that_end_without_a_del_give_their_addresses_back_after_their_grace(
+async def test_ended_pods_release_their_addresses_after_their_grace_period_without_a_del(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     create_node(server, "node-down", ready=False)
-    await controllers.begin()
+    await controllers.start_controller()
     living = await controllers.add(create_pod(server, "living", NODE))
     for name, node in (("stuck", NODE), ("stranded", "node-down"), ("nowhere", "node-unknown")):
         one = create_pod(server, name, node)
@@ -205,22 +205,22 @@ async def test_pods_that_end_without_a_del_give_their_addresses_back_after_their
         server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=1")
     set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
-    await controllers.until_begun("stuck", "stranded", "done")
+    await controllers.until_executions("stuck", "stranded", "done")
     before = await controllers.held()
     # The evicted Pod has no end time of its containers, so two scans are needed.
     await controllers.until_held(*living, *nowhere, *await controllers.held_by("evicted"))
     for _ in range(2):
-        await controllers.look()
+        await controllers.scan_again()
 
     assert len(before) == 6
     await controllers.until_held(*living, *nowhere)
 
 
-async def test_a_node_that_goes_with_its_pods_leaves_nothing_behind(
+async def test_a_deleted_node_releases_the_addresses_of_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     create_node(server, "node-2")
-    await controllers.begin()
+    await controllers.start_controller()
     kept = await controllers.add(create_pod(server, "web-0", NODE))
     for number in range(1, 4):
         await controllers.add(create_pod(server, f"web-{number}", "node-2"))
@@ -231,14 +231,14 @@ async def test_a_node_that_goes_with_its_pods_leaves_nothing_behind(
         delete_pod(server, f"web-{number}")
 
     await controllers.until_held(*kept)
-    assert "deleted: Pod shop/web-" in await evidence(controllers)
+    assert "deleted: Pod shop/web-" in await last_release_evidence(controllers)
 
 
-async def test_two_that_believe_to_lead_free_everything_once(
+async def test_two_controllers_that_both_act_as_leader_release_each_address_once(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin("one")
-    await controllers.begin("two")
+    await controllers.start_controller("one")
+    await controllers.start_controller("two")
     pods = [create_pod(server, f"web-{number}", NODE) for number in range(20)]
     for pod in pods:
         await controllers.add(pod)
@@ -257,25 +257,25 @@ async def test_two_that_believe_to_lead_free_everything_once(
 
 
 @pytest.mark.slow
-async def test_a_thousand_pods_deleted_by_force_leave_no_address_behind(
+async def test_a_thousand_force_deleted_pods_release_all_addresses(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    await controllers.begin("one")
-    await controllers.begin("two", leads=False)
+    await controllers.start_controller("one")
+    await controllers.start_controller("two", leads=False)
     async with asyncio.TaskGroup() as group:
-        for some in range(8):
-            group.create_task(thousandth(server, controllers, range(some, 1_000, 8)))
+        for remainder in range(8):
+            group.create_task(create_pods(server, controllers, range(remainder, 1_000, 8)))
     assert len(await controllers.held()) == 1_000
 
     await asyncio.to_thread(delete_workloads, server)
 
-    await controllers.until_held(patience_s=120)
+    await controllers.until_held(timeout_s=120)
 
 
-async def thousandth(
+async def create_pods(
     server: ApiServer, controllers: ControllersHarness, numbers: Iterable[int]
 ) -> None:
-    """Some of a thousand Pods, each with an address."""
+    """Create the Pods of these numbers, each with an address."""
     for number in numbers:
         one = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE)
         await controllers.add(one)
