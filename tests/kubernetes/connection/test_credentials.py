@@ -180,7 +180,7 @@ async def test_a_request_fails_when_its_credential_plugin_cannot_run_again(
     await api.close()
 
 
-@pytest.mark.parametrize("way", ["data", "file", "plugin"])
+@pytest.mark.parametrize("source", ["data", "file", "plugin"])
 async def test_a_client_certificate_is_presented_without_a_temporary_file_for_its_key(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,7 @@ async def partition(
     server.request("DELETE", LEASE)
 
 
-@pytest.mark.parametrize("everything", [False, True], ids=["etcd", "etcd_and_API_server"])
+@pytest.mark.parametrize("with_api_server", [False, True], ids=["etcd", "etcd_and_API_server"])
 async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     partition: PartitionHarness, with_api_server: bool
 ) -> None:

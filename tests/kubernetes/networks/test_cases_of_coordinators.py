@@ -99,7 +99,7 @@ async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
     assert found["overlayPodCIDR"] == [f"10.{second_octet[mode]}.0.0/16"]
 
 
-@pytest.mark.parametrize("said", ["auto", "none"])
+@pytest.mark.parametrize("cidr_type", ["auto", "none"])
 async def test_without_an_overlay_the_status_has_no_pod_cidrs(
     coordinators: Coordinators, server: ApiServer, cidr_type: str
 ) -> None:
