@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.fault_run import run
 from tests.chaos.garbage import KINDS
 from tests.chaos.plan import Options, draw
 from tests.chaos.processes import find_faketime
 from tests.chaos.report import line, table
-from tests.chaos.running import run
 from tests.support.parts import FAKETIME, REMEDIES
 
 EXIT_VIOLATIONS = 1

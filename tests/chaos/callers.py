@@ -50,7 +50,7 @@ class Caller:
         conf: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
         return await self._frame(verb, sandbox, conf, {})
 
-    async def collect(self, valid: Sequence[Sandbox]) -> Reply:
+    async def call_gc(self, valid: Sequence[Sandbox]) -> Reply:
         """One GC with the list of attachments that exist."""
         listed = [{"containerID": each.container, "ifname": INTERFACE} for each in valid]
         none = Sandbox("none", "", "", "")

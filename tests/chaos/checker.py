@@ -56,7 +56,7 @@ class Claim(NamedTuple):
     holding: Holding
 
 
-class Life:
+class AddressHistory:
     """All holdings of a log, and its violations."""
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -167,22 +167,22 @@ class Evidence(NamedTuple):
 
 def judge(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
     """Every violation, those of the log first."""
-    life = Life(events)
-    life.index()
-    found = list(life.violations)
+    history = AddressHistory(events)
+    history.index()
+    found = list(history.violations)
     answered: dict[str, tuple[str, ...]] = {}
     for call in evidence.calls:
         if not call.is_success:
             continue
         if call.verb == "ADD":
-            found += _judge_add(life, call, answered)
+            found += _judge_add(history, call, answered)
         elif call.verb == "DEL":
-            found += _judge_delete(life, call)
-    return [*found, *_judge_end(life, evidence)]
+            found += _judge_delete(history, call)
+    return [*found, *_judge_end(history, evidence)]
 
 
 def _judge_add(
-    life: Life, call: CallRecord, answered: dict[str, tuple[str, ...]]
+    history: AddressHistory, call: CallRecord, answered: dict[str, tuple[str, ...]]
 ) -> Iterable[Violation]:
     container, addresses = call.sandbox.container, call.reply.addresses
     where = f"ADD of {call.sandbox.pod} ({container[:12]}) answered {addresses}"
@@ -195,15 +195,15 @@ def _judge_add(
             and held.uid == call.sandbox.uid
             and held.begin <= call.after
             and held.end > call.before
-            for held in life.of_container(container)
+            for held in history.of_container(container)
         ):
             yield Violation("unlogged-add", f"{where} between {call.before} and {call.after}")
     if not addresses:
         yield Violation("unlogged-add", f"{where}: no address")
 
 
-def _judge_delete(life: Life, call: CallRecord) -> Iterable[Violation]:
-    for held in life.of_container(call.sandbox.container):
+def _judge_delete(history: AddressHistory, call: CallRecord) -> Iterable[Violation]:
+    for held in history.of_container(call.sandbox.container):
         if held.end > call.after:
             yield Violation(
                 "idle-delete",
@@ -212,22 +212,22 @@ def _judge_delete(life: Life, call: CallRecord) -> Iterable[Violation]:
             )
 
 
-def _judge_end(life: Life, evidence: Evidence) -> Iterable[Violation]:
+def _judge_end(history: AddressHistory, evidence: Evidence) -> Iterable[Violation]:
     expected = {
         address: container
         for container, addresses in evidence.living.items()
         for address in addresses
     }
-    for address, claim in life.held.items():
+    for address, claim in history.held.items():
         if expected.get(address) != claim.holding.container:
             holder = f"{claim.pod} ({claim.holding.container[:12]})"
             yield Violation("leak", f"{address} is held by {holder}, which is gone")
     for address, container in expected.items():
-        if address not in life.held:
+        if address not in history.held:
             yield Violation("leak", f"{address} was taken from {container[:12]}, which lives")
-    for address in evidence.claim_keys ^ frozenset(life.held):
-        there = "in etcd only" if address in evidence.claim_keys else "in the log only"
-        yield Violation("wrong-state", f"{address} is claimed {there}")
+    for address in evidence.claim_keys ^ frozenset(history.held):
+        side = "in etcd only" if address in evidence.claim_keys else "in the log only"
+        yield Violation("wrong-state", f"{address} is claimed {side}")
 
 
-__all__ = ["Evidence", "Holding", "Life", "PoolChanged", "Violation", "judge"]
+__all__ = ["AddressHistory", "Evidence", "Holding", "PoolChanged", "Violation", "judge"]

@@ -22,7 +22,7 @@ WORKFLOW_DEPTH: Final = 3
 """Parts of a workflow key that name its kind: workflow/<queue>/<kind>."""
 
 
-class Struck(NamedTuple):
+class ExecutedFault(NamedTuple):
     """An executed fault: the affected process (etcd affects all), and its end."""
 
     kind: str
@@ -41,7 +41,7 @@ class Injector:
         etcd: Etcd,
         operator: Operator,
     ) -> None:
-        self.struck: list[Struck] = []
+        self.executed: list[ExecutedFault] = []
         self.exits: Counter[str] = Counter()
         self.garbage: Counter[str] = Counter()
         self._cluster = cluster
@@ -87,7 +87,7 @@ class Injector:
 
     async def _do(self, fault: Fault) -> None:
         name = await self._action(fault)(fault)
-        self.struck.append(Struck(fault.kind, name, time.monotonic()))
+        self.executed.append(ExecutedFault(fault.kind, name, time.monotonic()))
 
     def _action(self, fault: Fault) -> Callable[[Fault], Awaitable[str]]:
         actions: dict[str, Callable[[Fault], Awaitable[str]]] = {

@@ -66,12 +66,12 @@ class Node:
             turn += 1
             await self._live(f"web-{self.number}-{slot}-{turn % NAMES_PER_SLOT}")
 
-    async def collect(self) -> Reply:
+    async def run_gc(self) -> Reply:
         """Run a GC of this node, with every sandbox that was not lost."""
         before = self._etcd.revision
         valid = list(self._existing.values())
         no_sandbox = Sandbox("", "", "", "")
-        return await self._record("GC", no_sandbox, before, await self._caller.collect(valid))
+        return await self._record("GC", no_sandbox, before, await self._caller.call_gc(valid))
 
     async def probe(self) -> bool:
         """Whether an ADD and a DEL of a new Pod succeed now."""
@@ -124,11 +124,11 @@ class Node:
             self.counts["ADD abandoned"] += 1
             return Reply(NO_ANSWER, message="the caller has gone")
         if choice < ABANDON_SHARE + TWIN_SHARE:
-            both = await asyncio.gather(
+            replies = await asyncio.gather(
                 self._call("ADD", sandbox, pools, http=http),
                 self._call("ADD", sandbox, pools, http=http),
             )
-            return min(both, key=lambda reply: reply.code != 0)
+            return min(replies, key=lambda reply: reply.code != 0)
         return await self._call("ADD", sandbox, pools, http=http)
 
     async def _end(self, sandbox: Sandbox, pools: list[str]) -> None:

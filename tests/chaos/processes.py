@@ -19,13 +19,13 @@ FAKETIME: Final = "faketime/libfaketimeMT.so.1"
 LIBRARIES: Final = (Path("/usr/lib"), Path("/usr/local/lib"), Path("/usr/lib64"))
 COOL_DOWN_S: Final = 2
 LEASE_TTL_S: Final = 3
-_OURS: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
+_OUR_VARIABLES: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
 
 
 def find_faketime() -> str:
     """The library that changes a process's clock; "" if it is not installed."""
-    for place in LIBRARIES:
-        for found in (place / FAKETIME, *place.glob(f"*/{FAKETIME}")):
+    for library_directory in LIBRARIES:
+        for found in (library_directory / FAKETIME, *library_directory.glob(f"*/{FAKETIME}")):
             if found.exists():
                 return str(found)
     return ""
@@ -35,7 +35,12 @@ class Daemon:
     """An agent or controller; it can be killed, paused, restarted and given a wrong time."""
 
     def __init__(
-        self, name: str, module: str, directory: Path, links: Sequence[Link], own: Mapping[str, str]
+        self,
+        name: str,
+        module: str,
+        directory: Path,
+        links: Sequence[Link],
+        variables: Mapping[str, str],
     ) -> None:
         self.name = name
         self.links = tuple(links)
@@ -48,13 +53,15 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._clock = directory / "clock"
         self.jump(0.0)
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+        inherited = {
+            key: value for key, value in os.environ.items() if not key.startswith(_OUR_VARIABLES)
+        }
         self._environment = {
             **inherited,
             "ORBWEAVER_ETCD_ENDPOINTS": ",".join(link.endpoint for link in links),
             "SPIDERPOOL_HEALTH_PORT": str(self.health_port),
             "SPIDERPOOL_METRIC_HTTP_PORT": str(metrics_port),
-            **own,
+            **variables,
         }
         library = find_faketime()
         if library:
@@ -125,24 +132,24 @@ class Daemon:
 def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
     """The agent of node ``number``; its socket is ``s`` in its directory."""
     name = f"node-{number}"
-    place = directory / name
-    own = {
+    agent_directory = directory / name
+    variables = {
         "SPIDERPOOL_NODE_NAME": name,
-        "ORBWEAVER_SOCKET_PATH": str(place / "s"),
-        "ORBWEAVER_PLUGIN_LOG_PATH": str(place / "plugin.log"),
+        "ORBWEAVER_SOCKET_PATH": str(agent_directory / "s"),
+        "ORBWEAVER_PLUGIN_LOG_PATH": str(agent_directory / "plugin.log"),
         "ORBWEAVER_COOL_DOWN_SECONDS": str(COOL_DOWN_S),
         # Its Pods have no network namespaces that an address could be announced in.
         "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
     }
-    return Daemon(name, "nodeagent.main", place, links, own)
+    return Daemon(name, "nodeagent.main", agent_directory, links, variables)
 
 
 def controller(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
     """One replica of the controller."""
     name = f"controller-{number}"
-    own = {
+    variables = {
         "SPIDERPOOL_POD_NAME": name,
         "ORBWEAVER_ARCHIVE_DIR": str(directory / "archive"),
         "ORBWEAVER_LEASE_TTL_SECONDS": str(LEASE_TTL_S),
     }
-    return Daemon(name, "ops.controller.main", directory / name, links, own)
+    return Daemon(name, "ops.controller.main", directory / name, links, variables)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from tests.chaos.running import Outcome
+from tests.chaos.fault_run import Outcome
 
 VIOLATIONS_SHOWN_MAX: Final = 40
 

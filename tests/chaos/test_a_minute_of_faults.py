@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.fault_run import run
 from tests.chaos.plan import Options
 from tests.chaos.processes import find_faketime
 from tests.chaos.report import table
-from tests.chaos.running import run
 from tests.support.parts import FAKETIME, note_substitute
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(480)]

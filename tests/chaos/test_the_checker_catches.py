@@ -93,9 +93,11 @@ def rules(
     keys: set[str] | None = None,
 ) -> list[str]:
     """The rules that are broken; by default etcd has the keys that the living Pods hold."""
-    lives = {sandbox.container: (address,) for sandbox, address in (living or {}).items()}
-    held = {address for addresses in lives.values() for address in addresses}
-    evidence = Evidence(list(calls), lives, frozenset(held if keys is None else keys))
+    address_by_sandbox = {
+        sandbox.container: (address,) for sandbox, address in (living or {}).items()
+    }
+    held = {address for addresses in address_by_sandbox.values() for address in addresses}
+    evidence = Evidence(list(calls), address_by_sandbox, frozenset(held if keys is None else keys))
     return [violation.rule for violation in judge(log.events(), evidence)]
 
 
@@ -153,8 +155,8 @@ def test_a_claim_of_a_quarantined_or_reserved_address_is_set_aside() -> None:
     log.reserve("10.6.0.4-10.6.0.5")
     log.claim(THIRD, "10.6.0.4")
 
-    lives = {WEB: ADDRESS, OTHER: "10.6.0.3", THIRD: "10.6.0.4"}
-    assert rules(log, living=lives) == ["set-aside", "set-aside"]
+    address_by_sandbox = {WEB: ADDRESS, OTHER: "10.6.0.3", THIRD: "10.6.0.4"}
+    assert rules(log, living=address_by_sandbox) == ["set-aside", "set-aside"]
 
 
 def test_an_endpoint_without_its_claimed_address_is_a_lost_address() -> None:

@@ -39,8 +39,8 @@ def render(values: Object, chart: Path = CHART) -> dict[str, str]:
 
 def images_of(values: Object) -> Iterator[str]:
     """Every image reference in the rendered objects."""
-    for made in objects(values):
-        yield from _images(made)
+    for rendered_object in objects(values):
+        yield from _images(rendered_object)
 
 
 def _images(node: object) -> Iterator[str]:
@@ -62,24 +62,24 @@ def objects(values: Object) -> list[Object]:
 def objects_of(chart: Path, values: Object) -> list[Object]:
     """As ``objects``, of another chart."""
     texts = render(values, chart)
-    found: list[Object] = []
+    rendered: list[Object] = []
     for name in sorted(texts):
         if name.endswith(".yaml"):
-            found += [one for one in yaml.safe_load_all(texts[name]) if one is not None]
-    return found
+            rendered += [one for one in yaml.safe_load_all(texts[name]) if one is not None]
+    return rendered
 
 
 def find(kind: str, name: str, among: list[Object]) -> Object:
     """The one object of a kind and name."""
-    (found,) = (one for one in among if (one["kind"], one["metadata"]["name"]) == (kind, name))
-    return found
+    (match,) = (one for one in among if (one["kind"], one["metadata"]["name"]) == (kind, name))
+    return match
 
 
-def dumped(among: list[Object]) -> str:
+def dump_objects(among: list[Object]) -> str:
     """The text for golden files, independent of the layout of templates."""
     return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
 
 
 if __name__ == "__main__":
     for each in PROFILES:
-        (GOLDEN / f"{each}.yaml").write_text(dumped(objects(values_of(each))))
+        (GOLDEN / f"{each}.yaml").write_text(dump_objects(objects(values_of(each))))

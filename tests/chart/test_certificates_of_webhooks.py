@@ -7,7 +7,7 @@ from tests.chart.rendering import Object, find, objects
 SECRET = "orbweaver-controller-server-certs"
 
 
-def test_provided_pem_becomes_the_secret_and_the_trusted_authority() -> None:
+def test_provided_pem_is_the_secret_and_the_authority_of_the_webhooks() -> None:
     among = objects(tls(method="provided", provided=pem()))
     webhooks = find("ValidatingWebhookConfiguration", "spiderpool-controller", among)["webhooks"]
 
@@ -19,7 +19,7 @@ def test_provided_pem_becomes_the_secret_and_the_trusted_authority() -> None:
     assert {each["clientConfig"]["caBundle"] for each in webhooks} == {"Y2E="}
 
 
-def test_cert_manager_without_an_issuer_gets_an_authority_of_its_own() -> None:
+def test_cert_manager_without_an_issuer_uses_a_self_signed_authority() -> None:
     among = objects(tls(method="certmanager", certmanager={"certValidityDuration": 90}))
     certificate = find("Certificate", SECRET, among)["spec"]
     issuer = find("Issuer", certificate["issuerRef"]["name"], among)["spec"]
@@ -30,7 +30,7 @@ def test_cert_manager_without_an_issuer_gets_an_authority_of_its_own() -> None:
     assert find("Issuer", authority["issuerRef"]["name"], among)["spec"] == {"selfSigned": {}}
 
 
-def test_further_names_reach_the_controllers() -> None:
+def test_extra_names_of_the_certificate_are_passed_to_the_controllers() -> None:
     names = {"extraDnsNames": ["a.example.com"], "extraIpAddresses": ["192.0.2.7"]}
     deployment = find("Deployment", "orbweaver-controller", objects(tls(auto=names)))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]

@@ -17,7 +17,7 @@ def test_without_an_override_only_etcd_has_a_registry() -> None:
     }
 
 
-def test_the_override_takes_the_place_of_every_registry_of_the_chart() -> None:
+def test_the_override_replaces_every_registry_of_the_chart() -> None:
     assert set(images_of(OVERRIDE)) == {
         "registry.example.com/mirror/orbweaver-agent:0.1.0",
         "registry.example.com/mirror/orbweaver-controller:0.1.0",
@@ -32,7 +32,7 @@ def test_a_registry_that_the_user_names_stays(registry: str) -> None:
     assert f"{registry}/coreos/etcd:v3.5.26" in set(images_of(values))
 
 
-def test_a_digest_takes_the_place_of_the_tag() -> None:
+def test_a_digest_replaces_the_tag() -> None:
     digest = f"sha256:{'0' * 64}"
 
     assert f"orbweaver-agent@{digest}" in set(

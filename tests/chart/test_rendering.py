@@ -23,7 +23,7 @@ from tests.chart.rendering import (
     PROFILES,
     ROOT,
     Object,
-    dumped,
+    dump_objects,
     find,
     objects,
     render,
@@ -37,12 +37,14 @@ def rendered() -> dict[str, list[Object]]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_profile_becomes_what_its_golden_file_has(
+def test_a_rendered_profile_equals_its_golden_file(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
     golden = (GOLDEN / f"{profile}.yaml").read_text()
 
-    assert dumped(rendered[profile]) == golden, "run `python -m tests.chart.rendering`, and look"
+    assert dump_objects(rendered[profile]) == golden, (
+        "run `python -m tests.chart.rendering`, and look"
+    )
 
 
 def test_there_is_a_golden_file_for_each_profile() -> None:
@@ -50,7 +52,7 @@ def test_there_is_a_golden_file_for_each_profile() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_nothing_is_privileged_and_nothing_is_granted_by_wildcard(
+def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
     for one in rendered[profile]:
@@ -65,7 +67,7 @@ def test_nothing_is_privileged_and_nothing_is_granted_by_wildcard(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_only_the_agent_has_capabilities_and_root(
+def test_only_the_agent_has_capabilities_and_runs_as_root(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
     added = {
@@ -84,23 +86,23 @@ def test_only_the_agent_has_capabilities_and_root(
             assert pod["securityContext"]["runAsNonRoot"] is True
 
 
-def test_webhooks_are_those_that_the_controller_answers() -> None:
+def test_the_charts_webhooks_equal_those_that_the_controller_serves() -> None:
     values = values_of("production")
     values["spiderpoolController"]["tls"] = {
         "method": "provided",
         "secretName": "mine",
         "caBundle": base64.b64encode(b"pem").decode(),
     }
-    made = objects(values)
+    among = objects(values)
     client = WebhookClientConfig(b"pem", service="orbweaver-controller", namespace=NAMESPACE)
     injection = InjectionSettings((*InjectionSettings().exclude, NAMESPACE), ("shop",))
 
-    for wanted in configurations(client, guards_deletion=True, injection=injection):
-        found = find(wanted["kind"], wanted["metadata"]["name"], made)
-        assert found["webhooks"] == wanted["webhooks"]
+    for expected in configurations(client, guards_deletion=True, injection=injection):
+        configuration = find(expected["kind"], expected["metadata"]["name"], among)
+        assert configuration["webhooks"] == expected["webhooks"]
 
 
-def test_switched_off_kinds_are_not_asked_about(rendered: dict[str, list[Object]]) -> None:
+def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> None:
     found = find("ValidatingWebhookConfiguration", "spiderpool-controller", rendered["smallest"])
 
     assert [one["name"].partition(".")[0] for one in found["webhooks"]] == [
@@ -113,14 +115,14 @@ def test_switched_off_kinds_are_not_asked_about(rendered: dict[str, list[Object]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_agent_and_controller_read_what_the_chart_tells_them(
+def test_agent_and_controller_load_the_charts_settings(
     profile: str, rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    made = rendered[profile]
+    among = rendered[profile]
     conf = tmp_path / "conf.yml"
-    conf.write_text(find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"])
-    controller = variables(find("Deployment", "orbweaver-controller", made), tmp_path)
-    agent = variables(find("DaemonSet", "orbweaver-agent", made), tmp_path)
+    conf.write_text(find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"])
+    controller = variables(find("Deployment", "orbweaver-controller", among), tmp_path)
+    agent = variables(find("DaemonSet", "orbweaver-agent", among), tmp_path)
 
     of_controller = load_controller(str(conf), controller)
     of_agent = load_agent(str(conf), agent)
@@ -132,23 +134,23 @@ def test_agent_and_controller_read_what_the_chart_tells_them(
     assert of_controller.kubernetes.lease is not None
     assert of_agent.kubeconfig == ""
     assert of_agent.tune_sysctls
-    kept = of_controller.kubernetes.coordinator
-    assert of_agent.coordinator_name == ("" if kept is None else kept.name)
+    coordinator = of_controller.kubernetes.coordinator
+    assert of_agent.coordinator_name == ("" if coordinator is None else coordinator.name)
 
 
-class Recorded(dict[str, str]):
-    """Variables, and the names of all that were asked for."""
+class RecordingVariables(dict[str, str]):
+    """Environment variables that record the names that a program reads."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         super().__init__(variables)
-        self.asked: set[str] = set()
+        self.names_read: set[str] = set()
 
     def __contains__(self, name: object) -> bool:
-        self.asked.add(str(name))
+        self.names_read.add(str(name))
         return super().__contains__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        self.asked.add(name)
+        self.names_read.add(name)
         return super().get(name, default)
 
 
@@ -183,20 +185,22 @@ LEFT_TO_EXTRA_ENV = {
 """Variables of agents whose defaults are right, or that only some clusters need."""
 
 
-def test_an_agent_is_told_every_setting_that_it_reads(
+def test_the_chart_sets_every_variable_that_an_agent_reads(
     rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    made = rendered["default"]
+    among = rendered["default"]
     conf = tmp_path / "conf.yml"
-    conf.write_text(find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"])
-    told = Recorded(variables(find("DaemonSet", "orbweaver-agent", made), tmp_path))
+    conf.write_text(find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"])
+    chart_variables = RecordingVariables(
+        variables(find("DaemonSet", "orbweaver-agent", among), tmp_path)
+    )
 
-    load_agent(str(conf), told)
+    load_agent(str(conf), chart_variables)
 
-    assert told.asked - told.keys() <= OF_CONF_YML | LEFT_TO_EXTRA_ENV
+    assert chart_variables.names_read - chart_variables.keys() <= OF_CONF_YML | LEFT_TO_EXTRA_ENV
 
 
-def test_conf_yml_has_every_key_of_ours_that_no_variable_has(
+def test_conf_yml_has_every_orbweaver_key_that_is_not_set_by_a_variable(
     rendered: dict[str, list[Object]],
 ) -> None:
     text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
@@ -210,10 +214,10 @@ def test_conf_yml_has_every_key_of_ours_that_no_variable_has(
 def test_controllers_trust_the_providers_authority(
     rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    made = rendered["cloud"]
+    among = rendered["cloud"]
     conf = tmp_path / "conf.yml"
-    conf.write_text(find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"])
-    deployment = find("Deployment", "orbweaver-controller", made)
+    conf.write_text(find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"])
+    deployment = find("Deployment", "orbweaver-controller", among)
     of_controller = load_controller(str(conf), variables(deployment, tmp_path))
     pod = deployment["spec"]["template"]["spec"]
 
@@ -227,8 +231,8 @@ def test_controllers_trust_the_providers_authority(
 
 
 def test_a_controller_that_probes_may_open_packet_sockets() -> None:
-    made = objects({"spiderpoolController": {"probeInterface": "eth1"}})
-    (container,) = find("Deployment", "orbweaver-controller", made)["spec"]["template"]["spec"][
+    among = objects({"spiderpoolController": {"probeInterface": "eth1"}})
+    (container,) = find("Deployment", "orbweaver-controller", among)["spec"]["template"]["spec"][
         "containers"
     ]
 
@@ -238,7 +242,7 @@ def test_a_controller_that_probes_may_open_packet_sockets() -> None:
     assert (context["runAsUser"], context["allowPrivilegeEscalation"]) == (0, False)
 
 
-def test_conf_yml_says_nothing_that_nobody_reads(rendered: dict[str, list[Object]]) -> None:
+def test_conf_yml_has_no_key_that_is_not_read(rendered: dict[str, list[Object]]) -> None:
     text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
     known = parse_conf(text.encode(), "conf.yml")
 
@@ -247,19 +251,23 @@ def test_conf_yml_says_nothing_that_nobody_reads(rendered: dict[str, list[Object
     assert set(yaml.safe_load(text)) <= {*known.__struct_encode_fields__}
 
 
-def test_alerts_and_dashboards_are_the_repositorys(rendered: dict[str, list[Object]]) -> None:
-    made = rendered["production"]
+def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
+    rendered: dict[str, list[Object]],
+) -> None:
+    among = rendered["production"]
     alerts = yaml.safe_load((ROOT / "ops/monitoring/alerts.yml").read_text())
 
-    assert find("PrometheusRule", "orbweaver", made)["spec"] == alerts
-    data = find("ConfigMap", "orbweaver-dashboards", made)["data"]
+    assert find("PrometheusRule", "orbweaver", among)["spec"] == alerts
+    data = find("ConfigMap", "orbweaver-dashboards", among)["data"]
     for name in ("addresses", "rdma-cluster", "rdma-node", "rdma-pod", "rdma-workload"):
         board = (ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
         assert json.loads(data[f"orbweaver-{name}.json"]) == json.loads(board)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_command_exists(profile: str, rendered: dict[str, list[Object]]) -> None:
+def test_every_command_of_a_container_exists(
+    profile: str, rendered: dict[str, list[Object]]
+) -> None:
     from ops.cli.application import OrbctlCommands
     from ops.controller import hooks
 
@@ -278,7 +286,7 @@ def test_every_command_exists(profile: str, rendered: dict[str, list[Object]]) -
             assert not arguments or arguments[0] in known[program], container["command"]
 
 
-def test_sockets_of_kubelet_are_where_a_kubelet_with_another_directory_has_them() -> None:
+def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
     """Its --root-dir has pod-resources; device-plugins is always in the default directory."""
     root = "/data/kubelet"
     values = {
@@ -286,11 +294,11 @@ def test_sockets_of_kubelet_are_where_a_kubelet_with_another_directory_has_them(
         "sriov": {"install": True},
         "multus": {"multusCNI": {"install": True}},
     }
-    made = objects(values)
-    agent = find("DaemonSet", "orbweaver-agent", made)["spec"]["template"]["spec"]
+    among = objects(values)
+    agent = find("DaemonSet", "orbweaver-agent", among)["spec"]["template"]["spec"]
     (multus,) = (
         one["spec"]["template"]["spec"]
-        for one in made
+        for one in among
         if one["kind"] == "DaemonSet" and "multus" in one["metadata"]["name"]
     )
 
@@ -300,7 +308,7 @@ def test_sockets_of_kubelet_are_where_a_kubelet_with_another_directory_has_them(
     )
     assert paths_of(agent, "pod-resources") == (f"{root}/pod-resources",) * 2
     assert paths_of(multus, "kubelet") == (root, "/var/lib/kubelet")
-    conf = find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"]
+    conf = find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"]
     assert f"kubeletRootDir: {root}" in conf
 
 
@@ -316,33 +324,33 @@ def paths_of(pod: Object, volume: str) -> tuple[str, str]:
     return on_node, next(mounts)
 
 
-def test_the_versions_of_chart_and_product_are_one() -> None:
+def test_the_charts_have_the_version_of_the_product() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     crds = yaml.safe_load((CHART.parent / "orbweaver-crds/Chart.yaml").read_text())
 
     assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
 
 
-def test_the_first_coordinator_has_what_the_values_say_about_nodes_and_probes() -> None:
+def test_the_default_coordinator_has_the_values_for_rp_filter_and_probes() -> None:
     options = {"retries": 5, "timeout": "1s"}
     values = {"coordinator": {"hostRPFilter": 0, "detectOptions": options}}
 
-    silent, told = (first_coordinator(objects(changed)) for changed in ({}, values))
+    default, changed_spec = (first_coordinator(objects(changed)) for changed in ({}, values))
 
-    assert {"hostRPFilter", "detectOptions"}.isdisjoint(silent)
-    assert (told["hostRPFilter"], told["detectOptions"]) == (0, options)
-    assert told | silent == told
+    assert {"hostRPFilter", "detectOptions"}.isdisjoint(default)
+    assert (changed_spec["hostRPFilter"], changed_spec["detectOptions"]) == (0, options)
+    assert changed_spec | default == changed_spec
 
 
 def first_coordinator(rendered: list[Object]) -> Object:
     """The spec of the SpiderCoordinator that the post-install Job creates."""
     texts = find("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
-    made = [one for text in texts for one in yaml.safe_load_all(text) if one]
-    (spec,) = [one["spec"] for one in made if one["kind"] == "SpiderCoordinator"]
+    among = [one for text in texts for one in yaml.safe_load_all(text) if one]
+    (spec,) = [one["spec"] for one in among if one["kind"] == "SpiderCoordinator"]
     return dict(spec)
 
 
-def test_the_notes_warn_of_what_is_missing() -> None:
+def test_the_notes_warn_of_missing_tls_and_archive() -> None:
     notes = render(values_of("smallest"))["NOTES.txt"]
 
     assert "etcd.tls.method is none" in notes
@@ -350,7 +358,7 @@ def test_the_notes_warn_of_what_is_missing() -> None:
     assert "archive.enabled is false" in render(values_of("pod-network"))["NOTES.txt"]
 
 
-def test_a_default_installation_archives_to_a_volume_that_any_cluster_offers() -> None:
+def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class() -> None:
     among = objects({})
     claim = find("PersistentVolumeClaim", "orbweaver-archive", among)["spec"]
     controller = find("Deployment", "orbweaver-controller", among)["spec"]
@@ -391,7 +399,7 @@ def test_helm_test_mounts_the_archive_on_the_controllers_node() -> None:
     assert term["labelSelector"] == controller["selector"]
 
 
-def test_no_affinity_of_the_user_brings_an_agent_to_a_node_that_is_cleaned() -> None:
+def test_an_agents_affinity_always_excludes_disabled_nodes() -> None:
     disabled = {"key": "orbweaver.io/agent", "operator": "NotIn", "values": ["disabled"]}
     east, west = ({"key": "zone", "operator": "In", "values": [zone]} for zone in ("east", "west"))
     terms = [{"matchExpressions": [zone]} for zone in (east, west)]

@@ -24,10 +24,10 @@ NOTES = "NOTES.txt"
 
 
 @pytest.mark.parametrize("leaf", TABLE)
-def test_a_value_does_what_the_table_says(leaf: str) -> None:
+def test_a_value_of_spiderpool_has_the_outcome_in_the_table(leaf: str) -> None:
     row = TABLE[leaf]
     without = row.get("with", {})
-    changed = placed(without, leaf, row["try"])
+    changed = with_leaf(without, leaf, row["try"])
 
     before, after = rendered(without), rendered(changed)
 
@@ -35,23 +35,23 @@ def test_a_value_does_what_the_table_says(leaf: str) -> None:
     assert differs - {NOTES} if row["outcome"] == "honoured" else differs == {NOTES}
 
 
-def test_a_whole_file_of_values_is_taken() -> None:
+def test_a_file_with_all_values_of_spiderpool_is_accepted() -> None:
     values: Object = {}
     for leaf, row in TABLE.items():
         if leaf != "ipam.enableIPv6":  # one of the families remains
-            values = placed(values, leaf, row["try"])
+            values = with_leaf(values, leaf, row["try"])
 
     assert rendered(values)[NOTES]
 
 
-def test_nothing_is_refused() -> None:
+def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
     outcomes = Counter(row["outcome"] for row in TABLE.values())
 
     assert outcomes == {"honoured": 220, "noted": 92}
 
 
 @pytest.mark.parametrize("plural", ["sriovnetworknodepolicies", "sriovnetworknodestates"])
-def test_definitions_of_virtual_functions_come_with_their_switch_and_stay(plural: str) -> None:
+def test_sriov_definitions_are_installed_with_sriov_and_kept_at_uninstallation(plural: str) -> None:
     name = f"{plural}.sriovnetwork.openshift.io"
 
     without = [one["metadata"]["name"] for one in objects({})]
@@ -62,7 +62,7 @@ def test_definitions_of_virtual_functions_come_with_their_switch_and_stay(plural
 
 
 @pytest.mark.parametrize(("disabled", "evicts"), [(False, True), (True, False)])
-def test_controllers_can_uncordon_nodes_also_where_drains_are_off(
+def test_controllers_may_uncordon_nodes_when_drains_are_disabled(
     disabled: bool, evicts: bool
 ) -> None:
     values = {"sriov": {"install": True, "operatorConfig": {"disableDrain": disabled}}}
@@ -74,7 +74,7 @@ def test_controllers_can_uncordon_nodes_also_where_drains_are_off(
     assert (("pods/eviction", "create") in rights) is evicts
 
 
-def test_images_of_spiderpools_programs_are_ours() -> None:
+def test_an_image_of_spiderpool_is_replaced_by_ours() -> None:
     image = {"registry": "ghcr.io", "repository": "spidernet-io/spiderpool/spiderpool-agent"}
     agent = find(
         "DaemonSet",
@@ -86,7 +86,7 @@ def test_images_of_spiderpools_programs_are_ours() -> None:
     assert container["image"] == "orbweaver-agent:0.1.0"
 
 
-def test_several_controllers_without_a_shared_volume_become_one_with_a_note() -> None:
+def test_several_controllers_without_a_shared_volume_are_reduced_to_one_with_a_note() -> None:
     values = {"spiderpoolController": {"replicas": 2}}
 
     deployment = find("Deployment", "orbweaver-controller", objects(values))
@@ -95,7 +95,7 @@ def test_several_controllers_without_a_shared_volume_become_one_with_a_note() ->
     assert "spiderpoolController.replicas: one controller runs" in rendered(values)[NOTES]
 
 
-def test_multus_runs_as_a_daemon_of_its_own() -> None:
+def test_multus_runs_as_its_own_daemonset() -> None:
     among = objects({"multus": {"multusCNI": {"install": True, "image": {"tag": "v4.1.4"}}}})
     pod = find("DaemonSet", "spiderpool-multus", among)["spec"]["template"]["spec"]
     settings = json.loads(
@@ -133,15 +133,15 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
     }
 
 
-def placed(values: Object, leaf: str, value: Any) -> Object:
-    """The values with one more; a key with dots is in brackets in the table."""
-    found = copy.deepcopy(values)
-    place = found
+def with_leaf(values: Object, leaf: str, value: Any) -> Object:
+    """A copy of the values with this leaf set; a key with dots is in brackets in the table."""
+    result = copy.deepcopy(values)
+    section = result
     *path, last = keys(leaf)
     for key in path:
-        place = place.setdefault(key, {})
-    place[last] = value
-    return found
+        section = section.setdefault(key, {})
+    section[last] = value
+    return result
 
 
 def keys(leaf: str) -> list[str]:
@@ -151,7 +151,7 @@ def keys(leaf: str) -> list[str]:
 
 
 def rendered(values: Object) -> dict[str, str]:
-    """As ``render``, each set of values once."""
+    """Render like ``render``, but each set of values only once."""
     return _rendered(json.dumps(values, sort_keys=True))
 
 

@@ -18,7 +18,7 @@ from tests.chart.rendering import (
     CHART,
     PROFILES,
     Object,
-    dumped,
+    dump_objects,
     find,
     objects,
     objects_of,
@@ -35,17 +35,17 @@ Key = tuple[str, ...]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_an_upgrade_from_the_first_version_renders_its_defaults_with_those_of_what_came_later(
+def test_an_upgrade_from_the_first_version_adds_the_defaults_of_later_keys(
     profile: str, tmp_path: Path
 ) -> None:
     values = values_of(profile)
 
     upgraded = objects_of(chart_with(FIRST, tmp_path), values)
 
-    assert dumped(upgraded) == dumped(objects(overlaid(FIRST, values)))
+    assert dump_objects(upgraded) == dump_objects(objects(overlaid(FIRST, values)))
 
 
-def test_a_later_key_is_completed_in_a_section_that_exists(tmp_path: Path) -> None:
+def test_a_later_key_gets_its_default_in_an_existing_section(tmp_path: Path) -> None:
     earlier = copy.deepcopy(CURRENT)
     for key in later_keys(CURRENT, FIRST):
         if "image" not in key:  # the schema requires an image's repository
@@ -54,10 +54,10 @@ def test_a_later_key_is_completed_in_a_section_that_exists(tmp_path: Path) -> No
     upgraded = objects_of(chart_with(earlier, tmp_path), {})
 
     assert earlier["orbweaver"]["console"] == {}
-    assert dumped(upgraded) == dumped(objects({}))
+    assert dump_objects(upgraded) == dump_objects(objects({}))
 
 
-def test_a_default_that_the_user_has_removed_stays_removed(tmp_path: Path) -> None:
+def test_a_default_that_the_user_removed_with_null_stays_removed(tmp_path: Path) -> None:
     chart = chart_with(FIRST, tmp_path)
 
     upgraded = objects_of(chart, {"spiderpoolAgent": {"resources": {"limits": None}}})
@@ -67,10 +67,10 @@ def test_a_default_that_the_user_has_removed_stays_removed(tmp_path: Path) -> No
 
 
 def test_null_for_a_later_key_means_its_default_and_an_empty_value_removes_it() -> None:
-    by_default = dumped(objects({}))
+    by_default = dump_objects(objects({}))
 
-    assert dumped(objects({"spiderpoolController": {"thirdParties": None}})) == by_default
-    assert dumped(objects({"spiderpoolController": {"thirdParties": []}})) != by_default
+    assert dump_objects(objects({"spiderpoolController": {"thirdParties": None}})) == by_default
+    assert dump_objects(objects({"spiderpoolController": {"thirdParties": []}})) != by_default
 
 
 def test_every_template_completes_the_values_first() -> None:

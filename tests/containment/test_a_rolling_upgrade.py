@@ -42,10 +42,10 @@ async def node() -> AsyncIterator[NodeHarness]:
         yield one
 
 
-async def newer(
+async def write_newer_event(
     node: NodeHarness, name: str, version: int, body: list[Any], *writes: Write
 ) -> None:
-    """An event of a newer process, with the state keys that it makes, in one transaction."""
+    """Write an event as a newer process does, with its state keys, in one transaction."""
     key = node.keys.head(NEW)
     head = (await node.store.read([Get(key)])).ranges[0].first
     seq = 1 + (HEAD.decode(head.value).seq if head else 0)
@@ -56,14 +56,14 @@ async def newer(
     assert done.succeeded
 
 
-def longer(value: bytes) -> bytes:
+def with_unknown_field(value: bytes) -> bytes:
     """The same state value with a field that this version does not know."""
     version, fields = msgpack.unpackb(value)
     return bytes(msgpack.packb([version, [*fields, {"a field": "to come"}]]))
 
 
 @asynccontextmanager
-async def projecting_of(
+async def running_projector(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Projector]:
     monkeypatch.setattr(projecting, "REBUILD_PAUSE_S", 0.001)
@@ -96,13 +96,15 @@ UNKNOWN: Final = pytest.mark.parametrize(
 async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_keys(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
-    async with projecting_of(node, monkeypatch) as projector:
-        made = Put(node.keys.pool("b"), POOL.encode(DEFINED))
-        await newer(node, name, version, body, made)
+    async with running_projector(node, monkeypatch) as projector:
+        pool_write = Put(node.keys.pool("b"), POOL.encode(DEFINED))
+        await write_newer_event(node, name, version, body, pool_write)
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 1)
-        await newer(node, name, version, body)  # a second such event, and a readable one after it
+        await write_newer_event(
+            node, name, version, body
+        )  # a second such event, and a readable one after it
         await node.add(pod("web-1"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 2)
 
@@ -119,7 +121,7 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     files = LocalFiles(tmp_path)
     archiver = Archiver(node.store, node.keys, files)
     await node.add(pod("web-0"))
-    await newer(node, name, version, body)
+    await write_newer_event(node, name, version, body)
     await node.add(pod("web-1"))
 
     for _ in range(2):
@@ -134,7 +136,7 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
 
 
 async def test_verify_names_an_event_of_a_newer_version(node: NodeHarness, tmp_path: Path) -> None:
-    await newer(node, "pool-painted", 1, ["b", "green"])
+    await write_newer_event(node, "pool-painted", 1, ["b", "green"])
 
     report = await verify(node.store, node.keys, LocalFiles(tmp_path))
 
@@ -151,7 +153,7 @@ async def test_fields_that_a_newer_version_appends_are_ignored(
     keys += [node.keys.ip_of(address) for address, _ in held.endpoint.addresses()]
     for key in keys[:2]:
         found = (await node.store.read([Get(key)])).ranges[0].kvs[0]
-        await node.store.commit([], [Put(key, longer(found.value))])
+        await node.store.commit([], [Put(key, with_unknown_field(found.value))])
 
     assert set((await node.read_ledger()).pools) == {"a"}
     assert (await node.add(pod("web-0"))).endpoint == held.endpoint
@@ -167,9 +169,9 @@ async def test_fields_that_a_newer_version_appends_are_ignored(
 async def test_additional_fields_of_an_event_are_ignored(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with projecting_of(node, monkeypatch) as projector:
+    async with running_projector(node, monkeypatch) as projector:
         _, fields = msgpack.unpackb(POOL.encode(DEFINED))
-        await newer(node, "pool-defined", 1, [[*fields, "a field"], "another field"])
+        await write_newer_event(node, "pool-defined", 1, [[*fields, "a field"], "another field"])
         await until(projector, lambda: "b" in projector.projection.tallies)
 
         assert projector.rebuilds == 1

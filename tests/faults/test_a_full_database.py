@@ -18,16 +18,16 @@ from nodeagent.settings.values import Settings
 from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.support.agent_harness import AgentHarness, running
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.etcd import EtcdCluster
 from tests.support.http_caller import over_tcp
 
 pytestmark = pytest.mark.etcd
 
-QUOTA = 4 << 20
-CHUNK = 200_000
+QUOTA_BYTES = 4 << 20
+CHUNK_BYTES = 200_000
 WRITES_A_CALL_MAX = 3
-"""Of one ADD or DEL to a full etcd: it is not tried again and again."""
+"""The writes to a full etcd that one ADD or DEL may make."""
 
 
 class Writes(CallObserver):
@@ -42,7 +42,7 @@ class Writes(CallObserver):
 
 @pytest.fixture
 def small_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
-    with EtcdCluster(tmp_path / "etcd", flags=[f"--quota-backend-bytes={QUOTA}"]) as cluster:
+    with EtcdCluster(tmp_path / "etcd", flags=[f"--quota-backend-bytes={QUOTA_BYTES}"]) as cluster:
         yield cluster
 
 
@@ -58,19 +58,21 @@ async def store(small_etcd: EtcdCluster, writes: Writes) -> AsyncIterator[EtcdSt
     await one.close()
 
 
-async def fill(store: EtcdStore) -> None:
+async def fill_etcd(store: EtcdStore) -> None:
     """Write until etcd accepts no more: it measures its file every 100 ms, not after each write."""
-    for number in looks():
+    for number in attempts():
         try:
-            await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK))])
+            await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK_BYTES))])
         except OutcomeUnknown:
             return
     raise AssertionError("etcd takes everything")
 
 
-async def test_a_guarded_write_to_a_full_etcd_certainly_wrote_nothing(store: EtcdStore) -> None:
+async def test_a_guarded_write_to_a_full_etcd_raises_store_full_and_writes_nothing(
+    store: EtcdStore,
+) -> None:
     assert await store.alarms() == ()
-    await fill(store)
+    await fill_etcd(store)
 
     with pytest.raises(StoreFull, match="etcd's database is full") as full:
         await store.commit([Absent(b"/k")], [Put(b"/k", b"v")])
@@ -80,10 +82,10 @@ async def test_a_guarded_write_to_a_full_etcd_certainly_wrote_nothing(store: Etc
     assert "orbctl archive" in full.value.remedy
 
 
-async def test_a_lease_of_a_full_etcd_is_refused_by_name_at_once(
+async def test_a_lease_of_a_full_etcd_raises_store_full_without_a_retry(
     store: EtcdStore, writes: Writes
 ) -> None:
-    await fill(store)
+    await fill_etcd(store)
     before = writes.count
 
     with pytest.raises(StoreFull):
@@ -92,18 +94,18 @@ async def test_a_lease_of_a_full_etcd_is_refused_by_name_at_once(
     assert writes.count == before + 1
 
 
-async def test_an_agent_of_a_full_etcd_says_so_and_answers_without_trying_again(
+async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
     store: EtcdStore, settings: Settings, writes: Writes
 ) -> None:
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await node.add("web-0")
-        await fill(store)
+        await fill_etcd(store)
         before = writes.count
 
         add = (await node.call("ADD", "web-1")).error
         delete = (await node.call("DEL", "web-0")).error
-        tried = writes.count - before
+        write_calls = writes.count - before
         status = (await node.call("STATUS")).error
         ready = await readiness(node)
 
@@ -111,7 +113,7 @@ async def test_an_agent_of_a_full_etcd_says_so_and_answers_without_trying_again(
         assert "etcd's database is full (alarm NOSPACE)" in error["msg"]
     assert "orbctl archive" in status["details"]
     assert (add["code"], delete["code"], status["code"]) == (11, 11, 50)
-    assert tried <= 2 * WRITES_A_CALL_MAX
+    assert write_calls <= 2 * WRITES_A_CALL_MAX
     assert "etcd's database is full" in ready
 
 
@@ -122,14 +124,14 @@ async def readiness(agent: AgentHarness) -> str:
     return reply.body.decode()
 
 
-async def test_an_agent_goes_on_once_there_is_room_again(
+async def test_an_agent_serves_again_once_etcd_has_free_space(
     small_etcd: EtcdCluster, store: EtcdStore, settings: Settings
 ) -> None:
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
-        await fill(store)
+        await fill_etcd(store)
         refused = await node.call("ADD", "web-1")
-        make_room(small_etcd)
+        free_space(small_etcd)
 
         assert await node.add("web-1")
         assert await store.alarms() == ()
@@ -139,7 +141,7 @@ async def test_an_agent_goes_on_once_there_is_room_again(
     assert refused.status == 1
 
 
-def make_room(etcd: EtcdCluster) -> None:
+def free_space(etcd: EtcdCluster) -> None:
     """Run the steps of docs/how-to/recover-a-full-etcd.md by etcd's own tool."""
 
     def etcdctl(*arguments: str) -> str:
@@ -153,14 +155,14 @@ def make_room(etcd: EtcdCluster) -> None:
     etcdctl("alarm", "disarm")
 
 
-async def test_a_controller_of_a_full_etcd_is_not_ready_and_says_why(store: EtcdStore) -> None:
+async def test_a_controller_of_a_full_etcd_is_not_ready(store: EtcdStore) -> None:
     keys = Keys("full")
     observing = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
     await observing.observe()
-    well = observing.fault
-    await fill(store)
+    fault_before = observing.fault
+    await fill_etcd(store)
 
     await observing.observe()
 
-    assert well is None
+    assert fault_before is None
     assert isinstance(observing.fault, StoreFull)

@@ -13,7 +13,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 from tests.support.parts import needs
 
-BUMP = 1_000_000_000
+REVISION_BUMP = 1_000_000_000
 
 pytestmark = [
     pytest.mark.etcd,
@@ -30,7 +30,7 @@ def restore(etcd: EtcdCluster, snapshot: Path) -> None:
     subprocess.run(
         [
             *("etcdutl", "snapshot", "restore", str(snapshot), "--data-dir", str(data)),
-            *("--bump-revision", str(BUMP), "--mark-compacted", "--name", member.name),
+            *("--bump-revision", str(REVISION_BUMP), "--mark-compacted", "--name", member.name),
             *("--initial-cluster", f"{member.name}={member.peer_url}"),
             *("--initial-advertise-peer-urls", member.peer_url),
         ],
@@ -40,7 +40,7 @@ def restore(etcd: EtcdCluster, snapshot: Path) -> None:
     etcd.restart(member)
 
 
-async def test_a_restored_log_is_whole_and_goes_on(tmp_path: Path) -> None:
+async def test_a_restored_log_is_complete_and_is_continued(tmp_path: Path) -> None:
     snapshot = tmp_path / "snapshot.db"
     with EtcdCluster(tmp_path) as etcd:
         store = EtcdStore(EtcdSettings(etcd.endpoints))
@@ -66,4 +66,4 @@ async def test_a_restored_log_is_whole_and_goes_on(tmp_path: Path) -> None:
             after = await check_everything(node)
             assert len(after.endpoints) == 3
         await store.close()
-    assert addresses(lost), "handed out after the snapshot: what the log cannot know any more"
+    assert addresses(lost), "allocated after the snapshot, so the restored log does not have it"

@@ -13,7 +13,7 @@ from tests.support.node_harness import NodeHarness, addresses, check_everything,
 DAY_MS = 86_400_000
 
 
-async def test_wall_clocks_that_disagree_by_days_leave_order_and_invariants_alone() -> None:
+async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invariants() -> None:
     store = MemoryStore()
     async with NodeHarness(store, "node-a") as ahead, NodeHarness(store, "node-b") as behind:
         ahead.writer._now_ms = itertools.count(10 * DAY_MS, -DAY_MS).__next__
@@ -33,7 +33,7 @@ async def test_wall_clocks_that_disagree_by_days_leave_order_and_invariants_alon
         assert not (await check_everything(ahead)).claims
 
 
-async def test_the_cool_down_ends_by_the_store_s_clock_and_not_by_the_agent_s() -> None:
+async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
     now = [0.0]
     store = MemoryStore(lambda: now[0])
     async with NodeHarness(store) as node:
@@ -55,7 +55,7 @@ async def test_the_cool_down_ends_by_the_store_s_clock_and_not_by_the_agent_s() 
         assert rested.tries == 1
 
 
-async def test_a_writer_whose_clock_stands_still_still_makes_distinct_events() -> None:
+async def test_a_writer_with_a_stopped_clock_writes_distinct_event_ids() -> None:
     store = MemoryStore()
     async with NodeHarness(store) as node:
         assert isinstance(node.writer, Writer)

@@ -40,7 +40,7 @@ async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[NodeHarness]]:
         await store.close()
 
 
-async def act(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
+async def run_caller(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
     """Run the operations of one caller; return how many succeeded and failed."""
     done = failed = 0
     for _ in range(OPERATIONS):
@@ -54,23 +54,23 @@ async def act(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
     return done, failed
 
 
-async def operations_under(
+async def run_under_fault(
     etcd: EtcdCluster, seed: int, fault: Callable[[], None], repair: Callable[[], None]
 ) -> int:
     """Run the load through a fault and its repair, judge the log; how many operations succeeded."""
     async with three_nodes(etcd) as nodes:
         load = [
-            asyncio.ensure_future(act(node, random.Random(seed * 100 + n * 10 + caller)))
+            asyncio.ensure_future(run_caller(node, random.Random(seed * 100 + n * 10 + caller)))
             for n, node in enumerate(nodes)
             for caller in range(CALLERS)
         ]
         while nodes[1].writer.transactions < 10:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(fault)
-        seen = nodes[1].writer.transactions
+        before = nodes[1].writer.transactions
         with suppress(TimeoutError):
             async with asyncio.timeout(3):
-                while nodes[1].writer.transactions < seen + 20:
+                while nodes[1].writer.transactions < before + 20:
                     await asyncio.sleep(0.01)
         await asyncio.to_thread(repair)
         results = await asyncio.gather(*load)
@@ -80,39 +80,39 @@ async def operations_under(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_single_etcd_killed_and_restarted_loses_and_doubles_nothing(
+async def test_no_address_is_lost_or_doubled_when_a_single_etcd_is_killed_and_restarted(
     tmp_path: Path, seed: int
 ) -> None:
     with EtcdCluster(tmp_path) as etcd:
         member = etcd.members[0]
-        done = await operations_under(etcd, seed, member.kill, lambda: etcd.restart(member))
+        done = await run_under_fault(etcd, seed, member.kill, lambda: etcd.restart(member))
 
         assert done > OPERATIONS
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-async def test_a_killed_leader_of_three_loses_and_doubles_nothing(
+async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
     tmp_path: Path, seed: int
 ) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
-        done = await operations_under(etcd, seed, leader.kill, lambda: etcd.restart(leader))
+        done = await run_under_fault(etcd, seed, leader.kill, lambda: etcd.restart(leader))
 
         assert done > OPERATIONS
 
 
-async def test_a_hung_follower_loses_and_doubles_nothing(tmp_path: Path) -> None:
+async def test_no_address_is_lost_or_doubled_when_a_follower_hangs(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
         follower = next(one for one in etcd.members if one is not leader)
-        done = await operations_under(etcd, 5, follower.pause, follower.resume)
+        done = await run_under_fault(etcd, 5, follower.pause, follower.resume)
 
         assert done > OPERATIONS
 
 
-async def test_a_hung_leader_loses_and_doubles_nothing(tmp_path: Path) -> None:
+async def test_no_address_is_lost_or_doubled_when_the_leader_hangs(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
-        done = await operations_under(etcd, 6, leader.pause, leader.resume)
+        done = await run_under_fault(etcd, 6, leader.pause, leader.resume)
 
         assert done > OPERATIONS

@@ -25,20 +25,20 @@ from core.eventstore.kv import Get
 from core.eventstore.space import make_reserve
 from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.etcd import EtcdCluster
 from workflows.jobs.archive.activities import ArchiveActivities
 
 pytestmark = pytest.mark.etcd
 
-QUOTA: Final = 8 << 20
+QUOTA_BYTES: Final = 8 << 20
 EVENT_BYTES: Final = 20_000
 FILE_BYTES: Final = 1 << 20
 
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
-    flags = [f"--quota-backend-bytes={QUOTA}"]
+    flags = [f"--quota-backend-bytes={QUOTA_BYTES}"]
     with EtcdCluster(tmp_path / "etcd", size=3, flags=flags) as cluster:
         yield cluster
 
@@ -50,9 +50,9 @@ async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
     await one.close()
 
 
-async def fill(agent: AgentHarness, store: EtcdStore) -> None:
+async def fill_etcd(agent: AgentHarness, store: EtcdStore) -> None:
     """Fill etcd with live segments only; compact revisions meanwhile."""
-    for _ in looks():
+    for _ in attempts():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
             await agent.apply(ApplyRecord(RecordDefined("Node", "", "large", {}, texts)))
@@ -84,7 +84,7 @@ async def test_pods_get_addresses_again_after_one_orbctl_archive(
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await node.add("web-0")
         await make_reserve(store, node.keys)
-        await fill(node, store)
+        await fill_etcd(node, store)
         refused = await node.call("ADD", "web-1")
 
         sealed = orbctl(etcd, node, archive, "archive")
@@ -103,14 +103,14 @@ async def meta_names(store: EtcdStore, keys: Keys) -> set[str]:
     return {one.key.rpartition(b"/")[2].decode() for one in found.kvs}
 
 
-async def test_a_log_of_several_files_is_sealed_file_after_file(
+async def test_a_full_log_is_sealed_into_several_files(
     etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path / "archive")
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await make_reserve(store, node.keys)
-        await fill(node, store)
+        await fill_etcd(node, store)
         maintenance = EtcdMaintenance(EtcdSettings(etcd.endpoints))
         archiver = FullLogArchiver(
             *(store, node.keys, files, maintenance), file_bytes_max=FILE_BYTES
@@ -126,8 +126,8 @@ async def test_a_log_of_several_files_is_sealed_file_after_file(
         orbctl(etcd, node, tmp_path / "archive", "verify")
 
 
-class WithoutRight:
-    """Run etcdctl with a controller's certificate."""
+class MaintenanceWithoutRight:
+    """The maintenance API of etcd for a user who may disarm an alarm but not defragment."""
 
     def __init__(self, maintenance: EtcdMaintenance) -> None:
         self.disarm = maintenance.disarm
@@ -136,15 +136,15 @@ class WithoutRight:
         raise StoreRejected("etcd refuses the request: etcdserver: permission denied")
 
 
-async def test_without_the_right_to_defragment_it_names_the_right_and_works_once_root_has_done_so(
+async def test_sealing_names_the_missing_right_to_defragment_and_succeeds_after_a_defragmentation(
     etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path / "archive")
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await make_reserve(store, node.keys)
-        await fill(node, store)
-        maintenance = WithoutRight(EtcdMaintenance(EtcdSettings(etcd.endpoints)))
+        await fill_etcd(node, store)
+        maintenance = MaintenanceWithoutRight(EtcdMaintenance(EtcdSettings(etcd.endpoints)))
         with pytest.raises(StoreFull) as full:
             await FullLogArchiver(store, node.keys, files, maintenance).seal()
         etcd.control("defrag")
@@ -158,9 +158,7 @@ async def test_without_the_right_to_defragment_it_names_the_right_and_works_once
         orbctl(etcd, node, tmp_path / "archive", "verify")
 
 
-async def test_a_controller_that_archives_keeps_the_reserve(
-    store: EtcdStore, tmp_path: Path
-) -> None:
+async def test_the_archive_job_creates_the_reserve(store: EtcdStore, tmp_path: Path) -> None:
     keys = Keys("default")
     activities = ArchiveActivities(store, keys, LocalFiles(tmp_path / "archive"))
 

@@ -59,7 +59,7 @@ async def slow_node(settings: Settings, slow: SlowStore) -> AsyncIterator[AgentH
 # Readiness
 
 
-async def test_the_sockets_are_open_before_the_agent_is_ready_and_answer_so(
+async def test_the_sockets_are_open_and_return_an_error_before_the_agent_is_ready(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     agent = Agent(settings, memory_store)
@@ -106,7 +106,7 @@ async def test_an_agent_waits_for_an_etcd_that_does_not_answer_at_first(
     await agent.stop()
 
 
-async def test_the_checks_are_listed_one_a_line(
+async def test_the_readiness_endpoint_lists_each_check_on_a_line(
     settings: Settings, memory_store: MemoryStore, clock: ManualClock
 ) -> None:
     faulty = FaultyStore(memory_store)
@@ -147,7 +147,7 @@ async def test_the_health_port_serves_nothing_else(agent: AgentHarness) -> None:
 # Without etcd
 
 
-async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
+async def test_a_delete_without_etcd_fails_and_can_be_repeated(
     settings: Settings, memory_store: MemoryStore, clock: ManualClock
 ) -> None:
     faulty = FaultyStore(memory_store)
@@ -171,7 +171,7 @@ async def test_a_delete_without_etcd_fails_so_that_it_is_repeated(
 # Drain
 
 
-async def test_an_admitted_request_is_answered_though_the_agent_stops(
+async def test_an_admitted_request_is_answered_when_the_agent_stops(
     slow_node: AgentHarness, slow: SlowStore, settings: Settings
 ) -> None:
     slow.open.clear()

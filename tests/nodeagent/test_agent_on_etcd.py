@@ -115,7 +115,9 @@ async def test_etcd_has_the_claims_that_adds_and_deletes_report(etcd_node: Agent
     assert await etcd_node.claims() == {}
 
 
-async def test_the_last_address_is_found_and_then_the_pool_is_full(etcd_node: AgentHarness) -> None:
+async def test_an_add_gets_the_last_address_and_the_next_one_finds_the_pool_full(
+    etcd_node: AgentHarness,
+) -> None:
     await etcd_node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.41")
 
     replies = await asyncio.gather(*(etcd_node.call("ADD", f"web-{n}") for n in range(40)))

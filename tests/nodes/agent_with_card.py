@@ -2,7 +2,7 @@
 
     ORBWEAVER_SYSFS=DIRECTORY python -m tests.nodes.agent_with_card --config-path FILE
 
-Replaced are writes to /sys and the netlink of virtual functions; all else is the agent.
+Only writes to /sys and the netlink of virtual functions are replaced.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A node with a card that has virtual functions and RDMA, for real kubelets and the real Multus.
 
-No machine has the card: its /sys is written (tests/nodeagent/sriov/cards.py), its character devices
-are nodes of /dev/null in a /dev of the node's own, and the plugin ``sriov`` writes down what it is
-called with and then makes a macvlan interface.
+No machine has the card. Its /sys is written (tests/nodeagent/sriov/cards.py). Its character devices
+are nodes of /dev/null in a private /dev of the node. The plugin ``sriov`` records its configuration
+and then creates a macvlan interface.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.nodes.agent_with_card import TREE
 from tests.nodes.guides import restart_agent, write_busybox
 from tests.nodes.kubernetes_cluster import DEVICES, KubernetesCluster
 from tests.nodes.rights import AGENT_NAMESPACE, with_devices
-from tests.nodes.workloads import Object, made
+from tests.nodes.workloads import Object, manifest
 from tests.packaging.project import ROOT
 
 PF: Final = "ens1f0np0"
@@ -51,9 +51,9 @@ ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
 
 
 class CardNode:
-    """As a context manager it gives a node the card, and an agent that carries policies out.
+    """As a context manager it gives a node the card, and an agent that applies policies.
 
-    Afterwards the agent is as before; files and definitions stay, which other tests do not notice.
+    At the end the agent runs as before. Files and definitions stay; other tests do not use them.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:
@@ -142,4 +142,4 @@ def policy(vfs: int) -> Object:
         "nicSelector": {"pfNames": [PF], "vendor": "15b3"},
         "isRdma": True,
     }
-    return made(API_VERSION, "SriovNetworkNodePolicy", RESOURCE, AGENT_NAMESPACE, spec=spec)
+    return manifest(API_VERSION, "SriovNetworkNodePolicy", RESOURCE, AGENT_NAMESPACE, spec=spec)

@@ -42,8 +42,8 @@ class Cloud:
     def __enter__(self) -> Self:
         try:
             self._serve_provider()
-            self._take_over()
-            self._ask_webhooks()
+            self._replace_controller()
+            self._register_webhooks()
         except BaseException:
             self._stack.close()
             raise
@@ -60,13 +60,13 @@ class Cloud:
     def network(self, name: str) -> None:
         """Make a network whose addresses the provider binds, of a master that every node has."""
         vlan = {"master": ["lo"], "vlanMode": "auto"}
-        made: Object = {
+        manifest: Object = {
             "apiVersion": API_VERSION,
             "kind": "SpiderMultusConfig",
             "metadata": {"name": name, "namespace": SHOP},
             "spec": {"cniType": "vlan", "vlan": vlan, "enableCoordinator": False},
         }
-        self._cluster.apply(made)
+        self._cluster.apply(manifest)
         path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs/{name}"
         self._stack.callback(self._cluster.server.request, "DELETE", path)
 
@@ -88,7 +88,7 @@ class Cloud:
         asyncio.run_coroutine_threadsafe(self.provider.__aenter__(), loop).result()
         self._stack.callback(end)
 
-    def _take_over(self) -> None:
+    def _replace_controller(self) -> None:
         """Replace the cluster's own controller, which ``revive`` starts again."""
         cluster, laboratory = self._cluster, self._cluster.laboratory
         here = laboratory.directory / "cloud-controller"
@@ -119,12 +119,12 @@ class Cloud:
             settings,
         )
         cluster.controller.process.kill()
-        self._stack.callback(cluster.revive)
+        self._stack.callback(cluster.restore_nodes)
         controller.process.start()
         self._stack.callback(controller.process.kill)
         controller.wait_listening()
 
-    def _ask_webhooks(self) -> None:
+    def _register_webhooks(self) -> None:
         server = self._cluster.server
         url = f"https://127.0.0.1:{WEBHOOK_PORT}"
         client = WebhookClientConfig(self._authority.cert_pem.bytes(), url=url)

@@ -20,15 +20,15 @@ PROGRAMS = (
 
 
 @pytest.fixture(scope="session")
-def possible() -> None:
-    """A cluster can be run on this machine, or the reason why not."""
+def cluster_can_run() -> None:
+    """Skip the tests, with the reason, where a cluster cannot run on this machine."""
     require_containers()
     if absent := missing_programs(*PROGRAMS):
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
 
 
 @pytest.fixture(scope="session")
-def running(possible: None) -> Iterator[KubernetesCluster]:
+def running(cluster_can_run: None) -> Iterator[KubernetesCluster]:
     with KubernetesCluster() as cluster:
         yield cluster
         cluster.check()
@@ -37,5 +37,5 @@ def running(possible: None) -> Iterator[KubernetesCluster]:
 @pytest.fixture
 def cluster(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
     yield running
-    running.revive()
-    running.sweep()
+    running.restore_nodes()
+    running.delete_objects()

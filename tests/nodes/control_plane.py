@@ -46,7 +46,10 @@ USERS: Final = {
 
 
 class FabricHome:
-    """The place of the laboratory's etcd; processes started there end with the laboratory."""
+    """Runs the API server in the fabric's namespace, beside the laboratory's etcd.
+
+    Processes that it starts end with the laboratory.
+    """
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.address = laboratory.fabric.address
@@ -63,9 +66,9 @@ class FabricHome:
         self._executor.close()
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        marked = ["env", f"{MARK}={self._laboratory.identity}", *command]
-        dying = ["setpriv", "--pdeathsig", "KILL", "--", *marked]
-        return self._laboratory.fabric.namespace.inside(dying)
+        with_mark = ["env", f"{MARK}={self._laboratory.identity}", *command]
+        ending_with_parent = ["setpriv", "--pdeathsig", "KILL", "--", *with_mark]
+        return self._laboratory.fabric.namespace.inside(ending_with_parent)
 
     def visit(self, work: Callable[[], T]) -> T:
         return self._executor.submit(self._namespace, work).result()

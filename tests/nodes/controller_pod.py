@@ -15,7 +15,7 @@ from core.process.environment import KUBECONFIG
 from ops.cli import remote
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.rights import CONTROLLER
-from tests.nodes.workloads import SHOP, Object, made
+from tests.nodes.workloads import SHOP, Object, manifest
 from tests.runtime.pause_image import NAME
 
 APP: Final = "another-controller"
@@ -27,7 +27,7 @@ PORT: Final = 5720
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
     """A Pod in the node's network, with the controller's readiness probe."""
     kubeconfig = cluster.server.kubeconfig_of(CONTROLLER)
-    places = list(_places(kubeconfig.parent))
+    directories = list(_host_directories(kubeconfig.parent))
     variables = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
@@ -49,20 +49,20 @@ def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
         "volumeMounts": [
             {"name": "scratch", "mountPath": "/tmp"},
             *(
-                {"name": f"place-{number}", "mountPath": str(place), "readOnly": True}
-                for number, place in enumerate(places)
+                {"name": f"place-{number}", "mountPath": str(directory), "readOnly": True}
+                for number, directory in enumerate(directories)
             ),
         ],
     }
-    found = made("v1", "Pod", APP, SHOP, spec=_spec(container, node, places))
-    found["metadata"]["labels"] = {
+    controller = manifest("v1", "Pod", APP, SHOP, spec=_spec(container, node, directories))
+    controller["metadata"]["labels"] = {
         "app": APP,
         **dict(one.split("=") for one in f"{remote.SELECTOR}{remote.CONTROLLER}".split(",")),
     }
-    return found
+    return controller
 
 
-def _spec(container: dict[str, Any], node: str, places: list[Path]) -> dict[str, Any]:
+def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict[str, Any]:
     return {
         "automountServiceAccountToken": False,
         "dnsPolicy": "Default",
@@ -73,17 +73,17 @@ def _spec(container: dict[str, Any], node: str, places: list[Path]) -> dict[str,
         "volumes": [
             {"name": "scratch", "emptyDir": {}},
             *(
-                {"name": f"place-{number}", "hostPath": {"path": str(place)}}
-                for number, place in enumerate(places)
+                {"name": f"place-{number}", "hostPath": {"path": str(directory)}}
+                for number, directory in enumerate(directories)
             ),
         ],
     }
 
 
-def _places(kubeconfig: Path) -> Iterator[Path]:
+def _host_directories(kubeconfig: Path) -> Iterator[Path]:
     """The directories of this machine that a controller needs."""
-    wanted = [*map(Path, SYSTEM), Path(sys.base_prefix), Path(sys.prefix), ROOT, kubeconfig]
-    for place in dict.fromkeys(wanted):
-        inside = any(other in place.parents for other in wanted)
-        if place.exists() and not inside:
-            yield place
+    required = [*map(Path, SYSTEM), Path(sys.base_prefix), Path(sys.prefix), ROOT, kubeconfig]
+    for directory in dict.fromkeys(required):
+        inside = any(other in directory.parents for other in required)
+        if directory.exists() and not inside:
+            yield directory

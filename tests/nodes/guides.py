@@ -80,36 +80,36 @@ class GuideRunner:
 
         Fails if a step prints another output than the page.
         """
-        before = self._left()
-        with self.done(page):
+        before = self._objects()
+        with self.executed(page):
             pass
-        return self._left() ^ before
+        return self._objects() ^ before
 
     @contextmanager
-    def done(self, page: Page) -> Iterator[None]:
+    def executed(self, page: Page) -> Iterator[None]:
         """Execute a page and undo it when the context ends."""
-        before = self._left()
+        before = self._objects()
         printed = [""] * len(page.steps)
         try:
-            for at, step in enumerate(page.steps[: page.undo]):
-                printed[at] = self._take(step)
+            for index, step in enumerate(page.steps[: page.undo]):
+                printed[index] = self._run_until_shown(step)
             yield
         finally:
-            for at, step in enumerate(page.steps[page.undo :], page.undo):
-                printed[at] = self._take(step)
-        self.cluster.until(lambda: self._left() == before, f"{before}, not {self._left()}")
+            for index, step in enumerate(page.steps[page.undo :], page.undo):
+                printed[index] = self._run_until_shown(step)
+        self.cluster.until(lambda: self._objects() == before, f"{before}, not {self._objects()}")
         if self._writes:
             page.write(printed)
 
-    def _left(self) -> set[str]:
-        """The path of each object that a guide could have made."""
+    def _objects(self) -> set[str]:
+        """The path of each object in the collections that guides use."""
         return {
             f"{path}/{one['metadata']['name']}"
             for path in COLLECTIONS
             for one in self.cluster.server.request("GET", path).body.get("items", ())
         }
 
-    def _take(self, step: Step) -> str:
+    def _run_until_shown(self, step: Step) -> str:
         """Run one step; repeat it until it prints the output on the page, as users do.
 
         A step without an output must succeed; others may show a failure.
@@ -128,7 +128,7 @@ class GuideRunner:
         return done.stdout
 
     def _is_settled(self, step: Step, printed: str) -> bool:
-        """Whether the step prints the same a while later."""
+        """Whether the step prints the same output ``SETTLED_S`` seconds later."""
         time.sleep(SETTLED_S)
         return without_varying(self._run(step.script).stdout) == without_varying(printed)
 
@@ -159,7 +159,7 @@ def guide_runner(
             make_overlay(cluster.nodes[name].node.plugins, number)
             stack.enter_context(Multus(cluster, name, OVERLAY))
         runner, page = GuideRunner(cluster, writes=writes), Page(SHARED)
-        with runner.done(page):
+        with runner.executed(page):
             yield runner
 
 

@@ -124,13 +124,13 @@ class KubeNode:
 
     def volume(self, uid: str, name: str) -> Path:
         """The path of a Pod's emptyDir, for kubelet and containers."""
-        held = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
-        return held / "volumes/kubernetes.io~empty-dir" / name
+        mount_root = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
+        return mount_root / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
         """The directory of device plugins, which is fixed in kubelet."""
-        held = Path(f"/proc/{self.containerd.holder_pid}/root")
-        return held / "var/lib/kubelet/device-plugins" / name
+        mount_root = Path(f"/proc/{self.containerd.holder_pid}/root")
+        return mount_root / "var/lib/kubelet/device-plugins" / name
 
     def log(self) -> str:
         """The log of kubelet."""

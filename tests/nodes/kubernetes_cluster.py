@@ -33,7 +33,7 @@ from tests.nodes import chart_settings
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.nodes.rights import AGENT, CONTROLLER, rights
-from tests.nodes.workloads import SHOP, Object, made
+from tests.nodes.workloads import SHOP, Object, manifest
 from tests.runtime.cri import RuntimeRefused, RuntimeService
 from tests.support.event_store_reader import EventStoreReader
 from tests.support.kubernetes import ApiServer
@@ -61,7 +61,9 @@ SLOTS: Final = {
 DEVICES: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
 )
-COORDINATOR: Final = made(API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"})
+COORDINATOR: Final = manifest(
+    API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"}
+)
 """The default SpiderCoordinator of an installation."""
 
 SECOND_UPLINK: Final = "eth1"
@@ -108,7 +110,7 @@ class KubernetesCluster:
     @property
     def server(self) -> ApiServer:
         """The API server."""
-        return self.plane.server
+        return self.control_plane.server
 
     # ------------------------------------------------------------------------------- what is there
 
@@ -166,7 +168,7 @@ class KubernetesCluster:
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)
 
-    def slots_asked_for(self, pod: Object) -> dict[str, str]:
+    def requested_slots(self, pod: Object) -> dict[str, str]:
         """The resources of ``spidernet.io`` of the first container, after admission."""
         path = f"/api/v1/namespaces/{SHOP}/pods?dryRun=All"
         answer = self.server.request("POST", path, pod)
@@ -245,7 +247,7 @@ class KubernetesCluster:
         """The networks of new sandboxes on a node."""
         return self._services[node].networks()
 
-    def lose(self, name: str) -> None:
+    def lose_node(self, name: str) -> None:
         """Kill all programs of a node except its Pods, and disconnect it."""
         for port in self._ports(name):
             self.laboratory.fabric.namespace.ip("link", "set", port, "down")
@@ -253,7 +255,7 @@ class KubernetesCluster:
 
     # ------------------------------------------------------------------------------- before, after
 
-    def revive(self) -> None:
+    def restore_nodes(self) -> None:
         """Start all programs that a failed test left stopped."""
         if not self.server.is_running:
             self.server.start()
@@ -274,7 +276,7 @@ class KubernetesCluster:
         self.until(lambda: not self.pods(), "no Pods")
         self.until(lambda: not self.claims(), "no claims")
 
-    def sweep(self) -> None:
+    def delete_objects(self) -> None:
         """Delete all objects of a test, wait until no address is claimed, and check the log."""
         self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
@@ -298,7 +300,7 @@ class KubernetesCluster:
     def _start(self) -> None:
         self._stack.enter_context(self.laboratory)
         self.store_reader = EventStoreReader(self.laboratory.etcd.outside_endpoint)
-        self.plane = self._stack.enter_context(ControlPlane(self.laboratory))
+        self.control_plane = self._stack.enter_context(ControlPlane(self.laboratory))
         self._prepare()
         for name in NODES:
             access = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}

@@ -15,7 +15,7 @@ from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
 from ops.lab.runtime import NOTHING
 from tests.nodes.control_plane import MULTUS
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, Object, made
+from tests.nodes.workloads import SHOP, Object, manifest
 from tests.support.parts import MULTUS_PLUGIN, needs
 
 PROGRAM: Final = "multus"
@@ -27,11 +27,12 @@ NADS: Final = f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP}/network-attachment-de
 
 def why_missing() -> str:
     """Why Multus is not available here, "" if it is."""
-    if any((place / PROGRAM).exists() for place in PLUGIN_DIRECTORIES):
+    if any((directory / PROGRAM).exists() for directory in PLUGIN_DIRECTORIES):
         return ""
-    places = " and ".join(map(str, PLUGIN_DIRECTORIES))
+    directories = " and ".join(map(str, PLUGIN_DIRECTORIES))
     return needs(
-        MULTUS_PLUGIN, f"no {PROGRAM} in {places} (docs/contributing/testing.md has its source)"
+        MULTUS_PLUGIN,
+        f"no {PROGRAM} in {directories} (docs/contributing/testing.md has its source)",
     )
 
 
@@ -59,7 +60,7 @@ class Multus:
         link = self._lab.plugins / PROGRAM
         if not link.exists():
             link.symlink_to(plugin(PROGRAM))
-            self._make_usual_places()
+            self._link_default_paths()
         self._config.write_text(json.dumps(self._conf()))
         self._cluster.until(lambda: PROGRAM in self._networks(), "Multus")
         return self
@@ -78,15 +79,15 @@ class Multus:
     def _networks(self) -> list[str]:
         return self._cluster.networks(self._node)
 
-    def _make_usual_places(self) -> None:
-        """NADs have no paths of socket and logs, so the default paths must exist."""
-        held = self._cluster.nodes[self._node].containerd.with_mounts
+    def _link_default_paths(self) -> None:
+        """Create the default paths of socket and logs, because NADs do not name other paths."""
+        in_mounts = self._cluster.nodes[self._node].containerd.with_mounts
         commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
         for suffix in ("", ".fast"):
-            usual = f"/run/spidernet/spiderpool.sock{suffix}"
-            commands.append(("ln", "-s", f"{self._lab.socket}{suffix}", usual))
+            default_path = f"/run/spidernet/spiderpool.sock{suffix}"
+            commands.append(("ln", "-s", f"{self._lab.socket}{suffix}", default_path))
         for command in commands:
-            done = attempt(held(*command))
+            done = attempt(in_mounts(*command))
             assert done.returncode == 0, done.stderr
 
     def _conf(self) -> dict[str, Any]:
@@ -107,4 +108,4 @@ def macvlan(name: str, *ipv4: str) -> Object:
     """A SpiderMultusConfig of ``shop`` on the node's uplink."""
     link = {"master": ["eth0"], "ippools": {"ipv4": list(ipv4)}}
     spec = {"cniType": "macvlan", "macvlan": link, "coordinator": {"mode": "auto"}}
-    return made(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)
+    return manifest(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)

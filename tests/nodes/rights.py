@@ -63,7 +63,7 @@ def agent_role(profile: Path) -> dict[str, Any]:
 
 
 def with_devices() -> Iterator[dict[str, Any]]:
-    """What the chart brings for agents with virtual functions: definitions and rights."""
+    """The chart's objects for agents with virtual functions: namespace, CRDs and rights."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
     yield agent_role(SRIOV)
     for document in yaml.safe_load_all(SRIOV.read_text("utf-8")):

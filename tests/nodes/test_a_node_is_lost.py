@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, asking, deployment, pool, stateful_set
+from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pool, stateful_set
 
 pytestmark = [
     pytest.mark.etcd,
@@ -16,16 +16,16 @@ pytestmark = [
 ]
 
 
-def test_addresses_of_a_lost_node_come_back_without_a_del_and_its_return_changes_nothing(
+def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_so_when_it_returns(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(deployment("web", 4, asking("green")))
+    cluster.apply(deployment("web", 4, annotated_with_pool("green")))
     before = cluster.running("web", 4)
     lost = {one.name for one in before if one.node == "node-b"}
     assert lost, "the scheduler spreads them"
 
-    cluster.lose("node-b")
+    cluster.lose_node("node-b")
 
     def living() -> dict[str, str]:
         """All four on the other node."""
@@ -35,22 +35,22 @@ def test_addresses_of_a_lost_node_come_back_without_a_del_and_its_return_changes
     held = cluster.until(living, "successors")
     assert cluster.until(lambda: cluster.claims() == held, "reclaiming")
     assert {one.name for one in cluster.pods("web")} >= lost, "nobody could delete them"
-    cluster.revive()
+    cluster.restore_nodes()
     assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost")
     assert cluster.claims() == held
     assert len({one.addresses for one in cluster.running("web", 4)}) == 4
 
 
-def test_a_replica_of_a_lost_node_keeps_its_address_and_has_it_elsewhere(
+def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.server.kubectl("cordon", "node-a")
-    cluster.apply(stateful_set("db", 1, asking("green")))
+    cluster.apply(stateful_set("db", 1, annotated_with_pool("green")))
     (before,) = cluster.running("db", 1)
     cluster.server.kubectl("uncordon", "node-a")
 
-    cluster.lose("node-b")
+    cluster.lose_node("node-b")
     cluster.until(lambda: not cluster.pods("db")[0].ready, "the word of its end")
     # A StatefulSet does not replace db-0 while it may run, until a user marks the node
     # out-of-service.

@@ -30,7 +30,7 @@ def sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
     return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("sp")]
 
 
-def test_a_deployment_gets_a_pool_that_grows_and_shrinks_and_goes_with_it(
+def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"))

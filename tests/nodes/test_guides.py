@@ -43,7 +43,9 @@ def runner(
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
-def test_a_guide_does_what_it_shows_and_undoes_it(runner: GuideRunner, path: Path) -> None:
+def test_a_guide_prints_the_shown_outputs_and_leaves_no_objects(
+    runner: GuideRunner, path: Path
+) -> None:
     if path.stem == "clusterip" and not cgroup2_mounts():
         pytest.skip(needs(CGROUPS))
     assert runner.follow(Page(path)) == set()

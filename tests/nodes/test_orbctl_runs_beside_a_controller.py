@@ -17,7 +17,7 @@ from ops.cli.exits import Exit
 from ops.lab.programs import attempt
 from tests.nodes.controller_pod import APP, controller_pod
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, asking, pod, pool
+from tests.nodes.workloads import SHOP, annotated_with_pool, pod, pool
 from tests.support.kubernetes import ASSETS
 
 pytestmark = [
@@ -50,9 +50,11 @@ def orb(cluster: KubernetesCluster) -> Orb:
     return run
 
 
-def test_it_answers_with_the_controllers_way_to_etcd(cluster: KubernetesCluster, orb: Orb) -> None:
+def test_kubectl_orb_reads_etcd_through_the_controllers_pod(
+    cluster: KubernetesCluster, orb: Orb
+) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(pod("alpha", asking("green"), node="node-b"))
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-b"))
     cluster.until(lambda: len(cluster.claims()) == 1, "an address")
     (address,) = cluster.claims()
 
@@ -65,7 +67,7 @@ def test_it_answers_with_the_controllers_way_to_etcd(cluster: KubernetesCluster,
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_its_files_are_those_of_this_machine_and_its_exit_code_comes_back(
+def test_kubectl_orb_reads_local_files_and_returns_the_exit_code_of_orbctl(
     cluster: KubernetesCluster, orb: Orb, tmp_path: Path
 ) -> None:
     path = tmp_path / "pool.json"
@@ -88,7 +90,7 @@ def test_its_files_are_those_of_this_machine_and_its_exit_code_comes_back(
     assert f"{me}@{socket.gethostname()}" in exported.stdout
 
 
-def test_without_a_controller_it_says_so(cluster: KubernetesCluster, orb: Orb) -> None:
+def test_kubectl_orb_fails_when_no_controller_runs(cluster: KubernetesCluster, orb: Orb) -> None:
     cluster.server.kubectl("delete", "pod", APP, "--namespace", SHOP, "--now", "--wait=true")
 
     done = orb("status")

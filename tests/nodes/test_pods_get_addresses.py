@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import IPV6, SHOP, asking, deployment, pod, pool, subnet
+from tests.nodes.workloads import IPV6, SHOP, annotated_with_pool, deployment, pod, pool, subnet
 
 pytestmark = [
     pytest.mark.etcd,
@@ -19,11 +19,11 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("node", ["node-a", "node-b"])
-def test_pods_of_a_deployment_have_addresses_of_the_pool_they_ask_for(
+def test_pods_of_a_deployment_get_addresses_of_the_pool_in_their_annotation(
     cluster: KubernetesCluster, node: str
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"), pool("blue", "10.6.0.40-10.6.0.49"))
-    cluster.apply(deployment("web", 2, asking("blue"), node=node))
+    cluster.apply(deployment("web", 2, annotated_with_pool("blue"), node=node))
 
     first, second = cluster.running("web", 2)
 
@@ -40,7 +40,8 @@ def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(
-        pod("alpha", asking("green"), node="node-a"), pod("beta", asking("green"), node="node-b")
+        pod("alpha", annotated_with_pool("green"), node="node-a"),
+        pod("beta", annotated_with_pool("green"), node="node-b"),
     )
 
     alpha, beta = cluster.running("", 2)
@@ -50,28 +51,28 @@ def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(
     assert cluster.pings("beta", alpha.addresses[0])
 
 
-def test_a_macvlan_pod_and_its_node_reach_each_other_by_the_coordinators_wire(
+def test_a_macvlan_pod_and_its_node_reach_each_other_over_the_coordinators_veth(
     cluster: KubernetesCluster,
 ) -> None:
     node = cluster.nodes["node-a"].node
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
 
     (alpha,) = cluster.running("", 1)
 
     links = cluster.inside("alpha", "ip", "-brief", "link").stdout
-    there = node.namespace.attempt("ping", "-n", "-c", "1", "-W", "2", alpha.addresses[0])
+    ping = node.namespace.attempt("ping", "-n", "-c", "1", "-W", "2", alpha.addresses[0])
     assert "veth0@" in links
     assert "eth0@" in links
-    assert there.returncode == 0, there.stdout
+    assert ping.returncode == 0, ping.stdout
     assert cluster.pings("alpha", node.address)
 
 
-def test_a_pod_of_two_families_shows_both_addresses(cluster: KubernetesCluster) -> None:
+def test_a_dual_stack_pod_shows_both_addresses(cluster: KubernetesCluster) -> None:
     cluster.pools(
         pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6)
     )
-    cluster.apply(pod("alpha", asking("green", "grass"), node="node-b"))
+    cluster.apply(pod("alpha", annotated_with_pool("green", "grass"), node="node-b"))
 
     (alpha,) = cluster.running("", 1)
 
@@ -122,18 +123,18 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
     assert cluster.until(lambda: cluster.table("ss") == [wide], "the subnet")
 
 
-def test_a_pool_of_twenty_five_thousand_addresses_is_counted_to_the_last(
+def test_the_status_of_a_pool_of_25602_addresses_counts_all_of_them(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))
-    cluster.apply(deployment("nginx", 2, asking("calico"), node="node-b"))
+    cluster.apply(deployment("nginx", 2, annotated_with_pool("calico"), node="node-b"))
     first, second = cluster.running("nginx", 2)
 
-    def counted() -> list[str]:
+    def counts() -> list[str]:
         ((row),) = cluster.table("sp")
         numbers = [row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]]
         return numbers if numbers[0] == "2" else []
 
-    assert cluster.until(counted, "the count") == ["2", "25602"]
+    assert cluster.until(counts, "the count") == ["2", "25602"]
     assert cluster.pings(first.name, second.addresses[0])
     assert not cluster.inside(first.name, "ip", "route", "show", "default").stdout

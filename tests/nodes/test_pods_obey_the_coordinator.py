@@ -14,7 +14,7 @@ from ops.lab.http import get
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS, Multus, macvlan, why_missing
 from tests.nodes.test_several_nics_by_multus import nads
-from tests.nodes.workloads import SHOP, asking, pod, pool
+from tests.nodes.workloads import SHOP, annotated_with_pool, pod, pool
 
 pytestmark = [
     pytest.mark.etcd,
@@ -27,7 +27,7 @@ pytestmark = [
 NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs"
-NETWORKS_MADE = ("own", "plain")
+NETWORK_NAMES = ("own", "plain")
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
 SERVICE = "10.96.0.10"
 SETTINGS: dict[str, Any] = {
@@ -56,33 +56,37 @@ def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     yield cluster
     cluster.server.request("DELETE", f"{CONFIG_MAPS}/kubeadm-config")
     cluster.delete_pods()
-    for name in NETWORKS_MADE:
+    for name in NETWORK_NAMES:
         cluster.server.request("DELETE", f"{CONFIGS}/{name}")
-    cluster.until(lambda: not nads(cluster) & {*NETWORKS_MADE}, "no NADs of this file")
+    cluster.until(lambda: not nads(cluster) & {*NETWORK_NAMES}, "no NADs of this file")
     cluster.set_coordinator()
-    agent_has(cluster, lambda status, settings: status == 200 and "podMACPrefix" not in settings)
+    until_agent_has(
+        cluster, lambda status, settings: status == 200 and "podMACPrefix" not in settings
+    )
     cluster.server.kubectl("delete", "pod", GATED, "--namespace", "default", "--now")
 
 
-def say_cidrs(cluster: KubernetesCluster) -> None:
+def create_kubeadm_config(cluster: KubernetesCluster) -> None:
     body = {"metadata": {"name": "kubeadm-config"}, "data": {"ClusterConfiguration": KUBEADM}}
     answer = cluster.server.request("POST", CONFIG_MAPS, body)
     assert answer.status == 201, answer.message
 
 
-def agent_has(cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]) -> None:
-    """Wait until the agent of the node has the settings."""
+def until_agent_has(
+    cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]
+) -> None:
+    """Wait until the condition holds for the HTTP status and settings that the agent returns."""
     socket = cluster.nodes[NODE].node.socket
-    question = json.dumps({"podNamespace": "default", "podName": GATED})
+    request = json.dumps({"podNamespace": "default", "podName": GATED})
 
-    def is_so() -> bool:
-        status, body = get(socket, "/v1/coordinator/config", question)
+    def has_settings() -> bool:
+        status, body = get(socket, "/v1/coordinator/config", request)
         return holds(status, json.loads(body) if status == 200 else {})
 
-    cluster.until(is_so, "the settings of the agent")
+    cluster.until(has_settings, "the settings of the agent")
 
 
-def way(cluster: KubernetesCluster, name: str, destination: str) -> str:
+def route_to(cluster: KubernetesCluster, name: str, destination: str) -> str:
     return cluster.inside(name, "ip", "route", "get", destination).stdout
 
 
@@ -91,23 +95,25 @@ def link(cluster: KubernetesCluster, name: str, interface: str) -> dict[str, Any
     return dict(found)
 
 
-def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(
+def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
     coordinated: KubernetesCluster,
 ) -> None:
     cluster, node = coordinated, coordinated.nodes[NODE].node
-    say_cidrs(cluster)
+    create_kubeadm_config(cluster)
     node.namespace.run("sysctl", "-qw", f"{FILTER_OF_NODE}=2")
     cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
-    agent_has(cluster, lambda _, settings: settings.get("overlayPodCIDR") == ["10.244.0.0/16"])
-    cluster.apply(pod("alpha", asking("green"), node=NODE))
+    until_agent_has(
+        cluster, lambda _, settings: settings.get("overlayPodCIDR") == ["10.244.0.0/16"]
+    )
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
     (alpha,) = cluster.running("", 1)
     address = alpha.addresses[0]
 
     # Services, the overlay's Pods and hijackCIDR are routed via the node, others via the gateway.
     for destination in (SERVICE, "10.244.3.4", "203.0.113.9"):
-        assert "dev veth0" in way(cluster, "alpha", destination), destination
-    assert "via 10.6.0.1 dev eth0" in way(cluster, "alpha", "198.18.0.1")
-    assert "via 10.6.0.9 dev eth0" in way(cluster, "alpha", "198.51.100.7")
+        assert "dev veth0" in route_to(cluster, "alpha", destination), destination
+    assert "via 10.6.0.1 dev eth0" in route_to(cluster, "alpha", "198.18.0.1")
+    assert "via 10.6.0.9 dev eth0" in route_to(cluster, "alpha", "198.51.100.7")
 
     eth0, veth0 = link(cluster, "alpha", "eth0"), link(cluster, "alpha", "veth0")
     last = int(address.rpartition(".")[2])
@@ -124,27 +130,27 @@ def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(
     assert cluster.pings("alpha", node.address)
 
 
-def test_pods_wait_while_the_cidrs_are_not_known_and_their_events_say_so(
+def test_pods_wait_with_an_event_while_the_cidrs_are_unknown(
     coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
     cluster.set_coordinator("NotReady", podCIDRType="cluster")
-    agent_has(cluster, lambda status, _: status == 500)
-    cluster.apply(pod("alpha", asking("green"), node=NODE))
+    until_agent_has(cluster, lambda status, _: status == 500)
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
 
     text = "spidercoordinator: default no ready"
     cluster.until(lambda: text in cluster.events("alpha"), "the event")
     reason = "No kube-controller-manager pod found, unable to get clusterCIDR"
     assert reason in cluster.events("alpha")
 
-    say_cidrs(cluster)
+    create_kubeadm_config(cluster)
     cluster.set_coordinator(podCIDRType="cluster", podMACPrefix="0a:1b")
     cluster.running("", 1)
-    assert "dev veth0" in way(cluster, "alpha", SERVICE)
+    assert "dev veth0" in route_to(cluster, "alpha", SERVICE)
 
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
-def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_in(
+def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_defaults(
     coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
@@ -152,13 +158,13 @@ def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_
     cluster.pools(pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1"))
     settings = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
     cluster.set_coordinator(podDefaultRouteNIC="net1", **settings)
-    agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1")
+    until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1")
     own = macvlan("own", "green")
     own["spec"]["coordinator"] |= {"podMACPrefix": "0a:2b", "vethMTU": 1300}
     cluster.apply(own, macvlan("plain", "lan"))
     with Multus(cluster, NODE):
-        wanted = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/plain"}
-        cluster.apply(pod("alpha", wanted, node=NODE))
+        networks = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/plain"}
+        cluster.apply(pod("alpha", networks, node=NODE))
         cluster.running("", 1)
 
         assert link(cluster, "alpha", "eth0")["address"].startswith("0a:2b:")
@@ -166,20 +172,20 @@ def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_
         assert link(cluster, "alpha", "net1")["address"].startswith("0a:1b:")
         default = cluster.inside("alpha", "ip", "route", "show", "default").stdout
         assert default.split()[:5] == ["default", "via", "10.9.0.1", "dev", "net1"]
-        assert "dev veth0" in way(cluster, "alpha", SERVICE)
+        assert "dev veth0" in route_to(cluster, "alpha", SERVICE)
 
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
-def test_a_default_route_nic_that_there_is_not_is_named_in_an_event(
+def test_an_event_names_a_default_route_nic_that_does_not_exist(
     coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
     cluster.set_coordinator(podDefaultRouteNIC="net9")
-    agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")
+    until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")
     cluster.apply(macvlan("own", "green"))
     with Multus(cluster, NODE):
-        wanted = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/own"}
-        cluster.apply(pod("alpha", wanted, node=NODE))
+        networks = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/own"}
+        cluster.apply(pod("alpha", networks, node=NODE))
 
         cluster.until(lambda: "net9" in cluster.events("alpha"), "the event")
         assert "podDefaultRouteNIC: net9 don't exist in pod" in cluster.events("alpha")

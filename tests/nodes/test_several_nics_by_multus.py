@@ -57,7 +57,7 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
     for name in ("red", "blue"):
         address = f"{gateway(name)}/24"
         running.laboratory.fabric.namespace.ip("address", "replace", address, "dev", BRIDGE)
-    running.apply(*(macvlan(name, its) for name, its in NETWORK_OF.items()))
+    running.apply(*(macvlan(name, pool_name) for name, pool_name in NETWORK_OF.items()))
     running.until(lambda: nads(running) == NETWORK_OF.keys(), "NADs of ours")
     with Multus(running, NODE):
         yield
@@ -65,7 +65,7 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
 
 @pytest.fixture
 def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The same, with the pools."""
+    """The cluster with Multus, its networks and their pools."""
     only = {"blue": {"multusName": [f"{SHOP}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
@@ -92,14 +92,14 @@ def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
     return sorted(found)
 
 
-def told_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
+def addresses_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
     """NIC -> addresses, by the annotation that Multus writes."""
     metadata = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
     statuses = json.loads(metadata["metadata"]["annotations"].get(STATUS, "[]"))
     return {one["interface"]: one.get("ips", []) for one in statuses}
 
 
-NAMED = {
+POOLS_BY_INTERFACE = {
     NETWORKS: "second@lan1,third",
     "ipam.spidernet.io/ippools": json.dumps(
         [
@@ -109,20 +109,20 @@ NAMED = {
         ]
     ),
 }
-UNNAMED = {
+POOLS_IN_ORDER = {
     NETWORKS: json.dumps([{"name": "second"}, {"name": "third", "namespace": SHOP}]),
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
-UNSAID = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
+POOLS_OF_NETWORKS = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
 """A Pod whose networks name the pools."""
 
 
 @pytest.mark.parametrize(
     ("annotations", "second"),
-    [(NAMED, "lan1"), (UNNAMED, "net1"), (UNSAID, "net1")],
+    [(POOLS_BY_INTERFACE, "lan1"), (POOLS_IN_ORDER, "net1"), (POOLS_OF_NETWORKS, "net1")],
     ids=["named", "unnamed", "pools_of_the_networks"],
 )
-def test_a_pod_has_addresses_routes_and_a_record_of_each_of_its_nics(
+def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
     networks: KubernetesCluster, annotations: dict[str, str], second: str
 ) -> None:
     cluster = networks
@@ -132,25 +132,27 @@ def test_a_pod_has_addresses_routes_and_a_record_of_each_of_its_nics(
     nics = nics_of(cluster, "web")
 
     # One NIC of each network, with an address of its pool.
-    assert {one.interface: one.pool for one in nics} == {
+    assert {nic.interface: nic.pool for nic in nics} == {
         "eth0": "green",
         second: "red",
         "net2": "blue",
     }
-    assert all(ip_address(one.address) in ip_network(SUBNETS[one.pool]) for one in nics)
-    assert web.addresses == tuple(one.address for one in nics if one.interface == "eth0")
-    assert cluster.claims().keys() == {one.address for one in nics}
-    assert told_by_multus(cluster, "web") == {one.interface: [one.address] for one in nics}
+    assert all(ip_address(nic.address) in ip_network(SUBNETS[nic.pool]) for nic in nics)
+    assert web.addresses == tuple(nic.address for nic in nics if nic.interface == "eth0")
+    assert cluster.claims().keys() == {nic.address for nic in nics}
+    assert addresses_by_multus(cluster, "web") == {nic.interface: [nic.address] for nic in nics}
 
     # Answers leave by the NIC of the request, and the default route is that of the first NIC.
     main = cluster.inside("web", "ip", "route", "show", "default").stdout
     assert main.split()[:5] == ["default", "via", gateway("green"), "dev", "eth0"]
-    for one in nics:
-        way = cluster.inside("web", "ip", "route", "get", "192.0.2.200", "from", one.address).stdout
-        if one.interface != "eth0":
-            assert f"via {gateway(one.pool)} dev {one.interface}" in way
-        there = cluster.inside("web", "ping", "-nc1", "-W2", "-I", one.address, gateway(one.pool))
-        assert there.returncode == 0, there.stdout
+    for nic in nics:
+        route = cluster.inside(
+            "web", "ip", "route", "get", "192.0.2.200", "from", nic.address
+        ).stdout
+        if nic.interface != "eth0":
+            assert f"via {gateway(nic.pool)} dev {nic.interface}" in route
+        ping = cluster.inside("web", "ping", "-nc1", "-W2", "-I", nic.address, gateway(nic.pool))
+        assert ping.returncode == 0, ping.stdout
 
     cluster.delete_pods()
     assert not cluster.store_reader.read_ledger().endpoints

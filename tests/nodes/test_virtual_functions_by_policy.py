@@ -15,7 +15,7 @@ from tests.nodes.guides import IMAGE
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import DEFAULT_NETWORK, NADS, NETWORKS, STATUS, Multus, why_missing
 from tests.nodes.rights import AGENT_NAMESPACE
-from tests.nodes.workloads import SHOP, Object, made, pod, pool, with_slots
+from tests.nodes.workloads import SHOP, Object, manifest, pod, pool, with_slots
 
 pytestmark = [
     pytest.mark.etcd,
@@ -47,7 +47,7 @@ def card(
 ) -> Iterator[CardNode]:
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     networks = [
-        made(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)
+        manifest(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)
         for name, spec in NETWORK_SPECS.items()
     ]
     with Multus(running, NODE), CardNode(running, NODE, archive) as card:
@@ -58,39 +58,41 @@ def card(
 
 
 @pytest.fixture
-def offered(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
+def with_resources(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
     """The cluster, when kubelet knows both resources."""
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    offers(cluster, len(VFS))
+    until_allocatable(cluster, len(VFS))
     return cluster
 
 
-def offers(cluster: KubernetesCluster, count: int) -> None:
+def until_allocatable(cluster: KubernetesCluster, count: int) -> None:
     cluster.until(lambda: cluster.allocatable(NODE, RESOURCE) == count, "virtual functions")
 
 
-def trainer(name: str, annotations: Mapping[str, str], count: int, what: str = RESOURCE) -> Object:
+def pod_with_devices(
+    name: str, annotations: Mapping[str, str], count: int, what: str = RESOURCE
+) -> Object:
     """A Pod that requests devices, in an image with programs."""
-    written = with_slots(pod(name, dict(annotations), node=NODE), what, count)
-    container = written["spec"]["containers"][0]
+    manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), what, count)
+    container = manifest_of_pod["spec"]["containers"][0]
     container |= {"image": IMAGE, "command": ["sleep", "3600"]}
-    return written
+    return manifest_of_pod
 
 
-def run(cluster: KubernetesCluster, name: str, *command: str) -> list[str]:
+def exec_in_pod(cluster: KubernetesCluster, name: str, *command: str) -> list[str]:
     """The lines that a program in a Pod prints."""
     shown = cluster.server.kubectl("exec", "--namespace", SHOP, name, "--", *command)
     return shown.splitlines()
 
 
-def variable(cluster: KubernetesCluster, name: str) -> list[str]:
+def pci_addresses(cluster: KubernetesCluster, name: str) -> list[str]:
     """The PCI addresses in the variable of a Pod's container."""
-    variables = dict(line.partition("=")[::2] for line in run(cluster, name, "env"))
+    variables = dict(line.partition("=")[::2] for line in exec_in_pod(cluster, name, "env"))
     assert json.loads(variables[f"{VARIABLE}_INFO"]).keys() == set(variables[VARIABLE].split(","))
     return sorted(variables[VARIABLE].split(","))
 
 
-def holders(card: CardNode) -> dict[str, str]:
+def pod_by_pci_address(card: CardNode) -> dict[str, str]:
     """PCI address -> Pod, by kubelet's pod-resources API."""
     found = asyncio.run(devices_of_pods(card.kubelet))
     assert found is not None
@@ -106,76 +108,78 @@ def devices_of_networks(cluster: KubernetesCluster, name: str) -> dict[str, tupl
 
 
 def shown(cluster: KubernetesCluster) -> str:
-    """What ``kubectl get`` shows of the node."""
+    """The column SYNC STATUS of the node's SriovNetworkNodeState in ``kubectl get``."""
     (row,) = cluster.table("sriovnetworknodestates", "--namespace", AGENT_NAMESPACE)
     assert row["NAME"] == NODE
     return row["SYNC STATUS"]
 
 
-def test_a_pod_has_the_virtual_functions_that_kubelet_chose_and_the_next_gets_them_after_it(
-    card: CardNode, offered: KubernetesCluster
+def test_a_pod_gets_the_virtual_functions_that_kubelet_chose_and_a_later_pod_reuses_them(
+    card: CardNode, with_resources: KubernetesCluster
 ) -> None:
-    cluster = offered
-    cluster.apply(trainer("both", ON_LAN | {NETWORKS: "rail,rail"}, len(VFS)))
+    cluster = with_resources
+    cluster.apply(pod_with_devices("both", ON_LAN | {NETWORKS: "rail,rail"}, len(VFS)))
     cluster.running("", 1)
 
-    assert variable(cluster, "both") == VFS
+    assert pci_addresses(cluster, "both") == VFS
     names = [f"{kind}{number}" for kind in ("issm", "uverbs", "umad") for number in (1, 2)]
-    assert set(run(cluster, "both", "ls", "/dev/infiniband")) == {"rdma_cm", *names}
-    assert holders(card) == dict.fromkeys(VFS, f"{SHOP}/both")
+    assert set(exec_in_pod(cluster, "both", "ls", "/dev/infiniband")) == {"rdma_cm", *names}
+    assert pod_by_pci_address(card) == dict.fromkeys(VFS, f"{SHOP}/both")
     assert sorted(conf["deviceID"] for conf in card.calls("ADD")) == VFS
     devices = devices_of_networks(cluster, "both")
     assert devices.keys() == {"net1", "net2"}
     assert set(devices.values()) == set(zip(VFS, ("mlx5_1", "mlx5_2"), strict=True))
 
-    cluster.apply(trainer("next", ON_RAIL, 1))
+    cluster.apply(pod_with_devices("next", ON_RAIL, 1))
     cluster.until(lambda: f"Insufficient spidernet.io/{RESOURCE}" in cluster.events("next"))
     cluster.server.kubectl("delete", "pod", "both", "--namespace", SHOP, "--now")
     cluster.running("", 1)
-    (device,) = variable(cluster, "next")
-    assert holders(card) == {device: f"{SHOP}/next"}
+    (device,) = pci_addresses(cluster, "next")
+    assert pod_by_pci_address(card) == {device: f"{SHOP}/next"}
     assert card.calls("ADD")[-1]["deviceID"] == device
     assert sorted(conf["deviceID"] for conf in card.calls("DEL"))[:2] == VFS
 
 
-def test_pods_share_the_rdma_device_of_the_card(card: CardNode, offered: KubernetesCluster) -> None:
-    cluster = offered
+def test_pods_share_the_rdma_device_of_the_card(
+    card: CardNode, with_resources: KubernetesCluster
+) -> None:
+    cluster = with_resources
     cluster.until(lambda: cluster.allocatable(NODE, SHARED) == SHARES, "shares")
     annotations = ON_LAN | {NETWORKS: "share"}
 
     for name in ("one", "two"):
-        cluster.apply(trainer(name, annotations, 1, SHARED))
+        cluster.apply(pod_with_devices(name, annotations, 1, SHARED))
     cluster.running("", 2)
 
     for name in ("one", "two"):
-        files = run(cluster, name, "ls", "/dev/infiniband")
+        files = exec_in_pod(cluster, name, "ls", "/dev/infiniband")
         assert files == ["issm0", "rdma_cm", "umad0", "uverbs0"]
 
 
-def test_after_a_restart_of_the_agent_pods_keep_their_functions_and_keep_changes_back(
-    card: CardNode, offered: KubernetesCluster
+def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_policy_change(
+    card: CardNode, with_resources: KubernetesCluster
 ) -> None:
-    cluster = offered
+    cluster = with_resources
     (nic,) = card.state()["status"]["interfaces"]
     assert (nic["name"], nic["totalvfs"], nic["numVfs"], nic["mtu"]) == (PF, 8, 2, 4_000)
     assert [vf["pciAddress"] for vf in nic["Vfs"]] == VFS
-    cluster.apply(trainer("first", ON_RAIL, 1))
+    cluster.apply(pod_with_devices("first", ON_RAIL, 1))
     cluster.running("", 1)
-    (first,) = variable(cluster, "first")
+    (first,) = pci_addresses(cluster, "first")
 
     card.restart_agent()
-    offers(cluster, len(VFS))
-    cluster.apply(trainer("second", ON_RAIL, 1))
+    until_allocatable(cluster, len(VFS))
+    cluster.apply(pod_with_devices("second", ON_RAIL, 1))
     cluster.running("", 2)
     (rest,) = set(VFS) - {first}
-    assert variable(cluster, "second") == [rest]
-    assert holders(card) == {first: f"{SHOP}/first", rest: f"{SHOP}/second"}
+    assert pci_addresses(cluster, "second") == [rest]
+    assert pod_by_pci_address(card) == {first: f"{SHOP}/first", rest: f"{SHOP}/second"}
 
     cluster.apply(policy(4))
-    offers(cluster, 0)
+    until_allocatable(cluster, 0)
     cluster.until(lambda: shown(cluster) == "InProgress", "a change that waits")
     users = f"{SHOP}/first, {SHOP}/second use virtual functions to remove"
     assert users in card.state()["status"]["lastSyncError"]
     cluster.delete_pods()
-    offers(cluster, 4)
+    until_allocatable(cluster, 4)
     cluster.until(lambda: shown(cluster) == "Succeeded", "the change")

@@ -6,11 +6,11 @@ import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.rights import AGENT, CONTROLLER
-from tests.nodes.workloads import SHOP, asking, deployment, pool
+from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pool
 from tests.support.audit import READING
 
 NODE_STATES = "sriovnetworknodestates"
-"""The one kind that agents write, where policies ask for virtual functions."""
+"""The one kind that agents write: the state of their node, with policies for virtual functions."""
 
 pytestmark = [
     pytest.mark.etcd,
@@ -21,33 +21,37 @@ pytestmark = [
 ]
 
 
-def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: KubernetesCluster) -> None:
+def test_agents_give_pods_addresses_without_writing_to_the_api_server(
+    cluster: KubernetesCluster,
+) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
-    begun = len(cluster.plane.audit.requests())
-    cluster.apply(deployment("web", 10, asking("green")))
+    requests_before = len(cluster.control_plane.audit.requests())
+    cluster.apply(deployment("web", 10, annotated_with_pool("green")))
     cluster.running("web", 10)
 
-    requests = [one for one in cluster.plane.audit.requests() if one.user == AGENT]
+    requests = [one for one in cluster.control_plane.audit.requests() if one.user == AGENT]
 
     assert requests
     assert {
         one.verb for one in requests if one.resource.partition("/")[0] != NODE_STATES
     } <= READING
     # Owners once for each agent; Pods only if kubelet started them before the watch event.
-    since = [one for one in cluster.plane.audit.requests()[begun:] if one.user == AGENT]
+    since = [
+        one for one in cluster.control_plane.audit.requests()[requests_before:] if one.user == AGENT
+    ]
     assert sum(one.resource == "replicasets" for one in since) <= len(cluster.nodes)
     assert sum(one.resource == "pods" and one.verb == "get" for one in since) <= 10
 
 
-def test_nothing_that_our_processes_ask_is_forbidden_by_the_documented_rights(
+def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
-    cluster.apply(deployment("web", 2, asking("green")))
+    cluster.apply(deployment("web", 2, annotated_with_pool("green")))
     cluster.running("web", 2)
     cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
 
-    requests = cluster.plane.audit.requests()
+    requests = cluster.control_plane.audit.requests()
 
     assert {one.user for one in requests} == {AGENT, CONTROLLER}
     assert {(one.user, one.verb, one.resource) for one in requests if one.status == 403} == set()

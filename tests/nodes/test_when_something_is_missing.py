@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.workloads import SHOP, asking, deployment, pod, pool
+from tests.nodes.workloads import SHOP, annotated_with_pool, deployment, pod, pool
 
 pytestmark = [
     pytest.mark.etcd,
@@ -19,13 +19,13 @@ pytestmark = [
 ]
 
 
-def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there_is_room(
+def test_an_event_of_a_waiting_pod_names_the_full_pool_and_the_pod_runs_once_an_address_is_free(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("tiny", "10.6.0.20"))
-    cluster.apply(pod("first", asking("tiny")))
+    cluster.apply(pod("first", annotated_with_pool("tiny")))
     cluster.running("", 1)
-    cluster.apply(pod("second", asking("tiny")))
+    cluster.apply(pod("second", annotated_with_pool("tiny")))
 
     messages = cluster.until(
         lambda: [one for one in cluster.events("second").splitlines() if "IP addresses" in one]
@@ -39,9 +39,9 @@ def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there
     assert second.addresses == ("10.6.0.20",)
 
 
-def test_a_pool_that_there_is_not_is_named_too(cluster: KubernetesCluster) -> None:
+def test_an_event_names_a_pool_that_does_not_exist(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(pod("lost", asking("nowhere")))
+    cluster.apply(pod("lost", annotated_with_pool("nowhere")))
 
     messages = cluster.until(lambda: cluster.events("lost"), "events")
 
@@ -49,13 +49,16 @@ def test_a_pool_that_there_is_not_is_named_too(cluster: KubernetesCluster) -> No
     assert cluster.claims() == {}
 
 
-def test_pods_start_and_end_without_any_controller_and_are_reported_by_the_next_one(
+def test_pods_start_and_end_without_a_controller_and_the_next_controller_reports_them(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.controller.process.kill()
 
-    cluster.apply(deployment("web", 2, asking("green")), pod("gone", asking("green")))
+    cluster.apply(
+        deployment("web", 2, annotated_with_pool("green")),
+        pod("gone", annotated_with_pool("green")),
+    )
     cluster.running("", 3)
     cluster.server.kubectl("delete", "pod", "gone", "--namespace", SHOP)
     held = {one.addresses[0]: one.name for one in cluster.running("web", 2)}
@@ -66,14 +69,14 @@ def test_pods_start_and_end_without_any_controller_and_are_reported_by_the_next_
     cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
 
 
-def test_a_pod_waits_for_the_agent_of_its_node_and_says_so(cluster: KubernetesCluster) -> None:
+def test_a_pod_waits_with_an_event_for_the_agent_of_its_node(cluster: KubernetesCluster) -> None:
     node = cluster.nodes["node-a"].node
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
     (alpha,) = cluster.running("", 1)
     node.agent.kill()
 
-    cluster.apply(pod("beta", asking("green"), node="node-a"))
+    cluster.apply(pod("beta", annotated_with_pool("green"), node="node-a"))
 
     cluster.until(lambda: "unhealthy spiderpool-agent backend" in cluster.events("beta"))
     assert cluster.claims() == {alpha.addresses[0]: "alpha"}
@@ -83,11 +86,11 @@ def test_a_pod_waits_for_the_agent_of_its_node_and_says_so(cluster: KubernetesCl
     assert len(cluster.claims()) == len({*alpha.addresses, *beta.addresses}) == 2
 
 
-def test_a_sandbox_that_dies_while_the_api_server_is_away_is_replaced_with_the_same_address(
+def test_a_killed_sandbox_is_replaced_with_the_same_address_while_the_api_server_is_away(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
     (alpha,) = cluster.running("", 1)
     sandbox = cluster.sandbox("alpha")
     cluster.server.kill()
@@ -101,12 +104,12 @@ def test_a_sandbox_that_dies_while_the_api_server_is_away_is_replaced_with_the_s
     assert cluster.running("", 1)[0].addresses == alpha.addresses
 
 
-def test_pods_reach_each_other_while_the_api_server_is_away_and_reports_catch_up(
+def test_pods_reach_each_other_while_the_api_server_is_away_and_endpoints_are_written_later(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(pod("alpha", asking("green"), node="node-a"))
-    cluster.apply(pod("beta", asking("green"), node="node-b"))
+    cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
+    cluster.apply(pod("beta", annotated_with_pool("green"), node="node-b"))
     _, beta = cluster.running("", 2)
 
     cluster.server.kill()

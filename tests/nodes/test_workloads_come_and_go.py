@@ -9,7 +9,7 @@ import pytest
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.workloads import (
     SHOP,
-    asking,
+    annotated_with_pool,
     deployment,
     job,
     pod,
@@ -26,30 +26,30 @@ pytestmark = [
 ]
 
 
-def of_shop(cluster: KubernetesCluster, *arguments: str) -> str:
+def kubectl_in_shop(cluster: KubernetesCluster, *arguments: str) -> str:
     return cluster.server.kubectl("--namespace", SHOP, *arguments)
 
 
-def test_scaling_takes_addresses_and_gives_them_back(cluster: KubernetesCluster) -> None:
+def test_scaling_a_deployment_allocates_and_releases_addresses(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
-    cluster.apply(deployment("web", 1, asking("green")))
+    cluster.apply(deployment("web", 1, annotated_with_pool("green")))
     cluster.running("web", 1)
 
-    of_shop(cluster, "scale", "deployment/web", "--replicas=3")
+    kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=3")
 
     assert len({one.addresses for one in cluster.running("web", 3)}) == 3
-    of_shop(cluster, "scale", "deployment/web", "--replicas=1")
-    (left,) = cluster.running("web", 1)
-    assert cluster.until(lambda: cluster.claims() == {left.addresses[0]: left.name})
+    kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=1")
+    (remaining,) = cluster.running("web", 1)
+    assert cluster.until(lambda: cluster.claims() == {remaining.addresses[0]: remaining.name})
 
 
 def test_a_rolling_restart_needs_one_spare_address(cluster: KubernetesCluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
-    cluster.apply(deployment("web", 2, asking("green")))
+    cluster.apply(deployment("web", 2, annotated_with_pool("green")))
     before = cluster.running("web", 2)
 
-    of_shop(cluster, "rollout", "restart", "deployment/web")
-    of_shop(cluster, "rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl_in_shop(cluster, "rollout", "restart", "deployment/web")
+    kubectl_in_shop(cluster, "rollout", "status", "deployment/web", "--timeout=60s")
 
     after = cluster.running("web", 2)
     assert not {one.uid for one in before} & {one.uid for one in after}
@@ -61,13 +61,13 @@ def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(stateful_set("db", 2, asking("green"), node="node-a"))
+    cluster.apply(stateful_set("db", 2, annotated_with_pool("green"), node="node-a"))
     before = cluster.running("db", 2)
 
-    cluster.apply(stateful_set("db", 2, asking("green"), node="node-b"))
-    of_shop(cluster, "rollout", "status", "statefulset/db", "--timeout=60s")
+    cluster.apply(stateful_set("db", 2, annotated_with_pool("green"), node="node-b"))
+    kubectl_in_shop(cluster, "rollout", "status", "statefulset/db", "--timeout=60s")
     moved = cluster.running("db", 2)
-    of_shop(cluster, "delete", "pod", "db-0", "--force", "--grace-period=0")
+    kubectl_in_shop(cluster, "delete", "pod", "db-0", "--force", "--grace-period=0")
     after = cluster.until(
         lambda: [one for one in cluster.running("db", 2) if one.uid != moved[0].uid][:2]
     )
@@ -78,27 +78,27 @@ def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes
     assert cluster.pings("db-0", before[1].addresses[0])
 
 
-def test_replicas_that_a_stateful_set_wants_no_longer_give_their_addresses_back(
+def test_surplus_replicas_of_a_statefulset_release_their_addresses(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(stateful_set("db", 3, asking("green")))
+    cluster.apply(stateful_set("db", 3, annotated_with_pool("green")))
     first, _, _ = cluster.running("db", 3)
 
-    of_shop(cluster, "scale", "statefulset/db", "--replicas=1")
+    kubectl_in_shop(cluster, "scale", "statefulset/db", "--replicas=1")
 
     assert cluster.until(lambda: cluster.claims() == {first.addresses[0]: "db-0"})
-    of_shop(cluster, "delete", "statefulset", "db")
+    kubectl_in_shop(cluster, "delete", "statefulset", "db")
     assert cluster.until(lambda: not cluster.claims())
 
 
-def test_a_job_that_has_finished_holds_no_address_while_its_pod_is_still_there(
+def test_a_finished_job_holds_no_address_although_its_pod_still_exists(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(job("once", asking("green")))
+    cluster.apply(job("once", annotated_with_pool("green")))
 
-    of_shop(cluster, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
+    kubectl_in_shop(cluster, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
 
     assert cluster.until(lambda: not cluster.claims())
     (ended,) = cluster.pods("once")
@@ -106,11 +106,11 @@ def test_a_job_that_has_finished_holds_no_address_while_its_pod_is_still_there(
     assert ended.addresses, "it had one"
 
 
-def test_pods_of_a_drained_node_start_elsewhere_and_leave_nothing_behind(
+def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(deployment("web", 3, asking("green")))
+    cluster.apply(deployment("web", 3, annotated_with_pool("green")))
     cluster.running("web", 3)
 
     cluster.server.kubectl("drain", "node-b", "--timeout=60s")
@@ -121,11 +121,11 @@ def test_pods_of_a_drained_node_start_elsewhere_and_leave_nothing_behind(
     assert cluster.until(lambda: cluster.claims() == held)
 
 
-def test_a_pod_that_kubelet_evicts_gives_its_address_back_and_its_successor_runs(
+def test_a_pod_evicted_by_kubelet_releases_its_address_and_its_successor_runs(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    cluster.apply(deployment("web", 1, asking("green"), scratch_mb=1))
+    cluster.apply(deployment("web", 1, annotated_with_pool("green"), scratch_mb=1))
     (full,) = cluster.running("web", 1)
 
     volume_path = cluster.nodes[full.node].volume(full.uid, "scratch")
@@ -139,16 +139,16 @@ def test_a_pod_that_kubelet_evicts_gives_its_address_back_and_its_successor_runs
     assert cluster.until(lambda: cluster.claims() == held)
 
 
-def test_pods_that_are_deleted_by_force_in_a_crowd_leave_nothing(
+def test_force_deleted_pods_of_a_deployment_release_all_addresses(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.59"))
-    cluster.apply(deployment("web", 12, asking("green")))
+    cluster.apply(deployment("web", 12, annotated_with_pool("green")))
     cluster.until(lambda: len(cluster.claims()) >= 6, "some of them")
 
-    of_shop(cluster, "delete", "deployment", "web", "--cascade=foreground", "--wait=false")
-    of_shop(cluster, "delete", "pods", "--all", "--force", "--grace-period=0")
+    kubectl_in_shop(cluster, "delete", "deployment", "web", "--cascade=foreground", "--wait=false")
+    kubectl_in_shop(cluster, "delete", "pods", "--all", "--force", "--grace-period=0")
 
     assert cluster.until(lambda: not cluster.pods() and not cluster.claims())
-    cluster.apply(pod("last", asking("green")))
+    cluster.apply(pod("last", annotated_with_pool("green")))
     cluster.running("", 1)

@@ -17,7 +17,7 @@ POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 def pool(name: str, *ips: str, **spec: Any) -> Object:
     """A SpiderIPPool, by default on the fabric's network."""
     where = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
-    return made(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
+    return manifest(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
 
 
 IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
@@ -27,17 +27,17 @@ IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
 def subnet(name: str, *ips: str) -> Object:
     """A SpiderSubnet on the fabric's network."""
     spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
-    return made(API_VERSION, "SpiderSubnet", name, spec=spec)
+    return manifest(API_VERSION, "SpiderSubnet", name, spec=spec)
 
 
-def asking(ipv4: str, ipv6: str = "") -> dict[str, str]:
+def annotated_with_pool(ipv4: str, ipv6: str = "") -> dict[str, str]:
     """The annotation of a Pod that names pools."""
     pools = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
     return {POOL_ANNOTATION: json.dumps(pools)}
 
 
 def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spec: Any) -> Object:
-    """A Pod template with one container that stops at once, optionally on a given node.
+    """The spec of a Pod with one container that stops at once, optionally on a given node.
 
     With ``scratch_mb`` it has a volume ``scratch`` that must not grow beyond that.
     """
@@ -61,7 +61,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
 
 
 def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
-    """The same, with Pods that request slots of ``spidernet.io``."""
+    """Add a request for slots of ``spidernet.io`` to the Pods of a workload; return it."""
     spec = workload["spec"]
     container = spec.get("template", {"spec": spec})["spec"]["containers"][0]
     container["resources"] = {"limits": {f"spidernet.io/{resource}": str(count)}}
@@ -70,18 +70,18 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
     """A Pod without an owner."""
-    return made("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
+    return manifest("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
 
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """Its Pods have the label ``app`` with its name."""
+    """A Deployment; the label ``app`` of its Pods is its name."""
     found = _workload("Deployment", name, annotations, spec)
     found["spec"]["replicas"] = replicas
     return found
 
 
 def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Deployment that starts all replicas at once."""
+    """A StatefulSet that starts all replicas at once."""
     found = _workload("StatefulSet", name, annotations, spec)
     found["spec"] |= {"replicas": replicas, "serviceName": name}
     found["spec"]["podManagementPolicy"] = "Parallel"
@@ -92,7 +92,7 @@ def job(name: str, annotations: dict[str, str]) -> Object:
     """One Pod that succeeds at once."""
     spec = pod_spec(program="/done", restartPolicy="Never")
     template = {"metadata": {"annotations": annotations, "labels": {"app": name}}, "spec": spec}
-    return made("batch/v1", "Job", name, SHOP, spec={"template": template})
+    return manifest("batch/v1", "Job", name, SHOP, spec={"template": template})
 
 
 def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str, Any]) -> Object:
@@ -102,10 +102,10 @@ def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str,
         "spec": pod_spec(**spec),
     }
     body = {"selector": {"matchLabels": labels}, "template": template}
-    return made("apps/v1", kind, name, SHOP, spec=body)
+    return manifest("apps/v1", kind, name, SHOP, spec=body)
 
 
-def made(
+def manifest(
     version: str,
     kind: str,
     name: str,

@@ -13,13 +13,13 @@ from tests.support.parts import require_containers
 
 
 @pytest.fixture(scope="session")
-def possible() -> None:
+def containers_can_run() -> None:
     """Skip the tests, with the reason, if this machine cannot run containers."""
     require_containers()
 
 
 @pytest.fixture(scope="module")
-def running(possible: None) -> Iterator[ContainerdHarness]:
+def running(containers_can_run: None) -> Iterator[ContainerdHarness]:
     with Laboratory() as laboratory:
         node = laboratory.node("node-a")
         applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
@@ -37,7 +37,7 @@ def running(possible: None) -> Iterator[ContainerdHarness]:
 @pytest.fixture
 def cluster(running: ContainerdHarness) -> Iterator[ContainerdHarness]:
     yield running
-    running.revive()
+    running.restart_stopped_programs()
     running.end_all()
     assert running.claims() == {}, "a test has left claims"
     running.check()

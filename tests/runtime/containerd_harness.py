@@ -112,7 +112,7 @@ class ContainerdHarness:
                 assert time.monotonic() < deadline
                 time.sleep(POLL_S)
 
-    def revive(self) -> None:
+    def restart_stopped_programs(self) -> None:
         """Start all programs that a failed test left stopped."""
         if not self.laboratory.etcd.daemon.is_running:
             self.laboratory.etcd.start()

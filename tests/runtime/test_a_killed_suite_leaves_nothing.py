@@ -27,7 +27,7 @@ with Laboratory() as laboratory:
 
 
 @pytest.fixture
-def killed(possible: None) -> Iterator[Killed]:
+def killed(containers_can_run: None) -> Iterator[Killed]:
     with killed_laboratory(KILLED) as killed:
         yield killed
 

@@ -115,7 +115,7 @@ def test_a_pod_whose_containerd_was_killed_during_an_add_gets_one_address_of_eac
     assert set(cluster.claims()) == set(cluster.service.status(sandbox).addresses)
 
 
-def test_addresses_of_a_pod_that_is_not_tried_again_can_be_released_with_orbctl(
+def test_addresses_of_a_pod_that_is_not_retried_can_be_released_with_orbctl(
     cluster: ContainerdHarness,
 ) -> None:
     with cluster.run_until_claimed("web-0"):

@@ -185,7 +185,7 @@ def why_not_on(path: str) -> str:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_is_green_where_no_machine_boots(
+def test_a_run_passes_and_lists_the_skipped_tests_when_no_machine_boots(
     tmp_path: Path, panicking: str, workers: int
 ) -> None:
     result = run_inner(tmp_path, panicking, can_substitute=False, workers=workers)
@@ -201,7 +201,9 @@ def test_a_run_is_green_where_no_machine_boots(
     assert PANIC in why_not_on(panicking)
 
 
-def test_the_next_machine_runs_the_same_tests(tmp_path: Path, panicking: str) -> None:
+def test_the_second_machine_runs_the_tests_when_the_first_does_not_boot(
+    tmp_path: Path, panicking: str
+) -> None:
     result = run_inner(tmp_path, panicking, can_substitute=True)
 
     assert result.code == 0, result.output

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.supervision.supervised import CRASHED, PACKAGES, ROOT, names
+from tests.supervision.task_names import CRASHED, PACKAGES, ROOT, names
 
 TASKS = sorted(
     {
@@ -22,7 +22,7 @@ TASKS = sorted(
 def test_every_task_of_the_product_is_in_the_crashed_list(pattern: str, path: str) -> None:
     is_crashed = any(re.fullmatch(pattern, name) for name in CRASHED)
 
-    assert is_crashed, f"{path} supervises {pattern!r}: add it to tests/supervision/supervised.py"
+    assert is_crashed, f"{path} supervises {pattern!r}: add it to tests/supervision/task_names.py"
 
 
 @pytest.mark.parametrize("name", sorted(CRASHED))

@@ -127,7 +127,7 @@ def test_a_watch_is_stale_while_the_kernel_drops_its_packets_and_then_recovers(
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip(needs(NAMESPACES, "this kernel does not support nftables"))
 
-    program = [sys.executable, "-m", "tests.supervision.dropping", source, str(tmp_path)]
+    program = [sys.executable, "-m", "tests.supervision.dropped_packets", source, str(tmp_path)]
     done = subprocess.run([*unshare, *program], capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from ops.console.console_settings import ConsoleSettings
 from ops.controller import daemon
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
-from tests.supervision.crashing import CrashingSupervisor
+from tests.supervision.crashing_supervisor import CrashingSupervisor
 from tests.support.deadlines import until
 
 REPLICA_TASKS = ("projector", "observer", "election", "workflow-worker", "configuration-view")

@@ -28,8 +28,8 @@ from ops.kubernetes.settings import (
 )
 from ops.kubernetes.watches.cluster_watch import watch_of
 from tests.fixtures.kubernetes import MISSING
-from tests.supervision.crashing import CrashingSupervisor
-from tests.supervision.supervised import KUBERNETES, LEADER, REPLICA, WEBHOOKS
+from tests.supervision.crashing_supervisor import CrashingSupervisor
+from tests.supervision.task_names import KUBERNETES, LEADER, REPLICA, WEBHOOKS
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer, missing_programs
 

@@ -16,8 +16,8 @@ from core.settings.sriov import SriovSettings
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.values import Settings
-from tests.supervision.crashing import CrashingSupervisor, HeldClock
-from tests.supervision.supervised import AGENT
+from tests.supervision.crashing_supervisor import CrashingSupervisor, HeldClock
+from tests.supervision.task_names import AGENT
 from tests.support.agent_harness import running
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer

@@ -1,6 +1,6 @@
-"""A node for tests: an agent, the operator's commands, and the runtime's calls as raw bytes.
+"""An agent for tests, with commands of an operator and calls of a container runtime as raw bytes.
 
-It shares no code with the executables or the agent's framing, and implements
+The calls share no code with the executables or the agent's framing: they implement
 docs/reference/cni-executables.md independently.
 """
 

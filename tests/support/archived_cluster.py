@@ -1,7 +1,7 @@
 """Small clusters on the memory store, with valid logs written by the real services.
 
-A cluster's history is a list of moves, which ``live`` executes in order on two nodes. A move may be
-refused (a full pool, a pool in use).
+A cluster's history is a list of moves (``Add``, ``Remove``, ``Configure``), which ``live`` executes
+in order on two nodes. A move may be refused, for example because a pool is full or in use.
 """
 
 from __future__ import annotations

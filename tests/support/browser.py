@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import pytest
 
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.parts import CHROMIUM, needs
 
 PROGRAM: Final = "chromium"
@@ -158,7 +158,7 @@ class Page:
 
     async def expect(self, expression: str) -> Any:
         """Wait until an expression is true and return it. Fails with the text of the page."""
-        for _ in looks():
+        for _ in attempts():
             value = await self.evaluate(expression)
             if value:
                 return value
@@ -222,7 +222,7 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
 async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
     """Return the URL of the DevTools: Chromium writes their port and path to a file."""
     file = directory / "DevToolsActivePort"
-    for _ in looks(START_DEADLINE_S):
+    for _ in attempts(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []
         if len(lines) == 2:
             return f"ws://127.0.0.1:{lines[0]}{lines[1]}"

@@ -17,8 +17,8 @@ DEADLINE_S = 600.0 if VARIABLE in os.environ else 60.0
 """Ten times as long where the processor is emulated."""
 
 
-def looks(seconds: float = DEADLINE_S) -> Iterator[int]:
-    """Numbers from 0, one for each attempt, until the deadline; at least one."""
+def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
+    """Yield the number of each attempt, from 0, until the deadline; at least one attempt."""
     ends = time.monotonic() + seconds
     for number in count():
         yield number

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 
 NAMESPACES: Final = Path("/run/netns")
 
@@ -52,7 +52,7 @@ class Link:
 
     def _wait_until_forwarding(self, port: str) -> None:
         """Wait until the bridge forwards frames of a new port, which takes a moment."""
-        for _ in looks():
+        for _ in attempts():
             if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
                 return
         raise AssertionError(f"{port} does not forward")

@@ -33,7 +33,7 @@ from nodeagent.devices.pci_files import PciFiles
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
 from ops.lab.namespaces import NamedNamespace as Named
 from ops.lab.programs import run
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.parts import needs
 
 ANSWER_S: Final = 5.0
@@ -203,7 +203,7 @@ class NetworkNode:
 
     def wait_until_deleted(self, link: str) -> None:
         """Wait until a link is deleted: the kernel deletes namespaces asynchronously."""
-        for _ in looks():
+        for _ in attempts():
             if link not in self.inside.ip("-brief", "link"):
                 return
         raise AssertionError(f"{link} was not deleted")

@@ -122,7 +122,7 @@ class NodeHarness:
         container: str = "",
         request: SelectionRequest | None = None,
     ) -> Added:
-        """Run an ADD; by default the container id is derived from the Pod's UID."""
+        """Run an ADD of the Pod ``who``; by default the container id is derived from its UID."""
         facts = RequestFacts(
             who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
         )
@@ -140,7 +140,10 @@ class NodeHarness:
         container: str = "",
         wanted: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
-        """Run a DEL; ``wanted`` are the agent's facts about the owner of fixed addresses."""
+        """Run a DEL of the Pod ``who``.
+
+        ``wanted`` returns whether the owner of an endpoint with fixed addresses still needs them.
+        """
         attachment = Attachment(container or f"box-{who.uid}", interface)
         return await self.releaser.release(
             who.endpoint_key,

@@ -42,7 +42,7 @@ _LATENCY: Final = re.compile(r"\d+\.\d ms")
 
 
 class CommandResult(NamedTuple):
-    """The result of one run; ``shown`` has both streams, interleaved as on a terminal."""
+    """The result of one run; ``shown`` is both streams, interleaved as on a terminal."""
 
     code: int
     out: str
@@ -120,19 +120,19 @@ class OrbctlHarness:
             case "delete":
                 self.on_node(words[1], lambda node: node.delete(pod(words[0])))
             case "lose":
-                asyncio.run(self._lose(words[0]))
+                asyncio.run(self._delete_key(words[0]))
             case "spoil":
-                asyncio.run(self._spoil())
+                asyncio.run(self._write_wrong_pools())
             case _:
                 raise AssertionError(f"transcripts have no command {program}")
         return ""
 
-    async def _lose(self, tail: str) -> None:
+    async def _delete_key(self, tail: str) -> None:
         """Simulate a fault of the store: delete a key without an event."""
         key = f"/orbweaver/v1/{CLUSTER}/{tail}".encode()
         await self.store.commit([], [Delete(key)])
 
-    async def _spoil(self) -> None:
+    async def _write_wrong_pools(self) -> None:
         """Write state keys without events: a pool with another gateway, and an undefined pool."""
         keys = Keys(CLUSTER)
         blue = POOL.decode((await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value)

@@ -23,7 +23,7 @@ from core.process.spans import SCHEMA_URL
 from ops.lab.controller import LabController
 from ops.lab.laboratory import Laboratory
 from ops.lab.runtime import CniFailed
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan, tree
 from tests.support.parts import require_namespaces
 
@@ -109,7 +109,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node.runtime.add(reclaimed)
             lab.controller.wait_listening()
             assert lab.orbctl("delete", "-f", "-", stdin=POD).returncode == 0
-            for _ in looks():
+            for _ in attempts():
                 if any(span.name == "CompleteWorkflow:reclaim-pod" for span in receiver.spans):
                     break
             node.agent.stop()

@@ -18,7 +18,7 @@ from core.manifests.commands import apply_command
 from core.settings.conf_file import parse_conf
 from ops.cli.manifest_objects import read_value
 from tests.chart.rendering import objects
-from tests.kubernetes.webhooks import Webhooks, asked
+from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.documents import fenced_blocks
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import HELM, needs
@@ -106,7 +106,7 @@ def of(subjects: frozenset[Subject]) -> list[Any]:
 
 @pytest.fixture
 async def hooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with asked(server, tmp_path) as found:
+    async with running_webhooks(server, tmp_path) as found:
         yield found
 
 

@@ -18,7 +18,7 @@ from tests.support.parts import CGROUPS, needs, require_namespaces
 
 
 @pytest.fixture(scope="session")
-def possible() -> None:
+def cluster_ip_can_run() -> None:
     require_namespaces()
     why = ""
     if not cgroup2_mounts():
@@ -35,7 +35,7 @@ def possible() -> None:
 
 
 @pytest.fixture
-def services(possible: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
+def services(cluster_ip_can_run: None, tmp_path: Path) -> Iterator[ClusterIPHarness]:
     harness = ClusterIPHarness(tmp_path)
     yield harness
     harness.close()

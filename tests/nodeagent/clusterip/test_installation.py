@@ -173,14 +173,14 @@ def test_the_control_group_of_pods_must_be_of_version_2(
         pods_cgroup(str(tmp_path / "none"))
 
 
-def test_the_error_of_a_refused_program_has_the_verifiers_log(possible: None) -> None:
+def test_the_error_of_a_refused_program_has_the_verifiers_log(cluster_ip_can_run: None) -> None:
     code = assemble([load(Size.WORD, Register.R0, Register.R1, 4_096), leave()], {})
     kind = BPF_PROG_TYPE_CGROUP_SOCK_ADDR
     with pytest.raises(BpfRefused, match="invalid bpf_context access off=4096"):
         load_program("wrong", kind, BPF_CGROUP_INET4_CONNECT, code)
 
 
-def test_the_error_of_a_full_map_has_its_name_and_its_limit(possible: None) -> None:
+def test_the_error_of_a_full_map_has_its_name_and_its_limit(cluster_ip_can_run: None) -> None:
     small = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
     small.put(bytes(4), bytes(4))
     with pytest.raises(BpfRefused, match="map small is full: it holds 1 entries"):

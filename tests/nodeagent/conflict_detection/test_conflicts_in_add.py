@@ -285,7 +285,7 @@ async def test_a_probe_is_a_span_beside_the_allocation(link: Link, agent: Runnin
     assert [len(hosts) for hosts in conflicts if isinstance(hosts, tuple)] == [1, 0]
 
 
-async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) -> None:
+async def test_a_del_waits_until_the_probe_has_ended(link: Link, agent: Running) -> None:
     """A DEL in between would release the address, and the ADD would return it."""
     pod = link.station(up=False)
     async with agent(detect_gateway=True) as node:

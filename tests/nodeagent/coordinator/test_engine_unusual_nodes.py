@@ -11,7 +11,7 @@ import pytest
 from core.errors import NetlinkRefused
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.nodeagent.coordinator.test_engine_final_states import calico_pod, routes, rules
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.network_harness import (
     OUTSIDE,
     SERVICES,
@@ -239,7 +239,7 @@ def advertise(network: NetworkHarness, subnet: str) -> None:
 
 def own_address(pod: NetworkPod, subnet: str) -> str:
     """The address that the Pod has configured by SLAAC."""
-    for _ in looks():
+    for _ in attempts():
         words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
         addresses = [word.partition("/")[0] for word in words if word.startswith(subnet)]
         if addresses:

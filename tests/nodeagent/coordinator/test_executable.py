@@ -12,7 +12,7 @@ from ops.lab.node import Node
 from ops.lab.programs import attempt, ours
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 from tests.support.parts import require_namespaces
 
 pytestmark = [pytest.mark.netns, pytest.mark.etcd]
@@ -130,7 +130,7 @@ def test_a_del_without_an_agent_succeeds_and_the_next_agent_removes_the_attachme
     assert run(node, sandbox, "DEL") == {}
     assert len(list((node.directory / "datapath").iterdir())) == 1
     sandbox.destroy()
-    for _ in looks():
+    for _ in attempts():
         if f"veth{sandbox.container[:11]}" not in node.namespace.ip("-brief", "link"):
             break
     node.start_agent()

@@ -86,7 +86,7 @@ def overlay(
 
 
 @FAMILIES
-def test_cm_reaches_the_overlay_by_eth0_and_the_datacentre_by_net1(
+def test_cm_reaches_the_overlay_by_eth0_and_the_underlay_by_net1(
     overlay: Overlay, family: int
 ) -> None:
     cm = overlay.cm.inside
@@ -129,7 +129,9 @@ def test_a_node_port_of_cm_is_answered_by_eth0(overlay: Overlay, family: int) ->
 
 
 @FAMILIES
-def test_each_destination_has_its_nic(overlay: Overlay, family: int) -> None:
+def test_packets_to_each_destination_leave_by_the_expected_nic(
+    overlay: Overlay, family: int
+) -> None:
     """C00005, C00006, C00011, C00012."""
     cm, default = overlay.cm.inside, overlay.default_nic
     expected = {
@@ -175,7 +177,7 @@ def test_every_further_nic_answers_the_connections_that_it_received(
         )
 
 
-def test_an_eth0_of_another_overlay_connects_pod_and_node_too(
+def test_pod_and_node_reach_each_other_by_an_eth0_of_cilium(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     """Cilium's interfaces on the node have no addresses of the node."""

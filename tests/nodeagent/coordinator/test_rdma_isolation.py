@@ -123,7 +123,7 @@ def test_a_crash_between_return_of_the_device_and_the_record_is_continued_by_the
     assert network_pod.node.records.get(network_pod.container, "eth0") is None
 
 
-def test_gc_gives_the_device_back_and_leaves_that_of_a_later_pod(
+def test_gc_returns_the_device_of_a_deleted_pod_and_not_that_of_a_later_pod(
     rdma: Rdma, network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
     """GC has only the record, without the name of the first NIC."""
@@ -137,7 +137,7 @@ def test_gc_gives_the_device_back_and_leaves_that_of_a_later_pod(
     assert rdma.holder == "pod"
 
 
-def test_a_driver_that_cannot_move_its_device_is_named_with_the_remedy(
+def test_the_error_of_a_driver_that_cannot_move_its_device_has_a_remedy(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
     """The kernel gives this answer for soft RoCE."""
@@ -149,7 +149,7 @@ def test_a_driver_that_cannot_move_its_device_is_named_with_the_remedy(
     assert "shared" in refused.value.remedy
 
 
-def test_an_add_that_fails_gives_the_device_back(rdma: Rdma, network_pod: NetworkPod) -> None:
+def test_a_failed_add_returns_the_device(rdma: Rdma, network_pod: NetworkPod) -> None:
     rdma.kernel.refusal = EBUSY
 
     with pytest.raises(DatapathError, match=r"cannot move the RDMA device mlx5_4 .* busy"):
@@ -161,7 +161,7 @@ def test_an_add_that_fails_gives_the_device_back(rdma: Rdma, network_pod: Networ
 
 
 @pytest.mark.parametrize("link", ["eth0", ""])
-def test_a_device_that_the_public_plugin_moved_is_not_moved(
+def test_a_device_that_another_plugin_moved_is_not_moved(
     rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
     """An empty link is that of an InfiniBand port, which has none."""

@@ -42,7 +42,7 @@ def test_defaults_apply_where_nothing_is_configured() -> None:
     )
 
 
-def test_the_network_configuration_goes_before_the_cluster() -> None:
+def test_the_network_configuration_overrides_the_cluster() -> None:
     cluster = {"mode": "overlay", "hostRuleTable": 200, "vethMTU": 1400, "tunePodRoutes": True}
     settings_used = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
     assert (settings_used.mode, settings_used.tune_pod_routes) == ("underlay", False)
@@ -60,7 +60,7 @@ def test_names_match_in_any_case_and_null_sets_nothing() -> None:
     assert written == UnparsedSettings(pod_mac_prefix="0a:1b")
 
 
-def test_the_pods_own_default_route_nic_goes_first() -> None:
+def test_the_default_route_nic_of_the_pods_annotation_overrides_the_others() -> None:
     conf = read_settings({"podDefaultRouteNic": "eth0"})
     assert effective_settings(conf, UnparsedSettings(), "net1").default_route_nic == "net1"
 
@@ -104,7 +104,7 @@ def test_options_of_detection_are_used_as_a_whole() -> None:
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2
 
 
-def test_policy_routes_take_addresses_and_blanks() -> None:
+def test_policy_routes_may_have_plain_addresses_and_blanks() -> None:
     routes = [{"dst": " 10.9.0.7 ", "gw": "10.6.0.1"}, {"dst": "fd00:9::/64", "gw": "fd00:6::1"}]
     assert settings(policyRoutes=routes).policy_routes == (
         NicPolicyRoute(parse_cidr("10.9.0.7/32"), parse_address("10.6.0.1")),

@@ -170,7 +170,7 @@ def test_a_node_port_of_one_node_is_answered_by_the_node(
     assert client_seen == OUTSIDE[family]
 
 
-def test_without_the_marks_the_answer_of_a_node_port_is_lost(
+def test_without_reply_mark_rules_the_answer_of_a_node_port_is_lost(
     network: NetworkHarness, pods: Pods
 ) -> None:
     outside = network.outside()

@@ -12,7 +12,7 @@ from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, running
 
 
-async def test_an_add_answers_the_result_of_its_cni_version(agent: AgentHarness) -> None:
+async def test_an_add_returns_the_result_in_its_cni_version(agent: AgentHarness) -> None:
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10", gateway="10.6.0.1")
 
     reply = await agent.call("ADD")
@@ -104,7 +104,7 @@ async def test_a_route_that_no_nic_can_take_is_logged(
     assert logged.__dict__["fields"] == {"pod": "shop/web-0", "route": "10.30.0.0/16 via 10.7.0.3"}
 
 
-async def test_a_delete_frees_what_the_add_has_claimed(agent: AgentHarness) -> None:
+async def test_a_delete_releases_the_addresses_of_the_add(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -114,7 +114,9 @@ async def test_a_delete_frees_what_the_add_has_claimed(agent: AgentHarness) -> N
     assert await agent.endpoint() is None
 
 
-async def test_a_repeated_add_answers_the_same_and_writes_nothing(agent: AgentHarness) -> None:
+async def test_a_repeated_add_returns_the_same_result_and_writes_nothing(
+    agent: AgentHarness,
+) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     first = await agent.call("ADD")
     transactions = agent.process.parts.writer.transactions
@@ -148,7 +150,7 @@ async def test_a_delete_needs_no_network_namespace(agent: AgentHarness, netns: s
     assert await agent.claims() == {}
 
 
-async def test_a_late_delete_of_an_older_sandbox_ends_nothing(agent: AgentHarness) -> None:
+async def test_a_late_delete_of_an_older_sandbox_releases_nothing(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     before = await agent.add(CNI_CONTAINERID="old")
     after = await agent.add(CNI_CONTAINERID="new")
@@ -159,7 +161,7 @@ async def test_a_late_delete_of_an_older_sandbox_ends_nothing(agent: AgentHarnes
     assert len(await agent.claims()) == 1
 
 
-async def test_a_delete_that_names_another_pod_of_the_same_name_ends_nothing(
+async def test_a_delete_with_the_uid_of_another_pod_of_the_same_name_releases_nothing(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
@@ -253,7 +255,7 @@ async def test_netconf_keys_match_in_any_case_and_unknown_ones_are_ignored(
     assert await agent.add(conf=conf) == ["10.6.0.10/24"]
 
 
-async def test_version_is_answered_for_any_input(agent: AgentHarness) -> None:
+async def test_version_returns_the_supported_versions_for_any_input(agent: AgentHarness) -> None:
     reply = await agent.call("VERSION", conf=b"", CNI_CONTAINERID="")
 
     assert reply.result == {

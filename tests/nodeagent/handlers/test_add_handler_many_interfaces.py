@@ -21,7 +21,7 @@ def items(*interfaces: str) -> list[dict[str, Any]]:
     ]
 
 
-async def test_named_items_are_claimed_together_and_answered_one_by_one(
+async def test_addresses_of_named_items_are_claimed_together_and_returned_one_by_one(
     agent: AgentHarness,
 ) -> None:
     await two_lans(agent)
@@ -70,7 +70,7 @@ async def test_one_interface_more_than_the_annotation_has_items_is_refused(
     assert len(await agent.claims()) == 2
 
 
-async def test_an_interface_that_a_named_list_lacks_is_wrong_input(agent: AgentHarness) -> None:
+async def test_an_interface_that_a_named_list_lacks_is_refused(agent: AgentHarness) -> None:
     await two_lans(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
 
@@ -95,7 +95,9 @@ async def test_interfaces_of_the_netconf_are_added_one_by_one(agent: AgentHarnes
     assert [nic.network for nic in endpoint.nics] == ["lan", "lan-2"]
 
 
-async def test_the_first_delete_of_a_sandbox_frees_all_its_interfaces(agent: AgentHarness) -> None:
+async def test_the_first_delete_of_a_sandbox_releases_all_its_interfaces(
+    agent: AgentHarness,
+) -> None:
     await two_lans(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
     await agent.add()
@@ -108,7 +110,7 @@ async def test_the_first_delete_of_a_sandbox_frees_all_its_interfaces(agent: Age
     assert remaining == {}
 
 
-async def test_a_late_delete_of_one_interface_leaves_those_of_the_new_sandbox(
+async def test_a_late_delete_of_one_interface_keeps_those_of_the_new_sandbox(
     agent: AgentHarness,
 ) -> None:
     await two_lans(agent)

@@ -110,7 +110,7 @@ async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_last(
+async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_previous_one(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
@@ -127,7 +127,7 @@ async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_last
     assert endpoint.uid == "two"
 
 
-async def test_a_full_pool_gives_a_replica_its_own_address_again(agent: AgentHarness) -> None:
+async def test_a_replica_gets_its_address_again_from_a_full_pool(agent: AgentHarness) -> None:
     await agent.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
     await agent.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
     await agent.add("db-0", **call_of("one", "box-1"))
@@ -148,7 +148,7 @@ async def test_a_repeated_add_of_a_sandbox_keeps_its_address_though_the_record_c
     assert set(await agent.claims()) == {"10.7.0.10"}
 
 
-async def test_a_vm_hands_its_address_over_while_it_migrates(agent: AgentHarness) -> None:
+async def test_both_launchers_of_a_migrating_vm_have_its_address(agent: AgentHarness) -> None:
     source, target = call_of("one", "box-1", "launcher-1"), call_of("two", "box-2", "launcher-2")
     await agent.pod("launcher-1", {}, **VMI)
     result = (await agent.call("ADD", "launcher-1", **source)).result

@@ -123,7 +123,7 @@ async def test_both_spellings_of_the_list_are_read(agent: AgentHarness, lan: Pat
     assert await pods(agent) == {"web-0", "web-1"}
 
 
-async def test_without_a_list_nothing_is_freed_and_the_call_fails(
+async def test_a_gc_without_a_list_fails_and_releases_nothing(
     agent: AgentHarness, lan: Path
 ) -> None:
     (lan / "web-1").unlink()
@@ -135,7 +135,9 @@ async def test_without_a_list_nothing_is_freed_and_the_call_fails(
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_another_network_is_not_touched(agent: AgentHarness, lan: Path) -> None:
+async def test_gc_of_one_network_releases_nothing_of_another(
+    agent: AgentHarness, lan: Path
+) -> None:
     (lan / "web-1").unlink()
     conf = agent.netconf(name="other", **{"cni.dev/valid-attachments": []})
 
@@ -144,7 +146,7 @@ async def test_another_network_is_not_touched(agent: AgentHarness, lan: Path) ->
     assert await pods(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_another_node_is_not_touched(
+async def test_gc_releases_nothing_of_another_node(
     agent: AgentHarness, lan: Path, settings: Settings, memory_store: MemoryStore
 ) -> None:
     other_settings = settings._replace(node_name="node-10", socket_path=f"{settings.socket_path}2")
@@ -156,7 +158,7 @@ async def test_another_node_is_not_touched(
     assert await pods(agent) == {"web-0", "web-1", "web-2", "far-0"}
 
 
-async def test_the_evidence_is_kept_in_the_log(agent: AgentHarness, lan: Path) -> None:
+async def test_a_release_by_gc_has_its_evidence_in_the_log(agent: AgentHarness, lan: Path) -> None:
     (lan / "web-1").unlink()
 
     await collect(agent, "web-0", "web-2")
@@ -202,7 +204,7 @@ async def test_a_vanished_namespace_ends_all_interfaces_in_it(
     assert await pods(agent) == {"web-1", "web-2"}
 
 
-async def test_fixed_addresses_stay(agent: AgentHarness, lan: Path) -> None:
+async def test_gc_keeps_fixed_addresses(agent: AgentHarness, lan: Path) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}
     await agent.pod("db-0", {}, **owner)
     await agent.add("db-0", CNI_NETNS=str(lan / "db-0"))

@@ -34,14 +34,14 @@ async def test_with_a_free_address_adds_can_be_served(agent: AgentHarness) -> No
     assert await status(agent) == (0, "")
 
 
-async def test_a_full_pool_is_50(agent: AgentHarness) -> None:
+async def test_status_returns_50_for_a_full_pool(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
     assert await status(agent) == (50, "all IP addresses used out: IPv4 IPPools [lan]")
 
 
-async def test_a_full_family_is_50_though_the_other_one_has_addresses(agent: AgentHarness) -> None:
+async def test_status_returns_50_when_one_family_is_full(agent: AgentHarness) -> None:
     await agent.pool("lan-4", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
     await agent.add()
@@ -71,7 +71,7 @@ async def test_the_pools_of_the_configuration_count_and_not_the_default_ones(
     assert free == (0, "")
 
 
-async def test_no_pool_at_all_is_50(agent: AgentHarness) -> None:
+async def test_status_returns_50_without_a_pool(agent: AgentHarness) -> None:
     assert await status(agent) == (
         50,
         "no IPPool available, there is none that can be used on this node",
@@ -84,7 +84,7 @@ async def test_with_pools_that_only_pods_can_name_adds_can_be_served(agent: Agen
     assert await status(agent) == (0, "")
 
 
-async def test_a_pattern_that_matches_nothing_is_50(agent: AgentHarness) -> None:
+async def test_status_returns_50_for_a_pattern_that_matches_no_pool(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
 
     code, text = await status(agent, default_ipv4_ippool=["absent-*"])
@@ -100,7 +100,7 @@ async def test_a_pattern_that_matches_nothing_is_50(agent: AgentHarness) -> None
         {"node_affinity": LabelSelector({"rack": "b"})},
     ],
 )
-async def test_a_pool_that_this_node_cannot_use_is_50(
+async def test_status_returns_50_for_a_pool_of_other_nodes(
     agent: AgentHarness, fields: dict[str, Any]
 ) -> None:
     await agent.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"rack": "a"})))
@@ -127,7 +127,7 @@ async def test_the_status_is_cached_for_a_short_time(
     assert (full[0], at_once[0], later[0]) == (50, 50, 0)
 
 
-async def test_a_pool_at_its_bound_of_records_is_50(
+async def test_status_returns_50_for_a_pool_at_its_bound_of_records(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=1), memory_store) as node:
@@ -137,7 +137,9 @@ async def test_a_pool_at_its_bound_of_records_is_50(
         assert (await status(node))[0] == 50
 
 
-async def test_a_quarantined_address_in_use_on_this_node_is_51(agent: AgentHarness) -> None:
+async def test_status_returns_51_for_a_quarantined_address_in_use_on_this_node(
+    agent: AgentHarness,
+) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     (address,) = await agent.add()
     bare = address.partition("/")[0]
@@ -162,7 +164,7 @@ async def test_quarantined_addresses_not_in_use_on_this_node_are_ignored(
     assert await status(agent) == (0, "")
 
 
-async def test_an_agent_that_is_not_ready_is_50(
+async def test_status_returns_50_when_the_agent_is_not_ready(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     agent = Agent(settings, memory_store)
@@ -174,7 +176,9 @@ async def test_an_agent_that_is_not_ready_is_50(
     assert (code, text) == (50, "the writer is not open yet")
 
 
-async def test_an_agent_without_etcd_is_50(settings: Settings, memory_store: MemoryStore) -> None:
+async def test_status_returns_50_when_etcd_does_not_answer(
+    settings: Settings, memory_store: MemoryStore
+) -> None:
     faulty = FaultyStore(memory_store)
     async with running(settings, faulty) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")

@@ -1,4 +1,4 @@
-"""The configuration of ``ifacer``: meaning and refusals.
+"""The network configuration of the plugin ``ifacer`` is parsed, or refused with the field.
 
 See docs/reference/cni-configuration.md, "ifacer".
 """
@@ -21,7 +21,7 @@ def conf(**fields: Any) -> bytes:
 
 BOND = {"name": "bd0", "mode": 1}
 
-MEANINGS: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
+VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     "one interface, no VLAN": ({"interfaces": ["ens3"]}, None),
     "one interface, VLAN 0": ({"interfaces": ["ens3"], "vlanID": 0}, None),
     "one interface, a VLAN": ({"interfaces": ["ens3"], "vlanID": 5}, InterfaceConfig(("ens3",), 5)),
@@ -51,12 +51,14 @@ MEANINGS: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
 }
 
 
-@pytest.mark.parametrize(("fields", "wanted"), MEANINGS.values(), ids=MEANINGS)
-def test_what_is_wanted(fields: dict[str, Any], wanted: InterfaceConfig | None) -> None:
-    assert read_conf(conf(**fields)).links == wanted
+@pytest.mark.parametrize(("fields", "links"), VALID.values(), ids=VALID)
+def test_a_valid_configuration_gives_the_desired_links(
+    fields: dict[str, Any], links: InterfaceConfig | None
+) -> None:
+    assert read_conf(conf(**fields)).links == links
 
 
-REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "no interface": ({}, "interfaces: at least one"),
     "an empty list": ({"interfaces": []}, "interfaces: at least one"),
     "an id that is none": (
@@ -87,15 +89,17 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("fields", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_what_is_refused_by_its_field(fields: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("fields", "words"), INVALID.values(), ids=INVALID)
+def test_an_invalid_configuration_is_refused_with_the_name_of_the_field(
+    fields: dict[str, Any], words: str
+) -> None:
     with pytest.raises(CniFailure) as refused:
         read_conf(conf(**fields))
 
     assert words in refused.value.message
 
 
-def test_a_result_that_came_before_is_kept_for_what_comes_after() -> None:
+def test_the_prev_result_of_a_configuration_is_kept() -> None:
     previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}]}
 
     assert read_conf(conf(interfaces=["a"], prevResult=previous)).previous == previous

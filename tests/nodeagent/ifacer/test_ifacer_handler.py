@@ -21,7 +21,7 @@ from nodeagent.settings.values import Settings
 from tests.support.agent_harness import AgentHarness, Reply, running
 from tests.support.parts import NAMESPACES, needs
 
-NOWHERE = "ow-nowhere0"
+MISSING_LINK = "ow-nowhere0"
 
 
 @pytest.fixture
@@ -44,34 +44,34 @@ async def call(agent: AgentHarness, verb: str = "ADD", **fields: object) -> Repl
     return await agent.call(verb, conf=conf | fields, ORBWEAVER_PLUGIN="ifacer")
 
 
-async def test_with_nothing_to_do_the_result_is_empty(agent: AgentHarness) -> None:
-    reply = await call(agent, interfaces=[NOWHERE])
+async def test_an_add_without_a_vlan_or_bond_returns_an_empty_result(agent: AgentHarness) -> None:
+    reply = await call(agent, interfaces=[MISSING_LINK])
 
     assert reply.body == b'{\n    "cniVersion": "1.0.0",\n    "dns": {}\n}\n'
-    assert await agent.claims() == {}, "it is not taken for an ADD of addresses"
+    assert await agent.claims() == {}, "an ADD of ifacer allocates no addresses"
 
 
-async def test_a_result_before_it_goes_on(agent: AgentHarness) -> None:
+async def test_an_add_returns_the_prev_result(agent: AgentHarness) -> None:
     previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}], "dns": {}}
 
     assert (await call(agent, interfaces=["a"], prevResult=previous)).result == previous
 
 
-async def test_a_master_that_is_not_there_is_named(agent: AgentHarness) -> None:
-    error = (await call(agent, interfaces=[NOWHERE], vlanID=5)).error
+async def test_the_error_of_a_missing_master_names_it(agent: AgentHarness) -> None:
+    error = (await call(agent, interfaces=[MISSING_LINK], vlanID=5)).error
 
     assert error["code"] == 119
-    assert error["msg"] == f"there is no interface {NOWHERE} on this node"
+    assert error["msg"] == f"there is no interface {MISSING_LINK} on this node"
 
 
-async def test_a_configuration_that_cannot_be_is_refused_by_its_field(agent: AgentHarness) -> None:
-    error = (await call(agent, interfaces=[NOWHERE], vlanID=5000)).error
+async def test_an_invalid_vlan_id_is_refused_with_code_7(agent: AgentHarness) -> None:
+    error = (await call(agent, interfaces=[MISSING_LINK], vlanID=5000)).error
 
     assert error["code"] == 7
     assert "vlan tag must be in range [0,4094]" in error["msg"]
 
 
-async def test_an_executable_that_the_agent_does_not_know_gets_no_addresses(
+async def test_a_call_of_an_unknown_executable_is_refused_and_claims_nothing(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -84,8 +84,8 @@ async def test_an_executable_that_the_agent_does_not_know_gets_no_addresses(
 
 
 @pytest.mark.parametrize("verb", ["DEL", "CHECK"])
-async def test_what_has_nothing_to_do_succeeds(agent: AgentHarness, verb: str) -> None:
-    reply = await call(agent, verb, interfaces=[NOWHERE], vlanID=5)
+async def test_del_and_check_succeed_without_output(agent: AgentHarness, verb: str) -> None:
+    reply = await call(agent, verb, interfaces=[MISSING_LINK], vlanID=5)
 
     assert (reply.status, reply.body) == (0, b"")
 
@@ -93,8 +93,8 @@ async def test_what_has_nothing_to_do_succeeds(agent: AgentHarness, verb: str) -
 @pytest.fixture
 def namespace() -> Iterator[Path]:
     name = f"ow-ifacer-{uuid.uuid4().hex[:8]}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
-    if made.returncode:
+    created = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    if created.returncode:
         pytest.skip(needs(NAMESPACES, "root and iproute2"))
     pair = ("type", "veth", "peer", "name", "other")
     subprocess.run(["ip", "-n", name, "link", "add", "ens3", *pair], check=True)
@@ -102,12 +102,12 @@ def namespace() -> Iterator[Path]:
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Path) -> None:
+async def test_the_remedy_of_a_kernel_without_vlans_names_the_module(namespace: Path) -> None:
     executor = NetnsExecutor()
     with NetworkNamespace.open(str(namespace)) as inside:
-        preparer = LinkConfigurator(executor, inside)
+        configurator = LinkConfigurator(executor, inside)
         try:
-            await preparer.prepare(InterfaceConfig(("ens3",), 5))
+            await configurator.prepare(InterfaceConfig(("ens3",), 5))
             words = "modprobe -a 8021q"  # the kernel of this machine has them
         except DatapathError as error:
             words = error.remedy

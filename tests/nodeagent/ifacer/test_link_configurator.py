@@ -39,14 +39,14 @@ class Host:
         self.name = name
         self._executor = executor
         self._namespace = namespace
-        self.preparer = LinkConfigurator(executor, namespace)
+        self.configurator = LinkConfigurator(executor, namespace)
 
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
         """Run the plugin's steps for a configuration with these fields."""
         conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
-        wanted = read_conf(json.dumps(conf).encode()).links
-        assert wanted is not None
-        await self.preparer.prepare(wanted)
+        links = read_conf(json.dumps(conf).encode()).links
+        assert links is not None
+        await self.configurator.prepare(links)
 
     def another_process(self) -> LinkConfigurator:
         """A second configurator that does not wait for the first."""
@@ -73,10 +73,10 @@ def host() -> Iterator[Host]:
     subprocess.run(["ip", "netns", "add", name], check=True)
     executor = NetnsExecutor()
     with NetworkNamespace.open(f"/run/netns/{name}") as namespace:
-        made = Host(name, executor, namespace)
+        created = Host(name, executor, namespace)
         for nic in ("ens3", "ens4"):
-            made.ip("link", "add", nic, "type", "dummy")
-        yield made
+            created.ip("link", "add", nic, "type", "dummy")
+        yield created
     executor.close()
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
@@ -85,7 +85,7 @@ def is_up(link: Any) -> bool:
     return "UP" in link["flags"]
 
 
-async def test_a_vlan_is_made_and_its_parent_set_up(host: Host) -> None:
+async def test_a_vlan_is_created_and_its_parent_is_set_up(host: Host) -> None:
     await host.prepare("ens3", vlanID=5)
 
     vlan = host.link("ens3.5")
@@ -98,7 +98,7 @@ async def test_a_vlan_is_made_and_its_parent_set_up(host: Host) -> None:
     assert is_up(host.link("ens3"))
 
 
-async def test_what_is_there_is_left_as_it_is_and_set_up(host: Host) -> None:
+async def test_an_existing_vlan_is_not_changed_but_set_up(host: Host) -> None:
     await host.prepare("ens3", vlanID=5)
     before = host.link("ens3.5")
 
@@ -115,7 +115,7 @@ async def test_what_is_there_is_left_as_it_is_and_set_up(host: Host) -> None:
     assert is_up(host.link("ens3.5"))
 
 
-async def test_the_same_id_under_another_name_is_refused(host: Host) -> None:
+async def test_a_second_vlan_with_the_same_id_is_refused(host: Host) -> None:
     await host.prepare("ens3", vlanID=5)
 
     with pytest.raises(DatapathError, match="with the same vlanId 5 on node at the same time"):
@@ -126,7 +126,7 @@ async def test_the_same_id_under_another_name_is_refused(host: Host) -> None:
     assert host.links() == {"lo", "ens3", "ens4", "ens3.5"}
 
 
-async def test_what_a_restart_has_lost_is_made_again(host: Host) -> None:
+async def test_a_deleted_vlan_is_created_again(host: Host) -> None:
     await host.prepare("ens3", vlanID=5)
     host.ip("link", "delete", "ens3.5")
     host.ip("link", "set", "ens3", "down")
@@ -145,16 +145,16 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
     bond = host.link("bd0")
     assert is_up(bond)
     assert bond["linkinfo"]["info_kind"] == "bond"
-    said = bond["linkinfo"]["info_data"]
-    assert said["mode"] == "active-backup"
-    assert (said["miimon"], said["updelay"], said["primary"]) == (120, 240, "ens4")
-    assert said["fail_over_mac"] == "active"
+    bond_data = bond["linkinfo"]["info_data"]
+    assert bond_data["mode"] == "active-backup"
+    assert (bond_data["miimon"], bond_data["updelay"], bond_data["primary"]) == (120, 240, "ens4")
+    assert bond_data["fail_over_mac"] == "active"
     for member in ("ens3", "ens4"):
         assert host.link(member)["master"] == "bd0"
         assert is_up(host.link(member))
 
 
-async def test_the_active_member_can_be_chosen_if_the_kernel_lets_it_be(host: Host) -> None:
+async def test_the_active_member_is_set_only_if_its_link_is_usable(host: Host) -> None:
     """Spiderpool sets it before the bond has members, which no kernel accepts."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
@@ -163,18 +163,18 @@ async def test_the_active_member_can_be_chosen_if_the_kernel_lets_it_be(host: Ho
 
     bond["options"] = "miimon=100;up_delay=60000;active_slave=ens4"
     await host.prepare("ens3", "ens4", bond=bond)
-    assert is_up(host.link("bd0")), "its link counts in a minute: the wish is left out"
+    assert is_up(host.link("bd0")), "ens4 is not usable for a minute, so it is not made active"
 
 
 @pytest.mark.parametrize("mode", range(7))
-async def test_every_mode_can_be_had(host: Host, mode: int) -> None:
+async def test_a_bond_of_every_mode_is_created(host: Host, mode: int) -> None:
     await host.prepare("ens3", "ens4", bond={"mode": mode, "options": "miimon=100"})
 
     assert is_up(host.link("sp_bond0"))
     assert host.link("ens4")["master"] == "sp_bond0"
 
 
-async def test_arp_targets_and_the_lacp_actor_arrive(host: Host) -> None:
+async def test_a_bond_gets_arp_targets_and_the_lacp_actor(host: Host) -> None:
     options = 'arp_interval=200;arp_ip_target=["10.6.0.1","10.6.0.2"]'
     await host.prepare("ens3", "ens4", bond={"name": "bond-a", "mode": 1, "options": options})
     assert host.link("bond-a")["linkinfo"]["info_data"]["arp_ip_target"] == ["10.6.0.1", "10.6.0.2"]
@@ -182,19 +182,22 @@ async def test_arp_targets_and_the_lacp_actor_arrive(host: Host) -> None:
 
     options = "miimon=100;lacp_rate=1;ad_actor_sys_prio=7;ad_actor_system=02:00:00:00:00:0a"
     await host.prepare("ens3", "ens4", bond={"name": "bond-b", "mode": 4, "options": options})
-    said = host.link("bond-b")["linkinfo"]["info_data"]
-    assert said["ad_lacp_rate"] == "fast"
-    assert (said["ad_actor_sys_prio"], said["ad_actor_system"]) == (7, "02:00:00:00:00:0a")
+    bond_data = host.link("bond-b")["linkinfo"]["info_data"]
+    assert bond_data["ad_lacp_rate"] == "fast"
+    assert (bond_data["ad_actor_sys_prio"], bond_data["ad_actor_system"]) == (
+        7,
+        "02:00:00:00:00:0a",
+    )
 
 
-async def test_a_vlan_on_a_bond_takes_one_call(host: Host) -> None:
+async def test_one_call_creates_a_bond_and_a_vlan_on_it(host: Host) -> None:
     await host.prepare("ens3", "ens4", vlanID=100, bond={"name": "bd0", "mode": 1})
 
     assert host.link("bd0.100")["link"] == "bd0"
     assert is_up(host.link("bd0.100"))
 
 
-async def test_a_half_made_bond_is_finished(host: Host) -> None:
+async def test_an_incomplete_bond_is_completed(host: Host) -> None:
     """The links left by a call that crashed after the first or the second send."""
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
@@ -205,7 +208,7 @@ async def test_a_half_made_bond_is_finished(host: Host) -> None:
     assert is_up(host.link("bd0.7"))
 
 
-async def test_a_bond_that_lacks_a_member_in_use_is_used_as_it_is(host: Host) -> None:
+async def test_a_bond_is_used_without_a_member_that_has_addresses(host: Host) -> None:
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
     host.ip("address", "add", "10.9.0.4/24", "dev", "ens4")
@@ -218,7 +221,7 @@ async def test_a_bond_that_lacks_a_member_in_use_is_used_as_it_is(host: Host) ->
     assert is_up(host.link("ens4"))
 
 
-async def test_a_member_of_a_bridge_is_refused_and_stays_there(host: Host) -> None:
+async def test_a_nic_that_belongs_to_another_link_is_refused(host: Host) -> None:
     host.ip("link", "add", "other", "type", "bond")
     host.ip("link", "set", "ens4", "master", "other")
 
@@ -228,17 +231,17 @@ async def test_a_member_of_a_bridge_is_refused_and_stays_there(host: Host) -> No
     assert "bd0" not in host.links()
 
 
-async def test_many_calls_at_once_make_it_once(host: Host) -> None:
+async def test_concurrent_calls_create_each_link_once(host: Host) -> None:
     """Pods of one node start concurrently, some of them by processes that take no lock."""
-    wanted = read_conf(
+    links = read_conf(
         json.dumps({
             "interfaces": ["ens3", "ens4"], "vlanID": 9, "bond": {"name": "bd0", "mode": 1},
         }).encode()
     ).links  # fmt: skip
-    assert wanted is not None
+    assert links is not None
     callers = [host.another_process() for _ in range(4)]
 
-    await asyncio.gather(*(caller.prepare(wanted) for caller in callers * 3))
+    await asyncio.gather(*(caller.prepare(links) for caller in callers * 3))
 
     assert host.links() == {"lo", "ens3", "ens4", "bd0", "bd0.9"}
     assert is_up(host.link("bd0.9"))

@@ -53,11 +53,11 @@ STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("wanted", "links", "steps"), STEPS.values(), ids=STEPS)
-def test_what_is_done_next(
-    wanted: InterfaceConfig, links: tuple[Link, ...], steps: list[str]
+@pytest.mark.parametrize(("desired", "links", "steps"), STEPS.values(), ids=STEPS)
+def test_the_next_steps_depend_on_the_existing_links(
+    desired: InterfaceConfig, links: tuple[Link, ...], steps: list[str]
 ) -> None:
-    plan = next_steps(wanted, NodeLinks(links))
+    plan = next_steps(desired, NodeLinks(links))
 
     assert [step.what for step in plan.steps] == steps
     assert plan.skipped == ()
@@ -78,15 +78,13 @@ SKIPPED: dict[str, tuple[tuple[Link, ...], str]] = {
 
 
 @pytest.mark.parametrize(("links", "words"), SKIPPED.values(), ids=SKIPPED)
-def test_a_bond_is_not_repaired_where_that_would_take_something_away(
-    links: tuple[Link, ...], words: str
-) -> None:
+def test_a_nic_in_use_is_not_added_to_an_existing_bond(links: tuple[Link, ...], words: str) -> None:
     assert next_steps(BONDED, NodeLinks(links, frozenset({3}))) == LinkPlan(
         (), (f"bond bd0 is used without {words}",)
     )
 
 
-def test_a_new_bond_takes_its_members_as_they_are() -> None:
+def test_a_nic_with_addresses_is_added_to_a_new_bond() -> None:
     """As in Spiderpool: naming a NIC with an address permits the removal of the address."""
     plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), frozenset({3}), is_new_bond=True))
 
@@ -139,12 +137,12 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize(("wanted", "links", "words"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_had_is_refused_before_anything_is_touched(
-    wanted: InterfaceConfig, links: tuple[Link, ...], words: str
+@pytest.mark.parametrize(("desired", "links", "words"), REFUSED.values(), ids=REFUSED)
+def test_an_impossible_configuration_is_refused_before_any_step(
+    desired: InterfaceConfig, links: tuple[Link, ...], words: str
 ) -> None:
     with pytest.raises(DatapathError) as refused:
-        next_steps(wanted, NodeLinks(links))
+        next_steps(desired, NodeLinks(links))
 
     assert words in str(refused.value)
     assert refused.value.remedy

@@ -17,7 +17,7 @@ from nodeagent.netlink.numbers import IFLA_INFO_DATA, IFLA_LINKINFO
 from nodeagent.netlink.requests import IFINFOMSG, Request
 from nodeagent.netlink.values import Link
 
-READINGS = {
+OPTIONS_BY_TEXT = {
     "nothing": ("", BondOptions()),
     "a number": ("miimon=100", BondOptions(((NUMBERS["miimon"], 100),))),
     "several, with blanks": (
@@ -44,8 +44,8 @@ READINGS = {
 }
 
 
-@pytest.mark.parametrize(("text", "options"), READINGS.values(), ids=READINGS)
-def test_options_mean_what_the_public_system_reads(text: str, options: BondOptions) -> None:
+@pytest.mark.parametrize(("text", "options"), OPTIONS_BY_TEXT.values(), ids=OPTIONS_BY_TEXT)
+def test_bond_options_are_parsed_as_in_spiderpool(text: str, options: BondOptions) -> None:
     assert read_options(text) == options
 
 
@@ -63,7 +63,7 @@ def test_options_mean_what_the_public_system_reads(text: str, options: BondOptio
         ("x" * 4_097, "bond.options"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_refused_by_its_key(text: str, key: str) -> None:
+def test_an_invalid_option_value_is_refused_with_its_key(text: str, key: str) -> None:
     with pytest.raises(BadInput) as refused:
         read_options(text)
 
@@ -86,7 +86,7 @@ BOND_NUMBERS = {
 """The kernel's numbers of the attributes: a second source beside pyroute2's names."""
 
 
-def test_every_number_has_the_place_and_the_size_that_the_kernel_reads() -> None:
+def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:
     text = ";".join(f"{key}=1" for key in NUMBERS)
 
     packed = link_info(add_bond("bd0", 4, read_options(text), {}))
@@ -98,7 +98,7 @@ def test_every_number_has_the_place_and_the_size_that_the_kernel_reads() -> None
     assert bytes(packed[1]) == b"\4", "the mode"
 
 
-def test_lists_and_addresses_are_packed_as_the_kernel_reads_them() -> None:
+def test_lists_and_addresses_have_the_kernels_attributes() -> None:
     text = 'arp_ip_target=["10.0.0.1","10.0.0.2"];primary=ens4;ad_actor_system=02:00:00:00:00:01'
 
     packed = link_info(add_bond("bd0", 1, read_options(text), {"ens4": 7}))
@@ -108,7 +108,7 @@ def test_lists_and_addresses_are_packed_as_the_kernel_reads_them() -> None:
     assert bytes(packed[26]) == b"\2\0\0\0\0\1"
 
 
-def test_what_the_kernel_reports_of_a_vlan_and_a_bond_is_read() -> None:
+def test_vlan_id_and_bond_mode_are_read_from_the_kernels_attributes() -> None:
     vlan = attribute(1, (5).to_bytes(2, sys.byteorder))
     bond = attribute(1, b"\4") + attribute(3, (100).to_bytes(4, sys.byteorder))
 

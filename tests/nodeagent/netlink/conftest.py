@@ -16,25 +16,25 @@ from ops.lab.namespaces import NamedNamespace
 @pytest.fixture
 def named(namespaces: None) -> Iterator[NamedNamespace]:
     """A named namespace with only ``lo``."""
-    made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
-    made.create()
-    yield made
-    made.delete()
+    namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
+    namespace.create()
+    yield namespace
+    namespace.delete()
 
 
 @pytest.fixture
 def other(namespaces: None) -> Iterator[NamedNamespace]:
     """A second namespace."""
-    made = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
-    made.create()
-    yield made
-    made.delete()
+    namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
+    namespace.create()
+    yield namespace
+    namespace.delete()
 
 
 @pytest.fixture
 def namespace(named: NamedNamespace) -> Iterator[NetworkNamespace]:
-    with NetworkNamespace.open(str(named.path)) as held:
-        yield held
+    with NetworkNamespace.open(str(named.path)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nodeagent.netlink.requests import Request, VethEnd
 from nodeagent.netlink.values import Hop, KernelRoute, LinkAddress, Neighbour, RoutingRule
 
 MAC = bytes.fromhex("0a1bac121e8b")
-PLACES = (pyroute2.netlink, pyroute2.netlink.rtnl, ifinfmsg)
+MODULES = (pyroute2.netlink, pyroute2.netlink.rtnl, ifinfmsg)
 ATTRIBUTES = {
     "IFLA_": ifinfmsg.ifinfmsg,
     "IFA_": ifaddrmsg.ifaddrmsg,
@@ -24,25 +24,25 @@ ATTRIBUTES = {
 }
 
 
-def number_there(name: str) -> int | None:
+def number_of_pyroute2(name: str) -> int | None:
     for prefix, kind in ATTRIBUTES.items():
         if name.startswith(prefix) and name in [row[0] for row in kind.nla_map]:
             return [row[0] for row in kind.nla_map].index(name)
-    for place in PLACES:
-        if hasattr(place, name):
-            return int(getattr(place, name))
+    for module in MODULES:
+        if hasattr(module, name):
+            return int(getattr(module, name))
     return None
 
 
-def test_the_numbers_are_the_same() -> None:
+def test_netlink_numbers_equal_those_of_pyroute2() -> None:
     ours = {name: value for name, value in vars(numbers).items() if name.isupper()}
-    there = {name: number_there(name) for name in ours}
-    known = {name: number for name, number in there.items() if number is not None}
+    theirs = {name: number_of_pyroute2(name) for name in ours}
+    known = {name: number for name, number in theirs.items() if number is not None}
     assert len(known) > 60
     assert {name: ours[name] for name in known} == known
 
 
-def test_a_veth_pair_reads_as_it_was_meant() -> None:
+def test_pyroute2_decodes_a_request_for_a_veth_pair() -> None:
     near, far = VethEnd("veth0123456789a", MAC), VethEnd("veth0", MAC)
     read = decoded(requests.add_veth(near, far, mtu=1400, far_netns_fd=7), ifinfmsg.ifinfmsg)
     assert read.get_attr("IFLA_IFNAME") == "veth0123456789a"
@@ -64,9 +64,9 @@ def test_a_veth_pair_reads_as_it_was_meant() -> None:
         ("0.0.0.0/0", "10.9.0.1", None),
     ],
 )
-def test_a_route_reads_as_it_was_meant(to: str, via: str, source: str | None) -> None:
-    own = None if source is None else parse_address(source)
-    route = KernelRoute(parse_cidr(to), 3, parse_address(via), 500, own, metric=7)
+def test_pyroute2_decodes_a_request_for_a_route(to: str, via: str, source: str | None) -> None:
+    source_address = None if source is None else parse_address(source)
+    route = KernelRoute(parse_cidr(to), 3, parse_address(via), 500, source_address, metric=7)
     read = decoded(requests.add_route(route), rtmsg.rtmsg)
     length = int(to.partition("/")[2])
     assert read["dst_len"] == length
@@ -78,7 +78,7 @@ def test_a_route_reads_as_it_was_meant(to: str, via: str, source: str | None) ->
     assert read.get_attr("RTA_PRIORITY") == 7
 
 
-def test_the_ways_of_a_route_read_as_they_were_meant() -> None:
+def test_pyroute2_decodes_a_request_for_a_multipath_route() -> None:
     hops = (Hop(3, parse_address("10.9.0.1")), Hop(4, parse_address("10.9.0.2"), 5))
     read = decoded(
         requests.add_route(KernelRoute(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
@@ -90,14 +90,14 @@ def test_the_ways_of_a_route_read_as_they_were_meant() -> None:
     assert found == [(3, 0, "10.9.0.1"), (4, 4, "10.9.0.2")]
 
 
-def test_rules_addresses_and_neighbours_read_as_they_were_meant() -> None:
-    own = parse_address("fd00:9::7")
+def test_pyroute2_decodes_requests_for_rules_addresses_and_neighbours() -> None:
+    address = parse_address("fd00:9::7")
     rule = RoutingRule(6, 101, 999, parse_cidr("fd00:9::7/128"), mark=1)
     read = decoded(requests.add_rule(rule), fibmsg.fibmsg)
     names = ("FRA_SRC", "FRA_PRIORITY", "FRA_TABLE", "FRA_FWMARK", "FRA_FWMASK")
     assert [read.get_attr(name) for name in names] == ["fd00:9::7", 999, 101, 1, 0xFFFFFFFF]
     read = decoded(
-        requests.add_address(LinkAddress(3, own, 64, flags=numbers.IFA_F_NODAD)),
+        requests.add_address(LinkAddress(3, address, 64, flags=numbers.IFA_F_NODAD)),
         ifaddrmsg.ifaddrmsg,
     )
     assert (read["prefixlen"], read.get_attr("IFA_LOCAL"), read.get_attr("IFA_FLAGS")) == (
@@ -105,7 +105,7 @@ def test_rules_addresses_and_neighbours_read_as_they_were_meant() -> None:
         "fd00:9::7",
         numbers.IFA_F_NODAD,
     )
-    read = decoded(requests.set_neighbour(Neighbour(3, own, MAC)), ndmsg.ndmsg)
+    read = decoded(requests.set_neighbour(Neighbour(3, address, MAC)), ndmsg.ndmsg)
     assert (read["state"], read.get_attr("NDA_DST"), read.get_attr("NDA_LLADDR")) == (
         numbers.NUD_PERMANENT,
         "fd00:9::7",
@@ -113,7 +113,7 @@ def test_rules_addresses_and_neighbours_read_as_they_were_meant() -> None:
     )
 
 
-def test_what_pyroute2_packs_is_read_here() -> None:
+def test_a_route_packed_by_pyroute2_is_decoded() -> None:
     packed = rtmsg.rtmsg()
     packed["family"], packed["dst_len"], packed["table"], packed["scope"] = 2, 32, 254, 253
     packed["attrs"] = [["RTA_DST", "10.9.0.7"], ["RTA_OIF", 3], ["RTA_PREFSRC", "10.9.0.1"]]

@@ -38,7 +38,7 @@ def recorded() -> tuple[Recorder, NetlinkSession]:
     return recorder, cast("Any", recorder)
 
 
-def test_entries_for_dscps_are_those_of_dcb_app_add_and_del() -> None:
+def test_requests_for_dscp_entries_equal_those_of_dcb_app() -> None:
     recorder, session = recorded()
 
     dcb.add_dscp_priorities(session, "v0", (DscpPriority(40, 5), DscpPriority(48, 6)))
@@ -52,7 +52,7 @@ def test_entries_for_dscps_are_those_of_dcb_app_add_and_del() -> None:
     assert remove.body == b"\0\x1b\0\0" + OF_V0 + b"\x10\0\x0d\x80" + entry
 
 
-def test_the_order_of_trust_is_that_of_dcb_apptrust_set() -> None:
+def test_the_request_for_the_order_of_trust_equals_that_of_dcb_apptrust() -> None:
     recorder, session = recorded()
 
     dcb.set_trust(session, "v0", "dscp")
@@ -64,7 +64,7 @@ def test_the_order_of_trust_is_that_of_dcb_apptrust_set() -> None:
     assert by_pcp == head + b"\x05\0\x02\0\xff\0\0\0"
 
 
-def test_pfc_is_changed_in_what_the_driver_has() -> None:
+def test_a_pfc_request_keeps_the_drivers_other_values() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     before = link.pfc
@@ -77,7 +77,7 @@ def test_pfc_is_changed_in_what_the_driver_has() -> None:
     assert link.pfc == before[:1] + b"\x28" + before[2:], "delay and capabilities stay"
 
 
-def test_ets_is_changed_in_what_the_driver_has() -> None:
+def test_an_ets_request_keeps_the_drivers_other_values() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     ets = EtsSettings((0, 0, 0, 0, 0, 1, 2, 0), (40, 60, None))
@@ -94,7 +94,7 @@ def test_ets_is_changed_in_what_the_driver_has() -> None:
     assert read.ets.is_equivalent(ets)
 
 
-def test_a_driver_that_reports_that_nothing_had_to_be_changed_does_not_refuse() -> None:
+def test_an_answer_that_nothing_had_to_be_changed_is_no_error() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     link.status = 1
@@ -120,7 +120,7 @@ def test_the_drivers_errno_is_in_one_byte_of_an_acknowledged_change() -> None:
     assert str(refused.value) == "cannot add DSCP priorities of v0: Operation not supported"
 
 
-def test_a_link_without_dcb_has_none_and_refuses_changes(
+def test_a_link_without_dcb_has_no_settings_and_refuses_changes(
     session: NetlinkSession, named: NamedNamespace
 ) -> None:
     ip("-n", named.name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")

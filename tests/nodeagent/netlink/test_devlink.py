@@ -62,7 +62,7 @@ class ScriptedKernel:
             self._far.send(HEADER.pack(16 + len(body), 2, 0, sequence, 0) + body)
 
 
-def test_the_mode_is_set_at_the_nics_pci_address() -> None:
+def test_the_eswitch_mode_is_set_by_pci_address() -> None:
     kernel = ScriptedKernel(0)
 
     set_eswitch_mode(kernel.near, devlink_family(kernel.near), NIC, SWITCHDEV_MODE)
@@ -87,7 +87,7 @@ def test_the_mode_is_set_at_the_nics_pci_address() -> None:
         ("", LEGACY_MODE),  # a driver with a switch that does not say its mode
     ],
 )
-def test_the_mode_is_read_from_the_answer(attributes: str, mode: int) -> None:
+def test_the_eswitch_mode_is_read_from_the_answer(attributes: str, mode: int) -> None:
     kernel = ScriptedKernel(0, NAME + bytes.fromhex(attributes))
 
     read = eswitch_mode(kernel.near, FAMILY, NIC)
@@ -97,7 +97,7 @@ def test_the_mode_is_read_from_the_answer(attributes: str, mode: int) -> None:
     assert kernel.requests[0][16:] == b"\x1d\x01\0\0" + NAME  # DEVLINK_CMD_ESWITCH_GET
 
 
-def test_a_driver_without_modes_refuses() -> None:
+def test_a_driver_without_eswitch_modes_refuses_to_set_one() -> None:
     kernel = ScriptedKernel(EOPNOTSUPP)
 
     with pytest.raises(OSError, match="not supported") as refused:
@@ -107,7 +107,7 @@ def test_a_driver_without_modes_refuses() -> None:
     assert refused.value.errno == EOPNOTSUPP
 
 
-def test_a_kernel_without_devlink_is_said() -> None:
+def test_the_error_of_a_kernel_without_devlink_names_devlink() -> None:
     kernel = ScriptedKernel(0, has_devlink=False)
 
     with pytest.raises(OSError, match="no devlink"):
@@ -128,7 +128,7 @@ class ScriptedExecutor:
 
 
 @pytest.mark.parametrize("errno", [EOPNOTSUPP, ENODEV, EPERM])
-def test_a_nic_without_modes_is_left_out(errno: int) -> None:
+def test_a_nic_without_eswitch_modes_is_left_out(errno: int) -> None:
     kernel = ScriptedKernel(errno)
 
     modes = KernelVfLinks(cast("NetnsExecutor", ScriptedExecutor(kernel))).eswitch_modes([NIC])

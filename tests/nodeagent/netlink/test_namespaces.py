@@ -27,18 +27,18 @@ pytestmark = pytest.mark.netns
 FORWARD = "net/ipv4/ip_forward"
 
 
-def here() -> str:
+def current_netns() -> str:
     return str(Path("/proc/thread-self/ns/net").readlink())
 
 
-def test_looking_for_a_namespace_makes_none(tmp_path: Path) -> None:
+def test_opening_a_missing_path_creates_no_namespace(tmp_path: Path) -> None:
     path = tmp_path / "gone"
     with pytest.raises(NamespaceGone, match="there is no network namespace"):
         NetworkNamespace.open(str(path))
     assert not path.exists()
 
 
-def test_a_file_that_is_no_namespace_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_namespace_counts_as_gone(tmp_path: Path) -> None:
     path = tmp_path / "left-over"
     path.touch()
     with pytest.raises(NamespaceGone):
@@ -50,23 +50,23 @@ def test_a_namespace_of_another_kind_is_refused() -> None:
         NetworkNamespace.open("/proc/self/ns/uts")
 
 
-def test_a_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+def test_the_error_of_a_path_that_cannot_be_opened_has_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     with pytest.raises(DatapathError, match="cannot be opened"):
         NetworkNamespace.open(str(path / "below"))
 
 
-def test_the_thread_goes_there_and_comes_back(
+def test_the_executors_thread_enters_a_namespace_and_returns(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    inside = executor.run(namespace, here)
-    assert inside != here()
+    inside = executor.run(namespace, current_netns)
+    assert inside != current_netns()
     assert inside == f"net:[{namespace.identity.inode}]"
-    assert executor.run(executor.own_namespace, here) == here()
+    assert executor.run(executor.own_namespace, current_netns) == current_netns()
 
 
-def test_what_fails_inside_fails_for_its_caller_alone(
+def test_an_exception_inside_a_namespace_is_raised_for_its_caller_only(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     def fail() -> None:
@@ -74,88 +74,88 @@ def test_what_fails_inside_fails_for_its_caller_alone(
 
     with pytest.raises(ValueError, match="inside"):
         executor.run(namespace, fail)
-    assert executor.run(executor.own_namespace, here) == here()
+    assert executor.run(executor.own_namespace, current_netns) == current_netns()
 
 
-def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
+def test_a_cancelled_function_is_not_run_and_others_are(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
-    at_work, go_on = threading.Event(), threading.Event()
-    made: list[str] = []
+    is_running, may_end = threading.Event(), threading.Event()
+    runs: list[str] = []
 
     def hold() -> None:
-        at_work.set()
-        assert go_on.wait(60)
+        is_running.set()
+        assert may_end.wait(60)
 
     holding = executor.submit(namespace, hold)
-    assert at_work.wait(60)
-    called_off = executor.submit(namespace, lambda: made.append("called off"))
-    assert called_off.cancel()
+    assert is_running.wait(60)
+    cancelled = executor.submit(namespace, lambda: runs.append("called off"))
+    assert cancelled.cancel()
     assert not holding.cancel(), "what has begun is done to its end"
-    go_on.set()
+    may_end.set()
 
-    assert executor.run(namespace, here) != here()
-    assert made == []
+    assert executor.run(namespace, current_netns) != current_netns()
+    assert runs == []
 
 
-def test_a_thread_that_cannot_come_back_is_replaced(
+def test_a_thread_that_cannot_return_is_replaced(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = executor.run(namespace, threading.get_ident)
+    first_thread = executor.run(namespace, threading.get_ident)
     enter = namespaces._enter
     calls = iter([True, False])
 
-    def stuck(fd: int) -> None:
+    def fail_second_time(fd: int) -> None:
         if next(calls, True):
             enter(fd)
         else:
             raise OSError(1, "not allowed")
 
-    monkeypatch.setattr(namespaces, "_enter", stuck)
-    assert executor.run(namespace, threading.get_ident) == lost
-    assert executor.run(executor.own_namespace, here) == here()
-    assert executor.run(executor.own_namespace, threading.get_ident) != lost
+    monkeypatch.setattr(namespaces, "_enter", fail_second_time)
+    assert executor.run(namespace, threading.get_ident) == first_thread
+    assert executor.run(executor.own_namespace, current_netns) == current_netns()
+    assert executor.run(executor.own_namespace, threading.get_ident) != first_thread
 
 
-def test_a_thread_that_travels_goes_itself_and_comes_back(
+def test_a_direct_thread_enters_the_namespace_itself_and_returns(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
-        there = workers.submit(executor.run, namespace, here).result()
-        own = workers.submit(here).result()
-        assert workers.submit(executor.run, executor.own_namespace, here).result() == own
+        inside = workers.submit(executor.run, namespace, current_netns).result()
+        own = workers.submit(current_netns).result()
+        assert workers.submit(executor.run, executor.own_namespace, current_netns).result() == own
         with pytest.raises(ZeroDivisionError):
             workers.submit(executor.run, namespace, lambda: 1 // 0).result()
-        assert workers.submit(here).result() == own
-    assert there == f"net:[{namespace.identity.inode}]"
+        assert workers.submit(current_netns).result() == own
+    assert inside == f"net:[{namespace.identity.inode}]"
     assert executor._thread is None
 
 
-def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
+def test_a_direct_thread_that_could_not_return_returns_before_its_next_function(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
     calls = iter([True, False])
 
-    def stuck(fd: int) -> None:
+    def fail_second_time(fd: int) -> None:
         if next(calls, True):
             enter(fd)
         else:
             raise OSError(1, "not allowed")
 
-    def home_links() -> list[str]:
+    def links_of_own_namespace() -> list[str]:
         with executor.session(executor.own_namespace) as session:
             return [link.name for link in session.links()]
 
-    expected = home_links()
-    monkeypatch.setattr(namespaces, "_enter", stuck)
+    expected = links_of_own_namespace()
+    monkeypatch.setattr(namespaces, "_enter", fail_second_time)
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
         with pytest.raises(OSError, match="not allowed"):
-            workers.submit(executor.run, namespace, here).result()
-        assert workers.submit(home_links).result() == expected
+            workers.submit(executor.run, namespace, current_netns).result()
+        assert workers.submit(links_of_own_namespace).result() == expected
 
 
-def test_a_namespace_that_is_held_outlives_its_name(
+def test_an_open_namespace_outlives_its_name(
     executor: NetnsExecutor, namespace: NetworkNamespace, named: NamedNamespace
 ) -> None:
     named.delete()
@@ -165,24 +165,26 @@ def test_a_namespace_that_is_held_outlives_its_name(
         NetworkNamespace.open(str(named.path))
 
 
-def test_a_closed_namespace_is_gone(executor: NetnsExecutor, named: NamedNamespace) -> None:
+def test_running_in_a_closed_namespace_raises_namespace_gone(
+    executor: NetnsExecutor, named: NamedNamespace
+) -> None:
     held = NetworkNamespace.open(str(named.path))
     held.close()
     held.close()
     with pytest.raises(NamespaceGone):
-        executor.run(held, here)
+        executor.run(held, current_netns)
 
 
-def test_nobody_is_let_in_after_the_end(namespace: NetworkNamespace) -> None:
+def test_a_closed_executor_refuses_to_run(namespace: NetworkNamespace) -> None:
     executor = NetnsExecutor()
-    executor.run(namespace, here)
+    executor.run(namespace, current_netns)
     executor.close()
     executor.close()
     with pytest.raises(DatapathError, match="stopping"):
-        executor.run(namespace, here)
+        executor.run(namespace, current_netns)
 
 
-def test_visits_leave_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
+def test_an_executor_leaves_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
     # Descriptors of earlier tests may be closed at any time, so only new ones count.
     descriptors, threads = open_descriptors(), set(threading.enumerate())
     executor = NetnsExecutor()
@@ -198,13 +200,13 @@ def test_visits_leave_no_descriptor_and_no_thread(namespace: NetworkNamespace) -
     assert set(threading.enumerate()) - threads == set()
 
 
-def test_the_own_namespace_needs_no_visit(executor: NetnsExecutor) -> None:
+def test_the_own_namespace_needs_no_thread(executor: NetnsExecutor) -> None:
     with executor.session(executor.own_namespace) as session, NetlinkSession.open() as own:
         assert session.links() == own.links()
     assert executor._thread is None
 
 
-def test_sysctls_are_those_of_the_namespace(
+def test_sysctls_are_written_in_the_namespace_only(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     before = Path("/proc/sys", FORWARD).read_text()
@@ -214,7 +216,7 @@ def test_sysctls_are_those_of_the_namespace(
     assert Path("/proc/sys", FORWARD).read_text() == before
 
 
-def test_a_sysctl_that_is_as_wanted_is_not_written(
+def test_a_sysctl_with_the_desired_value_is_not_written(
     executor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
@@ -222,17 +224,17 @@ def test_a_sysctl_that_is_as_wanted_is_not_written(
     # A new namespace inherits the value of the machine.
     write_sysctls(executor, namespace, {FORWARD: "0"})
 
-    def noted(fd: int, data: bytes) -> int:
+    def noting_write(fd: int, data: bytes) -> int:
         written.append(data)
         return write(fd, data)
 
-    monkeypatch.setattr(os, "write", noted)
+    monkeypatch.setattr(os, "write", noting_write)
     for value in ("1", "1", "0"):
         write_sysctls(executor, namespace, {FORWARD: value})
     assert written == [b"1", b"0"]
 
 
-def test_a_sysctl_the_kernel_does_not_have_is_named(
+def test_sysctls_that_the_kernel_lacks_are_returned(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     missing = "net/ipv4/conf/nowhere/rp_filter"
@@ -241,7 +243,7 @@ def test_a_sysctl_the_kernel_does_not_have_is_named(
     assert read_sysctl(executor, namespace, FORWARD) == "1"
 
 
-def test_a_sysctl_of_interfaces_is_set_on_each_and_on_those_to_come(
+def test_an_interface_sysctl_is_set_on_all_present_and_future_interfaces(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     write_interface_sysctls(executor, namespace, "ipv4", "rp_filter", "2")
@@ -250,7 +252,7 @@ def test_a_sysctl_of_interfaces_is_set_on_each_and_on_those_to_come(
         assert read_sysctl(executor, namespace, f"net/ipv4/conf/{name}/rp_filter") == "2"
 
 
-def test_a_sysctl_that_cannot_be_set_is_an_error(
+def test_an_invalid_sysctl_value_or_name_is_refused(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with pytest.raises(DatapathError, match="cannot set net/ipv4/ip_forward to nonsense"):
@@ -259,22 +261,22 @@ def test_a_sysctl_that_cannot_be_set_is_an_error(
         read_sysctl(executor, namespace, "kernel/hostname")
 
 
-def test_a_visit_that_nobody_waits_for_any_more_is_not_made(
+def test_a_function_whose_caller_timed_out_is_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its descriptors would leak, and its writes would be late."""
+    """If it ran, its descriptors would leak, and its writes would be late."""
     monkeypatch.setattr(namespaces, "CALL_S_MAX", 0.01)
-    executor, go_on = NetnsExecutor(), threading.Event()
-    made: list[int] = []
+    executor, may_end = NetnsExecutor(), threading.Event()
+    runs: list[int] = []
     try:
-        before = executor.submit(executor.own_namespace, go_on.wait)
+        before = executor.submit(executor.own_namespace, may_end.wait)
         with pytest.raises(NetlinkLost, match="was not entered within"):
-            executor.run(executor.own_namespace, lambda: made.append(1))
-        after = executor.submit(executor.own_namespace, lambda: made.append(2))
-        go_on.set()
+            executor.run(executor.own_namespace, lambda: runs.append(1))
+        after = executor.submit(executor.own_namespace, lambda: runs.append(2))
+        may_end.set()
         before.result(20)
         after.result(20)
     finally:
-        go_on.set()
+        may_end.set()
         executor.close()
-    assert made == [2]
+    assert runs == [2]

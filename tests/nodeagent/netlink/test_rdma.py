@@ -73,11 +73,11 @@ def play() -> Iterator[Play]:
     assert [kernel.unexpected for kernel in kernels] == [[] for _ in kernels]
 
 
-def test_the_mode_is_read_beside_other_settings_of_the_system(play: Play) -> None:
+def test_the_rdma_mode_is_read_from_the_systems_settings(play: Play) -> None:
     assert (play("mode shared").exclusive(), play("mode exclusive").exclusive()) == (False, True)
 
 
-def test_the_mode_is_set_while_there_is_no_other_namespace(play: Play) -> None:
+def test_the_rdma_mode_is_set_when_there_is_no_other_namespace(play: Play) -> None:
     play("exclusive").set_exclusive(exclusive=True)
 
     with pytest.raises(OSError, match="busy") as refused:
@@ -85,12 +85,12 @@ def test_the_mode_is_set_while_there_is_no_other_namespace(play: Play) -> None:
     assert refused.value.errno == EBUSY
 
 
-def test_devices_and_their_ports_are_read(play: Play) -> None:
+def test_rdma_devices_and_their_ports_are_read(play: Play) -> None:
     assert play("devices").devices() == [DEVICE]
     assert play("ports").ports(DEVICE) == [RdmaPort(1, "eth0")]
 
 
-def test_a_driver_that_moves_no_devices_refuses(play: Play) -> None:
+def test_moving_a_device_that_its_driver_cannot_move_is_refused(play: Play) -> None:
     """Soft RoCE does: a device can be moved whose driver can take it away from its users."""
     with pytest.raises(OSError, match="not supported") as refused:
         play("move").move(DEVICE, NETNS)

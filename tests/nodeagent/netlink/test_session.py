@@ -1,4 +1,7 @@
-"""Values written to a namespace are read back, in few system calls."""
+"""A netlink session writes links, addresses, routes, rules and neighbours, and lists them.
+
+The kernel is real. Some tests lose or change its answers.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from nodeagent.netlink.values import (
     host_prefix,
 )
 from ops.lab.namespaces import NamedNamespace
-from tests.support.deadlines import looks
+from tests.support.deadlines import attempts
 
 pytestmark = pytest.mark.netns
 
@@ -53,16 +56,16 @@ def prefix(text: str) -> Cidr:
 def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
     """A veth whose far end is in the other namespace."""
     with NetworkNamespace.open(str(other.path)) as far:
-        wanted = requests.add_veth(
+        expected = requests.add_veth(
             VethEnd("near", NEAR_MAC), VethEnd("far", FAR_MAC), mtu=1400, far_netns_fd=far.fd
         )
-        session.apply([wanted])
+        session.apply([expected])
     found = session.link("near")
     assert found is not None
     return found
 
 
-def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
+def test_a_veth_pair_is_created_with_its_peer_in_the_other_namespace(
     veth: Link, executor: NetnsExecutor, other: NamedNamespace
 ) -> None:
     with NetworkNamespace.open(str(other.path)) as held, executor.session(held) as inside:
@@ -78,23 +81,23 @@ def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
 
 
 @pytest.mark.parametrize("text", ["10.9.0.7", "fd00:9::7"])
-def test_an_address_is_read_as_it_was_written(
-    session: NetlinkSession, veth: Link, text: str
-) -> None:
-    wanted = LinkAddress(veth.ifindex, address(text), 24, 0, n.IFA_F_NODAD)
-    session.apply([requests.add_address(wanted)])
-    (found,) = [a for a in session.addresses(wanted.address.family) if a.address == wanted.address]
-    assert found._replace(flags=0) == wanted._replace(flags=0)
+def test_an_added_address_is_listed(session: NetlinkSession, veth: Link, text: str) -> None:
+    expected = LinkAddress(veth.ifindex, address(text), 24, 0, n.IFA_F_NODAD)
+    session.apply([requests.add_address(expected)])
+    (found,) = [
+        a for a in session.addresses(expected.address.family) if a.address == expected.address
+    ]
+    assert found._replace(flags=0) == expected._replace(flags=0)
     assert found.flags & n.IFA_F_PERMANENT
-    session.apply([requests.delete_address(wanted), requests.delete_address(wanted)])
-    assert wanted.address not in [a.address for a in session.addresses(wanted.address.family)]
+    session.apply([requests.delete_address(expected), requests.delete_address(expected)])
+    assert expected.address not in [a.address for a in session.addresses(expected.address.family)]
 
 
 @pytest.mark.parametrize(
     ("own", "gateway", "beyond"),
     [("10.9.0.7", "10.9.0.1", "10.20.0.0/16"), ("fd00:9::7", "fd00:9::1", "fd00:20::/48")],
 )
-def test_routes_are_read_as_they_were_written(
+def test_added_routes_are_listed(
     session: NetlinkSession, veth: Link, own: str, gateway: str, beyond: str
 ) -> None:
     family = address(own).family
@@ -103,64 +106,62 @@ def test_routes_are_read_as_they_were_written(
     )
     scope = n.RT_SCOPE_LINK if family == 4 else n.RT_SCOPE_UNIVERSE
     metric = 0 if family == 4 else 1024
-    wanted = [
+    expected = [
         KernelRoute(
             host_prefix(address(gateway)), veth.ifindex, table=500, scope=scope, metric=metric
         ),
         KernelRoute(prefix(beyond), veth.ifindex, address(gateway), 500, metric=metric),
         KernelRoute(default_prefix(family), veth.ifindex, address(gateway), 500, metric=metric),
     ]
-    session.apply([requests.add_route(route) for route in wanted])
-    assert sorted(session.routes(family, 500)) == sorted(wanted)
+    session.apply([requests.add_route(route) for route in expected])
+    assert sorted(session.routes(family, 500)) == sorted(expected)
     assert all(route.table == n.RT_TABLE_MAIN for route in session.routes(family, 254))
-    session.apply([requests.delete_route(route) for route in (*wanted, *wanted)])
+    session.apply([requests.delete_route(route) for route in (*expected, *expected)])
     assert session.routes(family, 500) == []
 
 
-def test_a_route_with_several_ways_is_read_as_it_was_written(
-    session: NetlinkSession, veth: Link
-) -> None:
+def test_an_added_multipath_route_is_listed(session: NetlinkSession, veth: Link) -> None:
     session.apply([requests.add_address(LinkAddress(veth.ifindex, address("10.9.0.7"), 24))])
     hops = (
         Hop(veth.ifindex, address("10.9.0.1")),
         Hop(veth.ifindex, address("10.9.0.2"), weight=3),
     )
-    wanted = KernelRoute(default_prefix(4), table=77, hops=hops)
-    session.apply([requests.add_route(wanted)])
-    assert session.routes(4, 77) == [wanted]
-    assert wanted.links == (veth.ifindex, veth.ifindex)
+    expected = KernelRoute(default_prefix(4), table=77, hops=hops)
+    session.apply([requests.add_route(expected)])
+    assert session.routes(4, 77) == [expected]
+    assert expected.links == (veth.ifindex, veth.ifindex)
 
 
 @pytest.mark.parametrize("own", ["10.9.0.7", "fd00:9::7"])
-def test_rules_are_read_as_they_were_written(session: NetlinkSession, own: str) -> None:
+def test_added_rules_are_listed(session: NetlinkSession, own: str) -> None:
     family = address(own).family
-    wanted = [
+    expected = [
         RoutingRule(family, 500, 1000),
         RoutingRule(family, 100, 1000, mark=1, mask=0xFFFFFFFF),
         RoutingRule(family, 101, 999, host_prefix(address(own))),
     ]
-    session.apply([requests.add_rule(rule) for rule in (*wanted, *wanted)])
+    session.apply([requests.add_rule(rule) for rule in (*expected, *expected)])
     found = [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
-    assert sorted(found, key=str) == sorted(wanted, key=str)
-    adding = [requests.add_rule(rule) for rule in (*wanted, *wanted)]
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    adding = [requests.add_rule(rule) for rule in (*expected, *expected)]
     session.apply([requests.removal(request) for request in adding])
     assert not [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
 
 
 @pytest.mark.parametrize("own", ["10.9.0.8", "fd00:9::8"])
-def test_a_neighbour_entry_replaces_what_was_believed(
+def test_a_neighbour_entry_replaces_an_earlier_one(
     session: NetlinkSession, veth: Link, own: str
 ) -> None:
-    wanted = Neighbour(veth.ifindex, address(own), FAR_MAC)
-    session.apply([requests.set_neighbour(wanted._replace(mac=NEAR_MAC))])
-    session.apply([requests.set_neighbour(wanted)])
-    found = [entry for entry in session.neighbours(wanted.address.family) if entry.mac == FAR_MAC]
-    assert found == [wanted]
-    session.apply([requests.delete_neighbour(wanted), requests.delete_neighbour(wanted)])
-    assert wanted.address not in [e.address for e in session.neighbours(wanted.address.family)]
+    expected = Neighbour(veth.ifindex, address(own), FAR_MAC)
+    session.apply([requests.set_neighbour(expected._replace(mac=NEAR_MAC))])
+    session.apply([requests.set_neighbour(expected)])
+    found = [entry for entry in session.neighbours(expected.address.family) if entry.mac == FAR_MAC]
+    assert found == [expected]
+    session.apply([requests.delete_neighbour(expected), requests.delete_neighbour(expected)])
+    assert expected.address not in [e.address for e in session.neighbours(expected.address.family)]
 
 
-def test_the_kernel_tells_which_way_it_goes(session: NetlinkSession, veth: Link) -> None:
+def test_route_to_returns_the_kernels_route_or_none(session: NetlinkSession, veth: Link) -> None:
     session.apply([requests.add_address(LinkAddress(veth.ifindex, address("10.9.0.7"), 24))])
     route = session.route_to(address("10.9.0.9"))
     assert route is not None
@@ -168,18 +169,18 @@ def test_the_kernel_tells_which_way_it_goes(session: NetlinkSession, veth: Link)
     assert session.route_to(address("10.77.0.1")) is None
 
 
-def test_a_link_that_is_not_there_is_none(session: NetlinkSession) -> None:
+def test_a_missing_link_is_none_and_deleting_it_succeeds(session: NetlinkSession) -> None:
     assert session.link("nowhere") is None
     session.apply([requests.delete_link("nowhere")])
 
 
-def test_the_name_of_a_link_is_told_by_its_number(session: NetlinkSession, veth: Link) -> None:
+def test_link_name_returns_the_name_of_an_index(session: NetlinkSession, veth: Link) -> None:
     assert session.link_name(veth.ifindex) == "near"
     assert session.link_name(1) == "lo"
     assert session.link_name(veth.ifindex + 1_000) == ""
 
 
-def test_a_listing_of_both_families_is_that_of_ipv4_and_then_that_of_ipv6(
+def test_a_listing_of_both_families_has_ipv4_before_ipv6(
     session: NetlinkSession, veth: Link
 ) -> None:
     for own, far in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
@@ -193,42 +194,44 @@ def test_a_listing_of_both_families_is_that_of_ipv4_and_then_that_of_ipv6(
         )
     for list_all in (session.addresses, session.rules, session.routes, session.neighbours):
         # The kernel adds the local route of an IPv6 address later, maybe between two listings.
-        assert any(list_all() == [*list_all(4), *list_all(6)] for _ in looks())
+        assert any(list_all() == [*list_all(4), *list_all(6)] for _ in attempts())
         assert list_all(6)
 
 
-def test_a_refusal_says_what_was_wanted_in_the_kernels_words(session: NetlinkSession) -> None:
+def test_the_error_of_a_refused_request_names_it_and_the_kernels_reason(
+    session: NetlinkSession,
+) -> None:
     route = KernelRoute(prefix("10.20.0.0/16"), 1, address("10.9.0.1"))
     with pytest.raises(NetlinkRefused, match=r"cannot add route 10.20.0.0/16 via 10.9.0.1.*: .+"):
         session.apply([requests.add_route(route)])
 
 
-def test_all_of_a_send_is_answered_in_order_and_the_kernel_goes_on_after_a_refusal(
+def test_outcomes_are_in_the_order_of_requests_and_requests_after_a_refused_one_are_executed(
     session: NetlinkSession,
 ) -> None:
     rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1300)]
-    wanted = [requests.add_rule(rule) for rule in rules]
+    expected = [requests.add_rule(rule) for rule in rules]
     refused = requests.add_route(KernelRoute(prefix("10.20.0.0/16"), 99))
-    outcomes = session.attempt([*wanted[:100], refused, *wanted[100:], wanted[0]])
+    outcomes = session.attempt([*expected[:100], refused, *expected[100:], expected[0]])
     assert outcomes[100].errno
     assert outcomes[-1].errno == EEXIST
     assert all(outcome.errno == 0 for outcome in (*outcomes[:100], *outcomes[101:-1]))
     assert len([rule for rule in session.rules(4) if rule.table == 500]) == 300
 
 
-def test_answers_that_were_lost_are_asked_for_again(
+def test_requests_whose_answers_were_lost_are_sent_again(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = iter([True, False])
     receive = session._receive
 
-    def forgetful() -> memoryview | None:
+    def losing_first() -> memoryview | None:
         if next(lost, False):
             receive()
             return None
         return receive()
 
-    monkeypatch.setattr(session, "_receive", forgetful)
+    monkeypatch.setattr(session, "_receive", losing_first)
     rules = [RoutingRule(4, 500, 1000), RoutingRule(4, 501, 1001)]
     assert session.apply([requests.add_rule(rule) for rule in rules]) == [
         RequestOutcome(),
@@ -241,60 +244,64 @@ def test_answers_that_were_lost_are_asked_for_again(
 
 
 @pytest.mark.parametrize("queue_bytes", [1, 4_000, 32_000])
-def test_a_full_queue_loses_answers_and_no_request(
+def test_a_full_receive_buffer_loses_no_request(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
 ) -> None:
     """Real ENOBUFS: a send has more answers than the receive buffer holds."""
     rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1128)]
-    there = rules[:120]
-    session.apply([requests.add_rule(rule) for rule in there])
+    existing = rules[:120]
+    session.apply([requests.add_rule(rule) for rule in existing])
     overruns = []
     receive = session._receive
 
-    def watched() -> memoryview | None:
+    def noting_overruns() -> memoryview | None:
         data = receive()
         overruns.append(session._overrun)
         return data
 
-    monkeypatch.setattr(session, "_receive", watched)
+    monkeypatch.setattr(session, "_receive", noting_overruns)
     session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, queue_bytes)
 
     outcomes = session.apply([requests.add_rule(rule) for rule in rules])
 
     assert any(overruns)
     # A repeated request may have been executed the first time: it counts as done.
-    assert {outcome.errno for outcome in outcomes[: len(there)]} <= {0, EEXIST}
-    assert outcomes[len(there) :] == [RequestOutcome()] * (len(rules) - len(there))
+    assert {outcome.errno for outcome in outcomes[: len(existing)]} <= {0, EEXIST}
+    assert outcomes[len(existing) :] == [RequestOutcome()] * (len(rules) - len(existing))
     assert [rule for rule in session.rules(4) if rule.table == 500] == rules
 
 
-def test_a_listing_is_whole_while_others_change_what_it_lists(
+def test_a_listing_during_changes_has_all_stable_objects_or_is_an_error(
     session: NetlinkSession, executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     """Real interrupted dumps: each listing has all stable objects once, or is an error."""
-    stays = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
-    session.apply([requests.add_address(each) for each in stays])
-    passing = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
+    stable = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
+    session.apply([requests.add_address(each) for each in stable])
+    temporary = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
 
     def change() -> None:
         with executor.session(namespace) as other:
             for _ in range(CHANGES):
-                other.apply([requests.add_address(each) for each in passing])
-                other.apply([requests.delete_address(each) for each in passing])
+                other.apply([requests.add_address(each) for each in temporary])
+                other.apply([requests.delete_address(each) for each in temporary])
 
-    wanted = [each.address for each in stays]
+    expected = [each.address for each in stable]
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as worker:
         changing = worker.submit(change)
         listed = 0
         while not changing.done() or not listed:
             with suppress(NetlinkLost):
-                found = [each.address for each in session.addresses(4)]
-                assert [one for one in found if one in wanted] == wanted
+                listed_addresses = [each.address for each in session.addresses(4)]
+                assert [
+                    listed_address
+                    for listed_address in listed_addresses
+                    if listed_address in expected
+                ] == expected
                 listed += 1
         changing.result()
 
 
-def test_answers_that_never_come_are_an_error(
+def test_missing_answers_raise_netlink_lost(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_receive", lambda: None)
@@ -304,7 +311,7 @@ def test_answers_that_never_come_are_an_error(
         session.rules(4)
 
 
-def test_a_listing_that_was_interrupted_is_read_again(
+def test_an_interrupted_listing_is_read_again(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive = session._receive
@@ -323,18 +330,18 @@ def test_a_listing_that_was_interrupted_is_read_again(
     assert next(marked, None) is None
 
 
-def test_what_a_broken_off_listing_left_is_thrown_away(session: NetlinkSession) -> None:
+def test_the_rest_of_an_aborted_listing_is_discarded(session: NetlinkSession) -> None:
     session.apply([requests.add_rule(RoutingRule(4, 500, p)) for p in range(1000, 1500)])
 
-    def once(_: memoryview) -> None:
+    def abort(_: memoryview) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        session.listing(requests.all_rules(4), once)
+        session.listing(requests.all_rules(4), abort)
     assert [link.name for link in session.links()] == ["lo"]
 
 
-def test_a_family_that_the_kernel_lacks_has_nothing(
+def test_listings_of_a_family_that_the_kernel_lacks_are_empty(
     session: NetlinkSession, veth: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel without IPv6 answers an IPv6 dump with IPv4 objects."""
@@ -354,12 +361,14 @@ def test_a_family_that_the_kernel_lacks_has_nothing(
     assert session.neighbours(4)
 
 
-def test_a_table_nobody_has_used_is_empty(session: NetlinkSession) -> None:
+def test_a_routing_table_without_routes_is_empty(session: NetlinkSession) -> None:
     assert session.routes(4, 4321) == []
     assert session.routes(6, 4321) == []
 
 
-def test_a_session_stays_where_it_was_opened(session: NetlinkSession, veth: Link) -> None:
+def test_a_session_stays_in_the_namespace_where_it_was_opened(
+    session: NetlinkSession, veth: Link
+) -> None:
     assert {link.name for link in session.links()} == {"lo", "near"}
     with NetlinkSession.open() as own:
         assert "near" not in {link.name for link in own.links()}

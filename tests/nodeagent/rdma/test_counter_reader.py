@@ -1,4 +1,7 @@
-"""Reading counters: those of the node always, those of Pods only for exclusive devices."""
+"""RDMA counters of the node are always read, those of Pods only in exclusive mode.
+
+In exclusive mode each RDMA device belongs to one network namespace.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,10 @@ ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
 
 @pytest.fixture
 def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    made = Kernel()
-    made.devices[executor.own_namespace.identity] = (ON_THE_NODE,)
-    monkeypatch.setattr(RdmaSocket, "open", made.open)
-    return made
+    scripted = Kernel()
+    scripted.devices[executor.own_namespace.identity] = (ON_THE_NODE,)
+    monkeypatch.setattr(RdmaSocket, "open", scripted.open)
+    return scripted
 
 
 class Pod:
@@ -47,21 +50,21 @@ class Pod:
         ip("-n", self.netns.name, "route", "add", "default", "via", gateway)
 
 
-def test_a_kernel_without_rdma_has_nothing_to_read(executor: NetnsExecutor, tmp_path: Path) -> None:
+def test_a_kernel_without_rdma_has_no_ports(executor: NetnsExecutor, tmp_path: Path) -> None:
     reader = CounterReader(executor, (tmp_path,), tmp_path)
 
-    found = reader.read()
+    result = reader.read()
 
-    assert found.faults == {}
-    assert [port for namespace in found.namespaces for port in namespace.ports] == []
+    assert result.faults == {}
+    assert [port for namespace in result.namespaces for port in namespace.ports] == []
 
 
-def test_the_nodes_own_devices_are_read_with_their_traffic_class(
+def test_the_nodes_devices_are_read_with_their_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     reader = CounterReader(executor, (tmp_path,), tmp_path)
     expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
-    assert reader.read().namespaces[0].ports == (expected,), "nobody has set one"
+    assert reader.read().namespaces[0].ports == (expected,), "no traffic class is set"
 
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
@@ -69,10 +72,10 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
     assert reader.read().namespaces[0].ports == (expected._replace(traffic_class=106),)
 
     (directory / "traffic_class").write_bytes(b"\xff")
-    assert reader.read().namespaces[0].ports == (expected,), "what a driver says that knows of none"
+    assert reader.read().namespaces[0].ports == (expected,), "the file of a driver without classes"
 
 
-def test_a_virtual_function_has_no_traffic_class_of_its_own(
+def test_a_virtual_function_has_no_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=1),)
@@ -113,15 +116,15 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     ]
     monkeypatch.setattr(NetlinkSession, "links", lambda _: links)
 
-    found = CounterReader(executor, (tmp_path,), card.root).read().namespaces[0].ports
+    result = CounterReader(executor, (tmp_path,), card.root).read().namespaces[0].ports
 
-    assert [(port.link, port.counters) for port in found] == [
+    assert [(port.link, port.counters) for port in result] == [
         ("ib0", {"port_xmit_wait": 1}),
         ("ib1", {"port_xmit_wait": 2}),
     ]
 
 
-def test_a_virtual_function_tells_its_parent(
+def test_a_virtual_function_has_the_name_of_its_physical_function(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
@@ -132,7 +135,7 @@ def test_a_virtual_function_tells_its_parent(
     assert port.parent == "ens1f0"
 
 
-def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
+def test_counters_are_read_from_sys_when_netlink_has_none(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     kernel.devices[executor.own_namespace.identity] = (
@@ -149,7 +152,7 @@ def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
     assert port.counters == {"np_cnp_sent": 5}
 
 
-def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_guid(
+def test_a_device_without_a_link_is_left_out_unless_a_mac_address_matches_its_guid(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE
@@ -160,19 +163,19 @@ def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_g
         devices = (Device("mlx5_4", guid, CARD, ports), Device("mlx5_5", 9, CARD, ports))
         kernel.devices[namespace.identity] = devices
 
-    _, place = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces
+    _, namespace_ports = CounterReader(executor, (tmp_path,), tmp_path).read().namespaces
 
-    assert [(port.device, port.link) for port in place.ports] == [("mlx5_4", "eth0")]
+    assert [(port.device, port.link) for port in namespace_ports.ports] == [("mlx5_4", "eth0")]
 
 
 @asks_drivers
-def test_pods_are_read_where_devices_are_theirs_alone(
+def test_devices_of_pods_are_read_only_in_exclusive_mode(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
     pod.route("10.6.0.1")
-    six = Pod(link, kernel, tmp_path, "fd00:6::17/64")
-    six.route("fd00:6::1")
+    ipv6_pod = Pod(link, kernel, tmp_path, "fd00:6::17/64")
+    ipv6_pod.route("fd00:6::1")
     (tmp_path / "again").symlink_to(pod.netns)
     (tmp_path / "default").symlink_to(link.station().netns)
     (tmp_path / "empty").symlink_to(link.station().netns)
@@ -184,12 +187,12 @@ def test_pods_are_read_where_devices_are_theirs_alone(
         assert len(reader.read().namespaces) == 1, "shared devices are the node's"
 
     kernel.mode = EXCLUSIVE
-    found = reader.read()
-    home, *pods = found.namespaces
-    assert (home.address, found.faults) == ("", {})
-    assert {place.address for place in pods} == {"10.6.0.17", "fd00:6::17"}
-    for place in pods:
-        (port,) = place.ports
+    result = reader.read()
+    of_node, *pods = result.namespaces
+    assert (of_node.address, result.faults) == ("", {})
+    assert {namespace_ports.address for namespace_ports in pods} == {"10.6.0.17", "fd00:6::17"}
+    for namespace_ports in pods:
+        (port,) = namespace_ports.ports
         assert (port.device, port.link, port.counters) == (
             "mlx5_4",
             "eth0",
@@ -200,7 +203,7 @@ def test_pods_are_read_where_devices_are_theirs_alone(
         assert port.traffic_class is None, "/sys shows the node's"
 
 
-def test_a_namespace_that_cannot_be_read_costs_no_other(
+def test_other_namespaces_are_read_when_one_cannot_be_read(
     executor: NetnsExecutor,
     kernel: Kernel,
     link: Link,
@@ -212,33 +215,33 @@ def test_a_namespace_that_cannot_be_read_costs_no_other(
     good.route("10.6.0.1")
     (tmp_path / "no-namespace").write_text("")
 
-    def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
+    def open_or_fail(executor: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
         if namespace.path == str(tmp_path / bad.netns.name):
             raise NetlinkLost("not entered")
         return kernel.open(executor, namespace)
 
-    monkeypatch.setattr(RdmaSocket, "open", opened)
-    found = CounterReader(executor, (tmp_path,), tmp_path).read()
+    monkeypatch.setattr(RdmaSocket, "open", open_or_fail)
+    result = CounterReader(executor, (tmp_path,), tmp_path).read()
 
-    assert [place.address for place in found.namespaces] == ["", "10.6.0.18"]
-    assert set(found.faults) == {str(tmp_path / bad.netns.name)}
+    assert [namespace_ports.address for namespace_ports in result.namespaces] == ["", "10.6.0.18"]
+    assert set(result.faults) == {str(tmp_path / bad.netns.name)}
 
 
-def test_a_reading_ends_after_its_time_and_says_so(
+def test_reading_stops_at_its_deadline_and_reports_it(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE
     Pod(link, kernel, tmp_path, "10.6.0.17/24")
     moments = iter((0.0, READ_S_MAX + 1))
 
-    found = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
+    result = CounterReader(executor, (tmp_path,), tmp_path, lambda: next(moments)).read()
 
-    assert len(found.namespaces) == 1
-    assert "some were not read" in found.faults["Pods"]
+    assert len(result.namespaces) == 1
+    assert "some were not read" in result.faults["Pods"]
 
 
 @asks_drivers
-def test_statistics_and_speed_of_a_link_are_its_drivers(
+def test_statistics_and_speed_of_a_link_come_from_its_driver(
     link: Link, executor: NetnsExecutor
 ) -> None:
     with (
@@ -247,8 +250,8 @@ def test_statistics_and_speed_of_a_link_are_its_drivers(
     ):
         assert ethtool.statistics(inside, "eth0")["peer_ifindex"] > 0
         assert ethtool.speed_mbps(inside, "eth0") == 10_000
-        for ask in (ethtool.statistics, ethtool.speed_mbps, ethtool.driver_bus):
+        for read_value in (ethtool.statistics, ethtool.speed_mbps, ethtool.driver_bus):
             with pytest.raises(OSError, match="No such device"):
-                ask(inside, "eth9")
+                read_value(inside, "eth9")
             with pytest.raises(OSError, match="is not an interface name"):
-                ask(inside, "x" * 16)
+                read_value(inside, "x" * 16)

@@ -18,20 +18,20 @@ from nodeagent.telemetry.metrics import AgentMetrics
 from tests.support.agent_harness import ManualClock
 
 
-class Scripted:
+class ScriptedReader:
     """A reader that counts its reads and can be delayed."""
 
     def __init__(self) -> None:
-        self.readings = 0
+        self.reads = 0
         self.faults: dict[str, str] = {}
         self.is_broken = False
-        self.goes_on = threading.Event()
-        self.goes_on.set()
+        self.may_return = threading.Event()
+        self.may_return.set()
 
     def read(self) -> CounterRead:
-        self.readings += 1
-        counters = {"np_cnp_sent": self.readings}
-        self.goes_on.wait()
+        self.reads += 1
+        counters = {"np_cnp_sent": self.reads}
+        self.may_return.wait()
         if self.is_broken:
             raise ZeroDivisionError("a bug of the reader")
         return CounterRead(
@@ -41,20 +41,20 @@ class Scripted:
 
 
 @pytest.fixture
-def reader() -> Iterator[Scripted]:
-    made = Scripted()
-    yield made
-    made.goes_on.set()
+def reader() -> Iterator[ScriptedReader]:
+    scripted = ScriptedReader()
+    yield scripted
+    scripted.may_return.set()
 
 
-def exposition(reader: Scripted, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
+def exposition(reader: ScriptedReader, metrics: AgentMetrics, clock: ManualClock) -> RdmaExposition:
     rdma_pods = {"10.6.0.17": RdmaPod("shop", "train-0")}
     return RdmaExposition(
         "node-1", cast("CounterReader", reader), lambda: rdma_pods, metrics, clock
     )
 
 
-async def counted(exposed: RdmaExposition) -> list[str]:
+async def sample_values(exposed: RdmaExposition) -> list[str]:
     """The value of every sample."""
     lines = (await exposed.text()).decode().splitlines()
     return [line.rpartition(" ")[2] for line in lines if not line.startswith("#")]
@@ -65,52 +65,52 @@ def value_of(metrics: AgentMetrics, name: str) -> float:
     return found.value()
 
 
-async def test_every_scrape_reads_anew(reader: Scripted) -> None:
+async def test_every_scrape_reads_the_counters_again(reader: ScriptedReader) -> None:
     exposed = exposition(reader, AgentMetrics(), ManualClock())
 
-    assert await counted(exposed) == ["1"]
-    assert await counted(exposed) == ["2"]
+    assert await sample_values(exposed) == ["1"]
+    assert await sample_values(exposed) == ["2"]
     assert b'pod_name="train-0"' in await exposed.text()
     await exposed.close()
 
 
-async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
-    reader: Scripted, monkeypatch: pytest.MonkeyPatch
+async def test_a_scrape_does_not_wait_for_a_read_that_hangs_and_starts_no_second_one(
+    reader: ScriptedReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
     clock = ManualClock()
     exposed = exposition(reader, AgentMetrics(), clock)
-    while await counted(exposed) == []:
+    while await sample_values(exposed) == []:
         pass  # the first read may take longer
-    before = reader.readings
-    reader.goes_on.clear()
+    before = reader.reads
+    reader.may_return.clear()
 
-    last = await counted(exposed)
-    assert await counted(exposed) == last
-    assert reader.readings == before + 1
+    last = await sample_values(exposed)
+    assert await sample_values(exposed) == last
+    assert reader.reads == before + 1
     clock.now += STALE_S_MAX + 1
-    assert await counted(exposed) == [], "what stands still would look like no traffic"
+    assert await sample_values(exposed) == [], "what stands still would look like no traffic"
 
-    reader.goes_on.set()
-    while await counted(exposed) in ([], last):
+    reader.may_return.set()
+    while await sample_values(exposed) in ([], last):
         await asyncio.sleep(0)
     await exposed.close()
 
 
-async def test_nothing_was_ever_read_is_no_text(
-    reader: Scripted, monkeypatch: pytest.MonkeyPatch
+async def test_a_scrape_before_the_first_read_has_no_text(
+    reader: ScriptedReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
-    reader.goes_on.clear()
+    reader.may_return.clear()
     exposed = exposition(reader, AgentMetrics(), ManualClock())
 
     assert await exposed.text() == b""
-    reader.goes_on.set()
+    reader.may_return.set()
     await exposed.close()
 
 
-async def test_what_cannot_be_read_is_counted_and_told_once(
-    reader: Scripted, caplog: pytest.LogCaptureFixture
+async def test_a_read_fault_is_counted_each_time_and_logged_once(
+    reader: ScriptedReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = AgentMetrics()
     exposed = exposition(reader, metrics, ManualClock())
@@ -127,21 +127,21 @@ async def test_what_cannot_be_read_is_counted_and_told_once(
     ]
 
 
-async def test_a_reading_that_crashes_is_counted_and_logged_and_the_next_scrape_reads_anew(
-    reader: Scripted, caplog: pytest.LogCaptureFixture
+async def test_a_crashed_read_is_counted_and_logged_and_the_next_scrape_reads_again(
+    reader: ScriptedReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = AgentMetrics()
     exposed = exposition(reader, metrics, ManualClock())
     reader.is_broken = True
 
-    assert await counted(exposed) == []
+    assert await sample_values(exposed) == []
     reader.is_broken = False
-    assert await counted(exposed) == ["2"]
+    assert await sample_values(exposed) == ["2"]
 
     assert value_of(metrics, "rdma_reading_failures") == 1
     assert "ZeroDivisionError: a bug of the reader" in caplog.text
     await exposed.close()
 
 
-def test_outside_kubernetes_nobody_has_a_device() -> None:
+def test_outside_kubernetes_no_pod_has_an_rdma_device() -> None:
     assert no_rdma_pods() == {}

@@ -40,25 +40,25 @@ PF = RdmaPortLink(
 )
 VF = RdmaPortLink("mlx5_4", "net1", FUNCTION, CARD, {"rx_write_requests": 3}, parent="ens1f0")
 JOB = Owner("PyTorchJob", "train", "shop", "kubeflow.org/v1")
-PLACES = (
+NAMESPACE_PORTS = (
     NamespacePorts((PF,)),
     NamespacePorts((VF,), "10.6.0.17"),
     NamespacePorts((VF._replace(device="mlx5_5"),), "10.6.0.18"),
 )
-TENANTS = {
+PODS = {
     "10.6.0.17": RdmaPod("shop", "train-0", JOB),
     "10.6.0.18": RdmaPod("shop", "alone"),
 }
 
 
-def test_a_card_and_pods_with_its_functions_become_the_golden_text() -> None:
-    text = text_of(samples_of("node-1", PLACES, TENANTS)).decode()
+def test_the_text_of_a_card_and_its_pods_equals_the_golden_file() -> None:
+    text = text_of(samples_of("node-1", NAMESPACE_PORTS, PODS)).decode()
 
     assert text == GOLDEN.read_text()
 
 
 def test_every_name_ends_in_total_and_begins_with_rdma() -> None:
-    text = text_of(samples_of("node-1", PLACES, TENANTS)).decode()
+    text = text_of(samples_of("node-1", NAMESPACE_PORTS, PODS)).decode()
 
     names = {one.name for family in text_string_to_metric_families(text) for one in family.samples}
     assert "rdma_device_tos_total" in names, "even what is no counter is called one, as there"
@@ -66,21 +66,21 @@ def test_every_name_ends_in_total_and_begins_with_rdma() -> None:
     assert {name for name in names if not name.endswith("_total")} == set()
 
 
-def test_a_known_counter_says_what_it_counts() -> None:
-    text = text_of(samples_of("node-1", PLACES, TENANTS)).decode()
+def test_a_known_counter_has_a_help_text() -> None:
+    text = text_of(samples_of("node-1", NAMESPACE_PORTS, PODS)).decode()
 
     assert f"# HELP rdma_rx_write_requests_total {HELP_TEXTS['rx_write_requests']}\n" in text
 
 
-def test_a_pod_that_nobody_knows_has_no_labels_of_one() -> None:
-    found = samples_of("node-1", PLACES, {})
+def test_ports_of_an_unknown_pod_have_no_pod_labels() -> None:
+    found = samples_of("node-1", NAMESPACE_PORTS, {})
 
     assert found.values
     assert b"pod_" not in text_of(found)
     assert b"owner_" not in text_of(found)
 
 
-def test_the_same_series_never_comes_twice() -> None:
+def test_counters_with_the_same_metric_name_become_one_series() -> None:
     twice = RdmaPortLink("mlx5_0", "ens1f0", CARD, CARD, {"outOfBuffer": 1, "out_of_buffer": 2})
 
     found = samples_of("node-1", [NamespacePorts((twice, twice))], {})
@@ -121,14 +121,14 @@ def test_a_label_may_have_any_text_and_a_counter_any_size() -> None:
         ("a" * 200, "a" * 96),
     ],
 )
-def test_names_of_counters_are_ones_that_prometheus_takes(key: str, name: str) -> None:
+def test_counter_names_become_valid_metric_names(key: str, name: str) -> None:
     assert counter_name(key) == name
 
 
-def test_a_guid_is_written_as_it_is_printed_on_the_card() -> None:
+def test_a_guid_is_formatted_in_eight_bytes() -> None:
     assert guid_text(CARD) == "50:6b:4b:03:00:aa:bb:cc"
 
 
-def test_a_mac_address_tells_the_guid_it_is_made_of() -> None:
+def test_a_guid_is_derived_from_a_mac_address() -> None:
     assert guid_of(bytes.fromhex("506b4baabbcc")) == 0x506B4BFFFEAABBCC
     assert guid_of(bytes(12) + CARD.to_bytes(8, "big")) == CARD

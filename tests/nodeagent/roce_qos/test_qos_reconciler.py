@@ -1,4 +1,4 @@
-"""Rounds over RoCE NICs: what rules ask for is set once, kept, and set again after drift."""
+"""The reconciler of RoCE QoS sets what the rules request once, and again after drift."""
 
 from __future__ import annotations
 
@@ -104,18 +104,18 @@ class RoceNode:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[RoceNode]:
-    made = RoceNode(tmp_path)
-    yield made
-    made.executor.close()
+    roce_node = RoceNode(tmp_path)
+    yield roce_node
+    roce_node.executor.close()
 
 
-async def test_a_card_gets_what_spiderpools_script_sets_and_is_then_left_alone(
+async def test_a_card_gets_the_settings_of_spiderpools_script_once(
     node: RoceNode,
 ) -> None:
     agent = node.agent()
 
     assert await agent.run_round()
-    done = (len(node.files.writes), node.executor.changes)
+    writes_before = (len(node.files.writes), node.executor.changes)
     assert await agent.run_round()
 
     assert node.dcb.pfc_priorities == [5]
@@ -129,12 +129,12 @@ async def test_a_card_gets_what_spiderpools_script_sets_and_is_then_left_alone(
         assert node.read(TRAFFIC_CLASS, device) == "Global tclass=160"
         assert node.read(TOS, device) == "160"
         assert node.read(f"{RDMA_CM}/{device}/ports/1/default_roce_mode") == "RoCE v2"
-    assert (len(node.files.writes), node.executor.changes) == done
+    assert (len(node.files.writes), node.executor.changes) == writes_before
     assert (agent.faults, agent.rounds, agent.changes) == ({}, 2, 9)
     assert agent.gaps_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
 
 
-async def test_what_another_program_changes_is_set_again_and_nothing_else(node: RoceNode) -> None:
+async def test_only_settings_that_another_program_changed_are_set_again(node: RoceNode) -> None:
     agent = node.agent()
     await agent.run_round()
     node.files.writes.clear()
@@ -148,7 +148,7 @@ async def test_what_another_program_changes_is_set_again_and_nothing_else(node: 
     assert node.files.writes == [f"{ECN}/roce_np/cnp_dscp 48"]
 
 
-async def test_a_change_that_fails_is_logged_once_and_keeps_no_other_from_being_made(
+async def test_a_failed_change_is_logged_once_and_other_changes_are_made(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = node.agent()
@@ -171,7 +171,7 @@ async def test_a_change_that_fails_is_logged_once_and_keeps_no_other_from_being_
     assert caplog.records[-1].message == "RoCE QoS: all settings of the rules are applied"
 
 
-async def test_a_change_that_does_not_last_is_made_three_times_and_then_each_hour(
+async def test_a_change_that_is_undone_is_repeated_three_times_and_then_every_hour(
     node: RoceNode,
 ) -> None:
     agent = node.agent()
@@ -207,7 +207,7 @@ class WithoutSockets(RoceNics):
         refuse()
 
 
-async def test_a_socket_that_cannot_be_opened_is_a_fault_of_its_change(node: RoceNode) -> None:
+async def test_a_change_whose_socket_cannot_be_opened_is_a_fault(node: RoceNode) -> None:
     hardware = WithoutSockets(node.executor, QosFiles(node.files), node.kernel.open)
     agent = QosReconciler([RoceQosRule(RoceQos(), ("ens1f0",))], dict, hardware)
 
@@ -216,7 +216,7 @@ async def test_a_socket_that_cannot_be_opened_is_a_fault_of_its_change(node: Roc
     assert "Operation not permitted" in agent.faults["ens1f0: PFC 5"]
 
 
-async def test_nics_that_cannot_be_read_are_a_fault_of_each(node: RoceNode) -> None:
+async def test_unreadable_nics_are_reported_as_a_fault_of_each_nic(node: RoceNode) -> None:
     hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
     agent = QosReconciler([RoceQosRule(RoceQos(), ("ens*",))], dict, hardware)
     unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
@@ -231,7 +231,7 @@ async def test_nics_that_cannot_be_read_are_a_fault_of_each(node: RoceNode) -> N
     assert agent.faults_by_nic() == {"ens1f0": 1, "ens1f0v0": 1}
 
 
-async def test_a_rule_with_a_bandwidth_gives_roce_a_traffic_class_of_its_own(
+async def test_a_rule_with_a_bandwidth_gives_roce_its_own_ets_class(
     node: RoceNode,
 ) -> None:
     agent = node.agent(RoceQosRule(RoceQos(bandwidth=60), ("ens1f0",)))
@@ -244,7 +244,7 @@ async def test_a_rule_with_a_bandwidth_gives_roce_a_traffic_class_of_its_own(
     assert agent.changes == changes
 
 
-async def test_rules_for_no_nic_of_the_node_are_said_once(
+async def test_rules_that_match_no_nic_are_logged_once(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = node.agent(RoceQosRule(RoceQos(), ("enp*",)))
@@ -258,7 +258,7 @@ async def test_rules_for_no_nic_of_the_node_are_said_once(
     ]
 
 
-async def test_the_nics_of_a_bond_have_its_rule_and_the_bond_its_traffic_classes(
+async def test_the_rule_of_a_bond_applies_to_its_members_and_its_rdma_device(
     node: RoceNode,
 ) -> None:
     node.set("class/net/bond0/type", "1")
@@ -278,7 +278,7 @@ async def test_the_nics_of_a_bond_have_its_rule_and_the_bond_its_traffic_classes
     assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "the last has no ECN"
 
 
-async def test_the_other_nics_of_a_bond_have_the_rule_of_the_one_with_the_device(
+async def test_all_members_of_a_bond_get_the_rule_when_one_has_the_rdma_device(
     node: RoceNode,
 ) -> None:
     node.set("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")
@@ -297,7 +297,7 @@ async def test_the_other_nics_of_a_bond_have_the_rule_of_the_one_with_the_device
     assert set(agent.plan.desired) == {"ens1f0", "ens1f1"}
 
 
-async def test_ports_of_a_cards_switch_are_no_nics(node: RoceNode) -> None:
+async def test_representors_of_a_card_are_not_configured(node: RoceNode) -> None:
     node.set("class/net/eth0/phys_port_name", "c1pf0vf3")
     agent = node.agent(RoceQosRule(RoceQos()))
 
@@ -306,7 +306,7 @@ async def test_ports_of_a_cards_switch_are_no_nics(node: RoceNode) -> None:
     assert set(agent.plan.desired) == {"ens1f0", "ens1f0v0"}
 
 
-async def test_what_a_driver_lacks_is_logged_once_and_counted(
+async def test_settings_that_a_driver_lacks_are_logged_once_and_counted(
     node: RoceNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = node.agent(RoceQosRule(RoceQos(), ("eth0",)))
@@ -322,7 +322,7 @@ async def test_what_a_driver_lacks_is_logged_once_and_counted(
     assert len(caplog.records) == 3
 
 
-async def test_a_read_only_tree_is_named_with_the_remedy(node: RoceNode) -> None:
+async def test_the_fault_of_a_failed_write_names_the_file(node: RoceNode) -> None:
     agent = node.agent()
     (node.files.root / ECN / "roce_rp/enable/5").unlink()
 
@@ -345,7 +345,7 @@ async def test_rules_for_labels_wait_until_the_labels_of_the_node_are_known(
     assert set(agent.plan.desired) == {"ens1f0", "ens1f0v0", "eth0"}, "all but IPoIB"
 
 
-async def test_a_node_without_rdma_has_nothing_to_do(node: RoceNode) -> None:
+async def test_a_node_without_rdma_has_no_desired_settings(node: RoceNode) -> None:
     node.kernel.devices.clear()
     node.labels = None
     agent = node.agent()

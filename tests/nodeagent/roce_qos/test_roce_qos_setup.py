@@ -32,7 +32,7 @@ def by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
     }
 
 
-async def test_nics_are_compared_with_the_rules_as_soon_as_the_agent_starts(
+async def test_an_agent_runs_its_first_round_when_it_starts(
     settings: Settings, tmp_path: Path
 ) -> None:
     """The rule is for no NIC of this machine, where nothing may be changed."""
@@ -47,6 +47,6 @@ async def test_nics_are_compared_with_the_rules_as_soon_as_the_agent_starts(
     assert node.process.stop_failures == []
 
 
-async def test_without_rules_nothing_is_started(settings: Settings) -> None:
+async def test_without_rules_no_qos_task_is_started(settings: Settings) -> None:
     async with running(settings, MemoryStore()) as node:
         assert counted(node.process.parts.metrics) == {}

@@ -37,7 +37,7 @@ async def lans(agent: AgentHarness) -> None:
     await agent.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 
 
-async def test_an_add_answers_addresses_and_routes(agent: AgentHarness) -> None:
+async def test_an_add_returns_addresses_and_routes(agent: AgentHarness) -> None:
     await lans(agent)
 
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD)
@@ -59,7 +59,7 @@ async def test_an_add_answers_addresses_and_routes(agent: AgentHarness) -> None:
     }
 
 
-async def test_an_add_without_any_route_answers_null(agent: AgentHarness) -> None:
+async def test_an_add_without_routes_returns_null(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
 
     assert (await ask(agent, "POST", "/v1/ipam/ip", ADD)).json["routes"] is None
@@ -109,7 +109,9 @@ async def test_the_request_names_pools_and_whether_a_default_route_is_wanted(
     assert answer["ips"][0]["gateway"] == "10.6.0.1"
 
 
-async def test_a_failed_add_is_500_with_the_reason_as_a_json_string(agent: AgentHarness) -> None:
+async def test_a_failed_add_returns_500_with_the_reason_as_a_json_string(
+    agent: AgentHarness,
+) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
     assert reply.status == 500
@@ -119,7 +121,7 @@ async def test_a_failed_add_is_500_with_the_reason_as_a_json_string(agent: Agent
     )
 
 
-async def test_a_delete_frees_and_can_be_repeated(agent: AgentHarness) -> None:
+async def test_a_delete_releases_the_addresses_and_can_be_repeated(agent: AgentHarness) -> None:
     await lans(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
@@ -143,7 +145,7 @@ async def test_a_delete_frees_and_can_be_repeated(agent: AgentHarness) -> None:
         {"ifName": "far-too-long-for-linux"},
     ],
 )
-async def test_invalid_names_are_500_and_claim_nothing(
+async def test_invalid_names_return_500_and_claim_nothing(
     agent: AgentHarness, changes: dict[str, str]
 ) -> None:
     await lans(agent)
@@ -178,7 +180,7 @@ async def test_invalid_names_are_500_and_claim_nothing(
         (b"[" * 100_000, 400, 400, 'parsing {name} body from "" failed, because '),
     ],
 )
-async def test_an_invalid_body_is_400_or_422(
+async def test_an_invalid_body_returns_400_or_422(
     agent: AgentHarness,
     method: str,
     url: str,
@@ -232,7 +234,9 @@ async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) ->
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
-async def test_another_content_type_is_415(agent: AgentHarness, headers: dict[str, str]) -> None:
+async def test_another_content_type_returns_415(
+    agent: AgentHarness, headers: dict[str, str]
+) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD, headers=headers)
 
     assert reply.status == 415
@@ -240,7 +244,7 @@ async def test_another_content_type_is_415(agent: AgentHarness, headers: dict[st
     assert "only [application/json] are allowed" in reply.json["message"]
 
 
-async def test_a_body_above_the_limit_is_413(agent: AgentHarness) -> None:
+async def test_a_body_above_the_limit_returns_413(agent: AgentHarness) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD | {"x": "x" * (1 << 20)})
 
     assert reply.status == 413
@@ -257,7 +261,7 @@ async def test_a_body_above_the_limit_is_413(agent: AgentHarness) -> None:
         ("PATCH", "/v1/workloadendpoint", 405, "method PATCH is not allowed, but [GET] are"),
     ],
 )
-async def test_an_unknown_path_is_404_and_an_unknown_method_is_405(
+async def test_an_unknown_path_returns_404_and_an_unknown_method_405(
     agent: AgentHarness, method: str, url: str, status: int, message: str
 ) -> None:
     reply = await ask(agent, method, url)
@@ -276,7 +280,7 @@ async def test_runtime_paths_are_not_implemented_on_the_socket(
     assert isinstance(reply.json, str)
 
 
-async def test_the_batch_add_is_a_no_op(agent: AgentHarness) -> None:
+async def test_the_batch_add_does_nothing(agent: AgentHarness) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ips")
 
     assert (reply.status, reply.body) == (200, b"")
@@ -316,7 +320,7 @@ async def test_a_workload_endpoint_shows_the_addresses_of_the_pod(agent: AgentHa
 
 
 @pytest.mark.parametrize("name", ["web-0", "..%2F..%2Fpool"])
-async def test_an_unknown_workload_endpoint_is_404(agent: AgentHarness, name: str) -> None:
+async def test_an_unknown_workload_endpoint_returns_404(agent: AgentHarness, name: str) -> None:
     reply = await ask(agent, "GET", f"/v1/workloadendpoint?podNamespace=shop&podName={name}")
 
     assert reply.status == 404
@@ -389,7 +393,7 @@ async def test_a_conflict_release_quarantines_the_released_addresses(agent: Agen
     assert event.reason == "conflict"
 
 
-async def test_a_conflict_release_that_is_switched_off_is_521(
+async def test_a_disabled_conflict_release_returns_521(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(release_conflicts=False), memory_store) as node:
@@ -406,7 +410,7 @@ async def test_a_conflict_release_that_is_switched_off_is_521(
     assert plain.status == 200
 
 
-async def test_a_conflict_release_of_a_stateful_pod_is_522_and_it_keeps_its_address(
+async def test_a_conflict_release_of_a_stateful_pod_returns_522_and_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
     await lans(agent)
@@ -423,7 +427,7 @@ async def test_a_conflict_release_of_a_stateful_pod_is_522_and_it_keeps_its_addr
     assert len(await agent.claims()) == 2
 
 
-async def test_a_batch_release_for_another_pod_is_500_and_releases_nothing(
+async def test_a_batch_release_for_another_pod_returns_500_and_releases_nothing(
     agent: AgentHarness,
 ) -> None:
     await lans(agent)
@@ -448,7 +452,7 @@ async def test_a_batch_release_without_a_uid_of_a_pod_that_is_gone_does_nothing(
     assert len(await agent.claims()) == 2
 
 
-async def test_a_fresh_answer_for_a_second_interface_has_the_first_one_too(
+async def test_the_answer_of_an_add_for_a_second_interface_has_the_first_one_too(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
@@ -478,7 +482,7 @@ async def test_a_batch_release_of_nothing_succeeds(agent: AgentHarness) -> None:
         ("GET", "/v1/workloadendpoint?podNamespace=shop&podName=web-0", None),
     ],
 )
-async def test_every_request_before_the_agent_is_ready_is_500(
+async def test_every_request_before_the_agent_is_ready_returns_500(
     settings: Settings, memory_store: MemoryStore, method: str, url: str, body: object
 ) -> None:
     agent = Agent(settings, memory_store)

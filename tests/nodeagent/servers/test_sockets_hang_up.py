@@ -154,7 +154,7 @@ async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> Non
     assert agent.process.parts.connections.abandoned == 1
 
 
-def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:
+def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
     """Checking the caller and registering the ADD are one step, so a later DEL waits."""
     runner, counts = RequestRunner(), WorkCounts()
 

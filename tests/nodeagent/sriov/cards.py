@@ -1,4 +1,4 @@
-"""Cards as trees of /sys, with a kernel behind them that does what writes to the files ask for.
+"""Network cards as trees of /sys, with a simulated kernel that executes writes to the files.
 
 The files and what they do are those of the kernel's sysfs-bus-pci: ``sriov_numvfs`` makes virtual
 functions at the offset and stride of the card, ``sriov_drivers_autoprobe`` says whether drivers

@@ -1,4 +1,4 @@
-"""Rounds over an InfiniBand card: GUIDs are in the log before they are set, and end after it."""
+"""GUIDs of an InfiniBand card are assigned in the log before they are set, and released later."""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ def test_functions_of_pods_are_used_and_all_vfio_functions_while_kubelet_does_no
     assert [vf.is_used for vf in nic.vfs] == used
 
 
-async def test_pods_stay_known_while_kubelet_does_not_answer(tmp_path: Path) -> None:
+async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_answer(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "pod-resources").mkdir()
     (tmp_path / "class/net").mkdir(parents=True)
     device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))

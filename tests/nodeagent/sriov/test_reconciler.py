@@ -1,4 +1,7 @@
-"""Rounds over cards: what policies ask for is made, kept, made again, and waits for Pods."""
+"""The SR-IOV reconciler creates, restores and removes the virtual functions of policies.
+
+A round compares the cards of the node with the policies. Changes wait for Pods that use functions.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> Non
     assert node.source.last.result == ("Succeeded", "")
 
 
-async def test_a_mode_that_the_card_has_is_not_set_and_takes_no_virtual_function_away(
+async def test_an_eswitch_mode_that_the_card_has_is_not_set_and_its_functions_stay(
     tmp_path: Path,
 ) -> None:
     """A ConnectX names its switch in /sys also in legacy mode."""
@@ -93,7 +96,7 @@ async def test_a_mode_that_the_card_has_is_not_set_and_takes_no_virtual_function
     assert len(node.card.writes) == changes
 
 
-async def test_a_card_goes_to_switchdev_before_its_virtual_functions_are_made_and_back(
+async def test_a_card_is_set_to_switchdev_before_its_functions_are_created_and_back_to_legacy(
     tmp_path: Path,
 ) -> None:
     node = Node(tmp_path, "connectx-ethernet", SriovSettings())
@@ -124,7 +127,7 @@ async def test_drivers_bind_after_the_addresses_are_set(node: Node) -> None:
     assert node.card.read(node.card.path / "sriov_drivers_autoprobe") == "1"
 
 
-async def test_a_crash_while_virtual_functions_are_made_does_not_keep_them_unbound(
+async def test_virtual_functions_are_bound_after_a_crash_during_their_creation(
     node: Node,
 ) -> None:
     node.card.write(node.card.path / "sriov_drivers_autoprobe", "0")
@@ -351,7 +354,7 @@ async def test_the_error_of_a_driver_that_is_not_loaded_has_a_remedy(ethernet: N
     assert "modprobe vfio-pci" in text
 
 
-async def test_a_file_that_refuses_is_named_and_other_policies_are_carried_out(
+async def test_a_failed_write_is_reported_with_its_file_and_other_policies_are_applied(
     ethernet: Node,
 ) -> None:
     (ethernet.card.path / "sriov_numvfs").unlink()

@@ -1,4 +1,4 @@
-"""What the API server has for a node, written by a test, and what an agent has written to it."""
+"""A policy source in memory: a test sets a node's configuration and reads what an agent reports."""
 
 from __future__ import annotations
 

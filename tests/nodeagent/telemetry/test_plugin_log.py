@@ -208,7 +208,7 @@ def test_the_number_of_files_that_netconfs_name_is_bounded(
     assert "the limit" in caplog.text
 
 
-def test_the_plugins_log_follows_no_link(short_path: Path) -> None:
+def test_the_plugins_log_does_not_follow_symbolic_links(short_path: Path) -> None:
     target = short_path / "target"
     target.touch()
     (short_path / "plugin.log").symlink_to(target)

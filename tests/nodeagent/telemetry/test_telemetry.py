@@ -351,7 +351,7 @@ def test_the_log_is_json_lines_with_fields_and_exceptions() -> None:
     assert "no good" in json.loads(JsonLines().format(record))["exception"]
 
 
-def test_log_levels_of_the_public_system_apply() -> None:
+def test_spiderpools_log_levels_apply() -> None:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     stream = io.StringIO()

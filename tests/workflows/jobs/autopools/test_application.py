@@ -186,12 +186,12 @@ async def test_an_application_that_waits_is_not_looked_at_for_what_others_do(
     await harness.settle()
     await harness.pods_of("web", "2")
     await harness.application("web", size="1", subnet="net")
-    looks = await _looks_when_waiting(harness)
+    attempts = await _looks_when_waiting(harness)
 
     for number in range(OTHERS):
         await harness.application(f"other-{number}", size="1", subnet="net")
         await harness.settle()
-    more = await _looks_when_waiting(harness) - looks
+    more = await _looks_when_waiting(harness) - attempts
     assert more <= WAKES_TOO_MANY, "what others do does not concern it"
 
     await harness.stop("web-0")

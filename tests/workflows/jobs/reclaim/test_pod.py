@@ -238,11 +238,13 @@ async def test_a_scan_begins_the_execution_of_a_pod_whose_grace_runs(
     await harness.script("pod shop/web-0 uid=1 node=n3\ndelete pod shop/web-0 grace=30s")
     await harness.begin()
     assert list(harness.begun) == [WEB]
-    looks = harness.facts.asked
+    attempts = harness.facts.asked
     await harness.tick("1m")
 
     assert await harness.held() == set()
-    assert harness.facts.asked == looks + 1, "no second scan for a deadline that an execution keeps"
+    assert harness.facts.asked == attempts + 1, (
+        "no second scan for a deadline that an execution keeps"
+    )
 
 
 async def test_without_room_for_a_trace_the_pod_is_left_to_the_scan(

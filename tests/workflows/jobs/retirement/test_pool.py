@@ -118,14 +118,14 @@ async def test_days_without_news_costs_a_look_an_hour(harness: RetirementHarness
     await harness.pods("web-0")
     handle = await harness.retire("blue")
     await harness.environment.advance(2 * 86_400)
-    looks = (await handle.event_types()).count("ActivityTaskScheduled")
+    attempts = (await handle.event_types()).count("ActivityTaskScheduled")
 
-    assert looks <= 2 * 24 + 7
+    assert attempts <= 2 * 24 + 7
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
 def test_pauses_grow_from_a_minute_to_an_hour() -> None:
-    assert [pause_s(looks) for looks in (0, 1, 2, 5, 6, 10_000)] == [
+    assert [pause_s(attempts) for attempts in (0, 1, 2, 5, 6, 10_000)] == [
         PAUSE_S_MIN, 120.0, 240.0, 1_920.0, PAUSE_S_MAX, PAUSE_S_MAX,
     ]  # fmt: skip
 

@@ -96,14 +96,14 @@ def test_the_text_output_names_the_unreadable_key_the_reason_and_the_remedy(
 
 @pytest.mark.parametrize("kind", ["pool", "claim", "endpoint", "writer head", "record"])
 def test_repair_restores_the_value_from_the_log(kind: str, orbctl: OrbctlHarness) -> None:
-    victims = {
+    key_by_kind = {
         "pool": KEYS.pool("lan"),
         "claim": b"",
         "endpoint": KEYS.endpoint("shop", "web-0"),
         "writer head": KEYS.head("node-a"),
         "record": KEYS.record("Pod", "shop", "stray"),
     }
-    key = victims[kind] or asyncio.run(_a_claim(orbctl))
+    key = key_by_kind[kind] or asyncio.run(_a_claim(orbctl))
 
     async def spoil() -> None:
         await orbctl.store.commit([], [Put(key, b"\x92\x01\xa3\xff\xfe\xfd")])

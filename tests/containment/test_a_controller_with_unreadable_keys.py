@@ -39,7 +39,7 @@ LOADED: Final = (
 
 
 @asynccontextmanager
-async def controlling(store: KeyValueStore, directory: Path) -> AsyncIterator[Controller]:
+async def running_controller(store: KeyValueStore, directory: Path) -> AsyncIterator[Controller]:
     """A running controller, which is stopped at the end."""
     cluster = ClusterSettings(EtcdSettings(("127.0.0.1:1",)), CLUSTER, directory / "archive")
     settings = ControllerSettings(
@@ -62,7 +62,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def claimed(controller: Controller) -> int:
+async def published_claims(controller: Controller) -> int:
     """The claims of pool "lan" that the leader has counted and published; -1 before that."""
     tally = controller.projector.projection.tallies.get("lan")
     is_published = controller.publisher.published and not controller.publisher.unpublished
@@ -77,31 +77,31 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
     store = KeptStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
-        async with controlling(store, tmp_path) as controller:
-            await until(lambda: _is(claimed(controller), 0))
+        async with running_controller(store, tmp_path) as controller:
+            await until(lambda: _equals(published_claims(controller), 0))
             key = case.key(node.keys)
             if case.kind.name != "segment":  # a second segment would need the next number
                 await store.commit([], [Put(key, case.readable)])
             await store.commit([], [Put(key, case.value)])
             await node.add(pod("web-0"))
-            await until(lambda: _is(claimed(controller), 1))
+            await until(lambda: _equals(published_claims(controller), 1))
             if case.kind.name == "segment":
                 await until(lambda: _names(controller, case, node))
             ready = controller.health.ready()
             assert not [check for check in ready if check.name == "projection" and check.fault]
 
-        async with controlling(
+        async with running_controller(
             store, tmp_path
         ) as controller:  # a controller that starts with the unreadable value
             await node.add(pod("web-1"))
-            await until(lambda: _is(claimed(controller), 2))
+            await until(lambda: _equals(published_claims(controller), 2))
             if case.kind.name in LOADED:
                 await until(lambda: _names(controller, case, node))
                 assert f'contained_faults{{kind="{case.kind.name}"' in _metrics(controller)
 
 
-async def _is(value: Awaitable[int], wanted: int) -> bool:
-    return await value == wanted
+async def _equals(value: Awaitable[int], expected: int) -> bool:
+    return await value == expected
 
 
 async def _names(controller: Controller, case: Case, node: NodeHarness) -> bool:
@@ -122,15 +122,15 @@ async def test_an_unreadable_execution_of_one_job_does_not_stop_other_jobs(
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         key = WorkflowKeys(node.keys).open(workflow_id)
         await store.commit([], [Put(key, b"\xffgarbage")])
-        async with controlling(store, tmp_path) as controller:
+        async with running_controller(store, tmp_path) as controller:
             name = key_text(node.keys, key)
             await until(lambda: _is_named(controller, name))
             (other_id,) = {"archive", "reclaim"} - {workflow_id}
             other = WorkflowKeys(node.keys).open(other_id)
             await until(lambda: _is_there(store, other))
             await node.add(pod("web-0"))
-            await until(lambda: _is(claimed(controller), 1))
-            await until(lambda: _is_at_work(controller))
+            await until(lambda: _equals(published_claims(controller), 1))
+            await until(lambda: _worker_runs(controller))
             assert controller.election.term is not None
 
 
@@ -138,14 +138,14 @@ async def test_every_key_of_a_running_cluster_is_of_a_kind_in_the_table(
     tmp_path: Path,
 ) -> None:
     store = KeptStore()
-    async with NodeHarness(store) as node, controlling(store, tmp_path) as controller:
+    async with NodeHarness(store) as node, running_controller(store, tmp_path) as controller:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.9",))))
         await node.add(pod("web-0"))
         await node.delete(pod("web-0"))
         await node.add(pod("web-1"))
-        await until(lambda: _is(claimed(controller), 1))
-        await until(lambda: _is_at_work(controller))
+        await until(lambda: _equals(published_claims(controller), 1))
+        await until(lambda: _worker_runs(controller))
         found = (await store.read([Get(node.keys.root, range_end(node.keys.root))])).ranges[0].kvs
 
         assert len(found) > 20
@@ -164,5 +164,5 @@ async def _is_there(store: KeyValueStore, key: bytes) -> bool:
     return bool((await store.read([Get(key)])).ranges[0].kvs)
 
 
-async def _is_at_work(controller: Controller) -> bool:
+async def _worker_runs(controller: Controller) -> bool:
     return controller.jobs.worker.is_working

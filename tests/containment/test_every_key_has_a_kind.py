@@ -38,16 +38,16 @@ ARGUMENTS: Final[dict[str, Any]] = {
 KNOWN_META: Final = ("archive", "projector", "reserve")
 
 
-def _made_keys(maker: object) -> dict[str, bytes]:
-    """What each method that makes one key from plain arguments makes."""
-    made: dict[str, bytes] = {}
+def _build_keys(maker: object) -> dict[str, bytes]:
+    """The keys that each method of a key class builds from ``ARGUMENTS``, by its name."""
+    built_keys: dict[str, bytes] = {}
     for name, method in inspect.getmembers(maker, inspect.ismethod):
         signature = inspect.signature(method, eval_str=True)
         if name.startswith("_") or signature.return_annotation is not bytes or name == "prefix":
             continue
         arguments = [ARGUMENTS[parameter] for parameter in signature.parameters]
-        made[name] = method(*arguments)
-    return made
+        built_keys[name] = method(*arguments)
+    return built_keys
 
 
 def _kind_of(key: bytes) -> KeyKind[Any] | None:
@@ -57,10 +57,10 @@ def _kind_of(key: bytes) -> KeyKind[Any] | None:
 
 @pytest.mark.parametrize("maker", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
 def test_every_key_built_by_the_key_classes_is_of_a_kind_in_the_table(maker: object) -> None:
-    made = _made_keys(maker)
-    made.pop("meta", None)
-    assert len(made) > 8
-    assert [name for name, key in made.items() if _kind_of(key) is None] == []
+    built_keys = _build_keys(maker)
+    built_keys.pop("meta", None)
+    assert len(built_keys) > 8
+    assert [name for name, key in built_keys.items() if _kind_of(key) is None] == []
 
 
 @pytest.mark.parametrize("name", KNOWN_META)

@@ -81,14 +81,14 @@ class Run:
         )
 
     def _links(self) -> list[Link]:
-        made = [
+        links = [
             Link(port, endpoint)
             for port, endpoint in zip(
                 free_ports(self.options.members), self.cluster.endpoints, strict=True
             )
         ]
-        self.links += made
-        return made
+        self.links += links
+        return links
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -136,25 +136,25 @@ class Run:
                 raise done
         if late:
             text = f"{len(late)} callers still repeat a DEL {FINISH_S:g} s after the last fault"
-            self._break("no-recovery", text)
+            self._add_violation("no-recovery", text)
 
     async def quiesce(self) -> None:
         """Wait until every process serves, and let GC release what no DEL has released."""
         await self._until_serving(RECOVER_S)
         if not await self.operator.retires_a_pool(RECOVER_S):
             text = f"the controllers do not retire a fresh pool within {RECOVER_S:g} s"
-            self._break("no-recovery", text)
+            self._add_violation("no-recovery", text)
         for node in self.nodes:
             for _ in range(GC_ROUNDS):
-                if (await node.collect()).code == 0:
+                if (await node.run_gc()).code == 0:
                     break
                 await asyncio.sleep(POLL_S)
             else:
-                self._break(
+                self._add_violation(
                     "no-recovery", f"GC of node {node.number} fails: {node.calls[-1].reply}"
                 )
 
-    async def judged(self) -> Outcome:
+    async def judge_log(self) -> Outcome:
         """Export the log and check it."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
@@ -167,7 +167,9 @@ class Run:
         self.violations += judge(events, evidence)
         code, printed = await self.operator.orbctl("verify")
         if code != 0:
-            self._break("verify", f"orbctl verify exits {code}: {printed[-PRINTED_CHARACTERS:]}")
+            self._add_violation(
+                "verify", f"orbctl verify exits {code}: {printed[-PRINTED_CHARACTERS:]}"
+            )
         return self._outcome(len(events))
 
     async def _claim_keys(self) -> frozenset[str]:
@@ -192,26 +194,26 @@ class Run:
                     del waiting[name]
             await asyncio.sleep(POLL_S)
         for name in waiting:
-            self._break("no-recovery", f"{name} does not serve within {deadline_s:g} s")
+            self._add_violation("no-recovery", f"{name} does not serve within {deadline_s:g} s")
 
     def _recoveries(self) -> Iterator[float]:
         """Seconds from the end of each fault to the next successful ADD on an affected node."""
         names = {agent.name: [node] for agent, node in zip(self.agents, self.nodes, strict=True)}
         names[ETCD] = self.nodes
-        for struck in self.injector.struck:
-            served = [at for node in names.get(struck.name, ()) for at in node.served_at]
-            later = [at for at in served if at >= struck.over_at]
+        for fault in self.injector.executed:
+            served = [at for node in names.get(fault.name, ()) for at in node.served_at]
+            later = [at for at in served if at >= fault.over_at]
             if later:
-                yield min(later) - struck.over_at
+                yield min(later) - fault.over_at
 
     def _judge_processes(self) -> dict[str, int]:
         """Tracebacks in logs and unexpected exits, by process."""
         for name, count in self.injector.exits.items():
-            self._break("ended", f"{name}, {count} times")
+            self._add_violation("ended", f"{name}, {count} times")
         daemons = (*self.agents, *self.controllers)
         tracebacks = {each.name: n for each in daemons if (n := each.log().count("Traceback"))}
         for name, count in tracebacks.items():
-            self._break("traceback", f"{count} in the log of {name}")
+            self._add_violation("traceback", f"{count} in the log of {name}")
         return tracebacks
 
     def _outcome(self, events: int) -> Outcome:
@@ -219,7 +221,7 @@ class Run:
         return Outcome(
             self.options,
             sum((node.counts for node in self.nodes), Counter[str]()) + self.operator.counts,
-            Counter(each.kind for each in self.injector.struck),
+            Counter(each.kind for each in self.injector.executed),
             self.injector.garbage,
             list(self._recoveries()),
             self.injector.exits,
@@ -228,7 +230,7 @@ class Run:
             self.violations,
         )
 
-    def _break(self, rule: str, text: str) -> None:
+    def _add_violation(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text))
 
 
@@ -248,8 +250,8 @@ def _ask_ready(port: int) -> bool:
 
 async def run(options: Options, directory: Path) -> Outcome:
     """One run in an empty directory."""
-    made = Run(options, directory)
-    async with made.started():
-        await made.disturb()
-        await made.quiesce()
-        return await made.judged()
+    fault_run = Run(options, directory)
+    async with fault_run.started():
+        await fault_run.disturb()
+        await fault_run.quiesce()
+        return await fault_run.judge_log()
