@@ -1,8 +1,8 @@
 """A watch whose packets the kernel drops, in the network namespace of this process.
 
-``unshare --net python -m tests.supervision.dropped_packets etcd|kubernetes DIRECTORY``. Nothing is reset
-and nothing is closed: the connection is half open, as behind a cable that was pulled. Exit code 0
-only if the watch became stale, and recovered when packets passed again.
+``unshare --net python -m tests.supervision.dropped_packets etcd|kubernetes DIRECTORY``. The
+connection is half open, as after a cable was pulled: it is neither reset nor closed. The exit code
+is 0 only if the watch became stale, and recovered when packets passed again.
 """
 
 from __future__ import annotations
