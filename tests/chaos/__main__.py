@@ -26,7 +26,7 @@ EXIT_USAGE = 2
 def main(arguments: list[str]) -> int:
     """Run, print, and return the exit code."""
     try:
-        words = dict(each.split("=", 1) for each in arguments)
+        words = dict(option.split("=", 1) for option in arguments)
         keep, plan = words.pop("keep", ""), words.pop("plan", "")
         options = read_options(words)
     except ValueError as error:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         directory = Path(keep or temporary)
         directory.mkdir(parents=True, exist_ok=True)
         outcome = asyncio.run(run(options, directory))
-    sys.stdout.writelines(f"{each}\n" for each in (*table(outcome), line(outcome)))
+    sys.stdout.writelines(f"{option}\n" for option in (*table(outcome), line(outcome)))
     return EXIT_VIOLATIONS if outcome.violations else 0
 
 

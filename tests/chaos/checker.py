@@ -169,16 +169,16 @@ def judge(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
     """Every violation, those of the log first."""
     history = AddressHistory(events)
     history.index()
-    found = list(history.violations)
+    violations = list(history.violations)
     answered: dict[str, tuple[str, ...]] = {}
     for call in evidence.calls:
         if not call.is_success:
             continue
         if call.verb == "ADD":
-            found += _judge_add(history, call, answered)
+            violations += _judge_add(history, call, answered)
         elif call.verb == "DEL":
-            found += _judge_delete(history, call)
-    return [*found, *_judge_end(history, evidence)]
+            violations += _judge_delete(history, call)
+    return [*violations, *_judge_end(history, evidence)]
 
 
 def _judge_add(

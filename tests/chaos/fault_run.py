@@ -173,12 +173,12 @@ class Run:
         return self._outcome(len(events))
 
     async def _claim_keys(self) -> frozenset[str]:
-        found = set()
+        addresses = set()
         for entry in await self.etcd.entries(f"{ROOT}/ip/"):
             family, _, value = entry.key.removeprefix(f"{ROOT}/ip/").partition("/")
             kind = ipaddress.IPv4Address if family == "4" else ipaddress.IPv6Address
-            found.add(str(kind(int(value, 16))))
-        return frozenset(found)
+            addresses.add(str(kind(int(value, 16))))
+        return frozenset(addresses)
 
     async def _until_serving(self, deadline_s: float) -> None:
         """Wait until every agent serves an ADD and a DEL, and every controller is ready."""
@@ -186,10 +186,10 @@ class Run:
         waiting: dict[str, Node | Daemon] = {
             agent.name: node for agent, node in zip(self.agents, self.nodes, strict=True)
         }
-        waiting |= {each.name: each for each in self.controllers}
+        waiting |= {target.name: target for target in self.controllers}
         while waiting and time.monotonic() < deadline:
-            for name, each in tuple(waiting.items()):
-                serves = each.probe() if isinstance(each, Node) else _is_ready(each)
+            for name, target in tuple(waiting.items()):
+                serves = target.probe() if isinstance(target, Node) else _is_ready(target)
                 if await serves:
                     del waiting[name]
             await asyncio.sleep(POLL_S)

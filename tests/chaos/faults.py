@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from tests.chaos.etcd_client import Entry, Etcd
-from tests.chaos.garbage import COPY, OVERWRITTEN, ROOT, STRAY, VALUES
+from tests.chaos.garbage import COPY, ORPHANED, OVERWRITTEN, ROOT, VALUES
 from tests.chaos.plan import AGENT, CONTROLLER, ETCD, Fault
 from tests.chaos.pools import Operator
 from tests.chaos.processes import Daemon
@@ -162,15 +162,15 @@ class Injector:
     async def _write(self, detail: str) -> str:
         """The key that was written, or "" if there was nothing to overwrite or copy."""
         kind, _, value = detail.partition("/")
-        if kind in STRAY:
-            key = await self._write_stray(f"{ROOT}/{STRAY[kind]}", value)
+        if kind in ORPHANED:
+            key = await self._write_orphaned(f"{ROOT}/{ORPHANED[kind]}", value)
         else:
             key = await self._overwrite(f"{ROOT}/{OVERWRITTEN[kind]}", VALUES[value])
         if key:
             self.garbage[detail] += 1
         return key
 
-    async def _write_stray(self, key: str, value: str) -> str:
+    async def _write_orphaned(self, key: str, value: str) -> str:
         data = VALUES[value] if value != COPY else await self._existing(key)
         if data is None:
             return ""
@@ -178,12 +178,12 @@ class Injector:
         self._written[key] = Entry(key, data, revision), None
         return key
 
-    async def _existing(self, stray: str) -> bytes | None:
+    async def _existing(self, orphaned: str) -> bytes | None:
         """The value of an existing key of the same kind."""
-        kind = stray.removeprefix(f"{ROOT}/").split("/")
+        kind = orphaned.removeprefix(f"{ROOT}/").split("/")
         depth = WORKFLOW_DEPTH if kind[0] == "workflow" else 1
         for entry in await self._etcd.entries(f"{ROOT}/{'/'.join(kind[:depth])}/", limit=2):
-            if entry.key != stray:
+            if entry.key != orphaned:
                 return entry.value
         return None
 

@@ -14,7 +14,7 @@ import msgspec
 
 ROOT: Final = "/orbweaver/v1/default"
 
-STRAY: Final = {
+ORPHANED: Final = {
     "pool": "pool/ghost",
     "subnet": "subnet/ghost",
     "reservation": "reservation/ghost",
@@ -75,7 +75,7 @@ VALUES: Final = {
 """Value kind -> bytes."""
 
 KINDS: Final = (
-    *(f"{key}/{value}" for key in (*STRAY, *OVERWRITTEN) for value in VALUES),
-    *(f"{key}/{COPY}" for key in STRAY),
+    *(f"{key}/{value}" for key in (*ORPHANED, *OVERWRITTEN) for value in VALUES),
+    *(f"{key}/{COPY}" for key in ORPHANED),
 )
 """Every kind that a plan draws from."""

@@ -9,7 +9,7 @@ from typing import Self
 import pytest
 
 from tests.chaos.__main__ import main, read_options
-from tests.chaos.garbage import KINDS, OVERWRITTEN, STRAY
+from tests.chaos.garbage import KINDS, ORPHANED, OVERWRITTEN
 from tests.chaos.plan import Options, draw
 from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
@@ -34,7 +34,7 @@ def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
 
     details = [fault.detail for fault in plan if fault.kind == "garbage"]
     written = {each.partition("/")[0] for detail in details for each in detail.split(",")}
-    assert written == STRAY.keys() | OVERWRITTEN.keys()
+    assert written == ORPHANED.keys() | OVERWRITTEN.keys()
     assert not any(fault.kind == "clock" for fault in plan)
 
 

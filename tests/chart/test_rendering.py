@@ -55,10 +55,10 @@ def test_there_is_a_golden_file_for_each_profile() -> None:
 def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
-    for one in rendered[profile]:
-        for rule in one.get("rules") or ():
-            assert "*" not in json.dumps(rule), (one["metadata"]["name"], rule)
-        for container in containers(one):
+    for rendered_object in rendered[profile]:
+        for rule in rendered_object.get("rules") or ():
+            assert "*" not in json.dumps(rule), (rendered_object["metadata"]["name"], rule)
+        for container in containers(rendered_object):
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
@@ -72,8 +72,8 @@ def test_only_the_agent_has_capabilities_and_runs_as_root(
 ) -> None:
     added = {
         container["name"]: container["securityContext"]["capabilities"]["add"]
-        for one in rendered[profile]
-        for container in containers(one)
+        for rendered_object in rendered[profile]
+        for container in containers(rendered_object)
         if "add" in container["securityContext"]["capabilities"]
     }
 
@@ -81,8 +81,8 @@ def test_only_the_agent_has_capabilities_and_runs_as_root(
         has_programs = profile == "production"  # of eBPF, to detach
         assert added.pop("clean") == ["DAC_OVERRIDE", "NET_ADMIN"] + ["SYS_ADMIN"] * has_programs
     assert added == {"agent": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"], "install": ["DAC_OVERRIDE"]}
-    for one in rendered[profile]:
-        if (pod := pod_of(one)) is not None and one["kind"] != "DaemonSet":
+    for rendered_object in rendered[profile]:
+        if (pod := pod_of(rendered_object)) is not None and rendered_object["kind"] != "DaemonSet":
             assert pod["securityContext"]["runAsNonRoot"] is True
 
 
@@ -105,7 +105,7 @@ def test_the_charts_webhooks_equal_those_that_the_controller_serves() -> None:
 def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> None:
     found = find("ValidatingWebhookConfiguration", "spiderpool-controller", rendered["smallest"])
 
-    assert [one["name"].partition(".")[0] for one in found["webhooks"]] == [
+    assert [rendered_object["name"].partition(".")[0] for rendered_object in found["webhooks"]] == [
         "spiderippool",
         "spidersubnet",
         "spiderreservedip",
@@ -224,9 +224,15 @@ def test_controllers_trust_the_providers_authority(
     assert of_controller.provider is not None
     directory = str(Path(of_controller.provider.ca_file).parent)
     (mount,) = (
-        one for one in pod["containers"][0]["volumeMounts"] if one["mountPath"] == directory
+        rendered_object
+        for rendered_object in pod["containers"][0]["volumeMounts"]
+        if rendered_object["mountPath"] == directory
     )
-    (volume,) = (one for one in pod["volumes"] if one["name"] == mount["name"])
+    (volume,) = (
+        rendered_object
+        for rendered_object in pod["volumes"]
+        if rendered_object["name"] == mount["name"]
+    )
     assert volume["secret"]["secretName"] == "iaas-authority"
 
 
@@ -280,8 +286,8 @@ def test_every_command_of_a_container_exists(
         "etcd": set(),
         "sleep": {"infinity"},
     }
-    for one in rendered[profile]:
-        for container in containers(one):
+    for rendered_object in rendered[profile]:
+        for container in containers(rendered_object):
             program, *arguments = container["command"]
             assert not arguments or arguments[0] in known[program], container["command"]
 
@@ -297,9 +303,10 @@ def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
     among = objects(values)
     agent = find("DaemonSet", "orbweaver-agent", among)["spec"]["template"]["spec"]
     (multus,) = (
-        one["spec"]["template"]["spec"]
-        for one in among
-        if one["kind"] == "DaemonSet" and "multus" in one["metadata"]["name"]
+        rendered_object["spec"]["template"]["spec"]
+        for rendered_object in among
+        if rendered_object["kind"] == "DaemonSet"
+        and "multus" in rendered_object["metadata"]["name"]
     )
 
     assert paths_of(agent, "devices") == (
@@ -314,7 +321,11 @@ def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
 
 def paths_of(pod: Object, volume: str) -> tuple[str, str]:
     """The directory of a volume on the node and in the first container that mounts it."""
-    (on_node,) = (one["hostPath"]["path"] for one in pod["volumes"] if one["name"] == volume)
+    (on_node,) = (
+        rendered_object["hostPath"]["path"]
+        for rendered_object in pod["volumes"]
+        if rendered_object["name"] == volume
+    )
     mounts = (
         mount["mountPath"]
         for container in pod["containers"]
@@ -345,8 +356,17 @@ def test_the_default_coordinator_has_the_values_for_rp_filter_and_probes() -> No
 def first_coordinator(rendered: list[Object]) -> Object:
     """The spec of the SpiderCoordinator that the post-install Job creates."""
     texts = find("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
-    among = [one for text in texts for one in yaml.safe_load_all(text) if one]
-    (spec,) = [one["spec"] for one in among if one["kind"] == "SpiderCoordinator"]
+    among = [
+        rendered_object
+        for text in texts
+        for rendered_object in yaml.safe_load_all(text)
+        if rendered_object
+    ]
+    (spec,) = [
+        rendered_object["spec"]
+        for rendered_object in among
+        if rendered_object["kind"] == "SpiderCoordinator"
+    ]
     return dict(spec)
 
 
@@ -362,7 +382,10 @@ def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class(
     among = objects({})
     claim = find("PersistentVolumeClaim", "orbweaver-archive", among)["spec"]
     controller = find("Deployment", "orbweaver-controller", among)["spec"]
-    volumes = {one["name"]: one for one in controller["template"]["spec"]["volumes"]}
+    volumes = {
+        rendered_object["name"]: rendered_object
+        for rendered_object in controller["template"]["spec"]["volumes"]
+    }
 
     assert claim["accessModes"] == ["ReadWriteOnce"]
     assert "storageClassName" not in claim
@@ -413,24 +436,24 @@ def test_an_agents_affinity_always_excludes_disabled_nodes() -> None:
     ]
 
 
-def pod_of(one: Object) -> Object | None:
+def pod_of(rendered_object: Object) -> Object | None:
     """The Pod or Pod template of an object."""
-    if one["kind"] == "Pod":
-        return dict(one["spec"])
-    found = one.get("spec", {}).get("template", {}).get("spec")
-    return None if found is None else dict(found)
+    if rendered_object["kind"] == "Pod":
+        return dict(rendered_object["spec"])
+    template_spec = rendered_object.get("spec", {}).get("template", {}).get("spec")
+    return None if template_spec is None else dict(template_spec)
 
 
-def containers(one: Object) -> list[Object]:
+def containers(rendered_object: Object) -> list[Object]:
     """All containers of an object's Pod."""
-    pod = pod_of(one) or {}
+    pod = pod_of(rendered_object) or {}
     return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 
-def variables(one: Object, directory: Path) -> dict[str, str]:
+def variables(rendered_object: Object, directory: Path) -> dict[str, str]:
     """The environment of the first container, with values of its files."""
-    (container,) = one["spec"]["template"]["spec"]["containers"]
-    found: dict[str, Any] = {}
+    (container,) = rendered_object["spec"]["template"]["spec"]["containers"]
+    environment: dict[str, Any] = {}
     for entry in container["env"]:
         value = entry.get("value", "from-the-field")
         if value.startswith("/etc/orbweaver/etcd"):
@@ -438,5 +461,5 @@ def variables(one: Object, directory: Path) -> dict[str, str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("secret")
             value = str(path)
-        found[entry["name"]] = value
-    return found
+        environment[entry["name"]] = value
+    return environment

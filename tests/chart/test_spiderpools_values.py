@@ -116,11 +116,11 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
     among = objects({"spiderpoolAgent": rule, "spiderpoolController": rule})
 
     alerts = {
-        each["alert"]
+        rule_entry["alert"]
         for one in among
         if one["kind"] == "PrometheusRule" and one["metadata"]["name"].endswith("-aliases")
         for group in one["spec"]["groups"]
-        for each in group["rules"]
+        for rule_entry in group["rules"]
     }
 
     assert alerts == {

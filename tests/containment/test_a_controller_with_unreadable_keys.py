@@ -146,10 +146,12 @@ async def test_every_key_of_a_running_cluster_is_of_a_kind_in_the_table(
         await node.add(pod("web-1"))
         await until(lambda: _equals(published_claims(controller), 1))
         await until(lambda: _worker_runs(controller))
-        found = (await store.read([Get(node.keys.root, range_end(node.keys.root))])).ranges[0].kvs
+        key_values = (
+            (await store.read([Get(node.keys.root, range_end(node.keys.root))])).ranges[0].kvs
+        )
 
-        assert len(found) > 20
-        for kv in found:
+        assert len(key_values) > 20
+        for kv in key_values:
             ranges = ((kind, *kind.range(node.keys)) for kind in ALL_KINDS)
             kinds = [kind for kind, start, end in ranges if start <= kv.key < end]
             assert len(kinds) == 1, kv.key

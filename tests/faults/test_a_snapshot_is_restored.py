@@ -46,7 +46,7 @@ async def test_a_restored_log_is_complete_and_is_continued(tmp_path: Path) -> No
         store = EtcdStore(EtcdSettings(etcd.endpoints))
         async with NodeHarness(store, cool_down_s=0) as node:
             await node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
-            kept = [await node.add(pod(f"web-{number}")) for number in range(3)]
+            added = [await node.add(pod(f"web-{number}")) for number in range(3)]
             await node.delete(pod("web-2"))
             save = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", "snapshot", "save"]
             subprocess.run([*save, str(snapshot)], check=True, capture_output=True)
@@ -60,9 +60,9 @@ async def test_a_restored_log_is_complete_and_is_continued(tmp_path: Path) -> No
             before = await check_everything(node)
             assert {claim.name for claim in before.endpoints.values()} == {"web-0", "web-1"}
             again = await node.add(pod("web-0"))
-            assert addresses(again) == addresses(kept[0]), "it is known"
+            assert addresses(again) == addresses(added[0]), "it is known"
             other = await node.add(pod("other-0"))
-            assert not addresses(other) & (addresses(kept[0]) | addresses(kept[1]))
+            assert not addresses(other) & (addresses(added[0]) | addresses(added[1]))
             after = await check_everything(node)
             assert len(after.endpoints) == 3
         await store.close()

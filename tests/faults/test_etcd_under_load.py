@@ -101,11 +101,13 @@ async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
         assert done > OPERATIONS
 
 
-async def test_no_address_is_lost_or_doubled_when_a_follower_hangs(tmp_path: Path) -> None:
+async def test_no_address_is_lost_or_doubled_when_a_member_that_does_not_lead_hangs(
+    tmp_path: Path,
+) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
-        follower = next(one for one in etcd.members if one is not leader)
-        done = await run_under_fault(etcd, 5, follower.pause, follower.resume)
+        paused_member = next(one for one in etcd.members if one is not leader)
+        done = await run_under_fault(etcd, 5, paused_member.pause, paused_member.resume)
 
         assert done > OPERATIONS
 

@@ -58,7 +58,7 @@ pool_shapes = st.sampled_from(
 )
 commands: st.SearchStrategy[Command | Pool] = st.one_of(
     pool_shapes,
-    st.builds(QuarantineAddress, st.sampled_from(ADDRESSES), st.just("a stranger answered")),
+    st.builds(QuarantineAddress, st.sampled_from(ADDRESSES), st.just("another host answered")),
     st.builds(LiftQuarantine, st.sampled_from(ADDRESSES)),
     st.builds(
         lambda address: ApplyReservation(Reservation("dns", 4, (address,))),

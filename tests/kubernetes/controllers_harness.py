@@ -129,20 +129,20 @@ class ControllersHarness:
         replica = self.replicas[name]
         replica.works[0] = asyncio.create_task(replica.watch.run())
 
-    async def add(self, one: Object, fixed: FixedKind | None = None) -> tuple[str, ...]:
+    async def add(self, api_pod: Object, fixed: FixedKind | None = None) -> tuple[str, ...]:
         """An ADD for a Pod that the API server has."""
-        added = await self.node.add(self.facts(one, fixed))
+        added = await self.node.add(self.facts(api_pod, fixed))
         return tuple(address for address, _ in added.endpoint.addresses())
 
-    def facts(self, one: Object, fixed: FixedKind | None = None) -> PodFacts:
+    def facts(self, api_pod: Object, fixed: FixedKind | None = None) -> PodFacts:
         """The facts that an agent has of a Pod."""
-        metadata = one["metadata"]
+        metadata = api_pod["metadata"]
         owner = next(iter(metadata.get("ownerReferences", ())), {"name": ""})
         return PodFacts(
             metadata["namespace"],
             metadata["name"],
             metadata["uid"],
-            one["spec"].get("nodeName", NODE),
+            api_pod["spec"].get("nodeName", NODE),
             annotations=metadata.get("annotations", {}),
             fixed=fixed,
             endpoint_name=owner["name"] if fixed == "vm" else "",

@@ -22,15 +22,15 @@ _PLURALS = {
 
 def grant(server: ApiServer, rendered: list[Object]) -> None:
     """Apply the service accounts, roles and bindings."""
-    for name in {NAMESPACE, *(namespace_of(one) for one in rendered)} - {""}:
+    for name in {NAMESPACE, *(namespace_of(item) for item in rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
-    for one in rendered:
-        if one["kind"] in GRANTS:
-            base, plural = _PLURALS[one["kind"]]
-            within = f"/namespaces/{namespace_of(one)}" if namespace_of(one) else ""
-            path = f"{base}{within}/{plural}/{one['metadata']['name']}?fieldManager=chart"
-            answer = server.request("PATCH", path, one, content=APPLY)
+    for item in rendered:
+        if item["kind"] in GRANTS:
+            base, plural = _PLURALS[item["kind"]]
+            within = f"/namespaces/{namespace_of(item)}" if namespace_of(item) else ""
+            path = f"{base}{within}/{plural}/{item['metadata']['name']}?fieldManager=chart"
+            answer = server.request("PATCH", path, item, content=APPLY)
             assert answer.status in {200, 201}, answer.message
 
 
@@ -45,10 +45,10 @@ def kubeconfig_of(
         spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1"} | names
     answer = server.request("POST", path, {"spec": spec})
     assert answer.status == 201, answer.message
-    found = yaml.safe_load(server.kubeconfig.read_text())
-    found["users"] = [{"name": "tester", "user": {"token": answer.body["status"]["token"]}}]
+    document = yaml.safe_load(server.kubeconfig.read_text())
+    document["users"] = [{"name": "tester", "user": {"token": answer.body["status"]["token"]}}]
     file = directory / f"{account}.kubeconfig"
-    file.write_text(yaml.safe_dump(found))
+    file.write_text(yaml.safe_dump(document))
     return file
 
 

@@ -57,27 +57,27 @@ def path_of(kind: str, name: str = "", namespace: str = "default") -> str:
     return f"{GROUP_PATH}{within}/{found.plural}" + (f"/{name}" if name else "")
 
 
-def create(server: ApiServer, one: Object) -> Answer:
+def create(server: ApiServer, body: Object) -> Answer:
     """Create it, as any client would."""
-    return server.request("POST", path_of(one["kind"]), one)
+    return server.request("POST", path_of(body["kind"]), body)
 
 
-def replace(server: ApiServer, one: Object) -> Answer:
+def replace(server: ApiServer, body: Object) -> Answer:
     """Replace the stored object, at its current version."""
-    path = path_of(one["kind"], one["metadata"]["name"])
-    answer = _replace_once(server, path, one)
+    path = path_of(body["kind"], body["metadata"]["name"])
+    answer = _replace_once(server, path, body)
     for _ in range(REPLACES_MAX):
         if answer.status != HTTPStatus.CONFLICT:
             break
         # A controller has written between both requests.
-        answer = _replace_once(server, path, one)
+        answer = _replace_once(server, path, body)
     return answer
 
 
-def _replace_once(server: ApiServer, path: str, one: Object) -> Answer:
+def _replace_once(server: ApiServer, path: str, body: Object) -> Answer:
     stored = server.request("GET", path).body["metadata"]
     version = {"resourceVersion": stored["resourceVersion"]}
-    return server.request("PUT", path, one | {"metadata": stored | one["metadata"] | version})
+    return server.request("PUT", path, body | {"metadata": stored | body["metadata"] | version})
 
 
 def get(server: ApiServer, kind: str, name: str, namespace: str = "default") -> Object:

@@ -138,18 +138,18 @@ async def until_condition(
     """Wait for a condition about the present generation of an object, and return it."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        one = get(server, kind, name)
-        for said in one.get("status", {}).get("conditions", []):
-            is_new = said["observedGeneration"] == one["metadata"]["generation"]
-            if is_new and (said["type"], said["status"]) == (type_, status):
-                found: Object = said
+        stored = get(server, kind, name)
+        for matching in stored.get("status", {}).get("conditions", []):
+            is_new = matching["observedGeneration"] == stored["metadata"]["generation"]
+            if is_new and (matching["type"], matching["status"]) == (type_, status):
+                found: Object = matching
                 return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{kind}/{name} never says {type_}={status}: {one.get('status')}")
+            raise TimeoutError(f"{kind}/{name} never says {type_}={status}: {stored.get('status')}")
         await asyncio.sleep(0.02)
 
 
 def events_about(server: ApiServer, name: str) -> list[dict[str, Any]]:
     """The Events about a cluster-scoped object."""
     found = server.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events").body["items"]
-    return [one for one in found if one["regarding"]["name"] == name]
+    return [stored for stored in found if stored["regarding"]["name"] == name]

@@ -62,9 +62,9 @@ class Webhooks:
         await cluster.until(lambda: self.host.port or self._running_is_over())
         url = f"https://127.0.0.1:{self.host.port}"
         client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
-        for one in configurations(client, guards_deletion=guards_deletion, injection=injection):
+        for body in configurations(client, guards_deletion=guards_deletion, injection=injection):
             answer = await asyncio.to_thread(
-                cluster.server.request, "POST", PATHS[one["kind"]], one
+                cluster.server.request, "POST", PATHS[body["kind"]], body
             )
             assert answer.status == 201, answer.message
         await self._until_asked()
@@ -82,33 +82,33 @@ class Webhooks:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
-    async def create(self, one: Object) -> str:
+    async def create(self, body: Object) -> str:
         """The server's message; "" if the object was created."""
-        answer = await asyncio.to_thread(create, self.cluster.server, one)
+        answer = await asyncio.to_thread(create, self.cluster.server, body)
         return "" if answer.status == 201 else answer.message
 
-    async def replace(self, one: Object) -> str:
+    async def replace(self, body: Object) -> str:
         """The same for an update."""
-        answer = await asyncio.to_thread(replace, self.cluster.server, one)
+        answer = await asyncio.to_thread(replace, self.cluster.server, body)
         return "" if answer.status == 200 else answer.message
 
-    def request(self, operation: str, one: Object, old: Object | None = None) -> Object:
+    def request(self, operation: str, body: Object, old: Object | None = None) -> Object:
         """The request of a review, without an API server."""
         group, _, version = API_VERSION.partition("/")
         return {
             "uid": "r-1",
-            "kind": {"group": group, "version": version, "kind": one["kind"]},
+            "kind": {"group": group, "version": version, "kind": body["kind"]},
             "operation": operation,
-            "name": one["metadata"]["name"],
-            "namespace": one["metadata"].get("namespace", ""),
-            "object": one,
+            "name": body["metadata"]["name"],
+            "namespace": body["metadata"].get("namespace", ""),
+            "object": body,
             "oldObject": old,
         }
 
-    async def validated(self, operation: str, one: Object, old: Object | None = None) -> Object:
+    async def validated(self, operation: str, body: Object, old: Object | None = None) -> Object:
         """The validating webhook's answer to a direct request."""
-        review_request = self.request(operation, one, old) | {"namespace": ""}
-        return await self.reviewed("validate", one["kind"], review_request)
+        review_request = self.request(operation, body, old) | {"namespace": ""}
+        return await self.reviewed("validate", body["kind"], review_request)
 
     async def reviewed(self, verb: str, kind: str, review_request: Object) -> Object:
         """The response to a review of any content."""
@@ -166,8 +166,8 @@ async def running_webhooks(
     """Webhooks that an API server calls."""
     settings = KubernetesSettings(str(server.kubeconfig), subnets_enabled=subnets_enabled)
     async with TranslatorHarness(server, settings) as cluster:
-        found = Webhooks(cluster, directory)
-        found.write_certificate()
-        await found.start()
-        yield found
-        await found.stop()
+        webhooks = Webhooks(cluster, directory)
+        webhooks.write_certificate()
+        await webhooks.start()
+        yield webhooks
+        await webhooks.stop()

@@ -45,7 +45,7 @@ def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: 
     assert [json.loads(line)["number"] for line in path.read_text().splitlines()] == [1]
 
 
-async def test_the_framed_socket_looks_for_late_callers_only_while_there_are_callers(
+async def test_the_framed_socket_checks_deadlines_only_while_there_are_callers(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     framed_server, path = agent.process.parts.framed, agent.process.settings.framed_socket_path

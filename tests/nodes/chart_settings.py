@@ -35,9 +35,9 @@ def conf(**changes: object) -> str:
 
 
 def _rendered(kind: str, name: str) -> dict[str, Any]:
-    (found,) = (
+    (match,) = (
         one
         for one in yaml.safe_load_all(RENDERED.read_text("utf-8"))
         if (one["kind"], one["metadata"]["name"]) == (kind, name)
     )
-    return dict(found)
+    return dict(match)

@@ -128,10 +128,12 @@ class Cloud:
         server = self._cluster.server
         url = f"https://127.0.0.1:{WEBHOOK_PORT}"
         client = WebhookClientConfig(self._authority.cert_pem.bytes(), url=url)
-        for one in configurations(client, guards_deletion=False, injection=InjectionSettings()):
-            collection = f"{CONFIGURATIONS}/{one['kind'].lower()}s"
+        for configuration in configurations(
+            client, guards_deletion=False, injection=InjectionSettings()
+        ):
+            collection = f"{CONFIGURATIONS}/{configuration['kind'].lower()}s"
             self._stack.callback(server.request, "DELETE", f"{collection}/{NAME}")
-            answer = server.request("POST", collection, one)
+            answer = server.request("POST", collection, configuration)
             assert answer.status == 201, answer.message
 
 

@@ -127,12 +127,12 @@ class KubernetesCluster:
     def until(self, holds: Callable[[], T], what: str = "") -> T:
         """Wait until the condition returns a true value, and return it."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (found := holds()):
+        while not (value := holds()):
             assert time.monotonic() < deadline, (
                 f"{what or 'it'} is never true: {self.diagnostics()}"
             )
             time.sleep(POLL_S)
-        return found
+        return value
 
     def running(self, app: str, count: int) -> list[Pod]:
         """Wait until a workload has exactly this number of Pods, all ready; return them."""
@@ -325,12 +325,12 @@ class KubernetesCluster:
 
     def _add_node(self, node: Node) -> None:
         kubeconfig = self.server.kubeconfig_of(f"system:node:{node.name}")
-        found = self.nodes[node.name] = KubeNode(self.laboratory, node, kubeconfig)
-        self._stack.callback(found.close)
+        kube_node = self.nodes[node.name] = KubeNode(self.laboratory, node, kubeconfig)
+        self._stack.callback(kube_node.close)
         if node.name == NODES[1]:
             self._bridge(node)
-        found.create("bridge")
-        service = self._services[node.name] = RuntimeService(found.containerd.socket)
+        kube_node.create("bridge")
+        service = self._services[node.name] = RuntimeService(kube_node.containerd.socket)
         self._stack.callback(service.close)
 
     def _bridge(self, node: Node) -> None:
@@ -369,12 +369,12 @@ class KubernetesCluster:
         return controller
 
 
-def _pod(one: Object) -> Pod:
-    status, metadata = one.get("status", {}), one["metadata"]
-    conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
+def _pod(api_pod: Object) -> Pod:
+    status, metadata = api_pod.get("status", {}), api_pod["metadata"]
+    conditions = {api_pod["type"]: api_pod["status"] for api_pod in status.get("conditions", ())}
     addresses = tuple(each["ip"] for each in status.get("podIPs", ()))
     ready = conditions.get("Ready") == "True" and "deletionTimestamp" not in metadata
-    node = one["spec"].get("nodeName", "")
+    node = api_pod["spec"].get("nodeName", "")
     return Pod(metadata["name"], metadata["uid"], node, status["phase"], addresses, ready)
 
 

@@ -31,14 +31,14 @@ AGENT_NAMESPACE: Final = "orbweaver"
 
 def rights() -> Iterator[dict[str, Any]]:
     """Roles and their bindings; of those with a namespace, the controller's in ``kube-system``."""
-    for one in yaml.safe_load_all(RENDERED.read_text("utf-8")):
-        name = one["metadata"]["name"]
-        if one["kind"] == "ClusterRole" and name in {AGENT, CONTROLLER}:
-            yield one
+    for document in yaml.safe_load_all(RENDERED.read_text("utf-8")):
+        name = document["metadata"]["name"]
+        if document["kind"] == "ClusterRole" and name in {AGENT, CONTROLLER}:
+            yield document
             yield _binding("ClusterRole", name, name, {})
-        if one["kind"] == "Role" and name == CIDRS:
-            yield one
-            where = {"namespace": one["metadata"]["namespace"]}
+        if document["kind"] == "Role" and name == CIDRS:
+            yield document
+            where = {"namespace": document["metadata"]["namespace"]}
             yield _binding("Role", name, CONTROLLER, where)
 
 

@@ -22,23 +22,23 @@ def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_so_when_it
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 4, annotated_with_pool("green")))
     before = cluster.running("web", 4)
-    lost = {one.name for one in before if one.node == "node-b"}
+    lost = {pod.name for pod in before if pod.node == "node-b"}
     assert lost, "the scheduler spreads them"
 
     cluster.lose_node("node-b")
 
     def living() -> dict[str, str]:
         """All four on the other node."""
-        found = [one for one in cluster.pods("web") if one.ready and one.node == "node-a"]
-        return {one.addresses[0]: one.name for one in found} if len(found) == 4 else {}
+        found = [pod for pod in cluster.pods("web") if pod.ready and pod.node == "node-a"]
+        return {pod.addresses[0]: pod.name for pod in found} if len(found) == 4 else {}
 
     held = cluster.until(living, "successors")
     assert cluster.until(lambda: cluster.claims() == held, "reclaiming")
-    assert {one.name for one in cluster.pods("web")} >= lost, "nobody could delete them"
+    assert {pod.name for pod in cluster.pods("web")} >= lost, "no kubelet could delete them"
     cluster.restore_nodes()
     assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost")
     assert cluster.claims() == held
-    assert len({one.addresses for one in cluster.running("web", 4)}) == 4
+    assert len({pod.addresses for pod in cluster.running("web", 4)}) == 4
 
 
 def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(

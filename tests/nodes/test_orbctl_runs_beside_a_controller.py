@@ -59,11 +59,11 @@ def test_kubectl_orb_reads_etcd_through_the_controllers_pod(
     (address,) = cluster.claims()
 
     history = orb("history", address)
-    found = orb("get", "pools", "-o", "json")
+    pools = orb("get", "pools", "-o", "json")
     verified = orb("verify")
 
     assert "shop/alpha" in history.stdout, history.stderr
-    assert [one["metadata"]["name"] for one in json.loads(found.stdout)["items"]] == ["green"]
+    assert [one["metadata"]["name"] for one in json.loads(pools.stdout)["items"]] == ["green"]
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 

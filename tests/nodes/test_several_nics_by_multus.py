@@ -85,11 +85,11 @@ def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
     current: dict[str, Any] = (
         cluster.server.request("GET", path).body.get("status", {}).get("current", {})
     )
-    found = (
+    nics = (
         Nic(one["interface"], one["ipv4Pool"], one["ipv4"].partition("/")[0])
         for one in current.get("ips", ())
     )
-    return sorted(found)
+    return sorted(nics)
 
 
 def addresses_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:

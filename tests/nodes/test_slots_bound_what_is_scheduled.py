@@ -75,8 +75,10 @@ def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_sl
 ) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(deployment("web", 3, annotated_with_pool("green")), SUB_ENI))
-    cluster.until(lambda: sum(one.ready for one in cluster.pods("web")) == 2, "two Pods")
-    (waiting,) = (one for one in cluster.pods("web") if not one.ready)
+    cluster.until(
+        lambda: sum(pod_of_web.ready for pod_of_web in cluster.pods("web")) == 2, "two Pods"
+    )
+    (waiting,) = (pod_of_web for pod_of_web in cluster.pods("web") if not pod_of_web.ready)
 
     messages = cluster.until(lambda: cluster.events(waiting.name), "events")
 
@@ -90,7 +92,10 @@ def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_sl
     cluster.until(lambda: "Insufficient" in cluster.events("late"), "a Pod that waits")
     cluster.server.kubectl("scale", "deployment", "web", "--replicas=1", "--namespace", SHOP)
 
-    cluster.until(lambda: any(one.ready for one in cluster.pods() if one.name == "late"), "late")
+    cluster.until(
+        lambda: any(pod_of_web.ready for pod_of_web in cluster.pods() if pod_of_web.name == "late"),
+        "late",
+    )
     assert {first.node, second.node} == {NODE}
 
 

@@ -29,18 +29,22 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     cluster.apply(deployment("web", 10, annotated_with_pool("green")))
     cluster.running("web", 10)
 
-    requests = [one for one in cluster.control_plane.audit.requests() if one.user == AGENT]
+    requests = [
+        request for request in cluster.control_plane.audit.requests() if request.user == AGENT
+    ]
 
     assert requests
     assert {
-        one.verb for one in requests if one.resource.partition("/")[0] != NODE_STATES
+        request.verb for request in requests if request.resource.partition("/")[0] != NODE_STATES
     } <= READING
     # Owners once for each agent; Pods only if kubelet started them before the watch event.
     since = [
-        one for one in cluster.control_plane.audit.requests()[requests_before:] if one.user == AGENT
+        request
+        for request in cluster.control_plane.audit.requests()[requests_before:]
+        if request.user == AGENT
     ]
-    assert sum(one.resource == "replicasets" for one in since) <= len(cluster.nodes)
-    assert sum(one.resource == "pods" and one.verb == "get" for one in since) <= 10
+    assert sum(request.resource == "replicasets" for request in since) <= len(cluster.nodes)
+    assert sum(request.resource == "pods" and request.verb == "get" for request in since) <= 10
 
 
 def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
@@ -53,5 +57,9 @@ def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
 
     requests = cluster.control_plane.audit.requests()
 
-    assert {one.user for one in requests} == {AGENT, CONTROLLER}
-    assert {(one.user, one.verb, one.resource) for one in requests if one.status == 403} == set()
+    assert {request.user for request in requests} == {AGENT, CONTROLLER}
+    assert {
+        (request.user, request.verb, request.resource)
+        for request in requests
+        if request.status == 403
+    } == set()

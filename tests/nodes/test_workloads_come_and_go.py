@@ -69,11 +69,11 @@ def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes
     moved = cluster.running("db", 2)
     kubectl_in_shop(cluster, "delete", "pod", "db-0", "--force", "--grace-period=0")
     after = cluster.until(
-        lambda: [one for one in cluster.running("db", 2) if one.uid != moved[0].uid][:2]
+        lambda: [replica for replica in cluster.running("db", 2) if replica.uid != moved[0].uid][:2]
     )
 
-    assert {one.node for one in moved} == {"node-b"}
-    assert [one.addresses for one in moved] == [one.addresses for one in before]
+    assert {replica.node for replica in moved} == {"node-b"}
+    assert [replica.addresses for replica in moved] == [replica.addresses for replica in before]
     assert after[0].addresses == before[0].addresses
     assert cluster.pings("db-0", before[1].addresses[0])
 

@@ -75,17 +75,17 @@ def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
     """A Deployment; the label ``app`` of its Pods is its name."""
-    found = _workload("Deployment", name, annotations, spec)
-    found["spec"]["replicas"] = replicas
-    return found
+    workload = _workload("Deployment", name, annotations, spec)
+    workload["spec"]["replicas"] = replicas
+    return workload
 
 
 def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
     """A StatefulSet that starts all replicas at once."""
-    found = _workload("StatefulSet", name, annotations, spec)
-    found["spec"] |= {"replicas": replicas, "serviceName": name}
-    found["spec"]["podManagementPolicy"] = "Parallel"
-    return found
+    workload = _workload("StatefulSet", name, annotations, spec)
+    workload["spec"] |= {"replicas": replicas, "serviceName": name}
+    workload["spec"]["podManagementPolicy"] = "Parallel"
+    return workload
 
 
 def job(name: str, annotations: dict[str, str]) -> Object:

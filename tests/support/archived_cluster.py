@@ -185,7 +185,7 @@ async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
         await writer.close()
 
 
-def same(one: Ledger, other: Ledger) -> bool:
+def same(first: Ledger, second: Ledger) -> bool:
     """Whether two ledgers have the same content; their positions may differ."""
     parts = [part for part in Ledger.__slots__ if part != "position"]
-    return all(getattr(one, part) == getattr(other, part) for part in parts)
+    return all(getattr(first, part) == getattr(second, part) for part in parts)

@@ -138,11 +138,11 @@ class NodeHarness:
         interface: str = "eth0",
         *,
         container: str = "",
-        wanted: Callable[[Endpoint], Validity | None] = lambda _: None,
+        validity_of: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
         """Run a DEL of the Pod ``who``.
 
-        ``wanted`` returns whether the owner of an endpoint with fixed addresses still needs them.
+        ``validity_of`` returns whether the owner of an endpoint still needs its fixed addresses.
         """
         attachment = Attachment(container or f"box-{who.uid}", interface)
         return await self.releaser.release(
@@ -152,7 +152,7 @@ class NodeHarness:
                 attachment,
                 who.uid,
                 alive=who.alive,
-                validity=wanted(endpoint),
+                validity=validity_of(endpoint),
                 migrating=who.migrating,
             ),
             ReleaseRequest("deleted", "CNI DEL", CAUSE),

@@ -136,10 +136,10 @@ class OrbctlHarness:
         """Write state keys without events: a pool with another gateway, and an undefined pool."""
         keys = Keys(CLUSTER)
         blue = POOL.decode((await self.store.read([Get(keys.pool("blue"))])).ranges[0].kvs[0].value)
-        stray = blue._replace(name="stray")
+        orphaned = blue._replace(name="stray")
         writes = (
             Put(keys.pool("blue"), POOL.encode(blue._replace(gateway="10.6.0.9"))),
-            Put(keys.pool("stray"), POOL.encode(stray)),
+            Put(keys.pool("stray"), POOL.encode(orphaned)),
         )
         await self.store.commit([], writes)
 

@@ -25,6 +25,8 @@ CLEAN: Final = (
     *("cni/", "nodeagent/", "ops/"),
     *("workflows/api/", "workflows/engine/", "workflows/interpreter/", "workflows/model/"),
     *("workflows/jobs/", "workflows/testing/"),
+    *("tests/chart/", "tests/containment/", "tests/faults/", "tests/kubernetes/", "tests/nodes/"),
+    *("tests/chaos/", "tests/runtime/", "tests/suite/", "tests/supervision/", "tests/tracing/"),
 )
 """Paths from the root of the repository; a folder ends with a slash."""
 

@@ -23,7 +23,7 @@ from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, DESIRED_STATE, DRAIN_LABEL, DRAIN_REQUIRED
 from tests.chart.rendering import NAMESPACE, objects
 from tests.kubernetes.identities import grant, kubeconfig_of
-from tests.kubernetes.workload_objects import create_pod, sweep
+from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.parts import HELM, VIRTUAL_MACHINE, needs
@@ -122,7 +122,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     missing = VirtualMachine.why_not()
     if missing:
         pytest.skip(needs(VIRTUAL_MACHINE, missing))
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects({"sriov": {"install": True}}))
     (tmp_path / "conf.yml").write_text(yaml.safe_dump(CONF))
     agent = kubeconfig_of(server, "orbweaver-agent", tmp_path)
@@ -134,7 +134,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     yield ClusterView(server)
     for path in (f"{BUDGETS}/firm", f"{POLICIES}/rail", f"{NODES}/{NODE}", STATE):
         server.request("DELETE", path)
-    sweep(server)
+    delete_workloads(server)
     grant(server, objects({}))
 
 

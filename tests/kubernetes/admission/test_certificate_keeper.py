@@ -58,17 +58,17 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
     """Two keepers, and webhook configurations without an authority."""
     grant(server, objects({}))
     client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=NAMESPACE)
-    for one in configurations(client, guards_deletion=False):
-        for webhook in one["webhooks"]:
+    for configuration in configurations(client, guards_deletion=False):
+        for webhook in configuration["webhooks"]:
             del webhook["clientConfig"]["caBundle"]
-        assert server.request("POST", PATHS[one["kind"]], one).status == 201
+        assert server.request("POST", PATHS[configuration["kind"]], configuration).status == 201
     kubeconfig = str(kubeconfig_of(server, "orbweaver-controller", tmp_path))
-    found = [
+    keepers = [
         Replica(Api(await open_connection(kubeconfig)), tmp_path / str(number))
         for number in range(2)
     ]
-    yield found
-    for replica in found:
+    yield keepers
+    for replica in keepers:
         await replica.api.close()
     for path in PATHS.values():
         await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")

@@ -113,7 +113,7 @@ async def test_pods_without_a_network_with_slots_are_stored_unchanged(webhooks: 
     await serve_with_networks(webhooks, SLOTS)
 
     assert await slots_of(webhooks, {}) == {}
-    assert await slots_of(webhooks, {NETWORKS: "nobody/knows, this@ @"}) == {}
+    assert await slots_of(webhooks, {NETWORKS: "unknown/network, this@ @"}) == {}
     assert await slots_of(webhooks, {NETWORKS: "default/cloud"}, "kube-system") == {}
 
 

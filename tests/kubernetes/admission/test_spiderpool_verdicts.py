@@ -60,23 +60,23 @@ def causes(answer: Answer) -> list[tuple[str, str]]:
     return [(one["reason"], one.get("field", "")) for one in found]
 
 
-async def create_until_ready(webhooks: Webhooks, one: Object) -> Object:
+async def create_until_ready(webhooks: Webhooks, body: Object) -> Object:
     """Create it and wait until it is in force; the stored object."""
-    answer = await create_object(webhooks, one)
+    answer = await create_object(webhooks, body)
     assert answer.status == 201, answer.message
-    kind, name = one["kind"], one["metadata"]["name"]
+    kind, name = body["kind"], body["metadata"]["name"]
     await webhooks.cluster.until_condition(kind, name, "Ready", "True")
     return get(webhooks.cluster.server, kind, name)
 
 
-def with_owner_subnet(one: Object, owner: Object) -> Object:
+def with_owner_subnet(pool_object: Object, owner: Object) -> Object:
     """A pool that names a SpiderSubnet as its controller."""
     reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "controller": True} | owner
-    one["metadata"] |= {
+    pool_object["metadata"] |= {
         "labels": {OWNER_SUBNET: owner["name"]},
         "ownerReferences": [reference],
     }
-    return one
+    return pool_object
 
 
 async def test_creating_an_existing_name_returns_409_already_exists(webhooks: Webhooks) -> None:
@@ -169,10 +169,10 @@ async def test_pools_inherit_nothing_from_subnets_when_subnets_are_disabled(
     )
     await cluster.until_idle()
 
-    one = get(cluster.server, "SpiderIPPool", "blue")
-    assert "gateway" not in one["spec"]
-    assert "ownerReferences" not in one["metadata"]
-    assert OWNER_SUBNET not in one["metadata"]["labels"]
+    stored_pool = get(cluster.server, "SpiderIPPool", "blue")
+    assert "gateway" not in stored_pool["spec"]
+    assert "ownerReferences" not in stored_pool["metadata"]
+    assert OWNER_SUBNET not in stored_pool["metadata"]["labels"]
     green = get(cluster.server, "SpiderIPPool", "green")["metadata"]
     assert green["labels"][OWNER_SUBNET] == "wide"
     assert cluster.ledger.pools["green"].gateway == ""
@@ -221,10 +221,10 @@ async def test_a_network_without_masters_is_refused_with_the_path_of_its_block(
 ) -> None:
     block: Object = {"master": [], "vlanID": 1}
     spec: Object = {"cniType": kind, kind: block}
-    one = defaulted_network(custom_resource("SpiderMultusConfig", "net", spec))
+    defaulted = defaulted_network(custom_resource("SpiderMultusConfig", "net", spec))
 
-    assert one["spec"][kind]["master"] == []
-    assert causes_of(await webhooks.validated("CREATE", one)) == [
+    assert defaulted["spec"][kind]["master"] == []
+    assert causes_of(await webhooks.validated("CREATE", defaulted)) == [
         ("FieldValueInvalid", f"spec.{field}")
     ]
 
@@ -233,10 +233,10 @@ async def test_each_unknown_key_of_an_automatic_pools_affinity_is_reported_as_a_
     webhooks: Webhooks,
 ) -> None:
     labels = dict.fromkeys(("app", "tier"), "x")
-    one = pool(podAffinity={"matchLabels": labels})
-    one["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
+    auto_pool = pool(podAffinity={"matchLabels": labels})
+    auto_pool["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
 
-    answer = await create_object(webhooks, one)
+    answer = await create_object(webhooks, auto_pool)
 
     assert causes(answer) == [("FieldValueInvalid", "spec.podAffinity")] * 2
 
@@ -266,10 +266,10 @@ async def test_a_malformed_review_returns_400_bad_request(
 
 
 async def test_a_namespace_that_contains_a_path_is_refused(webhooks: Webhooks) -> None:
-    one = network("custom", customCNI="{}")
-    one["metadata"]["namespace"] = "../../secrets"
+    custom = network("custom", customCNI="{}")
+    custom["metadata"]["namespace"] = "../../secrets"
 
-    response = await webhooks.validated("CREATE", one)
+    response = await webhooks.validated("CREATE", custom)
 
     assert not response["allowed"]
     assert "is not the name of an object" in response["status"]["message"]

@@ -38,8 +38,8 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 async def test_a_pool_is_stored_with_defaults_for_the_fields_it_leaves_out(
     webhooks: Webhooks,
 ) -> None:
-    one = pool(ips=["10.6.0.11", "10.6.0.10"])
-    assert await webhooks.create(one) == ""
+    config = pool(ips=["10.6.0.11", "10.6.0.10"])
+    assert await webhooks.create(config) == ""
 
     stored = get(webhooks.cluster.server, "SpiderIPPool", "blue")
     assert stored["spec"]["ips"] == ["10.6.0.10-10.6.0.11"]
@@ -82,7 +82,7 @@ async def test_removing_addresses_in_use_from_a_pool_is_refused(webhooks: Webhoo
     assert "web-0" in message
 
 
-async def test_changes_of_metadata_alone_do_not_need_the_webhook(
+async def test_changes_of_metadata_alone_succeed_without_the_webhook(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(pool()) == ""
@@ -104,21 +104,21 @@ async def test_changes_of_metadata_alone_do_not_need_the_webhook(
 async def test_changing_the_nad_name_of_a_network_is_refused(
     webhooks: Webhooks,
 ) -> None:
-    one = network("custom")
-    one["metadata"]["labels"] = {"team": "a"}
-    assert await webhooks.create(one) == ""
+    config = network("custom")
+    config["metadata"]["labels"] = {"team": "a"}
+    assert await webhooks.create(config) == ""
 
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
     assert "cr-name" in await _merged(webhooks, "SpiderMultusConfig", "net", renamed)
 
 
 def test_the_finalizer_of_an_invalid_coordinator_can_be_removed() -> None:
-    one = coordinator(podMACPrefix="01:00")
-    held = one | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
+    invalid = coordinator(podMACPrefix="01:00")
+    held = invalid | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
     names = "uid", "SpiderCoordinator", UPDATE, "", "default"
 
-    assert validate_coordinator(AdmissionRequest(*names, one, held)) == ()
-    assert validate_coordinator(AdmissionRequest(*names, one, coordinator())) != ()
+    assert validate_coordinator(AdmissionRequest(*names, invalid, held)) == ()
+    assert validate_coordinator(AdmissionRequest(*names, invalid, coordinator())) != ()
 
 
 async def test_a_coordinator_with_a_field_of_the_wrong_type_is_refused_with_its_path(
@@ -166,9 +166,9 @@ async def test_a_coordinator_gets_defaults_and_prefix_lengths(webhooks: Webhooks
 async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
     webhooks: Webhooks,
 ) -> None:
-    one = network("macvlan", macvlan={"master": ["ens3"]})
-    one["metadata"]["annotations"] = {"cni.spidernet.io/network-resource-inject": "team-a"}
-    assert await webhooks.create(one) == ""
+    config = network("macvlan", macvlan={"master": ["ens3"]})
+    config["metadata"]["annotations"] = {"cni.spidernet.io/network-resource-inject": "team-a"}
+    assert await webhooks.create(config) == ""
     stored = get(webhooks.cluster.server, "SpiderMultusConfig", "net")
 
     assert stored["spec"]["macvlan"]["mtu"] == 0
@@ -265,9 +265,9 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_names(
     await webhooks.stop()
     await webhooks.start(injection=InjectionSettings())
     block = {"resourceName": "spidernet.io/vf", "ippools": {"ipv4": ["blue"]}}
-    one = network("sriov", sriov=block)
-    one["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "team-a"}
-    assert await webhooks.create(one) == ""
+    config = network("sriov", sriov=block)
+    config["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "team-a"}
+    assert await webhooks.create(config) == ""
     server = webhooks.cluster.server
     pods = "/api/v1/namespaces/default/pods"
     team_a = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
@@ -277,13 +277,13 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_names(
         answer = server.request("POST", pods, pod_with_annotations("web-0", **team_a))
         return answer.body if answer.status == 201 else None
 
-    found = await until(created)
-    assert found is not None
-    assert found["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/net"
-    (container,) = found["spec"]["containers"]
+    stored_pod = await until(created)
+    assert stored_pod is not None
+    assert stored_pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/net"
+    (container,) = stored_pod["spec"]["containers"]
     assert container["resources"]["limits"]["spidernet.io/vf"] == "1"
     of_unknown_team = pod_with_annotations(
-        "web-1", **{"cni.spidernet.io__rdma-resource-inject": "nobody"}
+        "web-1", **{"cni.spidernet.io__rdma-resource-inject": "team-x"}
     )
     answer = await asyncio.to_thread(server.request, "POST", pods, of_unknown_team)
     assert "no SpiderMultusConfig has the label" in answer.message

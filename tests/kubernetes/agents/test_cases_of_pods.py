@@ -128,10 +128,10 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     refused = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
     nic = {"named": "net1", "unnamed": "1", "none": "eth0"}[list_]
-    said = refused.error["msg"] + refused.error["details"]
+    message = refused.error["msg"] + refused.error["details"]
     text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"
-    assert f"{text} is not matched" in said
-    assert "shop/wan" in said
+    assert f"{text} is not matched" in message
+    assert "shop/wan" in message
     assert not await agent.claims()
 
 

@@ -96,11 +96,11 @@ async def test_a_replica_keeps_its_address_when_the_watch_has_not_received_its_s
     delete_pod(shop, "db-0")
 
     await agent.delete("db-0", CNI_ARGS=cni_args_of(pod))
-    kept = await agent.claims()
+    claims_before = await agent.claims()
     resize(shop, "db", replicas=0)
     await agent.delete("db-0", CNI_ARGS=cni_args_of(pod))
 
-    assert len(kept) == 1
+    assert len(claims_before) == 1
     assert not await agent.claims()
 
 
@@ -134,10 +134,10 @@ async def test_a_surplus_replica_keeps_its_address_when_the_api_server_does_not_
 
     await agent.delete("db-0", CNI_ARGS=cni_args_of(pod))
 
-    kept = await agent.claims()
+    claims_before = await agent.claims()
     shop.start()
     shop.wait_served(PODS)
-    assert len(kept) == 1
+    assert len(claims_before) == 1
 
 
 async def test_a_running_pod_missing_from_the_cache_keeps_its_address(
@@ -150,11 +150,11 @@ async def test_a_running_pod_missing_from_the_cache_keeps_its_address(
     cluster.facts._read.clear()
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
-    kept = await agent.claims()
+    claims_before = await agent.claims()
     delete_pod(shop, "web")
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    assert len(kept) == 1
+    assert len(claims_before) == 1
     assert not await agent.claims()
 
 

@@ -197,12 +197,12 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
     held = await agent.add("web", CNI_ARGS=cni_args_of(pod))
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
-    kept = await agent.claims()
+    claims_before = await agent.claims()
     delete_pod(shop, "web")
     await until_uncached(cluster, "web")
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    assert [f"{address}/16" for address in kept] == held
+    assert [f"{address}/16" for address in claims_before] == held
     assert not await agent.claims()
 
 

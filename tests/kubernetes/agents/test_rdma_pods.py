@@ -60,10 +60,10 @@ async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
     """The watch of Pods as in an agent, with the permissions of the chart."""
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True)
-    found = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
-    assert found is not None
-    yield found
-    await found.close()
+    connected = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
+    assert connected is not None
+    yield connected
+    await connected.close()
 
 
 @pytest.fixture
@@ -140,12 +140,12 @@ async def test_a_pod_has_no_owner_when_the_owner_is_gone_or_reading_it_is_forbid
         create_rdma_pod(shop, "secret-0", 17, secretive)
         training = create_training_object(shop, "pytorchjobs", "PyTorchJob", TRAINING[0], secretive)
         create_rdma_pod(shop, "train-0", 18, training)
-        gone: Object = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1"}
-        gone["metadata"] = {"name": "gone", "uid": "0"}
-        create_rdma_pod(shop, "orphan", 19, gone)
-        unserved = gone | {"kind": "Unserved"}
+        missing_owner: Object = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1"}
+        missing_owner["metadata"] = {"name": "gone", "uid": "0"}
+        create_rdma_pod(shop, "orphan", 19, missing_owner)
+        unserved = missing_owner | {"kind": "Unserved"}
         create_rdma_pod(shop, "strange", 20, unserved)
-        other = gone | {"metadata": {"name": "train", "uid": "0"}}
+        other = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
         create_rdma_pod(shop, "older", 21, other)
         # When this owner is known, the others were read too.
         create_rdma_pod(shop, "web-1", 22, create_set(shop, "ReplicaSet", "web"))
@@ -170,7 +170,7 @@ async def test_agents_watch_no_rdma_pods_when_rdma_metrics_are_off(
     assert not await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **expected))
 
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
-    found = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
-    assert found is not None
-    assert found.rdma_pods is None
-    await found.close()
+    connected = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
+    assert connected is not None
+    assert connected.rdma_pods is None
+    await connected.close()

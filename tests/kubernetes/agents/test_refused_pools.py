@@ -31,7 +31,9 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
             refusals=Refusals(cluster.store, cluster.keys),
         )
         node.allocate = waiting.allocate_or_wait
-        wanted = pod("web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["b"]})})
+        requesting_pod = pod(
+            "web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["b"]})}
+        )
         create(server, pool("a"))
         await cluster.until_condition("SpiderIPPool", "a", "Ready", "True")
         create(server, pool("b"))
@@ -39,12 +41,12 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
         await node.view.freshen()
 
         with pytest.raises(AllocationError, match=r'SpiderIPPool "b" was refused: .*IPPool/a'):
-            await node.add(wanted)
+            await node.add(requesting_pod)
         await cluster.stop()
         cluster.start()  # another leader has it too
         replace(server, pool("b", ips=["10.6.0.11"]))
         await cluster.until_condition("SpiderIPPool", "b", "Ready", "True")
         await node.view.freshen()
-        await node.add(wanted)
+        await node.add(requesting_pod)
 
         assert await Refusals(cluster.store, cluster.keys).names() == set()

@@ -77,12 +77,12 @@ async def test_backends_follow_the_endpoint_slices_of_a_service(
         server.request("DELETE", f"{SLICES}/web-1")
         await waiting
     await until(lambda: backends(services, address) == [])
-    (found,) = (
+    (with_affinity,) = (
         backend_group
         for backend_group in (services.frontends() or {}).values()
         if backend_group.affinity_s
     )
-    assert found.affinity_s == 10_800
+    assert with_affinity.affinity_s == 10_800
     server.request("DELETE", f"{SERVICES}/web")
     await until(lambda: backends(services, address) is None)
 

@@ -103,7 +103,7 @@ async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_la
     assert shop.request("POST", POLICIES, RAIL).status == 201
 
     await source.changed()
-    await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.policies, PATIENCE_S)
 
     configuration = source.configuration()
     assert configuration is not None
@@ -130,7 +130,9 @@ async def test_a_policy_with_an_unsupported_field_is_skipped_and_named(
     spec = RAIL["spec"] | {"vdpaType": "virtio"}  # type: ignore[operator]
     shop.request("POST", POLICIES, RAIL | {"metadata": {"name": "old"}, "spec": spec})
 
-    await until(lambda: (found := source.configuration()) and found.unreadable, PATIENCE_S)
+    await until(
+        lambda: (configured := source.configuration()) and configured.unreadable, PATIENCE_S
+    )
 
     configuration = source.configuration()
     assert configuration is not None
@@ -152,11 +154,11 @@ async def test_the_api_server_refuses_an_unknown_device_type(shop: ApiServer) ->
 async def test_a_later_agent_reads_the_nics_that_an_earlier_agent_declared(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    mine = DesiredNic("ens1f0", "0000:17:00.0", 2)
+    managed_nic = DesiredNic("ens1f0", "0000:17:00.0", 2)
     foreign = DesiredNic("ens1f1", "0000:17:00.1", 2, externally_managed=True)
 
-    await source.declare([mine, foreign])
-    await until(lambda: (found := source.configuration()) and found.managed, PATIENCE_S)
+    await source.declare([managed_nic, foreign])
+    await until(lambda: (configured := source.configuration()) and configured.managed, PATIENCE_S)
 
     configuration = source.configuration()
     assert configuration is not None
@@ -173,7 +175,7 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     requested = shop.request("GET", STATE).body
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
     await source.report(busy._replace(blocking=(), needs_drain=False, keeps_request=True))
-    kept = shop.request("GET", STATE).body
+    state_kept = shop.request("GET", STATE).body
     await source.report(busy._replace(blocking=(), needs_drain=False))
     called_off = shop.request("GET", STATE).body
 
@@ -184,7 +186,7 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     assert requested["status"]["syncStatus"] == "InProgress"
     assert requested["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     for field in ("annotations", "labels"):
-        assert kept["metadata"][field] == requested["metadata"][field]
+        assert state_kept["metadata"][field] == requested["metadata"][field]
     (owner,) = requested["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
     assert called_off["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
@@ -194,8 +196,8 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
 async def test_withdraw_removes_the_drain_request_and_keeps_the_interfaces(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    mine = DesiredNic("ens1f0", "0000:17:00.0", 2)
-    await source.declare([mine])
+    managed_nic = DesiredNic("ens1f0", "0000:17:00.0", 2)
+    await source.declare([managed_nic])
     busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
     await source.report(busy)
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, PATIENCE_S)
@@ -214,10 +216,12 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
     labels = {"app": OPERATOR_DAEMON}
     create_pod(shop, "daemon", NODE, labels=labels)
 
-    await until(lambda: (found := source.configuration()) and found.operator, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.operator, PATIENCE_S)
     noticed = source.configuration()
     delete_pod(shop, "daemon")
-    await until(lambda: (found := source.configuration()) and not found.operator, PATIENCE_S)
+    await until(
+        lambda: (configured := source.configuration()) and not configured.operator, PATIENCE_S
+    )
 
     assert noticed is not None
     assert noticed.operator == "shop/daemon"
@@ -230,7 +234,7 @@ async def test_an_agent_applies_a_policy_and_writes_the_status(
     keeper = GuidLog().keeper()
     agent = SriovReconciler(SriovSettings(), source, CardHardware(card), keeper, 0)
     shop.request("POST", POLICIES, RAIL)
-    await until(lambda: (found := source.configuration()) and found.policies, PATIENCE_S)
+    await until(lambda: (configured := source.configuration()) and configured.policies, PATIENCE_S)
 
     assert await agent.run_round()
 

@@ -90,9 +90,9 @@ def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
     from ops.kubernetes.defaults import read_objects
 
     (defaults,) = (
-        one
-        for one in objects(values_of("production"))
-        if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "orbweaver-defaults")
+        item
+        for item in objects(values_of("production"))
+        if (item["kind"], item["metadata"]["name"]) == ("ConfigMap", "orbweaver-defaults")
     )
     default_objects = read_objects(defaults["data"]["objects.yaml"], "objects.yaml")
 
@@ -101,7 +101,7 @@ def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
         stdin=dump_yaml(default_objects),
     )
 
-    assert [one["kind"] for one in default_objects] == [
+    assert [item["kind"] for item in default_objects] == [
         "SpiderCoordinator",
         *("SpiderSubnet", "SpiderIPPool") * 2,
         "SpiderMultusConfig",

@@ -28,7 +28,7 @@ from tests.support.parts import HELM, needs
 pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
-VIEWER, OPERATOR, WITHOUT_ROLE = "console-viewer", "console-operator", "console-stranger"
+VIEWER, OPERATOR, WITHOUT_ROLE = "console-viewer", "console-operator", "console-without-role"
 RBAC = "rbac.authorization.k8s.io"
 ROLES = {VIEWER: f"{CONTROLLER}-console", OPERATOR: f"{CONTROLLER}-console-workflows"}
 VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
@@ -57,7 +57,7 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
         for name in (*ROLES, WITHOUT_ROLE)
     ]
     grant(server, [*objects(VALUES), *accounts, *map(binding, ROLES)])
-    tokens = {"nobody": "e30.e30.e30"}
+    tokens = {"invalid": "e30.e30.e30"}
     for name in (*ROLES, WITHOUT_ROLE):
         document = yaml.safe_load(kubeconfig_of(server, name, tmp_path).read_text())
         tokens[name] = document["users"][0]["user"]["token"]
@@ -124,5 +124,10 @@ async def test_the_console_lets_users_read_and_act_as_their_role_allows(
         async with client.get(f"{api}/access", ssl=trusting, headers=headers) as response:
             user = f"system:serviceaccount:{NAMESPACE}:{OPERATOR}"
             assert await response.json() == {"user": user, "workflowActions": True}
-    assert reads == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "nobody": 401}
-    assert changes == {VIEWER: 403, OPERATOR: 404, WITHOUT_ROLE: 403, "nobody": 401}  # no execution
+    assert reads == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "invalid": 401}
+    assert changes == {
+        VIEWER: 403,
+        OPERATOR: 404,
+        WITHOUT_ROLE: 403,
+        "invalid": 401,
+    }  # no execution

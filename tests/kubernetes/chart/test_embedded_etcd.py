@@ -204,11 +204,11 @@ def test_an_agents_certificate_may_not_change_pools_and_is_no_peer_certificate(
     members.until_orbctl_succeeds()
     members.switch_access_on()
 
-    own = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
-    agents = members.orbctl("apply", "-f", "-", stdin=POOL % ("forged", 2), workload=AGENT)
-    assert own.returncode == 0, own.stderr
-    assert agents.returncode != 0
-    assert "permission denied" in agents.stderr
+    by_controller = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
+    by_agent = members.orbctl("apply", "-f", "-", stdin=POOL % ("forged", 2), workload=AGENT)
+    assert by_controller.returncode == 0, by_controller.stderr
+    assert by_agent.returncode != 0
+    assert "permission denied" in by_agent.stderr
     assert members.orbctl("get", "pools", workload=AGENT).stdout.count("10.6.0.") == 1
 
     peer = f"https://{MEMBERS[1]}.{DOMAIN}:2580/version"
@@ -222,11 +222,11 @@ def test_metrics_are_served_to_another_host_only_with_a_certificate(
     members.until_orbctl_succeeds()
     other_member = f"{MEMBERS[1]}.{DOMAIN}:2581"
 
-    authority, *own = _files(tmp_path, "metrics")
+    authority, *own_certificate = _files(tmp_path, "metrics")
     assert members.fetch("http://127.0.0.1:2581/metrics")
     assert not members.fetch(f"http://{other_member}/metrics")
     assert not members.fetch(f"https://{other_member}/metrics", authority)
-    assert members.fetch(f"https://{other_member}/metrics", authority, *own)
+    assert members.fetch(f"https://{other_member}/metrics", authority, *own_certificate)
 
 
 def _files(directory: Path, kind: str) -> tuple[Path, ...]:

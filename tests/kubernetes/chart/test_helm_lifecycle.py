@@ -73,7 +73,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     server: ApiServer, installed: Any, tmp_path: Path
 ) -> None:
     await create_certificate(server, tmp_path)
-    before, kept = validating_webhooks(server), read_secret(server)
+    before, secret_before = validating_webhooks(server), read_secret(server)
     values = unique_values()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
     installed.upgrade(CHART, RELEASE, values, namespace=SPACE)
@@ -81,7 +81,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
 
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
-    assert read_secret(server) == kept
+    assert read_secret(server) == secret_before
     warnings = {webhook for webhook in before if "-deletion." in webhook}
     assert before.keys() - after.keys() == warnings  # the rule refuses instead
     for webhook, configuration in after.items():

@@ -144,7 +144,7 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     assert "removed our finalizer from 2 objects" in log
     assert server.request("GET", path_of_kind("SpiderIPPool", "blue")).status == 404
     kept = get(server, "SpiderSubnet", "wide")["metadata"]
-    assert kept.get("finalizers") == ["somebody.else/finalizer"]
+    assert kept.get("finalizers") == ["example.org/finalizer"]
     for path in (
         f"{WEBHOOKS}/spiderpool-controller",
         f"{SECRETS}/orbweaver-controller-server-certs",
@@ -154,11 +154,11 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     hooks.run("orbweaver-cleanup")
 
 
-def with_finalizers(one: Object) -> Object:
+def with_finalizers(item: Object) -> Object:
     """The objects as the controllers leave them; the subnet has a foreign finalizer too."""
-    foreign = ["somebody.else/finalizer"] if one["kind"] == "SpiderSubnet" else []
-    one["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]
-    return one
+    foreign = ["example.org/finalizer"] if item["kind"] == "SpiderSubnet" else []
+    item["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]
+    return item
 
 
 def webhook() -> dict[str, Any]:

@@ -115,10 +115,10 @@ async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[Translato
         coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
         lease=LeaseSettings(NAMESPACE),
     )
-    found = TranslatorHarness(granted, settings)
-    found.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
-    async with found:
-        yield found
+    harness = TranslatorHarness(granted, settings)
+    harness.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
+    async with harness:
+        yield harness
     for collection in (PATH, LEASES):
         await asyncio.to_thread(granted.request, "DELETE", collection)
 
@@ -127,12 +127,12 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
     cluster: TranslatorHarness,
 ) -> None:
     server = cluster.server
-    for one in (
+    for item in (
         pool(default=True),
         network("macvlan", macvlan={"master": ["ens3"]}),
         coordinator(podCIDRType="cluster"),
     ):
-        answer = await asyncio.to_thread(create, server, one)
+        answer = await asyncio.to_thread(create, server, item)
         assert answer.status == 201, answer.message
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.node.view.freshen()
@@ -156,16 +156,16 @@ async def test_an_agent_lists_all_kinds_that_it_reads_with_the_rights_of_the_cha
     delete_workloads(granted)
     create_pod(granted, "web-0", node="node-1")
     kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
-    found = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
-    assert found is not None
-    facts = found.facts
-    assert found.coordinator is not None
+    connected = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
+    assert connected is not None
+    facts = connected.facts
+    assert connected.coordinator is not None
     async with asyncio.timeout(30):
         for informer in (facts.pods, facts.nodes, facts.namespaces, facts.stateful_sets):
             await informer.listed.wait()
-        await found.coordinator.coordinators.listed.wait()
+        await connected.coordinator.coordinators.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
-    await found.close()
+    await connected.close()
     delete_workloads(granted)
 
 
@@ -178,20 +178,18 @@ async def test_an_agent_may_read_networks_only_with_a_network_provider(
     grant(granted, objects({"iaasNetworkProvider": {"serverUrl": url}}))
     kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
     settings = Settings("node-1", kubeconfig=str(kubeconfig), provider=ProviderSettings(url))
-    found = await connect_cluster(settings)
-    assert found is not None
-    assert found.networks is not None
+    connected = await connect_cluster(settings)
+    assert connected is not None
+    assert connected.networks is not None
     async with asyncio.timeout(30):
-        await found.networks.configs.listed.wait()
-    await found.close()
+        await connected.networks.configs.listed.wait()
+    await connected.close()
     assert not is_allowed(granted, AGENT, verb="patch", **networks)
     grant(granted, objects({}))
 
 
 @pytest.mark.parametrize("account", [CONTROLLER, AGENT])
-def test_no_account_of_the_chart_has_a_right_that_it_does_not_need(
-    granted: ApiServer, account: str
-) -> None:
+def test_no_account_of_the_chart_has_a_forbidden_right(granted: ApiServer, account: str) -> None:
     assert [what for what in FORBIDDEN if is_allowed(granted, account, **FORBIDDEN[what])] == []
 
 

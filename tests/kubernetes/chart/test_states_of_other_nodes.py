@@ -43,12 +43,14 @@ def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
     rendered = objects(VALUES)
     grant(server, rendered)
     paths = [
-        f"{ADMISSION}/{PLURALS[one['kind']]}/{one['metadata']['name']}"
-        for one in rendered
-        if one["kind"] in PLURALS
+        f"{ADMISSION}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
+        for item in rendered
+        if item["kind"] in PLURALS
     ]
-    for path, one in zip(paths, (one for one in rendered if one["kind"] in PLURALS), strict=True):
-        answer = server.request("PATCH", f"{path}?fieldManager=chart", one, content=APPLY)
+    for path, item in zip(
+        paths, (item for item in rendered if item["kind"] in PLURALS), strict=True
+    ):
+        answer = server.request("PATCH", f"{path}?fieldManager=chart", item, content=APPLY)
         assert answer.status == 201, answer.message
     for node in (OWN, OTHER):
         server.request("POST", "/api/v1/nodes", {"metadata": {"name": node}})
@@ -105,26 +107,26 @@ async def until_policy_applies(api: Api) -> None:
 
 
 async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Connect) -> None:
-    own, other = await connect(AGENT, OWN), await connect(AGENT, OTHER)
-    await until_policy_applies(own)
+    own_agent, other_agent = await connect(AGENT, OWN), await connect(AGENT, OTHER)
+    await until_policy_applies(own_agent)
     status = node_state_status(OTHER, (), frozenset(), SyncResult(SUCCEEDED, ""))
 
-    assert not await is_refused(own, OWN)
-    assert not await is_refused(other, OTHER)
-    assert await is_refused(other, OWN)
-    await other.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
+    assert not await is_refused(own_agent, OWN)
+    assert not await is_refused(other_agent, OTHER)
+    assert await is_refused(other_agent, OWN)
+    await other_agent.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
     with pytest.raises(ApiError, match=f'"{OWN}" may not write the state of node "{OTHER}"'):
-        await own.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
+        await own_agent.apply(f"{STATES}/{OTHER}/status", status, MANAGER)
     with pytest.raises(ApiError, match="may not write"):
-        await own.merge(f"{STATES}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
+        await own_agent.merge(f"{STATES}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
 
 
 async def test_an_agents_token_without_a_node_writes_no_state_and_a_controller_writes_all(
     connect: Connect,
 ) -> None:
-    own = await connect(AGENT, OWN)
-    await until_policy_applies(own)
-    await own.apply(f"{STATES}/{OWN}", node_state(OWN, ()), MANAGER)
+    own_agent = await connect(AGENT, OWN)
+    await until_policy_applies(own_agent)
+    await own_agent.apply(f"{STATES}/{OWN}", node_state(OWN, ()), MANAGER)
 
     assert await is_refused(await connect(AGENT, ""), OWN)
     controller = await connect("orbweaver-controller", "")

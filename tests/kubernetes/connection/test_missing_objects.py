@@ -30,7 +30,7 @@ async def test_find_returns_none_for_a_pod_that_does_not_exist(api: Api, namespa
 @pytest.mark.parametrize(
     "path",
     [
-        "/apis/nobody.example/v1/namespaces/shop/things/ghost",
+        "/apis/unknown.example/v1/namespaces/shop/things/ghost",
         "/api/v1/namespaces/shop/things/ghost",
         "/nonsense",
     ],

@@ -70,7 +70,7 @@ async def test_a_controller_without_credentials_exits_with_an_error(
     (tmp_path / "kubeconfig").write_text("{}")
     option = f"--kubeconfig={tmp_path / 'kubeconfig'}"
 
-    with ControllerProcess("c-1", endpoint, "nobody", tmp_path, option) as controller:
+    with ControllerProcess("c-1", endpoint, "without-access", tmp_path, option) as controller:
         code = controller.wait()
 
     assert code == 1

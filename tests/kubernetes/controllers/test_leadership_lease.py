@@ -41,12 +41,12 @@ def lease(server: ApiServer) -> dict[str, Any]:
 async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: Api) -> None:
     await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
 
-    found = lease(server)
-    assert found["spec"]["holderIdentity"] == "controller-0"
-    assert found["spec"]["leaseDurationSeconds"] == 6
-    assert found["spec"]["leaseTransitions"] == 0
-    assert found["metadata"]["annotations"][EPOCH] == "41"
-    assert is_held(found, api.clock_s)
+    stored = lease(server)
+    assert stored["spec"]["holderIdentity"] == "controller-0"
+    assert stored["spec"]["leaseDurationSeconds"] == 6
+    assert stored["spec"]["leaseTransitions"] == 0
+    assert stored["metadata"]["annotations"][EPOCH] == "41"
+    assert is_held(stored, api.clock_s)
 
 
 async def test_renewing_a_term_counts_no_transition(server: ApiServer, api: Api) -> None:

@@ -115,10 +115,10 @@ class PartitionHarness:
 
     def endpoints(self) -> set[str]:
         """The addresses in SpiderEndpoints."""
-        found = self.server.request("GET", ENDPOINTS).body["items"]
+        items = self.server.request("GET", ENDPOINTS).body["items"]
         return {
             nic["ipv4"].partition("/")[0]
-            for one in found
+            for one in items
             for nic in one["status"]["current"]["ips"]
         }
 
@@ -143,10 +143,10 @@ async def partition(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         await stack.enter_async_context(node)
-        found = PartitionHarness(server, node)
-        for side in found.sides.values():
+        harness = PartitionHarness(server, node)
+        for side in harness.sides.values():
             await side.start(stack, tmp_path.name, tmp_path)
-        yield found
+        yield harness
     server.request("DELETE", LEASE)
 
 

@@ -69,11 +69,11 @@ async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
         await create_object(server, CALICO, meta | {"metadata": {"name": name}, "spec": spec})
     create(server, coordinator(podCIDRType="calico"))
 
-    found = await status(server, "Synced")
+    current = await status(server, "Synced")
 
     await asyncio.to_thread(server.request, "DELETE", CALICO)
-    assert found["overlayPodCIDR"] == ["10.20.0.0/16"]
-    assert found["serviceCIDR"] == ["10.96.0.0/16"]
+    assert current["overlayPodCIDR"] == ["10.20.0.0/16"]
+    assert current["serviceCIDR"] == ["10.96.0.0/16"]
 
 
 @pytest.mark.parametrize("mode", ["cluster-pool", "kubernetes", "multi-pool"])
@@ -91,12 +91,12 @@ async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
         await create_object(server, CILIUM, meta | {"metadata": {"name": "a"}, "spec": spec})
     create(server, coordinator(podCIDRType="cilium"))
 
-    found = await status(server, "Synced")
+    current = await status(server, "Synced")
 
     if mode == "multi-pool":
         await asyncio.to_thread(server.request, "DELETE", CILIUM)
     second_octet = {"cluster-pool": "11", "kubernetes": "244", "multi-pool": "12"}
-    assert found["overlayPodCIDR"] == [f"10.{second_octet[mode]}.0.0/16"]
+    assert current["overlayPodCIDR"] == [f"10.{second_octet[mode]}.0.0/16"]
 
 
 @pytest.mark.parametrize("cidr_type", ["auto", "none"])
@@ -134,11 +134,11 @@ async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kub
     await create_object(server, SYSTEM_PODS, body)
     create(server, coordinator(podCIDRType="cluster"))
 
-    found = await status(server, "Synced")
+    current = await status(server, "Synced")
     manager_pod = f"{SYSTEM_PODS}/kcm?gracePeriodSeconds=0"
     await asyncio.to_thread(server.request, "DELETE", manager_pod)
 
-    assert found["overlayPodCIDR"] == ["10.30.0.0/16"]
+    assert current["overlayPodCIDR"] == ["10.30.0.0/16"]
 
 
 async def test_the_status_is_synced_again_once_a_source_has_the_cidrs(

@@ -41,10 +41,10 @@ def tuned(**settings: Any) -> Object:
     return macvlan(coordinator=settings)
 
 
-def annotated(one: Object, **annotations: str) -> Object:
+def annotated(config: Object, **annotations: str) -> Object:
     keys = {"cr_name": CR_NAME, "version": CNI_VERSION, "rdma": RDMA, "devices": DEVICES}
-    one["metadata"]["annotations"] = {keys[key]: text for key, text in annotations.items()}
-    return one
+    config["metadata"]["annotations"] = {keys[key]: text for key, text in annotations.items()}
+    return config
 
 
 ACCEPTED: dict[str, Object] = {
@@ -72,7 +72,7 @@ ACCEPTED: dict[str, Object] = {
     "M00034 an MTU of ipvlan": network("ipvlan", ipvlan=LINK | {"mtu": 1400}),
     "M00035 an MTU of sriov": network("sriov", sriov={"resourceName": "x/y", "mtu": 1400}),
     "M00038 vlan": network("vlan", vlan=LINK | {"vlanID": 30}),
-    "M00039 a VLAN that somebody else chooses": network("vlan", vlan=LINK | {"vlanMode": "auto"}),
+    "M00039 a VLAN that the provider chooses": network("vlan", vlan=LINK | {"vlanMode": "auto"}),
     "C00022 a MAC prefix of the cluster": coordinator("c", podMACPrefix="0a:1b"),
     "C00023 an MTU of the cluster": coordinator("c", vethMTU=1400),
 }
@@ -126,10 +126,10 @@ async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
     await api.close()
 
 
-async def dry_run(server: ApiServer, one: Object) -> str:
+async def dry_run(server: ApiServer, item: Object) -> str:
     """Create an object in a dry run; return the server's refusal, "" if it was accepted."""
-    path = f"{path_of(one['kind'])}?dryRun=All"
-    answer = await asyncio.to_thread(server.request, "POST", path, one)
+    path = f"{path_of(item['kind'])}?dryRun=All"
+    answer = await asyncio.to_thread(server.request, "POST", path, item)
     return "" if answer.status == 201 else answer.message
 
 

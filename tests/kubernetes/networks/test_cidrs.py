@@ -133,7 +133,7 @@ def test_an_object_of_any_shape_is_parsed_or_ignored(value: object) -> None:
     body = value if isinstance(value, dict) else {"spec": value, "data": value}
     odd = {"metadata": {"name": "odd"}} | body
 
-    for found in (
+    for result in (
         cidrs.of_calico([odd]),
         cidrs.of_cilium_pools([odd]),
         cidrs.of_service_cidrs([odd]),
@@ -141,4 +141,4 @@ def test_an_object_of_any_shape_is_parsed_or_ignored(value: object) -> None:
         *cidrs.of_controller_manager(odd),
         *cidrs.of_kubeadm(odd),
     ):
-        assert all("/" in cidr for cidr in found)
+        assert all("/" in cidr for cidr in result)

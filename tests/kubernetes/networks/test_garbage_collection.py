@@ -94,7 +94,7 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     """3.3, L00008: it has no owner that could be deleted."""
     api_pod = create_pod(server, "db-0", "node-1")
     create_pod(server, "web-0", "node-1")
-    web = pod("web-0", "uid-of-nobody")
+    web = pod("web-0", "uid-of-no-pod")
     await cluster.node.add(pod("db-0", api_pod["metadata"]["uid"], fixed="statefulset"))
     await cluster.node.add(web)
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")

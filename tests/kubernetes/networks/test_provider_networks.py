@@ -48,11 +48,11 @@ def annotated(**annotations: object) -> PodFacts:
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
     api = Api(await open_connection(str(server.kubeconfig)))
-    found = KubernetesNetworks(api, SELECTION, lambda link: MACS.get(link, ""))
-    watching = asyncio.create_task(found.run())
+    networks = KubernetesNetworks(api, SELECTION, lambda link: MACS.get(link, ""))
+    watching = asyncio.create_task(networks.run())
     async with asyncio.timeout(30):
-        await found.configs.listed.wait()
-    yield found
+        await networks.configs.listed.wait()
+    yield networks
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await api.close()
@@ -95,11 +95,11 @@ async def test_provider_nics_follow_the_default_network_and_the_list_of_networks
 async def test_provider_nics_are_found_by_nad_name_and_by_bond(
     server: ApiServer, networks: KubernetesNetworks
 ) -> None:
-    one = network(
+    bonded = network(
         "vlan", "auto", vlan=AUTO | {"master": ["a", "b"], "bond": {"name": "bond7", "mode": 1}}
     )
-    one["metadata"]["annotations"] = {CR_NAME: "called"}
-    await create_networks(server, networks, one)
+    bonded["metadata"]["annotations"] = {CR_NAME: "called"}
+    await create_networks(server, networks, bonded)
     found = networks.nics(annotated(networks="default/auto, default/called"), ("net1", "net2"))
 
     assert found == (NicConfiguration("net2", "vlan", "auto", MACS["bond7"]),)

@@ -45,10 +45,10 @@ def cluster(webhooks: Webhooks) -> TranslatorHarness:
     return webhooks.cluster
 
 
-async def create_until_ready(webhooks: Webhooks, one: Object) -> None:
+async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
     """Create it, and wait until nodes have it too."""
-    assert await webhooks.create(one) == ""
-    await webhooks.cluster.until_condition(one["kind"], one["metadata"]["name"], "Ready", "True")
+    assert await webhooks.create(body) == ""
+    await webhooks.cluster.until_condition(body["kind"], body["metadata"]["name"], "Ready", "True")
     await webhooks.cluster.node.view.freshen()
 
 
@@ -61,11 +61,13 @@ async def until_status(
 
 def count_by_ready(server: ApiServer, kind: str) -> Counter[str]:
     """The number of objects of a kind by status; "" for those without a status."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for one in server.request("GET", path_of(kind)).body["items"]:
-        told = {c["type"]: c["status"] for c in one.get("status", {}).get("conditions", [])}
-        found[told.get("Ready", "")] += 1
-    return found
+        status_by_type = {
+            c["type"]: c["status"] for c in one.get("status", {}).get("conditions", [])
+        }
+        counts[status_by_type.get("Ready", "")] += 1
+    return counts
 
 
 @pytest.mark.parametrize("make", [pool, subnet], ids=["pools", "subnets"])
@@ -114,7 +116,7 @@ async def test_the_total_of_a_huge_pool_is_the_greatest_64_bit_integer(webhooks:
     await cluster.node.add(pod("web-1"))
 
     await until_status(
-        cluster, "SpiderIPPool", name, lambda told: told.get("allocatedIPCount") == 2
+        cluster, "SpiderIPPool", name, lambda status: status.get("allocatedIPCount") == 2
     )
     assert get(cluster.server, "SpiderIPPool", name)["status"]["totalIPCount"] == TOTAL_MAX
 
@@ -184,8 +186,8 @@ async def test_a_pool_inherits_gateway_and_routes_of_its_subnet(
     def follows() -> bool:
         one = get(cluster.server, "SpiderIPPool", "blue")
         spec, owners = one["spec"], one["metadata"].get("ownerReferences", [])
-        told = (spec.get("gateway"), spec.get("routes"), [owner["name"] for owner in owners])
-        return told == ("10.6.0.1", routes, ["wide"])
+        status = (spec.get("gateway"), spec.get("routes"), [owner["name"] for owner in owners])
+        return status == ("10.6.0.1", routes, ["wide"])
 
     await cluster.until(follows)
     labels = get(cluster.server, "SpiderIPPool", "blue")["metadata"]["labels"]
@@ -198,7 +200,7 @@ async def test_a_fabricated_status_of_a_subnet_is_overwritten(webhooks: Webhooks
     cluster = webhooks.cluster
     await create_until_ready(webhooks, subnet(ips=TEN))
     await until_status(
-        cluster, "SpiderSubnet", "wide", lambda told: told.get("allocatedIPCount") == 0
+        cluster, "SpiderSubnet", "wide", lambda status: status.get("allocatedIPCount") == 0
     )
     dirt = {"controlledIPPools": json.dumps({"ghost": {"ips": TEN}}), "allocatedIPCount": 10}
     path = f"{path_of('SpiderSubnet', 'wide')}/status"
@@ -210,7 +212,7 @@ async def test_a_fabricated_status_of_a_subnet_is_overwritten(webhooks: Webhooks
         cluster,
         "SpiderSubnet",
         "wide",
-        lambda told: told.get("allocatedIPCount") == 0 and "controlledIPPools" not in told,
+        lambda status: status.get("allocatedIPCount") == 0 and "controlledIPPools" not in status,
     )
 
 
@@ -278,7 +280,9 @@ async def test_a_subnet_keeps_addresses_of_its_pools_and_is_deleted_with_them(
 
     assert "blue" in await webhooks.replace(subnet(ips=["10.6.0.11-10.6.0.30"]))
     assert await webhooks.replace(subnet(ips=["10.6.0.10-10.6.0.30"])) == ""
-    await until_status(cluster, "SpiderSubnet", "wide", lambda told: told.get("totalIPCount") == 21)
+    await until_status(
+        cluster, "SpiderSubnet", "wide", lambda status: status.get("totalIPCount") == 21
+    )
     assert get(server, "SpiderSubnet", "wide")["metadata"]["finalizers"] == [FINALIZER]
     await asyncio.to_thread(server.request, "DELETE", path_of("SpiderSubnet", "wide"))
     await cluster.until(lambda: get(server, "SpiderSubnet", "wide").get("code") == 404)

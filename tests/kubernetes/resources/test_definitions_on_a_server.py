@@ -75,14 +75,14 @@ EXISTING: dict[str, Object] = {
 }
 
 
-@pytest.mark.parametrize("one", EXISTING.values(), ids=EXISTING)
-def test_existing_yaml_is_accepted_and_stored_unchanged(server: ApiServer, one: Object) -> None:
-    answer = create(server, one)
+@pytest.mark.parametrize("body", EXISTING.values(), ids=EXISTING)
+def test_existing_yaml_is_accepted_and_stored_unchanged(server: ApiServer, body: Object) -> None:
+    answer = create(server, body)
 
     assert answer.status == 201, answer.message
-    kept = {name: answer.body["spec"].get(name) for name in one["spec"]}
+    kept = {name: answer.body["spec"].get(name) for name in body["spec"]}
     assert all(value is not None for value in kept.values())
-    assert kept.get("ips") == one["spec"].get("ips")
+    assert kept.get("ips") == body["spec"].get("ips")
 
 
 def test_the_api_server_fills_in_the_defaults_of_the_schema(server: ApiServer) -> None:
@@ -130,15 +130,15 @@ def test_kubectl_shows_the_documented_columns_of_a_pool(server: ApiServer) -> No
 
 
 def test_kubectl_shows_the_first_interface_of_an_endpoint(server: ApiServer) -> None:
-    one = custom_resource("SpiderEndpoint", "web-0", None)
+    endpoint = custom_resource("SpiderEndpoint", "web-0", None)
     nics = [{"interface": "eth0", "ipv4": "10.6.0.10/16", "ipv4Pool": "blue"}]
-    one["status"] = {
+    endpoint["status"] = {
         "current": {"uid": "u-1", "node": "node-1", "ips": nics},
         "ownerControllerType": "StatefulSet",
         "ownerControllerName": "web",
     }
-    del one["spec"]
-    assert create(server, one).status == 201
+    del endpoint["spec"]
+    assert create(server, endpoint).status == 201
 
     header, row = server.kubectl("get", "se", "-o", "wide").splitlines()
 

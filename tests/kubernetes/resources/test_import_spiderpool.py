@@ -24,15 +24,15 @@ POD_BY_ADDRESS = {
 REPLICA_BY_ADDRESS = {"fd00:6::10": "shop/db-0 uid-db-0"}
 
 
-def create_with_status(server: ApiServer, one: Object, *, is_leaving: bool = False) -> None:
+def create_with_status(server: ApiServer, body: Object, *, is_leaving: bool = False) -> None:
     """Create an object with its status, as Spiderpool's agents and controllers do."""
-    name, kind = one["metadata"]["name"], one["kind"]
-    metadata = one["metadata"] | {"finalizers": [FINALIZER]}
+    name, kind = body["metadata"]["name"], body["kind"]
+    metadata = body["metadata"] | {"finalizers": [FINALIZER]}
     path = path_of(kind, "", "shop")
-    answer = server.request("POST", path, one | {"metadata": metadata})
+    answer = server.request("POST", path, body | {"metadata": metadata})
     assert answer.status == 201, answer.message
     if kind == "SpiderIPPool":
-        part = {"status": one["status"]}
+        part = {"status": body["status"]}
         answer = server.request("PATCH", f"{path}/{name}/status", part, content=MERGE)
         assert answer.status == 200, answer.message
     if is_leaving:

@@ -15,10 +15,10 @@ def object_of_version(version: str) -> Object:
 
 
 def informer(cached: Object | None = None) -> Informer:
-    found = Informer(cast("Any", Api), "/api/v1/pods")
+    created = Informer(cast("Any", Api), "/api/v1/pods")
     if cached is not None:
-        found.objects[KEY] = cached
-    return found
+        created.objects[KEY] = cached
+    return created
 
 
 def test_a_change_with_the_version_of_our_write_is_skipped() -> None:

@@ -44,13 +44,13 @@ NEVER: Final = [{"name": "never", "expression": "false"}]
 """Switches the recorded webhooks off: their Service is missing, and other tests use this server."""
 
 
-def create(server: ApiServer, path: str, one: Object) -> None:
+def create(server: ApiServer, path: str, body: Object) -> None:
     """Create it with its status."""
-    answer = server.request("POST", path, one)
+    answer = server.request("POST", path, body)
     assert answer.status == 201, answer.message
-    if "status" in one:
-        part = {"status": one["status"]}
-        server.request("PATCH", f"{path}/{one['metadata']['name']}/status", part, content=MERGE)
+    if "status" in body:
+        part = {"status": body["status"]}
+        server.request("PATCH", f"{path}/{body['metadata']['name']}/status", part, content=MERGE)
 
 
 def helm_secret(release: Object) -> Object:
@@ -78,10 +78,10 @@ def create_recorded_objects(server: ApiServer) -> None:
     """Create all recorded objects."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}}
     server.request("POST", "/api/v1/namespaces", space)
-    for one in RECORDED["objects"]:
-        create(server, path_of(one["kind"], "", one["metadata"].get("namespace", "")), one)
-    for one in objects_of_other_kinds():
-        create(server, PATH_BY_KIND[one["kind"]], one)
+    for item in RECORDED["objects"]:
+        create(server, path_of(item["kind"], "", item["metadata"].get("namespace", "")), item)
+    for item in objects_of_other_kinds():
+        create(server, PATH_BY_KIND[item["kind"]], item)
 
 
 def delete_other_kinds(server: ApiServer) -> None:

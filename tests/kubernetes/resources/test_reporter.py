@@ -33,13 +33,13 @@ TEN = ["10.6.0.10-10.6.0.19"]
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     """With one pool of ten addresses."""
-    async with TranslatorHarness(server) as one:
+    async with TranslatorHarness(server) as harness:
         create(server, pool(ips=TEN, default=True))
-        await one.until_condition("SpiderIPPool", "blue", "Ready", "True")
-        await one.node.view.freshen()
-        yield one
-        await one.stop()
-        await check_everything(one.node)
+        await harness.until_condition("SpiderIPPool", "blue", "Ready", "True")
+        await harness.node.view.freshen()
+        yield harness
+        await harness.stop()
+        await check_everything(harness.node)
 
 
 def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue") -> Object:
@@ -193,17 +193,17 @@ async def test_an_endpoint_exists_as_long_as_its_addresses_are_held(
     (address,) = addresses(await cluster.node.add(pod("web-0")))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
 
-    found = endpoint(server)
+    stored = endpoint(server)
 
-    assert found["status"]["current"] == {
+    assert stored["status"]["current"] == {
         "uid": "uid-web-0",
         "node": "node-a",
         "ips": [
             {"interface": "eth0", "ipv4": f"{address}/16", "ipv4Pool": "blue", "vlan": 0},
         ],
     }
-    assert found["metadata"]["finalizers"] == [FINALIZER]
-    (owner,) = found["metadata"]["ownerReferences"]
+    assert stored["metadata"]["finalizers"] == [FINALIZER]
+    (owner,) = stored["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "web-0", "uid-web-0")
     assert "controller" not in owner
     await cluster.node.delete(pod("web-0"))

@@ -110,11 +110,11 @@ REFUSED: dict[str, tuple[Object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("one", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("body", "message"), REFUSED.values(), ids=REFUSED)
 def test_the_api_server_refuses_an_invalid_object_with_the_reason(
-    server: ApiServer, one: Object, message: str
+    server: ApiServer, body: Object, message: str
 ) -> None:
-    answer = create(server, one)
+    answer = create(server, body)
 
     assert answer.status == 422, answer.body
     assert message in answer.message
@@ -123,12 +123,12 @@ def test_the_api_server_refuses_an_invalid_object_with_the_reason(
 WITH_DOMAIN_RULES = {name: one for name, (one, _) in REFUSED.items() if one["kind"] in SCHEMAS}
 
 
-@pytest.mark.parametrize("one", WITH_DOMAIN_RULES.values(), ids=WITH_DOMAIN_RULES)
-def test_the_domain_refuses_the_objects_that_the_schema_refuses(one: Object) -> None:
+@pytest.mark.parametrize("body", WITH_DOMAIN_RULES.values(), ids=WITH_DOMAIN_RULES)
+def test_the_domain_refuses_the_objects_that_the_schema_refuses(body: Object) -> None:
     empty = Configuration({}, {}, {}, {})
 
     with pytest.raises((Refused, BadInput)):
-        decide(empty, apply_command(Manifest("object", read_object(one))), {})
+        decide(empty, apply_command(Manifest("object", read_object(body))), {})
 
 
 def test_the_subnet_of_a_pool_is_immutable(server: ApiServer) -> None:

@@ -21,9 +21,9 @@ OLD_MANAGER: str = "orbweaver-translator"
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    async with TranslatorHarness(server) as one:
-        yield one
-        await one.stop()
+    async with TranslatorHarness(server) as harness:
+        yield harness
+        await harness.stop()
 
 
 def managers_of_status(server: ApiServer, kind: str, name: str) -> set[str]:
@@ -106,17 +106,17 @@ async def test_a_condition_of_an_older_field_manager_is_removed(
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until_idle()
     await cluster.stop()
-    one = get(server, "SpiderIPPool", "blue")
+    stored = get(server, "SpiderIPPool", "blue")
     stale = {
         "type": "Draining",
         "status": "True",
         "reason": "InUse",
         "message": "1 address is still allocated",
         "lastTransitionTime": "2026-01-01T12:00:00Z",
-        "observedGeneration": one["metadata"]["generation"],
+        "observedGeneration": stored["metadata"]["generation"],
     }
     body = {
-        "apiVersion": one["apiVersion"],
+        "apiVersion": stored["apiVersion"],
         "kind": "SpiderIPPool",
         "metadata": {"name": "blue"},
         "status": {"conditions": [stale, {**stale, "type": "Ready", "status": "False"}]},

@@ -31,18 +31,18 @@ pytestmark = pytest.mark.simulated
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    async with TranslatorHarness(server) as one:
-        yield one
-        await one.stop()
-        await check_everything(one.node)
+    async with TranslatorHarness(server) as harness:
+        yield harness
+        await harness.stop()
+        await check_everything(harness.node)
 
 
 def has_conditions(server: ApiServer, kind: str, name: str, *types: str) -> bool:
     """Whether all conditions are there, and about the present generation."""
-    one = get(server, kind, name)
-    conditions = one.get("status", {}).get("conditions", [])
+    stored = get(server, kind, name)
+    conditions = stored.get("status", {}).get("conditions", [])
     generations = {each["observedGeneration"] for each in conditions}
-    is_new = generations == {one["metadata"]["generation"]}
+    is_new = generations == {stored["metadata"]["generation"]}
     return is_new and {each["type"] for each in conditions} == set(types)
 
 
@@ -201,8 +201,8 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
 async def test_changes_during_a_downtime_are_applied_after_it(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    for one in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
-        create(server, one)
+    for item in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
+        create(server, item)
     create(server, reservation("lifted", ips=["10.6.0.99"]))
     for name in ("kept", "changed", "gone"):
         await cluster.until_condition("SpiderIPPool", name, "Ready", "True")
@@ -219,7 +219,7 @@ async def test_changes_during_a_downtime_are_applied_after_it(
     await cluster.until_condition("SpiderIPPool", "changed", "Ready", "True")
     await cluster.until(lambda: not cluster.ledger.reservations)
 
-    ips = {one.name: one.ips for one in cluster.ledger.pools.values()}
+    ips = {item.name: item.ips for item in cluster.ledger.pools.values()}
     assert ips == {"kept": ("10.6.0.10",), "changed": ("10.6.0.21",), "new": ("10.6.0.40",)}
 
 
@@ -279,9 +279,9 @@ async def test_pools_and_reservations_without_a_resource_are_kept(
 async def test_the_resource_of_an_automatic_pool_is_not_applied_to_the_log(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    one = pool("auto4-web-eth0-abcde")
-    one["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
-    create(server, one)
+    body = pool("auto4-web-eth0-abcde")
+    body["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
+    create(server, body)
     create(server, pool("blue", ips=["10.6.0.20"]))
 
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
@@ -293,12 +293,12 @@ async def test_the_resource_of_an_automatic_pool_is_not_applied_to_the_log(
 async def test_the_log_has_the_uid_of_the_resource_and_no_last_applied_annotation(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    one = pool()
-    one["metadata"]["annotations"] = {
+    body = pool()
+    body["metadata"]["annotations"] = {
         "kubectl.kubernetes.io/last-applied-configuration": "{}",
         "team": "net",
     }
-    create(server, one)
+    create(server, body)
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
     uid = get(server, "SpiderIPPool", "blue")["metadata"]["uid"]

@@ -40,10 +40,10 @@ CLONE_SETS = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    async with ControllersHarness(server) as one:
-        await one.node.apply(ApplySubnet(SUBNET))
-        yield one
-        await one.check()
+    async with ControllersHarness(server) as harness:
+        await harness.node.apply(ApplySubnet(SUBNET))
+        yield harness
+        await harness.check()
 
 
 @pytest.fixture
@@ -65,10 +65,12 @@ async def agent(
 async def pools_of(
     controllers: ControllersHarness, name: str, kind: str = "Deployment"
 ) -> list[Pool]:
-    wanted = (kind, name)
+    owner = (kind, name)
     pools = (await controllers.node.read_ledger()).pools.values()
     return [
-        one for one in pools if (one.labels.get(OWNER_KIND), one.labels.get(OWNER_NAME)) == wanted
+        pool
+        for pool in pools
+        if (pool.labels.get(OWNER_KIND), pool.labels.get(OWNER_NAME)) == owner
     ]
 
 
@@ -213,11 +215,11 @@ async def test_a_pool_stays_when_reading_its_application_is_forbidden(
     (pool,) = await pools_of(controllers, "web")
     key = application_of(pool.labels)
     assert key is not None
-    found = await blind.watch.applications.find(key)
+    application = await blind.watch.applications.find(key)
 
-    assert isinstance(found, MissingOwner)
-    assert "forbidden" in found.why
-    assert not found.certain
+    assert isinstance(application, MissingOwner)
+    assert "forbidden" in application.why
+    assert not application.certain
     assert await pools_of(controllers, "web") == [pool]
 
 

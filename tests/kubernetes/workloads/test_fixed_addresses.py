@@ -171,7 +171,7 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
     db = create_set(server, "StatefulSet", "db", create_replicas=2)
     await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
@@ -182,8 +182,8 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
     await controllers.until_status(lambda told: told["suspects"] == 1)
     await controllers.scan_again()
 
-    await controllers.until_held(*kept)
-    assert await controllers.held_by("web-0") == set(kept)
+    await controllers.until_held(*unrelated)
+    assert await controllers.held_by("web-0") == set(unrelated)
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -213,15 +213,15 @@ async def test_a_deleted_vm_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
     await launch(controllers, "launcher-1", create_machine(server, "a"))
 
     delete_with_finalizers(server, f"{MACHINES}/a")
     delete_with_finalizers(server, f"{INSTANCES}/a")
     delete_pod(server, "launcher-1")
 
-    await controllers.until_held(*kept)
-    assert await controllers.held_by("web-0") == set(kept)
+    await controllers.until_held(*unrelated)
+    assert await controllers.held_by("web-0") == set(unrelated)
 
 
 @pytest.mark.usefixtures("kubevirt")

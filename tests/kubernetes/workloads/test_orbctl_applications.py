@@ -105,12 +105,12 @@ def test_describe_application_shows_that_a_deleted_applications_pool_will_be_del
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     create_requested_pools(orbctl, server, "web")
-    gone: Object = server.request("DELETE", f"{PARTS['Deployment']}/web").body
+    deleted: Object = server.request("DELETE", f"{PARTS['Deployment']}/web").body
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
 
     ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
 
-    assert gone["status"] == "Success"
+    assert deleted["status"] == "Success"
     assert "State:      gone" in ran.out
     assert "delete auto4-web-eth0" in ran.out
     assert rows(orbctl.orbctl("get", "apps", "-A", kubeconfig).out)["web"][-1].endswith("gone")

@@ -40,12 +40,12 @@ async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
     await controllers.add(create_pod(server, "web-1", NODE))
 
     delete_pod(server, "web-1")
 
-    await controllers.until_held(*kept)
+    await controllers.until_held(*unrelated)
     assert "deleted: Pod shop/web-1, UID" in await last_release_evidence(controllers)
     assert "(event," in await last_release_evidence(controllers)
 
@@ -53,16 +53,16 @@ async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
 async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
     lost = await controllers.add(create_pod(server, "web-1", NODE))
     delete_pod(server, "web-1")
     await controllers.start_controller()
 
     await controllers.until_status(lambda told: told["suspects"] == 1)
-    assert await controllers.held() == {*kept, *lost}
+    assert await controllers.held() == {*unrelated, *lost}
     await controllers.scan_again()
 
-    await controllers.until_held(*kept)
+    await controllers.until_held(*unrelated)
     assert "pod-gone: Pod shop/web-1 is gone" in await last_release_evidence(controllers)
     assert "(listing, seen" in await last_release_evidence(controllers)
 
@@ -101,7 +101,7 @@ async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_l
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
-    gone = await controllers.add(create_pod(server, "web-0", NODE))
+    claimed = await controllers.add(create_pod(server, "web-0", NODE))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     server.kill()
@@ -120,7 +120,7 @@ async def test_scans_release_nothing_while_the_api_server_is_away_and_catch_up_l
     await controllers.scan_again()
     await controllers.scan_again()
 
-    assert during == set(gone)
+    assert during == set(claimed)
     assert added.endpoint.addresses()
     await controllers.until_held()
 
@@ -171,7 +171,7 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "fair"}})
     for number in range(5):
         await controllers.add(create_pod(server, f"stall-{number}", NODE, namespace="fair"))
@@ -180,7 +180,7 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
-    await controllers.until_held(*kept)
+    await controllers.until_held(*unrelated)
     assert "deleted: Pod fair/stall-" in await last_release_evidence(controllers)
 
 
@@ -221,7 +221,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
 ) -> None:
     create_node(server, "node-2")
     await controllers.start_controller()
-    kept = await controllers.add(create_pod(server, "web-0", NODE))
+    unrelated = await controllers.add(create_pod(server, "web-0", NODE))
     for number in range(1, 4):
         await controllers.add(create_pod(server, f"web-{number}", "node-2"))
 
@@ -230,7 +230,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
     for number in range(1, 4):
         delete_pod(server, f"web-{number}")
 
-    await controllers.until_held(*kept)
+    await controllers.until_held(*unrelated)
     assert "deleted: Pod shop/web-" in await last_release_evidence(controllers)
 
 

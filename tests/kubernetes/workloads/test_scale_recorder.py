@@ -26,7 +26,7 @@ from ops.kubernetes import scale_recorder
 from ops.kubernetes.scale_recorder import ScaleRecorder
 from ops.kubernetes.watches.applications import KubernetesApplications
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.kubernetes.workload_objects import PARTS, create_set, sweep
+from tests.kubernetes.workload_objects import PARTS, create_set, delete_workloads
 from tests.support.deadlines import until
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.node_harness import pod, pool
@@ -45,7 +45,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
     for name in ("web", "idle"):
         create_set(server, "Deployment", name, replicas=2)
     yield server
-    sweep(server)
+    delete_workloads(server)
 
 
 def scale(server: ApiServer, name: str, replicas: int) -> None:

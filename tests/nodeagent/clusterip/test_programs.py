@@ -72,7 +72,7 @@ def test_every_program_can_be_assembled(hook: Hook, desired: DesiredPrograms) ->
     assert len(assemble(lines, MAPS)) == slots * 8
 
 
-def test_programs_of_both_families_look_up_frontends_by_the_same_key() -> None:
+def test_programs_of_both_families_use_the_same_frontend_key() -> None:
     connect4, connect6 = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
     # So a mapped IPv4 address is the same Service.
     key = "r2 += -24\n    call map_lookup_elem"

@@ -71,7 +71,7 @@ def test_packets_have_the_address_of_the_backend_and_of_the_pod(
     family: int,
 ) -> None:
     client, backend = pods
-    own, target = addresses(1)[family], addresses(2)[family]
+    pod_address, target = addresses(1)[family], addresses(2)[family]
     serve(services, installation, family, target)
     server = datacentre.listen(backend.inside, target, 8080)
     with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
@@ -83,7 +83,7 @@ def test_packets_have_the_address_of_the_backend_and_of_the_pod(
             client.inside, server, CLUSTER_IPS[family], 80
         )
         frames = received_frames(packet_socket)
-    assert client_address == own
+    assert client_address == pod_address
     assert any(raw(target) in frame for frame in frames)
     assert not any(raw(CLUSTER_IPS[family]) in frame for frame in frames)
 
@@ -96,10 +96,13 @@ def test_a_pod_reaches_itself_by_its_own_service(
     pods: tuple[NetworkPod, NetworkPod],
     family: int,
 ) -> None:
-    own = addresses(1)[family]
-    serve(services, installation, family, own)
-    server = datacentre.listen(pods[0].inside, own, 8080)
-    assert datacentre.client_address_seen(pods[0].inside, server, CLUSTER_IPS[family], 80) == own
+    pod_address = addresses(1)[family]
+    serve(services, installation, family, pod_address)
+    server = datacentre.listen(pods[0].inside, pod_address, 8080)
+    assert (
+        datacentre.client_address_seen(pods[0].inside, server, CLUSTER_IPS[family], 80)
+        == pod_address
+    )
 
 
 @FAMILIES

@@ -219,14 +219,14 @@ async def test_an_interface_that_does_not_exist_or_is_not_ethernet_is_a_failure(
 async def test_a_namespace_that_does_not_exist_is_a_failure_and_is_not_created(
     detector: Detector, namespaces: None
 ) -> None:
-    gone = Path("/run/netns/ow-detect-gone")
+    missing_path = Path("/run/netns/ow-detect-gone")
 
     with pytest.raises(DetectionFailed, match="there is no network namespace"):
-        await detector.probe(str(gone), DUAL, CONFLICTS)
-    detector.announce_later(str(gone), DUAL)
+        await detector.probe(str(missing_path), DUAL, CONFLICTS)
+    detector.announce_later(str(missing_path), DUAL)
     await detector.close()
 
-    assert not gone.exists()
+    assert not missing_path.exists()
 
 
 async def test_a_probe_ends_in_time_if_its_link_is_deleted_meanwhile(
@@ -262,13 +262,13 @@ async def test_a_cancelled_probe_leaves_no_socket_open(link: Link, detector: Det
 @joins_packet_groups
 async def test_threads_stay_in_the_agents_own_namespace(link: Link, detector: Detector) -> None:
     pod = link.station()
-    own = Path("/proc/thread-self/ns/net").readlink()
+    own_namespace = Path("/proc/thread-self/ns/net").readlink()
 
     await detector.probe(pod.netns, DUAL, CONFLICTS)
 
-    assert Path("/proc/thread-self/ns/net").readlink() == own
+    assert Path("/proc/thread-self/ns/net").readlink() == own_namespace
     tasks = Path("/proc/self/task").iterdir()
-    assert {(task / "ns/net").readlink() for task in tasks} == {own}
+    assert {(task / "ns/net").readlink() for task in tasks} == {own_namespace}
 
 
 async def test_addresses_are_announced_on_the_link(

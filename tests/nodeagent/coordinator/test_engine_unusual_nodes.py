@@ -105,11 +105,11 @@ def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
     servers = {port: network.listen(first.inside, addresses[0], port) for port in (80, 8081)}
     backend = network.listen(second.inside, addresses[1], 8080)
     node_address = network_node.addresses[1]
-    seen = network.client_address_seen
-    assert seen(network_node.inside, servers[80], addresses[0], 80) == node_address
-    assert seen(second.inside, servers[80], addresses[0], 80) == addresses[1]
-    assert seen(first.inside, backend, "fd00:96::10", 80) == node_address
-    assert seen(outside, servers[8081], node_address, 30080) == OUTSIDE[1]
+    client_address = network.client_address_seen
+    assert client_address(network_node.inside, servers[80], addresses[0], 80) == node_address
+    assert client_address(second.inside, servers[80], addresses[0], 80) == addresses[1]
+    assert client_address(first.inside, backend, "fd00:96::10", 80) == node_address
+    assert client_address(outside, servers[8081], node_address, 30080) == OUTSIDE[1]
     assert first.pings(network_node.addresses[1])
 
 

@@ -49,11 +49,11 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _varint(value: int) -> bytes:
-    found = b""
+    encoded = b""
     while value >= 0x80:
-        found += bytes([value & 0x7F | 0x80])
+        encoded += bytes([value & 0x7F | 0x80])
         value >>= 7
-    return found + bytes([value])
+    return encoded + bytes([value])
 
 
 def unchanged(data: bytes) -> bytes:

@@ -91,7 +91,7 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
     assert slots(rules, ETH1, **{"control-plane": ""}) == {}
 
 
-def test_without_the_labels_that_rules_need_the_offer_is_unknown() -> None:
+def test_without_the_labels_that_rules_select_the_offer_is_unknown() -> None:
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(LARGE), None, []) is None

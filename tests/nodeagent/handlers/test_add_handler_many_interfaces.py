@@ -83,10 +83,10 @@ async def test_an_interface_that_a_named_list_lacks_is_refused(agent: AgentHarne
 
 async def test_interfaces_of_the_netconf_are_added_one_by_one(agent: AgentHarness) -> None:
     await two_lans(agent)
-    one = agent.netconf(ipam={"default_ipv4_ippool": ["a"]})
+    listed = agent.netconf(ipam={"default_ipv4_ippool": ["a"]})
     other = agent.netconf(ipam={"default_ipv4_ippool": ["b"]}, name="lan-2")
 
-    eth0 = await agent.add(conf=one)
+    eth0 = await agent.add(conf=listed)
     net1 = await agent.add(conf=other, CNI_IFNAME="net1")
     endpoint = await agent.endpoint()
 

@@ -83,11 +83,11 @@ async def test_a_sandbox_that_is_not_the_one_of_the_add_is_named(
 async def test_a_pod_that_is_not_the_holder_is_named(
     agent: AgentHarness, added: dict[str, Any]
 ) -> None:
-    args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=stranger"
+    args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=another-uid"
 
     _, text = await check(agent, added, CNI_ARGS=args)
 
-    assert "the endpoint belongs to pod/uid-web-0, not to pod/stranger" in text
+    assert "the endpoint belongs to pod/uid-web-0, not to pod/another-uid" in text
 
 
 async def test_an_interface_that_was_never_added_is_named(

@@ -250,11 +250,11 @@ async def test_gc_detaches_a_pod_at_its_second_absence(
     await coordinator_handler.handle_add(call(network_pod), NOTHING)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
     for _ in range(2):
-        found = await coordinator_handler.handle_gc(gc_call())
-        assert (found.removed, found.missing) == ((), 1)
+        detached = await coordinator_handler.handle_gc(gc_call())
+        assert (detached.removed, detached.missing) == ((), 1)
     clock.now += GC_TWICE_S
-    found = await coordinator_handler.handle_gc(gc_call())
-    assert found.removed == (f"{network_pod.container}/eth0",)
+    detached = await coordinator_handler.handle_gc(gc_call())
+    assert detached.removed == (f"{network_pod.container}/eth0",)
     assert network_pod.host_veth_name not in network_node.inside.ip("link")
     assert list(network_node.records.all()) == []
 

@@ -315,7 +315,7 @@ async def test_an_unknown_validity_keeps_the_address(
 ) -> None:
     node, source = watched
     await node.add("db-0")
-    source.alive, source.validity = False, Validity("unknown", "nobody has listed StatefulSets")
+    source.alive, source.validity = False, Validity("unknown", "StatefulSets were not listed")
 
     await node.delete("db-0")
 
@@ -360,7 +360,7 @@ class LaggingStore(FaultyStore):
             yield batch
 
 
-async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
+async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nodeagent.facts.CONFIRM_S_MAX", 0.2)
@@ -378,11 +378,11 @@ async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
         await writer.close()
 
         await node.delete("db-1")
-        kept = await node.claims()
+        claims_before = await node.claims()
         store.current.set()
         await node.delete("db-1")
 
-        assert set(kept) == set(await node.claims()) == {"10.6.0.10"}
+        assert set(claims_before) == set(await node.claims()) == {"10.6.0.10"}
 
 
 async def test_a_cancelled_add_releases_no_fixed_address_of_a_pod_deleted_meanwhile(

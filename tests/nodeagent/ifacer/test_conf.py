@@ -44,7 +44,7 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
             ("a", "b"), 100, DesiredBond("bd0", 1, BondOptions(((NUMBERS["miimon"], 100),)))
         ),
     ),
-    "names in any case, null is not said": (
+    "names in any case, null sets nothing": (
         {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},
         InterfaceConfig(("ens3",), 5),
     ),
@@ -61,18 +61,18 @@ def test_a_valid_configuration_gives_the_desired_links(
 INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "no interface": ({}, "interfaces: at least one"),
     "an empty list": ({"interfaces": []}, "interfaces: at least one"),
-    "an id that is none": (
+    "an id that is too large": (
         {"interfaces": ["a"], "vlanID": 4095},
         "vlan tag must be in range [0,4094]",
     ),
     "a negative id": ({"interfaces": ["a"], "vlanID": -1}, "vlan tag must be in range [0,4094]"),
-    "an id that is no number": ({"interfaces": ["a"], "vlanID": "5"}, "vlanID: expected `int`"),
-    "a mode that is none": (
+    "an id of the wrong type": ({"interfaces": ["a"], "vlanID": "5"}, "vlanID: expected `int`"),
+    "an unknown mode": (
         {"interfaces": ["a", "b"], "bond": {"mode": 7}},
         "bond.mode: expected `int` <= 6",
     ),
-    "a name that is none": ({"interfaces": ["a/b"], "vlanID": 5}, "interfaces 'a/b'"),
-    "a bond's name that is none": (
+    "an invalid name": ({"interfaces": ["a/b"], "vlanID": 5}, "interfaces 'a/b'"),
+    "an invalid name of the bond": (
         {"interfaces": ["a", "b"], "bond": {"name": "b" * 16}},
         "bond.name 'bbbb",
     ),
@@ -85,7 +85,7 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         {"interfaces": ["a", "b"], "bond": {"options": "miimon=often"}},
         "bond option miimon: 'often' is not a number",
     ),
-    "a version nobody has": ({"interfaces": ["a"], "cniVersion": "9.9"}, "incompatible"),
+    "an unknown version": ({"interfaces": ["a"], "cniVersion": "9.9"}, "incompatible"),
 }
 
 

@@ -83,11 +83,11 @@ def test_pyroute2_decodes_a_request_for_a_multipath_route() -> None:
     read = decoded(
         requests.add_route(KernelRoute(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
     )
-    found = [
+    decoded_hops = [
         (hop["oif"], hop["hops"], hop.get_attr("RTA_GATEWAY"))
         for hop in read.get_attr("RTA_MULTIPATH")
     ]
-    assert found == [(3, 0, "10.9.0.1"), (4, 4, "10.9.0.2")]
+    assert decoded_hops == [(3, 0, "10.9.0.1"), (4, 4, "10.9.0.2")]
 
 
 def test_pyroute2_decodes_requests_for_rules_addresses_and_neighbours() -> None:

@@ -122,11 +122,14 @@ def test_a_direct_thread_enters_the_namespace_itself_and_returns(
 ) -> None:
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as workers:
         inside = workers.submit(executor.run, namespace, current_netns).result()
-        own = workers.submit(current_netns).result()
-        assert workers.submit(executor.run, executor.own_namespace, current_netns).result() == own
+        own_netns = workers.submit(current_netns).result()
+        assert (
+            workers.submit(executor.run, executor.own_namespace, current_netns).result()
+            == own_netns
+        )
         with pytest.raises(ZeroDivisionError):
             workers.submit(executor.run, namespace, lambda: 1 // 0).result()
-        assert workers.submit(current_netns).result() == own
+        assert workers.submit(current_netns).result() == own_netns
     assert inside == f"net:[{namespace.identity.inode}]"
     assert executor._thread is None
 
@@ -201,8 +204,8 @@ def test_an_executor_leaves_no_descriptor_and_no_thread(namespace: NetworkNamesp
 
 
 def test_the_own_namespace_needs_no_thread(executor: NetnsExecutor) -> None:
-    with executor.session(executor.own_namespace) as session, NetlinkSession.open() as own:
-        assert session.links() == own.links()
+    with executor.session(executor.own_namespace) as session, NetlinkSession.open() as own_netns:
+        assert session.links() == own_netns.links()
     assert executor._thread is None
 
 

@@ -21,14 +21,14 @@ NETNS = 4
 
 def exchanges() -> dict[str, list[str]]:
     """Name -> the lines of one exchange."""
-    name, found = "", dict[str, list[str]]()
+    name, lines_by_name = "", dict[str, list[str]]()
     for line in RECORDED.read_text().splitlines():
         if line.startswith(("> ", "< ")):
-            found[name].append(line)
+            lines_by_name[name].append(line)
         elif not line.startswith("#"):
             name = line
-            found[name] = []
-    return found
+            lines_by_name[name] = []
+    return lines_by_name
 
 
 class RecordedKernel:

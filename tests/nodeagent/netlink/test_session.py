@@ -84,25 +84,29 @@ def test_a_veth_pair_is_created_with_its_peer_in_the_other_namespace(
 def test_an_added_address_is_listed(session: NetlinkSession, veth: Link, text: str) -> None:
     expected = LinkAddress(veth.ifindex, address(text), 24, 0, n.IFA_F_NODAD)
     session.apply([requests.add_address(expected)])
-    (found,) = [
+    (listed,) = [
         a for a in session.addresses(expected.address.family) if a.address == expected.address
     ]
-    assert found._replace(flags=0) == expected._replace(flags=0)
-    assert found.flags & n.IFA_F_PERMANENT
+    assert listed._replace(flags=0) == expected._replace(flags=0)
+    assert listed.flags & n.IFA_F_PERMANENT
     session.apply([requests.delete_address(expected), requests.delete_address(expected)])
     assert expected.address not in [a.address for a in session.addresses(expected.address.family)]
 
 
 @pytest.mark.parametrize(
-    ("own", "gateway", "beyond"),
+    ("own_address", "gateway", "beyond"),
     [("10.9.0.7", "10.9.0.1", "10.20.0.0/16"), ("fd00:9::7", "fd00:9::1", "fd00:20::/48")],
 )
 def test_added_routes_are_listed(
-    session: NetlinkSession, veth: Link, own: str, gateway: str, beyond: str
+    session: NetlinkSession, veth: Link, own_address: str, gateway: str, beyond: str
 ) -> None:
-    family = address(own).family
+    family = address(own_address).family
     session.apply(
-        [requests.add_address(LinkAddress(veth.ifindex, address(own), 24, flags=n.IFA_F_NODAD))]
+        [
+            requests.add_address(
+                LinkAddress(veth.ifindex, address(own_address), 24, flags=n.IFA_F_NODAD)
+            )
+        ]
     )
     scope = n.RT_SCOPE_LINK if family == 4 else n.RT_SCOPE_UNIVERSE
     metric = 0 if family == 4 else 1024
@@ -132,13 +136,13 @@ def test_an_added_multipath_route_is_listed(session: NetlinkSession, veth: Link)
     assert expected.links == (veth.ifindex, veth.ifindex)
 
 
-@pytest.mark.parametrize("own", ["10.9.0.7", "fd00:9::7"])
-def test_added_rules_are_listed(session: NetlinkSession, own: str) -> None:
-    family = address(own).family
+@pytest.mark.parametrize("own_address", ["10.9.0.7", "fd00:9::7"])
+def test_added_rules_are_listed(session: NetlinkSession, own_address: str) -> None:
+    family = address(own_address).family
     expected = [
         RoutingRule(family, 500, 1000),
         RoutingRule(family, 100, 1000, mark=1, mask=0xFFFFFFFF),
-        RoutingRule(family, 101, 999, host_prefix(address(own))),
+        RoutingRule(family, 101, 999, host_prefix(address(own_address))),
     ]
     session.apply([requests.add_rule(rule) for rule in (*expected, *expected)])
     found = [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
@@ -148,11 +152,11 @@ def test_added_rules_are_listed(session: NetlinkSession, own: str) -> None:
     assert not [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
 
 
-@pytest.mark.parametrize("own", ["10.9.0.8", "fd00:9::8"])
+@pytest.mark.parametrize("own_address", ["10.9.0.8", "fd00:9::8"])
 def test_a_neighbour_entry_replaces_an_earlier_one(
-    session: NetlinkSession, veth: Link, own: str
+    session: NetlinkSession, veth: Link, own_address: str
 ) -> None:
-    expected = Neighbour(veth.ifindex, address(own), FAR_MAC)
+    expected = Neighbour(veth.ifindex, address(own_address), FAR_MAC)
     session.apply([requests.set_neighbour(expected._replace(mac=NEAR_MAC))])
     session.apply([requests.set_neighbour(expected)])
     found = [entry for entry in session.neighbours(expected.address.family) if entry.mac == FAR_MAC]
@@ -183,12 +187,12 @@ def test_link_name_returns_the_name_of_an_index(session: NetlinkSession, veth: L
 def test_a_listing_of_both_families_has_ipv4_before_ipv6(
     session: NetlinkSession, veth: Link
 ) -> None:
-    for own, far in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
-        on_link = LinkAddress(veth.ifindex, address(own), 24, flags=n.IFA_F_NODAD)
+    for own_address, far in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
+        on_link = LinkAddress(veth.ifindex, address(own_address), 24, flags=n.IFA_F_NODAD)
         session.apply(
             [
                 requests.add_address(on_link),
-                requests.add_rule(RoutingRule(address(own).family, 500, 1000)),
+                requests.add_rule(RoutingRule(address(own_address).family, 500, 1000)),
                 requests.set_neighbour(Neighbour(veth.ifindex, address(far), FAR_MAC)),
             ]
         )
@@ -276,22 +280,22 @@ def test_a_listing_during_changes_has_all_stable_objects_or_is_an_error(
 ) -> None:
     """Real interrupted dumps: each listing has all stable objects once, or is an error."""
     stable = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
-    session.apply([requests.add_address(each) for each in stable])
+    session.apply([requests.add_address(entry) for entry in stable])
     temporary = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
 
     def change() -> None:
         with executor.session(namespace) as other:
             for _ in range(CHANGES):
-                other.apply([requests.add_address(each) for each in temporary])
-                other.apply([requests.delete_address(each) for each in temporary])
+                other.apply([requests.add_address(entry) for entry in temporary])
+                other.apply([requests.delete_address(entry) for entry in temporary])
 
-    expected = [each.address for each in stable]
+    expected = [entry.address for entry in stable]
     with ThreadPoolExecutor(1, initializer=executor.run_directly) as worker:
         changing = worker.submit(change)
         listed = 0
         while not changing.done() or not listed:
             with suppress(NetlinkLost):
-                listed_addresses = [each.address for each in session.addresses(4)]
+                listed_addresses = [entry.address for entry in session.addresses(4)]
                 assert [
                     listed_address
                     for listed_address in listed_addresses
@@ -370,5 +374,5 @@ def test_a_session_stays_in_the_namespace_where_it_was_opened(
     session: NetlinkSession, veth: Link
 ) -> None:
     assert {link.name for link in session.links()} == {"lo", "near"}
-    with NetlinkSession.open() as own:
-        assert "near" not in {link.name for link in own.links()}
+    with NetlinkSession.open() as own_address:
+        assert "near" not in {link.name for link in own_address.links()}

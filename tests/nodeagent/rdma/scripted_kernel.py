@@ -103,21 +103,21 @@ class _Socket:
 
     def send(self, request: bytes) -> None:
         kind, flags = struct.unpack_from("=HH", request, 4)
-        said = attributes(request[16:])
+        request_body = attributes(request[16:])
         command = kind & 0x3FF
         assert kind >> 10 == 5, "it is a question about devices"
         assert bool(flags & DUMP) == (command in (1, 5))
-        device, port = u32(said.get(1)), u32(said.get(3))
+        device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
             case 1:
                 self._answers = self._listed(kind)
             case 5:
                 self._answers = self._ports(kind, device)
             case 2:
-                number = self._kernel.move(device, self._identity, u32(said.get(68)))
+                number = self._kernel.move(device, self._identity, u32(request_body.get(68)))
                 self._answers = [_message(ERROR, struct.pack("=i", -number))]
             case 7:
-                number = self._kernel.change_mode(said[66][0])
+                number = self._kernel.change_mode(request_body[66][0])
                 self._answers = [_message(ERROR, struct.pack("=i", -number))]
             case 6:
                 self._answers = self._system(kind)

@@ -73,11 +73,11 @@ def test_a_known_counter_has_a_help_text() -> None:
 
 
 def test_ports_of_an_unknown_pod_have_no_pod_labels() -> None:
-    found = samples_of("node-1", NAMESPACE_PORTS, {})
+    result = samples_of("node-1", NAMESPACE_PORTS, {})
 
-    assert found.values
-    assert b"pod_" not in text_of(found)
-    assert b"owner_" not in text_of(found)
+    assert result.values
+    assert b"pod_" not in text_of(result)
+    assert b"owner_" not in text_of(result)
 
 
 def test_counters_with_the_same_metric_name_become_one_series() -> None:

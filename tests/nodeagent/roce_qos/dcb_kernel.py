@@ -155,20 +155,20 @@ class _Socket:
         return self._answers.pop(0)
 
     def _served(
-        self, kind: int, sequence: int, command: int, said: dict[int, memoryview]
+        self, kind: int, sequence: int, command: int, settings: dict[int, memoryview]
     ) -> Iterator[bytes]:
-        link = self._kernel.links.get(bytes(said[IFNAME]).rstrip(b"\0").decode())
+        link = self._kernel.links.get(bytes(settings[IFNAME]).rstrip(b"\0").decode())
         errno = ENODEV if link is None else 0 if link.has_dcb else EOPNOTSUPP
         if link is not None and not errno:
             head = bytes((0, command, 0, 0))
             if kind == GET:
                 assert command == IEEE_GET
-                name = attribute(IFNAME, bytes(said[IFNAME]))
+                name = attribute(IFNAME, bytes(settings[IFNAME]))
                 mode = attribute(DCBX, bytes([HOST_IEEE]))
                 answer = head + name + attribute(IEEE, link.settings()) + mode
                 yield message(GET, 0, sequence, answer)
             else:
                 self._kernel.changes += 1
-                status = link.change(command, attributes(said[IEEE]))
+                status = link.change(command, attributes(settings[IEEE]))
                 yield message(SET, 0, sequence, head + attribute(IEEE, bytes([status & 0xFF])))
         yield message(2, 0, sequence, struct.pack("=i", -errno) + bytes(16))

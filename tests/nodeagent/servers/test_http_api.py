@@ -97,13 +97,17 @@ async def test_the_answer_has_the_results_of_all_interfaces(agent: AgentHarness)
     assert [entry["nic"] for entry in named["ips"]] == ["eth0", "net1"]
 
 
-async def test_the_request_names_pools_and_whether_a_default_route_is_wanted(
+async def test_the_request_names_pools_and_may_disable_the_default_route(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", default=False, gateway="10.6.0.1")
-    wish = {"defaultIPv4IPPool": ["lan"], "defaultIPv6IPPool": [], "cleanGateway": True}
+    pools_and_gateway = {
+        "defaultIPv4IPPool": ["lan"],
+        "defaultIPv6IPPool": [],
+        "cleanGateway": True,
+    }
 
-    answer = (await ask(agent, "POST", "/v1/ipam/ip", ADD | wish)).json
+    answer = (await ask(agent, "POST", "/v1/ipam/ip", ADD | pools_and_gateway)).json
 
     assert answer["routes"] is None
     assert answer["ips"][0]["gateway"] == "10.6.0.1"

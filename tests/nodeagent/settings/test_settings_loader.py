@@ -164,13 +164,13 @@ def test_variables_take_precedence_over_the_file(tmp_path: Path) -> None:
 
 
 def test_without_kubernetes_variables_there_is_no_kubeconfig(tmp_path: Path) -> None:
-    def said(**variables: str) -> str | None:
+    def configured(**variables: str) -> str | None:
         return load_settings(str(tmp_path / "none"), NODE | variables).kubeconfig
 
-    assert said() is None
-    assert said(ORBWEAVER_KUBERNETES="false") is None
-    assert said(ORBWEAVER_KUBERNETES="true") == ""
-    assert said(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
+    assert configured() is None
+    assert configured(ORBWEAVER_KUBERNETES="false") is None
+    assert configured(ORBWEAVER_KUBERNETES="true") == ""
+    assert configured(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
 
 
 def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) -> None:

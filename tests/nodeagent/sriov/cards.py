@@ -134,10 +134,10 @@ class Card(Sysfs):
             self._link(self.root / "class/net" / link.name, link)
 
     def _probe(self, device: Path) -> None:
-        wanted = self.read(device / "driver_override").replace("(null)", "")
-        if not wanted and self.read(self.path / "sriov_drivers_autoprobe") == "0":
+        driver_override = self.read(device / "driver_override").replace("(null)", "")
+        if not driver_override and self.read(self.path / "sriov_drivers_autoprobe") == "0":
             return
-        driver = wanted or NETWORK_DRIVERS[self.read(self.path / "vendor")]
+        driver = driver_override or NETWORK_DRIVERS[self.read(self.path / "vendor")]
         if (device / "driver").exists() or not (self.root / "bus/pci/drivers" / driver).exists():
             return
         self._link(device / "driver", self.root / "bus/pci/drivers" / driver)

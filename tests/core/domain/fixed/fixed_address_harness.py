@@ -74,7 +74,7 @@ class FixedAddressHarness(ReclaimHarness):
         pod = self.cluster.pods[split(path)]
         facts = self.facts(pod._replace(uid=uid or pod.uid))
         agent = await self.agent(pod.node)
-        released = await agent.delete(facts, interface, container=box, wanted=self.validity)
+        released = await agent.delete(facts, interface, container=box, validity_of=self.validity)
         return f"DEL released {' '.join(released.addresses) or 'nothing'}: {released.why}"
 
     async def endpoint(self, path: str) -> str:

@@ -145,8 +145,8 @@ class OwnerLifetime(RuleBasedStateMachine):
         checked_ledger = self.run(self.checked_ledger())
         pods = self.harness.cluster.pods.values()
         existing = {pod.owner.name if _is_launcher(pod) else pod.name for pod in pods if pod.owner}
-        wanted = {name for name in (*REPLICAS, VM) if self.is_expected(name)}
-        assert {name for _, name in checked_ledger.endpoints} <= wanted | existing
+        validity_of = {name for name in (*REPLICAS, VM) if self.is_expected(name)}
+        assert {name for _, name in checked_ledger.endpoints} <= validity_of | existing
 
     @rule(
         faults=st.lists(st.sampled_from(list(Fault)), min_size=1, max_size=3),
@@ -241,7 +241,7 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     async def delete(self, pod: PodState) -> None:
         agent = await self.harness.agent(pod.node)
-        await agent.delete(self.harness.facts(pod), wanted=self.harness.validity)
+        await agent.delete(self.harness.facts(pod), validity_of=self.harness.validity)
 
     async def kill_agent_during_add(self, name: str, node: str, steps: int) -> None:
         """Start an ADD and end the agent before it answers."""
