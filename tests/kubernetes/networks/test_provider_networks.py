@@ -82,8 +82,12 @@ async def test_provider_nics_follow_the_default_network_and_the_list_of_networks
     def nics_of(pod: PodFacts, *interfaces: str) -> list[NicConfiguration]:
         return list(networks.nics(pod, interfaces))
 
-    assert nics_of(annotated(), "eth0") == [NicConfiguration("eth0", *auto)]  # the cluster's own network
-    assert nics_of(annotated(default="default/lan"), "eth0") == [NicConfiguration("eth0", "macvlan")]
+    assert nics_of(annotated(), "eth0") == [
+        NicConfiguration("eth0", *auto)
+    ]  # the cluster's own network
+    assert nics_of(annotated(default="default/lan"), "eth0") == [
+        NicConfiguration("eth0", "macvlan")
+    ]
     several = annotated(networks="default/lan, default/auto@fast, default/manual", default="x/y")
     assert nics_of(several, "eth0", "net1", "fast", "net3") == [
         NicConfiguration("net1", "macvlan"),
